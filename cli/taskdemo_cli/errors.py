@@ -1,0 +1,16 @@
+"""The one error meant for the user: a sentence that says what is wrong and what to type, and its exit code."""
+
+OK = 0
+FAILED = 1
+"""The run happened, but a request failed or an accepted task was lost."""
+COULD_NOT_RUN = 2
+THRESHOLD_HELD = 99
+INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """Printed as one line, without a traceback. `str(error)` names the value and what to type instead."""
+
+    def __init__(self, sentence: str, exit_code: int = COULD_NOT_RUN) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code

@@ -1,0 +1,1 @@
+"""Views: each draws a result and computes nothing."""

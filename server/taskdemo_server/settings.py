@@ -1,0 +1,43 @@
+"""How one server process is to run, as the command line tells it. Standard library only."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything `python -m taskdemo_server JSON` needs to know; the JSON is `to_json()`."""
+
+    mode: str
+    journal: str
+    """The journal's path; the folder exists and is private to the user."""
+    announce: str | None = None
+    """A file that the server writes, in one rename, as soon as it serves: {"url", "port", "pid"}."""
+    work: str = "sleep"
+    """`sleep`, `cpu`, or `module:function`."""
+    duration: float = 1.0
+    """Seconds that `sleep` and `cpu` take."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """0 takes a free port."""
+    workers: int = 1
+    """Server processes that share the port and the journal."""
+    threads: int = 40
+    """Worker threads per server process (AnyIO's limiter)."""
+    console: bool = True
+    """Whether to print the banner and the task-completion log."""
+    lifeline: bool = True
+    """Whether standard input is a pipe whose end means that the starter is gone, and so must the server be."""
+    broker: str | None = None
+    backend: str | None = None
+    token: str | None = None
+
+    def to_json(self) -> str:
+        """Return the settings as one JSON object."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read `to_json()` back. Raises ValueError or TypeError where the text is not such an object."""
+        return cls(**json.loads(text))

@@ -1,0 +1,22 @@
+"""Text from outside, made safe to show: nothing in it can steer a terminal or hide. Standard library only."""
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with every character that is not plainly visible written as its Python escape.
+
+    Control characters, ANSI and OSC sequences, bidirectional and zero-width marks, line separators, lone
+    surrogates (what `surrogateescape` makes of broken UTF-8), unassigned and private characters: all come out
+    as ``\x1b``, ``\u202e`` and the like. A backslash stays as it is, so the result is for reading, not parsing.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def shortened(text: str, width: int) -> str:
+    """Return `visible(text)` cut to at most `width` characters, the last one an ellipsis where it was cut."""
+    shown = visible(text[: width + 1])
+    return shown if len(shown) <= width and len(text) <= width else shown[: max(width - 1, 0)] + "…"
