@@ -1,0 +1,407 @@
+"""The shape of every document (run, comparison, limits) and of the live figures, and the way to JSON text.
+
+Types and text only: nothing here computes a figure, reads a clock or opens a file. Seconds everywhere, as floats in names ending in `_s`; offsets count from the first planned send of the run;
+None where not measured. `schema.json` beside this module says the same to programs.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypedDict, TypeVar, overload
+
+from taskdemo_server.events import TaskState
+
+Row = TypeVar("Row")
+
+
+class Statistics(TypedDict):
+    """What a set of times comes to. Percentiles by nearest rank; `count` says which of them are supported."""
+
+    count: int
+    min: float
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    p999: float
+    max: float
+
+
+class Bin(TypedDict):
+    """One bar of a histogram: `count` times with from_s <= time < to_s (the last bin: <= to_s)."""
+
+    from_s: float
+    to_s: float
+    count: int
+
+
+class RequestCounts(TypedDict):
+    """Every request is either ok or failed; `errors` counts the failed ones by kind."""
+
+    ok: int
+    failed: int
+    errors: dict[str, int]
+
+
+class TaskCounts(TypedDict):
+    """`accepted` counts all tasks; finished + failed + cancelled + lost + unfinished add up to it."""
+
+    accepted: int
+    finished: int
+    failed: int
+    cancelled: int
+    lost: int
+    unfinished: int
+    """Neither ended nor known to be lost when we stopped looking."""
+    max_parallel: int
+    """The most tasks whose work ran at the same moment."""
+    last_ended_s: float | None
+    answered_before_end: int
+    """Requests whose last byte came before the work of their own task had ended."""
+    held_up: int
+    """Of those, the ones that nevertheless waited for a quarter of a median work or more, and got their answer at
+    a moment when no work ran: the work of others stood in their way."""
+
+
+class Client(TypedDict):
+    """The run's doubt about itself. `overhead_s` is the client's own share of a response at this concurrency."""
+
+    cpu_share: float | None
+    loop_lag_p99_s: float | None
+    overhead_s: float | None
+    trusted: bool | None
+    """None where the overhead was not measured."""
+
+
+class Summary(TypedDict):
+    """Every figure of a run, folded from its requests, tasks and bystander."""
+
+    response_s: Statistics | None
+    """Sent to last byte, of every request that was answered, whatever its status."""
+    corrected_s: Statistics | None
+    """Planned send to last byte; None without a rate."""
+    completion_s: Statistics | None
+    """Sent to the end of the task's work."""
+    bystander_s: Statistics | None
+    wait_s: Statistics | None
+    """Planned send to sent."""
+    first_byte_s: Statistics | None
+    """Sent to first byte."""
+    transfer_s: Statistics | None
+    """First byte to last byte."""
+    queue_s: Statistics | None
+    """Task accepted to its work started."""
+    work_s: Statistics | None
+    """Work started to ended."""
+    histogram: list[Bin]
+    """Of response_s; empty where that is None."""
+    requests: RequestCounts
+    tasks: TaskCounts
+    wall_s: float
+    requests_per_s: float
+    client: Client
+
+
+class RequestRow(TypedDict):
+    """What the client saw of one request."""
+
+    n: int
+    task_id: str | None
+    status: int | None
+    error: str | None
+    """An httpx exception's class name, or `HTTP 503`."""
+    planned_s: float | None
+    sent_s: float | None
+    first_byte_s: float | None
+    done_s: float | None
+    response_s: float | None
+
+
+class TaskRow(TypedDict):
+    """What the journal says of one task. `runs` counts how often its work was started."""
+
+    id: str
+    state: TaskState
+    accepted_s: float | None
+    started_s: float | None
+    """The first start."""
+    ended_s: float | None
+    """The last end; None for a task that was lost."""
+    where: str | None
+    message: str | None
+    error: str | None
+    runs: int
+
+
+class BystanderRow(TypedDict):
+    """One `GET /ping` beside the run."""
+
+    sent_s: float | None
+    done_s: float | None
+    response_s: float | None
+    status: int | None
+    error: str | None
+
+
+class RunFacts(TypedDict, total=False):
+    """What only the caller knows of a run; as in RunDocument. What is left out is None, 1 or empty there."""
+
+    mode: str | None
+    url: str
+    path: str
+    work: str | None
+    duration_s: float | None
+    count: int | None
+    for_s: float | None
+    concurrency: int | None
+    rate: float | None
+    message: str | None
+    round: int
+    started_at: str
+    command: str
+    environment: dict[str, Any]
+
+
+class RunDocument(TypedDict):
+    """One server in one mode, and one burst of requests."""
+
+    taskdemo: str
+    kind: Literal["run"]
+    mode: str | None
+    """None where the server is not taskdemo's."""
+    url: str
+    path: str
+    work: str | None
+    duration_s: float | None
+    count: int | None
+    """As asked for; None where `for_s` bounds the run."""
+    for_s: float | None
+    concurrency: int | None
+    rate: float | None
+    message: str | None
+    """The template."""
+    round: int
+    started_at: str
+    interrupted: bool
+    timed_out: bool
+    ended_because: str | None
+    transport: str | None
+    not_sent: int
+    late_sends: int
+    unreported: int
+    """Requests that were sent, but the load process ended before it could say what became of them."""
+    command: str
+    environment: dict[str, Any]
+    summary: Summary
+    requests: Sequence[RequestRow]
+    tasks: Sequence[TaskRow]
+    bystander: Sequence[BystanderRow]
+
+
+class Verdict(TypedDict):
+    """One sentence about one mode, computed from its figures."""
+
+    mode: str
+    text: str
+
+
+class Difference(TypedDict):
+    """A figure minus the reference's, over the rounds, with the interval that it lies in."""
+
+    mean: float
+    low: float
+    high: float
+    within_noise: bool
+
+
+class Interval(TypedDict):
+    """One figure of one mode over the rounds: its mean, the 95 % interval, the difference to the reference."""
+
+    mode: str
+    figure: str
+    """A path into the summary, such as `response_s.p50`."""
+    rounds: int
+    mean: float
+    low: float
+    high: float
+    difference: Difference | None
+    """None for the reference itself, and where fewer than two rounds have both figures."""
+
+
+class Skipped(TypedDict):
+    """A mode that could not be run, and why."""
+
+    mode: str
+    why: str
+
+
+class ComparisonDocument(TypedDict):
+    """The same burst at several modes."""
+
+    taskdemo: str
+    kind: Literal["comparison"]
+    reference: str
+    rounds: int
+    runs: list[RunDocument]
+    verdicts: list[Verdict]
+    intervals: list[Interval]
+    """Empty with one round."""
+    skipped: list[Skipped]
+    environment: dict[str, Any]
+    command: str
+
+
+class Cell(TypedDict):
+    """What the experiment about one limit of one mode showed."""
+
+    verdict: Literal["yes", "no", "partly"]
+    measured: dict[str, Any]
+    text: str
+
+
+class LimitsDocument(TypedDict):
+    """Every experiment of `taskdemo limits`."""
+
+    taskdemo: str
+    kind: Literal["limits"]
+    modes: dict[str, dict[str, Cell]]
+    skipped: list[Skipped]
+    environment: dict[str, Any]
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """One request as it is now, and its task where the response has named it."""
+
+    n: int
+    why: Literal["all", "waiting", "working", "failed", "slowest", "newest"]
+    """Why this one is among the rows."""
+    state: Literal["planned", "waiting", "answered", "failed"]
+    sent_s: float | None
+    response_s: float | None
+    """While it waits: how long it has waited so far."""
+    status: int | None
+    error: str | None
+    task_id: str | None
+    task_state: TaskState | None
+    task_started_s: float | None
+    task_ended_s: float | None
+    task_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A task that has ended; `n` is 0 while no response has named the task."""
+
+    number: int
+    """1, 2, ... in the order in which we heard of them."""
+    n: int
+    task_id: str
+    state: TaskState
+    ended_s: float
+    where: str | None
+    message: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The cheap figures of a run that goes on."""
+
+    elapsed_s: float
+    """Since the first planned send; 0 before it."""
+    count: int | None
+    sent: int
+    in_flight: int
+    ok: int
+    failed: int
+    errors: dict[str, int]
+    requests_per_s: float
+    """Answers over the last two seconds."""
+    oldest_wait_s: float | None
+    """How long the longest waiting of the requests in flight has waited."""
+    response: Statistics | None
+    approximate: bool
+    """Whether the percentiles of `response` are read from bins of 1 % width, because there are many."""
+    bystander: Statistics | None
+    bystander_waits_s: float | None
+    """How long the longest waiting of the bystander's requests in flight has waited."""
+    tasks: dict[TaskState, int]
+    most_running: int
+    """The most tasks that were running at once, as far as the order of the news tells; the document is exact."""
+    last_ended_s: float | None
+    rows: list[LiveRow]
+    ended: int
+    """Tasks that have ended."""
+    completions: list[Completion]
+    """The newest of them, oldest first, at most 50."""
+
+
+class Rows(Sequence[Row], Generic[Row]):
+    """Rows that are made when they are looked at, because a million of them as dicts would take a gigabyte."""
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | list[Row]:
+        """Make the row at this place, or a list of those in a slice."""
+        if isinstance(at, slice):
+            return [self.make(i) for i in range(*at.indices(len(self)))]
+        size = len(self)
+        if not -size <= at < size:
+            raise IndexError(at)
+        return self.make(at % size)
+
+    def make(self, at: int) -> Row:
+        """Make the row at the place `at`, 0 <= at < len(self)."""
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as with lists; the base class would allow it
+
+
+ROWS_PER_CHUNK = 500
+
+
+def json_chunks(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the document as JSON text, in pieces that joined are one value; a row a line, never all in memory.
+
+    Raises ValueError for a figure that JSON cannot hold (infinite, not a number).
+    """
+    yield from _chunks(document)
+    yield "\n"
+
+
+def _chunks(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping) and any(_holds_more(item) for item in value.values()):
+        opening = "{"
+        for key, item in value.items():
+            yield f"{opening}{json.dumps(key)}:"
+            yield from _chunks(item)
+            opening = ",\n"
+        yield "}"
+    elif isinstance(value, Sequence) and not isinstance(value, str) and value:
+        if isinstance(value[0], Mapping) and "requests" in value[0]:
+            for place, item in enumerate(value):
+                yield "[" if place == 0 else ",\n"
+                yield from _chunks(item)
+        else:
+            for start in range(0, len(value), ROWS_PER_CHUNK):
+                rows = value[start : start + ROWS_PER_CHUNK]
+                yield ("[" if start == 0 else ",\n") + ",\n".join(_text(row) for row in rows)
+        yield "]"
+    else:
+        yield _text([] if isinstance(value, Rows) else value)
+
+
+def _holds_more(value: Any) -> bool:
+    return isinstance(value, Mapping | Sequence) and not isinstance(value, str)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,275 @@
+"""The cheap figures of a run that goes on: running counts, percentiles from bins, the few requests worth a row.
+
+They cost the same at the millionth request as at the first.
+"""
+
+import heapq
+import math
+from array import array
+from bisect import insort
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Literal
+
+from taskdemo_cli.columns import ABSENT, LOST, NO_TEXT, NONE, STARTED, STATES, RequestColumns, TaskColumns, Texts
+from taskdemo_cli.documents import Completion, Live, LiveRow, Statistics
+from taskdemo_cli.statistics import MICRO, describe_ordered
+
+EXACT = 2000
+"""Up to so many times the running percentiles are exact."""
+KEPT = 50
+"""So many slowest, failed and newest requests, and completions, are remembered."""
+LOOK = 4000
+"""So many tasks are looked at to find the oldest that have not ended."""
+RECENT_S = 2
+Why = Literal["all", "waiting", "working", "failed", "slowest", "newest"]
+
+
+class RunningTimes:
+    """Durations in microseconds, counted in bins of 1 % width once there are more than EXACT of them.
+
+    A percentile read from the bins is off by at most 0.5 %: the idea of the HDR histogram, with logarithms.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum = 0
+        self._least = 0
+        self._most = 0
+        self._ordered: list[int] = []
+        self._bins = array("Q", [0]) * 4500
+
+    def add(self, time: int) -> None:
+        """Count one duration; negative ones (clocks of two hosts) as 0."""
+        time = max(time, 0)
+        self._least = time if self.count == 0 else min(self._least, time)
+        self._most = max(self._most, time)
+        self._sum += time
+        self.count += 1
+        self._bins[int(math.log(time + 1) * 100)] += 1
+        if self.count <= EXACT:
+            insort(self._ordered, time)
+
+    @property
+    def approximate(self) -> bool:
+        """Whether the percentiles come from the bins."""
+        return self.count > EXACT
+
+    def describe(self) -> Statistics | None:
+        """Return the statistics so far, in seconds; None where nothing was counted."""
+        if not self.count:
+            return None
+        if not self.approximate:
+            return describe_ordered(self._ordered)
+        p50, p90, p95, p99, p999 = self._percentiles((500, 900, 950, 990, 999))
+        return {
+            "count": self.count,
+            "min": self._least / MICRO,
+            "mean": self._sum / self.count / MICRO,
+            "p50": p50,
+            "p90": p90,
+            "p95": p95,
+            "p99": p99,
+            "p999": p999,
+            "max": self._most / MICRO,
+        }
+
+    def _percentiles(self, per_mille: tuple[int, ...]) -> Iterator[float]:
+        ranks = iter(per_mille)
+        rank = -(-next(ranks) * self.count // 1000)
+        seen = 0
+        for place, count in enumerate(self._bins):
+            seen += count
+            while count and seen >= rank:
+                middle = round(math.exp((place + 0.5) / 100)) - 1
+                yield min(max(middle, self._least), self._most) / MICRO
+                following = next(ranks, None)
+                if following is None:
+                    return
+                rank = -(-following * self.count // 1000)
+
+
+class Glance:
+    """What the recorder tells as it folds, and the live figures made of it."""
+
+    def __init__(self, requests: RequestColumns, tasks: TaskColumns, texts: Texts) -> None:
+        self._requests = requests
+        self._tasks = tasks
+        self._texts = texts
+        self.sent = 0
+        self.in_flight: list[tuple[int, float]] = []
+        self.ok = 0
+        self.errors: Counter[str] = Counter()
+        self.response = RunningTimes()
+        self.bystander = RunningTimes()
+        self.bystander_in_flight: list[tuple[int, float]] = []
+        self.states = [0] * len(STATES)
+        self.most_running = 0
+        self.ended = 0
+        self._completions: deque[tuple[int, int]] = deque(maxlen=KEPT)
+        self._last_ended = NONE
+        self._answers: Counter[int] = Counter()
+        """Answers by the tenth of a second in which they came."""
+        self._slowest: list[tuple[int, int]] = []
+        self._failed: deque[int] = deque(maxlen=KEPT)
+        self._newest: deque[int] = deque(maxlen=KEPT)
+        self._oldest_task = 0
+
+    def answered(self, at: int, error: str | None) -> None:
+        """Take note of the request at this place, which was just reported; `error` is its kind if it failed."""
+        n = at + 1
+        if error is None:
+            self.ok += 1
+        else:
+            self.errors[error] += 1
+            self._failed.append(n)
+        self._newest.append(n)
+        response = self._requests.response(at)
+        if response == NONE:
+            return
+        self.response.add(response)
+        self._answers[self._requests.done[at] // 100_000] += 1
+        if len(self._slowest) < KEPT:
+            heapq.heappush(self._slowest, (response, -n))
+        elif response > self._slowest[0][0]:
+            heapq.heapreplace(self._slowest, (response, -n))
+
+    def moved(self, at: int, before: int | None) -> None:
+        """Take note of the task at this place, which was in the state `before` (None: not ours so far)."""
+        after = self._tasks.state[at]
+        if before is not None:
+            self.states[before] -= 1
+        self.states[after] += 1
+        self.most_running = max(self.most_running, self.states[STARTED])
+        if after > STARTED:
+            self._last_ended = max(self._last_ended, self._tasks.ended[at])
+            if before is None or before <= STARTED:
+                self.ended += 1
+                self._completions.append((self.ended, at))
+                if STATES[after] == "failed" and self._tasks.request[at]:
+                    self._failed.append(self._tasks.request[at])
+
+    def figures(self, now: float, base: int, count: int | None, rows: int) -> Live:
+        """Return the figures at the moment `now` of a run whose first planned send was at `base` microseconds."""
+        elapsed = max(now - base / MICRO, 0.0)
+        failed = self.errors.total()
+        oldest = min((sent for _, sent in self.in_flight), default=None)
+        bystander = min((sent for _, sent in self.bystander_in_flight), default=None)
+        return Live(
+            elapsed_s=elapsed,
+            count=count,
+            sent=max(self.sent, self.ok + failed),
+            in_flight=max(self.sent - self.ok - failed, 0),
+            ok=self.ok,
+            failed=failed,
+            errors=dict(self.errors),
+            requests_per_s=self._recent(now, elapsed),
+            oldest_wait_s=None if oldest is None else max(now - oldest, 0.0),
+            response=self.response.describe(),
+            approximate=self.response.approximate,
+            bystander=self.bystander.describe(),
+            bystander_waits_s=None if bystander is None else max(now - bystander, 0.0),
+            tasks=dict(zip(STATES, self.states, strict=True)),
+            most_running=self.most_running,
+            last_ended_s=None if self._last_ended == NONE else (self._last_ended - base) / MICRO,
+            rows=[self._row(n, why, now, base) for n, why in self._chosen(count, rows)],
+            ended=self.ended,
+            completions=[self._completion(number, at, base) for number, at in self._completions],
+        )
+
+    def _recent(self, now: float, elapsed: float) -> float:
+        current = int(now * 10)
+        since = current - 10 * RECENT_S
+        for bucket in [bucket for bucket in self._answers if bucket < since]:
+            del self._answers[bucket]
+        return self._answers.total() / min(max(elapsed, 0.1), RECENT_S)
+
+    def _chosen(self, count: int | None, rows: int) -> list[tuple[int, Why]]:
+        """Return which requests get a row: all if they fit, otherwise a share for each kind of interesting ones.
+
+        Kinds keep their order and, while there are enough of each, their number of rows; within a kind the order
+        is that of the numbers. So a row moves only when its request stops being what it was.
+        """
+        total = self.sent if count is None else count
+        if total <= rows:
+            return [(n, "all") for n in range(1, total + 1)]
+        share = max(rows // 5, 1)
+        chosen: dict[int, Why] = {}
+        self._choose(chosen, (n for n, _ in self.in_flight), "waiting", share)
+        self._choose(chosen, self._unended(share), "working", share)
+        self._choose(chosen, reversed(self._failed), "failed", share)
+        self._choose(chosen, (-n for _, n in sorted(self._slowest, reverse=True)), "slowest", share)
+        self._choose(chosen, reversed(self._newest), "newest", rows - len(chosen))
+        kinds: dict[Why, list[int]] = {"waiting": [], "working": [], "failed": [], "slowest": [], "newest": []}
+        for n, why in chosen.items():
+            kinds[why].append(n)
+        return [(n, why) for why, numbers in kinds.items() for n in sorted(numbers)][:rows]
+
+    @staticmethod
+    def _choose(chosen: dict[int, Why], candidates: Iterator[int], why: Why, share: int) -> None:
+        for n in candidates:
+            if share <= 0:
+                return
+            if n not in chosen:
+                chosen[n] = why
+                share -= 1
+
+    def _unended(self, most: int) -> Iterator[int]:
+        """Yield the request numbers of the tasks that were heard of first and have not ended."""
+        tasks = self._tasks
+        while self._oldest_task < len(tasks) and tasks.state[self._oldest_task] > STARTED:
+            self._oldest_task += 1
+        for at in range(self._oldest_task, min(self._oldest_task + LOOK, len(tasks))):
+            if tasks.state[at] <= STARTED and tasks.request[at]:
+                yield tasks.request[at]
+                most -= 1
+                if most == 0:
+                    return
+
+    def _row(self, n: int, why: Why, now: float, base: int) -> LiveRow:
+        requests, tasks, at = self._requests, self._tasks, n - 1
+        reported = at < len(requests.status) and requests.status[at] != ABSENT
+        if not reported:
+            sent = next((sent for number, sent in self.in_flight if number == n), None)
+            waits = None if sent is None else max(now - sent, 0.0)
+            sent_s = None if sent is None else sent - base / MICRO
+            state: Literal["planned", "waiting"] = "planned" if sent is None else "waiting"
+            return LiveRow(n, why, state, sent_s, waits, None, None, None, None, None, None, None)
+        error = requests.error_text(at, self._texts)
+        response = requests.response(at)
+        task = requests.task[at]
+        named = task >= 0
+        return LiveRow(
+            n=n,
+            why=why,
+            state="answered" if error is None else "failed",
+            sent_s=_offset(requests.sent[at], base),
+            response_s=None if response == NONE else response / MICRO,
+            status=requests.status[at] if requests.status[at] >= 0 else None,
+            error=error,
+            task_id=tasks.ids[task] if named else None,
+            task_state=STATES[tasks.state[task]] if named else None,
+            task_started_s=_offset(tasks.started[task], base) if named else None,
+            task_ended_s=_offset(tasks.ended[task], base) if named and tasks.state[task] != LOST else None,
+            task_error=self._text(tasks.error[task]) if named else None,
+        )
+
+    def _completion(self, number: int, at: int, base: int) -> Completion:
+        tasks = self._tasks
+        return Completion(
+            number=number,
+            n=tasks.request[at],
+            task_id=tasks.ids[at],
+            state=STATES[tasks.state[at]],
+            ended_s=(tasks.ended[at] - base) / MICRO if tasks.ended[at] != NONE else 0.0,
+            where=self._text(tasks.where[at]),
+            message=self._text(tasks.message[at]),
+            error=self._text(tasks.error[at]),
+        )
+
+    def _text(self, number: int) -> str | None:
+        return None if number == NO_TEXT else self._texts[number]
+
+
+def _offset(time: int, base: int) -> float | None:
+    return None if time == NONE else (time - base) / MICRO

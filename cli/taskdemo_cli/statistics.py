@@ -1,0 +1,147 @@
+"""Statistics of times: percentiles, histograms, intervals over rounds.
+
+Pure functions of their arguments; chance enters as a seed. Durations come in whole microseconds and leave in seconds,
+so that a figure computed from the rows of a document equals the one in its summary to the last digit.
+"""
+
+import math
+import random
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from statistics import fmean
+
+from taskdemo_cli.documents import Bin, Statistics
+
+MICRO = 1_000_000
+BINS = 10
+LOGARITHMIC_FROM = 20
+"""Where the longest time is this many times the shortest, the bins widen by a factor instead of a width."""
+
+
+def nearest_rank(ordered: Sequence[int], per_mille: int) -> int:
+    """Return the smallest value that at least `per_mille` thousandths of all are not greater than.
+
+    `ordered` is ascending and not empty. The value is one that was measured, never an interpolation:
+    definition 1 of Hyndman and Fan, "Sample Quantiles in Statistical Packages" (1996). Whole thousandths,
+    because 0.9 * 10 is not always 9 in floats.
+    """
+    rank = -(-per_mille * len(ordered) // 1000)
+    return ordered[max(rank, 1) - 1]
+
+
+def supported(p: float, count: int) -> bool:
+    """Say whether `count` times are enough for the percentile `p` (0..1): at least one lies beyond it.
+
+    The median always is. With 20 times p95 is, p99 is not: it would be the maximum under another name.
+    """
+    return count >= 1 and (p <= 0.5 or count * (1 - p) >= 1 - 1e-9)
+
+
+def describe(microseconds: Iterable[int]) -> Statistics | None:
+    """Return the statistics of these durations in seconds; None where there are none."""
+    ordered = sorted(microseconds)
+    return describe_ordered(ordered) if ordered else None
+
+
+def describe_ordered(ordered: Sequence[int]) -> Statistics:
+    """Return what `describe` does, of durations that are in ascending order and at least one."""
+    return {
+        "count": len(ordered),
+        "min": ordered[0] / MICRO,
+        "mean": round(sum(ordered) / len(ordered) / MICRO, 9),
+        "p50": nearest_rank(ordered, 500) / MICRO,
+        "p90": nearest_rank(ordered, 900) / MICRO,
+        "p95": nearest_rank(ordered, 950) / MICRO,
+        "p99": nearest_rank(ordered, 990) / MICRO,
+        "p999": nearest_rank(ordered, 999) / MICRO,
+        "max": ordered[-1] / MICRO,
+    }
+
+
+def histogram(ordered: Sequence[int]) -> list[Bin]:
+    """Return up to ten bins from the shortest to the longest of these ascending durations.
+
+    Bins of one width, as hey draws them; where the longest is 20 times the shortest or more, bins of one
+    *ratio*, because otherwise all but the slowest few would share the first bar.
+    """
+    if not ordered:
+        return []
+    low, high = ordered[0], ordered[-1]
+    if low == high:
+        return [{"from_s": low / MICRO, "to_s": high / MICRO, "count": len(ordered)}]
+    if high >= LOGARITHMIC_FROM * max(low, 1):
+        first = max(low, 1)
+        edges = [low] + [round(first * (high / first) ** (i / BINS)) for i in range(1, BINS)] + [high]
+    else:
+        edges = [low + (high - low) * i // BINS for i in range(BINS + 1)]
+    edges = sorted(set(edges))
+    bins: list[Bin] = []
+    counted = 0
+    for start, end in pairwise(edges):
+        below = len(ordered) if end == high else bisect_left(ordered, end)
+        bins.append({"from_s": start / MICRO, "to_s": end / MICRO, "count": below - counted})
+        counted = below
+    return bins
+
+
+def most_at_once(starts: Iterable[int], ends: Iterable[int]) -> int:
+    """Return how many intervals overlap where most of them do; an end at the moment of a start comes first."""
+    ordered_ends = sorted(ends)
+    running = most = ended = 0
+    for start in sorted(starts):
+        running += 1
+        while ended < len(ordered_ends) and ordered_ends[ended] <= start:
+            ended += 1
+            running -= 1
+        most = max(most, running)
+    return most
+
+
+# --- intervals over rounds -----------------------------------------------------------------------------
+
+RESAMPLES = 2000
+NORMAL_975 = 1.959964
+STUDENT_975 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+"""The 97.5 % quantile of Student's t for 1, 2, ... 30 degrees of freedom."""
+
+
+def interval(values: Sequence[float], seed: int) -> tuple[float, float]:
+    """Return the 95 % interval for the mean of what one round gives, from the values of two rounds or more.
+
+    A percentile bootstrap that draws whole rounds, as Davison and Hinkley, "Bootstrap Methods and their
+    Application" (1997), section 3.8, say for measurements that come in groups: requests of one round are not
+    independent of each other, rounds are. Its known fault is to be too narrow where rounds are few, so both
+    arms are stretched by sqrt(n / (n - 1)) * t / z after Hesterberg, "What Teachers Should Know About the
+    Bootstrap" (2015); with two rounds that makes it nine times as wide, which is how little two rounds say.
+    """
+    n = len(values)
+    if n < 2:
+        raise ValueError("an interval takes at least two rounds")
+    return _stretched(fmean(values), _resampled_means(values, random.Random(seed)), n)  # noqa: S311  # statistics
+
+
+def interval_between(olds: Sequence[float], news: Sequence[float], seed: int) -> tuple[float, float]:
+    """Return the 95 % interval for mean(news) - mean(olds), of rounds that were not run in pairs; see `interval`."""
+    n = min(len(olds), len(news))
+    if n < 2:
+        raise ValueError("an interval takes at least two rounds on both sides")
+    source = random.Random(seed)  # noqa: S311  # statistics, not secrets
+    drawn = zip(_resampled_means(news, source), _resampled_means(olds, source), strict=True)
+    return _stretched(fmean(news) - fmean(olds), [new - old for new, old in drawn], n)
+
+
+def _resampled_means(values: Sequence[float], source: random.Random) -> list[float]:
+    return [fmean(source.choices(values, k=len(values))) for _ in range(RESAMPLES)]
+
+
+def _stretched(center: float, means: Sequence[float], n: int) -> tuple[float, float]:
+    ordered = sorted(means)
+    low = ordered[math.floor(0.025 * (RESAMPLES - 1))]
+    high = ordered[math.ceil(0.975 * (RESAMPLES - 1))]
+    student = STUDENT_975[n - 2] if n - 2 < len(STUDENT_975) else NORMAL_975
+    stretch = math.sqrt(n / (n - 1)) * student / NORMAL_975
+    return center - (center - low) * stretch, center + (high - center) * stretch
