@@ -1,0 +1,171 @@
+"""`python -m taskdemo_server SETTINGS_JSON`: one server, from the first line it prints to the last.
+
+Imports little at the top, because every pool process imports this file again when it starts.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import queue
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from taskdemo_server import lifeline
+from taskdemo_server.settings import Settings
+
+if TYPE_CHECKING:
+    from taskdemo_server.journal import Journal
+
+_COULD_NOT_RUN: Final = 2
+_LOST: Final = 1
+_INTERRUPTED: Final = 130
+_KEPT_ELSEWHERE: Final = frozenset({"celery"})
+"""The modes whose tasks a broker keeps: they neither hold up the end of the server nor are lost with it."""
+
+
+def main() -> int:
+    """Serve until told to end; return the exit code."""
+    # The tracker of multiprocessing's semaphores warns when a killed server leaves it some to remove: its very job.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    try:
+        settings = Settings.from_json(sys.argv[1])
+    except (IndexError, ValueError, TypeError) as error:
+        return _refuse(f"python -m taskdemo_server takes one argument, its settings as JSON ({error}).")
+    if settings.lifeline:
+        lifeline.hold()
+    from taskdemo_server.modes import ENDPOINTS
+    from taskdemo_server.work import UnknownWorkError
+
+    if settings.mode not in ENDPOINTS:
+        return _refuse(f"Unknown mode {settings.mode!r}; there are: {', '.join(ENDPOINTS)}.")
+    try:
+        listener = _listen(settings.host, settings.port)
+    except OSError as error:
+        return _refuse(_why_not_listening(settings, error))
+    try:
+        return _serve(settings, listener)
+    except UnknownWorkError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"The journal {settings.journal} cannot be written: {error.strerror}.")
+
+
+def _serve(settings: Settings, listener: socket.socket) -> int:
+    from taskdemo_server.console import Console, abandoned, banner, drained, draining
+    from taskdemo_server.journal import Journal, unfinished
+    from taskdemo_server.serving import Inbox, OneProcess, Processes, catch_signals, hear
+
+    url, port = _address(settings.host, listener)
+    journal = Journal(settings.journal)
+    since = journal.size()
+    inbox: Inbox = queue.SimpleQueue()
+    console = Console(sys.stdout if settings.console else None)
+    crew: OneProcess | Processes
+    if settings.workers == 1:
+        crew = OneProcess(settings, listener, inbox, console.say if settings.console else None)
+    else:
+        crew = Processes(settings, listener, inbox)
+    catch_signals(inbox)
+
+    def running() -> dict[str, str]:
+        return {} if settings.mode in _KEPT_ELSEWHERE else unfinished(journal, since)
+
+    ready, told, waited_for = 0, 0, 0
+    crew.start()
+    while True:
+        what, number = hear(inbox)
+        if what == "ready":
+            ready += 1
+            if ready == settings.workers:
+                if settings.console:
+                    banner(settings, url, port, sys.stdout)
+                _announce(settings, url, port)
+        elif what == "ended":
+            if crew.ended(number):
+                break
+        elif not told:
+            told = number
+            crew.drain()
+            waited_for = len(running())
+            console.say(draining(_name(number), waited_for))
+        else:
+            crew.abandon()
+            tasks = running()
+            _lose(journal, settings, tasks, _name(number))
+            console.say(abandoned(_name(number), len(tasks)))
+            console.close()
+            lifeline.end(_INTERRUPTED if signal.SIGINT in (told, number) else _LOST)
+    if ready < settings.workers and not told:
+        return _COULD_NOT_RUN
+    if waited_for:
+        console.say(drained(waited_for))
+    console.close()
+    return _INTERRUPTED if told == signal.SIGINT else 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    if os.name == "posix":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        # Here rather than in uvicorn, because two may bind one port, and only listening shows which was first.
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _why_not_listening(settings: Settings, error: OSError) -> str:
+    from taskdemo_server.visible import visible
+
+    where = f"{visible(settings.host)} port {settings.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"Cannot serve on {where}: it is in use. Try another with --port, or --port 0 for any that is free."
+    return f"Cannot serve on {where}: {error.strerror}."
+
+
+def _address(host: str, listener: socket.socket) -> tuple[str, int]:
+    """Return the URL to reach the server at from this machine, and its port."""
+    port = listener.getsockname()[1]
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", port
+
+
+def _announce(settings: Settings, url: str, port: int) -> None:
+    if settings.announce is None:
+        return
+    path = Path(settings.announce)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps({"url": url, "port": port, "pid": os.getpid()}))
+    draft.replace(path)
+
+
+def _lose(journal: "Journal", settings: Settings, tasks: dict[str, str], name: str) -> None:
+    from taskdemo_server.work import place
+
+    journal.lose(
+        tasks, mode=json.dumps(settings.mode), where=json.dumps(place()), error=f"Abandoned by a second {name}."
+    )
+
+
+def _name(number: int) -> str:
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def _refuse(sentence: str) -> int:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(sentence, file=sys.stderr, flush=True)
+    return _COULD_NOT_RUN
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,281 @@
+"""The application: `GET /` in the chosen mode, and around it what lets one see what happens to its tasks."""
+
+import asyncio
+import functools
+import inspect
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+import anyio.to_thread
+from fastapi import FastAPI, Header, HTTPException, Query, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
+
+from taskdemo_server.events import ENDED, MODE_BY_NAME, VERSION
+from taskdemo_server.journal import Books, Journal, TaskRecord
+from taskdemo_server.modes import ENDPOINTS
+from taskdemo_server.modes.endpoint import Endpoint
+from taskdemo_server.settings import Settings
+from taskdemo_server.work import Ticket, Work, ticket
+
+_POLL_S = 0.05
+_HEARTBEAT_S = 10.0
+
+
+class Health(TypedDict):
+    """What this server is."""
+
+    server: Literal["taskdemo"]
+    version: str
+    mode: str
+    work: str
+    duration_s: float
+    threads: int
+    workers: int
+    pid: int
+    journal: str
+    journal_offset: int
+    """Bytes in the journal now: what to resume `/events` from in order to see only what comes next."""
+    clock: float
+    """The host's monotonic clock now, in seconds: the one that events carry."""
+
+
+class Task(TypedDict):
+    """A task as the journal tells it; times are Unix seconds."""
+
+    id: str
+    state: str
+    mode: str
+    accepted_at: float | None
+    started_at: float | None
+    ended_at: float | None
+    where: str | None
+    message: str | None
+    error: str | None
+
+
+class Refusal(TypedDict):
+    """Why not."""
+
+    detail: str
+
+
+class Ticketing:
+    """Gives every request of `GET /` its ticket as it arrives, and the answer its X-Task-ID. Plain ASGI: 3 us."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["path"] != "/":
+            await self.app(scope, receive, send)
+            return
+        mine = Ticket()
+        ticket.set(mine)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start" and mine.accepted:
+                message["headers"].append((b"x-task-id", mine.id.encode()))
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+def create_app(settings: Settings, log: Callable[[str], None] | None = None) -> FastAPI:
+    """Return the application; `app.state.work` is its Work, and setting `app.state.draining` ends open streams.
+
+    Raises KeyError for an unknown mode, UnknownWorkError for an unknown work, OSError where the journal cannot be made.
+    """
+    journal = Journal(settings.journal)
+    work = Work(settings, journal, log)
+    endpoint = ENDPOINTS[settings.mode](work)
+    mode = MODE_BY_NAME[settings.mode]
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = settings.threads
+        if endpoint.start is not None:
+            await endpoint.start()
+        yield
+        if endpoint.stop is not None:
+            await endpoint.stop()
+        journal.close()
+
+    app = FastAPI(title=f"taskdemo: {mode.name}", description=mode.expect, version=VERSION, lifespan=lifespan)
+    app.state.work = work
+    app.state.draining = asyncio.Event()
+    app.add_middleware(Ticketing)
+    app.get(
+        "/",
+        summary=f"Do the slow work: {mode.endpoint}",
+        responses=(endpoint.responses or {})
+        | {200: {"headers": {"X-Task-ID": {"description": "The id of the task.", "schema": {"type": "string"}}}}},
+    )(accepting(endpoint, work))
+    _add_bystanders(app)
+    _add_books(app, settings, journal, endpoint)
+    return app
+
+
+def accepting(endpoint: Endpoint, work: Work) -> Callable[..., Any]:
+    """Return the mode's path operation function, journaling an accepted task before the mode does anything.
+
+    Who was refused with 422 never comes here. The place for an overload bound is here too.
+    """
+    hello = endpoint.hello
+    if endpoint.accepts:
+        return hello
+    if inspect.iscoroutinefunction(hello):
+
+        @functools.wraps(hello)
+        async def accept_and_await(**given: Any) -> Any:
+            work.accept(given["message"])
+            return await hello(**given)
+
+        return accept_and_await
+
+    @functools.wraps(hello)
+    async def accept_and_hand_over(**given: Any) -> Any:
+        work.accept(given["message"])
+        # What FastAPI does with a plain `def`; here, so that a task waiting for a thread is seen as accepted.
+        return await run_in_threadpool(hello, **given)
+
+    return accept_and_hand_over
+
+
+def _add_bystanders(app: FastAPI) -> None:
+    @app.get("/ping", summary="Answer at once, on the event loop")
+    async def ping() -> dict[str, str]:
+        return {"message": "pong"}
+
+    @app.get("/ping/sync", summary="Answer at once, from a worker thread")
+    def ping_sync() -> dict[str, str]:
+        return {"message": "pong"}
+
+
+def _add_books(app: FastAPI, settings: Settings, journal: Journal, endpoint: Endpoint) -> None:
+    books = Books(journal)
+    unknown: dict[int | str, dict[str, Any]] = {404: {"model": Refusal, "description": "There is no such task."}}
+
+    async def record_of(task_id: str) -> TaskRecord:
+        # In a thread that is not one of the works': the journal may be long, and their threads busy.
+        await asyncio.to_thread(books.update)
+        record = books.tasks.get(task_id)
+        if record is None:
+            raise HTTPException(404, "There is no such task.")
+        return record
+
+    @app.get("/health", summary="Tell what this server is")
+    async def health() -> Health:
+        return {
+            "server": "taskdemo",
+            "version": VERSION,
+            "mode": settings.mode,
+            "work": settings.work,
+            "duration_s": settings.duration,
+            "threads": settings.threads,
+            "workers": settings.workers,
+            "pid": os.getpid(),
+            "journal": settings.journal,
+            "journal_offset": journal.size(),
+            "clock": time.monotonic(),
+        }
+
+    @app.get(
+        "/tasks",
+        summary="List the tasks, newest last",
+        responses={
+            200: {"headers": {"X-Total-Count": {"description": "All tasks there are.", "schema": {"type": "integer"}}}}
+        },
+    )
+    async def tasks(
+        response: Response,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+        offset: Annotated[int, Query(ge=0, le=2**53)] = 0,
+    ) -> list[Task]:
+        await asyncio.to_thread(books.update)
+        response.headers["X-Total-Count"] = str(len(books.tasks))
+        return [_shown(record) for record in books.page(offset, limit)]
+
+    @app.get("/tasks/{task_id}", summary="Show one task", responses=unknown)
+    async def task(task_id: str) -> Task:
+        return _shown(await record_of(task_id))
+
+    @app.delete(
+        "/tasks/{task_id}",
+        summary="Cancel a task, where the mode can",
+        responses=unknown
+        | {409: {"model": Refusal, "description": "This mode, or the task's state, does not allow it."}},
+    )
+    async def cancel(task_id: str) -> Task:
+        record = await record_of(task_id)
+        if record.state in ENDED:
+            raise HTTPException(409, f"The task has ended: it is {record.state}.")
+        if endpoint.cancel is None or not endpoint.cancel(task_id):
+            raise HTTPException(409, endpoint.cannot_cancel)
+        return _shown(await record_of(task_id))
+
+    @app.get(
+        "/events",
+        summary="Follow the journal as server-sent events",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    )
+    async def events(
+        last_event_id: Annotated[int, Query(ge=0, le=2**53, description="Begin after this event.")] = 0,
+        resume: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**53)] = None,
+    ) -> StreamingResponse:
+        offset = last_event_id if resume is None else resume
+        return StreamingResponse(
+            stream(journal, offset, app.state.draining, app.state.work),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+
+async def stream(journal: Journal, offset: int, draining: asyncio.Event, work: Work) -> AsyncIterator[bytes]:
+    """Yield the journal from `offset` on as server-sent events, many in one piece, each with the offset after it.
+
+    Ends when the server drains and its last task has ended, so that it never holds up the end.
+    """
+    quiet_since = time.monotonic()
+    yield b": the journal from here on\n\n"
+    while True:
+        last = draining.is_set() and not work.open
+        lines, offset_after = journal.read(offset)
+        if lines:
+            if b"\r" in lines:  # Never of our writing; it would break the framing.
+                lines = lines.replace(b"\r", b" ")
+            pieces = []
+            for line in lines.splitlines(keepends=True):
+                offset += len(line)
+                pieces.append(b"id: %d\ndata: %b\n" % (offset, line))
+            yield b"".join(pieces)
+            quiet_since = time.monotonic()
+        elif last:
+            return
+        else:
+            if (now := time.monotonic()) - quiet_since >= _HEARTBEAT_S:
+                yield b": still here\n\n"
+                quiet_since = now
+            await asyncio.sleep(_POLL_S)
+        offset = offset_after
+
+
+def _shown(record: TaskRecord) -> Task:
+    return {
+        "id": record.id,
+        "state": record.state,
+        "mode": record.mode,
+        "accepted_at": record.accepted_at,
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+        "where": record.where,
+        "message": record.message,
+        "error": record.error,
+    }

@@ -1,0 +1,134 @@
+"""What the server says: the banner, the log of ended tasks, and what becomes of them when it is told to end."""
+
+import contextlib
+import os
+import shutil
+import sys
+import threading
+from collections import deque
+from typing import Final, TextIO
+
+from taskdemo_server.events import MODE_BY_NAME
+from taskdemo_server.settings import Settings
+from taskdemo_server.visible import visible
+
+_EVERY_S: Final = 0.05
+_MOST_LINES: Final = 10_000
+
+
+class Console:
+    """Lines for standard output, written by a thread of its own.
+
+    A task never waits for whoever reads them, and never fails because nobody does: lines wait in memory, the
+    oldest of too many are dropped, and a closed output ends the matter.
+    """
+
+    def __init__(self, out: TextIO | None) -> None:
+        self._lines: deque[str] = deque(maxlen=_MOST_LINES)
+        self._encoding = (out and out.encoding) or "utf-8"
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # There may be no output, or a closed one.
+            self._file = out.fileno()  # type: ignore[union-attr]  # the AttributeError is suppressed
+            self._thread = threading.Thread(target=self._write, name="console", daemon=True)
+            self._thread.start()
+
+    def say(self, line: str) -> None:
+        """Write a line soon. `line` holds only visible text."""
+        if self._thread is not None:
+            self._lines.append(line)
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Write what is left, if somebody takes it within `timeout` seconds."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError):
+            while not self._closing.wait(_EVERY_S):
+                self._write_lines()
+            self._write_lines()
+            return
+        self._thread = None
+        self._lines.clear()
+
+    def _write_lines(self) -> None:
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        if lines:
+            text = ("\n".join(lines) + "\n").encode(self._encoding, "backslashreplace")
+            while text:
+                text = text[os.write(self._file, text) :]
+
+
+def banner(settings: Settings, url: str, port: int, out: TextIO) -> None:
+    """Print what is served here, what to expect of it, and what to type next; in colour on a terminal."""
+    mode = MODE_BY_NAME[settings.mode]
+    work = f"{visible(settings.work)} of {settings.duration:g} s"
+    if settings.work not in ("sleep", "cpu"):
+        work = visible(settings.work)
+    rows = [
+        ("mode", f"{mode.name}: {mode.endpoint}"),
+        ("work", f"{work}, {mode.where}"),
+        ("url", url),
+        ("docs", f"{url}/docs"),
+        ("try", f"taskdemo fire --count 5 --port {port}"),
+    ]
+    with contextlib.suppress(OSError, ValueError):
+        if out.isatty():
+            _styled(mode.expect, rows, out)
+        else:
+            print(f"taskdemo serves mode {mode.name}.", mode.expect, sep="\n", file=out)
+            for name, value in rows:
+                print(f"  {name:<5} {value}", file=out)
+        print(file=out, flush=True)
+
+
+def _styled(expect: str, rows: list[tuple[str, str]], out: TextIO) -> None:
+    # rich takes a while to import, and only a terminal needs it.
+    from rich.console import Console as Terminal
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"url": "bold cyan", "docs": "cyan", "try": "bold green", "mode": "bold"}
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(value, styles.get(name, "")))
+    body = Table.grid()
+    body.add_row(Text(expect))
+    body.add_row("")
+    body.add_row(table)
+    width = min(shutil.get_terminal_size().columns, 100)
+    Terminal(file=out, width=width, highlight=False).print(
+        Panel(body, title="[bold]taskdemo[/]", title_align="left", border_style="cyan", padding=(1, 2))
+    )
+
+
+def draining(signal: str, count: int) -> str:
+    """Say what the first `signal` does to `count` running tasks."""
+    if count == 0:
+        return f"{signal}: no task is running."
+    tasks, them = ("1 task is", "it") if count == 1 else (f"{count} tasks are", "them")
+    return f"{signal}: {tasks} still running; finishing {them}. {signal} again abandons {them}."
+
+
+def drained(count: int) -> str:
+    """Say what became of the `count` tasks that were still running."""
+    return "It has ended; nothing is lost." if count == 1 else f"All {count} have ended; nothing is lost."
+
+
+def abandoned(signal: str, count: int) -> str:
+    """Say what the second `signal` does to `count` running tasks, and what that teaches."""
+    if count == 0:
+        return f"{signal} again: no task was left to abandon."
+    tasks, they = ("1 task is", "it is") if count == 1 else (f"{count} tasks are", "they are")
+    return f"{signal} again: {tasks} abandoned. Nothing outside this server knows of them, so {they} lost."
+
+
+def complain(sentence: str) -> None:
+    """Say one sentence on standard error."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(sentence, file=sys.stderr, flush=True)

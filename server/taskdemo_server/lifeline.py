@@ -1,0 +1,46 @@
+"""How the server and everything it started end together, however they end. Standard library only."""
+
+import contextlib
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from typing import Final, NoReturn
+
+cleanups: Final[list[Callable[[], None]]] = []
+"""Called before the process ends abruptly: for children that are not multiprocessing's. Quick, and never raising."""
+
+
+def hold(file: int = 0) -> None:
+    """End this process and its children as soon as the pipe `file` reaches its end: the starter is gone then."""
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(file, 4096):
+                pass
+        end(1)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def watch_parent() -> None:
+    """In a multiprocessing child: end as soon as the parent is gone, even by SIGKILL."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        end(1)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def end(code: int) -> NoReturn:
+    """End this process at once with `code`, and its children with it. Nothing is finished or flushed."""
+    for cleanup in cleanups:
+        cleanup()
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(code)

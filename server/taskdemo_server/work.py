@@ -1,0 +1,206 @@
+"""The slow work, wrapped so that it writes into the journal what becomes of it, wherever it runs.
+
+Knows nothing of the web: the same wrapping serves the event loop, worker threads, pool processes and Celery
+workers, and must be quick to import in a fresh process. Standard library only.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from multiprocessing.synchronize import Semaphore
+from typing import Final
+
+from taskdemo_server import lifeline
+from taskdemo_server.events import TaskState
+from taskdemo_server.journal import Journal
+from taskdemo_server.settings import Settings
+from taskdemo_server.visible import visible
+
+
+class UnknownWorkError(ValueError):
+    """There is no such work; the text is a sentence for the user."""
+
+
+class Ticket:
+    """A request on its way to become a task: its id, and when it arrived."""
+
+    __slots__ = ("accepted", "at", "clock", "id")
+
+    def __init__(self) -> None:
+        self.id = secrets.token_hex(8)
+        self.clock = time.monotonic()
+        self.at = time.time()
+        self.accepted = False
+
+
+ticket: Final[ContextVar[Ticket]] = ContextVar("ticket")
+"""The current request's. A context follows its work into worker threads and background tasks by itself."""
+
+
+def sleep(seconds: float) -> None:
+    """Wait, as for a slow database or another service."""
+    if seconds > 0:
+        time.sleep(seconds)
+
+
+async def sleep_async(seconds: float) -> None:
+    """Wait, leaving the event loop to others."""
+    if seconds > 0:
+        await asyncio.sleep(seconds)
+
+
+def burn(seconds: float) -> None:
+    """Compute until this thread has really used `seconds` of CPU time."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(1000))
+
+
+async def burn_async(seconds: float) -> None:
+    """Compute the same; being `async` makes it no less work for the event loop."""
+    burn(seconds)
+
+
+WORKS: Final[dict[str, tuple[Callable[[float], None], Callable[[float], Awaitable[None]]]]] = {
+    "sleep": (sleep, sleep_async),
+    "cpu": (burn, burn_async),
+}
+
+
+class _Where(threading.local):
+    json: str
+
+
+class Work:
+    """One kind of slow work in one mode: `run` and `run_async` do it for the current ticket, or a given task.
+
+    `log` is called with a line to show whenever a task has ended.
+    """
+
+    def __init__(self, settings: Settings, journal: Journal, log: Callable[[str], None] | None = None) -> None:
+        if settings.work not in WORKS:
+            raise UnknownWorkError(f"Unknown work {visible(settings.work)!r}; there are: {', '.join(WORKS)}.")
+        self._call, self._call_async = WORKS[settings.work]
+        self.settings = settings
+        self.journal = journal
+        self.open: set[str] = set()
+        """The tasks that this process accepted and that have not ended, as far as it knows."""
+        self._log = log
+        self._mode = json.dumps(settings.mode)
+        self._where = _Where()
+
+    def accept(self, message: str) -> str:
+        """Journal the current request as an accepted task, as of its arrival, and return its id."""
+        task = ticket.get()
+        task.accepted = True
+        self.open.add(task.id)
+        self.journal.append(
+            task.id, "accepted", mode=self._mode, where=self._here(), at=task.at, clock=task.clock, message=message
+        )
+        return task.id
+
+    def run(self, message: str, task_id: str | None = None) -> None:
+        """Do the work; raises what it raises. `task_id` where no context reaches (another process)."""
+        task_id = task_id or ticket.get().id
+        self._note(task_id, "started")
+        try:
+            self._call(self.settings.duration)
+        except BaseException as error:
+            self._failed(task_id, message, error)
+            raise
+        self._finished(task_id, message)
+
+    async def run_async(self, message: str) -> None:
+        """Do the async version of the work; raises what it raises."""
+        task_id = ticket.get().id
+        self._note(task_id, "started")
+        try:
+            await self._call_async(self.settings.duration)
+        except BaseException as error:
+            self._failed(task_id, message, error)
+            raise
+        self._finished(task_id, message)
+
+    def ended_elsewhere(self, task_id: str, message: str, error: str | None = None) -> None:
+        """Take note that another process, which journals for itself, has ended the task: close and show it."""
+        self.open.discard(task_id)
+        self._show(message, error)
+
+    def ended_unseen(self, task_id: str, state: TaskState, error: str | None = None) -> None:
+        """Journal the end of a task that could not do so itself: it was cancelled or lost."""
+        self._note(task_id, state, error)
+        self.open.discard(task_id)
+
+    def _finished(self, task_id: str, message: str) -> None:
+        self._note(task_id, "finished")
+        self.open.discard(task_id)
+        self._show(message, None)
+
+    def _failed(self, task_id: str, message: str, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            self._note(task_id, "cancelled")
+        else:
+            self._note(task_id, "failed", said(error))
+            self._show(message, said(error))
+        self.open.discard(task_id)
+
+    def _show(self, message: str, error: str | None) -> None:
+        if self._log is not None:
+            if error is None:
+                self._log(f"Background Task called! {visible(message)}")
+            else:
+                self._log(f"Background Task failed! {visible(message)}: {visible(error)}")
+
+    def _note(self, task_id: str, state: TaskState, error: str | None = None) -> None:
+        self.journal.append(task_id, state, mode=self._mode, where=self._here(), error=error)
+
+    def _here(self) -> str:
+        try:
+            return self._where.json
+        except AttributeError:
+            self._where.json = json.dumps(place())
+            return self._where.json
+
+
+def place() -> str:
+    """Return where this code runs, to be read by people: host, pid, thread."""
+    thread = threading.current_thread().name
+    number = "" if thread == "event loop" else f" {threading.get_native_id()}"
+    return f"{socket.gethostname()} pid {os.getpid()} {thread}{number}"
+
+
+def said(error: BaseException) -> str:
+    """Return what an exception says, with its kind, cut to a length that fits a journal line."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  an exception of the user's may fail even at this
+        text = ""
+    return f"{type(error).__name__}: {text}"[:4096] if text else type(error).__name__
+
+
+_of_this_process: Work | None = None
+
+
+def prepare_process(settings: Settings, ready: Semaphore) -> None:
+    """Make a fresh pool process able to `run_in_process`, and say so through `ready`."""
+    global _of_this_process
+    # A Ctrl-C or a closed terminal reaches the whole process group; the server alone decides what it means.
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    lifeline.watch_parent()
+    _of_this_process = Work(settings, Journal(settings.journal))
+    ready.release()
+
+
+def run_in_process(task_id: str, message: str) -> None:
+    """Do the work in a pool process, for the task of that id."""
+    assert _of_this_process is not None  # noqa: S101  the pool's initializer has run
+    _of_this_process.run(message, task_id)
