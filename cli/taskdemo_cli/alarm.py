@@ -1,0 +1,75 @@
+"""An alarm for an event loop, exact to some microseconds where the system has one; knows nothing else.
+
+uvloop's timers (libuv's) and epoll's timeouts count whole milliseconds: at 3,000 sends a second that would clump
+three sends together and make the rest late. On Linux a timer descriptor (timerfd_create(2)) wakes the loop
+like a socket; elsewhere the loop's own timers serve.
+"""
+
+import asyncio
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+_CLOCK_MONOTONIC: Final = 1
+_NONBLOCK_CLOEXEC: Final = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
+_ABSOLUTE: Final = 1
+
+
+class _TimerSpec(ctypes.Structure):
+    """`struct itimerspec`: no interval, then the time of the alarm."""
+
+    _fields_ = (
+        ("interval_s", ctypes.c_long),
+        ("interval_ns", ctypes.c_long),
+        ("at_s", ctypes.c_long),
+        ("at_ns", ctypes.c_long),
+    )
+
+
+class Alarm:
+    """Calls `callback()` at the time last given to `at()`, once for each."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        self._loop = loop
+        self._callback = callback
+        self._handle: asyncio.TimerHandle | None = None
+        self._timer = -1
+        if sys.platform == "linux":
+            self._libc = ctypes.CDLL(None, use_errno=True)
+            self._timer = self._libc.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
+        if self._timer >= 0:
+            self._spec = _TimerSpec(0, 0, 0, 0)
+            self._pointer = ctypes.byref(self._spec)
+            self._set = self._libc.timerfd_settime
+            loop.add_reader(self._timer, self._ring)
+
+    def at(self, when: float) -> None:
+        """Ring at `when`, in `time.monotonic()` seconds; at once if that is past."""
+        if self._timer < 0:
+            if self._handle is not None:
+                self._handle.cancel()
+            self._handle = self._loop.call_later(max(0.0, when - time.monotonic()), self._callback)
+            return
+        seconds = int(when)
+        self._spec.at_s = seconds
+        self._spec.at_ns = int((when - seconds) * 1e9)
+        self._set(self._timer, _ABSOLUTE, self._pointer, None)
+
+    def close(self) -> None:
+        """Ring no more."""
+        if self._handle is not None:
+            self._handle.cancel()
+        if self._timer >= 0:
+            self._loop.remove_reader(self._timer)
+            os.close(self._timer)
+            self._timer = -1
+
+    def _ring(self) -> None:
+        try:
+            os.read(self._timer, 8)
+        except BlockingIOError:  # set anew since it rang
+            return
+        self._callback()

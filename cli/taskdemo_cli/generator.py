@@ -1,0 +1,416 @@
+"""The load process: fires one plan after another and hands over what it saw, never waiting for whoever reads it.
+
+Knows the wire, the clock and the plan; knows no screen, no server of ours and no statistics but its own doubts
+(CPU share, loop lag, late sends). See `taskdemo_cli.load` for the protocol.
+
+What the stamps of a sample mean (README and reports rely on it):
+- Closed loop: every caller has a connection of its own. All connections are opened first, then the first requests
+  are sent, all at once. Their planned time is t0, before connecting, so the connecting is their wait (planned to
+  sent) and not part of the response time (sent to last byte). hey's first request of each connection includes it.
+  A connection that takes longer than `BARRIER_S` does not hold up the others. Each later request is planned for
+  the moment when the one before it on the same caller was done.
+- Open loop: request n is planned for t0 + (n - 1) / rate, whatever the server does. It takes an idle connection
+  or opens one; where no more can be opened, it waits for one.
+"""
+
+import asyncio
+import gc
+import json
+import marshal
+import math
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Coroutine
+from itertools import islice
+from typing import Final
+from urllib.parse import quote
+
+import httpx
+
+from taskdemo_cli.alarm import Alarm
+from taskdemo_cli.load import LATE_S, Frame, Plan, raise_file_limit
+from taskdemo_cli.transport import Connection, Origin, serialise
+from taskdemo_server.events import VERSION
+
+BATCH_S: Final = 0.1
+BARRIER_S: Final = 1.0
+LAG_TICK_S: Final = 0.01
+IN_FLIGHT_SHOWN: Final = 50
+SPARE_DESCRIPTORS: Final = 64
+TURN: Final = 32
+"""Requests sent in one turn of the loop at the start, before it looks for answers again."""
+
+Sample = tuple[int, float, float | None, float | None, float | None, int | None, str | None, str | None]
+
+
+class Payload:
+    """The bytes of request n of a plan: made once, and cut where the number goes."""
+
+    def __init__(self, plan: Plan) -> None:
+        headers = {"Accept": "*/*", "User-Agent": f"taskdemo/{VERSION}", **plan.headers}
+        self.request = httpx.Request("GET", plan.url, headers=headers)
+        head = serialise(self.request)
+        self._parts = [head]
+        if plan.message is not None:
+            target = self.request.url.raw_path
+            parts = [quote(part, safe="").encode() for part in plan.message.split("{n}")]
+            parts[0] = b"GET " + target + (b"&" if b"?" in target else b"?") + b"message=" + parts[0]
+            parts[-1] += head[len(b"GET ") + len(target) :]
+            self._parts = parts
+
+    def __call__(self, n: int) -> bytes:
+        """Return the request's bytes."""
+        parts = self._parts
+        return parts[0] if len(parts) == 1 else str(n).encode().join(parts)
+
+
+class LoopLag:
+    """Samples how late the event loop gets to a timer; seconds."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._lags = array("d")
+        self._alarm = Alarm(loop, self._tick)
+        self._due = 0.0
+        self._again(time.monotonic())
+
+    def _again(self, now: float) -> None:
+        self._due = now + LAG_TICK_S
+        self._alarm.at(self._due)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._lags.append(now - self._due)
+        self._again(now)
+
+    def close(self) -> float:
+        """Stop, and return the 99th percentile (nearest rank); 0 if the run was too short for a sample."""
+        self._alarm.close()
+        lags = sorted(self._lags)
+        return max(0.0, lags[math.ceil(0.99 * len(lags)) - 1]) if lags else 0.0
+
+
+class Run:
+    """One run of one plan on the running loop; `go()` returns when the last request has ended."""
+
+    def __init__(self, plan: Plan, emit: Callable[[Frame], None], connections: int) -> None:
+        self._plan = plan
+        self._emit = emit
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._payload = Payload(plan)
+        self._origin = Origin(self._payload.request.url)
+        self._t0 = 0.0
+        self._total: int | None = plan.count
+        self._stop_at = math.inf
+        self._n = 0
+        """How many requests were planned so far."""
+        self._sent = 0
+        self._late = 0
+        self._samples: list[Sample] = []
+        self._waiting: dict[int, float] = {}
+        """Requests whose connection is being opened: number -> planned."""
+        self._backlog: deque[tuple[int, float]] = deque()
+        """Open loop: requests for which no connection may be opened and none is free."""
+        self._in_flight: dict[int, Connection] = {}
+        self._lanes: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._barrier: list[Connection] | None = None
+        self._alarm: Alarm | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+
+    async def go(self) -> None:
+        """Fire; emit `started`, the batches and `done`."""
+        plan = self._plan
+        cpu = time.process_time()
+        lag = LoopLag(self._loop)
+        t0 = self._t0 = time.monotonic()
+        self._emit({"kind": "started", "t0": t0})
+        self._flushing = self._loop.call_later(BATCH_S, self._flush_again)
+        deadline = None
+        if plan.timeout_s is not None:
+            deadline = self._loop.call_later(plan.timeout_s, self._time_out)
+        if plan.rate is not None:
+            if plan.for_s is not None:
+                self._total = max(1, math.ceil(plan.for_s * plan.rate))
+            self._alarm = Alarm(self._loop, self._tick)
+            self._tick()
+        else:
+            if plan.for_s is not None:
+                self._stop_at = t0 + plan.for_s
+            self._spawn(self._begin(plan.concurrency or plan.count or 1))
+        await self._over
+        wall = time.monotonic() - t0
+        cpu = time.process_time() - cpu
+        self._flushing.cancel()
+        if deadline is not None:
+            deadline.cancel()
+        if self._alarm is not None:
+            self._alarm.close()
+        for task in self._tasks:
+            task.cancel()
+        for lane in self._lanes:
+            lane.abort()
+        self._flush()
+        self._emit(
+            {
+                "kind": "done",
+                "wall": wall,
+                "late": self._late,
+                "cpu_share": cpu / wall if wall else 0.0,
+                "loop_lag_p99": lag.close(),
+                "transport": "taskdemo",
+                "not_sent": 0 if self._total is None else self._total - self._n,
+            }
+        )
+
+    def stop(self) -> None:
+        """End the run: requests in flight are Cancelled, others are not mentioned."""
+        self._give_up("Cancelled")
+
+    def _time_out(self) -> None:
+        now = time.monotonic()
+        for n, planned in self._waiting.items():
+            self._samples.append((n, planned, None, None, now, None, "ConnectTimeout", None))
+        for n, planned in self._backlog:
+            self._samples.append((n, planned, None, None, now, None, "PoolTimeout", None))
+        self._give_up("ReadTimeout")
+
+    def _give_up(self, error: str) -> None:
+        if self._over.done():
+            return
+        now = time.monotonic()
+        for n, lane in self._in_flight.items():
+            lane.abort()
+            self._samples.append((n, lane.planned, lane.sent, lane.first_byte, now, lane.status, error, lane.task_id))
+        self._in_flight.clear()
+        self._over.set_result(None)
+
+    # One request
+
+    def _start(self, lane: Connection, n: int, planned: float) -> None:
+        lane.n = n
+        lane.planned = planned
+        self._in_flight[n] = lane
+        self._sent += 1
+        lane.start(self._payload(n))
+        if lane.sent - planned > LATE_S and self._alarm is not None:
+            self._late += 1
+
+    def _ended(self, lane: Connection, error: httpx.TransportError | None) -> None:
+        n = lane.n
+        if self._over.done():
+            return
+        del self._in_flight[n]
+        done = lane.done or 0.0
+        self._samples.append(
+            (
+                n,
+                lane.planned,
+                lane.sent,
+                lane.first_byte,
+                done,
+                lane.status,
+                error if error is None else type(error).__name__,
+                lane.task_id,
+            )
+        )
+        if lane.closed:
+            self._lanes.discard(lane)
+            self._go_on(None, done)
+        else:
+            self._go_on(lane, done)
+
+    async def _connect(self, n: int, planned: float) -> None:
+        lane = Connection(self._ended)
+        self._lanes.add(lane)
+        try:
+            await self._origin.connect(lane)
+        except httpx.ConnectError:
+            self._lanes.discard(lane)
+            now = time.monotonic()
+            del self._waiting[n]
+            self._samples.append((n, planned, None, None, now, None, "ConnectError", None))
+            self._go_on(None, now)
+            return
+        if self._barrier is not None:
+            lane.n = n
+            self._barrier.append(lane)
+            return
+        del self._waiting[n]
+        self._start(lane, n, planned)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _open(self, n: int, planned: float) -> "asyncio.Task[None]":
+        self._waiting[n] = planned
+        return self._spawn(self._connect(n, planned))
+
+    def _go_on(self, lane: Connection | None, now: float) -> None:
+        """Send what comes next from a caller that is free, on its connection if still good; or see the end."""
+        if self._alarm is not None:
+            if self._backlog:
+                n, planned = self._backlog.popleft()
+                if lane is None:
+                    self._open(n, planned)
+                else:
+                    self._start(lane, n, planned)
+                return
+            if lane is not None:
+                self._idle.append(lane)
+        elif now < self._stop_at and (self._total is None or self._n < self._total):
+            n = self._n = self._n + 1
+            if lane is None:
+                self._open(n, now)
+            else:
+                self._start(lane, n, now)
+            return
+        self._end_if_over(now)
+
+    def _end_if_over(self, now: float) -> None:
+        if self._in_flight or self._waiting or self._backlog or self._over.done():
+            return
+        if self._n == self._total or now >= self._stop_at:
+            self._over.set_result(None)
+
+    # Closed loop
+
+    async def _begin(self, callers: int) -> None:
+        """Open the callers' connections, then send their first requests."""
+        if self._total is not None:
+            callers = min(callers, self._total)
+        self._n = callers
+        self._barrier = []
+        await asyncio.wait([self._open(n, self._t0) for n in range(1, callers + 1)], timeout=BARRIER_S)
+        ready, self._barrier = self._barrier, None
+        for at, lane in enumerate(ready, 1):
+            if self._over.done():
+                return
+            del self._waiting[lane.n]
+            self._start(lane, lane.n, self._t0)
+            if at % TURN == 0:
+                await asyncio.sleep(0)
+
+    # Open loop
+
+    def _tick(self) -> None:
+        """Send what is due by the schedule, which does not move when a send was late."""
+        rate = self._plan.rate or 0.0
+        now = time.monotonic()
+        while self._n != self._total:
+            planned = self._t0 + self._n / rate
+            if planned > now:
+                if self._alarm is not None:
+                    self._alarm.at(planned)
+                return
+            n = self._n = self._n + 1
+            while self._idle:
+                lane = self._idle.pop()
+                if not lane.closed:
+                    self._start(lane, n, planned)
+                    break
+                self._lanes.discard(lane)
+            else:
+                if len(self._lanes) < self._connections:
+                    self._open(n, planned)
+                else:
+                    self._backlog.append((n, planned))
+
+    # Handing over
+
+    def _flush_again(self) -> None:
+        self._flush()
+        self._flushing = self._loop.call_later(BATCH_S, self._flush_again)
+
+    def _flush(self) -> None:
+        samples, self._samples = self._samples, []
+        oldest = [(n, lane.sent) for n, lane in islice(self._in_flight.items(), IN_FLIGHT_SHOWN)]
+        self._emit({"kind": "batch", "samples": samples, "in_flight": oldest, "sent": self._sent})
+
+
+class LoadProcess:
+    """The commands that come in, one run at a time."""
+
+    def __init__(self, emit: Callable[[Frame], None]) -> None:
+        self._emit = emit
+        self._loop = asyncio.get_running_loop()
+        self._commands: asyncio.Queue[Plan] = asyncio.Queue()
+        self._run: Run | None = None
+
+    async def serve(self) -> None:
+        """Run the plans that arrive, for ever."""
+        connections = raise_file_limit() - SPARE_DESCRIPTORS
+        threading.Thread(target=self._listen, daemon=True).start()
+        self._emit({"kind": "ready"})
+        while True:
+            plan = await self._commands.get()
+            gc.collect()
+            gc.freeze()
+            gc.disable()  # a run makes no cycles, and a collection in its middle would be measured
+            self._run = Run(plan, self._emit, connections)
+            await self._run.go()
+            self._run = None
+            gc.enable()
+            gc.unfreeze()
+
+    def _listen(self) -> None:
+        for line in sys.stdin.buffer:
+            command = json.loads(line)
+            if command.pop("cmd") == "run":
+                self._loop.call_soon_threadsafe(self._commands.put_nowait, Plan(**command))
+            else:
+                self._loop.call_soon_threadsafe(self._stop)
+        os._exit(0)
+
+    def _stop(self) -> None:
+        if self._run is not None:
+            self._run.stop()
+
+
+def write_frames(descriptor: int) -> Callable[[Frame], None]:
+    """Start a thread that writes frames, and return the function that queues one without ever waiting."""
+    frames: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+
+    def write() -> None:
+        with os.fdopen(descriptor, "wb", buffering=0) as pipe:
+            while True:
+                body = marshal.dumps(frames.get())
+                left = memoryview(len(body).to_bytes(4, "big") + body)
+                try:
+                    while left:
+                        left = left[pipe.write(left) :]
+                except OSError:
+                    os._exit(0)  # nobody reads any more
+
+    threading.Thread(target=write, daemon=True).start()
+    return frames.put
+
+
+async def _main(emit: Callable[[Frame], None]) -> None:
+    await LoadProcess(emit).serve()
+
+
+def main() -> None:
+    """Be the load process: frames to what was standard output, which from here on is standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command line decides what Ctrl-C means
+    descriptor = os.dup(1)
+    os.dup2(2, 1)
+    loop_factory = None
+    try:
+        import uvloop
+    except ImportError:
+        pass
+    else:
+        loop_factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(_main(write_frames(descriptor)))
