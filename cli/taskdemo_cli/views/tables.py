@@ -36,6 +36,8 @@ STATES: Final[tuple[Literal["finished", "failed", "cancelled", "lost", "unfinish
     "lost",
     "unfinished",
 )
+TELLING: Final = 0.1
+"""A phase of the response is shown from this share of the whole on; before that the first byte is all of it."""
 DRAWN_REQUESTS: Final = 500
 """A run of more requests is told by its figures and its histogram; bars of a handful of them would say little."""
 
@@ -59,9 +61,11 @@ class Threshold(Protocol):
         ...
 
 
-def print_run(console: Console, document: RunDocument, thresholds: Sequence[Threshold] = ()) -> None:
-    """Print the report of a run."""
-    console.print(run_report(document, thresholds))
+def print_run(
+    console: Console, document: RunDocument, verdict: str | None = None, thresholds: Sequence[Threshold] = ()
+) -> None:
+    """Print the report of a run; `verdict` is the sentence that says what was seen."""
+    console.print(run_report(document, verdict, thresholds))
 
 
 def print_comparison(console: Console, document: ComparisonDocument, thresholds: Sequence[Threshold] = ()) -> None:
@@ -87,9 +91,13 @@ def picture(report: RenderableType, title: str, width: int = 100) -> str:
     return console.export_svg(title=title)
 
 
-def run_report(document: RunDocument, thresholds: Sequence[Threshold] = ()) -> RenderableType:
+def run_report(
+    document: RunDocument, verdict: str | None = None, thresholds: Sequence[Threshold] = ()
+) -> RenderableType:
     """Return the report of a run: thresholds, what was seen, figures, timeline."""
-    parts: list[RenderableType] = [Drawing(lambda width, glyphs: _run_lines(document, thresholds, width, glyphs))]
+    parts: list[RenderableType] = [
+        Drawing(lambda width, glyphs: _run_lines(document, verdict, thresholds, width, glyphs))
+    ]
     if document["requests"] and len(document["requests"]) <= DRAWN_REQUESTS:
         parts += ["", timeline([document])]
     return Group(*parts)
@@ -106,7 +114,8 @@ def comparison_report(document: ComparisonDocument, thresholds: Sequence[Thresho
     )
 
 
-def _threshold_lines(thresholds: Sequence[Threshold], width: int, glyphs: Glyphs) -> Iterator[Text]:
+def threshold_lines(thresholds: Sequence[Threshold], width: int, glyphs: Glyphs) -> Iterator[Text]:
+    """Yield each threshold with its measured value, and whether it held; then an empty line."""
     for threshold in thresholds:
         sign, style = (glyphs.no, BAD) if threshold.held else (glyphs.yes, GOOD)
         said = "held, so this fails" if threshold.held else "did not hold"
@@ -118,11 +127,13 @@ def _threshold_lines(thresholds: Sequence[Threshold], width: int, glyphs: Glyphs
         yield row("")
 
 
-def _run_lines(document: RunDocument, thresholds: Sequence[Threshold], width: int, glyphs: Glyphs) -> Iterator[Text]:
+def _run_lines(
+    document: RunDocument, verdict: str | None, thresholds: Sequence[Threshold], width: int, glyphs: Glyphs
+) -> Iterator[Text]:
     summary = document["summary"]
-    yield from _threshold_lines(thresholds, width, glyphs)
-    if document.get("verdict"):
-        yield from paragraph(document["verdict"], width, BOLD)
+    yield from threshold_lines(thresholds, width, glyphs)
+    if verdict:
+        yield from paragraph(verdict, width, BOLD)
         yield row("")
     yield from _trouble_lines(document, width)
     yield from paragraph(_what(document), width, first=cell("Run", NAME))
@@ -136,7 +147,7 @@ def _run_lines(document: RunDocument, thresholds: Sequence[Threshold], width: in
     yield row("")
     yield from statistics_table(_statistics(document), width, glyphs)
     response = summary["response_s"]
-    if response and response["count"] >= 10 and summary.get("histogram"):
+    if response and response["count"] >= 20 and summary["histogram"]:
         yield row("")
         yield row((cell("Response times", NAME), BOLD))
         yield from histogram(summary["histogram"], width, glyphs)
@@ -178,13 +189,15 @@ def _trouble_lines(document: RunDocument, width: int) -> Iterator[Text]:
     said = []
     if document["interrupted"]:
         said.append("Interrupted: these are the figures up to then.")
-    if document.get("timed_out"):
+    if document["timed_out"]:
         said.append("Timed out: --timeout ended this run before it was through.")
-    if document.get("ended_because"):
+    if document["ended_because"] is not None:
         said.append(document["ended_because"])
-    if document.get("not_sent"):
+    if document["not_sent"]:
         said.append(f"{number(document['not_sent'])} requests were never sent.")
-    if document.get("late_sends"):
+    if document["unreported"]:
+        said.append(f"What became of {number(document['unreported'])} requests that were sent is not known.")
+    if document["late_sends"]:
         said.append(f"{number(document['late_sends'])} requests could not be sent at their planned time.")
     for text in said:
         yield from paragraph(text, width, DOUBT)
@@ -195,19 +208,12 @@ def _trouble_lines(document: RunDocument, width: int) -> Iterator[Text]:
 def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
     """Return the lines of the statistics table; the phases of a response only where they say something."""
     summary = document["summary"]
-    rows = [("Response", summary["response_s"])]
-    if summary["corrected_s"] is not None:
-        rows.append(("from plan", summary["corrected_s"]))
     response = summary["response_s"]
-    if response is not None:
-        for label, key in (
-            ("  to be sent", "wait_s"),
-            ("  first byte", "first_byte_s"),
-            ("  rest of it", "transfer_s"),
-        ):
-            values = summary.get(key)
-            if values is not None and key != "first_byte_s" and values["max"] >= response["max"] / 10:
-                rows.append((label, values))
+    rows: list[tuple[str, Statistics | None]] = [("Response", response), ("from its plan", summary["corrected_s"])]
+    phases = (("  to be sent", summary["wait_s"]), ("  rest of body", summary["transfer_s"]))
+    for label, values in phases:
+        if response is not None and values is not None and values["max"] >= response["max"] * TELLING:
+            rows.append((label, values))
     rows.append(("Task ended after", summary["completion_s"]))
     rows.append(("GET /ping", summary["bystander_s"]))
     return rows
@@ -216,8 +222,6 @@ def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
 def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
     """Yield how far the figures can be trusted."""
     client = document["summary"]["client"]
-    if client is None:
-        return
     facts = []
     if client["cpu_share"] is not None:
         facts.append(f"{client['cpu_share']:.0%} of a core")
@@ -225,7 +229,7 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
         facts.append(f"event loop late by {duration(client['loop_lag_p99_s'])} (p99)")
     if client["overhead_s"] is not None:
         facts.append(f"{duration(client['overhead_s'])} of each response are its own")
-    if document.get("transport") == "httpx":
+    if document["transport"] == "httpx":
         facts.append("through httpx's own transport")
     yield row("")
     if facts:
@@ -238,7 +242,7 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
 def _comparison_lines(
     document: ComparisonDocument, thresholds: Sequence[Threshold], width: int, glyphs: Glyphs
 ) -> Iterator[Text]:
-    yield from _threshold_lines(thresholds, width, glyphs)
+    yield from threshold_lines(thresholds, width, glyphs)
     yield from comparison_heading(width)
     for run in document["runs"]:
         yield row((cell(run["mode"] or "", NAME), BOLD), *comparison_cells(run, width, glyphs))
@@ -247,43 +251,46 @@ def _comparison_lines(
 
 
 HEADINGS: Final = (
-    ("response", "p50", 9),
-    ("response", "max", 9),
-    ("last task", "ended", 10),
-    ("ran at", "once", 7),
-    ("GET /ping", "max", 10),
+    ("response", "p50"),
+    ("response", "max"),
+    ("tasks", "ended"),
+    ("ran at", "once"),
+    ("/ping", "max"),
 )
+
+
+def _widths(width: int) -> tuple[int, ...]:
+    """Return the columns of the comparison's figures in a terminal of this width."""
+    return (10, 10, 9, 8, 9) if width >= 79 else (9, 9, 8, 7, 8)
 
 
 def comparison_heading(width: int) -> Iterator[Text]:
     """Yield the two lines over a comparison."""
-    del width
     for line in (0, 1):
-        yield row(
-            (cell("mode" if line else "", NAME), DIM),
-            *((cell(h[line], h[2], "right"), DIM) for h in HEADINGS),
-            ("  trouble" if line else "", DIM),
-        )
+        headings = (cell(heading[line], size, "right") for heading, size in zip(HEADINGS, _widths(width), strict=True))
+        name, trouble = ("mode", "trouble") if line else ("", "")
+        yield row((f"{name:<{NAME}}{''.join(headings)}  {trouble}", DIM))
 
 
 def comparison_cells(run: RunDocument, width: int, glyphs: Glyphs) -> Iterator[tuple[str, Style]]:
-    """Yield the figures of one mode, under `comparison_heading`."""
+    """Yield the figures of one mode, under `comparison_heading`, and what went wrong."""
     summary = run["summary"]
     response, bystander, tasks = summary["response_s"], summary["bystander_s"], summary["tasks"]
-    figures = [
+    figures = (
         duration(response["p50"]) if response else glyphs.dash,
         duration(response["max"]) if response else glyphs.dash,
         duration(tasks["last_ended_s"]) if tasks["last_ended_s"] is not None else glyphs.dash,
         number(tasks["max_parallel"]) if tasks["accepted"] else glyphs.dash,
         duration(bystander["max"]) if bystander else glyphs.dash,
+    )
+    for figure, size in zip(figures, _widths(width), strict=True):
+        yield cell(figure, size, "right"), PLAIN
+    words = [
+        f"{number(tasks[state])} {state}" for state in ("lost", "failed", "cancelled", "unfinished") if tasks[state]
     ]
-    for figure, heading in zip(figures, HEADINGS, strict=True):
-        yield cell(figure, heading[2], "right"), PLAIN
-    words = []
     if summary["requests"]["failed"]:
-        words.append(f"{number(summary['requests']['failed'])} failed")
-    words += [f"{number(tasks[state])} {state}" for state in STATES[1:] if tasks[state]]
-    room = width - NAME - sum(heading[2] for heading in HEADINGS) - 2
+        words.insert(0, f"{number(summary['requests']['failed'])} not ok")
+    room = width - NAME - sum(_widths(width)) - 2
     yield "  ", PLAIN
     yield cell(", ".join(words) or "none", max(room, 0)).rstrip(), BAD if words else DIM
 

@@ -44,7 +44,7 @@ STEPS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One request in seconds of the run, None where a moment was never seen."""
+    """One request in seconds of the run, None where a moment was not seen; `ok` while nothing is wrong with it."""
 
     n: int
     sent: float
@@ -119,7 +119,9 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
         blank = (" " * left, PLAIN)
         for index, bar in enumerate(bars):
             lane = Lane(columns, horizon)
-            _paint(lane, bar, _last(run), glyphs)
+            paint(lane, bar, _last(run), glyphs)
+            if bar.state in {"accepted", "started"}:
+                lane.mark(_last(run), glyphs.open, BOLD)
             figure = duration(bar.answered - bar.sent) if bar.answered is not None else "no answer"
             style = PLAIN if bar.ok else BAD
             note = notes[index] if index < len(notes) else blank
@@ -182,8 +184,11 @@ def _sample(rows: Sequence[Anything], most: int) -> Sequence[Anything]:
     return [rows[round(index * (len(rows) - 1) / (most - 1))] for index in range(most)]
 
 
-def _paint(lane: Lane, bar: Bar, until_s: float, glyphs: Glyphs) -> None:
-    answered = bar.answered if bar.answered is not None else max(bar.last, bar.sent)
+def paint(lane: Lane, bar: Bar, until_s: float, glyphs: Glyphs) -> None:
+    """Paint one request and its task; what had not ended by `until_s` reaches to there."""
+    answered = bar.answered
+    if answered is None:
+        answered = until_s if bar.ok else bar.last
     lane.fill(bar.sent, answered, glyphs.wait, WAITING)
     if bar.started is not None:
         ended = bar.ended if bar.ended is not None else max(until_s, bar.last)
@@ -199,9 +204,10 @@ def _paint(lane: Lane, bar: Bar, until_s: float, glyphs: Glyphs) -> None:
         lane.fill(answered, bar.ended if bar.ended is not None else until_s, glyphs.queued, QUEUED)
     if bar.state in {"failed", "cancelled", "lost"}:
         lane.mark(bar.ended if bar.ended is not None else bar.last, glyphs.failed, BAD)
-    elif bar.state in {"accepted", "started"}:
-        lane.mark(until_s, glyphs.open, BOLD)
-    lane.mark(answered, *((glyphs.answered, BOLD) if bar.ok else (glyphs.failed, BAD)))
+    if not bar.ok:
+        lane.mark(answered, glyphs.failed, BAD)
+    elif bar.answered is not None:
+        lane.mark(answered, glyphs.answered, BOLD)
 
 
 def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: Glyphs) -> Text:
