@@ -1,0 +1,280 @@
+"""Conducts runs: one burst at one server, or the same burst at a server of every mode. Knows no screen's insides.
+
+The command's main thread is here: it drains what the load process, the bystander process and the event stream
+report, folds it into the recorder, and lets a screen draw between two helpings.
+"""
+
+import contextlib
+import math
+import queue
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from taskdemo_cli import servers
+from taskdemo_cli.documents import RunDocument, RunFacts, Skipped
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.load import Loader, Plan
+from taskdemo_cli.results import Recorder
+from taskdemo_cli.stopping import Stopping
+from taskdemo_cli.watch import Watcher, clock_offset
+
+from taskdemo_server.settings import Settings
+
+TICK_S = 0.125
+"""Seconds between two looks of the screen at the figures."""
+BYSTANDER_RATE = 10.0
+"""Calls of GET /ping per second, sent on schedule whatever the answers do."""
+
+
+class Screen(Protocol):
+    """Whatever shows a run while it goes on."""
+
+    def update(self, source: Recorder, now: float) -> None:
+        """Show the figures at the moment `now` of the monotonic clock."""
+        ...
+
+
+class ComparisonScreen(Screen, Protocol):
+    """Whatever shows mode after mode."""
+
+    def start(self, mode: str, stage: str = "") -> None:
+        """The next run, of this mode, begins."""
+        ...
+
+    def done(self, run: RunDocument) -> None:
+        """It has ended."""
+        ...
+
+    def skip(self, mode: str, why: str) -> None:
+        """This mode cannot be run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server to fire at."""
+
+    url: str
+    path: str = "/"
+    health: dict[str, Any] | None = None
+    """What its /health said; None where it is not a taskdemo server."""
+    server: servers.Server | None = None
+    """The process, where it is our own."""
+    token: str | None = None
+    offset: float = 0.0
+    """Seconds that its clock is ahead of ours."""
+
+    @property
+    def mode(self) -> str | None:
+        """The mode it is in, where it is a taskdemo server."""
+        return str(self.health["mode"]) if self.health else None
+
+    @property
+    def bystander_path(self) -> str | None:
+        """What a bystander asks for; None where the server offers nothing that costs it nothing."""
+        return "/ping" if self.health else None
+
+
+def find_target(url: str, path: str = "/", server: servers.Server | None = None, token: str | None = None) -> Target:
+    """Ask the server of `url` who it is. Raises OSError where nobody answers, UserError where `url` is none."""
+    asked = time.monotonic()
+    health = servers.health(url, token)
+    offset = clock_offset(health, asked, time.monotonic()) if health else 0.0
+    return Target(url.rstrip("/"), path, health, server, token, offset)
+
+
+class Rig:
+    """The processes that measure: one that fires, one that is the bystander; both are started once and used again."""
+
+    def __init__(self, stopping: Stopping) -> None:
+        self.stopping = stopping
+        self.inbox: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self.load = Loader(self.inbox, name="load")
+        self.bystander = Loader(self.inbox, name="bystander")
+
+    def __enter__(self) -> "Rig":
+        self.load.start()
+        self.bystander.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.load.close()
+        self.bystander.close()
+
+    def measure(self, target: Target, plan: Plan, screen: Screen, facts: RunFacts, *, wait: bool = True) -> RunDocument:
+        """Fire `plan` at `target`, wait for the accepted tasks to end if `wait`, and return the whole run.
+
+        Whatever ends it early (Ctrl-C, `plan.timeout_s`, a server that dies) is said in the run; nothing measured
+        is lost. `facts` are the document's fields that only the caller knows.
+        """
+        return _Run(self, target, plan, screen).conduct(facts, wait=wait)
+
+
+class _Run:
+    """One run while it goes on: the inbox is drained, folded, and shown."""
+
+    def __init__(self, rig: Rig, target: Target, plan: Plan, screen: Screen) -> None:
+        self.rig = rig
+        self.target = target
+        self.plan = plan
+        self.screen = screen
+        self.recorder = Recorder(
+            private=target.server is not None,
+            clock_offset=target.offset,
+            count=plan.count,
+            follows=target.health is not None,
+        )
+        self.load_done = False
+        self.bystander_done = True
+        self.bystander_started = False
+        self.gone: str | None = None
+        self.next_look = 0.0
+
+    def conduct(self, facts: RunFacts, *, wait: bool) -> RunDocument:
+        started_at = datetime.now(UTC)
+        deadline = math.inf
+        watcher = self._watch()
+        interrupted = timed_out = False
+        try:
+            self._start_bystander()
+            self.rig.load.run(self.plan)
+            interrupted = self._drain(lambda: self.load_done) == "asked to stop"
+            if interrupted:
+                self.rig.load.stop()
+                self._drain(lambda: self.load_done, stoppable=False)
+            elif wait and self.target.health:
+                if self.plan.timeout_s is not None and self.recorder.t0 is not None:
+                    deadline = self.recorder.t0 + self.plan.timeout_s
+                why = self._drain(lambda: self.recorder.unended == 0, deadline, until_gone=True)
+                interrupted, timed_out = why == "asked to stop", why == "deadline"
+        finally:
+            if not self.bystander_done:
+                self.rig.bystander.stop()
+                self._drain(lambda: self.bystander_done, stoppable=False)
+            if watcher is not None:
+                watcher.stop()
+        return self.recorder.document(
+            {
+                "url": self.target.url,
+                "path": self.target.path,
+                "mode": self.target.mode,
+                "started_at": started_at.isoformat(timespec="milliseconds"),
+                **facts,
+            },
+            interrupted=interrupted,
+            timed_out=timed_out,
+            server_gone=self.gone is not None,
+            ended_because=self.gone,
+        )
+
+    def _watch(self) -> Watcher | None:
+        if self.target.health is None:
+            return None
+        watcher = Watcher(self.target.url, self.rig.inbox, int(self.target.health["journal_offset"]), self.target.token)
+        watcher.start()
+        return watcher
+
+    def _start_bystander(self) -> None:
+        """Send the bystander ahead, so that it is on its way when the burst comes."""
+        if self.target.bystander_path is None:
+            return
+        self.bystander_done = False
+        self.rig.bystander.run(
+            Plan(url=self.target.url + self.target.bystander_path, rate=BYSTANDER_RATE, until_stopped=True)
+        )
+        self._drain(lambda: self.bystander_started or self.bystander_done)
+
+    def _drain(
+        self,
+        done: Callable[[], bool],
+        deadline: float = math.inf,
+        *,
+        stoppable: bool = True,
+        until_gone: bool = False,
+    ) -> str:
+        """Take in what is reported until `done`, and say what ended it."""
+        while not done():
+            now = time.monotonic()
+            if stoppable and self.rig.stopping.asked:
+                return "asked to stop"
+            if until_gone and self.gone:
+                return "gone"
+            if now >= deadline:
+                return "deadline"
+            if now >= self.next_look:
+                self._look_after_server()
+                self.screen.update(self.recorder, now)
+                self.next_look = time.monotonic() + TICK_S
+            with contextlib.suppress(queue.Empty):
+                self._take(*self.rig.inbox.get(timeout=max(self.next_look - time.monotonic(), 0.001)))
+        return "done"
+
+    def _take(self, name: str, content: Any) -> None:
+        if name == "events":
+            for event in content:
+                self.recorder.event(event)
+        elif name == "gone":
+            self.gone = content
+        elif name == "load":
+            self.recorder.load(content)
+            self.load_done = self.load_done or content["kind"] in {"done", "gone"}
+            if content["kind"] == "gone":
+                raise UserError(f"the load process ended unexpectedly (exit {content['returncode']}); run it again")
+        else:
+            self.recorder.bystander(content)
+            self.bystander_started = self.bystander_started or content["kind"] == "started"
+            self.bystander_done = self.bystander_done or content["kind"] in {"done", "gone"}
+
+    def _look_after_server(self) -> None:
+        server = self.target.server
+        if server is not None and self.gone is None and (code := server.process.poll()) is not None:
+            self.gone = f"the {server.settings.mode} server ended (exit {code}) while it was fired at"
+
+
+def compare(
+    rig: Rig,
+    candidates: Sequence[Settings],
+    plan: Callable[[Target], Plan],
+    screen: ComparisonScreen,
+    facts: RunFacts,
+    *,
+    rounds: int = 1,
+    keep: Callable[[list[RunDocument]], None] = lambda _: None,
+) -> tuple[list[RunDocument], list[Skipped]]:
+    """Fire the same plan at a fresh server of each of `candidates`, one after the other, and return every run.
+
+    All servers are started before the first measurement, so that no run waits for another's imports. With several
+    `rounds` the order is reversed from one to the next, so that a machine that warms up or slows down favours
+    nobody. `keep` is called with the runs so far after each. A server that does not start is skipped, and says why.
+    """
+    runs: list[RunDocument] = []
+    skipped: list[Skipped] = []
+    started = [servers.launch(settings, Path(settings.journal).parent) for settings in candidates]
+    try:
+        targets: list[Target] = []
+        for server in started:
+            try:
+                servers.await_ready(server, lambda: rig.stopping.asked)
+                targets.append(find_target(server.url, server=server))
+            except (UserError, OSError) as error:
+                skipped.append({"mode": server.settings.mode, "why": str(error)})
+                screen.skip(server.settings.mode, str(error))
+        for number in range(1, rounds + 1):
+            for target in targets if number % 2 else reversed(targets):
+                stage = f"round {number} of {rounds}" if rounds > 1 else ""
+                screen.start(str(target.mode), stage)
+                run = rig.measure(target, plan(target), screen, {**facts, "round": number})
+                runs.append(run)
+                screen.done(run)
+                keep(runs)
+                if rig.stopping.asked:
+                    return runs, skipped
+    except KeyboardInterrupt:
+        pass  # asked to stop while the servers started: what was measured so far is the result
+    finally:
+        servers.end(*started)
+    return runs, skipped

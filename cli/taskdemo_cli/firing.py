@@ -1,0 +1,270 @@
+"""`fire` and `compare`: choose the target, measure, show, save, and say by the exit code how it went."""
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from taskdemo_cli import experiment, saving, servers, serving
+from taskdemo_cli.documents import ComparisonDocument, RunDocument, RunFacts, Skipped, json_chunks
+from taskdemo_cli.environment import command_line, environment
+from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
+from taskdemo_cli.experiment import Rig, Target
+from taskdemo_cli.load import Plan
+from taskdemo_cli.output import Output
+from taskdemo_cli.scratch import scratch
+from taskdemo_cli.stopping import Stopping
+from taskdemo_server.events import MODE_BY_NAME
+from taskdemo_server.settings import Settings
+
+CONCURRENCY = 50
+"""Requests in flight where --for bounds the run and nobody says how many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """Where a result goes besides the screen, and what decides the exit code."""
+
+    as_json: bool = False
+    saves: Sequence[str] = ()
+    html: str | None = None
+    fail_if: Sequence[str] = ()
+
+    def check(self) -> None:
+        """Refuse, before anything runs, what could not be kept afterwards."""
+        saving.check(self.saves, self.html)
+
+    def keep(self, document: RunDocument | ComparisonDocument) -> None:
+        """Save the result everywhere it was asked for."""
+        for path in [*self.saves, *([self.html] if self.html else [])]:
+            saving.save(document, path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burst:
+    """What to send: a closed loop of `concurrency`, or an open one of `rate`, for `count` requests or `for_s` seconds."""
+
+    count: int | None = None
+    for_s: float | None = None
+    concurrency: int | None = None
+    rate: float | None = None
+    message: str | None = None
+    timeout_s: float | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.count is not None and self.for_s is not None:
+            raise UserError("--count and --for both bound the run: give one of them")
+        if self.concurrency is not None and self.rate is not None:
+            raise UserError("--concurrency waits for answers and --rate does not: give one of them")
+
+    @property
+    def planned(self) -> int | None:
+        """Requests to send; None where the clock decides."""
+        return None if self.for_s is not None else self.count or 1
+
+    @property
+    def in_flight(self) -> int | None:
+        """Requests in flight at the most; None in an open loop."""
+        if self.rate is not None:
+            return None
+        return self.concurrency or self.planned or CONCURRENCY
+
+    def plan(self, target: Target) -> Plan:
+        """Return what the load process is to do at this target."""
+        return Plan(
+            url=target.url + target.path,
+            message=self.message,
+            count=self.planned,
+            for_s=self.for_s,
+            concurrency=self.in_flight,
+            rate=self.rate,
+            timeout_s=self.timeout_s,
+            headers={**self.headers, **servers.authorization(target.token)},
+        )
+
+    def facts(self) -> RunFacts:
+        """Return what a run's document says of this."""
+        return {
+            "count": self.planned,
+            "for_s": self.for_s,
+            "concurrency": self.in_flight,
+            "rate": self.rate,
+            "message": self.message,
+            "command": command_line(),
+            "environment": environment(),
+        }
+
+
+def fire(
+    burst: Burst,
+    keeping: Keeping,
+    *,
+    url: str | None = None,
+    port: int | None = None,
+    private: Settings | None = None,
+    path: str = "/",
+    token: str | None = None,
+    wait: bool = True,
+) -> int:
+    """Fire a burst at the server of `url`, of `port`, or at a private one, and return the exit code."""
+    from taskdemo_cli.views.live import run_screen
+    from taskdemo_cli.views.tables import print_run
+
+    keeping.check()
+    output = Output(keeping.as_json)
+    stopping = Stopping()
+    with stopping.watching(), contextlib.ExitStack() as stack:
+        if private is None:
+            target = _running(url or f"http://127.0.0.1:{port or 8000}", path, token, named=url is not None)
+            rig = stack.enter_context(Rig(stopping))
+        else:
+            rig = stack.enter_context(Rig(stopping))
+            target = stack.enter_context(_private(private, path, stopping))
+        with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
+            run = rig.measure(target, burst.plan(target), screen, burst.facts(), wait=wait)
+    keeping.keep(run)
+    if keeping.as_json:
+        output.document(json_chunks(run))
+    else:
+        print_run(output.console, run)
+    return _exit_code([run], stopping)
+
+
+def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, keeping: Keeping, rounds: int) -> int:
+    """Fire the same burst at a private server of each mode, show what differs, and return the exit code."""
+    from taskdemo_cli.views.live import comparison_screen
+    from taskdemo_cli.views.tables import print_comparison
+
+    keeping.check()
+    output = Output(keeping.as_json)
+    stopping = Stopping()
+    facts = burst.facts()
+
+    def document(runs: list[RunDocument], without: list[Skipped]) -> ComparisonDocument:
+        return comparison(runs, skipped + without, rounds, facts)
+
+    with stopping.watching(), scratch() as folder, Rig(stopping) as rig:
+        placed = []
+        for one in settings:
+            (folder / one.mode).mkdir()
+            placed.append(serving.placed(one, folder / one.mode))
+        with comparison_screen(
+            output.console, _comparison_title(burst, settings), [one.mode for one in settings]
+        ) as screen:
+            for one in skipped:
+                screen.skip(one["mode"], one["why"])
+            runs, failed = experiment.compare(
+                rig,
+                placed,
+                burst.plan,
+                screen,
+                facts,
+                rounds=rounds,
+                keep=lambda so_far: keeping.keep(document(so_far, [])),
+            )
+    if not runs:
+        if stopping.asked:
+            raise KeyboardInterrupt
+        raise UserError("no mode could be run: " + "; ".join(f"{one['mode']}: {one['why']}" for one in failed))
+    result = document(runs, failed)
+    keeping.keep(result)
+    if keeping.as_json:
+        output.document(json_chunks(result))
+    else:
+        print_comparison(output.console, result)
+    return _exit_code(runs, stopping)
+
+
+def comparison(runs: list[RunDocument], skipped: list[Skipped], rounds: int, facts: RunFacts) -> ComparisonDocument:
+    """Return the document of a comparison; the first mode that was run is the reference."""
+    from taskdemo_cli import verdicts
+    from taskdemo_server.events import VERSION
+
+    reference = str(runs[0]["mode"]) if runs else ""
+    return {
+        "taskdemo": VERSION,
+        "kind": "comparison",
+        "reference": reference,
+        "rounds": rounds,
+        "runs": runs,
+        "verdicts": verdicts.compare(runs, reference),
+        "intervals": verdicts.intervals(runs, reference),
+        "skipped": skipped,
+        "environment": facts["environment"],
+        "command": facts["command"],
+    }
+
+
+def installed(modes: Sequence[str] | None) -> tuple[list[str], list[Skipped]]:
+    """Return the modes that can be run here, of those asked for or of all, and why the others cannot."""
+    names = list(modes or MODE_BY_NAME)
+    missing: list[Skipped] = [
+        {"mode": name, "why": f"not installed; pip install 'taskdemo[{extra}]' brings it"}
+        for name in names
+        if (extra := MODE_BY_NAME[name].extra) and importlib.util.find_spec(extra) is None
+    ]
+    without = {one["mode"] for one in missing}
+    return [name for name in names if name not in without], missing
+
+
+@contextlib.contextmanager
+def _private(settings: Settings, path: str, stopping: Stopping) -> Iterator[Target]:
+    with scratch() as folder:
+        server = servers.launch(serving.placed(settings, folder), folder)
+        try:
+            servers.await_ready(server, lambda: stopping.asked)
+            yield experiment.find_target(server.url, path, server)
+        finally:
+            servers.end(server)
+
+
+def _running(url: str, path: str, token: str | None, *, named: bool) -> Target:
+    try:
+        return experiment.find_target(url, path, token=token)
+    except OSError as error:
+        if named:
+            raise UserError(f"nobody answers at {url} ({_reason(error)}); is the server running?") from None
+        port = url.rpartition(":")[2]
+        raise UserError(
+            f"no server answers on port {port}; start one with: taskdemo serve --port {port}"
+            f"  or let fire start its own: taskdemo fire --mode background"
+        ) from None
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _title(burst: Burst, target: Target) -> str:
+    name = f"{target.mode} at {target.url}" if target.mode else target.url
+    return f"{_sent(burst)} at {name}{target.path if target.path != '/' else ''}"
+
+
+def _comparison_title(burst: Burst, settings: Sequence[Settings]) -> str:
+    one = settings[0]
+    took = f"{one.work} of {one.duration:g} s" if one.work in {"sleep", "cpu"} else one.work
+    return f"{_sent(burst)} in each mode, work: {took}"
+
+
+def _sent(burst: Burst) -> str:
+    much = (
+        f"{burst.planned} request{'s' if burst.planned != 1 else ''}"
+        if burst.planned
+        else f"{burst.for_s:g} s of requests"
+    )
+    if burst.rate is not None:
+        return f"{much}, {burst.rate:g} a second"
+    if burst.planned == 1:
+        return much
+    return f"{much}, all at once" if burst.in_flight == burst.planned else f"{much}, {burst.in_flight} at a time"
+
+
+def _exit_code(runs: Sequence[RunDocument], stopping: Stopping) -> int:
+    if stopping.asked:
+        return stopping.exit_code
+    trouble = any(
+        run["summary"]["requests"]["failed"] or run["summary"]["tasks"]["lost"] or run["not_sent"] or run["timed_out"]
+        for run in runs
+    )
+    return FAILED if trouble else OK

@@ -1,0 +1,190 @@
+"""The commands: parse, call, choose a view. The one place that catches user errors and turns them into exit codes."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from taskdemo_cli import options
+from taskdemo_cli.errors import COULD_NOT_RUN, INTERRUPTED, UserError
+from taskdemo_server.events import VERSION
+from taskdemo_server.settings import Settings
+
+app = typer.Typer(
+    help="Where should this slow work run? See, measure and prove how FastAPI's ways to run it differ.",
+    epilog="Start with:  taskdemo compare",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "TASKDEMO"},
+    pretty_exceptions_enable=False,
+)
+
+
+def run() -> None:
+    """Run the command line and exit with the documented code."""
+    sys.exit(outcome(sys.argv[1:]))
+
+
+def outcome(arguments: list[str]) -> int:
+    """Run a command and return its exit code; every foreseen trouble is one sentence on stderr."""
+    try:
+        code = app(arguments, prog_name="taskdemo", standalone_mode=False)
+    except UserError as error:
+        complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        # Typer's own usage errors, whichever Click they come from, carry a sentence and an exit code.
+        sentence = getattr(error, "format_message", None)
+        if sentence is None:
+            if "--debug" in arguments:
+                raise
+            complain(f"{type(error).__name__}: {error} (unforeseen; --debug shows where, please report it)")
+            return COULD_NOT_RUN
+        text = sentence()
+        if not text:  # no_args_is_help: the help is the message
+            return COULD_NOT_RUN
+        complain(f"{text.rstrip('.')}; taskdemo {'COMMAND ' if not arguments else arguments[0] + ' '}--help shows how")
+        return COULD_NOT_RUN
+    return code if isinstance(code, int) else 0
+
+
+def complain(sentence: str) -> None:
+    """Write one sentence to stderr, made safe to show."""
+    from taskdemo_server.visible import visible
+
+    print(f"taskdemo: {visible(sentence)}", file=sys.stderr)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def taskdemo(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Where should this slow work run? See, measure and prove how FastAPI's ways to run it differ."""
+
+
+@app.command()
+def serve(
+    mode: options.ModeName = "background",
+    duration: options.Duration = 1.0,
+    work: options.Work = "sleep",
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8000,
+    workers: options.Workers = 1,
+    threads: options.Threads = 40,
+    journal: options.Journal = None,
+    detach: options.Detach = False,
+    broker: options.Broker = None,
+    backend: options.Backend = None,
+    token: options.Token = None,
+) -> int:
+    """Start the demo server: one endpoint, GET /, that does slow work in the chosen mode."""
+    from taskdemo_cli import serving
+
+    settings = Settings(
+        mode=mode,
+        duration=duration,
+        work=work,
+        host=host,
+        port=port,
+        workers=workers,
+        threads=threads,
+        broker=broker,
+        backend=backend,
+        token=token,
+        journal=journal or "",
+    )
+    return serving.detach(settings) if detach else serving.serve(settings)
+
+
+@app.command()
+def stop(port: options.ServerPort = 8000) -> int:
+    """End a server that was started with --detach; it finishes its tasks first."""
+    from taskdemo_cli import serving
+
+    return serving.stop(port)
+
+
+@app.command()
+def fire(
+    count: options.Count = None,
+    for_: options.ForSeconds = None,
+    concurrency: options.Concurrency = None,
+    rate: options.Rate = None,
+    message: options.Message = None,
+    timeout: options.Timeout = None,
+    no_wait: options.NoWait = False,
+    url: options.Url = None,
+    port: options.TargetPort = None,
+    mode: options.OptionalMode = None,
+    path: options.Path = "/",
+    token: options.Token = None,
+    duration: options.PrivateDuration = None,
+    work: options.PrivateWork = None,
+    threads: options.PrivateThreads = None,
+    workers: options.PrivateWorkers = None,
+    broker: options.Broker = None,
+    backend: options.Backend = None,
+    json: options.Json = False,
+    save: options.Save = None,
+    html: options.Html = None,
+    fail_if: options.FailIf = None,
+) -> int:
+    """Send requests, all at once or as told, and watch the responses and the tasks."""
+    from taskdemo_cli import firing
+
+    options.only_one({"--url": url, "--port": port, "--mode": mode})
+    private = None
+    own = {
+        "duration": duration, "work": work, "threads": threads, "workers": workers, "broker": broker, "backend": backend
+    }  # fmt: skip
+    given = {name: value for name, value in own.items() if value is not None}
+    if mode is not None:
+        private = Settings(mode=mode, journal="", port=0, console=False, **given)  # type: ignore[arg-type] # checked by Typer
+    elif given:
+        raise UserError(
+            f"--{next(iter(given))} describes a private server: give --mode too, or tell it to taskdemo serve"
+        )
+    burst = firing.Burst(
+        count=count, for_s=for_, concurrency=concurrency, rate=rate, message=message, timeout_s=timeout
+    )
+    keeping = firing.Keeping(as_json=json, saves=save or (), html=html, fail_if=fail_if or ())
+    return firing.fire(burst, keeping, url=url, port=port, private=private, path=path, token=token, wait=not no_wait)
+
+
+@app.command()
+def compare(
+    modes: options.Modes = None,
+    count: options.BurstCount = 5,
+    duration: options.Duration = 1.0,
+    work: options.Work = "sleep",
+    threads: options.Threads = 40,
+    rounds: options.Rounds = 1,
+    broker: options.Broker = None,
+    backend: options.Backend = None,
+    json: options.Json = False,
+    save: options.Save = None,
+    html: options.Html = None,
+    fail_if: options.FailIf = None,
+) -> int:
+    """Run the same burst in every mode, side by side, and say what the difference means."""
+    from taskdemo_cli import firing
+
+    names, missing = firing.installed(options.mode_list(modes))
+    settings = [
+        Settings(
+            mode=name, journal="", port=0, console=False,
+            duration=duration, work=work, threads=threads, broker=broker, backend=backend,
+        )
+        for name in names
+    ]  # fmt: skip
+    keeping = firing.Keeping(as_json=json, saves=save or (), html=html, fail_if=fail_if or ())
+    return firing.compare(settings, missing, firing.Burst(count=count), keeping, rounds)

@@ -1,0 +1,183 @@
+"""Starts, awaits and ends server processes, and asks them who they are. Knows no screen and no measurement."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from taskdemo_cli.errors import UserError
+from taskdemo_server.settings import Settings
+from taskdemo_server.visible import shortened, visible
+
+START_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 3.0
+_POLL_S = 0.005
+
+
+@dataclass(slots=True)
+class Server:
+    """A server process that this command started."""
+
+    settings: Settings
+    folder: Path
+    process: "subprocess.Popen[bytes]"
+    url: str = ""
+    port: int = 0
+    """`url` and `port` are known once it is ready."""
+
+    @property
+    def journal(self) -> Path:
+        """Where its journal is."""
+        return Path(self.settings.journal)
+
+
+def own_session() -> dict[str, Any]:
+    """Popen arguments that keep the terminal's Ctrl-C and hang-up from a child: the command line decides."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
+def python(*arguments: str) -> list[str]:
+    """Return the command that runs a module of ours in this very interpreter; `-P` keeps the current folder out."""
+    return [sys.executable, "-P", "-m", *arguments]
+
+
+def launch(settings: Settings, folder: Path, stdout: IO[bytes] | int | None = subprocess.DEVNULL) -> Server:
+    """Start a server process and return at once; `folder` takes what it announces and its standard error."""
+    with (folder / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            python("taskdemo_server", settings.to_json()),
+            stdin=subprocess.PIPE if settings.lifeline else subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=None if settings.console and settings.lifeline else stderr,
+            **own_session(),
+        )
+    return Server(settings, folder, process)
+
+
+def await_ready(server: Server, interrupted: Callable[[], bool] = lambda: False) -> Server:
+    """Wait until the server serves, and fill in its `url` and `port`.
+
+    Raises UserError with the server's own last words where it ends or stays silent for START_TIMEOUT_S seconds,
+    and KeyboardInterrupt where `interrupted` says so.
+    """
+    announce = Path(str(server.settings.announce))
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError):
+            announced = json.loads(announce.read_text(encoding="utf-8"))
+            server.url, server.port = announced["url"], announced["port"]
+            return server
+        code = server.process.poll()
+        if code is not None:
+            raise UserError(last_words(server) or f"the {server.settings.mode} server ended at its start (exit {code})")
+        if interrupted():
+            raise KeyboardInterrupt
+        time.sleep(_POLL_S)
+    raise UserError(
+        f"the {server.settings.mode} server did not start within {START_TIMEOUT_S:.0f} s: {last_words(server)}"
+    )
+
+
+def last_words(server: Server) -> str:
+    """Return the last line the server wrote to its standard error, made safe to show; empty if there is none."""
+    with contextlib.suppress(OSError):
+        lines = (server.folder / "stderr").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if lines:
+            return shortened(lines[-1], 300)
+    return ""
+
+
+def end(*servers: Server) -> None:
+    """End servers at once, all together: their lifelines are cut, and what does not go then is killed."""
+    for server in servers:
+        if server.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                server.process.stdin.close()
+    deadline = time.monotonic() + END_TIMEOUT_S
+    for server in servers:
+        try:
+            server.process.wait(timeout=max(deadline - time.monotonic(), 0.01))
+        except subprocess.TimeoutExpired:
+            kill(server)
+
+
+def kill(server: Server) -> None:
+    """Kill a server process without warning (SIGKILL where there is one) and reap it."""
+    server.process.kill()
+    server.process.wait()
+
+
+def ask_to_stop(process: "subprocess.Popen[bytes]", number: int) -> None:
+    """Pass a signal on to a child in its own session."""
+    with contextlib.suppress(ProcessLookupError):
+        if sys.platform == "win32":
+            process.send_signal(signal.CTRL_BREAK_EVENT)
+        else:
+            process.send_signal(number)
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Tell whether a server could listen at host:port just now."""
+    if port == 0:
+        return True
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        if os.name == "posix":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def connect(url: str, timeout: float) -> http.client.HTTPConnection:
+    """Return an unopened connection to the server of `url`. Raises UserError where `url` is not an HTTP URL."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UserError(f"{visible(url)!r} is not a URL ({error}); type --url http://127.0.0.1:8000") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise UserError(f"{visible(url)!r} is not an HTTP URL; type --url http://127.0.0.1:8000")
+    if parts.scheme == "https":
+        return http.client.HTTPSConnection(host, port, timeout=timeout, context=ssl.create_default_context())
+    return http.client.HTTPConnection(host, port, timeout=timeout)
+
+
+def get_json(url: str, path: str, token: str | None = None, timeout: float = 5.0) -> Any:
+    """GET a JSON document; None where the answer is not one. Raises OSError where nobody answers."""
+    connection = connect(url, timeout)
+    try:
+        connection.request("GET", path, headers=authorization(token))
+        response = connection.getresponse()
+        body = response.read(1_000_000)
+        return json.loads(body) if response.status == http.client.OK else None
+    except (http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+
+
+def authorization(token: str | None) -> dict[str, str]:
+    """Return the request headers that carry the token of a server started with --token."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def health(url: str, token: str | None = None) -> dict[str, Any] | None:
+    """Ask a server who it is; None where it is not a taskdemo server. Raises OSError where nobody answers."""
+    answer = get_json(url, "/health", token)
+    return answer if isinstance(answer, dict) and answer.get("server") == "taskdemo" else None
