@@ -29,7 +29,6 @@ HEAD_LIMIT: Final = 128 * 1024
 _BUFFER_LIMIT: Final = 1024 * 1024
 _HEADER_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _ILLEGAL_VALUE: Final = re.compile(rb"[\x00\r\n]").search
-_DIRECT_WRITE: Final = os.name == "posix"
 
 
 def serialise(request: httpx.Request, body: bytes = b"") -> bytes:
@@ -64,6 +63,7 @@ class Connection(asyncio.Protocol):
         "_busy",
         "_complete",
         "_descriptor",
+        "_direct",
         "_extra",
         "_framed",
         "_head_bytes",
@@ -98,6 +98,7 @@ class Connection(asyncio.Protocol):
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._descriptor = -1
+        self._direct = False
         self._busy = self._complete = self._extra = self._framed = False
         self._head_done = self._is_head = self._keep = False
         self._head_bytes = 0
@@ -110,21 +111,23 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._busy = True
         transport = cast("asyncio.Transport", self._transport)
-        if not _DIRECT_WRITE or transport.is_closing():
-            self.sent = time.monotonic()
+        self.sent = time.monotonic()
+        if transport.is_closing():
+            self._fail(httpx.RemoteProtocolError("Server disconnected without sending a response."))
+            return
+        if not self._direct:
             transport.write(payload)
             return
         # uvloop would keep the bytes until the end of this turn of the loop; the stamp is to be the wire's.
-        self.sent = time.monotonic()
         try:
             written = os.write(self._descriptor, payload)
         except BlockingIOError:
             written = 0
         except OSError as error:
-            self.abort()
-            self._end(httpx.WriteError(str(error)))
+            self._fail(httpx.WriteError(str(error)))
             return
         if written < len(payload):
+            self._direct = False  # from here on the order of the bytes is asyncio's to keep
             transport.write(payload[written:])
 
     def abort(self) -> None:
@@ -145,8 +148,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the socket."""
         self._transport = cast("asyncio.Transport", transport)
-        if _DIRECT_WRITE:
+        if os.name == "posix":
             self._descriptor = transport.get_extra_info("socket").fileno()
+            self._direct = True
 
     def data_received(self, data: bytes) -> None:
         """Stamp and parse what came."""
