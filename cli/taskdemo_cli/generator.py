@@ -1,7 +1,7 @@
-"""The load process: fires one plan after another and hands over what it saw, never waiting for whoever reads it.
+"""One run: fires a plan, and yields what it saw of each request.
 
 Knows the wire, the clock and the plan; knows no screen, no server of ours and no statistics but its own doubts
-(CPU share, loop lag, late sends). See `taskdemo_cli.load` for the protocol.
+(CPU share, loop lag, late sends).
 
 What the stamps of a sample mean (README and reports rely on it):
 - Closed loop: every caller has a connection of its own. All connections are opened first, then the first requests
@@ -14,15 +14,7 @@ What the stamps of a sample mean (README and reports rely on it):
 """
 
 import asyncio
-import gc
-import json
-import marshal
 import math
-import os
-import queue
-import signal
-import sys
-import threading
 import time
 from array import array
 from collections import deque
@@ -34,7 +26,8 @@ from urllib.parse import quote
 import httpx
 
 from taskdemo_cli.alarm import Alarm
-from taskdemo_cli.load import LATE_S, Frame, Plan, raise_file_limit
+from taskdemo_cli.load import LATE_S, Frame, Plan, needs_httpx, proxy_for
+from taskdemo_cli.through_httpx import HttpxConnection
 from taskdemo_cli.transport import Connection, Origin, serialise
 from taskdemo_server.events import VERSION
 
@@ -42,7 +35,6 @@ BATCH_S: Final = 0.1
 BARRIER_S: Final = 1.0
 LAG_TICK_S: Final = 0.01
 IN_FLIGHT_SHOWN: Final = 50
-SPARE_DESCRIPTORS: Final = 64
 TURN: Final = 32
 """Requests sent in one turn of the loop at the start, before it looks for answers again."""
 
@@ -105,6 +97,7 @@ class Run:
         self._loop = asyncio.get_running_loop()
         self._payload = Payload(plan)
         self._origin = Origin(self._payload.request.url)
+        self._through_httpx = plan.through_httpx or needs_httpx(plan.url)
         self._t0 = 0.0
         self._total: int | None = plan.count
         self._stop_at = math.inf
@@ -165,7 +158,7 @@ class Run:
                 "late": self._late,
                 "cpu_share": cpu / wall if wall else 0.0,
                 "loop_lag_p99": lag.close(),
-                "transport": "taskdemo",
+                "transport": "httpx" if self._through_httpx else "taskdemo",
                 "not_sent": 0 if self._total is None else self._total - self._n,
             }
         )
@@ -200,14 +193,14 @@ class Run:
         self._in_flight[n] = lane
         self._sent += 1
         lane.start(self._payload(n))
-        if lane.sent - planned > LATE_S and self._alarm is not None:
-            self._late += 1
 
     def _ended(self, lane: Connection, error: httpx.TransportError | None) -> None:
         n = lane.n
         if self._over.done():
             return
         del self._in_flight[n]
+        if self._alarm is not None and lane.sent - lane.planned > LATE_S:
+            self._late += 1
         done = lane.done or 0.0
         self._samples.append(
             (
@@ -228,12 +221,9 @@ class Run:
             self._go_on(lane, done)
 
     async def _connect(self, n: int, planned: float) -> None:
-        lane = Connection(self._ended)
-        self._lanes.add(lane)
         try:
-            await self._origin.connect(lane)
+            lane = await self._lane()
         except httpx.ConnectError:
-            self._lanes.discard(lane)
             now = time.monotonic()
             del self._waiting[n]
             self._samples.append((n, planned, None, None, now, None, "ConnectError", None))
@@ -245,6 +235,20 @@ class Run:
             return
         del self._waiting[n]
         self._start(lane, n, planned)
+
+    async def _lane(self) -> Connection:
+        if self._through_httpx:
+            lane: Connection = HttpxConnection(self._ended, self._payload.request, proxy_for(self._plan.url))
+            self._lanes.add(lane)
+            return lane
+        lane = Connection(self._ended)
+        self._lanes.add(lane)
+        try:
+            await self._origin.connect(lane)
+        except httpx.ConnectError:
+            self._lanes.discard(lane)
+            raise
+        return lane
 
     def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = self._loop.create_task(work)
@@ -336,81 +340,3 @@ class Run:
         samples, self._samples = self._samples, []
         oldest = [(n, lane.sent) for n, lane in islice(self._in_flight.items(), IN_FLIGHT_SHOWN)]
         self._emit({"kind": "batch", "samples": samples, "in_flight": oldest, "sent": self._sent})
-
-
-class LoadProcess:
-    """The commands that come in, one run at a time."""
-
-    def __init__(self, emit: Callable[[Frame], None]) -> None:
-        self._emit = emit
-        self._loop = asyncio.get_running_loop()
-        self._commands: asyncio.Queue[Plan] = asyncio.Queue()
-        self._run: Run | None = None
-
-    async def serve(self) -> None:
-        """Run the plans that arrive, for ever."""
-        connections = raise_file_limit() - SPARE_DESCRIPTORS
-        threading.Thread(target=self._listen, daemon=True).start()
-        self._emit({"kind": "ready"})
-        while True:
-            plan = await self._commands.get()
-            gc.collect()
-            gc.freeze()
-            gc.disable()  # a run makes no cycles, and a collection in its middle would be measured
-            self._run = Run(plan, self._emit, connections)
-            await self._run.go()
-            self._run = None
-            gc.enable()
-            gc.unfreeze()
-
-    def _listen(self) -> None:
-        for line in sys.stdin.buffer:
-            command = json.loads(line)
-            if command.pop("cmd") == "run":
-                self._loop.call_soon_threadsafe(self._commands.put_nowait, Plan(**command))
-            else:
-                self._loop.call_soon_threadsafe(self._stop)
-        os._exit(0)
-
-    def _stop(self) -> None:
-        if self._run is not None:
-            self._run.stop()
-
-
-def write_frames(descriptor: int) -> Callable[[Frame], None]:
-    """Start a thread that writes frames, and return the function that queues one without ever waiting."""
-    frames: queue.SimpleQueue[Frame] = queue.SimpleQueue()
-
-    def write() -> None:
-        with os.fdopen(descriptor, "wb", buffering=0) as pipe:
-            while True:
-                body = marshal.dumps(frames.get())
-                left = memoryview(len(body).to_bytes(4, "big") + body)
-                try:
-                    while left:
-                        left = left[pipe.write(left) :]
-                except OSError:
-                    os._exit(0)  # nobody reads any more
-
-    threading.Thread(target=write, daemon=True).start()
-    return frames.put
-
-
-async def _main(emit: Callable[[Frame], None]) -> None:
-    await LoadProcess(emit).serve()
-
-
-def main() -> None:
-    """Be the load process: frames to what was standard output, which from here on is standard error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command line decides what Ctrl-C means
-    descriptor = os.dup(1)
-    os.dup2(2, 1)
-    loop_factory = None
-    try:
-        import uvloop
-    except ImportError:
-        pass
-    else:
-        loop_factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(_main(write_frames(descriptor)))

@@ -12,17 +12,26 @@ import contextlib
 import json
 import marshal
 import queue
+import statistics
 import subprocess
 import sys
 import threading
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import IO, Any, Final, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 Frame = dict[str, Any]
 Frames = queue.Queue[tuple[str, Frame]]
 
 LATE_S: Final = 0.002
-"""A send that happens later than this after its planned time counts as late."""
+"""Open loop: a send that happens later than this after its planned time counts as late."""
+
+CALIBRATION_S: Final = 0.2
+CALIBRATION_LIMIT_S: Final = 2.0
+SPARE_FILES: Final = 64
+_ENOUGH_FILES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,8 @@ class Plan:
     headers: dict[str, str] = field(default_factory=dict)
     until_stopped: bool = False
     """Begin requests until `stop`."""
+    through_httpx: bool = False
+    """Use httpx's own transport although ours would do; so that its overhead can be measured."""
 
     def to_json(self) -> str:
         """Return the plan as one line of JSON."""
@@ -118,16 +129,31 @@ class Loader:
         self.frames.put((self._name, {"kind": "gone", "returncode": process.wait()}))
 
 
+def needs_httpx(url: str) -> bool:
+    """Say whether `url` is beyond our own transport: https, or behind the environment's proxy."""
+    return urlsplit(url).scheme != "http" or proxy_for(url) is not None
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment (http_proxy, no_proxy, ...) names for `url`; never one for loopback."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in {"localhost", "::1"} or host.startswith("127.") or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
 def raise_file_limit() -> int:
-    """Raise this process's limit of open files as far as it may, and return it."""
+    """Raise this process's limit of open files as far as it may, and return it; children started later inherit it."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
-        return 1_000_000
+        return _ENOUGH_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 1_000_000) if hard != resource.RLIM_INFINITY else 1_000_000
+    wanted = _ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH_FILES)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return 1_000_000 if soft == resource.RLIM_INFINITY else soft
+        return wanted
     for limit in (wanted, 10_240):  # macOS says "unlimited" and grants OPEN_MAX
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
@@ -135,7 +161,98 @@ def raise_file_limit() -> int:
     return soft
 
 
+def capacity_problem(plan: Plan) -> str | None:
+    """Say in one sentence why this machine cannot open the plan's connections, or return None.
+
+    An open loop opens connections as it needs them and makes its sends wait (and counts them as late) where no
+    more can be opened, so only a closed loop can ask for too many.
+    """
+    if plan.rate is not None:
+        return None
+    wanted = plan.concurrency or plan.count or 1
+    if plan.count is not None:
+        wanted = min(wanted, plan.count)
+    files = raise_file_limit() - SPARE_FILES
+    if wanted > files:
+        return (
+            f"{wanted} connections at once are more than the {files} that this machine's limit of open files allows; "
+            f"type --concurrency {files}, or raise the limit first: ulimit -Hn {wanted + SPARE_FILES} (as root)"
+        )
+    ports = _ephemeral_ports()
+    if wanted > ports:
+        return (
+            f"{wanted} connections at once are more than the {ports} local ports that this machine has; "
+            f"type --concurrency {ports}, or widen net.ipv4.ip_local_port_range with sysctl (as root)"
+        )
+    return None
+
+
+def _ephemeral_ports() -> int:
+    try:
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    except (OSError, ValueError):  # not Linux: the range IANA names, which macOS and Windows use
+        return 65_535 - 49_152
+    return int(high) - int(low)
+
+
+def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None:
+    """Measure the client's own share of a response time, in seconds (median), in about 0.3 s.
+
+    The load process, which must be idle, repeats the plan's pattern against a bare server that answers one request
+    after another at `requests_per_s`, the pace that the run reached: so the connections, the queueing and the
+    number of answers that arrive together are the run's. The bare server says how long it had each request;
+    the rest of each response time was spent in the client (and in the kernel between the two).
+    Very slow paces are hastened to stay in time, which makes the figure larger, never smaller. None if it failed.
+    """
+    callers = plan.concurrency or plan.count or 1
+    if plan.rate is not None:
+        count = max(1, min(plan.count or 10_000, int(CALIBRATION_S * plan.rate)))
+        service_s = 0.0
+    else:
+        count = max(callers, int(CALIBRATION_S * requests_per_s))
+        count = min(count, plan.count or count)
+        service_s = min(1 / requests_per_s if requests_per_s else 1.0, CALIBRATION_S / count)
+    bare = subprocess.Popen(  # noqa: S603 - our own file, no shell
+        [sys.executable, "-I", "-S", str(Path(__file__).with_name("bare.py")), repr(service_s)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    frames: Frames = queue.Queue()
+    elsewhere, loader.frames = loader.frames, frames
+    shares: list[float] = []
+    try:
+        port = int(bare.stdout.readline())  # type: ignore[union-attr]  # opened as a pipe above
+        loader.run(
+            Plan(
+                url=f"http://127.0.0.1:{port}/",
+                count=count,
+                concurrency=None if plan.rate else callers,
+                rate=plan.rate,
+                timeout_s=CALIBRATION_LIMIT_S,
+                through_httpx=plan.through_httpx or needs_httpx(plan.url),
+            )
+        )
+        while True:
+            _, frame = frames.get(timeout=2 * CALIBRATION_LIMIT_S)
+            if frame["kind"] == "batch":
+                for _, _, sent, _, done, status, _, stamps in frame["samples"]:
+                    if status == 200:
+                        came, answered = map(float, stamps.split())
+                        shares.append((done - sent) - (answered - came))
+            elif frame["kind"] in {"done", "gone"}:
+                break
+    except (ValueError, queue.Empty):
+        return None
+    finally:
+        loader.frames = elsewhere
+        bare.kill()
+        bare.communicate()
+    return max(0.0, statistics.median(shares)) if shares else None
+
+
 if __name__ == "__main__":
-    from taskdemo_cli.generator import main
+    from taskdemo_cli.load_process import main
 
     main()
