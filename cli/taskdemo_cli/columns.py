@@ -1,7 +1,7 @@
 """Where a run is kept while it grows: one array a field, so that a million requests and their tasks stay small.
 
-Knows how an event changes a task, and nothing of figures. Times are whole microseconds of the client's monotonic clock (the journal has no finer ones), `NONE` where there
-is none.
+Knows how an event changes a task, and nothing of figures. Times are whole microseconds of the client's monotonic
+clock (the journal has no finer ones), `NONE` where there is none.
 """
 
 from array import array
@@ -211,13 +211,12 @@ class TaskColumns:
             return len({clock for clock, code, _, _ in self.histories[at] if code == STARTED})
         return int(self.started[at] != NONE)
 
-    def executions(self, places: Sequence[int]) -> tuple[list[int], list[int]]:
+    def executions(self, places: Sequence[int]) -> "tuple[array[int], array[int]]":
         """Return the starts and the ends of all work that these tasks have done, unpaired and unordered.
 
         Work that was started again ended, at the latest, when it was. No work is shorter than a microsecond.
         """
-        starts: list[int] = []
-        ends: list[int] = []
+        starts, ends = array("q"), array("q")
         for at in places:
             if at in self.histories:
                 self._add_executions(at, starts, ends)
@@ -227,7 +226,7 @@ class TaskColumns:
                     ends.append(max(self.ended[at], self.started[at] + 1))
         return starts, ends
 
-    def _add_executions(self, at: int, starts: list[int], ends: list[int]) -> None:
+    def _add_executions(self, at: int, starts: "array[int]", ends: "array[int]") -> None:
         running = NONE
         for clock, code, _, _ in sorted(self.histories[at]):
             if code == STARTED and running == clock:

@@ -1,13 +1,14 @@
 """The shape of every document (run, comparison, limits) and of the live figures, and the way to JSON text.
 
-Types and text only: nothing here computes a figure, reads a clock or opens a file. Seconds everywhere, as floats in names ending in `_s`; offsets count from the first planned send of the run;
-None where not measured. `schema.json` beside this module says the same to programs.
+Types and text only: nothing here computes a figure, reads a clock or opens a file. Seconds everywhere, as floats in
+names ending in `_s`; offsets count from the first planned send of the run; None where not measured. `schema.json`
+beside this module says the same to programs.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypedDict, TypeVar, overload
+from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar, overload
 
 from taskdemo_server.events import TaskState
 
@@ -59,9 +60,11 @@ class TaskCounts(TypedDict):
     last_ended_s: float | None
     answered_before_end: int
     """Requests whose last byte came before the work of their own task had ended."""
+    answered_after_end: int
+    """Requests whose last byte came after it: their callers waited for the work."""
     held_up: int
-    """Of those, the ones that nevertheless waited for a quarter of a median work or more, and got their answer at
-    a moment when no work ran: the work of others stood in their way."""
+    """Of those answered before the end, the ones that nevertheless waited for a quarter of a median work or more, and
+    got their answer at a moment when no work ran: the work of others stood in their way."""
 
 
 class Client(TypedDict):
@@ -144,6 +147,15 @@ class BystanderRow(TypedDict):
     error: str | None
 
 
+class ThresholdRow(TypedDict):
+    """What became of one `--fail-if`; `value` is the measured one, in seconds where it is a time."""
+
+    expression: str
+    value: float | None
+    held: bool
+    text: str
+
+
 class RunFacts(TypedDict, total=False):
     """What only the caller knows of a run; as in RunDocument. What is left out is None, 1 or empty there."""
 
@@ -197,6 +209,9 @@ class RunDocument(TypedDict):
     requests: Sequence[RequestRow]
     tasks: Sequence[TaskRow]
     bystander: Sequence[BystanderRow]
+    verdict: NotRequired[str]
+    """One sentence that says what was seen."""
+    thresholds: NotRequired[list[ThresholdRow]]
 
 
 class Verdict(TypedDict):
@@ -250,6 +265,7 @@ class ComparisonDocument(TypedDict):
     skipped: list[Skipped]
     environment: dict[str, Any]
     command: str
+    thresholds: NotRequired[list[ThresholdRow]]
 
 
 class Cell(TypedDict):

@@ -355,15 +355,16 @@ def _summary(
 
 def _task_counts(record: _Record, requests: Sequence[int], tasks: Sequence[int], work: int) -> TaskCounts:
     states = Counter(STATES[record.state(at)] for at in tasks)
-    starts, ends = record.tasks.executions(tasks)
-    starts.sort()
-    ends.sort()
-    before_end = held_up = 0
+    starts, ends = (array("q", sorted(times)) for times in record.tasks.executions(tasks))
+    before_end = after_end = held_up = 0
     clear = work // CLEAR_SHARE
     for at in requests:
         task = record.requests.task[at]
         response, answered = record.requests.response(at), record.requests.done[at]
-        if task < 0 or response == NONE or NONE < record.ended(task) <= answered:
+        if task < 0 or response == NONE:
+            continue
+        if NONE < record.ended(task) <= answered:
+            after_end += 1
             continue
         before_end += 1
         if work and response * LATE_SHARE >= work:
@@ -380,6 +381,7 @@ def _task_counts(record: _Record, requests: Sequence[int], tasks: Sequence[int],
         "max_parallel": most_at_once(starts, ends),
         "last_ended_s": _offset(last, record.base),
         "answered_before_end": before_end,
+        "answered_after_end": after_end,
         "held_up": held_up,
     }
 

@@ -10,16 +10,18 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from statistics import fmean
+from typing import TypeVar
 
 from taskdemo_cli.documents import Bin, Statistics
 
+Number = TypeVar("Number", int, float)
 MICRO = 1_000_000
 BINS = 10
 LOGARITHMIC_FROM = 20
 """Where the longest time is this many times the shortest, the bins widen by a factor instead of a width."""
 
 
-def nearest_rank(ordered: Sequence[int], per_mille: int) -> int:
+def nearest_rank(ordered: Sequence[Number], per_mille: int) -> Number:
     """Return the smallest value that at least `per_mille` thousandths of all are not greater than.
 
     `ordered` is ascending and not empty. The value is one that was measured, never an interpolation:
@@ -85,13 +87,15 @@ def histogram(ordered: Sequence[int]) -> list[Bin]:
     return bins
 
 
-def most_at_once(starts: Iterable[int], ends: Iterable[int]) -> int:
-    """Return how many intervals overlap where most of them do; an end at the moment of a start comes first."""
-    ordered_ends = sorted(ends)
+def most_at_once(starts: Sequence[int], ends: Sequence[int]) -> int:
+    """Return how many intervals overlap where most of them do, from the ascending starts and the ascending ends.
+
+    An end at the moment of a start comes first. Intervals without an end go on for ever.
+    """
     running = most = ended = 0
-    for start in sorted(starts):
+    for start in starts:
         running += 1
-        while ended < len(ordered_ends) and ordered_ends[ended] <= start:
+        while ended < len(ends) and ends[ended] <= start:
             ended += 1
             running -= 1
         most = max(most, running)
