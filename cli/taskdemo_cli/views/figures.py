@@ -7,7 +7,8 @@ from rich.text import Text
 
 from taskdemo_cli.documents import Bin, Statistics
 from taskdemo_cli.statistics import supported
-from taskdemo_cli.views.ink import DIM, PLAIN, WORKING, Glyphs, cell, duration, number, row
+from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_cli.views.ink import DIM, PLAIN, WORKING, Glyphs, cell, row
 
 Figure: TypeAlias = Literal["min", "mean", "p50", "p90", "p95", "p99", "p999", "max"]
 
@@ -31,7 +32,7 @@ def statistics_table(rows: Sequence[tuple[str, Statistics | None]], width: int, 
     headings = "".join(cell("p99.9" if name == "p999" else name, COLUMN, "right") for name in columns)
     yield row((cell("", LABEL) + headings, DIM))
     for label, values in measured:
-        figures = [duration(values[name]) if _told(name, values) else glyphs.dash for name in columns]
+        figures = [format_seconds(values[name]) if _told(name, values) else glyphs.dash for name in columns]
         yield row((cell(label, LABEL), PLAIN), *(cell(figure, COLUMN, "right") for figure in figures))
 
 
@@ -44,15 +45,15 @@ def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]
     most = max((bin_["count"] for bin_ in bins), default=0)
     if not most:
         return
-    counts = max(len(number(bin_["count"])) for bin_ in bins)
+    counts = max(len(format_count(bin_["count"])) for bin_ in bins)
     room = width - LABEL - 1 - counts - 1
     for bin_ in bins:
-        label = f"{duration(bin_['from_s'])}"
+        label = f"{format_seconds(bin_['from_s'])}"
         bar = _bar(bin_["count"] / most, room, glyphs) if bin_["count"] else ""
         yield row(
             (cell(label, LABEL, "right") + " ", DIM),
             (bar, WORKING),
-            f"{' ' if bar else ''}{number(bin_['count'])}",
+            f"{' ' if bar else ''}{format_count(bin_['count'])}",
         )
 
 

@@ -105,7 +105,24 @@ class Drawing:
         self.draw = draw
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        yield from self.draw(min(options.max_width, WIDEST), ASCII if options.ascii_only else UNICODE)
+        glyphs = ASCII if options.ascii_only else UNICODE
+        for line in self.draw(min(options.max_width, WIDEST), glyphs):
+            yield encodable(line, options.encoding)
+
+
+def encodable(line: Text, encoding: str) -> Text:
+    """Replace, in place, what the terminal's encoding cannot carry; return the line."""
+    if not encoding.startswith("utf"):
+        line.plain = line.plain.translate(REPLACED).encode(encoding, "replace").decode(encoding)
+    return line
+
+
+REPLACED: Final = {ord("µ"): "u", ord("…"): "~"}
+
+
+def say(console: Console, text: str) -> None:
+    """Print outside text as one line, cut at the console's width."""
+    console.print(encodable(row(cell(text, console.width).rstrip()), console.encoding))
 
 
 def row(*parts: str | tuple[str, Style]) -> Text:
@@ -135,24 +152,3 @@ def cell(text: str, width: int, align: Literal["left", "right"] = "left") -> str
     if used > width:
         return set_cell_size(shown, width)
     return " " * (width - used) + shown if align == "right" else shown + " " * (width - used)
-
-
-def number(value: float) -> str:
-    """Return a count or rate with thousands separated: 12,345 or 8.1."""
-    if value >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.1f}"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds with three figures and their unit: 850 µs, 4.12 ms, 1.01 s, 2 min 5 s."""
-    if seconds < 0:
-        return "-" + duration(-seconds)
-    for limit, factor, unit in ((9.995e-4, 1e6, "µs"), (0.9995, 1e3, "ms"), (99.95, 1.0, "s")):
-        if seconds < limit:
-            value = seconds * factor
-            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
-    if seconds < 599.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 600 else f"{minutes / 60:.1f} h"

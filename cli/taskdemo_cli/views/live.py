@@ -13,6 +13,8 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.documents import Completion, Live, LiveRow, RunDocument
+from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_cli.views.compared import NAME, comparison_cells, comparison_heading
 from taskdemo_cli.views.figures import progress
 from taskdemo_cli.views.ink import (
     ASCII,
@@ -28,12 +30,10 @@ from taskdemo_cli.views.ink import (
     WORKING,
     Glyphs,
     cell,
-    duration,
-    number,
     row,
+    say,
 )
 from taskdemo_cli.views.repaint import Block, can_repaint
-from taskdemo_cli.views.tables import NAME, comparison_cells, comparison_heading
 from taskdemo_cli.views.timeline import STEPS, Bar, Lane, paint
 
 MOST_LINES: Final = 30
@@ -139,7 +139,7 @@ class ComparisonScreen(AbstractContextManager["ComparisonScreen"]):
             yield from progress_cells(live, None, 20, self._glyphs)
             yield (f"  {progress_words(live)}" if live else "  starting"), DIM
         elif mode in self._done:
-            yield from comparison_cells(self._done[mode], width, self._glyphs)
+            yield from comparison_cells([self._done[mode]], width, self._glyphs)
         elif mode in self._skipped:
             yield " " + cell(f"skipped: {self._skipped[mode]}", max(width - NAME - 1, 0)).rstrip(), DIM
         else:
@@ -166,7 +166,9 @@ class PlainRun(AbstractContextManager["PlainRun"]):
             live = source.live(now, 1)
             if live.elapsed_s >= self._next:
                 self._next = int(live.elapsed_s) + 1.0
-                self._say(f"{cell(duration(live.elapsed_s), 8, 'right')}  {progress_words(live)}; {live.failed} failed")
+                self._say(
+                    f"{cell(format_seconds(live.elapsed_s), 8, 'right')}  {progress_words(live)}; {live.failed} failed"
+                )
             return
         live = source.live(now, SMALL)
         for request in live.rows:
@@ -179,7 +181,7 @@ class PlainRun(AbstractContextManager["PlainRun"]):
                 self._say(f"  {completion_words(completion)}")
 
     def _say(self, text: str) -> None:
-        self._console.print(Text(cell(text, min(self._console.width, 400)).rstrip()), soft_wrap=True)
+        say(self._console, text)
 
 
 class PlainComparison(AbstractContextManager["PlainComparison"]):
@@ -204,7 +206,11 @@ class PlainComparison(AbstractContextManager["PlainComparison"]):
     def done(self, run: RunDocument) -> None:
         """Say what came of a mode."""
         response = run["summary"]["response_s"]
-        told = f"p50 {duration(response['p50'])}, max {duration(response['max'])}" if response else "no answers"
+        told = (
+            f"p50 {format_seconds(response['p50'])}, max {format_seconds(response['max'])}"
+            if response
+            else "no answers"
+        )
         self._say(f"  {run['mode']}: {told}")
 
     def skip(self, mode: str, why: str) -> None:
@@ -212,7 +218,7 @@ class PlainComparison(AbstractContextManager["PlainComparison"]):
         self._say(f"  {mode} skipped: {why}")
 
     def _say(self, text: str) -> None:
-        self._console.print(Text(cell(text, min(self._console.width, 400)).rstrip()), soft_wrap=True)
+        say(self._console, text)
 
 
 def run_screen(console: Console, title: str, *, count: int | None, for_s: float | None = None) -> RunScreen | PlainRun:
@@ -253,9 +259,9 @@ def run_lines(live: Live, title: str, for_s: float | None, log: int, width: int,
 def bar_lines(live: Live, horizon: float, width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield the bars of the requests, growing, under the comparison's table; `horizon` is their scale in seconds."""
     columns = width - NAME - 1 - 9
-    yield row(" " * (NAME + 1), (f"0 s{cell(duration(horizon), max(columns - 3, 1), 'right')}", DIM))
+    yield row(" " * (NAME + 1), (f"0 s{cell(format_seconds(horizon), max(columns - 3, 1), 'right')}", DIM))
     for request in live.rows:
-        figure = duration(request.response_s) if request.response_s is not None else ""
+        figure = format_seconds(request.response_s) if request.response_s is not None else ""
         yield row(
             (cell(f"request {request.n}", NAME, "right") + " ", DIM),
             *_bar_cells(request, live.elapsed_s, horizon, columns, glyphs),
@@ -282,15 +288,19 @@ def progress_cells(live: Live | None, for_s: float | None, room: int, glyphs: Gl
 def progress_words(live: Live) -> str:
     """Return how far a run is."""
     answered = live.ok + live.failed
-    words = f"{number(answered)} of {number(live.count)} answered" if live.count else f"{number(answered)} answered"
+    words = (
+        f"{format_count(answered)} of {format_count(live.count)} answered"
+        if live.count
+        else f"{format_count(answered)} answered"
+    )
     if any(live.tasks.values()):
-        words += f", {number(live.ended)} tasks ended"
+        words += f", {format_count(live.ended)} tasks ended"
     return words
 
 
 def answer_words(request: LiveRow) -> str:
     """Return what became of a request."""
-    took = f" after {duration(request.response_s)}" if request.response_s is not None else ""
+    took = f" after {format_seconds(request.response_s)}" if request.response_s is not None else ""
     if request.state == "failed":
         return f"failed: {request.error or request.status}{took}"
     return f"{request.status}{took}"
@@ -300,7 +310,7 @@ def completion_words(completion: Completion) -> str:
     """Return one line of the log."""
     whose = f"request {completion.n}" if completion.n else "a task"
     said = completion.error or completion.message or ""
-    return f"{duration(completion.ended_s).rjust(8)}  {whose}: {completion.state}{', ' if said else ''}{said}"
+    return f"{format_seconds(completion.ended_s).rjust(8)}  {whose}: {completion.state}{', ' if said else ''}{said}"
 
 
 def _horizon(elapsed_s: float) -> float:
@@ -310,7 +320,7 @@ def _horizon(elapsed_s: float) -> float:
 
 def _row_heading(partial: bool, columns: int, horizon: float) -> Text:
     heading = f"{'request':>7}{'status':>8}{'response':>10}  {'task':<9}{'ended':>9} "
-    scale = f"0 s{cell(duration(horizon), columns - 3, 'right')}" if columns >= 12 else ""
+    scale = f"0 s{cell(format_seconds(horizon), columns - 3, 'right')}" if columns >= 12 else ""
     return row((" " * 8 if partial else "") + heading, (scale, DIM))
 
 
@@ -320,11 +330,11 @@ def _request_cells(request: LiveRow) -> Iterator[tuple[str, Style]]:
         yield cell(str(request.status or request.error or "failed"), 8, "right"), BAD
     else:
         yield f"{request.status or '':>8}", PLAIN
-    took = duration(request.response_s) if request.response_s is not None else ""
+    took = format_seconds(request.response_s) if request.response_s is not None else ""
     yield f"{took:>10}  ", WAITING if request.state == "waiting" else PLAIN
     state = request.task_state or ("waiting" if request.state == "waiting" else "")
     yield f"{WORDS.get(state, state):<9}", STATE_STYLES.get(state, DIM)
-    ended = duration(request.task_ended_s) if request.task_ended_s is not None else ""
+    ended = format_seconds(request.task_ended_s) if request.task_ended_s is not None else ""
     yield f"{ended:>9} ", PLAIN
 
 
@@ -363,9 +373,9 @@ def _bar_cells(
 def _summary_line(live: Live, glyphs: Glyphs) -> Text:
     """Return the running summary, its figures in fixed columns."""
     response, bystander = live.response, live.bystander
-    p50 = duration(response["p50"]) if response else glyphs.dash
-    most = duration(response["max"]) if response else glyphs.dash
-    ping = duration(max(bystander["max"], live.bystander_waits_s or 0.0)) if bystander else glyphs.dash
+    p50 = format_seconds(response["p50"]) if response else glyphs.dash
+    most = format_seconds(response["max"]) if response else glyphs.dash
+    ping = format_seconds(max(bystander["max"], live.bystander_waits_s or 0.0)) if bystander else glyphs.dash
     return row(
         ("p50", DIM),
         f"{p50:>8}",

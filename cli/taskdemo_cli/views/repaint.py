@@ -12,6 +12,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from taskdemo_cli.views.ink import encodable
+
 HIDE_CURSOR = "\x1b[?25l"
 SHOW_CURSOR = "\x1b[?25h"
 ERASE_LINE = "\x1b[K"
@@ -83,7 +85,7 @@ class Block:
 
     def _escaped(self, line: Text) -> str:
         with self.console.capture() as captured:
-            self.console.print(line, end="", no_wrap=True, overflow="crop")
+            self.console.print(encodable(line.copy(), self.console.encoding), end="", no_wrap=True, overflow="crop")
         return captured.get()
 
     def _write(self, text: str) -> None:

@@ -2,13 +2,16 @@
 
 import io
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal, Protocol
+from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents import ComparisonDocument, RunDocument, Statistics, Summary, TaskCounts
+from taskdemo_cli.documents import ComparisonDocument, RunDocument, Statistics, Summary, TaskCounts, ThresholdRow
+from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_cli.verdicts import by_mode
+from taskdemo_cli.views.compared import NAME, STATES, comparison_cells, comparison_heading, interval_lines
 from taskdemo_cli.views.figures import histogram, statistics_table
 from taskdemo_cli.views.ink import (
     BAD,
@@ -20,57 +23,25 @@ from taskdemo_cli.views.ink import (
     Drawing,
     Glyphs,
     cell,
-    duration,
-    number,
     paragraph,
     row,
 )
 from taskdemo_cli.views.timeline import timeline
 
-NAME: Final = 16
-"""Columns of a mode's name."""
-STATES: Final[tuple[Literal["finished", "failed", "cancelled", "lost", "unfinished"], ...]] = (
-    "finished",
-    "failed",
-    "cancelled",
-    "lost",
-    "unfinished",
-)
 TELLING: Final = 0.1
 """A phase of the response is shown from this share of the whole on; before that the first byte is all of it."""
 DRAWN_REQUESTS: Final = 500
 """A run of more requests is told by its figures and its histogram; bars of a handful of them would say little."""
 
 
-class Threshold(Protocol):
-    """One `--fail-if` with what was measured, in words."""
-
-    @property
-    def expression(self) -> str:
-        """As the user wrote it."""
-        ...
-
-    @property
-    def measured(self) -> str:
-        """The measured value with its unit."""
-        ...
-
-    @property
-    def held(self) -> bool:
-        """Whether the condition to fail held."""
-        ...
+def print_run(console: Console, document: RunDocument) -> None:
+    """Print the report of a run."""
+    console.print(run_report(document))
 
 
-def print_run(
-    console: Console, document: RunDocument, verdict: str | None = None, thresholds: Sequence[Threshold] = ()
-) -> None:
-    """Print the report of a run; `verdict` is the sentence that says what was seen."""
-    console.print(run_report(document, verdict, thresholds))
-
-
-def print_comparison(console: Console, document: ComparisonDocument, thresholds: Sequence[Threshold] = ()) -> None:
+def print_comparison(console: Console, document: ComparisonDocument) -> None:
     """Print a comparison: its table, the timeline, and what was seen of each mode."""
-    console.print(comparison_report(document, thresholds))
+    console.print(comparison_report(document))
 
 
 def picture(report: RenderableType, title: str, width: int = 100) -> str:
@@ -91,49 +62,40 @@ def picture(report: RenderableType, title: str, width: int = 100) -> str:
     return console.export_svg(title=title)
 
 
-def run_report(
-    document: RunDocument, verdict: str | None = None, thresholds: Sequence[Threshold] = ()
-) -> RenderableType:
+def run_report(document: RunDocument) -> RenderableType:
     """Return the report of a run: thresholds, what was seen, figures, timeline."""
-    parts: list[RenderableType] = [
-        Drawing(lambda width, glyphs: _run_lines(document, verdict, thresholds, width, glyphs))
-    ]
+    parts: list[RenderableType] = [Drawing(lambda width, glyphs: _run_lines(document, width, glyphs))]
     if document["requests"] and len(document["requests"]) <= DRAWN_REQUESTS:
         parts += ["", timeline([document])]
     return Group(*parts)
 
 
-def comparison_report(document: ComparisonDocument, thresholds: Sequence[Threshold] = ()) -> RenderableType:
+def comparison_report(document: ComparisonDocument) -> RenderableType:
     """Return a comparison: thresholds, the table, the timeline, a sentence for each mode."""
-    return Group(
-        Drawing(lambda width, glyphs: _comparison_lines(document, thresholds, width, glyphs)),
-        "",
-        timeline(document["runs"]),
-        "",
-        Drawing(lambda width, glyphs: _verdict_lines(document, width, glyphs)),
-    )
+    parts: list[RenderableType] = [Drawing(lambda width, glyphs: _comparison_lines(document, width, glyphs))]
+    if document["runs"]:
+        parts += ["", timeline(document["runs"])]
+    if document["verdicts"]:
+        parts += ["", Drawing(lambda width, _: _verdict_lines(document, width))]
+    return Group(*parts)
 
 
-def threshold_lines(thresholds: Sequence[Threshold], width: int, glyphs: Glyphs) -> Iterator[Text]:
+def threshold_lines(thresholds: Sequence[ThresholdRow], width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield each threshold with its measured value, and whether it held; then an empty line."""
     for threshold in thresholds:
-        sign, style = (glyphs.no, BAD) if threshold.held else (glyphs.yes, GOOD)
-        said = "held, so this fails" if threshold.held else "did not hold"
-        text = f"{threshold.expression}: {said}; measured {threshold.measured}"
-        lines = list(paragraph(text, width, PLAIN, "  "))
-        lines[0] = row((f"{sign} ", style), lines[0].plain[2:])
-        yield from lines
+        sign, style = (glyphs.no, BAD) if threshold["held"] else (glyphs.yes, GOOD)
+        first, *rest = paragraph(threshold["text"], width, PLAIN, "  ")
+        yield row((f"{sign} ", style), first.plain[2:])
+        yield from rest
     if thresholds:
         yield row("")
 
 
-def _run_lines(
-    document: RunDocument, verdict: str | None, thresholds: Sequence[Threshold], width: int, glyphs: Glyphs
-) -> Iterator[Text]:
+def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     summary = document["summary"]
-    yield from threshold_lines(thresholds, width, glyphs)
-    if verdict:
-        yield from paragraph(verdict, width, BOLD)
+    yield from threshold_lines(document.get("thresholds", ()), width, glyphs)
+    if document.get("verdict"):
+        yield from paragraph(document["verdict"], width, BOLD)
         yield row("")
     yield from _trouble_lines(document, width)
     yield from paragraph(_what(document), width, first=cell("Run", NAME))
@@ -142,7 +104,9 @@ def _run_lines(
         yield from paragraph(_task_words(summary["tasks"]), width, first=cell("Tasks", NAME))
     for kind, count in sorted(summary["requests"]["errors"].items(), key=lambda error: -error[1]):
         yield row(
-            (cell("", NAME), PLAIN), (f"{number(count)} {glyphs.no} ", BAD), cell(kind, width - NAME - 12).rstrip()
+            (cell("", NAME), PLAIN),
+            (f"{format_count(count)} {glyphs.no} ", BAD),
+            cell(kind, width - NAME - 12).rstrip(),
         )
     yield row("")
     yield from statistics_table(_statistics(document), width, glyphs)
@@ -158,30 +122,34 @@ def _what(document: RunDocument) -> str:
     """Return which server was asked how, as words."""
     words = f"{document['mode']} at {document['url']}" if document["mode"] else document["url"]
     if document["rate"] is not None:
-        words += f", {number(document['rate'])} requests/s"
+        words += f", {format_count(document['rate'])} requests/s"
     elif document["concurrency"] is not None:
-        words += f", {number(document['concurrency'])} at once"
+        words += f", {format_count(document['concurrency'])} at once"
     if document["work"]:
         words += f", work: {document['work']}"
         if document["duration_s"] is not None and document["work"] in {"sleep", "cpu"}:
-            words += f" of {duration(document['duration_s'])}"
+            words += f" of {format_seconds(document['duration_s'])}"
     return words
 
 
 def _request_words(summary: Summary) -> Iterator[tuple[str, Style]]:
     requests = summary["requests"]
-    yield f"{number(requests['ok'])} ok, ", PLAIN
-    yield f"{number(requests['failed'])} failed", BAD if requests["failed"] else PLAIN
+    yield f"{format_count(requests['ok'])} ok, ", PLAIN
+    yield f"{format_count(requests['failed'])} failed", BAD if requests["failed"] else PLAIN
     if summary["wall_s"] is not None:
-        yield f" in {duration(summary['wall_s'])}", PLAIN
+        yield f" in {format_seconds(summary['wall_s'])}", PLAIN
     if summary["requests_per_s"] is not None:
-        yield f", {number(summary['requests_per_s'])} requests/s", PLAIN
+        yield f", {format_count(summary['requests_per_s'])} requests/s", PLAIN
 
 
 def _task_words(tasks: TaskCounts) -> str:
-    states = [state for state in STATES if tasks[state] or state == "finished"]
-    words = [f"{number(tasks['accepted'])} accepted", *(f"{number(tasks[state])} {state}" for state in states)]
-    return ", ".join(words) + f"; at most {number(tasks['max_parallel'])} ran at once"
+    states = [state for state in STATES if tasks[state]]
+    words = [
+        f"{format_count(tasks['accepted'])} accepted",
+        f"{format_count(tasks['finished'])} finished",
+        *(f"{format_count(tasks[state])} {state}" for state in states),
+    ]
+    return ", ".join(words) + f"; at most {format_count(tasks['max_parallel'])} ran at once"
 
 
 def _trouble_lines(document: RunDocument, width: int) -> Iterator[Text]:
@@ -194,11 +162,11 @@ def _trouble_lines(document: RunDocument, width: int) -> Iterator[Text]:
     if document["ended_because"] is not None:
         said.append(document["ended_because"])
     if document["not_sent"]:
-        said.append(f"{number(document['not_sent'])} requests were never sent.")
+        said.append(f"{format_count(document['not_sent'])} requests were never sent.")
     if document["unreported"]:
-        said.append(f"What became of {number(document['unreported'])} requests that were sent is not known.")
+        said.append(f"What became of {format_count(document['unreported'])} requests that were sent is not known.")
     if document["late_sends"]:
-        said.append(f"{number(document['late_sends'])} requests could not be sent at their planned time.")
+        said.append(f"{format_count(document['late_sends'])} requests could not be sent at their planned time.")
     for text in said:
         yield from paragraph(text, width, DOUBT)
     if said:
@@ -226,9 +194,9 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
     if client["cpu_share"] is not None:
         facts.append(f"{client['cpu_share']:.0%} of a core")
     if client["loop_lag_p99_s"] is not None:
-        facts.append(f"event loop late by {duration(client['loop_lag_p99_s'])} (p99)")
+        facts.append(f"event loop late by {format_seconds(client['loop_lag_p99_s'])} (p99)")
     if client["overhead_s"] is not None:
-        facts.append(f"{duration(client['overhead_s'])} of each response are its own")
+        facts.append(f"{format_seconds(client['overhead_s'])} of each response are its own")
     if document["transport"] == "httpx":
         facts.append("through httpx's own transport")
     yield row("")
@@ -239,63 +207,25 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
         yield from paragraph(text, width, DOUBT, first=cell("", NAME) if facts else "")
 
 
-def _comparison_lines(
-    document: ComparisonDocument, thresholds: Sequence[Threshold], width: int, glyphs: Glyphs
-) -> Iterator[Text]:
-    yield from threshold_lines(thresholds, width, glyphs)
+def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
+    yield from threshold_lines(document.get("thresholds", ()), width, glyphs)
     yield from comparison_heading(width)
-    for run in document["runs"]:
-        yield row((cell(run["mode"] or "", NAME), BOLD), *comparison_cells(run, width, glyphs))
+    for mode, runs in by_mode(document["runs"]).items():
+        means = {entry["figure"]: entry["mean"] for entry in document["intervals"] if entry["mode"] == mode}
+        yield row((cell(mode, NAME), BOLD), *comparison_cells(runs, width, glyphs, means))
     for skipped in document["skipped"]:
         yield from paragraph(f"skipped: {skipped['why']}", width, DIM, first=cell(skipped["mode"], NAME + 1))
+    yield from interval_lines(document, width, glyphs)
+    for run in document["runs"]:
+        if run["interrupted"] or run["timed_out"] or run["ended_because"]:
+            yield row("")
+            yield from paragraph(f"{_named(run)}: this run did not go through to its end.", width, DOUBT)
 
 
-HEADINGS: Final = (
-    ("response", "p50"),
-    ("response", "max"),
-    ("tasks", "ended"),
-    ("ran at", "once"),
-    ("/ping", "max"),
-)
+def _named(run: RunDocument) -> str:
+    return f"{run['mode'] or run['url']}, round {run['round']}" if run["round"] > 1 else run["mode"] or run["url"]
 
 
-def _widths(width: int) -> tuple[int, ...]:
-    """Return the columns of the comparison's figures in a terminal of this width."""
-    return (10, 10, 9, 8, 9) if width >= 79 else (9, 9, 8, 7, 8)
-
-
-def comparison_heading(width: int) -> Iterator[Text]:
-    """Yield the two lines over a comparison."""
-    for line in (0, 1):
-        headings = (cell(heading[line], size, "right") for heading, size in zip(HEADINGS, _widths(width), strict=True))
-        name, trouble = ("mode", "trouble") if line else ("", "")
-        yield row((f"{name:<{NAME}}{''.join(headings)}  {trouble}", DIM))
-
-
-def comparison_cells(run: RunDocument, width: int, glyphs: Glyphs) -> Iterator[tuple[str, Style]]:
-    """Yield the figures of one mode, under `comparison_heading`, and what went wrong."""
-    summary = run["summary"]
-    response, bystander, tasks = summary["response_s"], summary["bystander_s"], summary["tasks"]
-    figures = (
-        duration(response["p50"]) if response else glyphs.dash,
-        duration(response["max"]) if response else glyphs.dash,
-        duration(tasks["last_ended_s"]) if tasks["last_ended_s"] is not None else glyphs.dash,
-        number(tasks["max_parallel"]) if tasks["accepted"] else glyphs.dash,
-        duration(bystander["max"]) if bystander else glyphs.dash,
-    )
-    for figure, size in zip(figures, _widths(width), strict=True):
-        yield cell(figure, size, "right"), PLAIN
-    words = [
-        f"{number(tasks[state])} {state}" for state in ("lost", "failed", "cancelled", "unfinished") if tasks[state]
-    ]
-    if summary["requests"]["failed"]:
-        words.insert(0, f"{number(summary['requests']['failed'])} not ok")
-    room = width - NAME - sum(_widths(width)) - 2
-    yield "  ", PLAIN
-    yield cell(", ".join(words) or "none", max(room, 0)).rstrip(), BAD if words else DIM
-
-
-def _verdict_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
-    del glyphs
+def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
     for verdict in document["verdicts"]:
         yield from paragraph(verdict["text"], width, first=cell(verdict["mode"], NAME) + " ")

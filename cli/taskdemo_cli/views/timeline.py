@@ -13,6 +13,7 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.documents import RequestRow, RunDocument, TaskRow
+from taskdemo_cli.units import format_seconds
 from taskdemo_cli.views.ink import (
     BAD,
     BOLD,
@@ -24,7 +25,6 @@ from taskdemo_cli.views.ink import (
     Drawing,
     Glyphs,
     cell,
-    duration,
     row,
 )
 
@@ -122,7 +122,7 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
             paint(lane, bar, _last(run), glyphs)
             if bar.state in {"accepted", "started"}:
                 lane.mark(_last(run), glyphs.open, BOLD)
-            figure = duration(bar.answered - bar.sent) if bar.answered is not None else "no answer"
+            figure = format_seconds(bar.answered - bar.sent) if bar.answered is not None else "no answer"
             style = PLAIN if bar.ok else BAD
             note = notes[index] if index < len(notes) else blank
             yield row(note, " ", *lane.parts(grid, glyphs.tick), (cell(figure, FIGURE, "right"), style))
@@ -223,7 +223,7 @@ def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: 
         if lane.column(done) > lane.column(sent) + 1:
             lane.fill(sent, done, glyphs.wait, WAITING)
     worst = run["summary"]["bystander_s"]
-    figure = duration(worst["max"]) if worst else ""
+    figure = format_seconds(worst["max"]) if worst else ""
     return row(
         (cell("GET /ping", left), DIM), " ", *lane.parts(grid, glyphs.tick), (cell(figure, FIGURE, "right"), DIM)
     )
@@ -232,7 +232,7 @@ def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: 
 def _ticks(horizon_s: float, columns: int) -> list[tuple[int, str]]:
     """Return ticks as (column, label), at least eight columns apart."""
     scale = (columns - 1) / horizon_s
-    step = next((step for step in STEPS if step * scale >= 8), STEPS[-1])
+    step = next((step for step in STEPS if step * scale >= 8), horizon_s / 5)
     unit, per = ("µs", 1e6) if horizon_s < 1e-3 else ("ms", 1e3) if horizon_s < 1 else ("s", 1.0)
     if step >= 60:
         unit, per = ("min", 1 / 60) if step < 3600 else ("h", 1 / 3600)
