@@ -231,12 +231,13 @@ class _Run:
 
     def _look_after_server(self) -> None:
         server = self.target.server
-        if server is not None and self.gone is None and (code := server.process.poll()) is not None:
+        if server is not None and self.gone is None and (code := server.poll()) is not None:
             self.gone = f"the {server.settings.mode} server ended (exit {code}) while it was fired at"
 
 
 def compare(
     rig: Rig,
+    nursery: servers.Nursery,
     candidates: Sequence[Settings],
     plan: Callable[[Target], Plan],
     screen: ComparisonScreen,
@@ -253,7 +254,7 @@ def compare(
     """
     runs: list[RunDocument] = []
     skipped: list[Skipped] = []
-    started = [servers.launch(settings, Path(settings.journal).parent) for settings in candidates]
+    started = [nursery.launch(settings, Path(settings.journal).parent) for settings in candidates]
     try:
         targets: list[Target] = []
         for server in started:
@@ -275,6 +276,4 @@ def compare(
                     return runs, skipped
     except KeyboardInterrupt:
         pass  # asked to stop while the servers started: what was measured so far is the result
-    finally:
-        servers.end(*started)
     return runs, skipped

@@ -5,10 +5,10 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from taskdemo_cli import experiment, saving, servers, serving
+from taskdemo_cli import experiment, saving, servers, serving, verdicts
 from taskdemo_cli.documents import ComparisonDocument, RunDocument, RunFacts, Skipped, json_chunks
 from taskdemo_cli.environment import command_line, environment
-from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
+from taskdemo_cli.errors import FAILED, OK, UserError
 from taskdemo_cli.experiment import Rig, Target
 from taskdemo_cli.load import Plan
 from taskdemo_cli.output import Output
@@ -142,9 +142,11 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
     facts = burst.facts()
 
     def document(runs: list[RunDocument], without: list[Skipped]) -> ComparisonDocument:
-        return comparison(runs, skipped + without, rounds, facts)
+        return verdicts.comparison(
+            runs, skipped=[*skipped, *without], environment=facts["environment"], command=facts["command"]
+        )
 
-    with stopping.watching(), scratch() as folder, Rig(stopping) as rig:
+    with stopping.watching(), scratch() as folder, servers.Nursery() as nursery, Rig(stopping) as rig:
         placed = []
         for one in settings:
             (folder / one.mode).mkdir()
@@ -156,6 +158,7 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
                 screen.skip(one["mode"], one["why"])
             runs, failed = experiment.compare(
                 rig,
+                nursery,
                 placed,
                 burst.plan,
                 screen,
@@ -174,26 +177,6 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
     else:
         print_comparison(output.console, result)
     return _exit_code(runs, stopping)
-
-
-def comparison(runs: list[RunDocument], skipped: list[Skipped], rounds: int, facts: RunFacts) -> ComparisonDocument:
-    """Return the document of a comparison; the first mode that was run is the reference."""
-    from taskdemo_cli import verdicts
-    from taskdemo_server.events import VERSION
-
-    reference = str(runs[0]["mode"]) if runs else ""
-    return {
-        "taskdemo": VERSION,
-        "kind": "comparison",
-        "reference": reference,
-        "rounds": rounds,
-        "runs": runs,
-        "verdicts": verdicts.compare(runs, reference),
-        "intervals": verdicts.intervals(runs, reference),
-        "skipped": skipped,
-        "environment": facts["environment"],
-        "command": facts["command"],
-    }
 
 
 def installed(modes: Sequence[str] | None) -> tuple[list[str], list[Skipped]]:

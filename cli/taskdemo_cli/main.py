@@ -39,7 +39,9 @@ def outcome(arguments: list[str]) -> int:
         if sentence is None:
             if "--debug" in arguments:
                 raise
-            complain(f"{type(error).__name__}: {error} (unforeseen; --debug shows where, please report it)")
+            complain(
+                f"{type(error).__name__}: {error} (unforeseen; taskdemo --debug ... shows where; please report it)"
+            )
             return COULD_NOT_RUN
         text = sentence()
         if not text:  # no_args_is_help: the help is the message
@@ -66,6 +68,9 @@ def _version(asked: bool) -> None:
 def taskdemo(
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback where something unforeseen happens.")
     ] = False,
 ) -> None:
     """Where should this slow work run? See, measure and prove how FastAPI's ways to run it differ."""

@@ -27,19 +27,62 @@ _POLL_S = 0.005
 
 @dataclass(slots=True)
 class Server:
-    """A server process that this command started."""
+    """A server that this command started."""
 
     settings: Settings
     folder: Path
-    process: "subprocess.Popen[bytes]"
+    process: "subprocess.Popen[bytes] | None"
+    """None for one that a nursery forked."""
     url: str = ""
     port: int = 0
-    """`url` and `port` are known once it is ready."""
+    pid: int = 0
+    """`url`, `port` and `pid` are known once it is ready."""
 
-    @property
-    def journal(self) -> Path:
-        """Where its journal is."""
-        return Path(self.settings.journal)
+    def poll(self) -> int | None:
+        """Return its exit code; None while it runs."""
+        if self.process is not None:
+            return self.process.poll()
+        try:
+            return int(Path(f"{self.settings.announce}.ended").read_text(encoding="ascii") or 1)
+        except FileNotFoundError:
+            return None
+
+
+class Nursery:
+    """Starts servers for the price of one: they are forked from a process that has imported everything already.
+
+    Where processes cannot be forked (Windows), each is started on its own. All end with the nursery.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._apart: list[Server] = []
+
+    def __enter__(self) -> "Nursery":
+        if hasattr(os, "fork"):
+            self._process = subprocess.Popen(
+                python("taskdemo_server.nursery"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                **own_session(),
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        end(*self._apart)
+        if self._process is not None:
+            _cut(self._process, time.monotonic() + END_TIMEOUT_S)
+
+    def launch(self, settings: Settings, folder: Path) -> Server:
+        """Start a server and return at once; the folder takes what it announces, its journal and its last words."""
+        if self._process is None or self._process.stdin is None:
+            self._apart.append(launch(settings, folder))
+            return self._apart[-1]
+        with contextlib.suppress(OSError):  # a nursery that is gone is noticed by whoever waits for the server
+            self._process.stdin.write(settings.to_json().encode() + b"\n")
+            self._process.stdin.flush()
+        return Server(settings, folder, None)
 
 
 def own_session() -> dict[str, Any]:
@@ -78,9 +121,9 @@ def await_ready(server: Server, interrupted: Callable[[], bool] = lambda: False)
     while time.monotonic() < deadline:
         with contextlib.suppress(FileNotFoundError):
             announced = json.loads(announce.read_text(encoding="utf-8"))
-            server.url, server.port = announced["url"], announced["port"]
+            server.url, server.port, server.pid = announced["url"], announced["port"], announced["pid"]
             return server
-        code = server.process.poll()
+        code = server.poll()
         if code is not None:
             raise UserError(last_words(server) or f"the {server.settings.mode} server ended at its start (exit {code})")
         if interrupted():
@@ -102,22 +145,37 @@ def last_words(server: Server) -> str:
 
 def end(*servers: Server) -> None:
     """End servers at once, all together: their lifelines are cut, and what does not go then is killed."""
-    for server in servers:
-        if server.process.stdin is not None:
+    processes = [server.process for server in servers if server.process is not None]
+    for process in processes:
+        if process.stdin is not None:
             with contextlib.suppress(OSError):
-                server.process.stdin.close()
+                process.stdin.close()
     deadline = time.monotonic() + END_TIMEOUT_S
-    for server in servers:
-        try:
-            server.process.wait(timeout=max(deadline - time.monotonic(), 0.01))
-        except subprocess.TimeoutExpired:
-            kill(server)
+    for process in processes:
+        _cut(process, deadline)
+
+
+def _cut(process: "subprocess.Popen[bytes]", deadline: float) -> None:
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    try:
+        process.wait(timeout=max(deadline - time.monotonic(), 0.01))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def kill(server: Server) -> None:
-    """Kill a server process without warning (SIGKILL where there is one) and reap it."""
-    server.process.kill()
-    server.process.wait()
+    """Kill a server without warning (SIGKILL where there is one), and wait until it is gone."""
+    if server.process is not None:
+        server.process.kill()
+        server.process.wait()
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(server.pid, signal.SIGKILL)
+    while server.poll() is None:
+        time.sleep(_POLL_S)
 
 
 def ask_to_stop(process: "subprocess.Popen[bytes]", number: int) -> None:

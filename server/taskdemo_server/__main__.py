@@ -11,6 +11,7 @@ import queue
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +36,11 @@ def main() -> int:
         settings = Settings.from_json(sys.argv[1])
     except (IndexError, ValueError, TypeError) as error:
         return _refuse(f"python -m taskdemo_server takes one argument, its settings as JSON ({error}).")
+    return run(settings)
+
+
+def run(settings: Settings) -> int:
+    """Serve as `settings` say until told to end; return the exit code."""
     if settings.lifeline:
         lifeline.hold()
     from taskdemo_server.modes import ENDPOINTS
@@ -150,11 +156,12 @@ def _announce(settings: Settings, url: str, port: int) -> None:
 
 
 def _lose(journal: "Journal", settings: Settings, tasks: dict[str, str], name: str) -> None:
-    from taskdemo_server.work import place
+    from taskdemo_server.events import event_line, place_of
+    from taskdemo_server.work import here
 
-    journal.lose(
-        tasks, mode=json.dumps(settings.mode), where=json.dumps(place()), error=f"Abandoned by a second {name}."
-    )
+    at, clock, place = time.time(), time.monotonic(), place_of(settings.mode, here())
+    error = f"Abandoned by a second {name}."
+    journal.write_sealed(b"".join(event_line(task, "lost", at, clock, place, None, error) for task in tasks))
 
 
 def _name(number: int) -> str:

@@ -1,0 +1,91 @@
+"""`python -m taskdemo_server.nursery`: many servers for the price of one import, where processes can be forked.
+
+Every line of standard input, a Settings as JSON, becomes a server in a process of its own, forked from this one, which
+has imported everything and has no thread and no loop. Beside a server's announcement, a file ending in `.ended` tells
+its exit code. When standard input ends, so do all of them.
+
+Imports little at the top, because every pool process of a server imports this file again when it starts.
+"""
+
+import gc
+import os
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from taskdemo_server.settings import Settings
+
+_END_TIMEOUT_S: Final = 2.0
+
+
+def main() -> int:
+    """Fork servers until standard input ends; in each of them, serve. Return the exit code of either."""
+    from taskdemo_server import __main__ as program
+    from taskdemo_server import app, console, serving  # noqa: F401  imported here once, for all that are forked
+
+    gc.freeze()  # what is not touched by the collector stays shared between the processes
+    lifeline, held = os.pipe()
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    children: dict[int, Path] = {}
+    pending = b""
+    while True:
+        ready, _, _ = select.select([0, woken], [], [])
+        if woken in ready:
+            os.read(woken, 4096)
+            _reap(children)
+        if 0 in ready:
+            read = os.read(0, 65536)
+            if not read:
+                break
+            *lines, pending = (pending + read).split(b"\n")
+            for line in lines:
+                settings = Settings.from_json(line.decode())
+                pid = os.fork()
+                if pid == 0:
+                    for descriptor in (held, woken, wake):
+                        os.close(descriptor)
+                    _become(settings, lifeline)
+                    return program.run(settings)
+                children[pid] = Path(str(settings.announce) + ".ended")
+    os.close(held)
+    _await_end(children)
+    return 0
+
+
+def _become(settings: Settings, lifeline: int) -> None:
+    """Give a forked process what a started one has: its own standard streams, and no handler of its parent's."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.dup2(lifeline, 0)
+    os.close(lifeline)
+    errors = os.open(Path(settings.journal).parent / "stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(errors, 2)
+    os.close(errors)
+
+
+def _reap(children: dict[int, Path]) -> None:
+    for pid in list(children):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            children.pop(pid).write_text(str(os.waitstatus_to_exitcode(status)))
+
+
+def _await_end(children: dict[int, Path]) -> None:
+    """Wait until the servers, whose lifelines have been cut, are gone; kill those that are not within two seconds."""
+    deadline = time.monotonic() + _END_TIMEOUT_S
+    while children and time.monotonic() < deadline:
+        _reap(children)
+        time.sleep(0.002)
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
