@@ -32,6 +32,8 @@ class Settings:
     broker: str | None = None
     backend: str | None = None
     token: str | None = None
+    lab: str | None = None
+    """The notebook of `taskdemo limits`, a file; its experiments' endpoints under /lab are there only with one."""
 
     def to_json(self) -> str:
         """Return the settings as one JSON object."""

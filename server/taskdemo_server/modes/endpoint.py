@@ -35,3 +35,5 @@ class Endpoint:
     """Whether `hello` calls `work.accept` itself; the application does it before calling `hello` otherwise."""
     responses: dict[int | str, dict[str, Any]] | None = None
     """Further documented answers of `GET /`."""
+    engine: Any = None
+    """What runs the tasks, where that is an object of its own: for the laboratory, which asks it."""

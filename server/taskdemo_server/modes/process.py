@@ -32,6 +32,7 @@ def endpoint(work: Work) -> Endpoint:
         start=pool.start,
         stop=pool.stop,
         accepts=True,
+        engine=pool,
     )
 
 
@@ -42,6 +43,13 @@ class Pool:
         self._work = work
         self._futures: dict[str, Future[None]] = {}
         self._executor: ProcessPoolExecutor | None = None
+        self.processes = min(MOST_PROCESSES, os.cpu_count() or 1)
+
+    @property
+    def executor(self) -> ProcessPoolExecutor:
+        """The pool as it is now; a broken one is replaced."""
+        assert self._executor is not None  # noqa: S101  started with the server
+        return self._executor
 
     async def start(self) -> None:
         """Start every process and wait until each is ready, so that no task pays for it."""
@@ -71,23 +79,21 @@ class Pool:
         return future is not None and future.cancel()
 
     def _hand_over(self, task_id: str, message: str) -> "Future[None]":
-        assert self._executor is not None  # noqa: S101  started with the server
-        return self._executor.submit(run_in_process, task_id, message)
+        return self.executor.submit(run_in_process, task_id, message)
 
-    def _make(self) -> "tuple[ProcessPoolExecutor, int, multiprocessing.synchronize.Semaphore]":
+    def _make(self) -> "tuple[ProcessPoolExecutor, multiprocessing.synchronize.Semaphore]":
         # Forking a process that has threads and an event loop is asking for trouble; spawn starts clean.
         spawn = multiprocessing.get_context("spawn")
         ready = spawn.Semaphore(0)
-        count = min(MOST_PROCESSES, os.cpu_count() or 1)
-        executor = ProcessPoolExecutor(count, spawn, initializer=prepare_process, initargs=(self._work.settings, ready))
-        return executor, count, ready
+        initargs = (self._work.settings, ready)
+        return ProcessPoolExecutor(self.processes, spawn, initializer=prepare_process, initargs=initargs), ready
 
     def _start(self) -> None:
-        self._executor, count, ready = self._make()
+        self._executor, ready = self._make()
         # A process is started whenever a task comes and none is idle.
-        for _ in range(count):
+        for _ in range(self.processes):
             self._executor.submit(os.getpid)
-        for _ in range(count):
+        for _ in range(self.processes):
             if not ready.acquire(timeout=_START_TIMEOUT_S):
                 raise TimeoutError(f"The process pool did not start within {_START_TIMEOUT_S:.0f} s.")
 

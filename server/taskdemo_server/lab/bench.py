@@ -1,0 +1,44 @@
+"""What the experiments ask of every mode's laboratory."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from taskdemo_server.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """One mode's engine, ready for experiments: path operation functions that take `key`, and questions to it.
+
+    Each step is handed to the engine as it would be in any endpoint of that mode, as a task of its own; whatever
+    the engine itself then does about order, results, repetition and failure is what is looked at.
+    """
+
+    track: Callable[..., Any]
+    """Starts the step `tracked`, and keeps as `handles[key]` whatever the engine gives to ask by."""
+    retry: Callable[..., Any]
+    """Starts the step `flaky`."""
+    chain: Callable[..., Any]
+    """Starts `first` and `second`, which needs the result of `first`."""
+    group: Callable[..., Any]
+    """Starts `part 0` to `part 2`, and `final`, which needs the results of the three."""
+    fail: Callable[..., Any]
+    """Starts `broken`, and then `following`."""
+    handles: dict[str, Any]
+    ask: Callable[[Any], Awaitable[str]] | None = None
+    """Asks the engine, by a handle, in what state its task is; None where there is no handle."""
+    error: Callable[[Any], Awaitable[str | None]] | None = None
+    """Asks the engine, by a handle, how its task has failed; None where the engine keeps no failures."""
+    at_once: int | None = None
+    """How many tasks the engine runs at once; None where there is no bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a mode's laboratory is made from."""
+
+    settings: Settings
+    notebook: str
+    engine: Any
+    """The mode's own: its pool, its Celery application; None where the mode keeps none."""

@@ -1,0 +1,75 @@
+"""The pieces of work that the experiments run, each writing into the notebook what happens to it, wherever it runs.
+
+A note is one line of JSON: {"key", "step", "state": "started" | "ended" | "failed", "given", "result", "error",
+"clock", "host", "pid"}. Pool processes and Celery workers import this module: standard library only.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import time
+from typing import Any, Final, TypeAlias
+
+STEP_S: Final = 0.4
+"""Seconds that every step takes."""
+FAILURES: Final = 2
+"""How often `flaky` fails before it succeeds."""
+
+Given: TypeAlias = int | list[int] | None
+
+
+class OnPurposeError(Exception):
+    """What the failing steps raise."""
+
+
+def step(notebook: str, key: str, name: str, given: Given = None) -> int:
+    """Do the step `name` of the experiment `key`; `given` is what the steps before it resulted in."""
+    _begin(notebook, key, name, given)
+    time.sleep(STEP_S)
+    return _end(notebook, key, name, given)
+
+
+async def step_async(notebook: str, key: str, name: str, given: Given = None) -> int:
+    """Do the same as a coroutine."""
+    _begin(notebook, key, name, given)
+    await asyncio.sleep(STEP_S)
+    return _end(notebook, key, name, given)
+
+
+def _begin(notebook: str, key: str, name: str, given: Given) -> None:
+    note(notebook, key=key, step=name, state="started", given=given)
+
+
+def _end(notebook: str, key: str, name: str, given: Given) -> int:
+    if name == "broken" or (name == "flaky" and _starts(notebook, key, name) <= FAILURES):
+        error = OnPurposeError(f"{name} {key} fails on purpose")
+        note(notebook, key=key, step=name, state="failed", error=str(error))
+        raise error
+    result = _result(name, given)
+    note(notebook, key=key, step=name, state="ended", result=result)
+    return result
+
+
+def _result(name: str, given: Given) -> int:
+    """Return a number that shows what the step was given."""
+    if isinstance(given, list):
+        return sum(given)
+    return sum(name.encode()) + (given or 0)
+
+
+def note(notebook: str, **facts: Any) -> None:
+    """Append one note in one write, so that those of several processes never mix."""
+    here = {"clock": time.monotonic(), "host": socket.gethostname(), "pid": os.getpid()}
+    file = os.open(notebook, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, json.dumps(facts | here).encode() + b"\n")
+    finally:
+        os.close(file)
+
+
+def _starts(notebook: str, key: str, name: str) -> int:
+    """Return how often a step was started so far: the notebook knows, wherever the former attempts ran."""
+    with open(notebook, encoding="utf-8") as file:  # noqa: PTH123  nothing else here needs a Path
+        notes = [json.loads(line) for line in file]
+    return sum((one["key"], one["step"], one["state"]) == (key, name, "started") for one in notes)
