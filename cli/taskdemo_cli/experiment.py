@@ -12,16 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from taskdemo_cli import servers
 from taskdemo_cli.documents import RunDocument, RunFacts, Skipped
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.load import Loader, Plan
-from taskdemo_cli.results import Recorder
+from taskdemo_cli.load import Loader, Plan, calibrate
+from taskdemo_cli.results import Recorder, trusted
 from taskdemo_cli.stopping import Stopping
 from taskdemo_cli.watch import Watcher, clock_offset
-
 from taskdemo_server.settings import Settings
 
 TICK_S = 0.125
@@ -42,15 +41,15 @@ class ComparisonScreen(Screen, Protocol):
     """Whatever shows mode after mode."""
 
     def start(self, mode: str, stage: str = "") -> None:
-        """The next run, of this mode, begins."""
+        """Show that the next run begins, in this mode."""
         ...
 
     def done(self, run: RunDocument) -> None:
-        """It has ended."""
+        """Show how it ended."""
         ...
 
     def skip(self, mode: str, why: str) -> None:
-        """This mode cannot be run."""
+        """Show that a mode cannot be run, and why."""
         ...
 
 
@@ -96,7 +95,7 @@ class Rig:
         self.load = Loader(self.inbox, name="load")
         self.bystander = Loader(self.inbox, name="bystander")
 
-    def __enter__(self) -> "Rig":
+    def __enter__(self) -> Self:
         self.load.start()
         self.bystander.start()
         return self
@@ -112,6 +111,20 @@ class Rig:
         is lost. `facts` are the document's fields that only the caller knows.
         """
         return _Run(self, target, plan, screen).conduct(facts, wait=wait)
+
+    def doubt(self, plan: Plan, runs: Sequence[RunDocument]) -> None:
+        """Measure what a response costs the client itself, at the fastest run's pace, and note it in each run.
+
+        For the slower runs of the same plan that figure is an upper bound. Skipped where the user wants to stop.
+        """
+        if self.stopping.asked or not runs:
+            return
+        pace = max(run["summary"]["requests_per_s"] for run in runs)
+        overhead = calibrate(self.load, plan, pace)
+        for run in runs:
+            client, response = run["summary"]["client"], run["summary"]["response_s"]
+            client["overhead_s"] = overhead
+            client["trusted"] = trusted(overhead, response and response["p50"])
 
 
 class _Run:

@@ -2,13 +2,14 @@
 
 import contextlib
 import importlib.util
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from taskdemo_cli import experiment, saving, servers, serving, verdicts
+from taskdemo_cli import experiment, saving, servers, serving, thresholds, verdicts
 from taskdemo_cli.documents import ComparisonDocument, RunDocument, RunFacts, Skipped, json_chunks
 from taskdemo_cli.environment import command_line, environment
-from taskdemo_cli.errors import FAILED, OK, UserError
+from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
 from taskdemo_cli.experiment import Rig, Target
 from taskdemo_cli.load import Plan
 from taskdemo_cli.output import Output
@@ -21,28 +22,39 @@ CONCURRENCY = 50
 """Requests in flight where --for bounds the run and nobody says how many."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
-    """Where a result goes besides the screen, and what decides the exit code."""
+    """Where a result goes besides the screen, and what in it makes the command fail.
 
-    as_json: bool = False
-    saves: Sequence[str] = ()
-    html: str | None = None
-    fail_if: Sequence[str] = ()
+    Raises UserError, before anything runs, for a file that could not be written and a threshold that cannot be read.
+    """
 
-    def check(self) -> None:
-        """Refuse, before anything runs, what could not be kept afterwards."""
-        saving.check(self.saves, self.html)
+    def __init__(
+        self,
+        as_json: bool = False,
+        saves: Sequence[str] = (),
+        html: str | None = None,
+        fail_if: Sequence[str] = (),
+        modes: Sequence[str] = (),
+    ) -> None:
+        self.as_json = as_json
+        self._paths = [*saves, *([html] if html else [])]
+        self._thresholds = [thresholds.parse(text, modes) for text in fail_if]
+        saving.check(saves, html)
 
-    def keep(self, document: RunDocument | ComparisonDocument) -> None:
+    def judge(self, document: RunDocument | ComparisonDocument) -> None:
+        """Hold the thresholds against the result, and note in it what became of them."""
+        if self._thresholds:
+            document["thresholds"] = [thresholds.evaluate(one, document).row() for one in self._thresholds]
+
+    def save(self, document: RunDocument | ComparisonDocument) -> None:
         """Save the result everywhere it was asked for."""
-        for path in [*self.saves, *([self.html] if self.html else [])]:
+        for path in self._paths:
             saving.save(document, path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burst:
-    """What to send: a closed loop of `concurrency`, or an open one of `rate`, for `count` requests or `for_s` seconds."""
+    """What to send: a closed loop of `concurrency` or an open one of `rate`, for `count` requests or `for_s` seconds."""
 
     count: int | None = None
     for_s: float | None = None
@@ -111,7 +123,6 @@ def fire(
     from taskdemo_cli.views.live import run_screen
     from taskdemo_cli.views.tables import print_run
 
-    keeping.check()
     output = Output(keeping.as_json)
     stopping = Stopping()
     with stopping.watching(), contextlib.ExitStack() as stack:
@@ -122,13 +133,16 @@ def fire(
             rig = stack.enter_context(Rig(stopping))
             target = stack.enter_context(_private(private, path, stopping))
         with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
-            run = rig.measure(target, burst.plan(target), screen, burst.facts(), wait=wait)
-    keeping.keep(run)
+            plan = burst.plan(target)
+            run = rig.measure(target, plan, screen, burst.facts(), wait=wait)
+        rig.doubt(plan, [run])
+    keeping.judge(run)
     if keeping.as_json:
         output.document(json_chunks(run))
     else:
         print_run(output.console, run)
-    return _exit_code([run], stopping)
+    keeping.save(run)
+    return _exit_code(run, [run], stopping)
 
 
 def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, keeping: Keeping, rounds: int) -> int:
@@ -136,7 +150,6 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
     from taskdemo_cli.views.live import comparison_screen
     from taskdemo_cli.views.tables import print_comparison
 
-    keeping.check()
     output = Output(keeping.as_json)
     stopping = Stopping()
     facts = burst.facts()
@@ -154,8 +167,8 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
         with comparison_screen(
             output.console, _comparison_title(burst, settings), [one.mode for one in settings]
         ) as screen:
-            for one in skipped:
-                screen.skip(one["mode"], one["why"])
+            for absent in skipped:
+                screen.skip(absent["mode"], absent["why"])
             runs, failed = experiment.compare(
                 rig,
                 nursery,
@@ -164,19 +177,23 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
                 screen,
                 facts,
                 rounds=rounds,
-                keep=lambda so_far: keeping.keep(document(so_far, [])),
+                keep=lambda so_far: keeping.save(document(so_far, [])),
             )
+        fastest = min(runs, key=_median, default=None)
+        if fastest is not None:
+            rig.doubt(burst.plan(Target(fastest["url"])), runs)
     if not runs:
         if stopping.asked:
             raise KeyboardInterrupt
         raise UserError("no mode could be run: " + "; ".join(f"{one['mode']}: {one['why']}" for one in failed))
     result = document(runs, failed)
-    keeping.keep(result)
+    keeping.judge(result)
     if keeping.as_json:
         output.document(json_chunks(result))
     else:
         print_comparison(output.console, result)
-    return _exit_code(runs, stopping)
+    keeping.save(result)
+    return _exit_code(result, runs, stopping)
 
 
 def installed(modes: Sequence[str] | None) -> tuple[list[str], list[Skipped]]:
@@ -215,6 +232,11 @@ def _running(url: str, path: str, token: str | None, *, named: bool) -> Target:
         ) from None
 
 
+def _median(run: RunDocument) -> float:
+    response = run["summary"]["response_s"]
+    return math.inf if response is None else response["p50"]
+
+
 def _reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
@@ -243,9 +265,11 @@ def _sent(burst: Burst) -> str:
     return f"{much}, all at once" if burst.in_flight == burst.planned else f"{much}, {burst.in_flight} at a time"
 
 
-def _exit_code(runs: Sequence[RunDocument], stopping: Stopping) -> int:
+def _exit_code(document: RunDocument | ComparisonDocument, runs: Sequence[RunDocument], stopping: Stopping) -> int:
     if stopping.asked:
         return stopping.exit_code
+    if any(threshold["held"] for threshold in document.get("thresholds", ())):
+        return THRESHOLD_HELD
     trouble = any(
         run["summary"]["requests"]["failed"] or run["summary"]["tasks"]["lost"] or run["not_sent"] or run["timed_out"]
         for run in runs

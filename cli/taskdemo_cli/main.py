@@ -161,7 +161,7 @@ def fire(
     burst = firing.Burst(
         count=count, for_s=for_, concurrency=concurrency, rate=rate, message=message, timeout_s=timeout
     )
-    keeping = firing.Keeping(as_json=json, saves=save or (), html=html, fail_if=fail_if or ())
+    keeping = firing.Keeping(json, save or (), html, fail_if or (), [mode] if mode else ())
     return firing.fire(burst, keeping, url=url, port=port, private=private, path=path, token=token, wait=not no_wait)
 
 
@@ -191,5 +191,5 @@ def compare(
         )
         for name in names
     ]  # fmt: skip
-    keeping = firing.Keeping(as_json=json, saves=save or (), html=html, fail_if=fail_if or ())
+    keeping = firing.Keeping(json, save or (), html, fail_if or (), names)
     return firing.compare(settings, missing, firing.Burst(count=count), keeping, rounds)

@@ -2,14 +2,10 @@
 
 import contextlib
 import io
-import json
 import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from typing import TextIO
 
 PLAIN_WIDTH = 100
 """Columns of human output that goes to a file or a pipe."""
@@ -70,7 +66,7 @@ class Output:
         self.as_json = as_json
         self._stdout = Leaving(sys.stdout)
         human = Leaving(sys.stderr) if as_json else self._stdout
-        self.console: Console = Console(
+        self.console = Console(
             file=human,  # type: ignore[arg-type] # a TextIOBase, which is all that rich uses of it
             width=None if human.isatty() else PLAIN_WIDTH,
             highlight=False,
@@ -84,8 +80,3 @@ class Output:
             self._stdout.write(chunk)
         self._stdout.write("\n")
         self._stdout.flush()
-
-
-def pieces(document: object) -> Iterable[str]:
-    """Return a document as JSON text in pieces, so that a large one never stands in memory as one string."""
-    return json.JSONEncoder(ensure_ascii=True, allow_nan=False).iterencode(document)

@@ -86,7 +86,7 @@ def make() -> Path:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder (mode 0700) of this process, gone at the end."""
+    """Yield a folder (mode 0700) of this process, gone at the end."""
     folder = make()
     try:
         yield folder

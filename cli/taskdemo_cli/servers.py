@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
 from taskdemo_cli.errors import UserError
@@ -58,7 +58,7 @@ class Nursery:
         self._process: subprocess.Popen[bytes] | None = None
         self._apart: list[Server] = []
 
-    def __enter__(self) -> "Nursery":
+    def __enter__(self) -> Self:
         if hasattr(os, "fork"):
             self._process = subprocess.Popen(
                 python("taskdemo_server.nursery"),
@@ -97,17 +97,23 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", *arguments]
 
 
-def launch(settings: Settings, folder: Path, stdout: IO[bytes] | int | None = subprocess.DEVNULL) -> Server:
-    """Start a server process and return at once; `folder` takes what it announces and its standard error."""
+def start(
+    settings: Settings, folder: Path, stdout: IO[bytes] | int | None = subprocess.DEVNULL
+) -> "subprocess.Popen[bytes]":
+    """Start a server process and return at once; `folder` takes its standard error unless it has a console."""
     with (folder / "stderr").open("wb") as stderr:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             python("taskdemo_server", settings.to_json()),
             stdin=subprocess.PIPE if settings.lifeline else subprocess.DEVNULL,
             stdout=stdout,
             stderr=None if settings.console and settings.lifeline else stderr,
             **own_session(),
         )
-    return Server(settings, folder, process)
+
+
+def launch(settings: Settings, folder: Path) -> Server:
+    """Start a silent server and return at once; `folder` takes what it announces and its last words."""
+    return Server(settings, folder, start(settings, folder))
 
 
 def await_ready(server: Server, interrupted: Callable[[], bool] = lambda: False) -> Server:

@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 def serve(settings: Settings) -> int:
-    """Serve until Ctrl-C, SIGTERM or a closed terminal, each of which the server itself answers; return its exit code.
+    """Serve until a signal, which the server itself answers, and return its exit code.
 
     The server has a session of its own, so a signal reaches it once, and from here.
     """
     with scratch.scratch() as folder:
-        server = servers.launch(placed(settings, folder), folder, stdout=None)
+        process = servers.start(placed(settings, folder), folder, stdout=None)
 
         def pass_on(number: int, _frame: FrameType | None) -> None:
-            servers.ask_to_stop(server.process, number)
+            servers.ask_to_stop(process, number)
 
         for number in STOP_SIGNALS:
             signal.signal(number, pass_on)
         try:
-            code = server.process.wait()
+            code = process.wait()
         finally:
-            servers.end(server)
+            servers.end(servers.Server(settings, folder, process))
     if code < 0:
         raise UserError(f"the server was ended by {signal.Signals(-code).name}", FAILED)
     return code
@@ -109,25 +109,27 @@ def _forget(port: int, record: Record) -> None:
 
 
 def start(settings: Settings, folder: Path, stopping: Stopping) -> tuple[Record, int]:
-    """Start a server that stays when this command ends, wait until it serves and record it; return the record and the port.
+    """Start a server that stays when this command ends, wait until it serves, and record it by its port.
 
     `folder` is a folder of `scratch.make()`; it becomes the server's. Raises UserError where it does not start.
     """
     import psutil
 
+    settings = replace(placed(settings, folder), lifeline=False)
     with (folder / "log").open("wb") as log:
-        server = servers.launch(replace(placed(settings, folder), lifeline=False), folder, stdout=log)
+        process = servers.start(settings, folder, stdout=log)
+    server = servers.Server(settings, folder, process)
     try:
-        scratch.own(folder, server.process.pid)
-        created = psutil.Process(server.process.pid).create_time()
+        scratch.own(folder, process.pid)
+        created = psutil.Process(process.pid).create_time()
         servers.await_ready(server, lambda: stopping.asked)
     except BaseException:
         servers.kill(server)
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    record = Record(server.process.pid, created, server.url, str(folder))
+    record = Record(process.pid, created, server.url, str(folder))
     _file(server.port).write_text(json.dumps(asdict(record)), encoding="utf-8")
-    server.process.returncode = 0  # it is nobody's child from here on: Popen must not warn that it still runs
+    process.returncode = 0  # it is nobody's child from here on: Popen must not warn that it still runs
     return record, server.port
 
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
-
 STOP_SIGNALS = (
     [signal.SIGINT, signal.SIGTERM] if sys.platform == "win32" else [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 )
