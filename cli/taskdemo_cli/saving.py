@@ -1,0 +1,286 @@
+"""Results as files: written by their ending, whole or not at all, and read back. Draws nothing itself.
+
+A file appears under its name only when it is complete; what cannot be written where it was meant to go is
+written to the system's folder for temporary files instead, because a measurement that was made is never thrown away.
+"""
+
+import contextlib
+import csv
+import errno
+import io
+import json
+import math
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from taskdemo_cli.documents import ComparisonDocument, LimitsDocument, RunDocument, json_chunks
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.pairing import pairs, runs_of
+from taskdemo_cli.shapes import ShapeError, fitted
+from taskdemo_server.events import VERSION
+from taskdemo_server.visible import shortened, visible
+
+Document = RunDocument | ComparisonDocument | LimitsDocument
+
+SHAPES: Final = {"run": RunDocument, "comparison": ComparisonDocument, "limits": LimitsDocument}
+PAGE: Final = ".html"
+DIGITS: Final = 18
+"""More than a whole number of ours ever has; Python refuses to read thousands of them."""
+
+
+# --- before anything runs ----------------------------------------------------------------------------------
+
+
+def check(saves: Iterable[str | Path] = (), html: str | Path | None = None) -> None:
+    """Make sure that the results can be written where they are to go, before the work of measuring them is done.
+
+    Raises UserError for an ending that says no format, and for a folder that is missing or cannot be written to.
+    """
+    for path in map(Path, saves):
+        if path.suffix.lower() == PAGE:
+            raise UserError(f"--save {_shown(path)}: a page is made by --html {_shown(path)}")
+        if path.suffix.lower() not in WRITERS:
+            endings = ", ".join(ending for ending in WRITERS if ending != PAGE)
+            stem = path.with_suffix("") if path.suffix else path
+            raise UserError(
+                f"--save {_shown(path)}: the file's ending says the format, one of {endings}; "
+                f"try --save {_shown(stem)}.json"
+            )
+        _check_place(path, "--save")
+    if html is not None:
+        path = Path(html)
+        if path.suffix.lower() not in {PAGE, ".htm"}:
+            raise UserError(f"--html {_shown(path)}: the file's name must end in .html; try --html {_shown(path)}.html")
+        _check_place(path, "--html")
+
+
+def _check_place(path: Path, option: str) -> None:
+    target = _target(path)
+    folder = target.parent
+    if not folder.is_dir():
+        raise UserError(
+            f"{option} {_shown(path)}: there is no folder {_shown(folder)}; make it with: mkdir -p {_shown(folder)}"
+        )
+    if target.is_dir():
+        raise UserError(f"{option} {_shown(path)}: that is a folder; name a file in it")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise UserError(f"{option} {_shown(path)}: that file may not be written; choose another name or allow it")
+    try:
+        probe = _beside(target)
+        probe.open("xb").close()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{option} {_shown(path)}: the folder {_shown(folder)} cannot be written to ({_why(error)}); "
+            "choose another folder"
+        ) from error
+
+
+# --- writing -----------------------------------------------------------------------------------------------
+
+
+def save(document: Mapping[str, Any], path: str | Path) -> None:
+    """Write the document to the file in the format that its ending names: .json, .csv, .md, .svg or .html.
+
+    The file holds the whole document or stays as it was. Raises UserError where it could not be written; the
+    sentence names the file in the system's temporary folder where the result is instead.
+    """
+    path = Path(path)
+    write = WRITERS[".html" if path.suffix.lower() == ".htm" else path.suffix.lower()]
+    try:
+        _write(_target(path), write(document))
+    except OSError as error:
+        raise UserError(_rescued(document, path, write, error)) from error
+
+
+def _write(target: Path, chunks: Iterable[str]) -> None:
+    growing = _beside(target)
+    try:
+        with growing.open("x", encoding="utf-8", newline="") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, growing)
+        growing.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            growing.unlink(missing_ok=True)
+
+
+def _rescued(
+    document: Mapping[str, Any],
+    path: Path,
+    write: Callable[[Mapping[str, Any]], Iterable[str]],
+    error: OSError,
+) -> str:
+    """Write the document to the temporary folder and return the sentence that says so."""
+    trouble = f"{_shown(path)} could not be written ({_why(error)})"
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="taskdemo-rescued-"))
+        _write(folder / path.name, write(document))
+    except OSError as second:
+        return f"{trouble}, and neither could {_shown(Path(tempfile.gettempdir()))} ({_why(second)})"
+    return f"{trouble}; the result is in {_shown(folder / path.name)}"
+
+
+def _beside(target: Path) -> Path:
+    """Return a name that is free, in the same folder, so that the finished file can take the target's place at once."""
+    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+
+
+def _target(path: Path) -> Path:
+    """Return the file itself where `path` is a symbolic link: it is the file that is replaced."""
+    try:
+        return path.expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{_shown(path)} leads nowhere: its symbolic links go round in a circle") from error
+
+
+def _why(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the disk is full"
+    return error.strerror or type(error).__name__
+
+
+def _shown(path: Path) -> str:
+    return visible(str(path))
+
+
+# --- the formats -------------------------------------------------------------------------------------------
+
+RUN_COLUMNS: Final = ("mode", "round")
+REQUEST_COLUMNS: Final = (
+    "n",
+    "task_id",
+    "status",
+    "error",
+    "planned_s",
+    "sent_s",
+    "first_byte_s",
+    "done_s",
+    "response_s",
+)
+TASK_COLUMNS: Final = ("state", "accepted_s", "started_s", "ended_s", "where", "message", "error", "runs")
+CELL_COLUMNS: Final = ("mode", "limit", "verdict", "text", "measured")
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""A spreadsheet takes a text that begins like this for something to compute."""
+
+
+def csv_chunks(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the document as CSV (RFC 4180): a row a request with its task beside it, or a row a cell of the limits."""
+    if document["kind"] == "limits":
+        yield _csv_line(CELL_COLUMNS)
+        for mode, cells in document["modes"].items():
+            for limit, cell in cells.items():
+                measured = json.dumps(cell["measured"])
+                yield _csv_line((mode, limit, cell["verdict"], cell["text"], measured))
+        return
+    yield _csv_line((*RUN_COLUMNS, *REQUEST_COLUMNS, *(f"task_{column}" for column in TASK_COLUMNS)))
+    for run in runs_of(document):
+        head = [run[column] for column in RUN_COLUMNS]
+        for request, task in pairs(run):
+            tail = [task[column] if task else None for column in TASK_COLUMNS]
+            yield _csv_line([*head, *(request[column] for column in REQUEST_COLUMNS), *tail])
+
+
+def _csv_line(values: Iterable[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow([_csv_cell(value) for value in values])
+    return line.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if value.startswith(FORMULA) else text
+
+
+def _svg(document: Mapping[str, Any]) -> Iterable[str]:
+    from taskdemo_cli.views import matrix, tables  # rich takes its time to load
+
+    draw: dict[str, Callable[[Any], Any]] = {
+        "run": tables.run_report,
+        "comparison": tables.comparison_report,
+        "limits": matrix.limits_report,
+    }
+    yield tables.picture(draw[document["kind"]](document), shortened(document["command"] or "taskdemo", 80))
+
+
+def _markdown(document: Mapping[str, Any]) -> Iterable[str]:
+    from taskdemo_cli.views import markdown
+
+    return markdown.chunks(document)
+
+
+def _html(document: Mapping[str, Any]) -> Iterable[str]:
+    from taskdemo_cli.views import html  # Jinja2 takes its time to load
+
+    return html.page(document)
+
+
+WRITERS: Final[dict[str, Callable[[Mapping[str, Any]], Iterable[str]]]] = {
+    ".json": json_chunks,
+    ".csv": csv_chunks,
+    ".md": _markdown,
+    ".svg": _svg,
+    PAGE: _html,
+}
+
+
+# --- reading back ------------------------------------------------------------------------------------------
+
+
+def load(path: str | Path) -> Document:
+    """Read a saved result back. Raises UserError for a file that is missing, or is none of ours.
+
+    Whatever is in the file, what is returned has the shape that the views rely on; fields they do not know stay.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{_shown(path)} cannot be read ({_why(error)}); name a file that --save wrote") from error
+    try:
+        data = json.loads(text, parse_constant=_refused, parse_float=_finite, parse_int=_whole)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{_shown(path)} is not JSON; name a file that --save FILE.json wrote") from error
+    if not isinstance(data, dict) or not isinstance(data.get("taskdemo"), str):
+        raise UserError(f"{_shown(path)} is JSON, but no result of taskdemo; name a file that --save FILE.json wrote")
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in SHAPES:
+        raise UserError(
+            f"{_shown(path)} holds {shortened(repr(kind), 40)}, which taskdemo {VERSION} does not know; it was "
+            f"written by taskdemo {shortened(data['taskdemo'], 40)}: pip install --upgrade taskdemo"
+        )
+    try:
+        document: Document = fitted(data, SHAPES[kind])
+    except (ShapeError, RecursionError) as error:
+        raise UserError(
+            f"{_shown(path)} is no whole result of taskdemo: {shortened(str(error), 120)}; save it again"
+        ) from error
+    return document
+
+
+def _refused(text: str) -> Any:
+    raise ValueError(f"{text} is no figure")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no figure")
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > DIGITS:
+        raise ValueError("a number too long")
+    return int(text)

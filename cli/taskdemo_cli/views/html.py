@@ -1,0 +1,292 @@
+"""The report as one page that needs no network, no script and no other file. Draws a document and computes no figure.
+
+The template does the drawing; here is what it draws from. Every text passes `visible()` and autoescape on its way,
+and the page's own policy lets no script run and nothing be fetched, whatever a text from outside would like.
+"""
+
+import hashlib
+import heapq
+import json
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from taskdemo_cli.pairing import pairs, runs_of
+from taskdemo_cli.statistics import supported
+from taskdemo_cli.units import format_count as number
+from taskdemo_cli.units import format_seconds as duration
+from taskdemo_cli.views.pictures import TROUBLE, distribution, timeline
+from taskdemo_server.events import MODE_BY_NAME
+from taskdemo_server.visible import shortened, visible
+
+LISTED: Final = 100
+"""Up to so many requests are listed one by one; of more, the slowest and the first in trouble."""
+SLOWEST: Final = 30
+FIRST_TROUBLES: Final = 20
+LONGEST: Final = 400
+"""Characters of a message or an error that the list shows."""
+
+STATISTICS: Final = (
+    ("response_s", "Response", "sent to last byte"),
+    ("corrected_s", "Response, from plan", "planned send to last byte"),
+    ("wait_s", "To be sent", "planned send to sent"),
+    ("first_byte_s", "First byte", "sent to first byte"),
+    ("transfer_s", "Rest of the answer", "first byte to last byte"),
+    ("completion_s", "Task done", "sent to the end of the task's work"),
+    ("queue_s", "Task queued", "accepted to started"),
+    ("work_s", "Work", "started to ended"),
+    ("bystander_s", "GET /ping", "a bystander, all through the run"),
+)
+FIGURES: Final = (
+    ("min", "min", None),
+    ("mean", "mean", None),
+    ("p50", "p50", 0.5),
+    ("p90", "p90", 0.9),
+    ("p95", "p95", 0.95),
+    ("p99", "p99", 0.99),
+    ("p999", "p99.9", 0.999),
+    ("max", "max", None),
+)
+COLUMNS: Final = (
+    ("response_s.p50", "response", "p50"),
+    ("response_s.p95", "response", "p95"),
+    ("response_s.max", "response", "max"),
+    ("tasks.last_ended_s", "last task", "ended"),
+    ("tasks.max_parallel", "ran at", "once"),
+    ("bystander_s.max", "GET /ping", "max"),
+)
+OPTIONAL: Final[dict[str, Any]] = {
+    "thresholds": None,
+    "recommendation": None,
+    "verdict": None,
+    "verdicts": (),
+    "intervals": (),
+    "rounds": 1,
+    "skipped": (),
+}
+"""What not every document has."""
+ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
+QUESTIONS: Final = {
+    "track": "Track: can the engine tell how a task is doing?",
+    "cancel": "Cancel: can a task be stopped, waiting or running?",
+    "retry": "Retry: is work that failed run again?",
+    "orchestrate": "Orchestrate: chains, and groups with a final step?",
+    "offload": "Offload: does the work leave the server's process?",
+    "distribute": "Distribute: can several machines share the tasks?",
+    "survive_server_kill": "Does a task survive a killed server?",
+    "survive_worker_kill": "Does a task survive the kill of what runs it?",
+    "failure": "Failure: does a task that raises harm nobody else?",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A figure of one mode: one value, or the lowest and highest of its rounds, or their mean and its interval."""
+
+    path: str
+    low: float | None
+    high: float | None
+    mean: float | None
+    within_noise: bool | None
+
+
+def page(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the report of a run, a comparison or limits as HTML, in pieces.
+
+    Also shown, where a comparison has them: `recommendation` {"mode", "why", "gives_up", "code"} and `limits`
+    {"modes"}.
+    """
+    runs = runs_of(document)
+    earliest = min((run["round"] for run in runs), default=1)
+    first = [run for run in runs if run["round"] == earliest]
+    groups = _by_mode(runs)
+    modes = _limits(document)
+    style = files("taskdemo_cli.views").joinpath("report.css").read_text(encoding="utf-8")
+    hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    yield from _template().generate(
+        document={**OPTIONAL, **document},
+        style=Markup(style),  # noqa: S704 # a file of this package
+        style_hash=hashed,
+        runs=runs,
+        groups=groups,
+        rows=[(name, group, [_cell(document, group, path) for path, _, _ in COLUMNS]) for name, group in groups],
+        extremes=_extremes(first),
+        timeline=timeline(first),
+        distribution=distribution([group for _, group in groups]),
+        listings=[_listing(run) for run in runs],
+        modes=modes,
+        limit_names=_limit_names(modes),
+        notes=[(run, notes) for run in runs if (notes := _notes(run))],
+        columns=COLUMNS,
+        statistics=STATISTICS,
+        figures=FIGURES,
+        ends=ENDS,
+        questions=QUESTIONS,
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("taskdemo_cli", "views"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "time": _time,
+        "count": _count,
+        "share": _share,
+        "figure": lambda value, path: _count(value) if path.startswith("tasks.max") else _time(value),
+        "words": duration,
+        "number": number,
+        "short": lambda text: shortened(text, LONGEST),
+        "code_lines": lambda text: Markup("\n").join(visible(line.expandtabs(4)) for line in text.splitlines()),
+    }
+    environment.tests["plain"] = lambda value: isinstance(value, str | int | float)
+    environment.globals |= {"name_of": _name, "about": MODE_BY_NAME.get, "supported": supported, "measured": _measured}
+    return environment.get_template("report.html")
+
+
+def _shown(value: object) -> object:
+    """Make every text that is put on the page visible; markup is ours."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _time(seconds: float | None) -> Markup | str:
+    return _data(seconds, duration(seconds)) if seconds is not None else _data(None, "")
+
+
+def _count(value: float | None) -> Markup | str:
+    return _data(value, number(value)) if value is not None else _data(None, "")
+
+
+def _share(value: float) -> Markup:
+    return _data(value, f"{value * 100:.0f} %")
+
+
+def _data(value: float | None, words: str) -> Markup:
+    """Return the figure for people with, for programs, the value as the JSON has it; a dash where there is none."""
+    if value is None:
+        return Markup('<span class="none" title="not measured">–</span>')  # noqa: RUF001 # an en dash is meant
+    return Markup('<data value="{}">{}</data>').format(repr(value), words.replace(" ", "\N{NO-BREAK SPACE}"))
+
+
+def _name(run: Mapping[str, Any]) -> str:
+    name: str = run["mode"] if run["mode"] is not None else run["url"]
+    return name
+
+
+def _by_mode(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault(_name(run), []).append(run)
+    return list(groups.items())
+
+
+def _cell(document: Mapping[str, Any], group: Sequence[Mapping[str, Any]], path: str) -> Cell:
+    part, name = path.split(".")
+    values = []
+    for run in group:
+        figures = run["summary"][part]
+        if part == "tasks" and not figures["accepted"]:
+            continue
+        if figures is None or figures[name] is None:
+            continue
+        if name == "p95" and not supported(0.95, figures["count"]):
+            continue
+        values.append(figures[name])
+    interval = next(
+        (
+            each
+            for each in document.get("intervals") or ()
+            if each["mode"] == _name(group[0]) and each["figure"] == path
+        ),
+        None,
+    )
+    if interval and values:
+        difference = interval["difference"]
+        noise = difference["within_noise"] if difference else None
+        return Cell(path, interval["low"], interval["high"], interval["mean"], noise)
+    return Cell(path, min(values, default=None), max(values, default=None), None, None)
+
+
+def _extremes(runs: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """Return the runs with the longest and the shortest median response, where there are two to tell apart."""
+    answered = [run for run in runs if run["summary"]["response_s"]]
+    if len(answered) < 2:
+        return None
+
+    def median(run: Mapping[str, Any]) -> float:
+        figure: float = run["summary"]["response_s"]["p50"]
+        return figure
+
+    return max(answered, key=median), min(answered, key=median)
+
+
+def _listing(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the requests that are listed one by one, and whether they are all."""
+    if len(run["requests"]) <= LISTED:
+        return {"run": run, "all": True, "pairs": list(pairs(run))}
+    slowest: list[tuple[float, int, Any]] = []
+    troubles: dict[int, Any] = {}
+    for request, task in pairs(run):
+        if (request["error"] or (task and task["state"] in TROUBLE)) and len(troubles) < FIRST_TROUBLES:
+            troubles[request["n"]] = (request, task)
+        key = (request["response_s"] or 0.0, -request["n"])
+        if len(slowest) < SLOWEST or key > slowest[0][:2]:
+            (heapq.heappush if len(slowest) < SLOWEST else heapq.heapreplace)(slowest, (*key, (request, task)))
+    chosen = {-n: pair for _, n, pair in slowest} | troubles
+    return {"run": run, "all": False, "pairs": [chosen[n] for n in sorted(chosen)]}
+
+
+def _limits(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    modes: Mapping[str, Any] = (document if document["kind"] == "limits" else document.get("limits") or {}).get(
+        "modes", {}
+    )
+    return modes
+
+
+def _limit_names(modes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the limits that there are cells of: those we know in their own order, then any others."""
+    found = dict.fromkeys(name for cells in modes.values() for name in cells)
+    return [*(name for name in QUESTIONS if name in found), *(name for name in found if name not in QUESTIONS)]
+
+
+def _measured(key: str, value: object) -> Markup | str:
+    """Return one measured thing of an experiment: a time, a count, or whatever it is as JSON."""
+    if isinstance(value, bool) or value is None or not isinstance(value, int | float):
+        return value if isinstance(value, str) else json.dumps(value)
+    return _time(value) if key.endswith("_s") else _count(value)
+
+
+def _notes(run: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must know before believing this run's figures."""
+    client = run["summary"]["client"]
+    notes = []
+    if client["trusted"] is False:
+        notes.append("The client's own share of the response time is too large: these figures are the client's.")
+    if run["interrupted"]:
+        notes.append("Interrupted: these are the figures up to then.")
+    if run["timed_out"]:
+        notes.append("Ended by --timeout before it was through.")
+    if run["ended_because"]:
+        notes.append(run["ended_because"])
+    for key, words in (
+        ("not_sent", "requests were never sent"),
+        ("late_sends", "requests could not be sent at their planned time"),
+        ("unreported", "requests were sent and nothing is known of their end"),
+    ):
+        if run[key]:
+            notes.append(f"{number(run[key])} {words}.")
+    if run["transport"] == "httpx":
+        notes.append("Sent through httpx's own transport, whose times are less exact.")
+    return notes
