@@ -131,7 +131,8 @@ class Run:
             deadline = self._loop.call_later(plan.timeout_s, self._time_out)
         if plan.rate is not None:
             if plan.for_s is not None:
-                self._total = max(1, math.ceil(plan.for_s * plan.rate))
+                slots = max(1, math.ceil(plan.for_s * plan.rate - 1e-9))
+                self._total = slots if plan.count is None else min(slots, plan.count)
             self._alarm = Alarm(self._loop, self._tick)
             self._tick()
         else:
@@ -164,7 +165,8 @@ class Run:
         )
 
     def stop(self) -> None:
-        """End the run: requests in flight are Cancelled, others are not mentioned."""
+        """End the run: requests in flight are Cancelled, those that wait for a connection count as not sent."""
+        self._n -= len(self._waiting) + len(self._backlog)
         self._give_up("Cancelled")
 
     def _time_out(self) -> None:
