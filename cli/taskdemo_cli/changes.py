@@ -151,7 +151,6 @@ def _responses(run: RunDocument) -> list[float]:
 
 def _text(figure: str, old: float, new: float, noise_from: str | None, outcome: str) -> str:
     shown = format_count if figure == "requests_per_s" else format_seconds
-    by = f" ({'+' if new >= old else '-'}{format_share(abs(new - old) / abs(old))})" if old else ""
     noise = {
         "rounds": "within the noise of the rounds" if outcome == "within noise" else f"{outcome}, beyond noise",
         "requests": (
@@ -161,4 +160,13 @@ def _text(figure: str, old: float, new: float, noise_from: str | None, outcome: 
         ),
         None: "one run each, so the noise is not known",
     }[noise_from]
-    return f"{NAMES[figure]}: {shown(old)}, now {shown(new)}{by}: {noise}"
+    return f"{NAMES[figure]}: {shown(old)}, now {shown(new)}{_by(old, new)}: {noise}"
+
+
+def _by(old: float, new: float) -> str:
+    if old <= 0 or new <= 0 or old == new:
+        return ""
+    factor = max(old, new) / min(old, new)
+    if factor < 2:
+        return f" ({'+' if new > old else '-'}{format_share(abs(new - old) / old)})"
+    return f" ({format_count(round(factor, 1))} times {'more' if new > old else 'less'})"

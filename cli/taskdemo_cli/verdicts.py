@@ -14,6 +14,7 @@ from taskdemo_cli.documents import ComparisonDocument, Difference, Interval, Run
 from taskdemo_cli.statistics import interval, supported
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.events import VERSION
+from taskdemo_server.visible import shortened
 
 QUEUED: Final = 1.5
 """Callers queued if the slowest waited so many times the longest work."""
@@ -216,10 +217,11 @@ def _sentence(seen: _Seen, more: Iterable[str]) -> str:
         return f"None of {format_count(seen.requests, 'request')} was answered ({_errors(seen.errors)})."
     if seen.share_of_client is not None:
         assert seen.median is not None  # noqa: S101  # there were answers
-        return (
+        withheld = (
             f"Withheld: the client itself takes {format_share(seen.share_of_client)} of the median response of "
-            f"{format_seconds(seen.median)}, so the figures are the client's rather than the server's."
+            f"{format_seconds(seen.median)}, so the figures are the client's rather than the server's"
         )
+        return "; ".join([withheld, *_troubles(seen)]) + "."
     clauses = [_who_waited(seen), *more, *_at_once(seen), *_troubles(seen), *_bystander(seen)]
     text = "; ".join(clauses)
     return text[0].upper() + text[1:] + "."
@@ -280,13 +282,13 @@ def _against(seen: _Seen, reference: _Seen, name: str, within_noise: bool | None
         return
     factor = reference.median / seen.median
     if within_noise:
-        yield f"the difference to {name} is within noise"
+        yield f"the difference to the responses of {name} is within noise"
     elif within_noise is None and 1 / CLEAR_FACTOR < factor < CLEAR_FACTOR:
-        yield f"about as fast as {name}"
+        yield f"callers were answered about as soon as with {name}"
     elif factor >= 1:
-        yield f"{_times(factor)} sooner than {name}"
+        yield f"callers were answered {_times(factor)} sooner than with {name}"
     else:
-        yield f"{_times(1 / factor)} later than {name}"
+        yield f"callers were answered {_times(1 / factor)} later than with {name}"
 
 
 def _times(factor: float) -> str:
@@ -311,18 +313,19 @@ def _at_once(seen: _Seen) -> Iterator[str]:
 def _troubles(seen: _Seen) -> Iterator[str]:
     if seen.errors:
         yield f"{seen.errors.total():,} of {format_count(seen.requests, 'request')} failed ({_errors(seen.errors)})"
+    tasks = seen.tasks["accepted"]
     ends = [
-        f"{seen.tasks[name]:,} {words}"
+        f"the task {words}" if tasks == 1 else f"{seen.tasks[name]:,} {words}"
         for name, words in (
             ("failed", "failed"),
-            ("cancelled", "cancelled"),
-            ("lost", "lost"),
-            ("unfinished", "still unfinished when we stopped looking"),
+            ("cancelled", "was cancelled" if tasks == 1 else "cancelled"),
+            ("lost", "was lost" if tasks == 1 else "lost"),
+            ("unfinished", "had not ended when we stopped looking"),
         )
         if seen.tasks[name]
     ]
     if ends:
-        yield f"of {format_count(seen.tasks['accepted'], 'task')} {', '.join(ends)}"
+        yield ends[0] if tasks == 1 else f"of {format_count(tasks, 'task')} {', '.join(ends)}"
 
 
 def _bystander(seen: _Seen) -> Iterator[str]:
@@ -338,7 +341,7 @@ def _bystander(seen: _Seen) -> Iterator[str]:
 
 
 def _errors(errors: Counter[str]) -> str:
-    kinds = [f"{count:,} {kind}" for kind, count in errors.most_common(3)]
+    kinds = [f"{count:,} {shortened(kind, 40)}" for kind, count in errors.most_common(3)]
     others = errors.total() - sum(count for _, count in errors.most_common(3))
     return ", ".join(kinds + ([f"{others:,} of other kinds"] if others else [])) or "no error was reported"
 

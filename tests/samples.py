@@ -1,0 +1,305 @@
+"""Canned documents for tests: made by the real fold, from samples and events that a clock never saw."""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from taskdemo_cli.columns import Sample
+from taskdemo_cli.documents import ComparisonDocument, LimitsDocument, RunDocument, RunFacts, json_chunks
+from taskdemo_cli.results import Recorder
+from taskdemo_cli.verdicts import comparison
+from taskdemo_server.events import TaskEvent, TaskState
+
+T0 = 5000.0
+"""The first planned send, on the canned monotonic clock."""
+UNIX = 1_760_000_000.0
+HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]rich[/bold] <script>alert('x')</script> \u202egnp.exe & \ud800"
+
+
+def sample(
+    n: int,
+    done: float | None,
+    *,
+    planned: float = 0.0,
+    sent: float | None = None,
+    status: int | None = 200,
+    error: str | None = None,
+    task: str | None = None,
+) -> Sample:
+    """A sample whose times are offsets from T0; sent 0.1 ms after the plan unless said."""
+    sent = planned + 0.0001 + n * 0.00002 if sent is None else sent
+    answered = status is not None and done is not None
+    first_byte = None if done is None or not answered else max(done - 0.0002, sent)
+    return (
+        n,
+        T0 + planned,
+        T0 + sent,
+        None if first_byte is None else T0 + first_byte,
+        None if done is None else T0 + done,
+        status,
+        error,
+        task,
+    )
+
+
+def event(
+    task: str,
+    state: TaskState,
+    at: float,
+    *,
+    mode: str = "background",
+    where: str = "laptop pid 4711 worker thread 1",
+    message: str | None = None,
+    error: str | None = None,
+) -> TaskEvent:
+    """An event `at` seconds after T0."""
+    return TaskEvent(task, state, UNIX + at, T0 + at, mode, where, message, error)
+
+
+def events_of(
+    task: str,
+    accepted: float,
+    started: float,
+    ended: float,
+    *,
+    mode: str = "background",
+    where: str = "laptop pid 4711 worker thread 1",
+    state: TaskState = "finished",
+    error: str | None = None,
+    message: str = "Hello from the background",
+) -> list[TaskEvent]:
+    """The three events of a task that came to an end."""
+    return [
+        event(task, "accepted", accepted, mode=mode, where="laptop pid 4711", message=message),
+        event(task, "started", started, mode=mode, where=where),
+        event(task, state, ended, mode=mode, where=where, error=error),
+    ]
+
+
+def pings(until: float, held: Sequence[tuple[float, float]] = (), every: float = 0.1) -> list[Sample]:
+    """A bystander's samples: 2 ms each, but a ping sent in one of the `held` spans is answered when that ends."""
+    made = []
+    for n in range(1, int(until / every) + 2):
+        sent = (n - 1) * every
+        end = next((stop for start, stop in held if start <= sent < stop), sent)
+        made.append(sample(n, end + 0.002, planned=sent, sent=sent))
+    return made
+
+
+def recorder(
+    samples: Iterable[Sample],
+    events: Iterable[TaskEvent] = (),
+    bystander: Iterable[Sample] = (),
+    *,
+    private: bool = True,
+    not_sent: int = 0,
+    count: int | None = None,
+) -> Recorder:
+    """A recorder that was told all this, in this order."""
+    recorded = Recorder(private=private, count=count)
+    recorded.load({"kind": "started", "t0": T0})
+    for one in events:
+        recorded.event(one)
+    samples = list(samples)
+    recorded.load({"kind": "batch", "samples": samples, "in_flight": [], "sent": len(samples)})
+    recorded.bystander({"kind": "started", "t0": T0})
+    recorded.bystander({"kind": "batch", "samples": list(bystander), "in_flight": [], "sent": 0})
+    recorded.load(
+        {
+            "kind": "done",
+            "wall": 6.0,
+            "late": 0,
+            "cpu_share": 0.04,
+            "loop_lag_p99": 0.0008,
+            "transport": "taskdemo",
+            "not_sent": not_sent,
+        }
+    )
+    return recorded
+
+
+def facts(mode: str, count: int, *, round_number: int = 1, duration: float = 1.0) -> RunFacts:
+    """What only the caller knows of a run of `count` at once."""
+    return {
+        "mode": mode,
+        "url": "http://127.0.0.1:8000",
+        "path": "/",
+        "work": "sleep",
+        "duration_s": duration,
+        "count": count,
+        "concurrency": count,
+        "message": None,
+        "round": round_number,
+        "started_at": "2026-01-02T03:04:05.678+00:00",
+        "command": f"taskdemo fire --mode {mode} --count {count}",
+        "environment": {"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
+    }
+
+
+def blocking_run(count: int = 5, *, round_number: int = 1, late: float = 0.0) -> RunDocument:
+    """Every caller waits for all before it, and so does the bystander."""
+    samples, events = [], []
+    for n in range(1, count + 1):
+        start = 0.002 + (n - 1) * (1.001 + late)
+        end = start + 1.0 + late
+        events += events_of(f"b{n}", start, start, end, mode="blocking", where="laptop pid 4711 event loop")
+        samples.append(sample(n, end + 0.0015, task=f"b{n}"))
+    over = count * (1.001 + late)
+    recorded = recorder(samples, events, pings(over, [(0.0015, over + 0.003)]))
+    return recorded.document(facts("blocking", count, round_number=round_number), overhead_s=0.0004)
+
+
+def background_run(count: int = 5, *, round_number: int = 1, late: float = 0.0) -> RunDocument:
+    """Everybody is answered in milliseconds; the work ends a second later."""
+    samples, events = [], []
+    for n in range(1, count + 1):
+        start = 0.003 + n * 0.0004
+        where = f"laptop pid 4711 worker thread {n}"
+        events += events_of(f"g{n}", start - 0.001, start, start + 1.0, where=where)
+        samples.append(sample(n, start + 0.0008 + late, task=f"g{n}"))
+    recorded = recorder(samples, events, pings(1.0))
+    return recorded.document(facts("background", count, round_number=round_number), overhead_s=0.0002)
+
+
+def threadpool_run(count: int = 60, threads: int = 40, *, round_number: int = 1) -> RunDocument:
+    """Each caller waits for its own work; with more callers than threads the rest wait twice as long."""
+    samples, events = [], []
+    for n in range(1, count + 1):
+        start = 0.004 + n * 0.0002 + (n - 1) // threads * 1.0005
+        where = f"laptop pid 4711 worker thread {(n - 1) % threads + 1}"
+        events += events_of(f"t{n}", start, start, start + 1.0, mode="threadpool", where=where)
+        samples.append(sample(n, start + 1.002, task=f"t{n}"))
+    recorded = recorder(samples, events, pings(1.0 + (count - 1) // threads))
+    return recorded.document(facts("threadpool", count, round_number=round_number), overhead_s=0.001)
+
+
+def failed_run() -> RunDocument:
+    """Six requests: two are well, one task fails, one request is refused, one has an error, one task is lost."""
+    events = [
+        *events_of("f1", 0.002, 0.003, 1.003),
+        *events_of("f2", 0.002, 0.003, 0.5, state="failed", error="ValueError: no such report"),
+        *events_of("f3", 0.002, 0.003, 1.004),
+        event("f6", "accepted", 0.003, message="Hello from the background"),
+        event("f6", "started", 0.004),
+    ]
+    samples = [
+        sample(1, 0.004, task="f1"),
+        sample(2, 0.005, task="f2"),
+        sample(3, 0.004, task="f3"),
+        sample(4, 0.003, status=503),
+        sample(5, None, status=None, error="ReadTimeout"),
+        sample(6, 0.006, task="f6"),
+    ]
+    because = "the background server ended (exit -9) while it was fired at"
+    recorded = recorder(samples, events, pings(1.0))
+    return recorded.document(facts("background", 6), server_gone=True, ended_because=because)
+
+
+def interrupted_run() -> RunDocument:
+    """Ctrl-C after one of three blocking requests; two were cancelled by us, their tasks are unfinished."""
+    events = [
+        *events_of("i1", 0.002, 0.002, 1.002, mode="blocking", where="laptop pid 4711 event loop"),
+        event("i2", "accepted", 1.003, mode="blocking", where="laptop pid 4711", message="Hello from the background"),
+        event("i2", "started", 1.003, mode="blocking", where="laptop pid 4711 event loop"),
+    ]
+    samples = [
+        sample(1, 1.004, task="i1"),
+        sample(2, None, status=None, error="Cancelled"),
+        sample(3, None, status=None, error="Cancelled"),
+    ]
+    recorded = recorder(samples, events, not_sent=2)
+    return recorded.document({**facts("blocking", 5), "concurrency": 3}, interrupted=True)
+
+
+def hostile_run() -> RunDocument:
+    """Every text that comes from outside tries to be more than text."""
+    events = events_of(
+        HOSTILE, 0.002, 0.003, 1.003, where=HOSTILE, state="failed", error=HOSTILE + "x" * 5000, message=HOSTILE
+    )
+    samples = [sample(1, 0.004, task=HOSTILE), sample(2, None, status=None, error=HOSTILE)]
+    hostile: RunFacts = {"message": HOSTILE, "url": f"http://x/{HOSTILE}", "command": HOSTILE, "work": HOSTILE}
+    recorded = recorder(samples, events)
+    return recorded.document({**facts("background", 2), **hostile}, ended_because=HOSTILE)
+
+
+def rate_run(seconds: int = 10, rate: float = 50.0) -> RunDocument:
+    """An open loop at a server that stalls for the second second; no tasks, because it is not taskdemo's."""
+    samples = []
+    for n in range(1, int(seconds * rate) + 1):
+        planned = (n - 1) / rate
+        sent = max(planned, 2.0) if 1.5 <= planned < 2.0 else planned
+        begun = max(sent, 2.0) if 1.0 <= planned < 2.0 else sent
+        samples.append(sample(n, begun + 0.004 + (n % 7) * 0.0003, planned=planned, sent=sent))
+    recorded = recorder(samples, bystander=pings(float(seconds), [(1.0, 2.0)]), private=False)
+    rated: RunFacts = {"mode": None, "work": None, "duration_s": None, "for_s": float(seconds), "rate": rate}
+    return recorded.document({**facts("background", 1), **rated, "count": None, "concurrency": None})
+
+
+def comparison_document(rounds: int = 1) -> ComparisonDocument:
+    """Blocking, threadpool and background, five callers each, and a mode that was skipped."""
+    runs = []
+    for number in range(1, rounds + 1):
+        late = (number * 7 % 5) * 0.001
+        runs += [
+            blocking_run(round_number=number, late=late),
+            threadpool_run(5, round_number=number),
+            background_run(round_number=number, late=late / 2),
+        ]
+    return comparison(
+        runs,
+        skipped=[{"mode": "celery", "why": "celery is not installed; pip install 'taskdemo[celery]'"}],
+        environment={"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
+        command=f"taskdemo compare --count 5 --rounds {rounds}",
+    )
+
+
+def limits_document() -> LimitsDocument:
+    """Two modes and the nine limits, with invented but plausible figures."""
+    names = (
+        "track",
+        "cancel",
+        "retry",
+        "orchestrate",
+        "offload",
+        "distribute",
+        "survive_server_kill",
+        "survive_worker_kill",
+        "failure",
+    )
+    return {
+        "taskdemo": "0.1.0",
+        "kind": "limits",
+        "modes": {
+            "background": {
+                name: {"verdict": "no", "measured": {"runs": 1}, "text": f"BackgroundTasks cannot {name}: 0 of 3."}
+                for name in names
+            },
+            "celery": {
+                name: {
+                    "verdict": "partly" if name == "orchestrate" else "yes",
+                    "measured": {"runs": 2, "delays_s": [0.1, 0.2]},
+                    "text": f"Celery did {name}: 3 of 3.",
+                }
+                for name in names
+            },
+        },
+        "skipped": [{"mode": "process", "why": "left out by --modes"}],
+        "environment": {"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
+        "command": "taskdemo limits --modes background,celery",
+    }
+
+
+ALL_RUNS = {
+    "blocking": blocking_run,
+    "background": background_run,
+    "threadpool": threadpool_run,
+    "failed": failed_run,
+    "interrupted": interrupted_run,
+    "hostile": hostile_run,
+    "rate": rate_run,
+}
+
+
+def saved(document: RunDocument | ComparisonDocument | LimitsDocument) -> RunDocument:
+    """The document after it was written as JSON and read again; typed as a run, because most are."""
+    read: RunDocument = json.loads("".join(json_chunks(document)))
+    return read
