@@ -299,7 +299,7 @@ class Run:
         self._barrier = []
         await asyncio.wait([self._open(n, self._t0) for n in range(1, callers + 1)], timeout=BARRIER_S)
         ready, self._barrier = self._barrier, None
-        for at, lane in enumerate(ready, 1):
+        for at, lane in enumerate(sorted(ready, key=lambda lane: lane.n), 1):
             if self._over.done():
                 return
             del self._waiting[lane.n]
