@@ -107,6 +107,7 @@ class Drawing:
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Text]:
         glyphs = ASCII if options.ascii_only else UNICODE
         for line in self.draw(min(options.max_width, WIDEST), glyphs):
+            line.rstrip()
             yield encodable(line, options.encoding)
 
 

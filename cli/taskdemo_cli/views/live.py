@@ -206,11 +206,9 @@ class PlainComparison(AbstractContextManager["PlainComparison"]):
     def done(self, run: RunDocument) -> None:
         """Say what came of a mode."""
         response = run["summary"]["response_s"]
-        told = (
-            f"p50 {format_seconds(response['p50'])}, max {format_seconds(response['max'])}"
-            if response
-            else "no answers"
-        )
+        told = "no answers"
+        if response is not None:
+            told = f"response p50 {format_seconds(response['p50'])}, max {format_seconds(response['max'])}"
         self._say(f"  {run['mode']}: {told}")
 
     def skip(self, mode: str, why: str) -> None:

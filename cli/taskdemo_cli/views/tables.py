@@ -1,6 +1,7 @@
 """The final screens: the report of a run, and the comparison of modes. Draws documents and computes nothing."""
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -27,6 +28,7 @@ from taskdemo_cli.views.ink import (
     row,
 )
 from taskdemo_cli.views.timeline import timeline
+from taskdemo_server.visible import shortened
 
 TELLING: Final = 0.1
 """A phase of the response is shown from this share of the whole on; before that the first byte is all of it."""
@@ -59,7 +61,8 @@ def picture(report: RenderableType, title: str, width: int = 100) -> str:
         highlight=False,
     )
     console.print(report)
-    return console.export_svg(title=title)
+    # Without rich's font faces, which name addresses to fetch them from; the reader's monospace font serves.
+    return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=shortened(title, width)), flags=re.DOTALL)
 
 
 def run_report(document: RunDocument) -> RenderableType:
@@ -100,14 +103,14 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
     yield from _trouble_lines(document, width)
     yield from paragraph(_what(document), width, first=cell("Run", NAME))
     yield row((cell("Requests", NAME), BOLD), *_request_words(summary))
-    if summary["tasks"]["accepted"]:
-        yield from paragraph(_task_words(summary["tasks"]), width, first=cell("Tasks", NAME))
     for kind, count in sorted(summary["requests"]["errors"].items(), key=lambda error: -error[1]):
         yield row(
             (cell("", NAME), PLAIN),
             (f"{format_count(count)} {glyphs.no} ", BAD),
             cell(kind, width - NAME - 12).rstrip(),
         )
+    if summary["tasks"]["accepted"]:
+        yield from paragraph(_task_words(summary["tasks"]), width, first=cell("Tasks", NAME))
     yield row("")
     yield from statistics_table(_statistics(document), width, glyphs)
     response = summary["response_s"]

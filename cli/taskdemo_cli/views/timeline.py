@@ -111,6 +111,7 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
     columns = width - left - 1 - FIGURE
     ticks = _ticks(horizon, columns)
     grid = {column for column, _ in ticks}
+    painted: set[tuple[str, Style]] = set()
     yield _axis(ticks, left, columns, "answer", glyphs)
     for run, bars in zip(runs, sampled, strict=True):
         notes = [(cell(_name(run), left), BOLD)]
@@ -122,6 +123,7 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
             paint(lane, bar, _last(run), glyphs)
             if bar.state in {"accepted", "started"}:
                 lane.mark(_last(run), glyphs.open, BOLD)
+            painted.update(filter(None, lane.cells))
             figure = format_seconds(bar.answered - bar.sent) if bar.answered is not None else "no answer"
             style = PLAIN if bar.ok else BAD
             note = notes[index] if index < len(notes) else blank
@@ -131,7 +133,7 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
         if len(runs) > 1:
             yield row(" " * (left + 1), *Lane(columns, horizon).parts(grid, glyphs.tick))
     yield _axis(ticks, left, columns, "", glyphs)
-    yield from _legend(sampled, width, glyphs)
+    yield from _legend(painted, width, glyphs)
 
 
 def _name(run: RunDocument) -> str:
@@ -190,7 +192,10 @@ def paint(lane: Lane, bar: Bar, until_s: float, glyphs: Glyphs) -> None:
     if answered is None:
         answered = until_s if bar.ok else bar.last
     lane.fill(bar.sent, answered, glyphs.wait, WAITING)
-    if bar.started is not None:
+    if bar.state == "lost":
+        # Nobody saw when its work stopped.
+        lane.fill(answered, until_s, glyphs.queued, QUEUED)
+    elif bar.started is not None:
         ended = bar.ended if bar.ended is not None else max(until_s, bar.last)
         if 0 < answered - ended < 1 / lane.scale:
             ended = answered
@@ -200,10 +205,10 @@ def paint(lane: Lane, bar: Bar, until_s: float, glyphs: Glyphs) -> None:
             lane.fill(max(bar.started, answered), ended, glyphs.work, WORKING)
         if bar.started < answered:
             lane.fill(bar.started, min(ended, answered), glyphs.work, WAITING)
-    elif bar.state in {"accepted", "cancelled", "lost"}:
+    elif bar.state in {"accepted", "cancelled"}:
         lane.fill(answered, bar.ended if bar.ended is not None else until_s, glyphs.queued, QUEUED)
     if bar.state in {"failed", "cancelled", "lost"}:
-        lane.mark(bar.ended if bar.ended is not None else bar.last, glyphs.failed, BAD)
+        lane.mark(bar.ended if bar.ended is not None else until_s, glyphs.failed, BAD)
     if not bar.ok:
         lane.mark(answered, glyphs.failed, BAD)
     elif bar.answered is not None:
@@ -220,6 +225,8 @@ def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: 
     for sent, after in pairwise([sent for sent, _ in waited]):
         lane.fill(sent, after, glyphs.quick, QUEUED)
     for sent, done in waited:
+        if not lane.cells[lane.column(sent)]:
+            lane.mark(sent, glyphs.quick, QUEUED)
         if lane.column(done) > lane.column(sent) + 1:
             lane.fill(sent, done, glyphs.wait, WAITING)
     worst = run["summary"]["bystander_s"]
@@ -250,31 +257,26 @@ def _axis(ticks: list[tuple[int, str]], left: int, columns: int, heading: str, g
     return row(" " * (left + 1), ("".join(line) + heading, DIM))
 
 
-def _legend(sampled: Sequence[Sequence[Bar]], width: int, glyphs: Glyphs) -> Iterator[Text]:
-    """Yield what the signs mean, only those that were drawn."""
-    bars = [bar for bars in sampled for bar in bars]
-    before = [
-        bar for bar in bars if bar.started is not None and bar.answered is not None and bar.started < bar.answered
-    ]
-    entries = [(glyphs.wait * 2, WAITING, "waits")]
-    if before:
-        entries.append((glyphs.work * 2, WAITING, "waits for the work"))
-    entries.append((glyphs.answered, BOLD, "answered"))
-    if any(bar.started is not None and bar.answered is not None and bar.started > bar.answered for bar in bars):
-        entries.append((glyphs.queued * 2, QUEUED, "queued"))
-    if any(bar.ended is not None and bar.answered is not None and bar.ended > bar.answered for bar in bars):
-        entries.append((glyphs.work * 2, WORKING, "works, nobody waits"))
-    if any(not bar.ok or bar.state in {"failed", "cancelled", "lost"} for bar in bars):
-        entries.append((glyphs.failed, BAD, "failed, cancelled or lost"))
-    if any(bar.state in {"accepted", "started"} for bar in bars):
-        entries.append((glyphs.open, BOLD, "not ended when we stopped looking"))
+def _legend(painted: set[tuple[str, Style]], width: int, glyphs: Glyphs) -> Iterator[Text]:
+    """Yield what the signs mean, only those that were painted."""
+    entries = (
+        (glyphs.wait, WAITING, 2, "waits"),
+        (glyphs.work, WAITING, 2, "waits for the work"),
+        (glyphs.answered, BOLD, 1, "answered"),
+        (glyphs.queued, QUEUED, 2, "queued"),
+        (glyphs.work, WORKING, 2, "works, nobody waits"),
+        (glyphs.failed, BAD, 1, "failed, cancelled or lost"),
+        (glyphs.open, BOLD, 1, "not ended when we stopped looking"),
+    )
     line: list[tuple[str, Style]] = []
     used = 0
-    for sign, style, meaning in entries:
-        size = len(sign) + 1 + len(meaning) + 2
+    for sign, style, times, meaning in entries:
+        if (sign, style) not in painted:
+            continue
+        size = times + 1 + len(meaning) + 2
         if used and used + size - 2 > width:
             yield row(*line)
             line, used = [], 0
-        line += [(sign, style), (f" {meaning}  ", DIM)]
+        line += [(sign * times, style), (f" {meaning}  ", DIM)]
         used += size
     yield row(*line)
