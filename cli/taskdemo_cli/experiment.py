@@ -21,7 +21,7 @@ from taskdemo_cli.load import Loader, Plan, calibrate
 from taskdemo_cli.results import Recorder, trusted
 from taskdemo_cli.stopping import Stopping
 from taskdemo_cli.watch import Watcher, clock_offset
-from taskdemo_server.settings import Settings
+from taskdemo_server.settings import BUILT_IN_WORKS, Settings
 
 TICK_S = 0.125
 """Seconds between two looks of the screen at the figures."""
@@ -71,6 +71,16 @@ class Target:
     def mode(self) -> str | None:
         """The mode it is in, where it is a taskdemo server."""
         return str(self.health["mode"]) if self.health else None
+
+    @property
+    def work(self) -> str | None:
+        """The work that it does, where it is a taskdemo server."""
+        return str(self.health["work"]) if self.health else None
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds that its work takes, where the work is one of the built-in ones."""
+        return float(self.health["duration_s"]) if self.health and self.work in BUILT_IN_WORKS else None
 
     @property
     def bystander_path(self) -> str | None:
@@ -175,6 +185,8 @@ class _Run:
                 "url": self.target.url,
                 "path": self.target.path,
                 "mode": self.target.mode,
+                "work": self.target.work,
+                "duration_s": self.target.duration_s,
                 "started_at": started_at.isoformat(timespec="milliseconds"),
                 **facts,
             },

@@ -16,7 +16,7 @@ from taskdemo_cli.output import Output
 from taskdemo_cli.scratch import scratch
 from taskdemo_cli.stopping import Stopping
 from taskdemo_server.events import MODE_BY_NAME
-from taskdemo_server.settings import Settings
+from taskdemo_server.settings import BUILT_IN_WORKS, Settings
 
 CONCURRENCY = 50
 """Requests in flight where --for bounds the run and nobody says how many."""
@@ -248,7 +248,7 @@ def _title(burst: Burst, target: Target) -> str:
 
 def _comparison_title(burst: Burst, settings: Sequence[Settings]) -> str:
     one = settings[0]
-    took = f"{one.work} of {one.duration:g} s" if one.work in {"sleep", "cpu"} else one.work
+    took = f"{one.work} of {one.duration:g} s" if one.work in BUILT_IN_WORKS else one.work
     return f"{_sent(burst)} in each mode, work: {took}"
 
 

@@ -9,8 +9,7 @@ import typer
 
 from taskdemo_cli.errors import UserError
 from taskdemo_server.events import MODE_BY_NAME, MODES
-
-WORKS = ("sleep", "cpu")
+from taskdemo_server.settings import BUILT_IN_WORKS
 
 
 def complete_mode(incomplete: str) -> list[tuple[str, str]]:
@@ -26,7 +25,7 @@ def complete_modes(incomplete: str) -> list[str]:
 
 def complete_work(incomplete: str) -> list[str]:
     """Complete the built-in works in the shell."""
-    return [work for work in WORKS if work.startswith(incomplete)]
+    return [work for work in BUILT_IN_WORKS if work.startswith(incomplete)]
 
 
 def a_mode(name: str | None) -> str | None:

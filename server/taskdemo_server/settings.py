@@ -2,7 +2,10 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Final, Self
+
+BUILT_IN_WORKS: Final = ("sleep", "cpu")
+"""The works that come along; any other is the user's own `module:function`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

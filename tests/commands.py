@@ -1,0 +1,95 @@
+"""How the tests run the command line: as a user does, in processes of its own, and with an eye on what is left behind."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+TASKDEMO = str(Path(sys.executable).with_name("taskdemo"))
+PATIENCE_S = 30.0
+
+
+def taskdemo(*arguments: str, timeout: float = 60, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end."""
+    return subprocess.run(
+        [TASKDEMO, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        encoding="utf-8",
+        **options,
+    )
+
+
+def as_json(*arguments: str) -> Any:
+    """Run a command with --json and return its document; stdout holds nothing else."""
+    done = taskdemo(*arguments, "--json")
+    assert done.returncode in {0, 1}, done.stderr
+    return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def running(*arguments: str, **options: Any) -> Iterator["subprocess.Popen[str]"]:
+    """Start a command; whatever becomes of the test, nothing of it is left at the end."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    process = subprocess.Popen([TASKDEMO, *arguments], text=True, encoding="utf-8", **options)
+    try:
+        yield process
+    finally:
+        family = family_of(process.pid)
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+
+
+def family_of(pid: int) -> list[psutil.Process]:
+    """Return the processes that descend from `pid`, which itself need not be among them."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def eventually(true: Callable[[], bool], within: float = PATIENCE_S) -> bool:
+    """Wait until something is true, for a bounded time; return whether it is."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if true():
+            return True
+        time.sleep(0.01)
+    return true()
+
+
+def all_gone(processes: list[psutil.Process], within: float = 5.0) -> bool:
+    """Tell whether all of these processes end in time; a zombie has ended."""
+
+    def gone(process: psutil.Process) -> bool:
+        try:
+            return bool(process.status() == psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return True
+
+    return eventually(lambda: all(gone(process) for process in processes), within)
+
+
+@contextlib.contextmanager
+def serving(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Run `taskdemo serve` on a free port; yields the process and the port once it serves."""
+    with running("serve", "--port", "0", *arguments, env={**os.environ, "NO_COLOR": "1"}) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "http://" in line:
+                yield process, int(line.rpartition(":")[2])
+                return
+        raise AssertionError(f"the server did not start: {process.stderr.read() if process.stderr else ''}")

@@ -1,0 +1,140 @@
+"""What a user sees of serve, fire and compare, on real servers."""
+
+import json
+import re
+import signal
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from commands import all_gone, as_json, eventually, family_of, serving, taskdemo
+
+D = 0.4
+"""Seconds of work: long beside what a loaded machine adds, short beside a test's patience."""
+
+
+def test_compare_shows_who_waits_in_each_mode() -> None:
+    modes = "blocking,async,threadpool,background,background-async,process"
+    document = as_json("compare", "--count", "5", "--duration", str(D), "--modes", modes)
+    assert document["kind"] == "comparison"
+    assert document["reference"] == "blocking"
+    runs = {run["mode"]: run for run in document["runs"]}
+    assert list(runs) == modes.split(",")
+    assert [verdict["mode"] for verdict in document["verdicts"]] == list(runs)
+    for run in runs.values():
+        assert run["summary"]["requests"] == {"ok": 5, "failed": 0, "errors": {}}
+        assert run["summary"]["tasks"]["finished"] == 5
+        assert (run["work"], run["duration_s"], run["count"], run["concurrency"]) == ("sleep", D, 5, 5)
+    slowest = {mode: run["summary"]["response_s"]["max"] for mode, run in runs.items()}
+    assert 5 * D <= slowest["blocking"] < 6.5 * D
+    for mode in ("async", "threadpool"):
+        assert D <= slowest[mode] < 2.5 * D
+    for mode in ("background", "background-async", "process"):
+        assert slowest[mode] < D / 2
+        assert runs[mode]["summary"]["completion_s"]["min"] >= D
+    parallel = {mode: run["summary"]["tasks"]["max_parallel"] for mode, run in runs.items()}
+    assert parallel["blocking"] == 1
+    assert parallel["async"] == parallel["threadpool"] == parallel["background"] == parallel["background-async"] == 5
+    held_up = {mode: run["summary"]["bystander_s"]["max"] for mode, run in runs.items()}
+    assert held_up["blocking"] > 3 * D
+    assert held_up["background"] < D
+
+
+def test_cpu_work_holds_up_everybody_in_the_modes_that_run_on_the_loop() -> None:
+    document = as_json("compare", "--work", "cpu", "--count", "3", "--duration", "0.3", "--modes", "async,process")
+    held_up = {run["mode"]: run["summary"]["bystander_s"]["max"] for run in document["runs"]}
+    assert held_up["async"] > 0.5
+    assert held_up["process"] < held_up["async"] / 2
+
+
+def test_a_comparison_on_a_pipe_is_plain_text_with_table_timeline_and_verdicts() -> None:
+    done = taskdemo("compare", "--modes", "blocking,background", "--count", "3", "--duration", "0.2")
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    for word in ("blocking", "background", "answered", "GET /ping", "bystander"):
+        assert word in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_fire_at_a_private_server_reports_the_responses_and_the_tasks() -> None:
+    document = as_json("fire", "--mode", "background", "--count", "4", "--duration", str(D), "--message", "task {n}")
+    assert document["kind"] == "run"
+    assert [row["n"] for row in document["requests"]] == [1, 2, 3, 4]
+    assert sorted(task["message"] for task in document["tasks"]) == ["task 1", "task 2", "task 3", "task 4"]
+    by_id = {task["id"]: task for task in document["tasks"]}
+    for row in document["requests"]:
+        task = by_id[row["task_id"]]
+        assert row["done_s"] < task["ended_s"]
+        assert task["ended_s"] - task["started_s"] == pytest.approx(D, abs=D / 2)
+
+
+def test_fire_without_waiting_leaves_the_tasks_unfinished() -> None:
+    document = as_json("fire", "--mode", "background", "--count", "2", "--duration", "5", "--no-wait")
+    assert document["summary"]["tasks"]["unfinished"] == 2
+    assert document["summary"]["tasks"]["lost"] == 0
+
+
+def test_fire_at_a_running_server_counts_only_its_own_tasks() -> None:
+    with serving("--duration", "0.2") as (_, port):
+        first = as_json("fire", "--port", str(port), "--count", "3")
+        second = as_json("fire", "--url", f"http://127.0.0.1:{port}", "--count", "2")
+    assert first["summary"]["tasks"]["finished"] == 3
+    assert second["summary"]["tasks"]["finished"] == 2
+    assert second["mode"] == "background"
+
+
+def test_a_threads_limit_lets_the_third_task_wait() -> None:
+    document = as_json("fire", "--mode", "background", "--threads", "2", "--count", "3", "--duration", str(D))
+    waited = sorted(task["started_s"] - task["accepted_s"] for task in document["tasks"])
+    assert waited[1] < D / 2
+    assert waited[2] > D / 2
+
+
+def test_serve_says_what_to_expect_and_prints_what_the_tutorial_prints() -> None:
+    with serving("--duration", "0.1", "--mode", "background") as (process, port):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/?message=hello%20there") as response:
+            assert json.loads(response.read()) == {"message": "Hello World!"}
+            assert response.headers["X-Task-ID"]
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if "Background Task called!" in line)
+        assert "hello there" in line
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+
+
+def test_ctrl_c_of_serve_finishes_the_running_tasks_first() -> None:
+    with serving("--duration", "1") as (process, port):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/").close()
+        family = family_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert process.stdout is not None
+        rest = process.stdout.read()
+    assert re.search(r"1 task", rest)
+    assert "Background Task called!" in rest
+    assert all_gone(family)
+
+
+def test_a_detached_server_stays_until_stop_ends_it(tmp_path: Path) -> None:
+    import os
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    own = {**os.environ, "TMPDIR": str(tmp_path)}
+    try:
+        started = taskdemo("serve", "--detach", "--port", port, "--duration", "0.1", env=own)
+        assert started.returncode == 0, started.stderr
+        assert f"taskdemo stop --port {port}" in started.stdout
+        assert as_json("fire", "--port", port)["summary"]["tasks"]["finished"] == 1
+        again = taskdemo("serve", "--detach", "--port", port, env=own)
+        assert again.returncode == 2
+        assert port in again.stderr
+    finally:
+        stopped = taskdemo("stop", "--port", port, env=own)
+    assert stopped.returncode == 0, stopped.stderr
+    assert taskdemo("stop", "--port", port, env=own).returncode == 2
+    assert taskdemo("fire", "--port", port).returncode == 2
+    assert eventually(lambda: not list((tmp_path / f"taskdemo-{os.getuid()}").iterdir()))

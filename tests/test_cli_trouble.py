@@ -1,0 +1,136 @@
+"""Bad input and trouble: one clear sentence, the documented exit code, nothing left behind, nothing measured lost."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from commands import TASKDEMO, all_gone, eventually, family_of, running, serving, taskdemo
+
+
+def one_sentence(text: str) -> bool:
+    lines = text.strip().splitlines()
+    return len(lines) == 1 and lines[0].startswith("taskdemo: ") and "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["fire", "--port", "1"], "taskdemo serve"),
+        (["fire", "--count", "0"], "--count"),
+        (["fire", "--count", "-3"], "--count"),
+        (["fire", "--count", "many"], "--count"),
+        (["fire", "--count", "3", "--for", "2"], "--for"),
+        (["fire", "--rate", "0"], "--rate"),
+        (["fire", "--duration", "1"], "--mode"),
+        (["fire", "--url", "ftp://127.0.0.1"], "--url"),
+        (["fire", "--url", "http://127.0.0.1:1", "--mode", "async"], "--url"),
+        (["fire", "--mode", "backgruond"], "did you mean background"),
+        (["fire", "--mode", "background", "--save", "result.exe"], ".json"),
+        (["fire", "--mode", "background", "--save", "/nowhere/at/all.json"], "/nowhere"),
+        (["fire", "--mode", "background", "--html", "/dev/null/page.html"], "/dev/null"),
+        (["fire", "--mode", "background", "--fail-if", "response.p59 > 1ms"], "response.p99"),
+        (["fire", "--mode", "background", "--work", "nonsense"], "nonsense"),
+        (["serve", "--duration", "-1"], "--duration"),
+        (["serve", "--duration", "soon"], "--duration"),
+        (["serve", "--duration", "nan"], "--duration"),
+        (["serve", "--mode", "fast"], "background-async"),
+        (["serve", "--port", "70000"], "--port"),
+        (["compare", "--modes", "blocking,quick"], "quick"),
+        (["compare", "--modes", ","], "--modes"),
+        (["compare", "--count", "0"], "--count"),
+        (["stop", "--port", "1"], "--detach"),
+        (["explode"], "explode"),
+        (["serve", "--explode"], "--explode"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_sentence_that_names_the_way_out(arguments: list[str], names: str) -> None:
+    done = taskdemo(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert one_sentence(done.stderr), done.stderr
+    assert names in done.stderr
+
+
+def test_a_busy_port_is_named() -> None:
+    with serving() as (_, port):
+        done = taskdemo("serve", "--port", str(port))
+    assert done.returncode == 2
+    assert str(port) in done.stderr
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_message_beyond_the_limit_is_refused_by_the_server_and_counted() -> None:
+    done = taskdemo("fire", "--mode", "background", "--message", "x" * 10_240, "--json")
+    assert done.returncode == 1
+    summary = json.loads(done.stdout)["summary"]
+    assert summary["requests"]["errors"] == {"HTTP 422": 1}
+    assert summary["tasks"]["accepted"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_firing_keeps_what_was_measured(number: signal.Signals, tmp_path: Path) -> None:
+    saved = tmp_path / "run.json"
+    with running(
+        "fire", "--mode", "blocking", "--count", "20", "--duration", "0.3", "--json", "--save", str(saved)
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "request 2:" in line:
+                break
+        family = family_of(process.pid)
+        assert family
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    assert process.returncode == 128 + number, err
+    document = json.loads(out)
+    assert document["interrupted"] is True
+    assert document["summary"]["requests"]["ok"] >= 2
+    assert json.loads(saved.read_text()) == document
+    assert all_gone(family)
+
+
+def test_a_killed_command_takes_everything_it_started_with_it() -> None:
+    with running("compare", "--duration", "3", "--modes", "background,process") as process:
+        assert eventually(lambda: len(family_of(process.pid)) >= 7)
+        family = family_of(process.pid)
+        process.send_signal(signal.SIGKILL)
+        process.wait(5)
+        assert all_gone(family)
+
+
+def test_a_server_that_dies_while_it_is_fired_at_loses_its_tasks_and_the_report_says_so() -> None:
+    with serving("--duration", "30") as (server, port):
+        with running("fire", "--port", str(port), "--count", "3", "--json") as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "request 3:" in line:
+                    break
+            server.send_signal(signal.SIGKILL)
+            out, err = process.communicate(timeout=15)
+    assert process.returncode == 1, err
+    document = json.loads(out)
+    assert document["summary"]["tasks"]["lost"] == 3
+    assert document["ended_because"]
+
+
+def test_a_reader_that_leaves_early_ends_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    saved = tmp_path / "run.json"
+    line = f"{TASKDEMO} fire --mode background --count 30 --duration 0.1 --save {saved} | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(saved.read_text())["summary"]["requests"]["ok"] == 30
+
+
+def test_a_timeout_ends_everything_and_says_what_was_left() -> None:
+    done = taskdemo("fire", "--mode", "blocking", "--count", "3", "--duration", "5", "--timeout", "0.5", "--json")
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert document["summary"]["requests"]["errors"] == {"ReadTimeout": 3}
