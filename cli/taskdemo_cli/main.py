@@ -167,6 +167,7 @@ def fire(
 
 @app.command()
 def compare(
+    saved: options.SavedResults = None,
     modes: options.Modes = None,
     count: options.BurstCount = 5,
     duration: options.Duration = 1.0,
@@ -180,7 +181,13 @@ def compare(
     html: options.Html = None,
     fail_if: options.FailIf = None,
 ) -> int:
-    """Run the same burst in every mode, side by side, and say what the difference means."""
+    """Run the same burst in every mode, side by side, and say what the difference means; or compare two saved results."""
+    if saved:
+        from taskdemo_cli import saved as results
+
+        if len(saved) != 2:
+            raise UserError("compare takes two saved results, old and new: taskdemo compare OLD.json NEW.json")
+        return results.compare(saved[0], saved[1], json)
     from taskdemo_cli import firing
 
     names, missing = firing.installed(options.mode_list(modes))
@@ -193,3 +200,11 @@ def compare(
     ]  # fmt: skip
     keeping = firing.Keeping(json, save or (), html, fail_if or (), names)
     return firing.compare(settings, missing, firing.Burst(count=count), keeping, rounds)
+
+
+@app.command()
+def report(file: options.SavedResult, html: options.Html = None) -> int:
+    """Draw a saved result again, as a page with --html, or on the terminal."""
+    from taskdemo_cli import saved
+
+    return saved.report(file, html)

@@ -217,7 +217,10 @@ FailIf = Annotated[
     list[str] | None,
     typer.Option("--fail-if", metavar="EXPR", help="Exit 99 if this holds, e.g. 'response.p95 > 200ms'; repeatable."),
 ]
+SavedResults = Annotated[
+    list[str] | None, typer.Argument(metavar="[OLD.json NEW.json]", help="Two saved results to compare, instead.")
+]
+SavedResult = Annotated[str, typer.Argument(metavar="FILE.json", help="A result that --save FILE.json wrote.")]
 Rounds = Annotated[
     int, typer.Option("--rounds", callback=_from_1("--rounds"), help="Repeat every mode so often, in changing order.")
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback where something unforeseen goes wrong.")]

@@ -1,0 +1,49 @@
+"""`report` and `compare OLD NEW`: results that were saved, drawn again or held against each other."""
+
+from typing import Any
+
+from taskdemo_cli import saving
+from taskdemo_cli.changes import compare_saved
+from taskdemo_cli.documents import json_chunks
+from taskdemo_cli.errors import OK, UserError
+from taskdemo_cli.output import Output
+from taskdemo_server.events import VERSION
+
+
+def report(path: str, html: str | None) -> int:
+    """Draw a saved result again: as a page, or on the terminal."""
+    saving.check((), html)
+    document = saving.load(path)
+    if html is not None:
+        saving.save(document, html)
+        print(f"wrote {html}")
+        return OK
+    from taskdemo_cli.views.matrix import print_limits
+    from taskdemo_cli.views.tables import print_comparison, print_run
+
+    console = Output(as_json=False).console
+    if document["kind"] == "run":
+        print_run(console, document)
+    elif document["kind"] == "comparison":
+        print_comparison(console, document)
+    else:
+        print_limits(console, document)
+    return OK
+
+
+def compare(old: str, new: str, as_json: bool) -> int:
+    """Show two saved runs or comparisons side by side, and what changed beyond noise."""
+    before, after = saving.load(old), saving.load(new)
+    for path, document in ((old, before), (new, after)):
+        if document["kind"] == "limits":
+            raise UserError(f"{path} holds limits, which have no times to compare; give two runs or comparisons")
+    changes = compare_saved(before, after)  # type: ignore[arg-type]  # limits were refused above
+    output = Output(as_json)
+    if as_json:
+        facts: dict[str, Any] = {"taskdemo": VERSION, "kind": "changes", "old": old, "new": new}
+        output.document(json_chunks({**facts, **changes}))
+    else:
+        from taskdemo_cli.views.changed import print_changes
+
+        print_changes(output.console, changes)
+    return OK
