@@ -20,12 +20,11 @@ from taskdemo_server.settings import Settings
 
 if TYPE_CHECKING:
     from taskdemo_server.journal import Journal
+    from taskdemo_server.serving import Inbox
 
 _COULD_NOT_RUN: Final = 2
 _LOST: Final = 1
 _INTERRUPTED: Final = 130
-_KEPT_ELSEWHERE: Final = frozenset({"celery"})
-"""The modes whose tasks a broker keeps: they neither hold up the end of the server nor are lost with it."""
 
 
 def main() -> int:
@@ -61,14 +60,24 @@ def run(settings: Settings) -> int:
 
 
 def _serve(settings: Settings, listener: socket.socket) -> int:
-    from taskdemo_server.console import Console, abandoned, banner, drained, draining
+    inbox: Inbox = queue.SimpleQueue()
+    engine = None
+    if settings.mode == "celery":
+        # Before all that takes long to import: its processes start meanwhile.
+        from taskdemo_server.celery_engine import CannotRunError, Engine
+
+        try:
+            engine = Engine(settings, lambda: inbox.put(("ready", 0)), lambda: inbox.put(("signal", signal.SIGTERM)))
+        except CannotRunError as error:
+            return _refuse(str(error))
+        settings = engine.settings
+    from taskdemo_server.console import Console, abandoned, banner, drained, draining, kept
     from taskdemo_server.journal import Journal, unfinished
-    from taskdemo_server.serving import Inbox, OneProcess, Processes, catch_signals, hear
+    from taskdemo_server.serving import OneProcess, Processes, catch_signals, hear
 
     url, port = _address(settings.host, listener)
     journal = Journal(settings.journal)
     since = journal.size()
-    inbox: Inbox = queue.SimpleQueue()
     console = Console(sys.stdout if settings.console else None)
     crew: OneProcess | Processes
     if settings.workers == 1:
@@ -77,16 +86,24 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
         crew = Processes(settings, listener, inbox)
     catch_signals(inbox)
 
+    with_broker = engine is not None and not engine.private
+    """Whether the tasks outlive the server: then they neither hold up its end nor are lost with it."""
+
     def running() -> dict[str, str]:
-        return {} if settings.mode in _KEPT_ELSEWHERE else unfinished(journal, since)
+        return {} if with_broker else unfinished(journal, since)
 
     ready, told, waited_for = 0, 0, 0
+    if engine is not None:
+        try:
+            engine.follow(journal, console.say)
+        except CannotRunError as error:
+            return _refuse(str(error))
     crew.start()
     while True:
         what, number = hear(inbox)
         if what == "ready":
             ready += 1
-            if ready == settings.workers:
+            if ready == settings.workers + (engine is not None):
                 if settings.console:
                     banner(settings, url, port, sys.stdout)
                 _announce(settings, url, port)
@@ -97,14 +114,22 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
             told = number
             crew.drain()
             waited_for = len(running())
-            console.say(draining(_name(number), waited_for))
+            if with_broker:
+                console.say(kept(_name(number), len(unfinished(journal))))
+            else:
+                console.say(draining(_name(number), waited_for))
         else:
             crew.abandon()
+            if engine is not None:
+                journal.seal()
+                engine.stop()
             tasks = running()
             _lose(journal, settings, tasks, _name(number))
             console.say(abandoned(_name(number), len(tasks)))
             console.close()
             lifeline.end(_INTERRUPTED if signal.SIGINT in (told, number) else _LOST)
+    if engine is not None:
+        engine.stop()
     if ready < settings.workers and not told:
         return _COULD_NOT_RUN
     if waited_for:

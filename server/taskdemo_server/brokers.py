@@ -1,0 +1,41 @@
+"""What is wrong with a broker, in one sentence. Knows Celery's and kombu's errors, so that nobody else needs to."""
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from celery import Celery
+
+from taskdemo_server.visible import shortened
+
+_CHECK_S: Final = 1.0
+
+
+def shown(url: str) -> str:
+    """Return a broker's URL without its password, safe to show."""
+    parts = urlsplit(url)
+    if parts.password is not None:
+        user = f"{parts.username or ''}:***@"
+        url = url.replace(parts.netloc, user + parts.netloc.rpartition("@")[2], 1)
+    return shortened(url, 200)
+
+
+def refusal(app: Celery) -> str | None:
+    """Try to connect to the application's broker, for a second or so; return why that failed, as a sentence."""
+    url = app.conf.broker_url
+    try:
+        with app.connection_for_write(connect_timeout=_CHECK_S) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CHECK_S)
+            connection.default_channel  # noqa: B018  Redis connects only here
+    except Exception as error:  # noqa: BLE001  each transport has its own
+        return why(url, error)
+    return None
+
+
+def why(url: str, error: BaseException) -> str:
+    """Say what is wrong with the broker at `url`, and what to do."""
+    text = f"{type(error).__name__} {error}".lower()
+    if any(word in text for word in ("auth", "access_refused", "access refused", "wrongpass", "password")):
+        return f"The broker {shown(url)} refuses the user or the password; put them into the URL: redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//"
+    if isinstance(error, KeyError | ValueError | ImportError | AttributeError) or "no such transport" in text:
+        return f"{shown(url)!r} is not a broker that is known here; type --broker redis://HOST:PORT/0 or --broker amqp://USER:PASSWORD@HOST:PORT//"
+    return f"The broker {shown(url)} cannot be reached ({shortened(str(error), 120)}); start it, or leave --broker out for a private one."

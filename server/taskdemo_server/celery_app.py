@@ -1,0 +1,144 @@
+"""The Celery application: its settings, each with its reason, and its one task.
+
+An ordinary application: `celery -A taskdemo_server.celery_app -b URL inspect registered` works on it, and so do
+`celery events` and Flower. The server publishes with it, workers run it. What to do, and for how long, is decided by
+the server and travels in the message, so that a worker needs no settings of ours.
+"""
+
+import hashlib
+import os
+from typing import Any, Final
+
+from celery import Celery
+from celery.backends.redis import RedisBackend
+
+from taskdemo_server.visible import visible
+from taskdemo_server.work import WORKS, UnknownWorkError
+
+PUBLISH_TIMEOUT_S: Final = 1.0
+"""A broker that has not taken a task within about this time is taken for dead."""
+_ANY_WORK_S: Final = 3600.0
+_A_DAY_S: Final = 86_400
+_FIVE_MINUTES_S: Final = 300
+
+
+class Results(RedisBackend):
+    """Celery's Redis result backend, for callers that ask for a result only when they want one.
+
+    Celery's own subscribes to every task's result as it is published: a round trip and a growing set of
+    subscriptions, which only somebody who waits for each result would need.
+    """
+
+    def on_task_call(self, producer: Any, task_id: str) -> None:
+        """Subscribe to nothing; `AsyncResult.get()` does when it is called."""
+
+
+app = Celery("taskdemo")
+app.conf.update(
+    # A task is acknowledged when it has ended, so a worker that dies with it gives it back to the broker.
+    task_acks_late=True,
+    # The same where only the pool process that ran it died: Celery would otherwise call the task failed.
+    task_reject_on_worker_lost=True,
+    # A worker takes no task that it cannot start at once: another may be idle, and what a dead one held comes back late.
+    worker_prefetch_multiplier=1,
+    # Pickle would let whoever reaches the broker run code in the workers.
+    task_serializer="json",
+    result_serializer="json",
+    event_serializer="json",
+    accept_content=["json"],
+    # Only a process can be ended from outside, so only with this pool can a running task be cancelled.
+    worker_pool="prefork",
+    # So that somebody who asks sees a running task as STARTED and not as PENDING, which means "never heard of it".
+    task_track_started=True,
+    # The event stream, from which the server's journal is written.
+    worker_send_task_events=True,
+    # A request waits for its task to be published, so a dead broker must be found dead in about a second.
+    task_publish_retry=True,
+    task_publish_retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2},
+    broker_connection_timeout=PUBLISH_TIMEOUT_S,
+    # A worker, on the other hand, waits for its broker, from the start and for ever.
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    # When the connection is lost, its tasks go back to the broker: to run them to their end as well is to run them twice.
+    worker_cancel_long_running_tasks_on_connection_loss=True,
+    # A queue of our own: on a shared broker, others' workers do not know our task, and ours do not know theirs.
+    task_default_queue="taskdemo",
+    # What workers print is the task's message, not a log.
+    worker_redirect_stdouts=False,
+    worker_hijack_root_logger=False,
+    override_backends={"redis": "taskdemo_server.celery_app:Results"},
+)
+
+
+@app.task(name="taskdemo.work", Request="taskdemo_server.celery_request:Request")
+def do_work(message: str, work: str = "sleep", duration: float = 1.0) -> None:
+    """Do the slow work, in whatever worker the broker gave it to; raises what it raises."""
+    if work not in WORKS:
+        raise UnknownWorkError(f"This worker runs other code than the server: it has no work {visible(work)!r}.")
+    WORKS[work][0](duration)
+    if announcing:
+        print(f"Background Task called! {visible(message)}", flush=True)
+
+
+announcing = False
+"""Whether this process prints what it has done: a worker of its own does, a server's private one leaves it to it."""
+
+
+def for_server(broker: str, backend: str | None, queue: str) -> Celery:
+    """Set the application up to publish to `broker` and to read results from `backend`; return it."""
+    # A connection that hangs must not hang the request.
+    redis = {"socket_connect_timeout": PUBLISH_TIMEOUT_S, "socket_timeout": PUBLISH_TIMEOUT_S}
+    _set_up(broker, backend, queue, redis)
+    app.conf.redis_socket_timeout = app.conf.redis_socket_connect_timeout = PUBLISH_TIMEOUT_S
+    return app
+
+
+def for_worker(broker: str, backend: str | None, queue: str, longest_s: float | None, *, private: bool) -> Celery:
+    """Set the application up to consume from `broker`; return it.
+
+    Over Redis, what a dead worker held is delivered again after the visibility timeout, and so is what a living one
+    still works on: it must be longer than any work. `longest_s` is that of the longest; None for unknown, which is an
+    hour, Celery's own default. RabbitMQ notices by itself that a worker is gone.
+    """
+    timeout = _ANY_WORK_S if longest_s is None else 2 * longest_s + 5.0
+    redis = {
+        "visibility_timeout": timeout,
+        # Celery looks for what is overdue every 100 s; with a timeout of seconds that would be the real delay.
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+        "unacked_restore_limit": 100,
+        "socket_connect_timeout": 5.0,
+    }
+    _set_up(broker, backend, queue, redis)
+    # Results serve a server that was down; a private worker's ends with its server, so they only take up memory.
+    app.conf.result_expires = _FIVE_MINUTES_S if private else _A_DAY_S
+    return app
+
+
+def _set_up(broker: str, backend: str | None, queue: str, redis: dict[str, float]) -> None:
+    # Celery prefers these to whatever it is told here, and they may have been set for another application.
+    for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND"):
+        os.environ.pop(name, None)
+    app.conf.broker_url = broker
+    app.conf.result_backend = backend or default_backend(broker)
+    app.conf.task_default_queue = queue
+    app.conf.broker_transport_options = redis if is_redis(broker) else {}
+
+
+def is_redis(broker: str) -> bool:
+    """Tell whether `broker` is a Redis or a Valkey."""
+    return broker.partition("://")[0].partition("+")[0] in {"redis", "rediss"}
+
+
+def default_backend(broker: str) -> str:
+    """Return where results go unless somebody says otherwise: a Redis broker keeps them too, RabbitMQ does not.
+
+    Celery's `rpc://` sends each result to a queue of the process that published, which is no help to a server that was
+    down; the journal needs no results then, because RabbitMQ keeps the event stream for it.
+    """
+    return broker if is_redis(broker) else "disabled://"
+
+
+def events_queue(journal: str) -> str:
+    """Return the name under which RabbitMQ keeps the event stream for the server with this journal."""
+    return "taskdemo-" + hashlib.sha256(os.path.realpath(journal).encode()).hexdigest()[:16]

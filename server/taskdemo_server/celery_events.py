@@ -1,0 +1,251 @@
+"""Turns Celery's event stream into journal lines: the one writer of what happens in workers.
+
+Knows the journal and Celery's events. A task is this server's if its `accepted` line is in the journal; an event that
+comes before that line waits for it, so whoever reads the journal finds a task accepted first.
+"""
+
+import ast
+import contextlib
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from celery import Celery, states
+
+from taskdemo_server.celery_app import events_queue, is_redis
+from taskdemo_server.events import ENDED, TaskEvent, TaskState, event_line, place_of
+from taskdemo_server.journal import Journal
+from taskdemo_server.visible import visible
+
+Event = dict[str, Any]
+
+_STATES: Final[dict[str, TaskState]] = {
+    "task-started": "started",
+    "task-succeeded": "finished",
+    "task-failed": "failed",
+    "task-revoked": "cancelled",
+}
+"""What an event means for a task. After `task-retried` it waits again, which its next `task-started` tells."""
+_RESULTS: Final[dict[str, TaskState]] = {
+    states.SUCCESS: "finished",
+    states.FAILURE: "failed",
+    states.REVOKED: "cancelled",
+    states.STARTED: "started",
+}
+_HOLD_S: Final = 10.0
+"""An event whose task is not in the journal by then is somebody else's."""
+_MOST_ENDED: Final = 100_000
+_RECONCILE_EVERY_S: Final = 10.0
+_AT_ONCE: Final = 500
+_A_DAY_S: Final = 86_400.0
+
+
+@dataclass(slots=True)
+class Known:
+    """A task of this server that has not ended, or not long ago."""
+
+    message: str
+    state: TaskState = "accepted"
+
+
+@dataclass
+class Tasks:
+    """This server's tasks, as its journal tells them; those that ended long ago are forgotten."""
+
+    journal: Journal
+    known: dict[str, Known] = field(default_factory=dict)
+    _offset: int = 0
+    _ended: deque[str] = field(default_factory=deque)
+
+    def update(self) -> None:
+        """Read what was written since the last time."""
+        while True:
+            lines, self._offset = self.journal.read(self._offset)
+            if not lines:
+                return
+            for line in lines.splitlines():
+                # What this process wrote itself it knows already, and most lines are its own.
+                if b'"state":"accepted"' in line and (event := TaskEvent.from_line(line)):
+                    self.known.setdefault(event.id, Known(event.message or ""))
+
+    def replay(self) -> None:
+        """Read the whole journal, with the states that an earlier server wrote."""
+        while True:
+            lines, self._offset = self.journal.read(self._offset)
+            if not lines:
+                return
+            for line in lines.splitlines():
+                if event := TaskEvent.from_line(line):
+                    if event.state == "accepted":
+                        self.known.setdefault(event.id, Known(event.message or ""))
+                    else:
+                        self.see(event.id, event.state)
+
+    def see(self, task_id: str, state: TaskState) -> None:
+        """Take note that a task came into `state`."""
+        known = self.known.get(task_id)
+        if known is None:
+            return
+        if state in ENDED and known.state not in ENDED:
+            self._ended.append(task_id)
+            if len(self._ended) > _MOST_ENDED:
+                self.known.pop(self._ended.popleft(), None)
+        if known.state not in ENDED:
+            known.state = state
+
+    def unfinished(self) -> list[str]:
+        """Return the tasks that have not ended."""
+        return [task_id for task_id, known in self.known.items() if known.state not in ENDED]
+
+
+class Receiver:
+    """Follows the event stream in a thread, for as long as the process lives, whatever becomes of the broker.
+
+    `ended` is called with the message and the error, or None, of every task that ends.
+    """
+
+    def __init__(self, app: Celery, journal: Journal, ended: Callable[[str, str | None], None]) -> None:
+        self._app = app
+        self._journal = journal
+        self._ended = ended
+        self._tasks = Tasks(journal)
+        self._held: deque[tuple[float, Event]] = deque()
+        self._reconciled: dict[str, float] = {}
+        self._skew: dict[str, float] = {}
+        self._places: dict[tuple[str, int | None], str] = {}
+        self._next_reconcile = 0.0
+        self.connected = threading.Event()
+
+    def start(self) -> None:
+        """Start following."""
+        threading.Thread(target=self._run, name="celery events", daemon=True).start()
+
+    def _run(self) -> None:
+        self._tasks.replay()
+        while True:
+            try:
+                with self._app.connection_for_read() as connection:
+                    connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=1.0)
+                    self._follow(connection)
+            except Exception:  # noqa: BLE001  each transport has its own errors; while there is no broker, nothing happens
+                self.connected.clear()
+                time.sleep(0.2)
+
+    def _follow(self, connection: Any) -> None:
+        receiver = self._app.events.Receiver(connection, handlers={"*": self._receive}, **self._keeping())
+        for consumer in receiver.get_consumers(connection.Consumer, connection.default_channel):
+            consumer.consume()
+        self._reconcile()  # What happened before the events came.
+        self.connected.set()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                connection.drain_events(timeout=0.05 if self._held else 1.0)
+            self._settle()
+            if time.monotonic() >= self._next_reconcile:
+                self._reconcile()
+
+    def _keeping(self) -> dict[str, Any]:
+        """Return how RabbitMQ is to keep the events for us while we are away: under a name that is the same again."""
+        if is_redis(self._app.conf.broker_url):
+            return {}
+        return {
+            "node_id": events_queue(self._journal.path),
+            "queue_durable": True,
+            "queue_expires": _A_DAY_S,
+            "queue_ttl": _A_DAY_S,
+        }
+
+    def _receive(self, event: Event) -> None:
+        if event["type"] in _STATES:
+            event["clock"] = time.monotonic()
+            self._held.append((event["clock"], event))
+
+    def _settle(self) -> None:
+        """Write what was received, as far as the journal says that it is ours."""
+        if not self._held:
+            return
+        self._tasks.update()
+        now = time.monotonic()
+        for _ in range(len(self._held)):
+            since, event = self._held.popleft()
+            if event["uuid"] in self._tasks.known:
+                self._write_event(event)
+            elif now - since < _HOLD_S:
+                self._held.append((since, event))
+
+    def _write_event(self, event: Event) -> None:
+        task_id, at = event["uuid"], event["timestamp"]
+        if at <= self._reconciled.get(task_id, 0.0):
+            return  # The result backend had already told.
+        received, node = event["local_received"], event["hostname"]
+        # Another host's clock may be off; how far, its quickest event tells.
+        skew = self._skew[node] = min(self._skew.get(node, received - at), received - at)
+        age = max(received - at - skew, 0.0)
+        state = _STATES[event["type"]]
+        error = _said(event.get("exception", "")) if state == "failed" else None
+        self._write(task_id, state, event["clock"] - age, received - age, node, event.get("process"), error)
+
+    def _write(
+        self, task_id: str, state: TaskState, clock: float, at: float, node: str, process: int | None, error: str | None
+    ) -> None:
+        place = self._places.get((node, process))
+        if place is None:
+            name, _, host = node.partition("@")
+            where = f"{host} pid {process} worker {name}" if process else f"{host} worker {name}"
+            place = self._places[node, process] = place_of("celery", where)
+        self._journal.write(event_line(task_id, state, at, clock, place, None, error), time.monotonic())
+        known = self._tasks.known[task_id]
+        if state in ENDED and state != "cancelled" and known.state not in ENDED:
+            self._ended(known.message, error)
+        self._tasks.see(task_id, state)
+
+    def _reconcile(self) -> None:
+        """Write what the result backend knows of unfinished tasks and no event has told: it may have got lost."""
+        self._next_reconcile = time.monotonic() + _RECONCILE_EVERY_S
+        self._tasks.update()
+        self._reconciled.clear()
+        if self._app.conf.result_backend == "disabled://":
+            return
+        unfinished = self._tasks.unfinished()
+        for start in range(0, len(unfinished), _AT_ONCE):
+            for task_id, result in self._results(unfinished[start : start + _AT_ONCE]):
+                state = _RESULTS.get(result["status"])
+                if state is None or state == self._tasks.known[task_id].state:
+                    continue
+                self._write_result(task_id, state, result)
+
+    def _results(self, task_ids: list[str]) -> Iterable[tuple[str, Event]]:
+        backend = self._app.backend
+        for task_id, value in zip(
+            task_ids, backend.mget([backend.get_key_for_task(task) for task in task_ids]), strict=True
+        ):
+            if value:
+                yield task_id, backend.decode_result(value)
+
+    def _write_result(self, task_id: str, state: TaskState, result: Event) -> None:
+        now, clock = time.time(), time.monotonic()
+        self._reconciled[task_id] = now
+        about = result.get("result") or {}
+        node, process = "result backend", None
+        error = None
+        if state == "started" and isinstance(about, dict):
+            node, process = about.get("hostname") or node, about.get("pid")
+        elif state == "failed" and isinstance(about, dict):
+            error = f"{about.get('exc_type')}: {' '.join(map(str, about.get('exc_message') or ()))}"
+        self._write(task_id, state, clock, now, node, process, error)
+
+
+def _said(exception: str) -> str:
+    """Return `Kind: text` for what Celery's events hold, an exception's repr."""
+    if unknown := re.fullmatch(r"NotRegistered\((.*)\)", exception):
+        return f"A worker runs other code than the server: it does not know the task {visible(unknown[1])}."
+    kind, _, arguments = exception.partition("(")
+    try:
+        value = ast.literal_eval(f"({arguments.removesuffix(')')},)")
+    except (ValueError, SyntaxError):
+        return exception
+    return f"{kind}: {' '.join(str(part) for part in value)}"[:4096]

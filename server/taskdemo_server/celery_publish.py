@@ -1,0 +1,145 @@
+"""Publishes tasks to the broker from threads of its own, so that the event loop never waits for one."""
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from celery import exceptions
+from fastapi import HTTPException
+from kombu.exceptions import OperationalError
+
+from taskdemo_server import celery_app
+from taskdemo_server.events import ENDED, event_line, place_of
+from taskdemo_server.visible import shortened
+from taskdemo_server.work import Work, current_task, here
+
+UNAVAILABLE: Final[dict[int | str, dict[str, Any]]] = {
+    503: {
+        "description": "The broker did not take the task within about a second; nothing was accepted.",
+        "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
+    }
+}
+_THREADS: Final = 2
+_FOLLOW_EVERY_S: Final = 0.1
+_ENDED: Final = frozenset(state.encode() for state in ENDED)
+
+
+class _Request:
+    """A call of `delay` that waits for a thread."""
+
+    __slots__ = ("args", "done", "since", "task_id")
+
+    def __init__(self, task_id: str, args: tuple[Any, ...], done: "asyncio.Future[None]", since: float) -> None:
+        self.task_id = task_id
+        self.args = args
+        self.done = done
+        self.since = since
+
+
+class Publisher:
+    """`do_work.delay(...)` for an event loop."""
+
+    def __init__(self, work: Work) -> None:
+        settings = work.settings
+        assert settings.broker is not None  # noqa: S101  filled in before the application is made
+        self._app = celery_app.for_server(settings.broker, settings.backend, settings.queue)
+        self._work = work
+        self._waiting: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._place = place_of(settings.mode, here())
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._failed_at = 0.0
+
+    async def start(self) -> None:
+        """Start the threads, and follow what becomes of the tasks."""
+        self._loop = asyncio.get_running_loop()
+        for number in range(_THREADS):
+            threading.Thread(target=self._publish, name=f"publisher {number}", daemon=True).start()
+        if self._work.settings.private_broker:
+            self._following = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Return when the tasks that would die with a private broker have ended."""
+        if self._following is not None:
+            while self._work.open:
+                await asyncio.sleep(_FOLLOW_EVERY_S)
+            self._following.cancel()
+        for _ in range(_THREADS):
+            self._waiting.put(None)
+
+    async def delay(self, *args: Any) -> None:
+        """Publish the work as the current request's task, which is accepted as soon as the broker has it.
+
+        Raises HTTPException 503 where the broker does not take it.
+        """
+        task_id, loop = current_task.get(), self._loop
+        assert loop is not None  # noqa: S101  started before the first request
+        at, clock = time.time(), time.monotonic()
+        done: asyncio.Future[None] = loop.create_future()
+        self._waiting.put(_Request(task_id, args, done, clock))
+        await done
+        if self._following is not None:  # Otherwise the broker keeps it, whatever becomes of this server.
+            self._work.open.add(task_id)
+        # As of its arrival, because a worker may have begun it already.
+        self._work.journal.write(event_line(task_id, "accepted", at, clock, self._place, args[0]), clock)
+
+    def revoke(self, task_id: str) -> bool:
+        """Ask the workers to drop the task, or to end it if it runs; False where the broker cannot be asked.
+
+        The journal has it as cancelled once a worker says so.
+        """
+        try:
+            self._app.control.revoke(task_id, terminate=True, signal="SIGKILL")
+        except (OperationalError, exceptions.CeleryError, OSError):
+            return False
+        return True
+
+    def _publish(self) -> None:
+        assert self._loop is not None  # noqa: S101  it started this thread
+        with self._app.producer_pool.acquire(block=True) as producer:
+            while (request := self._waiting.get()) is not None:
+                if request.since < self._failed_at:  # It waited while the broker was found dead, which is long enough.
+                    self._tell(_refuse, request.done, "it failed a moment ago")
+                    continue
+                try:
+                    celery_app.do_work.apply_async(request.args, task_id=request.task_id, producer=producer)
+                except Exception as error:  # noqa: BLE001  each transport has its own, and none may end this thread
+                    self._failed_at = time.monotonic()
+                    self._tell(_refuse, request.done, str(error))
+                else:
+                    self._tell(_accept, request.done)
+
+    def _tell(self, what: Callable[..., None], *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # The loop is closed; nobody waits any more.
+            self._loop.call_soon_threadsafe(what, *args)  # type: ignore[union-attr]  # it started this thread
+
+    async def _follow(self) -> None:
+        """Close the tasks of this process as the journal tells that they have ended, whoever wrote that."""
+        work = self._work
+        offset = work.journal.size()
+        while True:
+            if not work.open:
+                offset = work.journal.size()
+            lines, offset = work.journal.read(offset)
+            for line in lines.split(b"\n"):
+                fields = line[max(line.rfind(b'{"id":'), 0) :].split(b'"', 8)
+                if len(fields) == 9 and fields[7] in _ENDED:
+                    work.open.discard(fields[3].decode())
+            if not lines:
+                await asyncio.sleep(_FOLLOW_EVERY_S)
+
+
+def _accept(done: "asyncio.Future[None]") -> None:
+    if not done.done():  # The caller may be gone.
+        done.set_result(None)
+
+
+def _refuse(done: "asyncio.Future[None]", why: str) -> None:
+    if not done.done():
+        done.set_exception(
+            HTTPException(503, f"The broker does not answer: {shortened(why, 200)}", {"Retry-After": "1"})
+        )
