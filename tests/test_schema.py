@@ -1,6 +1,6 @@
 import json
 from importlib.resources import files
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import jsonschema
 import pytest
@@ -10,7 +10,7 @@ from taskdemo_cli import documents
 from taskdemo_cli.documents import json_chunks
 
 SCHEMA = json.loads(files("taskdemo_cli").joinpath("schema.json").read_text("utf-8"))
-DEFINED_BY = {
+DEFINED_BY: dict[str, Any] = {
     "statistics": documents.Statistics,
     "bin": documents.Bin,
     "request_counts": documents.RequestCounts,
@@ -45,31 +45,31 @@ CONTRACT = {
 }
 
 
-def validate(document):
+def validate(document: Any) -> None:
     validator = jsonschema.Draft202012Validator(SCHEMA)
     errors = sorted(validator.iter_errors(document), key=str)
     assert not errors, errors[0]
 
 
-def test_the_schema_is_itself_valid():
+def test_the_schema_is_itself_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
 @pytest.mark.parametrize("name", samples.ALL_RUNS)
-def test_every_kind_of_run_conforms(name):
+def test_every_kind_of_run_conforms(name: str) -> None:
     validate(samples.saved(samples.ALL_RUNS[name]()))
 
 
 @pytest.mark.parametrize("rounds", [1, 2])
-def test_comparisons_conform(rounds):
+def test_comparisons_conform(rounds: int) -> None:
     validate(samples.saved(samples.comparison_document(rounds)))
 
 
-def test_limits_conform():
+def test_limits_conform() -> None:
     validate(samples.saved(samples.limits_document()))
 
 
-def test_names_may_be_added_and_none_may_be_missing():
+def test_names_may_be_added_and_none_may_be_missing() -> None:
     run = samples.saved(samples.blocking_run())
     validate({**run, "new": 1})
     without = {key: value for key, value in run.items() if key != "summary"}
@@ -78,7 +78,7 @@ def test_names_may_be_added_and_none_may_be_missing():
 
 
 @pytest.mark.parametrize("name", DEFINED_BY)
-def test_the_schema_and_the_types_name_the_same_fields(name):
+def test_the_schema_and_the_types_name_the_same_fields(name: str) -> None:
     typed = DEFINED_BY[name]
     definition = SCHEMA["$defs"][name]
     assert set(definition["properties"]) == set(get_type_hints(typed))
@@ -86,24 +86,24 @@ def test_the_schema_and_the_types_name_the_same_fields(name):
 
 
 @pytest.mark.parametrize("name", CONTRACT)
-def test_no_name_that_scripts_rely_on_is_gone(name):
+def test_no_name_that_scripts_rely_on_is_gone(name: str) -> None:
     assert set(CONTRACT[name].split()) <= set(SCHEMA["$defs"][name]["required"])
 
 
-def test_the_text_is_one_json_value_whatever_the_rows_hold():
+def test_the_text_is_one_json_value_whatever_the_rows_hold() -> None:
     hostile = samples.hostile_run()
     text = "".join(json_chunks(hostile))
     assert text.isascii()
     assert json.loads(text)["tasks"][0]["id"] == samples.HOSTILE
 
 
-def test_empty_rows_are_written_as_empty_lists():
+def test_empty_rows_are_written_as_empty_lists() -> None:
     empty = samples.recorder([]).document({"url": "http://x"})
     read = samples.saved(empty)
     assert (read["requests"], read["tasks"], read["bystander"]) == ([], [], [])
 
 
-def test_rows_behave_like_the_list_that_is_read_back():
+def test_rows_behave_like_the_list_that_is_read_back() -> None:
     run = samples.background_run(7)
     read = samples.saved(run)
     assert run["requests"] == read["requests"]

@@ -23,7 +23,7 @@ durations = st.lists(st.integers(min_value=0, max_value=10**9), min_size=1, max_
 
 
 @given(durations, st.sampled_from([500, 900, 950, 990, 999, 1000]))
-def test_a_percentile_is_the_smallest_value_that_enough_of_all_do_not_exceed(values, per_mille):
+def test_a_percentile_is_the_smallest_value_that_enough_of_all_do_not_exceed(values: list[int], per_mille: int) -> None:
     found = nearest_rank(sorted(values), per_mille)
     assert found in values
     needed = Fraction(per_mille, 1000) * len(values)
@@ -31,14 +31,14 @@ def test_a_percentile_is_the_smallest_value_that_enough_of_all_do_not_exceed(val
     assert sum(value < found for value in values) < needed
 
 
-def test_percentiles_of_one_to_a_hundred_are_their_numbers():
+def test_percentiles_of_one_to_a_hundred_are_their_numbers() -> None:
     statistics = describe(n * 1_000_000 for n in range(1, 101))
     assert statistics is not None
     assert [statistics[name] for name in ("p50", "p90", "p95", "p99", "p999", "max")] == [50, 90, 95, 99, 100, 100]
     assert (statistics["count"], statistics["min"], statistics["mean"]) == (100, 1.0, 50.5)
 
 
-def test_nothing_measured_is_no_statistics():
+def test_nothing_measured_is_no_statistics() -> None:
     assert describe([]) is None
     assert histogram([]) == []
 
@@ -48,13 +48,13 @@ def test_nothing_measured_is_no_statistics():
     [(0.5, 1), (0.9, 10), (0.95, 20), (0.99, 100), (0.999, 1000)],
     ids=["p50", "p90", "p95", "p99", "p999"],
 )
-def test_a_percentile_is_supported_from_the_count_on_at_which_one_value_lies_beyond_it(p, first):
+def test_a_percentile_is_supported_from_the_count_on_at_which_one_value_lies_beyond_it(p: float, first: int) -> None:
     assert supported(p, first)
     assert not supported(p, first - 1)
 
 
 @given(durations)
-def test_every_time_is_in_exactly_one_bin(values):
+def test_every_time_is_in_exactly_one_bin(values: list[int]) -> None:
     bins = histogram(sorted(values))
     assert 1 <= len(bins) <= BINS
     assert sum(bar["count"] for bar in bins) == len(values)
@@ -65,7 +65,7 @@ def test_every_time_is_in_exactly_one_bin(values):
         assert bar["count"] == len(inside)
 
 
-def test_bins_have_one_width_where_times_are_alike_and_one_ratio_where_they_are_not():
+def test_bins_have_one_width_where_times_are_alike_and_one_ratio_where_they_are_not() -> None:
     alike = histogram(list(range(1_000_000, 2_000_001, 1000)))
     assert {round(bar["to_s"] - bar["from_s"], 6) for bar in alike} == {0.1}
     spread = histogram(sorted([1000, *[2000] * 98, 5_000_000]))
@@ -74,19 +74,19 @@ def test_bins_have_one_width_where_times_are_alike_and_one_ratio_where_they_are_
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)), max_size=40))
-def test_most_at_once_is_what_counting_at_every_moment_finds(spans):
+def test_most_at_once_is_what_counting_at_every_moment_finds(spans: list[tuple[int, int]]) -> None:
     starts = sorted(start for start, _ in spans)
     ends = sorted(start + length for start, length in spans)
     counted = max((sum(s <= moment < s + length for s, length in spans) for moment in range(80)), default=0)
     assert most_at_once(starts, ends) == counted
 
 
-def test_work_without_an_end_runs_on():
+def test_work_without_an_end_runs_on() -> None:
     assert most_at_once([1, 2, 30], [3]) == 2
 
 
 @pytest.mark.parametrize("rounds", [2, 3, 5, 10])
-def test_the_interval_holds_the_truth_nearly_as_often_as_it_says(rounds):
+def test_the_interval_holds_the_truth_nearly_as_often_as_it_says(rounds: int) -> None:
     source = random.Random(4711)
     held = 0
     for trial in range(150):
@@ -95,25 +95,25 @@ def test_the_interval_holds_the_truth_nearly_as_often_as_it_says(rounds):
     assert held / 150 >= 0.88
 
 
-def test_an_interval_is_the_same_for_the_same_seed():
+def test_an_interval_is_the_same_for_the_same_seed() -> None:
     assert interval([1.0, 2.0, 4.0], seed=7) == interval([1.0, 2.0, 4.0], seed=7)
 
 
-def test_rounds_that_agree_leave_no_room_and_rounds_that_do_not_leave_much():
+def test_rounds_that_agree_leave_no_room_and_rounds_that_do_not_leave_much() -> None:
     assert interval([3.0, 3.0, 3.0], seed=0) == (3.0, 3.0)
     low, high = interval([1.0, 2.0], seed=0)
     assert low < -2.0
     assert high > 5.0
 
 
-def test_the_interval_between_unpaired_rounds_finds_a_real_difference_and_no_other():
+def test_the_interval_between_unpaired_rounds_finds_a_real_difference_and_no_other() -> None:
     low, high = interval_between([1.0, 1.1, 0.9, 1.0], [2.0, 2.1, 1.9, 2.0], seed=1)
     assert 0.5 < low < 1.0 < high < 1.5
     low, high = interval_between([1.0, 1.1, 0.9, 1.0], [1.05, 0.95, 1.0, 1.1], seed=1)
     assert low < 0 < high
 
 
-def test_one_round_has_no_interval():
+def test_one_round_has_no_interval() -> None:
     with pytest.raises(ValueError, match="two rounds"):
         interval([1.0], seed=0)
     with pytest.raises(ValueError, match="two rounds"):
@@ -138,18 +138,18 @@ def test_one_round_has_no_interval():
         (-0.002, "-2 ms"),
     ],
 )
-def test_seconds_are_written_with_the_unit_that_fits(seconds, text):
+def test_seconds_are_written_with_the_unit_that_fits(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
 
 
 @given(st.floats(min_value=1e-6, max_value=1e5))
-def test_a_written_time_is_at_most_six_percent_off(seconds):
+def test_a_written_time_is_at_most_six_percent_off(seconds: float) -> None:
     number, unit = format_seconds(seconds).split()
     assert float(number) * {"µs": 1e-6, "ms": 1e-3, "s": 1.0}[unit] == pytest.approx(seconds, rel=0.06)
     assert len(number.replace(".", "").lstrip("0")) <= (3 if seconds < 999.5 else 6)
 
 
-def test_shares_and_counts_are_short():
+def test_shares_and_counts_are_short() -> None:
     assert [format_share(share) for share in (0.0, 0.004, 0.12, 1.0)] == ["0 %", "0.4 %", "12 %", "100 %"]
     assert format_count(1, "task") == "1 task"
     assert format_count(12345, "task") == "12,345 tasks"

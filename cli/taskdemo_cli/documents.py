@@ -273,7 +273,16 @@ class Cell(TypedDict):
 
     verdict: Literal["yes", "no", "partly"]
     measured: dict[str, Any]
+    """The figures; `figure` among them is the one beside the verdict, a few characters of text."""
     text: str
+
+
+class FailedExperiment(TypedDict):
+    """An experiment that could not be carried out to its end, and why: its cell is missing."""
+
+    mode: str
+    limit: str
+    why: str
 
 
 class LimitsDocument(TypedDict):
@@ -283,6 +292,8 @@ class LimitsDocument(TypedDict):
     kind: Literal["limits"]
     modes: dict[str, dict[str, Cell]]
     skipped: list[Skipped]
+    failed: NotRequired[list[FailedExperiment]]
+    interrupted: NotRequired[bool]
     environment: dict[str, Any]
     command: str
 
@@ -348,6 +359,7 @@ class Live:
     most_running: int
     """The most tasks that were running at once, as far as the order of the news tells; the document is exact."""
     last_ended_s: float | None
+    """The last end of a task that we heard of."""
     rows: list[LiveRow]
     ended: int
     """Tasks that have ended."""

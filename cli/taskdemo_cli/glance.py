@@ -105,8 +105,9 @@ class Glance:
         self.bystander_in_flight: list[tuple[int, float]] = []
         self.states = [0] * len(STATES)
         self.most_running = 0
-        self.ended = 0
-        self._completions: deque[tuple[int, int]] = deque(maxlen=KEPT)
+        self._completed = 0
+        self._completions: deque[tuple[int, int, int, int]] = deque(maxlen=KEPT)
+        """Number, place of the task, its state and when it came into it: it may be started again later."""
         self._last_ended = NONE
         self._answers: Counter[int] = Counter()
         """Answers by the tenth of a second in which they came."""
@@ -142,10 +143,12 @@ class Glance:
         self.states[after] += 1
         self.most_running = max(self.most_running, self.states[STARTED])
         if after > STARTED:
-            self._last_ended = max(self._last_ended, self._tasks.ended[at])
+            ended = self._tasks.ended[at]
+            if after != LOST:
+                self._last_ended = max(self._last_ended, ended)
             if before is None or before <= STARTED:
-                self.ended += 1
-                self._completions.append((self.ended, at))
+                self._completed += 1
+                self._completions.append((self._completed, at, after, ended))
                 if STATES[after] == "failed" and self._tasks.request[at]:
                     self._failed.append(self._tasks.request[at])
 
@@ -173,8 +176,8 @@ class Glance:
             most_running=self.most_running,
             last_ended_s=None if self._last_ended == NONE else (self._last_ended - base) / MICRO,
             rows=[self._row(n, why, now, base) for n, why in self._chosen(count, rows)],
-            ended=self.ended,
-            completions=[self._completion(number, at, base) for number, at in self._completions],
+            ended=sum(self.states[STARTED + 1 :]),
+            completions=[self._completion(*completion, base) for completion in self._completions],
         )
 
     def _recent(self, now: float, elapsed: float) -> float:
@@ -254,14 +257,14 @@ class Glance:
             task_error=self._text(tasks.error[task]) if named else None,
         )
 
-    def _completion(self, number: int, at: int, base: int) -> Completion:
+    def _completion(self, number: int, at: int, state: int, ended: int, base: int) -> Completion:
         tasks = self._tasks
         return Completion(
             number=number,
             n=tasks.request[at],
             task_id=tasks.ids[at],
-            state=STATES[tasks.state[at]],
-            ended_s=(tasks.ended[at] - base) / MICRO if tasks.ended[at] != NONE else 0.0,
+            state=STATES[state],
+            ended_s=(ended - base) / MICRO,
             where=self._text(tasks.where[at]),
             message=self._text(tasks.message[at]),
             error=self._text(tasks.error[at]),
