@@ -7,13 +7,13 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from random import getrandbits
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import FastAPI, Header, HTTPException, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
 from taskdemo_server.events import ENDED, MODE_BY_NAME, VERSION
@@ -21,7 +21,7 @@ from taskdemo_server.journal import Books, Journal, TaskRecord
 from taskdemo_server.modes import ENDPOINTS
 from taskdemo_server.modes.endpoint import Endpoint
 from taskdemo_server.settings import Settings
-from taskdemo_server.work import Ticket, Work, ticket
+from taskdemo_server.work import Work, current_task
 
 _POLL_S = 0.05
 _HEARTBEAT_S = 10.0
@@ -59,32 +59,24 @@ class Task(TypedDict):
     error: str | None
 
 
+class Answer(Response):
+    """The greeting that every mode's endpoint returns, with the task's id in a header; all else encoded once."""
+
+    GREETING = b'{"message":"Hello World!"}'
+    HEADERS = ((b"content-length", b"%d" % len(GREETING)), (b"content-type", b"application/json"))
+
+    def __init__(self, task_id: str) -> None:
+        # In place of the general constructor, which takes 3 us more; FastAPI adds the background tasks afterwards.
+        self.status_code = 200
+        self.background = None
+        self.body = self.GREETING
+        self.raw_headers = [*self.HEADERS, (b"x-task-id", task_id.encode())]
+
+
 class Refusal(TypedDict):
     """Why not."""
 
     detail: str
-
-
-class Ticketing:
-    """Gives every request of `GET /` its ticket as it arrives, and the answer its X-Task-ID. Plain ASGI: 3 us."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http" or scope["path"] != "/":
-            await self.app(scope, receive, send)
-            return
-        mine = Ticket()
-        ticket.set(mine)
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start" and mine.accepted:
-                message["headers"].append((b"x-task-id", mine.id.encode()))
-            await send(message)
-
-        await self.app(scope, receive, send_with_id)
 
 
 def create_app(settings: Settings, log: Callable[[str], None] | None = None) -> FastAPI:
@@ -110,7 +102,6 @@ def create_app(settings: Settings, log: Callable[[str], None] | None = None) -> 
     app = FastAPI(title=f"taskdemo: {mode.name}", description=mode.expect, version=VERSION, lifespan=lifespan)
     app.state.work = work
     app.state.draining = asyncio.Event()
-    app.add_middleware(Ticketing)
     app.get(
         "/",
         summary=f"Do the slow work: {mode.endpoint}",
@@ -127,29 +118,29 @@ def create_app(settings: Settings, log: Callable[[str], None] | None = None) -> 
 
 
 def accepting(endpoint: Endpoint, work: Work) -> Callable[..., Any]:
-    """Return the mode's path operation function, journaling an accepted task before the mode does anything.
+    """Return the mode's path operation function, made to journal an accepted task before it does anything.
 
-    Who was refused with 422 never comes here. The place for an overload bound is here too.
+    Who was refused with 422 never comes here. A plain `def` is handed to a worker thread as FastAPI would do it;
+    here, so that a task that waits for a thread is already seen as accepted. Every mode's answer is the same, so it
+    was encoded once: saving FastAPI that pays for half of the journal.
     """
     hello = endpoint.hello
-    if endpoint.accepts:
-        return hello
-    if inspect.iscoroutinefunction(hello):
-
-        @functools.wraps(hello)
-        async def accept_and_await(**given: Any) -> Any:
-            work.accept(given["message"])
-            return await hello(**given)
-
-        return accept_and_await
+    is_async = inspect.iscoroutinefunction(hello)
+    accepts_here = not endpoint.accepts
 
     @functools.wraps(hello)
-    async def accept_and_hand_over(**given: Any) -> Any:
-        work.accept(given["message"])
-        # What FastAPI does with a plain `def`; here, so that a task waiting for a thread is seen as accepted.
-        return await run_in_threadpool(hello, **given)
+    async def accept_and_do(**given: Any) -> Response:
+        task_id = f"{getrandbits(64):016x}"
+        current_task.set(task_id)
+        if accepts_here:
+            work.accept(given["message"])
+        if is_async:
+            await hello(**given)
+        else:
+            await run_in_threadpool(hello, **given)
+        return Answer(task_id)
 
-    return accept_and_hand_over
+    return accept_and_do
 
 
 def _add_bystanders(app: FastAPI) -> None:

@@ -115,8 +115,8 @@ class TaskEvent:
 
     def to_line(self) -> bytes:
         """Return the event as one line of JSON, newline included."""
-        mode, where = json.dumps(self.mode), json.dumps(self.where)
-        return event_line(self.id, self.state, self.at, self.clock, mode, where, self.message, self.error)
+        place = place_of(self.mode, self.where)
+        return event_line(self.id, self.state, self.at, self.clock, place, self.message, self.error)
 
     @classmethod
     def from_line(cls, line: bytes | str) -> "TaskEvent | None":
@@ -147,18 +147,22 @@ def event_line(
     state: TaskState,
     at: float,
     clock: float,
-    mode: str,
-    where: str,
+    place: str,
     message: str | None = None,
     error: str | None = None,
 ) -> bytes:
-    """Return `TaskEvent.to_line()` without the object; `mode` and `where` are JSON already, so as to be reused.
+    """Return `TaskEvent.to_line()` without the object; `place` is what `place_of` made once for many events.
 
     Built by hand because three are written for every request: 1 us each instead of 5.
     """
-    line = f'{{"id":"{task_id}","state":"{state}","at":{at:.6f},"clock":{clock:.6f},"mode":{mode},"where":{where}'
+    line = f'{{"id":"{task_id}","state":"{state}","at":{at:.6f},"clock":{clock:.6f},{place}'
     if message is not None:
         line += f',"message":{json.dumps(message)}'
     if error is not None:
         line += f',"error":{json.dumps(error)}'
-    return f"{line}}}\n".encode()
+    return (line + "}\n").encode()
+
+
+def place_of(mode: str, where: str) -> str:
+    """Return the two members of an event's JSON object that stay the same for one thread."""
+    return f'"mode":{json.dumps(mode)},"where":{json.dumps(where)}'

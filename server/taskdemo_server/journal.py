@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from taskdemo_server.events import ENDED, TaskEvent, TaskState, event_line
+from taskdemo_server.events import ENDED, TaskEvent, TaskState
 
 CHUNK: Final = 1 << 18
 """Bytes read at a time by those who follow the journal."""
@@ -37,24 +37,8 @@ class Journal:
         self._next_check = 0.0
         self._sealed = False
 
-    def append(
-        self,
-        task_id: str,
-        state: TaskState,
-        *,
-        mode: str,
-        where: str,
-        at: float | None = None,
-        clock: float | None = None,
-        message: str | None = None,
-        error: str | None = None,
-    ) -> None:
-        """Write one event; `mode` and `where` are JSON strings; `at` and `clock` default to now."""
-        if at is None:
-            at = time.time()
-        if clock is None:
-            clock = time.monotonic()
-        line = event_line(task_id, state, at, clock, mode, where, message, error)
+    def write(self, line: bytes, clock: float) -> None:
+        """Append one event's line; `clock` is the monotonic clock now, or lately."""
         if self._sealed:
             return
         if clock >= self._next_check:
@@ -64,8 +48,8 @@ class Journal:
             return
         try:
             written = os.write(self._file, line)
-        except OSError as error_:
-            self._keep(line, error_.strerror)
+        except OSError as error:
+            self._keep(line, error.strerror)
         else:
             if written != len(line):  # The torn beginning is skipped by whoever reads the whole line after it.
                 self._keep(line, "the disk is full")
@@ -88,15 +72,13 @@ class Journal:
         return chunk[:end], offset + end
 
     def seal(self) -> None:
-        """Write nothing more from this process, except what `lose` writes."""
+        """Write nothing more from this process, except by `write_sealed`."""
         self._sealed = True
 
-    def lose(self, tasks: dict[str, str], *, mode: str, where: str, error: str) -> None:
-        """Write a `lost` event for each of `tasks`, sealed or not."""
-        at, clock = time.time(), time.monotonic()
-        lines = [event_line(task, "lost", at, clock, mode, where, None, error) for task in tasks]
+    def write_sealed(self, lines: bytes) -> None:
+        """Append the last lines, sealed or not, if they can be written."""
         with contextlib.suppress(OSError):
-            _write_all(self._file, b"".join(lines))
+            _write_all(self._file, lines)
 
     def close(self) -> None:
         """Write what still waits in memory, if it can be written, and close the file."""

@@ -5,9 +5,7 @@ workers, and must be quick to import in a fresh process. Standard library only.
 """
 
 import asyncio
-import json
 import os
-import secrets
 import signal
 import socket
 import threading
@@ -18,7 +16,7 @@ from multiprocessing.synchronize import Semaphore
 from typing import Final
 
 from taskdemo_server import lifeline
-from taskdemo_server.events import TaskState
+from taskdemo_server.events import TaskState, event_line, place_of
 from taskdemo_server.journal import Journal
 from taskdemo_server.settings import Settings
 from taskdemo_server.visible import visible
@@ -28,20 +26,8 @@ class UnknownWorkError(ValueError):
     """There is no such work; the text is a sentence for the user."""
 
 
-class Ticket:
-    """A request on its way to become a task: its id, and when it arrived."""
-
-    __slots__ = ("accepted", "at", "clock", "id")
-
-    def __init__(self) -> None:
-        self.id = secrets.token_hex(8)
-        self.clock = time.monotonic()
-        self.at = time.time()
-        self.accepted = False
-
-
-ticket: Final[ContextVar[Ticket]] = ContextVar("ticket")
-"""The current request's. A context follows its work into worker threads and background tasks by itself."""
+current_task: Final[ContextVar[str]] = ContextVar("current_task")
+"""The id of the current request's task. A context follows its work into threads and background tasks by itself."""
 
 
 def sleep(seconds: float) -> None:
@@ -74,12 +60,12 @@ WORKS: Final[dict[str, tuple[Callable[[float], None], Callable[[float], Awaitabl
 }
 
 
-class _Where(threading.local):
-    json: str
+class _Here(threading.local):
+    place: str
 
 
 class Work:
-    """One kind of slow work in one mode: `run` and `run_async` do it for the current ticket, or a given task.
+    """One kind of slow work in one mode: `run` and `run_async` do it for the current task, or for a given one.
 
     `log` is called with a line to show whenever a task has ended.
     """
@@ -93,22 +79,21 @@ class Work:
         self.open: set[str] = set()
         """The tasks that this process accepted and that have not ended, as far as it knows."""
         self._log = log
-        self._mode = json.dumps(settings.mode)
-        self._where = _Where()
+        self._here = _Here()
 
     def accept(self, message: str) -> str:
-        """Journal the current request as an accepted task, as of its arrival, and return its id."""
-        task = ticket.get()
-        task.accepted = True
-        self.open.add(task.id)
-        self.journal.append(
-            task.id, "accepted", mode=self._mode, where=self._here(), at=task.at, clock=task.clock, message=message
-        )
-        return task.id
+        """Journal the current request as an accepted task, and return its id.
+
+        The place for an overload bound: raise an HTTP 503 before anything is written.
+        """
+        task_id = current_task.get()
+        self.open.add(task_id)
+        self._note(task_id, "accepted", message)
+        return task_id
 
     def run(self, message: str, task_id: str | None = None) -> None:
         """Do the work; raises what it raises. `task_id` where no context reaches (another process)."""
-        task_id = task_id or ticket.get().id
+        task_id = task_id or current_task.get()
         self._note(task_id, "started")
         try:
             self._call(self.settings.duration)
@@ -119,7 +104,7 @@ class Work:
 
     async def run_async(self, message: str) -> None:
         """Do the async version of the work; raises what it raises."""
-        task_id = ticket.get().id
+        task_id = current_task.get()
         self._note(task_id, "started")
         try:
             await self._call_async(self.settings.duration)
@@ -135,7 +120,7 @@ class Work:
 
     def ended_unseen(self, task_id: str, state: TaskState, error: str | None = None) -> None:
         """Journal the end of a task that could not do so itself: it was cancelled or lost."""
-        self._note(task_id, state, error)
+        self._note(task_id, state, error=error)
         self.open.discard(task_id)
 
     def _finished(self, task_id: str, message: str) -> None:
@@ -147,7 +132,7 @@ class Work:
         if isinstance(error, asyncio.CancelledError):
             self._note(task_id, "cancelled")
         else:
-            self._note(task_id, "failed", said(error))
+            self._note(task_id, "failed", error=said(error))
             self._show(message, said(error))
         self.open.discard(task_id)
 
@@ -158,18 +143,16 @@ class Work:
             else:
                 self._log(f"Background Task failed! {visible(message)}: {visible(error)}")
 
-    def _note(self, task_id: str, state: TaskState, error: str | None = None) -> None:
-        self.journal.append(task_id, state, mode=self._mode, where=self._here(), error=error)
-
-    def _here(self) -> str:
+    def _note(self, task_id: str, state: TaskState, message: str | None = None, error: str | None = None) -> None:
         try:
-            return self._where.json
-        except AttributeError:
-            self._where.json = json.dumps(place())
-            return self._where.json
+            place = self._here.place
+        except AttributeError:  # The first event of this thread.
+            place = self._here.place = place_of(self.settings.mode, here())
+        clock = time.monotonic()
+        self.journal.write(event_line(task_id, state, time.time(), clock, place, message, error), clock)
 
 
-def place() -> str:
+def here() -> str:
     """Return where this code runs, to be read by people: host, pid, thread."""
     thread = threading.current_thread().name
     number = "" if thread == "event loop" else f" {threading.get_native_id()}"
