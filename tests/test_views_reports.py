@@ -304,3 +304,8 @@ def test_the_printing_functions_print_the_reports() -> None:
     print_run(console, background_run())
     print_comparison(console, comparison_document())
     assert file.getvalue() == printed(run_report(background_run())) + printed(comparison_report(comparison_document()))
+
+
+def test_bars_of_very_many_requests_still_have_their_tasks() -> None:
+    for bar in bars({**threadpool_run(3000, 3000), "mode": "background"}):
+        assert "▆" in bar.split("●")[0]

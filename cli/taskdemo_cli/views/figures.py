@@ -48,7 +48,7 @@ def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]
     counts = max(len(format_count(bin_["count"])) for bin_ in bins)
     room = width - LABEL - 1 - counts - 1
     for bin_ in bins:
-        label = f"{format_seconds(bin_['from_s'])}"
+        label = f"{format_seconds(bin_['from_s'])} {glyphs.dash} {format_seconds(bin_['to_s'])}"
         bar = _bar(bin_["count"] / most, room, glyphs) if bin_["count"] else ""
         yield row(
             (cell(label, LABEL, "right") + " ", DIM),

@@ -133,6 +133,9 @@ def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Ite
         yield row("")
     for skipped in document["skipped"]:
         yield from paragraph(f"skipped: {skipped['why']}", width, DIM, first=cell(skipped["mode"], 17))
+    for failed in document.get("failed", []):
+        what = f"{limit_name(failed['limit'])} was not carried out: {failed['why']}"
+        yield from paragraph(what, width, DIM, first=cell(failed["mode"], 17))
 
 
 class LimitsScreen(AbstractContextManager["LimitsScreen"]):
@@ -164,6 +167,12 @@ class LimitsScreen(AbstractContextManager["LimitsScreen"]):
         """Put what was found into its cell."""
         self._running.pop((mode, limit), None)
         self._cells.setdefault(mode, {})[limit] = found
+        self._paint()
+
+    def fail(self, mode: str, limit: str, why: str) -> None:
+        """Leave the cell of an experiment that could not be carried out empty; the final report says why."""
+        del why
+        self._running.pop((mode, limit), None)
         self._paint()
 
     def skip(self, mode: str, why: str) -> None:
@@ -199,6 +208,10 @@ class PlainLimits(AbstractContextManager["PlainLimits"]):
     def done(self, mode: str, limit: str, found: Cell) -> None:
         """Say what was found."""
         self._say(f"  {mode}, {limit_name(limit)}: {found['verdict']} {_figure(found, 40)}")
+
+    def fail(self, mode: str, limit: str, why: str) -> None:
+        """Say why an experiment could not be carried out."""
+        self._say(f"  {mode}, {limit_name(limit)}: not carried out: {why}")
 
     def skip(self, mode: str, why: str) -> None:
         """Say why a mode is left out."""

@@ -51,7 +51,9 @@ class Block:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None:
-            self._write(self._to_top() + ERASE_BELOW + SHOW_CURSOR)
+            # Line by line, because some terminals keep a copy of what "erase below" takes.
+            erased = f"{ERASE_LINE}\r\n" * (len(self._shown) - 1) + ERASE_LINE if self._shown else ""
+            self._write(self._to_top() + erased + self._to_top() + ERASE_BELOW + SHOW_CURSOR)
         else:
             self._write(("\r\n" if self._shown else "") + SHOW_CURSOR)
         self._shown = []

@@ -153,14 +153,14 @@ def _last(run: RunDocument) -> float:
 
 def _bars(run: RunDocument) -> list[Bar]:
     """Return the requests that were sent, in an order that shows a queue as stairs; of very many, some."""
-    rows: Sequence[RequestRow] = _sample(run["requests"], CONSIDERED)
-    wanted = {row["task_id"] for row in rows}
-    tasks: dict[str | None, TaskRow] = {task["id"]: task for task in run["tasks"] if task["id"] in wanted}
+    places = _sample(range(len(run["requests"])), CONSIDERED)
+    rows = [run["requests"][place] for place in places]
+    tasks = {task["id"]: task for task in _tasks_near(run, places, rows)}
     bars = []
     for request in rows:
         if request["sent_s"] is None:
             continue
-        task = tasks.get(request["task_id"])
+        task = tasks.get(request["task_id"] or "")
         bars.append(
             Bar(
                 request["n"],
@@ -174,6 +174,21 @@ def _bars(run: RunDocument) -> list[Bar]:
         )
     together = max((bar.last for bar in bars), default=0.0) / 50 or 1.0
     return sorted(bars, key=lambda bar: (round(bar.sent / together), bar.last, bar.n))
+
+
+def _tasks_near(run: RunDocument, places: Sequence[int], rows: Sequence[RequestRow]) -> Iterator[TaskRow]:
+    """Yield tasks with those of these requests among them: rows are made when looked at, and there may be a million.
+
+    Tasks come in the order of their requests, so that only requests without one shift them.
+    """
+    tasks = run["tasks"]
+    shift = max(len(run["requests"]) - len(tasks), 0) + 1
+    if shift * len(places) >= len(tasks):
+        yield from tasks
+        return
+    for place, request in zip(places, rows, strict=True):
+        near = tasks[max(place - shift, 0) : place + 1]
+        yield from (task for task in near if task["id"] == request["task_id"])
 
 
 Anything = TypeVar("Anything")
