@@ -26,7 +26,7 @@ WAITING: Final = Style(color="#d55e00")
 """Somebody waits."""
 WORKING: Final = Style(color="#1f83c9")
 """Work that nobody waits for."""
-QUEUED: Final = Style(color="#808080")
+QUEUED: Final = Style(dim=True)
 GOOD: Final = Style(color="#0a8f6b")
 BAD: Final = Style(color="#d13a6a", bold=True)
 DOUBT: Final = Style(color="#d55e00", bold=True)

@@ -48,12 +48,13 @@ def print_comparison(console: Console, document: ComparisonDocument) -> None:
 
 def picture(report: RenderableType, title: str, width: int = 100) -> str:
     """Return a report as the SVG picture of a terminal; it fetches nothing from anywhere."""
+    # No colour system: a style remembers how it was written first, and the terminal may write it in another one.
     console = Console(
         file=io.StringIO(),
         record=True,
         width=width,
         force_terminal=True,
-        color_system="truecolor",
+        color_system=None,
         legacy_windows=False,
         no_color=False,
         markup=False,
