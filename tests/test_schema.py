@@ -27,6 +27,7 @@ DEFINED_BY: dict[str, Any] = {
     "verdict": documents.Verdict,
     "comparison": documents.ComparisonDocument,
     "cell": documents.Cell,
+    "failed_experiment": documents.FailedExperiment,
     "limits": documents.LimitsDocument,
 }
 CONTRACT = {
