@@ -111,7 +111,7 @@ def create_app(settings: Settings, log: Callable[[str], None] | None = None) -> 
     _add_bystanders(app)
     _add_books(app, settings, journal, endpoint)
     if settings.lab is not None:
-        from taskdemo_server.lab import add_lab
+        from taskdemo_server.lab.endpoints import add_lab
 
         add_lab(app, settings, endpoint)
     return app

@@ -11,8 +11,10 @@ import socket
 import time
 from typing import Any, Final, TypeAlias
 
-STEP_S: Final = 0.4
-"""Seconds that every step takes."""
+STEP_S: Final = 0.3
+"""Seconds that a step takes."""
+TRACKED_S: Final = 0.8
+"""Seconds that the step `tracked` takes: long enough to be asked for while it waits and runs."""
 FAILURES: Final = 2
 """How often `flaky` fails before it succeeds."""
 
@@ -26,15 +28,19 @@ class OnPurposeError(Exception):
 def step(notebook: str, key: str, name: str, given: Given = None) -> int:
     """Do the step `name` of the experiment `key`; `given` is what the steps before it resulted in."""
     _begin(notebook, key, name, given)
-    time.sleep(STEP_S)
+    time.sleep(_seconds(name))
     return _end(notebook, key, name, given)
 
 
 async def step_async(notebook: str, key: str, name: str, given: Given = None) -> int:
     """Do the same as a coroutine."""
     _begin(notebook, key, name, given)
-    await asyncio.sleep(STEP_S)
+    await asyncio.sleep(_seconds(name))
     return _end(notebook, key, name, given)
+
+
+def _seconds(name: str) -> float:
+    return TRACKED_S if name == "tracked" else STEP_S
 
 
 def _begin(notebook: str, key: str, name: str, given: Given) -> None:

@@ -1,0 +1,203 @@
+"""`taskdemo limits`: one experiment for each mode and each limit, on a fresh server; cells hold what was observed.
+
+What `yes`, `partly` and `no` mean is said at the head of each experiment's module, and in docs/limits.md. Experiments
+run a few at a time, except those that measure what others would disturb.
+"""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from taskdemo_cli.documents import Cell, LimitsDocument, Skipped
+from taskdemo_cli.limits.cancel import cancel
+from taskdemo_cli.limits.distribute import distribute
+from taskdemo_cli.limits.failure import failure
+from taskdemo_cli.limits.offload import offload
+from taskdemo_cli.limits.orchestrate import orchestrate
+from taskdemo_cli.limits.retry import retry
+from taskdemo_cli.limits.survive import survive_server_kill, survive_worker_kill
+from taskdemo_cli.limits.track import track
+from taskdemo_cli.limits.trial import CannotStartError, Starter, StoppedError, Trial
+from taskdemo_cli.servers import Nursery
+from taskdemo_cli.stopping import Stopping
+from taskdemo_server.events import VERSION
+
+Experiment: TypeAlias = Callable[[Trial], Cell]
+
+EXPERIMENTS: Final[dict[str, tuple[str, Experiment]]] = {
+    "track": ("asks the engine for a task's state", track),
+    "cancel": ("cancels a waiting and a running task", cancel),
+    "retry": ("lets work fail twice", retry),
+    "orchestrate": ("lets steps need the results of others", orchestrate),
+    "offload": ("computes, while bystanders ask", offload),
+    "distribute": ("starts a second machine's worth", distribute),
+    "survive_server_kill": ("kills the server", survive_server_kill),
+    "survive_worker_kill": ("kills the process that runs a task", survive_worker_kill),
+    "failure": ("lets a task raise", failure),
+}
+"""For each limit, in the order of the matrix, what its experiment does, and the experiment."""
+LIMITS: Final = tuple(EXPERIMENTS)
+ALONE: Final = frozenset({"offload"})
+"""Limits whose figures would suffer from others running beside them."""
+AT_ONCE: Final = 4
+_TICK_S: Final = 0.1
+_END_TIMEOUT_S: Final = 5.0
+
+Job: TypeAlias = tuple[str, str]
+"""A mode and a limit."""
+News: TypeAlias = tuple[Literal["start", "done", "failed", "skip", "over"], str, str, Any]
+
+
+class Screen(Protocol):
+    """Whatever shows the matrix while it fills in."""
+
+    def start(self, mode: str, limit: str, what: str = "") -> None:
+        """Say that an experiment begins; `what` is what it does, in words."""
+        ...
+
+    def done(self, mode: str, limit: str, found: Cell) -> None:
+        """Show what it found."""
+        ...
+
+    def fail(self, mode: str, limit: str, why: str) -> None:
+        """Say that it could not be carried out: its cell stays empty."""
+        ...
+
+    def skip(self, mode: str, why: str) -> None:
+        """Say that a mode cannot be run."""
+        ...
+
+
+def run(
+    modes: Sequence[str],
+    screen: Screen,
+    stopping: Stopping,
+    folder: Path,
+    *,
+    limits: Sequence[str] = LIMITS,
+    skipped: Sequence[Skipped] = (),
+    environment: dict[str, Any] | None = None,
+    command: str = "taskdemo limits",
+) -> LimitsDocument:
+    """Run the experiments of every mode and limit, and return what they showed; `folder` is private and ours.
+
+    Where `stopping` is asked meanwhile, the cells so far are returned. `skipped` are modes that are not even tried.
+    """
+    for one in skipped:
+        screen.skip(one["mode"], one["why"])
+    with Nursery() as nursery:
+        campaign = _Campaign(modes, limits, folder, nursery, stopping, screen)
+        campaign.run()
+    cells = campaign.cells
+    return {
+        "taskdemo": VERSION,
+        "kind": "limits",
+        "modes": {
+            mode: {limit: cells[mode, limit] for limit in limits if (mode, limit) in cells}
+            for mode in modes
+            if mode not in campaign.skipped
+        },
+        "skipped": [*skipped, *[Skipped(mode=mode, why=why) for mode, why in campaign.skipped.items()]],
+        "failed": [{"mode": mode, "limit": limit, "why": why} for (mode, limit), why in campaign.failed.items()],
+        "interrupted": stopping.asked,
+        "environment": environment or {},
+        "command": command,
+    }
+
+
+class _Campaign:
+    """All experiments: threads carry them out, the main thread takes in what they report and shows it."""
+
+    def __init__(
+        self,
+        modes: Sequence[str],
+        limits: Sequence[str],
+        folder: Path,
+        nursery: Nursery,
+        stopping: Stopping,
+        screen: Screen,
+    ) -> None:
+        jobs = [(mode, limit) for limit in limits for mode in modes]
+        self._together = [job for job in jobs if job[1] not in ALONE]
+        self._alone = [job for job in jobs if job[1] in ALONE]
+        self._folder = folder
+        self._stopping = stopping
+        self._screen = screen
+        self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
+        self._ending = threading.Event()
+        self._starter = Starter(nursery, lambda: stopping.asked or self._ending.is_set())
+        self.cells: dict[Job, Cell] = {}
+        self.failed: dict[Job, str] = {}
+        self.skipped: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Carry out everything, or what can be until the command is asked to stop."""
+        self._carry_out(self._together, AT_ONCE)
+        self._carry_out(self._alone, 1)
+
+    def _carry_out(self, jobs: list[Job], at_once: int) -> None:
+        waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        for job in jobs:
+            waiting.put(job)
+        threads = [
+            threading.Thread(target=self._work, args=(waiting,), name=f"experiments {n + 1}", daemon=True)
+            for n in range(at_once)
+        ]
+        for thread in threads:
+            thread.start()
+        at_work = len(threads)
+        try:
+            while at_work:
+                with contextlib.suppress(queue.Empty):
+                    at_work -= self._take(*self._news.get(timeout=_TICK_S))
+        finally:
+            # A second Ctrl-C may have come out of the loop; servers end with the nursery whatever the threads do.
+            if at_work:
+                self._ending.set()
+            for thread in threads:
+                thread.join(_END_TIMEOUT_S)
+
+    def _work(self, waiting: "queue.SimpleQueue[Job]") -> None:
+        """Carry out one experiment after another: a thread's whole life."""
+        while not self._starter.stopped():
+            try:
+                mode, limit = waiting.get_nowait()
+            except queue.Empty:
+                break
+            if mode not in self.skipped:
+                self._news.put(self._experiment(mode, limit))
+        self._news.put(("over", "", "", None))
+
+    def _experiment(self, mode: str, limit: str) -> News:
+        what, experiment = EXPERIMENTS[limit]
+        self._news.put(("start", mode, limit, what))
+        try:
+            with Trial(mode, limit, self._folder / f"{mode}-{limit}", self._starter) as trial:
+                return "done", mode, limit, experiment(trial)
+        except CannotStartError as error:
+            return "skip", mode, limit, str(error)
+        except StoppedError:
+            return "failed", mode, limit, "interrupted"
+        except Exception as error:  # noqa: BLE001  one experiment that goes wrong must not take the others along
+            return "failed", mode, limit, f"{type(error).__name__}: {error}"
+
+    def _take(self, what: str, mode: str, limit: str, content: Any) -> bool:
+        """Take in a piece of news; return whether it was a thread's last."""
+        match what:
+            case "start":
+                self._screen.start(mode, limit, content)
+            case "done":
+                self.cells[mode, limit] = content
+                self._screen.done(mode, limit, content)
+            case "failed":
+                self.failed[mode, limit] = content
+                self._screen.fail(mode, limit, content)
+            case "skip" if any(done == mode for done, _ in self.cells):
+                self._take("failed", mode, limit, content)
+            case "skip" if mode not in self.skipped:
+                self.skipped[mode] = content
+                self._screen.skip(mode, content)
+        return what == "over"

@@ -1,0 +1,113 @@
+"""Limit `cancel`: whether a waiting and a running task stop when cancelled, and the place is free again.
+
+`yes`: neither came to its end, and the running one's place was taken over before it would have ended. `partly`: one
+of them was stopped, or its place stayed taken. `no`: whatever could be tried, the tasks came to their end.
+"""
+
+from dataclasses import dataclass
+
+from taskdemo_cli import servers
+from taskdemo_cli.documents import Cell
+from taskdemo_cli.limits.evidence import Traced
+from taskdemo_cli.limits.trial import Answer, Trial
+from taskdemo_cli.units import format_seconds
+
+_WORK_S = 0.8
+_SOON_S = 0.8
+"""A place is free again if it was taken within this share of the work's time that was left."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """One task whose cancelling was tried."""
+
+    task: Traced
+    """As it was then."""
+    answer: Answer
+
+
+def cancel(trial: Trial) -> Cell:
+    """Start more tasks than run at once; cancel the last, which waits, and the first, which runs."""
+    server = trial.serve(duration=_WORK_S)
+    at_once = trial.at_once(server)
+    count = trial.enough(server)
+    trial.send_tasks(server, count)
+    trial.wait(lambda: any(task.running for task in trial.tasks(server)), 30)
+    trial.pause(0.15)
+    waiting = _try(trial, server, [task for task in reversed(trial.tasks(server)) if task.waiting])
+    running = _try(trial, server, [task for task in trial.tasks(server) if task.running])
+    trial.wait_for_quiet(server, lambda: _all_over(trial.tasks(server), count), _WORK_S + 1.0)
+    after = {task.id: task for task in trial.tasks(server)}
+    return _cell(
+        waiting=_outcome(waiting, after[waiting.task.id]) if waiting else None,
+        running=_outcome(running, after[running.task.id]) if running else None,
+        freed_after=_freed_after(running, list(after.values())) if running and at_once else None,
+    )
+
+
+def _try(trial: Trial, server: servers.Server, candidates: list[Traced]) -> _Tried | None:
+    """Cancel the first of the candidates; None where there is none."""
+    if not candidates:
+        return None
+    return _Tried(candidates[0], trial.ask(server, f"/tasks/{candidates[0].id}", "DELETE"))
+
+
+def _all_over(tasks: list[Traced], count: int) -> bool:
+    return len(tasks) == count and not any(task.running or task.waiting for task in tasks)
+
+
+def _outcome(tried: _Tried, after: Traced) -> dict[str, object]:
+    """Return what cancelling came to; a task counts as stopped only if its work never came to its end."""
+    detail = tried.answer.body.get("detail") if isinstance(tried.answer.body, dict) else None
+    # An answer that came when the task had ended anyway is none.
+    in_time = after.end is None or tried.answer.answered < after.end or after.state == "cancelled"
+    return {
+        "status": tried.answer.status,
+        "said": detail,
+        "answered_in_time": in_time,
+        "answer_s": tried.answer.took,
+        "ended_as": after.state,
+        "stopped": not after.done,
+    }
+
+
+def _freed_after(running: _Tried, tasks: list[Traced]) -> float | None:
+    """Return how soon after the cancelling another task was begun, if that was before the work would have ended."""
+    natural_end = running.task.starts[-1] + _WORK_S
+    began = [task.starts[0] for task in tasks if task.starts and task.starts[0] > running.answer.asked]
+    soon = running.answer.asked + _SOON_S * (natural_end - running.answer.asked)
+    return min(began) - running.answer.asked if began and min(began) < soon else None
+
+
+def _cell(*, waiting: dict[str, object] | None, running: dict[str, object] | None, freed_after: float | None) -> Cell:
+    stopped = [tried["stopped"] for tried in (waiting, running) if tried is not None]
+    took_place = running is None or not running["stopped"] or freed_after is not None or waiting is None
+    everything = bool(stopped) and all(stopped) and took_place
+    sentences = [_words("waiting", waiting), _words("running", running)]
+    if running and running["stopped"]:
+        if freed_after is not None:
+            sentences.append(f"Its place was taken by the next task {format_seconds(freed_after)} later.")
+        elif waiting is not None:
+            sentences.append("Its place stayed taken until its work would have ended.")
+    return {
+        "verdict": "yes" if everything else "partly" if any(stopped) else "no",
+        "measured": {
+            "figure": f"{sum(map(bool, stopped))} of 2",
+            "waiting": waiting,
+            "running": running,
+            "freed_after_s": freed_after,
+        },
+        "text": " ".join(filter(None, sentences)),
+    }
+
+
+def _words(which: str, tried: dict[str, object] | None) -> str:
+    if tried is None:
+        return "No task ever waited." if which == "waiting" else "No task was seen running."
+    if tried["stopped"]:
+        return f"A {which} task was cancelled and never came to its end."
+    if not tried["answered_in_time"]:
+        took = tried["answer_s"]
+        assert isinstance(took, float)  # noqa: S101  _outcome puts one there
+        return f"The request to cancel a {which} task was answered after {format_seconds(took)}, when it had ended."
+    return f"A {which} task could not be cancelled (HTTP {tried['status']}) and went on to its end."

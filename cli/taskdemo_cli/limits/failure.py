@@ -1,0 +1,99 @@
+"""Limit `failure`: whether a task that raises stays a matter of its own, and shows.
+
+Three things are looked at: whether its error reaches somebody who asks (the caller's status, or the engine, which can
+be asked later), whether the next task of the same request runs, and whether a neighbour's request in flight on the same
+connection is answered. `yes`: all three. `no`: none, only a line on standard error if at all. `partly`: some.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import IO
+
+from taskdemo_cli import servers
+from taskdemo_cli.documents import Cell
+from taskdemo_cli.limits.trial import Trial, open_socket
+
+_QUIET_S = 1.0
+_TEXT = "fails on purpose"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    caller_status: int | None
+    neighbour_status: int | None
+    """None where the neighbour was cut off."""
+    next_ran: bool
+    in_stderr: bool
+    in_engine: str | None
+    """The error as the engine tells it."""
+
+
+def failure(trial: Trial) -> Cell:
+    """Send two requests over one connection: the task of the first raises while the second is served."""
+    server = trial.serve()
+    caller, neighbour = _two_on_one_connection(server, "/lab/fail?key=fail", "/lab/neighbour")
+    trial.wait_for_quiet(server, lambda: bool(trial.notes(server, "fail", "following", "ended")), _QUIET_S)
+    answer = trial.ask(server, "/lab/ask?key=fail")
+    told = answer.body["error"] if answer.status == 200 else None
+    return _cell(
+        _Seen(
+            caller_status=caller,
+            neighbour_status=neighbour,
+            next_ran=bool(trial.notes(server, "fail", "following", "started")),
+            in_stderr=_TEXT in trial.said(server),
+            in_engine=told if told and _TEXT in told else None,
+        )
+    )
+
+
+def _two_on_one_connection(server: servers.Server, first: str, second: str) -> tuple[int | None, int | None]:
+    """Send two requests in one go and return the status of each answer; None where none came."""
+    with open_socket(server) as connection, connection.makefile("rb") as answers:
+        connection.sendall(
+            b"".join(b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path.encode() for path in (first, second))
+        )
+        return _status(answers), _status(answers)
+
+
+def _status(answers: IO[bytes]) -> int | None:
+    """Read one answer, with its body, and return its status; None where the connection ends before."""
+    try:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            line = answers.readline()
+            if not line:
+                return None
+            head += line
+        length = re.search(rb"(?im)^content-length: *(\d+)", head)
+        answers.read(int(length[1]) if length else 0)
+        return int(head.split(maxsplit=2)[1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _cell(seen: _Seen) -> Cell:
+    told = seen.in_engine is not None or (seen.caller_status or 0) >= 500
+    unharmed = seen.neighbour_status == 200
+    held = [told, seen.next_ran, unharmed]
+    places = {
+        "to its caller": (seen.caller_status or 0) >= 500,
+        "to who asks the engine": seen.in_engine is not None,
+        "on the server's standard error": seen.in_stderr,
+    }
+    shows = [place for place, so in places.items() if so]
+    status = f"HTTP {seen.caller_status}" if seen.caller_status else "no answer"
+    return {
+        "verdict": "yes" if all(held) else "partly" if any(held) else "no",
+        "measured": {
+            "figure": f"{sum(held)} of 3",
+            "caller_status": seen.caller_status,
+            "error_told": told,
+            "in_stderr": seen.in_stderr,
+            "in_engine": seen.in_engine,
+            "next_task_ran": seen.next_ran,
+            "neighbour_status": seen.neighbour_status,
+        },
+        "text": f"Its caller saw {status}; the next task of the same request "
+        f"{'ran' if seen.next_ran else 'never ran'}; a neighbour's request on the same connection was "
+        f"{'answered' if unharmed else 'cut off'}; the error shows {' and '.join(shows) or 'nowhere'}.",
+    }

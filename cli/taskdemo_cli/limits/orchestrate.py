@@ -1,0 +1,108 @@
+"""Limit `orchestrate`: whether the engine keeps steps in order, and hands on their results.
+
+A chain, whose second step needs the first's result, and a group of three with a final step that needs theirs. `yes`:
+both in order, results handed on. `partly`: at least one of them in order. `no`: neither.
+"""
+
+from dataclasses import dataclass
+
+from taskdemo_cli import servers
+from taskdemo_cli.documents import Cell
+from taskdemo_cli.limits.evidence import Note
+from taskdemo_cli.limits.trial import Trial
+from taskdemo_cli.units import format_seconds
+
+_QUIET_S = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was seen of a plan: its last step, and those before it."""
+
+    in_order: bool
+    results_passed: bool
+    at_once: int
+    """The most earlier steps that ran at the same time."""
+    caller_waited_s: float | None
+    """How long, if the caller was answered only after the last step."""
+
+
+def orchestrate(trial: Trial) -> Cell:
+    """Let the engine do the chain, and then the group."""
+    server = trial.serve()
+    return _cell(
+        chain=_follow(trial, server, "chain", ["first"], "second"),
+        group=_follow(trial, server, "group", ["part 0", "part 1", "part 2"], "final"),
+    )
+
+
+def _follow(trial: Trial, server: servers.Server, plan: str, before: list[str], last: str) -> _Seen:
+    pending = trial.send(server, f"/lab/{plan}?key={plan}")
+
+    def over() -> bool:
+        return all(trial.notes(server, plan, step, "ended") for step in [*before, last])
+
+    trial.wait_for_quiet(server, over, _QUIET_S)
+    notes = trial.notes(server, plan)
+    begun = {note.step: note for note in notes if note.state == "started"}
+    ended = {note.step: note for note in notes if note.state == "ended"}
+    if last not in begun or last not in ended or not all(step in ended for step in before):
+        return _Seen(in_order=False, results_passed=False, at_once=_at_once(notes, before), caller_waited_s=None)
+    results = [ended[step].result for step in before]
+    given = begun[last].given
+    trial.wait(pending.done, _QUIET_S)
+    waited = pending.done() and pending.result().answered >= ended[last].clock
+    return _Seen(
+        in_order=begun[last].clock >= max(ended[step].clock for step in before),
+        results_passed=given == results[0] if len(results) == 1 else _same(given, results),
+        at_once=_at_once(notes, before),
+        caller_waited_s=pending.result().took if waited else None,
+    )
+
+
+def _same(given: object, results: list[object]) -> bool:
+    return isinstance(given, list) and sorted(given) == sorted(results, key=str)
+
+
+def _at_once(notes: list[Note], steps: list[str]) -> int:
+    most = now = 0
+    for note in notes:
+        if note.step in steps:
+            now += 1 if note.state == "started" else -1
+            most = max(most, now)
+    return most
+
+
+def _cell(chain: _Seen, group: _Seen) -> Cell:
+    held = [chain.in_order, chain.results_passed, group.in_order, group.results_passed]
+    waited = chain.caller_waited_s
+    sentences = [
+        _words("The chain's second step", "the first", "its result", chain),
+        _words("The group's final step", "the three parts", "their results", group),
+    ]
+    if group.at_once > 1:
+        sentences.append(f"{group.at_once} of the parts ran at once.")
+    elif group.at_once:
+        sentences.append("The parts ran one after another.")
+    if waited is not None:
+        sentences.append(f"The caller waited for it all: {format_seconds(waited)} for the chain.")
+    return {
+        "verdict": "yes" if all(held) else "partly" if chain.in_order or group.in_order else "no",
+        "measured": {
+            "figure": f"{sum(held)} of 4",
+            "chain_in_order": chain.in_order,
+            "chain_results_passed": chain.results_passed,
+            "group_in_order": group.in_order,
+            "group_results_passed": group.results_passed,
+            "parts_at_once": group.at_once,
+            "caller_waited_s": waited,
+        },
+        "text": " ".join(sentences),
+    }
+
+
+def _words(step: str, before: str, results: str, seen: _Seen) -> str:
+    order = f"{step} waited for {before}" if seen.in_order else f"{step} did not wait for {before}"
+    if seen.results_passed:
+        return f"{order} and was given {results}."
+    return f"{order} {'but' if seen.in_order else 'and'} was not given {results}."

@@ -1,0 +1,48 @@
+"""Limit `retry`: whether work that fails is run again by the engine itself.
+
+`yes`: it was, until it succeeded. `partly`: it was, but not until it succeeded. `no`: it was not.
+"""
+
+from taskdemo_cli.documents import Cell
+from taskdemo_cli.limits.trial import Trial
+from taskdemo_cli.units import format_count, format_seconds
+
+WATCHED_S = 2.8
+"""Seconds without another attempt after which none is expected any more."""
+
+
+def retry(trial: Trial) -> Cell:
+    """Start work that fails at its first two attempts, and watch."""
+    server = trial.serve()
+    trial.send(server, "/lab/retry?key=retry")
+
+    def succeeded() -> bool:
+        return bool(trial.notes(server, "retry", "flaky", "ended"))
+
+    trial.wait_for_quiet(server, succeeded, WATCHED_S)
+    starts = [note.clock for note in trial.notes(server, "retry", "flaky", "started")]
+    failures = [note.clock for note in trial.notes(server, "retry", "flaky", "failed")]
+    # An attempt that a dying process left behind has neither failed nor ended.
+    delays = [start - failure for start, failure in zip(starts[1:], failures, strict=False)]
+    return _cell(len(starts), delays, succeeded=succeeded())
+
+
+def _cell(attempts: int, delays: list[float], *, succeeded: bool) -> Cell:
+    after = " and ".join(format_seconds(delay) for delay in delays)
+    if attempts < 2:
+        text = f"It failed, and was not run again within {format_seconds(WATCHED_S)}."
+    elif succeeded:
+        text = f"It failed twice, was run again by itself after {after}, and then succeeded."
+    else:
+        text = f"It was run again by itself after {after}, but never succeeded."
+    return {
+        "verdict": "yes" if attempts > 1 and succeeded else "partly" if attempts > 1 else "no",
+        "measured": {
+            "figure": format_count(attempts, "run"),
+            "attempts": attempts,
+            "delays_s": delays,
+            "succeeded": succeeded,
+            "watched_s": WATCHED_S,
+        },
+        "text": text,
+    }

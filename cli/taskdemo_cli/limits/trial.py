@@ -1,0 +1,248 @@
+"""One experiment under way: its own folder, its own servers, its questions to them and what they leave behind.
+
+Knows servers and files; what is asked and what it means is the experiments' business.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from taskdemo_cli import servers
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.limits.evidence import Note, Traced, read_journal, read_notebook
+from taskdemo_server.settings import Settings
+
+POLL_S = 0.01
+ANSWER_TIMEOUT_S = 30.0
+THREADS = 2
+"""Worker threads of a lab server: few, so that a task that waits for one is quickly made."""
+
+
+class StoppedError(Exception):
+    """The command was asked to stop, so the experiment cannot go on."""
+
+
+class CannotStartError(Exception):
+    """The mode's server does not start; the text is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one request. Times are the monotonic clock's, in seconds."""
+
+    status: int | None
+    """None where no answer came."""
+    body: Any
+    asked: float
+    answered: float
+
+    @property
+    def took(self) -> float:
+        """Seconds from the question to the answer, or to its failure."""
+        return self.answered - self.asked
+
+
+class Starter:
+    """Starts servers for all experiments, and makes sure of the end of each."""
+
+    def __init__(self, nursery: servers.Nursery, stopped: Callable[[], bool]) -> None:
+        self._nursery = nursery
+        self._lock = threading.Lock()
+        self.stopped = stopped
+
+    def start(self, settings: Settings, folder: Path) -> servers.Server:
+        """Start a server and wait until it serves."""
+        with self._lock:
+            server = self._nursery.launch(settings, folder)
+        try:
+            return servers.await_ready(server, self.stopped)
+        except KeyboardInterrupt:
+            raise StoppedError from None
+        except UserError as error:
+            raise CannotStartError(str(error)) from None
+
+
+class Trial:
+    """One experiment: everything in it is fresh, and ends with it."""
+
+    def __init__(self, mode: str, limit: str, folder: Path, starter: Starter) -> None:
+        self.mode = mode
+        self.limit = limit
+        self._folder = folder
+        self._starter = starter
+        self._servers: list[servers.Server] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._servers:
+            self.kill(server)
+
+    # --- servers --------------------------------------------------------------------------------------------
+
+    def serve(self, *, work: str = "sleep", duration: float = 0.6, threads: int = THREADS) -> servers.Server:
+        """Start a server of the mode, with a laboratory, in a folder of its own."""
+        folder = self._folder / f"server-{len(self._servers) + 1}"
+        folder.mkdir(parents=True)
+        settings = Settings(
+            mode=self.mode,
+            journal=str(folder / "journal.jsonl"),
+            lab=str(folder / "notebook.jsonl"),
+            work=work,
+            duration=duration,
+            threads=threads,
+            port=0,
+            console=False,
+        )
+        return self._start(settings, folder)
+
+    def restart(self, server: servers.Server) -> servers.Server:
+        """Start the server again after its end, on the same journal."""
+        return self._start(server.settings, server.folder)
+
+    def _start(self, settings: Settings, folder: Path) -> servers.Server:
+        announce = folder / f"announce-{len(self._servers) + 1}.json"
+        server = self._starter.start(replace(settings, announce=str(announce)), folder)
+        self._servers.append(server)
+        return server
+
+    def kill(self, server: servers.Server) -> None:
+        """Kill a server of this experiment without warning, and wait until it is gone."""
+        if server.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(server.pid, signal.SIGKILL)
+        while server.poll() is None:
+            time.sleep(POLL_S)
+
+    def kill_child(self, server: servers.Server, pid: int) -> bool:
+        """Kill a process that the server has started; False where `pid` is none of those."""
+        if pid not in family(server):
+            return False
+        os.kill(pid, signal.SIGKILL)
+        return True
+
+    def at_once(self, server: servers.Server) -> int | None:
+        """Return how many tasks the mode's engine runs at once; None where there is no bound."""
+        equipment = self.ask(server, "/lab").body
+        return int(equipment["at_once"]) if equipment["at_once"] is not None else None
+
+    def enough(self, server: servers.Server) -> int:
+        """Return how many tasks to start so that the last of them really waits.
+
+        Engines take some more than they run: a ProcessPoolExecutor hands its processes one each, and one beyond.
+        """
+        return 2 * (self.at_once(server) or 1) + 2
+
+    def said(self, server: servers.Server) -> str:
+        """Return what the server wrote to its standard error."""
+        return (server.folder / "stderr").read_text(encoding="utf-8", errors="replace")
+
+    # --- questions ------------------------------------------------------------------------------------------
+
+    def ask(self, server: servers.Server, path: str, method: str = "GET") -> Answer:
+        """Ask and wait for the answer. Raises StoppedError where the command is to stop meanwhile."""
+        pending = self.send(server, path, method)
+        self.wait(pending.done, ANSWER_TIMEOUT_S)
+        return pending.result()
+
+    def send(self, server: servers.Server, path: str, method: str = "GET") -> "Future[Answer]":
+        """Ask on a connection of its own and do not wait; the answer's `status` is None where none came."""
+        pending: Future[Answer] = Future()
+        name = f"ask {path}"
+        threading.Thread(
+            target=lambda: pending.set_result(_ask(server.port, path, method)), name=name, daemon=True
+        ).start()
+        return pending
+
+    def send_tasks(self, server: servers.Server, count: int) -> "list[Future[Answer]]":
+        """Ask `GET /` for so many tasks, all at once."""
+        return [self.send(server, f"/?message=task+{number + 1}") for number in range(count)]
+
+    # --- evidence -------------------------------------------------------------------------------------------
+
+    def tasks(self, server: servers.Server) -> list[Traced]:
+        """Return what the journal tells of every task so far."""
+        return read_journal(Path(server.settings.journal))
+
+    def notes(self, server: servers.Server, key: str, step: str = "", state: str = "") -> list[Note]:
+        """Return what the notebook tells of an experiment's steps, or of one of them."""
+        notes = read_notebook(Path(str(server.settings.lab)), key)
+        return [note for note in notes if step in {"", note.step} and state in {"", note.state}]
+
+    def wait(self, until: Callable[[], bool], timeout: float) -> bool:
+        """Wait until something is so, for `timeout` seconds at the most; return whether it is.
+
+        Raises StoppedError where the command was asked to stop.
+        """
+        deadline = time.monotonic() + timeout
+        while not until():
+            if self._starter.stopped():
+                raise StoppedError
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_S)
+        return True
+
+    def wait_for_quiet(self, server: servers.Server, until: Callable[[], bool], quiet: float) -> bool:
+        """Wait until something is so, or until nothing new was written for `quiet` seconds; return whether it is."""
+        files = (Path(server.settings.journal), Path(str(server.settings.lab)))
+        size, since = -1, time.monotonic()
+
+        def over() -> bool:
+            nonlocal size, since
+            now = sum(file.stat().st_size for file in files if file.exists())
+            if now != size:
+                size, since = now, time.monotonic()
+            return until() or time.monotonic() - since >= quiet
+
+        self.wait(over, 60.0)
+        return until()
+
+    def pause(self, seconds: float) -> None:
+        """Let some time pass."""
+        self.wait(lambda: False, seconds)
+
+
+def family(server: servers.Server) -> set[int]:
+    """Return the process ids of a server and of all that it has started."""
+    import psutil
+
+    try:
+        process = psutil.Process(server.pid)
+        return {server.pid, *(child.pid for child in process.children(recursive=True))}
+    except psutil.Error:
+        return {server.pid}
+
+
+def _ask(port: int, path: str, method: str) -> Answer:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_TIMEOUT_S)
+    asked = time.monotonic()
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        body = response.read()
+        status: int | None = response.status
+    except (OSError, http.client.HTTPException):
+        status, body = None, b""
+    finally:
+        connection.close()
+    answered = time.monotonic()
+    with contextlib.suppress(ValueError):
+        return Answer(status, json.loads(body), asked, answered)
+    return Answer(status, None, asked, answered)
+
+
+def open_socket(server: servers.Server) -> socket.socket:
+    """Return a connection on which one may say what one likes."""
+    return socket.create_connection(("127.0.0.1", server.port), timeout=ANSWER_TIMEOUT_S)
