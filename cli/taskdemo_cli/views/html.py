@@ -17,11 +17,12 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from taskdemo_cli.pairing import pairs, runs_of
+from taskdemo_cli.pairing import Row, runs_of, walk
 from taskdemo_cli.statistics import supported
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
-from taskdemo_cli.views.pictures import TROUBLE, distribution, timeline
+from taskdemo_cli.views.bands import TROUBLE, Timeline
+from taskdemo_cli.views.spread import Distribution
 from taskdemo_server.events import MODE_BY_NAME
 from taskdemo_server.visible import shortened, visible
 
@@ -71,6 +72,15 @@ OPTIONAL: Final[dict[str, Any]] = {
     "skipped": (),
 }
 """What not every document has."""
+LEGEND: Final = (
+    ("wait", "a caller waits"),
+    ("held", "its work runs, the caller waits"),
+    ("answered", "answered"),
+    ("queue", "its task is queued"),
+    ("free", "work after the answer, nobody waits"),
+    ("trouble", "failed, cancelled or lost"),
+    ("open", "not ended when nobody looked any more"),
+)
 ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
 QUESTIONS: Final = {
     "track": "Track: can the engine tell how a task is doing?",
@@ -109,23 +119,34 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
     modes = _limits(document)
     style = files("taskdemo_cli.views").joinpath("report.css").read_text(encoding="utf-8")
     hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    rows = [(name, group, [_cell(document, group, path) for path, _, _ in COLUMNS]) for name, group in groups]
+    # a column that nobody has a figure for is left out
+    told = [at for at in range(len(COLUMNS)) if any(cells[at].low is not None for _, _, cells in rows)]
+    timeline, distribution = Timeline(first), Distribution([group for _, group in groups])
+    listings = [_Listing(run) for run in runs]
+    for listing in listings:
+        watchers = [listing.see, timeline.watcher(listing.run), distribution.watcher(listing.run)]
+        seeing = [see for see in watchers if see is not None]
+        for request, task in walk(listing.run):
+            for see in seeing:
+                see(request, task)
     yield from _template().generate(
         document={**OPTIONAL, **document},
         style=Markup(style),  # noqa: S704 # a file of this package
         style_hash=hashed,
         runs=runs,
         groups=groups,
-        rows=[(name, group, [_cell(document, group, path) for path, _, _ in COLUMNS]) for name, group in groups],
+        rows=[(name, group, [cells[at] for at in told]) for name, group, cells in rows],
         extremes=_extremes(first),
-        timeline=timeline(first),
-        distribution=distribution([group for _, group in groups]),
-        listings=[_listing(run) for run in runs],
+        timeline=timeline.draw(),
+        distribution=distribution.draw(),
+        listings=listings,
         modes=modes,
         limit_names=_limit_names(modes),
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
-        columns=COLUMNS,
+        columns=[COLUMNS[at] for at in told],
         statistics=STATISTICS,
-        figures=FIGURES,
+        legend=LEGEND,
         ends=ENDS,
         questions=QUESTIONS,
     )
@@ -152,7 +173,14 @@ def _template() -> Template:
         "code_lines": lambda text: Markup("\n").join(visible(line.expandtabs(4)) for line in text.splitlines()),
     }
     environment.tests["plain"] = lambda value: isinstance(value, str | int | float)
-    environment.globals |= {"name_of": _name, "about": MODE_BY_NAME.get, "supported": supported, "measured": _measured}
+    environment.globals |= {
+        "name_of": _name,
+        "about": MODE_BY_NAME.get,
+        "supported": supported,
+        "measured": _measured,
+        "in_trouble": _in_trouble,
+        "figures_of": _figures,
+    }
     return environment.get_template("report.html")
 
 
@@ -232,20 +260,35 @@ def _extremes(runs: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Map
     return max(answered, key=median), min(answered, key=median)
 
 
-def _listing(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the requests that are listed one by one, and whether they are all."""
-    if len(run["requests"]) <= LISTED:
-        return {"run": run, "all": True, "pairs": list(pairs(run))}
-    slowest: list[tuple[float, int, Any]] = []
-    troubles: dict[int, Any] = {}
-    for request, task in pairs(run):
-        if (request["error"] or (task and task["state"] in TROUBLE)) and len(troubles) < FIRST_TROUBLES:
-            troubles[request["n"]] = (request, task)
-        key = (request["response_s"] or 0.0, -request["n"])
-        if len(slowest) < SLOWEST or key > slowest[0][:2]:
-            (heapq.heappush if len(slowest) < SLOWEST else heapq.heapreplace)(slowest, (*key, (request, task)))
-    chosen = {-n: pair for _, n, pair in slowest} | troubles
-    return {"run": run, "all": False, "pairs": [chosen[n] for n in sorted(chosen)]}
+class _Listing:
+    """The requests that are listed one by one: all, or the slowest and the first in trouble, in order."""
+
+    def __init__(self, run: Mapping[str, Any]) -> None:
+        self.run = run
+        self.all = len(run["requests"]) <= LISTED
+        self._most = LISTED if self.all else SLOWEST
+        self._slowest: list[tuple[float, int, tuple[Row, Row | None]]] = []
+        self._troubles: dict[int, tuple[Row, Row | None]] = {}
+        self._seen = 0
+
+    def see(self, request: Row | None, task: Row | None) -> None:
+        """Look at one request with its task."""
+        if request is None:
+            return
+        self._seen += 1
+        took = request["response_s"] or 0.0
+        if len(self._slowest) < self._most:
+            heapq.heappush(self._slowest, (took, -self._seen, (request, task)))
+        elif took > self._slowest[0][0]:
+            heapq.heapreplace(self._slowest, (took, -self._seen, (request, task)))
+        if (request["error"] or (task and task["state"] in TROUBLE)) and len(self._troubles) < FIRST_TROUBLES:
+            self._troubles[self._seen] = (request, task)
+
+    @property
+    def pairs(self) -> list[tuple[Row, Row | None]]:
+        """The requests with their tasks."""
+        chosen = {-place: pair for _, place, pair in self._slowest} | self._troubles
+        return [chosen[place] for place in sorted(chosen)]
 
 
 def _limits(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -266,6 +309,17 @@ def _measured(key: str, value: object) -> Markup | str:
     if isinstance(value, bool) or value is None or not isinstance(value, int | float):
         return value if isinstance(value, str) else json.dumps(value)
     return _time(value) if key.endswith("_s") else _count(value)
+
+
+def _figures(run: Mapping[str, Any]) -> list[tuple[str, str, float | None]]:
+    """Return the columns of the statistics for which there are enough times."""
+    counts = [values["count"] for key, _, _ in STATISTICS if (values := run["summary"][key])]
+    return [each for each in FIGURES if each[2] is None or any(supported(each[2], count) for count in counts)]
+
+
+def _in_trouble(run: Mapping[str, Any]) -> bool:
+    summary = run["summary"]
+    return bool(summary["requests"]["failed"] or any(summary["tasks"][end] for end in ENDS[1:]))
 
 
 def _notes(run: Mapping[str, Any]) -> list[str]:
