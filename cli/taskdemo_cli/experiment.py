@@ -180,6 +180,7 @@ class _Run:
                 self._drain(lambda: self.bystander_done, stoppable=False)
             if watcher is not None:
                 watcher.stop()
+        self.screen.update(self.recorder, time.monotonic())
         return self.recorder.document(
             {
                 "url": self.target.url,

@@ -136,6 +136,7 @@ def fire(
             plan = burst.plan(target)
             run = rig.measure(target, plan, screen, burst.facts(), wait=wait)
         rig.doubt(plan, [run])
+    run["verdict"] = verdicts.verdict(run)
     keeping.judge(run)
     if keeping.as_json:
         output.document(json_chunks(run))

@@ -23,7 +23,7 @@ class Leaving(io.TextIOBase):
         if not self.left:
             try:
                 self._stream.write(text)
-            except (BrokenPipeError, ValueError):
+            except BrokenPipeError:
                 self._leave()
         return len(text)
 
@@ -32,7 +32,7 @@ class Leaving(io.TextIOBase):
         if not self.left:
             try:
                 self._stream.flush()
-            except (BrokenPipeError, ValueError):
+            except BrokenPipeError:
                 self._leave()
 
     def isatty(self) -> bool:
