@@ -147,6 +147,18 @@ def test_differences_beyond_the_noise_of_the_rounds_are_given() -> None:
     assert not entry["difference"]["within_noise"]
 
 
+def test_work_that_took_longer_than_it_was_asked_to_is_said_so() -> None:
+    assert "work of 1.00 s took 2.50 s" in verdict(run_of("threadpool", [(0.002, 2.502)] * 3, [2.51] * 3))
+    assert " took " not in verdict(samples.threadpool_run(5))
+
+
+def test_a_comparison_of_few_answers_says_how_few() -> None:
+    runs = [run_of("blocking", [(0.002, 1.002)], [1.004]), run_of("background", [(0.003, 1.003)], [0.004])]
+    text = comparison(runs)["verdicts"][1]["text"]
+    assert "259 times sooner than with blocking (as far as 1 answer can tell)" in text
+    assert "as far as" not in samples.comparison_document()["verdicts"][1]["text"]
+
+
 def test_one_round_claims_no_small_difference_and_has_no_interval() -> None:
     runs = [run_of("background", [(0.0005, 1.0)], [0.004]), run_of("process", [(0.0005, 1.0)], [0.005])]
     assert intervals(runs, "background", seed=0) == []

@@ -22,6 +22,10 @@ HELD_UP_S: Final = 0.1
 """A bystander that waited for less was not held up, however short the work is."""
 CLEAR_FACTOR: Final = 1.5
 """One round tells a difference only from this factor on."""
+STRETCHED: Final = 1.5
+"""Work that takes so many times what it was asked to has had to share something: a CPU, or Python's lock."""
+FEW: Final = 5
+"""With fewer answers a comparison says how many there were."""
 FIGURES: Final = (
     "response_s.p50",
     "response_s.p95",
@@ -44,6 +48,8 @@ class _Seen:
     median: float | None
     slowest: float | None
     work: float | None
+    asked_work: float | None
+    """How long the work was asked to take; a user's own function is not asked."""
     longest_work: float | None
     tasks: Counter[str]
     last_ended: float | None
@@ -71,6 +77,7 @@ class _Seen:
             median=_median(_value(s["response_s"], "p50") for s in summaries),
             slowest=_median(_value(s["response_s"], "max") for s in summaries),
             work=_median(_value(s["work_s"], "p50") for s in summaries),
+            asked_work=_median(run["duration_s"] for run in runs if run["work"] in {"sleep", "cpu"}),
             longest_work=_median(_value(s["work_s"], "max") for s in summaries),
             tasks=tasks,
             last_ended=_median(s["tasks"]["last_ended_s"] for s in summaries),
@@ -281,14 +288,16 @@ def _against(seen: _Seen, reference: _Seen, name: str, within_noise: bool | None
     if not seen.median or not reference.median or reference.share_of_client is not None:
         return
     factor = reference.median / seen.median
+    answers = min(seen.answered, reference.answered)
+    few = f" (as far as {format_count(answers, 'answer')} can tell)" if answers < FEW else ""
     if within_noise:
-        yield f"the difference to the responses of {name} is within noise"
+        yield f"the difference to the responses of {name} is within noise{few}"
     elif within_noise is None and 1 / CLEAR_FACTOR < factor < CLEAR_FACTOR:
-        yield f"callers were answered about as soon as with {name}"
+        yield f"callers were answered about as soon as with {name}{few}"
     elif factor >= 1:
-        yield f"callers were answered {_times(factor)} sooner than with {name}"
+        yield f"callers were answered {_times(factor)} sooner than with {name}{few}"
     else:
-        yield f"callers were answered {_times(1 / factor)} later than with {name}"
+        yield f"callers were answered {_times(1 / factor)} later than with {name}{few}"
 
 
 def _times(factor: float) -> str:
@@ -299,6 +308,8 @@ def _times(factor: float) -> str:
 
 
 def _at_once(seen: _Seen) -> Iterator[str]:
+    if seen.work and seen.asked_work and seen.work > STRETCHED * seen.asked_work:
+        yield f"work of {format_seconds(seen.asked_work)} took {format_seconds(seen.work)}"
     most, tasks = seen.tasks["max_parallel"], seen.tasks_in_a_run
     if tasks < 2 or most < 1:
         return
