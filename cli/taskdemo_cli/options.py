@@ -79,26 +79,35 @@ def _port(value: int | None) -> int | None:
     return value
 
 
+def _option(*names: str, **details: Any) -> Any:
+    # Every option has its environment variable; naming each would double the length of the help.
+    return typer.Option(*names, show_envvar=False, **details)
+
+
+SEND, AT, OWN, KEEP = "What to send", "Where to", "The server it starts", "What becomes of the result"
+
+
 ModeName = Annotated[
-    str, typer.Option("--mode", "-m", callback=a_mode, autocompletion=complete_mode, help="How the slow work is run.")
+    str, _option("--mode", "-m", callback=a_mode, autocompletion=complete_mode, help="How the slow work is run.")
 ]
 OptionalMode = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--mode",
         "-m",
         callback=a_mode,
         autocompletion=complete_mode,
+        rich_help_panel=AT,
         help="Start a private server in this mode, fire at it, and end it.",
     ),
 ]
 Modes = Annotated[
     str | None,
-    typer.Option("--modes", metavar="A,B,...", autocompletion=complete_modes, help="Modes to run; all by default."),
+    _option("--modes", metavar="A,B,...", autocompletion=complete_modes, help="Modes to run; all by default."),
 ]
 Duration = Annotated[
     float,
-    typer.Option(
+    _option(
         "--duration",
         "-d",
         metavar="S",
@@ -108,7 +117,7 @@ Duration = Annotated[
 ]
 Work = Annotated[
     str,
-    typer.Option(
+    _option(
         "--work",
         "-w",
         metavar="W",
@@ -116,111 +125,166 @@ Work = Annotated[
         help="The slow work: sleep, cpu, or your own module:function.",
     ),
 ]
-Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
-Port = Annotated[int, typer.Option("--port", "-p", callback=_port, help="Port to listen on; 0 takes a free one.")]
+Host = Annotated[str, _option("--host", help="Address to listen on.")]
+Port = Annotated[int, _option("--port", "-p", callback=_port, help="Port to listen on; 0 takes a free one.")]
 TargetPort = Annotated[
     int | None,
-    typer.Option("--port", "-p", callback=_port, help="Fire at the server on this port.  [default: 8000]"),
+    _option(
+        "--port", "-p", callback=_port, rich_help_panel=AT, help="Fire at the server on this port.", show_default="8000"
+    ),
 ]
-ServerPort = Annotated[int, typer.Option("--port", "-p", callback=_port, help="Port of the server on this machine.")]
+ServerPort = Annotated[int, _option("--port", "-p", callback=_port, help="Port of the server on this machine.")]
 Workers = Annotated[
-    int, typer.Option("--workers", callback=_from_1("--workers"), help="Server processes that share the port.")
+    int, _option("--workers", callback=_from_1("--workers"), help="Server processes that share the port.")
 ]
 Threads = Annotated[
     int,
-    typer.Option("--threads", callback=_from_1("--threads"), help="Worker threads per server process (AnyIO's limit)."),
+    _option("--threads", callback=_from_1("--threads"), help="Worker threads per server process (AnyIO's limit)."),
 ]
 Broker = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--broker", metavar="URL", help="Broker of the celery mode: redis:// or amqp://; a private one by default."
     ),
 ]
 Backend = Annotated[
     str | None,
-    typer.Option("--backend", metavar="URL", help="Result backend of the celery mode; follows --broker by default."),
+    _option("--backend", metavar="URL", help="Result backend of the celery mode; follows --broker by default."),
 ]
 Journal = Annotated[
     str | None,
-    typer.Option("--journal", metavar="FILE", help="Keep the record of every task here.  [default: a temporary file]"),
+    _option("--journal", metavar="FILE", help="Keep the record of every task here.", show_default="a temporary file"),
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="Return the prompt; taskdemo stop ends the server.")]
+Detach = Annotated[bool, _option("--detach", help="Return the prompt; taskdemo stop ends the server.")]
 Token = Annotated[
-    str | None, typer.Option("--token", metavar="T", help="Secret that callers must send, for servers beyond loopback.")
+    str | None, _option("--token", metavar="T", help="Secret that callers must send, for servers beyond loopback.")
 ]
 PrivateDuration = Annotated[
     float | None,
-    typer.Option(
-        "--duration", "-d", metavar="S", callback=_at_least("--duration", 0, "seconds, 0 or more"), help="With --mode."
+    _option(
+        "--duration",
+        "-d",
+        metavar="S",
+        callback=_at_least("--duration", 0, "seconds, 0 or more"),
+        rich_help_panel=OWN,
+        help="As of taskdemo serve, with --mode.",
     ),
 ]
 PrivateWork = Annotated[
-    str | None, typer.Option("--work", "-w", metavar="W", autocompletion=complete_work, help="With --mode.")
+    str | None,
+    _option(
+        "--work",
+        "-w",
+        metavar="W",
+        autocompletion=complete_work,
+        rich_help_panel=OWN,
+        help="As of taskdemo serve, with --mode.",
+    ),
 ]
-PrivateThreads = Annotated[int | None, typer.Option("--threads", callback=_from_1("--threads"), help="With --mode.")]
-PrivateWorkers = Annotated[int | None, typer.Option("--workers", callback=_from_1("--workers"), help="With --mode.")]
+PrivateThreads = Annotated[
+    int | None,
+    _option("--threads", callback=_from_1("--threads"), rich_help_panel=OWN, help="As of taskdemo serve, with --mode."),
+]
+PrivateWorkers = Annotated[
+    int | None,
+    _option("--workers", callback=_from_1("--workers"), rich_help_panel=OWN, help="As of taskdemo serve, with --mode."),
+]
 Count = Annotated[
     int | None,
-    typer.Option("--count", "-n", callback=_from_1("--count"), help="Requests to send.  [default: 1]"),
+    _option(
+        "--count", "-n", callback=_from_1("--count"), rich_help_panel=SEND, help="Requests to send.", show_default="1"
+    ),
 ]
 BurstCount = Annotated[
-    int, typer.Option("--count", "-n", callback=_from_1("--count"), help="Requests to send at once, in each mode.")
+    int, _option("--count", "-n", callback=_from_1("--count"), help="Requests to send at once, in each mode.")
 ]
 ForSeconds = Annotated[
     float | None,
-    typer.Option(
-        "--for", metavar="S", callback=_positive("--for", "seconds above 0"), help="Send for so long, not --count."
+    _option(
+        "--for",
+        metavar="S",
+        envvar="TASKDEMO_FIRE_FOR",
+        callback=_positive("--for", "seconds above 0"),
+        rich_help_panel=SEND,
+        help="Send for so long, not --count.",
     ),
 ]
 Concurrency = Annotated[
     int | None,
-    typer.Option(
+    _option(
         "--concurrency",
         "-c",
         callback=_from_1("--concurrency"),
-        help="Requests in flight at the most.  [default: all at once; 50 with --for]",
+        rich_help_panel=SEND,
+        help="Requests in flight at the most.",
+        show_default="all at once; 50 with --for",
     ),
 ]
 Rate = Annotated[
     float | None,
-    typer.Option(
+    _option(
         "--rate",
         metavar="R",
         callback=_positive("--rate", "requests per second, above 0"),
+        rich_help_panel=SEND,
         help="Send R requests per second on schedule, however slow the answers are (open loop).",
     ),
 ]
 Message = Annotated[
     str | None,
-    typer.Option("--message", metavar="TEXT", help="The task's argument; {n} in it is the request's number."),
+    _option(
+        "--message",
+        metavar="TEXT",
+        rich_help_panel=SEND,
+        help="The task's argument; {n} in it is the request's number.",
+    ),
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option(
+    _option(
         "--timeout",
         metavar="S",
         callback=_positive("--timeout", "seconds above 0"),
-        help="End everything S seconds after the first send; what is unanswered then has failed.  [default: never]",
+        rich_help_panel=SEND,
+        help="End everything S seconds after the first send; what is unanswered then has failed.",
+        show_default="never",
     ),
 ]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the accepted tasks to end.")]
-Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="Fire at any HTTP server.")]
+NoWait = Annotated[bool, _option("--no-wait", rich_help_panel=SEND, help="Do not wait for the accepted tasks to end.")]
+Url = Annotated[str | None, _option("--url", metavar="URL", rich_help_panel=AT, help="Fire at any HTTP server.")]
 App = Annotated[
     str | None,
-    typer.Option("--app", metavar="package.module:app", help="Start your own ASGI application and fire at it."),
+    _option(
+        "--app",
+        metavar="package.module:app",
+        rich_help_panel=AT,
+        help="Start your own ASGI application and fire at it.",
+    ),
 ]
-Path = Annotated[str, typer.Option("--path", metavar="/", help="Path to ask for.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout; progress goes to stderr.")]
-Save = Annotated[list[str] | None, typer.Option("--save", metavar="FILE", help="Save the result; repeatable.")]
-Html = Annotated[str | None, typer.Option("--html", metavar="FILE", help="Save the result as one self-contained page.")]
+Path = Annotated[str, _option("--path", metavar="/", rich_help_panel=AT, help="Path to ask for.")]
+Json = Annotated[
+    bool, _option("--json", rich_help_panel=KEEP, help="Print one JSON document to stdout; progress goes to stderr.")
+]
+Save = Annotated[
+    list[str] | None, _option("--save", metavar="FILE", rich_help_panel=KEEP, help="Save the result; repeatable.")
+]
+Html = Annotated[
+    str | None,
+    _option("--html", metavar="FILE", rich_help_panel=KEEP, help="Save the result as one self-contained page."),
+]
 FailIf = Annotated[
     list[str] | None,
-    typer.Option("--fail-if", metavar="EXPR", help="Exit 99 if this holds, e.g. 'response.p95 > 200ms'; repeatable."),
+    _option(
+        "--fail-if",
+        metavar="EXPR",
+        rich_help_panel=KEEP,
+        help="Exit 99 if this holds, e.g. 'response.p95 > 200ms'; repeatable.",
+    ),
 ]
 SavedResults = Annotated[
     list[str] | None, typer.Argument(metavar="[OLD.json NEW.json]", help="Two saved results to compare, instead.")
 ]
 SavedResult = Annotated[str, typer.Argument(metavar="FILE.json", help="A result that --save FILE.json wrote.")]
 Rounds = Annotated[
-    int, typer.Option("--rounds", callback=_from_1("--rounds"), help="Repeat every mode so often, in changing order.")
+    int, _option("--rounds", callback=_from_1("--rounds"), help="Repeat every mode so often, in changing order.")
 ]
