@@ -70,7 +70,7 @@ def main() -> int:
     # A Ctrl-C is for the server alone to judge; it closes our standard input when it is done.
     for name in ("SIGINT", "SIGHUP", "SIGTERM"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
-    valkey = subprocess.Popen(  # noqa: S603  our own wheel's binary
+    valkey = subprocess.Popen(
         [
             server,
             *("--port", "0"),  # no TCP at all
@@ -83,7 +83,7 @@ def main() -> int:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         # Safe here: this process has one thread.
-        preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509
+        preexec_fn=die_with_parent(os.getpid()),
         restore_signals=True,
     )
     threading.Thread(target=_end_with, args=(valkey,), daemon=True).start()

@@ -8,6 +8,7 @@ from celery import Celery
 from taskdemo_server.visible import shortened
 
 _CHECK_S: Final = 1.0
+_SHAPES: Final = "redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//"
 
 
 def shown(url: str) -> str:
@@ -35,7 +36,8 @@ def why(url: str, error: BaseException) -> str:
     """Say what is wrong with the broker at `url`, and what to do."""
     text = f"{type(error).__name__} {error}".lower()
     if any(word in text for word in ("auth", "access_refused", "access refused", "wrongpass", "password")):
-        return f"The broker {shown(url)} refuses the user or the password; put them into the URL: redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//"
-    if isinstance(error, KeyError | ValueError | ImportError | AttributeError) or "no such transport" in text:
-        return f"{shown(url)!r} is not a broker that is known here; type --broker redis://HOST:PORT/0 or --broker amqp://USER:PASSWORD@HOST:PORT//"
-    return f"The broker {shown(url)} cannot be reached ({shortened(str(error), 120)}); start it, or leave --broker out for a private one."
+        return f"The broker {shown(url)} refuses the user or the password; type --broker {_SHAPES}"
+    if isinstance(error, KeyError | ValueError | ImportError | AttributeError):
+        return f"{shown(url)!r} is not a broker that is known here; type --broker {_SHAPES}"
+    reason = shortened(str(error.__cause__ or error), 120)
+    return f"The broker {shown(url)} cannot be reached ({reason}); start it, or leave --broker out for a private one."

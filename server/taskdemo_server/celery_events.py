@@ -54,7 +54,7 @@ class Known:
 
 @dataclass
 class Tasks:
-    """This server's tasks, as its journal tells them; those that ended long ago are forgotten."""
+    """The server's own tasks, as its journal tells them; those that ended long ago are forgotten."""
 
     journal: Journal
     known: dict[str, Known] = field(default_factory=dict)

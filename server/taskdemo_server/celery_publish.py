@@ -13,6 +13,7 @@ from fastapi import HTTPException
 from kombu.exceptions import OperationalError
 
 from taskdemo_server import celery_app
+from taskdemo_server.celery_app import PUBLISH_TIMEOUT_S
 from taskdemo_server.events import ENDED, event_line, place_of
 from taskdemo_server.visible import shortened
 from taskdemo_server.work import Work, current_task, here
@@ -24,6 +25,7 @@ UNAVAILABLE: Final[dict[int | str, dict[str, Any]]] = {
     }
 }
 _THREADS: Final = 2
+_BATCH: Final = 32
 _FOLLOW_EVERY_S: Final = 0.1
 _ENDED: Final = frozenset(state.encode() for state in ENDED)
 
@@ -53,6 +55,7 @@ class Publisher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._following: asyncio.Task[None] | None = None
         self._failed_at = 0.0
+        self._why = ""
 
     async def start(self) -> None:
         """Start the threads, and follow what becomes of the tasks."""
@@ -65,7 +68,7 @@ class Publisher:
     async def stop(self) -> None:
         """Return when the tasks that would die with a private broker have ended."""
         if self._following is not None:
-            while self._work.open:
+            while self._work.open:  # noqa: ASYNC110  what ends them writes into the journal, and sets no event
                 await asyncio.sleep(_FOLLOW_EVERY_S)
             self._following.cancel()
         for _ in range(_THREADS):
@@ -99,19 +102,54 @@ class Publisher:
         return True
 
     def _publish(self) -> None:
-        assert self._loop is not None  # noqa: S101  it started this thread
         with self._app.producer_pool.acquire(block=True) as producer:
-            while (request := self._waiting.get()) is not None:
-                if request.since < self._failed_at:  # It waited while the broker was found dead, which is long enough.
-                    self._tell(_refuse, request.done, "it failed a moment ago")
-                    continue
+            while batch := self._take():
+                began = time.monotonic()
                 try:
-                    celery_app.do_work.apply_async(request.args, task_id=request.task_id, producer=producer)
+                    with producer.batch():  # One round trip for all of them, where the transport can.
+                        for request in batch:
+                            self._send(request, producer, retry=False)
                 except Exception as error:  # noqa: BLE001  each transport has its own, and none may end this thread
-                    self._failed_at = time.monotonic()
-                    self._tell(_refuse, request.done, str(error))
+                    if time.monotonic() - began > PUBLISH_TIMEOUT_S / 2:
+                        self._fail(error)
+                    for request in batch:
+                        self._publish_one(request, producer)
                 else:
-                    self._tell(_accept, request.done)
+                    self._tell(_accept, batch)
+
+    def _publish_one(self, request: _Request, producer: Any) -> None:
+        if request.since < self._failed_at:  # It waited while the broker was found dead, which is long enough.
+            self._tell(_refuse, [request], self._why)
+            return
+        try:
+            self._send(request, producer, retry=True)
+        except Exception as error:  # noqa: BLE001  as above
+            self._fail(error)
+            self._tell(_refuse, [request], self._why)
+        else:
+            self._tell(_accept, [request])
+
+    def _send(self, request: _Request, producer: Any, *, retry: bool) -> None:
+        celery_app.do_work.apply_async(request.args, task_id=request.task_id, producer=producer, retry=retry)
+
+    def _fail(self, error: Exception) -> None:
+        self._failed_at = time.monotonic()
+        self._why = str(error.__cause__ or error)
+
+    def _take(self) -> list[_Request]:
+        """Wait for a request; return it and those that wait behind it, or nothing when it is time to end."""
+        first = self._waiting.get()
+        batch = [] if first is None else [first]
+        while batch and len(batch) < _BATCH:
+            try:
+                request = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if request is None:
+                self._waiting.put(None)  # for later
+                break
+            batch.append(request)
+        return batch
 
     def _tell(self, what: Callable[..., None], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # The loop is closed; nobody waits any more.
@@ -133,13 +171,14 @@ class Publisher:
                 await asyncio.sleep(_FOLLOW_EVERY_S)
 
 
-def _accept(done: "asyncio.Future[None]") -> None:
-    if not done.done():  # The caller may be gone.
-        done.set_result(None)
+def _accept(batch: list[_Request]) -> None:
+    for request in batch:
+        if not request.done.done():  # The caller may be gone.
+            request.done.set_result(None)
 
 
-def _refuse(done: "asyncio.Future[None]", why: str) -> None:
-    if not done.done():
-        done.set_exception(
-            HTTPException(503, f"The broker does not answer: {shortened(why, 200)}", {"Retry-After": "1"})
-        )
+def _refuse(batch: list[_Request], why: str) -> None:
+    for request in batch:
+        if not request.done.done():
+            sentence = f"The broker does not take the task: {shortened(why, 200)}"
+            request.done.set_exception(HTTPException(503, sentence, {"Retry-After": "1"}))

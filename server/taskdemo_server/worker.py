@@ -30,14 +30,16 @@ class WorkerSettings:
     """None for the server's default: a Redis broker itself, nowhere with RabbitMQ."""
     queue: str = "taskdemo"
     duration: float | None = None
-    """Seconds that the longest work takes; None for unknown. Over Redis, what a dead worker held is delivered again after
-    twice that and 5 s, and a work that takes longer than this runs twice."""
+    """Seconds that the longest work takes; None for unknown. Over Redis, what a dead worker held is delivered again
+    after twice that and 5 s, and a work that takes longer than this runs twice."""
     concurrency: int | None = None
     """Pool processes; None for as many as there are CPUs."""
     name: str | None = None
     """The host name under which this worker appears; None for the machine's."""
     private: bool = False
     """Whether a server started it for itself, and will end it by closing its standard input."""
+    lab: str | None = None
+    """The notebook of `taskdemo limits`: with it the worker knows the laboratory's tasks, and notes what it runs."""
 
     def to_json(self) -> str:
         """Return the settings as one JSON object."""
@@ -77,6 +79,10 @@ def run(settings: WorkerSettings) -> int:
         settings.broker, settings.backend, settings.queue, settings.duration, private=settings.private
     )
     celery_app.announcing = not settings.private
+    if settings.lab is not None:
+        from taskdemo_server.lab import celery_tasks
+
+        celery_tasks.take_notes(settings.lab)
     if not settings.private and (sentence := refusal(app)):
         return _refuse(sentence)
     # It warns root of pickle, which no worker of ours accepts.
@@ -117,7 +123,7 @@ def _say_ready(**_: Any) -> None:
 
 
 def _hold() -> None:
-    """End this worker and its processes at once when standard input ends: whoever started it is gone, or wants it so."""
+    """End this worker and its processes at once when standard input ends."""
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
