@@ -91,7 +91,7 @@ QUESTIONS: Final = {
     "distribute": "Distribute: can several machines share the tasks?",
     "survive_server_kill": "Does a task survive a killed server?",
     "survive_worker_kill": "Does a task survive the kill of what runs it?",
-    "failure": "Failure: does a task that raises harm nobody else?",
+    "failure": "Failure: is an error told, and does nobody else suffer?",
 }
 
 
