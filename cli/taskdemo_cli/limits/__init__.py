@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from taskdemo_cli.documents import Cell, LimitsDocument, Skipped
+from taskdemo_cli.limits.backing import Broker
 from taskdemo_cli.limits.cancel import cancel
 from taskdemo_cli.limits.distribute import distribute
 from taskdemo_cli.limits.failure import failure
@@ -77,6 +78,8 @@ def run(
     stopping: Stopping,
     folder: Path,
     *,
+    broker: str | None = None,
+    backend: str | None = None,
     limits: Sequence[str] = LIMITS,
     skipped: Sequence[Skipped] = (),
     environment: dict[str, Any] | None = None,
@@ -88,8 +91,8 @@ def run(
     """
     for one in skipped:
         screen.skip(one["mode"], one["why"])
-    with Nursery() as nursery:
-        campaign = _Campaign(modes, limits, folder, nursery, stopping, screen)
+    with Nursery() as nursery, Broker(folder, broker, backend) as shared:
+        campaign = _Campaign(modes, limits, folder, nursery, shared, stopping, screen)
         campaign.run()
     cells = campaign.cells
     return {
@@ -117,6 +120,7 @@ class _Campaign:
         limits: Sequence[str],
         folder: Path,
         nursery: Nursery,
+        broker: Broker,
         stopping: Stopping,
         screen: Screen,
     ) -> None:
@@ -128,7 +132,7 @@ class _Campaign:
         self._screen = screen
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._ending = threading.Event()
-        self._starter = Starter(nursery, lambda: stopping.asked or self._ending.is_set())
+        self._starter = Starter(nursery, broker, lambda: stopping.asked or self._ending.is_set())
         self.cells: dict[Job, Cell] = {}
         self.failed: dict[Job, str] = {}
         self.skipped: dict[str, str] = {}

@@ -12,7 +12,7 @@ from taskdemo_cli.limits.evidence import Traced
 from taskdemo_cli.limits.trial import Answer, Trial
 from taskdemo_cli.units import format_seconds
 
-_WORK_S = 0.8
+_WORK_S = 1.2
 _SOON_S = 0.8
 """A place is free again if it was taken within this share of the work's time that was left."""
 
@@ -27,15 +27,14 @@ class _Tried:
 
 
 def cancel(trial: Trial) -> Cell:
-    """Start more tasks than run at once; cancel the last, which waits, and the first, which runs."""
+    """Start more tasks than run at once; cancel the first, which runs, and the last, which waits."""
     server = trial.serve(duration=_WORK_S)
     at_once = trial.at_once(server)
     count = trial.enough(server)
-    trial.send_tasks(server, count)
+    trial.wait_for_answers(trial.send_tasks(server, count))
     trial.wait(lambda: any(task.running for task in trial.tasks(server)), 30)
-    trial.pause(0.15)
-    waiting = _try(trial, server, [task for task in reversed(trial.tasks(server)) if task.waiting])
     running = _try(trial, server, [task for task in trial.tasks(server) if task.running])
+    waiting = _try(trial, server, [task for task in reversed(trial.tasks(server)) if task.waiting])
     trial.wait_for_quiet(server, lambda: _all_over(trial.tasks(server), count), _WORK_S + 1.0)
     after = {task.id: task for task in trial.tasks(server)}
     return _cell(
@@ -92,7 +91,7 @@ def _cell(*, waiting: dict[str, object] | None, running: dict[str, object] | Non
     return {
         "verdict": "yes" if everything else "partly" if any(stopped) else "no",
         "measured": {
-            "figure": f"{sum(map(bool, stopped))} of 2",
+            "figure": f"{sum(map(bool, stopped))} of {len(stopped)}",
             "waiting": waiting,
             "running": running,
             "freed_after_s": freed_after,

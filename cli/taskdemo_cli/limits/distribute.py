@@ -1,40 +1,62 @@
 """Limit `distribute`: whether tasks spread over machines.
 
-Two servers run, as on two machines, and all tasks go to one of them. `yes`: both ran some. `no`: one ran them all.
+Two servers run, as on two machines, and all tasks go to one of them; or, where the mode has workers of its own, two of
+those, under different host names. `yes`: both ran some. `no`: one ran them all.
 """
 
 from collections import Counter
+from concurrent.futures import Future
 
+from taskdemo_cli import servers
 from taskdemo_cli.documents import Cell
-from taskdemo_cli.limits.trial import Trial, family
+from taskdemo_cli.limits.trial import NEED_WORKERS, Answer, Trial, family
 
 _WORK_S = 0.3
 _TASKS = 6
 
 
 def distribute(trial: Trial) -> Cell:
-    """Give one of two servers more to do than it can do at once."""
+    """Give more to do than one machine can do at once."""
+    if trial.mode in NEED_WORKERS:
+        return _over_workers(trial)
+    return _over_servers(trial)
+
+
+def _over_servers(trial: Trial) -> Cell:
+    """Start two servers, and give all tasks to one of them."""
     busy, idle = trial.serve(duration=_WORK_S), trial.serve(duration=_WORK_S)
     pending = trial.send_tasks(busy, _TASKS)
-
-    def over() -> bool:
-        return all(one.done() for one in pending) and all(task.done for task in trial.tasks(busy))
-
-    trial.wait_for_quiet(busy, over, 2 * _WORK_S + 0.8)
+    _await(trial, busy, pending)
     # Whatever runs a task writes into the journal of the server that it belongs to.
-    homes = {pid: name for name, server in (("first", busy), ("second", idle)) for pid in family(server)}
+    homes = {pid: name for name, server in (("first", busy), ("second", idle)) for pid in family(server.pid)}
     tasks = trial.tasks(busy) + trial.tasks(idle)
     ran = Counter(homes.get(task.pid, "elsewhere") for task in tasks if task.starts)
-    return spread_cell(dict(ran), "server", "All were given to the first.")
+    return _cell(ran, f"Two servers ran, and all {_TASKS} tasks were given to the first")
 
 
-def spread_cell(ran: dict[str, int], what: str, how: str) -> Cell:
-    """Return the cell for tasks that ran so often on each of two, which are called `what`."""
+def _over_workers(trial: Trial) -> Cell:
+    """Start one server and two workers under different host names."""
+    names = ("machine-a", "machine-b")
+    server = trial.serve(duration=_WORK_S, workers=names)
+    _await(trial, server, trial.send_tasks(server, _TASKS))
+    ran = Counter(task.places[-1].split()[0] for task in trial.tasks(server) if task.starts)
+    return _cell(ran, f"Two workers ran, {' and '.join(names)}, and the server accepted {_TASKS} tasks")
+
+
+def _await(trial: Trial, server: servers.Server, pending: "list[Future[Answer]]") -> None:
+    """Wait until all tasks have ended, or nothing happens any more."""
+
+    def over() -> bool:
+        return all(one.done() for one in pending) and all(task.done for task in trial.tasks(server))
+
+    trial.wait_for_quiet(server, over, 2 * _WORK_S + 0.8)
+
+
+def _cell(ran: Counter[str], setting: str) -> Cell:
     places = len(ran)
-    total = sum(ran.values())
-    words = ", ".join(f"{count} on the {name}" for name, count in sorted(ran.items())) or "none ran"
+    words = ", ".join(f"{name} ran {count}" for name, count in sorted(ran.items())) or "none ran"
     return {
         "verdict": "yes" if places > 1 else "no",
-        "measured": {"figure": f"{places} of 2", "ran_on": places, "tasks": total, "by_place": ran},
-        "text": f"Of {total} tasks, with two {what}s running, these ran: {words}. {how}",
+        "measured": {"figure": f"{places} of 2", "ran_on": places, "tasks": ran.total(), "by_place": dict(ran)},
+        "text": f"{setting}: {words}.",
     }

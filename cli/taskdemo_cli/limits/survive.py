@@ -4,16 +4,19 @@ SIGKILL, while tasks run and wait; a server that was killed is started again on 
 was accepted and had not ended did end. `partly`: some did. `no`: none did. One that was begun twice is counted.
 """
 
+import time
+from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 from taskdemo_cli import servers
 from taskdemo_cli.documents import Cell
-from taskdemo_cli.limits.trial import Answer, Trial
-from taskdemo_cli.units import format_count
+from taskdemo_cli.limits.evidence import Traced
+from taskdemo_cli.limits.trial import Answer, Trial, family
+from taskdemo_cli.units import format_count, format_seconds
 
 _WORK_S = 0.5
-_QUIET_S = _WORK_S + 1.0
 _WAITING = 4
 """Tasks beyond those that run at once."""
 
@@ -32,57 +35,79 @@ class Fate:
     """Requests that got no answer."""
     works_again: bool
     """Whether a task that was sent afterwards did end."""
+    took_s: float
+    """Seconds from the kill until the last of them had ended, or until nothing more was expected."""
 
 
 def survive_server_kill(trial: Trial) -> Cell:
     """Kill the server, and start it again."""
     server, pending = _busy(trial)
-    return fate_cell(_kill_and_see(trial, server, pending, server.pid))
+    return fate_cell({"server": _kill_server(trial, server, pending)})
 
 
 def survive_worker_kill(trial: Trial) -> Cell:
-    """Kill the process that runs a task: often that is the server itself, which then is started again."""
+    """Kill the process that runs a task: often that is the server itself, which then is started again.
+
+    Where the mode has workers of its own, one of these as a whole is killed too, in a second go, beside another.
+    """
     server, pending = _busy(trial)
     pid = next(task.pid for task in trial.tasks(server) if task.running)
-    return fate_cell(_kill_and_see(trial, server, pending, pid))
+    if pid == server.pid:
+        return fate_cell({"server": _kill_server(trial, server, pending)})
+    killed = "a process that ran a task" if trial.kill_child(server, pid) else "nothing"
+    fates = {"process": _see(trial, server, pending, killed)}
+    if trial.workers:
+        server, pending = _busy(trial, workers=("machine-a", "machine-b"))
+        victim = next(worker for worker in trial.workers if worker.name == "machine-a")
+        trial.wait(lambda: any(task.pid in family(victim.process.pid) for task in _running(trial, server)), 5)
+        victim.kill()
+        fates["worker"] = _see(trial, server, pending, "one of two whole workers")
+    return fate_cell(fates)
 
 
-def _busy(trial: Trial) -> "tuple[servers.Server, list[Future[Answer]]]":
+def _running(trial: Trial, server: servers.Server) -> list[Traced]:
+    return [task for task in trial.tasks(server) if task.running]
+
+
+def _busy(trial: Trial, workers: Sequence[str] = ("worker",)) -> "tuple[servers.Server, list[Future[Answer]]]":
     """Return a server with tasks that run and tasks that wait, and the answers to their callers."""
-    server = trial.serve(duration=_WORK_S)
-    pending = trial.send_tasks(server, (trial.at_once(server) or 0) + _WAITING)
-    trial.wait(lambda: any(task.running for task in trial.tasks(server)), 30)
-    # Callers who are answered at once are; others still wait.
-    trial.wait(lambda: all(one.done() for one in pending), 0.15)
+    server = trial.serve(duration=_WORK_S, workers=workers)
+    pending = trial.send_tasks(server, (trial.at_once(server) or 0) * len(workers) + _WAITING)
+    trial.wait(lambda: bool(_running(trial, server)), 30)
+    trial.wait_for_answers(pending)
     return server, pending
 
 
-def _kill_and_see(trial: Trial, server: servers.Server, pending: "list[Future[Answer]]", pid: int) -> Fate:
-    if pid == server.pid:
-        trial.kill(server)
-        killed = "the server, in which the tasks ran," if _ran_in(trial, server, pid) else "the server"
-    else:
-        killed = "a process that ran a task" if trial.kill_child(server, pid) else "nothing"
-    # What the killed process had to say is in the journal now.
-    trial.wait(lambda: pid != server.pid or all(one.done() for one in pending), 5)
-    open_ = {task.id for task in trial.tasks(server) if not task.done}
-    accepted = len(trial.tasks(server))
-    if pid == server.pid:
+def _kill_server(trial: Trial, server: servers.Server, pending: "list[Future[Answer]]") -> Fate:
+    trial.kill(server)
+    killed = "the server, in which the tasks ran," if _ran_in(trial, server, server.pid) else "the server"
+    return _see(trial, server, pending, killed, restart=True)
+
+
+def _see(
+    trial: Trial, server: servers.Server, pending: "list[Future[Answer]]", killed: str, *, restart: bool = False
+) -> Fate:
+    """See what becomes of the tasks that have not ended now, just after the kill."""
+    killed_at = time.monotonic()
+    tasks = trial.tasks(server)
+    open_ = {task.id for task in tasks if not trial.over(server, task)}
+    if restart:
         server = trial.restart(server)
 
-    def unfinished() -> bool:
-        return any(task.id in open_ and not task.done for task in trial.tasks(server))
+    def affected() -> list[Traced]:
+        return [task for task in trial.tasks(server) if task.id in open_]
 
-    trial.wait_for_quiet(server, lambda: not unfinished(), _QUIET_S)
-    after = [task for task in trial.tasks(server) if task.id in open_]
+    trial.wait_for_quiet(server, lambda: all(trial.over(server, task) for task in affected()), trial.patience(_WORK_S))
+    took = time.monotonic() - killed_at
     return Fate(
         killed=killed,
-        accepted=accepted,
+        accepted=len(tasks),
         unfinished=len(open_),
-        ended=sum(task.done for task in after),
-        ran_twice=sum(len(task.starts) > 1 for task in after),
+        ended=sum(trial.over(server, task) for task in affected()),
+        ran_twice=sum(trial.runs(server, task) > 1 for task in affected()),
         unanswered=sum(one.done() and one.result().status is None for one in pending),
         works_again=_works(trial, server),
+        took_s=took,
     )
 
 
@@ -97,27 +122,43 @@ def _works(trial: Trial, server: servers.Server) -> bool:
     return trial.wait(lambda: any(task.done for task in trial.tasks(server) if task.id not in known), 5)
 
 
-def fate_cell(fate: Fate) -> Cell:
-    """Return the cell."""
-    lost = fate.unfinished - fate.ended
-    became = f"{fate.ended} did, {lost} {'was' if lost == 1 else 'were'} lost, {fate.ran_twice} ran twice"
-    whole = format_count(fate.accepted, "accepted task")
-    sentences = [f"When {fate.killed} was killed, {fate.unfinished} of {whole} had not ended: afterwards {became}."]
-    if fate.unanswered:
-        sentences.append(f"{format_count(fate.unanswered, 'caller')} got no answer.")
-    if not fate.works_again:
-        sentences.append("A task sent afterwards did not end within 5 s.")
+def fate_cell(fates: dict[str, Fate]) -> Cell:
+    """Return the cell for what became of the tasks at each kill, by what was killed."""
+    unfinished, ended = (sum(getattr(fate, name) for fate in fates.values()) for name in ("unfinished", "ended"))
+    verdict: Literal["yes", "no", "partly"] = "partly"
+    if not ended:
+        verdict = "no"
+    elif ended == unfinished:
+        verdict = "yes"
     return {
-        "verdict": "partly" if fate.ended and lost else "no" if lost or not fate.unfinished else "yes",
+        "verdict": verdict,
         "measured": {
-            "figure": f"{fate.ended} of {fate.unfinished}",
-            "accepted": fate.accepted,
-            "unfinished": fate.unfinished,
-            "ended": fate.ended,
-            "lost": lost,
-            "ran_twice": fate.ran_twice,
-            "callers_unanswered": fate.unanswered,
-            "works_again": fate.works_again,
+            "figure": f"{ended} of {unfinished}",
+            "unfinished": unfinished,
+            "ended": ended,
+            "lost": unfinished - ended,
+            "ran_twice": sum(fate.ran_twice for fate in fates.values()),
+            "killed": {name: asdict(fate) for name, fate in fates.items()},
         },
-        "text": " ".join(sentences),
+        "text": " ".join(_words(fate) for fate in fates.values()),
     }
+
+
+def _words(fate: Fate) -> str:
+    lost = fate.unfinished - fate.ended
+    tasks = format_count(fate.accepted, "accepted task")
+    text = (
+        f"When {fate.killed} was killed, {fate.unfinished} of {tasks} had not ended; {fate.ended} of them did after all"
+    )
+    if fate.ended:
+        text += f", within {format_seconds(fate.took_s)}"
+    if lost:
+        text += f", and {lost} {'was' if lost == 1 else 'were'} lost"
+    if fate.ran_twice:
+        text += f"; {fate.ran_twice} {'was' if fate.ran_twice == 1 else 'were'} begun twice"
+    text += "."
+    if fate.unanswered:
+        text += f" {format_count(fate.unanswered, 'caller')} got no answer."
+    if not fate.works_again:
+        text += " A task sent afterwards did not end within 5 s."
+    return text

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from taskdemo_cli import servers
 from taskdemo_cli.documents import Cell
-from taskdemo_cli.limits.trial import Trial
+from taskdemo_cli.limits.trial import SETTLE_S, Trial
 
-_SETTLE_S = 0.15
 _MOMENTS = {"waiting": "while it waited", "running": "while it ran", "ended": "after its end"}
 
 
@@ -29,17 +28,14 @@ def track(trial: Trial) -> Cell:
     """Start more tasks than run at once, and ask after the last one at three moments."""
     server = trial.serve()
     keys = [str(number) for number in range(trial.enough(server))]
-    for key in keys[:-1]:
-        trial.send(server, f"/lab/track?key={key}")
-    trial.pause(_SETTLE_S)
-    trial.send(server, f"/lab/track?key={keys[-1]}")
-    trial.pause(_SETTLE_S)
+    trial.wait_for_answers([trial.send(server, f"/lab/track?key={key}") for key in keys[:-1]])
+    trial.wait_for_answers([trial.send(server, f"/lab/track?key={keys[-1]}")])
     waiting = _ask_while(trial, server, keys[-1], "waiting")
     others = [_ask_while(trial, server, key, "waiting") for key in keys[:-1]] if waiting.state else []
     trial.wait(lambda: _moment(trial, server, keys[-1]) != "waiting", 30)
     running = _ask_while(trial, server, keys[-1], "running")
     trial.wait(lambda: _moment(trial, server, keys[-1]) == "ended", 30)
-    trial.pause(_SETTLE_S)
+    trial.pause(SETTLE_S)
     ended = _ask_while(trial, server, keys[-1], "ended")
     return _cell(
         {"waiting": waiting, "running": running, "ended": ended},

@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +19,25 @@ from typing import Any, Self
 
 from taskdemo_cli import servers
 from taskdemo_cli.errors import UserError
+from taskdemo_cli.limits.backing import (
+    PROCESSES,
+    Broker,
+    Child,
+    await_ready,
+    new_queue,
+    redelivery_s,
+    start_worker,
+)
 from taskdemo_cli.limits.evidence import Note, Traced, read_journal, read_notebook
+from taskdemo_server.events import MODE_BY_NAME
 from taskdemo_server.settings import Settings
 
 POLL_S = 0.01
+SETTLE_S = 0.15
+"""Seconds in which a request has reached the server's work, though nobody can tell from outside."""
+NEED_WORKERS = frozenset({"celery"})
+"""Modes whose engine is neither in the server nor started by it, so that it can outlive it."""
+END_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
 THREADS = 2
 """Worker threads of a lab server: few, so that a task that waits for one is quickly made."""
@@ -55,8 +70,9 @@ class Answer:
 class Starter:
     """Starts servers for all experiments, and makes sure of the end of each."""
 
-    def __init__(self, nursery: servers.Nursery, stopped: Callable[[], bool]) -> None:
+    def __init__(self, nursery: servers.Nursery, broker: Broker, stopped: Callable[[], bool]) -> None:
         self._nursery = nursery
+        self.broker = broker
         self._lock = threading.Lock()
         self.stopped = stopped
 
@@ -81,18 +97,34 @@ class Trial:
         self._folder = folder
         self._starter = starter
         self._servers: list[servers.Server] = []
+        self.workers: list[Child] = []
+        """Celery workers, in the order of their start; none in the other modes."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.end()
         for server in self._servers:
+            if self.workers and self._starter.broker.named and server.poll() is None:
+                _ask(server.port, "/lab", "DELETE")
             self.kill(server)
 
     # --- servers --------------------------------------------------------------------------------------------
 
-    def serve(self, *, work: str = "sleep", duration: float = 0.6, threads: int = THREADS) -> servers.Server:
-        """Start a server of the mode, with a laboratory, in a folder of its own."""
+    def serve(
+        self,
+        *,
+        work: str = "sleep",
+        duration: float = 0.6,
+        threads: int = THREADS,
+        workers: Sequence[str] = ("worker",),
+    ) -> servers.Server:
+        """Start a server of the mode, with a laboratory, in a folder of its own.
+
+        Where the mode needs workers beside its servers, they are started too, under these host names.
+        """
         folder = self._folder / f"server-{len(self._servers) + 1}"
         folder.mkdir(parents=True)
         settings = Settings(
@@ -105,7 +137,21 @@ class Trial:
             port=0,
             console=False,
         )
+        if self.mode in NEED_WORKERS:
+            settings = self._start_workers(settings, folder, workers)
         return self._start(settings, folder)
+
+    def _start_workers(self, settings: Settings, folder: Path, names: Sequence[str]) -> Settings:
+        broker = self._starter.broker
+        try:
+            settings = replace(settings, broker=broker.url(self.wait), backend=broker.backend, queue=new_queue())
+            started = [start_worker(settings, name, folder / f"{name}-stderr") for name in names]
+            self.workers += started
+            for worker in started:
+                await_ready(worker, self.wait)
+        except UserError as error:
+            raise CannotStartError(str(error)) from None
+        return settings
 
     def restart(self, server: servers.Server) -> servers.Server:
         """Start the server again after its end, on the same journal."""
@@ -122,18 +168,21 @@ class Trial:
         if server.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(server.pid, signal.SIGKILL)
-        while server.poll() is None:
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while server.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
 
     def kill_child(self, server: servers.Server, pid: int) -> bool:
-        """Kill a process that the server has started; False where `pid` is none of those."""
-        if pid not in family(server):
+        """Kill a process that the server or a worker has started; False where `pid` is none of those."""
+        if not any(pid in family(parent) for parent in (server.pid, *(one.process.pid for one in self.workers))):
             return False
         os.kill(pid, signal.SIGKILL)
         return True
 
     def at_once(self, server: servers.Server) -> int | None:
         """Return how many tasks the mode's engine runs at once; None where there is no bound."""
+        if self.workers:
+            return PROCESSES
         equipment = self.ask(server, "/lab").body
         return int(equipment["at_once"]) if equipment["at_once"] is not None else None
 
@@ -144,9 +193,14 @@ class Trial:
         """
         return 2 * (self.at_once(server) or 1) + 2
 
+    def patience(self, work_s: float) -> float:
+        """Return for how long nothing may happen before nothing more is expected, with work of so many seconds."""
+        return redelivery_s(work_s) + 3.0 if self.workers else work_s + 1.0
+
     def said(self, server: servers.Server) -> str:
-        """Return what the server wrote to its standard error."""
-        return (server.folder / "stderr").read_text(encoding="utf-8", errors="replace")
+        """Return what the server and its workers wrote to their standard errors."""
+        files = [server.folder / "stderr", *(worker.errors for worker in self.workers)]
+        return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
 
     # --- questions ------------------------------------------------------------------------------------------
 
@@ -169,6 +223,11 @@ class Trial:
         """Ask `GET /` for so many tasks, all at once."""
         return [self.send(server, f"/?message=task+{number + 1}") for number in range(count)]
 
+    def wait_for_answers(self, pending: "Sequence[Future[Answer]]") -> None:
+        """Wait until the callers are answered, where the mode answers first; until all are on their way elsewhere."""
+        answered = MODE_BY_NAME[self.mode].answers_first
+        self.wait(lambda: all(one.done() for one in pending), ANSWER_TIMEOUT_S if answered else SETTLE_S)
+
     # --- evidence -------------------------------------------------------------------------------------------
 
     def tasks(self, server: servers.Server) -> list[Traced]:
@@ -179,6 +238,14 @@ class Trial:
         """Return what the notebook tells of an experiment's steps, or of one of them."""
         notes = read_notebook(Path(str(server.settings.lab)), key)
         return [note for note in notes if step in {"", note.step} and state in {"", note.state}]
+
+    def runs(self, server: servers.Server, task: Traced) -> int:
+        """Return how often a task was begun: a worker notes it itself, because a dead server's journal misses it."""
+        return max(len(task.starts), len(self.notes(server, task.id, "work", "started")))
+
+    def over(self, server: servers.Server, task: Traced) -> bool:
+        """Tell whether a task's work came to its end, by the journal or by the worker's own notes."""
+        return task.done or bool(self.notes(server, task.id, "work", "ended"))
 
     def wait(self, until: Callable[[], bool], timeout: float) -> bool:
         """Wait until something is so, for `timeout` seconds at the most; return whether it is.
@@ -214,15 +281,14 @@ class Trial:
         self.wait(lambda: False, seconds)
 
 
-def family(server: servers.Server) -> set[int]:
-    """Return the process ids of a server and of all that it has started."""
+def family(pid: int) -> set[int]:
+    """Return the ids of a process and of all that it has started."""
     import psutil
 
     try:
-        process = psutil.Process(server.pid)
-        return {server.pid, *(child.pid for child in process.children(recursive=True))}
+        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
     except psutil.Error:
-        return {server.pid}
+        return {pid}
 
 
 def _ask(port: int, path: str, method: str) -> Answer:

@@ -31,7 +31,9 @@ class Lab:
     error: Callable[[Any], Awaitable[str | None]] | None = None
     """Asks the engine, by a handle, how its task has failed; None where the engine keeps no failures."""
     at_once: int | None = None
-    """How many tasks the engine runs at once; None where there is no bound."""
+    """How many tasks the engine runs at once in this server; None where there is no bound, or not here."""
+    clean: Callable[[], Awaitable[None]] | None = None
+    """Removes what the experiments have left with a broker that others use too."""
 
 
 @dataclass(frozen=True, slots=True)

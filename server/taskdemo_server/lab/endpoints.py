@@ -11,7 +11,7 @@ from typing import Final
 from fastapi import FastAPI, HTTPException
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
-from taskdemo_server.lab import async_, background, blocking, process, threadpool
+from taskdemo_server.lab import async_, background, blocking, celery, process, threadpool
 from taskdemo_server.lab.bench import Bench, Lab
 from taskdemo_server.modes.endpoint import Endpoint
 from taskdemo_server.settings import Settings
@@ -23,6 +23,7 @@ LABS: Final[dict[str, Callable[[Bench], Lab]]] = {
     "background": background.lab,
     "background-async": background.lab_async,
     "process": process.lab,
+    "celery": celery.lab,
 }
 NEIGHBOUR_S: Final = 0.9
 """Seconds that `GET /lab/neighbour` takes: more than a step, so that it is in flight when one fails."""
@@ -60,6 +61,11 @@ def add_lab(app: FastAPI, settings: Settings, endpoint: Endpoint) -> None:
             raise HTTPException(404, "There is no such task.")
         error = await lab.error(handle) if lab.error is not None else None
         return {"asked": _kind(handle), "state": await lab.ask(handle), "error": error}
+
+    @app.delete("/lab")
+    async def clean() -> None:
+        if lab.clean is not None:
+            await lab.clean()
 
     @app.get("/lab/neighbour")
     async def neighbour() -> dict[str, str]:

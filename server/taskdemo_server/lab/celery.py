@@ -1,0 +1,57 @@
+"""Mode `celery` in the laboratory: every step is a task of its own, published to the broker of the endpoint."""
+
+import asyncio
+from typing import Any
+
+from taskdemo_server.lab.bench import Bench, Lab
+
+
+def lab(bench: Bench) -> Lab:
+    """Publish to the broker."""
+    # Celery takes a while to import, and only this mode needs it.
+    from celery import chain as chained
+    from celery import chord
+    from celery.result import AsyncResult
+
+    from taskdemo_server.celery_app import app, events_queue, is_redis
+    from taskdemo_server.lab.celery_tasks import do_step, flaky, follow
+
+    notebook = bench.notebook
+    handles: dict[str, Any] = {}
+
+    # Publishing and asking go over the network: in threads, as in any `async def` endpoint.
+    async def track(key: str) -> None:
+        handles[key] = await asyncio.to_thread(do_step.delay, notebook, key, "tracked")
+
+    async def ask(result: AsyncResult) -> str:
+        return str(await asyncio.to_thread(lambda: result.state))
+
+    async def error(result: AsyncResult) -> str | None:
+        failed = await asyncio.to_thread(result.failed)
+        return repr(await asyncio.to_thread(lambda: result.result)) if failed else None
+
+    async def retry(key: str) -> None:
+        await asyncio.to_thread(flaky.delay, notebook, key)
+
+    async def chain(key: str) -> None:
+        steps = chained(do_step.s(notebook, key, "first"), follow.s(notebook, key, "second"))
+        await asyncio.to_thread(steps.delay)
+
+    async def group(key: str) -> None:
+        parts = [do_step.s(notebook, key, f"part {number}") for number in range(3)]
+        await asyncio.to_thread(chord(parts), follow.s(notebook, key, "final"))
+
+    async def fail(key: str) -> None:
+        handles[key] = await asyncio.to_thread(do_step.delay, notebook, key, "broken")
+        await asyncio.to_thread(do_step.delay, notebook, key, "following")
+
+    async def clean() -> None:
+        await asyncio.to_thread(_delete)
+
+    def _delete() -> None:
+        with app.connection_for_write() as connection:
+            connection.default_channel.queue_delete(app.conf.task_default_queue)
+            if not is_redis(app.conf.broker_url):
+                connection.default_channel.queue_delete(events_queue(bench.settings.journal))
+
+    return Lab(track, retry, chain, group, fail, handles, ask, error, clean=clean)
