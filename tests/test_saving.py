@@ -17,6 +17,7 @@ import pytest
 import samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_html import advised
 
 from taskdemo_cli import saving
 from taskdemo_cli.errors import COULD_NOT_RUN, UserError
@@ -232,7 +233,7 @@ def test_nothing_from_outside_is_markup_in_markdown() -> None:
     table, verdict, _ = text.split("\n\n")
     assert table.splitlines()[2].startswith("| ``a\\|b`c\\n# d`` |")
     assert verdict == (
-        "\\# \\*Hi\\* &lt;img src=x&gt; \\[a\\](http:<!-- -->//x) \\| @<!-- -->somebody \\__x_\\_ \\`y\\` "
+        "\\# \\*Hi\\* &lt;img src=x> \\[a\\](http:<!-- -->//x) \\| @<!-- -->somebody \\__x_\\_ \\`y\\` "
         "&amp;amp; a_b - c"
     )
 
@@ -327,7 +328,7 @@ def with_value(document: Mapping[str, Any], at: tuple[Any, ...], value: Any) -> 
     return changed
 
 
-SAVED = [samples.saved(DOCUMENTS[name]) for name in ("failed", "rate", "comparison", "limits")]
+SAVED: list[Any] = [samples.saved(DOCUMENTS[name]) for name in ("failed", "rate", "rounds", "limits")] + [advised()]
 VALUES = (
     st.none()
     | st.booleans()
@@ -348,7 +349,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_whatever_a_file_holds_it_is_refused_or_can_be_drawn(tmp_path: Path, data: st.DataObject) -> None:
-    original = data.draw(st.sampled_from(SAVED))
+    original = samples.saved(data.draw(st.sampled_from(SAVED)))
     at = data.draw(st.sampled_from(list(places(original))))
     path = tmp_path / "result.json"
     path.write_text(json.dumps(with_value(original, at, data.draw(VALUES))))

@@ -16,9 +16,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
-from taskdemo_cli.documents import ComparisonDocument, LimitsDocument, RunDocument, json_chunks
+from taskdemo_cli.documents import Cell, ComparisonDocument, LimitsDocument, RunDocument, json_chunks
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.pairing import pairs, runs_of
 from taskdemo_cli.shapes import ShapeError, fitted
@@ -27,7 +27,30 @@ from taskdemo_server.visible import shortened, visible
 
 Document = RunDocument | ComparisonDocument | LimitsDocument
 
-SHAPES: Final = {"run": RunDocument, "comparison": ComparisonDocument, "limits": LimitsDocument}
+
+class Recommendation(TypedDict):
+    """Which mode to use, on what evidence, what it gives up, and the endpoint to paste."""
+
+    mode: str
+    why: str
+    gives_up: list[str]
+    code: str
+
+
+class Limits(TypedDict):
+    """The limits of the modes that were compared, where they were measured too."""
+
+    modes: dict[str, dict[str, Cell]]
+
+
+class Comparison(ComparisonDocument):
+    """A comparison with all that a report can show of one."""
+
+    recommendation: NotRequired[Recommendation | None]
+    limits: NotRequired[Limits | None]
+
+
+SHAPES: Final = {"run": RunDocument, "comparison": Comparison, "limits": LimitsDocument}
 PAGE: Final = ".html"
 DIGITS: Final = 18
 """More than a whole number of ours ever has; Python refuses to read thousands of them."""

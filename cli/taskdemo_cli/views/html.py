@@ -248,8 +248,10 @@ def _cell(document: Mapping[str, Any], group: Sequence[Mapping[str, Any]], path:
 
 
 def _extremes(runs: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """Return the runs with the longest and the shortest median response, where there are two to tell apart."""
-    answered = [run for run in runs if run["summary"]["response_s"]]
+    """Return the runs with the longest and the shortest median response, where there are two whose figures hold."""
+    answered = [
+        run for run in runs if run["summary"]["response_s"] and run["summary"]["client"]["trusted"] is not False
+    ]
     if len(answered) < 2:
         return None
 

@@ -19,7 +19,7 @@ HEADINGS: Final = (
     "failed",
     "lost",
 )
-MARKUP: Final = re.compile(r"([\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)|^[-+=])")
+MARKUP: Final = re.compile(r"([\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)|^[-+=>])")
 """What can mean something to Markdown in the middle of a line, or at its start."""
 LONGEST: Final = 600
 SIGNS: Final = {"yes": "yes", "no": "**no**", "partly": "*partly*"}
@@ -122,7 +122,7 @@ def _origin(document: Mapping[str, Any]) -> str:
 
 def escaped(text: str) -> str:
     """Return outside text so that Markdown shows it as it is: no markup, no HTML, no link, no mention."""
-    shown = shortened(text, LONGEST).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    shown = shortened(text, LONGEST).replace("&", "&amp;").replace("<", "&lt;")
     return MARKUP.sub(r"\\\1", shown).replace("@", "@<!-- -->").replace("://", ":<!-- -->//")
 
 
