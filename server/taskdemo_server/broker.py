@@ -19,6 +19,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
+
+from taskdemo_server.visible import shortened
 
 _START_TIMEOUT_S: Final = 10.0
 _SOCKET: Final = "valkey.sock"
@@ -29,6 +32,16 @@ _LONGEST_PATH: Final = 100
 def url(folder: str) -> str:
     """Return the URL of the broker in `folder`."""
     return f"redis+socket://{folder}/{_SOCKET}"
+
+
+def shown(url: str) -> str:
+    """Return a broker's URL without its password, safe to show."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.password is not None:
+            user = f"{parts.username or ''}:***@"
+            url = url.replace(parts.netloc, user + parts.netloc.rpartition("@")[2], 1)
+    return shortened(url, 200)
 
 
 def fits(folder: str) -> bool:
@@ -86,7 +99,8 @@ def main() -> int:
         preexec_fn=die_with_parent(os.getpid()),
         restore_signals=True,
     )
-    threading.Thread(target=_end_with, args=(valkey,), daemon=True).start()
+    ending = threading.Event()
+    threading.Thread(target=_end_with, args=(valkey, ending), daemon=True).start()
     if not _answers(f"{folder}/{_SOCKET}", valkey):
         valkey.kill()
         return 1
@@ -95,6 +109,7 @@ def main() -> int:
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
+    ending.set()
     # Kept data must be complete, so Valkey is asked; it takes milliseconds.
     valkey.terminate() if keep else valkey.kill()
     valkey.wait()
@@ -103,9 +118,9 @@ def main() -> int:
     return 0
 
 
-def _end_with(valkey: "subprocess.Popen[bytes]") -> None:
+def _end_with(valkey: "subprocess.Popen[bytes]", ending: threading.Event) -> None:
     code = valkey.wait()
-    if code not in (-signal.SIGKILL, -signal.SIGTERM, 0):
+    if not ending.is_set():
         with contextlib.suppress(OSError):
             print(f"The private Valkey ended by itself (exit {code}).", file=sys.stderr, flush=True)
         os._exit(1)

@@ -1,23 +1,14 @@
 """What is wrong with a broker, in one sentence. Knows Celery's and kombu's errors, so that nobody else needs to."""
 
 from typing import Final
-from urllib.parse import urlsplit
 
 from celery import Celery
 
+from taskdemo_server.broker import shown
 from taskdemo_server.visible import shortened
 
 _CHECK_S: Final = 1.0
 _SHAPES: Final = "redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//"
-
-
-def shown(url: str) -> str:
-    """Return a broker's URL without its password, safe to show."""
-    parts = urlsplit(url)
-    if parts.password is not None:
-        user = f"{parts.username or ''}:***@"
-        url = url.replace(parts.netloc, user + parts.netloc.rpartition("@")[2], 1)
-    return shortened(url, 200)
 
 
 def refusal(app: Celery) -> str | None:

@@ -2,9 +2,10 @@
 
 An ordinary application: `celery -A taskdemo_server.celery_app -b URL inspect registered` works on it, and so do
 `celery events` and Flower. The server publishes with it, workers run it. What to do, and for how long, is decided by
-the server and travels in the message, so that a worker needs no settings of ours.
+the server and travels in the message; a work of the user's own is one that a worker was started with.
 """
 
+import contextlib
 import hashlib
 import os
 from typing import Any, Final
@@ -12,8 +13,11 @@ from typing import Any, Final
 from celery import Celery
 from celery.backends.redis import RedisBackend
 
+from taskdemo_server import printed
+from taskdemo_server.named import UnusableError
+from taskdemo_server.own_work import OwnWork
 from taskdemo_server.visible import visible
-from taskdemo_server.work import WORKS, UnknownWorkError
+from taskdemo_server.work import WORKS
 
 PUBLISH_TIMEOUT_S: Final = 1.0
 """A broker that has not taken a task within about this time is taken for dead."""
@@ -46,6 +50,8 @@ app.conf.update(
     result_serializer="json",
     event_serializer="json",
     accept_content=["json"],
+    # Celery waits so long for a result from a pool process that has died; one that was written is there at once.
+    worker_lost_wait=1.0,
     # Only a process can be ended from outside, so only with this pool can a running task be cancelled.
     worker_pool="prefork",
     # So that somebody who asks sees a running task as STARTED and not as PENDING, which means "never heard of it".
@@ -71,18 +77,45 @@ app.conf.update(
 app.loader.override_backends = {"redis": "taskdemo_server.celery_app:Results"}
 
 
-@app.task(name="taskdemo.work", Request="taskdemo_server.celery_request:Request")  # type: ignore[untyped-decorator]  # as above
-def do_work(message: str, work: str = "sleep", duration: float = 1.0) -> None:
-    """Do the slow work, in whatever worker the broker gave it to; raises what it raises."""
-    if work not in WORKS:
-        raise UnknownWorkError(f"This worker runs other code than the server: it has no work {visible(work)!r}.")
-    WORKS[work][0](duration)
-    if announcing:
-        print(f"Background Task called! {visible(message)}", flush=True)
-
-
+own: OwnWork | None = None
+"""The user's own work, where this worker was started with it: a name that comes over the network imports nothing."""
 announcing = False
 """Whether this process prints what it has done: a worker of its own does, a server's private one leaves it to it."""
+
+
+@app.task(  # type: ignore[untyped-decorator]  # as above
+    name="taskdemo.work", Request="taskdemo_server.celery_request:Request", resultrepr_maxsize=8 * printed.KEPT
+)
+def do_work(message: str, work: str = "sleep", duration: float = 1.0) -> str | None:
+    """Do the slow work, in whatever worker the broker gave it to; return what the user's own printed.
+
+    Raises what the work raises, and UnusableError where this worker does not know it.
+    """
+    output = None
+    if work in WORKS:
+        WORKS[work][0](duration)
+    elif own is not None and own.name == work:
+        output = _do_own(own, message)
+    else:
+        raise UnusableError(f"this worker does not know the work {visible(work)}; start it with --work {visible(work)}")
+    if announcing:
+        _print(f"Background Task called! {visible(message)}")
+    return output
+
+
+def _do_own(own: OwnWork, message: str) -> str | None:
+    record = printed.Printed(f"task {str(do_work.request.id)[:8]}", _print)
+    printed.current.set(record)
+    try:
+        own.call(message)
+    finally:
+        output = record.end()
+    return output
+
+
+def _print(line: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(1, line.encode(errors="backslashreplace") + b"\n")
 
 
 def for_server(broker: str, backend: str | None, queue: str) -> Celery:

@@ -19,7 +19,7 @@ from typing import Final
 
 from taskdemo_server import broker
 from taskdemo_server.journal import Journal
-from taskdemo_server.settings import Settings
+from taskdemo_server.settings import BUILT_IN_WORKS, Settings
 from taskdemo_server.visible import visible
 from taskdemo_server.worker import WorkerSettings
 
@@ -43,7 +43,8 @@ def missing(settings: Settings) -> str | None:
 class Engine:
     """The broker, the worker and the receiver of one server; owned by its main process.
 
-    `ready` is called once, when tasks can be worked on; `gone` where broker or worker end by themselves.
+    `ready` is called once, when tasks can be worked on; `gone` where a private worker or broker cannot even start. One
+    that dies later is replaced: what a worker held goes back to the broker, what a broker held is lost.
     """
 
     def __init__(self, settings: Settings, ready: Callable[[], None], gone: Callable[[], None]) -> None:
@@ -51,13 +52,18 @@ class Engine:
             raise CannotRunError(sentence)
         self.private = settings.broker is None
         self.settings = settings
+        self.failed = False
+        """Whether `gone` was called."""
         self._ready = ready
         self._gone = gone
+        self._ending = False
         self._broker: subprocess.Popen[bytes] | None = None
         self._worker: subprocess.Popen[bytes] | None = None
-        self._ending = False
         if self.private:
-            self._start_private()
+            self._folder = _folder(settings.journal)
+            self.settings = replace(settings, broker=broker.url(self._folder), private_broker=True)
+            self._broker = self._start_broker()
+            self._worker = self._start_worker()
 
     def follow(self, journal: Journal, say: Callable[[str], None]) -> None:
         """Connect to the broker and write down what happens. Raises CannotRunError where a given one cannot be used."""
@@ -75,17 +81,17 @@ class Engine:
             else:
                 say(f"Background Task failed! {visible(message)}: {visible(error)}")
 
+        self._say = say
         self._receiver = Receiver(app, journal, ended)
         self._receiver.start()
-        threading.Thread(target=self._watch, name="celery worker", daemon=True).start()
+        threading.Thread(target=self._get_ready, name="celery", daemon=True).start()
 
     def stop(self) -> None:
         """End what is private, at once."""
         self._ending = True
         children = [child for child in (self._worker, self._broker) if child is not None]
         for child in children:
-            with contextlib.suppress(OSError):
-                child.stdin.close()  # type: ignore[union-attr]  # it is a pipe
+            _cut(child)
         for child in children:
             try:
                 child.wait(_END_TIMEOUT_S)
@@ -93,31 +99,60 @@ class Engine:
                 child.kill()
                 child.wait()
 
-    def _start_private(self) -> None:
-        folder = _folder(self.settings.journal)
-        url = broker.url(folder)
-        settings = self.settings = replace(self.settings, broker=url, private_broker=True)
-        self._broker = _child("taskdemo_server.broker", folder)
-        self._worker = _child(
-            "taskdemo_server.worker",
-            WorkerSettings(
-                broker=url,
-                backend=settings.backend,
-                queue=settings.queue,
-                duration=settings.duration if settings.work in ("sleep", "cpu") else None,
-                concurrency=min(MOST_PROCESSES, os.cpu_count() or 1),
-                private=True,
-            ).to_json(),
-        )
+    def _start_broker(self) -> "subprocess.Popen[bytes]":
+        return _child("taskdemo_server.broker", self._folder)
 
-    def _watch(self) -> None:
-        worker = self._worker
-        if worker is not None and worker.stdout is not None and not worker.stdout.readline():
-            print("The private Celery worker did not start.", file=sys.stderr, flush=True)
-            self._gone()
-            return
+    def _start_worker(self) -> "subprocess.Popen[bytes]":
+        settings = self.settings
+        worker = WorkerSettings(
+            broker=str(settings.broker),
+            backend=settings.backend,
+            queue=settings.queue,
+            duration=settings.duration if settings.work in BUILT_IN_WORKS else None,
+            work=settings.work,
+            folder=settings.folder,
+            concurrency=min(MOST_PROCESSES, os.cpu_count() or 1),
+            private=True,
+            lab=settings.lab,
+        )
+        return _child("taskdemo_server.worker", worker.to_json())
+
+    def _get_ready(self) -> None:
+        for name, child in (("worker", self._worker), ("broker", self._broker)):
+            if child is not None and not _says(child):
+                self._fail(f"The private Celery {name} did not start.")
+                return
         self._receiver.connected.wait()
         self._ready()
+        if self.private:
+            threading.Thread(target=self._tend_broker, name="broker", daemon=True).start()
+            self._tend_worker()
+
+    def _tend_worker(self) -> None:
+        while self._worker is not None and _is_gone(self._worker, self._say) and not self._ending:
+            complain("The private Celery worker died; another takes its place, and does again what it had begun.")
+            with contextlib.suppress(Exception):  # Without a broker there is nothing to give back.
+                self._receiver.give_back()
+            self._worker = self._start_worker()
+            if not _says(self._worker) and not self._ending:
+                self._fail("It did not start.")
+
+    def _tend_broker(self) -> None:
+        while self._broker is not None and _is_gone(self._broker, self._say) and not self._ending:
+            # The worker's tasks came from there, and their ends would be told there.
+            lost = self._receiver.lose("The private broker died.")
+            complain(
+                f"The private broker died, and with it what it kept: {lost} tasks are lost. Another takes its place."
+            )
+            self._broker = self._start_broker()
+            if not _says(self._broker) and not self._ending:
+                self._fail("It did not start.")
+
+    def _fail(self, sentence: str) -> None:
+        if not self._ending:
+            complain(sentence)
+            self.failed = True
+            self._gone()
 
 
 def _child(module: str, argument: str) -> "subprocess.Popen[bytes]":
@@ -127,6 +162,32 @@ def _child(module: str, argument: str) -> "subprocess.Popen[bytes]":
         stdout=subprocess.PIPE,
         start_new_session=True,  # A Ctrl-C in the terminal is for the server to judge.
     )
+
+
+def _says(child: "subprocess.Popen[bytes]") -> bool:
+    """Wait until it says that it is ready; False where it ends instead."""
+    return child.stdout is not None and bool(child.stdout.readline())
+
+
+def _is_gone(child: "subprocess.Popen[bytes]", say: Callable[[str], None]) -> bool:
+    """Show what it prints until it, and every process it has started, is gone: each holds its standard output open."""
+    for line in child.stdout or ():
+        say(visible(line.decode(errors="replace").rstrip("\n")))
+    _cut(child)
+    child.wait()
+    return True
+
+
+def _cut(child: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(OSError):
+        if child.stdin is not None:
+            child.stdin.close()
+
+
+def complain(sentence: str) -> None:
+    """Say one sentence on standard error."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def _folder(journal: str) -> str:

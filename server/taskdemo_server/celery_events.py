@@ -18,8 +18,9 @@ from celery import Celery, states
 
 from taskdemo_server.celery_app import events_queue, is_redis
 from taskdemo_server.events import ENDED, TaskEvent, TaskState, event_line, place_of
-from taskdemo_server.journal import Journal
+from taskdemo_server.journal import Journal, unfinished
 from taskdemo_server.visible import visible
+from taskdemo_server.work import here
 
 Event = dict[str, Any]
 
@@ -68,9 +69,9 @@ class Tasks:
             if not lines:
                 return
             for line in lines.splitlines():
-                # What this process wrote itself it knows already, and most lines are its own.
-                if b'"state":"accepted"' in line and (event := TaskEvent.from_line(line)):
-                    self.known.setdefault(event.id, Known(event.message or ""))
+                # What this object wrote itself it knows already, and most lines are its own.
+                if b'"state":"accepted"' in line or b'"state":"lost"' in line:
+                    self._fold(line)
 
     def replay(self) -> None:
         """Read the whole journal, with the states that an earlier server wrote."""
@@ -79,11 +80,14 @@ class Tasks:
             if not lines:
                 return
             for line in lines.splitlines():
-                if event := TaskEvent.from_line(line):
-                    if event.state == "accepted":
-                        self.known.setdefault(event.id, Known(event.message or ""))
-                    else:
-                        self.see(event.id, event.state)
+                self._fold(line)
+
+    def _fold(self, line: bytes) -> None:
+        if event := TaskEvent.from_line(line):
+            if event.state == "accepted":
+                self.known.setdefault(event.id, Known(event.message or ""))
+            else:
+                self.see(event.id, event.state)
 
     def see(self, task_id: str, state: TaskState) -> None:
         """Take note that a task came into `state`."""
@@ -123,6 +127,21 @@ class Receiver:
     def start(self) -> None:
         """Start following."""
         threading.Thread(target=self._run, name="celery events", daemon=True).start()
+
+    def give_back(self) -> None:
+        """Have a Redis broker deliver again, at once, what no worker of the private broker lives to acknowledge."""
+        with self._app.connection_for_write() as connection:
+            channel = connection.default_channel
+            channel.visibility_timeout = 0
+            channel.qos.restore_visible(num=_AT_ONCE, interval=1)
+
+    def lose(self, why: str) -> int:
+        """Write every unfinished task down as lost; return how many."""
+        lost = list(unfinished(self._journal))
+        at, clock, place = time.time(), time.monotonic(), place_of("celery", here())
+        for task_id in lost:
+            self._journal.write(event_line(task_id, "lost", at, clock, place, None, why), clock)
+        return len(lost)
 
     def _run(self) -> None:
         self._tasks.replay()
@@ -187,17 +206,26 @@ class Receiver:
         age = max(received - at - skew, 0.0)
         state = _STATES[event["type"]]
         error = _said(event.get("exception", "")) if state == "failed" else None
-        self._write(task_id, state, event["clock"] - age, received - age, node, event.get("process"), error)
+        output = _value(event.get("result")) if state == "finished" else None
+        self._write(task_id, state, event["clock"] - age, received - age, node, event.get("process"), error, output)
 
     def _write(
-        self, task_id: str, state: TaskState, clock: float, at: float, node: str, process: int | None, error: str | None
+        self,
+        task_id: str,
+        state: TaskState,
+        clock: float,
+        at: float,
+        node: str,
+        process: int | None,
+        error: str | None,
+        output: str | None = None,
     ) -> None:
         place = self._places.get((node, process))
         if place is None:
             name, _, host = node.partition("@")
             where = f"{host} pid {process} worker {name}" if process else f"{host} worker {name}"
             place = self._places[node, process] = place_of("celery", where)
-        self._journal.write(event_line(task_id, state, at, clock, place, None, error), time.monotonic())
+        self._journal.write(event_line(task_id, state, at, clock, place, None, error, output), time.monotonic())
         known = self._tasks.known[task_id]
         if state in ENDED and state != "cancelled" and known.state not in ENDED:
             self._ended(known.message, error)
@@ -237,6 +265,14 @@ class Receiver:
         elif state == "failed" and isinstance(about, dict):
             error = f"{about.get('exc_type')}: {' '.join(map(str, about.get('exc_message') or ()))}"
         self._write(task_id, state, clock, now, node, process, error)
+
+
+def _value(result: str | None) -> str | None:
+    """Return what a task has returned, given its repr: the output of the user's own work, or None."""
+    with contextlib.suppress(ValueError, SyntaxError):
+        value = ast.literal_eval(result or "None")
+        return value if isinstance(value, str) else None
+    return None
 
 
 def _said(exception: str) -> str:

@@ -17,6 +17,11 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
+from taskdemo_server import printed
+from taskdemo_server.named import UnusableError
+from taskdemo_server.own_work import own_work
+from taskdemo_server.settings import BUILT_IN_WORKS
+
 _COULD_NOT_RUN: Final = 2
 _PARENT_EVERY_S: Final = 0.25
 
@@ -32,6 +37,10 @@ class WorkerSettings:
     duration: float | None = None
     """Seconds that the longest work takes; None for unknown. Over Redis, what a dead worker held is delivered again
     after twice that and 5 s, and a work that takes longer than this runs twice."""
+    work: str | None = None
+    """`module:function`, the user's own work, if this worker is to know one; a built-in one needs no telling."""
+    folder: str | None = None
+    """Where that module is looked for first; None for the current folder."""
     concurrency: int | None = None
     """Pool processes; None for as many as there are CPUs."""
     name: str | None = None
@@ -79,6 +88,12 @@ def run(settings: WorkerSettings) -> int:
         settings.broker, settings.backend, settings.queue, settings.duration, private=settings.private
     )
     celery_app.announcing = not settings.private
+    if settings.work is not None and settings.work not in BUILT_IN_WORKS:
+        try:
+            celery_app.own = own_work(settings.work, settings.folder or os.getcwd())  # noqa: PTH109  a name, as told
+        except UnusableError as error:
+            return _refuse(str(error))
+        printed.tell_apart()
     if settings.lab is not None:
         from taskdemo_server.lab import celery_tasks
 
