@@ -9,7 +9,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -153,11 +152,11 @@ def _say(sentence: str) -> None:
         print(sentence, file=sys.stderr, flush=True)
 
 
-def unfinished(journal: Journal, since: int = 0, of: Callable[[bytes], bool] | None = None) -> dict[str, str]:
-    """Return the tasks accepted after offset `since` that have not ended, as {id: state}.
+def unfinished(journal: Journal, since: int = 0) -> dict[str, TaskEvent]:
+    """Return the `accepted` event of each task that was accepted after offset `since` and has not ended, by its id.
 
-    `of` chooses among the `accepted` lines. Looks at the first two fields alone, so that a million tasks are
-    gone through in a second or two: this is asked when somebody waits for the server to end.
+    Looks at the first two fields of a line alone, so that a million tasks are gone through in a second or two: this
+    is asked when somebody waits for the server to end.
     """
     ended = {state.encode() for state in ENDED}
     tasks: dict[bytes, bytes] = {}
@@ -172,13 +171,10 @@ def unfinished(journal: Journal, since: int = 0, of: Callable[[bytes], bool] | N
                 continue
             task, state = fields[3], fields[7]
             if state == b"accepted":
-                if of is None or of(line):
-                    tasks[task] = state
+                tasks[task] = line
             elif state in ended:
                 tasks.pop(task, None)
-            elif task in tasks:
-                tasks[task] = state
-    return {task.decode(): state.decode() for task, state in tasks.items()}
+    return {event.id: event for line in tasks.values() if (event := TaskEvent.from_line(line))}
 
 
 @dataclass(slots=True)

@@ -1,0 +1,85 @@
+"""Who may ask what: the checks that come before the application, as plain ASGI so that they cost 1 us.
+
+A page in a browser must not drive the server of whoever visits it, neither by asking across origins (CSRF) nor by a
+name that it lets point here (DNS rebinding); and beyond this machine, a token is needed for all but the demonstration.
+"""
+
+import ipaddress
+import secrets
+import socket
+from collections.abc import Awaitable
+from typing import Final
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from taskdemo_server.settings import Settings
+
+OPEN_PATHS: Final = frozenset({"/", "/ping", "/ping/sync"})
+"""What needs no token."""
+_KNOWN_LIMIT: Final = 100
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Gate:
+    """Lets a request through to `app`, or answers it with 401 or 403 and the reason."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._token = None if settings.token is None else f"Bearer {settings.token}".encode()
+        own = socket.gethostname().lower()
+        self._names = {"localhost", settings.host.lower(), own, f"{own}.local"}
+        self._known: set[bytes] = set()
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request. Not `async` itself: handing on the awaitable saves a step in every request."""
+        if scope["type"] == "http" and (refusal := self._refusal(scope)) is not None:
+            status, why = refusal
+            headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+            return JSONResponse({"detail": why}, status, headers)(scope, receive, send)
+        return self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        host = origin = site = token = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+            elif name == b"origin":
+                origin = value
+            elif name == b"sec-fetch-site":
+                site = value
+            elif name == b"authorization":
+                token = value
+        if host is not None and host not in self._known and not self._is_ours(host):
+            return 403, "This server is not known under that name: ask by its address (Host is checked)."
+        if origin is not None and origin.partition(b"://")[2] != host:
+            return 403, "Pages of other origins may not ask this server (Origin is checked)."
+        if site is not None and site not in (b"same-origin", b"none") and scope["path"] != "/docs":
+            return 403, "Other pages may not ask this server (Sec-Fetch-Site is checked)."
+        if self._token is None or scope["path"] in OPEN_PATHS:
+            return None
+        if token is None or not secrets.compare_digest(token, self._token):
+            return 401, "This needs the server's token, as the header Authorization: Bearer TOKEN."
+        return None
+
+    def _is_ours(self, host: bytes) -> bool:
+        """Whether this is an address, which no foreign name can be, or one of our own names; with or without a port."""
+        text = host.decode("latin-1").lower()
+        name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            if name not in self._names:
+                return False
+        if len(self._known) < _KNOWN_LIMIT:
+            self._known.add(host)
+        return True

@@ -1,0 +1,157 @@
+"""Fixtures that more than one test file uses: above all, real servers on free ports, gone when the test ends."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+import pytest
+
+from taskdemo_server.events import ENDED, TaskEvent
+from taskdemo_server.settings import Settings
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T], within: float = 10.0) -> T:
+    """Return `condition()` as soon as it is true; fail the test when it is not within so many seconds."""
+    end = time.monotonic() + within
+    while not (value := condition()):
+        if time.monotonic() > end:
+            pytest.fail(f"still {value!r} after {within} s", pytrace=True)
+        time.sleep(0.01)
+    return value
+
+
+@dataclass
+class RunningServer:
+    """A server that serves, and the files it writes."""
+
+    settings: Settings
+    process: "subprocess.Popen[bytes]"
+    folder: Path
+    url: str = ""
+    port: int = 0
+    client: httpx.Client = field(default_factory=httpx.Client)
+
+    @property
+    def journal(self) -> Path:
+        return Path(self.settings.journal)
+
+    @property
+    def printed(self) -> str:
+        return (self.folder / "out").read_text()
+
+    @property
+    def complained(self) -> str:
+        return (self.folder / "err").read_text()
+
+    def get(self, path: str = "/", **given: Any) -> httpx.Response:
+        return self.client.get(path, **given)
+
+    def events(self) -> list[TaskEvent]:
+        lines = self.journal.read_bytes().splitlines()
+        return [event for line in lines if (event := TaskEvent.from_line(line))]
+
+    def states(self, task_id: str | None = None) -> list[str]:
+        return [event.state for event in self.events() if task_id in (None, event.id)]
+
+    def running(self) -> set[str]:
+        """The tasks that have started and not ended."""
+        ended = {event.id for event in self.events() if event.state in ENDED}
+        return {event.id for event in self.events() if event.state == "started"} - ended
+
+    def ended(self, count: int, within: float = 10.0) -> list[TaskEvent]:
+        """Wait until `count` tasks have ended, and return the events that say so."""
+
+        def ends() -> list[TaskEvent]:
+            return [event for event in self.events() if event.state in ENDED]
+
+        until(lambda: len(ends()) >= count, within)
+        return ends()
+
+    def family(self) -> list[psutil.Process]:
+        """The server's processes: itself, and all it has started."""
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, within: float = 10.0) -> int:
+        return self.process.wait(within)
+
+
+@contextmanager
+def serving(folder: Path, **given: Any) -> Iterator[RunningServer]:
+    """Start a server as the command line does, wait until it serves, and leave nothing of it behind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    announce = folder / "announce"
+    announce.unlink(missing_ok=True)
+    fields = {"mode": "background", "journal": str(folder / "journal"), "announce": str(announce)}
+    settings = Settings(**fields | {"port": 0, "duration": 0.1} | given)
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "taskdemo_server", settings.to_json()],
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+    try:
+        with httpx.Client(timeout=20, trust_env=False) as client:
+            until(lambda: announce.exists() or process.poll() is not None, 30)
+            if process.poll() is not None:
+                pytest.fail(f"the server ended with {process.returncode}: {(folder / 'err').read_text()}")
+            told = json.loads(announce.read_text())
+            client.base_url = told["url"]
+            yield RunningServer(settings, process, folder, told["url"], told["port"], client)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(5)
+            pytest.fail("the server outlived its lifeline")
+        finally:
+            # The server leads a process group of its own, so whoever is left is in it.
+            until(lambda: not _group_lives(process.pid), 5)
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Return a function that starts a server with the given settings; all of them end with the test."""
+    with ExitStack() as stack:
+        count = 0
+
+        def start(**given: Any) -> RunningServer:
+            nonlocal count
+            count += 1
+            return stack.enter_context(serving(tmp_path / f"server{count}", **given))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One `background` server with short work, for all the tests of a file that leave it as it was."""
+    with serving(tmp_path_factory.mktemp("shared"), duration=0) as server:
+        yield server

@@ -1,0 +1,231 @@
+"""What a server tells of itself and its tasks: /health, /tasks, /events, /docs, and who may ask."""
+
+import json
+import time
+from collections.abc import Callable, Generator
+from contextlib import nullcontext
+
+import httpx
+import pytest
+from conftest import RunningServer, until
+
+from taskdemo_server.events import VERSION, TaskEvent
+
+Start = Callable[..., RunningServer]
+
+
+def follow(server: RunningServer, **headers: str) -> Generator[tuple[int, TaskEvent], None, None]:
+    """Read /events with nothing but the rules of server-sent events."""
+    with httpx.stream("GET", f"{server.url}/events", headers=headers, timeout=20, trust_env=False) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        last_id, data = "", ""
+        for line in stream.iter_lines():
+            name, _, value = line.partition(": ")
+            if name == "id":
+                last_id = value
+            elif name == "data":
+                data = value
+            elif line == "" and data:
+                event = TaskEvent.from_line(data)
+                assert event
+                yield int(last_id), event
+                data = ""
+
+
+def take(events: Generator[tuple[int, TaskEvent], None, None], count: int) -> list[tuple[int, TaskEvent]]:
+    return [next(events) for _ in range(count)]
+
+
+def test_health_tells_what_this_server_is(start_server: Start) -> None:
+    server = start_server(mode="threadpool", work="cpu", duration=0.25, threads=3)
+    health = server.get("/health").json()
+    clock, offset = health.pop("clock"), health.pop("journal_offset")
+    assert health == {
+        "server": "taskdemo",
+        "version": VERSION,
+        "mode": "threadpool",
+        "work": "cpu",
+        "duration_s": 0.25,
+        "threads": 3,
+        "workers": 1,
+        "pid": server.process.pid,
+        "journal": str(server.journal),
+    }
+    assert abs(clock - time.monotonic()) < 5
+    assert offset == 0
+
+
+def test_tasks_are_paged_newest_last(start_server: Start) -> None:
+    server = start_server(duration=0)
+    ids = [server.get(params={"message": str(number)}).headers["X-Task-ID"] for number in range(5)]
+    server.ended(5)
+    everything = server.get("/tasks")
+    assert [task["id"] for task in everything.json()] == ids
+    assert [task["message"] for task in everything.json()] == list("01234")
+    page = server.get("/tasks", params={"limit": 2, "offset": 2})
+    assert [task["id"] for task in page.json()] == ids[2:4]
+    assert page.headers["X-Total-Count"] == "5"
+    one = server.get(f"/tasks/{ids[3]}").json()
+    assert one["state"] == "finished"
+    assert one["accepted_at"] <= one["started_at"] <= one["ended_at"] <= time.time()
+    assert server.get("/tasks/unheard-of").status_code == 404
+
+
+@pytest.mark.parametrize("mode", ["background", "background-async", "threadpool", "async"])
+def test_what_a_mode_cannot_cancel_goes_on_and_the_answer_says_why(start_server: Start, mode: str) -> None:
+    server = start_server(mode=mode, duration=0.4)
+    with pytest.raises(httpx.ReadTimeout) if mode in ("threadpool", "async") else nullcontext():
+        server.get(timeout=0.1)
+    [task_id] = until(server.running)
+    refused = server.client.delete(f"/tasks/{task_id}")
+    assert refused.status_code == 409
+    assert refused.json()["detail"].endswith(".")
+    server.ended(1)
+    assert server.states(task_id) == ["accepted", "started", "finished"]
+    too_late = server.client.delete(f"/tasks/{task_id}")
+    assert (too_late.status_code, too_late.json()) == (409, {"detail": "The task has ended: it is finished."})
+    assert server.client.delete("/tasks/unheard-of").status_code == 404
+
+
+def test_a_process_pool_takes_back_a_task_that_waits_and_no_other(start_server: Start) -> None:
+    server = start_server(mode="process", duration=0.5)
+    # A pool takes one task a process, and one more, out of what can still be cancelled.
+    ids = [server.get().headers["X-Task-ID"] for _ in range(14)]
+    running = min(until(server.running))
+    assert server.client.delete(f"/tasks/{running}").status_code == 409
+    cancelled = server.client.delete(f"/tasks/{ids[-1]}")
+    assert cancelled.status_code == 200
+    assert cancelled.json()["state"] == "cancelled"
+    server.signal(15)
+    assert server.wait() == 0
+    assert server.states(ids[-1]) == ["accepted", "cancelled"]
+    assert server.states(running) == ["accepted", "started", "finished"]
+    assert server.states().count("finished") == 13
+
+
+def test_events_are_the_journal_and_resume_with_nothing_missed(start_server: Start) -> None:
+    server = start_server(duration=0)
+    server.get()
+    server.ended(1)
+    events = follow(server)
+    seen = take(events, 3)
+    assert [event.state for _, event in seen] == ["accepted", "started", "finished"]
+    server.get()
+    seen += take(events, 1)
+    events.close()
+    for _ in range(20):
+        server.get()
+    server.ended(22)
+    seen += take(follow(server, **{"Last-Event-ID": str(seen[-1][0])}), 62)
+    assert [event for _, event in seen] == server.events()
+    whole = server.journal.read_bytes()
+    assert all(TaskEvent.from_line(whole[:offset].splitlines()[-1]) == event for offset, event in seen)
+    assert seen[-1][0] == len(whole) == server.get("/health").json()["journal_offset"]
+
+
+def test_events_begin_where_the_query_says_too(start_server: Start) -> None:
+    server = start_server(duration=0)
+    server.get()
+    server.ended(1)
+    offset = server.get("/health").json()["journal_offset"]
+    with httpx.stream("GET", f"{server.url}/events?last_event_id={offset}", trust_env=False) as stream:
+        task_id = server.get().headers["X-Task-ID"]
+        data = next(line for line in stream.iter_lines() if line.startswith("data: "))
+    assert json.loads(data[6:])["id"] == task_id
+    assert server.get("/events", headers={"Last-Event-ID": "x"}).status_code == 422
+
+
+def test_a_stream_lasts_until_the_last_task_has_ended_and_never_longer(start_server: Start) -> None:
+    server = start_server(duration=0.5)
+    events = follow(server)
+    server.get()
+    until(server.running)
+    began = time.monotonic()
+    server.signal(15)
+    assert [event.state for _, event in events] == ["accepted", "started", "finished"]
+    assert server.wait() == 0
+    assert time.monotonic() - began < 5
+
+
+def test_a_reader_that_never_reads_does_not_hold_up_the_end(start_server: Start) -> None:
+    server = start_server(duration=0)
+    message = "x" * 4000
+    for _ in range(700):  # More than the buffers of a connection hold.
+        server.get(params={"message": message})
+    with httpx.stream("GET", f"{server.url}/events", trust_env=False):
+        server.signal(15)
+        assert server.wait(10) == 0
+
+
+def test_the_journal_may_be_deleted_while_the_server_runs(start_server: Start) -> None:
+    server = start_server(duration=0)
+    first = server.get().headers["X-Task-ID"]
+    server.ended(1)
+    server.journal.unlink()
+
+    def known() -> list[str]:
+        server.get()
+        return [task["id"] for task in server.get("/tasks").json()] if server.journal.exists() else []
+
+    assert until(known)[0] == first
+    assert server.complained.count("was deleted") >= 1
+
+
+def test_openapi_documents_every_answer(start_server: Start) -> None:
+    paths = start_server().get("/openapi.json").json()["paths"]
+    assert {
+        path: {method: set(what["responses"]) for method, what in methods.items()} for path, methods in paths.items()
+    } == {
+        "/": {"get": {"200", "422"}},
+        "/ping": {"get": {"200"}},
+        "/ping/sync": {"get": {"200"}},
+        "/health": {"get": {"200"}},
+        "/tasks": {"get": {"200", "422"}},
+        "/tasks/{task_id}": {"get": {"200", "404", "422"}, "delete": {"200", "404", "409", "422"}},
+        "/events": {"get": {"200", "422"}},
+    }
+    assert "X-Task-ID" in paths["/"]["get"]["responses"]["200"]["headers"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:1"}, 200),
+        ({"Host": "[::1]:1"}, 200),
+        ({"Host": "rebound.example"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "127.0.0.1:1", "Origin": "http://127.0.0.1:1"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "none"}, 200),
+    ],
+)
+def test_pages_of_other_origins_and_names_cannot_drive_the_server(
+    shared_server: RunningServer, headers: dict[str, str], status: int
+) -> None:
+    before = shared_server.states().count("accepted")
+    answer = shared_server.get(headers=headers)
+    assert answer.status_code == status
+    if status != 200:
+        assert answer.json()["detail"].endswith(".")
+        assert shared_server.states().count("accepted") == before
+
+
+def test_a_token_is_needed_for_all_but_the_demonstration(start_server: Start) -> None:
+    server = start_server(token="a secret", duration=0)
+    for path in ("/", "/ping", "/ping/sync"):
+        assert server.get(path).status_code == 200
+    for path in ("/health", "/tasks", "/events", "/openapi.json"):
+        assert server.get(path).status_code == 401
+        assert server.get(path, headers={"Authorization": "Bearer another"}).status_code == 401
+    assert server.get("/health", headers={"Authorization": "Bearer a secret"}).status_code == 200
+
+
+def test_beyond_this_machine_a_token_is_made_where_none_is_given(start_server: Start) -> None:
+    server = start_server(host="0.0.0.0")
+    assert server.get("/tasks").status_code == 401
+    token = json.loads((server.folder / "announce").read_text())["token"]
+    assert server.get("/tasks", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    assert f"--token {token}" in until(lambda: server.printed)
+    assert f"port {server.port}" in server.complained

@@ -1,0 +1,255 @@
+"""How a server ends: it drains when told, abandons when told twice, and whatever happens leaves nobody behind."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from conftest import RunningServer, serving, until
+
+from taskdemo_server.events import MODES
+
+Start = Callable[..., RunningServer]
+EVERY_WAY = [(mode.name, 1) for mode in MODES if mode.extra is None] + [("blocking", 2), ("process", 2)]
+
+
+def ask(server: RunningServer, count: int) -> list[threading.Thread]:
+    """Send requests whose answers, if any, nobody looks at; return when all tasks are accepted, or one blocks."""
+
+    def one() -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.get(server.url, timeout=20, trust_env=False)
+
+    threads = [threading.Thread(target=one) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    expected = 1 if server.settings.mode == "blocking" else count
+    until(lambda: server.states().count("accepted") >= expected and server.running())
+    return threads
+
+
+def gone(family: list[psutil.Process], within: float = 5.0) -> None:
+    until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family), within)
+
+
+@pytest.mark.parametrize(("mode", "workers"), EVERY_WAY)
+def test_ctrl_c_finishes_what_runs_and_says_so(start_server: Start, mode: str, workers: int) -> None:
+    server = start_server(mode=mode, workers=workers, duration=0.6)
+    family = server.family()
+    threads = ask(server, 2 if mode == "blocking" else 3)
+    count = len(server.running())
+    server.signal(signal.SIGINT)
+    assert server.wait() == 130
+    gone(family)
+    states = server.states()
+    assert states.count("accepted") == states.count("finished") >= count
+    assert "Ctrl-C: " in server.printed
+    assert "still running; finishing" in server.printed
+    assert "Ctrl-C again abandons" in server.printed
+    assert "nothing is lost" in server.printed
+    assert server.complained == ""
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize(("mode", "workers"), EVERY_WAY)
+def test_a_second_ctrl_c_abandons_at_once_and_the_journal_has_them_as_lost(
+    start_server: Start, mode: str, workers: int
+) -> None:
+    server = start_server(mode=mode, workers=workers, duration=20)
+    family = server.family()
+    threads = ask(server, 2)
+    server.signal(signal.SIGINT)
+    until(lambda: "Ctrl-C again abandons" in server.printed)
+    server.signal(signal.SIGINT)
+    assert server.wait(5) == 130
+    gone(family)
+    lost = {event.id: event.error for event in server.events() if event.state == "lost"}
+    assert lost
+    assert set(lost) == {event.id for event in server.events() if event.state == "accepted"}
+    assert set(lost.values()) == {"Abandoned by a second Ctrl-C."}
+    tasks = "1 task is" if len(lost) == 1 else f"{len(lost)} tasks are"
+    assert f"Ctrl-C again: {tasks} abandoned." in server.printed
+    assert server.complained == ""
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_other_signals_drain_too_and_exit_with_0(start_server: Start, name: str) -> None:
+    server = start_server(duration=0.4)
+    server.get()
+    until(server.running)
+    server.signal(getattr(signal, name))
+    assert server.wait() == 0
+    assert server.states() == ["accepted", "started", "finished"]
+    assert f"{name}: 1 task is still running; finishing it. {name} again abandons it." in server.printed
+
+
+def test_a_draining_server_accepts_no_more(start_server: Start) -> None:
+    server = start_server(duration=1)
+    server.get()
+    until(server.running)
+    server.signal(signal.SIGTERM)
+    until(lambda: "still running" in server.printed)
+
+    def refused() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    until(refused, 0.8)
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize(("mode", "workers"), [("background", 1), ("process", 2)])
+@pytest.mark.parametrize("how", ["killed", "lifeline"])
+def test_nobody_survives_the_server(start_server: Start, mode: str, workers: int, how: str) -> None:
+    server = start_server(mode=mode, workers=workers, work="cpu", duration=20)
+    family = server.family()
+    ask(server, 1)
+    if how == "killed":
+        server.signal(signal.SIGKILL)
+    else:
+        assert server.process.stdin is not None
+        server.process.stdin.close()
+    server.wait(2)
+    gone(family)
+
+
+def test_a_killed_server_process_is_replaced_and_its_tasks_are_lost(start_server: Start) -> None:
+    server = start_server(workers=2, duration=30)
+    task_id = server.get().headers["X-Task-ID"]
+    until(server.running)
+    pid = int(server.events()[0].where.split()[2])
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: "lost" in server.states(task_id))
+    assert f"Server process {pid} died; another takes its place." in server.complained
+
+    seen: set[int] = set()
+
+    def both_seen() -> bool:
+        seen.add(httpx.get(f"{server.url}/health", trust_env=False).json()["pid"])
+        return len(seen) == 2
+
+    until(both_seen)
+    assert pid not in seen
+
+
+def test_several_server_processes_keep_one_set_of_books(start_server: Start) -> None:
+    server = start_server(workers=2, duration=0)
+    pids, tasks = set(), set()
+
+    def ask_another() -> bool:
+        with httpx.Client(base_url=server.url, trust_env=False) as client:
+            tasks.add(client.get("/").headers["X-Task-ID"])
+            pids.add(client.get("/health").json()["pid"])
+        return len(pids) == 2
+
+    until(ask_another)
+    assert server.process.pid not in pids
+    server.ended(len(tasks))
+    for _ in range(6):
+        with httpx.Client(base_url=server.url, trust_env=False) as client:
+            assert {task["id"] for task in client.get("/tasks").json()} == tasks
+
+
+def test_a_killed_pool_process_loses_the_pools_tasks_and_a_new_pool_serves_on(start_server: Start) -> None:
+    server = start_server(mode="process", duration=30)
+    ids = [server.get().headers["X-Task-ID"] for _ in range(3)]
+    until(server.running)
+    running = next(event for event in server.events() if event.state == "started")
+    os.kill(int(running.where.split()[2]), signal.SIGKILL)
+    until(lambda: server.states().count("lost") == 3)
+    assert {event.id for event in server.events() if event.state == "lost"} == set(ids)
+    again = server.get()
+    assert again.status_code == 200
+    until(lambda: "started" in server.states(again.headers["X-Task-ID"]))
+    assert "a new one takes over" in server.complained
+
+
+def test_what_a_killed_server_left_unfinished_is_lost_when_the_next_one_starts(tmp_path: Path) -> None:
+    with serving(tmp_path / "server", duration=30) as server:
+        task_id = server.get().headers["X-Task-ID"]
+        until(server.running)
+        server.signal(signal.SIGKILL)
+        server.wait()
+    with serving(tmp_path / "server", duration=0) as server:
+        assert server.get(f"/tasks/{task_id}").json()["state"] == "lost"
+        until(lambda: "An earlier server died before 1 task of this journal had ended; it is lost." in server.printed)
+
+
+def refused(**given: Any) -> str:
+    """Start a server that cannot start; return the one sentence that it says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "taskdemo_server", json.dumps(given)],
+        stdin=subprocess.DEVNULL if given.get("lifeline") is False else subprocess.PIPE,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_what_cannot_be_served_is_refused_with_one_sentence(tmp_path: Path) -> None:
+    fields = {"mode": "async", "journal": str(tmp_path / "journal"), "port": 0, "lifeline": False}
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refused(**fields | {"port": port})
+    assert said.startswith(f"Cannot serve on 127.0.0.1 port {port}: it is in use. Try another with --port")
+    assert "Unknown mode" in refused(**fields | {"mode": "sideways"})
+    assert "Unknown work" in refused(**fields | {"work": "play"})
+    assert "cannot be written: No such file" in refused(**fields | {"journal": str(tmp_path / "no" / "journal")})
+    assert "takes one argument" in refused(colour="green")
+
+
+def test_an_output_that_nobody_reads_or_that_is_closed_fails_no_task(tmp_path: Path) -> None:
+    announce, journal = tmp_path / "announce", tmp_path / "journal"
+    settings = {
+        "mode": "background",
+        "journal": str(journal),
+        "announce": str(announce),
+        "port": 0,
+        "duration": 0,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "taskdemo_server", json.dumps(settings)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdin is not None
+    try:
+        until(announce.exists)
+        url = json.loads(announce.read_text())["url"]
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            for _ in range(40):  # More than a pipe holds.
+                client.get("/", params={"message": "x" * 4000})
+            until(lambda: journal.read_text().count('"finished"') == 40)
+            process.stdout.close()
+            client.get("/")
+            until(lambda: journal.read_text().count('"finished"') == 41)
+        process.terminate()
+        assert process.wait(10) == 0
+        assert process.stderr.read() == b""
+    finally:
+        process.stdin.close()
+        process.wait(5)
+        process.stderr.close()
