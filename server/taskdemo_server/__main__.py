@@ -8,10 +8,12 @@ import errno
 import json
 import os
 import queue
+import secrets
 import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +21,7 @@ from taskdemo_server import lifeline
 from taskdemo_server.settings import Settings
 
 if TYPE_CHECKING:
+    from taskdemo_server.events import TaskEvent
     from taskdemo_server.journal import Journal
     from taskdemo_server.serving import Inbox
 
@@ -42,9 +45,12 @@ def run(settings: Settings) -> int:
     """Serve as `settings` say until told to end; return the exit code."""
     if settings.lifeline:
         lifeline.hold()
+    from taskdemo_server.gate import is_loopback
     from taskdemo_server.modes import ENDPOINTS
     from taskdemo_server.work import UnknownWorkError
 
+    if settings.token is None and not is_loopback(settings.host):
+        settings = replace(settings, token=secrets.token_urlsafe(16))
     if settings.mode not in ENDPOINTS:
         return _refuse(f"Unknown mode {settings.mode!r}; there are: {', '.join(ENDPOINTS)}.")
     try:
@@ -71,12 +77,14 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
         except CannotRunError as error:
             return _refuse(str(error))
         settings = engine.settings
-    from taskdemo_server.console import Console, abandoned, banner, drained, draining, kept
+    from taskdemo_server.console import Console, abandoned, banner, complain, drained, draining, kept, left_behind
+    from taskdemo_server.gate import is_loopback
     from taskdemo_server.journal import Journal, unfinished
     from taskdemo_server.serving import OneProcess, Processes, catch_signals, hear
 
     url, port = _address(settings.host, listener)
     journal = Journal(settings.journal)
+    lost = _lose_what_the_dead_left(journal, settings)
     since = journal.size()
     console = Console(sys.stdout if settings.console else None)
     crew: OneProcess | Processes
@@ -89,9 +97,13 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
     with_broker = engine is not None and not engine.private
     """Whether the tasks outlive the server: then they neither hold up its end nor are lost with it."""
 
-    def running() -> dict[str, str]:
+    def running() -> "dict[str, TaskEvent]":
         return {} if with_broker else unfinished(journal, since)
 
+    if lost:
+        console.say(left_behind(lost))
+    if not is_loopback(settings.host):
+        complain(f"Whoever reaches this machine's port {port} can start tasks here; for the rest there is a token.")
     ready, told, waited_for = 0, 0, 0
     if engine is not None:
         try:
@@ -104,12 +116,13 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
         if what == "ready":
             ready += 1
             if ready == settings.workers + (engine is not None):
-                if settings.console:
-                    banner(settings, url, port, sys.stdout)
+                console.say(banner(settings, url, port, terminal=sys.stdout is not None and sys.stdout.isatty()))
                 _announce(settings, url, port)
         elif what == "ended":
             if crew.ended(number):
                 break
+            if not told and engine is None:
+                _lose(journal, settings, _tasks_of(number, running()), f"Server process {number} died.")
         elif not told:
             told = number
             crew.drain()
@@ -124,17 +137,19 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
                 journal.seal()
                 engine.stop()
             tasks = running()
-            _lose(journal, settings, tasks, _name(number))
+            _lose(journal, settings, tasks, f"Abandoned by a second {_name(number)}.")
             console.say(abandoned(_name(number), len(tasks)))
             console.close()
             lifeline.end(_INTERRUPTED if signal.SIGINT in (told, number) else _LOST)
     if engine is not None:
         engine.stop()
-    if ready < settings.workers and not told:
+    if (ready < settings.workers and not told) or (engine is not None and engine.failed):
         return _COULD_NOT_RUN
     if waited_for:
         console.say(drained(waited_for))
     console.close()
+    if not told:
+        return _LOST  # It ended by itself, which it should not.
     return _INTERRUPTED if told == signal.SIGINT else 0
 
 
@@ -176,17 +191,44 @@ def _announce(settings: Settings, url: str, port: int) -> None:
         return
     path = Path(settings.announce)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"url": url, "port": port, "pid": os.getpid()}))
+    draft.write_text(json.dumps({"url": url, "port": port, "pid": os.getpid(), "token": settings.token}))
     draft.replace(path)
 
 
-def _lose(journal: "Journal", settings: Settings, tasks: dict[str, str], name: str) -> None:
+def _lose(journal: "Journal", settings: Settings, tasks: "dict[str, TaskEvent]", why: str) -> None:
     from taskdemo_server.events import event_line, place_of
     from taskdemo_server.work import here
 
     at, clock, place = time.time(), time.monotonic(), place_of(settings.mode, here())
-    error = f"Abandoned by a second {name}."
-    journal.write_sealed(b"".join(event_line(task, "lost", at, clock, place, None, error) for task in tasks))
+    journal.write_sealed(b"".join(event_line(task, "lost", at, clock, place, None, why) for task in tasks))
+
+
+def _lose_what_the_dead_left(journal: "Journal", settings: Settings) -> int:
+    """Journal as lost what an earlier server of this host accepted, never ended, and has died over; return how many."""
+    from taskdemo_server.journal import unfinished
+    from taskdemo_server.work import process_of
+
+    def is_dead(event: "TaskEvent") -> bool:
+        place = process_of(event.where)
+        if event.mode == "celery" or place is None or place[0] != socket.gethostname():
+            return False
+        try:
+            os.kill(place[1], 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return place[1] == os.getpid()  # A number used again: an earlier boot's or container's.
+
+    lost = {task: event for task, event in unfinished(journal).items() if is_dead(event)}
+    _lose(journal, settings, lost, "Its server died.")
+    return len(lost)
+
+
+def _tasks_of(pid: int, tasks: "dict[str, TaskEvent]") -> "dict[str, TaskEvent]":
+    from taskdemo_server.work import process_of
+
+    return {task: event for task, event in tasks.items() if (process_of(event.where) or ("", 0))[1] == pid}
 
 
 def _name(number: int) -> str:

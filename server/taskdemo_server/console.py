@@ -1,6 +1,7 @@
 """What the server says: the banner, the log of ended tasks, and what becomes of them when it is told to end."""
 
 import contextlib
+import io
 import os
 import shutil
 import sys
@@ -9,7 +10,7 @@ from collections import deque
 from typing import Final, TextIO
 
 from taskdemo_server.events import MODE_BY_NAME
-from taskdemo_server.settings import Settings
+from taskdemo_server.settings import BUILT_IN_WORKS, Settings
 from taskdemo_server.visible import visible
 
 _EVERY_S: Final = 0.05
@@ -34,7 +35,7 @@ class Console:
             self._thread.start()
 
     def say(self, line: str) -> None:
-        """Write a line soon. `line` holds only visible text."""
+        """Write a line, or several, soon. Text from outside must have been made visible."""
         if self._thread is not None:
             self._lines.append(line)
 
@@ -61,30 +62,29 @@ class Console:
                 text = text[os.write(self._file, text) :]
 
 
-def banner(settings: Settings, url: str, port: int, out: TextIO) -> None:
-    """Print what is served here, what to expect of it, and what to type next; in colour on a terminal."""
+def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
+    """Return what is served here, what to expect of it, and what to type next; in colour for a terminal."""
     mode = MODE_BY_NAME[settings.mode]
-    work = f"{visible(settings.work)} of {settings.duration:g} s"
-    if settings.work not in ("sleep", "cpu"):
-        work = visible(settings.work)
+    work = visible(settings.work)
+    if settings.work in BUILT_IN_WORKS:
+        work += f" of {settings.duration:g} s"
+    next_command = f"taskdemo fire --count 5 --port {port}"
     rows = [
         ("mode", f"{mode.name}: {mode.endpoint}"),
         ("work", f"{work}, {mode.where}"),
         ("url", url),
         ("docs", f"{url}/docs"),
-        ("try", f"taskdemo fire --count 5 --port {port}"),
+        ("try", next_command),
     ]
-    with contextlib.suppress(OSError, ValueError):
-        if out.isatty():
-            _styled(mode.expect, rows, out)
-        else:
-            print(f"taskdemo serves mode {mode.name}.", mode.expect, sep="\n", file=out)
-            for name, value in rows:
-                print(f"  {name:<5} {value}", file=out)
-        print(file=out, flush=True)
+    if settings.token is not None:
+        rows[-1] = ("try", f"{next_command} --token {visible(settings.token)}")
+    if terminal:
+        return _styled(mode.expect, rows)
+    lines = [f"taskdemo serves mode {mode.name}.", mode.expect, *(f"  {name:<5} {value}" for name, value in rows)]
+    return "\n".join(lines) + "\n"
 
 
-def _styled(expect: str, rows: list[tuple[str, str]], out: TextIO) -> None:
+def _styled(expect: str, rows: list[tuple[str, str]]) -> str:
     # rich takes a while to import, and only a terminal needs it.
     from rich.console import Console as Terminal
     from rich.panel import Panel
@@ -102,9 +102,18 @@ def _styled(expect: str, rows: list[tuple[str, str]], out: TextIO) -> None:
     body.add_row("")
     body.add_row(table)
     width = min(shutil.get_terminal_size().columns, 100)
-    Terminal(file=out, width=width, highlight=False).print(
+    # Written to memory: only the console's own thread may wait for the terminal.
+    out = io.StringIO()
+    Terminal(file=out, force_terminal=True, width=width, highlight=False).print(
         Panel(body, title="[bold]taskdemo[/]", title_align="left", border_style="cyan", padding=(1, 2))
     )
+    return out.getvalue()
+
+
+def left_behind(count: int) -> str:
+    """Say that an earlier server died over `count` tasks of this journal, and what that teaches."""
+    tasks, they = ("1 task", "it is") if count == 1 else (f"{count} tasks", "they are")
+    return f"An earlier server died before {tasks} of this journal had ended; {they} lost."
 
 
 def draining(signal: str, count: int) -> str:

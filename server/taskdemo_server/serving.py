@@ -23,6 +23,7 @@ import uvicorn
 from taskdemo_server import lifeline
 from taskdemo_server.app import create_app
 from taskdemo_server.console import Console, complain
+from taskdemo_server.gate import Gate
 from taskdemo_server.settings import Settings
 
 News: TypeAlias = "tuple[Literal['signal', 'ready', 'ended'], int]"
@@ -57,7 +58,8 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
         super().__init__(
             uvicorn.Config(
-                self.app,
+                Gate(self.app, settings),
+                interface="asgi3",
                 log_level="error",
                 access_log=False,
                 lifespan="on",

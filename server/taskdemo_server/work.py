@@ -6,6 +6,7 @@ workers, and must be quick to import in a fresh process. Standard library only.
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import threading
@@ -157,6 +158,12 @@ def here() -> str:
     thread = threading.current_thread().name
     number = "" if thread == "event loop" else f" {threading.get_native_id()}"
     return f"{socket.gethostname()} pid {os.getpid()} {thread}{number}"
+
+
+def process_of(where: str) -> tuple[str, int] | None:
+    """Return the host and pid that `here` named, if it was `here`."""
+    match = re.match(r"(\S+) pid (\d+) ", where)
+    return (match[1], int(match[2])) if match else None
 
 
 def said(error: BaseException) -> str:
