@@ -51,7 +51,8 @@ def survive_worker_kill(trial: Trial) -> Cell:
     Where the mode has workers of its own, one of these as a whole is killed too, in a second go, beside another.
     """
     server, pending = _busy(trial)
-    pid = next(task.pid for task in trial.tasks(server) if task.running)
+    trial.wait(lambda: bool(_running(trial, server)), 5)
+    pid = _running(trial, server)[0].pid
     if pid == server.pid:
         return fate_cell({"server": _kill_server(trial, server, pending)})
     killed = "a process that ran a task" if trial.kill_child(server, pid) else "nothing"
@@ -147,13 +148,14 @@ def fate_cell(fates: dict[str, Fate]) -> Cell:
 def _words(fate: Fate) -> str:
     lost = fate.unfinished - fate.ended
     tasks = format_count(fate.accepted, "accepted task")
-    text = (
-        f"When {fate.killed} was killed, {fate.unfinished} of {tasks} had not ended; {fate.ended} of them did after all"
-    )
-    if fate.ended:
-        text += f", within {format_seconds(fate.took_s)}"
-    if lost:
-        text += f", and {lost} {'was' if lost == 1 else 'were'} lost"
+    text = f"When {fate.killed} was killed, {fate.unfinished} of {tasks} had not ended"
+    within = f"within {format_seconds(fate.took_s)}"
+    if not fate.ended:
+        text += f"; {'it was' if lost == 1 else 'all were'} lost"
+    elif lost:
+        text += f"; {fate.ended} did afterwards, {within}, and {lost} {'was' if lost == 1 else 'were'} lost"
+    else:
+        text += f"; {'it' if fate.ended == 1 else 'all'} did afterwards, {within}"
     if fate.ran_twice:
         text += f"; {fate.ran_twice} {'was' if fate.ran_twice == 1 else 'were'} begun twice"
     text += "."

@@ -1,0 +1,59 @@
+"""Runs experiments of `taskdemo limits` for tests: real servers, and a screen that only remembers."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+from taskdemo_cli import limits
+from taskdemo_cli.documents import Cell, LimitsDocument
+from taskdemo_cli.stopping import Stopping
+
+
+class Remembering:
+    """A screen that remembers what it was told."""
+
+    def __init__(self, on_done: Callable[[], None] = lambda: None) -> None:
+        self.started: list[tuple[str, str]] = []
+        self.found: dict[tuple[str, str], Cell] = {}
+        self.failed: dict[tuple[str, str], str] = {}
+        self.skipped: dict[str, str] = {}
+        self._on_done = on_done
+
+    def start(self, mode: str, limit: str, what: str = "") -> None:
+        assert what
+        self.started.append((mode, limit))
+
+    def done(self, mode: str, limit: str, found: Cell) -> None:
+        self.found[mode, limit] = found
+        self._on_done()
+
+    def fail(self, mode: str, limit: str, why: str) -> None:
+        self.failed[mode, limit] = why
+
+    def skip(self, mode: str, why: str) -> None:
+        self.skipped[mode] = why
+
+
+def run(
+    folder: Path,
+    modes: Sequence[str],
+    names: Sequence[str] = limits.LIMITS,
+    screen: Remembering | None = None,
+    stopping: Stopping | None = None,
+) -> LimitsDocument:
+    """Run the experiments, and see to it that they leave no process behind."""
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    document = limits.run(modes, screen or Remembering(), stopping or Stopping(), folder, limits=names)
+    left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+    assert not left, f"left behind: {left}"
+    return document
+
+
+def verdicts(document: LimitsDocument) -> dict[str, dict[str, str]]:
+    """Return {mode: {limit: verdict}}, after checking that every experiment was carried out."""
+    assert document["failed"] == []
+    assert document["skipped"] == []
+    return {
+        mode: {limit: cell["verdict"] for limit, cell in cells.items()} for mode, cells in document["modes"].items()
+    }

@@ -1,0 +1,152 @@
+"""The matrix of limits on real servers: the cells that are facts, and what one may rely on in every cell."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from limits_runs import Remembering, run, verdicts
+
+from taskdemo_cli import limits
+from taskdemo_cli.documents import LimitsDocument
+from taskdemo_cli.stopping import Stopping
+
+CORE = ["blocking", "async", "threadpool", "background", "background-async", "process"]
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> LimitsDocument:
+    return run(tmp_path_factory.mktemp("limits"), CORE)
+
+
+def test_every_cell_has_a_verdict_a_figure_and_a_sentence(matrix: LimitsDocument) -> None:
+    assert list(matrix["modes"]) == CORE
+    for mode, cells in verdicts(matrix).items():
+        assert tuple(cells) == limits.LIMITS
+        for limit, verdict in cells.items():
+            cell = matrix["modes"][mode][limit]
+            assert verdict in {"yes", "no", "partly"}
+            assert 0 < len(cell["measured"]["figure"]) <= 8
+            assert cell["text"].endswith(".")
+
+
+def test_only_what_is_in_a_pool_can_be_tracked_through_all_its_states(matrix: LimitsDocument) -> None:
+    assert {mode: cells["track"] for mode, cells in verdicts(matrix).items()} == {
+        "blocking": "no",
+        "async": "partly",
+        "threadpool": "no",
+        "background": "no",
+        "background-async": "no",
+        "process": "yes",
+    }
+
+
+def test_background_cannot_cancel_and_a_pool_can_only_take_back_what_waits(matrix: LimitsDocument) -> None:
+    for mode in CORE[:-1]:
+        assert verdicts(matrix)[mode]["cancel"] == "no"
+    background = matrix["modes"]["background"]["cancel"]["measured"]
+    assert (background["waiting"]["status"], background["waiting"]["ended_as"]) == (409, "finished")
+    assert (background["running"]["status"], background["running"]["ended_as"]) == (409, "finished")
+    process = matrix["modes"]["process"]["cancel"]
+    assert process["verdict"] == "partly"
+    assert process["measured"]["waiting"]["ended_as"] == "cancelled"
+    assert process["measured"]["running"]["ended_as"] == "finished"
+
+
+def test_no_core_mode_runs_failed_work_again(matrix: LimitsDocument) -> None:
+    for mode in CORE:
+        cell = matrix["modes"][mode]["retry"]
+        assert cell["verdict"] == "no"
+        assert cell["measured"]["attempts"] == 1
+
+
+def test_background_tasks_keep_their_order_and_hand_no_result_on(matrix: LimitsDocument) -> None:
+    for mode in ("background", "background-async"):
+        measured = matrix["modes"][mode]["orchestrate"]["measured"]
+        assert measured["chain_in_order"]
+        assert measured["group_in_order"]
+        assert not measured["chain_results_passed"]
+        assert not measured["group_results_passed"]
+        assert matrix["modes"][mode]["orchestrate"]["verdict"] == "partly"
+
+
+def test_awaited_steps_run_side_by_side_and_their_caller_waits(matrix: LimitsDocument) -> None:
+    cell = matrix["modes"]["async"]["orchestrate"]
+    assert cell["verdict"] == "yes"
+    assert cell["measured"]["parts_at_once"] == 3
+    assert cell["measured"]["caller_waited_s"] >= 0.6
+
+
+def test_a_pool_calls_back_for_one_future_and_cannot_wait_for_three(matrix: LimitsDocument) -> None:
+    measured = matrix["modes"]["process"]["orchestrate"]["measured"]
+    assert measured["chain_in_order"]
+    assert measured["chain_results_passed"]
+    assert not measured["group_results_passed"]
+
+
+def test_only_process_leaves_the_servers_process(matrix: LimitsDocument) -> None:
+    for mode in CORE:
+        measured = matrix["modes"][mode]["offload"]["measured"]
+        assert measured["left"] == (mode == "process")
+        assert (measured["server_pid"] in measured["work_pids"]) == (mode != "process")
+    # Work on the event loop makes everybody wait for all of it.
+    for mode in ("blocking", "async", "background-async"):
+        assert matrix["modes"][mode]["offload"]["measured"]["ping_max_s"] >= 0.5
+
+
+def test_no_core_mode_spreads_over_servers(matrix: LimitsDocument) -> None:
+    for mode in CORE:
+        cell = matrix["modes"][mode]["distribute"]
+        assert cell["verdict"] == "no"
+        assert cell["measured"]["by_place"] == {"first": 6}
+
+
+@pytest.mark.parametrize("limit", ["survive_server_kill", "survive_worker_kill"])
+def test_no_core_mode_keeps_an_unfinished_task_over_a_kill(matrix: LimitsDocument, limit: str) -> None:
+    for mode in CORE:
+        cell = matrix["modes"][mode][limit]
+        assert cell["verdict"] == "no"
+        assert cell["measured"]["unfinished"] == cell["measured"]["lost"] >= 1
+        assert cell["measured"]["ended"] == cell["measured"]["ran_twice"] == 0
+        assert all(fate["works_again"] for fate in cell["measured"]["killed"].values())
+    assert "process" in matrix["modes"]["process"]["survive_worker_kill"]["measured"]["killed"]
+
+
+def test_a_failed_background_task_is_hidden_from_its_caller_and_hurts_its_neighbours(matrix: LimitsDocument) -> None:
+    for mode in ("background", "background-async"):
+        cell = matrix["modes"][mode]["failure"]
+        assert cell["verdict"] == "no"
+        assert cell["measured"]["caller_status"] == 200
+        assert not cell["measured"]["next_task_ran"]
+        assert cell["measured"]["neighbour_status"] is None
+        assert cell["measured"]["in_stderr"]
+    assert matrix["modes"]["threadpool"]["failure"]["measured"]["caller_status"] == 500
+
+
+def test_a_failed_task_in_a_pool_hurts_nobody_and_its_future_knows(matrix: LimitsDocument) -> None:
+    cell = matrix["modes"]["process"]["failure"]
+    assert cell["verdict"] == "yes"
+    assert "OnPurposeError" in cell["measured"]["in_engine"]
+    assert cell["measured"]["neighbour_status"] == 200
+
+
+def test_a_stop_keeps_the_cells_so_far_and_leaves_no_process(tmp_path: Path) -> None:
+    stopping = Stopping()
+
+    def stop() -> None:
+        stopping.signal = signal.SIGINT
+
+    screen = Remembering(on_done=stop)
+    document = run(tmp_path, CORE, screen=screen, stopping=stopping)
+    assert document["interrupted"]
+    cells = {(mode, limit): cell for mode, cells in document["modes"].items() for limit, cell in cells.items()}
+    assert cells == screen.found
+    assert 1 <= len(cells) <= limits.AT_ONCE
+    assert all(one["why"] == "interrupted" for one in document["failed"])
+
+
+def test_a_mode_whose_server_does_not_start_is_skipped_with_its_reason(tmp_path: Path) -> None:
+    screen = Remembering()
+    document = run(tmp_path, ["no-such-mode", "async"], ["track"], screen)
+    assert document["skipped"] == [{"mode": "no-such-mode", "why": screen.skipped["no-such-mode"]}]
+    assert "no-such-mode" in screen.skipped["no-such-mode"]
+    assert list(document["modes"]) == ["async"]
