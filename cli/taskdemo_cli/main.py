@@ -98,6 +98,7 @@ def serve(
         mode=mode,
         duration=duration,
         work=work,
+        folder=options.folder_of(work),
         host=host,
         port=port,
         workers=workers,
@@ -151,6 +152,8 @@ def fire(
     own = {
         "duration": duration, "work": work, "threads": threads, "workers": workers, "broker": broker, "backend": backend
     }  # fmt: skip
+    if work is not None:
+        own["folder"] = options.folder_of(work)
     given = {name: value for name, value in own.items() if value is not None}
     if mode is not None:
         private = Settings(mode=mode, journal="", port=0, console=False, **given)  # type: ignore[arg-type] # checked by Typer
@@ -194,12 +197,54 @@ def compare(
     settings = [
         Settings(
             mode=name, journal="", port=0, console=False,
-            duration=duration, work=work, threads=threads, broker=broker, backend=backend,
+            duration=duration, work=work, folder=options.folder_of(work),
+            threads=threads, broker=broker, backend=backend,
         )
         for name in names
     ]  # fmt: skip
     keeping = firing.Keeping(json, save or (), html, fail_if or (), names)
     return firing.compare(settings, missing, firing.Burst(count=count), keeping, rounds)
+
+
+@app.command()
+def limits(
+    modes: options.Modes = None,
+    broker: options.Broker = None,
+    backend: options.Backend = None,
+    json: options.Json = False,
+    save: options.Save = None,
+    html: options.Html = None,
+) -> int:
+    """Show by experiment what each mode can and cannot do: track, cancel, retry, survive a kill, and so on."""
+    from taskdemo_cli import firing, limiting
+
+    names, missing = firing.installed(options.mode_list(modes))
+    return limiting.run(
+        names, missing, broker=broker, backend=backend, as_json=json, saves=save or (), html=html
+    )  # fmt: skip
+
+
+@app.command()
+def worker(
+    broker: options.WorkerBroker,
+    backend: options.Backend = None,
+    work: options.Work = "sleep",
+    duration: options.WorkerDuration = None,
+    concurrency: options.Processes = None,
+    name: options.WorkerName = None,
+) -> int:
+    """Run a Celery worker on this machine, for servers in the celery mode that use the same broker."""
+    from taskdemo_cli import limiting
+
+    return limiting.work(
+        broker=broker,
+        backend=backend,
+        work=work,
+        folder=options.folder_of(work),
+        duration=duration,
+        concurrency=concurrency,
+        name=name,
+    )
 
 
 @app.command()

@@ -2,12 +2,14 @@
 
 import difflib
 import math
+import pathlib
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from taskdemo_cli.errors import UserError
+from taskdemo_server import named
 from taskdemo_server.events import MODE_BY_NAME, MODES
 from taskdemo_server.settings import BUILT_IN_WORKS
 
@@ -35,6 +37,28 @@ def a_mode(name: str | None) -> str | None:
     near = difflib.get_close_matches(name, MODE_BY_NAME, n=1)
     guess = f"did you mean {near[0]}? " if near else ""
     raise UserError(f"there is no mode {name!r}; {guess}The modes are {', '.join(MODE_BY_NAME)}")
+
+
+def a_work(text: str | None) -> str | None:
+    """Check a work's name, not yet whether there is such a function. Raises UserError with what to type instead."""
+    if text is None or text in BUILT_IN_WORKS:
+        return text
+    if ":" in text or "." in text:
+        try:
+            named.parse("--work", text)
+        except named.UnusableError as error:
+            raise UserError(str(error)) from None
+        return text
+    near = difflib.get_close_matches(text, BUILT_IN_WORKS, n=1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    raise UserError(
+        f"there is no work {text!r}; {guess}The works are {', '.join(BUILT_IN_WORKS)}, or your own as module:function"
+    )
+
+
+def folder_of(work: str) -> str | None:
+    """Return where to look for a work of the user's own: the current folder; None for one that comes along."""
+    return None if work in BUILT_IN_WORKS else str(pathlib.Path.cwd())
 
 
 def only_one(choices: dict[str, object]) -> None:
@@ -121,6 +145,7 @@ Work = Annotated[
         "--work",
         "-w",
         metavar="W",
+        callback=a_work,
         autocompletion=complete_work,
         help="The slow work: sleep, cpu, or your own module:function.",
     ),
@@ -176,6 +201,7 @@ PrivateWork = Annotated[
         "--work",
         "-w",
         metavar="W",
+        callback=a_work,
         autocompletion=complete_work,
         rich_help_panel=OWN,
         help="As of taskdemo serve, with --mode.",
@@ -280,6 +306,27 @@ FailIf = Annotated[
         rich_help_panel=KEEP,
         help="Exit 99 if this holds, e.g. 'response.p95 > 200ms'; repeatable.",
     ),
+]
+WorkerBroker = Annotated[
+    str, _option("--broker", metavar="URL", help="The broker that servers send their tasks to: redis:// or amqp://.")
+]
+WorkerDuration = Annotated[
+    float | None,
+    _option(
+        "--duration",
+        "-d",
+        metavar="S",
+        callback=_at_least("--duration", 0, "seconds, 0 or more"),
+        help="How long the longest work takes: over Redis, a dead worker's tasks are given to others after twice that.",
+    ),
+]
+Processes = Annotated[
+    int | None,
+    _option("--concurrency", "-c", callback=_from_1("--concurrency"), show_default="one a CPU", help="Pool processes."),
+]
+WorkerName = Annotated[
+    str | None,
+    _option("--name", metavar="HOST", show_default="the machine's", help="Host name under which it appears."),
 ]
 SavedResults = Annotated[
     list[str] | None, typer.Argument(metavar="[OLD.json NEW.json]", help="Two saved results to compare, instead.")

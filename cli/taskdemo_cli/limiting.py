@@ -1,0 +1,64 @@
+"""`limits` and `worker`: run the experiments and show the matrix; run a Celery worker on this machine."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+
+from taskdemo_cli import limits, saving, servers
+from taskdemo_cli.documents import Skipped, json_chunks
+from taskdemo_cli.environment import command_line, environment
+from taskdemo_cli.errors import FAILED, OK
+from taskdemo_cli.output import Output
+from taskdemo_cli.scratch import scratch
+from taskdemo_cli.stopping import Stopping
+
+
+def run(
+    modes: Sequence[str],
+    skipped: Sequence[Skipped],
+    *,
+    broker: str | None,
+    backend: str | None,
+    as_json: bool,
+    saves: Sequence[str],
+    html: str | None,
+) -> int:
+    """Run the experiment of every mode and limit, show what was measured, and return the exit code."""
+    from taskdemo_cli.views.matrix import limits_screen, print_limits
+
+    saving.check(saves, html)
+    output = Output(as_json)
+    stopping = Stopping()
+    title = f"{len(limits.LIMITS)} experiments in each of {len(modes)} modes"
+    with stopping.watching(), scratch() as folder:
+        with limits_screen(output.console, title, modes, limits.LIMITS) as screen:
+            found = limits.run(
+                modes,
+                screen,
+                stopping,
+                folder,
+                broker=broker,
+                backend=backend,
+                skipped=skipped,
+                environment=environment(),
+                command=command_line(),
+            )
+    if as_json:
+        output.document(json_chunks(found))
+    else:
+        print_limits(output.console, found)
+    for path in [*saves, *([html] if html else [])]:
+        saving.save(found, path)
+    if stopping.asked:
+        return stopping.exit_code
+    return FAILED if found.get("failed") else OK
+
+
+def work(**settings: object) -> int:
+    """Become a Celery worker (`taskdemo_server.worker.WorkerSettings`) until it is told to end; return its exit code."""
+    command = servers.python("taskdemo_server.worker", json.dumps(settings))
+    if os.name == "posix":
+        # It takes the place of this process, so that signals are its own and nobody is left to outlive anybody.
+        os.execv(command[0], command)  # noqa: S606  no shell is wanted
+    return subprocess.run(command, check=False).returncode
