@@ -152,6 +152,7 @@ class TaskColumns:
         self.where = array("i")
         self.message = array("i")
         self.error = array("i")
+        self.output = array("i")
         self.request = array("i")
         """The number of the request whose response named the task; 0 where none did (yet)."""
         self.histories: dict[int, set[tuple[int, int, int, int]]] = {}
@@ -166,7 +167,7 @@ class TaskColumns:
         if at == len(self.state):
             for times in (self.accepted, self.started, self.ended):
                 times.append(NONE)
-            for numbers in (self.where, self.message, self.error):
+            for numbers in (self.where, self.message, self.error, self.output):
                 numbers.append(NO_TEXT)
             self.state.append(ACCEPTED)
             self.request.append(0)
@@ -182,6 +183,8 @@ class TaskColumns:
                 self.message[at] = texts.number_of(event.message)
             return
         where = texts.number_of(event.where)
+        if isinstance(event.output, str):
+            self.output[at] = texts.number_of(event.output)
         error = texts.number_of(event.error) if isinstance(event.error, str) else NO_TEXT
         if at in self.histories:
             self.histories[at].add((clock, code, where, error))

@@ -135,6 +135,8 @@ class TaskRow(TypedDict):
     message: str | None
     error: str | None
     runs: int
+    output: str | None
+    """The beginning of what the user's own work has printed."""
 
 
 class BystanderRow(TypedDict):
@@ -331,6 +333,7 @@ class Completion:
     where: str | None
     message: str | None
     error: str | None
+    output: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
     if not runs:
         if stopping.asked:
             raise KeyboardInterrupt
-        raise UserError("no mode could be run: " + "; ".join(f"{one['mode']}: {one['why']}" for one in failed))
+        raise UserError(_why_none(failed))
     result = document(runs, failed)
     keeping.judge(result)
     if keeping.as_json:
@@ -195,6 +195,13 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
         print_comparison(output.console, result)
     keeping.save(result)
     return _exit_code(result, runs, stopping)
+
+
+def _why_none(failed: Sequence[Skipped]) -> str:
+    whys = {one["why"] for one in failed}
+    if len(whys) == 1:  # the work itself cannot be used, say
+        return whys.pop()
+    return "no mode could be run: " + "; ".join(f"{one['mode']}: {one['why']}" for one in failed)
 
 
 def installed(modes: Sequence[str] | None) -> tuple[list[str], list[Skipped]]:

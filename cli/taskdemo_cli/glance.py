@@ -268,6 +268,7 @@ class Glance:
             where=self._text(tasks.where[at]),
             message=self._text(tasks.message[at]),
             error=self._text(tasks.error[at]),
+            output=self._text(tasks.output[at]),
         )
 
     def _text(self, number: int) -> str | None:

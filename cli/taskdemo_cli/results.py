@@ -304,6 +304,7 @@ class _TaskRows(Rows[TaskRow]):
             "message": record.text(tasks.message[place]),
             "error": record.text(tasks.error[place]),
             "runs": tasks.runs(place),
+            "output": record.text(tasks.output[place]),
         }
 
 

@@ -47,20 +47,22 @@ def run(settings: Settings) -> int:
         lifeline.hold()
     from taskdemo_server.gate import is_loopback
     from taskdemo_server.modes import ENDPOINTS
-    from taskdemo_server.work import UnknownWorkError
+    from taskdemo_server.named import UnusableError
+    from taskdemo_server.work import prepare
 
     if settings.token is None and not is_loopback(settings.host):
         settings = replace(settings, token=secrets.token_urlsafe(16))
     if settings.mode not in ENDPOINTS:
         return _refuse(f"Unknown mode {settings.mode!r}; there are: {', '.join(ENDPOINTS)}.")
     try:
+        prepare(settings)  # Before anything is started for a work that cannot be done.
         listener = _listen(settings.host, settings.port)
+    except UnusableError as error:
+        return _refuse(str(error))
     except OSError as error:
         return _refuse(_why_not_listening(settings, error))
     try:
         return _serve(settings, listener)
-    except UnknownWorkError as error:
-        return _refuse(str(error))
     except OSError as error:
         return _refuse(f"The journal {settings.journal} cannot be written: {error.strerror}.")
 

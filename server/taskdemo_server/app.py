@@ -11,9 +11,9 @@ from random import getrandbits
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
-from fastapi import FastAPI, Header, HTTPException, Query, Response
+from fastapi import FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
 from taskdemo_server.events import ENDED, MODE_BY_NAME, VERSION
@@ -82,7 +82,8 @@ class Refusal(TypedDict):
 def create_app(settings: Settings, log: Callable[[str], None] | None = None) -> FastAPI:
     """Return the application; `app.state.work` is its Work, and setting `app.state.draining` ends open streams.
 
-    Raises KeyError for an unknown mode, UnknownWorkError for an unknown work, OSError where the journal cannot be made.
+    Raises KeyError for an unknown mode, UnusableError for a work that it cannot do, OSError where the journal cannot be
+    made.
     """
     journal = Journal(settings.journal)
     work = Work(settings, journal, log)
@@ -108,6 +109,13 @@ def create_app(settings: Settings, log: Callable[[str], None] | None = None) -> 
         responses=(endpoint.responses or {})
         | {200: {"headers": {"X-Task-ID": {"description": "The id of the task.", "schema": {"type": "string"}}}}},
     )(accepting(endpoint, work))
+
+    @app.exception_handler(Exception)
+    async def failed(_request: Request, _error: Exception) -> Response:
+        # As FastAPI has it without us, but naming the task whose work has raised.
+        task_id = current_task.get(None)
+        return PlainTextResponse("Internal Server Error", 500, {"X-Task-ID": task_id} if task_id else None)
+
     _add_bystanders(app)
     _add_books(app, settings, journal, endpoint)
     if settings.lab is not None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import shutil
 import sys
@@ -10,8 +11,9 @@ from collections import deque
 from typing import Final, TextIO
 
 from taskdemo_server.events import MODE_BY_NAME
+from taskdemo_server.named import described
 from taskdemo_server.settings import BUILT_IN_WORKS, Settings
-from taskdemo_server.visible import visible
+from taskdemo_server.visible import shortened, visible
 
 _EVERY_S: Final = 0.05
 _MOST_LINES: Final = 10_000
@@ -143,6 +145,20 @@ def abandoned(signal: str, count: int) -> str:
         return f"{signal} again: no task was left to abandon."
     tasks, they = ("1 task is", "it is") if count == 1 else (f"{count} tasks are", "they are")
     return f"{signal} again: {tasks} abandoned. Nothing outside this server knows of them, so {they} lost."
+
+
+class Briefly(logging.Formatter):
+    """A log record as one visible line: of an exception what it says and where, and not how it got there.
+
+    Hundreds of tasks may fail in a second, each through sixty frames of frameworks.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        text = record.getMessage().strip()
+        if record.exc_info and record.exc_info[1] is not None:
+            text += f": {described(record.exc_info[1])}"
+        return shortened(text, 1000)
 
 
 def complain(sentence: str) -> None:

@@ -112,11 +112,13 @@ class TaskEvent:
     """The task's argument; on `accepted` only."""
     error: str | None = None
     """What went wrong; on `failed` and `lost` only."""
+    output: str | None = None
+    """The beginning of what the user's own work has printed; on `finished` and `failed` only."""
 
     def to_line(self) -> bytes:
         """Return the event as one line of JSON, newline included."""
         place = place_of(self.mode, self.where)
-        return event_line(self.id, self.state, self.at, self.clock, place, self.message, self.error)
+        return event_line(self.id, self.state, self.at, self.clock, place, self.message, self.error, self.output)
 
     @classmethod
     def from_line(cls, line: bytes | str) -> "TaskEvent | None":
@@ -137,6 +139,7 @@ class TaskEvent:
                 str(fields["where"]),
                 fields.get("message"),
                 fields.get("error"),
+                fields.get("output"),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -150,6 +153,7 @@ def event_line(
     place: str,
     message: str | None = None,
     error: str | None = None,
+    output: str | None = None,
 ) -> bytes:
     """Return `TaskEvent.to_line()` without the object; `place` is what `place_of` made once for many events.
 
@@ -160,6 +164,8 @@ def event_line(
         line += f',"message":{json.dumps(message)}'
     if error is not None:
         line += f',"error":{json.dumps(error)}'
+    if output is not None:
+        line += f',"output":{json.dumps(output)}'
     return (line + "}\n").encode()
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import uvicorn
 
@@ -31,6 +31,14 @@ News: TypeAlias = "tuple[Literal['signal', 'ready', 'ended'], int]"
 Inbox: TypeAlias = "queue.SimpleQueue[News]"
 
 _HANG_UP_AFTER_S: Final = 3.0
+LOGGING: Final[dict[str, Any]] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"briefly": {"()": "taskdemo_server.console.Briefly"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "briefly"}},
+    "loggers": {"uvicorn": {"handlers": ["stderr"], "propagate": False}},
+}
+"""uvicorn's log, which tells what went wrong in requests and tasks."""
 _SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -62,6 +70,7 @@ class Server(uvicorn.Server):
                 interface="asgi3",
                 log_level="error",
                 access_log=False,
+                log_config=LOGGING,
                 lifespan="on",
                 ws="none",
                 proxy_headers=False,

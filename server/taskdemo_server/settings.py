@@ -19,6 +19,8 @@ class Settings:
     """A file that the server writes, in one rename, as soon as it serves: {"url", "port", "pid"}."""
     work: str = "sleep"
     """`sleep`, `cpu`, or `module:function`."""
+    folder: str | None = None
+    """Where the module of such a function is looked for first; the process does not do so on its own."""
     duration: float = 1.0
     """Seconds that `sleep` and `cpu` take."""
     host: str = "127.0.0.1"

@@ -5,6 +5,7 @@ workers, and must be quick to import in a fresh process. Standard library only.
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -16,15 +17,17 @@ from contextvars import ContextVar
 from multiprocessing.synchronize import Semaphore
 from typing import Final
 
-from taskdemo_server import lifeline
+from taskdemo_server import lifeline, printed
 from taskdemo_server.events import TaskState, event_line, place_of
 from taskdemo_server.journal import Journal
+from taskdemo_server.named import UnusableError
+from taskdemo_server.own_work import OwnWork, own_work
 from taskdemo_server.settings import Settings
 from taskdemo_server.visible import visible
 
 
-class UnknownWorkError(ValueError):
-    """There is no such work; the text is a sentence for the user."""
+class UnknownWorkError(UnusableError):
+    """There is no such work."""
 
 
 current_task: Final[ContextVar[str]] = ContextVar("current_task")
@@ -68,13 +71,20 @@ class _Here(threading.local):
 class Work:
     """One kind of slow work in one mode: `run` and `run_async` do it for the current task, or for a given one.
 
-    `log` is called with a line to show whenever a task has ended.
+    `log` is called with a line to show whenever a task has ended, `tell` with each that the user's own work prints.
+    Raises UnusableError, with a sentence for the user, where there is no such work, or not in this mode.
     """
 
-    def __init__(self, settings: Settings, journal: Journal, log: Callable[[str], None] | None = None) -> None:
-        if settings.work not in WORKS:
-            raise UnknownWorkError(f"Unknown work {visible(settings.work)!r}; there are: {', '.join(WORKS)}.")
-        self._call, self._call_async = WORKS[settings.work]
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        log: Callable[[str], None] | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self.own = prepare(settings)
+        self._call, self._call_async = _calls(settings, self.own)
+        self._tell = tell or log
         self.settings = settings
         self.journal = journal
         self.open: set[str] = set()
@@ -95,24 +105,24 @@ class Work:
     def run(self, message: str, task_id: str | None = None) -> None:
         """Do the work; raises what it raises. `task_id` where no context reaches (another process)."""
         task_id = task_id or current_task.get()
-        self._note(task_id, "started")
+        record = self._begin(task_id)
         try:
-            self._call(self.settings.duration)
+            self._call(message)
         except BaseException as error:
-            self._failed(task_id, message, error)
+            self._failed(task_id, message, error, record)
             raise
-        self._finished(task_id, message)
+        self._finished(task_id, message, record)
 
     async def run_async(self, message: str) -> None:
         """Do the async version of the work; raises what it raises."""
         task_id = current_task.get()
-        self._note(task_id, "started")
+        record = self._begin(task_id)
         try:
-            await self._call_async(self.settings.duration)
+            await self._call_async(message)
         except BaseException as error:
-            self._failed(task_id, message, error)
+            self._failed(task_id, message, error, record)
             raise
-        self._finished(task_id, message)
+        self._finished(task_id, message, record)
 
     def ended_elsewhere(self, task_id: str, message: str, error: str | None = None) -> None:
         """Take note that another process, which journals for itself, has ended the task: close and show it."""
@@ -124,16 +134,25 @@ class Work:
         self._note(task_id, state, error=error)
         self.open.discard(task_id)
 
-    def _finished(self, task_id: str, message: str) -> None:
-        self._note(task_id, "finished")
+    def _begin(self, task_id: str) -> printed.Printed | None:
+        self._note(task_id, "started")
+        if self.own is None:
+            return None
+        record = printed.Printed(f"task {task_id[:8]}", self._tell)
+        printed.current.set(record)
+        return record
+
+    def _finished(self, task_id: str, message: str, record: printed.Printed | None) -> None:
+        self._note(task_id, "finished", output=None if record is None else record.end())
         self.open.discard(task_id)
         self._show(message, None)
 
-    def _failed(self, task_id: str, message: str, error: BaseException) -> None:
+    def _failed(self, task_id: str, message: str, error: BaseException, record: printed.Printed | None) -> None:
+        output = None if record is None else record.end()
         if isinstance(error, asyncio.CancelledError):
-            self._note(task_id, "cancelled")
+            self._note(task_id, "cancelled", output=output)
         else:
-            self._note(task_id, "failed", error=said(error))
+            self._note(task_id, "failed", error=said(error), output=output)
             self._show(message, said(error))
         self.open.discard(task_id)
 
@@ -144,13 +163,47 @@ class Work:
             else:
                 self._log(f"Background Task failed! {visible(message)}: {visible(error)}")
 
-    def _note(self, task_id: str, state: TaskState, message: str | None = None, error: str | None = None) -> None:
+    def _note(
+        self,
+        task_id: str,
+        state: TaskState,
+        message: str | None = None,
+        error: str | None = None,
+        output: str | None = None,
+    ) -> None:
         try:
             place = self._here.place
         except AttributeError:  # The first event of this thread.
             place = self._here.place = place_of(self.settings.mode, here())
         clock = time.monotonic()
-        self.journal.write(event_line(task_id, state, time.time(), clock, place, message, error), clock)
+        self.journal.write(event_line(task_id, state, time.time(), clock, place, message, error, output), clock)
+
+
+def prepare(settings: Settings) -> OwnWork | None:
+    """Import the user's own work, make this process tell apart what its tasks print, and return it.
+
+    None for a built-in work. Raises UnusableError where it cannot be used, or not in this mode.
+    """
+    if settings.work in WORKS:
+        return None
+    if ":" not in settings.work and "." not in settings.work:
+        there = ", ".join(WORKS)
+        raise UnknownWorkError(
+            f"Unknown work {visible(settings.work)!r}; there are: {there}, or your own module:function."
+        )
+    printed.tell_apart()
+    own = own_work(settings.work, settings.folder)
+    own.check_for(settings.mode)
+    return own
+
+
+def _calls(settings: Settings, own: OwnWork | None) -> tuple[Callable[[str], None], Callable[[str], Awaitable[None]]]:
+    """Return how to do the work with a message, and its async version."""
+    if own is not None:
+        return own.call, own.call_async
+    work, work_async = WORKS[settings.work]
+    duration = settings.duration
+    return lambda _message: work(duration), lambda _message: work_async(duration)
 
 
 def here() -> str:
@@ -186,8 +239,14 @@ def prepare_process(settings: Settings, ready: Semaphore) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     lifeline.watch_parent()
-    _of_this_process = Work(settings, Journal(settings.journal))
+    _of_this_process = Work(settings, Journal(settings.journal), tell=_say if settings.console else None)
     ready.release()
+
+
+def _say(line: str) -> None:
+    """Show a line on the server's own standard output, which a pool process has inherited."""
+    with contextlib.suppress(OSError):
+        os.write(1, line.encode(errors="backslashreplace") + b"\n")
 
 
 def run_in_process(task_id: str, message: str) -> None:

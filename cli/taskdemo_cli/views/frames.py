@@ -30,6 +30,8 @@ from taskdemo_cli.views.ink import (
 from taskdemo_cli.views.timeline import STEPS, Bar, Lane, paint
 
 WORDS: Final = {"accepted": "queued", "started": "running"}
+PRINTED_LINES: Final = 10
+"""Of what a task has printed, so many lines are shown; the rest is in the document."""
 STATE_STYLES: Final = {
     "accepted": QUEUED,
     "started": WORKING,
@@ -60,7 +62,8 @@ def run_lines(live: Live, title: str, for_s: float | None, log: int, width: int,
     if ended:
         yield row(("Last tasks ended", DIM))
     for completion in ended:
-        yield row((cell(completion_words(completion), width), BAD if completion.state != "finished" else PLAIN))
+        words = " | ".join([completion_words(completion), *printed_lines(completion)])
+        yield row((cell(words, width), BAD if completion.state != "finished" else PLAIN))
 
 
 def bar_lines(live: Live, horizon: float, width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -118,6 +121,11 @@ def completion_words(completion: Completion) -> str:
     whose = f"request {completion.n}" if completion.n else "a task"
     said = completion.error or completion.message or ""
     return f"{format_seconds(completion.ended_s).rjust(8)}  {whose}: {completion.state}{', ' if said else ''}{said}"
+
+
+def printed_lines(completion: Completion) -> list[str]:
+    """Return the first lines of what the task has printed."""
+    return (completion.output or "").splitlines()[:PRINTED_LINES]
 
 
 def horizon_of(elapsed_s: float) -> float:

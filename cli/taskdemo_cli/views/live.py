@@ -20,6 +20,7 @@ from taskdemo_cli.views.frames import (
     bar_lines,
     completion_words,
     horizon_of,
+    printed_lines,
     progress_cells,
     progress_words,
     run_lines,
@@ -180,6 +181,8 @@ class PlainRun(AbstractContextManager["PlainRun"]):
             if completion.number > self._ended:
                 self._ended = completion.number
                 self._say(f"  {completion_words(completion)}")
+                for line in printed_lines(completion):
+                    self._say(f"            | {line}")
 
     def _say(self, text: str) -> None:
         say(self._console, text)

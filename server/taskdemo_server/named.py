@@ -1,0 +1,89 @@
+"""What a user has named as `module:name`: read, and imported from the user's own folder. Standard library only.
+
+The one place where anything is imported because somebody named it; a name that came over the network never gets here.
+"""
+
+import difflib
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, Final
+
+from taskdemo_server.visible import shortened
+
+_WHY_LENGTH: Final = 200
+
+
+class UnusableError(ValueError):
+    """What the user named cannot be used; the text is one sentence, which says what to type instead."""
+
+
+def parse(option: str, text: str) -> tuple[str, str]:
+    """Return the module and the name in `module:name`. Raises UnusableError where `text` is not of that form."""
+    module, colon, name = text.partition(":")
+    if colon and name.isidentifier() and all(part.isidentifier() for part in module.split(".")):
+        if module == "__main__":
+            raise UnusableError(f"{option} {text}: __main__ is taskdemo itself; name the module that {name} is in")
+        return module, name
+    if text.endswith(".py") or ".py:" in text or "/" in text or "\\" in text:
+        path, _, name = text.replace("\\", "/").partition(":")
+        guess = ".".join(part for part in path.removesuffix(".py").split("/") if part.isidentifier()) or "module"
+        hint = f"a module is named without .py and with dots: {option} {guess}:{name or 'name'}"
+    elif not colon and "." in text:
+        hint = f"did you mean {option} {text.rpartition('.')[0]}:{text.rpartition('.')[2]}?"
+    else:
+        hint = f"it takes {option} module:name, both names of Python"
+    raise UnusableError(f"{option} is {shortened(text, 100)!r}: {hint}")
+
+
+def load(option: str, text: str, folder: str | None) -> Any:
+    """Import what `text` names, looking in `folder` first. Raises UnusableError, whatever goes wrong in the import."""
+    module_name, name = parse(option, text)
+    if folder is not None and folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise UnusableError(_no_module(option, module_name, name, folder)) from error
+        raise UnusableError(_failed(option, text, error)) from error
+    except (Exception, SystemExit) as error:
+        raise UnusableError(_failed(option, text, error)) from error
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        there = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
+        near = difflib.get_close_matches(name, there, n=1)
+        guess = f"did you mean {option} {module_name}:{near[0]}?" if near else f"{_place(module, folder)} defines none"
+        raise UnusableError(f"{option} {text}: there is no {name} in {module_name}; {guess}") from None
+
+
+def _no_module(option: str, module: str, name: str, folder: str | None) -> str:
+    here = Path(folder or ".")
+    there = {path.stem for path in here.glob("*.py")} | {path.parent.name for path in here.glob("*/__init__.py")}
+    near = difflib.get_close_matches(module, sorted(there), n=1)
+    if near:
+        hint = f"did you mean {option} {near[0]}:{name}?"
+    else:
+        hint = f"looked in {shortened(str(here), 200)} first; go to the folder that {module.partition('.')[0]} is in"
+    return f"{option} {module}:{name}: there is no module {module}; {hint}"
+
+
+def _failed(option: str, text: str, error: BaseException) -> str:
+    return f"{option} {text}: importing it failed with {shortened(described(error), _WHY_LENGTH)}; mend that first"
+
+
+def _place(module: Any, folder: str | None) -> str:
+    file = Path(getattr(module, "__file__", None) or module.__name__)
+    return shortened(str(file.relative_to(folder) if folder and file.is_relative_to(folder) else file), 200)
+
+
+def described(error: BaseException) -> str:
+    """Return `Kind: text (file:line)` of an exception, the place being where it was raised. Not made visible."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    if isinstance(error, SyntaxError) and error.filename:
+        where = f" ({Path(error.filename).name}:{error.lineno})"
+        return f"{type(error).__name__}: {error.msg}{where}"
+    return f"{type(error).__name__}: {error}{where}" if str(error) else f"{type(error).__name__}{where}"

@@ -1,0 +1,109 @@
+"""A work of the user's own, `--work module:function`: imported once, and called as each mode needs it.
+
+Knows nothing of the web or of tasks. Standard library only.
+"""
+
+import asyncio
+import inspect
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from taskdemo_server.named import UnusableError, load
+from taskdemo_server.visible import shortened
+
+OPTION: Final = "--work"
+
+IN_A_THREAD: Final = "a worker thread cannot await it, and FastAPI itself would run it on the event loop"
+CANNOT_RUN_ASYNC: Final = {
+    "blocking": "only an await runs it, and then this is mode async",
+    "threadpool": f"{IN_A_THREAD}: that is mode async",
+    "background": f"{IN_A_THREAD}: that is mode background-async",
+}
+"""The modes that cannot run an `async def`, and why. A pool process or a Celery worker gives it a loop of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWork:
+    """The user's function, and how it is to be called."""
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    takes_message: bool
+
+    def call(self, message: str) -> None:
+        """Do the work where there is no event loop: a coroutine gets one of its own. What it returns is dropped."""
+        if self.is_async:
+            asyncio.run(self._called(message))
+            return
+        result = self._called(message)
+        if inspect.isawaitable(result):
+            _close(result)
+            raise TypeError(f"{self.name} is no `async def`, but returned something to be awaited, which nobody does")
+
+    async def call_async(self, message: str) -> None:
+        """Do the work on this event loop: an ordinary function is called there, and holds it until it returns."""
+        if self.is_async:
+            await self._called(message)
+        else:
+            self.call(message)
+
+    def check_for(self, mode: str) -> None:
+        """Raise UnusableError, with the reason, where this mode cannot run this function."""
+        if self.is_async and (why := CANNOT_RUN_ASYNC.get(mode)):
+            raise UnusableError(f"{self.name} is an `async def`: {why}")
+        if mode == "process":
+            try:
+                pickle.dumps(self.function)
+            except Exception as error:
+                raise UnusableError(
+                    f"{self.name} cannot be handed to another process ({shortened(str(error), 120)}); "
+                    f"a `def` at the top of its module can"
+                ) from error
+
+    def _called(self, message: str) -> Any:
+        return self.function(message) if self.takes_message else self.function()
+
+
+def own_work(name: str, folder: str | None) -> OwnWork:
+    """Import the function `name` says, from `folder` first. Raises UnusableError, with a sentence for the user."""
+    function = load(OPTION, name, folder)
+    if not callable(function):
+        raise UnusableError(
+            f"{OPTION} {name}: that is {shortened(repr(function), 60)}, which cannot be called; name a function"
+        )
+    call = getattr(type(function), "__call__", None)  # noqa: B004  the method itself: it may be an `async def`
+    if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in (function, call)):
+        raise UnusableError(f"{OPTION} {name}: that is a generator, so calling it does nothing; name a function")
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+    return OwnWork(name, function, is_async, _takes_message(name, function))
+
+
+def _takes_message(name: str, function: Callable[..., Any]) -> bool:
+    """Tell whether to call it with the message: where it needs one argument, or has one of that name."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # some builtins tell nothing of themselves
+        return True
+    try:
+        signature.bind()
+    except TypeError:
+        try:
+            signature.bind("message")
+        except TypeError:
+            raise UnusableError(
+                f"{OPTION} {name}: it takes {shortened(str(signature), 80)}; a work takes the message as its one "
+                f"argument, or none: wrap it, and name the wrapper"
+            ) from None
+        return True
+    positional = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    first = next(iter(signature.parameters.values()), None)
+    return first is not None and first.name == "message" and first.kind in positional
+
+
+def _close(result: Any) -> None:
+    close = getattr(result, "close", None)
+    if close is not None:
+        close()

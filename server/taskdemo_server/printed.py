@@ -1,0 +1,115 @@
+"""What a task prints, told apart from what others print at the same time, wherever it runs. Standard library only.
+
+Standard output and error are replaced by streams that look up the current task in a context variable, which follows a
+request into worker threads and background tasks by itself. Only servers with a work of the user's own need this.
+"""
+
+import contextlib
+import io
+import sys
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Final, TextIO
+
+from taskdemo_server.visible import shortened, visible
+
+KEPT: Final = 2000
+"""Characters that are kept of what one task prints, for the journal."""
+LONGEST_LINE: Final = 500
+
+
+class Printed:
+    """What one task prints: the beginning of it kept, every line shown at once."""
+
+    def __init__(self, label: str, say: Callable[[str], None] | None) -> None:
+        self.closed = False
+        self._label = label
+        self._say = say
+        self._kept = ""
+        self._more = 0
+        self._line = ""
+        self._lock = threading.Lock()
+
+    def write(self, text: str) -> None:
+        """Take what was printed."""
+        with self._lock:
+            room = KEPT - len(self._kept)
+            self._kept += text[:room]
+            self._more += len(text) - len(text[:room])
+            *lines, rest = text.split("\n")
+            for line in lines:
+                self._show(self._line + line)
+                self._line = ""
+            self._line = (self._line + rest)[-LONGEST_LINE:]
+
+    def end(self) -> str | None:
+        """Take no more; return what is kept, and how much is not; None where nothing was printed."""
+        with self._lock:
+            self.closed = True
+            if self._line:
+                self._show(self._line)
+        kept = self._kept.rstrip("\n")
+        if self._more:
+            kept += f" ... and {self._more} characters more"
+        return kept or None
+
+    def _show(self, line: str) -> None:
+        # What a terminal would show of a line that was written over, as progress bars do.
+        line = line.rstrip("\r").rpartition("\r")[2].expandtabs()
+        if self._say is not None and line.strip():
+            self._say(f"{self._label} | {shortened(line, LONGEST_LINE)}")
+
+
+current: Final[ContextVar[Printed | None]] = ContextVar("printed", default=None)
+"""Where what is printed in this context belongs."""
+
+
+class Told(io.TextIOBase):
+    """Standard output or error; what no task prints goes on to the real one, made visible."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write to the current task's record, or on."""
+        printed = current.get()
+        if printed is not None and not printed.closed:
+            printed.write(text)
+        elif self._stream is not None:
+            with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it: a print must not fail a task
+                self._stream.write("\n".join(visible(line.expandtabs()) for line in text.split("\n")))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the real stream."""
+        if self._stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether this is a terminal: never for a task, whose colours and progress bars nobody would see as such."""
+        return current.get() is None and self._stream is not None and self._stream.isatty()
+
+    def writable(self) -> bool:
+        """Whether one can write: always."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the real stream's descriptor. Raises OSError where there is none."""
+        if self._stream is None:
+            raise io.UnsupportedOperation("fileno")
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The real stream's."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+
+def tell_apart() -> None:
+    """From here on in this process, tell apart what tasks print. Once is enough, and twice does no harm."""
+    if not isinstance(sys.stdout, Told):
+        sys.stdout = Told(sys.stdout)
+    if not isinstance(sys.stderr, Told):
+        sys.stderr = Told(sys.stderr)
