@@ -47,9 +47,22 @@ class Keeping:
             document["thresholds"] = [thresholds.evaluate(one, document).row() for one in self._thresholds]
 
     def save(self, document: RunDocument | ComparisonDocument) -> None:
-        """Save the result everywhere it was asked for."""
+        """Save the result everywhere it was asked for; what cannot be is said at the end, after all the others."""
+        troubles: list[UserError] = []
         for path in self._paths:
-            saving.save(document, path)
+            try:
+                saving.save(document, path)
+            except UserError as error:
+                troubles.append(error)
+        if troubles:
+            raise UserError("; ".join(map(str, troubles)), FAILED)
+
+    def save_so_far(self, document: ComparisonDocument) -> None:
+        """Keep what there is of a comparison that goes on, where it was to be saved as JSON."""
+        for path in self._paths:
+            if path.endswith(".json"):
+                with contextlib.suppress(UserError):  # it is tried, and told, again at the end
+                    saving.save(document, path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +191,7 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
                 screen,
                 facts,
                 rounds=rounds,
-                keep=lambda so_far: keeping.save(document(so_far, [])),
+                keep=lambda so_far: keeping.save_so_far(document(so_far, [])),
             )
         fastest = min(runs, key=_median, default=None)
         if fastest is not None:

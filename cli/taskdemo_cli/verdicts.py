@@ -168,6 +168,7 @@ def intervals(runs: Sequence[RunDocument], reference: str, seed: int) -> list[In
             if len(values) < 2:
                 continue
             low, high = interval(list(values.values()), seed)
+            low = max(low, 0.0)  # no figure of ours can be less than nothing; a difference can
             others = {} if mode == reference else _by_round(grouped.get(reference, []), figure)
             pairs = [values[number] - others[number] for number in values if number in others]
             entries.append(
