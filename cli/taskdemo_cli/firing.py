@@ -144,11 +144,13 @@ def fire(
             rig = stack.enter_context(Rig(stopping))
         else:
             rig = stack.enter_context(Rig(stopping))
-            target = stack.enter_context(_private(private, path, stopping))
+            with output.waiting(f"starting the {private.mode} server"):
+                target = stack.enter_context(_private(private, path, stopping))
         with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
             plan = burst.plan(target)
             run = rig.measure(target, plan, screen, burst.facts(), wait=wait)
-        rig.doubt(plan, [run])
+        with output.waiting("measuring what the client itself takes"):
+            rig.doubt(plan, [run])
     run["verdict"] = verdicts.verdict(run)
     keeping.judge(run)
     if keeping.as_json:
@@ -195,7 +197,8 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
             )
         fastest = min(runs, key=_median, default=None)
         if fastest is not None:
-            rig.doubt(burst.plan(Target(fastest["url"])), runs)
+            with output.waiting("measuring what the client itself takes"):
+                rig.doubt(burst.plan(Target(fastest["url"])), runs)
     if not runs:
         if stopping.asked:
             raise KeyboardInterrupt

@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import TextIO
 
 PLAIN_WIDTH = 100
@@ -73,6 +74,12 @@ class Output:
             markup=False,
             emoji=False,
         )
+
+    def waiting(self, what: str) -> AbstractContextManager[object]:
+        """Show what is waited for while the block runs; on a terminal, and gone afterwards."""
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            return self.console.status(what, spinner="dots")
+        return contextlib.nullcontext()
 
     def document(self, chunks: Iterable[str]) -> None:
         """Print a JSON document, given in pieces, to stdout."""
