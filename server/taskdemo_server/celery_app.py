@@ -19,6 +19,8 @@ from taskdemo_server.own_work import OwnWork
 from taskdemo_server.visible import visible
 from taskdemo_server.work import WORKS
 
+PRINTED: Final = "task-printed"
+"""An event of our own, beside Celery's: what the user's own work has printed, sent before the task ends."""
 PUBLISH_TIMEOUT_S: Final = 1.0
 """A broker that has not taken a task within about this time is taken for dead."""
 _ANY_WORK_S: Final = 3600.0
@@ -83,34 +85,32 @@ announcing = False
 """Whether this process prints what it has done: a worker of its own does, a server's private one leaves it to it."""
 
 
-@app.task(  # type: ignore[untyped-decorator]  # as above
-    name="taskdemo.work", Request="taskdemo_server.celery_request:Request", resultrepr_maxsize=8 * printed.KEPT
-)
-def do_work(message: str, work: str = "sleep", duration: float = 1.0) -> str | None:
-    """Do the slow work, in whatever worker the broker gave it to; return what the user's own printed.
+@app.task(name="taskdemo.work", Request="taskdemo_server.celery_request:Request")  # type: ignore[untyped-decorator]  # as above
+def do_work(message: str, work: str = "sleep", duration: float = 1.0) -> None:
+    """Do the slow work, in whatever worker the broker gave it to.
 
     Raises what the work raises, and UnusableError where this worker does not know it.
     """
-    output = None
     if work in WORKS:
         WORKS[work][0](duration)
     elif own is not None and own.name == work:
-        output = _do_own(own, message)
+        _do_own(own, message)
     else:
         raise UnusableError(f"this worker does not know the work {visible(work)}; start it with --work {visible(work)}")
     if announcing:
         _print(f"Background Task called! {visible(message)}")
-    return output
 
 
-def _do_own(own: OwnWork, message: str) -> str | None:
+def _do_own(own: OwnWork, message: str) -> None:
     record = printed.Printed(f"task {str(do_work.request.id)[:8]}", _print)
     printed.current.set(record)
     try:
         own.call(message)
     finally:
         output = record.end()
-    return output
+        if output is not None:
+            with contextlib.suppress(Exception):  # Without a broker nobody hears of it; the work is none the worse.
+                do_work.send_event(PRINTED, output=output)
 
 
 def _print(line: str) -> None:

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from celery import Celery, states
 
-from taskdemo_server.celery_app import events_queue, is_redis
+from taskdemo_server import printed
+from taskdemo_server.celery_app import PRINTED, events_queue, is_redis
 from taskdemo_server.events import ENDED, TaskEvent, TaskState, event_line, place_of
 from taskdemo_server.journal import Journal, unfinished
 from taskdemo_server.visible import visible
@@ -42,6 +43,7 @@ _HOLD_S: Final = 10.0
 _MOST_ENDED: Final = 100_000
 _RECONCILE_EVERY_S: Final = 10.0
 _AT_ONCE: Final = 500
+_MOST_PRINTED: Final = 1000
 _A_DAY_S: Final = 86_400.0
 
 
@@ -118,6 +120,7 @@ class Receiver:
         self._ended = ended
         self._tasks = Tasks(journal)
         self._held: deque[tuple[float, Event]] = deque()
+        self._printed: dict[str, str] = {}
         self._reconciled: dict[str, float] = {}
         self._skew: dict[str, float] = {}
         self._places: dict[tuple[str, int | None], str] = {}
@@ -182,6 +185,10 @@ class Receiver:
         if event["type"] in _STATES:
             event["clock"] = time.monotonic()
             self._held.append((event["clock"], event))
+        elif event["type"] == PRINTED and isinstance(event.get("output"), str):
+            while len(self._printed) >= _MOST_PRINTED:  # Of tasks that are not ours, or that never ended.
+                del self._printed[next(iter(self._printed))]
+            self._printed[event["uuid"]] = event["output"][: 2 * printed.KEPT]
 
     def _settle(self) -> None:
         """Write what was received, as far as the journal says that it is ours."""
@@ -206,7 +213,7 @@ class Receiver:
         age = max(received - at - skew, 0.0)
         state = _STATES[event["type"]]
         error = _said(event.get("exception", "")) if state == "failed" else None
-        output = _value(event.get("result")) if state == "finished" else None
+        output = self._printed.pop(task_id, None) if state in ENDED else None
         self._write(task_id, state, event["clock"] - age, received - age, node, event.get("process"), error, output)
 
     def _write(
@@ -265,14 +272,6 @@ class Receiver:
         elif state == "failed" and isinstance(about, dict):
             error = f"{about.get('exc_type')}: {' '.join(map(str, about.get('exc_message') or ()))}"
         self._write(task_id, state, clock, now, node, process, error)
-
-
-def _value(result: str | None) -> str | None:
-    """Return what a task has returned, given its repr: the output of the user's own work, or None."""
-    with contextlib.suppress(ValueError, SyntaxError):
-        value = ast.literal_eval(result or "None")
-        return value if isinstance(value, str) else None
-    return None
 
 
 def _said(exception: str) -> str:
