@@ -176,6 +176,7 @@ class Receiver:
             return {}
         return {
             "node_id": events_queue(self._journal.path),
+            "queue_exclusive": False,  # Celery's default is True, and then it would not be kept
             "queue_durable": True,
             "queue_expires": _A_DAY_S,
             "queue_ttl": _A_DAY_S,
