@@ -1,0 +1,209 @@
+"""The load generators that the benchmarks compare, each as a function of a URL and a plan that returns its figures.
+
+Those that are not installed are left out with a note. Programs are found on the PATH; `AUTOCANNON` and `OHA` may
+name theirs. The Python peers run under `PEERS_PYTHON` (this Python unless set), which must have locust,
+httpx-aiohttp and httpx.
+"""
+
+import json
+import os
+import queue
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from taskdemo_cli.load import Frames, Loader, Plan
+
+Sample = tuple[Any, ...]
+HERE = Path(__file__).parent
+PEERS_PYTHON = os.environ.get("PEERS_PYTHON", sys.executable)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Requests per second, and percentiles of the response time in seconds."""
+
+    rate: float
+    p50: float
+    p99: float
+
+
+@contextmanager
+def serving(kind: str) -> Iterator[str]:
+    """Run one of `target_app`'s servers, and yield its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([sys.executable, str(HERE / "target_app.py"), kind, str(port)])
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(500):
+            try:
+                urllib.request.urlopen(url).read()
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+class Ours:
+    """taskdemo's load processes, kept for the whole benchmark as one `compare` keeps its own."""
+
+    def __init__(self, processes: int = 1) -> None:
+        self._pairs: list[tuple[Loader, Frames]] = []
+        for _ in range(processes):
+            frames: Frames = queue.Queue()
+            loader = Loader(frames, log=2)
+            loader.start()
+            self._pairs.append((loader, frames))
+        self.last: dict[str, object] = {}
+
+    def fire(self, plan: Plan) -> tuple[list[Sample], float]:
+        """Run the plan in every process; return all samples and the longest wall time."""
+        samples: list[Sample] = []
+        wall = 0.0
+        for loader, _ in self._pairs:
+            loader.run(plan)
+        for _, frames in self._pairs:
+            while (frame := frames.get(timeout=60)[1])["kind"] != "done":
+                samples += frame.get("samples", ())
+            self.last = frame
+            wall = max(wall, frame["wall"])
+        failed = [sample for sample in samples if sample[5] != 200]
+        if failed:
+            raise RuntimeError(f"{len(failed)} failed, the first: {failed[0]}")
+        return samples, wall
+
+    def __call__(self, url: str, count: int, concurrency: int) -> Figures:
+        share = len(self._pairs)
+        plan = Plan(url=url, count=count // share, concurrency=concurrency // share)
+        samples, wall = self.fire(plan)
+        times = sorted(sample[4] - sample[2] for sample in samples)
+        return Figures(len(samples) / wall, percentile(times, 0.5), percentile(times, 0.99))
+
+    def close(self) -> None:
+        for loader, _ in self._pairs:
+            loader.close()
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def hey(url: str, count: int, concurrency: int) -> Figures:
+    return _hey("-n", str(count), "-c", str(concurrency), url)
+
+
+def hey_at(url: str, rate: float, seconds: float) -> Figures:
+    """One worker: with several, hey's tick for all of them at once and the load comes in clumps."""
+    return _hey("-n", str(int(rate * seconds)), "-c", "1", "-q", str(int(rate)), url)
+
+
+def _hey(*arguments: str) -> Figures:
+    report = _run("hey", *arguments)
+    seconds = {int(p): float(s) for p, s in re.findall(r"(\d+)% in ([\d.]+) secs", report)}
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
+    if rate is None or "[200]" not in report:
+        raise RuntimeError(report)
+    return Figures(float(rate[1]), seconds[50], seconds.get(99, seconds[max(seconds)]))
+
+
+def wrk(url: str, count: int, concurrency: int) -> Figures:
+    """By time, as wrk knows no count: as long as about `count` requests take at 6,000/s."""
+    report = _run("wrk", "-t1", f"-c{concurrency}", f"-d{max(1, round(count / 6000))}s", "--latency", url)
+    units = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+    latency = {p: float(v) * units[u] for p, v, u in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s)", report)}
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
+    if rate is None:
+        raise RuntimeError(report)
+    return Figures(float(rate[1]), latency["50"], latency["99"])
+
+
+def autocannon(url: str, count: int, concurrency: int) -> Figures:
+    program = os.environ.get("AUTOCANNON", "autocannon")
+    report = json.loads(_run(program, "-j", "-n", "-a", str(count), "-c", str(concurrency), url))
+    latency = report["latency"]
+    return Figures(report["2xx"] / report["duration"], latency["p50"] / 1e3, latency["p99"] / 1e3)
+
+
+def oha(url: str, count: int, concurrency: int) -> Figures:
+    program = os.environ.get("OHA", "oha")
+    report = json.loads(
+        _run(program, "--no-tui", "--output-format", "json", "-n", str(count), "-c", str(concurrency), url)
+    )
+    latency = report["latencyPercentiles"]
+    return Figures(report["summary"]["requestsPerSec"], latency["p50"], latency["p99"])
+
+
+def _python_peer(name: str) -> Callable[[str, int, int], Figures]:
+    def fire(url: str, count: int, concurrency: int) -> Figures:
+        script = str(HERE / "python_peers.py")
+        return Figures(**json.loads(_run(PEERS_PYTHON, script, name, url, str(count), str(concurrency))))
+
+    return fire
+
+
+PEERS: dict[str, Callable[[str, int, int], Figures]] = {
+    "hey": hey,
+    "wrk": wrk,
+    "oha": oha,
+    "autocannon": autocannon,
+    "httpx": _python_peer("httpx"),
+    "httpx, a client a caller": _python_peer("httpx-each"),
+    "httpx-aiohttp": _python_peer("httpx-aiohttp"),
+    "locust": _python_peer("locust"),
+}
+SLOW = {"httpx": 20, "httpx, a client a caller": 5, "httpx-aiohttp": 2, "locust": 4}
+"""By how much fewer requests these are given in the long runs, so that all take about as long."""
+
+
+def installed() -> dict[str, Callable[[str, int, int], Figures]]:
+    """Return the peers that are here, and print which are not."""
+    here = {}
+    for name, peer in PEERS.items():
+        if name in SLOW:
+            module = {"locust": "locust", "httpx-aiohttp": "httpx_aiohttp"}.get(name, "httpx")
+            found = subprocess.run([PEERS_PYTHON, "-c", f"import {module}"], capture_output=True).returncode == 0
+        else:
+            found = shutil.which(os.environ.get(name.upper(), name)) is not None
+        if found:
+            here[name] = peer
+        else:
+            print(f"({name} is not installed: left out)")
+    return here
+
+
+def median(figures: list[Figures]) -> Figures:
+    return Figures(*(statistics.median(getattr(f, name) for f in figures) for name in ("rate", "p50", "p99")))
+
+
+def alternate(contenders: dict[str, Callable[[], Figures]], rounds: int) -> dict[str, Figures]:
+    """Let each run once unmeasured, then in turn, every other round backwards; medians."""
+    for run in contenders.values():
+        run()
+    seen: dict[str, list[Figures]] = {name: [] for name in contenders}
+    for at in range(rounds):
+        for name in list(contenders)[:: 1 if at % 2 == 0 else -1]:
+            seen[name].append(contenders[name]())
+    return {name: median(figures) for name, figures in seen.items()}
+
+
+def machine() -> str:
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if sys.platform == "linux" else None
+    return f"{os.cpu_count()} cores{', ' + model[1] if model else ''}, Python {sys.version.split()[0]}"
