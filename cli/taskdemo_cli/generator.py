@@ -97,7 +97,7 @@ class Run:
         self._loop = asyncio.get_running_loop()
         self._payload = Payload(plan)
         self._origin = Origin(self._payload.request.url)
-        self._through_httpx = plan.through_httpx or needs_httpx(plan.url)
+        self.through_httpx = plan.through_httpx or needs_httpx(plan.url)
         self._t0 = 0.0
         self._total: int | None = plan.count
         self._stop_at = math.inf
@@ -159,7 +159,7 @@ class Run:
                 "late": self._late,
                 "cpu_share": cpu / wall if wall else 0.0,
                 "loop_lag_p99": lag.close(),
-                "transport": "httpx" if self._through_httpx else "taskdemo",
+                "transport": "httpx" if self.through_httpx else "taskdemo",
                 "not_sent": 0 if self._total is None else self._total - self._n,
             }
         )
@@ -239,7 +239,7 @@ class Run:
         self._start(lane, n, planned)
 
     async def _lane(self) -> Connection:
-        if self._through_httpx:
+        if self.through_httpx:
             lane: Connection = HttpxConnection(self._ended, self._payload.request, proxy_for(self._plan.url))
             self._lanes.add(lane)
             return lane

@@ -34,10 +34,11 @@ class LoadProcess:
         self._emit({"kind": "ready"})
         while True:
             plan = await self._commands.get()
+            self._run = Run(plan, self._emit, connections)
             gc.collect()
             gc.freeze()
-            gc.disable()  # a run makes no cycles, and a collection in its middle would be measured
-            self._run = Run(plan, self._emit, connections)
+            if not self._run.through_httpx:
+                gc.disable()  # our own wire makes no cycles, and a collection in its middle would be measured
             await self._run.go()
             self._run = None
             gc.enable()

@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
         self.done: float | None = None
         self.status: int | None = None
         self.task_id: str | None = None
-        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self._parser: HttpResponseParser | None = None
         self._transport: asyncio.Transport | None = None
         self._descriptor = -1
         self._direct = False
@@ -148,6 +148,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the socket."""
         self._transport = cast("asyncio.Transport", transport)
+        self._parser = HttpResponseParser(self)
         if os.name == "posix":
             self._descriptor = transport.get_extra_info("socket").fileno()
             self._direct = True

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from taskdemo_cli.load import Frames, Loader, Plan
 
 Sample = tuple[Any, ...]
@@ -73,21 +75,32 @@ class Ours:
             loader.start()
             self._pairs.append((loader, frames))
         self.last: dict[str, object] = {}
+        self.peak_memory = 0
 
-    def fire(self, plan: Plan) -> tuple[list[Sample], float]:
+    def process_id(self) -> int:
+        process = self._pairs[0][0]._process
+        assert process is not None
+        return process.pid
+
+    def fire(self, plan: Plan, *, keep: bool = True, only_ok: bool = True) -> tuple[list[Sample], float]:
         """Run the plan in every process; return all samples and the longest wall time."""
         samples: list[Sample] = []
         wall = 0.0
+        self.peak_memory = 0
         for loader, _ in self._pairs:
             loader.run(plan)
         for _, frames in self._pairs:
             while (frame := frames.get(timeout=60)[1])["kind"] != "done":
-                samples += frame.get("samples", ())
+                failed = [sample for sample in frame.get("samples", ()) if sample[5] != 200]
+                if failed and only_ok:
+                    raise RuntimeError(f"{len(failed)} failed, the first: {failed[0]}")
+                if keep:
+                    samples += frame.get("samples", ())
+                else:
+                    memory = psutil.Process(self.process_id()).memory_info().rss
+                    self.peak_memory = max(self.peak_memory, memory)
             self.last = frame
             wall = max(wall, frame["wall"])
-        failed = [sample for sample in samples if sample[5] != 200]
-        if failed:
-            raise RuntimeError(f"{len(failed)} failed, the first: {failed[0]}")
         return samples, wall
 
     def __call__(self, url: str, count: int, concurrency: int) -> Figures:
