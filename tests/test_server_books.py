@@ -49,6 +49,7 @@ def test_health_tells_what_this_server_is(start_server: Start) -> None:
         "threads": 3,
         "workers": 1,
         "pid": server.process.pid,
+        "broker": None,
         "journal": str(server.journal),
     }
     assert abs(clock - time.monotonic()) < 5

@@ -118,7 +118,7 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
         if what == "ready":
             ready += 1
             if ready == settings.workers + (engine is not None):
-                console.say(banner(settings, url, port, terminal=sys.stdout is not None and sys.stdout.isatty()))
+                console.say(banner(settings, url, port, terminal=console.terminal))
                 _announce(settings, url, port)
         elif what == "ended":
             if crew.ended(number):
@@ -130,9 +130,9 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
             crew.drain()
             waited_for = len(running())
             if with_broker:
-                console.say(kept(_name(number), len(unfinished(journal))))
+                console.say_on_signal(kept(_name(number), len(unfinished(journal))))
             else:
-                console.say(draining(_name(number), waited_for))
+                console.say_on_signal(draining(_name(number), waited_for))
         else:
             crew.abandon()
             if engine is not None:
@@ -140,7 +140,7 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
                 engine.stop()
             tasks = running()
             _lose(journal, settings, tasks, f"Abandoned by a second {_name(number)}.")
-            console.say(abandoned(_name(number), len(tasks)))
+            console.say_on_signal(abandoned(_name(number), len(tasks)))
             console.close()
             lifeline.end(_INTERRUPTED if signal.SIGINT in (told, number) else _LOST)
     if engine is not None:

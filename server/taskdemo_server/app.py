@@ -1,21 +1,19 @@
 """The application: `GET /` in the chosen mode, and around it what lets one see what happens to its tasks."""
 
 import asyncio
-import functools
-import inspect
 import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from random import getrandbits
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import FastAPI, Header, HTTPException, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
+from taskdemo_server.accepting import PARAMETERS, RESPONSES, accepting
+from taskdemo_server.broker import shown
 from taskdemo_server.events import ENDED, MODE_BY_NAME, VERSION
 from taskdemo_server.journal import Books, Journal, TaskRecord
 from taskdemo_server.modes import ENDPOINTS
@@ -38,6 +36,8 @@ class Health(TypedDict):
     threads: int
     workers: int
     pid: int
+    broker: str | None
+    """The broker's URL without its password, in mode celery: for `celery -A taskdemo_server.celery_app -b URL`."""
     journal: str
     journal_offset: int
     """Bytes in the journal now: what to resume `/events` from in order to see only what comes next."""
@@ -57,20 +57,6 @@ class Task(TypedDict):
     where: str | None
     message: str | None
     error: str | None
-
-
-class Answer(Response):
-    """The greeting that every mode's endpoint returns, with the task's id in a header; all else encoded once."""
-
-    GREETING = b'{"message":"Hello World!"}'
-    HEADERS = ((b"content-length", b"%d" % len(GREETING)), (b"content-type", b"application/json"))
-
-    def __init__(self, task_id: str) -> None:
-        # In place of the general constructor, which takes 3 us more; FastAPI adds the background tasks afterwards.
-        self.status_code = 200
-        self.background = None
-        self.body = self.GREETING
-        self.raw_headers = [*self.HEADERS, (b"x-task-id", task_id.encode())]
 
 
 class Refusal(TypedDict):
@@ -106,8 +92,8 @@ def create_app(settings: Settings, log: Callable[[str], None] | None = None) -> 
     app.get(
         "/",
         summary=f"Do the slow work: {mode.endpoint}",
-        responses=(endpoint.responses or {})
-        | {200: {"headers": {"X-Task-ID": {"description": "The id of the task.", "schema": {"type": "string"}}}}},
+        responses=(endpoint.responses or {}) | RESPONSES,
+        openapi_extra=PARAMETERS,
     )(accepting(endpoint, work))
 
     @app.exception_handler(Exception)
@@ -123,32 +109,6 @@ def create_app(settings: Settings, log: Callable[[str], None] | None = None) -> 
 
         add_lab(app, settings, endpoint)
     return app
-
-
-def accepting(endpoint: Endpoint, work: Work) -> Callable[..., Any]:
-    """Return the mode's path operation function, made to journal an accepted task before it does anything.
-
-    Who was refused with 422 never comes here. A plain `def` is handed to a worker thread as FastAPI would do it;
-    here, so that a task that waits for a thread is already seen as accepted. Every mode's answer is the same, so it
-    was encoded once: saving FastAPI that pays for half of the journal.
-    """
-    hello = endpoint.hello
-    is_async = inspect.iscoroutinefunction(hello)
-    accepts_here = not endpoint.accepts
-
-    @functools.wraps(hello)
-    async def accept_and_do(**given: Any) -> Response:
-        task_id = f"{getrandbits(64):016x}"
-        current_task.set(task_id)
-        if accepts_here:
-            work.accept(given["message"])
-        if is_async:
-            await hello(**given)
-        else:
-            await run_in_threadpool(hello, **given)
-        return Answer(task_id)
-
-    return accept_and_do
 
 
 def _add_bystanders(app: FastAPI) -> None:
@@ -184,6 +144,7 @@ def _add_books(app: FastAPI, settings: Settings, journal: Journal, endpoint: End
             "threads": settings.threads,
             "workers": settings.workers,
             "pid": os.getpid(),
+            "broker": shown(settings.broker) if settings.broker else None,
             "journal": settings.journal,
             "journal_offset": journal.size(),
             "clock": time.monotonic(),
@@ -235,21 +196,21 @@ def _add_books(app: FastAPI, settings: Settings, journal: Journal, endpoint: End
     ) -> StreamingResponse:
         offset = last_event_id if resume is None else resume
         return StreamingResponse(
-            stream(journal, offset, app.state.draining, app.state.work),
+            stream(journal, offset, app.state.draining, app.state.work.open),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
 
-async def stream(journal: Journal, offset: int, draining: asyncio.Event, work: Work) -> AsyncIterator[bytes]:
+async def stream(journal: Journal, offset: int, draining: asyncio.Event, running: set[str]) -> AsyncIterator[bytes]:
     """Yield the journal from `offset` on as server-sent events, many in one piece, each with the offset after it.
 
-    Ends when the server drains and its last task has ended, so that it never holds up the end.
+    Ends when the server drains and its last task, of those `running`, has ended, so that it never holds up the end.
     """
     quiet_since = time.monotonic()
     yield b": the journal from here on\n\n"
     while True:
-        last = draining.is_set() and not work.open
+        last = draining.is_set() and not running
         lines, offset_after = journal.read(offset)
         if lines:
             if b"\r" in lines:  # Never of our writing; it would break the framing.

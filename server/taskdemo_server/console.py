@@ -30,8 +30,10 @@ class Console:
         self._lines: deque[str] = deque(maxlen=_MOST_LINES)
         self._encoding = (out and out.encoding) or "utf-8"
         self._closing = threading.Event()
+        self.terminal = False
         self._thread: threading.Thread | None = None
         with contextlib.suppress(OSError, ValueError, AttributeError):  # There may be no output, or a closed one.
+            self.terminal = out.isatty()  # type: ignore[union-attr]  # the AttributeError is suppressed
             self._file = out.fileno()  # type: ignore[union-attr]  # the AttributeError is suppressed
             self._thread = threading.Thread(target=self._write, name="console", daemon=True)
             self._thread.start()
@@ -40,6 +42,10 @@ class Console:
         """Write a line, or several, soon. Text from outside must have been made visible."""
         if self._thread is not None:
             self._lines.append(line)
+
+    def say_on_signal(self, line: str) -> None:
+        """Write a line that answers a signal: on a terminal over the ^C that it echoes."""
+        self.say(f"\r{line}" if self.terminal else line)
 
     def close(self, timeout: float = 1.0) -> None:
         """Write what is left, if somebody takes it within `timeout` seconds."""

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psutil
 
-ROUNDS = 5
+ROUNDS = 7
 SECONDS = 1
 CONNECTIONS = 50
 MUST_REACH = 0.9
@@ -54,18 +54,18 @@ def serving(arguments: list[str], port: int, folder: Path) -> Iterator[psutil.Pr
             process.wait()
 
 
-def wait_until_idle(process: psutil.Process) -> None:
-    """Wait until the tasks that the last burst left behind have ended."""
+def wait_until_idle(process: psutil.Process) -> float:
+    """Wait until the tasks that the last burst left behind have ended; return the CPU seconds used so far."""
     before = -1.0
     while True:
         used = sum(sum(one.cpu_times()[:2]) for one in [process, *process.children(recursive=True)])
         if used - before <= 0.01:
-            return
+            return used
         before = used
         time.sleep(0.2)
 
 
-def ask(port: int, seconds: float = SECONDS) -> tuple[float, int]:
+def ask(port: int, seconds: int = SECONDS) -> tuple[float, int]:
     """Return the requests per second, and how many were answered."""
     out = subprocess.run(
         ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"http://127.0.0.1:{port}/"],
@@ -81,52 +81,71 @@ def ask(port: int, seconds: float = SECONDS) -> tuple[float, int]:
     return float(rate[1]), int(count[1])
 
 
-def measure(mode: str, folder: Path) -> tuple[float, float, int, Counter[str]]:
+class Side:
+    """One of the two servers of a mode, and what was measured of it."""
+
+    def __init__(self, port: int, process: psutil.Process) -> None:
+        self.port = port
+        self.process = process
+        self.rates: list[float] = []
+        self.cpu_us: list[float] = []
+        """CPU microseconds for an answer and its task, of the server and its processes."""
+        self.answered = 0
+
+    def burst(self) -> None:
+        before = wait_until_idle(self.process)
+        rate, count = ask(self.port)
+        self.rates.append(rate)
+        self.cpu_us.append((wait_until_idle(self.process) - before) / count * 1e6)
+        self.answered += count
+
+
+def median_ratio(ours: list[float], bare: list[float]) -> float:
+    """Of each round's two bursts, which ran one after the other; the first round warms up."""
+    return statistics.median(mine / other for mine, other in zip(ours[1:], bare[1:], strict=True))
+
+
+def measure(mode: str, folder: Path) -> tuple[Side, Side, Counter[str]]:
     bare_port, port = free_port(), free_port()
     journal = folder / f"{port}.journal"
     settings = {"mode": mode, "journal": str(journal), "duration": 0.0, "port": port}
     bare_app = str(Path(__file__).with_name("bare_app.py"))
-    rates: dict[str, list[float]] = {"bare": [], "ours": []}
-    answered = 0
     with (
-        serving([bare_app, mode, str(bare_port)], bare_port, folder) as bare,
-        serving(["-m", "taskdemo_server", json.dumps(settings)], port, folder) as ours,
+        serving([bare_app, mode, str(bare_port)], bare_port, folder) as bare_process,
+        serving(["-m", "taskdemo_server", json.dumps(settings)], port, folder) as process,
     ):
-        ask(bare_port)
-        wait_until_idle(bare)
-        answered += ask(port)[1]
-        wait_until_idle(ours)
-        for round_ in range(ROUNDS):
-            for name in ("bare", "ours") if round_ % 2 else ("ours", "bare"):
-                if name == "bare":
-                    rates[name].append(ask(bare_port)[0])
-                    wait_until_idle(bare)
-                else:
-                    rate, count = ask(port)
-                    rates[name].append(rate)
-                    answered += count
-                    wait_until_idle(ours)
-    states = Counter(json.loads(line)["state"] for line in journal.open())
-    return statistics.median(rates["bare"]), statistics.median(rates["ours"]), answered, states
+        bare, ours = Side(bare_port, bare_process), Side(port, process)
+        for round_ in range(ROUNDS + 1):
+            for side in (bare, ours) if round_ % 2 else (ours, bare):
+                side.burst()
+    with journal.open() as lines:
+        return bare, ours, Counter(json.loads(line)["state"] for line in lines)
 
 
 def main() -> int:
     if shutil.which("wrk") is None:
         print("This benchmark needs wrk (apt install wrk).")
         return 0
-    modes = sys.argv[1:] or MODES
     well = True
-    print(f"{'mode':<18}{'bare':>8}{'taskdemo':>10}{'ratio':>8}   requests/s, {CONNECTIONS} at once; events per answer")
+    print(f"{ROUNDS} bursts of {SECONDS} s at each in turn, {CONNECTIONS} at once: medians, and medians of the ratios")
+    print(f"{'mode':<18}{'requests/s':>10}{'':>20}{'CPU us/request':>24}{'':>12}  events")
+    print(f"{'':<18}{'bare':>10}{'taskdemo':>10}{'ratio':>10}{'bare':>12}{'taskdemo':>12}{'ratio':>12}  a request")
     with tempfile.TemporaryDirectory() as folder:
-        for mode in modes:
-            bare, ours, answered, states = measure(mode, Path(folder))
+        for mode in sys.argv[1:] or MODES:
+            bare, ours, states = measure(mode, Path(folder))
             # wrk ends with requests under way that it does not count, at most one a connection and burst.
-            complete = states["accepted"] == states["started"] == states["finished"] and 0 <= states[
-                "accepted"
-            ] - answered <= CONNECTIONS * (ROUNDS + 1)
-            well = well and complete and ours / bare >= MUST_REACH
-            books = "3, none lost" if complete else f"LOST: {answered} answers, {dict(states)}"
-            print(f"{mode:<18}{bare:>8.0f}{ours:>10.0f}{ours / bare:>8.2f}   {books}", flush=True)
+            uncounted = states["accepted"] - ours.answered
+            complete = states["accepted"] == states["started"] == states["finished"]
+            complete = complete and 0 <= uncounted <= CONNECTIONS * (ROUNDS + 1)
+            ratio = median_ratio(ours.rates, bare.rates)
+            well = well and complete and ratio >= MUST_REACH
+            figures = (
+                f"{statistics.median(bare.rates):>10.0f}{statistics.median(ours.rates):>10.0f}{ratio:>10.2f}"
+                f"{statistics.median(bare.cpu_us):>12.0f}{statistics.median(ours.cpu_us):>12.0f}"
+                f"{median_ratio(bare.cpu_us, ours.cpu_us):>12.2f}"
+            )
+            books = "3, none lost" if complete else f"LOST: {ours.answered} answers, {dict(states)}"
+            print(f"{mode:<18}{figures}  {books}", flush=True)
     return 0 if well else 1
 
 

@@ -13,7 +13,7 @@ Message: TypeAlias = Annotated[str, Query(max_length=MESSAGE_LIMIT, description=
 
 
 class Greeting(TypedDict):
-    """The whole answer of `GET /`. Declared, so that pydantic writes the JSON: 16 us faster than guessing."""
+    """The whole answer of `GET /`."""
 
     message: str
 
