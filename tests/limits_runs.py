@@ -43,6 +43,7 @@ def run(
     stopping: Stopping | None = None,
 ) -> LimitsDocument:
     """Run the experiments, and see to it that they leave no process behind."""
+    folder.mkdir(exist_ok=True)
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     document = limits.run(modes, screen or Remembering(), stopping or Stopping(), folder, limits=names)
     left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]

@@ -8,6 +8,7 @@ the server and travels in the message; a work of the user's own is one that a wo
 import contextlib
 import hashlib
 import os
+from collections.abc import Mapping
 from typing import Any, Final
 
 from celery import Celery
@@ -135,13 +136,16 @@ def for_worker(broker: str, backend: str | None, queue: str, longest_s: float | 
     hour, Celery's own default. RabbitMQ notices by itself that a worker is gone.
     """
     timeout = _ANY_WORK_S if longest_s is None else 2 * longest_s + 5.0
-    redis = {
+    redis: dict[str, float | str] = {
         "visibility_timeout": timeout,
         # Celery looks for what is overdue every 100 s; with a timeout of seconds that would be the real delay.
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         "unacked_restore_limit": 100,
         "socket_connect_timeout": 5.0,
+        # By default all workers of a broker share one list of what is being worked on, and the one with the shortest
+        # timeout would have the tasks of all others delivered again while they run.
+        **unacked_keys(queue),
     }
     _set_up(broker, backend, queue, redis)
     # Results serve a server that was down; a private worker's ends with its server, so they only take up memory.
@@ -149,7 +153,12 @@ def for_worker(broker: str, backend: str | None, queue: str, longest_s: float | 
     return app
 
 
-def _set_up(broker: str, backend: str | None, queue: str, redis: dict[str, float]) -> None:
+def unacked_keys(queue: str) -> dict[str, str]:
+    """Return where Redis keeps what the workers of a queue have taken and not acknowledged, as transport options."""
+    return {f"{key}_key": f"{queue}.{key}" for key in ("unacked", "unacked_index", "unacked_mutex")}
+
+
+def _set_up(broker: str, backend: str | None, queue: str, redis: Mapping[str, float | str]) -> None:
     # Celery prefers these to whatever it is told here, and they may have been set for another application.
     for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND"):
         os.environ.pop(name, None)

@@ -65,7 +65,8 @@ def start(module: str, argument: str, name: str, errors: Path) -> Child:
 
     def read() -> None:
         assert process.stdout is not None  # noqa: S101  it is a pipe
-        child.said = process.stdout.readline().decode().strip()
+        with process.stdout as lines:
+            child.said = lines.readline().decode().strip()
 
     threading.Thread(target=read, name=f"start {name}", daemon=True).start()
     return child
@@ -111,14 +112,17 @@ class Broker:
 
 
 def start_worker(server: Settings, name: str, errors: Path) -> Child:
-    """Start a Celery worker for a server with these settings, under the host name `name`, and return at once."""
+    """Start a Celery worker for a server with these settings and return at once.
+
+    Its host name is `name`, a dot, and what no other worker of a shared broker has: two of one name exclude each other.
+    """
     settings = WorkerSettings(
         broker=str(server.broker),
         backend=server.backend,
         queue=server.queue,
         duration=server.duration,
         concurrency=PROCESSES,
-        name=name,
+        name=f"{name}.{server.queue.rpartition('-')[2]}",
         private=True,
         lab=server.lab,
     )

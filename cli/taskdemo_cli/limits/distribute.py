@@ -39,7 +39,7 @@ def _over_workers(trial: Trial) -> Cell:
     names = ("machine-a", "machine-b")
     server = trial.serve(duration=_WORK_S, workers=names)
     _await(trial, server, trial.send_tasks(server, _TASKS))
-    ran = Counter(task.places[-1].split()[0] for task in trial.tasks(server) if task.starts)
+    ran = Counter(task.places[-1].split()[0].partition(".")[0] for task in trial.tasks(server) if task.starts)
     return _cell(ran, f"Two workers ran, {' and '.join(names)}, and the server accepted {_TASKS} tasks")
 
 

@@ -19,6 +19,8 @@ _QUIET_S = 1.2
 class _Seen:
     """What was seen of a plan: its last step, and those before it."""
 
+    ran: bool
+    """Whether all steps came to their end."""
     in_order: bool
     results_passed: bool
     at_once: int
@@ -47,12 +49,15 @@ def _follow(trial: Trial, server: servers.Server, plan: str, before: list[str], 
     begun = {note.step: note for note in notes if note.state == "started"}
     ended = {note.step: note for note in notes if note.state == "ended"}
     if last not in begun or last not in ended or not all(step in ended for step in before):
-        return _Seen(in_order=False, results_passed=False, at_once=_at_once(notes, before), caller_waited_s=None)
+        return _Seen(
+            ran=False, in_order=False, results_passed=False, at_once=_at_once(notes, before), caller_waited_s=None
+        )
     results = [ended[step].result for step in before]
     given = begun[last].given
     trial.wait(pending.done, _QUIET_S)
     waited = pending.done() and pending.result().answered >= ended[last].clock
     return _Seen(
+        ran=True,
         in_order=begun[last].clock >= max(ended[step].clock for step in before),
         results_passed=given == results[0] if len(results) == 1 else _same(given, results),
         at_once=_at_once(notes, before),
@@ -102,6 +107,8 @@ def _cell(chain: _Seen, group: _Seen) -> Cell:
 
 
 def _words(step: str, before: str, results: str, seen: _Seen) -> str:
+    if not seen.ran:
+        return f"{step} did not come to its end."
     order = f"{step} waited for {before}" if seen.in_order else f"{step} did not wait for {before}"
     if seen.results_passed:
         return f"{order} and was given {results}."

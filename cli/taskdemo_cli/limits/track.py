@@ -20,6 +20,8 @@ class _Said:
     asked: str | None = None
     """The kind of object that was asked."""
     state: str | None = None
+    refused: str | None = None
+    """Why it would not say."""
     late: bool = False
     """Whether the answer came only when the task had gone on to another state."""
 
@@ -50,7 +52,9 @@ def _ask_while(trial: Trial, server: servers.Server, key: str, moment: str) -> _
     answer = trial.ask(server, f"/lab/ask?key={key}")
     if _moment(trial, server, key) != moment:
         return _Said(late=True)
-    return _Said(answer.body["asked"], answer.body["state"]) if answer.status == 200 else _Said()
+    if answer.status != 200:
+        return _Said()
+    return _Said(answer.body["asked"], answer.body["state"], answer.body["refused"])
 
 
 def _moment(trial: Trial, server: servers.Server, key: str) -> str:
@@ -64,7 +68,10 @@ def _cell(said: dict[str, _Said], wrong: int) -> Cell:
     asked = next((one.asked for one in said.values() if one.asked), None)
     different = len(set(told.values()))
     apart = different if different > 1 else 0
-    if not told:
+    refused = next((one.refused for one in said.values() if one.refused), None)
+    if refused:
+        sentences = [f"Its {asked} would not say: {refused.rstrip('.')}."]
+    elif not told:
         sentences = ["The engine gives nothing by which to ask for a task."]
     elif not apart:
         moments = ", ".join(_MOMENTS[moment] for moment in told)

@@ -13,7 +13,7 @@ def lab(bench: Bench) -> Lab:
     from celery import chord
     from celery.result import AsyncResult
 
-    from taskdemo_server.celery_app import app, events_queue, is_redis
+    from taskdemo_server.celery_app import app, events_queue, is_redis, unacked_keys
     from taskdemo_server.lab.celery_tasks import do_step, flaky, follow
 
     notebook = bench.notebook
@@ -23,10 +23,16 @@ def lab(bench: Bench) -> Lab:
     async def track(key: str) -> None:
         handles[key] = await asyncio.to_thread(do_step.delay, notebook, key, "tracked")
 
+    def check_backend() -> None:
+        if app.conf.result_backend == "disabled://":
+            raise NotImplementedError("No result backend is configured.")
+
     async def ask(result: AsyncResult) -> str:
+        check_backend()
         return str(await asyncio.to_thread(lambda: result.state))
 
     async def error(result: AsyncResult) -> str | None:
+        check_backend()
         failed = await asyncio.to_thread(result.failed)
         return repr(await asyncio.to_thread(lambda: result.result)) if failed else None
 
@@ -46,12 +52,19 @@ def lab(bench: Bench) -> Lab:
         await asyncio.to_thread(do_step.delay, notebook, key, "following")
 
     async def clean() -> None:
-        await asyncio.to_thread(_delete)
+        await asyncio.to_thread(delete)
 
-    def _delete() -> None:
+    def delete() -> None:
         with app.connection_for_write() as connection:
-            connection.default_channel.queue_delete(app.conf.task_default_queue)
-            if not is_redis(app.conf.broker_url):
-                connection.default_channel.queue_delete(events_queue(bench.settings.journal))
+            channel = connection.default_channel
+            # Declared once more, so that this connection knows what belongs to it.
+            queue = app.amqp.default_queue(channel)
+            queue.declare()
+            queue.delete()
+            queue.exchange.delete()
+            if is_redis(app.conf.broker_url):
+                channel.client.delete(*unacked_keys(app.conf.task_default_queue).values())
+            else:
+                channel.queue_delete(f"{app.conf.event_queue_prefix}.{events_queue(bench.settings.journal)}")
 
     return Lab(track, retry, chain, group, fail, handles, ask, error, clean=clean)

@@ -41,6 +41,8 @@ class Answer(TypedDict):
     asked: str | None
     state: str | None
     error: str | None
+    refused: str | None
+    """Why it would not say."""
 
 
 def add_lab(app: FastAPI, settings: Settings, endpoint: Endpoint) -> None:
@@ -56,11 +58,15 @@ def add_lab(app: FastAPI, settings: Settings, endpoint: Endpoint) -> None:
     @app.get("/lab/ask")
     async def ask(key: str) -> Answer:
         if lab.ask is None:
-            return {"asked": None, "state": None, "error": None}
+            return {"asked": None, "state": None, "error": None, "refused": None}
         if (handle := lab.handles.get(key)) is None:
             raise HTTPException(404, "There is no such task.")
-        error = await lab.error(handle) if lab.error is not None else None
-        return {"asked": _kind(handle), "state": await lab.ask(handle), "error": error}
+        kind = _kind(handle)
+        try:
+            error = await lab.error(handle) if lab.error is not None else None
+            return {"asked": kind, "state": await lab.ask(handle), "error": error, "refused": None}
+        except NotImplementedError as refused:  # Celery, without a result backend
+            return {"asked": kind, "state": None, "error": None, "refused": str(refused)}
 
     @app.delete("/lab")
     async def clean() -> None:
