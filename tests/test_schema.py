@@ -20,6 +20,8 @@ DEFINED_BY: dict[str, Any] = {
     "request": documents.RequestRow,
     "task": documents.TaskRow,
     "bystander": documents.BystanderRow,
+    "place": documents.Place,
+    "blocking": documents.Blocking,
     "threshold": documents.ThresholdRow,
     "run": documents.RunDocument,
     "interval": documents.Interval,

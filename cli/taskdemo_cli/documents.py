@@ -87,6 +87,8 @@ class Summary(TypedDict):
     completion_s: Statistics | None
     """Sent to the end of the task's work."""
     bystander_s: Statistics | None
+    bystander_threads_s: NotRequired[Statistics | None]
+    """As `bystander_s`, of a second one, answered from a worker thread; beside the user's own application only."""
     wait_s: Statistics | None
     """Planned send to sent."""
     first_byte_s: Statistics | None
@@ -149,6 +151,26 @@ class BystanderRow(TypedDict):
     error: str | None
 
 
+class Place(TypedDict):
+    """Where in the code the event loop was held, in this share of the looks at it while it was late."""
+
+    place: str
+    """`file.py:12 in function`."""
+    share: float
+
+
+class Blocking(TypedDict):
+    """Whether the endpoint of the user's own application holds up others, and a guess at the cause."""
+
+    blocks: bool
+    cause: Literal["event loop held", "interpreter busy", "threads used up", "neither"]
+    loop_wait_s: float | None
+    """The longest that the bystander on the event loop waited."""
+    threads_wait_s: float | None
+    """The longest that the bystander in a worker thread waited."""
+    places: list[Place]
+
+
 class ThresholdRow(TypedDict):
     """What became of one `--fail-if`; `value` is the measured one, in seconds where it is a time."""
 
@@ -175,6 +197,7 @@ class RunFacts(TypedDict, total=False):
     started_at: str
     command: str
     environment: dict[str, Any]
+    app: str | None
 
 
 class RunDocument(TypedDict):
@@ -211,6 +234,11 @@ class RunDocument(TypedDict):
     requests: Sequence[RequestRow]
     tasks: Sequence[TaskRow]
     bystander: Sequence[BystanderRow]
+    app: NotRequired[str]
+    """The user's own application, `module:name`, where that was served: then `tasks` are its requests, each ended when
+    the application's call returned, background tasks included."""
+    bystander_threads: NotRequired[Sequence[BystanderRow]]
+    blocking: NotRequired[Blocking]
     verdict: NotRequired[str]
     """One sentence that says what was seen."""
     thresholds: NotRequired[list[ThresholdRow]]

@@ -66,16 +66,23 @@ class Target:
     token: str | None = None
     offset: float = 0.0
     """Seconds that its clock is ahead of ours."""
+    under: str = ""
+    """Where taskdemo's own paths are."""
 
     @property
     def mode(self) -> str | None:
         """The mode it is in, where it is a taskdemo server."""
-        return str(self.health["mode"]) if self.health else None
+        return self._said("mode")
 
     @property
     def work(self) -> str | None:
         """The work that it does, where it is a taskdemo server."""
-        return str(self.health["work"]) if self.health else None
+        return self._said("work")
+
+    @property
+    def app(self) -> str | None:
+        """The user's own application, where it serves that."""
+        return self._said("app")
 
     @property
     def duration_s(self) -> float | None:
@@ -85,34 +92,58 @@ class Target:
     @property
     def bystander_path(self) -> str | None:
         """What a bystander asks for; None where the server offers nothing that costs it nothing."""
-        return "/ping" if self.health else None
+        return f"{self.under}/ping" if self.health else None
+
+    @property
+    def threads_path(self) -> str | None:
+        """What a second bystander asks for, whom worker threads answer: beside the user's own application."""
+        return f"{self.under}/ping/sync" if self.app else None
+
+    def found(self) -> dict[str, Any]:
+        """Return what the server of the user's own application has seen of who held its event loop."""
+        with contextlib.suppress(OSError, UserError):
+            return dict((servers.health(self.url, self.token, self.under) or {}).get("held") or {})
+        return {}
+
+    def _said(self, name: str) -> str | None:
+        said = self.health.get(name) if self.health else None
+        return None if said is None else str(said)
 
 
-def find_target(url: str, path: str = "/", server: servers.Server | None = None, token: str | None = None) -> Target:
+def find_target(
+    url: str, path: str = "/", server: servers.Server | None = None, token: str | None = None, under: str = ""
+) -> Target:
     """Ask the server of `url` who it is. Raises OSError where nobody answers, UserError where `url` is none."""
     asked = time.monotonic()
-    health = servers.health(url, token)
+    health = servers.health(url, token, under)
     offset = clock_offset(health, asked, time.monotonic()) if health else 0.0
-    return Target(url.rstrip("/"), path, health, server, token, offset)
+    return Target(url.rstrip("/"), path, health, server, token, offset, under)
 
 
 class Rig:
-    """The processes that measure: one that fires, one that is the bystander; both are started once and used again."""
+    """The processes that measure: one that fires, the others are bystanders; all are started once and used again.
 
-    def __init__(self, stopping: Stopping) -> None:
+    `threads`: whether there is to be a second bystander, for the worker threads.
+    """
+
+    def __init__(self, stopping: Stopping, *, threads: bool = False) -> None:
         self.stopping = stopping
         self.inbox: queue.Queue[tuple[str, Any]] = queue.Queue()
         self.load = Loader(self.inbox, name="load")
         self.bystander = Loader(self.inbox, name="bystander")
+        self.threads = Loader(self.inbox, name="threads") if threads else None
 
     def __enter__(self) -> Self:
-        self.load.start()
-        self.bystander.start()
+        for loader in self._loaders():
+            loader.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.load.close()
-        self.bystander.close()
+        for loader in self._loaders():
+            loader.close()
+
+    def _loaders(self) -> list[Loader]:
+        return [self.load, self.bystander, *([self.threads] if self.threads else [])]
 
     def measure(self, target: Target, plan: Plan, screen: Screen, facts: RunFacts, *, wait: bool = True) -> RunDocument:
         """Fire `plan` at `target`, wait for the accepted tasks to end if `wait`, and return the whole run.
@@ -152,8 +183,9 @@ class _Run:
             follows=target.health is not None,
         )
         self.load_done = False
-        self.bystander_done = True
-        self.bystander_started = False
+        self.bystanders: dict[str, Loader] = {}
+        """Those that are on their way, by name."""
+        self.bystanders_started: set[str] = set()
         self.gone: str | None = None
         self.next_look = 0.0
 
@@ -163,7 +195,7 @@ class _Run:
         watcher = self._watch()
         interrupted = timed_out = False
         try:
-            self._start_bystander()
+            self._start_bystanders()
             self.rig.load.run(self.plan)
             interrupted = self._drain(lambda: self.load_done) == "asked to stop"
             if interrupted:
@@ -175,9 +207,9 @@ class _Run:
                 why = self._drain(lambda: self.recorder.unended == 0, deadline, until_gone=True)
                 interrupted, timed_out = why == "asked to stop", why == "deadline"
         finally:
-            if not self.bystander_done:
-                self.rig.bystander.stop()
-                self._drain(lambda: self.bystander_done, stoppable=False)
+            for bystander in self.bystanders.values():
+                bystander.stop()
+            self._drain(lambda: not self.bystanders, stoppable=False)
             if watcher is not None:
                 watcher.stop()
         self.screen.update(self.recorder, time.monotonic())
@@ -188,6 +220,7 @@ class _Run:
                 "mode": self.target.mode,
                 "work": self.target.work,
                 "duration_s": self.target.duration_s,
+                "app": self.target.app,
                 "started_at": started_at.isoformat(timespec="milliseconds"),
                 **facts,
             },
@@ -200,19 +233,23 @@ class _Run:
     def _watch(self) -> Watcher | None:
         if self.target.health is None:
             return None
-        watcher = Watcher(self.target.url, self.rig.inbox, int(self.target.health["journal_offset"]), self.target.token)
+        target = self.target
+        offset = int(self.target.health["journal_offset"])
+        watcher = Watcher(target.url, self.rig.inbox, offset, target.token, f"{target.under}/events")
         watcher.start()
         return watcher
 
-    def _start_bystander(self) -> None:
-        """Send the bystander ahead, so that it is on its way when the burst comes."""
-        if self.target.bystander_path is None:
-            return
-        self.bystander_done = False
-        self.rig.bystander.run(
-            Plan(url=self.target.url + self.target.bystander_path, rate=BYSTANDER_RATE, until_stopped=True)
+    def _start_bystanders(self) -> None:
+        """Send the bystanders ahead, so that they are on their way when the burst comes."""
+        paths = (
+            ("bystander", self.rig.bystander, self.target.bystander_path),
+            ("threads", self.rig.threads, self.target.threads_path),
         )
-        self._drain(lambda: self.bystander_started or self.bystander_done)
+        for name, loader, path in paths:
+            if loader is not None and path is not None:
+                self.bystanders[name] = loader
+                loader.run(Plan(url=self.target.url + path, rate=BYSTANDER_RATE, until_stopped=True))
+        self._drain(lambda: self.bystanders_started >= self.bystanders.keys())
 
     def _drain(
         self,
@@ -251,9 +288,12 @@ class _Run:
             if content["kind"] == "gone":
                 raise UserError(f"the load process ended unexpectedly (exit {content['returncode']}); run it again")
         else:
-            self.recorder.bystander(content)
-            self.bystander_started = self.bystander_started or content["kind"] == "started"
-            self.bystander_done = self.bystander_done or content["kind"] in {"done", "gone"}
+            fold = self.recorder.bystander if name == "bystander" else self.recorder.bystander_threads
+            fold(content)
+            if content["kind"] == "started":
+                self.bystanders_started.add(name)
+            elif content["kind"] in {"done", "gone"}:
+                self.bystanders.pop(name, None)
 
     def _look_after_server(self) -> None:
         server = self.target.server

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from taskdemo_cli import experiment, saving, servers, serving, thresholds, verdicts
+from taskdemo_cli import blocking, experiment, saving, servers, serving, thresholds, verdicts
 from taskdemo_cli.documents import ComparisonDocument, RunDocument, RunFacts, Skipped, json_chunks
 from taskdemo_cli.environment import command_line, environment
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
@@ -16,7 +16,7 @@ from taskdemo_cli.output import Output
 from taskdemo_cli.scratch import scratch
 from taskdemo_cli.stopping import Stopping
 from taskdemo_server.events import MODE_BY_NAME
-from taskdemo_server.settings import BUILT_IN_WORKS, Settings
+from taskdemo_server.settings import BUILT_IN_WORKS, OWN_PATHS, Settings
 
 CONCURRENCY = 50
 """Requests in flight where --for bounds the run and nobody says how many."""
@@ -143,15 +143,19 @@ def fire(
             target = _running(url or f"http://127.0.0.1:{port or 8000}", path, token, named=url is not None)
             rig = stack.enter_context(Rig(stopping))
         else:
-            rig = stack.enter_context(Rig(stopping))
-            with output.waiting(f"starting the {private.mode} server"):
+            rig = stack.enter_context(Rig(stopping, threads=private.app is not None))
+            with output.waiting(f"starting {private.app or f'the {private.mode} server'}"):
                 target = stack.enter_context(_private(private, path, stopping))
         with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
             plan = burst.plan(target)
             run = rig.measure(target, plan, screen, burst.facts(), wait=wait)
+            if target.app is not None:
+                run["blocking"] = blocking.judge(run, target.found())
         with output.waiting("measuring what the client itself takes"):
             rig.doubt(plan, [run])
     run["verdict"] = verdicts.verdict(run)
+    if "blocking" in run:
+        run["verdict"] = f"{blocking.sentence(run['blocking'])} {run['verdict']}"
     keeping.judge(run)
     if keeping.as_json:
         output.document(json_chunks(run))
@@ -238,7 +242,8 @@ def _private(settings: Settings, path: str, stopping: Stopping) -> Iterator[Targ
         server = servers.launch(serving.placed(settings, folder), folder)
         try:
             servers.await_ready(server, lambda: stopping.asked)
-            yield experiment.find_target(server.url, path, server)
+            under = OWN_PATHS if settings.app is not None else ""
+            yield experiment.find_target(server.url, path, server, under=under)
         finally:
             servers.end(server)
 
@@ -266,7 +271,8 @@ def _reason(error: OSError) -> str:
 
 
 def _title(burst: Burst, target: Target) -> str:
-    name = f"{target.mode} at {target.url}" if target.mode else target.url
+    what = target.mode or target.app
+    name = f"{what} at {target.url}" if what else target.url
     return f"{_sent(burst)} at {name}{target.path if target.path != '/' else ''}"
 
 

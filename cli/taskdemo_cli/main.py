@@ -131,6 +131,7 @@ def fire(
     url: options.Url = None,
     port: options.TargetPort = None,
     mode: options.OptionalMode = None,
+    app: options.App = None,
     path: options.Path = "/",
     token: options.Token = None,
     duration: options.PrivateDuration = None,
@@ -147,7 +148,7 @@ def fire(
     """Send requests, all at once or as told, and watch the responses and the tasks."""
     from taskdemo_cli import firing
 
-    options.only_one({"--url": url, "--port": port, "--mode": mode})
+    options.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
     private = None
     own = {
         "duration": duration, "work": work, "threads": threads, "workers": workers, "broker": broker, "backend": backend
@@ -161,6 +162,8 @@ def fire(
         raise UserError(
             f"--{next(iter(given))} describes a private server: give --mode too, or tell it to taskdemo serve"
         )
+    elif app is not None:
+        private = Settings(mode="app", app=app, folder=options.folder_of(app), journal="", port=0, console=False)
     burst = firing.Burst(
         count=count, for_s=for_, concurrency=concurrency, rate=rate, message=message, timeout_s=timeout
     )

@@ -56,9 +56,19 @@ def a_work(text: str | None) -> str | None:
     )
 
 
-def folder_of(work: str) -> str | None:
-    """Return where to look for a work of the user's own: the current folder; None for one that comes along."""
-    return None if work in BUILT_IN_WORKS else str(pathlib.Path.cwd())
+def an_app(text: str | None) -> str | None:
+    """Check the name of an ASGI application. Raises UserError with what to type instead."""
+    try:
+        if text is not None:
+            named.parse("--app", text)
+    except named.UnusableError as error:
+        raise UserError(str(error)) from None
+    return text
+
+
+def folder_of(name: str) -> str | None:
+    """Return where to look for what the user has named: the current folder; None for a work that comes along."""
+    return None if name in BUILT_IN_WORKS else str(pathlib.Path.cwd())
 
 
 def only_one(choices: dict[str, object]) -> None:
@@ -283,6 +293,7 @@ App = Annotated[
     _option(
         "--app",
         metavar="package.module:app",
+        callback=an_app,
         rich_help_panel=AT,
         help="Start your own ASGI application and fire at it.",
     ),

@@ -30,6 +30,7 @@ from taskdemo_cli.documents import (
     Rows,
     RunDocument,
     RunFacts,
+    Statistics,
     Summary,
     TaskCounts,
     TaskRow,
@@ -76,6 +77,7 @@ class Recorder:
         self._requests = RequestColumns()
         self._tasks = TaskColumns()
         self._bystander = RequestColumns()
+        self._bystander_threads = RequestColumns()
         self._glance = Glance(self._requests, self._tasks, self._texts)
 
     @property
@@ -114,6 +116,12 @@ class Recorder:
             case "done":
                 self._glance.bystander_in_flight = []
 
+    def bystander_threads(self, frame: Mapping[str, Any]) -> None:
+        """Fold one frame of the second bystander's process, whom worker threads answer."""
+        if frame["kind"] == "batch":
+            for sample in frame["samples"]:
+                self._bystander_threads.add(sample, self._texts)
+
     def event(self, event: TaskEvent) -> None:
         """Fold one event of the journal; one in a state that we do not know is ignored."""
         if event.state not in CODE_OF:
@@ -151,8 +159,8 @@ class Recorder:
         record = _Record(self._requests, self._tasks, self._texts, base, server_gone)
         requests = _RequestRows(record, array("i", self._requests.present()))
         tasks = _TaskRows(record, self._task_places() if self.follows else array("i"))
-        bystander = [row for row in self._bystander_rows(base) if row["done_s"] is None or row["done_s"] >= 0]
-        return {
+        bystander = list(self._bystander_rows(self._bystander, base))
+        document: RunDocument = {
             "taskdemo": VERSION,
             "kind": "run",
             "mode": facts.get("mode"),
@@ -181,6 +189,11 @@ class Recorder:
             "tasks": tasks,
             "bystander": bystander,
         }
+        if (app := facts.get("app")) is not None:
+            document["app"] = app
+            document["bystander_threads"] = list(self._bystander_rows(self._bystander_threads, base))
+            document["summary"]["bystander_threads_s"] = _responses(document["bystander_threads"])
+        return document
 
     def _add(self, sample: Sample) -> None:
         at = self._requests.add(sample, self._texts)
@@ -217,9 +230,10 @@ class Recorder:
             places.extend(unnamed)
         return places
 
-    def _bystander_rows(self, base: int) -> Iterator[BystanderRow]:
-        columns = self._bystander
+    def _bystander_rows(self, columns: RequestColumns, base: int) -> Iterator[BystanderRow]:
         for at in columns.present():
+            if NONE < columns.done[at] < base:  # before the burst
+                continue
             yield {
                 "sent_s": _offset(columns.sent[at], base),
                 "done_s": _offset(columns.done[at], base),
@@ -330,7 +344,7 @@ def _summary(
         "response_s": response_s,
         "corrected_s": None if rate is None else describe(_measured(_corrected(columns, at) for at in requests)),
         "completion_s": describe(_measured(_completion(record, at) for at in requests)),
-        "bystander_s": describe(round(row["response_s"] * MICRO) for row in bystander if row["response_s"] is not None),
+        "bystander_s": _responses(bystander),
         "wait_s": describe(_measured(_between(columns.planned[at], columns.sent[at]) for at in requests)),
         "first_byte_s": describe(_measured(_between(columns.sent[at], columns.first_byte[at]) for at in requests)),
         "transfer_s": describe(_measured(_between(columns.first_byte[at], columns.done[at]) for at in requests)),
@@ -352,6 +366,10 @@ def _summary(
             "trusted": trusted(overhead_s, response_s["p50"] if response_s else None),
         },
     }
+
+
+def _responses(rows: Iterable[BystanderRow]) -> Statistics | None:
+    return describe(round(row["response_s"] * MICRO) for row in rows if row["response_s"] is not None)
 
 
 def _task_counts(record: _Record, requests: Sequence[int], tasks: Sequence[int], work: int) -> TaskCounts:

@@ -103,7 +103,7 @@ def start(
     """Start a server process and return at once; `folder` takes its standard error unless it has a console."""
     with (folder / "stderr").open("wb") as stderr:
         return subprocess.Popen(
-            python("taskdemo_server", settings.to_json()),
+            python("taskdemo_server.hosting" if settings.app else "taskdemo_server", settings.to_json()),
             stdin=subprocess.PIPE if settings.lifeline else subprocess.DEVNULL,
             stdout=stdout,
             stderr=None if settings.console and settings.lifeline else stderr,
@@ -241,7 +241,10 @@ def authorization(token: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def health(url: str, token: str | None = None) -> dict[str, Any] | None:
-    """Ask a server who it is; None where it is not a taskdemo server. Raises OSError where nobody answers."""
-    answer = get_json(url, "/health", token)
+def health(url: str, token: str | None = None, under: str = "") -> dict[str, Any] | None:
+    """Ask a server who it is; None where it is not a taskdemo server. Raises OSError where nobody answers.
+
+    `under` is where its own paths are.
+    """
+    answer = get_json(url, f"{under}/health", token)
     return answer if isinstance(answer, dict) and answer.get("server") == "taskdemo" else None

@@ -26,6 +26,7 @@ TIMES: Final = {
         "corrected",
         "completion",
         "bystander",
+        "bystander_threads",
         "wait",
         "first_byte",
         "transfer",

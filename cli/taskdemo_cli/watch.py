@@ -23,10 +23,18 @@ class Watcher(threading.Thread):
     answered, so that whoever starts the work afterwards knows that nothing is missed.
     """
 
-    def __init__(self, url: str, sink: "queue.Queue[tuple[str, Any]]", offset: int, token: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        sink: "queue.Queue[tuple[str, Any]]",
+        offset: int,
+        token: str | None = None,
+        path: str = "/events",
+    ) -> None:
         super().__init__(name="events", daemon=True)
         self.connected = threading.Event()
         self._url = url
+        self._path = path
         self._sink = sink
         self._last_id = str(offset)
         self._token = token
@@ -62,7 +70,7 @@ class Watcher(threading.Thread):
         connection = self._connection = connect(self._url, SILENCE_S)
         headers = {"Accept": "text/event-stream", "Last-Event-ID": self._last_id, **authorization(self._token)}
         try:
-            connection.request("GET", "/events", headers=headers)
+            connection.request("GET", self._path, headers=headers)
             response = connection.getresponse()
             if response.status != http.client.OK:
                 raise http.client.HTTPException(f"/events answered {response.status}")

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Final, Self
 
+OWN_PATHS: Final = "/.taskdemo"
+"""Where taskdemo's own paths are in a server that is really somebody else's application."""
 BUILT_IN_WORKS: Final = ("sleep", "cpu")
 """The works that come along; any other is the user's own `module:function`."""
 
@@ -19,8 +21,10 @@ class Settings:
     """A file that the server writes, in one rename, as soon as it serves: {"url", "port", "pid"}."""
     work: str = "sleep"
     """`sleep`, `cpu`, or `module:function`."""
+    app: str | None = None
+    """The user's own ASGI application, `module:name`, for `python -m taskdemo_server.hosting`: no mode, no work."""
     folder: str | None = None
-    """Where the module of such a function is looked for first; the process does not do so on its own."""
+    """Where the user's own module is looked for first; the process does not do so on its own."""
     duration: float = 1.0
     """Seconds that `sleep` and `cpu` take."""
     host: str = "127.0.0.1"

@@ -124,7 +124,8 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
 
 def _what(document: RunDocument) -> str:
     """Return which server was asked how, as words."""
-    words = f"{document['mode']} at {document['url']}" if document["mode"] else document["url"]
+    what = document["mode"] or document.get("app")
+    words = f"{what} at {document['url']}" if what else document["url"]
     if document["rate"] is not None:
         words += f", {format_count(document['rate'])} requests/s"
     elif document["concurrency"] is not None:
@@ -188,6 +189,7 @@ def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
             rows.append((label, values))
     rows.append(("Task ended after", summary["completion_s"]))
     rows.append(("GET /ping", summary["bystander_s"]))
+    rows.append(("  by a thread", summary.get("bystander_threads_s")))
     return rows
 
 

@@ -1,0 +1,223 @@
+"""`fire --app`: does an endpoint of the user's own application block its server, and why?"""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import samples
+from commands import all_gone, family_of, running, taskdemo
+
+from taskdemo_cli import blocking
+from taskdemo_cli.documents import BystanderRow, RunDocument
+
+SHOP = '''
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+from fastapi import BackgroundTasks, FastAPI
+
+app = FastAPI()
+
+
+@app.get("/held")
+async def held():
+    print("held", "\\x1b[31mred")
+    time.sleep(0.4)
+
+
+@app.get("/threads")
+def threads():
+    time.sleep(0.6)
+
+
+@app.get("/good")
+async def good(background_tasks: BackgroundTasks, message: str = "none"):
+    background_tasks.add_task(asyncio.sleep, 0.4)
+    return {"message": message}
+
+
+@app.get("/raises")
+async def raises():
+    raise ValueError("no \\x1b[31m")
+
+
+@app.get("/health")
+async def health():
+    return {"server": "somebody else's"}
+
+
+@asynccontextmanager
+async def no_database(app):
+    raise RuntimeError("there is no database")
+    yield
+
+
+@asynccontextmanager
+async def says_goodbye(app):
+    yield
+    with open("goodbye", "w") as file:
+        file.write("in order")
+
+
+broken = FastAPI(lifespan=no_database)
+polite = FastAPI(lifespan=says_goodbye)
+
+
+async def plain(scope, receive, send):
+    """No lifespan, no framework."""
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": b"one, ", "more_body": True})
+    await send({"type": "http.response.body", "body": b"two"})
+    await asyncio.sleep(0.3)
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "__init__.py").touch()
+    (tmp_path / "shop" / "main.py").write_text(SHOP)
+    return tmp_path
+
+
+def fired(folder: Path, path: str, count: int = 3, app: str = "shop.main:app") -> dict[str, Any]:
+    done = taskdemo("fire", "--app", app, "--path", path, "--count", str(count), "--json", cwd=folder)
+    assert done.returncode in {0, 1}, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_an_async_endpoint_that_sleeps_is_found_to_hold_the_event_loop_and_where(folder: Path) -> None:
+    run = fired(folder, "/held")
+    assert run["app"] == "shop.main:app"
+    assert run["mode"] is None
+    found = run["blocking"]
+    assert (found["blocks"], found["cause"]) == (True, "event loop held")
+    assert found["loop_wait_s"] > 0.3
+    assert found["places"][0]["place"] == "shop/main.py:14 in held"
+    assert run["verdict"].startswith("This endpoint blocks the server: it holds the event loop (at shop/main.py:14 in")
+    assert run["summary"]["bystander_s"]["max"] > 0.3
+    assert [task["output"] for task in run["tasks"]] == ["held \x1b[31mred"] * 3
+    assert [task["message"] for task in run["tasks"]] == ["GET /held"] * 3
+
+
+def test_a_plain_endpoint_for_more_callers_than_threads_is_found_to_use_them_up(folder: Path) -> None:
+    run = fired(folder, "/threads", count=90)
+    assert run["blocking"]["cause"] == "threads used up"
+    assert run["summary"]["bystander_threads_s"]["max"] > 0.2
+    assert run["blocking"]["loop_wait_s"] < run["blocking"]["threads_wait_s"]
+    assert "uses up the worker threads" in run["verdict"]
+
+
+def test_work_after_the_response_is_seen_as_a_task_that_nobody_waits_for(folder: Path) -> None:
+    run = fired(folder, "/good")
+    assert run["blocking"]["blocks"] is False
+    assert run["blocking"]["cause"] == "neither"
+    assert run["summary"]["tasks"]["answered_before_end"] == 3
+    for task in run["tasks"]:
+        assert task["state"] == "finished"
+        assert task["ended_s"] - task["started_s"] > 0.35
+    assert run["summary"]["response_s"]["max"] < 0.35
+
+
+def test_a_response_with_nothing_after_it_comes_after_the_end_of_its_task(folder: Path) -> None:
+    run = fired(folder, "/health")
+    assert run["summary"]["tasks"]["answered_after_end"] == 3
+    assert run["summary"]["requests"]["ok"] == 3
+
+
+def test_what_an_endpoint_raises_is_its_tasks_failure(folder: Path) -> None:
+    run = fired(folder, "/raises", count=2)
+    assert run["summary"]["requests"]["errors"] == {"HTTP 500": 2}
+    assert [(task["state"], task["error"]) for task in run["tasks"]] == [("failed", "ValueError: no \x1b[31m")] * 2
+
+
+def test_any_asgi_application_will_do(folder: Path) -> None:
+    run = fired(folder, "/anything", app="shop.main:plain")
+    assert run["summary"]["requests"]["ok"] == 3
+    assert run["summary"]["tasks"]["answered_before_end"] == 3
+
+
+def test_an_application_is_let_end_in_order(folder: Path) -> None:
+    fired(folder, "/", count=1, app="shop.main:polite")
+    assert (folder / "goodbye").read_text() == "in order"
+
+
+@pytest.mark.parametrize(
+    ("app", "sentence"),
+    [
+        ("shop.main.app", "did you mean --app shop.main:app?"),
+        ("shop.main:ap", "there is no ap in shop.main; did you mean --app shop.main:app?"),
+        ("shop.main:__name__", "that is 'shop.main', and no ASGI application"),
+        ("shop.main:broken", "its start failed with RuntimeError: there is no database"),
+        ("shp.main:app", "there is no module shp.main"),
+    ],
+)
+def test_an_application_that_cannot_be_served_is_one_sentence(folder: Path, app: str, sentence: str) -> None:
+    done = taskdemo("fire", "--app", app, cwd=folder)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_report_shows_both_bystanders_and_no_control_character(folder: Path) -> None:
+    done = taskdemo("fire", "--app", "shop.main:app", "--path", "/held", "--count", "2", cwd=folder)
+    assert "\x1b" not in done.stdout
+    assert "held \\x1b[31mred" in done.stdout
+    assert "GET /ping" in done.stdout
+    assert "by a thread" in done.stdout
+    assert "shop.main:app at http://" in done.stdout
+
+
+def test_nothing_is_left_of_it_when_the_command_is_killed(folder: Path) -> None:
+    with running(
+        "fire", "--app", "shop.main:app", "--path", "/held", "--for", "20", stdout=subprocess.PIPE, cwd=folder
+    ) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if "request" in line)
+        family = family_of(process.pid)
+        assert len(family) >= 4
+        process.kill()
+    assert all_gone(family)
+
+
+def a_run(loop: list[float], threads: list[float]) -> RunDocument:
+    run = samples.background_run(2)
+    run["bystander"] = [call(wait) for wait in loop]
+    run["bystander_threads"] = [call(wait) for wait in threads]
+    return run
+
+
+def call(wait: float) -> BystanderRow:
+    return {"sent_s": 1.0, "done_s": 1.0 + wait, "response_s": wait, "status": 200, "error": None}
+
+
+@pytest.mark.parametrize(
+    ("loop", "threads", "places", "starved", "cause"),
+    [
+        ([0.5], [0.5], {"a.py:1 in f": 9}, 1, "event loop held"),
+        ([0.5], [0.5], {}, 0, "event loop held"),
+        ([0.5], [0.9], {"a.py:1 in f": 1}, 9, "interpreter busy"),
+        ([0.01], [0.5], {}, 0, "threads used up"),
+        ([0.01], [0.01], {"a.py:1 in f": 1}, 0, "neither"),
+        ([], [], {}, 0, "neither"),
+    ],
+)
+def test_the_cause_is_guessed_from_both_bystanders_and_what_the_loop_was_doing(
+    loop: list[float], threads: list[float], places: dict[str, int], starved: int, cause: str
+) -> None:
+    found = blocking.judge(a_run(loop, threads), {"places": places, "starved": starved})
+    assert found["cause"] == cause
+    assert found["blocks"] is (cause != "neither")
+    assert blocking.sentence(found).endswith(".")
+
+
+def test_a_bystander_that_got_no_answer_has_waited_too() -> None:
+    run = a_run([], [])
+    unanswered: BystanderRow = {"sent_s": 0.5, "done_s": 3.0, "response_s": None, "status": None, "error": "Cancelled"}
+    run["bystander"] = [unanswered]
+    assert blocking.judge(run, {})["loop_wait_s"] == 2.5
