@@ -150,7 +150,8 @@ def test_cpu_work_burns_the_time_it_promises(start_server: Start) -> None:
     before = sum(server.family()[0].cpu_times()[:2])
     server.get()
     server.ended(1)
-    assert sum(server.family()[0].cpu_times()[:2]) - before >= 0.4
+    ticks_s = 0.02  # The system counts in hundredths, at both ends.
+    assert sum(server.family()[0].cpu_times()[:2]) - before >= 0.4 - ticks_s
 
 
 def test_process_runs_work_in_processes_that_were_there_before_the_first_task(start_server: Start) -> None:

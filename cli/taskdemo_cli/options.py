@@ -176,6 +176,15 @@ Threads = Annotated[
     int,
     _option("--threads", callback=_from_1("--threads"), help="Worker threads per server process (AnyIO's limit)."),
 ]
+MaxPending = Annotated[
+    int,
+    _option(
+        "--max-pending",
+        metavar="N",
+        callback=_from_1("--max-pending"),
+        help="Unended tasks that each server process takes; more requests get 503.",
+    ),
+]
 Broker = Annotated[
     str | None,
     _option(

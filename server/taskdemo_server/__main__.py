@@ -52,6 +52,8 @@ def run(settings: Settings) -> int:
 
     if settings.token is None and not is_loopback(settings.host):
         settings = replace(settings, token=secrets.token_urlsafe(16))
+    if settings.max_pending < 1:
+        return _refuse(f"max_pending is {settings.max_pending}; it must be 1 or more.")
     if settings.mode not in ENDPOINTS:
         return _refuse(f"Unknown mode {settings.mode!r}; there are: {', '.join(ENDPOINTS)}.")
     try:

@@ -13,17 +13,24 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from starlette.datastructures import QueryParams
 
 from taskdemo_server.events import DEFAULT_MESSAGE, MESSAGE_LIMIT
 from taskdemo_server.modes.endpoint import Endpoint
-from taskdemo_server.work import Work, current_task
+from taskdemo_server.work import OverloadedError, Work, current_task
 
+RETRY_AFTER_S: Final = "1"
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"headers": {"X-Task-ID": {"description": "The id of the task.", "schema": {"type": "string"}}}},
     422: {
         "description": "The message is too long.",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}},
+    },
+    503: {
+        "description": "Nothing was accepted: too many tasks have not ended, or what keeps them takes no more.",
+        "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}},
     },
 }
 PARAMETERS: Final[dict[str, Any]] = {
@@ -70,12 +77,15 @@ def accepting(endpoint: Endpoint, work: Work) -> Callable[..., Any]:
         message = message_of(query) if query else DEFAULT_MESSAGE
         task_id = f"{getrandbits(64):016x}"
         current_task.set(task_id)
-        if accepts_here:
-            work.accept(message)
-        if is_async:
-            await hello(message=message, **given)
-        else:
-            await run_in_threadpool(hello, message=message, **given)
+        try:
+            if accepts_here:
+                work.accept(message)
+            if is_async:
+                await hello(message=message, **given)
+            else:
+                await run_in_threadpool(hello, message=message, **given)
+        except OverloadedError as error:
+            return JSONResponse({"detail": str(error)}, 503, {"Retry-After": RETRY_AFTER_S})
         return Answer(task_id)
 
     # What FastAPI sees: the mode's parameters without the message.

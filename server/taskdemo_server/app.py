@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import anyio.to_thread
 from fastapi import FastAPI, Header, HTTPException, Query, Request, Response
@@ -13,12 +13,13 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
 from taskdemo_server.accepting import PARAMETERS, RESPONSES, accepting
+from taskdemo_server.books import Books, TaskRecord
 from taskdemo_server.broker import shown
 from taskdemo_server.events import ENDED, MODE_BY_NAME, VERSION
-from taskdemo_server.journal import Books, Journal, TaskRecord
+from taskdemo_server.journal import Journal
 from taskdemo_server.modes import ENDPOINTS
 from taskdemo_server.modes.endpoint import Endpoint
-from taskdemo_server.settings import Settings
+from taskdemo_server.settings import BUILT_IN_WORKS, Settings
 from taskdemo_server.work import Work, current_task
 
 _POLL_S = 0.05
@@ -65,6 +66,17 @@ class Refusal(TypedDict):
     detail: str
 
 
+REFUSED: Final[dict[int | str, dict[str, Any]]] = {
+    403: {"model": Refusal, "description": "The server is not known under that name, or another page asks."}
+}
+TOKEN_NEEDED: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"model": Refusal, "description": "The server's token is missing, or it is another one."}
+}
+FAILED: Final[dict[int | str, dict[str, Any]]] = {
+    500: {"description": "The work has failed.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+
+
 def create_app(settings: Settings, log: Callable[[str], None] | None = None) -> FastAPI:
     """Return the application; `app.state.work` is its Work, and setting `app.state.draining` ends open streams.
 
@@ -86,13 +98,19 @@ def create_app(settings: Settings, log: Callable[[str], None] | None = None) -> 
             await endpoint.stop()
         journal.close()
 
-    app = FastAPI(title=f"taskdemo: {mode.name}", description=mode.expect, version=VERSION, lifespan=lifespan)
+    app = FastAPI(
+        title=f"taskdemo: {mode.name}",
+        description=mode.expect,
+        version=VERSION,
+        lifespan=lifespan,
+        responses=REFUSED if settings.token is None else REFUSED | TOKEN_NEEDED,
+    )
     app.state.work = work
     app.state.draining = asyncio.Event()
     app.get(
         "/",
         summary=f"Do the slow work: {mode.endpoint}",
-        responses=(endpoint.responses or {}) | RESPONSES,
+        responses=RESPONSES | FAILED if settings.work not in BUILT_IN_WORKS and not mode.answers_first else RESPONSES,
         openapi_extra=PARAMETERS,
     )(accepting(endpoint, work))
 
@@ -128,9 +146,9 @@ def _add_books(app: FastAPI, settings: Settings, journal: Journal, endpoint: End
     async def record_of(task_id: str) -> TaskRecord:
         # In a thread that is not one of the works': the journal may be long, and their threads busy.
         await asyncio.to_thread(books.update)
-        record = books.tasks.get(task_id)
+        record = await asyncio.to_thread(books.find, task_id)
         if record is None:
-            raise HTTPException(404, "There is no such task.")
+            raise HTTPException(404, "There is no such task, or it ended long ago.")
         return record
 
     @app.get("/health", summary="Tell what this server is")
@@ -152,9 +170,17 @@ def _add_books(app: FastAPI, settings: Settings, journal: Journal, endpoint: End
 
     @app.get(
         "/tasks",
-        summary="List the tasks, newest last",
+        summary="List the tasks, newest last: all that have not ended, and the last that have",
         responses={
-            200: {"headers": {"X-Total-Count": {"description": "All tasks there are.", "schema": {"type": "integer"}}}}
+            200: {
+                "headers": {
+                    "X-Total-Count": {"description": "All tasks there were.", "schema": {"type": "integer"}},
+                    "X-Forgotten-Count": {
+                        "description": "How many of them, the first, are listed no more.",
+                        "schema": {"type": "integer"},
+                    },
+                }
+            }
         },
     )
     async def tasks(
@@ -163,8 +189,9 @@ def _add_books(app: FastAPI, settings: Settings, journal: Journal, endpoint: End
         offset: Annotated[int, Query(ge=0, le=2**53)] = 0,
     ) -> list[Task]:
         await asyncio.to_thread(books.update)
-        response.headers["X-Total-Count"] = str(len(books.tasks))
-        return [_shown(record) for record in books.page(offset, limit)]
+        response.headers["X-Total-Count"] = str(books.total)
+        response.headers["X-Forgotten-Count"] = str(books.forgotten)
+        return [_shown(record) for record in await asyncio.to_thread(books.page, offset, limit)]
 
     @app.get("/tasks/{task_id}", summary="Show one task", responses=unknown)
     async def task(task_id: str) -> Task:

@@ -9,21 +9,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from celery import exceptions
-from fastapi import HTTPException
 from kombu.exceptions import OperationalError
 
 from taskdemo_server import celery_app
 from taskdemo_server.celery_app import PUBLISH_TIMEOUT_S
 from taskdemo_server.events import ENDED, event_line, place_of
 from taskdemo_server.visible import shortened
-from taskdemo_server.work import Work, current_task, here
+from taskdemo_server.work import OverloadedError, Work, current_task, here
 
-UNAVAILABLE: Final[dict[int | str, dict[str, Any]]] = {
-    503: {
-        "description": "The broker did not take the task within about a second; nothing was accepted.",
-        "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
-    }
-}
 _THREADS: Final = 2
 _BATCH: Final = 32
 _FOLLOW_EVERY_S: Final = 0.1
@@ -50,6 +43,8 @@ class Publisher:
         assert settings.broker is not None  # noqa: S101  filled in before the application is made
         self._app = celery_app.for_server(settings.broker, settings.backend, settings.queue)
         self._work = work
+        if not settings.private_broker:  # The broker keeps them, whatever becomes of this server.
+            work.pending = set()
         self._waiting: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._place = place_of(settings.mode, here())
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -62,14 +57,13 @@ class Publisher:
         self._loop = asyncio.get_running_loop()
         for number in range(_THREADS):
             threading.Thread(target=self._publish, name=f"publisher {number}", daemon=True).start()
-        if self._work.settings.private_broker:
-            self._following = asyncio.create_task(self._follow())
+        self._following = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
         """Return when the tasks that would die with a private broker have ended."""
+        while self._work.open:  # noqa: ASYNC110  what ends them writes into the journal, and sets no event
+            await asyncio.sleep(_FOLLOW_EVERY_S)
         if self._following is not None:
-            while self._work.open:  # noqa: ASYNC110  what ends them writes into the journal, and sets no event
-                await asyncio.sleep(_FOLLOW_EVERY_S)
             self._following.cancel()
         for _ in range(_THREADS):
             self._waiting.put(None)
@@ -77,16 +71,20 @@ class Publisher:
     async def delay(self, *args: Any) -> None:
         """Publish the work as the current request's task, which is accepted as soon as the broker has it.
 
-        Raises HTTPException 503 where the broker does not take it.
+        Raises OverloadedError, also where the broker does not take it.
         """
+        self._work.check_room()
         task_id, loop = current_task.get(), self._loop
         assert loop is not None  # noqa: S101  started before the first request
         at, clock = time.time(), time.monotonic()
         done: asyncio.Future[None] = loop.create_future()
+        self._work.pending.add(task_id)
         self._waiting.put(_Request(task_id, args, done, clock))
-        await done
-        if self._following is not None:  # Otherwise the broker keeps it, whatever becomes of this server.
-            self._work.open.add(task_id)
+        try:
+            await done
+        except BaseException:
+            self._work.pending.discard(task_id)
+            raise
         # As of its arrival, because a worker may have begun it already.
         self._work.journal.write(event_line(task_id, "accepted", at, clock, self._place, args[0]), clock)
 
@@ -157,16 +155,16 @@ class Publisher:
 
     async def _follow(self) -> None:
         """Close the tasks of this process as the journal tells that they have ended, whoever wrote that."""
-        work = self._work
-        offset = work.journal.size()
+        pending, journal = self._work.pending, self._work.journal
+        offset = journal.size()
         while True:
-            if not work.open:
-                offset = work.journal.size()
-            lines, offset = work.journal.read(offset)
+            if not pending:
+                offset = journal.size()
+            lines, offset = journal.read(offset)
             for line in lines.split(b"\n"):
                 fields = line[max(line.rfind(b'{"id":'), 0) :].split(b'"', 8)
                 if len(fields) == 9 and fields[7] in _ENDED:
-                    work.open.discard(fields[3].decode())
+                    pending.discard(fields[3].decode(errors="replace"))
             if not lines:
                 await asyncio.sleep(_FOLLOW_EVERY_S)
 
@@ -181,4 +179,4 @@ def _refuse(batch: list[_Request], why: str) -> None:
     for request in batch:
         if not request.done.done():
             sentence = f"The broker does not take the task: {shortened(why, 200)}"
-            request.done.set_exception(HTTPException(503, sentence, {"Retry-After": "1"}))
+            request.done.set_exception(OverloadedError(sentence))

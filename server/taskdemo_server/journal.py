@@ -1,28 +1,38 @@
 """The journal: the append-only file that holds every task's events, one line each. Standard library only.
 
 It is a file because work runs in threads, processes and workers: each appends a line with one write, and no
-crash of one takes along what the others know.
+crash of one takes along what the others know. Of a journal that grows and grows, the beginning is given back to the
+disk; offsets in it, by which it is followed, stay what they were.
 """
 
 import contextlib
+import errno
 import os
+import stat
 import sys
+import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
-from itertools import islice
+from collections import deque
+from pathlib import Path
 from typing import Final
 
-from taskdemo_server.events import ENDED, TaskEvent, TaskState
+from taskdemo_server import holes
+from taskdemo_server.events import ENDED, TaskEvent
 
 CHUNK: Final = 1 << 18
 """Bytes read at a time by those who follow the journal."""
+MOST_BYTES: Final = 1 << 28
+"""What is kept of the journal: the last 256 MiB at least, a quarter more at most. A task takes some 500 bytes."""
+MOST_WAITING: Final = 1 << 26
+"""Bytes of events that may wait in memory for a disk; with more, no further task is to be accepted."""
 _CHECK_EVERY_S: Final = 1.0
 _RETRY_EVERY_S: Final = 0.5
+_SAY_AGAIN_S: Final = 60.0
 
 
 class Journal:
-    """Appends events to the file at `path`, which is created private to the user. Raises OSError if it cannot.
+    """Appends events to the file at `path`, which is made private to the user. Raises OSError if it cannot.
 
     Later trouble (disk full, file deleted, no permission) is said once on standard error and fails nobody:
     events that cannot be written wait in memory until they can.
@@ -30,11 +40,20 @@ class Journal:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.stuck = False
+        """Whether so much waits to be written that no further task should be accepted."""
         self._file = self._open()
-        self._kept: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
         self._lock = threading.Lock()
         self._next_check = 0.0
         self._sealed = False
+        self._freed = 0
+        self._said: dict[str, float] = {}
+        # What this process has written since the check before the last one, which begins at the first of the sizes.
+        self._earlier: list[bytes] = []
+        self._lately: list[bytes] = []
+        self._sizes = (0, 0)
 
     def write(self, line: bytes, clock: float) -> None:
         """Append one event's line; `clock` is the monotonic clock now, or lately."""
@@ -42,16 +61,17 @@ class Journal:
             return
         if clock >= self._next_check:
             self._check()
-        if self._kept:  # The order of events matters, so later ones queue behind those that wait.
-            self._keep(line)
+        self._lately.append(line)
+        if self._waiting:  # The order of events matters, so later ones queue behind those that wait.
+            self._wait(line)
             return
         try:
             written = os.write(self._file, line)
         except OSError as error:
-            self._keep(line, error.strerror)
+            self._wait(line, error.strerror)
         else:
             if written != len(line):  # The torn beginning is skipped by whoever reads the whole line after it.
-                self._keep(line, "the disk is full")
+                self._wait(line, "the disk is full")
 
     def size(self) -> int:
         """Return the bytes in the journal now: the offset from which a follower sees only what comes next."""
@@ -59,10 +79,15 @@ class Journal:
         return os.fstat(self._file).st_size
 
     def read(self, offset: int, limit: int = CHUNK) -> tuple[bytes, int]:
-        """Return whole lines from `offset` on, about `limit` bytes of them, and the offset after the last one."""
+        """Return whole lines from `offset` on, about `limit` bytes of them, and the offset after the last one.
+
+        What was given back to the disk is skipped; the first line after it may be only the end of one.
+        """
         if time.monotonic() >= self._next_check:
             self._check()
-        chunk = os.pread(self._file, limit, offset)
+        while (chunk := os.pread(self._file, limit, offset)).startswith(b"\0"):
+            zeros = len(chunk) - len(chunk.lstrip(b"\0"))
+            offset = max(holes.data_after(self._file, offset), offset + zeros)
         while (end := chunk.rfind(b"\n") + 1) == 0 and len(chunk) == limit:  # A line longer than the limit.
             limit *= 2
             chunk = os.pread(self._file, limit, offset)
@@ -80,71 +105,156 @@ class Journal:
             _write_all(self._file, lines)
 
     def close(self) -> None:
-        """Write what still waits in memory, if it can be written, and close the file."""
+        """Write what still waits in memory, or say that it cannot be written, and close the file."""
         with self._lock:
-            self._flush()
+            if not self._flush():
+                _say(f"{len(self._waiting)} events could not be written into the journal {self.path}.")
             self._sealed = True
             os.close(self._file)
 
     def _open(self) -> int:
-        return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        there = os.fstat(file)
+        if not stat.S_ISREG(there.st_mode):
+            os.close(file)
+            raise OSError(errno.EINVAL, "it is not an ordinary file", self.path)
+        if stat.S_IMODE(there.st_mode) & 0o077:  # It was there before, for others to read.
+            with contextlib.suppress(OSError, AttributeError):  # A system without such permissions, or others' file.
+                os.fchmod(file, 0o600)
+        return file
 
     def _check(self) -> None:
-        """See that the path still leads to our file; where it was deleted, write the whole file anew."""
+        """See that the path still leads to our file, and that the file is not too big."""
         with self._lock:
             self._next_check = time.monotonic() + _CHECK_EVERY_S
+            ours = os.fstat(self._file)
+            # Before the path is looked at: what is forgotten here was in the file when that was last right.
+            before, self._earlier, self._lately = self._earlier, self._lately, []
+            since, self._sizes = self._sizes[0], (self._sizes[1], ours.st_size)
             try:
                 there = os.stat(self.path)  # noqa: PTH116  the pair of os.fstat
             except FileNotFoundError:
                 there = None
             except OSError:
                 return
-            ours = os.fstat(self._file)
-            if there is not None and (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev):
-                return
-            try:
-                new = self._open()
-            except OSError:
-                return  # The old file, though it has no name any more, still takes our events.
-            if there is None:
-                offset = 0
-                while chunk := os.pread(self._file, CHUNK, offset):
-                    _write_all(new, chunk)
-                    offset += len(chunk)
-                _say(f"The journal {self.path} was deleted; it has been written anew.")
-            # The number stays the same, so that threads in the middle of a write are not surprised.
-            os.dup2(new, self._file, inheritable=False)
-            os.close(new)
+            if there is None or (there.st_ino, there.st_dev) != (ours.st_ino, ours.st_dev):
+                self._move([*before, *self._earlier], since, deleted=there is None)
+            elif ours.st_size - self._freed > MOST_BYTES + MOST_BYTES // 4:
+                self._give_back(ours.st_size - MOST_BYTES)
 
-    def _keep(self, line: bytes, why: str | None = None) -> None:
+    def _give_back(self, end: int) -> None:
+        """Free the beginning of the file, up to the first line after `end`."""
+        end += os.pread(self._file, CHUNK, end).find(b"\n") + 1
+        self._freed = end
+        try:
+            holes.free(self._file, end)
+        except OSError as error:
+            self._freed = sys.maxsize
+            _say(f"The journal {self.path} grows beyond {MOST_BYTES >> 20} MiB: its disk takes nothing back ({error}).")
+
+    def _move(self, lines: list[bytes], since: int, *, deleted: bool) -> None:
+        """Go on in the file that the path leads to; where it was deleted, write it anew with all that was in it.
+
+        Whoever of several processes is first does that. What the others have written into the deleted file meanwhile,
+        each of them knows, and adds: `lines`, which are to be found from offset `since` on.
+        """
+        try:
+            if deleted and self._write_anew():
+                _say(f"The journal {self.path} was deleted; it has been written anew.")
+            new = self._open()
+        except OSError as error:
+            self._say_once(
+                f"The journal {self.path} was deleted and cannot be written anew ({error.strerror}): until it can,"
+                " events go where nobody finds them when this server has ended."
+            )
+            return
+        # The number stays the same, so that threads in the middle of a write are not surprised.
+        os.dup2(new, self._file, inheritable=False)
+        os.close(new)
+        there = _lines(self._file, since)
+        missing = [line for line in [*lines, *self._lately] if line[:-1] not in there]
+        if missing:
+            self._waiting.extendleft(reversed(missing))
+            self._waiting_bytes += sum(map(len, missing))
+            if not self._flush():
+                threading.Thread(target=self._retry, name="journal", daemon=True).start()
+
+    def _write_anew(self) -> bool:
+        """Copy our deleted file to its old path in one step; False where another process did so before."""
+        folder = Path(self.path).absolute().parent
+        draft, path = tempfile.mkstemp(prefix=".journal-", dir=folder)
+        try:
+            offset = holes.data_after(self._file, 0)
+            os.ftruncate(draft, offset)
+            os.lseek(draft, offset, os.SEEK_SET)
+            while chunk := os.pread(self._file, CHUNK, offset):
+                _write_all(draft, chunk)
+                offset += len(chunk)
+            os.link(path, self.path)
+        except FileExistsError:
+            return False
+        finally:
+            os.close(draft)
+            os.unlink(path)  # noqa: PTH108  the pair of mkstemp
+        return True
+
+    def _wait(self, line: bytes, why: str | None = None) -> None:
         with self._lock:
-            first = not self._kept
-            self._kept.append(line)
+            first = not self._waiting
+            if first and why is None and self._write_one(line):  # Meanwhile all that waited was written.
+                return
+            self._waiting.append(line)
+            self._waiting_bytes += len(line)
+            self.stuck = self._waiting_bytes > MOST_WAITING
         if first:
-            _say(f"The journal {self.path} cannot be written ({why}); events wait in memory until it can.")
+            why = why or "the disk is full"
+            self._say_once(f"The journal {self.path} cannot be written ({why}); events wait in memory until it can.")
             threading.Thread(target=self._retry, name="journal", daemon=True).start()
 
     def _retry(self) -> None:
         while True:
             time.sleep(_RETRY_EVERY_S)
             with self._lock:
-                if self._sealed or self._flush():
+                if self._sealed:
                     return
+                if self._flush():
+                    break
+        self._say_once(f"The journal {self.path} can be written again, and nothing is missing in it.")
 
     def _flush(self) -> bool:
-        while self._kept:
-            try:
-                if os.write(self._file, self._kept[0]) != len(self._kept[0]):
-                    return False
-            except OSError:
+        """Write what waits, as far as possible; whether all of it could be. Call with the lock."""
+        while self._waiting:
+            if not self._write_one(self._waiting[0]):
                 return False
-            del self._kept[0]
+            self._waiting_bytes -= len(self._waiting.popleft())
+        self.stuck = False
         return True
+
+    def _write_one(self, line: bytes) -> bool:
+        try:
+            return os.write(self._file, line) == len(line)
+        except OSError:
+            return False
+
+    def _say_once(self, sentence: str) -> None:
+        """Say it, unless the same was said within the last minute."""
+        now = time.monotonic()
+        if now >= self._said.get(sentence, now):
+            self._said[sentence] = now + _SAY_AGAIN_S
+            _say(sentence)
 
 
 def _write_all(file: int, data: bytes) -> None:
     while data:
         data = data[os.write(file, data) :]
+
+
+def _lines(file: int, offset: int) -> set[bytes]:
+    """Return the lines from `offset` on."""
+    content = bytearray()
+    while chunk := os.pread(file, CHUNK, offset + len(content)):
+        content += chunk
+    return set(bytes(content).split(b"\n"))
 
 
 def _say(sentence: str) -> None:
@@ -175,66 +285,3 @@ def unfinished(journal: Journal, since: int = 0) -> dict[str, TaskEvent]:
             elif state in ended:
                 tasks.pop(task, None)
     return {event.id: event for line in tasks.values() if (event := TaskEvent.from_line(line))}
-
-
-@dataclass(slots=True)
-class TaskRecord:
-    """What the journal tells of one task. Times are Unix seconds; null where it has not come that far."""
-
-    id: str
-    state: TaskState
-    mode: str
-    accepted_at: float | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
-    where: str | None = None
-    message: str | None = None
-    error: str | None = None
-
-    def see(self, event: TaskEvent) -> None:
-        """Fold one event in. `lost` is what others conclude, so it yields to any end that really came."""
-        if event.state == "accepted":
-            self.accepted_at, self.message = event.at, event.message
-            return
-        if self.state in ENDED and (event.state == "lost" or self.state != "lost"):
-            return
-        self.state = event.state
-        if event.state == "started":
-            self.started_at = event.at
-        else:
-            self.ended_at, self.error = event.at, event.error
-        if event.state in ("started", "finished", "failed"):
-            self.where = event.where
-
-
-@dataclass
-class Books:
-    """Every task, folded from the journal: reads on from where it stopped. In the order of acceptance."""
-
-    journal: Journal
-    tasks: dict[str, TaskRecord] = field(default_factory=dict)
-    _offset: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def update(self) -> None:
-        """Fold what was written since the last time."""
-        with self._lock:
-            while True:
-                lines, offset = self.journal.read(self._offset)
-                if offset < self._offset:  # The file was emptied, and so are the books.
-                    self.tasks.clear()
-                self._offset = offset
-                if not lines:
-                    return
-                for line in lines.splitlines():
-                    if (event := TaskEvent.from_line(line)) is None:
-                        continue
-                    record = self.tasks.get(event.id)
-                    if record is None:
-                        record = self.tasks[event.id] = TaskRecord(event.id, "accepted", event.mode)
-                    record.see(event)
-
-    def page(self, offset: int, limit: int) -> list[TaskRecord]:
-        """Return at most `limit` tasks after the first `offset`."""
-        with self._lock:
-            return list(islice(self.tasks.values(), offset, offset + limit))

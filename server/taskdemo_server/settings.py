@@ -34,6 +34,8 @@ class Settings:
     """Server processes that share the port and the journal."""
     threads: int = 40
     """Worker threads per server process (AnyIO's limiter)."""
+    max_pending: int = 10_000
+    """Tasks per server process that may be accepted and not have ended; what would be one more is refused with 503."""
     console: bool = True
     """Whether to print the banner and the task-completion log."""
     lifeline: bool = True

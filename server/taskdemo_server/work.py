@@ -30,6 +30,10 @@ class UnknownWorkError(UnusableError):
     """There is no such work."""
 
 
+class OverloadedError(Exception):
+    """No further task is accepted now; the text is a sentence for who asked."""
+
+
 current_task: Final[ContextVar[str]] = ContextVar("current_task")
 """The id of the current request's task. A context follows its work into threads and background tasks by itself."""
 
@@ -88,19 +92,27 @@ class Work:
         self.settings = settings
         self.journal = journal
         self.open: set[str] = set()
-        """The tasks that this process accepted and that have not ended, as far as it knows."""
+        """The tasks that this process accepted and that have not ended, as far as it knows; its end waits."""
+        self.pending = self.open
+        """The tasks that count against the bound: these, or those that a broker keeps for others."""
         self._log = log
         self._here = _Here()
 
     def accept(self, message: str) -> str:
-        """Journal the current request as an accepted task, and return its id.
-
-        The place for an overload bound: raise an HTTP 503 before anything is written.
-        """
+        """Journal the current request as an accepted task, and return its id. Raises OverloadedError."""
+        self.check_room()
         task_id = current_task.get()
         self.open.add(task_id)
         self._note(task_id, "accepted", message)
         return task_id
+
+    def check_room(self) -> None:
+        """Raise OverloadedError where no further task can be accepted; nothing was written about it then."""
+        if len(self.pending) >= self.settings.max_pending:
+            count = len(self.pending)
+            raise OverloadedError(f"{count} tasks have not ended, all that are taken (--max-pending): ask again later.")
+        if self.journal.stuck:
+            raise OverloadedError("The journal cannot be written, and too many events wait for it: ask again later.")
 
     def run(self, message: str, task_id: str | None = None) -> None:
         """Do the work; raises what it raises. `task_id` where no context reaches (another process)."""

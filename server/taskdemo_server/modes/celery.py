@@ -8,7 +8,7 @@ from taskdemo_server.work import Work
 def endpoint(work: Work) -> Endpoint:
     """Answer as soon as the broker has the task; it keeps it until a worker has done it."""
     # Celery takes a while to import, and only this mode needs it.
-    from taskdemo_server.celery_publish import UNAVAILABLE, Publisher
+    from taskdemo_server.celery_publish import Publisher
 
     publisher = Publisher(work)
 
@@ -23,5 +23,4 @@ def endpoint(work: Work) -> Endpoint:
         start=publisher.start,
         stop=publisher.stop,
         accepts=True,
-        responses=UNAVAILABLE,
     )

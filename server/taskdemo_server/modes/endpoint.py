@@ -33,7 +33,5 @@ class Endpoint:
     """Awaited when the last request has been answered; returns when the last task has ended."""
     accepts: bool = False
     """Whether `hello` calls `work.accept` itself; the application does it before calling `hello` otherwise."""
-    responses: dict[int | str, dict[str, Any]] | None = None
-    """Further documented answers of `GET /`."""
     engine: Any = None
     """What runs the tasks, where that is an object of its own: for the laboratory, which asks it."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from taskdemo_server.events import DEFAULT_MESSAGE
 from taskdemo_server.modes.endpoint import Endpoint, Greeting, Message
-from taskdemo_server.work import Work, prepare_process, run_in_process, said
+from taskdemo_server.work import OverloadedError, Work, prepare_process, run_in_process, said
 
 MOST_PROCESSES: Final = 8
 """Processes are started before the server serves, so a big machine gets no more than these."""
@@ -69,7 +69,11 @@ class Pool:
             # Killing one process breaks the whole pool for good, and its tasks are lost. Later ones need a new pool.
             print("A process of the pool died, and the pool with it; a new one takes over.", file=sys.stderr)
             self._executor = self._make()[0]
-            future = self._hand_over(task_id, message)
+            try:
+                future = self._hand_over(task_id, message)
+            except (BrokenProcessPool, OSError) as error:
+                self._work.ended_unseen(task_id, "failed", said(error))
+                raise OverloadedError("The process pool cannot be started anew: ask again later.") from error
         self._futures[task_id] = future
         future.add_done_callback(lambda done: self._ended(task_id, message, done))
 
