@@ -19,7 +19,7 @@ from taskdemo_cli.documents import RunDocument, RunFacts, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.load import Loader, Plan, calibrate
 from taskdemo_cli.results import Recorder, trusted
-from taskdemo_cli.stopping import Stopping
+from taskdemo_cli.stopping import Stopped, Stopping
 from taskdemo_cli.watch import Watcher, clock_offset
 from taskdemo_server.settings import BUILT_IN_WORKS, Settings
 
@@ -325,7 +325,7 @@ def compare(
         targets: list[Target] = []
         for server in started:
             try:
-                servers.await_ready(server, lambda: rig.stopping.asked)
+                servers.await_ready(server, rig.stopping.check)
                 targets.append(find_target(server.url, server=server))
             except (UserError, OSError) as error:
                 skipped.append({"mode": server.settings.mode, "why": str(error)})
@@ -340,6 +340,6 @@ def compare(
                 keep(runs)
                 if rig.stopping.asked:
                     return runs, skipped
-    except KeyboardInterrupt:
+    except Stopped:
         pass  # asked to stop while the servers started: what was measured so far is the result
     return runs, skipped

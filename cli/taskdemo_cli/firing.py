@@ -11,7 +11,7 @@ from taskdemo_cli.documents import ComparisonDocument, RunDocument, RunFacts, Sk
 from taskdemo_cli.environment import command_line, environment
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
 from taskdemo_cli.experiment import Rig, Target
-from taskdemo_cli.load import Plan
+from taskdemo_cli.load import Plan, capacity_problem
 from taskdemo_cli.output import Output
 from taskdemo_cli.scratch import scratch
 from taskdemo_cli.stopping import Stopping
@@ -48,21 +48,14 @@ class Keeping:
 
     def save(self, document: RunDocument | ComparisonDocument) -> None:
         """Save the result everywhere it was asked for; what cannot be is said at the end, after all the others."""
-        troubles: list[UserError] = []
-        for path in self._paths:
-            try:
-                saving.save(document, path)
-            except UserError as error:
-                troubles.append(error)
-        if troubles:
-            raise UserError("; ".join(map(str, troubles)), FAILED)
+        saving.save_all(document, self._paths)
 
     def save_so_far(self, document: ComparisonDocument) -> None:
         """Keep what there is of a comparison that goes on, where it was to be saved as JSON."""
         for path in self._paths:
             if path.endswith(".json"):
                 with contextlib.suppress(UserError):  # it is tried, and told, again at the end
-                    saving.save(document, path)
+                    saving.save(document, path, rescue=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +87,14 @@ class Burst:
         if self.rate is not None:
             return None
         return self.concurrency or self.planned or CONCURRENCY
+
+    def check_capacity(self) -> None:
+        """Raise UserError where this machine cannot hold so many connections; raise the limit as far as it may be."""
+        problem = capacity_problem(
+            Plan(url="", count=self.planned, for_s=self.for_s, concurrency=self.in_flight, rate=self.rate)
+        )
+        if problem is not None:
+            raise UserError(problem)
 
     def plan(self, target: Target) -> Plan:
         """Return what the load process is to do at this target."""
@@ -136,9 +137,10 @@ def fire(
     from taskdemo_cli.views.live import run_screen
     from taskdemo_cli.views.tables import print_run
 
+    burst.check_capacity()
     output = Output(keeping.as_json)
-    stopping = Stopping()
-    with stopping.watching(), contextlib.ExitStack() as stack:
+    stopping = Stopping().listen()
+    with contextlib.ExitStack() as stack:
         if private is None:
             target = _running(url or f"http://127.0.0.1:{port or 8000}", path, token, named=url is not None)
             rig = stack.enter_context(Rig(stopping))
@@ -162,6 +164,7 @@ def fire(
     else:
         print_run(output.console, run)
     keeping.save(run)
+    output.check()
     return _exit_code(run, [run], stopping)
 
 
@@ -170,8 +173,9 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
     from taskdemo_cli.views.live import comparison_screen
     from taskdemo_cli.views.tables import print_comparison
 
+    burst.check_capacity()
     output = Output(keeping.as_json)
-    stopping = Stopping()
+    stopping = Stopping().listen()
     facts = burst.facts()
 
     def document(runs: list[RunDocument], without: list[Skipped]) -> ComparisonDocument:
@@ -179,7 +183,7 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
             runs, skipped=[*skipped, *without], environment=facts["environment"], command=facts["command"]
         )
 
-    with stopping.watching(), scratch() as folder, servers.Nursery() as nursery, Rig(stopping) as rig:
+    with scratch() as folder, servers.Nursery() as nursery, Rig(stopping) as rig:
         placed = []
         for one in settings:
             (folder / one.mode).mkdir()
@@ -204,8 +208,7 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
             with output.waiting("measuring what the client itself takes"):
                 rig.doubt(burst.plan(Target(fastest["url"])), runs)
     if not runs:
-        if stopping.asked:
-            raise KeyboardInterrupt
+        stopping.check()
         raise UserError(_why_none(failed))
     result = document(runs, failed)
     keeping.judge(result)
@@ -214,6 +217,7 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
     else:
         print_comparison(output.console, result)
     keeping.save(result)
+    output.check()
     return _exit_code(result, runs, stopping)
 
 
@@ -241,9 +245,14 @@ def _private(settings: Settings, path: str, stopping: Stopping) -> Iterator[Targ
     with scratch() as folder:
         server = servers.launch(serving.placed(settings, folder), folder)
         try:
+<<<<<<< Updated upstream
             servers.await_ready(server, lambda: stopping.asked)
             under = OWN_PATHS if settings.app is not None else ""
             yield experiment.find_target(server.url, path, server, under=under)
+=======
+            servers.await_ready(server, stopping.check)
+            yield experiment.find_target(server.url, path, server)
+>>>>>>> Stashed changes
         finally:
             servers.end(server)
 

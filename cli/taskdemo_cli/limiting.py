@@ -29,27 +29,26 @@ def run(
 
     saving.check(saves, html)
     output = Output(as_json)
-    stopping = Stopping()
+    stopping = Stopping().listen()
     title = f"{len(limits.LIMITS)} experiments in each of {len(modes)} modes"
-    with stopping.watching(), scratch() as folder:
-        with limits_screen(output.console, title, modes, limits.LIMITS) as screen:
-            found = limits.run(
-                modes,
-                screen,
-                stopping,
-                folder,
-                broker=broker,
-                backend=backend,
-                skipped=skipped,
-                environment=environment(),
-                command=command_line(),
-            )
+    with scratch() as folder, limits_screen(output.console, title, modes, limits.LIMITS) as screen:
+        found = limits.run(
+            modes,
+            screen,
+            stopping,
+            folder,
+            broker=broker,
+            backend=backend,
+            skipped=skipped,
+            environment=environment(),
+            command=command_line(),
+        )
     if as_json:
         output.document(json_chunks(found))
     else:
         print_limits(output.console, found)
-    for path in [*saves, *([html] if html else [])]:
-        saving.save(found, path)
+    saving.save_all(found, [*saves, *([html] if html else [])])
+    output.check()
     if stopping.asked:
         return stopping.exit_code
     return FAILED if found.get("failed") else OK

@@ -1,11 +1,13 @@
 """The commands: parse, call, choose a view. The one place that catches user errors and turns them into exit codes."""
 
+import contextlib
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
 
-from taskdemo_cli import options
+from taskdemo_cli import options, stopping
 from taskdemo_cli.errors import COULD_NOT_RUN, INTERRUPTED, UserError
 from taskdemo_server.events import VERSION
 from taskdemo_server.settings import Settings
@@ -20,8 +22,26 @@ app = typer.Typer(
 
 
 def run() -> None:
-    """Run the command line and exit with the documented code."""
-    sys.exit(outcome(sys.argv[1:]))
+    """Run the command line and exit with the documented code; however it ends, no folder of it stays."""
+    code = INTERRUPTED
+    try:
+        stopping.listen(_interrupt)
+        code = outcome(sys.argv[1:])
+        stopping.ignore()
+    except stopping.Stopped as stopped:  # just before, or just after
+        code = stopped.exit_code
+    finally:
+        stopping.ignore()
+        if "taskdemo_cli.scratch" in sys.modules:
+            from taskdemo_cli import scratch
+
+            scratch.clear()
+    sys.exit(code)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    """End what does not itself listen to signals: it has nothing to finish."""
+    raise stopping.Stopped(number)
 
 
 def outcome(arguments: list[str]) -> int:
@@ -31,8 +51,8 @@ def outcome(arguments: list[str]) -> int:
     except UserError as error:
         complain(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except stopping.Stopped as stopped:
+        return stopped.exit_code
     except Exception as error:
         # Typer's own usage errors, whichever Click they come from, carry a sentence and an exit code.
         sentence = getattr(error, "format_message", None)
@@ -55,7 +75,9 @@ def complain(sentence: str) -> None:
     """Write one sentence to stderr, made safe to show."""
     from taskdemo_server.visible import visible
 
-    print(f"taskdemo: {visible(sentence)}", file=sys.stderr)
+    if sys.stderr is not None:  # print would take stdout instead
+        with contextlib.suppress(OSError):
+            print(f"taskdemo: {visible(sentence)}", file=sys.stderr, flush=True)
 
 
 def _version(asked: bool) -> None:

@@ -1,6 +1,7 @@
 """Where a command writes: people read stdout, or with --json stderr, and a reader that leaves early ends nothing."""
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -8,54 +9,78 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import TextIO
 
+from taskdemo_cli.errors import FAILED, UserError
+
 PLAIN_WIDTH = 100
 """Columns of human output that goes to a file or a pipe."""
 
 
 class Leaving(io.TextIOBase):
-    """A text stream whose reader may leave (`| head`): what follows is dropped, and said once on stderr."""
+    """A text stream that may end early: its reader leaves (`| head`), its terminal is closed, its disk is full.
 
-    def __init__(self, stream: TextIO) -> None:
+    What follows then is dropped, and said once on stderr. `stream` is None where there was none from the start.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
-        self.left = False
+        self.trouble: str | None = None
+        """Why the output is not whole, as a sentence; None where it is, and where nobody wanted the rest."""
 
     def write(self, text: str) -> int:
-        """Write, unless the reader has left."""
-        if not self.left:
+        """Write, if there is still somebody who takes it."""
+        if self._stream is not None:
             try:
                 self._stream.write(text)
-            except BrokenPipeError:
-                self._leave()
+            except OSError as error:
+                self._leave(error)
         return len(text)
 
     def flush(self) -> None:
-        """Flush, unless the reader has left."""
-        if not self.left:
+        """Flush, if there is still somebody who takes it."""
+        if self._stream is not None:
             try:
                 self._stream.flush()
-            except BrokenPipeError:
-                self._leave()
+            except OSError as error:
+                self._leave(error)
 
     def isatty(self) -> bool:
         """Whether people look at it live."""
-        return self._stream.isatty()
+        return self._stream is not None and self._stream.isatty()
 
     def fileno(self) -> int:
-        """Return the stream's own descriptor."""
+        """Return the stream's own descriptor. Raises OSError where there is none."""
+        if self._stream is None:
+            raise OSError("no stream")
         return self._stream.fileno()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """The stream's own encoding: views fall back to ASCII where it cannot show their glyphs."""
-        return self._stream.encoding or "ascii"
+        return (self._stream and self._stream.encoding) or "ascii"
 
-    def _leave(self) -> None:
-        self.left = True
+    def _leave(self, error: OSError) -> None:
+        stream, self._stream = self._stream, None
         # What is still buffered would fail again at the interpreter's exit.
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-        with contextlib.suppress(OSError, ValueError):
-            print("taskdemo: the output's reader has left; the rest of it is dropped", file=sys.stderr)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]  # it has just failed, so there was one
+            os.close(nowhere)
+        if error.errno == errno.EPIPE:
+            sentence = "the output's reader has left; the rest of it is dropped"
+        elif error.errno == errno.EIO:
+            sentence = "the output's terminal was closed; the rest of it is dropped"
+        else:
+            self.trouble = sentence = f"the output could not be written whole ({error.strerror})"
+        if stream is not sys.stderr and sys.stderr is not None:
+            with contextlib.suppress(OSError, ValueError):
+                print(f"taskdemo: {sentence}", file=sys.stderr, flush=True)
+
+
+def say(line: str) -> None:
+    """Print a line to stdout, if there is still somebody who takes it."""
+    out = Leaving(sys.stdout)
+    out.write(f"{line}\n")
+    out.flush()
 
 
 class Output:
@@ -87,3 +112,8 @@ class Output:
             self._stdout.write(chunk)
         self._stdout.write("\n")
         self._stdout.flush()
+
+    def check(self) -> None:
+        """Raise UserError where what was printed did not arrive whole, and not because nobody wanted the rest."""
+        if self._stdout.trouble is not None:
+            raise UserError("what was measured did not all reach the output: write it elsewhere", FAILED)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, NotRequired, TypedDict
 
 from taskdemo_cli.documents import Cell, ComparisonDocument, LimitsDocument, RunDocument, json_chunks
-from taskdemo_cli.errors import UserError
+from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.pairing import pairs, runs_of
 from taskdemo_cli.shapes import ShapeError, fitted
 from taskdemo_server.events import VERSION
@@ -107,18 +107,34 @@ def _check_place(path: Path, option: str) -> None:
 # --- writing -----------------------------------------------------------------------------------------------
 
 
-def save(document: Mapping[str, Any], path: str | Path) -> None:
+def save(document: Mapping[str, Any], path: str | Path, *, rescue: bool = True) -> None:
     """Write the document to the file in the format that its ending names: .json, .csv, .md, .svg or .html.
 
-    The file holds the whole document or stays as it was. Raises UserError where it could not be written; the
-    sentence names the file in the system's temporary folder where the result is instead.
+    The file holds the whole document or stays as it was. Raises UserError where it could not be written; with
+    `rescue` the sentence names the file in the system's temporary folder where the result is instead.
     """
     path = Path(path)
     write = WRITERS[".html" if path.suffix.lower() == ".htm" else path.suffix.lower()]
     try:
         _write(_target(path), write(document))
     except OSError as error:
-        raise UserError(_rescued(document, path, write, error)) from error
+        trouble = f"{_shown(path)} could not be written ({_why(error)})"
+        raise UserError(f"{trouble}{_rescued(document, path, write)}" if rescue else trouble) from error
+
+
+def save_all(document: Mapping[str, Any], paths: Iterable[str]) -> None:
+    """Save the document everywhere it is to go; what cannot be is said at the end, after all the others.
+
+    Raises UserError with the exit code of a run in which something failed.
+    """
+    troubles: list[str] = []
+    for path in paths:
+        try:
+            save(document, path)
+        except UserError as error:
+            troubles.append(str(error))
+    if troubles:
+        raise UserError("; ".join(troubles), FAILED)
 
 
 def _write(target: Path, chunks: Iterable[str]) -> None:
@@ -137,20 +153,14 @@ def _write(target: Path, chunks: Iterable[str]) -> None:
             growing.unlink(missing_ok=True)
 
 
-def _rescued(
-    document: Mapping[str, Any],
-    path: Path,
-    write: Callable[[Mapping[str, Any]], Iterable[str]],
-    error: OSError,
-) -> str:
-    """Write the document to the temporary folder and return the sentence that says so."""
-    trouble = f"{_shown(path)} could not be written ({_why(error)})"
+def _rescued(document: Mapping[str, Any], path: Path, write: Callable[[Mapping[str, Any]], Iterable[str]]) -> str:
+    """Write the document to the temporary folder and return how the sentence goes on that says so."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="taskdemo-rescued-"))
         _write(folder / path.name, write(document))
     except OSError as second:
-        return f"{trouble}, and neither could {_shown(Path(tempfile.gettempdir()))} ({_why(second)})"
-    return f"{trouble}; the result is in {_shown(folder / path.name)}"
+        return f", and neither could {_shown(Path(tempfile.gettempdir()))} ({_why(second)})"
+    return f"; the result is in {_shown(folder / path.name)}"
 
 
 def _beside(target: Path) -> Path:

@@ -4,16 +4,23 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from taskdemo_cli.errors import UserError
 
-OWNER = "owner.json"
-_UNOWNED_AFTER_S = 60.0
+OWNER: Final = "owner.json"
+_UNOWNED_AFTER_S: Final = 60.0
 """A folder without an owner file is being made just now, or its maker died in between; this old, it died."""
+_FOREIGN_AFTER_S: Final = 86_400.0
+"""Whether a process of another host (a container that shares our folder) lives cannot be told; this long it may."""
+_REMOVE_FOR_S: Final = 3.0
+_ours: Final[set[Path]] = set()
+"""The folders that this process made, and has not removed or given away."""
 
 
 def root() -> Path:
@@ -36,52 +43,111 @@ def root() -> Path:
     return folder
 
 
-def alive(pid: int, created: float) -> bool:
-    """Tell whether the process that had `pid` when it was `created` (Unix time) still runs: a reused pid does not."""
+def born(pid: int) -> str | None:
+    """Return when the process `pid` was started, as a text that no later process of that pid has; None if it is gone.
+
+    On Linux in ticks since boot, because a date would change whenever the clock is set.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        return None if fields[0] in {b"Z", b"X"} else f"{boot} {fields[19].decode()}"
+    except (OSError, ValueError, IndexError):
+        pass
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return abs(process.create_time() - created) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
+        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
+    except (psutil.Error, ValueError, OverflowError):
+        return None
+
+
+def alive(pid: int, when: str) -> bool:
+    """Tell whether the process that had `pid` and was `born` then still runs: a reused pid does not."""
+    return pid > 0 and born(pid) == when
 
 
 def own(folder: Path, pid: int) -> None:
     """Make process `pid` the owner of `folder`: the folder goes when the process is gone."""
-    import psutil
-
-    try:
-        created = psutil.Process(pid).create_time()
-    except psutil.Error:
-        created = 0.0
-    (folder / OWNER).write_text(json.dumps({"pid": pid, "created": created}), encoding="utf-8")
+    owner = {"host": socket.gethostname(), "pid": pid, "born": born(pid)}
+    draft = folder / f"{OWNER}.new"
+    draft.write_text(json.dumps(owner), encoding="utf-8")
+    draft.replace(folder / OWNER)
 
 
 def owned(folder: Path) -> bool:
-    """Tell whether the owner of `folder` still runs."""
+    """Tell whether the owner of `folder` still runs, or may do so."""
+    try:
+        age = time.time() - folder.stat().st_mtime
+    except OSError:
+        return False
     try:
         owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
-        return alive(int(owner["pid"]), float(owner["created"]))
+        if owner["host"] != socket.gethostname():
+            return age < _FOREIGN_AFTER_S
+        return alive(int(owner["pid"]), str(owner["born"]))
     except (OSError, ValueError, KeyError, TypeError):
-        with contextlib.suppress(OSError):
-            return time.time() - folder.stat().st_mtime < _UNOWNED_AFTER_S
-        return False
+        return age < _UNOWNED_AFTER_S
 
 
 def sweep() -> None:
-    """Remove the folders whose owners died without doing it themselves."""
-    for folder in root().iterdir():
-        if folder.is_dir() and not owned(folder):
+    """Remove what those left who died without doing it themselves: folders, and the records that lead to none."""
+    entries = list(root().iterdir())
+    for folder in entries:
+        if folder.is_dir() and not folder.is_symlink() and not owned(folder):
             shutil.rmtree(folder, ignore_errors=True)
+    for file in entries:
+        if file.is_file() and not _leads_to_a_folder(file):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def _leads_to_a_folder(file: Path) -> bool:
+    try:
+        return Path(json.loads(file.read_text(encoding="utf-8"))["folder"]).is_dir()
+    except (OSError, ValueError, KeyError, TypeError):  # it may just be being written
+        with contextlib.suppress(OSError):
+            return time.time() - file.stat().st_mtime < _UNOWNED_AFTER_S
+        return False
 
 
 def make() -> Path:
-    """Return a new folder (mode 0700) owned by this process, after a sweep."""
+    """Return a new folder (mode 0700) of this process, after a sweep. Raises UserError where it cannot be made."""
     sweep()
-    folder = Path(tempfile.mkdtemp(dir=root()))
-    own(folder, os.getpid())
+    try:
+        folder = Path(tempfile.mkdtemp(dir=root()))
+        _ours.add(folder)
+        own(folder, os.getpid())
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the temporary folder {root()} ({error.strerror}); set TMPDIR to another"
+        ) from None
     return folder
+
+
+def give_away(folder: Path, pid: int) -> None:
+    """Make `pid` the owner of a folder of ours, which then stays when this process ends."""
+    own(folder, pid)
+    _ours.discard(folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, even if somebody who is just ending still puts things into it; for a few seconds at the most."""
+    deadline = time.monotonic() + _REMOVE_FOR_S
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists() or time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    _ours.discard(folder)
+
+
+def clear() -> None:
+    """Remove whatever folder of this process is left; for the very end, when an insisting Ctrl-C cut others short."""
+    for folder in list(_ours):
+        remove(folder)
 
 
 @contextlib.contextmanager
@@ -91,4 +157,4 @@ def scratch() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)

@@ -106,7 +106,7 @@ def start(
             python("taskdemo_server.hosting" if settings.app else "taskdemo_server", settings.to_json()),
             stdin=subprocess.PIPE if settings.lifeline else subprocess.DEVNULL,
             stdout=stdout,
-            stderr=None if settings.console and settings.lifeline else stderr,
+            stderr=None if stdout is None else stderr,
             **own_session(),
         )
 
@@ -116,11 +116,11 @@ def launch(settings: Settings, folder: Path) -> Server:
     return Server(settings, folder, start(settings, folder))
 
 
-def await_ready(server: Server, interrupted: Callable[[], bool] = lambda: False) -> Server:
+def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Server:
     """Wait until the server serves, and fill in its `url` and `port`.
 
     Raises UserError with the server's own last words where it ends or stays silent for START_TIMEOUT_S seconds,
-    and KeyboardInterrupt where `interrupted` says so.
+    and whatever `check`, which is called again and again, raises.
     """
     announce = Path(str(server.settings.announce))
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -132,8 +132,7 @@ def await_ready(server: Server, interrupted: Callable[[], bool] = lambda: False)
         code = server.poll()
         if code is not None:
             raise UserError(last_words(server) or f"the {server.settings.mode} server ended at its start (exit {code})")
-        if interrupted():
-            raise KeyboardInterrupt
+        check()
         time.sleep(_POLL_S)
     raise UserError(
         f"the {server.settings.mode} server did not start within {START_TIMEOUT_S:.0f} s: {last_words(server)}"
@@ -147,6 +146,14 @@ def last_words(server: Server) -> str:
         if lines:
             return shortened(lines[-1], 300)
     return ""
+
+
+def let_go(server: Server) -> None:
+    """Let a server stay when this command ends."""
+    if server.process is not None and server.process.stdin is not None:
+        with contextlib.suppress(OSError):  # then it has just ended by itself
+            server.process.stdin.write(b"stay\n")
+            server.process.stdin.close()
 
 
 def end(*servers: Server) -> None:

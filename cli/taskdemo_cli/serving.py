@@ -2,21 +2,31 @@
 
 import contextlib
 import json
-import shutil
+import math
+import os
+import queue
 import signal
+import subprocess
 import sys
+import threading
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import Final
 
 from taskdemo_cli import scratch, servers
 from taskdemo_cli.errors import FAILED, OK, UserError
-from taskdemo_cli.stopping import STOP_SIGNALS, Stopping
+from taskdemo_cli.output import say
+from taskdemo_cli.stopping import Stopped, Stopping, listen
 from taskdemo_server.settings import Settings
+from taskdemo_server.visible import shortened, visible
 
-if TYPE_CHECKING:
-    import psutil
+_INSIST_AFTER_S: Final = 3.0
+"""A terminal that was closed tells once and never again: then the server is told to abandon its tasks."""
+_KILL_AFTER_S: Final = 3.0
+"""A server that was told twice and is still there after this long is killed."""
+_POLL_S: Final = 0.05
 
 
 def serve(settings: Settings) -> int:
@@ -24,16 +34,17 @@ def serve(settings: Settings) -> int:
 
     The server has a session of its own, so a signal reaches it once, and from here.
     """
+    heard: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def hear(number: int, _frame: FrameType | None) -> None:
+        heard.put(number)
+
+    listen(hear)
     with scratch.scratch() as folder:
-        process = servers.start(placed(settings, folder), folder, stdout=None)
-
-        def pass_on(number: int, _frame: FrameType | None) -> None:
-            servers.ask_to_stop(process, number)
-
-        for number in STOP_SIGNALS:
-            signal.signal(number, pass_on)
+        settings = placed(settings, folder)
+        process = servers.start(settings, folder, stdout=None)
         try:
-            code = process.wait()
+            code = _attend(process, Path(str(settings.announce)), heard)
         finally:
             servers.end(servers.Server(settings, folder, process))
     if code < 0:
@@ -41,24 +52,56 @@ def serve(settings: Settings) -> int:
     return code
 
 
+def _attend(process: "subprocess.Popen[bytes]", announced: Path, heard: "queue.SimpleQueue[int]") -> int:
+    """Pass on the signals that are heard until the server has ended, and return its exit code.
+
+    Raises Stopped where the server does not listen (yet, or any more) and is to be ended from outside.
+    """
+
+    def wait() -> None:
+        process.wait()
+        heard.put(0)
+
+    threading.Thread(target=wait, name="server", daemon=True).start()
+    first, insist_at, kill_at = 0, math.inf, math.inf
+    while (code := process.poll()) is None:
+        number = 0
+        with contextlib.suppress(queue.Empty):
+            # With a timeout, because a system may hand a signal to another thread, which does not end the wait.
+            number = heard.get(timeout=0.25)
+        now = time.monotonic()
+        if now >= kill_at:
+            raise Stopped(first)
+        if now >= insist_at:
+            number = first
+        if number and not first:
+            first = number
+            if not announced.exists():
+                raise Stopped(first)
+            servers.ask_to_stop(process, number)
+            if number == getattr(signal, "SIGHUP", None):
+                insist_at = now + _INSIST_AFTER_S
+        elif number and kill_at == math.inf:
+            insist_at, kill_at = math.inf, now + _KILL_AFTER_S
+            servers.ask_to_stop(process, number)
+    return code
+
+
 def detach(settings: Settings) -> int:
     """Start a server that stays when this command ends, and say how to reach and how to stop it."""
-    stopping = Stopping()
-    with stopping.watching():
-        record, port = start(settings, scratch.make(), stopping)
-    print(f"{settings.mode} server at {record.url} (pid {record.pid}), log in {record.log}")
-    print(f"fire at it:  taskdemo fire --count 5 --port {port}")
-    print(f"end it:      taskdemo stop --port {port}")
+    record, port = start(settings, Stopping().listen())
+    say(f"{settings.mode} server at {record.url} (pid {record.pid}), log in {record.log}")
+    say(f"fire at it:  taskdemo fire --count 5 --port {port}")
+    say(f"end it:      taskdemo stop --port {port}")
     return OK
 
 
 def stop(port: int) -> int:
-    """End the detached server on `port` and say so."""
-    stopping = Stopping()
-    with stopping.watching():
-        end(port, stopping)
-    print(f"the server on port {port} has ended")
-    return OK
+    """End the detached server on `port`, say what it says meanwhile, and return the exit code."""
+    stopping = Stopping().listen()
+    end(port, stopping)
+    say(f"the server on port {port} has ended")
+    return stopping.exit_code if stopping.asked else OK
 
 
 def placed(settings: Settings, folder: Path) -> Settings:
@@ -72,7 +115,7 @@ class Record:
     """What is remembered of a detached server. The pid counts only together with the time its process was made."""
 
     pid: int
-    created: float
+    born: str
     url: str
     folder: str
 
@@ -81,54 +124,63 @@ class Record:
         """The server's console output."""
         return Path(self.folder) / "log"
 
+    def is_alive(self) -> bool:
+        """Whether the server still runs; another process that has its pid now does not count."""
+        return scratch.alive(self.pid, self.born)
+
 
 def _file(port: int) -> Path:
     return scratch.root() / f"detached-{port}.json"
 
 
 def find(port: int) -> Record | None:
-    """Return the detached server on `port`, None if there is none; the record of a dead one is removed."""
-    try:
+    """Return the record of the detached server on `port`, which may have ended; None if there is none to be read."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
         record = Record(**json.loads(_file(port).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError):
-        _file(port).unlink(missing_ok=True)
-        return None
-    if scratch.alive(record.pid, record.created):
-        return record
-    _forget(port, record)
+        texts = (record.born, record.url, record.folder)
+        if type(record.pid) is int and all(isinstance(text, str) for text in texts):
+            return record
     return None
 
 
 def _forget(port: int, record: Record) -> None:
-    _file(port).unlink(missing_ok=True)
-    folder = Path(record.folder)
-    if folder.parent == scratch.root():
-        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        _file(port).unlink(missing_ok=True)
+    folder = Path(record.folder).resolve()
+    if folder.parent == scratch.root().resolve():
+        scratch.remove(folder)
 
 
-def start(settings: Settings, folder: Path, stopping: Stopping) -> tuple[Record, int]:
+def start(settings: Settings, stopping: Stopping) -> tuple[Record, int]:
     """Start a server that stays when this command ends, wait until it serves, and record it by its port.
 
-    `folder` is a folder of `scratch.make()`; it becomes the server's. Raises UserError where it does not start.
+    Until it is recorded it ends with this command, however that ends. Raises UserError where it does not start.
     """
-    import psutil
-
-    settings = replace(placed(settings, folder), lifeline=False)
+    if settings.port and (former := find(settings.port)) is not None:
+        if former.is_alive():
+            raise UserError(
+                f"a detached server is at {visible(former.url)} already; taskdemo stop --port {settings.port} ends it, "
+                "--port 0 takes a free port"
+            )
+        _forget(settings.port, former)
+    folder = scratch.make()
+    settings = placed(settings, folder)
     with (folder / "log").open("wb") as log:
         process = servers.start(settings, folder, stdout=log)
     server = servers.Server(settings, folder, process)
     try:
-        scratch.own(folder, process.pid)
-        created = psutil.Process(process.pid).create_time()
-        servers.await_ready(server, lambda: stopping.asked)
+        when = scratch.born(process.pid)
+        servers.await_ready(server, stopping.check)
+        record = Record(process.pid, str(when), server.url, str(folder))
+        draft = _file(server.port).with_suffix(f".{process.pid}")
+        draft.write_text(json.dumps(asdict(record)), encoding="utf-8")
+        draft.replace(_file(server.port))
     except BaseException:
-        servers.kill(server)
-        shutil.rmtree(folder, ignore_errors=True)
+        servers.end(server)
+        scratch.remove(folder)
         raise
-    record = Record(process.pid, created, server.url, str(folder))
-    _file(server.port).write_text(json.dumps(asdict(record)), encoding="utf-8")
+    scratch.give_away(folder, process.pid)
+    servers.let_go(server)
     process.returncode = 0  # it is nobody's child from here on: Popen must not warn that it still runs
     return record, server.port
 
@@ -136,34 +188,86 @@ def start(settings: Settings, folder: Path, stopping: Stopping) -> tuple[Record,
 def end(port: int, stopping: Stopping) -> None:
     """End the detached server on `port`: it finishes its tasks first, unless `stopping` is asked meanwhile.
 
-    Raises UserError where there is none.
+    What it says is passed on. Raises UserError where there is none.
     """
-    import psutil
-
     record = find(port)
     if record is None:
         raise UserError(_nothing_to_stop(port))
-    process = psutil.Process(record.pid)
-    _signal(process)
-    insisted = False
-    while True:
-        with contextlib.suppress(psutil.TimeoutExpired):
-            process.wait(timeout=0.1)
-            break
-        if stopping.asked and not insisted:
-            insisted = True
-            _signal(process)
+    if not record.is_alive():
+        words = _last_words(record)
+        _forget(port, record)
+        raise UserError(
+            f"the detached server on port {port} is gone already, without being told to{words}; "
+            f"taskdemo serve --detach --port {port} starts one"
+        )
+    said = _Said(record.log)
+    _signal(record, signal.SIGTERM)
+    kill_at = math.inf
+    while record.is_alive():
+        said.pass_on()
+        if stopping.asked and kill_at == math.inf:
+            kill_at = time.monotonic() + _KILL_AFTER_S
+            _signal(record, signal.SIGTERM)
+        if time.monotonic() >= kill_at:
+            _signal(record, getattr(signal, "SIGKILL", signal.SIGTERM))
+        time.sleep(_POLL_S)
+    said.pass_on()
     _forget(port, record)
 
 
-def _signal(process: "psutil.Process") -> None:
-    import psutil
+class _Said:
+    """What a detached server's log says from now on."""
 
-    with contextlib.suppress(psutil.NoSuchProcess):
-        if sys.platform == "win32":
-            process.send_signal(signal.CTRL_BREAK_EVENT)
-        else:
-            process.terminate()
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._offset = 0
+        with contextlib.suppress(OSError):
+            self._offset = log.stat().st_size
+
+    def pass_on(self) -> None:
+        """Print what is new."""
+        with contextlib.suppress(OSError), self._log.open("rb") as log:
+            log.seek(self._offset)
+            new = log.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._offset += len(whole)
+            for line in whole.decode("utf-8", "replace").splitlines():
+                say(visible(line))
+
+
+def _last_words(record: Record) -> str:
+    for name in ("stderr", "log"):
+        with contextlib.suppress(OSError):
+            lines = (Path(record.folder) / name).read_text(encoding="utf-8", errors="replace").split("\n")
+            if words := [line for line in lines if line.strip()]:
+                return f" (its last words: {shortened(words[-1], 200)})"
+    return ""
+
+
+def _signal(record: Record, number: int) -> None:
+    """Signal a detached server, and never another process that has its pid."""
+    if sys.platform == "win32":
+        if record.is_alive():
+            os.kill(record.pid, signal.CTRL_BREAK_EVENT)
+        return
+    try:
+        with contextlib.ExitStack() as stack:
+            descriptor = -1
+            if sys.platform == "linux":
+                with contextlib.suppress(OSError):  # not every Linux has it
+                    descriptor = os.pidfd_open(record.pid)
+                    stack.callback(os.close, descriptor)
+            if not record.is_alive():
+                return
+            if descriptor >= 0:
+                # The pid may be used again between the look and the signal; what the descriptor stands for is not.
+                signal.pidfd_send_signal(descriptor, number)
+            else:
+                os.kill(record.pid, number)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        raise UserError(f"the server (pid {record.pid}) belongs to somebody else; only they can end it") from None
 
 
 def _nothing_to_stop(port: int) -> str:

@@ -1,21 +1,32 @@
 """What asks a command to stop: Ctrl-C, SIGTERM, a closed terminal. The first asks, the second insists."""
 
-import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from types import FrameType
+from typing import Final, Self
 
-STOP_SIGNALS = (
+STOP_SIGNALS: Final = (
     [signal.SIGINT, signal.SIGTERM] if sys.platform == "win32" else [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 )
+
+
+class Stopped(BaseException):
+    """The command ends because it was asked to; `exit_code` is what shells make of the signal.
+
+    Not a KeyboardInterrupt, which Typer would take for Ctrl-C whatever the signal was.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
 
 
 class Stopping:
     """Remembers whether, and by which signal, the command was asked to stop.
 
     The first signal only sets `asked`, so that a run can end in order and what was measured is kept; a second one
-    raises KeyboardInterrupt wherever the main thread is.
+    raises Stopped wherever the main thread is, and so does every further one.
     """
 
     def __init__(self) -> None:
@@ -32,21 +43,36 @@ class Stopping:
         return 128 + (self.signal or signal.SIGINT)
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt where the command was asked to stop."""
-        if self.asked:
-            raise KeyboardInterrupt
+        """Raise Stopped where the command was asked to stop."""
+        if self.signal is not None:
+            raise Stopped(self.signal)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.signal = number
+        if self.signal is None:
+            self.signal = number
+        else:
+            raise Stopped(self.signal)
 
-    @contextlib.contextmanager
-    def watching(self) -> Iterator["Stopping"]:
-        """Catch the signals while the block runs."""
-        before = {number: signal.signal(number, self._handle) for number in STOP_SIGNALS}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def listen(self) -> Self:
+        """Catch the signals from here on, to the command's end: what was measured is still to be printed and saved."""
+        listen(self._handle)
+        return self
+
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+def listen(handler: Handler) -> None:
+    """Let `handler` have the signals that ask to stop.
+
+    A hang-up that is ignored stays so: `nohup taskdemo serve` is to outlive its terminal.
+    """
+    for number in STOP_SIGNALS:
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def ignore() -> None:
+    """Be deaf to all that asks to stop from here on: what is left to do is to end."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

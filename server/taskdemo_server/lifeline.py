@@ -13,12 +13,15 @@ cleanups: Final[list[Callable[[], None]]] = []
 
 
 def hold(file: int = 0) -> None:
-    """End this process and its children as soon as the pipe `file` reaches its end: the starter is gone then."""
+    """End this process and its children as soon as the pipe `file` reaches its end: the starter is gone then.
+
+    Anything that comes through it lets go: the starter has seen to it that this process can be found and ended.
+    """
 
     def watch() -> None:
         with contextlib.suppress(OSError):
-            while os.read(file, 4096):
-                pass
+            if os.read(file, 1):
+                return
         end(1)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()

@@ -76,14 +76,16 @@ class Starter:
         self._lock = threading.Lock()
         self.stopped = stopped
 
+    def _check(self) -> None:
+        if self.stopped():
+            raise StoppedError
+
     def start(self, settings: Settings, folder: Path) -> servers.Server:
         """Start a server and wait until it serves."""
         with self._lock:
             server = self._nursery.launch(settings, folder)
         try:
-            return servers.await_ready(server, self.stopped)
-        except KeyboardInterrupt:
-            raise StoppedError from None
+            return servers.await_ready(server, self._check)
         except UserError as error:
             raise CannotStartError(str(error)) from None
 
