@@ -50,7 +50,7 @@ _END_TIMEOUT_S: Final = 5.0
 
 Job: TypeAlias = tuple[str, str]
 """A mode and a limit."""
-News: TypeAlias = tuple[Literal["start", "done", "failed", "skip", "over"], str, str, Any]
+News: TypeAlias = tuple[Literal["start", "done", "failed", "skip", "stopped", "over"], str, str, Any]
 
 
 class Screen(Protocol):
@@ -185,7 +185,7 @@ class _Campaign:
         except CannotStartError as error:
             return "skip", mode, limit, str(error)
         except StoppedError:
-            return "failed", mode, limit, "interrupted"
+            return "stopped", mode, limit, None
         except Exception as error:  # noqa: BLE001  one experiment that goes wrong must not take the others along
             return "failed", mode, limit, f"{type(error).__name__}: {error}"
 

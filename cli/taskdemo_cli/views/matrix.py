@@ -133,6 +133,9 @@ def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Ite
         yield row("")
     for skipped in document["skipped"]:
         yield from paragraph(f"skipped: {skipped['why']}", width, DIM, first=cell(skipped["mode"], 17))
+    if document.get("interrupted"):
+        yield row("")
+        yield from paragraph("Interrupted: these are the experiments that were through by then.", width, DOUBT)
     for failed in document.get("failed", []):
         what = f"{limit_name(failed['limit'])} was not carried out: {failed['why']}"
         yield from paragraph(what, width, DIM, first=cell(failed["mode"], 17))

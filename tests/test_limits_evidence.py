@@ -1,0 +1,66 @@
+"""What the limits' experiments read, line by line, and what they make of it: no servers here."""
+
+from pathlib import Path
+
+import pytest
+
+from taskdemo_cli.limits.evidence import pid_in, read_journal, read_notebook
+from taskdemo_cli.limits.survive import Fate, fate_cell
+from taskdemo_server.events import TaskEvent, TaskState
+
+
+def event(task: str, state: TaskState, clock: float, where: str = "host pid 7 worker") -> bytes:
+    return TaskEvent(task, state, 0.0, clock, "background", where).to_line()
+
+
+def test_a_task_that_was_begun_twice_has_two_starts_and_its_last_place(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    journal.write_bytes(
+        event("a", "accepted", 1.0)
+        + event("a", "started", 2.0)
+        + event("a", "started", 3.0, "host pid 8 worker")
+        + event("a", "finished", 4.0)
+    )
+    (task,) = read_journal(journal)
+    assert task.starts == [2.0, 3.0]
+    assert task.pid == 8
+    assert task.done
+    assert not task.running
+
+
+def test_an_end_that_really_came_outlasts_the_conclusion_that_the_task_was_lost(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    journal.write_bytes(event("a", "accepted", 1.0) + event("a", "finished", 2.0) + event("a", "lost", 3.0))
+    assert read_journal(journal)[0].state == "finished"
+
+
+def test_torn_lines_and_foreign_tasks_are_passed_over(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    journal.write_bytes(event("a", "accepted", 1.0) + event("b", "started", 2.0) + b'{"id":"c","sta')
+    assert [task.id for task in read_journal(journal)] == ["a"]
+    notebook = tmp_path / "notebook"
+    notebook.write_bytes(b'{"key":"k","step":"first","state":"started","clock":1.0,"pid":3}\n{"key":"k","st')
+    (note,) = read_notebook(notebook, "k")
+    assert (note.step, note.state, note.given) == ("first", "started", None)
+
+
+def test_files_that_are_not_there_yet_tell_nothing(tmp_path: Path) -> None:
+    assert read_journal(tmp_path / "journal") == []
+    assert read_notebook(tmp_path / "notebook", "k") == []
+
+
+@pytest.mark.parametrize(("place", "pid"), [("host pid 12 thread 5", 12), ("host worker taskdemo", 0)])
+def test_the_process_is_read_from_where_a_task_ran(place: str, pid: int) -> None:
+    assert pid_in(place) == pid
+
+
+@pytest.mark.parametrize(("ended", "verdict"), [(0, "no"), (2, "partly"), (4, "yes")])
+def test_survival_is_judged_by_how_many_unfinished_tasks_ended(ended: int, verdict: str) -> None:
+    fate = Fate(
+        "the server", accepted=5, unfinished=4, ended=ended, ran_twice=1, unanswered=0, works_again=True, took_s=2.5
+    )
+    cell = fate_cell({"server": fate})
+    assert cell["verdict"] == verdict
+    assert cell["measured"]["figure"] == f"{ended} of 4"
+    assert cell["measured"]["lost"] == 4 - ended
+    assert "1 was begun twice" in cell["text"]
