@@ -5,10 +5,12 @@ name theirs. The Python peers run under `PEERS_PYTHON` (this Python unless set),
 httpx-aiohttp and httpx.
 """
 
+import contextlib
 import json
 import os
 import queue
 import re
+import resource
 import shutil
 import socket
 import statistics
@@ -20,11 +22,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 from taskdemo_cli.load import Frames, Loader, Plan
+
+FOREIGN = 0.05
+PATIENCE_S = float(os.environ.get("PATIENCE_S", "60"))
+Result = TypeVar("Result")
+_OURSELVES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 Sample = tuple[Any, ...]
 HERE = Path(__file__).parent
@@ -207,14 +214,52 @@ def median(figures: list[Figures]) -> Figures:
 
 
 def alternate(contenders: dict[str, Callable[[], Figures]], rounds: int) -> dict[str, Figures]:
-    """Let each run once unmeasured, then in turn, every other round backwards; medians."""
+    """Let each run once unmeasured, then in turn, every other round backwards; medians.
+
+    Waits until other programs leave the machine alone, and measures again where they used more than `FOREIGN` of it
+    meanwhile; for `PATIENCE_S` in all. How many measurements had to count all the same is printed.
+    """
     for run in contenders.values():
         run()
     seen: dict[str, list[Figures]] = {name: [] for name in contenders}
+    give_up = time.monotonic() + PATIENCE_S
+    disturbed = 0
     for at in range(rounds):
         for name in list(contenders)[:: 1 if at % 2 == 0 else -1]:
-            seen[name].append(contenders[name]())
+            while True:
+                while time.monotonic() < give_up and _with_foreign_share(lambda: time.sleep(0.3))[1] > FOREIGN:
+                    time.sleep(0.5)
+                figures, share = _with_foreign_share(contenders[name])
+                if share <= FOREIGN:
+                    break
+                if time.monotonic() >= give_up:
+                    disturbed += 1
+                    break
+            seen[name].append(figures)
+    if disturbed:
+        print(f"({disturbed} of {rounds * len(contenders)} measurements were disturbed by other programs)")
     return {name: median(figures) for name, figures in seen.items()}
+
+
+def _with_foreign_share(run: Callable[[], Result]) -> tuple[Result, float]:
+    """Run, and return with what came out which share of the machine went to programs that are not ours."""
+    begun = time.monotonic()
+    before, own = psutil.cpu_times(), _own_cpu()
+    result = run()
+    own = _own_cpu() - own
+    after = psutil.cpu_times()
+    used = sum(getattr(after, kind) - getattr(before, kind) for kind in ("user", "nice", "system"))
+    return result, (used - own) / ((time.monotonic() - begun) * (os.cpu_count() or 1))
+
+
+def _own_cpu() -> float:
+    """CPU seconds of this process and of all that it started, ended or not."""
+    total = sum(resource.getrusage(who).ru_utime + resource.getrusage(who).ru_stime for who in _OURSELVES)
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            times = child.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
 
 
 def machine() -> str:
