@@ -245,14 +245,9 @@ def _private(settings: Settings, path: str, stopping: Stopping) -> Iterator[Targ
     with scratch() as folder:
         server = servers.launch(serving.placed(settings, folder), folder)
         try:
-<<<<<<< Updated upstream
-            servers.await_ready(server, lambda: stopping.asked)
+            servers.await_ready(server, stopping.check)
             under = OWN_PATHS if settings.app is not None else ""
             yield experiment.find_target(server.url, path, server, under=under)
-=======
-            servers.await_ready(server, stopping.check)
-            yield experiment.find_target(server.url, path, server)
->>>>>>> Stashed changes
         finally:
             servers.end(server)
 
