@@ -1,6 +1,5 @@
 """`limits` and `worker`: run the experiments and show the matrix; run a Celery worker on this machine."""
 
-import json
 import os
 import subprocess
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from taskdemo_cli.errors import FAILED, OK
 from taskdemo_cli.output import Output
 from taskdemo_cli.scratch import scratch
 from taskdemo_cli.stopping import Stopping
+from taskdemo_server.settings import WorkerSettings
 
 
 def run(
@@ -54,9 +54,9 @@ def run(
     return FAILED if found.get("failed") else OK
 
 
-def work(**settings: object) -> int:
-    """Become a Celery worker (`taskdemo_server.worker.WorkerSettings`) until it is told to end; return its exit code."""
-    command = servers.python("taskdemo_server.worker", json.dumps(settings))
+def work(settings: WorkerSettings) -> int:
+    """Become a Celery worker until it is told to end, and return its exit code."""
+    command = servers.python("taskdemo_server.worker", settings.to_json())
     if os.name == "posix":
         # It takes the place of this process, so that signals are its own and nobody is left to outlive anybody.
         os.execv(command[0], command)  # noqa: S606  no shell is wanted

@@ -10,7 +10,7 @@ import typer
 from taskdemo_cli import options, stopping
 from taskdemo_cli.errors import COULD_NOT_RUN, INTERRUPTED, UserError
 from taskdemo_server.events import VERSION
-from taskdemo_server.settings import Settings
+from taskdemo_server.settings import Settings, WorkerSettings
 
 app = typer.Typer(
     help="Where should this slow work run? See, measure and prove how FastAPI's ways to run it differ.",
@@ -211,7 +211,7 @@ def compare(
     html: options.Html = None,
     fail_if: options.FailIf = None,
 ) -> int:
-    """Run the same burst in every mode, side by side, and say what the difference means; or compare two saved results."""
+    """Run the same burst in every mode and say what the difference means; or compare two saved results."""
     if saved:
         from taskdemo_cli import saved as results
 
@@ -264,13 +264,15 @@ def worker(
     from taskdemo_cli import limiting
 
     return limiting.work(
-        broker=broker,
-        backend=backend,
-        work=work,
-        folder=options.folder_of(work),
-        duration=duration,
-        concurrency=concurrency,
-        name=name,
+        WorkerSettings(
+            broker=broker,
+            backend=backend,
+            work=work,
+            folder=options.folder_of(work),
+            duration=duration,
+            concurrency=concurrency,
+            name=name,
+        )
     )
 
 

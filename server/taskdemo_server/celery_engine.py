@@ -19,9 +19,8 @@ from typing import Final
 
 from taskdemo_server import broker
 from taskdemo_server.journal import Journal
-from taskdemo_server.settings import BUILT_IN_WORKS, Settings
+from taskdemo_server.settings import BUILT_IN_WORKS, Settings, WorkerSettings
 from taskdemo_server.visible import visible
-from taskdemo_server.worker import WorkerSettings
 
 MOST_PROCESSES: Final = 8
 _END_TIMEOUT_S: Final = 1.0

@@ -60,3 +60,37 @@ class Settings:
     def from_json(cls, text: str) -> Self:
         """Read `to_json()` back. Raises ValueError or TypeError where the text is not such an object."""
         return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """Everything a worker needs to know; what it is to do comes with each task."""
+
+    broker: str
+    backend: str | None = None
+    """None for the server's default: a Redis broker itself, nowhere with RabbitMQ."""
+    queue: str = "taskdemo"
+    duration: float | None = None
+    """Seconds that the longest work takes; None for unknown. Over Redis, what a dead worker held is delivered again
+    after twice that and 5 s, and a work that takes longer than this runs twice."""
+    work: str | None = None
+    """`module:function`, the user's own work, if this worker is to know one; a built-in one needs no telling."""
+    folder: str | None = None
+    """Where that module is looked for first; None for the current folder."""
+    concurrency: int | None = None
+    """Pool processes; None for as many as there are CPUs."""
+    name: str | None = None
+    """The host name under which this worker appears; None for the machine's."""
+    private: bool = False
+    """Whether a server started it for itself, and will end it by closing its standard input."""
+    lab: str | None = None
+    """The notebook of `taskdemo limits`: with it the worker knows the laboratory's tasks, and notes what it runs."""
+
+    def to_json(self) -> str:
+        """Return the settings as one JSON object."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read `to_json()` back. Raises ValueError or TypeError where the text is not such an object."""
+        return cls(**json.loads(text))

@@ -5,7 +5,6 @@ standard input; started by a person it says who it is and what it does, and ends
 """
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -14,50 +13,17 @@ import sys
 import threading
 import time
 import warnings
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from taskdemo_server import printed
 from taskdemo_server.named import UnusableError
 from taskdemo_server.own_work import own_work
-from taskdemo_server.settings import BUILT_IN_WORKS
+from taskdemo_server.settings import BUILT_IN_WORKS, WorkerSettings
+from taskdemo_server.visible import visible
 
 _COULD_NOT_RUN: Final = 2
+_INTERRUPTED: Final = 130
 _PARENT_EVERY_S: Final = 0.25
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings:
-    """Everything a worker needs to know; what it is to do comes with each task."""
-
-    broker: str
-    backend: str | None = None
-    """None for the server's default: a Redis broker itself, nowhere with RabbitMQ."""
-    queue: str = "taskdemo"
-    duration: float | None = None
-    """Seconds that the longest work takes; None for unknown. Over Redis, what a dead worker held is delivered again
-    after twice that and 5 s, and a work that takes longer than this runs twice."""
-    work: str | None = None
-    """`module:function`, the user's own work, if this worker is to know one; a built-in one needs no telling."""
-    folder: str | None = None
-    """Where that module is looked for first; None for the current folder."""
-    concurrency: int | None = None
-    """Pool processes; None for as many as there are CPUs."""
-    name: str | None = None
-    """The host name under which this worker appears; None for the machine's."""
-    private: bool = False
-    """Whether a server started it for itself, and will end it by closing its standard input."""
-    lab: str | None = None
-    """The notebook of `taskdemo limits`: with it the worker knows the laboratory's tasks, and notes what it runs."""
-
-    def to_json(self) -> str:
-        """Return the settings as one JSON object."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read `to_json()` back. Raises ValueError or TypeError where the text is not such an object."""
-        return cls(**json.loads(text))
 
 
 def main() -> int:
@@ -103,17 +69,20 @@ def run(settings: WorkerSettings) -> int:
     # It warns root of pickle, which no worker of ours accepts.
     warnings.simplefilter("ignore", SecurityWarning)
     signals.worker_process_init.connect(_begin_process)
+    signals.setup_logging.connect(_log)
+    ended_by: list[str] = []
+    signals.worker_shutting_down.connect(lambda sig, **_: ended_by.append(sig), weak=False)
     name = settings.name or socket.gethostname()
     if settings.private:
         signals.worker_ready.connect(_say_ready)
         # Alone with its broker, it has nobody to learn from or to tell, and is ready a second earlier.
         alone: dict[str, Any] = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
     else:
-        logging.basicConfig(format="%(message)s", level=logging.WARNING)
         signals.worker_ready.connect(_greet)
         alone = {"without_gossip": True}
     worker = app.Worker(
-        hostname=f"taskdemo@{name}",
+        # Two workers of one name would take each other's control messages.
+        hostname=f"taskdemo-{os.getpid()}@{name}",
         concurrency=settings.concurrency,
         loglevel=logging.CRITICAL if settings.private else logging.WARNING,
         quiet=True,
@@ -121,7 +90,21 @@ def run(settings: WorkerSettings) -> int:
         **alone,
     )
     worker.start()
-    return int(worker.exitcode or 0)
+    return _INTERRUPTED if "SIGINT" in ended_by else int(worker.exitcode or 0)
+
+
+class _Plain(logging.Formatter):
+    """A log of single lines: no traceback, and nothing in it can steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message alone."""
+        return visible(record.getMessage().partition("\n")[0])
+
+
+def _log(loglevel: int, **_: Any) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Plain())
+    logging.basicConfig(handlers=[handler], level=loglevel)
 
 
 def _greet(sender: Any, **_: Any) -> None:

@@ -15,8 +15,7 @@ from typing import Self
 
 from taskdemo_cli import servers
 from taskdemo_cli.errors import UserError
-from taskdemo_server.settings import Settings
-from taskdemo_server.worker import WorkerSettings
+from taskdemo_server.settings import Settings, WorkerSettings
 
 PROCESSES = 2
 """Pool processes of a worker."""
