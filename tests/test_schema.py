@@ -20,6 +20,8 @@ DEFINED_BY: dict[str, Any] = {
     "request": documents.RequestRow,
     "task": documents.TaskRow,
     "bystander": documents.BystanderRow,
+    "own_function": documents.OwnFunction,
+    "recommendation": documents.Recommendation,
     "place": documents.Place,
     "blocking": documents.Blocking,
     "threshold": documents.ThresholdRow,

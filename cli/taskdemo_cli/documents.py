@@ -180,6 +180,13 @@ class ThresholdRow(TypedDict):
     text: str
 
 
+class OwnFunction(TypedDict):
+    """How the user's own work is called: awaited or not, with the message or with nothing."""
+
+    is_async: bool
+    takes_message: bool
+
+
 class RunFacts(TypedDict, total=False):
     """What only the caller knows of a run; as in RunDocument. What is left out is None, 1 or empty there."""
 
@@ -198,6 +205,7 @@ class RunFacts(TypedDict, total=False):
     command: str
     environment: dict[str, Any]
     app: str | None
+    own_work: OwnFunction | None
 
 
 class RunDocument(TypedDict):
@@ -237,6 +245,7 @@ class RunDocument(TypedDict):
     app: NotRequired[str]
     """The user's own application, `module:name`, where that was served: then `tasks` are its requests, each ended when
     the application's call returned, background tasks included."""
+    own_work: NotRequired[OwnFunction]
     bystander_threads: NotRequired[Sequence[BystanderRow]]
     blocking: NotRequired[Blocking]
     verdict: NotRequired[str]
@@ -281,6 +290,15 @@ class Skipped(TypedDict):
     why: str
 
 
+class Recommendation(TypedDict):
+    """Which mode to use, on what evidence, what it gives up, and the endpoint to paste."""
+
+    mode: str
+    why: str
+    gives_up: list[str]
+    code: str
+
+
 class ComparisonDocument(TypedDict):
     """The same burst at several modes."""
 
@@ -296,6 +314,8 @@ class ComparisonDocument(TypedDict):
     environment: dict[str, Any]
     command: str
     thresholds: NotRequired[list[ThresholdRow]]
+    recommendation: NotRequired[Recommendation | None]
+    """Missing where the runs show too little, or nothing that one could recommend."""
 
 
 class Cell(TypedDict):

@@ -221,6 +221,7 @@ class _Run:
                 "work": self.target.work,
                 "duration_s": self.target.duration_s,
                 "app": self.target.app,
+                "own_work": self.target.health.get("own_work") if self.target.health else None,
                 "started_at": started_at.isoformat(timespec="milliseconds"),
                 **facts,
             },

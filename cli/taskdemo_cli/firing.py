@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from taskdemo_cli import blocking, experiment, saving, servers, serving, thresholds, verdicts
+from taskdemo_cli import blocking, experiment, recommend, saving, servers, serving, thresholds, verdicts
 from taskdemo_cli.documents import ComparisonDocument, RunDocument, RunFacts, Skipped, json_chunks
 from taskdemo_cli.environment import command_line, environment
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
@@ -211,6 +211,8 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
         stopping.check()
         raise UserError(_why_none(failed))
     result = document(runs, failed)
+    if (advice := recommend.recommend(runs)) is not None:
+        result["recommendation"] = advice
     keeping.judge(result)
     if keeping.as_json:
         output.document(json_chunks(result))

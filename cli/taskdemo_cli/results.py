@@ -189,6 +189,8 @@ class Recorder:
             "tasks": tasks,
             "bystander": bystander,
         }
+        if (own_work := facts.get("own_work")) is not None:
+            document["own_work"] = own_work
         if (app := facts.get("app")) is not None:
             document["app"] = app
             document["bystander_threads"] = list(self._bystander_rows(self._bystander_threads, base))

@@ -28,15 +28,6 @@ from taskdemo_server.visible import shortened, visible
 Document = RunDocument | ComparisonDocument | LimitsDocument
 
 
-class Recommendation(TypedDict):
-    """Which mode to use, on what evidence, what it gives up, and the endpoint to paste."""
-
-    mode: str
-    why: str
-    gives_up: list[str]
-    code: str
-
-
 class Limits(TypedDict):
     """The limits of the modes that were compared, where they were measured too."""
 
@@ -46,7 +37,6 @@ class Limits(TypedDict):
 class Comparison(ComparisonDocument):
     """A comparison with all that a report can show of one."""
 
-    recommendation: NotRequired[Recommendation | None]
     limits: NotRequired[Limits | None]
 
 

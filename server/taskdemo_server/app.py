@@ -26,6 +26,13 @@ _POLL_S = 0.05
 _HEARTBEAT_S = 10.0
 
 
+class OwnFunction(TypedDict):
+    """How the user's own work is called."""
+
+    is_async: bool
+    takes_message: bool
+
+
 class Health(TypedDict):
     """What this server is."""
 
@@ -33,6 +40,8 @@ class Health(TypedDict):
     version: str
     mode: str
     work: str
+    own_work: OwnFunction | None
+    """None for a work that comes along."""
     duration_s: float
     threads: int
     workers: int
@@ -141,6 +150,7 @@ def _add_bystanders(app: FastAPI) -> None:
 
 def _add_books(app: FastAPI, settings: Settings, journal: Journal, endpoint: Endpoint) -> None:
     books = Books(journal)
+    own = app.state.work.own
     unknown: dict[int | str, dict[str, Any]] = {404: {"model": Refusal, "description": "There is no such task."}}
 
     async def record_of(task_id: str) -> TaskRecord:
@@ -158,6 +168,7 @@ def _add_books(app: FastAPI, settings: Settings, journal: Journal, endpoint: End
             "version": VERSION,
             "mode": settings.mode,
             "work": settings.work,
+            "own_work": None if own is None else {"is_async": own.is_async, "takes_message": own.takes_message},
             "duration_s": settings.duration,
             "threads": settings.threads,
             "workers": settings.workers,

