@@ -122,7 +122,11 @@ def _print(line: str) -> None:
 def for_server(broker: str, backend: str | None, queue: str) -> Celery:
     """Set the application up to publish to `broker` and to read results from `backend`; return it."""
     # A connection that hangs must not hang the request.
-    redis = {"socket_connect_timeout": PUBLISH_TIMEOUT_S, "socket_timeout": PUBLISH_TIMEOUT_S}
+    redis: dict[str, float | str] = {
+        "socket_connect_timeout": PUBLISH_TIMEOUT_S,
+        "socket_timeout": PUBLISH_TIMEOUT_S,
+        **unacked_keys(queue),
+    }
     _set_up(broker, backend, queue, redis)
     app.conf.redis_socket_timeout = app.conf.redis_socket_connect_timeout = PUBLISH_TIMEOUT_S
     return app

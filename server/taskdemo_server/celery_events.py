@@ -125,6 +125,8 @@ class Receiver:
         self._skew: dict[str, float] = {}
         self._places: dict[tuple[str, int | None], str] = {}
         self._next_reconcile = 0.0
+        self._last: Any = None
+        """The last message that is not acknowledged."""
         self.connected = threading.Event()
 
     def start(self) -> None:
@@ -158,22 +160,29 @@ class Receiver:
                 time.sleep(0.2)
 
     def _follow(self, connection: Any) -> None:
-        receiver = self._app.events.Receiver(connection, handlers={"*": self._receive}, **self._keeping())
-        for consumer in receiver.get_consumers(connection.Consumer, connection.default_channel):
-            consumer.consume()
+        kept = not is_redis(self._app.conf.broker_url)
+        receiver = self._app.events.Receiver(connection, {"*": self._receive}, **(self._keeping() if kept else {}))
+
+        def receive(body: Any, message: Any) -> None:
+            receiver._receive(body, message)  # noqa: SLF001  what Celery's own consumer calls; ours acknowledges later
+            self._last = message
+
+        # What RabbitMQ keeps for us goes when it is written down, and not before.
+        connection.Consumer(receiver.queue, callbacks=[receive], accept=receiver.accept, no_ack=not kept).consume()
         self._reconcile()  # What happened before the events came.
         self.connected.set()
         while True:
             with contextlib.suppress(TimeoutError):
                 connection.drain_events(timeout=0.05 if self._held else 1.0)
             self._settle()
+            if kept and self._last is not None and not self._held:
+                self._last.ack(multiple=True)
+                self._last = None
             if time.monotonic() >= self._next_reconcile:
                 self._reconcile()
 
     def _keeping(self) -> dict[str, Any]:
         """Return how RabbitMQ is to keep the events for us while we are away: under a name that is the same again."""
-        if is_redis(self._app.conf.broker_url):
-            return {}
         return {
             "node_id": events_queue(self._journal.path),
             "queue_exclusive": False,  # Celery's default is True, and then it would not be kept
