@@ -195,7 +195,9 @@ def _announce(settings: Settings, url: str, port: int) -> None:
         return
     path = Path(settings.announce)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"url": url, "port": port, "pid": os.getpid(), "token": settings.token}))
+    told = json.dumps({"url": url, "port": port, "pid": os.getpid(), "token": settings.token})
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123  private from the start
+        file.write(told)
     draft.replace(path)
 
 

@@ -269,15 +269,20 @@ async def stream(journal: Journal, offset: int, draining: asyncio.Event, running
         offset = offset_after
 
 
+def _text(text: str | None) -> str | None:
+    """Return a text as it is, but for lone surrogates: exceptions may speak of names that are no UTF-8."""
+    return text if text is None else text.encode(errors="backslashreplace").decode()
+
+
 def _shown(record: TaskRecord) -> Task:
     return {
-        "id": record.id,
+        "id": _text(record.id) or "",
         "state": record.state,
-        "mode": record.mode,
+        "mode": _text(record.mode) or "",
         "accepted_at": record.accepted_at,
         "started_at": record.started_at,
         "ended_at": record.ended_at,
-        "where": record.where,
-        "message": record.message,
-        "error": record.error,
+        "where": _text(record.where),
+        "message": _text(record.message),
+        "error": _text(record.error),
     }

@@ -76,7 +76,8 @@ class Books:
                 if offset < self._offset:  # The file was emptied, and so are the books.
                     self._tasks.clear()
                     self._ended.clear()
-                    self.forgotten = 0
+                    self._offset = self.forgotten = 0
+                    continue
                 self._offset = offset
                 if not lines:
                     return

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 VERSION: Final = "0.1.0"
 
@@ -11,6 +11,9 @@ MESSAGE_LIMIT: Final = 4096
 """Characters in a message; `GET /` refuses a longer one with 422."""
 
 TaskState: TypeAlias = Literal["accepted", "started", "finished", "failed", "cancelled", "lost"]
+_STATES: Final = frozenset(get_args(TaskState))
+_LATEST: Final = 1e11
+"""Seconds, some 3,000 years: whatever counts more is no time, and no calendar could show it."""
 ENDED: Final[frozenset[TaskState]] = frozenset({"finished", "failed", "cancelled", "lost"})
 """The states after which nothing more is expected of a task."""
 
@@ -130,7 +133,7 @@ class TaskEvent:
             # Inside a JSON string a quote is escaped, so this can only be where an event begins.
             start = line.rfind(b'{"id":') if isinstance(line, bytes) else line.rfind('{"id":')
             fields = json.loads(line[max(start, 0) :])
-            return cls(
+            event = cls(
                 str(fields["id"]),
                 fields["state"],
                 float(fields["at"]),
@@ -141,8 +144,20 @@ class TaskEvent:
                 fields.get("error"),
                 fields.get("output"),
             )
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
+        return event if event.is_sound() else None
+
+    def is_sound(self) -> bool:
+        """Whether every field is what it must be, and each time one that there can be."""
+        texts = (self.message, self.error, self.output)
+        return (
+            isinstance(self.state, str)
+            and self.state in _STATES
+            and 0 <= self.at < _LATEST
+            and -_LATEST < self.clock < _LATEST
+            and all(text is None or isinstance(text, str) for text in texts)
+        )
 
 
 def event_line(

@@ -73,6 +73,10 @@ class Journal:
             if written != len(line):  # The torn beginning is skipped by whoever reads the whole line after it.
                 self._wait(line, "the disk is full")
 
+    def look_after(self) -> None:
+        """Call every second or so where there may be neither writing nor reading: what was written may be deleted."""
+        self._check()
+
     def size(self) -> int:
         """Return the bytes in the journal now: the offset from which a follower sees only what comes next."""
         self._check()

@@ -5,6 +5,7 @@ the loop, in whatever foreign code, cannot keep a Ctrl-C from being answered.
 """
 
 import asyncio
+import errno
 import multiprocessing
 import os
 import queue
@@ -24,6 +25,8 @@ from taskdemo_server import lifeline
 from taskdemo_server.app import create_app
 from taskdemo_server.console import Console, complain
 from taskdemo_server.gate import Gate
+from taskdemo_server.journal import Journal
+from taskdemo_server.protocol import Protocol
 from taskdemo_server.settings import Settings
 
 News: TypeAlias = "tuple[Literal['signal', 'ready', 'ended'], int]"
@@ -31,6 +34,8 @@ News: TypeAlias = "tuple[Literal['signal', 'ready', 'ended'], int]"
 Inbox: TypeAlias = "queue.SimpleQueue[News]"
 
 _HANG_UP_AFTER_S: Final = 3.0
+_WATCH_EVERY_S: Final = 1.0
+_SAY_AGAIN_S: Final = 60.0
 LOGGING: Final[dict[str, Any]] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -64,9 +69,11 @@ class Server(uvicorn.Server):
     def __init__(self, settings: Settings, on_ready: Callable[[], None], log: Callable[[str], None] | None) -> None:
         self.app = create_app(settings, log)
         self._on_ready = on_ready
+        self._watching: asyncio.Task[None] | None = None
         super().__init__(
             uvicorn.Config(
                 Gate(self.app, settings),
+                http=Protocol,
                 interface="asgi3",
                 log_level="error",
                 access_log=False,
@@ -81,10 +88,13 @@ class Server(uvicorn.Server):
         """Start, and say so."""
         await super().startup(sockets)
         if self.started:
+            self._watching = asyncio.create_task(_watch(self.app.state.work.journal))
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain: let streams end with the last task, and hang up on who does not take an answer."""
+        if self._watching is not None:
+            self._watching.cancel()
         self.app.state.draining.set()
         hanging_up = asyncio.create_task(self._hang_up())
         await super().shutdown(sockets)
@@ -99,6 +109,23 @@ class Server(uvicorn.Server):
                 for connection in list(self.server_state.connections):
                     connection.transport.abort()
             await asyncio.sleep(0.1)
+
+
+async def _watch(journal: Journal) -> None:
+    """Look after the journal, and say when no file descriptor is left: new callers are hung up on then, in silence."""
+    say_after = 0.0
+    while True:
+        await asyncio.sleep(_WATCH_EVERY_S)
+        journal.look_after()
+        try:
+            os.close(os.dup(0))
+        except OSError as error:
+            if error.errno == errno.EMFILE and (now := time.monotonic()) >= say_after:
+                complain(
+                    "All file descriptors are used up: new callers are hung up on until some connections end"
+                    " (ulimit -n says how many there can be)."
+                )
+                say_after = now + _SAY_AGAIN_S
 
 
 class OneProcess:

@@ -34,6 +34,7 @@ class OverloadedError(Exception):
     """No further task is accepted now; the text is a sentence for who asked."""
 
 
+_LOOK_EVERY_S: Final = 1.0
 current_task: Final[ContextVar[str]] = ContextVar("current_task")
 """The id of the current request's task. A context follows its work into threads and background tasks by itself."""
 
@@ -251,8 +252,16 @@ def prepare_process(settings: Settings, ready: Semaphore) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     lifeline.watch_parent()
-    _of_this_process = Work(settings, Journal(settings.journal), tell=_say if settings.console else None)
+    journal = Journal(settings.journal)
+    _of_this_process = Work(settings, journal, tell=_say if settings.console else None)
+    threading.Thread(target=_look_after, args=(journal,), name="journal", daemon=True).start()
     ready.release()
+
+
+def _look_after(journal: Journal) -> None:
+    while True:
+        time.sleep(_LOOK_EVERY_S)
+        journal.look_after()
 
 
 def _say(line: str) -> None:
