@@ -335,6 +335,20 @@ def test_a_bystander_goes_on_until_it_is_stopped(loader: Loader, frames: Frames,
     assert fired.done["not_sent"] == 0
 
 
+def test_a_bystander_that_is_stopped_still_hears_the_answers_that_come_soon(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    loader.run(Plan(url=target.url("/hold"), rate=100, until_stopped=True))
+    until(lambda: len(target.requests) > 3)
+    loader.stop()
+    target.let_go()
+    assert set(Fired(frames).errors) == {None}
+    loader.run(Plan(url=target.url("/never"), rate=100, until_stopped=True))
+    until(lambda: len(target.requests) > 30)
+    loader.stop()
+    assert set(Fired(frames).errors) == {"Cancelled"}
+
+
 def test_every_refused_request_is_counted(loader: Loader, frames: Frames) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

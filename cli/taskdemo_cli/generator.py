@@ -34,6 +34,8 @@ from taskdemo_server.events import VERSION
 BATCH_S: Final = 0.1
 BARRIER_S: Final = 1.0
 LAG_TICK_S: Final = 0.01
+LAST_ANSWERS_S: Final = 0.5
+"""How long a run that was to go on until it is stopped then waits for what it has sent."""
 IN_FLIGHT_SHOWN: Final = 50
 TURN: Final = 32
 """Requests sent in one turn of the loop at the start, before it looks for answers again."""
@@ -165,9 +167,21 @@ class Run:
         )
 
     def stop(self) -> None:
-        """End the run: requests in flight are Cancelled, those that wait for a connection count as not sent."""
-        self._n -= len(self._waiting) + len(self._backlog)
-        self._give_up("Cancelled")
+        """End the run: requests in flight are Cancelled, those that wait for a connection count as not sent.
+
+        A run that was to go on until now is let have its last answers, if they come soon: those that took longest.
+        """
+        if self._plan.until_stopped and self._total is None:
+            self._total = self._n
+            self._loop.call_later(LAST_ANSWERS_S, self._cancel)
+            self._end_if_over(time.monotonic())
+        else:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if not self._over.done():
+            self._n -= len(self._waiting) + len(self._backlog)
+            self._give_up("Cancelled")
 
     def _time_out(self) -> None:
         now = time.monotonic()
