@@ -14,6 +14,8 @@ _SHAPES: Final = "redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:POR
 def refusal(app: Celery) -> str | None:
     """Try to connect to the application's broker, for a second or so; return why that failed, as a sentence."""
     url = app.conf.broker_url
+    if "://" not in url:
+        return why(url, ValueError())
     try:
         with app.connection_for_write(connect_timeout=_CHECK_S) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CHECK_S)

@@ -24,6 +24,7 @@ PRINTED: Final = "task-printed"
 """An event of our own, beside Celery's: what the user's own work has printed, sent before the task ends."""
 PUBLISH_TIMEOUT_S: Final = 1.0
 """A broker that has not taken a task within about this time is taken for dead."""
+RETRIES: Final = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
 _ANY_WORK_S: Final = 3600.0
 _A_DAY_S: Final = 86_400
 _FIVE_MINUTES_S: Final = 300
@@ -63,7 +64,7 @@ app.conf.update(
     worker_send_task_events=True,
     # A request waits for its task to be published, so a dead broker must be found dead in about a second.
     task_publish_retry=True,
-    task_publish_retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2},
+    task_publish_retry_policy=RETRIES,
     broker_connection_timeout=PUBLISH_TIMEOUT_S,
     # A worker, on the other hand, waits for its broker, from the start and for ever.
     broker_connection_retry_on_startup=True,
@@ -128,6 +129,8 @@ def for_server(broker: str, backend: str | None, queue: str) -> Celery:
         **unacked_keys(queue),
     }
     _set_up(broker, backend, queue, redis)
+    # Publishing opens a connection anew by these, and without them for ever: the policy above is for what follows.
+    app.conf.broker_transport_options.update(RETRIES)
     app.conf.redis_socket_timeout = app.conf.redis_socket_connect_timeout = PUBLISH_TIMEOUT_S
     return app
 

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import Celery, states
@@ -239,8 +240,8 @@ class Receiver:
     ) -> None:
         place = self._places.get((node, process))
         if place is None:
-            name, _, host = node.partition("@")
-            where = f"{host} pid {process} worker {name}" if process else f"{host} worker {name}"
+            name, _, host = node.rpartition("@")
+            where = f"{host} pid {process} worker {name}" if process else node
             place = self._places[node, process] = place_of("celery", where)
         self._journal.write(event_line(task_id, state, at, clock, place, None, error, output), time.monotonic())
         known = self._tasks.known[task_id]
@@ -272,16 +273,26 @@ class Receiver:
                 yield task_id, backend.decode_result(value)
 
     def _write_result(self, task_id: str, state: TaskState, result: Event) -> None:
-        now, clock = time.time(), time.monotonic()
+        now, at = time.time(), _date(result.get("date_done"))
+        clock = time.monotonic() - max(now - at, 0.0)
         self._reconciled[task_id] = now
         about = result.get("result") or {}
-        node, process = "result backend", None
+        node, process = "known from the result backend", None
         error = None
         if state == "started" and isinstance(about, dict):
             node, process = about.get("hostname") or node, about.get("pid")
         elif state == "failed" and isinstance(about, dict):
             error = f"{about.get('exc_type')}: {' '.join(map(str, about.get('exc_message') or ()))}"
-        self._write(task_id, state, clock, now, node, process, error)
+        self._write(task_id, state, clock, at, node, process, error)
+
+
+def _date(done: str | None) -> float:
+    """Return a result's date in Unix seconds; now where it has none."""
+    with contextlib.suppress(ValueError):
+        if done is not None:
+            date = datetime.fromisoformat(done)
+            return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    return time.time()
 
 
 def _said(exception: str) -> str:
