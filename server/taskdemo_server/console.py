@@ -149,8 +149,9 @@ def abandoned(signal: str, count: int) -> str:
     """Say what the second `signal` does to `count` running tasks, and what that teaches."""
     if count == 0:
         return f"{signal} again: no task was left to abandon."
-    tasks, they = ("1 task is", "it is") if count == 1 else (f"{count} tasks are", "they are")
-    return f"{signal} again: {tasks} abandoned. Nothing outside this server knows of them, so {they} lost."
+    if count == 1:
+        return f"{signal} again: 1 task is abandoned. Nothing outside this server knows of it, so it is lost."
+    return f"{signal} again: {count} tasks are abandoned. Nothing outside this server knows of them, so they are lost."
 
 
 class Briefly(logging.Formatter):
