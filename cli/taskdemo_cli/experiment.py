@@ -187,11 +187,17 @@ class _Run:
         """Those that are on their way, by name."""
         self.bystanders_started: set[str] = set()
         self.gone: str | None = None
+        """Why the server is known to be gone."""
+        self.broken: str | None = None
+        """Which process of ours died, so that the figures are not whole."""
         self.next_look = 0.0
 
     def conduct(self, facts: RunFacts, *, wait: bool) -> RunDocument:
         started_at = datetime.now(UTC)
         deadline = math.inf
+        with contextlib.suppress(queue.Empty):
+            while True:  # what came too late for the run before
+                self.rig.inbox.get_nowait()
         watcher = self._watch()
         interrupted = timed_out = False
         try:
@@ -212,6 +218,8 @@ class _Run:
             self._drain(lambda: not self.bystanders, stoppable=False)
             if watcher is not None:
                 watcher.stop()
+        if self.broken is not None:
+            raise UserError(self.broken)
         self.screen.update(self.recorder, time.monotonic())
         return self.recorder.document(
             {
@@ -261,7 +269,7 @@ class _Run:
         until_gone: bool = False,
     ) -> str:
         """Take in what is reported until `done`, and say what ended it."""
-        while not done():
+        while not done() and not (stoppable and self.broken):
             now = time.monotonic()
             if stoppable and self.rig.stopping.asked:
                 return "asked to stop"
@@ -283,17 +291,21 @@ class _Run:
                 self.recorder.event(event)
         elif name == "gone":
             self.gone = content
+        elif content["kind"] == "gone":
+            over = self.load_done if name == "load" else name not in self.bystanders
+            if not over:
+                self.broken = f"the {name} process ended unexpectedly (exit {content['returncode']}); run it again"
+            self.load_done = self.load_done or name == "load"
+            self.bystanders.pop(name, None)
         elif name == "load":
             self.recorder.load(content)
-            self.load_done = self.load_done or content["kind"] in {"done", "gone"}
-            if content["kind"] == "gone":
-                raise UserError(f"the load process ended unexpectedly (exit {content['returncode']}); run it again")
+            self.load_done = self.load_done or content["kind"] == "done"
         else:
             fold = self.recorder.bystander if name == "bystander" else self.recorder.bystander_threads
             fold(content)
             if content["kind"] == "started":
                 self.bystanders_started.add(name)
-            elif content["kind"] in {"done", "gone"}:
+            elif content["kind"] == "done":
                 self.bystanders.pop(name, None)
 
     def _look_after_server(self) -> None:

@@ -12,7 +12,7 @@ from taskdemo_cli.environment import command_line, environment
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
 from taskdemo_cli.experiment import Rig, Target
 from taskdemo_cli.load import Plan, capacity_problem
-from taskdemo_cli.output import Output
+from taskdemo_cli.output import Output, complain
 from taskdemo_cli.scratch import scratch
 from taskdemo_cli.stopping import Stopping
 from taskdemo_server.events import MODE_BY_NAME
@@ -249,14 +249,24 @@ def _private(settings: Settings, path: str, stopping: Stopping) -> Iterator[Targ
         try:
             servers.await_ready(server, stopping.check)
             under = OWN_PATHS if settings.app is not None else ""
-            yield experiment.find_target(server.url, path, server, under=under)
+            yield _found(server, path, under)
         finally:
             servers.end(server)
+
+
+def _found(server: servers.Server, path: str, under: str) -> Target:
+    try:
+        return experiment.find_target(server.url, path, server, under=under)
+    except OSError:
+        raise UserError(servers.last_words(server) or "the server ended just after its start", FAILED) from None
 
 
 def _running(url: str, path: str, token: str | None, *, named: bool) -> Target:
     try:
         return experiment.find_target(url, path, token=token)
+    except servers.SilentError as error:
+        complain(f"{url} took the connection but did not say what it is ({error}): its tasks, if any, are not followed")
+        return Target(url.rstrip("/"), path, token=token)
     except OSError as error:
         if named:
             raise UserError(f"nobody answers at {url} ({_reason(error)}); is the server running?") from None

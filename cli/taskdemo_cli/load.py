@@ -75,6 +75,7 @@ class Loader:
         self._name = name
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._gone: Frame | None = None
 
     def start(self) -> None:
         """Start the process; it is of use at once, and says {"kind": "ready"} when its imports are done."""
@@ -88,7 +89,9 @@ class Loader:
         threading.Thread(target=self._follow, args=(self._process,), daemon=True).start()
 
     def run(self, plan: Plan) -> None:
-        """Begin a run; the one before must be done."""
+        """Begin a run; the one before must be done. A process that is gone says so again."""
+        if self._gone is not None:
+            self.frames.put((self._name, self._gone))
         self._say({"cmd": "run", **asdict(plan)})
 
     def stop(self) -> None:
@@ -126,7 +129,8 @@ class Loader:
                 if len(body) < size:
                     break
                 self.frames.put((self._name, marshal.loads(body)))  # noqa: S302 - from our own child
-        self.frames.put((self._name, {"kind": "gone", "returncode": process.wait()}))
+        self._gone = {"kind": "gone", "returncode": process.wait()}
+        self.frames.put((self._name, self._gone))
 
 
 def needs_httpx(url: str) -> bool:

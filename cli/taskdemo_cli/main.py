@@ -1,6 +1,5 @@
 """The commands: parse, call, choose a view. The one place that catches user errors and turns them into exit codes."""
 
-import contextlib
 import sys
 from types import FrameType
 from typing import Annotated
@@ -9,6 +8,7 @@ import typer
 
 from taskdemo_cli import options, stopping
 from taskdemo_cli.errors import COULD_NOT_RUN, INTERRUPTED, UserError
+from taskdemo_cli.output import complain
 from taskdemo_server.events import VERSION
 from taskdemo_server.settings import Settings, WorkerSettings
 
@@ -69,15 +69,6 @@ def outcome(arguments: list[str]) -> int:
         complain(f"{text.rstrip('.')}; taskdemo {'COMMAND ' if not arguments else arguments[0] + ' '}--help shows how")
         return COULD_NOT_RUN
     return code if isinstance(code, int) else 0
-
-
-def complain(sentence: str) -> None:
-    """Write one sentence to stderr, made safe to show."""
-    from taskdemo_server.visible import visible
-
-    if sys.stderr is not None:  # print would take stdout instead
-        with contextlib.suppress(OSError):
-            print(f"taskdemo: {visible(sentence)}", file=sys.stderr, flush=True)
 
 
 def _version(asked: bool) -> None:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import TextIO
 
 from taskdemo_cli.errors import FAILED, UserError
+from taskdemo_server.visible import visible
 
 PLAIN_WIDTH = 100
 """Columns of human output that goes to a file or a pipe."""
@@ -71,9 +72,15 @@ class Leaving(io.TextIOBase):
             sentence = "the output's terminal was closed; the rest of it is dropped"
         else:
             self.trouble = sentence = f"the output could not be written whole ({error.strerror})"
-        if stream is not sys.stderr and sys.stderr is not None:
-            with contextlib.suppress(OSError, ValueError):
-                print(f"taskdemo: {sentence}", file=sys.stderr, flush=True)
+        if stream is not sys.stderr:
+            complain(sentence)
+
+
+def complain(sentence: str) -> None:
+    """Write one sentence to stderr, made safe to show, if somebody takes it."""
+    if sys.stderr is not None:  # print would take stdout instead
+        with contextlib.suppress(OSError, ValueError):
+            print(f"taskdemo: {visible(sentence)}", file=sys.stderr, flush=True)
 
 
 def say(line: str) -> None:

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from taskdemo_server.visible import shortened, visible
 
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 3.0
+ANSWER_TIMEOUT_S = 5.0
+MOST_SECONDS = 1e10
+"""Three centuries, more than any clock of ours tells."""
 _POLL_S = 0.005
 
 
@@ -33,6 +37,8 @@ class Server:
     folder: Path
     process: "subprocess.Popen[bytes] | None"
     """None for one that a nursery forked."""
+    nursery: "subprocess.Popen[bytes] | None" = None
+    """That nursery, with which it ends."""
     url: str = ""
     port: int = 0
     pid: int = 0
@@ -45,7 +51,7 @@ class Server:
         try:
             return int(Path(f"{self.settings.announce}.ended").read_text(encoding="ascii") or 1)
         except FileNotFoundError:
-            return None
+            return None if self.nursery is None else self.nursery.poll()
 
 
 class Nursery:
@@ -82,7 +88,7 @@ class Nursery:
         with contextlib.suppress(OSError):  # a nursery that is gone is noticed by whoever waits for the server
             self._process.stdin.write(settings.to_json().encode() + b"\n")
             self._process.stdin.flush()
-        return Server(settings, folder, None)
+        return Server(settings, folder, None, self._process)
 
 
 def own_session() -> dict[str, Any]:
@@ -229,17 +235,39 @@ def connect(url: str, timeout: float) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(host, port, timeout=timeout)
 
 
-def get_json(url: str, path: str, token: str | None = None, timeout: float = 5.0) -> Any:
-    """GET a JSON document; None where the answer is not one. Raises OSError where nobody answers."""
+class SilentError(OSError):
+    """A server took the connection and then did not answer in time."""
+
+
+def get_json(url: str, path: str, token: str | None = None, timeout: float = ANSWER_TIMEOUT_S) -> Any:
+    """GET a JSON document; None where the answer is not one.
+
+    Raises OSError where nobody takes the connection, and SilentError where the answer is not there within `timeout`
+    seconds, however it drips.
+    """
     connection = connect(url, timeout)
+    connection.connect()
+    late = threading.Event()
+
+    def hang_up(sock: socket.socket) -> None:
+        late.set()
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(timeout, hang_up, [connection.sock])
+    timer.daemon = True
+    timer.start()
     try:
         connection.request("GET", path, headers=authorization(token))
         response = connection.getresponse()
         body = response.read(1_000_000)
         return json.loads(body) if response.status == http.client.OK else None
-    except (http.client.HTTPException, ValueError):
+    except (http.client.HTTPException, OSError, ValueError, RecursionError) as error:
+        if late.is_set() or isinstance(error, TimeoutError):
+            raise SilentError(f"no answer within {timeout:g} s") from None
         return None
     finally:
+        timer.cancel()
         connection.close()
 
 
@@ -249,9 +277,28 @@ def authorization(token: str | None) -> dict[str, str]:
 
 
 def health(url: str, token: str | None = None, under: str = "") -> dict[str, Any] | None:
-    """Ask a server who it is; None where it is not a taskdemo server. Raises OSError where nobody answers.
+    """Ask a server who it is; None where it is not a taskdemo server. `under` is where its own paths are.
 
-    `under` is where its own paths are.
+    Raises OSError where nobody takes the connection, and SilentError where the answer does not come.
     """
     answer = get_json(url, f"{under}/health", token)
-    return answer if isinstance(answer, dict) and answer.get("server") == "taskdemo" else None
+    return answer if _is_health(answer, hosts=bool(under)) else None
+
+
+def _is_health(answer: object, *, hosts: bool) -> bool:
+    """Tell whether an answer is what a taskdemo server says of itself; others may say anything."""
+    if not isinstance(answer, dict) or answer.get("server") != "taskdemo":
+        return False
+    offset, duration, clock = (answer.get(name) for name in ("journal_offset", "duration_s", "clock"))
+    return (
+        type(offset) is int
+        and 0 <= offset <= 2**53
+        and all(isinstance(answer.get(name), str | None) for name in ("mode", "work", "app"))
+        and (answer.get("app") is not None) == hosts
+        and (duration is None or _is_seconds(duration))
+        and _is_seconds(clock)
+    )
+
+
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_SECONDS

@@ -13,6 +13,9 @@ from taskdemo_server.events import TaskEvent
 SILENCE_S = 30.0
 """Seconds without even a heartbeat after which the connection counts as dead."""
 RETRIES = 5
+LONGEST_EVENT = 1 << 22
+"""Bytes of one event; a message and an output are far shorter, so whoever sends more is not one of our servers."""
+MOST_DIGITS = 17
 _RETRY_AFTER_S = 0.2
 
 
@@ -40,6 +43,8 @@ class Watcher(threading.Thread):
         self._token = token
         self._stopped = threading.Event()
         self._connection: http.client.HTTPConnection | None = None
+        self._received = 0
+        """Bytes of the stream so far: a connection that brings none counts as a failure."""
 
     def stop(self) -> None:
         """End the thread, whatever it waits for."""
@@ -53,14 +58,17 @@ class Watcher(threading.Thread):
         """Follow until stopped or until the server is gone."""
         failures = 0
         while not self._stopped.is_set():
+            before, error = self._received, None
             try:
                 self._follow()
-                failures = 0
-            except (OSError, http.client.HTTPException, AttributeError) as error:
-                # http.client itself raises AttributeError where stop() closed the socket under a read
-                failures += 1
-                if failures > RETRIES or (isinstance(error, ConnectionRefusedError) and failures > 1):
-                    break
+            except (OSError, http.client.HTTPException, AttributeError, ValueError) as caught:
+                # http.client itself raises AttributeError or ValueError where stop() closed the socket under a read
+                error = caught
+            failures = 1 if self._received > before else failures + 1
+            silent = isinstance(error, TimeoutError)
+            refused = isinstance(error, ConnectionRefusedError)
+            if failures > RETRIES or (failures > 1 and (silent or refused)):
+                break
             self._stopped.wait(_RETRY_AFTER_S)
         self.connected.set()
         if not self._stopped.is_set():
@@ -77,8 +85,11 @@ class Watcher(threading.Thread):
             self.connected.set()
             rest = b""
             while chunk := response.read1(1 << 18):
+                self._received += len(chunk)
                 *blocks, rest = (rest + chunk).split(b"\n\n")
                 self._hand_over(blocks)
+                if len(rest) > LONGEST_EVENT:
+                    raise http.client.HTTPException("/events sends something else than events")
         finally:
             connection.close()
 
@@ -90,9 +101,9 @@ class Watcher(threading.Thread):
                     event = TaskEvent.from_line(line[5:])
                     if event is not None:
                         events.append(event)
-                elif line.startswith(b"id:"):
-                    self._last_id = line[3:].strip().decode("ascii", "replace")
-        if events:
+                elif line.startswith(b"id:") and (number := line[3:].strip()).isdigit() and len(number) < MOST_DIGITS:
+                    self._last_id = number.decode("ascii")
+        if events and not self._stopped.is_set():
             self._sink.put(("events", events))
 
 
