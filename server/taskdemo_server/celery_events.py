@@ -302,6 +302,6 @@ def _said(exception: str) -> str:
     kind, _, arguments = exception.partition("(")
     try:
         value = ast.literal_eval(f"({arguments.removesuffix(')')},)")
-    except (ValueError, SyntaxError):
-        return exception
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # It may be anybody's own `__repr__`.
+        return exception[:4096]
     return f"{kind}: {' '.join(str(part) for part in value)}"[:4096]
