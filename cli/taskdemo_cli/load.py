@@ -216,7 +216,7 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
         count = max(callers, int(CALIBRATION_S * requests_per_s))
         count = min(count, plan.count or count)
         service_s = min(1 / requests_per_s if requests_per_s else 1.0, CALIBRATION_S / count)
-    bare = subprocess.Popen(  # noqa: S603 - our own file, no shell
+    bare = subprocess.Popen(
         [sys.executable, "-I", "-S", str(Path(__file__).with_name("bare.py")), repr(service_s)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
