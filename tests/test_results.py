@@ -257,6 +257,8 @@ def test_figures_are_trusted_up_to_a_tenth_of_the_median() -> None:
     assert trusted(0.0011, 0.010) is False
     assert trusted(None, 0.010) is None
     assert trusted(0.001, None) is None
+    assert trusted(0.0001, 0.010, cpu_share=0.97) is False
+    assert trusted(0.0001, 0.010, cpu_share=0.60) is True
 
 
 def test_a_run_that_never_began_is_still_a_document() -> None:

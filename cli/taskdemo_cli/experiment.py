@@ -165,7 +165,7 @@ class Rig:
         for run in runs:
             client, response = run["summary"]["client"], run["summary"]["response_s"]
             client["overhead_s"] = overhead
-            client["trusted"] = trusted(overhead, response and response["p50"])
+            client["trusted"] = trusted(overhead, response and response["p50"], client["cpu_share"])
 
 
 class _Run:

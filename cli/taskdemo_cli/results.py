@@ -41,14 +41,21 @@ from taskdemo_server.events import VERSION, TaskEvent
 
 TRUSTED_SHARE: Final = 0.10
 """Up to this share of the median response may be the client's own, or the figures are not the server's."""
+BUSY_SHARE: Final = 0.95
+"""A load process that used so much of a core set the pace itself."""
 CLEAR_SHARE: Final = 50
 """A moment is clear of a work's start and end if it is a fiftieth of a median work away."""
 LATE_SHARE: Final = 4
 """An answer is late if it took a quarter of a median work."""
 
 
-def trusted(overhead_s: float | None, median_s: float | None) -> bool | None:
-    """Say whether the client's own share of the median response is small enough; None where it is not known."""
+def trusted(overhead_s: float | None, median_s: float | None, cpu_share: float | None = None) -> bool | None:
+    """Say whether the client's own part in the figures is small enough; None where it is not known.
+
+    It is too large where it is a good part of the median response, and where the load process had no time to spare.
+    """
+    if cpu_share is not None and cpu_share >= BUSY_SHARE:
+        return False
     if overhead_s is None or median_s is None:
         return None
     return overhead_s <= TRUSTED_SHARE * median_s
@@ -365,7 +372,7 @@ def _summary(
             "cpu_share": done.get("cpu_share"),
             "loop_lag_p99_s": done.get("loop_lag_p99"),
             "overhead_s": overhead_s,
-            "trusted": trusted(overhead_s, response_s["p50"] if response_s else None),
+            "trusted": trusted(overhead_s, response_s["p50"] if response_s else None, done.get("cpu_share")),
         },
     }
 

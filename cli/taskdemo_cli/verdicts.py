@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any, Final
 
-from taskdemo_cli.documents import ComparisonDocument, Difference, Interval, RunDocument, Skipped, Statistics, Verdict
+from taskdemo_cli.documents import (
+    ComparisonDocument,
+    Difference,
+    Interval,
+    RunDocument,
+    Skipped,
+    Statistics,
+    Summary,
+    Verdict,
+)
+from taskdemo_cli.results import TRUSTED_SHARE
 from taskdemo_cli.statistics import interval, supported
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.events import VERSION
@@ -60,8 +70,8 @@ class _Seen:
     """Whether in every round all tasks ran at the same moment."""
     bystander_slowest: float | None
     bystander_unanswered: int
-    share_of_client: float | None
-    """The client's own share of the median response, where it is too large to trust the figures."""
+    doubt: str | None
+    """Why the response times are the client's rather than the server's, where they are."""
 
     @classmethod
     def of(cls, runs: Sequence[RunDocument]) -> "_Seen":
@@ -86,14 +96,7 @@ class _Seen:
             all_at_once=all(s["tasks"]["max_parallel"] == s["tasks"]["accepted"] for s in summaries),
             bystander_slowest=_median(_value(s["bystander_s"], "max") for s in summaries),
             bystander_unanswered=sum(row["response_s"] is None for run in runs for row in run["bystander"]),
-            share_of_client=max(
-                (
-                    (s["client"]["overhead_s"] or 0.0) / s["response_s"]["p50"]
-                    for s in summaries
-                    if s["client"]["trusted"] is False and s["response_s"] and s["response_s"]["p50"]
-                ),
-                default=None,
-            ),
+            doubt=next((_doubt(s) for s in summaries if s["client"]["trusted"] is False), None),
         )
 
 
@@ -223,15 +226,23 @@ def _sentence(seen: _Seen, more: Iterable[str]) -> str:
         return "No request was reported, so nothing can be said."
     if not seen.answered:
         return f"None of {format_count(seen.requests, 'request')} was answered ({_errors(seen.errors)})."
-    if seen.share_of_client is not None:
+    if seen.doubt is not None:
         # What happened is still what happened; how long an answer took says more of the client than of the server.
-        more = [
-            f"{format_share(seen.share_of_client)} of that median is the client's own time, so take it as the client's "
-            "figure rather than the server's"
-        ]
+        more = [seen.doubt]
     clauses = [_who_waited(seen), *more, *_at_once(seen), *_troubles(seen), *_bystander(seen)]
     text = "; ".join(clauses)
     return text[0].upper() + text[1:] + "."
+
+
+def _doubt(summary: Summary) -> str:
+    client, response = summary["client"], summary["response_s"]
+    share = (client["overhead_s"] or 0.0) / response["p50"] if response and response["p50"] else 0.0
+    if share > TRUSTED_SHARE:
+        return (
+            f"{format_share(share)} of that median is the client's own time, so take it as the client's figure rather "
+            "than the server's"
+        )
+    return "the client was busy all the time, so it set the pace rather than the server"
 
 
 def _who_waited(seen: _Seen) -> str:
@@ -285,7 +296,7 @@ def _afterwards(seen: _Seen, one: bool) -> str:
 
 
 def _against(seen: _Seen, reference: _Seen, name: str, within_noise: bool | None) -> Iterator[str]:
-    if not seen.median or not reference.median or reference.share_of_client is not None:
+    if not seen.median or not reference.median or reference.doubt is not None:
         return
     factor = reference.median / seen.median
     answers = min(seen.answered, reference.answered)
