@@ -91,7 +91,7 @@ def advised() -> dict[str, Any]:
             "gives_up": ["A killed server loses its tasks."],
             "code": "app = FastAPI()\n\n\n@app.get('/')\nasync def root() -> None:\n\tpass\n",
         },
-        "limits": {"modes": samples.limits_document()["modes"]},
+        "limits": samples.limits_document(),
     }
 
 
@@ -251,7 +251,7 @@ class ManyTasks(Rows[TaskRow]):
     def make(self, at: int) -> TaskRow:
         start = at / 1000 + 0.002
         times = {"accepted_s": start, "started_s": start + 0.001, "ended_s": start + 1}
-        told = {"where": "laptop pid 1", "message": "Hello", "error": None, "runs": 1}
+        told = {"where": "laptop pid 1", "message": "Hello", "error": None, "runs": 1, "output": None}
         return {"id": f"t{at}", "state": "finished", **times, **told}  # type: ignore[typeddict-item]
 
 

@@ -15,8 +15,9 @@ import pytest
 import samples
 from commands import eventually, taskdemo
 
-from taskdemo_cli import pasting, recommend
+from taskdemo_cli import limits, pasting, recommend
 from taskdemo_cli.documents import RunDocument
+from taskdemo_cli.views.advice import advice_lines
 from taskdemo_server.events import MODE_BY_NAME
 
 
@@ -58,7 +59,7 @@ def test_work_that_waits_in_threads_and_holds_up_nobody_goes_to_the_background()
         a_run("celery"),
     )
     assert found["mode"] == "background"
-    assert "In blocking the bystander waited 5.00 s" in found["why"]
+    assert "In blocking a bystander waited 5.00 s" in found["why"]
     assert "all 5 tasks had ended after 1.00 s" in found["why"]
 
 
@@ -80,7 +81,7 @@ def test_work_that_truly_awaits_goes_to_the_background_of_the_event_loop() -> No
 def test_async_work_that_never_awaits_does_not_stay_on_the_event_loop() -> None:
     found = advice(a_run("async", waits=True, held=True), a_run("background-async", held=True), a_run("process"))
     assert found["mode"] == "process"
-    assert "In async and background-async the bystander waited up to" in found["why"]
+    assert "In async and background-async a bystander waited up to" in found["why"]
 
 
 def test_quick_work_is_waited_for() -> None:
@@ -123,15 +124,53 @@ def test_a_single_request_is_said_to_show_little() -> None:
     assert "With a single request" in advice(a_run("background", count=1))["why"]
 
 
-def test_what_it_gives_up_is_marked_as_known_unless_it_was_measured() -> None:
-    known = advice(a_run("background"))["gives_up"]
-    assert all(text.endswith("(Known, not measured here.)") for text in known[:-1])
-    assert known[-1].endswith("there is celery: it was not run here.")
-    limits = {"background": {"retry": {"verdict": "no", "measured": {}, "text": "Was started once in 3 s."}}}
-    measured = advice(a_run("background"), a_run("celery", at_once=1), limits=limits)["gives_up"]
-    assert measured[0] == "Retry: Was started once in 3 s. (Measured.)"
-    assert not any("not run again" in text for text in measured)
-    assert measured[-1].endswith("here its last task ended after 5.00 s.")
+def test_what_it_gives_up_is_said_once_to_be_known_and_not_measured() -> None:
+    found = advice(a_run("background"))
+    assert found["gives_up"] == list(recommend.KNOWN["background"].values())
+    assert found["basis"] == "known, not measured here; taskdemo limits measures it"
+    assert found["measured_limits"] == []
+
+
+def test_where_its_limits_were_measured_the_cells_are_cited_instead() -> None:
+    cells = {limit: {"verdict": "no", "measured": {}, "text": f"No {limit}."} for limit in limits.LIMITS}
+    cells["offload"] = {"verdict": "partly", "measured": {}, "text": "In part."}
+    cells["failure"] = {"verdict": "yes", "measured": {}, "text": "All well."}
+    found = advice(a_run("background"), limits={"background": cells})
+    assert found["gives_up"][0] == "Track: No track."
+    assert "Offload, partly: In part." in found["gives_up"]
+    assert found["measured_limits"] == [limit for limit in limits.LIMITS if limit != "failure"]
+    assert len(found["gives_up"]) == len(found["measured_limits"])
+    assert found["basis"] == "measured"
+
+
+def test_measured_and_known_are_told_apart_where_both_are_there() -> None:
+    retry = {"verdict": "no", "measured": {}, "text": "Was started once in 3 s."}
+    found = advice(a_run("background"), limits={"background": {"retry": retry}})
+    assert found["gives_up"][0] == "Retry, measured: Was started once in 3 s."
+    assert all(text.endswith(" (known)") for text in found["gives_up"][1:])
+    assert "retries (known)" not in found["gives_up"]
+    assert found["measured_limits"] == ["retry"]
+
+
+def test_a_mode_without_a_measured_limit_still_has_its_price() -> None:
+    cells = {limit: {"verdict": "yes", "measured": {}, "text": "Yes."} for limit in limits.LIMITS}
+    found = advice(a_run("celery"), limits={"celery": cells})
+    assert found["gives_up"] == list(recommend.KNOWN["celery"].values())
+    assert found["basis"] == "known, not measured here"
+
+
+@pytest.mark.parametrize("mode", sorted(recommend.KNOWN))
+def test_in_a_terminal_of_80_columns_it_is_short(mode: str) -> None:
+    found = advice(a_run(mode, waits=mode in recommend.WAITING), a_run("blocking", at_once=1, waits=True, held=True))
+    lines = [line.plain for line in advice_lines(found, {}, own=False, width=80)]
+    assert lines[0] == f"Use {mode}"
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 8
+    measured = samples.limits_document()["modes"]["background"]
+    cited = advice(a_run("background"), limits={"background": measured})
+    shown = "\n".join(line.plain for line in advice_lines(cited, measured, own=False, width=80))
+    assert "It gives up (measured): track (1), cancel (1), retry (1)" in shown
+    assert "BackgroundTasks cannot" not in shown
 
 
 def test_every_mode_that_can_be_recommended_says_what_it_gives_up() -> None:

@@ -296,7 +296,45 @@ class Recommendation(TypedDict):
     mode: str
     why: str
     gives_up: list[str]
+    """First what was measured, a sentence for each of `measured_limits`; then what is known."""
     code: str
+    measured_limits: NotRequired[list[str]]
+    basis: NotRequired[str]
+    """Whether what it gives up was measured or is known, in words."""
+
+
+class Cell(TypedDict):
+    """What the experiment about one limit of one mode showed."""
+
+    verdict: Literal["yes", "no", "partly"]
+    measured: dict[str, Any]
+    """The figures; `figure` among them is the one beside the verdict, a few characters of text."""
+    text: str
+
+
+class FailedExperiment(TypedDict):
+    """An experiment that could not be carried out to its end, and why: its cell is missing."""
+
+    mode: str
+    limit: str
+    why: str
+    unfit: NotRequired[bool]
+    """Whether nothing went wrong: it is the user's own work that the mode cannot run."""
+
+
+class LimitsDocument(TypedDict):
+    """Every experiment of `taskdemo limits`."""
+
+    taskdemo: str
+    kind: Literal["limits"]
+    modes: dict[str, dict[str, Cell]]
+    skipped: list[Skipped]
+    failed: NotRequired[list[FailedExperiment]]
+    interrupted: NotRequired[bool]
+    work: NotRequired[str]
+    """The user's own work, `module:function`, where the experiments about the work were carried out with it."""
+    environment: dict[str, Any]
+    command: str
 
 
 class ComparisonDocument(TypedDict):
@@ -316,36 +354,8 @@ class ComparisonDocument(TypedDict):
     thresholds: NotRequired[list[ThresholdRow]]
     recommendation: NotRequired[Recommendation | None]
     """Missing where the runs show too little, or nothing that one could recommend."""
-
-
-class Cell(TypedDict):
-    """What the experiment about one limit of one mode showed."""
-
-    verdict: Literal["yes", "no", "partly"]
-    measured: dict[str, Any]
-    """The figures; `figure` among them is the one beside the verdict, a few characters of text."""
-    text: str
-
-
-class FailedExperiment(TypedDict):
-    """An experiment that could not be carried out to its end, and why: its cell is missing."""
-
-    mode: str
-    limit: str
-    why: str
-
-
-class LimitsDocument(TypedDict):
-    """Every experiment of `taskdemo limits`."""
-
-    taskdemo: str
-    kind: Literal["limits"]
-    modes: dict[str, dict[str, Cell]]
-    skipped: list[Skipped]
-    failed: NotRequired[list[FailedExperiment]]
-    interrupted: NotRequired[bool]
-    environment: dict[str, Any]
-    command: str
+    limits: NotRequired[LimitsDocument | None]
+    """The limits that were measured before, where they were given."""
 
 
 @dataclass(frozen=True, slots=True)

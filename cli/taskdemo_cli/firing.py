@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from taskdemo_cli import blocking, experiment, recommend, saving, servers, serving, thresholds, verdicts
-from taskdemo_cli.documents import ComparisonDocument, RunDocument, RunFacts, Skipped, json_chunks
+from taskdemo_cli.documents import ComparisonDocument, LimitsDocument, RunDocument, RunFacts, Skipped, json_chunks
 from taskdemo_cli.environment import command_line, environment
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
 from taskdemo_cli.experiment import Rig, Target
@@ -60,7 +60,7 @@ class Keeping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burst:
-    """What to send: a closed loop of `concurrency` or an open one of `rate`, for `count` requests or `for_s` seconds."""
+    """What to send: a closed loop of `concurrency` or an open one of `rate`, for `count` requests or `for_s`."""
 
     count: int | None = None
     for_s: float | None = None
@@ -168,8 +168,18 @@ def fire(
     return _exit_code(run, [run], stopping)
 
 
-def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, keeping: Keeping, rounds: int) -> int:
-    """Fire the same burst at a private server of each mode, show what differs, and return the exit code."""
+def compare(
+    settings: Sequence[Settings],
+    skipped: list[Skipped],
+    burst: Burst,
+    keeping: Keeping,
+    rounds: int,
+    limits: LimitsDocument | None = None,
+) -> int:
+    """Fire the same burst at a private server of each mode, show what differs, and return the exit code.
+
+    `limits`, measured before, join the result, and the recommendation cites them.
+    """
     from taskdemo_cli.views.live import comparison_screen
     from taskdemo_cli.views.tables import print_comparison
 
@@ -179,9 +189,12 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
     facts = burst.facts()
 
     def document(runs: list[RunDocument], without: list[Skipped]) -> ComparisonDocument:
-        return verdicts.comparison(
+        found = verdicts.comparison(
             runs, skipped=[*skipped, *without], environment=facts["environment"], command=facts["command"]
         )
+        if limits is not None:
+            found["limits"] = limits
+        return found
 
     with scratch() as folder, servers.Nursery() as nursery, Rig(stopping) as rig:
         placed = []
@@ -211,7 +224,7 @@ def compare(settings: Sequence[Settings], skipped: list[Skipped], burst: Burst, 
         stopping.check()
         raise UserError(_why_none(failed))
     result = document(runs, failed)
-    if (advice := recommend.recommend(runs)) is not None:
+    if (advice := recommend.recommend(runs, limits["modes"] if limits else None)) is not None:
         result["recommendation"] = advice
     keeping.judge(result)
     if keeping.as_json:

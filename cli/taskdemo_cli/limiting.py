@@ -8,6 +8,7 @@ from taskdemo_cli import limits, saving, servers
 from taskdemo_cli.documents import Skipped, json_chunks
 from taskdemo_cli.environment import command_line, environment
 from taskdemo_cli.errors import FAILED, OK
+from taskdemo_cli.limits.trial import Own
 from taskdemo_cli.output import Output
 from taskdemo_cli.scratch import scratch
 from taskdemo_cli.stopping import Stopping
@@ -20,6 +21,7 @@ def run(
     *,
     broker: str | None,
     backend: str | None,
+    own: Own | None,
     as_json: bool,
     saves: Sequence[str],
     html: str | None,
@@ -31,6 +33,8 @@ def run(
     output = Output(as_json)
     stopping = Stopping().listen()
     title = f"{len(limits.LIMITS)} experiments in each of {len(modes)} modes"
+    if own is not None:
+        title += f", with {own.name} where they are about the work"
     with scratch() as folder, limits_screen(output.console, title, modes, limits.LIMITS) as screen:
         found = limits.run(
             modes,
@@ -39,6 +43,7 @@ def run(
             folder,
             broker=broker,
             backend=backend,
+            own=own,
             skipped=skipped,
             environment=environment(),
             command=command_line(),
@@ -51,7 +56,7 @@ def run(
     output.check()
     if stopping.asked:
         return stopping.exit_code
-    return FAILED if found.get("failed") else OK
+    return FAILED if any(not one.get("unfit") for one in found.get("failed", [])) else OK
 
 
 def work(settings: WorkerSettings) -> int:

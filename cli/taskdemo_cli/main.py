@@ -195,6 +195,7 @@ def compare(
     work: options.Work = "sleep",
     threads: options.Threads = 40,
     rounds: options.Rounds = 1,
+    limits: options.MeasuredLimits = None,
     broker: options.Broker = None,
     backend: options.Backend = None,
     json: options.Json = False,
@@ -203,14 +204,17 @@ def compare(
     fail_if: options.FailIf = None,
 ) -> int:
     """Run the same burst in every mode and say what the difference means; or compare two saved results."""
-    if saved:
-        from taskdemo_cli import saved as results
+    from taskdemo_cli import saved as results
 
+    if saved:
         if len(saved) != 2:
             raise UserError("compare takes two saved results, old and new: taskdemo compare OLD.json NEW.json")
+        if limits is not None:
+            raise UserError("--limits joins a comparison that is run; two saved results are compared as they are")
         return results.compare(saved[0], saved[1], json)
     from taskdemo_cli import firing
 
+    known = None if limits is None else results.limits(limits)
     names, missing = firing.installed(options.mode_list(modes))
     settings = [
         Settings(
@@ -221,12 +225,13 @@ def compare(
         for name in names
     ]  # fmt: skip
     keeping = firing.Keeping(json, save or (), html, fail_if or (), names)
-    return firing.compare(settings, missing, firing.Burst(count=count), keeping, rounds)
+    return firing.compare(settings, missing, firing.Burst(count=count), keeping, rounds, known)
 
 
 @app.command()
 def limits(
     modes: options.Modes = None,
+    work: options.LimitsWork = None,
     broker: options.Broker = None,
     backend: options.Backend = None,
     json: options.Json = False,
@@ -235,10 +240,12 @@ def limits(
 ) -> int:
     """Show by experiment what each mode can and cannot do: track, cancel, retry, survive a kill, and so on."""
     from taskdemo_cli import firing, limiting
+    from taskdemo_cli.limits.trial import Own
 
     names, missing = firing.installed(options.mode_list(modes))
+    own = None if work is None else Own(work, options.folder_of(work))
     return limiting.run(
-        names, missing, broker=broker, backend=backend, as_json=json, saves=save or (), html=html
+        names, missing, broker=broker, backend=backend, own=own, as_json=json, saves=save or (), html=html
     )  # fmt: skip
 
 

@@ -56,6 +56,13 @@ def a_work(text: str | None) -> str | None:
     )
 
 
+def an_own_work(text: str | None) -> str | None:
+    """Check the name of a function of the user's own. Raises UserError with what to type instead."""
+    if text in BUILT_IN_WORKS:
+        raise UserError(f"--work is {text}: each experiment has its own; leave --work out, or name module:function")
+    return a_work(text)
+
+
 def an_app(text: str | None) -> str | None:
     """Check the name of an ASGI application. Raises UserError with what to type instead."""
     try:
@@ -158,6 +165,16 @@ Work = Annotated[
         callback=a_work,
         autocompletion=complete_work,
         help="The slow work: sleep, cpu, or your own module:function.",
+    ),
+]
+LimitsWork = Annotated[
+    str | None,
+    _option(
+        "--work",
+        "-w",
+        metavar="module:function",
+        callback=an_own_work,
+        help="Your own function, for the experiment about the work itself: offload.",
     ),
 ]
 Host = Annotated[str, _option("--host", help="Address to listen on.")]
@@ -347,6 +364,15 @@ Processes = Annotated[
 WorkerName = Annotated[
     str | None,
     _option("--name", metavar="HOST", show_default="the machine's", help="Host name under which it appears."),
+]
+MeasuredLimits = Annotated[
+    str | None,
+    _option(
+        "--limits",
+        metavar="FILE.json",
+        rich_help_panel=KEEP,
+        help="Join the result of taskdemo limits --save FILE.json to this one, and recommend by it.",
+    ),
 ]
 SavedResults = Annotated[
     list[str] | None, typer.Argument(metavar="[OLD.json NEW.json]", help="Two saved results to compare, instead.")

@@ -26,45 +26,46 @@ AFTERWARDS: Final = ("background", "background-async", "process", "celery")
 """In the order of what they need besides FastAPI."""
 KNOWN: Final[dict[str, dict[str, str]]] = {
     "async": {
-        "track": "The caller waits, and hears of a failure; whoever hangs up early hears nothing.",
-        "retry": "What failed is not run again.",
-        "offload": "Any part of the work that does not await holds up everybody.",
+        "track": "word of the work to a caller who hangs up",
+        "retry": "retries, which celery makes",
+        "offload": "a free event loop, wherever the work does not await",
     },
     "threadpool": {
-        "track": "The caller waits, and hears of a failure; whoever hangs up early hears nothing.",
-        "retry": "What failed is not run again.",
-        "offload": "At most 40 callers are served at once, those of every other `def` endpoint among them.",
+        "track": "word of the work to a caller who hangs up",
+        "retry": "retries, which celery makes",
+        "offload": "more than 40 callers at once, those of every other `def` endpoint among them",
     },
     "background": {
-        "track": "Nobody can ask how a task is doing, and its failure is seen only in the server's log.",
-        "cancel": "A task cannot be stopped once it was added.",
-        "retry": "What failed is not run again.",
-        "orchestrate": "No chains, and no groups with a final step.",
-        "offload": "The work stays in the server's process, in 40 threads that every `def` endpoint needs too.",
-        "survive_server_kill": "A server that is killed or crashes loses its tasks.",
+        "track": "a task's status (failures show only in the log)",
+        "cancel": "cancelling",
+        "retry": "retries",
+        "orchestrate": "chains",
+        "offload": "threads that every `def` endpoint needs",
+        "survive_server_kill": "the tasks of a killed server, which celery keeps",
     },
     "background-async": {
-        "track": "Nobody can ask how a task is doing, and its failure is seen only in the server's log.",
-        "cancel": "A task cannot be stopped once it was added.",
-        "retry": "What failed is not run again.",
-        "orchestrate": "No chains, and no groups with a final step.",
-        "offload": "Any part of the work that does not await holds up everybody.",
-        "survive_server_kill": "A server that is killed or crashes loses its tasks.",
+        "track": "a task's status (failures show only in the log)",
+        "cancel": "cancelling",
+        "retry": "retries",
+        "orchestrate": "chains",
+        "offload": "a free event loop, wherever the work does not await",
+        "survive_server_kill": "the tasks of a killed server, which celery keeps",
     },
     "process": {
-        "cancel": "A task that a process has begun cannot be stopped.",
-        "retry": "What failed is not run again.",
-        "orchestrate": "No chains, and no groups with a final step.",
-        "distribute": "All processes are on this machine.",
-        "survive_server_kill": "A server that is killed or crashes loses its tasks.",
-        "survive_worker_kill": "One process that dies breaks the whole pool, and its tasks are lost.",
+        "cancel": "cancelling what has begun",
+        "retry": "retries",
+        "orchestrate": "groups with a final step",
+        "distribute": "other machines",
+        "survive_server_kill": "the tasks of a killed server, which celery keeps",
+        "survive_worker_kill": "all tasks when a process of its pool dies",
     },
     "celery": {
-        "survive_worker_kill": "A task may run twice: what a dead worker held is delivered again.",
-        "distribute": "A broker and workers have to run, and somebody has to look after them.",
+        "duplicates": "being sure that a task runs only once (what a dead worker held is delivered again)",
+        "upkeep": "having nothing but the server to look after (a broker and workers must run)",
     },
 }
-"""What a mode gives up, by limit; known, and not measured by a comparison."""
+"""What a mode gives up, by limit, or by a name of its own where no experiment is about it; known, and not measured by a
+comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +130,14 @@ def recommend(runs: Sequence[RunDocument], limits: Mapping[str, Any] | None = No
     chosen = choice.made()
     if chosen is None:
         return None
+    price = _Price(chosen.mode, (limits or {}).get(chosen.mode) or {})
     return {
         "mode": chosen.mode,
         "why": " ".join(choice.reasons(chosen)),
-        "gives_up": list(_gives_up(chosen.mode, found, limits or {})),
+        "gives_up": price.texts,
         "code": pasting.code(chosen.mode, _function(runs[0])),
+        "measured_limits": list(price.lacking),
+        "basis": price.basis,
     }
 
 
@@ -181,7 +185,7 @@ class _Choice:
         if chosen.mode in WAITING and self.work < QUICK_S:
             yield (
                 f"The work takes {took}, which a caller can wait for, and then hears whether it went well: half of "
-                f"them had their answer within {format_seconds(chosen.response)}{self._beside(chosen)}."
+                f"them waited {format_seconds(chosen.response)} or less{self._beside(chosen)}."
             )
         elif chosen.mode in WAITING:
             yield (
@@ -190,9 +194,8 @@ class _Choice:
             )
         else:
             yield (
-                f"The work takes {took}, but half of the callers had their answer within "
-                f"{format_seconds(chosen.response)}{self._beside(chosen)}; {_tasks(chosen)} had ended after "
-                f"{format_seconds(chosen.ended)}."
+                f"Callers waited {format_seconds(chosen.response)} (median) for work of {took}"
+                f"{self._beside(chosen)}; {_tasks(chosen)} had ended after {format_seconds(chosen.ended)}."
             )
         if not self._is_free(chosen):
             yield "That is long: of what was run, nothing held up others less."
@@ -200,12 +203,12 @@ class _Choice:
         if chosen.tasks == 1:
             yield "With a single request nothing was seen of how requests get in each other's way: try --count 5."
         if not chosen.trusted:
-            yield "The answers were so quick that the client's own time is a good part of theirs."
+            yield "Much of the callers' wait is the client's own time."
 
     def _beside(self, facts: Facts) -> str:
         if facts.bystander is None:
             return ""
-        return f", and a bystander waited {format_seconds(facts.bystander)} at most"
+        return f", a bystander {format_seconds(facts.bystander)} at most"
 
     def _passed_over(self, chosen: Facts) -> Iterator[str]:
         """Say what speaks against the others: those who held up everybody, and those who took longer."""
@@ -215,7 +218,7 @@ class _Choice:
             worst = max(held, key=lambda facts: facts.bystander or 0.0)
             names = _listed([facts.mode for facts in held])
             also = "up to " if len(held) > 1 else ""
-            yield f"In {names} the bystander waited {also}{format_seconds(worst.bystander or 0.0)}."
+            yield f"In {names} a bystander waited {also}{format_seconds(worst.bystander or 0.0)}."
         slow = [facts for facts in others if self._is_free(facts) and facts.ended > SLOWER * chosen.ended]
         if slow:
             worst = max(slow, key=lambda facts: facts.ended)
@@ -232,16 +235,25 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _gives_up(mode: str, found: Mapping[str, Facts], limits: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the mode cannot do: as it was measured, or as it is known."""
-    cells = limits.get(mode) or {}
-    for limit, cell in cells.items():
-        if cell["verdict"] != "yes":
-            yield f"{limit.replace('_', ' ').capitalize()}: {cell['text']} (Measured.)"
-    for limit, text in KNOWN[mode].items():
-        if limit not in cells:
-            yield f"{text} (Known, not measured here.)"
-    if mode != "celery":
-        there = found.get("celery")
-        seen = f"here its last task ended after {format_seconds(there.ended)}" if there else "it was not run here"
-        yield f"Where a task must not be lost, or must be tried again, there is celery: {seen}."
+class _Price:
+    """What a mode gives up: as its limits were measured (`cells`), and where they were not, as it is known."""
+
+    def __init__(self, mode: str, cells: Mapping[str, Any]) -> None:
+        self.lacking = {limit: cell for limit, cell in cells.items() if cell["verdict"] != "yes"}
+        known = [text for limit, text in KNOWN[mode].items() if limit not in cells]
+        mixed = bool(self.lacking and known)
+        measured_mark, known_mark = (", measured", " (known)") if mixed else ("", "")
+        self.texts = [
+            *(_cited(limit, cell, measured_mark) for limit, cell in self.lacking.items()),
+            *(text + known_mark for text in known),
+        ]
+        self.basis = "known, not measured here"
+        if self.lacking:
+            self.basis = "measured, or known and not measured" if mixed else "measured"
+        elif not cells:
+            self.basis += "; taskdemo limits measures it"
+
+
+def _cited(limit: str, cell: Mapping[str, Any], mark: str) -> str:
+    partly = ", partly" if cell["verdict"] == "partly" else ""
+    return f"{limit.replace('_', ' ').capitalize()}{partly}{mark}: {cell['text']}"

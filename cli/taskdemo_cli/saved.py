@@ -4,10 +4,11 @@ from typing import Any
 
 from taskdemo_cli import saving
 from taskdemo_cli.changes import compare_saved
-from taskdemo_cli.documents import json_chunks
+from taskdemo_cli.documents import LimitsDocument, json_chunks
 from taskdemo_cli.errors import OK, UserError
 from taskdemo_cli.output import Output
 from taskdemo_server.events import VERSION
+from taskdemo_server.visible import visible
 
 
 def report(path: str, html: str | None) -> int:
@@ -29,6 +30,19 @@ def report(path: str, html: str | None) -> int:
     else:
         print_limits(console, document)
     return OK
+
+
+def limits(path: str) -> LimitsDocument:
+    """Read what `taskdemo limits --save` wrote. Raises UserError for anything else."""
+    document = saving.load(path)
+    if document["kind"] != "limits":
+        raise UserError(
+            f"--limits {visible(path)}: that is a {document['kind']}, and no limits; "
+            "make some with: taskdemo limits --save limits.json"
+        )
+    if not any(document["modes"].values()):
+        raise UserError(f"--limits {visible(path)}: no experiment in it was carried out; run taskdemo limits again")
+    return document
 
 
 def compare(old: str, new: str, as_json: bool) -> int:

@@ -16,9 +16,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NotRequired, TypedDict
+from typing import Any, Final
 
-from taskdemo_cli.documents import Cell, ComparisonDocument, LimitsDocument, RunDocument, json_chunks
+from taskdemo_cli.documents import ComparisonDocument, LimitsDocument, RunDocument, json_chunks
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.pairing import pairs, runs_of
 from taskdemo_cli.shapes import ShapeError, fitted
@@ -28,19 +28,7 @@ from taskdemo_server.visible import shortened, visible
 Document = RunDocument | ComparisonDocument | LimitsDocument
 
 
-class Limits(TypedDict):
-    """The limits of the modes that were compared, where they were measured too."""
-
-    modes: dict[str, dict[str, Cell]]
-
-
-class Comparison(ComparisonDocument):
-    """A comparison with all that a report can show of one."""
-
-    limits: NotRequired[Limits | None]
-
-
-SHAPES: Final = {"run": RunDocument, "comparison": Comparison, "limits": LimitsDocument}
+SHAPES: Final = {"run": RunDocument, "comparison": ComparisonDocument, "limits": LimitsDocument}
 PAGE: Final = ".html"
 DIGITS: Final = 18
 """More than a whole number of ours ever has; Python refuses to read thousands of them."""

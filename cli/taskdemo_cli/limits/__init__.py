@@ -1,7 +1,8 @@
 """`taskdemo limits`: one experiment for each mode and each limit, on a fresh server; cells hold what was observed.
 
 What `yes`, `partly` and `no` mean is said at the head of each experiment's module, and in docs/limits.md. Experiments
-run a few at a time, except those that measure what others would disturb.
+run a few at a time, except those that measure what others would disturb: these come first. The user's own work takes
+part where the experiment is about the work itself and nothing depends on how long it takes.
 """
 
 import contextlib
@@ -11,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from taskdemo_cli.documents import Cell, LimitsDocument, Skipped
+from taskdemo_cli.documents import Cell, FailedExperiment, LimitsDocument, Skipped
+from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import Broker
 from taskdemo_cli.limits.cancel import cancel
 from taskdemo_cli.limits.distribute import distribute
@@ -21,7 +23,7 @@ from taskdemo_cli.limits.orchestrate import orchestrate
 from taskdemo_cli.limits.retry import retry
 from taskdemo_cli.limits.survive import survive_server_kill, survive_worker_kill
 from taskdemo_cli.limits.track import track
-from taskdemo_cli.limits.trial import CannotStartError, Starter, StoppedError, Trial
+from taskdemo_cli.limits.trial import CannotStartError, Own, Starter, StoppedError, Trial
 from taskdemo_cli.servers import Nursery
 from taskdemo_cli.stopping import Stopping
 from taskdemo_server.events import VERSION
@@ -43,6 +45,8 @@ EXPERIMENTS: Final[dict[str, tuple[str, Experiment]]] = {
 LIMITS: Final = tuple(EXPERIMENTS)
 ALONE: Final = frozenset({"offload"})
 """Limits whose figures would suffer from others running beside them."""
+OF_THE_WORK: Final = frozenset({"offload"})
+"""Limits that are about the work itself, so that the user's own can take part."""
 AT_ONCE: Final = 8
 """Experiments beside each other: they mostly wait."""
 _TICK_S: Final = 0.1
@@ -50,7 +54,7 @@ _END_TIMEOUT_S: Final = 5.0
 
 Job: TypeAlias = tuple[str, str]
 """A mode and a limit."""
-News: TypeAlias = tuple[Literal["start", "done", "failed", "skip", "stopped", "over"], str, str, Any]
+News: TypeAlias = tuple[Literal["start", "done", "failed", "unfit", "skip", "stopped", "over"], str, str, Any]
 
 
 class Screen(Protocol):
@@ -81,6 +85,7 @@ def run(
     *,
     broker: str | None = None,
     backend: str | None = None,
+    own: Own | None = None,
     limits: Sequence[str] = LIMITS,
     skipped: Sequence[Skipped] = (),
     environment: dict[str, Any] | None = None,
@@ -88,15 +93,16 @@ def run(
 ) -> LimitsDocument:
     """Run the experiments of every mode and limit, and return what they showed; `folder` is private and ours.
 
-    Where `stopping` is asked meanwhile, the cells so far are returned. `skipped` are modes that are not even tried.
+    Where `stopping` is asked meanwhile, the cells so far are returned. `skipped` are modes that are not even tried,
+    `own` is the work of the experiments about the work. Raises UserError where no mode can run that.
     """
     for one in skipped:
         screen.skip(one["mode"], one["why"])
     with Nursery() as nursery, Broker(folder, broker, backend) as shared:
-        campaign = _Campaign(modes, limits, folder, nursery, shared, stopping, screen)
+        campaign = _Campaign(modes, limits, folder, Starter(nursery, shared, stopping, own), stopping, screen)
         campaign.run()
     cells = campaign.cells
-    return {
+    found: LimitsDocument = {
         "taskdemo": VERSION,
         "kind": "limits",
         "modes": {
@@ -105,11 +111,14 @@ def run(
             if mode not in campaign.skipped
         },
         "skipped": [*skipped, *[Skipped(mode=mode, why=why) for mode, why in campaign.skipped.items()]],
-        "failed": [{"mode": mode, "limit": limit, "why": why} for (mode, limit), why in campaign.failed.items()],
+        "failed": [failed for failed in campaign.failed.values() if failed["mode"] not in campaign.skipped],
         "interrupted": stopping.asked,
         "environment": environment or {},
         "command": command,
     }
+    if own is not None:
+        found["work"] = own.name
+    return found
 
 
 class _Campaign:
@@ -120,8 +129,7 @@ class _Campaign:
         modes: Sequence[str],
         limits: Sequence[str],
         folder: Path,
-        nursery: Nursery,
-        broker: Broker,
+        starter: Starter,
         stopping: Stopping,
         screen: Screen,
     ) -> None:
@@ -132,16 +140,23 @@ class _Campaign:
         self._stopping = stopping
         self._screen = screen
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._ending = threading.Event()
-        self._starter = Starter(nursery, broker, lambda: stopping.asked or self._ending.is_set())
+        self._starter = starter
         self.cells: dict[Job, Cell] = {}
-        self.failed: dict[Job, str] = {}
+        self.failed: dict[Job, FailedExperiment] = {}
         self.skipped: dict[str, str] = {}
 
     def run(self) -> None:
         """Carry out everything, or what can be until the command is asked to stop."""
-        self._carry_out(self._together, AT_ONCE)
         self._carry_out(self._alone, 1)
+        self._check_work()
+        self._carry_out(self._together, AT_ONCE)
+
+    def _check_work(self) -> None:
+        """Raise UserError where no mode could run the user's own work: the other experiments are not wanted then."""
+        unfit = dict.fromkeys(failed["why"] for failed in self.failed.values() if failed.get("unfit"))
+        if unfit and not self.cells and not self._stopping.asked:
+            # A worker says in more words what a server says too.
+            raise UserError("; ".join(why for why in unfit if not any(one in why for one in unfit if one != why)))
 
     def _carry_out(self, jobs: list[Job], at_once: int) -> None:
         waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -161,7 +176,7 @@ class _Campaign:
         finally:
             # A second Ctrl-C may have come out of the loop; servers end with the nursery whatever the threads do.
             if at_work:
-                self._ending.set()
+                self._starter.end()
             for thread in threads:
                 thread.join(_END_TIMEOUT_S)
 
@@ -183,7 +198,9 @@ class _Campaign:
             with Trial(mode, limit, self._folder / f"{mode}-{limit}", self._starter) as trial:
                 return "done", mode, limit, experiment(trial)
         except CannotStartError as error:
-            return "skip", mode, limit, str(error)
+            return "unfit" if self._starter.own and limit in OF_THE_WORK else "skip", mode, limit, str(error)
+        except UserError as error:
+            return "failed", mode, limit, str(error)
         except StoppedError:
             return "stopped", mode, limit, None
         except Exception as error:  # noqa: BLE001  one experiment that goes wrong must not take the others along
@@ -197,8 +214,10 @@ class _Campaign:
             case "done":
                 self.cells[mode, limit] = content
                 self._screen.done(mode, limit, content)
-            case "failed":
-                self.failed[mode, limit] = content
+            case "failed" | "unfit":
+                self.failed[mode, limit] = {"mode": mode, "limit": limit, "why": content}
+                if what == "unfit":
+                    self.failed[mode, limit]["unfit"] = True
                 self._screen.fail(mode, limit, content)
             case "skip" if any(done == mode for done, _ in self.cells):
                 self._take("failed", mode, limit, content)

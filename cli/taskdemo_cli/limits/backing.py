@@ -15,7 +15,7 @@ from typing import Self
 
 from taskdemo_cli import servers
 from taskdemo_cli.errors import UserError
-from taskdemo_server.settings import Settings, WorkerSettings
+from taskdemo_server.settings import BUILT_IN_WORKS, Settings, WorkerSettings
 
 PROCESSES = 2
 """Pool processes of a worker."""
@@ -119,7 +119,10 @@ def start_worker(server: Settings, name: str, errors: Path) -> Child:
         broker=str(server.broker),
         backend=server.backend,
         queue=server.queue,
-        duration=server.duration,
+        # Nobody knows how long the user's own work takes.
+        duration=server.duration if server.work in BUILT_IN_WORKS else None,
+        work=server.work,
+        folder=server.folder,
         concurrency=PROCESSES,
         name=f"{name}.{server.queue.rpartition('-')[2]}",
         private=True,

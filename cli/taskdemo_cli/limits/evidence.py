@@ -24,6 +24,8 @@ class Traced:
     """Where, one for each start."""
     end: float | None = None
     state: TaskState = "accepted"
+    error: str | None = None
+    """What its work raised."""
 
     @property
     def running(self) -> bool:
@@ -68,7 +70,7 @@ def read_journal(path: Path) -> list[Traced]:
             if task.state != "finished":
                 task.state = "started"
         elif not task.done:  # what really came to its end is not undone by what others conclude
-            task.state, task.end = event.state, event.clock
+            task.state, task.end, task.error = event.state, event.clock, event.error
     return [task for task in tasks.values() if task.accepted is not None]
 
 

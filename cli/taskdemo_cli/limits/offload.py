@@ -1,18 +1,27 @@
-"""Limit `offload`: whether CPU work leaves the server's process, and what bystanders wait meanwhile.
+"""Limit `offload`: whether work leaves the server's process, and what bystanders wait meanwhile.
 
-`yes`: it ran in another process, and no bystander waited for half the time of one piece of work. `partly`: it ran in
-another process, but a bystander waited as long. `no`: it ran in the server's own process.
+CPU work, or the user's own function. `yes`: it ran in another process, and no bystander was held up, which is to wait
+for half the time of one piece of work, and for 0.1 s at least. `partly`: it ran in another process, but a bystander
+was held up. `no`: it ran in the server's own process.
 """
 
 import http.client
 import threading
 import time
+from collections.abc import Sequence
+from typing import Final
 
 from taskdemo_cli import servers
 from taskdemo_cli.documents import Cell
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.limits.evidence import Traced
 from taskdemo_cli.limits.trial import ANSWER_TIMEOUT_S, Trial
 from taskdemo_cli.units import format_seconds
+from taskdemo_cli.verdicts import HELD_UP_S
+from taskdemo_server.visible import shortened
 
+OWN_PATIENCE_S: Final = 60.0
+"""Seconds after which the user's own function, which may take any time, is waited for no longer."""
 _WORK_S = 0.6
 _TASKS = 2
 _EVERY_S = 0.04
@@ -25,10 +34,12 @@ class Bystander(threading.Thread):
 
     def __init__(self, server: servers.Server, path: str) -> None:
         super().__init__(name=f"bystander {path}", daemon=True)
+        self.path = path
         self.waits: list[tuple[float, float]] = []
-        """(planned, waited) in seconds; inf where no answer came."""
+        """(planned, waited) in seconds."""
+        self.answered = True
+        """Whether the last one got an answer; if not, its wait is as long as it was borne."""
         self._port = server.port
-        self._path = path
         self._over = threading.Event()
 
     def stop(self) -> None:
@@ -42,12 +53,13 @@ class Bystander(threading.Thread):
         planned = time.monotonic()
         try:
             while not self._over.wait(max(planned - time.monotonic(), 0)):
-                connection.request("GET", self._path)
+                connection.request("GET", self.path)
                 connection.getresponse().read()
                 self.waits.append((planned, time.monotonic() - planned))
                 planned += _EVERY_S
         except (OSError, http.client.HTTPException):
-            self.waits.append((planned, float("inf")))
+            self.answered = False
+            self.waits.append((planned, time.monotonic() - planned))
         finally:
             connection.close()
 
@@ -57,13 +69,13 @@ class Bystander(threading.Thread):
 
 
 def offload(trial: Trial) -> Cell:
-    """Let two tasks compute while two bystanders ask for something that costs nothing."""
-    server = trial.serve(work="cpu", duration=_WORK_S, threads=40)
-    ping, ping_sync = Bystander(server, "/ping"), Bystander(server, "/ping/sync")
-    ping.start()
-    ping_sync.start()
+    """Let two tasks run while two bystanders ask for something that costs nothing."""
+    server = trial.serve(work=trial.own or "cpu", duration=_WORK_S, threads=40)
+    bystanders = [Bystander(server, "/ping"), Bystander(server, "/ping/sync")]
+    for bystander in bystanders:
+        bystander.start()
     trial.pause(_BEFORE_S)
-    begun = time.monotonic()
+    begun = time.monotonic() - _EVERY_S
     trial.send_tasks(server, _TASKS)
 
     def over() -> bool:
@@ -71,38 +83,78 @@ def offload(trial: Trial) -> Cell:
         return len(tasks) == _TASKS and all(task.done for task in tasks)
 
     try:
-        trial.wait_for_quiet(server, over, 2 * _TASKS * _WORK_S + 1.0)
+        if trial.own:
+            trial.wait(lambda: over() or server.poll() is not None, OWN_PATIENCE_S)
+        else:
+            trial.wait_for_quiet(server, over, 2 * _TASKS * _WORK_S + 1.0)
     finally:
-        ping.stop()
-        ping_sync.stop()
-    pids = {task.pid for task in trial.tasks(server) if task.starts}
+        for bystander in bystanders:
+            bystander.stop()
+    if server.poll() is not None:
+        raise UserError(f"the server ended (exit {server.poll()}) while it ran {trial.own.name if trial.own else 'it'}")
     return _cell(
+        trial.tasks(server),
         server_pid=server.pid,
-        pids=pids,
-        waits={"ping": ping.longest(begun - _EVERY_S), "ping_sync": ping_sync.longest(begun - _EVERY_S)},
-        idle=max(ping.longest(0, begun - _EVERY_S), ping_sync.longest(0, begun - _EVERY_S)),
+        own=trial.own.name if trial.own else None,
+        waits={one.path: (one.longest(begun), one.answered) for one in bystanders},
+        idle=max(one.longest(0, begun) for one in bystanders),
     )
 
 
-def _cell(server_pid: int, pids: set[int], waits: dict[str, float], idle: float) -> Cell:
+def _cell(
+    tasks: Sequence[Traced], *, server_pid: int, own: str | None, waits: dict[str, tuple[float, bool]], idle: float
+) -> Cell:
+    pids = {task.pid for task in tasks if task.starts}
     left = bool(pids) and server_pid not in pids
-    longest = max(waits.values())
-    where = "in another process" if left else "in the server's own process" if pids else "nowhere"
-    if left and len(pids) > 1:
-        where = f"in {len(pids)} other processes"
+    works = [task.end - task.starts[-1] for task in tasks if task.end is not None and task.starts]
+    work = (min(works) if works else None) if own else _WORK_S
+    longest = max(waited for waited, _ in waits.values())
+    held_up = longest >= max((work or 0.0) / 2, HELD_UP_S)
     return {
-        "verdict": "no" if not left else "yes" if longest < _WORK_S / 2 else "partly",
+        "verdict": "no" if not left else "partly" if held_up else "yes",
         "measured": {
             "figure": format_seconds(longest),
-            "ping_max_s": waits["ping"],
-            "ping_sync_max_s": waits["ping_sync"],
+            "ping_max_s": waits["/ping"][0],
+            "ping_sync_max_s": waits["/ping/sync"][0],
             "idle_max_s": idle,
             "left": left,
             "server_pid": server_pid,
             "work_pids": sorted(pids),
-            "work_s": _WORK_S,
+            "work": own or "cpu",
+            "work_s": work,
         },
-        "text": f"{_TASKS} tasks of {format_seconds(_WORK_S)} CPU time ran {where}; meanwhile GET /ping waited up to "
-        f"{format_seconds(waits['ping'])}, GET /ping/sync up to {format_seconds(waits['ping_sync'])} "
-        f"(before: {format_seconds(idle)}).",
+        "text": f"{_what(tasks, own, work)} ran {_where(pids, left)}; meanwhile {_waited(waits)} "
+        f"(before: {format_seconds(idle)}).{_trouble(tasks, own)}",
     }
+
+
+def _what(tasks: Sequence[Traced], own: str | None, work: float | None) -> str:
+    count = len([task for task in tasks if task.starts])
+    tasks_of = "1 task" if count == 1 else f"{count} tasks"
+    if own is None:
+        return f"{tasks_of} of {format_seconds(_WORK_S)} CPU time"
+    return f"{tasks_of} of {own} ({format_seconds(work)})" if work is not None else f"{tasks_of} of {own}"
+
+
+def _where(pids: set[int], left: bool) -> str:
+    if not left:
+        return "in the server's own process" if pids else "nowhere"
+    return "in another process" if len(pids) == 1 else f"in {len(pids)} other processes"
+
+
+def _waited(waits: dict[str, tuple[float, bool]]) -> str:
+    return ", ".join(
+        f"GET {path} {'waited ' if at == 0 else ''}"
+        + (f"up to {format_seconds(waited)}" if answered else f"{format_seconds(waited)} and got no answer")
+        for at, (path, (waited, answered)) in enumerate(waits.items())
+    )
+
+
+def _trouble(tasks: Sequence[Traced], own: str | None) -> str:
+    """Say what of the user's own work did not end well: its figures are those of a failure then."""
+    if own is None:
+        return ""
+    failed = [task for task in tasks if task.state == "failed"]
+    open_ = [task for task in tasks if not task.done]
+    said = f" {len(failed)} of them failed: {shortened(failed[0].error or 'no reason', 120)}." if failed else ""
+    return f"{said} {len(open_)} had not ended after {format_seconds(OWN_PATIENCE_S)}." if open_ else said

@@ -29,6 +29,7 @@ from taskdemo_cli.limits.backing import (
     start_worker,
 )
 from taskdemo_cli.limits.evidence import Note, Traced, read_journal, read_notebook
+from taskdemo_cli.stopping import Stopping
 from taskdemo_server.events import MODE_BY_NAME
 from taskdemo_server.settings import Settings
 
@@ -67,14 +68,34 @@ class Answer:
         return self.answered - self.asked
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The user's own work, which takes the place of a built-in one where nothing depends on how long it takes."""
+
+    name: str
+    """`module:function`."""
+    folder: str | None
+    """Where the module is looked for first."""
+
+
 class Starter:
     """Starts servers for all experiments, and makes sure of the end of each."""
 
-    def __init__(self, nursery: servers.Nursery, broker: Broker, stopped: Callable[[], bool]) -> None:
+    def __init__(self, nursery: servers.Nursery, broker: Broker, stopping: Stopping, own: Own | None = None) -> None:
         self._nursery = nursery
+        self._stopping = stopping
+        self._ending = threading.Event()
         self.broker = broker
+        self.own = own
         self._lock = threading.Lock()
-        self.stopped = stopped
+
+    def stopped(self) -> bool:
+        """Whether no experiment is to go on."""
+        return self._stopping.asked or self._ending.is_set()
+
+    def end(self) -> None:
+        """Let no experiment go on."""
+        self._ending.set()
 
     def _check(self) -> None:
         if self.stopped():
@@ -98,6 +119,7 @@ class Trial:
         self.limit = limit
         self._folder = folder
         self._starter = starter
+        self.own = starter.own
         self._servers: list[servers.Server] = []
         self.workers: list[Child] = []
         """Celery workers, in the order of their start; none in the other modes."""
@@ -118,7 +140,7 @@ class Trial:
     def serve(
         self,
         *,
-        work: str = "sleep",
+        work: str | Own = "sleep",
         duration: float = 0.6,
         threads: int = THREADS,
         workers: Sequence[str] = ("worker",),
@@ -133,7 +155,8 @@ class Trial:
             mode=self.mode,
             journal=str(folder / "journal.jsonl"),
             lab=str(folder / "notebook.jsonl"),
-            work=work,
+            work=work.name if isinstance(work, Own) else work,
+            folder=work.folder if isinstance(work, Own) else None,
             duration=duration,
             threads=threads,
             port=0,

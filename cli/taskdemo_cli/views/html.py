@@ -43,6 +43,7 @@ STATISTICS: Final = (
     ("queue_s", "Task queued", "accepted to started"),
     ("work_s", "Work", "started to ended"),
     ("bystander_s", "GET /ping", "a bystander, all through the run"),
+    ("bystander_threads_s", "the same by a thread", "a second bystander, whom a worker thread answers"),
 )
 FIGURES: Final = (
     ("min", "min", None),
@@ -70,6 +71,11 @@ OPTIONAL: Final[dict[str, Any]] = {
     "intervals": (),
     "rounds": 1,
     "skipped": (),
+    "blocking": None,
+    "app": None,
+    "limits": None,
+    "failed": (),
+    "interrupted": False,
 }
 """What not every document has."""
 LEGEND: Final = (
@@ -81,6 +87,12 @@ LEGEND: Final = (
     ("trouble", "failed, cancelled or lost"),
     ("open", "not ended when nobody looked any more"),
 )
+CAUSES: Final = {
+    "event loop held": "It holds the event loop: nobody at all is served meanwhile.",
+    "interpreter busy": "It computes in threads, which take the interpreter from the event loop.",
+    "threads used up": "It uses up the worker threads, which all plain `def` endpoints share.",
+    "neither": "Neither the event loop nor the worker threads kept a bystander waiting.",
+}
 ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
 QUESTIONS: Final = {
     "track": "Track: can the engine tell how a task is doing?",
@@ -109,14 +121,14 @@ class Cell:
 def page(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield the report of a run, a comparison or limits as HTML, in pieces.
 
-    Also shown, where a comparison has them: `recommendation` {"mode", "why", "gives_up", "code"} and `limits`
-    {"modes"}.
+    A comparison's own recommendation, and the limits that were measured before, are shown where it has them.
     """
     runs = runs_of(document)
     earliest = min((run["round"] for run in runs), default=1)
     first = [run for run in runs if run["round"] == earliest]
     groups = _by_mode(runs)
-    modes = _limits(document)
+    limits = document if document["kind"] == "limits" else document.get("limits")
+    modes: Mapping[str, Any] = limits["modes"] if limits else {}
     style = files("taskdemo_cli.views").joinpath("report.css").read_text(encoding="utf-8")
     hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     rows = [(name, group, [_cell(document, group, path) for path, _, _ in COLUMNS]) for name, group in groups]
@@ -141,6 +153,7 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
         timeline=timeline.draw(),
         distribution=distribution.draw(),
         listings=listings,
+        limits={**OPTIONAL, **limits} if limits else None,
         modes=modes,
         limit_names=_limit_names(modes),
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
@@ -149,6 +162,8 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
         legend=LEGEND,
         ends=ENDS,
         questions=QUESTIONS,
+        causes=CAUSES,
+        longest=LONGEST,
     )
 
 
@@ -170,6 +185,7 @@ def _template() -> Template:
         "words": duration,
         "number": number,
         "short": lambda text: shortened(text, LONGEST),
+        "printed": lambda text: Markup("\n").join(visible(line) for line in text[:LONGEST].splitlines()),
         "code_lines": lambda text: Markup("\n").join(visible(line.expandtabs(4)) for line in text.splitlines()),
     }
     environment.tests["plain"] = lambda value: isinstance(value, str | int | float)
@@ -209,7 +225,7 @@ def _data(value: float | None, words: str) -> Markup:
 
 
 def _name(run: Mapping[str, Any]) -> str:
-    name: str = run["mode"] if run["mode"] is not None else run["url"]
+    name: str = run["mode"] or run.get("app") or run["url"]
     return name
 
 
@@ -293,13 +309,6 @@ class _Listing:
         return [chosen[place] for place in sorted(chosen)]
 
 
-def _limits(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    modes: Mapping[str, Any] = (document if document["kind"] == "limits" else document.get("limits") or {}).get(
-        "modes", {}
-    )
-    return modes
-
-
 def _limit_names(modes: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the limits that there are cells of: those we know in their own order, then any others."""
     found = dict.fromkeys(name for cells in modes.values() for name in cells)
@@ -315,7 +324,7 @@ def _measured(key: str, value: object) -> Markup | str:
 
 def _figures(run: Mapping[str, Any]) -> list[tuple[str, str, float | None]]:
     """Return the columns of the statistics for which there are enough times."""
-    counts = [values["count"] for key, _, _ in STATISTICS if (values := run["summary"][key])]
+    counts = [values["count"] for key, _, _ in STATISTICS if (values := run["summary"].get(key))]
     return [each for each in FIGURES if each[2] is None or any(supported(each[2], count) for count in counts)]
 
 

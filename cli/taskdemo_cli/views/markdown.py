@@ -35,10 +35,15 @@ def chunks(document: Mapping[str, Any]) -> Iterator[str]:
     recommendation = document.get("recommendation")
     if recommendation:
         yield f"**Recommended: {escaped(recommendation['mode'])}.** {escaped(recommendation['why'])}\n\n"
+        if recommendation["gives_up"]:
+            basis = f" ({escaped(recommendation['basis'])})" if recommendation.get("basis") else ""
+            yield f"It gives up{basis}: {'; '.join(map(escaped, recommendation['gives_up']))}\n\n"
     if document["kind"] == "limits":
         yield from _limits(document)
     else:
         yield from _runs(document)
+        if document.get("limits"):
+            yield from _limits(document["limits"])
     for skipped in document.get("skipped") or ():
         yield f"- {_code(skipped['mode'])} was skipped: {escaped(skipped['why'])}\n"
     yield "\n" if document.get("skipped") else ""
@@ -64,7 +69,7 @@ def _runs(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _name(run: Mapping[str, Any]) -> str:
-    return _cell(run["mode"] if run["mode"] is not None else run["url"])
+    return _cell(run["mode"] or run.get("app") or run["url"])
 
 
 def _figures(summary: Mapping[str, Any]) -> list[str]:
@@ -95,6 +100,9 @@ def _limits(document: Mapping[str, Any]) -> Iterator[str]:
     for mode, cells in modes.items():
         for name, cell in cells.items():
             yield f"- {_code(mode)}, {escaped(name.replace('_', ' '))}: {escaped(cell['text'])}\n"
+    for failed in document.get("failed") or ():
+        what = f"{failed['limit'].replace('_', ' ')} was not carried out: {failed['why']}"
+        yield f"- {_code(failed['mode'])}, {escaped(what)}\n"
     yield "\n"
 
 

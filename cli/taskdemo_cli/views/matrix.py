@@ -78,7 +78,7 @@ def matrix_lines(
             found = cells.get(mode, {}).get(limit)
             if found is not None:
                 sign, style = _sign(found, glyphs)
-                parts += [(sign, style), (f" {_figure(found, column - 3)}".ljust(column - 1), PLAIN)]
+                parts += [(sign, style), (f" {figure(found, column - 3)}".ljust(column - 1), PLAIN)]
             else:
                 parts.append((cell(glyphs.cut if (mode, limit) in running else "", column), DIM))
         yield row(*parts)
@@ -107,14 +107,14 @@ def _sign(found: Cell, glyphs: Glyphs) -> tuple[str, Style]:
     return {"yes": (glyphs.yes, GOOD), "no": (glyphs.no, BAD), "partly": (glyphs.partly, DOUBT)}[found["verdict"]]
 
 
-def _figure(found: Cell, width: int) -> str:
+def figure(found: Cell, width: int) -> str:
     """Return the figure beside the sign, whole or not at all: the text `figure`, or else the first number measured."""
     measured = found["measured"]
-    figure = visible(measured["figure"]) if isinstance(measured.get("figure"), str) else ""
+    shown = visible(measured["figure"]) if isinstance(measured.get("figure"), str) else ""
     for name, value in measured.items():
-        if not figure and isinstance(value, int | float) and not isinstance(value, bool):
-            figure = format_seconds(value) if name.endswith("_s") else format_count(value)
-    return figure if cell_len(figure) <= width else ""
+        if not shown and isinstance(value, int | float) and not isinstance(value, bool):
+            shown = format_seconds(value) if name.endswith("_s") else format_count(value)
+    return shown if cell_len(shown) <= width else ""
 
 
 def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -210,7 +210,7 @@ class PlainLimits(AbstractContextManager["PlainLimits"]):
 
     def done(self, mode: str, limit: str, found: Cell) -> None:
         """Say what was found."""
-        self._say(f"  {mode}, {limit_name(limit)}: {found['verdict']} {_figure(found, 40)}")
+        self._say(f"  {mode}, {limit_name(limit)}: {found['verdict']} {figure(found, 40)}")
 
     def fail(self, mode: str, limit: str, why: str) -> None:
         """Say why an experiment could not be carried out."""
