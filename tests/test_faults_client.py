@@ -181,14 +181,16 @@ def test_every_request_to_a_server_that_misbehaves_is_accounted_for(
 
 
 def test_a_server_that_vanishes_and_comes_back_is_fired_at_again() -> None:
-    with raw_server(stranger(after(0.02))) as server:
-        with running("fire", "--url", server.url, "--for", "3", "--concurrency", "2", "--json") as process:
-            assert process.stderr is not None
-            assert any("answered" in line for line in process.stderr)
-            server.vanish()
-            time.sleep(0.5)
-            server.appear()
-            out, err = process.communicate(timeout=30)
+    with (
+        raw_server(stranger(after(0.02))) as server,
+        running("fire", "--url", server.url, "--for", "3", "--concurrency", "2", "--json") as process,
+    ):
+        assert process.stderr is not None
+        assert any("answered" in line for line in process.stderr)
+        server.vanish()
+        time.sleep(0.5)
+        server.appear()
+        out, err = process.communicate(timeout=30)
     assert process.returncode == 1, err
     run = json.loads(out)
     requests = run["summary"]["requests"]

@@ -1,7 +1,6 @@
 """The commands: parse, call, choose a view. The one place that catches user errors and turns them into exit codes."""
 
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -25,7 +24,7 @@ def run() -> None:
     """Run the command line and exit with the documented code; however it ends, no folder of it stays."""
     code = INTERRUPTED
     try:
-        stopping.listen(_interrupt)
+        stopping.listen(stopping.interrupt)
         code = outcome(sys.argv[1:])
         stopping.ignore()
     except stopping.Stopped as stopped:  # just before, or just after
@@ -37,11 +36,6 @@ def run() -> None:
 
             scratch.clear()
     sys.exit(code)
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    """End what does not itself listen to signals: it has nothing to finish."""
-    raise stopping.Stopped(number)
 
 
 def outcome(arguments: list[str]) -> int:

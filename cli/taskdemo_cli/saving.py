@@ -7,6 +7,7 @@ written to the system's folder for temporary files instead, because a measuremen
 import contextlib
 import csv
 import errno
+import glob
 import io
 import json
 import math
@@ -14,6 +15,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +32,9 @@ Document = RunDocument | ComparisonDocument | LimitsDocument
 
 SHAPES: Final = {"run": RunDocument, "comparison": ComparisonDocument, "limits": LimitsDocument}
 PAGE: Final = ".html"
+_PART: Final = ".part"
+_STILL_S: Final = 60.0
+"""Nobody writes any more to a growing file that has not grown for so long."""
 DIGITS: Final = 18
 """More than a whole number of ours ever has; Python refuses to read thousands of them."""
 
@@ -71,6 +76,7 @@ def _check_place(path: Path, option: str) -> None:
         raise UserError(f"{option} {_shown(path)}: that is a folder; name a file in it")
     if target.exists() and not os.access(target, os.W_OK):
         raise UserError(f"{option} {_shown(path)}: that file may not be written; choose another name or allow it")
+    _remove_what_the_dead_left(target)
     try:
         probe = _beside(target)
         probe.open("xb").close()
@@ -143,7 +149,15 @@ def _rescued(document: Mapping[str, Any], path: Path, write: Callable[[Mapping[s
 
 def _beside(target: Path) -> Path:
     """Return a name that is free, in the same folder, so that the finished file can take the target's place at once."""
-    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}{_PART}")
+
+
+def _remove_what_the_dead_left(target: Path) -> None:
+    """Remove what was being written in the target's place when its writer was killed."""
+    for growing in target.parent.glob(f".{glob.escape(target.name[:100])}.????????{_PART}"):
+        with contextlib.suppress(OSError):
+            if time.time() - growing.stat().st_mtime > _STILL_S:
+                growing.unlink()
 
 
 def _target(path: Path) -> Path:

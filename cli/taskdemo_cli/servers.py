@@ -259,9 +259,9 @@ def get_json(url: str, path: str, token: str | None = None, timeout: float = ANS
     timer.start()
     try:
         connection.request("GET", path, headers=authorization(token))
-        response = connection.getresponse()
-        body = response.read(1_000_000)
-        return json.loads(body) if response.status == http.client.OK else None
+        with connection.getresponse() as response:
+            body = response.read(1_000_000)
+            return json.loads(body) if response.status == http.client.OK else None
     except (http.client.HTTPException, OSError, ValueError, RecursionError) as error:
         if late.is_set() or isinstance(error, TimeoutError):
             raise SilentError(f"no answer within {timeout:g} s") from None

@@ -62,14 +62,26 @@ class Stopping:
 Handler = Callable[[int, FrameType | None], object]
 
 
+_interrupted: list[int] = []
+
+
+def interrupt(number: int, _frame: FrameType | None) -> None:
+    """End what does not itself listen to signals: it has nothing to finish."""
+    # Noted too, because some modules swallow whatever is raised while they are being imported.
+    _interrupted.append(number)
+    raise Stopped(number)
+
+
 def listen(handler: Handler) -> None:
-    """Let `handler` have the signals that ask to stop.
+    """Let `handler` have the signals that ask to stop. Raises Stopped where one has come before.
 
     A hang-up that is ignored stays so: `nohup taskdemo serve` is to outlive its terminal.
     """
     for number in STOP_SIGNALS:
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)
+    if _interrupted:
+        raise Stopped(_interrupted[0])
 
 
 def ignore() -> None:

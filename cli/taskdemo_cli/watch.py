@@ -79,17 +79,17 @@ class Watcher(threading.Thread):
         headers = {"Accept": "text/event-stream", "Last-Event-ID": self._last_id, **authorization(self._token)}
         try:
             connection.request("GET", self._path, headers=headers)
-            response = connection.getresponse()
-            if response.status != http.client.OK:
-                raise http.client.HTTPException(f"/events answered {response.status}")
-            self.connected.set()
-            rest = b""
-            while chunk := response.read1(1 << 18):
-                self._received += len(chunk)
-                *blocks, rest = (rest + chunk).split(b"\n\n")
-                self._hand_over(blocks)
-                if len(rest) > LONGEST_EVENT:
-                    raise http.client.HTTPException("/events sends something else than events")
+            with connection.getresponse() as response:
+                if response.status != http.client.OK:
+                    raise http.client.HTTPException(f"/events answered {response.status}")
+                self.connected.set()
+                rest = b""
+                while chunk := response.read1(1 << 18):
+                    self._received += len(chunk)
+                    *blocks, rest = (rest + chunk).split(b"\n\n")
+                    self._hand_over(blocks)
+                    if len(rest) > LONGEST_EVENT:
+                        raise http.client.HTTPException("/events sends something else than events")
         finally:
             connection.close()
 

@@ -99,7 +99,7 @@ class Engine:
                 child.wait()
 
     def _start_broker(self) -> "subprocess.Popen[bytes]":
-        return _child("taskdemo_server.broker", self._folder)
+        return _child("taskdemo_server.broker", self._folder, self._folder)
 
     def _start_worker(self) -> "subprocess.Popen[bytes]":
         settings = self.settings
@@ -114,7 +114,7 @@ class Engine:
             private=True,
             lab=settings.lab,
         )
-        return _child("taskdemo_server.worker", worker.to_json())
+        return _child("taskdemo_server.worker", worker.to_json(), self._folder)
 
     def _get_ready(self) -> None:
         for name, child in (("worker", self._worker), ("broker", self._broker)):
@@ -154,11 +154,13 @@ class Engine:
             self._gone()
 
 
-def _child(module: str, argument: str) -> "subprocess.Popen[bytes]":
+def _child(module: str, argument: str, folder: str) -> "subprocess.Popen[bytes]":
+    """Start a module; its temporary files are to go with `folder`, because nobody tidies up after a SIGKILL."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", module, argument],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": folder},
         start_new_session=True,  # A Ctrl-C in the terminal is for the server to judge.
     )
 

@@ -5,6 +5,7 @@ its standard input does, so nothing stays behind whatever becomes of this comman
 """
 
 import contextlib
+import os
 import secrets
 import subprocess
 import threading
@@ -58,6 +59,8 @@ def start(module: str, argument: str, name: str, errors: Path) -> Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
+            # Its temporary files are to go with the experiment's folder: nobody tidies up after a SIGKILL.
+            env={**os.environ, "TMPDIR": str(errors.parent)},
             **servers.own_session(),
         )
     child = Child(name, process, errors)
