@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol, Self
 
 from taskdemo_cli import servers
@@ -21,7 +20,7 @@ from taskdemo_cli.load import Loader, Plan, calibrate
 from taskdemo_cli.results import Recorder, trusted
 from taskdemo_cli.stopping import Stopped, Stopping
 from taskdemo_cli.watch import Watcher, clock_offset
-from taskdemo_server.settings import BUILT_IN_WORKS, Settings
+from taskdemo_server.settings import BUILT_IN_WORKS
 
 TICK_S = 0.125
 """Seconds between two looks of the screen at the figures."""
@@ -316,8 +315,7 @@ class _Run:
 
 def compare(
     rig: Rig,
-    nursery: servers.Nursery,
-    candidates: Sequence[Settings],
+    started: Sequence[servers.Server],
     plan: Callable[[Target], Plan],
     screen: ComparisonScreen,
     facts: RunFacts,
@@ -325,15 +323,14 @@ def compare(
     rounds: int = 1,
     keep: Callable[[list[RunDocument]], None] = lambda _: None,
 ) -> tuple[list[RunDocument], list[Skipped]]:
-    """Fire the same plan at a fresh server of each of `candidates`, one after the other, and return every run.
+    """Fire the same plan at each of the servers that were `started`, one after the other, and return every run.
 
-    All servers are started before the first measurement, so that no run waits for another's imports. With several
+    All of them serve before the first measurement, so that no run is disturbed by another's imports. With several
     `rounds` the order is reversed from one to the next, so that a machine that warms up or slows down favours
     nobody. `keep` is called with the runs so far after each. A server that does not start is skipped, and says why.
     """
     runs: list[RunDocument] = []
     skipped: list[Skipped] = []
-    started = [nursery.launch(settings, Path(settings.journal).parent) for settings in candidates]
     try:
         targets: list[Target] = []
         for server in started:

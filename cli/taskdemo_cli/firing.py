@@ -5,6 +5,7 @@ import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from taskdemo_cli import blocking, experiment, recommend, saving, servers, serving, thresholds, verdicts
 from taskdemo_cli.documents import ComparisonDocument, LimitsDocument, RunDocument, RunFacts, Skipped, json_chunks
@@ -180,27 +181,25 @@ def compare(
 
     `limits`, measured before, join the result, and the recommendation cites them.
     """
-    from taskdemo_cli.views.live import comparison_screen
-    from taskdemo_cli.views.tables import print_comparison
-
     burst.check_capacity()
-    output = Output(keeping.as_json)
     stopping = Stopping().listen()
-    facts = burst.facts()
-
-    def document(runs: list[RunDocument], without: list[Skipped]) -> ComparisonDocument:
-        found = verdicts.comparison(
-            runs, skipped=[*skipped, *without], environment=facts["environment"], command=facts["command"]
-        )
-        if limits is not None:
-            found["limits"] = limits
-        return found
-
     with scratch() as folder, servers.Nursery() as nursery, Rig(stopping) as rig:
-        placed = []
-        for one in settings:
-            (folder / one.mode).mkdir()
-            placed.append(serving.placed(one, folder / one.mode))
+        started = [_launched(one, nursery, folder / one.mode) for one in settings]
+        # What follows takes a while to import, and the servers start meanwhile.
+        from taskdemo_cli.views.live import comparison_screen
+        from taskdemo_cli.views.tables import print_comparison
+
+        output = Output(keeping.as_json)
+        facts = burst.facts()
+
+        def document(runs: list[RunDocument], without: list[Skipped]) -> ComparisonDocument:
+            found = verdicts.comparison(
+                runs, skipped=[*skipped, *without], environment=facts["environment"], command=facts["command"]
+            )
+            if limits is not None:
+                found["limits"] = limits
+            return found
+
         with comparison_screen(
             output.console, _comparison_title(burst, settings), [one.mode for one in settings]
         ) as screen:
@@ -208,8 +207,7 @@ def compare(
                 screen.skip(absent["mode"], absent["why"])
             runs, failed = experiment.compare(
                 rig,
-                nursery,
-                placed,
+                started,
                 burst.plan,
                 screen,
                 facts,
@@ -234,6 +232,11 @@ def compare(
     keeping.save(result)
     output.check()
     return _exit_code(result, runs, stopping)
+
+
+def _launched(settings: Settings, nursery: servers.Nursery, folder: Path) -> servers.Server:
+    folder.mkdir()
+    return nursery.launch(serving.placed(settings, folder), folder)
 
 
 def _why_none(failed: Sequence[Skipped]) -> str:

@@ -29,7 +29,7 @@ Frames = queue.Queue[tuple[str, Frame]]
 LATE_S: Final = 0.002
 """Open loop: a send that happens later than this after its planned time counts as late."""
 
-CALIBRATION_S: Final = 0.2
+CALIBRATION_S: Final = 0.15
 CALIBRATION_LIMIT_S: Final = 2.0
 SPARE_FILES: Final = 64
 _ENOUGH_FILES: Final = 1_000_000
@@ -201,7 +201,7 @@ def _ephemeral_ports() -> int:
 
 
 def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None:
-    """Measure the client's own share of a response time, in seconds (median), in about 0.3 s.
+    """Measure the client's own share of a response time, in seconds (median), in about 0.25 s.
 
     The load process, which must be idle, repeats the plan's pattern against a bare server that answers one request
     after another at `requests_per_s`, the pace that the run reached: so the connections, the queueing and the
