@@ -12,7 +12,7 @@ from typing import Any
 import chromium
 import pytest
 import samples
-from test_html import advised, burst
+from test_html import advised, app_run, burst
 
 from taskdemo_cli import saving
 
@@ -22,6 +22,7 @@ PAGES: dict[str, Any] = {
     "advised": advised(),
     "rounds": samples.comparison_document(3),
     "limits": samples.limits_document(),
+    "app": app_run(),
     "failed": samples.failed_run(),
     "interrupted": samples.interrupted_run(),
     "rate": samples.rate_run(),

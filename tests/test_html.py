@@ -18,12 +18,37 @@ from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_cli.views import html
 from taskdemo_server.visible import visible
 
+
+def app_run() -> dict[str, Any]:
+    """A run at the user's own application, whose endpoint holds the event loop and prints."""
+    run = samples.blocking_run(3)
+    summary = {**run["summary"], "bystander_threads_s": run["summary"]["bystander_s"]}
+    return {
+        **run,
+        "mode": None,
+        "work": None,
+        "duration_s": None,
+        "app": "shop.main:app",
+        "path": "/held",
+        "summary": summary,
+        "tasks": [{**task, "output": f"held \x1b[1m\nand <b>{'x' * 500}"} for task in run["tasks"]],
+        "blocking": {
+            "blocks": True,
+            "cause": "event loop held",
+            "loop_wait_s": 2.5,
+            "threads_wait_s": 2.75,
+            "places": [{"place": "shop/main.py:14 in held", "share": 0.75}, {"place": "<b>", "share": 0.25}],
+        },
+    }
+
+
 VOID = {"meta", "link", "br", "line", "rect", "circle", "path"}
 DOCUMENTS: dict[str, Any] = {
     **{name: make() for name, make in samples.ALL_RUNS.items()},
     "comparison": samples.comparison_document(),
     "rounds": samples.comparison_document(3),
     "limits": samples.limits_document(),
+    "app": app_run(),
 }
 
 
@@ -175,6 +200,32 @@ def test_the_sections_come_in_the_order_in_which_one_decides() -> None:
     assert "skipped: celery is not installed" in text
     code = "".join(text for tags, text in reader.texts if tags[-2:] == ("pre", "code"))
     assert "async def root() -> None:\n    pass" in code
+
+
+def test_a_run_at_ones_own_application_says_whether_it_blocks_and_why_and_what_it_printed() -> None:
+    reader = read(app_run())
+    text = words(reader)
+    heading = "".join(text for tags, text in reader.texts if "h1" in tags)
+    assert heading == "shop.main:app: 3 requests for /held"
+    assert "it holds up others It holds the event loop" in text
+    assert "by a worker thread as any plain def endpoint is, waited up to 2.75 s" in text.replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
+    assert "shop/main.py:14 in held : 75 %" in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "the same by a thread" in text
+    printed = [text for tags, text in reader.texts if "samp" in tags]
+    assert len(printed) >= 3
+    assert printed[0].startswith("held \\x1b[1m\nand <b>xxx")
+    assert max(map(len, printed)) < 450
+
+
+def test_measured_limits_that_joined_a_comparison_say_where_they_come_from_and_what_is_missing() -> None:
+    document = advised()
+    document["limits"]["failed"] = [{"mode": "threadpool", "limit": "offload", "why": "a thread cannot await it"}]
+    text = words(read(document))
+    assert "Measured before the comparison, by taskdemo limits --modes background,celery" in text
+    assert "threadpool offload was not carried out: a thread cannot await it" in text
+    assert "process was skipped: left out by --modes" in text
 
 
 def test_every_request_and_task_of_a_burst_has_its_bar_and_its_row() -> None:

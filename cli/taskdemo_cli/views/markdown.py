@@ -39,11 +39,12 @@ def chunks(document: Mapping[str, Any]) -> Iterator[str]:
             basis = f" ({escaped(recommendation['basis'])})" if recommendation.get("basis") else ""
             yield f"It gives up{basis}: {'; '.join(map(escaped, recommendation['gives_up']))}\n\n"
     if document["kind"] == "limits":
-        yield from _limits(document)
+        yield from _matrix(document)
+        yield from _cells(document)
     else:
         yield from _runs(document)
         if document.get("limits"):
-            yield from _limits(document["limits"])
+            yield from _matrix(document["limits"])
     for skipped in document.get("skipped") or ():
         yield f"- {_code(skipped['mode'])} was skipped: {escaped(skipped['why'])}\n"
     yield "\n" if document.get("skipped") else ""
@@ -85,7 +86,7 @@ def _figures(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _limits(document: Mapping[str, Any]) -> Iterator[str]:
+def _matrix(document: Mapping[str, Any]) -> Iterator[str]:
     modes = document["modes"]
     names = list(dict.fromkeys(limit for cells in modes.values() for limit in cells))
     rows = [
@@ -97,7 +98,10 @@ def _limits(document: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield from _table(["can it ...", *map(_cell, modes)], rows, left=1 + len(modes))
     yield "\n"
-    for mode, cells in modes.items():
+
+
+def _cells(document: Mapping[str, Any]) -> Iterator[str]:
+    for mode, cells in document["modes"].items():
         for name, cell in cells.items():
             yield f"- {_code(mode)}, {escaped(name.replace('_', ' '))}: {escaped(cell['text'])}\n"
     for failed in document.get("failed") or ():
