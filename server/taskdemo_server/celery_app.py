@@ -62,6 +62,7 @@ app.conf.update(
     task_track_started=True,
     # The event stream, from which the server's journal is written.
     worker_send_task_events=True,
+    worker_consumer="taskdemo_server.celery_request:Consumer",
     # A request waits for its task to be published, so a dead broker must be found dead in about a second.
     task_publish_retry=True,
     task_publish_retry_policy=RETRIES,
@@ -69,8 +70,9 @@ app.conf.update(
     # A worker, on the other hand, waits for its broker, from the start and for ever.
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # When the connection is lost, the broker gives its tasks to others: to run them on as well is to run them twice.
-    worker_cancel_long_running_tasks_on_connection_loss=True,
+    # When the connection is lost, running tasks go on, and run once more when the broker gives them to others. Ended,
+    # they would run once; but Celery then calls one that it had just handed to a process revoked, and drops it.
+    worker_cancel_long_running_tasks_on_connection_loss=False,
     # A queue of our own: on a shared broker, others' workers do not know our task, and ours do not know theirs.
     task_default_queue="taskdemo",
     # What workers print is the task's message, not a log.

@@ -42,6 +42,8 @@ _RESULTS: Final[dict[str, TaskState]] = {
 _HOLD_S: Final = 10.0
 """An event whose task is not in the journal by then is somebody else's."""
 _MOST_ENDED: Final = 100_000
+_ON_ITS_WAY_S: Final = 2.0
+"""A task's event comes at most this much later than its result is stored."""
 _RECONCILE_EVERY_S: Final = 10.0
 _AT_ONCE: Final = 500
 _MOST_PRINTED: Final = 1000
@@ -180,7 +182,7 @@ class Receiver:
                 self._last.ack(multiple=True)
                 self._last = None
             if time.monotonic() >= self._next_reconcile:
-                self._reconcile()
+                self._reconcile(_ON_ITS_WAY_S)
 
     def _keeping(self) -> dict[str, Any]:
         """Return how RabbitMQ is to keep the events for us while we are away: under a name that is the same again."""
@@ -216,7 +218,7 @@ class Receiver:
 
     def _write_event(self, event: Event) -> None:
         task_id, at = event["uuid"], event["timestamp"]
-        if at <= self._reconciled.get(task_id, 0.0):
+        if at <= self._reconciled.get(task_id, 0.0) + _ON_ITS_WAY_S:
             return  # The result backend had already told.
         received, node = event["local_received"], event["hostname"]
         # Another host's clock may be off; how far, its quickest event tells.
@@ -249,8 +251,11 @@ class Receiver:
             self._ended(known.message, error)
         self._tasks.see(task_id, state)
 
-    def _reconcile(self) -> None:
-        """Write what the result backend knows of unfinished tasks and no event has told: it may have got lost."""
+    def _reconcile(self, grace: float = 0.0) -> None:
+        """Write what the result backend knows of unfinished tasks and no event has told.
+
+        With a `grace`, only ends that are so many seconds old: of later ones the events may be on their way.
+        """
         self._next_reconcile = time.monotonic() + _RECONCILE_EVERY_S
         self._tasks.update()
         self._reconciled.clear()
@@ -262,7 +267,8 @@ class Receiver:
                 state = _RESULTS.get(result["status"])
                 if state is None or state == self._tasks.known[task_id].state:
                     continue
-                self._write_result(task_id, state, result)
+                if not grace or (state in ENDED and _date(result.get("date_done")) < time.time() - grace):
+                    self._write_result(task_id, state, result)
 
     def _results(self, task_ids: list[str]) -> Iterable[tuple[str, Event]]:
         backend = self._app.backend

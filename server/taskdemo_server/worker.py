@@ -43,6 +43,7 @@ def run(settings: WorkerSettings) -> int:
     """Work as `settings` say until told to end; return the exit code."""
     try:
         from celery import signals
+        from celery.exceptions import CPendingDeprecationWarning
         from celery.platforms import SecurityWarning
 
         from taskdemo_server import celery_app
@@ -68,6 +69,8 @@ def run(settings: WorkerSettings) -> int:
         return _refuse(sentence)
     # It warns root of pickle, which no worker of ours accepts.
     warnings.simplefilter("ignore", SecurityWarning)
+    # It warns that tasks go on when the connection is lost, as is meant.
+    warnings.simplefilter("ignore", CPendingDeprecationWarning)
     signals.worker_process_init.connect(_begin_process)
     signals.setup_logging.connect(_log)
     ended_by: list[str] = []

@@ -154,7 +154,7 @@ def complete_ours(url: str, client: "redis.Redis", folder: Path) -> float:
             while journal.read_bytes().count(b'"finished"') < TASKS:
                 time.sleep(0.1)
         ended = sorted(json.loads(line)["clock"] for line in journal.open() if '"finished"' in line)
-    assert len(ended) == TASKS, "an event was lost, or written twice"
+    assert len(ended) == TASKS, f"{len(ended)} ends of {TASKS} tasks: an event was written twice"
     return (TASKS - SKIPPED) / float(ended[-1] - ended[SKIPPED - 1])
 
 
