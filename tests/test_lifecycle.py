@@ -24,7 +24,7 @@ import pytest
 from commands import TASKDEMO, all_gone, as_json, eventually, family_of, running, serving, taskdemo
 from soak import kill_anywhere
 
-from taskdemo_cli import scratch
+from taskdemo_cli import saving, scratch
 from taskdemo_cli import serving as detaching
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.stopping import Stopping
@@ -433,6 +433,16 @@ def test_the_next_start_sweeps_what_the_dead_left_and_nothing_else(state: Path) 
     os.utime(state / "old", (time.time() - 100,) * 2)
     scratch.sweep()
     assert sorted(file.name for file in state.iterdir()) == ["alive", "detached-5.json", "young"]
+
+
+def test_the_next_save_removes_what_a_killed_one_was_writing(tmp_path: Path) -> None:
+    half, growing, other = (tmp_path / name for name in (".r.json.0123abcd.part", ".r.json.4567abcd.part", ".x.part"))
+    for file in (half, growing, other):
+        file.touch()
+    for file in (half, other):
+        os.utime(file, (time.time() - 100,) * 2)
+    saving.check([tmp_path / "r.json"])
+    assert sorted(tmp_path.iterdir()) == sorted([growing, other])
 
 
 def test_a_temporary_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:

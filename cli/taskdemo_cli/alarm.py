@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 _CLOCK_MONOTONIC: Final = 1
-_NONBLOCK_CLOEXEC: Final = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
+_NONBLOCK_CLOEXEC: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _ABSOLUTE: Final = 1
 
 

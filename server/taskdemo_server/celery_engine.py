@@ -59,7 +59,7 @@ class Engine:
         self._broker: subprocess.Popen[bytes] | None = None
         self._worker: subprocess.Popen[bytes] | None = None
         if self.private:
-            self._folder = _folder(settings.journal)
+            self._folder = _folder(settings.announce or settings.journal)
             self.settings = replace(settings, broker=broker.url(self._folder), private_broker=True)
             self._broker = self._start_broker()
             self._worker = self._start_worker()
@@ -191,9 +191,12 @@ def complain(sentence: str) -> None:
         print(sentence, file=sys.stderr, flush=True)
 
 
-def _folder(journal: str) -> str:
-    """Make the broker's private folder: beside the journal if that is private too, and near enough for a socket."""
-    parent = Path(journal).resolve().parent
+def _folder(beside: str) -> str:
+    """Make the broker's private folder: beside a file of this server, if it is private there and a socket's path short.
+
+    There it goes with the rest even where a SIGKILL ends everybody who would have removed it.
+    """
+    parent = Path(beside).resolve().parent
     with contextlib.suppress(OSError):
         stat = parent.stat()
         if stat.st_uid == os.getuid() and not stat.st_mode & 0o077:

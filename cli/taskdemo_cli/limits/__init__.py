@@ -8,6 +8,7 @@ part where the experiment is about the work itself and nothing depends on how lo
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
@@ -177,8 +178,9 @@ class _Campaign:
             # A second Ctrl-C may have come out of the loop; servers end with the nursery whatever the threads do.
             if at_work:
                 self._starter.end()
+            deadline = time.monotonic() + _END_TIMEOUT_S
             for thread in threads:
-                thread.join(_END_TIMEOUT_S)
+                thread.join(max(deadline - time.monotonic(), 0))
 
     def _work(self, waiting: "queue.SimpleQueue[Job]") -> None:
         """Carry out one experiment after another: a thread's whole life."""
