@@ -57,7 +57,15 @@ def test_the_process_is_read_from_where_a_task_ran(place: str, pid: int) -> None
 @pytest.mark.parametrize(("ended", "verdict"), [(0, "no"), (2, "partly"), (4, "yes")])
 def test_survival_is_judged_by_how_many_unfinished_tasks_ended(ended: int, verdict: str) -> None:
     fate = Fate(
-        "the server", accepted=5, unfinished=4, ended=ended, ran_twice=1, unanswered=0, works_again=True, took_s=2.5
+        "the server",
+        accepted=5,
+        unfinished=4,
+        ended=ended,
+        ran_twice=1,
+        called_failed=0,
+        unanswered=0,
+        works_again=True,
+        took_s=2.5,
     )
     cell = fate_cell({"server": fate})
     assert cell["verdict"] == verdict

@@ -48,7 +48,7 @@ ALONE: Final = frozenset({"offload"})
 """Limits whose figures would suffer from others running beside them."""
 OF_THE_WORK: Final = frozenset({"offload"})
 """Limits that are about the work itself, so that the user's own can take part."""
-AT_ONCE: Final = 8
+AT_ONCE: Final = 12
 """Experiments beside each other: they mostly wait."""
 _TICK_S: Final = 0.1
 _END_TIMEOUT_S: Final = 5.0

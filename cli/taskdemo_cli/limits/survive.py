@@ -31,6 +31,8 @@ class Fate:
     unfinished: int
     ended: int
     ran_twice: int
+    called_failed: int
+    """Of those that did not end, the ones that the engine knows of and calls failed."""
     unanswered: int
     """Requests that got no answer."""
     works_again: bool
@@ -98,7 +100,10 @@ def _see(
     def affected() -> list[Traced]:
         return [task for task in trial.tasks(server) if task.id in open_]
 
-    trial.wait_for_quiet(server, lambda: all(trial.over(server, task) for task in affected()), trial.patience(_WORK_S))
+    def settled() -> bool:
+        return all(trial.over(server, task) or task.state == "failed" for task in affected())
+
+    trial.wait_for_quiet(server, settled, trial.patience(_WORK_S))
     took = time.monotonic() - killed_at
     return Fate(
         killed=killed,
@@ -106,6 +111,7 @@ def _see(
         unfinished=len(open_),
         ended=sum(trial.over(server, task) for task in affected()),
         ran_twice=sum(trial.runs(server, task) > 1 for task in affected()),
+        called_failed=sum(task.state == "failed" and not trial.over(server, task) for task in affected()),
         unanswered=sum(one.done() and one.result().status is None for one in pending),
         works_again=_works(trial, server),
         took_s=took,
@@ -156,6 +162,8 @@ def _words(fate: Fate) -> str:
         text += f"; {fate.ended} did afterwards, {within}, and {lost} {'was' if lost == 1 else 'were'} lost"
     else:
         text += f"; {'it' if fate.ended == 1 else 'all'} did afterwards, {within}"
+    if fate.called_failed:
+        text += f"; the engine says of {fate.called_failed} that it failed"
     if fate.ran_twice:
         text += f"; {fate.ran_twice} {'was' if fate.ran_twice == 1 else 'were'} begun twice"
     text += "."

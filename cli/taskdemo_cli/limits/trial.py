@@ -269,8 +269,11 @@ class Trial:
         return max(len(task.starts), len(self.notes(server, task.id, "work", "started")))
 
     def over(self, server: servers.Server, task: Traced) -> bool:
-        """Tell whether a task's work came to its end, by the journal or by the worker's own notes."""
-        return task.done or bool(self.notes(server, task.id, "work", "ended"))
+        """Tell whether a task's work came to its end, by the journal or by the worker's own notes.
+
+        The work cannot fail here: a task that the engine calls failed has lost the process in which it ran.
+        """
+        return task.state == "finished" or bool(self.notes(server, task.id, "work", "ended"))
 
     def wait(self, until: Callable[[], bool], timeout: float) -> bool:
         """Wait until something is so, for `timeout` seconds at the most; return whether it is.
