@@ -43,11 +43,14 @@ def run(
     screen: Remembering | None = None,
     stopping: Stopping | None = None,
     own: Own | None = None,
+    broker: str | None = None,
 ) -> LimitsDocument:
     """Run the experiments, and see to it that they leave no process behind."""
     folder.mkdir(exist_ok=True)
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    document = limits.run(modes, screen or Remembering(), stopping or Stopping(), folder, limits=names, own=own)
+    document = limits.run(
+        modes, screen or Remembering(), stopping or Stopping(), folder, limits=names, own=own, broker=broker
+    )
     left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
     assert not left, f"left behind: {left}"
     return document
