@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -389,6 +390,24 @@ def test_files_are_private_to_the_user_even_where_they_were_not(start_server: St
         os.umask(old)
     for path in (journal, server.folder / "announce"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="started through a terminal's signals there")
+def test_a_token_is_in_no_command_line_that_others_could_see(tmp_path: Path) -> None:
+    environment = {**os.environ, "TASKDEMO_SERVE_TOKEN": "s3cret-t0ken", "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "taskdemo_cli", "serve", "--port", "0", "--workers", "2", "--duration", "0"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert process.stdout
+        while b"try" not in process.stdout.readline():
+            pass
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        assert len(family) >= 4
+        for each in family:
+            assert "s3cret" not in " ".join(each.cmdline())
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
 
 
 def test_a_journal_that_is_no_file_is_refused_with_a_sentence(start_server: Start, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from taskdemo_cli.limits.trial import Own
 from taskdemo_cli.output import Output
 from taskdemo_cli.scratch import scratch
 from taskdemo_cli.stopping import Stopping
-from taskdemo_server.settings import WorkerSettings
+from taskdemo_server.settings import WorkerSettings, telling
 
 
 def run(
@@ -61,8 +61,8 @@ def run(
 
 def work(settings: WorkerSettings) -> int:
     """Become a Celery worker until it is told to end, and return its exit code."""
-    command = servers.python("taskdemo_server.worker", settings.to_json())
+    command, environment = servers.python("taskdemo_server.worker"), telling(settings.to_json())
     if os.name == "posix":
         # It takes the place of this process, so that signals are its own and nobody is left to outlive anybody.
-        os.execv(command[0], command)  # noqa: S606  no shell is wanted
-    return subprocess.run(command, check=False).returncode
+        os.execve(command[0], command, environment)  # noqa: S606  no shell is wanted
+    return subprocess.run(command, env=environment, check=False).returncode

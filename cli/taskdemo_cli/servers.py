@@ -18,7 +18,7 @@ from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
 from taskdemo_cli.errors import UserError
-from taskdemo_server.settings import Settings
+from taskdemo_server.settings import Settings, telling
 from taskdemo_server.visible import shortened, visible
 
 START_TIMEOUT_S = 60.0
@@ -109,7 +109,8 @@ def start(
     """Start a server process and return at once; `folder` takes its standard error unless it has a console."""
     with (folder / "stderr").open("wb") as stderr:
         return subprocess.Popen(
-            python("taskdemo_server.hosting" if settings.app else "taskdemo_server", settings.to_json()),
+            python("taskdemo_server.hosting" if settings.app else "taskdemo_server"),
+            env=telling(settings.to_json()),
             stdin=subprocess.PIPE if settings.lifeline else subprocess.DEVNULL,
             stdout=stdout,
             stderr=None if stdout is None else stderr,

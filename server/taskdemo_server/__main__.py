@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from taskdemo_server import lifeline
-from taskdemo_server.settings import Settings
+from taskdemo_server.settings import Settings, told
 
 if TYPE_CHECKING:
     from taskdemo_server.events import TaskEvent
@@ -35,8 +35,8 @@ def main() -> int:
     # The tracker of multiprocessing's semaphores warns when a killed server leaves it some to remove: its very job.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     try:
-        settings = Settings.from_json(sys.argv[1])
-    except (IndexError, ValueError, TypeError) as error:
+        settings = Settings.from_json(told(sys.argv))
+    except (ValueError, TypeError) as error:
         return _refuse(f"python -m taskdemo_server takes one argument, its settings as JSON ({error}).")
     return run(settings)
 

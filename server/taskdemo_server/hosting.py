@@ -32,7 +32,7 @@ from taskdemo_server.holding import Holding
 from taskdemo_server.journal import Journal
 from taskdemo_server.named import UnusableError, load
 from taskdemo_server.serving import LOGGING
-from taskdemo_server.settings import OWN_PATHS, Settings
+from taskdemo_server.settings import OWN_PATHS, Settings, told
 from taskdemo_server.visible import shortened
 from taskdemo_server.work import here, said
 
@@ -183,8 +183,8 @@ class Server(uvicorn.Server):
 def main() -> int:
     """Serve until standard input ends; return the exit code."""
     try:
-        settings = Settings.from_json(sys.argv[1])
-    except (IndexError, ValueError, TypeError) as error:
+        settings = Settings.from_json(told(sys.argv))
+    except (ValueError, TypeError) as error:
         return _refuse(f"python -m taskdemo_server.hosting takes one argument, its settings as JSON ({error}).")
     printed.tell_apart()
     logging.config.dictConfig(LOGGING)

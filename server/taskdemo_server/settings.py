@@ -1,13 +1,28 @@
 """How one server process is to run, as the command line tells it. Standard library only."""
 
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Self
+
+TOLD: Final = "TASKDEMO_TOLD"
+"""The environment variable that may hold a process's settings in place of its argument, which every user can see."""
 
 OWN_PATHS: Final = "/.taskdemo"
 """Where taskdemo's own paths are in a server that is really somebody else's application."""
 BUILT_IN_WORKS: Final = ("sleep", "cpu")
 """The works that come along; any other is the user's own `module:function`."""
+
+
+def told(arguments: Sequence[str]) -> str:
+    """Return the JSON that this process was started with; what it starts in its turn does not inherit it."""
+    return arguments[1] if len(arguments) > 1 else os.environ.pop(TOLD, "")
+
+
+def telling(text: str) -> dict[str, str]:
+    """Return the environment in which to start a process that is to be told this JSON, a token or a password in it."""
+    return {**os.environ, TOLD: text}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from taskdemo_server import printed
 from taskdemo_server.named import UnusableError
 from taskdemo_server.own_work import own_work
-from taskdemo_server.settings import BUILT_IN_WORKS, WorkerSettings
+from taskdemo_server.settings import BUILT_IN_WORKS, WorkerSettings, told
 from taskdemo_server.visible import visible
 
 _COULD_NOT_RUN: Final = 2
@@ -29,8 +29,8 @@ _PARENT_EVERY_S: Final = 0.25
 def main() -> int:
     """Work until told to end; return the exit code."""
     try:
-        settings = WorkerSettings.from_json(sys.argv[1])
-    except (IndexError, ValueError, TypeError) as error:
+        settings = WorkerSettings.from_json(told(sys.argv))
+    except (ValueError, TypeError) as error:
         return _refuse(f"python -m taskdemo_server.worker takes one argument, its settings as JSON ({error}).")
     if settings.private:
         threading.Thread(target=_hold, name="lifeline", daemon=True).start()

@@ -5,7 +5,6 @@ its standard input does, so nothing stays behind whatever becomes of this comman
 """
 
 import contextlib
-import os
 import secrets
 import subprocess
 import threading
@@ -16,7 +15,7 @@ from typing import Self
 
 from taskdemo_cli import servers
 from taskdemo_cli.errors import UserError
-from taskdemo_server.settings import BUILT_IN_WORKS, Settings, WorkerSettings
+from taskdemo_server.settings import BUILT_IN_WORKS, Settings, WorkerSettings, telling
 
 PROCESSES = 2
 """Pool processes of a worker."""
@@ -51,16 +50,16 @@ class Child:
         self.process.wait()
 
 
-def start(module: str, argument: str, name: str, errors: Path) -> Child:
+def start(module: str, arguments: list[str], name: str, errors: Path, told: str = "") -> Child:
     """Start a module of the server and return at once; `said` is filled in when it is ready."""
     with errors.open("wb") as stderr:
         process = subprocess.Popen(
-            servers.python(module, argument),
+            servers.python(module, *arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
             # Its temporary files are to go with the experiment's folder: nobody tidies up after a SIGKILL.
-            env={**os.environ, "TMPDIR": str(errors.parent)},
+            env={**telling(told), "TMPDIR": str(errors.parent)},
             **servers.own_session(),
         )
     child = Child(name, process, errors)
@@ -104,7 +103,7 @@ class Broker:
                 # A Unix socket's path must be short.
                 folder = self._folder / "b"
                 folder.mkdir()
-                self._child = start("taskdemo_server.broker", str(folder), "broker", self._folder / "broker-stderr")
+                self._child = start("taskdemo_server.broker", [str(folder)], "broker", self._folder / "broker-stderr")
             child = self._child
             wait(lambda: child.said is not None, START_TIMEOUT_S)
             if not child.said:
@@ -131,7 +130,7 @@ def start_worker(server: Settings, name: str, errors: Path) -> Child:
         private=True,
         lab=server.lab,
     )
-    return start("taskdemo_server.worker", settings.to_json(), name, errors)
+    return start("taskdemo_server.worker", [], name, errors, settings.to_json())
 
 
 def new_queue() -> str:
