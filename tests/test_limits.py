@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from limits_runs import Remembering, run, verdicts
 
-from taskdemo_cli import limits
+from taskdemo_cli import documents, limits
 from taskdemo_cli.documents import LimitsDocument
 from taskdemo_cli.stopping import Stopping
 
@@ -16,6 +16,10 @@ CORE = ["blocking", "async", "threadpool", "background", "background-async", "pr
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> LimitsDocument:
     return run(tmp_path_factory.mktemp("limits"), CORE)
+
+
+def test_the_documents_know_the_limits_in_the_order_of_their_experiments() -> None:
+    assert documents.LIMITS == limits.LIMITS
 
 
 def test_every_cell_has_a_verdict_a_figure_and_a_sentence(matrix: LimitsDocument) -> None:

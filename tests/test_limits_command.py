@@ -81,6 +81,8 @@ def test_it_is_shown_and_saved_in_every_format(
     assert document["command"].startswith("taskdemo limits --work reports:fetch")
     why = "reports:fetch is an `async def`"
     assert why in " ".join(carried_out.stdout.split())
+    headings = [line for line in carried_out.stdout.splitlines() if line in ("orchestrate", "offload", "distribute")]
+    assert headings == ["orchestrate", "offload", "distribute"]
     assert why in (folder / "limits.html").read_text()
     assert "| offload" in (folder / "limits.md").read_text()
     assert (folder / "limits.svg").read_text().startswith("<svg")

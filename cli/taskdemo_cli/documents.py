@@ -8,7 +8,7 @@ beside this module says the same to programs.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar, overload
+from typing import Any, Final, Generic, Literal, NotRequired, TypedDict, TypeVar, overload
 
 from taskdemo_server.events import TaskState
 
@@ -303,6 +303,20 @@ class Recommendation(TypedDict):
     """Whether what it gives up was measured or is known, in words."""
 
 
+LIMITS: Final = (
+    "track",
+    "cancel",
+    "retry",
+    "orchestrate",
+    "offload",
+    "distribute",
+    "survive_server_kill",
+    "survive_worker_kill",
+    "failure",
+)
+"""The limits, in the order of every matrix."""
+
+
 class Cell(TypedDict):
     """What the experiment about one limit of one mode showed."""
 
@@ -356,6 +370,12 @@ class ComparisonDocument(TypedDict):
     """Missing where the runs show too little, or nothing that one could recommend."""
     limits: NotRequired[LimitsDocument | None]
     """The limits that were measured before, where they were given."""
+
+
+def limits_in(modes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the limits of which these modes have cells: those we know in their own order, then any others."""
+    found = dict.fromkeys(name for cells in modes.values() for name in cells)
+    return [*(name for name in LIMITS if name in found), *(name for name in found if name not in LIMITS)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def run(
     stopping = Stopping().listen()
     title = f"{len(limits.LIMITS)} experiments in each of {len(modes)} modes"
     if own is not None:
-        title += f", with {own.name} where they are about the work"
+        title += f", {' and '.join(sorted(limits.OF_THE_WORK))} with {own.name}"
     with scratch() as folder, limits_screen(output.console, title, modes, limits.LIMITS) as screen:
         found = limits.run(
             modes,

@@ -17,6 +17,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from taskdemo_cli.documents import limits_in
 from taskdemo_cli.pairing import Row, runs_of, walk
 from taskdemo_cli.statistics import supported
 from taskdemo_cli.units import format_count as number
@@ -155,7 +156,7 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
         listings=listings,
         limits={**OPTIONAL, **limits} if limits else None,
         modes=modes,
-        limit_names=_limit_names(modes),
+        limit_names=limits_in(modes),
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
         columns=[COLUMNS[at] for at in told],
         statistics=STATISTICS,
@@ -307,12 +308,6 @@ class _Listing:
         """The requests with their tasks."""
         chosen = {-place: pair for _, place, pair in self._slowest} | self._troubles
         return [chosen[place] for place in sorted(chosen)]
-
-
-def _limit_names(modes: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the limits that there are cells of: those we know in their own order, then any others."""
-    found = dict.fromkeys(name for cells in modes.values() for name in cells)
-    return [*(name for name in QUESTIONS if name in found), *(name for name in found if name not in QUESTIONS)]
 
 
 def _measured(key: str, value: object) -> Markup | str:

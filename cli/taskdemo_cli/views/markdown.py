@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from taskdemo_cli.documents import limits_in
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
 from taskdemo_server.visible import shortened
@@ -88,13 +89,12 @@ def _figures(summary: Mapping[str, Any]) -> list[str]:
 
 def _matrix(document: Mapping[str, Any]) -> Iterator[str]:
     modes = document["modes"]
-    names = list(dict.fromkeys(limit for cells in modes.values() for limit in cells))
     rows = [
         [
             name.replace("_", " "),
             *(SIGNS[cells[name]["verdict"]] if name in cells else NOTHING for cells in modes.values()),
         ]
-        for name in names
+        for name in limits_in(modes)
     ]
     yield from _table(["can it ...", *map(_cell, modes)], rows, left=1 + len(modes))
     yield "\n"

@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents import Cell, LimitsDocument
+from taskdemo_cli.documents import Cell, LimitsDocument, limits_in
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_cli.views.ink import (
     ASCII,
@@ -54,7 +54,7 @@ def limits_report(document: LimitsDocument) -> RenderableType:
     """Return the matrix, and under it a sentence for each cell; modes with the same sentence share it."""
     modes = document["modes"]
     return Group(
-        Drawing(lambda width, glyphs: matrix_lines(list(modes), modes, _limits(modes), frozenset(), width, glyphs)),
+        Drawing(lambda width, glyphs: matrix_lines(list(modes), modes, limits_in(modes), frozenset(), width, glyphs)),
         Drawing(lambda width, glyphs: _sentence_lines(document, width, glyphs)),
     )
 
@@ -82,11 +82,6 @@ def matrix_lines(
             else:
                 parts.append((cell(glyphs.cut if (mode, limit) in running else "", column), DIM))
         yield row(*parts)
-
-
-def _limits(modes: Mapping[str, Mapping[str, Cell]]) -> list[str]:
-    """Return the limits in the order in which they were looked at."""
-    return list(dict.fromkeys(limit for cells in modes.values() for limit in cells))
 
 
 def _broken(mode: str, width: int) -> list[str]:
@@ -119,7 +114,7 @@ def figure(found: Cell, width: int) -> str:
 
 def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     modes = document["modes"]
-    for limit in _limits(modes):
+    for limit in limits_in(modes):
         yield row("")
         yield row((visible(limit_name(limit)), BOLD))
         said: dict[tuple[str, str, Style], list[str]] = {}
