@@ -119,7 +119,7 @@ def clean(stage: Stage) -> None:
         return
     import kombu.connection
 
-    with kombu.connection.Connection(stage.broker) as connection:  # type: ignore[no-untyped-call]  # comes without types
+    with kombu.connection.Connection(stage.broker) as connection:
         channel = connection.default_channel
         names = [stage.queue]
         for journal in stage.folder.parent.glob("server*/journal"):
@@ -189,6 +189,21 @@ def test_a_worker_that_is_killed_gives_its_task_to_another(start_server: Start, 
     assert server.states(task_id) == ["accepted", "started", "started", "finished"]
     # RabbitMQ sees the connection break; over Redis the visibility timeout of 2 x 0.5 + 5 s must pass.
     assert (time.monotonic() - begin < 5) == named.broker.startswith("amqp")
+
+
+def test_a_message_that_a_worker_died_over_while_taking_it_is_given_back(start_server: Start, stage: Stage) -> None:
+    import redis
+
+    stage.valkey()
+    server = serve(start_server, stage)
+    task_id = server.get().headers["X-Task-ID"]
+    client = redis.Redis(unix_socket_path=stage.broker.removeprefix("redis+socket://"))
+    # What a worker does first; this one dies before it can note that it has the message.
+    assert client.lmove(stage.queue, f"{stage.queue}.taken", "RIGHT", "LEFT")
+    stage.worker("alpha")
+    server.ended(1, 20)
+    assert server.states(task_id) == ["accepted", "started", "finished"]
+    assert not client.exists(stage.queue, f"{stage.queue}.taken", f"{stage.queue}.unacked")
 
 
 @pytest.mark.broker

@@ -2,8 +2,10 @@
 
 from typing import Any, Final
 
+from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.request import Request as CeleryRequest
+from kombu.asynchronous import get_event_loop
 
 _TELL_AFTER_S: Final = 0.02
 
@@ -14,6 +16,21 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery comes without type
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  Celery's name
         """Send the event with the pool process's pid, where one has taken the task."""
         super().send_event(type, process=self.worker_pid, **fields)
+
+    def acknowledge(self) -> None:
+        """Acknowledge a task that has ended; where no backend keeps its result, only when its events are published.
+
+        Only they tell of it then, and a worker killed in between would leave it unfinished in the books.
+        """
+        hub = get_event_loop()
+        if self._app.conf.result_backend != "disabled://" or hub is None or state.should_stop is not None:
+            super().acknowledge()
+        else:
+            hub.call_soon(self._tell_and_acknowledge)
+
+    def _tell_and_acknowledge(self) -> None:
+        self._eventer.flush()
+        super().acknowledge()
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]  # as above

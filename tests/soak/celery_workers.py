@@ -85,7 +85,20 @@ def main() -> int:
                 print(f"{ends:6} ended; killed {name}", flush=True)
         time.sleep(1)  # an event may be on its way
         firing.wait()
+        if broker.startswith("amqp"):
+            stack.callback(clean, broker, common["queue"], str(folder / "journal"))
         return report([json.loads(line) for line in (folder / "journal").open()], killed)
+
+
+def clean(broker: str, queue: object, journal: str) -> None:
+    from kombu.connection import Connection
+
+    from taskdemo_server.celery_app import events_queue
+
+    with Connection(broker) as connection:
+        connection.default_channel.queue_delete(queue)
+        connection.default_channel.queue_delete(f"celeryev.{events_queue(journal)}")
+        connection.default_channel.exchange_delete(queue)
 
 
 def report(events: list[dict[str, str]], killed: dict[str, float]) -> int:
