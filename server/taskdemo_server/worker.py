@@ -55,6 +55,10 @@ def run(settings: WorkerSettings) -> int:
         settings.broker, settings.backend, settings.queue, settings.duration, private=settings.private
     )
     celery_app.announcing = not settings.private
+    if celery_app.is_redis(settings.broker):
+        from taskdemo_server.celery_redis import take_in_one_step
+
+        take_in_one_step()
     if settings.work is not None and settings.work not in BUILT_IN_WORKS:
         try:
             celery_app.own = own_work(settings.work, settings.folder or os.getcwd())  # noqa: PTH109  a name, as told
