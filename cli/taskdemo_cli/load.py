@@ -207,7 +207,8 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
     after another at `requests_per_s`, the pace that the run reached: so the connections, the queueing and the
     number of answers that arrive together are the run's. The bare server says how long it had each request;
     the rest of each response time was spent in the client (and in the kernel between the two).
-    Very slow paces are hastened to stay in time, which makes the figure larger, never smaller. None if it failed.
+    Very slow paces are hastened to stay in time, which makes the figure larger, never smaller. A small burst is fired
+    several times, and the least of their medians counts: what else runs here only ever adds. None if it failed.
     """
     callers = plan.concurrency or plan.count or 1
     if plan.rate is not None:
@@ -226,7 +227,7 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
     )
     frames: Frames = queue.Queue()
     elsewhere, loader.frames = loader.frames, frames
-    shares: list[float] = []
+    medians: list[float] = []
     try:
         port = int(bare.stdout.readline())  # type: ignore[union-attr]  # opened as a pipe above
         again = Plan(
@@ -238,18 +239,17 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
             through_httpx=plan.through_httpx or needs_httpx(plan.url),
         )
         end = time.monotonic() + CALIBRATION_S
-        while not shares or time.monotonic() < end:  # a small burst is over at once, and one of them is chance
-            fresh = _shares(loader, again, frames)
-            if not fresh:
+        while not medians or time.monotonic() < end:
+            if not (shares := _shares(loader, again, frames)):
                 break
-            shares += fresh
+            medians.append(max(0.0, statistics.median(shares)))
     except (ValueError, queue.Empty):
         return None
     finally:
         loader.frames = elsewhere
         bare.kill()
         bare.communicate()
-    return max(0.0, statistics.median(shares)) if shares else None
+    return min(medians, default=None)
 
 
 def _shares(loader: Loader, plan: Plan, frames: Frames) -> list[float]:

@@ -237,6 +237,8 @@ def _sentence(seen: _Seen, more: Iterable[str]) -> str:
 def _doubt(summary: Summary) -> str:
     client, response = summary["client"], summary["response_s"]
     share = (client["overhead_s"] or 0.0) / response["p50"] if response and response["p50"] else 0.0
+    if share >= 1:
+        return "the client's own time could account for all of that median, so it says nothing of the server"
     if share > TRUSTED_SHARE:
         return (
             f"{format_share(share)} of that median is the client's own time, so take it as the client's figure rather "
