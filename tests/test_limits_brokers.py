@@ -68,12 +68,12 @@ def left_with(broker: str, queues: list[str]) -> list[str]:
             if keys:
                 client.delete(*keys)
             return [str(key) for key in keys]
-    import amqp.exceptions  # type: ignore[import-untyped]  # as below
-    import kombu.connection
+    import amqp.exceptions  # type: ignore[import-untyped]  # comes without types
+    from celery import Celery
 
     there = []
     for queue in queues:
-        with kombu.connection.Connection(url) as connection:  # type: ignore[no-untyped-call]  # comes without types
+        with Celery(broker=url).connection_for_write() as connection:
             channel = connection.default_channel
             try:
                 channel.queue_declare(queue, passive=True)
