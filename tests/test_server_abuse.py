@@ -303,7 +303,7 @@ def test_a_worker_refuses_whatever_is_not_json(start_server: Start, tmp_path: Pa
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     trap = tmp_path / "trap"
     headers = {"task": "taskdemo.work", "id": "p1ckle", "lang": "py", "argsrepr": "", "kwargsrepr": ""}
-    with Connection(broker) as connection:  # type: ignore[no-untyped-call]  # kombu comes without types
+    with Connection(broker) as connection:
         queue = connection.SimpleQueue("taskdemo")
         queue.put(((Trap(str(trap)),), {}, {}), serializer="pickle", headers=headers)
         queue.close()
