@@ -1,4 +1,4 @@
-"""How the tests run the command line: as a user does, in processes of its own, and with an eye on what is left behind."""
+"""How the tests run the command line: as a user does, with an eye on what is left behind."""
 
 import contextlib
 import json

@@ -9,12 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import chromium
 import pytest
-import samples
-from test_html import advised, app_run, burst
 
+import chromium
+import samples
 from taskdemo_cli import saving
+from test_html import advised, app_run, burst
 
 pytestmark = pytest.mark.browser
 

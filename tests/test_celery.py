@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from conftest import RunningServer, until
 
 pytest.importorskip("celery", reason="the extra `celery` is not installed")

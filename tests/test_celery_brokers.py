@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import RunningServer, until
 
+from conftest import RunningServer, until
 from taskdemo_server.settings import Settings, WorkerSettings
 
 pytest.importorskip("celery", reason="the extra `celery` is not installed")

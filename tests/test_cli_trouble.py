@@ -104,14 +104,16 @@ def test_a_killed_command_takes_everything_it_started_with_it() -> None:
 
 
 def test_a_server_that_dies_while_it_is_fired_at_loses_its_tasks_and_the_report_says_so() -> None:
-    with serving("--duration", "30") as (server, port):
-        with running("fire", "--port", str(port), "--count", "3", "--json") as process:
-            assert process.stderr is not None
-            for line in process.stderr:
-                if "request 3:" in line:
-                    break
-            server.send_signal(signal.SIGKILL)
-            out, err = process.communicate(timeout=15)
+    with (
+        serving("--duration", "30") as (server, port),
+        running("fire", "--port", str(port), "--count", "3", "--json") as process,
+    ):
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "request 3:" in line:
+                break
+        server.send_signal(signal.SIGKILL)
+        out, err = process.communicate(timeout=15)
     assert process.returncode == 1, err
     document = json.loads(out)
     assert document["summary"]["tasks"]["lost"] == 3

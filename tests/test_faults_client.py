@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import TASKDEMO, all_gone, eventually, family_of, running, serving, taskdemo
 
+from commands import TASKDEMO, all_gone, eventually, family_of, running, serving, taskdemo
 from taskdemo_cli import servers
 from taskdemo_cli.watch import Watcher
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import samples
 from fastapi.exceptions import RequestValidationError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
+import samples
 from taskdemo_cli.views.matrix import limits_report
 from taskdemo_cli.views.tables import comparison_report, run_report
 from taskdemo_cli.views.timeline import timeline

@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import samples
 from taskdemo_cli.documents import RequestRow, Rows, TaskRow
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_cli.views import html

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import until
 
+from conftest import until
 from taskdemo_server.books import Books
 from taskdemo_server.events import TaskEvent, TaskState, event_line, place_of
 from taskdemo_server.journal import Journal, unfinished

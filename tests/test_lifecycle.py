@@ -21,9 +21,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from commands import TASKDEMO, all_gone, as_json, eventually, family_of, running, serving, taskdemo
 from soak import kill_anywhere
-
 from taskdemo_cli import saving, scratch
 from taskdemo_cli import serving as detaching
 from taskdemo_cli.errors import UserError

@@ -4,8 +4,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from limits_runs import Remembering, run, verdicts
 
+from limits_runs import Remembering, run, verdicts
 from taskdemo_cli import documents, limits
 from taskdemo_cli.documents import LimitsDocument
 from taskdemo_cli.stopping import Stopping

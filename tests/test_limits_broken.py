@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from limits_runs import run, verdicts
 
 # The servers are other processes: what is done to them is done by the module that Python imports at every start.

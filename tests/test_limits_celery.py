@@ -4,8 +4,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from limits_runs import run, verdicts
 
+from limits_runs import run, verdicts
 from taskdemo_cli import limits
 from taskdemo_cli.documents import LimitsDocument
 from taskdemo_cli.limits.trial import Trial

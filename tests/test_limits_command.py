@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from commands import taskdemo
 from limits_runs import run
-
 from taskdemo_cli import limits
 from taskdemo_cli.limits.trial import Own
 

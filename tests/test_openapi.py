@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
+
 from conftest import RunningServer
 
 Start = Callable[..., RunningServer]

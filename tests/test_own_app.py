@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import samples
 from commands import all_gone, family_of, running, taskdemo
-
 from taskdemo_cli import blocking
 from taskdemo_cli.documents import BystanderRow, RunDocument
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import all_gone, family_of, running, taskdemo
 
+from commands import all_gone, family_of, running, taskdemo
 from taskdemo_server import named, own_work, printed
 
 REPORTS = """

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import samples
 from commands import eventually, taskdemo
-
 from taskdemo_cli import limits, pasting, recommend
 from taskdemo_cli.documents import RunDocument
 from taskdemo_cli.views.advice import advice_lines

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import pytest
-import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import T0, event, events_of, recorder, sample
 
+import samples
+from samples import T0, event, events_of, recorder, sample
 from taskdemo_cli.columns import Sample, Texts
 from taskdemo_cli.results import Recorder, trusted
 from taskdemo_server.events import TaskEvent, TaskState

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_html import advised
 
+import samples
 from taskdemo_cli import saving
 from taskdemo_cli.errors import COULD_NOT_RUN, UserError
 from taskdemo_cli.views import html, markdown
+from test_html import advised
 
 DOCUMENTS: dict[str, Any] = {
     **{name: make() for name, make in samples.ALL_RUNS.items()},

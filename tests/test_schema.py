@@ -4,8 +4,8 @@ from typing import Any, get_type_hints
 
 import jsonschema
 import pytest
-import samples
 
+import samples
 from taskdemo_cli import documents
 from taskdemo_cli.documents import json_chunks
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+
 from conftest import RunningServer, until
 
 Start = Callable[..., RunningServer]

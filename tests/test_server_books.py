@@ -7,8 +7,8 @@ from contextlib import nullcontext
 
 import httpx
 import pytest
-from conftest import RunningServer, until
 
+from conftest import RunningServer, until
 from taskdemo_server.events import VERSION, TaskEvent
 
 Start = Callable[..., RunningServer]

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from conftest import RunningServer, serving, until
 
+from conftest import RunningServer, serving, until
 from taskdemo_server.events import MODES
 
 Start = Callable[..., RunningServer]

@@ -17,8 +17,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from conftest import RunningServer, until
 
+from conftest import RunningServer, until
 from taskdemo_server import books as books_module
 from taskdemo_server import journal as journal_module
 from taskdemo_server.books import Books

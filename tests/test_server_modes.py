@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from conftest import RunningServer, until
 
+from conftest import RunningServer, until
 from taskdemo_server.events import DEFAULT_MESSAGE, MESSAGE_LIMIT, MODES
 from taskdemo_server.modes import ENDPOINTS
 

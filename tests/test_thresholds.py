@@ -1,10 +1,10 @@
 import operator
 
 import pytest
-import samples
 from hypothesis import given
 from hypothesis import strategies as st
 
+import samples
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.thresholds import METRICS, OPERATORS, evaluate, parse, value_of
 from taskdemo_server.events import MODE_BY_NAME

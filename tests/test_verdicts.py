@@ -2,9 +2,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+
 import samples
 from samples import events_of, facts, pings, recorder, sample
-
 from taskdemo_cli.changes import compare_saved
 from taskdemo_cli.documents import ComparisonDocument, RunDocument
 from taskdemo_cli.verdicts import compare, comparison, figure_of, intervals, reference_of, verdict

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pyte
 import pytest
 from rich.console import Console
-from samples import HOSTILE, T0, background_run, blocking_run, event, events_of, limits_document, sample
 
+from samples import HOSTILE, T0, background_run, blocking_run, event, events_of, limits_document, sample
 from taskdemo_cli.columns import Sample
 from taskdemo_cli.results import Recorder
 from taskdemo_cli.views.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen

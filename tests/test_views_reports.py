@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
+
 from samples import (
     ALL_RUNS,
     HOSTILE,
@@ -23,7 +24,6 @@ from samples import (
     sample,
     threadpool_run,
 )
-
 from taskdemo_cli.changes import compare_saved
 from taskdemo_cli.documents import Cell, ComparisonDocument, RunDocument
 from taskdemo_cli.units import format_seconds

@@ -1,6 +1,7 @@
 """How long `taskdemo --help` takes beside an empty Typer application: `python tests/benchmarks/help_startup.py`.
 
-Both are started by turns in fresh processes; the figure is the median of the ratios of neighbours. Exit code 1 above 1.3.
+Both are started by turns in fresh processes; the figure is the median of the ratios of neighbours.
+Exit code 1 above 1.3.
 """
 
 import statistics

@@ -10,8 +10,8 @@ import socket
 import sys
 
 import psutil
-from contenders import Ours, machine, serving
 
+from contenders import Ours, machine, serving
 from taskdemo_cli.load import Plan
 
 

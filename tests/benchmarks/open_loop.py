@@ -10,7 +10,6 @@ import argparse
 from functools import partial
 
 from contenders import Figures, Ours, alternate, hey_at, machine, percentile, serving
-
 from taskdemo_cli.load import Plan
 
 SECONDS = 1.0

@@ -17,8 +17,8 @@ import time
 from typing import cast
 
 import uvloop
-from contenders import Ours, hey_at, machine, percentile
 
+from contenders import Ours, hey_at, machine, percentile
 from taskdemo_cli.load import Plan
 
 RATE = 500

@@ -22,7 +22,6 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import RunningServer, serving, until
-
 from taskdemo_server.journal import MOST_BYTES
 
 CONNECTIONS = 50

@@ -18,7 +18,6 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import RunningServer, serving, until
-
 from taskdemo_server.events import ENDED, MODES
 
 DURATION_S = 0.2
