@@ -20,6 +20,7 @@ import pytest
 
 from conftest import RunningServer, until
 from taskdemo_server import books as books_module
+from taskdemo_server import holes
 from taskdemo_server import journal as journal_module
 from taskdemo_server.books import Books
 from taskdemo_server.events import ENDED, TaskEvent, TaskState, event_line, place_of
@@ -348,6 +349,33 @@ def test_a_big_journal_gives_its_beginning_back_and_nobody_who_follows_misses_a_
     assert path.stat().st_size == there.st_size
     assert path.stat().st_blocks * 512 < 1 << 20
     assert journal.read(0)[0] == left[: len(journal.read(0)[0])]
+
+
+def test_where_a_file_system_takes_nothing_back_that_is_said_once_and_the_journal_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cannot(_file: int, _end: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(journal_module, "MOST_BYTES", 1 << 12)
+    monkeypatch.setattr(holes, "free", cannot)
+    journal = Journal(str(tmp_path / "journal"))
+    for number in range(300):
+        write(journal, f"{number:08x}", "accepted", "finished")
+        if number % 50 == 0:
+            journal._check()
+    journal.close()
+    assert len(written(journal.path)) == 600
+    assert capsys.readouterr().err.count("its disk takes nothing back") == 1
+
+
+def test_zeros_that_are_no_hole_are_skipped_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(b"\0" * 1_000_000 + line("aa", "accepted"))
+    journal = Journal(str(path))
+    assert journal.read(0) == (path.read_bytes()[1_000_000:], path.stat().st_size)
+    assert list(unfinished(journal)) == ["aa"]
+    journal.close()
 
 
 def test_the_books_keep_the_last_ended_and_all_that_have_not_and_count_the_rest(
