@@ -157,6 +157,9 @@ def for_worker(broker: str, backend: str | None, queue: str, longest_s: float | 
         **unacked_keys(queue),
     }
     _set_up(broker, backend, queue, redis)
+    # A task whose result cannot be stored just now has not failed: its process waits for the backend.
+    app.conf.result_backend_always_retry = True
+    app.conf.result_backend_max_sleep_between_retries_ms = 1000
     # Results serve a server that was down; a private worker's ends with its server, so they only take up memory.
     app.conf.result_expires = _FIVE_MINUTES_S if private else _A_DAY_S
     return app

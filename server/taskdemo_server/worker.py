@@ -43,7 +43,6 @@ def run(settings: WorkerSettings) -> int:
     """Work as `settings` say until told to end; return the exit code."""
     try:
         from celery import signals
-        from celery.exceptions import CPendingDeprecationWarning
         from celery.platforms import SecurityWarning
 
         from taskdemo_server import celery_app
@@ -73,8 +72,6 @@ def run(settings: WorkerSettings) -> int:
         return _refuse(sentence)
     # It warns root of pickle, which no worker of ours accepts.
     warnings.simplefilter("ignore", SecurityWarning)
-    # It warns that tasks go on when the connection is lost, as is meant.
-    warnings.simplefilter("ignore", CPendingDeprecationWarning)
     signals.worker_process_init.connect(_begin_process)
     signals.setup_logging.connect(_log)
     ended_by: list[str] = []
@@ -112,6 +109,9 @@ def _log(loglevel: int, **_: Any) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Plain())
     logging.basicConfig(handlers=[handler], level=loglevel)
+    # Celery warns, with filters of its own, that tasks go on when the connection is lost, as is meant.
+    pending = "CPendingDeprecationWarning"
+    logging.getLogger("py.warnings").addFilter(lambda record: pending not in record.getMessage())
 
 
 def _greet(sender: Any, **_: Any) -> None:
