@@ -56,6 +56,8 @@ class Engine:
         self._ready = ready
         self._gone = gone
         self._ending = False
+        self._dismissed = False
+        """Whether the worker was ended because its broker died."""
         self._broker: subprocess.Popen[bytes] | None = None
         self._worker: subprocess.Popen[bytes] | None = None
         if self.private:
@@ -129,21 +131,27 @@ class Engine:
 
     def _tend_worker(self) -> None:
         while self._worker is not None and _is_gone(self._worker, self._say) and not self._ending:
-            complain("The private Celery worker died; another takes its place, and does again what it had begun.")
-            with contextlib.suppress(Exception):  # Without a broker there is nothing to give back.
-                self._receiver.give_back()
+            if self._dismissed:
+                self._dismissed = False
+            else:
+                complain("The private Celery worker died; another takes its place, and does again what it had begun.")
+                with contextlib.suppress(Exception):  # Without a broker there is nothing to give back.
+                    self._receiver.give_back()
             self._worker = self._start_worker()
             if not _says(self._worker) and not self._ending:
                 self._fail("It did not start.")
 
     def _tend_broker(self) -> None:
         while self._broker is not None and _is_gone(self._broker, self._say) and not self._ending:
-            # The worker's tasks came from there, and their ends would be told there.
             lost = self._receiver.lose("The private broker died.")
             complain(
                 f"The private broker died, and with it what it kept: {lost} tasks are lost. Another takes its place."
             )
             self._broker = self._start_broker()
+            # What the worker runs came from there, and its ends would be told there.
+            self._dismissed = True
+            if self._worker is not None:
+                _cut(self._worker)
             if not _says(self._broker) and not self._ending:
                 self._fail("It did not start.")
 

@@ -24,7 +24,7 @@ import redis
 ROUNDS = 5
 SECONDS = 2
 CONNECTIONS = 50
-TASKS = 3000
+TASKS = 4000
 SKIPPED = 300
 """Completions before the clock starts: the worker warms up."""
 PUBLISH, COMPLETE = 0.8, 0.9
@@ -90,6 +90,7 @@ def serving(url: str, folder: Path) -> Iterator[tuple[str, Path]]:
         "mode": "celery",
         "duration": 0.0,
         "port": 0,
+        "max_pending": 10_000_000,
         "broker": url,
         "announce": str(announce),
         "journal": str(journal),
