@@ -216,7 +216,9 @@ def _lose_what_the_dead_left(journal: "Journal", settings: Settings) -> int:
 
     def is_dead(event: "TaskEvent") -> bool:
         place = process_of(event.where)
-        if event.mode == "celery" or place is None or place[0] != socket.gethostname():
+        if event.mode == "celery" and settings.broker is not None:
+            return False  # The broker has it; a private one died with its server.
+        if place is None or place[0] != socket.gethostname():
             return False
         try:
             os.kill(place[1], 0)
