@@ -15,21 +15,14 @@ class Protocol(HttpToolsProtocol):
     """Hangs up, with 431 where nothing was answered yet, on a request that consists of too much."""
 
     _bytes = 0
-    _under_way = False
+    """Of the request that is under way, without its body."""
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and count it unless it was the rest of a request."""
+        """Count and parse what came."""
+        self._bytes += len(data)
         super().data_received(data)
-        if self._under_way:
-            self._bytes += len(data)
-            if self._bytes > MOST_BYTES and not self.transport.is_closing():
-                self._refuse()
-
-    def on_message_begin(self) -> None:
-        """Take note that a request begins."""
-        self._bytes = 0
-        self._under_way = True
-        super().on_message_begin()
+        if self._bytes > MOST_BYTES and not self.transport.is_closing():
+            self._refuse()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body, which does not count."""
@@ -38,7 +31,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Take note that the request is complete."""
-        self._under_way = False
+        self._bytes = 0
         super().on_message_complete()
 
     def _refuse(self) -> None:
