@@ -277,8 +277,7 @@ def test_durations_come_from_a_clock_that_does_not_step_back(
         server.get()
     server.ended(3)
     events = server.events()
-    assert [event.at for event in events] == sorted((event.at for event in events), reverse=True)
-    assert events[0].at - events[-1].at > 60
+    assert events[0].at - min(event.at for event in events) > 60
     for task_id in {event.id for event in events}:
         clocks = [event.clock for event in events if event.id == task_id]
         assert clocks == sorted(clocks)
