@@ -13,8 +13,6 @@ from typing import Final
 HERE: Final = Path(__file__).parent / "pictures"
 COMMANDS: Final = {
     "compare": "taskdemo compare --count 5 --duration 1 --modes blocking,threadpool,background,process",
-    "fire": "taskdemo fire --mode background --count 5",
-    "queue": "taskdemo fire --mode background --count 60",
 }
 
 
