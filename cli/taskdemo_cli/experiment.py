@@ -5,7 +5,9 @@ report, folds it into the recorder, and lets a screen draw between two helpings.
 """
 
 import contextlib
+import functools
 import math
+import os
 import queue
 import time
 from collections.abc import Callable, Sequence
@@ -150,6 +152,7 @@ class Rig:
         Whatever ends it early (Ctrl-C, `plan.timeout_s`, a server that dies) is said in the run; nothing measured
         is lost. `facts` are the document's fields that only the caller knows.
         """
+        _step_back()
         return _Run(self, target, plan, screen).conduct(facts, wait=wait)
 
     def doubt(self, plan: Plan, runs: Sequence[RunDocument]) -> None:
@@ -165,6 +168,13 @@ class Rig:
             client, response = run["summary"]["client"], run["summary"]["response_s"]
             client["overhead_s"] = overhead
             client["trusted"] = trusted(overhead, response and response["p50"], client["cpu_share"])
+
+
+@functools.cache
+def _step_back() -> None:
+    """Let the screen and the bookkeeping, which are this process, wait for the server and the load."""
+    if hasattr(os, "nice"):
+        os.nice(10)
 
 
 class _Run:
