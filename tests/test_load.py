@@ -554,7 +554,7 @@ loader.close()
         try:
             until(lambda: len(target.requests) >= 32)
             time.sleep(0.1)  # for more to come, were there more
-            assert 32 <= len(target.requests) <= 33  # once in a while one more is on its way before the limit is seen
+            assert 32 <= len(target.requests) <= 33  # 33 was seen once on a busy machine; why is not known
             target.let_go()
             assert process.stdout
             assert process.stdout.read() == b"True True\n"
