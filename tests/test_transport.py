@@ -488,6 +488,28 @@ def test_many_requests_at_once_each_have_a_connection_and_keep_it() -> None:
     run("uvloop", scenario())
 
 
+def test_many_connect_at_once_to_a_name_whose_first_address_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, connections = answering(OK)
+    asked: list[str] = []
+
+    async def scenario() -> None:
+        async with serving(script) as url, httpx.AsyncClient(transport=Transport(), timeout=None) as client:
+            port = httpx.URL(url).port
+
+            def resolve(host: str, *_: object, **__: object) -> list[object]:
+                asked.append(host)
+                addresses = (f"127.0.0.{last}" for last in (3, 2, 1))
+                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+            monkeypatch.setattr(socket, "getaddrinfo", resolve)
+            answers = await asyncio.gather(*(client.get(f"http://several.test:{port}/") for _ in range(50)))
+            assert all(answer.content == b"hi" for answer in answers)
+        assert len(connections) == 50
+        assert asked == ["several.test"]
+
+    run("asyncio", scenario())
+
+
 @pytest.mark.parametrize("header", [{"X": "a\r\nEvil: 1"}, {"X\r\nEvil": "1"}, {"X": "a\0b"}, {"a b": "c"}])
 def test_a_header_that_would_break_out_of_its_line_is_refused(header: dict[str, str]) -> None:
     with pytest.raises(httpx.LocalProtocolError):

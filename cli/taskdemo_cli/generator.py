@@ -236,11 +236,13 @@ class Run:
         else:
             self._go_on(lane, done)
 
-    async def _connect(self, n: int, planned: float) -> None:
+    async def _connect(self, lane: Connection, n: int, planned: float) -> None:
         try:
-            lane = await self._lane()
+            if not self.through_httpx:
+                await self._origin.connect(lane)
         except httpx.ConnectError:
             now = time.monotonic()
+            self._lanes.discard(lane)
             del self._waiting[n]
             self._samples.append((n, planned, None, None, now, None, "ConnectError", None))
             self._go_on(None, now)
@@ -252,20 +254,6 @@ class Run:
         del self._waiting[n]
         self._start(lane, n, planned)
 
-    async def _lane(self) -> Connection:
-        if self.through_httpx:
-            lane: Connection = HttpxConnection(self._ended, self._payload.request, proxy_for(self._plan.url))
-            self._lanes.add(lane)
-            return lane
-        lane = Connection(self._ended)
-        self._lanes.add(lane)
-        try:
-            await self._origin.connect(lane)
-        except httpx.ConnectError:
-            self._lanes.discard(lane)
-            raise
-        return lane
-
     def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = self._loop.create_task(work)
         self._tasks.add(task)
@@ -273,8 +261,14 @@ class Run:
         return task
 
     def _open(self, n: int, planned: float) -> "asyncio.Task[None]":
+        lane: Connection
+        if self.through_httpx:
+            lane = HttpxConnection(self._ended, self._payload.request, proxy_for(self._plan.url))
+        else:
+            lane = Connection(self._ended)
         self._waiting[n] = planned
-        return self._spawn(self._connect(n, planned))
+        self._lanes.add(lane)  # now, not when the task begins: the next send may be decided in this very turn
+        return self._spawn(self._connect(lane, n, planned))
 
     def _go_on(self, lane: Connection | None, now: float) -> None:
         """Send what comes next from a caller that is free, on its connection if still good; or see the end."""

@@ -277,6 +277,7 @@ class Origin:
         self._port = url.port or 80
         self._uds = uds
         self._addresses: list[tuple[str, int]] = []
+        self._resolving = asyncio.Lock()
 
     async def connect(self, connection: Connection) -> None:
         """Open `connection`. Raises httpx.ConnectError."""
@@ -285,18 +286,19 @@ class Origin:
             if self._uds is not None:
                 await loop.create_unix_connection(lambda: connection, self._uds)
                 return
-            if not self._addresses:
-                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                self._addresses = list(dict.fromkeys((str(entry[4][0]), self._port) for entry in found))
-            for at, (host, port) in enumerate(self._addresses):
+            async with self._resolving:
+                if not self._addresses:
+                    found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                    self._addresses = list(dict.fromkeys((str(entry[4][0]), self._port) for entry in found))
+            last = len(self._addresses)
+            for at, address in enumerate(self._addresses.copy(), 1):  # others connect, and sort, meanwhile
                 try:
-                    await loop.create_connection(lambda: connection, host, port)
+                    await loop.create_connection(lambda: connection, *address)
                 except OSError:
-                    if at == len(self._addresses) - 1:
+                    if at == last:
                         raise
                 else:
-                    if at:
-                        self._addresses.insert(0, self._addresses.pop(at))
+                    self._addresses.sort(key=address.__ne__)
                     return
         except OSError as error:
             raise httpx.ConnectError(str(error)) from error
