@@ -1,7 +1,6 @@
 """The load process, fired at servers that count, wait, stall and break: nothing is lost and nothing hidden."""
 
 import asyncio
-import contextlib
 import json
 import os
 import queue
@@ -20,6 +19,7 @@ from typing import Any, Self
 import psutil
 import pytest
 
+from talks import listening
 from taskdemo_cli.load import Frame, Frames, Loader, Plan, calibrate, capacity_problem, needs_httpx, proxy_for
 
 WAIT = 30.0
@@ -65,35 +65,20 @@ class Target:
 
     async def _main(self) -> None:
         self._end: asyncio.Future[None] = self._loop.create_future()
-        talks: set[asyncio.Task[None]] = set()
+        async with listening(self._talk, tls=self._tls) as server:
+            self.port = server.sockets[0].getsockname()[1]
+            self._ready.set()
+            await self._end
 
-        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            talks.add(task)
-            self.connections += 1
-            self.open += 1
-            self.most_open = max(self.most_open, self.open)
-            try:
-                while await self._answer(reader, writer):
-                    pass
-            except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            while await self._answer(reader, writer):
                 pass
-            finally:
-                self.open -= 1
-                talks.discard(task)
-                writer.close()
-                with contextlib.suppress(OSError, asyncio.CancelledError):
-                    await writer.wait_closed()
-
-        server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=self._tls, backlog=2048)
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._end
-        server.close()
-        for task in list(talks):
-            task.cancel()
-        await asyncio.gather(*talks, return_exceptions=True)
+        finally:
+            self.open -= 1
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from talks import Talk, listening
 from taskdemo_cli.transport import HEAD_LIMIT, Connection, Origin, Transport, serialise
 
-Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 LOOPS = ["asyncio", "uvloop"]
 
 
@@ -38,36 +38,15 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
 
 
 @asynccontextmanager
-async def serving(script: Script, *, host: str = "127.0.0.1", path: str | None = None) -> AsyncIterator[str]:
-    talks: set[asyncio.Task[None]] = set()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        talks.add(task)
-        try:
-            await script(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-
-    if path is None:
-        server = await asyncio.start_server(talk, host, 0)
-        url = httpx.URL(scheme="http", host=host, port=server.sockets[0].getsockname()[1], path="/")
-    else:
-        server = await asyncio.start_unix_server(talk, path)
-        url = httpx.URL("http://unix/")
-    try:
-        yield str(url)
-    finally:
-        server.close()
-        for task in talks:
-            task.cancel()
-        await asyncio.gather(*talks, return_exceptions=True)
+async def serving(script: Talk, *, host: str = "127.0.0.1", path: str | None = None) -> AsyncIterator[str]:
+    async with listening(script, host=host, path=path) as server:
+        if path is None:
+            yield str(httpx.URL(scheme="http", host=host, port=server.sockets[0].getsockname()[1], path="/"))
+        else:
+            yield "http://unix/"
 
 
-def answering(*parts: bytes, close: bool = False, reset: bool = False) -> tuple[Script, list[int]]:
+def answering(*parts: bytes, close: bool = False, reset: bool = False) -> tuple[Talk, list[int]]:
     """A server that gives every request the same answer, in separate writes; the list counts its connections."""
     connections: list[int] = []
 

@@ -1,0 +1,48 @@
+"""An asyncio server for tests, that leaves no connection behind when it ends."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+BACKLOG = 2048
+TURNS = 10
+"""Turns of the loop within which a connection that was accepted has its talk."""
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    talk: Talk, *, host: str = "127.0.0.1", path: str | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[asyncio.Server]:
+    """Serve every connection with a task of `talk`, on a free port of `host` or the Unix socket `path`."""
+    talks: set[asyncio.Task[None]] = set()
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        talks.add(task)
+        try:
+            await talk(reader, writer)
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            talks.discard(task)
+            writer.close()
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    if path is None:
+        server = await asyncio.start_server(one, host, 0, ssl=tls, backlog=BACKLOG)
+    else:
+        server = await asyncio.start_unix_server(one, path, backlog=BACKLOG)
+    try:
+        yield server
+    finally:
+        server.close()
+        for _ in range(TURNS):  # a task that is cancelled before it began would not close its connection
+            await asyncio.sleep(0)
+        for task in list(talks):
+            task.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
