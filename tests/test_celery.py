@@ -190,6 +190,28 @@ def test_server_processes_share_one_worker_and_one_journal(start_server: Start) 
     assert server.wait() == 0
 
 
+def test_a_worker_that_is_still_being_imported_ends_with_its_standard_input() -> None:
+    code = (
+        "import sys, time, threading, types; sys.modules['billiard'] = types.ModuleType('billiard');"
+        "from taskdemo_server import worker; threading.Thread(target=worker._hold).start(); time.sleep(60)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, timeout=20, check=False)
+    assert done.returncode == 0
+
+
+def test_a_pool_process_that_begins_after_its_workers_end_ends_too() -> None:
+    code = (
+        "import os, time; from taskdemo_server import worker; parent = os.getpid(); child = os.fork()\n"
+        "if child: print(child, flush=True); os._exit(0)\n"
+        "while os.getppid() == parent: time.sleep(0.01)\n"
+        "worker._begin_process(parent); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        child = int(process.stdout.readline())
+    until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+
+
 def test_a_missing_extra_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "celery.py").write_text("raise ImportError")
     settings: dict[str, Any] = {"mode": "celery", "journal": str(tmp_path / "j"), "port": 0, "lifeline": False}

@@ -42,8 +42,10 @@ def watch_parent() -> None:
 
 def end(code: int) -> NoReturn:
     """End this process at once with `code`, and its children with it. Nothing is finished or flushed."""
-    for cleanup in cleanups:
-        cleanup()
-    for child in multiprocessing.active_children():
-        child.kill()
-    os._exit(code)
+    try:
+        for cleanup in cleanups:
+            cleanup()
+        for child in multiprocessing.active_children():
+            child.kill()
+    finally:
+        os._exit(code)

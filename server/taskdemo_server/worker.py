@@ -72,7 +72,9 @@ def run(settings: WorkerSettings) -> int:
         return _refuse(sentence)
     # It warns root of pickle, which no worker of ours accepts.
     warnings.simplefilter("ignore", SecurityWarning)
-    signals.worker_process_init.connect(_begin_process)
+    # Asked for here, because the worker may have died before its new process is able to ask.
+    worker_pid = os.getpid()
+    signals.worker_process_init.connect(lambda **_: _begin_process(worker_pid), weak=False)
     signals.setup_logging.connect(_log)
     ended_by: list[str] = []
     signals.worker_shutting_down.connect(lambda sig, **_: ended_by.append(sig), weak=False)
@@ -132,23 +134,23 @@ def _hold() -> None:
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
-    billiard = sys.modules.get("billiard")
-    for child in billiard.active_children() if billiard else ():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGKILL)
-    os._exit(0)
+    try:
+        for child in sys.modules["billiard"].active_children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+    finally:  # whatever the pool is in the middle of: its processes notice by themselves too
+        os._exit(0)
 
 
-def _begin_process(**_: Any) -> None:
-    """In a new pool process: see to it that it does not outlive the worker, even at a SIGKILL."""
-    parent = os.getppid()
+def _begin_process(worker: int) -> None:
+    """In a new pool process of `worker`: see to it that it does not outlive that, even at a SIGKILL."""
     from taskdemo_server.broker import die_with_parent
 
-    if ask := die_with_parent(parent):
+    if ask := die_with_parent(worker):
         ask()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == worker:
             time.sleep(_PARENT_EVERY_S)
         os._exit(1)
 
