@@ -93,3 +93,9 @@ def serving(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
                 yield process, int(line.rpartition(":")[2])
                 return
         raise AssertionError(f"the server did not start: {process.stderr.read() if process.stderr else ''}")
+
+
+def one_sentence(text: str) -> bool:
+    """Say whether stderr holds one sentence of ours, and nothing else."""
+    lines = text.strip().splitlines()
+    return len(lines) == 1 and lines[0].startswith("taskdemo: ") and "Traceback" not in text

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from commands import TASKDEMO, all_gone, eventually, family_of, running, serving, taskdemo
+from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, running, serving, taskdemo
 from taskdemo_cli import servers
 from taskdemo_cli.watch import Watcher
 
@@ -452,6 +452,22 @@ def test_a_full_disk_under_stdout_is_said_and_fails(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
     assert json.loads(saved.read_text())["summary"]["requests"]["ok"] == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["fire", "--help"], ["--version"]], ids=" ".join)
+def test_help_for_which_there_is_no_room_is_said_and_fails_and_a_reader_may_leave(arguments: list[str]) -> None:
+    command = [TASKDEMO, *arguments]
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+        assert (done.returncode, one_sentence(done.stderr)) == (1, True), done.stderr
+        assert "could not be written" in done.stderr
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    os.close(writing)
+    assert done.returncode == 0
+    assert one_sentence(done.stderr)
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])

@@ -1,6 +1,8 @@
 """`fire --app`: does an endpoint of the user's own application block its server, and why?"""
 
 import json
+import re
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -171,6 +173,20 @@ def test_the_report_shows_both_bystanders_and_no_control_character(folder: Path)
     assert "GET /ping" in done.stdout
     assert "by a thread" in done.stdout
     assert "shop.main:app at http://" in done.stdout
+
+
+def test_a_request_that_never_ends_is_hung_up_on(folder: Path) -> None:
+    with running(
+        "fire", "--app", "shop.main:app", "--path", "/good", "--for", "20", stdout=subprocess.PIPE, cwd=folder
+    ) as process:
+        assert process.stdout is not None
+        port = next(re.findall(r"http://127.0.0.1:(\d+)", line)[0] for line in process.stdout if "http://" in line)
+        with (
+            socket.create_connection(("127.0.0.1", int(port)), timeout=10) as connection,
+            pytest.raises(ConnectionError),
+        ):
+            connection.sendall(b"GET /good HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 40_000_000)
+        process.kill()
 
 
 def test_nothing_is_left_of_it_when_the_command_is_killed(folder: Path) -> None:

@@ -1,13 +1,14 @@
 """The commands: parse, call, choose a view. The one place that catches user errors and turns them into exit codes."""
 
+import contextlib
 import sys
 from typing import Annotated
 
 import typer
 
 from taskdemo_cli import options, stopping
-from taskdemo_cli.errors import COULD_NOT_RUN, INTERRUPTED, UserError
-from taskdemo_cli.output import complain
+from taskdemo_cli.errors import COULD_NOT_RUN, FAILED, INTERRUPTED, UserError
+from taskdemo_cli.output import Leaving, complain
 from taskdemo_server.events import VERSION
 from taskdemo_server.settings import Settings, WorkerSettings
 
@@ -40,6 +41,14 @@ def run() -> None:
 
 def outcome(arguments: list[str]) -> int:
     """Run a command and return its exit code; every foreseen trouble is one sentence on stderr."""
+    out = Leaving(sys.stdout)
+    with contextlib.redirect_stdout(out):
+        code = _outcome(arguments)
+        out.flush()
+    return code or (FAILED if out.trouble else 0)
+
+
+def _outcome(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="taskdemo", standalone_mode=False)
     except UserError as error:

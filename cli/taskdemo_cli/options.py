@@ -73,6 +73,13 @@ def an_app(text: str | None) -> str | None:
     return text
 
 
+def a_token(text: str | None) -> str | None:
+    """Check that a secret can be sent in a header. Raises UserError (which does not repeat it)."""
+    if text is not None and not (text and text.isascii() and text.isprintable() and text == text.strip()):
+        raise UserError("--token goes into a header: it takes visible ASCII characters, at least one")
+    return text
+
+
 def folder_of(name: str) -> str | None:
     """Return where to look for what the user has named: the current folder; None for a work that comes along."""
     return None if name in BUILT_IN_WORKS else str(pathlib.Path.cwd())
@@ -117,6 +124,12 @@ def _positive(option: str, words: str) -> Callable[[Any], Any]:
 def _port(value: int | None) -> int | None:
     if value is not None and not 0 <= value <= 65535:
         raise UserError(f"--port is {value}: it takes 0 (any free port) to 65535")
+    return value
+
+
+def _used_port(value: int | None) -> int | None:
+    if value is not None and not 1 <= value <= 65535:
+        raise UserError(f"--port is {value}: it takes the port of a server, 1 to 65535")
     return value
 
 
@@ -182,10 +195,15 @@ Port = Annotated[int, _option("--port", "-p", callback=_port, help="Port to list
 TargetPort = Annotated[
     int | None,
     _option(
-        "--port", "-p", callback=_port, rich_help_panel=AT, help="Fire at the server on this port.", show_default="8000"
+        "--port",
+        "-p",
+        callback=_used_port,
+        rich_help_panel=AT,
+        help="Fire at the server on this port.",
+        show_default="8000",
     ),
 ]
-ServerPort = Annotated[int, _option("--port", "-p", callback=_port, help="Port of the server on this machine.")]
+ServerPort = Annotated[int, _option("--port", "-p", callback=_used_port, help="Port of the server on this machine.")]
 Workers = Annotated[
     int, _option("--workers", callback=_from_1("--workers"), help="Server processes that share the port.")
 ]
@@ -218,7 +236,10 @@ Journal = Annotated[
 ]
 Detach = Annotated[bool, _option("--detach", help="Return the prompt; taskdemo stop ends the server.")]
 Token = Annotated[
-    str | None, _option("--token", metavar="T", help="Secret that callers must send, for servers beyond loopback.")
+    str | None,
+    _option(
+        "--token", metavar="T", callback=a_token, help="Secret that callers must send, for servers beyond loopback."
+    ),
 ]
 PrivateDuration = Annotated[
     float | None,

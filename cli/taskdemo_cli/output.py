@@ -85,9 +85,13 @@ def complain(sentence: str) -> None:
 
 def say(line: str) -> None:
     """Print a line to stdout, if there is still somebody who takes it."""
-    out = Leaving(sys.stdout)
+    out = _stdout()
     out.write(f"{line}\n")
     out.flush()
+
+
+def _stdout() -> Leaving:
+    return sys.stdout if isinstance(sys.stdout, Leaving) else Leaving(sys.stdout)
 
 
 class Output:
@@ -97,7 +101,7 @@ class Output:
         from rich.console import Console
 
         self.as_json = as_json
-        self._stdout = Leaving(sys.stdout)
+        self._stdout = _stdout()
         human = Leaving(sys.stderr) if as_json else self._stdout
         self.console = Console(
             file=human,  # type: ignore[arg-type] # a TextIOBase, which is all that rich uses of it

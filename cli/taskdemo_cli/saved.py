@@ -6,7 +6,7 @@ from taskdemo_cli import saving
 from taskdemo_cli.changes import compare_saved
 from taskdemo_cli.documents import LimitsDocument, json_chunks
 from taskdemo_cli.errors import OK, UserError
-from taskdemo_cli.output import Output
+from taskdemo_cli.output import Output, say
 from taskdemo_server.events import VERSION
 from taskdemo_server.visible import visible
 
@@ -17,7 +17,7 @@ def report(path: str, html: str | None) -> int:
     document = saving.load(path)
     if html is not None:
         saving.save(document, html)
-        print(f"wrote {html}")
+        say(f"wrote {visible(html)}")
         return OK
     from taskdemo_cli.views.matrix import print_limits
     from taskdemo_cli.views.tables import print_comparison, print_run

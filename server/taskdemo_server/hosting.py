@@ -31,6 +31,7 @@ from taskdemo_server.gate import Gate
 from taskdemo_server.holding import Holding
 from taskdemo_server.journal import Journal
 from taskdemo_server.named import UnusableError, load
+from taskdemo_server.protocol import Protocol
 from taskdemo_server.serving import LOGGING
 from taskdemo_server.settings import OWN_PATHS, Settings, told
 from taskdemo_server.visible import shortened
@@ -164,7 +165,9 @@ class Server(uvicorn.Server):
         self._layer = layer
         self._on_ready = on_ready
         super().__init__(
-            uvicorn.Config(layer, interface="asgi3", log_level="error", access_log=False, log_config=LOGGING)
+            uvicorn.Config(
+                layer, http=Protocol, interface="asgi3", log_level="error", access_log=False, log_config=LOGGING
+            )
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
