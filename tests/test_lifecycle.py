@@ -30,6 +30,7 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.stopping import Stopping
 from taskdemo_server.events import MODE_BY_NAME
 from taskdemo_server.journal import Journal, unfinished
+from taskdemo_server.settings import BROKER_FOLDER, BROKER_SOCKET
 
 SAMPLE = (2, 6, 8, 10, 12, 13, 17, 19, 20, 24, 25, 27)
 """Seeds of the soak run that have all commands, all endings and most modes between them."""
@@ -433,6 +434,22 @@ def test_the_next_start_sweeps_what_the_dead_left_and_nothing_else(state: Path) 
     os.utime(state / "old", (time.time() - 100,) * 2)
     scratch.sweep()
     assert sorted(file.name for file in state.iterdir()) == ["alive", "detached-5.json", "young"]
+
+
+def test_the_next_start_sweeps_the_private_brokers_that_died(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as place, socket.socket(socket.AF_UNIX) as answers:
+        monkeypatch.setattr(tempfile, "tempdir", place)
+        folders = {name: Path(place) / f"{BROKER_FOLDER}{name}" for name in ("alive", "dead", "young", "silent")}
+        for folder in folders.values():
+            folder.mkdir()
+        with socket.socket(socket.AF_UNIX) as died:
+            died.bind(str(folders["dead"] / BROKER_SOCKET))
+        answers.bind(str(folders["alive"] / BROKER_SOCKET))
+        answers.listen()
+        for name in ("alive", "dead", "silent"):
+            os.utime(folders[name], (time.time() - 100,) * 2)
+        scratch.sweep()
+        assert {name for name, folder in folders.items() if folder.exists()} == {"alive", "young"}
 
 
 def test_the_next_save_removes_what_a_killed_one_was_writing(tmp_path: Path) -> None:

@@ -141,7 +141,11 @@ def _rescued(document: Mapping[str, Any], path: Path, write: Callable[[Mapping[s
     """Write the document to the temporary folder and return how the sentence goes on that says so."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="taskdemo-rescued-"))
-        _write(folder / path.name, write(document))
+        try:
+            _write(folder / path.name, write(document))
+        except BaseException:
+            folder.rmdir()  # nothing half-written is in it
+            raise
     except OSError as second:
         return f", and neither could {_shown(Path(tempfile.gettempdir()))} ({_why(second)})"
     return f"; the result is in {_shown(folder / path.name)}"

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import socket
+import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from taskdemo_cli.errors import UserError
+from taskdemo_server.settings import BROKER_FOLDER, BROKER_SOCKET
 
 OWNER: Final = "owner.json"
 _UNOWNED_AFTER_S: Final = 60.0
@@ -49,9 +52,9 @@ def born(pid: int) -> str | None:
     On Linux in ticks since boot, because a date would change whenever the clock is set.
     """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        line = Path(f"/proc/{pid}/stat").read_bytes()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        fields = stat[stat.rindex(b")") + 2 :].split()
+        fields = line[line.rindex(b")") + 2 :].split()
         return None if fields[0] in {b"Z", b"X"} else f"{boot} {fields[19].decode()}"
     except (OSError, ValueError, IndexError):
         pass
@@ -94,6 +97,10 @@ def owned(folder: Path) -> bool:
 
 def sweep() -> None:
     """Remove what those left who died without doing it themselves: folders, and the records that lead to none."""
+    for parent in {tempfile.gettempdir(), "/tmp"}:  # noqa: S108  where brokers have their sockets, see `broker.short_folder`
+        for folder in Path(parent).glob(f"{BROKER_FOLDER}*"):
+            if _is_a_dead_brokers(folder):
+                shutil.rmtree(folder, ignore_errors=True)
     entries = list(root().iterdir())
     for folder in entries:
         if folder.is_dir() and not folder.is_symlink() and not owned(folder):
@@ -102,6 +109,18 @@ def sweep() -> None:
         if file.is_file() and not _leads_to_a_folder(file):
             with contextlib.suppress(OSError):
                 file.unlink()
+
+
+def _is_a_dead_brokers(folder: Path) -> bool:
+    """Tell whether a folder is ours, and nobody answers at the socket in it, not even as one that has just begun."""
+    if sys.platform == "win32":
+        return False
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        found = folder.lstat()
+        ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+        if ours and time.time() - found.st_mtime > _UNOWNED_AFTER_S:
+            return probe.connect_ex(str(folder / BROKER_SOCKET)) != 0
+    return False
 
 
 def _leads_to_a_folder(file: Path) -> bool:

@@ -14,23 +14,24 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from taskdemo_server.settings import BROKER_FOLDER, BROKER_SOCKET
 from taskdemo_server.visible import shortened
 
 _START_TIMEOUT_S: Final = 10.0
-_SOCKET: Final = "valkey.sock"
 _LONGEST_PATH: Final = 100
 """Bytes in a Unix socket's path: 104 with the final zero on macOS, 108 on Linux."""
 
 
 def url(folder: str) -> str:
     """Return the URL of the broker in `folder`."""
-    return f"redis+socket://{folder}/{_SOCKET}"
+    return f"redis+socket://{folder}/{BROKER_SOCKET}"
 
 
 def shown(url: str) -> str:
@@ -44,7 +45,15 @@ def shown(url: str) -> str:
 
 def fits(folder: str) -> bool:
     """Tell whether a socket in `folder` can have an address."""
-    return len(os.fsencode(f"{folder}/{_SOCKET}")) <= _LONGEST_PATH
+    return len(os.fsencode(f"{folder}/{BROKER_SOCKET}")) <= _LONGEST_PATH
+
+
+def short_folder() -> str:
+    """Make a folder (mode 0700) in which a socket can have an address. Raises OSError where none can be."""
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  the name in it is a secret, and nobody else's to use
+        if fits(f"{parent}/{BROKER_FOLDER}{'x' * 8}"):
+            return tempfile.mkdtemp(prefix=BROKER_FOLDER, dir=parent)
+    raise OSError(f"the path {tempfile.gettempdir()} is too long for a Unix socket; set TMPDIR to a shorter one")
 
 
 def binary() -> str | None:
@@ -78,6 +87,8 @@ def main() -> int:
     if server is None:
         print("Valkey is not installed.", file=sys.stderr)
         return 2
+    if not fits(folder):
+        folder = short_folder()
     # A Ctrl-C is for the server alone to judge; it closes our standard input when it is done.
     for name in ("SIGINT", "SIGHUP", "SIGTERM"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -85,7 +96,7 @@ def main() -> int:
         [
             server,
             *("--port", "0"),  # no TCP at all
-            *("--unixsocket", f"{folder}/{_SOCKET}", "--unixsocketperm", "700"),
+            *("--unixsocket", f"{folder}/{BROKER_SOCKET}", "--unixsocketperm", "700"),
             *("--dir", folder, "--logfile", f"{folder}/valkey.log", "--loglevel", "warning"),
             *("--save", "", "--appendonly", "yes" if keep else "no", "--appendfsync", "everysec"),
             # By default a follower of the events that lags by 32 MB is hung up on.
@@ -99,7 +110,7 @@ def main() -> int:
     )
     ending = threading.Event()
     threading.Thread(target=_end_with, args=(valkey, ending), daemon=True).start()
-    if not _answers(f"{folder}/{_SOCKET}", valkey):
+    if not _answers(f"{folder}/{BROKER_SOCKET}", valkey):
         valkey.kill()
         return 1
     with contextlib.suppress(OSError):

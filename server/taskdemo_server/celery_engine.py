@@ -61,7 +61,12 @@ class Engine:
         self._broker: subprocess.Popen[bytes] | None = None
         self._worker: subprocess.Popen[bytes] | None = None
         if self.private:
-            self._folder = _folder(settings.announce or settings.journal)
+            try:
+                self._folder = _folder(settings.announce or settings.journal)
+            except OSError as error:
+                raise CannotRunError(
+                    f"Mode celery cannot have a private broker: {error}; or type --broker URL"
+                ) from None
             self.settings = replace(settings, broker=broker.url(self._folder), private_broker=True)
             self._broker = self._start_broker()
             self._worker = self._start_worker()
@@ -99,6 +104,8 @@ class Engine:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+        if self.private:
+            shutil.rmtree(self._folder, ignore_errors=True)  # as the broker does, unless it was ended otherwise
 
     def _start_broker(self) -> "subprocess.Popen[bytes]":
         return _child("taskdemo_server.broker", self._folder, self._folder)
@@ -119,7 +126,7 @@ class Engine:
         return _child("taskdemo_server.worker", worker.to_json(), self._folder)
 
     def _get_ready(self) -> None:
-        for name, child in (("worker", self._worker), ("broker", self._broker)):
+        for name, child in (("broker", self._broker), ("worker", self._worker)):
             if child is not None and not _says(child):
                 self._fail(f"The private Celery {name} did not start.")
                 return
@@ -208,8 +215,8 @@ def _folder(beside: str) -> str:
     with contextlib.suppress(OSError):
         stat = parent.stat()
         if stat.st_uid == os.getuid() and not stat.st_mode & 0o077:
-            folder = tempfile.mkdtemp(prefix="broker-", dir=parent)
+            folder = tempfile.mkdtemp(prefix="b-", dir=parent)
             if broker.fits(folder):
                 return folder
             shutil.rmtree(folder, ignore_errors=True)
-    return tempfile.mkdtemp(prefix="taskdemo-broker-")
+    return broker.short_folder()

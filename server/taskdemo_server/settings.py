@@ -11,6 +11,10 @@ TOLD: Final = "TASKDEMO_TOLD"
 
 OWN_PATHS: Final = "/.taskdemo"
 """Where taskdemo's own paths are in a server that is really somebody else's application."""
+BROKER_FOLDER: Final = "taskdemo-broker-"
+"""How the name of a private broker's folder begins where it cannot lie beside the other files of its server."""
+BROKER_SOCKET: Final = "sock"
+"""The private broker's socket, in its folder; short, because the path of a socket must be."""
 BUILT_IN_WORKS: Final = ("sleep", "cpu")
 """The works that come along; any other is the user's own `module:function`."""
 
