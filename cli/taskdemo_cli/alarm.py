@@ -37,13 +37,14 @@ class Alarm:
         self._callback = callback
         self._handle: asyncio.TimerHandle | None = None
         self._timer = -1
+        self._set: Callable[..., object]
         if sys.platform == "linux":
-            self._libc = ctypes.CDLL(None, use_errno=True)
-            self._timer = self._libc.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
+            libc = ctypes.CDLL(None, use_errno=True)
+            self._timer = libc.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
+            self._set = libc.timerfd_settime
         if self._timer >= 0:
             self._spec = _TimerSpec(0, 0, 0, 0)
             self._pointer = ctypes.byref(self._spec)
-            self._set = self._libc.timerfd_settime
             loop.add_reader(self._timer, self._ring)
 
     def at(self, when: float) -> None:

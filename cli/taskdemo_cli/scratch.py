@@ -113,13 +113,12 @@ def sweep() -> None:
 
 def _is_a_dead_brokers(folder: Path) -> bool:
     """Tell whether a folder is ours, and nobody answers at the socket in it, not even as one that has just begun."""
-    if sys.platform == "win32":
-        return False
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-        found = folder.lstat()
-        ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-        if ours and time.time() - found.st_mtime > _UNOWNED_AFTER_S:
-            return probe.connect_ex(str(folder / BROKER_SOCKET)) != 0
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            found = folder.lstat()
+            ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+            if ours and time.time() - found.st_mtime > _UNOWNED_AFTER_S:
+                return probe.connect_ex(str(folder / BROKER_SOCKET)) != 0
     return False
 
 

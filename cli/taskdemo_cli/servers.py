@@ -95,7 +95,8 @@ def own_session() -> dict[str, Any]:
     """Popen arguments that keep the terminal's Ctrl-C and hang-up from a child: the command line decides."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
+    else:  # noqa: RET505  else the type checker, told of a Windows, finds the rest unreachable
+        return {"start_new_session": True}
 
 
 def python(*arguments: str) -> list[str]:
@@ -132,7 +133,7 @@ def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Ser
     announce = Path(str(server.settings.announce))
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # Windows refuses it while it is being renamed
             announced = json.loads(announce.read_text(encoding="utf-8"))
             server.url, server.port, server.pid = announced["url"], announced["port"], announced["pid"]
             return server
@@ -186,21 +187,17 @@ def _cut(process: "subprocess.Popen[bytes]", deadline: float) -> None:
         process.wait()
 
 
-def kill(server: Server) -> None:
-    """Kill a server without warning (SIGKILL where there is one), and wait until it is gone."""
-    if server.process is not None:
-        server.process.kill()
-        server.process.wait()
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(server.pid, signal.SIGKILL)
-    while server.poll() is None:
-        time.sleep(_POLL_S)
+def kill(pid: int) -> None:
+    """Kill a process without warning, unless it is gone already."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).kill()
 
 
 def ask_to_stop(process: "subprocess.Popen[bytes]", number: int) -> None:
     """Pass a signal on to a child in its own session."""
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(OSError):  # it is gone, or on Windows there is no console to press a key in
         if sys.platform == "win32":
             process.send_signal(signal.CTRL_BREAK_EVENT)
         else:

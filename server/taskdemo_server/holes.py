@@ -4,6 +4,7 @@ So an append-only file can be bounded under its writers and readers: no offset c
 and macOS can, on nearly every file system. Standard library only.
 """
 
+import contextlib
 import ctypes
 import os
 import struct
@@ -33,7 +34,7 @@ def free(file: int, end: int) -> None:
 
 def data_after(file: int, offset: int) -> int:
     """Return where the first data from `offset` on is; `offset` itself where the system does not tell."""
-    try:
-        return os.lseek(file, offset, os.SEEK_DATA)
-    except (OSError, AttributeError):  # No data at all from there on, or a system that knows no holes.
-        return offset
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError, AttributeError):  # No data from there on, or a system without holes.
+            return os.lseek(file, offset, os.SEEK_DATA)
+    return offset

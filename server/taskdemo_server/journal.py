@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from taskdemo_server import holes
+from taskdemo_server.appending import open_appending, pread
 from taskdemo_server.events import ENDED, TaskEvent
 
 CHUNK: Final = 1 << 18
@@ -89,12 +90,12 @@ class Journal:
         """
         if time.monotonic() >= self._next_check:
             self._check()
-        while (chunk := os.pread(self._file, limit, offset)).startswith(b"\0"):
+        while (chunk := pread(self._file, limit, offset)).startswith(b"\0"):
             zeros = len(chunk) - len(chunk.lstrip(b"\0"))
             offset = max(holes.data_after(self._file, offset), offset + zeros)
         while (end := chunk.rfind(b"\n") + 1) == 0 and len(chunk) == limit:  # A line longer than the limit.
             limit *= 2
-            chunk = os.pread(self._file, limit, offset)
+            chunk = pread(self._file, limit, offset)
         if not chunk and offset > os.fstat(self._file).st_size:  # Somebody emptied the file: begin again.
             return b"", 0
         return chunk[:end], offset + end
@@ -117,13 +118,13 @@ class Journal:
             os.close(self._file)
 
     def _open(self) -> int:
-        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        file = open_appending(self.path)
         there = os.fstat(file)
         if not stat.S_ISREG(there.st_mode):
             os.close(file)
             raise OSError(errno.EINVAL, "it is not an ordinary file", self.path)
-        if stat.S_IMODE(there.st_mode) & 0o077:  # It was there before, for others to read.
-            with contextlib.suppress(OSError, AttributeError):  # A system without such permissions, or others' file.
+        if sys.platform != "win32" and stat.S_IMODE(there.st_mode) & 0o077:  # It was there before, for others to read.
+            with contextlib.suppress(OSError):  # A file system without such permissions, or others' file.
                 os.fchmod(file, 0o600)
         return file
 
@@ -148,7 +149,7 @@ class Journal:
 
     def _give_back(self, end: int) -> None:
         """Free the beginning of the file, up to the first line after `end`."""
-        end += os.pread(self._file, CHUNK, end).find(b"\n") + 1
+        end += pread(self._file, CHUNK, end).find(b"\n") + 1
         self._freed = end
         try:
             holes.free(self._file, end)
@@ -191,7 +192,7 @@ class Journal:
             offset = holes.data_after(self._file, 0)
             os.ftruncate(draft, offset)
             os.lseek(draft, offset, os.SEEK_SET)
-            while chunk := os.pread(self._file, CHUNK, offset):
+            while chunk := pread(self._file, CHUNK, offset):
                 _write_all(draft, chunk)
                 offset += len(chunk)
             os.link(path, self.path)
@@ -256,7 +257,7 @@ def _write_all(file: int, data: bytes) -> None:
 def _lines(file: int, offset: int) -> set[bytes]:
     """Return the lines from `offset` on."""
     content = bytearray()
-    while chunk := os.pread(file, CHUNK, offset + len(content)):
+    while chunk := pread(file, CHUNK, offset + len(content)):
         content += chunk
     return set(bytes(content).split(b"\n"))
 

@@ -3,10 +3,18 @@
 import contextlib
 import multiprocessing
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from typing import Final, NoReturn
+
+if sys.platform == "win32":
+    import _winapi
+    import msvcrt
+
+_LOOK_EVERY_S: Final = 0.05
 
 cleanups: Final[list[Callable[[], None]]] = []
 """Called before the process ends abruptly: for children that are not multiprocessing's. Quick, and never raising."""
@@ -20,6 +28,11 @@ def hold(file: int = 0) -> None:
 
     def watch() -> None:
         with contextlib.suppress(OSError):
+            if sys.platform == "win32":
+                # While a read waits there, every process that is started here waits too: it inherits the pipe, and asks
+                # of what kind it is.
+                while not _winapi.PeekNamedPipe(msvcrt.get_osfhandle(file))[0]:
+                    time.sleep(_LOOK_EVERY_S)
             if os.read(file, 1):
                 return
         end(1)

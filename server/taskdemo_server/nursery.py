@@ -18,6 +18,8 @@ from typing import Final
 
 from taskdemo_server.settings import Settings
 
+assert sys.platform != "win32"  # noqa: S101  for the type checker: it is started where processes can be forked
+
 _END_TIMEOUT_S: Final = 2.0
 
 

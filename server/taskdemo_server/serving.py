@@ -44,7 +44,9 @@ LOGGING: Final[dict[str, Any]] = {
     "loggers": {"uvicorn": {"handlers": ["stderr"], "propagate": False}},
 }
 """uvicorn's log, which tells what went wrong in requests and tasks."""
-_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
 
 
 def hear(inbox: Inbox) -> News:
@@ -59,8 +61,13 @@ def hear(inbox: Inbox) -> News:
 
 def catch_signals(inbox: Inbox) -> None:
     """Turn signals into news."""
+
+    def catch(number: int, _frame: object) -> None:
+        # Windows hands a process group of its own, which the command line gives us, no Ctrl-C but a Ctrl-Break.
+        inbox.put(("signal", signal.SIGINT if number == getattr(signal, "SIGBREAK", None) else number))
+
     for number in _SIGNALS:
-        signal.signal(number, lambda caught, _frame: inbox.put(("signal", caught)))
+        signal.signal(number, catch)
 
 
 class Server(uvicorn.Server):

@@ -28,6 +28,8 @@ _PARENT_EVERY_S: Final = 0.25
 
 def main() -> int:
     """Work until told to end; return the exit code."""
+    if os.name == "nt":
+        return _refuse("Celery has no worker for Windows; start it on Linux or macOS, with the same broker.")
     try:
         settings = WorkerSettings.from_json(told(sys.argv))
     except (ValueError, TypeError) as error:
@@ -137,7 +139,7 @@ def _hold() -> None:
     try:
         for child in sys.modules["billiard"].active_children():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGKILL)
+                os.kill(child.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
     finally:  # whatever the pool is in the middle of: its processes notice by themselves too
         os._exit(0)
 

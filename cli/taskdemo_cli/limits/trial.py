@@ -6,8 +6,6 @@ Knows servers and files; what is asked and what it means is the experiments' bus
 import contextlib
 import http.client
 import json
-import os
-import signal
 import socket
 import threading
 import time
@@ -191,8 +189,7 @@ class Trial:
     def kill(self, server: servers.Server) -> None:
         """Kill a server of this experiment without warning, and wait until it is gone."""
         if server.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(server.pid, signal.SIGKILL)
+            servers.kill(server.pid)
         deadline = time.monotonic() + END_TIMEOUT_S
         while server.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
@@ -201,7 +198,7 @@ class Trial:
         """Kill a process that the server or a worker has started; False where `pid` is none of those."""
         if not any(pid in family(parent) for parent in (server.pid, *(one.process.pid for one in self.workers))):
             return False
-        os.kill(pid, signal.SIGKILL)
+        servers.kill(pid)
         return True
 
     def at_once(self, server: servers.Server) -> int | None:

@@ -1,7 +1,7 @@
 """The pieces of work that the experiments run, each writing into the notebook what happens to it, wherever it runs.
 
 A note is one line of JSON: {"key", "step", "state": "started" | "ended" | "failed", "given", "result", "error",
-"clock", "host", "pid"}. Pool processes and Celery workers import this module: standard library only.
+"clock", "host", "pid"}. Pool processes and Celery workers import this module, which needs the standard library only.
 """
 
 import asyncio
@@ -10,6 +10,8 @@ import os
 import socket
 import time
 from typing import Any, Final, TypeAlias
+
+from taskdemo_server.appending import open_appending
 
 STEP_S: Final = 0.3
 """Seconds that a step takes."""
@@ -67,7 +69,7 @@ def _result(name: str, given: Given) -> int:
 def note(notebook: str, **facts: Any) -> None:
     """Append one note in one write, so that those of several processes never mix."""
     here = {"clock": time.monotonic(), "host": socket.gethostname(), "pid": os.getpid()}
-    file = os.open(notebook, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    file = open_appending(notebook)
     try:
         os.write(file, json.dumps(facts | here).encode() + b"\n")
     finally:
