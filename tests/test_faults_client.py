@@ -502,6 +502,41 @@ def test_a_result_for_which_there_is_no_room_is_said_and_leaves_no_half_file(tmp
     assert not [file for file in tmp_path.rglob("*") if file.name != f"taskdemo-{os.getuid()}"]
 
 
+def test_a_server_whose_journal_finds_no_room_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    saved = tmp_path / "run.json"
+    line = f"ulimit -f 1; {TASKDEMO} fire --mode background --duration 0 --count 50 --json"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    with saved.open("w") as out:
+        process = subprocess.run(
+            # What is printed must not count: the limit is on files, and a pipe is none.
+            ["bash", "-c", f"({line}) | cat"], stdout=out, stderr=subprocess.PIPE, check=False, timeout=60, env=env
+        )  # fmt: skip
+    assert process.returncode == 0  # of cat
+    run = json.loads(saved.read_text())
+    assert "journal cannot be written" in run["ended_because"]
+    assert run["summary"]["requests"]["ok"] == 50
+    assert run["summary"]["tasks"]["lost"] == 0
+    assert run["summary"]["tasks"]["accepted"] >= run["summary"]["tasks"]["unfinished"] > 0
+
+
+def test_nothing_is_imported_from_the_current_folder(tmp_path: Path) -> None:
+    names = ("queue", "statistics", "httpx", "uvloop", "select", "signal", "redis", "fastapi", "taskdemo_server")
+    for name in names:
+        (tmp_path / f"{name}.py").write_text("open('imported', 'w'); raise ImportError")
+    for mode in ("background", "process", "celery"):
+        done = taskdemo("fire", "--mode", mode, "--duration", "0", "--count", "2", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(f"{name}.py" for name in names)
+
+
+@pytest.mark.parametrize("mode", ["blocking", "async", "threadpool", "background"])
+def test_a_server_that_its_own_work_ends_is_said_to_have_ended(mode: str, tmp_path: Path) -> None:
+    (tmp_path / "fatal.py").write_text("import os\ndef work(message): os._exit(7)\n")
+    done = taskdemo("fire", "--mode", mode, "--work", "fatal:work", "--count", "2", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "exit 7" in json.loads(done.stdout)["ended_because"]
+
+
 def limited(files: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 

@@ -417,6 +417,32 @@ def test_a_record_that_leads_elsewhere_removes_nothing_there(where: str, state: 
     assert state.is_dir()
 
 
+LEAVES_PROCESSES = """
+import os, subprocess, sys
+
+def work(message):
+    child = subprocess.Popen(["sleep", "300"])
+    copy = os.fork() or os.execlp("sleep", "sleep", "300")
+    with open("left", "a") as file:
+        file.write(f"{child.pid} {copy} ")
+"""
+
+
+@pytest.mark.parametrize("mode", ["threadpool", "process", "celery"])
+@pytest.mark.parametrize("killed", [False, True], ids=["at its end", "killed"])
+def test_what_the_work_has_started_and_left_ends_with_the_command(mode: str, killed: bool, tmp_path: Path) -> None:
+    (tmp_path / "leaves.py").write_text(LEAVES_PROCESSES)
+    command = ["fire", "--mode", mode, "--work", "leaves:work", *(["--for", "30"] if killed else ["--count", "2"])]
+    with running(*command, stdout=subprocess.DEVNULL, cwd=tmp_path) as process:
+        left = tmp_path / "left"
+        assert eventually(lambda: left.exists() and len(left.read_text().split()) >= 4)
+        if killed:
+            process.kill()
+        process.wait(30)
+    found = [psutil.Process(int(pid)) for pid in left.read_text().split() if psutil.pid_exists(int(pid))]
+    assert all_gone(found)
+
+
 def test_the_next_start_sweeps_what_the_dead_left_and_nothing_else(state: Path) -> None:
     for name, pid, born in (
         ("alive", os.getpid(), scratch.born(os.getpid())),

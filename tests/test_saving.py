@@ -103,6 +103,30 @@ def test_a_folder_of_the_system_that_takes_no_files_is_refused() -> None:
     assert "the folder /proc" in sentence(error)
 
 
+def test_what_is_no_ordinary_file_is_neither_replaced_nor_read_without_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "page.html").symlink_to("/dev/null")
+    for saves, page in (([tmp_path / "pipe.json"], None), ([], tmp_path / "page.html")):
+        with pytest.raises(UserError) as error:
+            saving.check(saves, page)
+        assert "no ordinary file" in sentence(error)
+    with pytest.raises(UserError) as error:
+        saving.load("/dev/zero")
+    assert "is no file" in sentence(error)
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError) as error:
+        saving.check([tmp_path / f"{'a' * 300}.json"])
+    assert "no file can have that name" in sentence(error)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UserError) as error:
+        saving.check(["r.json"])
+    assert "the current folder is gone" in sentence(error)
+
+
 # --- writing -----------------------------------------------------------------------------------------------
 
 

@@ -129,6 +129,10 @@ class RequestColumns:
         done, sent = self.done[at], self.sent[at]
         return done - sent if done != NONE and sent != NONE and self.status[at] >= 0 else NONE
 
+    def errors(self, texts: Texts) -> set[str]:
+        """Return the kinds of error there were, of requests that were not answered."""
+        return {texts[number] for number in set(self.error) if number != NO_TEXT}
+
     def error_text(self, at: int, texts: Texts) -> str | None:
         """Return what went wrong, by kind: the exception's name, or `HTTP` and the status; None where nothing did."""
         if self.error[at] != NO_TEXT:

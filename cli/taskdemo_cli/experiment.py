@@ -26,6 +26,10 @@ from taskdemo_server.settings import BUILT_IN_WORKS
 
 TICK_S = 0.125
 """Seconds between two looks of the screen at the figures."""
+UNHEARD_S = 5.0
+"""How long a server that cannot write its journal is waited for, to be able to again."""
+LAST_BREATH_S = 0.5
+"""How long it may take until the end of a server, whose connections have just broken, is known."""
 BYSTANDER_RATE = 10.0
 """Calls of GET /ping per second, sent on schedule whatever the answers do."""
 
@@ -197,6 +201,9 @@ class _Run:
         self.bystanders_started: set[str] = set()
         self.gone: str | None = None
         """Why the server is known to be gone."""
+        self.unheard: str | None = None
+        """Why the server cannot say what becomes of its tasks."""
+        self.unheard_since = 0.0
         self.broken: str | None = None
         """Which process of ours died, so that the figures are not whole."""
         self.next_look = 0.0
@@ -221,6 +228,8 @@ class _Run:
                     deadline = self.recorder.t0 + self.plan.timeout_s
                 why = self._drain(lambda: self.recorder.unended == 0, deadline, until_gone=True)
                 interrupted, timed_out = why == "asked to stop", why == "deadline"
+            if self.target.server is not None and self.recorder.broken_off:
+                self._drain(lambda: self.gone is not None, time.monotonic() + LAST_BREATH_S, stoppable=False)
         finally:
             for bystander in self.bystanders.values():
                 bystander.stop()
@@ -245,7 +254,7 @@ class _Run:
             interrupted=interrupted,
             timed_out=timed_out,
             server_gone=self.gone is not None,
-            ended_because=self.gone,
+            ended_because=self.gone or self.unheard,
         )
 
     def _watch(self) -> Watcher | None:
@@ -284,6 +293,8 @@ class _Run:
                 return "asked to stop"
             if until_gone and self.gone:
                 return "gone"
+            if until_gone and self.unheard and now - self.unheard_since > UNHEARD_S:
+                return "unheard"
             if now >= deadline:
                 return "deadline"
             if now >= self.next_look:
@@ -300,6 +311,9 @@ class _Run:
                 self.recorder.event(event)
         elif name == "gone":
             self.gone = content
+        elif name == "trouble":
+            self.unheard = f"the server's journal cannot be written ({content})" if content else None
+            self.unheard_since = time.monotonic()
         elif content["kind"] == "gone":
             over = self.load_done if name == "load" else name not in self.bystanders
             if not over:

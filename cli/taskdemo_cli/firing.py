@@ -333,7 +333,11 @@ def _exit_code(document: RunDocument | ComparisonDocument, runs: Sequence[RunDoc
     if any(threshold["held"] for threshold in document.get("thresholds", ())):
         return THRESHOLD_HELD
     trouble = any(
-        run["summary"]["requests"]["failed"] or run["summary"]["tasks"]["lost"] or run["not_sent"] or run["timed_out"]
+        run["summary"]["requests"]["failed"]
+        or run["summary"]["tasks"]["lost"]
+        or run["not_sent"]
+        or run["timed_out"]
+        or run["ended_because"]
         for run in runs
     )
     return FAILED if trouble else OK

@@ -81,7 +81,7 @@ class Loader:
     def start(self) -> None:
         """Start the process; it is of use at once, and says {"kind": "ready"} when its imports are done."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "taskdemo_cli.load"],
+            [sys.executable, "-P", "-m", "taskdemo_cli.load"],  # -P: nothing from the current folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

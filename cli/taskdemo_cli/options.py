@@ -82,7 +82,10 @@ def a_token(text: str | None) -> str | None:
 
 def folder_of(name: str) -> str | None:
     """Return where to look for what the user has named: the current folder; None for a work that comes along."""
-    return None if name in BUILT_IN_WORKS else str(pathlib.Path.cwd())
+    try:
+        return None if name in BUILT_IN_WORKS else str(pathlib.Path.cwd())
+    except FileNotFoundError:
+        raise UserError("the current folder is gone, and what you named is looked for there; cd to another") from None
 
 
 def only_one(choices: dict[str, object]) -> None:

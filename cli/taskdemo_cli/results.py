@@ -48,6 +48,9 @@ CLEAR_SHARE: Final = 50
 LATE_SHARE: Final = 4
 """An answer is late if it took a quarter of a median work."""
 
+BROKEN: Final = frozenset({"ConnectError", "ReadError", "RemoteProtocolError", "WriteError"})
+"""What requests end with when their server does."""
+
 
 def trusted(overhead_s: float | None, median_s: float | None, cpu_share: float | None = None) -> bool | None:
     """Say whether the client's own part in the figures is small enough; None where it is not known.
@@ -96,6 +99,11 @@ class Recorder:
     def reported(self) -> int:
         """Requests whose end was reported."""
         return self._requests.reported
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether a connection broke, or could not be opened: the server may have ended."""
+        return not BROKEN.isdisjoint(self._requests.errors(self._texts))
 
     def load(self, frame: Mapping[str, Any]) -> None:
         """Fold one frame of the load process; kinds that say nothing of the run are ignored."""

@@ -14,6 +14,7 @@ import math
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -66,7 +67,13 @@ def check(saves: Iterable[str | Path] = (), html: str | Path | None = None) -> N
 
 
 def _check_place(path: Path, option: str) -> None:
-    target = _target(path)
+    try:
+        target = _target(path)
+        target.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UserError(f"{option} {_shown(path)}: no file can have that name ({_why(error)})") from error
     folder = target.parent
     if not folder.is_dir():
         raise UserError(
@@ -74,6 +81,8 @@ def _check_place(path: Path, option: str) -> None:
         )
     if target.is_dir():
         raise UserError(f"{option} {_shown(path)}: that is a folder; name a file in it")
+    if target.exists() and not target.is_file():  # it would be replaced, be it a device
+        raise UserError(f"{option} {_shown(path)}: that is no ordinary file; name one")
     if target.exists() and not os.access(target, os.W_OK):
         raise UserError(f"{option} {_shown(path)}: that file may not be written; choose another name or allow it")
     _remove_what_the_dead_left(target)
@@ -166,9 +175,13 @@ def _remove_what_the_dead_left(target: Path) -> None:
 
 def _target(path: Path) -> Path:
     """Return the file itself where `path` is a symbolic link: it is the file that is replaced."""
+    with contextlib.suppress(RuntimeError):  # nobody of that name: then it is a folder's
+        path = path.expanduser()
     try:
-        return path.expanduser().resolve()
-    except (OSError, RuntimeError) as error:
+        return path.resolve()
+    except FileNotFoundError as error:
+        raise UserError(f"{_shown(path)}: the current folder is gone; name the file from / on") from error
+    except RuntimeError as error:
         raise UserError(f"{_shown(path)} leads nowhere: its symbolic links go round in a circle") from error
 
 
@@ -274,6 +287,8 @@ def load(path: str | Path) -> Document:
     """
     path = Path(path)
     try:
+        if stat.S_ISCHR(path.stat().st_mode):  # of which there may be no end
+            raise UserError(f"{_shown(path)} is no file; name one that --save wrote")
         text = path.read_bytes()
     except OSError as error:
         raise UserError(f"{_shown(path)} cannot be read ({_why(error)}); name a file that --save wrote") from error

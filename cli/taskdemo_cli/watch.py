@@ -9,6 +9,7 @@ from typing import Any
 
 from taskdemo_cli.servers import authorization, connect
 from taskdemo_server.events import TaskEvent
+from taskdemo_server.visible import shortened
 
 SILENCE_S = 30.0
 """Seconds without even a heartbeat after which the connection counts as dead."""
@@ -16,13 +17,16 @@ RETRIES = 5
 LONGEST_EVENT = 1 << 22
 """Bytes of one event; a message and an output are far shorter, so whoever sends more is not one of our servers."""
 MOST_DIGITS = 17
+TROUBLE = b"event: trouble\ndata: "
 _RETRY_AFTER_S = 0.2
 
 
 class Watcher(threading.Thread):
     """Puts ("events", [TaskEvent, ...]) into `sink`, resuming where it was after a lost connection.
 
-    When the server stays unreachable it puts ("gone", sentence) and ends. `connected` is set once the server has
+    Where the server says that it cannot write its journal, so that nothing more will be heard of tasks, it puts
+    ("trouble", why), with an empty why when that is over. When the server stays unreachable it puts
+    ("gone", sentence) and ends. `connected` is set once the server has
     answered, so that whoever starts the work afterwards knows that nothing is missed.
     """
 
@@ -96,6 +100,9 @@ class Watcher(threading.Thread):
     def _hand_over(self, blocks: list[bytes]) -> None:
         events: list[TaskEvent] = []
         for block in blocks:
+            if block.startswith(TROUBLE):
+                self._sink.put(("trouble", shortened(block[len(TROUBLE) :].decode(errors="replace"), 200)))
+                continue
             for line in block.split(b"\n"):
                 if line.startswith(b"data:"):
                     event = TaskEvent.from_line(line[5:])

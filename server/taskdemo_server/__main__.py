@@ -150,6 +150,7 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
             lifeline.end(_INTERRUPTED if signal.SIGINT in (told, number) else _LOST)
     if engine is not None:
         engine.stop()
+    lifeline.end_group()
     if (ready < settings.workers and not told) or (engine is not None and engine.failed):
         return _COULD_NOT_RUN
     if waited_for:

@@ -20,6 +20,7 @@ from taskdemo_server.journal import Journal
 from taskdemo_server.modes import ENDPOINTS
 from taskdemo_server.modes.endpoint import Endpoint
 from taskdemo_server.settings import BUILT_IN_WORKS, Settings
+from taskdemo_server.visible import visible
 from taskdemo_server.work import Work, current_task
 
 _POLL_S = 0.05
@@ -243,11 +244,16 @@ def _add_books(app: FastAPI, settings: Settings, journal: Journal, endpoint: End
 async def stream(journal: Journal, offset: int, draining: asyncio.Event, running: set[str]) -> AsyncIterator[bytes]:
     """Yield the journal from `offset` on as server-sent events, many in one piece, each with the offset after it.
 
-    Ends when the server drains and its last task, of those `running`, has ended, so that it never holds up the end.
+    An event of type `trouble` says why the journal cannot be written, and, empty, that it can be again. Ends when the
+    server drains and its last task, of those `running`, has ended, so that it never holds up the end.
     """
     quiet_since = time.monotonic()
+    told = ""
     yield b": the journal from here on\n\n"
     while True:
+        if journal.trouble != told:
+            told = journal.trouble
+            yield b"event: trouble\ndata: %b\n\n" % visible(told).encode()
         last = draining.is_set() and not running
         lines, offset_after = journal.read(offset)
         if lines:

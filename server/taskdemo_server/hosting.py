@@ -203,6 +203,7 @@ def main() -> int:
     threading.Thread(target=_end_with_input, args=(server,), name="lifeline", daemon=True).start()
     with contextlib.suppress(SystemExit):  # uvicorn's way to say that the application's start has failed
         server.run([listener])
+    lifeline.end_group()
     if layer.start_failed:
         return _refuse(f"{OPTION} {settings.app}: its start failed with {shortened(layer.start_failed, 200)}")
     return 0 if server.started else 1

@@ -43,6 +43,8 @@ class Journal:
         self.path = path
         self.stuck = False
         """Whether so much waits to be written that no further task should be accepted."""
+        self.trouble = ""
+        """Why events wait in memory, and nobody who follows the journal hears of them; empty where none do."""
         self._file = self._open()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -212,7 +214,7 @@ class Journal:
             self._waiting_bytes += len(line)
             self.stuck = self._waiting_bytes > MOST_WAITING
         if first:
-            why = why or "the disk is full"
+            why = self.trouble = why or "the disk is full"
             self._say_once(f"The journal {self.path} cannot be written ({why}); events wait in memory until it can.")
             threading.Thread(target=self._retry, name="journal", daemon=True).start()
 
@@ -233,6 +235,7 @@ class Journal:
                 return False
             self._waiting_bytes -= len(self._waiting.popleft())
         self.stuck = False
+        self.trouble = ""
         return True
 
     def _write_one(self, line: bytes) -> bool:

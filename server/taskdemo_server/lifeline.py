@@ -1,8 +1,9 @@
-"""How the server and everything it started end together, however they end. Standard library only."""
+"""How the server and everything it started end together, however they end. Standard library, and psutil at the end."""
 
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -53,6 +54,25 @@ def watch_parent() -> None:
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
+def end_group() -> None:
+    """Kill whoever else is in the group of processes that this one leads: what the user's work has started, and left.
+
+    Nothing where it leads none: then somebody else's processes, a shell's say, are in it too. And nothing on Windows,
+    which has no such groups.
+    """
+    if sys.platform != "win32" and os.getpgrp() == os.getpid():
+        from multiprocessing import resource_tracker
+
+        import psutil
+
+        # The tracker removes the semaphores that others leave, and ends with the last of them.
+        spared = {os.getpid(), getattr(resource_tracker._resource_tracker, "_pid", None)}  # noqa: SLF001
+        for pid in psutil.pids():
+            with contextlib.suppress(OSError):
+                if pid not in spared and os.getpgid(pid) == os.getpid():
+                    os.kill(pid, signal.SIGKILL)
+
+
 def end(code: int) -> NoReturn:
     """End this process at once with `code`, and its children with it. Nothing is finished or flushed."""
     try:
@@ -60,5 +80,6 @@ def end(code: int) -> NoReturn:
             cleanup()
         for child in multiprocessing.active_children():
             child.kill()
+        end_group()
     finally:
         os._exit(code)

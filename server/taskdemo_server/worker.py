@@ -15,7 +15,7 @@ import time
 import warnings
 from typing import Any, Final
 
-from taskdemo_server import printed
+from taskdemo_server import lifeline, printed
 from taskdemo_server.named import UnusableError
 from taskdemo_server.own_work import own_work
 from taskdemo_server.settings import BUILT_IN_WORKS, WorkerSettings, told
@@ -98,6 +98,7 @@ def run(settings: WorkerSettings) -> int:
         **alone,
     )
     worker.start()
+    lifeline.end_group()
     return _INTERRUPTED if "SIGINT" in ended_by else int(worker.exitcode or 0)
 
 
@@ -140,6 +141,7 @@ def _hold() -> None:
         for child in sys.modules["billiard"].active_children():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        lifeline.end_group()
     finally:  # whatever the pool is in the middle of: its processes notice by themselves too
         os._exit(0)
 
