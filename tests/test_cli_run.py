@@ -48,6 +48,14 @@ def test_cpu_work_holds_up_everybody_in_the_modes_that_run_on_the_loop() -> None
     assert held_up["process"] < held_up["async"] / 2
 
 
+def test_every_round_counts_its_own_tasks_alone() -> None:
+    document = as_json("compare", "--modes", "background,process", "--count", "2", "--duration", "0.1", "--rounds", "3")
+    assert [(run["round"], len(run["tasks"])) for run in document["runs"]] == [(n, 2) for n in (1, 1, 2, 2, 3, 3)]
+    assert {task["task_id"] for run in document["runs"] for task in run["requests"]} == {
+        task["id"] for run in document["runs"] for task in run["tasks"]
+    }
+
+
 def test_a_comparison_on_a_pipe_is_plain_text_with_table_timeline_and_verdicts() -> None:
     done = taskdemo("compare", "--modes", "blocking,background", "--count", "3", "--duration", "0.2")
     assert done.returncode == 0
