@@ -59,7 +59,8 @@ class TaskCounts(TypedDict):
     """The most tasks whose work ran at the same moment."""
     last_ended_s: float | None
     answered_before_end: int
-    """Requests whose last byte came before the work of their own task had ended."""
+    """Requests whose last byte came before the work of their own task had ended; not those whose tasks are
+    unfinished, because word of the end may not have come."""
     answered_after_end: int
     """Requests whose last byte came after it: their callers waited for the work."""
     held_up: int

@@ -156,9 +156,7 @@ def fire(
                 run["blocking"] = blocking.judge(run, target.found())
         with output.waiting("measuring what the client itself takes"):
             rig.doubt(plan, [run])
-    run["verdict"] = verdicts.verdict(run)
-    if "blocking" in run:
-        run["verdict"] = f"{blocking.sentence(run['blocking'])} {run['verdict']}"
+    run["verdict"] = verdicts.verdict(run, blocking.sentence(run["blocking"]) if "blocking" in run else "")
     keeping.judge(run)
     if keeping.as_json:
         output.document(json_chunks(run))

@@ -402,6 +402,8 @@ def _task_counts(record: _Record, requests: Sequence[int], tasks: Sequence[int],
         if NONE < record.ended(task) <= answered:
             after_end += 1
             continue
+        if record.state(task) in (ACCEPTED, STARTED):
+            continue  # It may have ended long ago: a loop that is held sends no word of it.
         before_end += 1
         if work and response * LATE_SHARE >= work:
             running = bisect_left(starts, answered - clear) - bisect_right(ends, answered + clear)

@@ -1,13 +1,17 @@
 """What the figures of a run say, in one sentence a mode: who waited, who was held up, how much ran at once.
 
 Every clause is chosen by measured figures alone; no name of a mode decides anything, so a mode that promises not to
-block and does is described as blocking. Times are medians over the rounds, counts are sums.
+block and does is described as blocking. Over several rounds a typical time is the mean of what each round gives, as
+the intervals of --rounds have it; a slowest, longest or last one is that of all rounds, so that "at most" is true of
+each; counts are sums.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from statistics import fmean, median
+from dataclasses import dataclass, replace
+from itertools import islice
+from statistics import fmean
 from typing import Any, Final
 
 from taskdemo_cli.documents import (
@@ -17,10 +21,9 @@ from taskdemo_cli.documents import (
     RunDocument,
     Skipped,
     Statistics,
-    Summary,
     Verdict,
 )
-from taskdemo_cli.results import TRUSTED_SHARE
+from taskdemo_cli.results import BUSY_SHARE, TRUSTED_SHARE
 from taskdemo_cli.statistics import interval, supported
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.events import VERSION
@@ -28,12 +31,24 @@ from taskdemo_server.visible import shortened
 
 QUEUED: Final = 1.5
 """Callers queued if the slowest waited so many times the longest work."""
+BYSTANDER: Final = "a bystander"
 HELD_UP_S: Final = 0.1
 """A bystander that waited for less was not held up, however short the work is."""
 CLEAR_FACTOR: Final = 1.5
 """One round tells a difference only from this factor on."""
 STRETCHED: Final = 1.5
 """Work that takes so many times what it was asked to has had to share something: a CPU, or Python's lock."""
+CLOSE: Final = 2.0
+"""A wait within this factor of a limit could be on its other side next time."""
+TELLING_S: Final = 0.01
+"""Where the work takes less, it explains no waiting."""
+MOSTLY: Final = 0.5
+"""From this share on a time is called the client's figure rather than the server's."""
+LOOKED_AT: Final = 1000
+"""So many tasks of a run are enough to see where the work ran."""
+LONGEST_ERROR: Final = 100
+THE_SAME: Final = "the same error"
+"""For an error that was given in full for a mode before."""
 FEW: Final = 5
 """With fewer answers a comparison says how many there were."""
 FIGURES: Final = (
@@ -50,11 +65,15 @@ SHARE_OF: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.9
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was measured of one mode, over its rounds. Seconds; None where not measured."""
+    """What was measured of one mode, over its rounds; one that the user cut short counts where there is no other.
+
+    Seconds; None where not measured.
+    """
 
     requests: int
     answered: int
     errors: Counter[str]
+    """Without the requests that were given up because the user stopped."""
     median: float | None
     slowest: float | None
     work: float | None
@@ -68,41 +87,164 @@ class _Seen:
     tasks_in_a_run: int
     all_at_once: bool
     """Whether in every round all tasks ran at the same moment."""
-    bystander_slowest: float | None
-    bystander_unanswered: int
-    doubt: str | None
-    """Why the response times are the client's rather than the server's, where they are."""
+    ran: "_Places"
+    error: str | None
+    """What the first task that failed said."""
+    waited: float | None
+    """The longest that a bystander waited, answered or not."""
+    is_answered: bool
+    """Whether that one was answered; otherwise it waited at least so long."""
+    bystanders_answered: int
+    overhead: float | None
+    doubted: bool
+    busy: bool
+    is_partial: bool
+    """Whether there is no round that the user let come to its end."""
+    stopped: str
+    """The sentence that says when the user stopped, and what was under way; empty where nobody did."""
 
     @classmethod
-    def of(cls, runs: Sequence[RunDocument]) -> "_Seen":
+    def of(cls, all_runs: Sequence[RunDocument]) -> "_Seen":
+        runs = [run for run in all_runs if not run["interrupted"]] or all_runs
         summaries = [run["summary"] for run in runs]
         tasks: Counter[str] = Counter()
         for counts in (summary["tasks"] for summary in summaries):
             tasks.update({name: value for name, value in counts.items() if isinstance(value, int)})
         tasks["max_parallel"] = max(summary["tasks"]["max_parallel"] for summary in summaries)
+        errors = sum((_failures(run) for run in runs), Counter[str]())
+        waits = list(_waits(runs))
+        waited, is_answered = max(waits, default=(None, True))
         return cls(
-            requests=sum(s["requests"]["ok"] + s["requests"]["failed"] for s in summaries),
+            requests=sum(s["requests"]["ok"] for s in summaries) + errors.total(),
             answered=sum(s["response_s"]["count"] for s in summaries if s["response_s"]),
-            errors=sum((Counter(s["requests"]["errors"]) for s in summaries), Counter()),
-            median=_median(_value(s["response_s"], "p50") for s in summaries),
-            slowest=_median(_value(s["response_s"], "max") for s in summaries),
-            work=_median(_value(s["work_s"], "p50") for s in summaries),
-            asked_work=_median(run["duration_s"] for run in runs if run["work"] in {"sleep", "cpu"}),
-            longest_work=_median(_value(s["work_s"], "max") for s in summaries),
+            errors=errors,
+            median=_mean(_value(s["response_s"], "p50") for s in summaries),
+            slowest=_most(_value(s["response_s"], "max") for s in summaries),
+            work=_mean(_value(s["work_s"], "p50") for s in summaries),
+            asked_work=_most(run["duration_s"] for run in runs if run["work"] in {"sleep", "cpu"}),
+            longest_work=_most(_value(s["work_s"], "max") for s in summaries),
             tasks=tasks,
-            last_ended=_median(s["tasks"]["last_ended_s"] for s in summaries),
-            completed=_median(_value(s["completion_s"], "max") for s in summaries),
+            last_ended=_most(s["tasks"]["last_ended_s"] for s in summaries),
+            completed=_most(_value(s["completion_s"], "max") for s in summaries),
             tasks_in_a_run=max(s["tasks"]["accepted"] for s in summaries),
             all_at_once=all(s["tasks"]["max_parallel"] == s["tasks"]["accepted"] for s in summaries),
-            bystander_slowest=_median(_value(s["bystander_s"], "max") for s in summaries),
-            bystander_unanswered=sum(row["response_s"] is None for run in runs for row in run["bystander"]),
-            doubt=next((_doubt(s) for s in summaries if s["client"]["trusted"] is False), None),
+            ran=_Places.of(runs[0]),
+            error=_first_error(runs) if tasks["failed"] else None,
+            waited=waited,
+            is_answered=is_answered,
+            bystanders_answered=sum(answered for _, answered in waits),
+            overhead=_most(s["client"]["overhead_s"] for s in summaries),
+            doubted=any(s["client"]["trusted"] is False for s in summaries),
+            busy=any((s["client"]["cpu_share"] or 0.0) >= BUSY_SHARE for s in summaries),
+            is_partial=any(run["interrupted"] for run in runs),
+            stopped=next((_stopped(run) for run in all_runs if run["interrupted"]), ""),
+        )
+
+    @property
+    def clients_share(self) -> float:
+        """The client's own share of the median response, where that is doubted."""
+        return self.overhead / self.median if self.doubted and self.overhead and self.median else 0.0
+
+    @property
+    def is_clients(self) -> bool:
+        """Whether how long an answer took says more of the client than of the server."""
+        return self.clients_share >= MOSTLY or (self.doubted and self.busy)
+
+    @property
+    def failure(self) -> str:
+        """The sentence that says that nothing went well; empty where something did."""
+        error = f": {shortened(self.error, LONGEST_ERROR)}" if self.error else ""
+        if self.errors and self.errors.total() == self.requests:
+            if not self.answered:
+                return f"None of {format_count(self.requests, 'request')} was answered ({_errors(self.errors)})."
+            every = "The request" if self.requests == 1 else f"All {self.requests:,} requests"
+            kinds = shortened(next(iter(self.errors)), 40) if len(self.errors) == 1 else _errors(self.errors)
+            return f"{every} failed ({kinds}){error}. So nothing can be said of waiting."
+        if self.tasks["failed"] and self.tasks["failed"] == self.tasks["accepted"]:
+            every = "The task" if self.tasks["failed"] == 1 else f"All {self.tasks['failed']:,} tasks"
+            return f"{every} failed{error}. So nothing can be said of waiting."
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the work of a run ran, by what its tasks say: all on the event loop, all in threads, or in processes."""
+
+    on_loop: bool = False
+    in_threads: bool = False
+    processes: int = 0
+    """How many other processes; 0 where it ran in the server's."""
+    cpus: int | None = None
+    computes: bool = False
+    """Whether the work is known to compute, and not to wait."""
+    is_app: bool = False
+    """Whether the tasks are requests to the user's own application, of whose work no more is known."""
+    is_own: bool = False
+    """Whether it is the user's own function, of which that is not known."""
+
+    @classmethod
+    def of(cls, run: RunDocument) -> "_Places":
+        if "app" in run:
+            return cls(is_app=True)
+        wheres = [where for task in islice(run["tasks"], LOOKED_AT) if (where := task["where"])]
+        on_loop = bool(wheres) and all(where.endswith(" event loop") for where in wheres)
+        in_threads = bool(wheres) and all("worker thread" in where for where in wheres)
+        pids = {found[0] for where in wheres if (found := re.match(r"\S+ pid \d+", where))}
+        cpus = run["environment"].get("cpus")
+        return cls(
+            on_loop=on_loop,
+            in_threads=in_threads,
+            processes=0 if on_loop or in_threads else len(pids),
+            cpus=cpus if isinstance(cpus, int) else None,
+            computes=run["work"] == "cpu",
+            is_own=run["work"] not in {None, "sleep", "cpu"},
         )
 
 
-def verdict(run: RunDocument) -> str:
-    """Return one sentence that says what was seen in this run."""
-    return _sentence(_Seen.of([run]), [])
+def _failures(run: RunDocument) -> Counter[str]:
+    """Return the errors of the requests that failed: one that was given up because the user stopped did not."""
+    failures = Counter(run["summary"]["requests"]["errors"])
+    if run["interrupted"]:
+        del failures["Cancelled"]
+    return failures
+
+
+def _waits(runs: Iterable[RunDocument]) -> Iterator[tuple[float, bool]]:
+    """Yield how long each bystander waited and whether it was answered, as far as one knows how long it waited."""
+    for run in runs:
+        for call in run["bystander"]:
+            if call["response_s"] is not None:
+                yield call["response_s"], True
+            elif call["sent_s"] is not None and call["done_s"] is not None:
+                yield call["done_s"] - call["sent_s"], False
+
+
+def _first_error(runs: Iterable[RunDocument]) -> str | None:
+    return next((task["error"] for run in runs for task in run["tasks"] if task["state"] == "failed"), None)
+
+
+def _stopped(run: RunDocument) -> str:
+    requests = run["summary"]["requests"]
+    waiting = requests["errors"].get("Cancelled", 0)
+    answered = requests["ok"] + requests["failed"] - waiting
+    calls = [call["sent_s"] for call in run["bystander"] if call["sent_s"] is not None]
+    after = max([run["summary"]["wall_s"], *calls])
+    of = "" if run["count"] is None else f" of {run['count']:,}"
+    words = [f"{answered:,}{of} {'was' if answered == 1 else 'were'} answered"]
+    if waiting:
+        words.append(f"{waiting:,} {'was' if waiting == 1 else 'were'} still waiting when you stopped")
+    if run["not_sent"]:
+        words.append(f"{run['not_sent']:,} not sent")
+    which = f"Round {run['round']} was interrupted" if run["round"] > 1 else "Interrupted"
+    return f"{which} after {format_seconds(after)}; {', '.join(words)}."
+
+
+def verdict(run: RunDocument, endpoint: str = "") -> str:
+    """Return what was seen in this run, in a sentence or two.
+
+    `endpoint` is what is said already of the user's own endpoint, and of how long the bystanders waited beside it.
+    """
+    return _text(_Seen.of([run]), [], endpoint)
 
 
 def reference_of(modes: Sequence[str]) -> str:
@@ -142,6 +284,8 @@ def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Inte
     grouped = by_mode(runs)
     seen = {mode: _Seen.of(group) for mode, group in grouped.items()}
     verdicts: list[Verdict] = []
+    explain = True
+    told: set[str | None] = set()
     for mode, facts in seen.items():
         clauses: list[str] = []
         if mode != reference and reference in seen:
@@ -154,7 +298,13 @@ def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Inte
                 None,
             )
             clauses = list(_against(facts, seen[reference], reference, noise))
-        verdicts.append({"mode": mode, "text": _sentence(facts, clauses)})
+        if facts.error and facts.error in told:
+            facts = replace(facts, error=THE_SAME)
+        else:
+            told.add(facts.error)
+        text = _text(facts, clauses, explain=explain)
+        explain = explain and BYSTANDER not in text
+        verdicts.append({"mode": mode, "text": text})
     return verdicts
 
 
@@ -212,7 +362,7 @@ def figure_of(run: RunDocument, figure: str) -> float | None:
 
 
 def _by_round(group: Sequence[RunDocument], figure: str) -> dict[int, float]:
-    found = ((run["round"], figure_of(run, figure)) for run in group)
+    found = ((run["round"], figure_of(run, figure)) for run in group if not run["interrupted"])
     return {number: value for number, value in found if value is not None}
 
 
@@ -221,44 +371,59 @@ def _difference(pairs: Sequence[float], seed: int) -> Difference:
     return {"mean": fmean(pairs), "low": low, "high": high, "within_noise": low <= 0 <= high}
 
 
-def _sentence(seen: _Seen, more: Iterable[str]) -> str:
-    if not seen.requests:
-        return "No request was reported, so nothing can be said."
+def _text(seen: _Seen, more: Iterable[str], endpoint: str = "", *, explain: bool = True) -> str:
+    return " ".join(filter(None, [seen.stopped, *_sentences(seen, more, endpoint, explain)]))
+
+
+def _sentences(seen: _Seen, more: Iterable[str], endpoint: str, explain: bool) -> Iterator[str]:
+    if seen.failure:
+        yield seen.failure
+        return
+    yield endpoint
+    bystander = () if endpoint else _bystander(seen, explain)
     if not seen.answered:
-        return f"None of {format_count(seen.requests, 'request')} was answered ({_errors(seen.errors)})."
-    if seen.doubt is not None:
-        # What happened is still what happened; how long an answer took says more of the client than of the server.
-        more = [seen.doubt]
-    clauses = [_who_waited(seen), *more, *_at_once(seen), *_troubles(seen), *_bystander(seen)]
-    text = "; ".join(clauses)
-    return text[0].upper() + text[1:] + "."
+        if not seen.is_partial:
+            yield "No request was reported, so nothing can be said."
+        clauses = [*bystander] if seen.is_partial else []
+    else:
+        if seen.is_clients:  # then how it compares with others would compare clients
+            more = ()
+        clauses = [_who_waited(seen), *_clients_part(seen), *more, *_at_once(seen), *_troubles(seen), *bystander]
+    if clauses:
+        text = "; ".join(clauses)
+        yield text[0].upper() + text[1:] + "."
 
 
-def _doubt(summary: Summary) -> str:
-    client, response = summary["client"], summary["response_s"]
-    share = (client["overhead_s"] or 0.0) / response["p50"] if response and response["p50"] else 0.0
-    if share >= 1:
-        return "the client's own time could account for all of that median, so it says nothing of the server"
+def _clients_part(seen: _Seen) -> Iterator[str]:
+    share = seen.clients_share
     if share > TRUSTED_SHARE:
-        return (
-            f"{format_share(share)} of that median is the client's own time, so take it as the client's figure rather "
-            "than the server's"
-        )
-    return "the client was busy all the time, so it set the pace rather than the server"
+        assert seen.overhead is not None  # noqa: S101  # it has a share
+        assert seen.median is not None  # noqa: S101  # it has a share
+        if share >= 1:
+            yield "the client's own time could account for all of that median, so it says nothing of the server"
+            return
+        these = f"these {format_seconds(seen.median)}" if seen.answered == 1 else "that median"
+        own = f"{format_seconds(seen.overhead)} of {these} ({format_share(share)}) are the client's own time"
+        yield f"{own}, so take it as the client's figure rather than the server's" if share >= MOSTLY else own
+    elif seen.doubted and seen.busy:
+        yield "the client was busy all the time, so it set the pace rather than the server"
+
+
+def _answered(seen: _Seen) -> str:
+    assert seen.median is not None  # noqa: S101  # there were answers
+    assert seen.slowest is not None  # noqa: S101  # there were answers
+    if seen.answered == 1:
+        return f"answered in {format_seconds(seen.slowest)}"
+    return f"answered in {format_seconds(seen.median)} (median; slowest {format_seconds(seen.slowest)})"
 
 
 def _who_waited(seen: _Seen) -> str:
-    assert seen.median is not None  # noqa: S101  # there were answers
-    assert seen.slowest is not None  # noqa: S101  # there were answers
-    one = seen.answered == 1
-    answered = (
-        f"answered in {format_seconds(seen.slowest)}"
-        if one
-        else f"answered in {format_seconds(seen.median)} (median; slowest {format_seconds(seen.slowest)})"
-    )
+    one, answered = seen.answered == 1, _answered(seen)
     before, after = seen.tasks["answered_before_end"], seen.tasks["answered_after_end"]
     if not before and not after:
         return answered
+    if seen.longest_work is not None and seen.longest_work < TELLING_S:
+        return answered + _afterwards(seen, one) if before else answered
     if before and after:
         return f"{after:,} of {before + after:,} callers waited for their work to end, {before:,} did not: {answered}"
     if after:
@@ -277,17 +442,17 @@ def _own_work(seen: _Seen, one: bool) -> str:
     if seen.work is None or seen.longest_work is None:
         return f"the slowest caller waited {format_seconds(seen.slowest)}, until the work had ended"
     work = format_seconds(seen.work)
+    if seen.ran.is_app and (one or seen.slowest <= QUEUED * seen.longest_work):
+        # The call includes whatever the application itself had to wait for, a worker thread among it.
+        return _answered(seen)
     if one:
         return f"the caller waited {format_seconds(seen.slowest)}, for {work} of work"
     if seen.slowest > QUEUED * seen.longest_work:
         return (
-            f"callers queued: half of them waited {format_seconds(seen.median)} or more, the last "
-            f"{format_seconds(seen.slowest)}, each for {work} of work"
+            f"callers queued: they waited {format_seconds(seen.median)} (median; the last "
+            f"{format_seconds(seen.slowest)}), each for {work} of work"
         )
-    return (
-        f"each caller waited for its own work of {work} and for little else: answered in "
-        f"{format_seconds(seen.median)} (median; slowest {format_seconds(seen.slowest)})"
-    )
+    return f"each caller waited for its own work of {work} and for little else: {_answered(seen)}"
 
 
 def _afterwards(seen: _Seen, one: bool) -> str:
@@ -298,7 +463,9 @@ def _afterwards(seen: _Seen, one: bool) -> str:
 
 
 def _against(seen: _Seen, reference: _Seen, name: str, within_noise: bool | None) -> Iterator[str]:
-    if not seen.median or not reference.median or reference.doubt is not None:
+    if not seen.median or not reference.median or reference.is_clients or reference.failure:
+        return
+    if seen.is_partial or reference.is_partial:
         return
     factor = reference.median / seen.median
     answers = min(seen.answered, reference.answered)
@@ -321,15 +488,21 @@ def _times(factor: float) -> str:
 
 
 def _at_once(seen: _Seen) -> Iterator[str]:
-    if seen.work and seen.asked_work and seen.work > STRETCHED * seen.asked_work:
-        yield f"work of {format_seconds(seen.asked_work)} took {format_seconds(seen.work)}"
-    most, tasks = seen.tasks["max_parallel"], seen.tasks_in_a_run
-    if tasks < 2 or most < 1:
+    most, tasks, ran = seen.tasks["max_parallel"], seen.tasks_in_a_run, seen.ran
+    if _is_stretched(seen):
+        took = f"work of {format_seconds(seen.asked_work or 0.0)} took {format_seconds(seen.work or 0.0)}"
+        why = f", because {most:,} threads shared one interpreter with the server"
+        yield took + (why if _shares_interpreter(seen) else "")
+    if tasks < 2 or most < 1 or (ran.is_app and (most > 1 or (seen.longest_work or 0.0) < TELLING_S)):
         return
     if most == 1:
-        yield "the work ran one at a time"
+        stuck = ran.on_loop and seen.waited is not None and seen.waited >= max((seen.work or 0.0) / 2, HELD_UP_S)
+        yield "the work ran one at a time" + (": it never awaits, so it holds the event loop" if stuck else "")
     elif seen.all_at_once:
         yield f"all {tasks:,} ran at once"
+    elif most == ran.processes:
+        per_cpu = " (one per CPU)" if most == ran.cpus else ""
+        yield f"at most {most:,} ran at once, one in each of its {most:,} processes{per_cpu}"
     else:
         yield f"at most {most:,} ran at once"
 
@@ -338,13 +511,15 @@ def _troubles(seen: _Seen) -> Iterator[str]:
     if seen.errors:
         yield f"{seen.errors.total():,} of {format_count(seen.requests, 'request')} failed ({_errors(seen.errors)})"
     tasks = seen.tasks["accepted"]
+    error = f" ({shortened(seen.error, LONGEST_ERROR)})" if seen.error else ""
+    open_ = "had not ended, as far as we heard" if seen.is_partial else "had not ended when we stopped looking"
     ends = [
         f"the task {words}" if tasks == 1 else f"{seen.tasks[name]:,} {words}"
         for name, words in (
-            ("failed", "failed"),
+            ("failed", f"failed{error}"),
             ("cancelled", "was cancelled" if tasks == 1 else "cancelled"),
             ("lost", "was lost" if tasks == 1 else "lost"),
-            ("unfinished", "had not ended when we stopped looking"),
+            ("unfinished", open_),
         )
         if seen.tasks[name]
     ]
@@ -352,16 +527,38 @@ def _troubles(seen: _Seen) -> Iterator[str]:
         yield ends[0] if tasks == 1 else f"of {format_count(tasks, 'task')} {', '.join(ends)}"
 
 
-def _bystander(seen: _Seen) -> Iterator[str]:
-    slowest = seen.bystander_slowest
-    if slowest is None:
-        if seen.bystander_unanswered:
-            yield "a bystander got no answer at all"
+def _bystander(seen: _Seen, explain: bool) -> Iterator[str]:
+    who = f"{BYSTANDER} (GET /ping)" if explain else BYSTANDER
+    waited = seen.waited
+    if waited is None:
         return
-    if slowest >= max((seen.work or 0.0) / 2, HELD_UP_S):
-        yield f"a bystander was held up for {format_seconds(slowest)}"
+    shown = format_seconds(waited)
+    if not seen.bystanders_answered:
+        yield f"{who} waited {shown} and got no answer at all"
+        return
+    is_close = HELD_UP_S / CLOSE < waited < CLOSE * HELD_UP_S
+    close = f" (close to the limit of {format_seconds(HELD_UP_S)})" if is_close else ""
+    if not seen.is_answered:
+        shown = f"at least {shown}"
+    if waited >= HELD_UP_S:
+        yield f"{who} was held up for {shown}{close}{_why_held_up(seen)}"
     else:
-        yield f"a bystander waited {format_seconds(slowest)} at most"
+        yield f"{who} waited {shown}{' at most' if seen.is_answered else ''}{close}"
+
+
+def _why_held_up(seen: _Seen) -> str:
+    if not seen.ran.in_threads or _shares_interpreter(seen) or not (seen.ran.computes or seen.ran.is_own):
+        return ""
+    probably = "" if seen.ran.computes else "probably "
+    return f", {probably}because the work computes in threads, which share one interpreter with the server"
+
+
+def _is_stretched(seen: _Seen) -> bool:
+    return bool(seen.work and seen.asked_work and seen.work > STRETCHED * seen.asked_work)
+
+
+def _shares_interpreter(seen: _Seen) -> bool:
+    return _is_stretched(seen) and seen.ran.computes and seen.ran.in_threads and seen.tasks["max_parallel"] > 1
 
 
 def _errors(errors: Counter[str]) -> str:
@@ -374,6 +571,10 @@ def _value(statistics: Statistics | None, name: str) -> float | None:
     return None if statistics is None else float(statistics[name])  # type: ignore[literal-required]  # p50 or max
 
 
-def _median(values: Iterable[float | None]) -> float | None:
+def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return median(known) if known else None
+    return fmean(known) if known else None
+
+
+def _most(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
