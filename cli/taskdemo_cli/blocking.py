@@ -1,4 +1,4 @@
-"""Whether an endpoint of the user's own holds up others, by what two bystanders waited beside it; and a guess at why.
+"""Whether an endpoint of the user's own holds up others, by what two bystanders waited beside it; and why, where seen.
 
 Pure: no I/O and no clock. One bystander is served by the event loop, the other one by AnyIO's worker threads.
 """
@@ -8,11 +8,16 @@ from typing import Any
 
 from taskdemo_cli.documents import Blocking, BystanderRow, RunDocument
 from taskdemo_cli.units import format_seconds
-from taskdemo_cli.verdicts import HELD_UP_S
+from taskdemo_cli.verdicts import CLOSE, HELD_UP_S
 from taskdemo_server.visible import shortened
 
 PLACES = 5
 MOST_OF_IT = 0.5
+SEEN = 3
+"""A cause that the server saw at fewer moments (they are 20 ms apart) is no cause yet."""
+LATE = 2
+"""A single late answer of many proves nothing of the endpoint."""
+BYSTANDER = "A bystander (GET /ping, taskdemo's own)"
 UNSEEN = 3
 """Without the server's own evidence a bystander must have waited so many times longer, or the machine was just busy."""
 
@@ -20,20 +25,29 @@ UNSEEN = 3
 def judge(run: RunDocument, found: Mapping[str, Any]) -> Blocking:
     """Return what the bystanders of this run say of its endpoint.
 
-    `found` is what the server saw of its event loop's thread while that was late, as `holding.Holding.found()` has it.
+    `found` is what the server saw of its event loop's thread and its worker threads, as `holding.Holding.found()` has
+    it. A bystander that waited is not enough for a cause: the server must have seen it, or it happened again and again.
     """
-    loop, threads = longest_wait(run["bystander"]), longest_wait(run.get("bystander_threads", ()))
+    waits, threads_waits = _waits(run["bystander"]), _waits(run.get("bystander_threads", ()))
+    loop, threads = max(waits, default=None), max(threads_waits, default=None)
     places = {str(place): int(count) for place, count in dict(found.get("places") or {}).items()}
-    starved = int(found.get("starved") or 0)
+    starved, full = int(found.get("starved") or 0), int(found.get("full") or 0)
     seen = sum(places.values())
+    late = sum(wait >= HELD_UP_S for wait in waits)
     cause: Any = "neither"
+    if late and seen >= max(SEEN, starved):
+        cause = "event loop held"
+    elif late >= LATE and starved >= SEEN:
+        cause = "interpreter busy"
     # A server that has not seen its loop late may yet have been held, by code that keeps the interpreter for itself.
-    if loop is not None and loop >= (HELD_UP_S if seen + starved else UNSEEN * HELD_UP_S):
-        cause = "interpreter busy" if starved > seen else "event loop held"
-    elif threads is not None and threads >= HELD_UP_S:
+    elif late >= LATE and sum(wait >= UNSEEN * HELD_UP_S for wait in waits) >= LATE:
+        cause = "event loop held"
+    elif full >= SEEN and threads is not None and threads >= HELD_UP_S:
         cause = "threads used up"
+    elif max(loop or 0.0, threads or 0.0) >= HELD_UP_S:
+        cause = "not found"
     return {
-        "blocks": cause != "neither",
+        "blocks": cause not in {"neither", "not found"},
         "cause": cause,
         "loop_wait_s": loop,
         "threads_wait_s": threads,
@@ -44,39 +58,53 @@ def judge(run: RunDocument, found: Mapping[str, Any]) -> Blocking:
     }
 
 
-def longest_wait(calls: Iterable[BystanderRow]) -> float | None:
-    """Return the longest that a bystander waited, answered or not; None where none called."""
-    waits = [
-        call["done_s"] - call["sent_s"] for call in calls if call["sent_s"] is not None and call["done_s"] is not None
-    ]
-    return max(waits, default=None)
-
-
 def sentence(blocking: Blocking) -> str:
-    """Say whether the endpoint blocks the server, by how much, and why as far as one can guess."""
+    """Say whether the endpoint blocks the server, by how much, and why, where that was seen."""
     loop, threads = blocking["loop_wait_s"], blocking["threads_wait_s"]
     if loop is None:
-        return "Whether this endpoint blocks the server was not measured: no bystander was answered beside it."
+        return (
+            "Whether this endpoint blocks the server was not measured: the run was too short for a bystander. "
+            "Try --for 2."
+        )
+    limit = format_seconds(HELD_UP_S)
     if blocking["cause"] == "event loop held":
-        return (
-            f"This endpoint blocks the server: it holds the event loop{_where(blocking)}, so everybody waits, "
-            f"a bystander up to {format_seconds(loop)}."
+        why = (
+            f"it holds the event loop{_where(blocking)}, so everybody waits"
+            if blocking["places"]
+            else "the event loop answered nobody for a while, and what held it was not seen"
         )
-    if blocking["cause"] == "interpreter busy":
-        return (
-            f"This endpoint slows the whole server: it computes in threads, which take the interpreter from the event "
-            f"loop, so a bystander waited up to {format_seconds(loop)}."
+        text = f"This endpoint blocks the server: {why}. {BYSTANDER} waited up to {format_seconds(loop)}."
+    elif blocking["cause"] == "interpreter busy":
+        text = (
+            "This endpoint slows the whole server: it computes in threads, which take the interpreter from the event "
+            f"loop. {BYSTANDER} waited up to {format_seconds(loop)}."
         )
-    if blocking["cause"] == "threads used up":
+    elif blocking["cause"] == "threads used up":
         return (
-            f"This endpoint uses up the worker threads: beside it a plain `def` endpoint waited up to "
-            f"{format_seconds(threads or 0.0)}, an `async def` one {format_seconds(loop)} at most."
+            f"This endpoint uses up the worker threads: all were taken while others waited for one. Beside it a plain "
+            f"`def` endpoint of taskdemo's waited up to {format_seconds(threads or 0.0)}, an `async def` one "
+            f"{format_seconds(loop)}."
         )
-    beside = "" if threads is None else f", one in a worker thread {format_seconds(threads)}"
-    return (
-        f"This endpoint does not block the server: a bystander on the event loop waited {format_seconds(loop)} "
-        f"at most{beside}."
-    )
+    else:
+        beside = "" if threads is None else f", one that needs a worker thread up to {format_seconds(threads)}"
+        waited = f"{BYSTANDER} waited up to {format_seconds(loop)}{beside}"
+        if blocking["cause"] == "not found":
+            return (
+                f"Whether this endpoint blocks the server is not clear: {waited[0].lower()}{waited[1:]}. "
+                f"{limit} or more count as held up, but what held them up was not seen. Run it again."
+            )
+        text = f"This endpoint does not block the server: {waited[0].lower()}{waited[1:]} ({limit} count as held up)."
+    if HELD_UP_S / CLOSE <= max(loop, threads or 0.0) < CLOSE * HELD_UP_S:
+        limit = "that" if blocking["cause"] == "neither" else f"the {limit} that count as held up"
+        text += f" It is close to {limit}: run it again to be sure."
+    return text
+
+
+def _waits(calls: Iterable[BystanderRow]) -> list[float]:
+    """Return how long each call took, or had taken without an answer when nobody waited for it any more."""
+    return [
+        call["done_s"] - call["sent_s"] for call in calls if call["sent_s"] is not None and call["done_s"] is not None
+    ]
 
 
 def _where(blocking: Blocking) -> str:

@@ -164,7 +164,9 @@ class Blocking(TypedDict):
     """Whether the endpoint of the user's own application holds up others, and a guess at the cause."""
 
     blocks: bool
-    cause: Literal["event loop held", "interpreter busy", "threads used up", "neither"]
+    """False also where nothing is proven: with the cause `not found`."""
+    cause: Literal["event loop held", "interpreter busy", "threads used up", "not found", "neither"]
+    """`not found`: a bystander waited for long, and nothing that was seen explains it."""
     loop_wait_s: float | None
     """The longest that the bystander on the event loop waited."""
     threads_wait_s: float | None

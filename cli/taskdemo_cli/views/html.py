@@ -92,6 +92,7 @@ CAUSES: Final = {
     "event loop held": "It holds the event loop: nobody at all is served meanwhile.",
     "interpreter busy": "It computes in threads, which take the interpreter from the event loop.",
     "threads used up": "It uses up the worker threads, which all plain `def` endpoints share.",
+    "not found": "A bystander waited for long, but nothing that was seen says why. Run it again.",
     "neither": "Neither the event loop nor the worker threads kept a bystander waiting.",
 }
 ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
