@@ -1,19 +1,20 @@
 """Which mode to use, computed from the runs of a comparison: on what evidence, and what it gives up.
 
 Pure. Only figures choose; modes are named where their cost for the reader is known without a measurement: which of two
-that did equally well needs less to be set up, and what neither run can show (what a crash loses, who tries again).
+that did equally well needs less to be set up, and what neither run can show (what a crash loses, who tries again). Over
+several rounds figures are what the verdicts have: the mean for a typical time, the most for a longest one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean
 from typing import Any, Final
 
 from taskdemo_cli import pasting
 from taskdemo_cli.documents import Recommendation, RunDocument
 from taskdemo_cli.pasting import Function
 from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_cli.verdicts import HELD_UP_S, by_mode
+from taskdemo_cli.verdicts import BYSTANDER, CLOSE, HELD_UP_S, MOSTLY, by_mode
 
 QUICK_S: Final = 0.05
 """A caller can wait for work that takes less."""
@@ -40,7 +41,7 @@ KNOWN: Final[dict[str, dict[str, str]]] = {
         "cancel": "cancelling",
         "retry": "retries",
         "orchestrate": "chains",
-        "offload": "threads that every `def` endpoint needs",
+        "offload": "worker threads, which `def` endpoints need too",
         "survive_server_kill": "the tasks of a killed server, which celery keeps",
     },
     "background-async": {
@@ -70,18 +71,24 @@ comparison."""
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was measured of a mode: the median over its rounds. Seconds."""
+    """What was measured of a mode, over its rounds. Seconds."""
 
     mode: str
+    rounds: int
     tasks: int
     whole: bool
     """Whether every request was answered and every task came to its end."""
     all_failed: bool
     response: float
+    """The mean of the rounds' medians."""
     work: float
+    """The same, of the work."""
     bystander: float | None
+    """The longest that one waited, in all rounds."""
     ended: float
-    trusted: bool
+    """When the last task ended, in the round in which that was latest."""
+    is_clients: bool
+    """Whether most of the response is the client's own time."""
 
     @classmethod
     def of(cls, mode: str, runs: Sequence[RunDocument]) -> "Facts | None":
@@ -95,16 +102,19 @@ class Facts:
             return None
         pings = [summary["bystander_s"]["max"] for summary in summaries if summary["bystander_s"]]
         failed = sum(count["failed"] for count in counts)
+        own = max((summary["client"]["overhead_s"] or 0.0 for summary in summaries), default=0.0)
+        response = fmean(responses)
         return cls(
             mode=mode,
+            rounds=len(runs),
             tasks=max(count["accepted"] for count in counts),
             whole=all(_whole(run) for run in runs),
             all_failed=failed == sum(count["accepted"] for count in counts),
-            response=median(responses),
-            work=median(works),
-            bystander=median(pings) if pings else None,
-            ended=median(ended),
-            trusted=all(summary["client"]["trusted"] is not False for summary in summaries),
+            response=response,
+            work=fmean(works),
+            bystander=max(pings, default=None),
+            ended=max(ended),
+            is_clients=own >= MOSTLY * response,
         )
 
 
@@ -122,23 +132,28 @@ def recommend(runs: Sequence[RunDocument], limits: Mapping[str, Any] | None = No
 
     `limits` are the modes of a limits document, {mode: {limit: cell}}, that was measured in the same session.
     """
-    found = {mode: facts for mode, group in by_mode(runs).items() if (facts := Facts.of(mode, group))}
-    good = {mode: facts for mode, facts in found.items() if facts.whole}
-    if not good or all(facts.all_failed for facts in good.values()):
-        return None
+    good = _good(runs)
     choice = _Choice(good)
-    chosen = choice.made()
+    chosen = choice.made() if good else None
     if chosen is None:
         return None
+    numbers = sorted({run["round"] for run in runs})
+    by_round = [_Choice(_good([run for run in runs if run["round"] == n and run["mode"] in good])) for n in numbers]
     price = _Price(chosen.mode, (limits or {}).get(chosen.mode) or {})
     return {
         "mode": chosen.mode,
-        "why": " ".join(choice.reasons(chosen)),
+        "why": " ".join([*choice.reasons(chosen), *choice.doubts(chosen, [one.made() for one in by_round])]),
         "gives_up": price.texts,
         "code": pasting.code(chosen.mode, _function(runs[0])),
         "measured_limits": list(price.lacking),
         "basis": price.basis,
     }
+
+
+def _good(runs: Sequence[RunDocument]) -> dict[str, Facts]:
+    """Return the facts of each mode that did its job; a work that always fails says nothing of one."""
+    found = (Facts.of(mode, group) for mode, group in by_mode(runs).items())
+    return {facts.mode: facts for facts in found if facts and facts.whole and not facts.all_failed}
 
 
 def _function(run: RunDocument) -> Function:
@@ -155,9 +170,11 @@ class _Choice:
         self._good = good
         least = min((facts.bystander for facts in good.values() if facts.bystander is not None), default=0.0)
         self._bearable = max(HELD_UP_S, NOISE * least)
-        works = [facts.work for facts in good.values()]
-        self.work = min(works)
-        """How long the work takes where nothing slows it down."""
+        self._alone = min(good.values(), key=lambda facts: facts.work, default=None)
+        self.work = self._alone.work if self._alone else 0.0
+        """How long the work takes where least slows it down."""
+        self._other_side: str | None = None
+        """The mode that is taken to be on the other side of the limit."""
 
     def made(self) -> Facts | None:
         """Return the mode to use."""
@@ -177,11 +194,14 @@ class _Choice:
         return min(candidates, key=lambda facts: facts.bystander or 0.0, default=None)
 
     def _is_free(self, facts: Facts) -> bool:
-        return facts.bystander is None or facts.bystander < self._bearable
+        free = facts.bystander is None or facts.bystander < self._bearable
+        return free != (facts.mode == self._other_side)
 
     def reasons(self, chosen: Facts) -> Iterator[str]:
         """Yield the sentences that give the evidence."""
-        took = format_seconds(self.work)
+        took = format_seconds(chosen.work)
+        if self._alone and chosen.work > SLOWER * self.work:
+            took += f" ({format_seconds(self.work)} in {self._alone.mode})"
         if chosen.mode in WAITING and self.work < QUICK_S:
             yield (
                 f"The work takes {took}, which a caller can wait for, and then hears whether it went well: half of "
@@ -202,13 +222,45 @@ class _Choice:
         yield from self._passed_over(chosen)
         if chosen.tasks == 1:
             yield "With a single request nothing was seen of how requests get in each other's way: try --count 5."
-        if not chosen.trusted:
-            yield "Much of the callers' wait is the client's own time."
+        if chosen.is_clients:
+            yield "Most of the callers' wait is the client's own time."
+
+    def doubts(self, chosen: Facts, by_round: Sequence[Facts | None]) -> Iterator[str]:
+        """Yield how sure that is: what each round alone says, and what was close to the limit."""
+        modes = [facts.mode for facts in by_round if facts]
+        others = sorted({mode for mode in modes if mode != chosen.mode}, key=modes.index)
+        if others:
+            yield (
+                f"But the rounds differ: {modes.count(chosen.mode)} of {len(modes)} say {chosen.mode}"
+                + "".join(f", {modes.count(mode)} {mode}" for mode in others)
+                + "."
+            )
+        else:
+            yield from self._close(chosen)
+        if len(by_round) == 1:
+            yield "Measured once; --rounds 5 says how sure."
+
+    def _close(self, chosen: Facts) -> Iterator[str]:
+        """Say which mode would be chosen if one that is near the limit were on its other side."""
+        limit = format_seconds(self._bearable)
+        for facts in self._good.values():
+            waited = facts.bystander
+            if waited is None or not self._bearable / CLOSE < waited < self._bearable * CLOSE:
+                continue
+            free = self._is_free(facts)
+            self._other_side = facts.mode
+            instead = self.made()
+            self._other_side = None
+            if instead is not None and instead.mode != chosen.mode:
+                side = f"from {limit} on" if free else f"below {limit}"
+                what = f"{BYSTANDER} in {facts.mode} waited {format_seconds(waited)}"
+                yield f"Close: {what}; {side} the choice would be {instead.mode}."
+                return
 
     def _beside(self, facts: Facts) -> str:
         if facts.bystander is None:
             return ""
-        return f", a bystander {format_seconds(facts.bystander)} at most"
+        return f", {BYSTANDER} (GET /ping) {format_seconds(facts.bystander)} at most"
 
     def _passed_over(self, chosen: Facts) -> Iterator[str]:
         """Say what speaks against the others: those who held up everybody, and those who took longer."""
@@ -218,7 +270,9 @@ class _Choice:
             worst = max(held, key=lambda facts: facts.bystander or 0.0)
             names = _listed([facts.mode for facts in held])
             also = "up to " if len(held) > 1 else ""
-            yield f"In {names} a bystander waited {also}{format_seconds(worst.bystander or 0.0)}."
+            limit = format_seconds(self._bearable)
+            waited = format_seconds(worst.bystander or 0.0)
+            yield f"In {names} {BYSTANDER} waited {also}{waited} (limit: {limit})."
         slow = [facts for facts in others if self._is_free(facts) and facts.ended > SLOWER * chosen.ended]
         if slow:
             worst = max(slow, key=lambda facts: facts.ended)
