@@ -71,7 +71,7 @@ def sentence(blocking: Blocking) -> str:
         why = (
             f"it holds the event loop{_where(blocking)}, so everybody waits"
             if blocking["places"]
-            else "the event loop answered nobody for a while, and what held it was not seen"
+            else "the event loop answered nobody for a while, and what held it is not known"
         )
         text = f"This endpoint blocks the server: {why}. {BYSTANDER} waited up to {format_seconds(loop)}."
     elif blocking["cause"] == "interpreter busy":

@@ -13,9 +13,10 @@ from taskdemo_cli.documents import ComparisonDocument, RunDocument
 from taskdemo_cli.statistics import interval_between, nearest_rank
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_cli.verdicts import FIGURES, by_mode, figure_of
+from taskdemo_server.visible import shortened
 
-SETTINGS: Final = ("work", "duration_s", "count", "for_s", "concurrency", "rate", "path")
-"""What two results must have in common to be compared."""
+SETTINGS: Final = ("count", "for_s", "concurrency", "rate", "path")
+"""What two results must have in common, beside the work, to be compared."""
 DRAWN: Final = 2000
 """So many requests of a run, evenly chosen, are enough to know the spread inside it."""
 RESAMPLES: Final = 400
@@ -61,19 +62,28 @@ def compare_saved(
     remarks: list[str] = []
     pairs = [(mode, olds[mode], news[mode]) for mode in olds if mode in news]
     if not pairs and len(olds) == len(news) == 1:
-        (before,), (after,) = olds, news
-        pairs = [(f"{before} -> {after}", olds[before], news[after])]
+        (one,), (other,) = olds, news
+        pairs = [(f"{one} -> {other}", olds[one], news[other])]
     else:
         remarks += [f"{mode} is only in the old result" for mode in olds if mode not in news]
         remarks += [f"{mode} is only in the new result" for mode in news if mode not in olds]
     changes: list[Change] = []
     for mode, before_runs, after_runs in pairs:
+        before, after = _work_of(before_runs[0]), _work_of(after_runs[0])
+        other_work = f"These two did different work ({before}; {after}): the changes need not be the server's."
+        if before != after and other_work not in remarks:
+            remarks.insert(0, other_work)
         remarks += [text for text in _other_settings(mode, before_runs[0], after_runs[0]) if text not in remarks]
         for figure in FIGURES:
             change = _change(mode, figure, before_runs, after_runs, seed)
             if change is not None:
                 changes.append(change)
     return {"changes": changes, "remarks": remarks}
+
+
+def _work_of(run: RunDocument) -> str:
+    work = shortened(run["work"] or run.get("app") or "not known", 60)
+    return work if run["duration_s"] is None else f"{work} of {format_seconds(run['duration_s'])}"
 
 
 def _runs(document: RunDocument | ComparisonDocument) -> list[RunDocument]:
@@ -158,9 +168,10 @@ def _text(figure: str, old: float, new: float, noise_from: str | None, outcome: 
             if outcome == "within noise"
             else f"{outcome} by more than requests of one run differ; how much runs differ takes --rounds to know"
         ),
-        None: "one run each, so the noise is not known",
+        None: "one run each, so the noise is not known; two results of --rounds 5 tell it",
     }[noise_from]
-    return f"{NAMES[figure]}: {shown(old)}, now {shown(new)}{_by(old, new)}: {noise}"
+    of = " of a round" if noise_from == "rounds" and figure.endswith(".max") else ""
+    return f"{NAMES[figure]}{of}: {shown(old)}, now {shown(new)}{_by(old, new)}: {noise}"
 
 
 def _by(old: float, new: float) -> str:

@@ -512,19 +512,20 @@ def _troubles(seen: _Seen) -> Iterator[str]:
         yield f"{seen.errors.total():,} of {format_count(seen.requests, 'request')} failed ({_errors(seen.errors)})"
     tasks = seen.tasks["accepted"]
     error = f" ({shortened(seen.error, LONGEST_ERROR)})" if seen.error else ""
-    open_ = "had not ended, as far as we heard" if seen.is_partial else "had not ended when we stopped looking"
     ends = [
         f"the task {words}" if tasks == 1 else f"{seen.tasks[name]:,} {words}"
         for name, words in (
             ("failed", f"failed{error}"),
             ("cancelled", "was cancelled" if tasks == 1 else "cancelled"),
             ("lost", "was lost" if tasks == 1 else "lost"),
-            ("unfinished", open_),
+            ("unfinished", "had not ended when we stopped looking"),
         )
-        if seen.tasks[name]
+        if seen.tasks[name] and not (name == "unfinished" and seen.is_partial)
     ]
     if ends:
         yield ends[0] if tasks == 1 else f"of {format_count(tasks, 'task')} {', '.join(ends)}"
+    if seen.is_partial and seen.tasks["unfinished"]:
+        yield f"no word had come of the end of {format_count(seen.tasks['unfinished'], 'task')}"
 
 
 def _bystander(seen: _Seen, explain: bool) -> Iterator[str]:
