@@ -121,10 +121,8 @@ def test_where_nothing_can_be_recommended_nothing_is(runs: list[RunDocument]) ->
 
 
 def bystanders(run: RunDocument, *waits: float) -> RunDocument:
-    run["summary"]["bystander_s"] = samples.saved(run)["summary"]["bystander_s"]
-    assert run["summary"]["bystander_s"] is not None
-    run["summary"]["bystander_s"]["max"] = max(waits)
-    return run
+    called = run["bystander"][0]
+    return {**run, "bystander": [{**called, "response_s": wait} for wait in waits]}
 
 
 def test_a_choice_that_was_close_names_the_limit_and_what_it_would_have_been() -> None:
@@ -137,6 +135,15 @@ def test_a_choice_that_was_close_names_the_limit_and_what_it_would_have_been() -
     assert "Close: a bystander in background waited 122 ms; below 100 ms the choice would be background" in above["why"]
     clear = advice(bystanders(a_run("background"), 0.9), bystanders(a_run("process", at_once=4), 0.002))
     assert "Close" not in clear["why"]
+
+
+def test_a_bystander_that_nobody_answered_was_held_up_too() -> None:
+    run = a_run("background")
+    silent: RunDocument = {
+        **run,
+        "bystander": [{**run["bystander"][0], "sent_s": 0.1, "done_s": 4.1, "response_s": None, "error": "Cancelled"}],
+    }
+    assert advice(silent, a_run("process"))["mode"] == "process"
 
 
 def test_a_single_round_is_said_to_be_one_measurement() -> None:

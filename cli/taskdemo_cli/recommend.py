@@ -14,7 +14,7 @@ from taskdemo_cli import pasting
 from taskdemo_cli.documents import Recommendation, RunDocument
 from taskdemo_cli.pasting import Function
 from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_cli.verdicts import BYSTANDER, CLOSE, HELD_UP_S, MOSTLY, by_mode
+from taskdemo_cli.verdicts import BYSTANDER, CLOSE, HELD_UP_S, MOSTLY, by_mode, longest_wait
 
 QUICK_S: Final = 0.05
 """A caller can wait for work that takes less."""
@@ -84,7 +84,7 @@ class Facts:
     work: float
     """The same, of the work."""
     bystander: float | None
-    """The longest that one waited, in all rounds."""
+    """The longest that one waited, in all rounds, answered or not."""
     ended: float
     """When the last task ended, in the round in which that was latest."""
     is_clients: bool
@@ -100,7 +100,6 @@ class Facts:
         works = [summary["work_s"]["p50"] for summary in summaries if summary["work_s"]]
         if not responses or not works or not ended:
             return None
-        pings = [summary["bystander_s"]["max"] for summary in summaries if summary["bystander_s"]]
         failed = sum(count["failed"] for count in counts)
         own = max((summary["client"]["overhead_s"] or 0.0 for summary in summaries), default=0.0)
         response = fmean(responses)
@@ -112,7 +111,7 @@ class Facts:
             all_failed=failed == sum(count["accepted"] for count in counts),
             response=response,
             work=fmean(works),
-            bystander=max(pings, default=None),
+            bystander=longest_wait(runs),
             ended=max(ended),
             is_clients=own >= MOSTLY * response,
         )
