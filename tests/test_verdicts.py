@@ -324,6 +324,8 @@ def test_work_that_takes_next_to_nothing_explains_no_waiting() -> None:
     ):
         assert text.startswith("Answered in 31 ms (median; slowest 51 ms);")
         assert "others" not in text
+    once_longer = [*spans[:4], (0.05, 0.065)]
+    assert "queued" not in verdict(run_of("blocking", once_longer, [*answers[:4], 0.2]))
 
 
 def placed(

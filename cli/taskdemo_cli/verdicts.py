@@ -427,7 +427,7 @@ def _who_waited(seen: _Seen) -> str:
     before, after = seen.tasks["answered_before_end"], seen.tasks["answered_after_end"]
     if not before and not after:
         return answered
-    if seen.longest_work is not None and seen.longest_work < TELLING_S:
+    if seen.work is not None and seen.work < TELLING_S:
         return answered + _afterwards(seen, one) if before else answered
     if before and after:
         return f"{after:,} of {before + after:,} callers waited for their work to end, {before:,} did not: {answered}"
@@ -498,7 +498,7 @@ def _at_once(seen: _Seen) -> Iterator[str]:
         took = f"work of {format_seconds(seen.asked_work or 0.0)} took {format_seconds(seen.work or 0.0)}"
         why = f", because {most:,} threads shared one interpreter with the server"
         yield took + (why if _shares_interpreter(seen) else "")
-    if tasks < 2 or most < 1 or (ran.is_app and (most > 1 or (seen.longest_work or 0.0) < TELLING_S)):
+    if tasks < 2 or most < 1 or (ran.is_app and (most > 1 or (seen.work or 0.0) < TELLING_S)):
         return
     if most == 1:
         stuck = ran.on_loop and seen.waited is not None and seen.waited >= max((seen.work or 0.0) / 2, HELD_UP_S)
