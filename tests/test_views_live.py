@@ -10,10 +10,11 @@ from rich.console import Console
 from samples import HOSTILE, T0, background_run, blocking_run, event, events_of, limits_document, sample
 from taskdemo_cli.columns import Sample
 from taskdemo_cli.results import Recorder
+from taskdemo_cli.views.frames import horizon_of
 from taskdemo_cli.views.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
 from taskdemo_cli.views.matrix import LimitsScreen, PlainLimits, limits_screen
 from taskdemo_cli.views.repaint import SHOW_CURSOR, Block
-from taskdemo_server.events import TaskEvent
+from taskdemo_server.events import MODES, TaskEvent
 
 
 class Terminal(io.StringIO):
@@ -128,9 +129,9 @@ def test_more_requests_than_rows_show_the_interesting_ones_within_the_terminal()
 def test_a_frame_in_which_little_changed_writes_little() -> None:
     terminal, story = Terminal(120, 40), Story(20)
     with RunScreen(terminal.console, "20 requests", None) as screen:
-        screen.update(story.recorder, story.until(3.0))
+        screen.update(story.recorder, story.until(2.8))
         before = len(terminal.getvalue())
-        screen.update(story.recorder, story.until(3.001))
+        screen.update(story.recorder, story.until(2.801))
         assert len(terminal.getvalue()) - before < 400
 
 
@@ -298,3 +299,95 @@ def test_a_task_that_fails_is_told_with_its_error() -> None:
     with RunScreen(terminal.console, "1 request", None) as screen:
         screen.update(recorder, T0 + 1)
         assert any("request 1: failed, ValueError: no such report" in line for line in terminal.lines)
+
+
+def held_loop() -> Recorder:
+    """Three callers of `blocking`, 2.4 s on: two were answered, and no event came since the loop is held."""
+    held = Recorder(private=True, count=3, waits=True)
+    held.load({"kind": "started", "t0": T0})
+    held.bystander({"kind": "started", "t0": T0})
+    held.event(event("b1", "accepted", 0.001, mode="blocking"))
+    told = [sample(1, 1.0, task="b1"), sample(2, 2.0, task="b2")]
+    held.load({"kind": "batch", "samples": told, "in_flight": [(3, T0 + 0.001)], "sent": 3})
+    held.bystander({"kind": "batch", "samples": [sample(1, 0.002)], "in_flight": [(2, T0 + 0.1)], "sent": 2})
+    return held
+
+
+def test_where_callers_wait_an_answer_is_the_end_of_its_task_though_no_event_has_come() -> None:
+    terminal = Terminal()
+    with RunScreen(terminal.console, "3 requests at blocking", None) as screen:
+        screen.update(held_loop(), T0 + 2.4)
+        shown = "\n".join(terminal.lines)
+        assert "2 of 3 answered, 2 tasks ended" in shown
+        assert "queued" not in shown.replace("·· queued", "")
+        for n in "12":
+            (row,) = [line for line in terminal.lines if line.startswith(f"      {n}")]
+            assert "finished" in row
+            assert row.rstrip().endswith("●")
+        (row,) = [line for line in terminal.lines if line.startswith("      3")]
+        assert row.split()[2:4] == ["s", "waiting"]
+
+
+def test_while_the_server_answers_nobody_nothing_is_claimed_of_what_runs() -> None:
+    terminal = Terminal()
+    silent, story = held_loop(), Story(1)
+    with RunScreen(terminal.console, "3 requests", None) as screen:
+        screen.update(silent, T0 + 2.4)
+        (summary,) = [line for line in terminal.lines if line.startswith("p50")]
+        assert "no news for  2.30 s" in summary  # the bystander waits since then
+        silent.event(event("b2", "started", 1.0, mode="blocking"))
+        screen.update(silent, T0 + 2.4)
+        (summary,) = [line for line in terminal.lines if line.startswith("p50")]
+        assert "no news for  1.40 s" in summary  # and yet there was news
+        assert "running" not in summary
+        assert "queued" not in summary
+        screen.update(story.recorder, story.until(0.5))
+        (summary,) = [line for line in terminal.lines if line.startswith("p50")]
+        assert "running  1  queued  0" in summary
+
+
+def test_a_task_of_which_there_is_no_news_is_drawn_only_as_far_as_there_was_some() -> None:
+    story = Story(1, work=3.0)
+    story.recorder.bystander({"kind": "batch", "samples": [], "in_flight": [(1, T0 + 0.5)], "sent": 1})
+    terminal = Terminal()
+    with RunScreen(terminal.console, "1 request", None) as screen:
+        screen.update(story.recorder, story.until(2.0))
+        (row,) = [line for line in terminal.lines if line.startswith("      1")]
+    assert "no news" in row
+    assert 4 < row.count("▆") < 12  # of 33 columns for 2 s, those of the first half second
+
+
+def test_the_live_comparison_shows_the_bystander_and_what_its_signs_mean() -> None:
+    terminal = Terminal(80, 24)
+    with comparison_screen(terminal.console, "3 requests", [mode.name for mode in MODES]) as screen:
+        screen.start("blocking")
+        screen.update(held_loop(), T0 + 2.4)
+        (ping,) = [line for line in terminal.lines if "GET /ping" in line]
+        assert ping.count("▂") > 20
+        assert ping.endswith("2.30 s")
+        assert any("▂▂ waits" in line and "●  answered".replace("  ", " ") in line for line in terminal.lines)
+        assert len(terminal.used) <= 23
+
+
+def test_between_two_modes_the_picture_stays_until_the_next_has_one() -> None:
+    terminal = Terminal(80, 24)
+    with comparison_screen(terminal.console, "5 requests", ["blocking", "background"]) as screen:
+        screen.start("blocking")
+        story = Story(5)
+        screen.update(story.recorder, story.until(2.0))
+        before = [line for line in terminal.lines if "request " in line]
+        assert any(line.startswith("blocking    ") and "0 s" in line for line in terminal.lines)
+        screen.done(blocking_run())
+        assert [line for line in terminal.lines if "request " in line] == before
+        screen.start("background")
+        assert [line for line in terminal.lines if "request " in line] == before
+        height = len(terminal.used)
+        story = Story(5)
+        screen.update(story.recorder, story.until(0.0))
+        assert len(terminal.used) == height  # no bar yet, and yet a line each
+        assert any(line.startswith("background    ") and "0 s" in line for line in terminal.lines)
+
+
+@pytest.mark.parametrize(("elapsed", "horizon"), [(0.2, 1.0), (1.2, 1.5), (5.01, 6.0), (9.0, 10.0), (70.0, 90.0)])
+def test_the_live_scale_is_not_much_longer_than_what_it_shows(elapsed: float, horizon: float) -> None:
+    assert horizon_of(elapsed) == horizon

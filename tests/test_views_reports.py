@@ -16,6 +16,7 @@ from samples import (
     blocking_run,
     comparison_document,
     event,
+    events_of,
     facts,
     failed_run,
     hostile_run,
@@ -120,7 +121,7 @@ def test_a_histogram_comes_with_enough_requests() -> None:
     assert "Response times" in printed(run_report(threadpool_run(60)))
 
 
-def test_what_was_seen_comes_before_the_figures_and_the_thresholds_before_all() -> None:
+def test_what_was_seen_and_then_the_thresholds_come_last_where_no_screen_scrolls_them_away() -> None:
     run = background_run()
     run["verdict"] = "Answered in 4 ms; the task ended 1.00 s later."
     run["thresholds"] = [
@@ -128,15 +129,60 @@ def test_what_was_seen_comes_before_the_figures_and_the_thresholds_before_all() 
         {"expression": "tasks.lost > 0", "value": 0.0, "held": False, "text": "tasks.lost > 0: 0, did not hold"},
     ]
     lines = printed(run_report(run)).splitlines()
-    assert lines[0] == "✗ response.p50 > 1ms: 4 ms, held"
-    assert lines[1] == "✓ tasks.lost > 0: 0, did not hold"
-    assert lines[3] == run["verdict"]
+    assert lines[-4:] == [
+        run["verdict"],
+        "",
+        "✗ response.p50 > 1ms: 4 ms, held",
+        "✓ tasks.lost > 0: 0, did not hold",
+    ]
+
+
+def test_a_comparison_ends_with_its_thresholds() -> None:
+    document = comparison_document()
+    document["thresholds"] = [
+        {"expression": "response.p50 > 1ms", "value": 0.004, "held": True, "text": "response.p50 > 1ms: 4 ms, held"}
+    ]
+    assert printed(comparison_report(document)).splitlines()[-1] == "✗ response.p50 > 1ms: 4 ms, held"
+
+
+def test_what_ended_a_run_early_stands_before_the_verdict() -> None:
+    run = background_run()
+    run["verdict"], run["interrupted"] = "Answered in 4 ms.", True
+    text = printed(run_report(run))
+    assert text.index("works, nobody waits") < text.index("Interrupted") < text.index("Answered in 4 ms.")
+
+
+def test_a_burst_has_no_rate_and_a_longer_run_has_one() -> None:
+    assert "requests/s" not in printed(run_report(background_run(5)))
+    assert "requests/s" in printed(run_report({**background_run(5), "concurrency": 2}))
+
+
+def test_the_first_error_of_tasks_that_failed_is_told_once_and_whatever_it_is_stays_one_short_line() -> None:
+    document = comparison_document()
+    runs = []
+    for mode in ("threadpool", "background"):
+        events = [one for n in (1, 2) for one in events_of(f"x{n}", 0.1, 0.1, 0.2, state="failed", error=HOSTILE)]
+        events += events_of("x3", 0.1, 0.1, 0.2)
+        runs.append(recorder([sample(n, 0.3, task=f"x{n}") for n in (1, 2, 3)], events).document(facts(mode, 3)))
+    document["runs"] = runs
+    text = printed(comparison_report(document))
+    assert " ".join(text.split()).count("threadpool, background: 2 of 3 tasks failed, the first with: ") == 1
+    assert "\x1b" not in text
+    assert "2 of 3 tasks failed, the first with" in printed(run_report(runs[0]))
+    long = recorder(
+        [sample(1, 0.3, task="y")], events_of("y", 0.1, 0.1, 0.2, state="failed", error="E: " + "long " * 900)
+    )
+    text = " ".join(printed(run_report(long.document(facts("background", 1)))).split())
+    assert "the task failed: E: long" in text
+    assert text.count("long") < 70
+    assert "failed:" not in printed(run_report(background_run()))
 
 
 def test_errors_are_told_by_kind_and_lost_tasks_by_number() -> None:
     text = printed(run_report(failed_run()))
     assert "1 ✗ HTTP 503" in text
-    assert "1 ✗ ReadTimeout" in text
+    assert "1 ✗ no answer in time" in text
+    assert "ReadTimeout" not in text
     assert "1 failed, 1 lost" in text
     assert "the background server ended (exit -9)" in text
 
@@ -147,7 +193,7 @@ def test_a_run_that_was_cut_short_says_so() -> None:
     text = printed(run_report(run))
     assert "Timed out" in text
     assert "7 requests were never sent" in text
-    assert "3 requests could not be sent at their planned time" in text
+    assert "3 of 5 requests were sent later than planned" in text
     assert "Interrupted" in printed(run_report(empty_run()))
 
 

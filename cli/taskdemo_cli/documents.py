@@ -446,7 +446,11 @@ class Live:
     """The last end of a task that we heard of."""
     rows: list[LiveRow]
     ended: int
-    """Tasks that have ended."""
+    """Tasks that have ended, as far as events or answers tell."""
+    pings: list[tuple[float, float | None]]
+    """When the bystander's newest calls were sent and answered; None where one still waits."""
+    silent_s: float | None
+    """How long the server has answered no bystander and sent no event, where that is worth telling."""
     completions: list[Completion]
     """The newest of them, oldest first, at most 50."""
 

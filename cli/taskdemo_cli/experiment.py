@@ -22,6 +22,7 @@ from taskdemo_cli.load import Loader, Plan, calibrate
 from taskdemo_cli.results import Recorder, trusted
 from taskdemo_cli.stopping import Stopped, Stopping
 from taskdemo_cli.watch import Watcher, clock_offset
+from taskdemo_server.events import MODE_BY_NAME
 from taskdemo_server.settings import BUILT_IN_WORKS
 
 TICK_S = 0.125
@@ -194,6 +195,7 @@ class _Run:
             clock_offset=target.offset,
             count=plan.count,
             follows=target.health is not None,
+            waits=(mode := MODE_BY_NAME.get(target.mode or "")) is not None and not mode.answers_first,
         )
         self.load_done = False
         self.bystanders: dict[str, Loader] = {}

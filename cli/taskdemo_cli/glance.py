@@ -14,6 +14,7 @@ from typing import Literal
 from taskdemo_cli.columns import ABSENT, LOST, NO_TEXT, NONE, STARTED, STATES, RequestColumns, TaskColumns, Texts
 from taskdemo_cli.documents import Completion, Live, LiveRow, Statistics
 from taskdemo_cli.statistics import MICRO, describe_ordered
+from taskdemo_server.events import TaskState
 
 EXACT = 2000
 """Up to so many times the running percentiles are exact."""
@@ -21,6 +22,10 @@ KEPT = 50
 """So many slowest, failed and newest requests, and completions, are remembered."""
 LOOK = 4000
 """So many tasks are looked at to find the oldest that have not ended."""
+PINGS = 1200
+"""So many of the bystander's newest calls are drawn: two minutes of them."""
+SILENT_S = 0.5
+"""A server that lets the bystander wait for so long does not get round to sending events either."""
 RECENT_S = 2
 Why = Literal["all", "waiting", "working", "failed", "slowest", "newest"]
 
@@ -92,10 +97,12 @@ class RunningTimes:
 class Glance:
     """What the recorder tells as it folds, and the live figures made of it."""
 
-    def __init__(self, requests: RequestColumns, tasks: TaskColumns, texts: Texts) -> None:
+    def __init__(self, requests: RequestColumns, tasks: TaskColumns, texts: Texts, *, waits: bool = False) -> None:
         self._requests = requests
         self._tasks = tasks
         self._texts = texts
+        self._waits = waits
+        """Whether an answer comes only when its task has ended: then it is news of that, before any event."""
         self.sent = 0
         self.in_flight: list[tuple[int, float]] = []
         self.ok = 0
@@ -103,8 +110,14 @@ class Glance:
         self.response = RunningTimes()
         self.bystander = RunningTimes()
         self.bystander_in_flight: list[tuple[int, float]] = []
+        self._pings: deque[tuple[int, int]] = deque(maxlen=PINGS)
+        """When a call was sent and how long it took."""
+        self._named = 0
+        """Answers that named their task."""
         self.states = [0] * len(STATES)
         self.most_running = 0
+        self.heard = 0
+        """When the latest event was that we heard of."""
         self._completed = 0
         self._completions: deque[tuple[int, int, int, int]] = deque(maxlen=KEPT)
         """Number, place of the task, its state and when it came into it: it may be started again later."""
@@ -125,6 +138,8 @@ class Glance:
             self.errors[error] += 1
             self._failed.append(n)
         self._newest.append(n)
+        if self._requests.task[at] >= 0:
+            self._named += 1
         response = self._requests.response(at)
         if response == NONE:
             return
@@ -134,6 +149,11 @@ class Glance:
             heapq.heappush(self._slowest, (response, -n))
         elif response > self._slowest[0][0]:
             heapq.heapreplace(self._slowest, (response, -n))
+
+    def pinged(self, sent: int, response: int) -> None:
+        """Take note of an answer to the bystander."""
+        self.bystander.add(response)
+        self._pings.append((sent, response))
 
     def moved(self, at: int, before: int | None) -> None:
         """Take note of the task at this place, which was in the state `before` (None: not ours so far)."""
@@ -158,6 +178,9 @@ class Glance:
         failed = self.errors.total()
         oldest = min((sent for _, sent in self.in_flight), default=None)
         bystander = min((sent for _, sent in self.bystander_in_flight), default=None)
+        bystander_waits = None if bystander is None else max(now - bystander, 0.0)
+        silent = min(bystander_waits or 0.0, max(now - self.heard / MICRO, 0.0))
+        tasks, ended = self._counts()
         return Live(
             elapsed_s=elapsed,
             count=count,
@@ -171,14 +194,32 @@ class Glance:
             response=self.response.describe(),
             approximate=self.response.approximate,
             bystander=self.bystander.describe(),
-            bystander_waits_s=None if bystander is None else max(now - bystander, 0.0),
-            tasks=dict(zip(STATES, self.states, strict=True)),
+            bystander_waits_s=bystander_waits,
+            tasks=tasks,
             most_running=self.most_running,
             last_ended_s=None if self._last_ended == NONE else (self._last_ended - base) / MICRO,
             rows=[self._row(n, why, now, base) for n, why in self._chosen(count, rows)],
-            ended=sum(self.states[STARTED + 1 :]),
+            ended=ended,
+            pings=[
+                *(((sent - base) / MICRO, (sent + took - base) / MICRO) for sent, took in self._pings),
+                *((sent - base / MICRO, None) for _, sent in self.bystander_in_flight),
+            ],
+            silent_s=silent if silent >= SILENT_S else None,
             completions=[self._completion(*completion, base) for completion in self._completions],
         )
+
+    def _counts(self) -> tuple[dict[TaskState, int], int]:
+        """Return the tasks by state and those that have ended: where callers wait, answers tell as much as events."""
+        tasks = dict(zip(STATES, self.states, strict=True))
+        heard = sum(self.states[STARTED + 1 :])
+        if not self._waits or self._named <= heard:
+            return tasks, heard
+        unheard = self._named - heard
+        for state in ("started", "accepted"):
+            less = min(tasks[state], unheard)
+            tasks[state] -= less
+            unheard -= less
+        return tasks, self._named
 
     def _recent(self, now: float, elapsed: float) -> float:
         current = int(now * 10)
@@ -220,6 +261,8 @@ class Glance:
     def _unended(self, most: int) -> Iterator[int]:
         """Yield the request numbers of the tasks that were heard of first and have not ended."""
         tasks = self._tasks
+        if self._waits:  # what a response has named has ended
+            return
         while self._oldest_task < len(tasks) and tasks.state[self._oldest_task] > STARTED:
             self._oldest_task += 1
         for at in range(self._oldest_task, min(self._oldest_task + LOOK, len(tasks))):
@@ -242,6 +285,11 @@ class Glance:
         response = requests.response(at)
         task = requests.task[at]
         named = task >= 0
+        task_state = STATES[tasks.state[task]] if named else None
+        ended = _offset(tasks.ended[task], base) if named and task_state != "lost" else None
+        if self._waits and task_state in {"accepted", "started"} and requests.status[at] >= 0:
+            # Its event is still to come; it ended when it was answered, at the latest.
+            task_state, ended = "finished" if error is None else "failed", _offset(requests.done[at], base)
         return LiveRow(
             n=n,
             why=why,
@@ -251,9 +299,9 @@ class Glance:
             status=requests.status[at] if requests.status[at] >= 0 else None,
             error=error,
             task_id=tasks.ids[task] if named else None,
-            task_state=STATES[tasks.state[task]] if named else None,
+            task_state=task_state,
             task_started_s=_offset(tasks.started[task], base) if named else None,
-            task_ended_s=_offset(tasks.ended[task], base) if named and tasks.state[task] != LOST else None,
+            task_ended_s=ended,
             task_error=self._text(tasks.error[task]) if named else None,
         )
 

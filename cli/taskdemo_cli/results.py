@@ -68,12 +68,19 @@ class Recorder:
     """The record of one run while it goes on.
 
     `private`: the server serves this run alone, so every event is of this run; otherwise only those of tasks that
-    a response has named. `follows`: whether the task ids in responses mean anything to us. `clock_offset`: seconds
-    that the clock of the events is ahead of the load process's. `count`: how many requests were asked for.
+    a response has named. `follows`: whether the task ids in responses mean anything to us. `waits`: an answer comes
+    only when its task has ended. `clock_offset`: seconds that the clock of the events is ahead of the load process's.
+    `count`: how many requests were asked for.
     """
 
     def __init__(
-        self, *, private: bool, clock_offset: float = 0.0, count: int | None = None, follows: bool = True
+        self,
+        *,
+        private: bool,
+        clock_offset: float = 0.0,
+        count: int | None = None,
+        follows: bool = True,
+        waits: bool = False,
     ) -> None:
         self.private = private
         self.count = count
@@ -88,7 +95,7 @@ class Recorder:
         self._tasks = TaskColumns()
         self._bystander = RequestColumns()
         self._bystander_threads = RequestColumns()
-        self._glance = Glance(self._requests, self._tasks, self._texts)
+        self._glance = Glance(self._requests, self._tasks, self._texts, waits=waits)
 
     @property
     def unended(self) -> int:
@@ -126,7 +133,7 @@ class Recorder:
                 for sample in frame["samples"]:
                     at = self._bystander.add(sample, self._texts)
                     if at >= 0 and (response := self._bystander.response(at)) != NONE:
-                        self._glance.bystander.add(response)
+                        self._glance.pinged(self._bystander.sent[at], response)
                 self._glance.bystander_in_flight = list(frame["in_flight"])
             case "done":
                 self._glance.bystander_in_flight = []
@@ -145,7 +152,9 @@ class Recorder:
         known = len(tasks)
         at = tasks.place_of(event.id)
         before = tasks.state[at] if at < known else None
-        tasks.fold(at, event, micro(event.clock - self._offset), self._texts)
+        moment = micro(event.clock - self._offset)
+        tasks.fold(at, event, moment, self._texts)
+        self._glance.heard = max(self._glance.heard, moment)
         if self.private or tasks.request[at]:
             self._glance.moved(at, before)
 

@@ -27,8 +27,17 @@ from taskdemo_cli.views.ink import (
     cell,
     row,
 )
-from taskdemo_cli.views.timeline import STEPS, Bar, Lane, paint
+from taskdemo_cli.views.timeline import Bar, Lane, live_legend, paint, paint_pings
+from taskdemo_cli.views.trouble import error_words
 
+HORIZONS: Final = (
+    *(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0),
+    *(60.0 * minutes for minutes in (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 40, 60)),
+    *(3600.0 * hours for hours in (1.5, 2, 3, 4, 6, 8, 12, 24, 48, 168)),
+)
+"""Lengths of the live scale, each at most twice the one before, so that a picture never shrinks to a corner."""
+NARROW: Final = 12
+"""Below so many columns there are no bars."""
 WORDS: Final = {"accepted": "queued", "started": "running"}
 PRINTED_LINES: Final = 10
 """Of what a task has printed, so many lines are shown; the rest is in the document."""
@@ -49,14 +58,17 @@ def run_lines(live: Live, title: str, for_s: float | None, log: int, width: int,
     words = progress_words(live)
     yield row(*progress_cells(live, for_s, max(width - 46, 8), glyphs), (f"  {words}", PLAIN))
     horizon = horizon_of(live.elapsed_s)
+    before = None
     partial = any(request.why != "all" for request in live.rows)
     columns = width - (54 if partial else 46)
     yield _row_heading(partial, columns, horizon)
-    before = None
     for request in live.rows:
         label = [(cell("" if request.why == before else request.why, 8), DIM)] if partial else []
-        yield row(*label, *_request_cells(request), *_bar_cells(request, live.elapsed_s, horizon, columns, glyphs))
+        yield row(*label, *_request_cells(request, live.silent_s), *_bar_cells(request, live, horizon, columns, glyphs))
         before = request.why
+    if columns >= NARROW:
+        yield row((f"{'GET /ping':>{width - columns - 1}} ", DIM), *_ping_cells(live, horizon, columns, glyphs))
+        yield live_legend(width, glyphs)
     yield _summary_line(live, glyphs)
     ended = live.completions[-log:] if log else []
     if ended:
@@ -66,17 +78,25 @@ def run_lines(live: Live, title: str, for_s: float | None, log: int, width: int,
         yield row((cell(words, width), BAD if completion.state != "finished" else PLAIN))
 
 
-def bar_lines(live: Live, horizon: float, width: int, glyphs: Glyphs) -> Iterator[Text]:
-    """Yield the bars of the requests, growing, under the comparison's table; `horizon` is their scale in seconds."""
+def bar_lines(live: Live, mode: str, horizon: float, width: int, glyphs: Glyphs) -> Iterator[Text]:
+    """Yield the bars of a mode's requests, growing, under the comparison's table; `horizon` ends their scale."""
     columns = width - NAME - 1 - 9
-    yield row(" " * (NAME + 1), (f"0 s{cell(format_seconds(horizon), max(columns - 3, 1), 'right')}", DIM))
+    yield row(
+        (cell(mode, NAME) + " ", BOLD), (f"0 s{cell(format_seconds(horizon), max(columns - 3, 1), 'right')}", DIM)
+    )
     for request in live.rows:
         figure = format_seconds(request.response_s) if request.response_s is not None else ""
         yield row(
             (cell(f"request {request.n}", NAME, "right") + " ", DIM),
-            *_bar_cells(request, live.elapsed_s, horizon, columns, glyphs),
+            *_bar_cells(request, live, horizon, columns, glyphs),
             (cell(figure, 9, "right"), DIM if request.state == "waiting" else PLAIN),
         )
+    yield row(
+        (cell("GET /ping", NAME, "right") + " ", DIM),
+        *_ping_cells(live, horizon, columns, glyphs),
+        (cell(_longest_ping(live, ""), 9, "right"), DIM),
+    )
+    yield live_legend(width, glyphs)
 
 
 def progress_cells(live: Live | None, for_s: float | None, room: int, glyphs: Glyphs) -> Iterator[tuple[str, Style]]:
@@ -88,7 +108,7 @@ def progress_cells(live: Live | None, for_s: float | None, room: int, glyphs: Gl
     share = min(live.elapsed_s / for_s, 1.0) if for_s else answered / (live.count or 1)
     done, rest = progress(share, room, glyphs)
     ended = len(done)
-    if any(live.tasks.values()):
+    if live.ended or any(live.tasks.values()):
         ended = min(ended, int(live.ended / max(live.count or answered, 1) * room))
     yield done[:ended], GOOD
     yield done[ended:], WORKING
@@ -103,8 +123,8 @@ def progress_words(live: Live) -> str:
         if live.count
         else f"{format_count(answered)} answered"
     )
-    if any(live.tasks.values()):
-        words += f", {format_count(live.ended)} tasks ended"
+    if live.ended or any(live.tasks.values()):
+        words += f", {format_count(live.ended)} task{'s' if live.ended != 1 else ''} ended"
     return words
 
 
@@ -112,7 +132,7 @@ def answer_words(request: LiveRow) -> str:
     """Return what became of a request."""
     took = f" after {format_seconds(request.response_s)}" if request.response_s is not None else ""
     if request.state == "failed":
-        return f"failed: {request.error or request.status}{took}"
+        return f"failed: {error_words(request.error) if request.error else request.status}{took}"
     return f"{request.status}{took}"
 
 
@@ -130,33 +150,39 @@ def printed_lines(completion: Completion) -> list[str]:
 
 def horizon_of(elapsed_s: float) -> float:
     """Return a time scale that seldom changes: the next round number of seconds."""
-    return next((step for step in STEPS if step >= max(elapsed_s, 1.0)), elapsed_s)
+    return next((step for step in HORIZONS if step >= max(elapsed_s, 1.0)), elapsed_s)
 
 
 def _row_heading(partial: bool, columns: int, horizon: float) -> Text:
     heading = f"{'request':>7}{'status':>8}{'response':>10}  {'task':<9}{'ended':>9} "
-    scale = f"0 s{cell(format_seconds(horizon), columns - 3, 'right')}" if columns >= 12 else ""
+    scale = f"0 s{cell(format_seconds(horizon), columns - 3, 'right')}" if columns >= NARROW else ""
     return row((" " * 8 if partial else "") + heading, (scale, DIM))
 
 
-def _request_cells(request: LiveRow) -> Iterator[tuple[str, Style]]:
+def _request_cells(request: LiveRow, silent_s: float | None) -> Iterator[tuple[str, Style]]:
     yield f"{request.n:>7}", PLAIN
     if request.state == "failed":
-        yield cell(str(request.status or request.error or "failed"), 8, "right"), BAD
+        yield cell(str(request.status or "no reply"), 8, "right"), BAD
     else:
         yield f"{request.status or '':>8}", PLAIN
     took = format_seconds(request.response_s) if request.response_s is not None else ""
     yield f"{took:>10}  ", WAITING if request.state == "waiting" else PLAIN
     state = request.task_state or ("waiting" if request.state == "waiting" else "")
-    yield f"{WORDS.get(state, state):<9}", STATE_STYLES.get(state, DIM)
+    if silent_s is not None and state in WORDS:
+        yield f"{'no news':<9}", DIM  # what was last heard of it may be over long since
+    else:
+        yield f"{WORDS.get(state, state):<9}", STATE_STYLES.get(state, DIM)
     ended = format_seconds(request.task_ended_s) if request.task_ended_s is not None else ""
     yield f"{ended:>9} ", PLAIN
 
 
 def _bar_cells(
-    request: LiveRow, elapsed_s: float, horizon: float, columns: int, glyphs: Glyphs
+    request: LiveRow, live: Live, horizon: float, columns: int, glyphs: Glyphs
 ) -> Iterator[tuple[str, Style]]:
-    if request.sent_s is None or columns < 12:
+    if columns < NARROW:
+        return
+    if request.sent_s is None:
+        yield " " * columns, PLAIN
         return
     response = request.response_s
     answered = request.sent_s + response if response is not None and request.state != "waiting" else None
@@ -170,18 +196,44 @@ def _bar_cells(
         request.task_state,
     )
     lane = Lane(columns, horizon)
-    paint(lane, bar, max(elapsed_s, request.sent_s), glyphs)
+    # Of an answered request's task nothing is drawn later than the last moment from which there is news.
+    until_s = live.elapsed_s - (live.silent_s or 0.0 if answered is not None else 0.0)
+    paint(lane, bar, max(until_s, bar.last), glyphs)
     yield from lane.parts(set(), " ")
+
+
+def _ping_cells(live: Live, horizon: float, columns: int, glyphs: Glyphs) -> Iterator[tuple[str, Style]]:
+    lane = Lane(columns, horizon)
+    calls = [
+        (sent, live.elapsed_s if done is None else done) for sent, done in live.pings if 0 <= sent <= live.elapsed_s
+    ]
+    paint_pings(lane, calls, glyphs)
+    yield from lane.parts(set(), " ")
+
+
+def _longest_ping(live: Live, none: str) -> str:
+    """Return what the bystander has waited at the most, what it still waits included."""
+    if live.bystander is None and live.bystander_waits_s is None:
+        return none
+    return format_seconds(max(live.bystander["max"] if live.bystander else 0.0, live.bystander_waits_s or 0.0))
 
 
 def _summary_line(live: Live, glyphs: Glyphs) -> Text:
     """Return the running summary, its figures in fixed columns."""
-    response, bystander = live.response, live.bystander
+    response = live.response
     p50 = format_seconds(response["p50"]) if response else glyphs.dash
     most = format_seconds(response["max"]) if response else glyphs.dash
-    ping = glyphs.dash
-    if bystander or live.bystander_waits_s is not None:
-        ping = format_seconds(max(bystander["max"] if bystander else 0.0, live.bystander_waits_s or 0.0))
+    # While the server answers nobody, nobody knows what runs and what is queued.
+    tasks = (
+        (
+            ("  running", DIM),
+            f"{live.tasks.get('started', 0):>3}",
+            ("  queued", DIM),
+            f"{live.tasks.get('accepted', 0):>3}",
+        )
+        if live.silent_s is None
+        else (("  no news for", DIM), f"{format_seconds(live.silent_s):>8}  ")
+    )
     return row(
         ("p50", DIM),
         f"{p50:>8}",
@@ -189,10 +241,7 @@ def _summary_line(live: Live, glyphs: Glyphs) -> Text:
         f"{most:>8}",
         ("  failed", DIM),
         (f"{live.failed:>3}", BAD if live.failed else PLAIN),
-        ("  running", DIM),
-        f"{live.tasks.get('started', 0):>3}",
-        ("  queued", DIM),
-        f"{live.tasks.get('accepted', 0):>3}",
+        *tasks,
         ("  /ping max", DIM),
-        f"{ping:>8}",
+        f"{_longest_ping(live, glyphs.dash):>8}",
     )

@@ -40,6 +40,8 @@ from taskdemo_cli.views.repaint import Block, can_repaint
 
 MOST_LINES: Final = 30
 LOG_LINES: Final = 6
+AROUND: Final = 7
+"""Lines of a run's frame besides the requests and the log."""
 SMALL: Final = 20
 """Up to so many requests, plain output has a line for each answer and each task's end."""
 COMPARED_BARS: Final = 6
@@ -74,7 +76,7 @@ class RunScreen(AbstractContextManager["RunScreen"]):
         """Show the run as it is at `now`, the client's monotonic clock."""
         lines = min(self._block.height, MOST_LINES)
         log = min(LOG_LINES, max(lines - 12, 0))
-        live = source.live(now, max(lines - log - 5, 1))
+        live = source.live(now, max(lines - log - AROUND, 1))
         self._block.paint(list(run_lines(live, self._title, self._for_s, log, self._block.width, self._glyphs)))
 
 
@@ -91,6 +93,8 @@ class ComparisonScreen(AbstractContextManager["ComparisonScreen"]):
         self._running: str | None = None
         self._stage = ""
         self._scale_s = 1.0
+        self._last: tuple[str, Live] | None = None
+        """The bars that are shown: the running mode's, and until it has some, those of the one before."""
 
     def __enter__(self) -> Self:
         self._block.__enter__()
@@ -107,7 +111,10 @@ class ComparisonScreen(AbstractContextManager["ComparisonScreen"]):
 
     def update(self, source: Source, now: float) -> None:
         """Show the running mode's figures at `now`."""
-        self._paint(source.live(now, COMPARED_BARS))
+        live = source.live(now, COMPARED_BARS)
+        if self._running is not None:
+            self._last = self._running, live
+        self._paint(live)
 
     def done(self, run: RunDocument) -> None:
         """Put the figures of a run into its mode's row."""
@@ -130,10 +137,11 @@ class ComparisonScreen(AbstractContextManager["ComparisonScreen"]):
         yield from comparison_heading(width)
         for mode in self._modes:
             yield row((cell(mode, NAME), BOLD), *self._cells(mode, live, width))
-        if live is not None:
-            self._scale_s = max(self._scale_s, horizon_of(live.elapsed_s))
+        if self._last is not None:
+            mode, last = self._last
+            self._scale_s = max(self._scale_s, horizon_of(last.elapsed_s))
             yield row("")
-            yield from bar_lines(live, self._scale_s, width, self._glyphs)
+            yield from bar_lines(last, mode, self._scale_s, width, self._glyphs)
 
     def _cells(self, mode: str, live: Live | None, width: int) -> Iterator[tuple[str, Style]]:
         if mode == self._running:

@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents import ComparisonDocument, RunDocument, Statistics, Summary, TaskCounts, ThresholdRow
+from taskdemo_cli.documents import ComparisonDocument, RunDocument, Statistics, TaskCounts, ThresholdRow
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_cli.verdicts import by_mode
 from taskdemo_cli.views.advice import advice_lines
@@ -29,6 +29,7 @@ from taskdemo_cli.views.ink import (
     row,
 )
 from taskdemo_cli.views.timeline import timeline
+from taskdemo_cli.views.trouble import error_words, failure_words
 from taskdemo_server.visible import shortened
 
 TELLING: Final = 0.1
@@ -68,15 +69,18 @@ def picture(report: RenderableType, title: str, width: int = 100) -> str:
 
 
 def run_report(document: RunDocument) -> RenderableType:
-    """Return the report of a run: thresholds, what was seen, figures, timeline."""
+    """Return the report of a run: figures, timeline, and last what was seen and the thresholds.
+
+    The end of a report is what a terminal still shows when the command is through.
+    """
     parts: list[RenderableType] = [Drawing(lambda width, glyphs: _run_lines(document, width, glyphs))]
     if document["requests"] and len(document["requests"]) <= DRAWN_REQUESTS:
         parts += ["", timeline([document])]
-    return Group(*parts)
+    return Group(*parts, Drawing(lambda width, glyphs: _closing_lines(document, width, glyphs)))
 
 
 def comparison_report(document: ComparisonDocument) -> RenderableType:
-    """Return a comparison: thresholds, the table, the timeline, a sentence for each mode, the recommendation."""
+    """Return a comparison: the table, the timeline, a sentence for each mode, the recommendation, the thresholds."""
     parts: list[RenderableType] = [Drawing(lambda width, glyphs: _comparison_lines(document, width, glyphs))]
     if document["runs"]:
         parts += ["", timeline(document["runs"])]
@@ -87,37 +91,34 @@ def comparison_report(document: ComparisonDocument) -> RenderableType:
         limits = document.get("limits")
         cells = limits["modes"].get(advice["mode"], {}) if limits else {}
         parts += ["", Drawing(lambda width, _: advice_lines(advice, cells, own, width))]
-    return Group(*parts)
+    return Group(*parts, Drawing(lambda width, glyphs: threshold_lines(document.get("thresholds", ()), width, glyphs)))
 
 
 def threshold_lines(thresholds: Sequence[ThresholdRow], width: int, glyphs: Glyphs) -> Iterator[Text]:
-    """Yield each threshold with its measured value, and whether it held; then an empty line."""
+    """Yield, after an empty line, each threshold with its measured value, and whether it held."""
+    if thresholds:
+        yield row("")
     for threshold in thresholds:
         sign, style = (glyphs.no, BAD) if threshold["held"] else (glyphs.yes, GOOD)
         first, *rest = paragraph(threshold["text"], width, PLAIN, "  ")
         yield row((f"{sign} ", style), first.plain[2:])
         yield from rest
-    if thresholds:
-        yield row("")
 
 
 def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     summary = document["summary"]
-    yield from threshold_lines(document.get("thresholds", ()), width, glyphs)
-    if document.get("verdict"):
-        yield from paragraph(document["verdict"], width, BOLD)
-        yield row("")
-    yield from _trouble_lines(document, width)
     yield from paragraph(_what(document), width, first=cell("Run", NAME))
-    yield row((cell("Requests", NAME), BOLD), *_request_words(summary))
+    yield row((cell("Requests", NAME), BOLD), *_request_words(document))
     for kind, count in sorted(summary["requests"]["errors"].items(), key=lambda error: -error[1]):
         yield row(
             (cell("", NAME), PLAIN),
             (f"{format_count(count)} {glyphs.no} ", BAD),
-            cell(kind, width - NAME - 12).rstrip(),
+            cell(error_words(kind), width - NAME - 12).rstrip(),
         )
     if summary["tasks"]["accepted"]:
         yield from paragraph(_task_words(summary["tasks"]), width, first=cell("Tasks", NAME))
+    if (failed := failure_words([document])) is not None:
+        yield from paragraph(failed, width, BAD, first=cell("", NAME))
     yield row("")
     yield from statistics_table(_statistics(document), width, glyphs)
     response = summary["response_s"]
@@ -126,6 +127,15 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
         yield row((cell("Response times", NAME), BOLD))
         yield from histogram(summary["histogram"], width, glyphs)
     yield from _client_lines(document, width)
+
+
+def _closing_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
+    """Yield what a reader wants to know first, and must therefore read last: no screen may scroll it away."""
+    yield from _trouble_lines(document, width)
+    if document.get("verdict"):
+        yield row("")
+        yield from paragraph(document["verdict"], width, BOLD)
+    yield from threshold_lines(document.get("thresholds", ()), width, glyphs)
 
 
 def _what(document: RunDocument) -> str:
@@ -143,13 +153,16 @@ def _what(document: RunDocument) -> str:
     return words
 
 
-def _request_words(summary: Summary) -> Iterator[tuple[str, Style]]:
+def _request_words(document: RunDocument) -> Iterator[tuple[str, Style]]:
+    summary = document["summary"]
     requests = summary["requests"]
     yield f"{format_count(requests['ok'])} ok, ", PLAIN
     yield f"{format_count(requests['failed'])} failed", BAD if requests["failed"] else PLAIN
     if summary["wall_s"] is not None:
         yield f" in {format_seconds(summary['wall_s'])}", PLAIN
-    if summary["requests_per_s"] is not None:
+    # Of one burst the rate says nothing that its length does not.
+    burst = document["count"] is not None and document["concurrency"] == document["count"]
+    if summary["requests_per_s"] is not None and not burst:
         yield f", {format_count(summary['requests_per_s'])} requests/s", PLAIN
 
 
@@ -177,11 +190,12 @@ def _trouble_lines(document: RunDocument, width: int) -> Iterator[Text]:
     if document["unreported"]:
         said.append(f"What became of {format_count(document['unreported'])} requests that were sent is not known.")
     if document["late_sends"]:
-        said.append(f"{format_count(document['late_sends'])} requests could not be sent at their planned time.")
-    for text in said:
-        yield from paragraph(text, width, DOUBT)
+        late, sent = format_count(document["late_sends"]), format_count(len(document["requests"]))
+        said.append(f"{late} of {sent} requests were sent later than planned: this client was busy.")
     if said:
         yield row("")
+    for text in said:
+        yield from paragraph(text, width, DOUBT)
 
 
 def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
@@ -220,18 +234,30 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
 
 
 def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
-    yield from threshold_lines(document.get("thresholds", ()), width, glyphs)
     yield from comparison_heading(width)
     for mode, runs in by_mode(document["runs"]).items():
         means = {entry["figure"]: entry["mean"] for entry in document["intervals"] if entry["mode"] == mode}
         yield row((cell(mode, NAME), BOLD), *comparison_cells(runs, width, glyphs, means))
     for skipped in document["skipped"]:
         yield from paragraph(f"skipped: {skipped['why']}", width, DIM, first=cell(skipped["mode"], NAME + 1))
+    yield from _failure_lines(document, width)
     yield from interval_lines(document, width, glyphs)
     for run in document["runs"]:
         if run["interrupted"] or run["timed_out"] or run["ended_because"]:
             yield row("")
             yield from paragraph(f"{_named(run)}: this run did not go through to its end.", width, DOUBT)
+
+
+def _failure_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
+    """Yield what the tasks failed with; modes in which it was the same share a line."""
+    said: dict[str, list[str]] = {}
+    for mode, runs in by_mode(document["runs"]).items():
+        if (failed := failure_words(runs)) is not None:
+            said.setdefault(failed, []).append(mode)
+    if said:
+        yield row("")
+    for failed, modes in said.items():
+        yield from paragraph(f"{', '.join(modes)}: {failed}", width, BAD)
 
 
 def _named(run: RunDocument) -> str:

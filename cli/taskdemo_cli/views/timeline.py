@@ -230,13 +230,8 @@ def paint(lane: Lane, bar: Bar, until_s: float, glyphs: Glyphs) -> None:
         lane.mark(answered, glyphs.answered, BOLD)
 
 
-def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: Glyphs) -> Text:
-    """Return the lane of `GET /ping`: dots where it was answered at once, the waiting where it had to wait."""
-    waited = [
-        (ping["sent_s"], ping["done_s"] if ping["done_s"] is not None else ping["sent_s"])
-        for ping in run["bystander"]
-        if ping["sent_s"] is not None
-    ]
+def paint_pings(lane: Lane, waited: Sequence[tuple[float, float]], glyphs: Glyphs) -> None:
+    """Paint calls of the bystander, sent and answered: dots where it was at once, the waiting where it had to wait."""
     for sent, after in pairwise([sent for sent, _ in waited]):
         lane.fill(sent, after, glyphs.quick, QUEUED)
     for sent, done in waited:
@@ -244,6 +239,19 @@ def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: 
             lane.mark(sent, glyphs.quick, QUEUED)
         if lane.column(done) > lane.column(sent) + 1:
             lane.fill(sent, done, glyphs.wait, WAITING)
+
+
+def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: Glyphs) -> Text:
+    """Return the lane of `GET /ping`."""
+    paint_pings(
+        lane,
+        [
+            (ping["sent_s"], ping["done_s"] if ping["done_s"] is not None else ping["sent_s"])
+            for ping in run["bystander"]
+            if ping["sent_s"] is not None
+        ],
+        glyphs,
+    )
     worst = run["summary"]["bystander_s"]
     figure = format_seconds(worst["max"]) if worst else ""
     return row(
@@ -274,18 +282,9 @@ def _axis(ticks: list[tuple[int, str]], left: int, columns: int, heading: str, g
 
 def _legend(painted: set[tuple[str, Style]], width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield what the signs mean, only those that were painted."""
-    entries = (
-        (glyphs.wait, WAITING, 2, "waits"),
-        (glyphs.work, WAITING, 2, "waits for the work"),
-        (glyphs.answered, BOLD, 1, "answered"),
-        (glyphs.queued, QUEUED, 2, "queued"),
-        (glyphs.work, WORKING, 2, "works, nobody waits"),
-        (glyphs.failed, BAD, 1, "failed, cancelled or lost"),
-        (glyphs.open, BOLD, 1, "not ended when we stopped looking"),
-    )
     line: list[tuple[str, Style]] = []
     used = 0
-    for sign, style, times, meaning in entries:
+    for sign, style, times, meaning in _meanings(glyphs):
         if (sign, style) not in painted:
             continue
         size = times + 1 + len(meaning) + 2
@@ -295,3 +294,26 @@ def _legend(painted: set[tuple[str, Style]], width: int, glyphs: Glyphs) -> Iter
         line += [(sign * times, style), (f" {meaning}  ", DIM)]
         used += size
     yield row(*line)
+
+
+def live_legend(width: int, glyphs: Glyphs) -> Text:
+    """Return what the signs of a run that goes on mean, as many as fit into one line."""
+    line: list[tuple[str, Style]] = []
+    for sign, style, times, meaning in _meanings(glyphs):
+        used = sum(len(text) for text, _ in line)
+        if used + times + 1 + len(meaning) > width:
+            break
+        line += [(sign * times, style), (f" {meaning}  ", DIM)]
+    return row(*line)
+
+
+def _meanings(glyphs: Glyphs) -> tuple[tuple[str, Style, int, str], ...]:
+    return (
+        (glyphs.wait, WAITING, 2, "waits"),
+        (glyphs.work, WAITING, 2, "waits for the work"),
+        (glyphs.answered, BOLD, 1, "answered"),
+        (glyphs.queued, QUEUED, 2, "queued"),
+        (glyphs.work, WORKING, 2, "works, nobody waits"),
+        (glyphs.failed, BAD, 1, "failed, cancelled or lost"),
+        (glyphs.open, BOLD, 1, "not ended when we stopped looking"),
+    )
