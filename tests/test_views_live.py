@@ -264,6 +264,14 @@ def test_a_comparison_into_a_pipe_is_plain_lines() -> None:
     assert "celery skipped" in text
 
 
+def test_a_plain_line_is_never_cut() -> None:
+    console, file = plain_console(60)
+    why = f"--work reports:nothing: there is no nothing in reports; {'reports.py has build, ' * 6}"
+    with comparison_screen(console, "5 requests in each mode", ["blocking"]) as screen:
+        screen.skip("blocking", why)
+    assert file.getvalue().splitlines()[1] == f"  blocking skipped: {why}"
+
+
 def test_the_limits_fill_in_while_the_experiments_run() -> None:
     terminal, cells = Terminal(), limits_document()["modes"]["celery"]
     with limits_screen(terminal.console, "Limits", ["background", "celery"], list(cells)) as screen:

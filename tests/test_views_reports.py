@@ -27,6 +27,7 @@ from samples import (
 )
 from taskdemo_cli.changes import compare_saved
 from taskdemo_cli.documents import Cell, ComparisonDocument, RunDocument
+from taskdemo_cli.output import Output
 from taskdemo_cli.units import format_seconds
 from taskdemo_cli.views.changed import changes_report
 from taskdemo_cli.views.matrix import limits_report
@@ -166,7 +167,7 @@ def test_the_first_error_of_tasks_that_failed_is_told_once_and_whatever_it_is_st
         runs.append(recorder([sample(n, 0.3, task=f"x{n}") for n in (1, 2, 3)], events).document(facts(mode, 3)))
     document["runs"] = runs
     text = printed(comparison_report(document))
-    assert " ".join(text.split()).count("threadpool, background: 2 of 3 tasks failed, the first with: ") == 1
+    assert " ".join(text.split()).count("in every mode: 2 of 3 tasks failed, the first with: ") == 1
     assert "\x1b" not in text
     assert "2 of 3 tasks failed, the first with" in printed(run_report(runs[0]))
     long = recorder(
@@ -313,9 +314,28 @@ def test_trouble_is_told_in_the_modes_row() -> None:
 
 def test_the_matrix_has_a_sign_for_each_limit_and_modes_that_say_the_same_share_a_sentence() -> None:
     text = printed(wide_limits())
-    assert "server kill" in text.splitlines()[9]
-    assert text.splitlines()[9].count("✓") == 7
+    (line,) = [line for line in text.splitlines() if line.startswith("server kill")]
+    assert line.count("✓") == 7
     assert text.count("Celery did track: 3 of 3.") == 1
+
+
+def test_the_matrix_comes_last_with_its_legend_and_fits_a_small_screen() -> None:
+    lines = printed(wide_limits()).splitlines()[-23:]
+    assert any(line.startswith("track ") for line in lines)
+    assert any(line.startswith("failure ") for line in lines)
+    end = " ".join(" ".join(lines).split())
+    assert end.endswith(
+        "✓ yes ~ partly ✗ no; beside it what was counted, or the longest wait of a bystander (GET /ping)"
+    )
+
+
+@pytest.mark.parametrize(("width", "names"), [(120, ["background-", "async"]), (80, ["back-", "ground-", "async"])])
+def test_a_name_is_broken_where_it_has_its_hyphen_if_there_is_room(width: int, names: list[str]) -> None:
+    lines = printed(wide_limits(), width).splitlines()
+    heading = lines[next(at for at, line in enumerate(lines) if line.startswith(" " * 12 + "blocking")) :]
+    found = [line.split() for line in heading[: len(names)]]
+    for name, line in zip(names, found, strict=True):
+        assert name in line
 
 
 def test_hostile_text_in_the_matrix_stays_text() -> None:
@@ -332,7 +352,21 @@ def test_two_results_stand_side_by_side_with_what_is_known_of_the_noise() -> Non
     text = printed(changes_report(compare_saved(blocking_run(), background_run())))
     assert "blocking -> background" in text
     assert "better, beyond spread" in text
-    assert "noise not known" in text
+    assert "noise not known: it takes several rounds of both; save both with --rounds 5" in " ".join(text.split())
+
+
+def test_what_makes_two_results_hard_to_compare_comes_before_their_figures() -> None:
+    other = blocking_run()
+    other["work"], other["duration_s"] = "reports:build", None
+    lines = printed(changes_report(compare_saved(blocking_run(), other))).splitlines()
+    assert lines[0].startswith("These two did different work (sleep of 1.00 s; reports:build)")
+
+
+@pytest.mark.parametrize(("columns", "width"), [("72", 72), ("4", 40), ("", 100), ("wide", 100)])
+def test_plain_output_is_as_wide_as_columns_says(columns: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert Output(as_json=False).console.width == width
 
 
 def test_a_picture_is_a_well_formed_svg_that_fetches_nothing() -> None:

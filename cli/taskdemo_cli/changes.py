@@ -7,7 +7,7 @@ requests inside a run is known, which says nothing of how much two runs of the s
 import random
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal, TypeAlias, TypedDict
 
 from taskdemo_cli.documents import ComparisonDocument, RunDocument
 from taskdemo_cli.statistics import interval_between, nearest_rank
@@ -16,7 +16,7 @@ from taskdemo_cli.verdicts import FIGURES, by_mode, figure_of
 from taskdemo_server.visible import shortened
 
 SETTINGS: Final = ("count", "for_s", "concurrency", "rate", "path")
-"""What two results must have in common, beside the work, to be compared."""
+"""What two results must have in common to be compared, besides their work."""
 DRAWN: Final = 2000
 """So many requests of a run, evenly chosen, are enough to know the spread inside it."""
 RESAMPLES: Final = 400
@@ -51,7 +51,7 @@ class ChangesDocument(TypedDict):
 
     changes: list[Change]
     remarks: list[str]
-    """What makes the two hard to compare: other settings, modes that only one has."""
+    """What makes the two hard to compare, the gravest first: other work, other settings, modes that only one has."""
 
 
 def compare_saved(
@@ -59,45 +59,54 @@ def compare_saved(
 ) -> ChangesDocument:
     """Return what changed from `old` to `new`. Two results of one mode each are compared whatever their modes are."""
     olds, news = by_mode(_runs(old)), by_mode(_runs(new))
-    remarks: list[str] = []
+    alone: list[str] = []
     pairs = [(mode, olds[mode], news[mode]) for mode in olds if mode in news]
     if not pairs and len(olds) == len(news) == 1:
         (one,), (other,) = olds, news
         pairs = [(f"{one} -> {other}", olds[one], news[other])]
     else:
-        remarks += [f"{mode} is only in the old result" for mode in olds if mode not in news]
-        remarks += [f"{mode} is only in the new result" for mode in news if mode not in olds]
+        alone += [f"{mode} is only in the old result" for mode in olds if mode not in news]
+        alone += [f"{mode} is only in the new result" for mode in news if mode not in olds]
     changes: list[Change] = []
     for mode, before_runs, after_runs in pairs:
-        before, after = _work_of(before_runs[0]), _work_of(after_runs[0])
-        other_work = f"These two did different work ({before}; {after}): the changes need not be the server's."
-        if before != after and other_work not in remarks:
-            remarks.insert(0, other_work)
-        remarks += [text for text in _other_settings(mode, before_runs[0], after_runs[0]) if text not in remarks]
         for figure in FIGURES:
             change = _change(mode, figure, before_runs, after_runs, seed)
             if change is not None:
                 changes.append(change)
-    return {"changes": changes, "remarks": remarks}
-
-
-def _work_of(run: RunDocument) -> str:
-    work = shortened(run["work"] or run.get("app") or "not known", 60)
-    return work if run["duration_s"] is None else f"{work} of {format_seconds(run['duration_s'])}"
+    return {"changes": changes, "remarks": [*_other_work(pairs), *_other_settings(pairs), *alone]}
 
 
 def _runs(document: RunDocument | ComparisonDocument) -> list[RunDocument]:
     return document["runs"] if document["kind"] == "comparison" else [document]
 
 
-def _other_settings(mode: str, old: RunDocument, new: RunDocument) -> list[str]:
-    before: dict[str, object] = {**old}
-    after: dict[str, object] = {**new}
+Pair: TypeAlias = tuple[str, Sequence[RunDocument], Sequence[RunDocument]]
+
+
+def _other_work(pairs: Sequence[Pair]) -> list[str]:
+    """Return, where the servers had other work to do, that the changes need not be theirs."""
+    works = {(_work(old[0]), _work(new[0])): None for _, old, new in pairs if _work(old[0]) != _work(new[0])}
     return [
-        f"{mode}: {name} was {before.get(name)} and is {after.get(name)}"
-        for name in SETTINGS
-        if before.get(name) != after.get(name)
+        f"These two did different work ({before}; {after}): the changes need not be the server's."
+        for before, after in works
     ]
+
+
+def _work(run: RunDocument) -> str:
+    what = shortened(run.get("app") or run["work"] or "work that is not known", 60)
+    return what if run["duration_s"] is None else f"{what} of {format_seconds(run['duration_s'])}"
+
+
+def _other_settings(pairs: Sequence[Pair]) -> list[str]:
+    """Return which settings differ; one that differs alike in every mode is told once."""
+    said: dict[str, list[str]] = {}
+    for mode, (old, *_), (new, *_) in pairs:
+        before: dict[str, object] = {**old}
+        after: dict[str, object] = {**new}
+        for name in SETTINGS:
+            if before.get(name) != after.get(name):
+                said.setdefault(f"{name} was {before.get(name)} and is {after.get(name)}", []).append(mode)
+    return [text if len(modes) == len(pairs) else f"{', '.join(modes)}: {text}" for text, modes in said.items()]
 
 
 def _change(
@@ -168,7 +177,7 @@ def _text(figure: str, old: float, new: float, noise_from: str | None, outcome: 
             if outcome == "within noise"
             else f"{outcome} by more than requests of one run differ; how much runs differ takes --rounds to know"
         ),
-        None: "one run each, so the noise is not known; two results of --rounds 5 tell it",
+        None: "one run each, so the noise is not known; save both with --rounds 5",
     }[noise_from]
     of = " of a round" if noise_from == "rounds" and figure.endswith(".max") else ""
     return f"{NAMES[figure]}{of}: {shown(old)}, now {shown(new)}{_by(old, new)}: {noise}"

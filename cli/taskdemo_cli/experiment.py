@@ -365,7 +365,9 @@ def compare(
                 targets.append(find_target(server.url, server=server))
             except (UserError, OSError) as error:
                 skipped.append({"mode": server.settings.mode, "why": str(error)})
-                screen.skip(server.settings.mode, str(error))
+        if targets or len({one["why"] for one in skipped}) > 1:  # otherwise that one reason is the command's error
+            for one in skipped:
+                screen.skip(one["mode"], one["why"])
         for number in range(1, rounds + 1):
             for served in targets if number % 2 else reversed(targets):
                 stage = f"round {number} of {rounds}" if rounds > 1 else ""

@@ -13,7 +13,9 @@ from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_server.visible import visible
 
 PLAIN_WIDTH = 100
-"""Columns of human output that goes to a file or a pipe."""
+"""Columns of human output that goes to a file or a pipe, where COLUMNS does not say otherwise."""
+
+NARROWEST = 40
 
 
 class Leaving(io.TextIOBase):
@@ -94,6 +96,11 @@ def _stdout() -> Leaving:
     return sys.stdout if isinstance(sys.stdout, Leaving) else Leaving(sys.stdout)
 
 
+def _plain_width() -> int:
+    said = os.environ.get("COLUMNS", "")
+    return max(int(said), NARROWEST) if said.isdecimal() and len(said) < 5 else PLAIN_WIDTH
+
+
 class Output:
     """One command's output: `console` for people, `document()` for programs."""
 
@@ -105,7 +112,7 @@ class Output:
         human = Leaving(sys.stderr) if as_json else self._stdout
         self.console = Console(
             file=human,  # type: ignore[arg-type] # a TextIOBase, which is all that rich uses of it
-            width=None if human.isatty() else PLAIN_WIDTH,
+            width=None if human.isatty() else _plain_width(),
             highlight=False,
             markup=False,
             emoji=False,

@@ -13,6 +13,7 @@ from typing import Any, Final
 from taskdemo_server.visible import shortened
 
 _WHY_LENGTH: Final = 200
+_NAMES_LENGTH: Final = 120
 
 
 class UnusableError(ValueError):
@@ -55,7 +56,8 @@ def load(option: str, text: str, folder: str | None) -> Any:
     except AttributeError:
         there = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
         near = difflib.get_close_matches(name, there, n=1)
-        guess = f"did you mean {option} {module_name}:{near[0]}?" if near else f"{_place(module, folder)} defines none"
+        has = f"{_place(module, folder)} has {_own_names(module, there)}"
+        guess = f"did you mean {option} {module_name}:{near[0]}?" if near else has
         raise UnusableError(f"{option} {text}: there is no {name} in {module_name}; {guess}") from None
 
 
@@ -72,6 +74,17 @@ def _no_module(option: str, module: str, name: str, folder: str | None) -> str:
 
 def _failed(option: str, text: str, error: BaseException) -> str:
     return f"{option} {text}: importing it failed with {shortened(described(error), _WHY_LENGTH)}; mend that first"
+
+
+def _own_names(module: Any, callables: list[str]) -> str:
+    """Return which of these names are not merely imported there, for people."""
+    imported = {
+        name
+        for name in callables
+        if hasattr(there := getattr(module, name), "__qualname__") and there.__module__ != module.__name__
+    }
+    own = [name for name in callables if name not in imported]
+    return shortened(", ".join(own), _NAMES_LENGTH) if own else "nothing that can be called"
 
 
 def _place(module: Any, folder: str | None) -> str:

@@ -77,7 +77,7 @@ def _cell(seen: _Seen) -> Cell:
     held = [told, seen.next_ran, unharmed]
     places = {
         "to its caller": (seen.caller_status or 0) >= 500,
-        "to who asks the engine": seen.in_engine is not None,
+        "to whoever asks the engine": seen.in_engine is not None,
         "on the server's standard error": seen.in_stderr,
     }
     shows = [place for place, so in places.items() if so]

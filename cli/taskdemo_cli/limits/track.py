@@ -81,8 +81,9 @@ def _cell(said: dict[str, _Said], wrong: int) -> Cell:
         never = "" if "waiting" in told else "; it never had to wait"
         sentences = [f"Its {asked} said {words}{never}."]
     if wrong and apart:
-        it = "task that still waited" if wrong == 1 else "tasks that still waited"
-        sentences.append(f"Of {wrong} other {it} it also said {told['running']!r}.")
+        sentences.append(
+            f"It called {wrong} more {told['running']!r} whose work had not begun: it says so from the hand-over on."
+        )
     if any(one.late for one in said.values()):
         sentences.append("While it ran, the question was not even answered.")
     return {

@@ -25,6 +25,7 @@ NAMES: Final = {
 LABEL: Final = 14
 ROOMY: Final = 66
 """Below so many columns there is no place for the percentage."""
+UNKNOWN: Final = "noise not known: it takes several rounds of both; save both with --rounds 5"
 SPREAD: Final = "spread: how the requests of one run differ; how much runs differ, --rounds tells"
 
 
@@ -41,6 +42,10 @@ def changes_report(document: ChangesDocument) -> RenderableType:
 def _lines(document: ChangesDocument, width: int) -> Iterator[Text]:
     roomy = width >= ROOMY
     heading = f"{'':<{LABEL}}{'old':>10}{'new':>10}{'change' if roomy else '':>{9 if roomy else 0}}  verdict"
+    for remark in document["remarks"]:
+        yield from paragraph(remark, width, DOUBT)
+    if document["remarks"]:
+        yield row("")
     yield row((heading, DIM))
     before = None
     for change in document["changes"]:
@@ -57,10 +62,9 @@ def _lines(document: ChangesDocument, width: int) -> Iterator[Text]:
     if any(change["noise_from"] == "requests" for change in document["changes"]):
         yield row("")
         yield from paragraph(SPREAD, width, DIM)
-    if document["remarks"]:
+    if any(change["outcome"] == "unknown" for change in document["changes"]):
         yield row("")
-    for remark in document["remarks"]:
-        yield from paragraph(remark, width, DOUBT)
+        yield from paragraph(UNKNOWN, width, DIM)
 
 
 def _percentage(change: Change) -> str:

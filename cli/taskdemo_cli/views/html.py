@@ -23,6 +23,7 @@ from taskdemo_cli.statistics import supported
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
 from taskdemo_cli.views.bands import TROUBLE, Timeline
+from taskdemo_cli.views.matrix import QUESTIONS
 from taskdemo_cli.views.spread import Distribution
 from taskdemo_server.events import MODE_BY_NAME
 from taskdemo_server.visible import shortened, visible
@@ -96,17 +97,6 @@ CAUSES: Final = {
     "neither": "Neither the event loop nor the worker threads kept a bystander waiting.",
 }
 ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
-QUESTIONS: Final = {
-    "track": "Track: can the engine tell how a task is doing?",
-    "cancel": "Cancel: can a task be stopped, waiting or running?",
-    "retry": "Retry: is work that failed run again?",
-    "orchestrate": "Orchestrate: chains, and groups with a final step?",
-    "offload": "Offload: does the work leave the server's process?",
-    "distribute": "Distribute: can several machines share the tasks?",
-    "survive_server_kill": "Does a task survive a killed server?",
-    "survive_worker_kill": "Does a task survive the kill of what runs it?",
-    "failure": "Failure: is an error told, and does nobody else suffer?",
-}
 
 
 @dataclass(frozen=True, slots=True)

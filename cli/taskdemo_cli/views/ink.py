@@ -122,8 +122,8 @@ REPLACED: Final = {ord("µ"): "u", ord("…"): "~"}
 
 
 def say(console: Console, text: str) -> None:
-    """Print outside text as one line, cut at the console's width."""
-    console.print(encodable(row(cell(text, console.width).rstrip()), console.encoding))
+    """Print outside text as one line and whole, however long it is: nobody can scroll a file to the right."""
+    console.print(encodable(row(visible(text)), console.encoding), soft_wrap=True)
 
 
 def row(*parts: str | tuple[str, Style]) -> Text:

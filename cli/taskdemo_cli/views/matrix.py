@@ -37,7 +37,19 @@ from taskdemo_server.visible import visible
 LABEL: Final = 12
 WIDEST_COLUMN: Final = 17
 BREAKS: Final = {"threadpool": "thread-pool", "background": "back-ground", "background-async": "back-ground-async"}
-"""Where a mode's name may be broken in a narrow column."""
+"""Where a mode's name may be broken in a column that is too narrow for its parts."""
+QUESTIONS: Final = {
+    "track": "Track: can the engine tell how a task is doing?",
+    "cancel": "Cancel: can a task be stopped, waiting or running?",
+    "retry": "Retry: is work that failed run again?",
+    "orchestrate": "Orchestrate: chains, and groups with a final step?",
+    "offload": "Offload: does the work leave the server's process?",
+    "distribute": "Distribute: can several machines share the tasks?",
+    "survive_server_kill": "Server kill: does a task survive a killed server?",
+    "survive_worker_kill": "Worker kill: does a task survive the kill of what runs it?",
+    "failure": "Failure: is an error told, and does nobody else suffer?",
+}
+BESIDE: Final = "beside it what was counted, or the longest wait of a bystander (GET /ping)"
 
 
 def limit_name(limit: str) -> str:
@@ -46,17 +58,27 @@ def limit_name(limit: str) -> str:
 
 
 def print_limits(console: Console, document: LimitsDocument) -> None:
-    """Print the matrix and the sentences that explain it."""
+    """Print the sentences that explain the matrix, and the matrix."""
     console.print(limits_report(document))
 
 
 def limits_report(document: LimitsDocument) -> RenderableType:
-    """Return the matrix, and under it a sentence for each cell; modes with the same sentence share it."""
+    """Return a sentence for each cell, modes with the same one sharing it, and the matrix.
+
+    The matrix comes last, so that it is what a terminal still shows when the command is through.
+    """
     modes = document["modes"]
     return Group(
-        Drawing(lambda width, glyphs: matrix_lines(list(modes), modes, limits_in(modes), frozenset(), width, glyphs)),
         Drawing(lambda width, glyphs: _sentence_lines(document, width, glyphs)),
+        Drawing(lambda width, _: _note_lines(document, width)),
+        Drawing(lambda width, glyphs: matrix_lines(list(modes), modes, limits_in(modes), frozenset(), width, glyphs)),
+        Drawing(_legend_lines),
     )
+
+
+def _legend_lines(width: int, glyphs: Glyphs) -> Iterator[Text]:
+    signs = f"{glyphs.yes} yes  {glyphs.partly} partly  {glyphs.no} no; "
+    yield from paragraph(BESIDE, width, DIM, signs, "")
 
 
 def matrix_lines(
@@ -88,8 +110,12 @@ def _broken(mode: str, width: int) -> list[str]:
     """Return a mode's name in pieces that fit."""
     if len(mode) <= width:
         return [visible(mode)]
+    shown = visible(mode)
+    # Where its own parts fit, its name stays one that can be typed.
+    if any(len(part) + 1 > width for part in shown.split("-")):
+        shown = BREAKS.get(mode, shown)
     pieces = [""]
-    for part in visible(BREAKS.get(mode, mode)).split("-"):
+    for part in shown.split("-"):
         if pieces[-1] and len(pieces[-1]) + len(part) > width - 1:
             pieces.append(part)
         else:
@@ -115,8 +141,7 @@ def figure(found: Cell, width: int) -> str:
 def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     modes = document["modes"]
     for limit in limits_in(modes):
-        yield row("")
-        yield row((visible(limit_name(limit)), BOLD))
+        yield row((cell(QUESTIONS.get(limit, limit_name(limit)), width).rstrip(), BOLD))
         said: dict[tuple[str, str, Style], list[str]] = {}
         for mode, cells in modes.items():
             if limit in cells:
@@ -124,16 +149,20 @@ def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Ite
         for (text, sign, style), sharing in said.items():
             yield row("  ", (sign, style), " ", (", ".join(map(visible, sharing)), DIM))
             yield from paragraph(text, width, PLAIN, "    ")
-    if document["skipped"]:
         yield row("")
+
+
+def _note_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
+    """Yield what is missing in the matrix, and why."""
     for skipped in document["skipped"]:
         yield from paragraph(f"skipped: {skipped['why']}", width, DIM, first=cell(skipped["mode"], 17))
     if document.get("interrupted"):
-        yield row("")
         yield from paragraph("Interrupted: these are the experiments that were through by then.", width, DOUBT)
     for failed in document.get("failed", []):
         what = f"{limit_name(failed['limit'])} was not carried out: {failed['why']}"
         yield from paragraph(what, width, DIM, first=cell(failed["mode"], 17))
+    if document["skipped"] or document.get("interrupted") or document.get("failed"):
+        yield row("")
 
 
 class LimitsScreen(AbstractContextManager["LimitsScreen"]):

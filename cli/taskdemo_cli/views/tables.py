@@ -256,8 +256,10 @@ def _failure_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
             said.setdefault(failed, []).append(mode)
     if said:
         yield row("")
+    every = len(by_mode(document["runs"]))
     for failed, modes in said.items():
-        yield from paragraph(f"{', '.join(modes)}: {failed}", width, BAD)
+        where = "in every mode" if 1 < len(modes) == every else ", ".join(modes)
+        yield from paragraph(f"{where}: {failed}", width, BAD)
 
 
 def _named(run: RunDocument) -> str:
