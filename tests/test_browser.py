@@ -27,6 +27,7 @@ PAGES: dict[str, Any] = {
     "interrupted": samples.interrupted_run(),
     "rate": samples.rate_run(),
     "hostile": samples.hostile_run(),
+    "half": samples.recorder([samples.sample(n, n / 10) for n in range(1, 6)]).document(samples.facts("blocking", 5)),
     "thousand": burst(1000),
     "areas": burst(5000),
 }
@@ -173,3 +174,28 @@ def test_the_timeline_is_seen_where_the_figures_say(
     assert max(steps) - min(steps) < 1
     assert min(steps) > 20
     assert [y for _, y in dots] == sorted(y for _, y in dots)
+
+
+@pytest.mark.parametrize("name", ["advised", "rounds"])
+def test_a_table_that_scrolls_on_a_narrow_page_keeps_the_names_of_its_rows_in_sight(
+    browser: chromium.Browser, pages: dict[str, Path], name: str
+) -> None:
+    browser.show(pages[name], 360)
+    left, scrolled = browser.evaluate("""(() => {
+      const around = [...document.querySelectorAll('.scroll')].find(one => one.scrollWidth > one.clientWidth + 40)
+      around.scrollLeft = 40
+      const name = around.querySelector('tbody th')
+      return [name.getBoundingClientRect().left - around.getBoundingClientRect().left, around.scrollLeft]
+    })()""")
+    assert scrolled == 40
+    assert left == 0
+
+
+def test_no_two_labels_of_a_narrow_timeline_overlap(browser: chromium.Browser, pages: dict[str, Path]) -> None:
+    browser.show(pages["half"], 360)
+    labels = browser.evaluate("""
+      [...document.querySelector('.axis').querySelectorAll('text')].map(one => one.getBoundingClientRect())
+        .filter(box => box.width).map(box => [box.left, box.right])
+    """)
+    assert len(labels) >= 3
+    assert all(before[1] < after[0] for before, after in pairwise(labels))

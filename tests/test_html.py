@@ -180,10 +180,10 @@ def test_the_sections_come_in_the_order_in_which_one_decides() -> None:
     sections = [attributes["id"] for tag, attributes in reader.tags if tag == "h2"]
     assert sections == [
         "thresholds",
+        "timeline",
         "recommendation",
         "verdicts",
         "figures",
-        "timeline",
         "distribution",
         "limits",
         "details",
@@ -234,10 +234,34 @@ def test_every_request_and_task_of_a_burst_has_its_bar_and_its_row() -> None:
     lanes = [text for tags, text in reader.texts if tags[-2:] == ("g", "title")]
     assert len(lanes) == 6
     assert "2: answered in 4.9 ms; task failed at 500 ms" in lanes
-    assert "5: ReadTimeout" in lanes
+    assert "5: no answer in time" in lanes
+    assert "ReadTimeout" not in text
+    assert "1 of 4 tasks failed: ValueError: no such report" in text
     assert "ValueError: no such report" in text
     assert "the background server ended (exit -9) while it was fired at" in text
     assert text.count("laptop pid 4711 worker thread 1") == 4
+
+
+def test_what_decides_is_told_once_and_code_in_it_is_code() -> None:
+    document = advised()
+    document["recommendation"]["gives_up"] = ["threads that `def` endpoints <b>need</b>"]
+    document["verdicts"][0]["text"] = "It is a plain `def`."
+    reader = read(document)
+    text = words(reader)
+    assert text.count("Callers were answered in 5.8 ms at the median.") == 1
+    assert "`" not in text
+    assert [text for tags, text in reader.texts if tags[-2:] in (("li", "code"), ("dd", "code"))][:2] == ["def", "def"]
+    assert "endpoints <b>need</b>" in text
+
+
+def test_a_page_explains_the_words_that_are_on_it_and_no_others() -> None:
+    limits = words(read({**samples.limits_document(), "started_at": "2026-01-02T03:04:05.678+00:00"}))
+    assert "2026-01-02 03:04 UTC" in limits
+    assert "2 of 3 The count that the verdict rests on" in limits
+    assert "p50" not in limits
+    run = words(read(samples.background_run()))
+    assert "p50, p95 Half of the times" in run
+    assert "begun twice" not in run
 
 
 def test_a_text_from_outside_is_only_ever_shown_as_text() -> None:

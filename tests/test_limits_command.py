@@ -81,9 +81,16 @@ def test_it_is_shown_and_saved_in_every_format(
     assert document["command"].startswith("taskdemo limits --work reports:fetch")
     why = "reports:fetch is an `async def`"
     assert why in " ".join(carried_out.stdout.split())
-    headings = [line for line in carried_out.stdout.splitlines() if line in ("orchestrate", "offload", "distribute")]
-    assert headings == ["orchestrate", "offload", "distribute"]
-    assert why in (folder / "limits.html").read_text()
+    lines = carried_out.stdout.splitlines()
+    headings = ("Orchestrate: ", "Offload: ", "Distribute: ")
+    assert [line.partition(" ")[0] for line in lines if line.startswith(headings)] == [
+        "Orchestrate:",
+        "Offload:",
+        "Distribute:",
+    ]
+    page = (folder / "limits.html").read_text()
+    assert "reports:fetch is an <code>async def</code>" in page
+    assert f"{document['started_at'][:10]} {document['started_at'][11:16]} UTC" in page
     assert "| offload" in (folder / "limits.md").read_text()
     assert (folder / "limits.svg").read_text().startswith("<svg")
     with (folder / "limits.csv").open(newline="") as file:

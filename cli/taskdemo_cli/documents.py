@@ -350,6 +350,8 @@ class LimitsDocument(TypedDict):
     interrupted: NotRequired[bool]
     work: NotRequired[str]
     """The user's own work, `module:function`, where the experiments about the work were carried out with it."""
+    started_at: NotRequired[str]
+    """ISO 8601, in UTC; results of older versions have none."""
     environment: dict[str, Any]
     command: str
 

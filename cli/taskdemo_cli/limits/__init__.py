@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
@@ -97,6 +98,7 @@ def run(
     Where `stopping` is asked meanwhile, the cells so far are returned. `skipped` are modes that are not even tried,
     `own` is the work of the experiments about the work. Raises UserError where no mode can run that.
     """
+    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     for one in skipped:
         screen.skip(one["mode"], one["why"])
     with Nursery() as nursery, Broker(folder, broker, backend) as shared:
@@ -114,6 +116,7 @@ def run(
         "skipped": [*skipped, *[Skipped(mode=mode, why=why) for mode, why in campaign.skipped.items()]],
         "failed": [failed for failed in campaign.failed.values() if failed["mode"] not in campaign.skipped],
         "interrupted": stopping.asked,
+        "started_at": started_at,
         "environment": environment or {},
         "command": command,
     }

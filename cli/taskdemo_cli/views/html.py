@@ -7,6 +7,7 @@ and the page's own policy lets no script run and nothing be fetched, whatever a 
 import hashlib
 import heapq
 import json
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from taskdemo_cli.units import format_seconds as duration
 from taskdemo_cli.views.bands import TROUBLE, Timeline
 from taskdemo_cli.views.matrix import QUESTIONS
 from taskdemo_cli.views.spread import Distribution
+from taskdemo_cli.views.trouble import error_words, failure_words
 from taskdemo_server.events import MODE_BY_NAME
 from taskdemo_server.visible import shortened, visible
 
@@ -78,6 +80,7 @@ OPTIONAL: Final[dict[str, Any]] = {
     "limits": None,
     "failed": (),
     "interrupted": False,
+    "started_at": None,
 }
 """What not every document has."""
 LEGEND: Final = (
@@ -96,6 +99,7 @@ CAUSES: Final = {
     "not found": "A bystander waited for long, but nothing that was seen says why. Run it again.",
     "neither": "Neither the event loop nor the worker threads kept a bystander waiting.",
 }
+CODE: Final = re.compile(r"`([^`]+)`")
 ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
 
 
@@ -176,6 +180,8 @@ def _template() -> Template:
         "figure": lambda value, path: _count(value) if path.startswith("tasks.max") else _time(value),
         "words": duration,
         "number": number,
+        "marked": _marked,
+        "reason": error_words,
         "short": lambda text: shortened(text, LONGEST),
         "printed": lambda text: Markup("\n").join(visible(line) for line in text[:LONGEST].splitlines()),
         "code_lines": lambda text: Markup("\n").join(visible(line.expandtabs(4)) for line in text.splitlines()),
@@ -195,6 +201,15 @@ def _template() -> Template:
 def _shown(value: object) -> object:
     """Make every text that is put on the page visible; markup is ours."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _marked(text: str) -> Markup:
+    """Return a sentence of ours with what stands between backticks as code."""
+    parts = (
+        Markup("<code>{}</code>").format(part) if at % 2 else Markup("{}").format(part)  # it escapes
+        for at, part in enumerate(CODE.split(visible(text)))
+    )
+    return Markup("").join(parts)
 
 
 def _time(seconds: float | None) -> Markup | str:
@@ -325,6 +340,8 @@ def _notes(run: Mapping[str, Any]) -> list[str]:
     notes = []
     if client["trusted"] is False:
         notes.append("The client's own share of the response time is too large: these figures are the client's.")
+    if (failed := failure_words([run])) is not None:
+        notes.append(f"{failed[0].upper()}{failed[1:]}")
     if run["interrupted"]:
         notes.append("Interrupted: these are the figures up to then.")
     if run["timed_out"]:
