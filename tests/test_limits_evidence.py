@@ -6,6 +6,7 @@ import pytest
 
 from taskdemo_cli.limits.evidence import pid_in, read_journal, read_notebook
 from taskdemo_cli.limits.survive import Fate, fate_cell
+from taskdemo_cli.limits.track import _cell, _Said
 from taskdemo_server.events import TaskEvent, TaskState
 
 
@@ -72,3 +73,27 @@ def test_survival_is_judged_by_how_many_unfinished_tasks_ended(ended: int, verdi
     assert cell["measured"]["figure"] == f"{ended} of 4"
     assert cell["measured"]["lost"] == 4 - ended
     assert "1 was begun twice" in cell["text"]
+
+
+def test_a_single_task_is_not_told_as_one_of_one() -> None:
+    fate = Fate(
+        "the server",
+        accepted=1,
+        unfinished=1,
+        ended=0,
+        ran_twice=0,
+        called_failed=0,
+        unanswered=0,
+        works_again=True,
+        took_s=2.5,
+    )
+    text = fate_cell({"server": fate})["text"]
+    assert text == "When the server was killed, the one accepted task had not ended; it was lost."
+
+
+def test_a_task_that_is_called_running_before_its_work_begins_is_explained_beside_the_verdict() -> None:
+    states = {"waiting": "PENDING", "running": "RUNNING", "ended": "FINISHED"}
+    said = {moment: _Said("Future", state) for moment, state in states.items()}
+    cell = _cell(said, wrong=3)
+    assert cell["verdict"] == "yes"
+    assert "It also said 'RUNNING' of 3 whose work had not begun: it says so from the hand-over on." in cell["text"]

@@ -2,19 +2,23 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import pyte
 import pytest
 from rich.console import Console
 
 from samples import HOSTILE, T0, background_run, blocking_run, event, events_of, limits_document, sample
+from taskdemo_cli import experiment
 from taskdemo_cli.columns import Sample
+from taskdemo_cli.experiment import Target
+from taskdemo_cli.load import Plan
 from taskdemo_cli.results import Recorder
 from taskdemo_cli.views.frames import horizon_of
 from taskdemo_cli.views.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
 from taskdemo_cli.views.matrix import LimitsScreen, PlainLimits, limits_screen
 from taskdemo_cli.views.repaint import SHOW_CURSOR, Block
-from taskdemo_server.events import MODES, TaskEvent
+from taskdemo_server.events import MODES, Mode, TaskEvent
 
 
 class Terminal(io.StringIO):
@@ -334,6 +338,16 @@ def test_where_callers_wait_an_answer_is_the_end_of_its_task_though_no_event_has
             assert row.rstrip().endswith("●")
         (row,) = [line for line in terminal.lines if line.startswith("      3")]
         assert row.split()[2:4] == ["s", "waiting"]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: str(mode.name))
+def test_an_answer_ends_a_task_in_the_modes_that_answer_after_the_work_and_in_no_other(mode: Mode) -> None:
+    nothing: Any = None
+    target = Target("http://127.0.0.1:1", health={"mode": mode.name})
+    run = experiment._Run(nothing, target, Plan(url=target.url, count=1), nothing)
+    run.recorder.load({"kind": "started", "t0": T0})
+    run.recorder.load({"kind": "batch", "samples": [sample(1, 0.5, task="t")], "in_flight": [], "sent": 1})
+    assert run.recorder.live(T0 + 1, 1).ended == (0 if mode.answers_first else 1)
 
 
 def test_while_the_server_answers_nobody_nothing_is_claimed_of_what_runs() -> None:

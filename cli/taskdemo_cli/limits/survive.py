@@ -153,8 +153,9 @@ def fate_cell(fates: dict[str, Fate]) -> Cell:
 
 def _words(fate: Fate) -> str:
     lost = fate.unfinished - fate.ended
-    tasks = format_count(fate.accepted, "accepted task")
-    text = f"When {fate.killed} was killed, {fate.unfinished} of {tasks} had not ended"
+    whole = fate.unfinished == fate.accepted == 1
+    tasks = "the one accepted task" if whole else f"{fate.unfinished} of {format_count(fate.accepted, 'accepted task')}"
+    text = f"When {fate.killed} was killed, {tasks} had not ended"
     within = f"within {format_seconds(fate.took_s)}"
     if not fate.ended:
         text += f"; {'it was' if lost == 1 else 'all were'} lost"

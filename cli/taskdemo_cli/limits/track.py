@@ -82,7 +82,7 @@ def _cell(said: dict[str, _Said], wrong: int) -> Cell:
         sentences = [f"Its {asked} said {words}{never}."]
     if wrong and apart:
         sentences.append(
-            f"It called {wrong} more {told['running']!r} whose work had not begun: it says so from the hand-over on."
+            f"It also said {told['running']!r} of {wrong} whose work had not begun: it says so from the hand-over on."
         )
     if any(one.late for one in said.values()):
         sentences.append("While it ran, the question was not even answered.")
