@@ -222,7 +222,7 @@ def test_the_message_is_url_encoded_numbered_and_appended_to_the_urls_own_query(
 
 
 def test_headers_go_along_and_may_replace_our_own(loader: Loader, frames: Frames, target: Target) -> None:
-    loader.run(Plan(url=target.url(), count=1, headers={"Authorization": "Bearer x", "User-Agent": "me"}))
+    loader.run(Plan(url=target.url(), count=1, headers=[("Authorization", "Bearer x"), ("User-Agent", "me")]))
     Fired(frames)
     lines = target.heads[0].decode().split("\r\n")
     assert "Authorization: Bearer x" in lines

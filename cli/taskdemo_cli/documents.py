@@ -196,6 +196,7 @@ class RunFacts(TypedDict, total=False):
     mode: str | None
     url: str
     path: str
+    method: str
     work: str | None
     duration_s: float | None
     count: int | None
@@ -245,6 +246,8 @@ class RunDocument(TypedDict):
     requests: Sequence[RequestRow]
     tasks: Sequence[TaskRow]
     bystander: Sequence[BystanderRow]
+    method: NotRequired[str]
+    """GET where a document does not say."""
     app: NotRequired[str]
     """The user's own application, `module:name`, where that was served: then `tasks` are its requests, each ended when
     the application's call returned, background tasks included."""
@@ -481,6 +484,13 @@ class Rows(Sequence[Row], Generic[Row]):
         return isinstance(other, Sequence) and len(self) == len(other) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]  # as with lists; the base class would allow it
+
+
+def asked(run: RunDocument) -> str:
+    """Return what was asked for: the URL, with its path if it has one, and the method if that is not GET."""
+    method = run.get("method", "GET")
+    url = run["url"] + (run["path"] if run["path"] != "/" else "")
+    return url if method == "GET" else f"{url} ({method})"
 
 
 ROWS_PER_CHUNK = 500

@@ -8,7 +8,6 @@ import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 PACKAGES = ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "httpx", "anyio", "celery", "redis")
 
@@ -29,30 +28,35 @@ def environment() -> dict[str, Any]:
     }
 
 
+_SECRETS = {"--token", "--header", "-H", "--body"}
+
+
 def command_line(arguments: Sequence[str] | None = None) -> str:
-    """Return the command as it was typed, without its secrets: tokens and the passwords in URLs become `***`."""
+    """Return the command as it was typed, without its secrets: they become `***`.
+
+    Secrets are tokens, the values of headers, bodies that are not in a file, and whoever a URL names before its host.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     for at, word in enumerate(words):
-        if at and words[at - 1] == "--token":
-            words[at] = "***"
-        elif word.startswith("--token="):
-            words[at] = "--token=***"
+        name, equals, value = word.partition("=")
+        if at and words[at - 1] in _SECRETS:
+            words[at] = _masked(words[at - 1], word)
+        elif equals and name in _SECRETS:
+            words[at] = f"{name}={_masked(name, value)}"
+        elif word.startswith("-H") and len(word) > 2:
+            words[at] = f"-H{_masked('-H', word[2:])}"
         elif "://" in word:
             words[at] = without_password(word)
     return shlex.join(["taskdemo", *words])
 
 
+def _masked(option: str, value: str) -> str:
+    if option == "--body" and value.startswith("@"):
+        return value
+    name, colon, _ = value.partition(":")
+    return f"{name}: ***" if colon and option in {"--header", "-H"} else "***"
+
+
 def without_password(url: str) -> str:
-    """Return a URL with its password as `***`, whatever stands before the scheme (`--broker=`)."""
-    start = re.search(r"[a-zA-Z][a-zA-Z0-9+.-]*://", url)
-    if start is None:
-        return url
-    option, rest = url[: start.start()], url[start.start() :]
-    try:
-        parts = urlsplit(rest)
-    except ValueError:
-        return url
-    if parts.password is None:
-        return url
-    where = parts.netloc.rpartition("@")[2]
-    return option + urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{where}"))
+    """Return a URL with user and password as `***`, whatever stands before the scheme (`--broker=`)."""
+    return re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@", r"\1***@", url)

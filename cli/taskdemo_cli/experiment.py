@@ -24,6 +24,7 @@ from taskdemo_cli.stopping import Stopped, Stopping
 from taskdemo_cli.watch import Watcher, clock_offset
 from taskdemo_server.events import MODE_BY_NAME
 from taskdemo_server.settings import BUILT_IN_WORKS
+from taskdemo_server.visible import shortened
 
 TICK_S = 0.125
 """Seconds between two looks of the screen at the figures."""
@@ -320,6 +321,11 @@ class _Run:
             over = self.load_done if name == "load" else name not in self.bystanders
             if not over:
                 self.broken = f"the {name} process ended unexpectedly (exit {content['returncode']}); run it again"
+            self.load_done = self.load_done or name == "load"
+            self.bystanders.pop(name, None)
+        elif content["kind"] == "refused":
+            where = self.target.url + (self.target.path if name == "load" else "")
+            self.broken = f"{shortened(where, 100)} cannot be fired at ({shortened(content['why'], 200)}); type another"
             self.load_done = self.load_done or name == "load"
             self.bystanders.pop(name, None)
         elif name == "load":

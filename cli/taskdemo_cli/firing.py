@@ -4,7 +4,7 @@ import contextlib
 import importlib.util
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from taskdemo_cli import blocking, experiment, recommend, saving, servers, serving, thresholds, verdicts
@@ -14,6 +14,7 @@ from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
 from taskdemo_cli.experiment import Rig, Target
 from taskdemo_cli.load import Plan, capacity_problem
 from taskdemo_cli.output import Output, complain
+from taskdemo_cli.request import GET, Place, Request
 from taskdemo_cli.scratch import scratch
 from taskdemo_cli.stopping import Stopping
 from taskdemo_server.events import MODE_BY_NAME
@@ -69,7 +70,7 @@ class Burst:
     rate: float | None = None
     message: str | None = None
     timeout_s: float | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    request: Request = GET
 
     def __post_init__(self) -> None:
         if self.count is not None and self.for_s is not None:
@@ -101,13 +102,15 @@ class Burst:
         """Return what the load process is to do at this target."""
         return Plan(
             url=target.url + target.path,
+            method=self.request.method,
+            body=None if self.request.body is None else self.request.body.decode("latin-1"),
             message=self.message,
             count=self.planned,
             for_s=self.for_s,
             concurrency=self.in_flight,
             rate=self.rate,
             timeout_s=self.timeout_s,
-            headers={**self.headers, **servers.authorization(target.token)},
+            headers=[*self.request.headers, *servers.authorization(target.token).items()],
         )
 
     def facts(self) -> RunFacts:
@@ -118,6 +121,7 @@ class Burst:
             "concurrency": self.in_flight,
             "rate": self.rate,
             "message": self.message,
+            "method": self.request.method,
             "command": command_line(),
             "environment": environment(),
         }
@@ -127,14 +131,16 @@ def fire(
     burst: Burst,
     keeping: Keeping,
     *,
-    url: str | None = None,
-    port: int | None = None,
+    place: Place,
+    named: bool = False,
     private: Settings | None = None,
-    path: str = "/",
     token: str | None = None,
     wait: bool = True,
 ) -> int:
-    """Fire a burst at the server of `url`, of `port`, or at a private one, and return the exit code."""
+    """Fire a burst at a place, of a private server or one that runs, and return the exit code.
+
+    `named`: the user gave the URL; else it is only a port of this machine.
+    """
     from taskdemo_cli.views.live import run_screen
     from taskdemo_cli.views.tables import print_run
 
@@ -143,12 +149,12 @@ def fire(
     stopping = Stopping().listen()
     with contextlib.ExitStack() as stack:
         if private is None:
-            target = _running(url or f"http://127.0.0.1:{port or 8000}", path, token, named=url is not None)
+            target = _running(place, token, named=named)
             rig = stack.enter_context(Rig(stopping))
         else:
             rig = stack.enter_context(Rig(stopping, threads=private.app is not None))
             with output.waiting(f"starting {private.app or f'the {private.mode} server'}"):
-                target = stack.enter_context(_private(private, path, stopping))
+                target = stack.enter_context(_private(private, place.path, stopping))
         with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
             plan = burst.plan(target)
             run = rig.measure(target, plan, screen, burst.facts(), wait=wait)
@@ -275,12 +281,13 @@ def _found(server: servers.Server, path: str, under: str) -> Target:
         raise UserError(servers.last_words(server) or "the server ended just after its start", FAILED) from None
 
 
-def _running(url: str, path: str, token: str | None, *, named: bool) -> Target:
+def _running(place: Place, token: str | None, *, named: bool) -> Target:
+    url = place.url
     try:
-        return experiment.find_target(url, path, token=token)
+        return experiment.find_target(url, place.path, token=token)
     except servers.SilentError as error:
         complain(f"{url} took the connection but did not say what it is ({error}): its tasks, if any, are not followed")
-        return Target(url.rstrip("/"), path, token=token)
+        return Target(url, place.path, token=token)
     except OSError as error:
         if named:
             raise UserError(f"nobody answers at {url} ({_reason(error)}); is the server running?") from None
@@ -313,10 +320,11 @@ def _comparison_title(burst: Burst, settings: Sequence[Settings]) -> str:
 
 
 def _sent(burst: Burst) -> str:
+    what = "request" if burst.request.method == "GET" else f"{burst.request.method} request"
     much = (
-        f"{burst.planned} request{'s' if burst.planned != 1 else ''}"
+        f"{burst.planned} {what}{'s' if burst.planned != 1 else ''}"
         if burst.planned
-        else f"{burst.for_s:g} s of requests"
+        else f"{burst.for_s:g} s of {what}s"
     )
     if burst.rate is not None:
         return f"{much}, {burst.rate:g} a second"

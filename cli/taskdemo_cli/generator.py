@@ -27,6 +27,7 @@ import httpx
 
 from taskdemo_cli.alarm import Alarm
 from taskdemo_cli.load import LATE_S, Frame, Plan, needs_httpx, proxy_for
+from taskdemo_cli.request import merged
 from taskdemo_cli.through_httpx import HttpxConnection
 from taskdemo_cli.transport import Connection, Origin, serialise
 from taskdemo_server.events import VERSION
@@ -47,15 +48,19 @@ class Payload:
     """The bytes of request n of a plan: made once, and cut where the number goes."""
 
     def __init__(self, plan: Plan) -> None:
-        headers = {"Accept": "*/*", "User-Agent": f"taskdemo/{VERSION}", **plan.headers}
-        self.request = httpx.Request("GET", plan.url, headers=headers)
-        head = serialise(self.request)
-        self._parts = [head]
+        ours = (("Accept", "*/*"), ("User-Agent", f"taskdemo/{VERSION}"))
+        body = None if plan.body is None else plan.body.encode("latin-1")
+        self.request = httpx.Request(plan.method, plan.url, headers=merged(ours, plan.headers), content=body)
+        self.is_head = self.request.method == "HEAD"
+        whole = serialise(self.request, body or b"")
+        self._parts = [whole]
         if plan.message is not None:
             target = self.request.url.raw_path
-            parts = [quote(part, safe="").encode() for part in plan.message.split("{n}")]
-            parts[0] = b"GET " + target + (b"&" if b"?" in target else b"?") + b"message=" + parts[0]
-            parts[-1] += head[len(b"GET ") + len(target) :]
+            # What a shell let through that is not UTF-8 goes on as it came.
+            parts = [quote(part, safe="", errors="surrogateescape").encode() for part in plan.message.split("{n}")]
+            until = len(self.request.method) + 1 + len(target)
+            parts[0] = whole[:until] + (b"&" if b"?" in target else b"?") + b"message=" + parts[0]
+            parts[-1] += whole[until:]
             self._parts = parts
 
     def __call__(self, n: int) -> bytes:
@@ -121,7 +126,7 @@ class Run:
         self._over: asyncio.Future[None] = self._loop.create_future()
 
     async def go(self) -> None:
-        """Fire; emit `started`, the batches and `done`."""
+        """Fire; emit `started`, the batches and `done`. Raises whatever keeps a connection from being made at all."""
         plan = self._plan
         cpu = time.process_time()
         lag = LoopLag(self._loop)
@@ -131,6 +136,37 @@ class Run:
         deadline = None
         if plan.timeout_s is not None:
             deadline = self._loop.call_later(plan.timeout_s, self._time_out)
+        try:
+            self._begin_sending(t0)
+            await self._over
+            wall = time.monotonic() - t0
+            cpu = time.process_time() - cpu
+        finally:
+            lag_p99 = lag.close()
+            self._flushing.cancel()
+            if deadline is not None:
+                deadline.cancel()
+            if self._alarm is not None:
+                self._alarm.close()
+            for task in self._tasks:
+                task.cancel()
+            for lane in self._lanes:
+                lane.abort()
+        self._flush()
+        self._emit(
+            {
+                "kind": "done",
+                "wall": wall,
+                "late": self._late,
+                "cpu_share": cpu / wall if wall else 0.0,
+                "loop_lag_p99": lag_p99,
+                "transport": "httpx" if self.through_httpx else "taskdemo",
+                "not_sent": 0 if self._total is None else self._total - self._n,
+            }
+        )
+
+    def _begin_sending(self, t0: float) -> None:
+        plan = self._plan
         if plan.rate is not None:
             if plan.for_s is not None:
                 slots = max(1, math.ceil(plan.for_s * plan.rate - 1e-9))
@@ -141,30 +177,6 @@ class Run:
             if plan.for_s is not None:
                 self._stop_at = t0 + plan.for_s
             self._spawn(self._begin(plan.concurrency or plan.count or 1))
-        await self._over
-        wall = time.monotonic() - t0
-        cpu = time.process_time() - cpu
-        self._flushing.cancel()
-        if deadline is not None:
-            deadline.cancel()
-        if self._alarm is not None:
-            self._alarm.close()
-        for task in self._tasks:
-            task.cancel()
-        for lane in self._lanes:
-            lane.abort()
-        self._flush()
-        self._emit(
-            {
-                "kind": "done",
-                "wall": wall,
-                "late": self._late,
-                "cpu_share": cpu / wall if wall else 0.0,
-                "loop_lag_p99": lag.close(),
-                "transport": "httpx" if self.through_httpx else "taskdemo",
-                "not_sent": 0 if self._total is None else self._total - self._n,
-            }
-        )
 
     def stop(self) -> None:
         """End the run: requests in flight are Cancelled, those that wait for a connection count as not sent.
@@ -208,7 +220,7 @@ class Run:
         lane.planned = planned
         self._in_flight[n] = lane
         self._sent += 1
-        lane.start(self._payload(n))
+        lane.start(self._payload(n), is_head=self._payload.is_head)
 
     def _ended(self, lane: Connection, error: httpx.TransportError | None) -> None:
         n = lane.n
@@ -257,8 +269,14 @@ class Run:
     def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done_with)
         return task
+
+    def _done_with(self, task: "asyncio.Task[None]") -> None:
+        """Forget a task; one that went wrong ends the run, which would wait for it for ever."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._over.done():
+            self._over.set_exception(error)
 
     def _open(self, n: int, planned: float) -> "asyncio.Task[None]":
         lane: Connection

@@ -17,7 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Self
 from urllib.parse import urlsplit
@@ -40,6 +41,9 @@ class Plan:
     """What one run fires. Closed loop with `concurrency`, open loop with `rate`; times in seconds, rates per second."""
 
     url: str
+    method: str = "GET"
+    body: str | None = None
+    """Its bytes, each as the character of that number (Latin-1), so that a plan is JSON whatever they are."""
     message: str | None = None
     """Goes along as `?message=`; `{n}` in it becomes the request's number, from 1."""
     count: int | None = None
@@ -49,7 +53,8 @@ class Plan:
     rate: float | None = None
     timeout_s: float | None = None
     """The whole run's deadline: requests in flight end with ReadTimeout, the rest is not sent."""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Sequence[tuple[str, str]] = ()
+    """Instead of ours where the names are the same; one name may come several times."""
     until_stopped: bool = False
     """Begin requests until `stop`."""
     through_httpx: bool = False
@@ -68,7 +73,8 @@ class Plan:
 class Loader:
     """A load process, used for one run after another. Its frames arrive in `frames` as (name, frame).
 
-    Beside the frames of the protocol there is {"kind": "gone", "returncode": n}: the process has ended.
+    Beside the frames of the protocol there are {"kind": "gone", "returncode": n}: the process has ended; and
+    {"kind": "refused", "why": text}: this plan cannot be fired, and the next one may be.
     """
 
     def __init__(self, frames: Frames, *, name: str = "load", log: IO[bytes] | int = subprocess.DEVNULL) -> None:
@@ -264,7 +270,7 @@ def _shares(loader: Loader, plan: Plan, frames: Frames) -> list[float]:
                 if status == 200:
                     came, answered = map(float, stamps.split())
                     shares.append((done - sent) - (answered - came))
-        elif frame["kind"] in {"done", "gone"}:
+        elif frame["kind"] in {"done", "gone", "refused"}:
             return shares
 
 

@@ -34,15 +34,22 @@ class LoadProcess:
         self._emit({"kind": "ready"})
         while True:
             plan = await self._commands.get()
-            self._run = Run(plan, self._emit, connections)
-            gc.collect()
-            gc.freeze()
-            if not self._run.through_httpx:
-                gc.disable()  # our own wire makes no cycles, and a collection in its middle would be measured
-            await self._run.go()
-            self._run = None
-            gc.enable()
-            gc.unfreeze()
+            try:
+                await self._fire(plan, connections)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is an answer: this process goes on
+                self._emit({"kind": "refused", "why": f"{type(error).__name__}: {error}"})
+            finally:
+                self._run = None
+                gc.enable()
+                gc.unfreeze()
+
+    async def _fire(self, plan: Plan, connections: int) -> None:
+        self._run = Run(plan, self._emit, connections)
+        gc.collect()
+        gc.freeze()
+        if not self._run.through_httpx:
+            gc.disable()  # our own wire makes no cycles, and a collection in its middle would be measured
+        await self._run.go()
 
     def _listen(self) -> None:
         for line in sys.stdin.buffer:

@@ -144,13 +144,16 @@ def fire(
     concurrency: options.Concurrency = None,
     rate: options.Rate = None,
     message: options.Message = None,
+    method: options.Method = None,
+    header: options.Headers = None,
+    body: options.Body = None,
     timeout: options.Timeout = None,
     no_wait: options.NoWait = False,
     url: options.Url = None,
     port: options.TargetPort = None,
     mode: options.OptionalMode = None,
     app: options.App = None,
-    path: options.Path = "/",
+    path: options.Path = None,
     token: options.Token = None,
     duration: options.PrivateDuration = None,
     work: options.PrivateWork = None,
@@ -165,6 +168,7 @@ def fire(
 ) -> int:
     """Send requests, all at once or as told, and watch the responses and the tasks."""
     from taskdemo_cli import firing
+    from taskdemo_cli.request import read_place, read_request
 
     options.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
     private = None
@@ -182,11 +186,20 @@ def fire(
         )
     elif app is not None:
         private = Settings(mode="app", app=app, folder=options.folder_of(app), journal="", port=0, console=False)
+    place = read_place(url if url is not None else f"http://127.0.0.1:{port or 8000}", path)
     burst = firing.Burst(
-        count=count, for_s=for_, concurrency=concurrency, rate=rate, message=message, timeout_s=timeout
+        count=count,
+        for_s=for_,
+        concurrency=concurrency,
+        rate=rate,
+        message=message,
+        timeout_s=timeout,
+        request=read_request(method, header or (), body, token=token, more=place.headers),
     )
     keeping = firing.Keeping(json, save or (), html, fail_if or (), [mode] if mode else ())
-    return firing.fire(burst, keeping, url=url, port=port, private=private, path=path, token=token, wait=not no_wait)
+    return firing.fire(
+        burst, keeping, place=place, named=url is not None, private=private, token=token, wait=not no_wait
+    )
 
 
 @app.command()

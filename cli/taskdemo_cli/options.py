@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -134,6 +135,21 @@ def _used_port(value: int | None) -> int | None:
     if value is not None and not 1 <= value <= 65535:
         raise UserError(f"--port is {value}: it takes the port of a server, 1 to 65535")
     return value
+
+
+def _one_a_line(variable: str) -> Callable[..., Any]:
+    """Take an option that was not given from its environment variable, which holds one value a line.
+
+    Typer would cut it at every space.
+    """
+
+    def look(ctx: typer.Context, value: list[str] | None) -> list[str] | None:
+        if not value and ctx.auto_envvar_prefix is not None:
+            text = os.environ.get(f"{ctx.auto_envvar_prefix}_{variable}", "")
+            return [line for line in text.splitlines() if line.strip()] or value
+        return value
+
+    return look
 
 
 def _option(*names: str, **details: Any) -> Any:
@@ -348,7 +364,48 @@ App = Annotated[
         help="Start your own ASGI application and fire at it.",
     ),
 ]
-Path = Annotated[str, _option("--path", metavar="/", rich_help_panel=AT, help="Path to ask for.")]
+Path = Annotated[
+    str | None,
+    _option(
+        "--path",
+        metavar="PATH",
+        rich_help_panel=AT,
+        show_default="/",
+        help="Path to ask for, with a query or none; in a --url it comes after the URL's own.",
+    ),
+]
+Method = Annotated[
+    str | None,
+    _option(
+        "--method",
+        "-X",
+        metavar="NAME",
+        rich_help_panel=SEND,
+        show_default="GET; POST with --body",
+        help="HTTP method.",
+    ),
+]
+Headers = Annotated[
+    list[str] | None,
+    _option(
+        "--header",
+        "-H",
+        metavar="'NAME: VALUE'",
+        callback=_one_a_line("HEADER"),
+        allow_from_autoenv=False,
+        rich_help_panel=SEND,
+        help="Header of each request; repeatable. No report shows its value.",
+    ),
+]
+Body = Annotated[
+    str | None,
+    _option(
+        "--body",
+        metavar="TEXT|@FILE",
+        rich_help_panel=SEND,
+        help="Body of each request, sent as it is; its Content-Type is JSON's if it is JSON, unless --header says.",
+    ),
+]
 Json = Annotated[
     bool, _option("--json", rich_help_panel=KEEP, help="Print one JSON document to stdout; progress goes to stderr.")
 ]
@@ -364,6 +421,8 @@ FailIf = Annotated[
     _option(
         "--fail-if",
         metavar="EXPR",
+        callback=_one_a_line("FAIL_IF"),
+        allow_from_autoenv=False,
         rich_help_panel=KEEP,
         help="Exit 99 if this holds, e.g. 'response.p95 > 200ms'; repeatable.",
     ),

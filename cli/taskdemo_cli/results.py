@@ -190,6 +190,7 @@ class Recorder:
             "mode": facts.get("mode"),
             "url": facts.get("url", ""),
             "path": facts.get("path", "/"),
+            "method": facts.get("method", "GET"),
             "work": facts.get("work"),
             "duration_s": facts.get("duration_s"),
             "count": facts.get("count"),

@@ -48,6 +48,7 @@ class HttpxConnection(Connection):
             self._template.method,
             self._template.url.copy_with(raw_path=target),
             headers=self._template.headers,
+            content=self._template.content,
             extensions={"trace": self._trace},
         )
         self._task = asyncio.get_running_loop().create_task(self._exchange(request))

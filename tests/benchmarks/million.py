@@ -33,7 +33,7 @@ def main() -> None:
         with serving("nginx") as url:
             for count in counts:
                 row(f"{count:,} requests", Plan(url=url, count=count, concurrency=50))
-            close = {"Connection": "close"}
+            close = [("Connection", "close")]
             row("20,000 connections", Plan(url=url, count=20_000, concurrency=50, headers=close))
         with socket.create_server(("127.0.0.1", 0)) as taken:
             refusing = f"http://127.0.0.1:{taken.getsockname()[1]}/"

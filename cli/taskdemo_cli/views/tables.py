@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents import ComparisonDocument, RunDocument, Statistics, TaskCounts, ThresholdRow
+from taskdemo_cli.documents import ComparisonDocument, RunDocument, Statistics, TaskCounts, ThresholdRow, asked
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_cli.verdicts import by_mode
 from taskdemo_cli.views.advice import advice_lines
@@ -141,7 +141,7 @@ def _closing_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterato
 def _what(document: RunDocument) -> str:
     """Return which server was asked how, as words."""
     what = document["mode"] or document.get("app")
-    words = f"{what} at {document['url']}" if what else document["url"]
+    words = f"{what} at {asked(document)}" if what else asked(document)
     if document["rate"] is not None:
         words += f", {format_count(document['rate'])} requests/s"
     elif document["concurrency"] is not None:
