@@ -238,4 +238,4 @@ def test_a_missing_extra_is_one_sentence(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 2
-    assert done.stderr == "Mode celery needs Celery and its Redis client: pip install 'taskdemo[celery]'\n"
+    assert done.stderr == "taskdemo: Mode celery needs Celery and its Redis client: pip install 'taskdemo[celery]'\n"

@@ -321,8 +321,10 @@ def test_a_broker_that_cannot_be_used_is_one_sentence(tmp_path: Path, program: s
     modules = {"server": "taskdemo_server", "worker": "taskdemo_server.worker"}
     code, sentence = ended_at_start("-m", modules[program], settings[program])
     assert code == 2
+    assert sentence.startswith("taskdemo: ")
     assert sentence.count("\n") == 1
     assert said in sentence
+    assert ("leave --broker out" in sentence) == (program == "server" and said == "cannot be reached")
 
 
 @pytest.mark.parametrize("program", ["server", "worker"])

@@ -140,6 +140,9 @@ def test_a_detached_server_stays_until_stop_ends_it(tmp_path: Path) -> None:
         again = taskdemo("serve", "--detach", "--port", port, env=own)
         assert again.returncode == 2
         assert port in again.stderr
+        beside = taskdemo("serve", "--port", port, env=own)
+        assert beside.returncode == 2
+        assert f"taskdemo stop --port {port}" in beside.stderr
     finally:
         stopped = taskdemo("stop", "--port", port, env=own)
     assert stopped.returncode == 0, stopped.stderr

@@ -265,7 +265,7 @@ def test_a_page_in_a_browser_can_neither_start_a_task_nor_end_one(
 
 def test_beyond_loopback_it_warns_and_only_the_demonstration_needs_no_token(start_server: Start) -> None:
     server = start_server(host="0.0.0.0", duration=0, token="t0ken")
-    assert server.complained.startswith("Whoever reaches this machine's port")
+    assert server.complained.startswith("Other machines reach it on port")
     task_id = server.get().headers["X-Task-ID"]
     assert server.get("/ping").status_code == 200
     paths = [

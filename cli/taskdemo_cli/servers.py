@@ -152,7 +152,7 @@ def last_words(server: Server) -> str:
     with contextlib.suppress(OSError):
         lines = (server.folder / "stderr").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         if lines:
-            return shortened(lines[-1], 300)
+            return shortened(lines[-1].removeprefix("taskdemo: "), 300)  # whoever says it puts that first again
     return ""
 
 

@@ -34,6 +34,8 @@ def serve(settings: Settings) -> int:
 
     The server has a session of its own, so a signal reaches it once, and from here.
     """
+    if not servers.port_is_free(settings.host, settings.port):
+        _refuse_beside(settings.port)
     heard: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def hear(number: int, _frame: FrameType | None) -> None:
@@ -143,6 +145,16 @@ def find(port: int) -> Record | None:
     return None
 
 
+def _refuse_beside(port: int) -> None:
+    """Raise UserError where a detached server of ours is on this port."""
+    former = find(port)
+    if former is not None and former.is_alive():
+        raise UserError(
+            f"a detached server is at {visible(former.url)} already; taskdemo stop --port {port} ends it, "
+            "--port 0 takes a free port"
+        )
+
+
 def _forget(port: int, record: Record) -> None:
     with contextlib.suppress(OSError):
         _file(port).unlink(missing_ok=True)
@@ -156,13 +168,10 @@ def start(settings: Settings, stopping: Stopping) -> tuple[Record, int]:
 
     Until it is recorded it ends with this command, however that ends. Raises UserError where it does not start.
     """
-    if settings.port and (former := find(settings.port)) is not None:
-        if former.is_alive():
-            raise UserError(
-                f"a detached server is at {visible(former.url)} already; taskdemo stop --port {settings.port} ends it, "
-                "--port 0 takes a free port"
-            )
-        _forget(settings.port, former)
+    if settings.port:
+        _refuse_beside(settings.port)
+        if (former := find(settings.port)) is not None:
+            _forget(settings.port, former)
     folder = scratch.make()
     settings = placed(settings, folder)
     with (folder / "log").open("wb") as log:
@@ -240,7 +249,7 @@ def _last_words(record: Record) -> str:
         with contextlib.suppress(OSError):
             lines = (Path(record.folder) / name).read_text(encoding="utf-8", errors="replace").split("\n")
             if words := [line for line in lines if line.strip()]:
-                return f" (its last words: {shortened(words[-1], 200)})"
+                return f" (its last words: {shortened(words[-1].removeprefix('taskdemo: '), 200)})"
     return ""
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from taskdemo_server import lifeline
 from taskdemo_server.settings import Settings, told
+from taskdemo_server.visible import visible
 
 if TYPE_CHECKING:
     from taskdemo_server.events import TaskEvent
@@ -110,7 +111,9 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
     if lost:
         console.say(left_behind(lost))
     if not is_loopback(settings.host):
-        complain(f"Whoever reaches this machine's port {port} can start tasks here; for the rest there is a token.")
+        complain(
+            f"Other machines reach it on port {port}: starting a task takes no token, all else the one shown below."
+        )
     ready, told, waited_for = 0, 0, 0
     if engine is not None:
         try:
@@ -179,9 +182,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _why_not_listening(settings: Settings, error: OSError) -> str:
-    from taskdemo_server.visible import visible
-
-    where = f"{visible(settings.host)} port {settings.port}"
+    where = f"{settings.host} port {settings.port}"
     if error.errno == errno.EADDRINUSE:
         return f"Cannot serve on {where}: it is in use. Try another with --port, or --port 0 for any that is free."
     return f"Cannot serve on {where}: {error.strerror}."
@@ -249,7 +250,7 @@ def _name(number: int) -> str:
 
 def _refuse(sentence: str) -> int:
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(sentence, file=sys.stderr, flush=True)
+        print(f"taskdemo: {visible(sentence)}", file=sys.stderr, flush=True)
     return _COULD_NOT_RUN
 
 

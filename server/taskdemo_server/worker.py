@@ -70,7 +70,7 @@ def run(settings: WorkerSettings) -> int:
         from taskdemo_server.lab import celery_tasks
 
         celery_tasks.take_notes(settings.lab)
-    if not settings.private and (sentence := refusal(app)):
+    if not settings.private and (sentence := refusal(app, needed=True)):
         return _refuse(sentence)
     # It warns root of pickle, which no worker of ours accepts.
     warnings.simplefilter("ignore", SecurityWarning)
@@ -163,7 +163,7 @@ def _begin_process(worker: int) -> None:
 
 def _refuse(sentence: str) -> int:
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(sentence, file=sys.stderr, flush=True)
+        print(f"taskdemo: {visible(sentence)}", file=sys.stderr, flush=True)
     return _COULD_NOT_RUN
 
 
