@@ -16,7 +16,12 @@ from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, ru
         (["fire", "--port", "1"], "taskdemo serve"),
         (["fire", "--count", "0"], "--count"),
         (["fire", "--count", "-3"], "--count"),
-        (["fire", "--count", "many"], "--count"),
+        (["fire", "--count", "many"], "--count is many: it takes a whole number from 1"),
+        (["fire", "--count", "10000000000"], "at most 1,000,000,000"),
+        (["fire", "--for", "10x"], "--for is 10x: it takes seconds above 0, such as 2, 500ms or 1m"),
+        (["fire", "--rate", "9" * 400], "--rate"),
+        (["fire", "--timeout", "0ms"], "--timeout"),
+        (["fire", "--fail-if", "p95 > 200"], "did you mean response.p95?"),
         (["fire", "--count", "3", "--for", "2"], "--for"),
         (["fire", "--rate", "0"], "--rate"),
         (["fire", "--duration", "1"], "--mode"),
@@ -29,7 +34,9 @@ from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, ru
         (["fire", "--mode", "background", "--fail-if", "response.p59 > 1ms"], "response.p99"),
         (["fire", "--mode", "background", "--work", "nonsense"], "nonsense"),
         (["serve", "--duration", "-1"], "--duration"),
-        (["serve", "--duration", "soon"], "--duration"),
+        (["serve", "--duration", "soon"], "--duration is soon: it takes seconds, 0 or more, such as"),
+        (["serve", "--duration", ""], "--duration is '': it takes"),
+        (["serve", "--workers", "1.5"], "--workers is 1.5: it takes a whole number"),
         (["serve", "--duration", "nan"], "--duration"),
         (["serve", "--mode", "fast"], "background-async"),
         (["serve", "--port", "70000"], "--port"),
@@ -41,8 +48,11 @@ from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, ru
         (["fire", "--token", "a\r\nHost: b"], "--token"),
         (["serve", "--token", ""], "--token"),
         (["serve", "--token", "gehéim"], "--token"),
-        (["explode"], "explode"),
-        (["serve", "--explode"], "--explode"),
+        (["explode"], "taskdemo --help"),
+        (["compar"], "Did you mean 'compare'? taskdemo --help shows how"),
+        (["--explode"], "; taskdemo --help shows how"),
+        (["serve", "--explode"], "; taskdemo serve --help shows how"),
+        (["--debug", "serve", "--explode"], "; taskdemo serve --help shows how"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -50,8 +60,22 @@ def test_bad_input_is_one_sentence_that_names_the_way_out(arguments: list[str], 
     done = taskdemo(*arguments)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert one_sentence(done.stderr), done.stderr
-    assert names in done.stderr
+    sentence, *more = done.stderr.splitlines(keepends=True)
+    assert one_sentence(sentence), done.stderr
+    assert all(line.startswith("  ") for line in more)
+    assert names in sentence
+
+
+def test_the_metrics_that_there_are_take_a_line_a_kind_that_fits_a_terminal() -> None:
+    done = taskdemo("fire", "--fail-if", "zzz > 1")
+    lines = done.stderr.splitlines()
+    assert [line.split(":")[0].strip() for line in lines[1:] if ":" in line] == [
+        "times",
+        "durations",
+        "shares",
+        "counts",
+        "rates",
+    ]
 
 
 def test_a_busy_port_is_named() -> None:

@@ -1,5 +1,7 @@
 """The one error meant for the user: a sentence that says what is wrong and what to type, and its exit code."""
 
+from collections.abc import Sequence
+
 OK = 0
 FAILED = 1
 """The run happened, but a request failed or an accepted task was lost."""
@@ -9,8 +11,12 @@ INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """Printed as one line, without a traceback. `str(error)` names the value and what to type instead."""
+    """Printed as one line, without a traceback. `str(error)` names the value and what to type instead.
 
-    def __init__(self, sentence: str, exit_code: int = COULD_NOT_RUN) -> None:
+    `more`: lines below it, for a list of what there is that is too long for a sentence.
+    """
+
+    def __init__(self, sentence: str, exit_code: int = COULD_NOT_RUN, *, more: Sequence[str] = ()) -> None:
         super().__init__(sentence)
         self.exit_code = exit_code
+        self.more = more

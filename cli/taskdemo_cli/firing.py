@@ -48,9 +48,9 @@ class Keeping:
         if self._thresholds:
             document["thresholds"] = [thresholds.evaluate(one, document).row() for one in self._thresholds]
 
-    def save(self, document: RunDocument | ComparisonDocument) -> None:
+    def save(self, document: RunDocument | ComparisonDocument, output: Output) -> None:
         """Save the result everywhere it was asked for; what cannot be is said at the end, after all the others."""
-        saving.save_all(document, self._paths)
+        saving.save_all(document, self._paths, output.wrote)
 
     def save_so_far(self, document: ComparisonDocument) -> None:
         """Keep what there is of a comparison that goes on, where it was to be saved as JSON."""
@@ -168,7 +168,7 @@ def fire(
         output.document(json_chunks(run))
     else:
         print_run(output.console, run)
-    keeping.save(run)
+    keeping.save(run, output)
     output.check()
     return _exit_code(run, [run], stopping)
 
@@ -233,7 +233,7 @@ def compare(
         output.document(json_chunks(result))
     else:
         print_comparison(output.console, result)
-    keeping.save(result)
+    keeping.save(result, output)
     output.check()
     return _exit_code(result, runs, stopping)
 

@@ -52,7 +52,7 @@ def run(
         output.document(json_chunks(found))
     else:
         print_limits(output.console, found)
-    saving.save_all(found, [*saves, *([html] if html else [])])
+    saving.save_all(found, [*saves, *([html] if html else [])], output.wrote)
     output.check()
     if stopping.asked:
         return stopping.exit_code

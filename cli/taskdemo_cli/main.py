@@ -2,9 +2,10 @@
 
 import contextlib
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from taskdemo_cli import options, stopping
 from taskdemo_cli.errors import COULD_NOT_RUN, FAILED, INTERRUPTED, UserError
@@ -12,7 +13,33 @@ from taskdemo_cli.output import Leaving, complain
 from taskdemo_server.events import VERSION
 from taskdemo_server.settings import Settings, WorkerSettings
 
+
+class Commands(TyperGroup):
+    """The commands; their own few options, completion's among them, have no environment variable."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options, each to be given on the command line alone."""
+        params: list[Any] = super().get_params(ctx)
+        for param in params:
+            param.show_envvar = param.allow_from_autoenv = False
+        return params
+
+
+class Compare(TyperCommand):
+    """`compare`, whose two results are given both or not at all."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002  the base's signature
+        """Return what follows the command in its usage."""
+        return ["[OPTIONS]", "[OLD.json NEW.json]"]
+
+
+def _examples(*lines: str) -> str:
+    # Lines of their own in every version of Typer, and no brackets: they would be markup.
+    return "\n\n".join(("For example:", *lines))
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Where should this slow work run? See, measure and prove how FastAPI's ways to run it differ.",
     epilog="Start with:  taskdemo compare",
     no_args_is_help=True,
@@ -52,7 +79,7 @@ def _outcome(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="taskdemo", standalone_mode=False)
     except UserError as error:
-        complain(str(error))
+        complain(str(error), error.more)
         return error.exit_code
     except stopping.Stopped as stopped:
         return stopped.exit_code
@@ -69,9 +96,16 @@ def _outcome(arguments: list[str]) -> int:
         text = sentence()
         if not text:  # no_args_is_help: the help is the message
             return COULD_NOT_RUN
-        complain(f"{text.rstrip('.')}; taskdemo {'COMMAND ' if not arguments else arguments[0] + ' '}--help shows how")
+        complain(f"{text.rstrip('.')}{'' if text.endswith('?') else ';'} {_command(arguments)} --help shows how")
         return COULD_NOT_RUN
     return code if isinstance(code, int) else 0
+
+
+def _command(arguments: list[str]) -> str:
+    """Return the command that was meant, as far as there is such a one."""
+    first = next((word for word in arguments if not word.startswith("-")), "")
+    known = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
+    return f"taskdemo {first}" if first in known else "taskdemo"
 
 
 def _version(asked: bool) -> None:
@@ -92,7 +126,11 @@ def taskdemo(
     """Where should this slow work run? See, measure and prove how FastAPI's ways to run it differ."""
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "taskdemo serve --mode blocking --duration 500ms", "taskdemo serve --work mymodule:function --detach"
+    )
+)
 def serve(
     mode: options.ModeName = "background",
     duration: options.Duration = 1.0,
@@ -129,7 +167,7 @@ def serve(
     return serving.detach(settings) if detach else serving.serve(settings)
 
 
-@app.command()
+@app.command(epilog=_examples("taskdemo stop --port 8000"))
 def stop(port: options.ServerPort = 8000) -> int:
     """End a server that was started with --detach; it finishes its tasks first."""
     from taskdemo_cli import serving
@@ -137,7 +175,12 @@ def stop(port: options.ServerPort = 8000) -> int:
     return serving.stop(port)
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "taskdemo fire --mode background --count 20",
+        "taskdemo fire --app mymodule:app --path /orders --body @order.json",
+    )
+)
 def fire(
     count: options.Count = None,
     for_: options.ForSeconds = None,
@@ -154,13 +197,13 @@ def fire(
     mode: options.OptionalMode = None,
     app: options.App = None,
     path: options.Path = None,
-    token: options.Token = None,
+    token: options.SentToken = None,
     duration: options.PrivateDuration = None,
     work: options.PrivateWork = None,
     threads: options.PrivateThreads = None,
     workers: options.PrivateWorkers = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
+    broker: options.PrivateBroker = None,
+    backend: options.PrivateBackend = None,
     json: options.Json = False,
     save: options.Save = None,
     html: options.Html = None,
@@ -202,24 +245,31 @@ def fire(
     )
 
 
-@app.command()
+@app.command(
+    cls=Compare,
+    epilog=_examples(
+        "taskdemo compare --count 5 --duration 500ms --html report.html",
+        "taskdemo compare --modes background,process --work mymodule:function",
+        "taskdemo compare old.json new.json",
+    ),
+)
 def compare(
     saved: options.SavedResults = None,
     modes: options.Modes = None,
     count: options.BurstCount = 5,
-    duration: options.Duration = 1.0,
-    work: options.Work = "sleep",
-    threads: options.Threads = 40,
+    duration: options.ComparedDuration = 1.0,
+    work: options.ComparedWork = "sleep",
+    threads: options.ComparedThreads = 40,
     rounds: options.Rounds = 1,
-    limits: options.MeasuredLimits = None,
     broker: options.Broker = None,
     backend: options.Backend = None,
+    limits: options.MeasuredLimits = None,
     json: options.Json = False,
     save: options.Save = None,
     html: options.Html = None,
     fail_if: options.FailIf = None,
 ) -> int:
-    """Run the same burst in every mode and say what the difference means; or compare two saved results."""
+    """Run the same burst in every mode and say what the difference means; or compare two results that were saved."""
     from taskdemo_cli import saved as results
 
     if saved:
@@ -244,7 +294,7 @@ def compare(
     return firing.compare(settings, missing, firing.Burst(count=count), keeping, rounds, known)
 
 
-@app.command()
+@app.command(epilog=_examples("taskdemo limits --modes background,celery --html limits.html"))
 def limits(
     modes: options.Modes = None,
     work: options.LimitsWork = None,
@@ -265,11 +315,11 @@ def limits(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(epilog=_examples("taskdemo worker --broker redis://192.168.0.5:6379/0"))
 def worker(
     broker: options.WorkerBroker,
-    backend: options.Backend = None,
-    work: options.Work = "sleep",
+    backend: options.WorkerBackend = None,
+    work: options.WorkersWork = "sleep",
     duration: options.WorkerDuration = None,
     concurrency: options.Processes = None,
     name: options.WorkerName = None,
@@ -290,7 +340,7 @@ def worker(
     )
 
 
-@app.command()
+@app.command(epilog=_examples("taskdemo report result.json --html report.html"))
 def report(file: options.SavedResult, html: options.Html = None) -> int:
     """Draw a saved result again, as a page with --html, or on the terminal."""
     from taskdemo_cli import saved

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from taskdemo_cli.errors import UserError
+from taskdemo_cli.units import read_plain, read_seconds, read_whole
 from taskdemo_server import named
 from taskdemo_server.events import MODE_BY_NAME, MODES
 from taskdemo_server.settings import BUILT_IN_WORKS
+from taskdemo_server.visible import shortened
 
 
 def complete_mode(incomplete: str) -> list[tuple[str, str]]:
@@ -36,8 +38,8 @@ def a_mode(name: str | None) -> str | None:
     if name is None or name in MODE_BY_NAME:
         return name
     near = difflib.get_close_matches(name, MODE_BY_NAME, n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
-    raise UserError(f"there is no mode {name!r}; {guess}The modes are {', '.join(MODE_BY_NAME)}")
+    guess = f"did you mean {near[0]}? The" if near else "the"
+    raise UserError(f"there is no mode {name!r}; {guess} modes are {', '.join(MODE_BY_NAME)}")
 
 
 def a_work(text: str | None) -> str | None:
@@ -51,9 +53,9 @@ def a_work(text: str | None) -> str | None:
             raise UserError(str(error)) from None
         return text
     near = difflib.get_close_matches(text, BUILT_IN_WORKS, n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
+    guess = f"did you mean {near[0]}? The" if near else "the"
     raise UserError(
-        f"there is no work {text!r}; {guess}The works are {', '.join(BUILT_IN_WORKS)}, or your own as module:function"
+        f"there is no work {text!r}; {guess} works are {', '.join(BUILT_IN_WORKS)}, or your own as module:function"
     )
 
 
@@ -108,33 +110,46 @@ def mode_list(text: str | None) -> list[str] | None:
     return names
 
 
-def _at_least(option: str, least: float, words: str, *, above: bool = False) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        if value is not None and (not math.isfinite(value) or value < least or (above and value == least)):
-            raise UserError(f"{option} is {value}: it takes {words}")
+def _number(
+    option: str,
+    read: Callable[[str], float],
+    words: str,
+    least: float = 0,
+    most: float = 1e9,
+    *,
+    above: bool = False,
+) -> Callable[[Any], Any]:
+    """Return what makes a number of an option's text; an option that was not given keeps its own default."""
+
+    def parse(given: Any) -> Any:
+        try:
+            value = read(given) if isinstance(given, str) else given
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most or (above and value == least):
+            what = shortened(given, 40) if isinstance(given, str) and given.strip() else repr(given)
+            limit = f", at most {most:,.0f}" if value > most and not words.endswith(str(most)) else ""
+            raise UserError(f"{option} is {what}: it takes {words}{limit}")
         return value
 
-    return check
+    return parse
 
 
-def _from_1(option: str) -> Callable[[Any], Any]:
-    return _at_least(option, 1, "a whole number from 1")
+def _from_1(option: str, most: float = 1e9) -> Callable[[Any], Any]:
+    return _number(option, read_whole, "a whole number from 1", 1, most)
 
 
-def _positive(option: str, words: str) -> Callable[[Any], Any]:
-    return _at_least(option, 0, words, above=True)
+def _seconds(option: str, *, above: bool = False) -> Callable[[Any], Any]:
+    least = " above 0" if above else ", 0 or more"
+    return _number(option, read_seconds, f"seconds{least}, such as 2, 500ms or 1m", above=above)
 
 
-def _port(value: int | None) -> int | None:
-    if value is not None and not 0 <= value <= 65535:
-        raise UserError(f"--port is {value}: it takes 0 (any free port) to 65535")
-    return value
+def _rate(text: str) -> float:
+    return read_plain(text.strip().removesuffix("/s"))
 
 
-def _used_port(value: int | None) -> int | None:
-    if value is not None and not 1 <= value <= 65535:
-        raise UserError(f"--port is {value}: it takes the port of a server, 1 to 65535")
-    return value
+_port = _number("--port", read_whole, "0 (any free port) to 65535", 0, 65535)
+_used_port = _number("--port", read_whole, "the port of a server, 1 to 65535", 1, 65535)
 
 
 def _one_a_line(variable: str) -> Callable[..., Any]:
@@ -143,11 +158,11 @@ def _one_a_line(variable: str) -> Callable[..., Any]:
     Typer would cut it at every space.
     """
 
-    def look(ctx: typer.Context, value: list[str] | None) -> list[str] | None:
-        if not value and ctx.auto_envvar_prefix is not None:
+    def look(ctx: typer.Context, given: list[str] | None) -> list[str]:
+        if not given and ctx.auto_envvar_prefix is not None:
             text = os.environ.get(f"{ctx.auto_envvar_prefix}_{variable}", "")
-            return [line for line in text.splitlines() if line.strip()] or value
-        return value
+            return [line for line in text.splitlines() if line.strip()]
+        return list(given or ())
 
     return look
 
@@ -157,48 +172,109 @@ def _option(*names: str, **details: Any) -> Any:
     return typer.Option(*names, show_envvar=False, **details)
 
 
-SEND, AT, OWN, KEEP = "What to send", "Where to", "The server it starts", "What becomes of the result"
+SEND, AT, OWN, KEEP = "What to send", "Where to", "The server that --mode starts", "What becomes of the result"
+RUN, WORK, LISTEN, CELERY = "What to run", "The slow work", "The server", "The celery mode"
+QUEUE, WORKER = "Where its tasks come from", "The worker"
+
+_MODES = ", ".join(MODE_BY_NAME)
+_DURATION = "How long the slow work takes, asleep or computing: 2, 500ms, 1m."
+_WORK = "The slow work: sleep, cpu, or your own module:function."
+_THREADS = "Worker threads of each server process (AnyIO's limit)."
+_WORKERS = "Server processes that share the port."
+
+
+def _duration(panel: str, words: str = _DURATION, **details: Any) -> Any:
+    return _option(
+        "--duration", "-d", metavar="S", parser=_seconds("--duration"), rich_help_panel=panel, help=words, **details
+    )
+
+
+def _work(panel: str, **details: Any) -> Any:
+    return _option(
+        "--work",
+        "-w",
+        metavar="W",
+        callback=a_work,
+        autocompletion=complete_work,
+        rich_help_panel=panel,
+        help=_WORK,
+        **details,
+    )
+
+
+def _threads(panel: str, **details: Any) -> Any:
+    return _option(
+        "--threads", metavar="N", parser=_from_1("--threads"), rich_help_panel=panel, help=_THREADS, **details
+    )
+
+
+def _workers(panel: str, **details: Any) -> Any:
+    return _option(
+        "--workers", metavar="N", parser=_from_1("--workers", 1000), rich_help_panel=panel, help=_WORKERS, **details
+    )
+
+
+def _broker(panel: str) -> Any:
+    words = "Broker of the mode celery: redis:// or amqp://."
+    return _option("--broker", metavar="URL", rich_help_panel=panel, show_default="a private one", help=words)
+
+
+def _backend(panel: str, words: str = "Result backend of the mode celery.") -> Any:
+    return _option("--backend", metavar="URL", rich_help_panel=panel, show_default="follows --broker", help=words)
+
+
+def _token(panel: str, words: str) -> Any:
+    return _option("--token", metavar="T", callback=a_token, rich_help_panel=panel, help=words)
+
+
+def _count(panel: str, words: str, **details: Any) -> Any:
+    return _option(
+        "--count", "-n", metavar="N", parser=_from_1("--count"), rich_help_panel=panel, help=words, **details
+    )
 
 
 ModeName = Annotated[
-    str, _option("--mode", "-m", callback=a_mode, autocompletion=complete_mode, help="How the slow work is run.")
+    str,
+    _option(
+        "--mode",
+        "-m",
+        metavar="M",
+        callback=a_mode,
+        autocompletion=complete_mode,
+        rich_help_panel=WORK,
+        help=f"How the slow work is run: {_MODES}.",
+    ),
 ]
 OptionalMode = Annotated[
     str | None,
     _option(
         "--mode",
         "-m",
+        metavar="M",
         callback=a_mode,
         autocompletion=complete_mode,
         rich_help_panel=AT,
-        help="Start a private server in this mode, fire at it, and end it.",
+        help=f"Start a private server in this mode, fire at it, and end it: {_MODES}.",
     ),
 ]
 Modes = Annotated[
     str | None,
-    _option("--modes", metavar="A,B,...", autocompletion=complete_modes, help="Modes to run; all by default."),
-]
-Duration = Annotated[
-    float,
     _option(
-        "--duration",
-        "-d",
-        metavar="S",
-        callback=_at_least("--duration", 0, "seconds, 0 or more"),
-        help="How long the slow work takes: seconds slept, or CPU seconds burnt.",
+        "--modes",
+        metavar="A,B,...",
+        autocompletion=complete_modes,
+        rich_help_panel=RUN,
+        show_default="all that are installed",
+        help=f"Modes to run, of {_MODES}.",
     ),
 ]
-Work = Annotated[
-    str,
-    _option(
-        "--work",
-        "-w",
-        metavar="W",
-        callback=a_work,
-        autocompletion=complete_work,
-        help="The slow work: sleep, cpu, or your own module:function.",
-    ),
-]
+Duration = Annotated[float, _duration(WORK)]
+ComparedDuration = Annotated[float, _duration(RUN)]
+PrivateDuration = Annotated[float | None, _duration(OWN, show_default="1")]
+Work = Annotated[str, _work(WORK)]
+ComparedWork = Annotated[str, _work(RUN)]
+PrivateWork = Annotated[str | None, _work(OWN, show_default="sleep")]
+WorkersWork = Annotated[str, _work(WORKER)]
 LimitsWork = Annotated[
     str | None,
     _option(
@@ -206,109 +282,77 @@ LimitsWork = Annotated[
         "-w",
         metavar="module:function",
         callback=an_own_work,
+        rich_help_panel=RUN,
         help="Your own function, for the experiment about the work itself: offload.",
     ),
 ]
-Host = Annotated[str, _option("--host", help="Address to listen on.")]
-Port = Annotated[int, _option("--port", "-p", callback=_port, help="Port to listen on; 0 takes a free one.")]
+Host = Annotated[str, _option("--host", metavar="ADDRESS", rich_help_panel=LISTEN, help="Address to listen on.")]
+Port = Annotated[
+    int,
+    _option(
+        "--port", "-p", metavar="N", parser=_port, rich_help_panel=LISTEN, help="Port to listen on; 0 takes a free one."
+    ),
+]
 TargetPort = Annotated[
     int | None,
     _option(
         "--port",
         "-p",
-        callback=_used_port,
+        metavar="N",
+        parser=_used_port,
         rich_help_panel=AT,
         help="Fire at the server on this port.",
         show_default="8000",
     ),
 ]
-ServerPort = Annotated[int, _option("--port", "-p", callback=_used_port, help="Port of the server on this machine.")]
-Workers = Annotated[
-    int, _option("--workers", callback=_from_1("--workers"), help="Server processes that share the port.")
+ServerPort = Annotated[
+    int, _option("--port", "-p", metavar="N", parser=_used_port, help="Port of the server on this machine.")
 ]
-Threads = Annotated[
-    int,
-    _option("--threads", callback=_from_1("--threads"), help="Worker threads per server process (AnyIO's limit)."),
-]
+Workers = Annotated[int, _workers(LISTEN)]
+PrivateWorkers = Annotated[int | None, _workers(OWN, show_default="1")]
+Threads = Annotated[int, _threads(LISTEN)]
+ComparedThreads = Annotated[int, _threads(RUN)]
+PrivateThreads = Annotated[int | None, _threads(OWN, show_default="40")]
 MaxPending = Annotated[
     int,
     _option(
         "--max-pending",
         metavar="N",
-        callback=_from_1("--max-pending"),
+        parser=_from_1("--max-pending"),
+        rich_help_panel=LISTEN,
         help="Unended tasks that each server process takes; more requests get 503.",
     ),
 ]
-Broker = Annotated[
-    str | None,
-    _option(
-        "--broker", metavar="URL", help="Broker of the celery mode: redis:// or amqp://; a private one by default."
-    ),
-]
-Backend = Annotated[
-    str | None,
-    _option("--backend", metavar="URL", help="Result backend of the celery mode; follows --broker by default."),
-]
+Broker = Annotated[str | None, _broker(CELERY)]
+PrivateBroker = Annotated[str | None, _broker(OWN)]
+Backend = Annotated[str | None, _backend(CELERY)]
+PrivateBackend = Annotated[str | None, _backend(OWN)]
 Journal = Annotated[
     str | None,
-    _option("--journal", metavar="FILE", help="Keep the record of every task here.", show_default="a temporary file"),
-]
-Detach = Annotated[bool, _option("--detach", help="Return the prompt; taskdemo stop ends the server.")]
-Token = Annotated[
-    str | None,
     _option(
-        "--token", metavar="T", callback=a_token, help="Secret that callers must send, for servers beyond loopback."
+        "--journal",
+        metavar="FILE",
+        rich_help_panel=LISTEN,
+        help="Keep the record of every task here.",
+        show_default="a temporary file",
     ),
 ]
-PrivateDuration = Annotated[
-    float | None,
-    _option(
-        "--duration",
-        "-d",
-        metavar="S",
-        callback=_at_least("--duration", 0, "seconds, 0 or more"),
-        rich_help_panel=OWN,
-        help="As of taskdemo serve, with --mode.",
-    ),
+Detach = Annotated[
+    bool, _option("--detach", rich_help_panel=LISTEN, help="Return the prompt; taskdemo stop ends the server.")
 ]
-PrivateWork = Annotated[
-    str | None,
-    _option(
-        "--work",
-        "-w",
-        metavar="W",
-        callback=a_work,
-        autocompletion=complete_work,
-        rich_help_panel=OWN,
-        help="As of taskdemo serve, with --mode.",
-    ),
-]
-PrivateThreads = Annotated[
-    int | None,
-    _option("--threads", callback=_from_1("--threads"), rich_help_panel=OWN, help="As of taskdemo serve, with --mode."),
-]
-PrivateWorkers = Annotated[
-    int | None,
-    _option("--workers", callback=_from_1("--workers"), rich_help_panel=OWN, help="As of taskdemo serve, with --mode."),
-]
-Count = Annotated[
-    int | None,
-    _option(
-        "--count", "-n", callback=_from_1("--count"), rich_help_panel=SEND, help="Requests to send.", show_default="1"
-    ),
-]
-BurstCount = Annotated[
-    int, _option("--count", "-n", callback=_from_1("--count"), help="Requests to send at once, in each mode.")
-]
+Token = Annotated[str | None, _token(LISTEN, "Secret that callers must send, for servers beyond loopback.")]
+SentToken = Annotated[str | None, _token(AT, "The secret of a server that was started with --token.")]
+Count = Annotated[int | None, _count(SEND, "Requests to send.", show_default="1")]
+BurstCount = Annotated[int, _count(RUN, "Requests to send at once, in each mode.")]
 ForSeconds = Annotated[
     float | None,
     _option(
         "--for",
         metavar="S",
         envvar="TASKDEMO_FIRE_FOR",
-        callback=_positive("--for", "seconds above 0"),
+        parser=_seconds("--for", above=True),
         rich_help_panel=SEND,
-        help="Send for so long, not --count.",
+        help="Send for so long, not --count: 10, 90s, 2m.",
     ),
 ]
 Concurrency = Annotated[
@@ -316,7 +360,8 @@ Concurrency = Annotated[
     _option(
         "--concurrency",
         "-c",
-        callback=_from_1("--concurrency"),
+        metavar="N",
+        parser=_from_1("--concurrency"),
         rich_help_panel=SEND,
         help="Requests in flight at the most.",
         show_default="all at once; 50 with --for",
@@ -327,7 +372,7 @@ Rate = Annotated[
     _option(
         "--rate",
         metavar="R",
-        callback=_positive("--rate", "requests per second, above 0"),
+        parser=_number("--rate", _rate, "requests per second, above 0", 0, 1e6, above=True),
         rich_help_panel=SEND,
         help="Send R requests per second on schedule, however slow the answers are (open loop).",
     ),
@@ -346,9 +391,9 @@ Timeout = Annotated[
     _option(
         "--timeout",
         metavar="S",
-        callback=_positive("--timeout", "seconds above 0"),
+        parser=_seconds("--timeout", above=True),
         rich_help_panel=SEND,
-        help="End everything S seconds after the first send; what is unanswered then has failed.",
+        help="End everything so long after the first send; what is unanswered then has failed.",
         show_default="never",
     ),
 ]
@@ -428,25 +473,44 @@ FailIf = Annotated[
     ),
 ]
 WorkerBroker = Annotated[
-    str, _option("--broker", metavar="URL", help="The broker that servers send their tasks to: redis:// or amqp://.")
+    str,
+    _option(
+        "--broker",
+        metavar="URL",
+        rich_help_panel=QUEUE,
+        help="The broker that servers send their tasks to: redis:// or amqp://.",
+    ),
 ]
+WorkerBackend = Annotated[str | None, _backend(QUEUE, "Result backend that the servers use.")]
 WorkerDuration = Annotated[
     float | None,
-    _option(
-        "--duration",
-        "-d",
-        metavar="S",
-        callback=_at_least("--duration", 0, "seconds, 0 or more"),
-        help="How long the longest work takes: over Redis, a dead worker's tasks are given to others after twice that.",
+    _duration(
+        WORKER,
+        "How long the longest work takes (2, 500ms, 1m): over Redis, a dead worker's tasks are given to others after "
+        "twice that.",
     ),
 ]
 Processes = Annotated[
     int | None,
-    _option("--concurrency", "-c", callback=_from_1("--concurrency"), show_default="one a CPU", help="Pool processes."),
+    _option(
+        "--concurrency",
+        "-c",
+        metavar="N",
+        parser=_from_1("--concurrency", 1000),
+        rich_help_panel=WORKER,
+        show_default="one a CPU",
+        help="Pool processes.",
+    ),
 ]
 WorkerName = Annotated[
     str | None,
-    _option("--name", metavar="HOST", show_default="the machine's", help="Host name under which it appears."),
+    _option(
+        "--name",
+        metavar="HOST",
+        rich_help_panel=WORKER,
+        show_default="the machine's",
+        help="Host name under which it appears.",
+    ),
 ]
 MeasuredLimits = Annotated[
     str | None,
@@ -458,9 +522,17 @@ MeasuredLimits = Annotated[
     ),
 ]
 SavedResults = Annotated[
-    list[str] | None, typer.Argument(metavar="[OLD.json NEW.json]", help="Two saved results to compare, instead.")
+    # Hidden, because the usage and an example show them; the help would call them a <list[str]>.
+    list[str] | None, typer.Argument(metavar="OLD.json NEW.json", hidden=True)
 ]
 SavedResult = Annotated[str, typer.Argument(metavar="FILE.json", help="A result that --save FILE.json wrote.")]
 Rounds = Annotated[
-    int, _option("--rounds", callback=_from_1("--rounds"), help="Repeat every mode so often, in changing order.")
+    int,
+    _option(
+        "--rounds",
+        metavar="N",
+        parser=_from_1("--rounds"),
+        rich_help_panel=RUN,
+        help="Repeat every mode so often, in changing order.",
+    ),
 ]

@@ -78,11 +78,12 @@ class Leaving(io.TextIOBase):
             complain(sentence)
 
 
-def complain(sentence: str) -> None:
-    """Write one sentence to stderr, made safe to show, if somebody takes it."""
+def complain(sentence: str, more: Iterable[str] = ()) -> None:
+    """Write one sentence to stderr, and lines below it, made safe to show, if somebody takes them."""
     if sys.stderr is not None:  # print would take stdout instead
+        lines = [f"taskdemo: {visible(sentence)}", *(f"  {visible(line)}" for line in more)]
         with contextlib.suppress(OSError, ValueError):
-            print(f"taskdemo: {visible(sentence)}", file=sys.stderr, flush=True)
+            print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def say(line: str) -> None:
@@ -130,6 +131,11 @@ class Output:
             self._stdout.write(chunk)
         self._stdout.write("\n")
         self._stdout.flush()
+
+    def wrote(self, path: str) -> None:
+        """Say that a file was written, where people look: what they open next."""
+        self.console.file.write(f"wrote {visible(path)}\n")
+        self.console.file.flush()
 
     def check(self) -> None:
         """Raise UserError where what was printed did not arrive whole, and not because nobody wanted the rest."""

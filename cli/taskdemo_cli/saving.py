@@ -115,10 +115,11 @@ def save(document: Mapping[str, Any], path: str | Path, *, rescue: bool = True) 
         raise UserError(f"{trouble}{_rescued(document, path, write)}" if rescue else trouble) from error
 
 
-def save_all(document: Mapping[str, Any], paths: Iterable[str]) -> None:
+def save_all(document: Mapping[str, Any], paths: Iterable[str], wrote: Callable[[str], None] = lambda _: None) -> None:
     """Save the document everywhere it is to go; what cannot be is said at the end, after all the others.
 
-    Raises UserError with the exit code of a run in which something failed.
+    `wrote` is called with each path that is written. Raises UserError with the exit code of a run in which something
+    failed.
     """
     troubles: list[str] = []
     for path in paths:
@@ -126,6 +127,8 @@ def save_all(document: Mapping[str, Any], paths: Iterable[str]) -> None:
             save(document, path)
         except UserError as error:
             troubles.append(str(error))
+        else:
+            wrote(path)
     if troubles:
         raise UserError("; ".join(troubles), FAILED)
 

@@ -70,6 +70,15 @@ EXPRESSION: Final = re.compile(
     r"(?P<number>[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})\s*(?P<unit>[^\s0-9.]*)\s*",
     re.ASCII,
 )
+ALL_METRICS: Final = (
+    f"times:      {', '.join(TIMES)};",
+    f"            each with one of .{', .'.join(STATISTICS)}",
+    f"durations:  {', '.join(DURATIONS)}",
+    f"shares:     {', '.join(SHARES)}",
+    f"counts:     {', '.join(COUNTS)}",
+    f"rates:      {', '.join(RATES)}",
+)
+"""What can be written, for people: a line a kind."""
 EXAMPLE: Final = "write it like 'response.p95 > 200ms' or 'requests.failed_share >= 1%'"
 
 
@@ -195,13 +204,18 @@ def _split(name: str, modes: Sequence[str], shown: str) -> tuple[str | None, str
         raise UserError(
             f"--fail-if '{shown}': there is no mode '{shortened(first, 40)}' in this run; there are {names}"
         )
-    nearest = difflib.get_close_matches(name[:60], METRICS, 1, 0.4)
-    guess = f"did you mean {nearest[0]}? " if nearest else ""
-    raise UserError(
-        f"--fail-if '{shown}': there is no metric '{shortened(name, 40)}'; {guess}"
-        f"There are {', '.join(TIMES)}, each with one of .{', .'.join(STATISTICS)}; "
-        f"and {', '.join((*COUNTS, *SHARES, *DURATIONS, *RATES))}"
-    )
+    nearest = _nearest(name)
+    guess = f"did you mean {nearest}?" if nearest else EXAMPLE
+    raise UserError(f"--fail-if '{shown}': there is no metric '{shortened(name, 40)}'; {guess}", more=ALL_METRICS)
+
+
+def _nearest(name: str) -> str | None:
+    """Return the metric that was probably meant: of a statistic or a time alone, that of the response times."""
+    if name in STATISTICS:
+        return f"response.{name}"
+    if name in TIMES:
+        return f"{name}.p95"
+    return next(iter(difflib.get_close_matches(name[:60], METRICS, 1, 0.4)), None)
 
 
 def _deciding(entries: Sequence[tuple[float, RunDocument]], operator: str) -> tuple[float, RunDocument]:

@@ -1,4 +1,37 @@
-"""Figures as people write them: seconds with the unit that fits, shares, counts with their noun."""
+"""Figures as people write them and read them: seconds with the unit that fits, shares, counts with their noun."""
+
+import re
+from typing import Final
+
+_PLAIN: Final = re.compile(r"[+-]?(?:[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})(?:[eE][+-]?[0-9]{1,2})?")
+_SHORTER: Final = {"": 1.0, "s": 1.0, "ms": 1e3, "us": 1e6, "µs": 1e6, "μs": 1e6}  # both signs for micro
+_LONGER: Final = {"m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def read_plain(text: str) -> float:
+    """Read a number. Raises ValueError where it is none, or has a unit."""
+    if not _PLAIN.fullmatch(text := text.strip()):
+        raise ValueError(f"{text[:40]!r} is no such figure")
+    return float(text)
+
+
+def read_seconds(text: str) -> float:
+    """Read a time, `10`, `10s`, `500ms` or `2m`, into seconds. Raises ValueError where it is none."""
+    text = text.strip()
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyzµμ")
+    unit = text[len(number) :]
+    if unit in _LONGER:
+        return read_plain(number) * _LONGER[unit]
+    if unit in _SHORTER:
+        return read_plain(number) / _SHORTER[unit]
+    raise ValueError(f"{text[:40]!r} is no such figure")
+
+
+def read_whole(text: str) -> int:
+    """Read a whole number. Raises ValueError where it is none."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text := text.strip()):
+        raise ValueError(f"{text[:40]!r} is no such figure")
+    return int(text)
 
 
 def format_seconds(seconds: float) -> str:
