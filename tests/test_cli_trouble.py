@@ -43,6 +43,7 @@ from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, ru
         (["compare", "--modes", "blocking,quick"], "quick"),
         (["compare", "--modes", ","], "--modes"),
         (["compare", "--count", "0"], "--count"),
+        (["compare", "old.json", "new.json", "--html", "page.html"], "--html"),
         (["stop", "--port", "1"], "--detach"),
         (["fire", "--port", "0"], "--port"),
         (["fire", "--token", "a\r\nHost: b"], "--token"),

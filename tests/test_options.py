@@ -127,6 +127,13 @@ def test_files_that_were_written_are_named_at_the_end_where_people_look(tmp_path
     assert done.stdout.splitlines()[-1] == f"wrote {page}"
 
 
+@pytest.mark.parametrize(("columns", "widest"), [("72", 72), ("120", 120), ("wide", 100), ("-5", 100)])
+def test_plain_output_is_as_wide_as_the_environment_says(columns: str, widest: int) -> None:
+    environment = {**os.environ, "COLUMNS": columns}
+    done = taskdemo("fire", "--mode", "background", "--count", "3", "--duration", "100ms", env=environment)
+    assert widest - 8 <= max(map(len, done.stdout.splitlines())) <= widest
+
+
 def test_only_what_was_written_is_named(tmp_path: Path) -> None:
     wrote: list[str] = []
     here, nowhere = str(tmp_path / "a.json"), str(tmp_path / "none" / "b.json")

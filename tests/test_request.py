@@ -11,7 +11,7 @@ from typing import Any, Self
 import pytest
 
 import samples
-from commands import one_sentence, serving, taskdemo
+from commands import eventually, family_of, one_sentence, running, serving, taskdemo
 from taskdemo_cli.documents import asked
 from taskdemo_cli.environment import command_line, without_password
 from taskdemo_cli.errors import UserError
@@ -130,6 +130,46 @@ def test_head_has_no_body_to_wait_for_and_keeps_its_connection(listener: Listene
     document, request = fire(listener, "-X", "HEAD", "--count", "6", "--concurrency", "2", "--timeout", "20")
     assert request.startswith(b"HEAD / HTTP/1.1\r\n")
     assert document["summary"]["requests"] == {"ok": 6, "failed": 0, "errors": {}}
+
+
+@pytest.mark.parametrize("method", ["PATCH", "HEAD"])
+def test_what_goes_through_httpx_is_the_same_request(listener: Listener, method: str) -> None:
+    frames: Frames = queue.Queue()
+    loader = Loader(frames)
+    loader.start()
+    body = "\xff{n}" if method == "PATCH" else None
+    try:
+        for httpx in (False, True):
+            plan = Plan(
+                url=f"{listener.url}/a",
+                count=2,
+                concurrency=1,
+                method=method,
+                body=body,
+                headers=[("X-A", "1"), ("X-A", "2")],
+                message="m{n}",
+                through_httpx=httpx,
+            )
+            loader.run(plan)
+            while (frame := frames.get(timeout=20)[1])["kind"] != "done":
+                assert frame["kind"] != "refused", frame
+                assert not any(sample[6] for sample in frame.get("samples", ()))
+    finally:
+        loader.close()
+    ours, theirs = listener.requests[:2], listener.requests[2:]
+    assert [request.partition(b" HTTP/1.1")[0].decode() for request in ours] == [
+        f"{method} /a?message=m1",
+        f"{method} /a?message=m2",
+    ]
+    assert [sorted(request.splitlines()) for request in ours] == [sorted(request.splitlines()) for request in theirs]
+
+
+def test_no_other_process_has_a_secret_in_its_command_line() -> None:
+    arguments = ("-H", f"X-Key: {SECRET}", "--body", SECRET, "-X", "GET", "--token", SECRET)
+    with running("fire", "--mode", "blocking", "--duration", "5", *arguments) as process:
+        assert eventually(lambda: len(family_of(process.pid)) >= 3)
+        for child in family_of(process.pid):
+            assert not any(SECRET in word for word in child.cmdline())
 
 
 def test_a_user_in_the_url_becomes_a_header_and_the_url_is_shown_without(listener: Listener) -> None:

@@ -277,6 +277,11 @@ def compare(
             raise UserError("compare takes two saved results, old and new: taskdemo compare OLD.json NEW.json")
         if limits is not None:
             raise UserError("--limits joins a comparison that is run; two saved results are compared as they are")
+        for option, value in {"--save": save, "--html": html, "--fail-if": fail_if}.items():
+            if value:
+                raise UserError(
+                    f"{option} is for a comparison that is run; of two saved results --json tells everything"
+                )
         return results.compare(saved[0], saved[1], json)
     from taskdemo_cli import firing
 
