@@ -16,7 +16,6 @@ from samples import (
     blocking_run,
     comparison_document,
     event,
-    events_of,
     facts,
     failed_run,
     hostile_run,
@@ -148,35 +147,14 @@ def test_a_comparison_ends_with_its_thresholds() -> None:
 
 def test_what_ended_a_run_early_stands_before_the_verdict() -> None:
     run = background_run()
-    run["verdict"], run["interrupted"] = "Answered in 4 ms.", True
+    run["verdict"], run["ended_because"] = "Answered in 4 ms.", "the server stopped answering"
     text = printed(run_report(run))
-    assert text.index("works, nobody waits") < text.index("Interrupted") < text.index("Answered in 4 ms.")
+    assert text.index("works, nobody waits") < text.index("stopped answering") < text.index("Answered in 4 ms.")
 
 
 def test_a_burst_has_no_rate_and_a_longer_run_has_one() -> None:
     assert "requests/s" not in printed(run_report(background_run(5)))
     assert "requests/s" in printed(run_report({**background_run(5), "concurrency": 2}))
-
-
-def test_the_first_error_of_tasks_that_failed_is_told_once_and_whatever_it_is_stays_one_short_line() -> None:
-    document = comparison_document()
-    runs = []
-    for mode in ("threadpool", "background"):
-        events = [one for n in (1, 2) for one in events_of(f"x{n}", 0.1, 0.1, 0.2, state="failed", error=HOSTILE)]
-        events += events_of("x3", 0.1, 0.1, 0.2)
-        runs.append(recorder([sample(n, 0.3, task=f"x{n}") for n in (1, 2, 3)], events).document(facts(mode, 3)))
-    document["runs"] = runs
-    text = printed(comparison_report(document))
-    assert " ".join(text.split()).count("in every mode: 2 of 3 tasks failed, the first with: ") == 1
-    assert "\x1b" not in text
-    assert "2 of 3 tasks failed, the first with" in printed(run_report(runs[0]))
-    long = recorder(
-        [sample(1, 0.3, task="y")], events_of("y", 0.1, 0.1, 0.2, state="failed", error="E: " + "long " * 900)
-    )
-    text = " ".join(printed(run_report(long.document(facts("background", 1)))).split())
-    assert "the task failed: E: long" in text
-    assert text.count("long") < 70
-    assert "failed:" not in printed(run_report(background_run()))
 
 
 def test_errors_are_told_by_kind_and_lost_tasks_by_number() -> None:
@@ -195,14 +173,12 @@ def test_a_run_that_was_cut_short_says_so() -> None:
     assert "Timed out" in text
     assert "7 requests were never sent" in text
     assert "3 of 5 requests were sent later than planned" in text
-    assert "Interrupted" in printed(run_report(empty_run()))
 
 
-def test_figures_that_are_the_clients_own_are_called_so() -> None:
-    run = background_run()
-    run["summary"]["client"]["trusted"] = False
-    assert "the client's rather than the server's" in " ".join(printed(run_report(run)).split())
-    assert "rather than" not in printed(run_report(background_run()))
+@pytest.mark.parametrize("columns", [10, 16, 39])
+def test_a_terminal_that_is_too_narrow_is_drawn_on_all_the_same(columns: int) -> None:
+    for report in (run_report(background_run()), comparison_report(comparison_document())):
+        assert "background" in printed(report, columns)
 
 
 def test_hostile_text_stays_text_even_on_a_terminal() -> None:

@@ -16,6 +16,7 @@ PLAIN_WIDTH = 100
 """Columns of human output that goes to a file or a pipe, where COLUMNS does not say otherwise."""
 
 NARROWEST = 40
+"""Columns that everything is drawn in at least: on a narrower terminal lines wrap, or are cropped."""
 
 
 class Leaving(io.TextIOBase):

@@ -48,7 +48,7 @@ def comparison_cells(
 ) -> Iterator[tuple[str, Style]]:
     """Yield the figures of one mode, under `comparison_heading`, and what went wrong.
 
-    Of several rounds, the figures in `means` are given as they are there, the others as the largest of the rounds.
+    Of several rounds, the median in `means` is given as it is there, the others as the largest of the rounds.
     """
     means = means or {}
     summaries = [run["summary"] for run in runs]
@@ -57,10 +57,10 @@ def comparison_cells(
     ended = [last for summary in summaries if (last := summary["tasks"]["last_ended_s"]) is not None]
     figures = (
         _largest(means.get("response_s.p50"), [response["p50"] for response in responses]),
-        _largest(means.get("response_s.max"), [response["max"] for response in responses]),
+        _largest(None, [response["max"] for response in responses]),
         _largest(None, ended),
         None if not ended else format_count(max(summary["tasks"]["max_parallel"] for summary in summaries)),
-        _largest(means.get("bystander_s.max"), pings),
+        _largest(None, pings),
     )
     for figure, size in zip(figures, _widths(width), strict=True):
         yield cell(figure or glyphs.dash, size, "right"), PLAIN

@@ -26,7 +26,7 @@ from taskdemo_cli.units import format_seconds as duration
 from taskdemo_cli.views.bands import TROUBLE, Timeline
 from taskdemo_cli.views.matrix import QUESTIONS
 from taskdemo_cli.views.spread import Distribution
-from taskdemo_cli.views.trouble import error_words, failure_words
+from taskdemo_cli.views.trouble import error_words
 from taskdemo_server.events import MODE_BY_NAME
 from taskdemo_server.visible import shortened, visible
 
@@ -336,12 +336,7 @@ def _in_trouble(run: Mapping[str, Any]) -> bool:
 
 def _notes(run: Mapping[str, Any]) -> list[str]:
     """Return what a reader must know before believing this run's figures."""
-    client = run["summary"]["client"]
     notes = []
-    if client["trusted"] is False:
-        notes.append("The client's own share of the response time is too large: these figures are the client's.")
-    if (failed := failure_words([run])) is not None:
-        notes.append(f"{failed[0].upper()}{failed[1:]}")
     if run["interrupted"]:
         notes.append("Interrupted: these are the figures up to then.")
     if run["timed_out"]:

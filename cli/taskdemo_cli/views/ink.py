@@ -14,6 +14,7 @@ from rich.console import Console, ConsoleOptions
 from rich.style import Style
 from rich.text import Text
 
+from taskdemo_cli.output import NARROWEST
 from taskdemo_server.visible import shortened, visible
 
 WIDEST: Final = 120
@@ -106,7 +107,7 @@ class Drawing:
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Text]:
         glyphs = ASCII if options.ascii_only else UNICODE
-        for line in self.draw(min(options.max_width, WIDEST), glyphs):
+        for line in self.draw(min(max(options.max_width, NARROWEST), WIDEST), glyphs):
             line.rstrip()
             yield encodable(line, options.encoding)
 

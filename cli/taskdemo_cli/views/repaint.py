@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from taskdemo_cli.output import NARROWEST
 from taskdemo_cli.views.ink import encodable
 
 HIDE_CURSOR = "\x1b[?25l"
@@ -36,7 +37,7 @@ class Block:
     @property
     def width(self) -> int:
         """Columns for a line: one less than there are, so that no line ever wraps the cursor."""
-        return max(self.console.width - 1, 1)
+        return max(self.console.width - 1, NARROWEST)  # what is too wide is cropped
 
     @property
     def height(self) -> int:

@@ -29,7 +29,7 @@ from taskdemo_cli.views.ink import (
     row,
 )
 from taskdemo_cli.views.timeline import timeline
-from taskdemo_cli.views.trouble import error_words, failure_words
+from taskdemo_cli.views.trouble import error_words
 from taskdemo_server.visible import shortened
 
 TELLING: Final = 0.1
@@ -117,8 +117,6 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
         )
     if summary["tasks"]["accepted"]:
         yield from paragraph(_task_words(summary["tasks"]), width, first=cell("Tasks", NAME))
-    if (failed := failure_words([document])) is not None:
-        yield from paragraph(failed, width, BAD, first=cell("", NAME))
     yield row("")
     yield from statistics_table(_statistics(document), width, glyphs)
     response = summary["response_s"]
@@ -179,8 +177,6 @@ def _task_words(tasks: TaskCounts) -> str:
 def _trouble_lines(document: RunDocument, width: int) -> Iterator[Text]:
     """Yield why a run is not a whole one."""
     said = []
-    if document["interrupted"]:
-        said.append("Interrupted: these are the figures up to then.")
     if document["timed_out"]:
         said.append("Timed out: --timeout ended this run before it was through.")
     if document["ended_because"] is not None:
@@ -214,7 +210,7 @@ def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
 
 
 def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
-    """Yield how far the figures can be trusted."""
+    """Yield what the client itself took; what that means for the figures, the verdict says."""
     client = document["summary"]["client"]
     facts = []
     if client["cpu_share"] is not None:
@@ -228,9 +224,6 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
     yield row("")
     if facts:
         yield from paragraph(", ".join(facts), width, DIM, first=cell("Client", NAME))
-    if client["trusted"] is False:
-        text = "Not to be trusted: these figures are the client's rather than the server's."
-        yield from paragraph(text, width, DOUBT, first=cell("", NAME) if facts else "")
 
 
 def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -240,26 +233,12 @@ def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) 
         yield row((cell(mode, NAME), BOLD), *comparison_cells(runs, width, glyphs, means))
     for skipped in document["skipped"]:
         yield from paragraph(f"skipped: {skipped['why']}", width, DIM, first=cell(skipped["mode"], NAME + 1))
-    yield from _failure_lines(document, width)
     yield from interval_lines(document, width, glyphs)
     for run in document["runs"]:
         if run["interrupted"] or run["timed_out"] or run["ended_because"]:
             yield row("")
-            yield from paragraph(f"{_named(run)}: this run did not go through to its end.", width, DOUBT)
-
-
-def _failure_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
-    """Yield what the tasks failed with; modes in which it was the same share a line."""
-    said: dict[str, list[str]] = {}
-    for mode, runs in by_mode(document["runs"]).items():
-        if (failed := failure_words(runs)) is not None:
-            said.setdefault(failed, []).append(mode)
-    if said:
-        yield row("")
-    every = len(by_mode(document["runs"]))
-    for failed, modes in said.items():
-        where = "in every mode" if 1 < len(modes) == every else ", ".join(modes)
-        yield from paragraph(f"{where}: {failed}", width, BAD)
+            why = f" ({run['ended_because']})" if run["ended_because"] else ""
+            yield from paragraph(f"{_named(run)}: this run did not go through to its end{why}.", width, DOUBT)
 
 
 def _named(run: RunDocument) -> str:
