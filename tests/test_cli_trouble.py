@@ -46,6 +46,8 @@ from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, ru
         (["compare", "old.json", "new.json", "--html", "page.html"], "--html"),
         (["stop", "--port", "1"], "--detach"),
         (["fire", "--port", "0"], "--port"),
+        (["fire", "--url", f"http://{'x' * 70}.a/"], "no host of that name"),
+        (["serve", "--port", "0", "--host", "x" * 70], "--host"),
         (["fire", "--token", "a\r\nHost: b"], "--token"),
         (["serve", "--token", ""], "--token"),
         (["serve", "--token", "gehéim"], "--token"),

@@ -334,6 +334,15 @@ def test_a_bystander_that_is_stopped_still_hears_the_answers_that_come_soon(
     assert set(Fired(frames).errors) == {"Cancelled"}
 
 
+def test_a_timeout_of_next_to_nothing_accounts_for_every_request(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    for timeout in (1e-9, 1e-4):
+        loader.run(Plan(url=target.url("/never"), count=3, timeout_s=timeout))
+        fired = Fired(frames)
+        assert len(fired.samples) + fired.done["not_sent"] == 3
+
+
 def test_every_refused_request_is_counted(loader: Loader, frames: Frames) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

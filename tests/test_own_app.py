@@ -74,6 +74,18 @@ broken = FastAPI(lifespan=no_database)
 polite = FastAPI(lifespan=says_goodbye)
 
 
+def made():
+    return app
+
+
+def unmade():
+    raise KeyError("no settings")
+
+
+def wsgi(environ, start_response):
+    """Of another world."""
+
+
 async def plain(scope, receive, send):
     """No lifespan, no framework."""
     assert scope["type"] == "http"
@@ -150,6 +162,10 @@ def test_any_asgi_application_will_do(folder: Path) -> None:
     assert run["summary"]["tasks"]["answered_before_end"] == 3
 
 
+def test_a_function_that_makes_an_application_will_do(folder: Path) -> None:
+    assert fired(folder, "/good", 1, "shop.main:made")["summary"]["requests"]["ok"] == 1
+
+
 def test_an_application_is_let_end_in_order(folder: Path) -> None:
     fired(folder, "/", count=1, app="shop.main:polite")
     assert (folder / "goodbye").read_text() == "in order"
@@ -163,6 +179,8 @@ def test_an_application_is_let_end_in_order(folder: Path) -> None:
         ("shop.main:__name__", "that is 'shop.main', and no ASGI application"),
         ("shop.main:broken", "its start failed with RuntimeError: there is no database"),
         ("shp.main:app", "there is no module shp.main"),
+        ("shop.main:unmade", "it failed with KeyError: 'no settings'"),
+        ("shop.main:wsgi", "it takes environ and start_response, as WSGI applications do"),
     ],
 )
 def test_an_application_that_cannot_be_served_is_one_sentence(folder: Path, app: str, sentence: str) -> None:

@@ -370,7 +370,8 @@ def test_a_comparison_of_ones_own_function_ends_with_the_mode_its_price_and_the_
     assert done.returncode == 0, done.stderr
     *_, end = done.stdout.partition("\nUse background\n")
     assert "It gives up" in end
-    code = end[end.index("# main.py") :]
+    code, *wrote = end[end.index("# main.py") :].split("wrote ")
+    assert "".join(wrote).split() == ["result.json", "report.html"]
     assert code.rstrip() == pasting.code("background", pasting.Function("reports:build")).rstrip()
     document = json.loads((tmp_path / "result.json").read_text())
     assert document["recommendation"]["mode"] == "background"

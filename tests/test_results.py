@@ -349,6 +349,13 @@ def test_running_percentiles_of_many_are_within_one_percent() -> None:
         assert live.response[name] == pytest.approx(exact[name], rel=0.01)
 
 
+def test_an_answer_that_broke_off_is_no_response() -> None:
+    run = recorder([sample(1, 1.0, status=200, error="ReadTimeout")]).document({})
+    assert run["requests"][0]["status"] == 200
+    assert run["requests"][0]["response_s"] is None
+    assert run["summary"]["response_s"] is None
+
+
 def test_recent_throughput_falls_to_nothing_when_nothing_is_answered() -> None:
     recorded = live_recorder(1000, 1000)
     assert recorded.live(T0 + 1.05, 5).requests_per_s == pytest.approx(1000, rel=0.15)

@@ -127,7 +127,8 @@ class RequestColumns:
     def response(self, at: int) -> int:
         """Return the microseconds from sent to last byte; NONE unless an answer came in full."""
         done, sent = self.done[at], self.sent[at]
-        return done - sent if done != NONE and sent != NONE and self.status[at] >= 0 else NONE
+        whole = self.status[at] >= 0 and self.error[at] == NO_TEXT
+        return done - sent if whole and done != NONE and sent != NONE else NONE
 
     def errors(self, texts: Texts) -> set[str]:
         """Return the kinds of error there were, of requests that were not answered."""

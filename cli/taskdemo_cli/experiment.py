@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 from taskdemo_cli import servers
 from taskdemo_cli.documents import RunDocument, RunFacts, Skipped
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.load import Loader, Plan, calibrate
+from taskdemo_cli.load import Loader, Plan, calibrate, proxy_for
 from taskdemo_cli.results import Recorder, trusted
 from taskdemo_cli.stopping import Stopped, Stopping
 from taskdemo_cli.watch import Watcher, clock_offset
@@ -30,6 +30,8 @@ TICK_S = 0.125
 """Seconds between two looks of the screen at the figures."""
 UNHEARD_S = 5.0
 """How long a server that cannot write its journal is waited for, to be able to again."""
+FOUND_S = 1.0
+"""How long the user's own application is waited for to say what held it: it may be held for ever."""
 LAST_BREATH_S = 0.5
 """How long it may take until the end of a server, whose connections have just broken, is known."""
 BYSTANDER_RATE = 10.0
@@ -109,7 +111,8 @@ class Target:
     def found(self) -> dict[str, Any]:
         """Return what the server of the user's own application has seen of who held its event loop."""
         with contextlib.suppress(OSError, UserError):
-            return dict((servers.health(self.url, self.token, self.under) or {}).get("held") or {})
+            health = servers.health(self.url, self.token, self.under, timeout=FOUND_S)
+            return dict((health or {}).get("held") or {})
         return {}
 
     def _said(self, name: str) -> str | None:
@@ -120,9 +123,12 @@ class Target:
 def find_target(
     url: str, path: str = "/", server: servers.Server | None = None, token: str | None = None, under: str = ""
 ) -> Target:
-    """Ask the server of `url` who it is. Raises OSError where nobody answers, UserError where `url` is none."""
+    """Ask the server of `url` who it is. Raises OSError where nobody answers, UserError where `url` is none.
+
+    One that can only be reached through a proxy is not asked: it is none that this tool could follow.
+    """
     asked = time.monotonic()
-    health = servers.health(url, token, under)
+    health = None if proxy_for(url) else servers.health(url, token, under)
     offset = clock_offset(health, asked, time.monotonic()) if health else 0.0
     return Target(url.rstrip("/"), path, health, server, token, offset, under)
 

@@ -319,6 +319,8 @@ class Run:
 
     async def _begin(self, callers: int) -> None:
         """Open the callers' connections, then send their first requests."""
+        if self._over.done():  # a --timeout of next to nothing
+            return
         if self._total is not None:
             callers = min(callers, self._total)
         self._n = callers

@@ -185,6 +185,8 @@ def capacity_problem(plan: Plan) -> str | None:
     if plan.count is not None:
         wanted = min(wanted, plan.count)
     files = raise_file_limit() - SPARE_FILES
+    if files < 1:
+        return f"the limit of open files leaves none for connections; raise it first: ulimit -n {wanted + SPARE_FILES}"
     if wanted > files:
         return (
             f"{wanted} connections at once are more than the {files} that this machine's limit of open files allows; "

@@ -244,7 +244,10 @@ def get_json(url: str, path: str, token: str | None = None, timeout: float = ANS
     seconds, however it drips.
     """
     connection = connect(url, timeout)
-    connection.connect()
+    try:
+        connection.connect()
+    except UnicodeError:  # a part of the name is longer than any may be
+        raise OSError("there can be no host of that name") from None
     late = threading.Event()
 
     def hang_up(sock: socket.socket) -> None:
@@ -274,12 +277,14 @@ def authorization(token: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def health(url: str, token: str | None = None, under: str = "") -> dict[str, Any] | None:
+def health(
+    url: str, token: str | None = None, under: str = "", timeout: float = ANSWER_TIMEOUT_S
+) -> dict[str, Any] | None:
     """Ask a server who it is; None where it is not a taskdemo server. `under` is where its own paths are.
 
     Raises OSError where nobody takes the connection, and SilentError where the answer does not come.
     """
-    answer = get_json(url, f"{under}/health", token)
+    answer = get_json(url, f"{under}/health", token, timeout)
     return answer if _is_health(answer, hosts=bool(under)) else None
 
 

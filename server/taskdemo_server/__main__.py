@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from taskdemo_server import lifeline
 from taskdemo_server.settings import Settings, told
-from taskdemo_server.visible import visible
+from taskdemo_server.visible import shortened, visible
 
 if TYPE_CHECKING:
     from taskdemo_server.events import TaskEvent
@@ -65,6 +65,8 @@ def run(settings: Settings) -> int:
         listener = _listen(settings.host, settings.port)
     except UnusableError as error:
         return _refuse(str(error))
+    except UnicodeError:
+        return _refuse(f"There can be no host named {shortened(settings.host, 80)}; type --host 127.0.0.1")
     except OSError as error:
         return _refuse(_why_not_listening(settings, error))
     try:

@@ -7,6 +7,7 @@ the application's call returns, which is after the background tasks that hang on
 
 import asyncio
 import contextlib
+import inspect
 import json
 import logging.config
 import os
@@ -42,6 +43,9 @@ SAME_MOMENT_S: Final = 0.005
 """A call that returns so soon after its response had nothing left to do."""
 _GRACE_S: Final = 2.0
 _COULD_NOT_RUN: Final = 2
+_OF_WSGI: Final = 2
+"""Parameters of a WSGI application: environ and start_response. ASGI has scope, receive and send."""
+_BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Layer:
@@ -192,11 +196,9 @@ def main() -> int:
     printed.tell_apart()
     logging.config.dictConfig(LOGGING)
     try:
-        app = load(OPTION, str(settings.app), settings.folder)
+        app = _application(load(OPTION, str(settings.app), settings.folder), str(settings.app))
     except UnusableError as error:
         return _refuse(str(error))
-    if not callable(app):
-        return _refuse(f"{OPTION} {settings.app}: that is {shortened(repr(app), 60)}, and no ASGI application")
     listener = socket.create_server((settings.host, settings.port), backlog=2048)
     layer = Layer(app, settings)
     server = Server(layer, lambda: _announce(settings, listener))
@@ -207,6 +209,42 @@ def main() -> int:
     if layer.start_failed:
         return _refuse(f"{OPTION} {settings.app}: its start failed with {shortened(layer.start_failed, 200)}")
     return 0 if server.started else 1
+
+
+def _application(found: Any, name: str) -> ASGIApp:
+    """Return the application that was found under a name, made first where a function makes it.
+
+    Raises UnusableError with what it is instead.
+    """
+    if inspect.isfunction(found) and not inspect.signature(found).parameters:
+        try:
+            found = found()
+        except Exception as error:
+            raise UnusableError(f"{OPTION} {name}: it failed with {shortened(said(error), 200)}") from error
+        if inspect.iscoroutine(found):
+            found.close()
+            raise UnusableError(
+                f"{OPTION} {name}: that is an async function; name an ASGI application, or what makes one"
+            )
+    if not callable(found):
+        raise UnusableError(f"{OPTION} {name}: that is {shortened(repr(found), 60)}, and no ASGI application")
+    names = _parameters(found)
+    if len(names) == _OF_WSGI:
+        raise UnusableError(
+            f"{OPTION} {name}: it takes {' and '.join(names)}, as WSGI applications do;"
+            " name an ASGI application, or wrap it (a2wsgi)"
+        )
+    application: ASGIApp = found
+    return application
+
+
+def _parameters(found: Callable[..., object]) -> list[str]:
+    """Return what a callable is given by place; nothing where it does not say."""
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [one.name for one in parameters if one.kind in _BY_PLACE]
 
 
 def _end_with_input(server: Server) -> None:
