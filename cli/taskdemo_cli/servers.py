@@ -48,10 +48,10 @@ class Server:
         """Return its exit code; None while it runs."""
         if self.process is not None:
             return self.process.poll()
-        try:
-            return int(Path(f"{self.settings.announce}.ended").read_text(encoding="ascii") or 1)
-        except FileNotFoundError:
-            return None if self.nursery is None else self.nursery.poll()
+        with contextlib.suppress(FileNotFoundError):
+            if code := Path(f"{self.settings.announce}.ended").read_text(encoding="ascii"):  # else it is being written
+                return int(code)
+        return None if self.nursery is None else self.nursery.poll()
 
 
 class Nursery:
