@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -441,6 +442,24 @@ def test_what_the_work_has_started_and_left_ends_with_the_command(mode: str, kil
         process.wait(30)
     found = [psutil.Process(int(pid)) for pid in left.read_text().split() if psutil.pid_exists(int(pid))]
     assert all_gone(found)
+
+
+@pytest.mark.parametrize("own_session", [True, False], ids=["a session of its own", "a job of a shell"])
+def test_only_a_process_with_a_session_of_its_own_ends_its_group(own_session: bool) -> None:
+    code = "from taskdemo_server import lifeline; lifeline.end_group()"
+    line = f"sleep 300 >/dev/null & echo $!; exec {sys.executable} -c '{code}'"
+    options: dict[str, Any] = {"start_new_session": True} if own_session else {"process_group": 0}
+    done = subprocess.run(["sh", "-c", line], stdout=subprocess.PIPE, text=True, check=True, timeout=20, **options)
+    pid = int(done.stdout)
+
+    def gone() -> bool:
+        return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+    try:
+        assert eventually(gone, 5.0 if own_session else 0.5) is own_session
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_the_next_start_sweeps_what_the_dead_left_and_nothing_else(state: Path) -> None:

@@ -57,10 +57,10 @@ def watch_parent() -> None:
 def end_group() -> None:
     """Kill whoever else is in the group of processes that this one leads: what the user's work has started, and left.
 
-    Nothing where it leads none: then somebody else's processes, a shell's say, are in it too. And nothing on Windows,
-    which has no such groups.
+    Nothing unless the session is this process's own too: a shell's job has others in it (`taskdemo worker | tee log`).
+    And nothing on Windows, which has no such groups.
     """
-    if sys.platform != "win32" and os.getpgrp() == os.getpid():
+    if sys.platform != "win32" and os.getsid(0) == os.getpid():
         from multiprocessing import resource_tracker
 
         import psutil

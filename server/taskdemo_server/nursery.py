@@ -62,7 +62,7 @@ def main() -> int:
 
 def _become(settings: Settings, lifeline: int) -> None:
     """Give a forked process what a started one has: its own standard streams, and no handler of its parent's."""
-    os.setpgid(0, 0)  # what its work starts, and leaves, is found in its group
+    os.setsid()  # what its work starts, and leaves, is found in its group
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.dup2(lifeline, 0)
