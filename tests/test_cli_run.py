@@ -28,11 +28,12 @@ def test_compare_shows_who_waits_in_each_mode() -> None:
         assert (run["work"], run["duration_s"], run["count"], run["concurrency"]) == ("sleep", D, 5, 5)
     slowest = {mode: run["summary"]["response_s"]["max"] for mode, run in runs.items()}
     assert 5 * D <= slowest["blocking"] < 6.5 * D
+    early = 0.002  # uvloop's timers are whole milliseconds of a clock that it reads once a turn
     for mode in ("async", "threadpool"):
-        assert D <= slowest[mode] < 2.5 * D
+        assert D - early <= slowest[mode] < 2.5 * D
     for mode in ("background", "background-async", "process"):
         assert slowest[mode] < D / 2
-        assert runs[mode]["summary"]["completion_s"]["min"] >= D
+        assert runs[mode]["summary"]["completion_s"]["min"] >= D - early
     parallel = {mode: run["summary"]["tasks"]["max_parallel"] for mode, run in runs.items()}
     assert parallel["blocking"] == 1
     assert parallel["async"] == parallel["threadpool"] == parallel["background"] == parallel["background-async"] == 5
