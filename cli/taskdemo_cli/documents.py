@@ -6,6 +6,7 @@ beside this module says the same to programs.
 """
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, NotRequired, TypedDict, TypeVar, overload
@@ -476,9 +477,9 @@ class Rows(Sequence[Row], Generic[Row]):
             raise IndexError(at)
         return self.make(at % size)
 
+    @abstractmethod
     def make(self, at: int) -> Row:
         """Make the row at the place `at`, 0 <= at < len(self)."""
-        raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and list(self) == list(other)

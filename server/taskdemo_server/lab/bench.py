@@ -7,6 +7,10 @@ from typing import Any
 from taskdemo_server.settings import Settings
 
 
+class CannotAskError(Exception):
+    """The engine, as it is set up here, keeps nothing that could be asked for; the text says what is missing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lab:
     """One mode's engine, ready for experiments: path operation functions that take `key`, and questions to it.

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from taskdemo_server.lab.bench import Bench, Lab
+from taskdemo_server.lab.bench import Bench, CannotAskError, Lab
 
 
 def lab(bench: Bench) -> Lab:
@@ -25,7 +25,7 @@ def lab(bench: Bench) -> Lab:
 
     def check_backend() -> None:
         if app.conf.result_backend == "disabled://":
-            raise NotImplementedError("No result backend is configured.")
+            raise CannotAskError("No result backend is configured.")
 
     async def ask(result: AsyncResult) -> str:
         check_backend()

@@ -12,7 +12,7 @@ from fastapi import FastAPI, HTTPException
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
 from taskdemo_server.lab import async_, background, blocking, celery, process, threadpool
-from taskdemo_server.lab.bench import Bench, Lab
+from taskdemo_server.lab.bench import Bench, CannotAskError, Lab
 from taskdemo_server.modes.endpoint import Endpoint
 from taskdemo_server.settings import Settings
 
@@ -65,7 +65,7 @@ def add_lab(app: FastAPI, settings: Settings, endpoint: Endpoint) -> None:
         try:
             error = await lab.error(handle) if lab.error is not None else None
             return {"asked": kind, "state": await lab.ask(handle), "error": error, "refused": None}
-        except NotImplementedError as refused:  # Celery, without a result backend
+        except CannotAskError as refused:
             return {"asked": kind, "state": None, "error": None, "refused": str(refused)}
 
     @app.delete("/lab")
