@@ -18,20 +18,23 @@ async def listening(
 ) -> AsyncIterator[asyncio.Server]:
     """Serve every connection with a task of `talk`, on a free port of `host` or the Unix socket `path`."""
     talks: set[asyncio.Task[None]] = set()
+    writers: set[asyncio.StreamWriter] = set()
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         talks.add(task)
+        writers.add(writer)
         try:
             await talk(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            talks.discard(task)
             writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
+            talks.discard(task)
+            writers.discard(writer)
 
     if path is None:
         server = await asyncio.start_server(one, host, 0, ssl=tls, backlog=BACKLOG)
@@ -43,6 +46,8 @@ async def listening(
         server.close()
         for _ in range(TURNS):  # a task that is cancelled before it began would not close its connection
             await asyncio.sleep(0)
-        for task in list(talks):
+        for task in talks:
             task.cancel()
+        for writer in writers:  # one that is closing may wait for a farewell, or for its last bytes to be taken
+            writer.transport.abort()
         await asyncio.gather(*talks, return_exceptions=True)

@@ -202,6 +202,11 @@ def test_who_follows_the_events_gets_those_of_the_journal_in_pieces_of_any_size(
     assert watcher._last_id == str(len(content))
 
 
+def test_the_events_after_a_hole_carry_the_offset_after_them() -> None:
+    sent = journal_of(b"\0\0\n", streamed)
+    assert sent.endswith(b"id: 3\ndata: \n\n")
+
+
 @given(st.lists(st.binary() | st.just(b"id: 7\ndata: x") | foreign.map(lambda line: b"data:" + line), max_size=5))
 def test_whatever_a_server_streams_only_events_and_numbers_are_taken_from_it(blocks: list[bytes]) -> None:
     heard: queue.Queue[tuple[str, Any]] = queue.Queue()

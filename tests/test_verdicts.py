@@ -7,7 +7,8 @@ import samples
 from samples import events_of, facts, pings, recorder, sample
 from taskdemo_cli.changes import compare_saved
 from taskdemo_cli.documents import ComparisonDocument, RunDocument
-from taskdemo_cli.verdicts import compare, comparison, figure_of, intervals, reference_of, verdict
+from taskdemo_cli.rounds import figure_of, intervals, reference_of
+from taskdemo_cli.verdicts import compare, comparison, verdict
 
 
 def run_of(

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from taskdemo_cli.documents import Blocking, BystanderRow, RunDocument
+from taskdemo_cli.seen import CLOSE, HELD_UP_S
 from taskdemo_cli.units import format_seconds
-from taskdemo_cli.verdicts import CLOSE, HELD_UP_S
 from taskdemo_server.visible import shortened
 
 PLACES = 5

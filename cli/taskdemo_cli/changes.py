@@ -10,9 +10,9 @@ from statistics import fmean
 from typing import Final, Literal, TypeAlias, TypedDict
 
 from taskdemo_cli.documents import ComparisonDocument, RunDocument
+from taskdemo_cli.rounds import FIGURES, by_mode, figure_of
 from taskdemo_cli.statistics import interval_between, nearest_rank
 from taskdemo_cli.units import format_count, format_seconds, format_share
-from taskdemo_cli.verdicts import FIGURES, by_mode, figure_of
 from taskdemo_server.visible import shortened
 
 SETTINGS: Final = ("count", "for_s", "concurrency", "rate", "path")

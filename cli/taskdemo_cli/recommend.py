@@ -13,8 +13,10 @@ from typing import Any, Final
 from taskdemo_cli import pasting
 from taskdemo_cli.documents import Recommendation, RunDocument
 from taskdemo_cli.pasting import Function
+from taskdemo_cli.rounds import by_mode
+from taskdemo_cli.seen import CLOSE, HELD_UP_S, MOSTLY, longest_wait
 from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_cli.verdicts import BYSTANDER, CLOSE, HELD_UP_S, MOSTLY, by_mode, longest_wait
+from taskdemo_cli.verdicts import BYSTANDER
 
 QUICK_S: Final = 0.05
 """A caller can wait for work that takes less."""

@@ -260,6 +260,7 @@ async def stream(journal: Journal, offset: int, draining: asyncio.Event, running
             if b"\r" in lines:  # Never of our writing; it would break the framing.
                 lines = lines.replace(b"\r", b" ")
             pieces = []
+            offset = offset_after - len(lines)  # What was given back to the disk before them is skipped.
             for line in lines.splitlines(keepends=True):
                 offset += len(line)
                 pieces.append(b"id: %d\ndata: %b\n" % (offset, line))

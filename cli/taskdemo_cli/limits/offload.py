@@ -16,8 +16,8 @@ from taskdemo_cli.documents import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.evidence import Traced
 from taskdemo_cli.limits.trial import ANSWER_TIMEOUT_S, Trial
+from taskdemo_cli.seen import HELD_UP_S
 from taskdemo_cli.units import format_seconds
-from taskdemo_cli.verdicts import HELD_UP_S
 from taskdemo_server.visible import shortened
 
 OWN_PATIENCE_S: Final = 60.0

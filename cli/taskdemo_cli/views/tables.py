@@ -10,8 +10,8 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.documents import ComparisonDocument, RunDocument, Statistics, TaskCounts, ThresholdRow, asked
+from taskdemo_cli.rounds import by_mode
 from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_cli.verdicts import by_mode
 from taskdemo_cli.views.advice import advice_lines
 from taskdemo_cli.views.compared import NAME, STATES, comparison_cells, comparison_heading, interval_lines
 from taskdemo_cli.views.figures import histogram, statistics_table
