@@ -1,8 +1,10 @@
 """Bad input and trouble: one clear sentence, the documented exit code, nothing left behind, nothing measured lost."""
 
 import json
+import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -162,3 +164,25 @@ def test_a_timeout_ends_everything_and_says_what_was_left() -> None:
     assert done.returncode == 1
     document = json.loads(done.stdout)
     assert document["summary"]["requests"]["errors"] == {"ReadTimeout": 3}
+
+
+PRINTS = """
+import signal, sys
+from taskdemo_cli.output import Leaving
+signal.signal(signal.SIGINT, lambda *_: None)
+out = Leaving(sys.stdout)
+for piece in range(10):
+    out.write("".join(f"{piece * 10_000 + n:08}\\n" for n in range(10_000)))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a write is interrupted by a signal on POSIX alone")
+def test_what_is_printed_arrives_whole_however_often_a_signal_interrupts_it() -> None:
+    arrived = b""
+    with subprocess.Popen([sys.executable, "-c", PRINTS], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while piece := os.read(process.stdout.fileno(), 5_000):
+            arrived += piece
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+    assert arrived == b"".join(b"%08d\n" % n for n in range(100_000))

