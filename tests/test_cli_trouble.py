@@ -183,6 +183,7 @@ def test_what_is_printed_arrives_whole_however_often_a_signal_interrupts_it() ->
         assert process.stdout is not None
         while piece := os.read(process.stdout.fileno(), 5_000):
             arrived += piece
-            process.send_signal(signal.SIGINT)
+            if len(arrived) < 500_000:  # of 900,000: Python's own end hears signals too
+                process.send_signal(signal.SIGINT)
     assert process.returncode == 0
     assert arrived == b"".join(b"%08d\n" % n for n in range(100_000))
