@@ -173,13 +173,16 @@ signal.signal(signal.SIGINT, lambda *_: None)
 out = Leaving(sys.stdout)
 for piece in range(10):
     out.write("".join(f"{piece * 10_000 + n:08}\\n" for n in range(10_000)))
+out.flush()
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a write is interrupted by a signal on POSIX alone")
-def test_what_is_printed_arrives_whole_however_often_a_signal_interrupts_it() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_printed_arrives_whole_however_often_a_signal_interrupts_it(unbuffered: str) -> None:
     arrived = b""
-    with subprocess.Popen([sys.executable, "-c", PRINTS], stdout=subprocess.PIPE) as process:
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen([sys.executable, "-c", PRINTS], env=env, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         while piece := os.read(process.stdout.fileno(), 5_000):
             arrived += piece
