@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from talks import Talk, listening
-from taskdemo_cli.transport import HEAD_LIMIT, Connection, Origin, Transport, serialise
+from taskdemo_cli.transport import Transport
+from taskdemo_cli.wire import HEAD_LIMIT, Connection, Origin, serialise
 
 LOOPS = ["asyncio", "uvloop"]
 

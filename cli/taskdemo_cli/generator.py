@@ -29,7 +29,7 @@ from taskdemo_cli.alarm import Alarm
 from taskdemo_cli.load import LATE_S, Frame, Plan, needs_httpx, proxy_for
 from taskdemo_cli.request import merged
 from taskdemo_cli.through_httpx import HttpxConnection
-from taskdemo_cli.transport import Connection, Origin, serialise
+from taskdemo_cli.wire import Connection, Origin, serialise
 from taskdemo_server.events import VERSION
 
 BATCH_S: Final = 0.1
