@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from taskdemo_cli import options, stopping
+from taskdemo_cli import checks, options, stopping
 from taskdemo_cli.errors import COULD_NOT_RUN, FAILED, INTERRUPTED, UserError
 from taskdemo_cli.output import Leaving, complain
 from taskdemo_server.events import VERSION
@@ -153,7 +153,7 @@ def serve(
         mode=mode,
         duration=duration,
         work=work,
-        folder=options.folder_of(work),
+        folder=checks.folder_of(work),
         host=host,
         port=port,
         workers=workers,
@@ -213,13 +213,13 @@ def fire(
     from taskdemo_cli import firing
     from taskdemo_cli.request import read_place, read_request
 
-    options.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
+    checks.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
     private = None
     own = {
         "duration": duration, "work": work, "threads": threads, "workers": workers, "broker": broker, "backend": backend
     }  # fmt: skip
     if work is not None:
-        own["folder"] = options.folder_of(work)
+        own["folder"] = checks.folder_of(work)
     given = {name: value for name, value in own.items() if value is not None}
     if mode is not None:
         private = Settings(mode=mode, journal="", port=0, console=False, **given)  # type: ignore[arg-type] # checked by Typer
@@ -228,7 +228,7 @@ def fire(
             f"--{next(iter(given))} describes a private server: give --mode too, or tell it to taskdemo serve"
         )
     elif app is not None:
-        private = Settings(mode="app", app=app, folder=options.folder_of(app), journal="", port=0, console=False)
+        private = Settings(mode="app", app=app, folder=checks.folder_of(app), journal="", port=0, console=False)
     place = read_place(url if url is not None else f"http://127.0.0.1:{port or 8000}", path)
     burst = firing.Burst(
         count=count,
@@ -286,11 +286,11 @@ def compare(
     from taskdemo_cli import firing
 
     known = None if limits is None else results.limits(limits)
-    names, missing = firing.installed(options.mode_list(modes))
+    names, missing = firing.installed(checks.mode_list(modes))
     settings = [
         Settings(
             mode=name, journal="", port=0, console=False,
-            duration=duration, work=work, folder=options.folder_of(work),
+            duration=duration, work=work, folder=checks.folder_of(work),
             threads=threads, broker=broker, backend=backend,
         )
         for name in names
@@ -313,8 +313,8 @@ def limits(
     from taskdemo_cli import firing, limiting
     from taskdemo_cli.limits.trial import Own
 
-    names, missing = firing.installed(options.mode_list(modes))
-    own = None if work is None else Own(work, options.folder_of(work))
+    names, missing = firing.installed(checks.mode_list(modes))
+    own = None if work is None else Own(work, checks.folder_of(work))
     return limiting.run(
         names, missing, broker=broker, backend=backend, own=own, as_json=json, saves=save or (), html=html
     )  # fmt: skip
@@ -337,7 +337,7 @@ def worker(
             broker=broker,
             backend=backend,
             work=work,
-            folder=options.folder_of(work),
+            folder=checks.folder_of(work),
             duration=duration,
             concurrency=concurrency,
             name=name,

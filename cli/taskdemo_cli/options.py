@@ -1,20 +1,26 @@
-"""The command line's options: their names, help and checks, shared by the commands that take them."""
+"""The command line's options: their names and help, shared by the commands that take them."""
 
-import difflib
-import math
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from taskdemo_cli.errors import UserError
-from taskdemo_cli.units import read_plain, read_seconds, read_whole
-from taskdemo_server import named
+from taskdemo_cli.checks import (
+    a_mode,
+    a_number,
+    a_port,
+    a_token,
+    a_used_port,
+    a_work,
+    an_app,
+    an_own_work,
+    from_1,
+    per_second,
+    seconds,
+)
 from taskdemo_server.events import MODE_BY_NAME, MODES
 from taskdemo_server.settings import BUILT_IN_WORKS
-from taskdemo_server.visible import shortened
 
 
 def complete_mode(incomplete: str) -> list[tuple[str, str]]:
@@ -31,125 +37,6 @@ def complete_modes(incomplete: str) -> list[str]:
 def complete_work(incomplete: str) -> list[str]:
     """Complete the built-in works in the shell."""
     return [work for work in BUILT_IN_WORKS if work.startswith(incomplete)]
-
-
-def a_mode(name: str | None) -> str | None:
-    """Check a mode's name. Raises UserError with the names there are, the nearest first."""
-    if name is None or name in MODE_BY_NAME:
-        return name
-    near = difflib.get_close_matches(name, MODE_BY_NAME, n=1)
-    guess = f"did you mean {near[0]}? The" if near else "the"
-    raise UserError(f"there is no mode {name!r}; {guess} modes are {', '.join(MODE_BY_NAME)}")
-
-
-def a_work(text: str | None) -> str | None:
-    """Check a work's name, not yet whether there is such a function. Raises UserError with what to type instead."""
-    if text is None or text in BUILT_IN_WORKS:
-        return text
-    if ":" in text or "." in text:
-        try:
-            named.parse("--work", text)
-        except named.UnusableError as error:
-            raise UserError(str(error)) from None
-        return text
-    near = difflib.get_close_matches(text, BUILT_IN_WORKS, n=1)
-    guess = f"did you mean {near[0]}? The" if near else "the"
-    raise UserError(
-        f"there is no work {text!r}; {guess} works are {', '.join(BUILT_IN_WORKS)}, or your own as module:function"
-    )
-
-
-def an_own_work(text: str | None) -> str | None:
-    """Check the name of a function of the user's own. Raises UserError with what to type instead."""
-    if text in BUILT_IN_WORKS:
-        raise UserError(f"--work is {text}: each experiment has its own; leave --work out, or name module:function")
-    return a_work(text)
-
-
-def an_app(text: str | None) -> str | None:
-    """Check the name of an ASGI application. Raises UserError with what to type instead."""
-    try:
-        if text is not None:
-            named.parse("--app", text)
-    except named.UnusableError as error:
-        raise UserError(str(error)) from None
-    return text
-
-
-def a_token(text: str | None) -> str | None:
-    """Check that a secret can be sent in a header. Raises UserError (which does not repeat it)."""
-    if text is not None and not (text and text.isascii() and text.isprintable() and text == text.strip()):
-        raise UserError("--token goes into a header: it takes visible ASCII characters, at least one")
-    return text
-
-
-def folder_of(name: str) -> str | None:
-    """Return where to look for what the user has named: the current folder; None for a work that comes along."""
-    try:
-        return None if name in BUILT_IN_WORKS else str(pathlib.Path.cwd())
-    except FileNotFoundError:
-        raise UserError("the current folder is gone, and what you named is looked for there; cd to another") from None
-
-
-def only_one(choices: dict[str, object]) -> None:
-    """Raise UserError where more than one of these options was given."""
-    given = [name for name, value in choices.items() if value is not None]
-    if len(given) > 1:
-        raise UserError(f"{given[0]} and {given[1]} each say where to fire: give one of them")
-
-
-def mode_list(text: str | None) -> list[str] | None:
-    """Read `A,B,...`; None where nothing was asked for. Raises UserError for a name that is not a mode's."""
-    if text is None:
-        return None
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if not names:
-        raise UserError(f"--modes names no mode; the modes are {','.join(MODE_BY_NAME)}")
-    for name in names:
-        a_mode(name)
-    return names
-
-
-def _number(
-    option: str,
-    read: Callable[[str], float],
-    words: str,
-    least: float = 0,
-    most: float = 1e9,
-    *,
-    above: bool = False,
-) -> Callable[[Any], Any]:
-    """Return what makes a number of an option's text; an option that was not given keeps its own default."""
-
-    def parse(given: Any) -> Any:
-        try:
-            value = read(given) if isinstance(given, str) else given
-        except ValueError:
-            value = math.nan
-        if not least <= value <= most or (above and value == least):
-            what = shortened(given, 40) if isinstance(given, str) and given.strip() else repr(given)
-            limit = f", at most {most:,.0f}" if value > most and not words.endswith(str(most)) else ""
-            raise UserError(f"{option} is {what}: it takes {words}{limit}")
-        return value
-
-    return parse
-
-
-def _from_1(option: str, most: float = 1e9) -> Callable[[Any], Any]:
-    return _number(option, read_whole, "a whole number from 1", 1, most)
-
-
-def _seconds(option: str, *, above: bool = False) -> Callable[[Any], Any]:
-    least = " above 0" if above else ", 0 or more"
-    return _number(option, read_seconds, f"seconds{least}, such as 2, 500ms or 1m", above=above)
-
-
-def _rate(text: str) -> float:
-    return read_plain(text.strip().removesuffix("/s"))
-
-
-_port = _number("--port", read_whole, "0 (any free port) to 65535", 0, 65535)
-_used_port = _number("--port", read_whole, "the port of a server, 1 to 65535", 1, 65535)
 
 
 def _one_a_line(variable: str) -> Callable[..., Any]:
@@ -185,7 +72,7 @@ _WORKERS = "Server processes that share the port."
 
 def _duration(panel: str, words: str = _DURATION, **details: Any) -> Any:
     return _option(
-        "--duration", "-d", metavar="S", parser=_seconds("--duration"), rich_help_panel=panel, help=words, **details
+        "--duration", "-d", metavar="S", parser=seconds("--duration"), rich_help_panel=panel, help=words, **details
     )
 
 
@@ -204,13 +91,13 @@ def _work(panel: str, **details: Any) -> Any:
 
 def _threads(panel: str, **details: Any) -> Any:
     return _option(
-        "--threads", metavar="N", parser=_from_1("--threads"), rich_help_panel=panel, help=_THREADS, **details
+        "--threads", metavar="N", parser=from_1("--threads"), rich_help_panel=panel, help=_THREADS, **details
     )
 
 
 def _workers(panel: str, **details: Any) -> Any:
     return _option(
-        "--workers", metavar="N", parser=_from_1("--workers", 1000), rich_help_panel=panel, help=_WORKERS, **details
+        "--workers", metavar="N", parser=from_1("--workers", 1000), rich_help_panel=panel, help=_WORKERS, **details
     )
 
 
@@ -228,9 +115,7 @@ def _token(panel: str, words: str) -> Any:
 
 
 def _count(panel: str, words: str, **details: Any) -> Any:
-    return _option(
-        "--count", "-n", metavar="N", parser=_from_1("--count"), rich_help_panel=panel, help=words, **details
-    )
+    return _option("--count", "-n", metavar="N", parser=from_1("--count"), rich_help_panel=panel, help=words, **details)
 
 
 ModeName = Annotated[
@@ -290,7 +175,12 @@ Host = Annotated[str, _option("--host", metavar="ADDRESS", rich_help_panel=LISTE
 Port = Annotated[
     int,
     _option(
-        "--port", "-p", metavar="N", parser=_port, rich_help_panel=LISTEN, help="Port to listen on; 0 takes a free one."
+        "--port",
+        "-p",
+        metavar="N",
+        parser=a_port,
+        rich_help_panel=LISTEN,
+        help="Port to listen on; 0 takes a free one.",
     ),
 ]
 TargetPort = Annotated[
@@ -299,14 +189,14 @@ TargetPort = Annotated[
         "--port",
         "-p",
         metavar="N",
-        parser=_used_port,
+        parser=a_used_port,
         rich_help_panel=AT,
         help="Fire at the server on this port.",
         show_default="8000",
     ),
 ]
 ServerPort = Annotated[
-    int, _option("--port", "-p", metavar="N", parser=_used_port, help="Port of the server on this machine.")
+    int, _option("--port", "-p", metavar="N", parser=a_used_port, help="Port of the server on this machine.")
 ]
 Workers = Annotated[int, _workers(LISTEN)]
 PrivateWorkers = Annotated[int | None, _workers(OWN, show_default="1")]
@@ -318,7 +208,7 @@ MaxPending = Annotated[
     _option(
         "--max-pending",
         metavar="N",
-        parser=_from_1("--max-pending"),
+        parser=from_1("--max-pending"),
         rich_help_panel=LISTEN,
         help="Unended tasks that each server process takes; more requests get 503.",
     ),
@@ -350,7 +240,7 @@ ForSeconds = Annotated[
         "--for",
         metavar="S",
         envvar="TASKDEMO_FIRE_FOR",
-        parser=_seconds("--for", above=True),
+        parser=seconds("--for", above=True),
         rich_help_panel=SEND,
         help="Send for so long, not --count: 10, 90s, 2m.",
     ),
@@ -361,7 +251,7 @@ Concurrency = Annotated[
         "--concurrency",
         "-c",
         metavar="N",
-        parser=_from_1("--concurrency"),
+        parser=from_1("--concurrency"),
         rich_help_panel=SEND,
         help="Requests in flight at the most.",
         show_default="all at once; 50 with --for",
@@ -372,7 +262,7 @@ Rate = Annotated[
     _option(
         "--rate",
         metavar="R",
-        parser=_number("--rate", _rate, "requests per second, above 0", 0, 1e6, above=True),
+        parser=a_number("--rate", per_second, "requests per second, above 0", 0, 1e6, above=True),
         rich_help_panel=SEND,
         help="Send R requests per second on schedule, however slow the answers are (open loop).",
     ),
@@ -391,7 +281,7 @@ Timeout = Annotated[
     _option(
         "--timeout",
         metavar="S",
-        parser=_seconds("--timeout", above=True),
+        parser=seconds("--timeout", above=True),
         rich_help_panel=SEND,
         help="End everything so long after the first send; what is unanswered then has failed.",
         show_default="never",
@@ -496,7 +386,7 @@ Processes = Annotated[
         "--concurrency",
         "-c",
         metavar="N",
-        parser=_from_1("--concurrency", 1000),
+        parser=from_1("--concurrency", 1000),
         rich_help_panel=WORKER,
         show_default="one a CPU",
         help="Pool processes.",
@@ -531,7 +421,7 @@ Rounds = Annotated[
     _option(
         "--rounds",
         metavar="N",
-        parser=_from_1("--rounds"),
+        parser=from_1("--rounds"),
         rich_help_panel=RUN,
         help="Repeat every mode so often, in changing order.",
     ),
