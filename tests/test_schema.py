@@ -7,7 +7,7 @@ import pytest
 
 import samples
 from taskdemo_cli import documents
-from taskdemo_cli.documents import json_chunks
+from taskdemo_cli.rows import json_chunks
 
 SCHEMA = json.loads(files("taskdemo_cli").joinpath("schema.json").read_text("utf-8"))
 DEFINED_BY: dict[str, Any] = {

@@ -1,19 +1,15 @@
-"""The shape of every document (run, comparison, limits) and of the live figures, and the way to JSON text.
+"""The shape of every document (run, comparison, limits) and of the live figures.
 
-Types and text only: nothing here computes a figure, reads a clock or opens a file. Seconds everywhere, as floats in
+Types only: nothing here computes a figure, reads a clock or opens a file. Seconds everywhere, as floats in
 names ending in `_s`; offsets count from the first planned send of the run; None where not measured. `schema.json`
 beside this module says the same to programs.
 """
 
-import json
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, NotRequired, TypedDict, TypeVar, overload
+from typing import Any, Final, Literal, NotRequired, TypedDict
 
 from taskdemo_server.events import TaskState
-
-Row = TypeVar("Row")
 
 
 class Statistics(TypedDict):
@@ -461,76 +457,8 @@ class Live:
     """The newest of them, oldest first, at most 50."""
 
 
-class Rows(Sequence[Row], Generic[Row]):
-    """Rows that are made when they are looked at, because a million of them as dicts would take a gigabyte."""
-
-    @overload
-    def __getitem__(self, at: int) -> Row: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Row]: ...
-    def __getitem__(self, at: int | slice) -> Row | list[Row]:
-        """Make the row at this place, or a list of those in a slice."""
-        if isinstance(at, slice):
-            return [self.make(i) for i in range(*at.indices(len(self)))]
-        size = len(self)
-        if not -size <= at < size:
-            raise IndexError(at)
-        return self.make(at % size)
-
-    @abstractmethod
-    def make(self, at: int) -> Row:
-        """Make the row at the place `at`, 0 <= at < len(self)."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]  # as with lists; the base class would allow it
-
-
 def asked(run: RunDocument) -> str:
     """Return what was asked for: the URL, with its path if it has one, and the method if that is not GET."""
     method = run.get("method", "GET")
     url = run["url"] + (run["path"] if run["path"] != "/" else "")
     return url if method == "GET" else f"{url} ({method})"
-
-
-ROWS_PER_CHUNK = 500
-
-
-def json_chunks(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the document as JSON text, in pieces that joined are one value; a row a line, never all in memory.
-
-    Raises ValueError for a figure that JSON cannot hold (infinite, not a number).
-    """
-    yield from _chunks(document)
-    yield "\n"
-
-
-def _chunks(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping) and any(_holds_more(item) for item in value.values()):
-        opening = "{"
-        for key, item in value.items():
-            yield f"{opening}{json.dumps(key)}:"
-            yield from _chunks(item)
-            opening = ",\n"
-        yield "}"
-    elif isinstance(value, Sequence) and not isinstance(value, str) and value:
-        if isinstance(value[0], Mapping) and "requests" in value[0]:
-            for place, item in enumerate(value):
-                yield "[" if place == 0 else ",\n"
-                yield from _chunks(item)
-        else:
-            for start in range(0, len(value), ROWS_PER_CHUNK):
-                rows = value[start : start + ROWS_PER_CHUNK]
-                yield ("[" if start == 0 else ",\n") + ",\n".join(_text(row) for row in rows)
-        yield "]"
-    else:
-        yield _text([] if isinstance(value, Rows) else value)
-
-
-def _holds_more(value: Any) -> bool:
-    return isinstance(value, Mapping | Sequence) and not isinstance(value, str)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -27,7 +27,6 @@ from taskdemo_cli.documents import (
     BystanderRow,
     Live,
     RequestRow,
-    Rows,
     RunDocument,
     RunFacts,
     Statistics,
@@ -36,6 +35,7 @@ from taskdemo_cli.documents import (
     TaskRow,
 )
 from taskdemo_cli.glance import Glance
+from taskdemo_cli.rows import Rows
 from taskdemo_cli.statistics import MICRO, describe, histogram, most_at_once
 from taskdemo_server.events import VERSION, TaskEvent
 
