@@ -19,8 +19,9 @@ from taskdemo_cli import servers
 from taskdemo_cli.documents import RunDocument, RunFacts, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.load import Loader, Plan, calibrate, proxy_for
-from taskdemo_cli.results import Recorder, trusted
+from taskdemo_cli.results import Recorder
 from taskdemo_cli.stopping import Stopped, Stopping
+from taskdemo_cli.summary import trusted
 from taskdemo_cli.watch import Watcher, clock_offset
 from taskdemo_server.events import MODE_BY_NAME
 from taskdemo_server.settings import BUILT_IN_WORKS

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Final
 
 from taskdemo_cli.documents import RunDocument, Statistics
-from taskdemo_cli.results import BUSY_SHARE
+from taskdemo_cli.summary import BUSY_SHARE
 
 HELD_UP_S: Final = 0.1
 """A bystander that waited for less was not held up, however short the work is."""
