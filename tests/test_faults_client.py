@@ -537,6 +537,14 @@ def test_a_server_that_its_own_work_ends_is_said_to_have_ended(mode: str, tmp_pa
     assert "exit 7" in json.loads(done.stdout)["ended_because"]
 
 
+def test_a_server_that_falls_silent_before_it_ends_is_said_to_have_ended(tmp_path: Path) -> None:
+    fatal = "import os, time\ndef work(message): os.closerange(3, 1000); time.sleep(0.6); os._exit(7)\n"
+    (tmp_path / "fatal.py").write_text(fatal)
+    done = taskdemo("fire", "--mode", "blocking", "--work", "fatal:work", "--count", "2", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "exit 7" in json.loads(done.stdout)["ended_because"]
+
+
 def limited(files: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 

@@ -33,8 +33,8 @@ UNHEARD_S = 5.0
 """How long a server that cannot write its journal is waited for, to be able to again."""
 FOUND_S = 1.0
 """How long the user's own application is waited for to say what held it: it may be held for ever."""
-LAST_BREATH_S = 0.5
-"""How long it may take until the end of a server, whose connections have just broken, is known."""
+LAST_BREATH_S = 2.0
+"""How long it may take until the end of a server that has just broken off, or fallen silent, is known."""
 BYSTANDER_RATE = 10.0
 """Calls of GET /ping per second, sent on schedule whatever the answers do."""
 
@@ -211,6 +211,8 @@ class _Run:
         self.bystanders_started: set[str] = set()
         self.gone: str | None = None
         """Why the server is known to be gone."""
+        self.ended = False
+        """Whether that is its own exit code, and not only its silence."""
         self.unheard: str | None = None
         """Why the server cannot say what becomes of its tasks."""
         self.unheard_since = 0.0
@@ -238,8 +240,8 @@ class _Run:
                     deadline = self.recorder.t0 + self.plan.timeout_s
                 why = self._drain(lambda: self.recorder.unended == 0, deadline, until_gone=True)
                 interrupted, timed_out = why == "asked to stop", why == "deadline"
-            if self.target.server is not None and self.recorder.broken_off:
-                self._drain(lambda: self.gone is not None, time.monotonic() + LAST_BREATH_S, stoppable=False)
+            if self.target.server is not None and (self.gone or self.recorder.broken_off):
+                self._drain(lambda: self.ended, time.monotonic() + LAST_BREATH_S, stoppable=False)
         finally:
             for bystander in self.bystanders.values():
                 bystander.stop()
@@ -320,7 +322,7 @@ class _Run:
             for event in content:
                 self.recorder.event(event)
         elif name == "gone":
-            self.gone = content
+            self.gone = self.gone or content
         elif name == "trouble":
             self.unheard = f"the server's journal cannot be written ({content})" if content else None
             self.unheard_since = time.monotonic()
@@ -348,7 +350,8 @@ class _Run:
 
     def _look_after_server(self) -> None:
         server = self.target.server
-        if server is not None and self.gone is None and (code := server.poll()) is not None:
+        if server is not None and not self.ended and (code := server.poll()) is not None:
+            self.ended = True
             self.gone = f"the {server.settings.mode} server ended (exit {code}) while it was fired at"
 
 
