@@ -77,7 +77,7 @@ def test_awaited_steps_run_side_by_side_and_their_caller_waits(matrix: LimitsDoc
     cell = matrix["modes"]["async"]["orchestrate"]
     assert cell["verdict"] == "yes"
     assert cell["measured"]["parts_at_once"] == 3
-    assert cell["measured"]["caller_waited_s"] >= 0.6
+    assert cell["measured"]["caller_waited_s"] >= 0.59  # two steps of 0.3 s, whose timers may end early
 
 
 def test_a_pool_calls_back_for_one_future_and_cannot_wait_for_three(matrix: LimitsDocument) -> None:

@@ -66,7 +66,8 @@ def test_every_mode_greets_and_journals_the_task_under_the_id_in_the_header(star
         (task_id, state, mode) for state in ("accepted", "started", "finished")
     ]
     assert events[0].message == "hello \x1b[31m world"
-    assert 0.05 <= events[2].clock - events[1].clock < 5
+    early = 0.002  # uvloop's timers are whole milliseconds of a clock that it reads once a turn
+    assert 0.05 - early <= events[2].clock - events[1].clock < 5
     assert f"pid {server.process.pid} " in events[0].where
     in_server = f"pid {server.process.pid} " in events[1].where
     assert in_server == (mode != "process")
