@@ -18,6 +18,8 @@ import pytest
 from taskdemo_server.events import ENDED, TaskEvent
 from taskdemo_server.settings import Settings
 
+os.environ.pop("PYTHONUNBUFFERED", None)  # people have none; what is different with it has its own tests
+
 T = TypeVar("T")
 
 

@@ -166,6 +166,24 @@ def test_a_timeout_ends_everything_and_says_what_was_left() -> None:
     assert document["summary"]["requests"]["errors"] == {"ReadTimeout": 3}
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["nonsense"],
+        ["fire", "--save", "/nonexistent/run.json"],
+        ["serve", "--host", "192.0.2.1"],  # said by the server; documentation's own address is nobody's
+        ["worker", "--broker", "redis://127.0.0.1:1/0"],
+    ],
+)
+def test_an_error_that_cannot_be_said_keeps_its_exit_code(command: list[str], unbuffered: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run([TASKDEMO, *command], env=env, stdout=full, stderr=full, timeout=60, check=False)
+    assert done.returncode == 2
+
+
 PRINTS = """
 import signal, sys
 from taskdemo_cli.output import Leaving

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import TextIO
 
 from taskdemo_cli.errors import FAILED, UserError
+from taskdemo_server import complaints
 from taskdemo_server.visible import visible
 
 PLAIN_WIDTH = 100
@@ -64,11 +65,8 @@ class Leaving(io.TextIOBase):
 
     def _leave(self, error: OSError) -> None:
         stream, self._stream = self._stream, None
-        # What is still buffered would fail again at the interpreter's exit.
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]  # it has just failed, so there was one
-            os.close(nowhere)
+        if stream is not None:
+            complaints.send_nowhere(stream)
         if error.errno == errno.EPIPE:
             sentence = "the output's reader has left; the rest of it is dropped"
         elif error.errno == errno.EIO:
@@ -96,10 +94,7 @@ def _write_whole(stream: TextIO, text: str) -> None:
 
 def complain(sentence: str, more: Iterable[str] = ()) -> None:
     """Write one sentence to stderr, and lines below it, made safe to show, if somebody takes them."""
-    if sys.stderr is not None:  # print would take stdout instead
-        lines = [f"taskdemo: {visible(sentence)}", *(f"  {visible(line)}" for line in more)]
-        with contextlib.suppress(OSError, ValueError):
-            print("\n".join(lines), file=sys.stderr, flush=True)
+    complaints.complain("\n".join([f"taskdemo: {visible(sentence)}", *(f"  {visible(line)}" for line in more)]))
 
 
 def say(line: str) -> None:

@@ -3,7 +3,6 @@
 Imports little at the top, because every pool process imports this file again when it starts.
 """
 
-import contextlib
 import errno
 import functools
 import json
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from taskdemo_server import lifeline
+from taskdemo_server.complaints import complain
 from taskdemo_server.settings import Settings, told
 from taskdemo_server.visible import shortened, visible
 
@@ -87,7 +87,7 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
         except CannotRunError as error:
             return _refuse(str(error))
         settings = engine.settings
-    from taskdemo_server.console import Console, abandoned, banner, complain, drained, draining, kept, left_behind
+    from taskdemo_server.console import Console, abandoned, banner, drained, draining, kept, left_behind
     from taskdemo_server.gate import is_loopback
     from taskdemo_server.journal import Journal, unfinished
     from taskdemo_server.serving import OneProcess, Processes, catch_signals, hear
@@ -251,8 +251,7 @@ def _name(number: int) -> str:
 
 
 def _refuse(sentence: str) -> int:
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(f"taskdemo: {visible(sentence)}", file=sys.stderr, flush=True)
+    complain(f"taskdemo: {visible(sentence)}")
     return _COULD_NOT_RUN
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from taskdemo_server.complaints import complain
 from taskdemo_server.settings import BROKER_FOLDER, BROKER_SOCKET
 from taskdemo_server.visible import shortened
 
@@ -92,7 +93,7 @@ def main() -> int:
     folder, keep = sys.argv[1], "--keep" in sys.argv[2:]
     server = binary()
     if server is None:
-        print(NEEDED, file=sys.stderr)
+        complain(NEEDED)
         return 2
     if not fits(folder):
         folder = short_folder()
@@ -138,7 +139,7 @@ def _end_with(valkey: "subprocess.Popen[bytes]", ending: threading.Event) -> Non
     code = valkey.wait()
     if not ending.is_set():
         with contextlib.suppress(OSError):
-            print(f"The private Valkey ended by itself (exit {code}).", file=sys.stderr, flush=True)
+            complain(f"The private Valkey ended by itself (exit {code}).")
         os._exit(1)
 
 

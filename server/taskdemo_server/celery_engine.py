@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from taskdemo_server import broker
+from taskdemo_server.complaints import complain
 from taskdemo_server.journal import Journal
 from taskdemo_server.settings import BUILT_IN_WORKS, Settings, WorkerSettings
 from taskdemo_server.visible import visible
@@ -198,12 +199,6 @@ def _cut(child: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(OSError):
         if child.stdin is not None:
             child.stdin.close()
-
-
-def complain(sentence: str) -> None:
-    """Say one sentence on standard error."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(sentence, file=sys.stderr, flush=True)
 
 
 def _folder(beside: str) -> str:

@@ -5,7 +5,6 @@ import io
 import logging
 import os
 import shutil
-import sys
 import threading
 from collections import deque
 from typing import Final, TextIO
@@ -166,9 +165,3 @@ class Briefly(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             text += f": {described(record.exc_info[1])}"
         return shortened(text, 1000)
-
-
-def complain(sentence: str) -> None:
-    """Say one sentence on standard error."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(sentence, file=sys.stderr, flush=True)

@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskdemo_server import lifeline, printed
 from taskdemo_server.app import stream
+from taskdemo_server.complaints import complain
 from taskdemo_server.events import VERSION, TaskState, event_line, place_of
 from taskdemo_server.gate import Gate
 from taskdemo_server.holding import Holding
@@ -277,8 +278,7 @@ def _nothing() -> None:
 
 
 def _refuse(sentence: str) -> int:
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(sentence, file=sys.stderr, flush=True)
+    complain(sentence)
     return _COULD_NOT_RUN
 
 

@@ -19,6 +19,7 @@ from typing import Final
 
 from taskdemo_server import holes
 from taskdemo_server.appending import open_appending, pread
+from taskdemo_server.complaints import complain
 from taskdemo_server.events import ENDED, TaskEvent
 
 CHUNK: Final = 1 << 18
@@ -115,7 +116,7 @@ class Journal:
         """Write what still waits in memory, or say that it cannot be written, and close the file."""
         with self._lock:
             if not self._flush():
-                _say(f"{len(self._waiting)} events could not be written into the journal {self.path}.")
+                complain(f"{len(self._waiting)} events could not be written into the journal {self.path}.")
             self._sealed = True
             os.close(self._file)
 
@@ -157,7 +158,9 @@ class Journal:
             holes.free(self._file, end)
         except OSError as error:
             self._freed = sys.maxsize
-            _say(f"The journal {self.path} grows beyond {MOST_BYTES >> 20} MiB: its disk takes nothing back ({error}).")
+            complain(
+                f"The journal {self.path} grows beyond {MOST_BYTES >> 20} MiB: its disk takes nothing back ({error})."
+            )
 
     def _move(self, lines: list[bytes], since: int, *, deleted: bool) -> None:
         """Go on in the file that the path leads to; where it was deleted, write it anew with all that was in it.
@@ -167,7 +170,7 @@ class Journal:
         """
         try:
             if deleted and self._write_anew():
-                _say(f"The journal {self.path} was deleted; it has been written anew.")
+                complain(f"The journal {self.path} was deleted; it has been written anew.")
             new = self._open()
         except OSError as error:
             self._say_once(
@@ -249,7 +252,7 @@ class Journal:
         now = time.monotonic()
         if now >= self._said.get(sentence, now):
             self._said[sentence] = now + _SAY_AGAIN_S
-            _say(sentence)
+            complain(sentence)
 
 
 def _write_all(file: int, data: bytes) -> None:
@@ -263,11 +266,6 @@ def _lines(file: int, offset: int) -> set[bytes]:
     while chunk := pread(file, CHUNK, offset + len(content)):
         content += chunk
     return set(bytes(content).split(b"\n"))
-
-
-def _say(sentence: str) -> None:
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(sentence, file=sys.stderr, flush=True)
 
 
 def unfinished(journal: Journal, since: int = 0) -> dict[str, TaskEvent]:

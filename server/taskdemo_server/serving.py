@@ -23,7 +23,8 @@ import uvicorn
 
 from taskdemo_server import lifeline
 from taskdemo_server.app import create_app
-from taskdemo_server.console import Console, complain
+from taskdemo_server.complaints import complain
+from taskdemo_server.console import Console
 from taskdemo_server.gate import Gate
 from taskdemo_server.journal import Journal
 from taskdemo_server.protocol import Protocol

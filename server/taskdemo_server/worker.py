@@ -16,6 +16,7 @@ import warnings
 from typing import Any, Final
 
 from taskdemo_server import lifeline, printed
+from taskdemo_server.complaints import complain
 from taskdemo_server.named import UnusableError
 from taskdemo_server.own_work import own_work
 from taskdemo_server.settings import BUILT_IN_WORKS, WorkerSettings, told
@@ -162,8 +163,7 @@ def _begin_process(worker: int) -> None:
 
 
 def _refuse(sentence: str) -> int:
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(f"taskdemo: {visible(sentence)}", file=sys.stderr, flush=True)
+    complain(f"taskdemo: {visible(sentence)}")
     return _COULD_NOT_RUN
 
 

@@ -3,11 +3,11 @@
 import asyncio
 import multiprocessing
 import os
-import sys
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Final
 
+from taskdemo_server.complaints import complain
 from taskdemo_server.events import DEFAULT_MESSAGE
 from taskdemo_server.modes.endpoint import Endpoint, Greeting, Message
 from taskdemo_server.work import OverloadedError, Work, prepare_process, run_in_process, said
@@ -67,7 +67,7 @@ class Pool:
             future = self._hand_over(task_id, message)
         except BrokenProcessPool:
             # Killing one process breaks the whole pool for good, and its tasks are lost. Later ones need a new pool.
-            print("A process of the pool died, and the pool with it; a new one takes over.", file=sys.stderr)
+            complain("A process of the pool died, and the pool with it; a new one takes over.")
             self._executor = self._make()[0]
             try:
                 future = self._hand_over(task_id, message)

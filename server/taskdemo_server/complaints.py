@@ -1,0 +1,26 @@
+"""What is said on standard error, if somebody takes it. Standard library only: server and command line share it."""
+
+import contextlib
+import os
+import sys
+from typing import TextIO
+
+
+def complain(text: str) -> None:
+    """Print a sentence, or several lines, on standard error. Text from outside must have been made visible."""
+    if sys.stderr is not None:  # print would take stdout instead
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except (OSError, ValueError):
+            send_nowhere(sys.stderr)
+
+
+def send_nowhere(stream: TextIO) -> None:
+    """Drop what is still buffered for a stream whose reader, terminal or disk takes no more, and what follows.
+
+    Otherwise Python's end would try to write it again, fail, and turn the exit code into 120.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
