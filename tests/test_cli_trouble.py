@@ -184,6 +184,23 @@ def test_an_error_that_cannot_be_said_keeps_its_exit_code(command: list[str], un
     assert done.returncode == 2
 
 
+COMPLAINS = """
+import os, sys
+from taskdemo_server.complaints import complain
+full, there = os.open("/dev/full", os.O_WRONLY), os.dup(2)
+os.dup2(full, 2)
+complain("lost")
+os.dup2(there, 2)
+complain("heard")
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_what_follows_a_complaint_that_had_no_room_is_said() -> None:
+    done = subprocess.run([sys.executable, "-c", COMPLAINS], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "heard\n")
+
+
 PRINTS = """
 import signal, sys
 from taskdemo_cli.output import Leaving
