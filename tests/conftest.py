@@ -15,8 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from taskdemo_server.events import ENDED, TaskEvent
-from taskdemo_server.settings import Settings
+from taskdemo_server.contract.events import ENDED, TaskEvent
+from taskdemo_server.contract.settings import Settings
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # people have none; what is different with it has its own tests
 

@@ -8,7 +8,7 @@ from taskdemo_cli.documents import ComparisonDocument, LimitsDocument, RunDocume
 from taskdemo_cli.results import Recorder
 from taskdemo_cli.rows import json_chunks
 from taskdemo_cli.verdicts import comparison
-from taskdemo_server.events import TaskEvent, TaskState
+from taskdemo_server.contract.events import TaskEvent, TaskState
 
 T0 = 5000.0
 """The first planned send, on the canned monotonic clock."""

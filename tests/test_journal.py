@@ -11,7 +11,7 @@ import pytest
 
 from conftest import until
 from taskdemo_server.books import Books
-from taskdemo_server.events import TaskEvent, TaskState, event_line, place_of
+from taskdemo_server.contract.events import TaskEvent, TaskState, event_line, place_of
 from taskdemo_server.journal import Journal, unfinished
 
 PLACE = place_of("background", "here")

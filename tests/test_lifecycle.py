@@ -29,9 +29,9 @@ from taskdemo_cli import saving, scratch
 from taskdemo_cli import serving as detaching
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.stopping import Stopping
-from taskdemo_server.events import MODE_BY_NAME
+from taskdemo_server.contract.events import MODE_BY_NAME
+from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
 from taskdemo_server.journal import Journal, unfinished
-from taskdemo_server.settings import BROKER_FOLDER, BROKER_SOCKET
 
 SAMPLE = (2, 6, 8, 10, 12, 13, 17, 19, 20, 24, 25, 27)
 """Seeds of the soak run that have all commands, all endings and most modes between them."""

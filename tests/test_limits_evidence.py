@@ -7,7 +7,7 @@ import pytest
 from taskdemo_cli.limits.evidence import pid_in, read_journal, read_notebook
 from taskdemo_cli.limits.survive import Fate, fate_cell
 from taskdemo_cli.limits.track import _cell, _Said
-from taskdemo_server.events import TaskEvent, TaskState
+from taskdemo_server.contract.events import TaskEvent, TaskState
 
 
 def event(task: str, state: TaskState, clock: float, where: str = "host pid 7 worker") -> bytes:

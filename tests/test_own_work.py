@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from commands import all_gone, family_of, running, taskdemo
-from taskdemo_server import named, own_work, printed
+from taskdemo_server import own_work, printed
+from taskdemo_server.contract import import_string
 
 REPORTS = """
 import asyncio
@@ -231,8 +232,8 @@ def test_the_current_folder_is_not_looked_in_for_a_work_that_comes_along(folder:
 
 @pytest.mark.parametrize("text", ["a:b:c", "a b:c", "a:", ":b", "a:b()", "a;b:c", "os:system('x')", "1a:b", ""])
 def test_only_names_are_names(text: str) -> None:
-    with pytest.raises(named.UnusableError, match=r"^--work is ['\"]"):
-        named.parse("--work", text)
+    with pytest.raises(import_string.UnusableError, match=r"^--work is ['\"]"):
+        import_string.parse("--work", text)
 
 
 def test_a_celery_worker_does_the_work_that_it_was_started_with_and_tells_what_it_prints(folder: Path) -> None:
@@ -253,6 +254,6 @@ def test_a_worker_imports_nothing_because_a_message_says_so(folder: Path, monkey
 
     monkeypatch.syspath_prepend(str(folder))
     assert celery_app.own is None
-    with pytest.raises(named.UnusableError, match="start it with --work broken:build"):
+    with pytest.raises(import_string.UnusableError, match="start it with --work broken:build"):
         celery_app.do_work.run("message", "broken:build")
     assert "broken" not in sys.modules

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from conftest import RunningServer, until
-from taskdemo_server.events import VERSION, TaskEvent
+from taskdemo_server.contract.events import VERSION, TaskEvent
 
 Start = Callable[..., RunningServer]
 

@@ -18,7 +18,7 @@ from taskdemo_cli.views.frames import horizon_of
 from taskdemo_cli.views.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
 from taskdemo_cli.views.matrix import LimitsScreen, PlainLimits, limits_screen
 from taskdemo_cli.views.repaint import SHOW_CURSOR, Block
-from taskdemo_server.events import MODES, Mode, TaskEvent
+from taskdemo_server.contract.events import MODES, Mode, TaskEvent
 
 
 class Terminal(io.StringIO):

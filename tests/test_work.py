@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from taskdemo_server.events import TaskEvent
+from taskdemo_server.contract.events import TaskEvent
+from taskdemo_server.contract.settings import Settings
 from taskdemo_server.journal import Journal
-from taskdemo_server.settings import Settings
 from taskdemo_server.work import UnknownWorkError, Work, current_task, process_of, said
 
 

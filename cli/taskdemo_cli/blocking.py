@@ -9,7 +9,7 @@ from typing import Any
 from taskdemo_cli.documents import Blocking, BystanderRow, RunDocument
 from taskdemo_cli.seen import CLOSE, HELD_UP_S
 from taskdemo_cli.units import format_seconds
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract.text import shortened
 
 PLACES = 5
 MOST_OF_IT = 0.5

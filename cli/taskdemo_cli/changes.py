@@ -13,7 +13,7 @@ from taskdemo_cli.documents import ComparisonDocument, RunDocument
 from taskdemo_cli.rounds import FIGURES, by_mode, figure_of
 from taskdemo_cli.statistics import interval_between, nearest_rank
 from taskdemo_cli.units import format_count, format_seconds, format_share
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract.text import shortened
 
 SETTINGS: Final = ("count", "for_s", "concurrency", "rate", "path")
 """What two results must have in common to be compared, besides their work."""

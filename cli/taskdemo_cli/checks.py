@@ -8,10 +8,10 @@ from typing import Any
 
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
-from taskdemo_server import named
-from taskdemo_server.events import MODE_BY_NAME
-from taskdemo_server.settings import BUILT_IN_WORKS
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract import import_string
+from taskdemo_server.contract.events import MODE_BY_NAME
+from taskdemo_server.contract.settings import BUILT_IN_WORKS
+from taskdemo_server.contract.text import shortened
 
 
 def a_mode(name: str | None) -> str | None:
@@ -29,8 +29,8 @@ def a_work(text: str | None) -> str | None:
         return text
     if ":" in text or "." in text:
         try:
-            named.parse("--work", text)
-        except named.UnusableError as error:
+            import_string.parse("--work", text)
+        except import_string.UnusableError as error:
             raise UserError(str(error)) from None
         return text
     near = difflib.get_close_matches(text, BUILT_IN_WORKS, n=1)
@@ -51,8 +51,8 @@ def an_app(text: str | None) -> str | None:
     """Check the name of an ASGI application. Raises UserError with what to type instead."""
     try:
         if text is not None:
-            named.parse("--app", text)
-    except named.UnusableError as error:
+            import_string.parse("--app", text)
+    except import_string.UnusableError as error:
         raise UserError(str(error)) from None
     return text
 

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
-from taskdemo_server.events import TaskEvent, TaskState
+from taskdemo_server.contract.events import TaskEvent, TaskState
 
 NONE: Final = -(1 << 63)
 """No time: no clock shows it."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
-from taskdemo_server.events import TaskState
+from taskdemo_server.contract.events import TaskState
 
 
 class Statistics(TypedDict):

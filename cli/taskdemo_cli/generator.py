@@ -30,7 +30,7 @@ from taskdemo_cli.load import LATE_S, Frame, Plan, needs_httpx, proxy_for
 from taskdemo_cli.request import merged
 from taskdemo_cli.through_httpx import HttpxConnection
 from taskdemo_cli.wire import Connection, Origin, serialise
-from taskdemo_server.events import VERSION
+from taskdemo_server.contract.events import VERSION
 
 BATCH_S: Final = 0.1
 BARRIER_S: Final = 1.0

@@ -14,7 +14,7 @@ from typing import Literal
 from taskdemo_cli.columns import ABSENT, LOST, NO_TEXT, NONE, STARTED, STATES, RequestColumns, TaskColumns, Texts
 from taskdemo_cli.documents import Completion, Live, LiveRow, Statistics
 from taskdemo_cli.statistics import MICRO, describe_ordered
-from taskdemo_server.events import TaskState
+from taskdemo_server.contract.events import TaskState
 
 EXACT = 2000
 """Up to so many times the running percentiles are exact."""

@@ -13,7 +13,7 @@ from taskdemo_cli.output import Output
 from taskdemo_cli.rows import json_chunks
 from taskdemo_cli.scratch import scratch
 from taskdemo_cli.stopping import Stopping
-from taskdemo_server.settings import WorkerSettings, telling
+from taskdemo_server.contract.settings import WorkerSettings, telling
 
 
 def run(

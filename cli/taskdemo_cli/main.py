@@ -10,8 +10,8 @@ from typer.core import TyperCommand, TyperGroup
 from taskdemo_cli import checks, options, stopping
 from taskdemo_cli.errors import COULD_NOT_RUN, FAILED, INTERRUPTED, UserError
 from taskdemo_cli.output import Leaving, complain
-from taskdemo_server.events import VERSION
-from taskdemo_server.settings import Settings, WorkerSettings
+from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.settings import Settings, WorkerSettings
 
 
 class Commands(TyperGroup):

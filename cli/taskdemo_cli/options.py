@@ -19,8 +19,8 @@ from taskdemo_cli.checks import (
     per_second,
     seconds,
 )
-from taskdemo_server.events import MODE_BY_NAME, MODES
-from taskdemo_server.settings import BUILT_IN_WORKS
+from taskdemo_server.contract.events import MODE_BY_NAME, MODES
+from taskdemo_server.contract.settings import BUILT_IN_WORKS
 
 
 def complete_mode(incomplete: str) -> list[tuple[str, str]]:

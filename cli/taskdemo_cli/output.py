@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from typing import TextIO
 
 from taskdemo_cli.errors import FAILED, UserError
-from taskdemo_server import complaints
-from taskdemo_server.visible import visible
+from taskdemo_server.contract import stderr
+from taskdemo_server.contract.text import escape
 
 PLAIN_WIDTH = 100
 """Columns of human output that goes to a file or a pipe, where COLUMNS does not say otherwise."""
@@ -66,7 +66,7 @@ class Leaving(io.TextIOBase):
     def _leave(self, error: OSError) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
-            complaints.send_nowhere(stream)
+            stderr.send_nowhere(stream)
         if error.errno == errno.EPIPE:
             sentence = "the output's reader has left; the rest of it is dropped"
         elif error.errno == errno.EIO:
@@ -94,7 +94,7 @@ def _write_whole(stream: TextIO, text: str) -> None:
 
 def complain(sentence: str, more: Iterable[str] = ()) -> None:
     """Write one sentence to stderr, and lines below it, made safe to show, if somebody takes them."""
-    complaints.complain("\n".join([f"taskdemo: {visible(sentence)}", *(f"  {visible(line)}" for line in more)]))
+    stderr.complain("\n".join([f"taskdemo: {escape(sentence)}", *(f"  {escape(line)}" for line in more)]))
 
 
 def say(line: str) -> None:
@@ -145,7 +145,7 @@ class Output:
 
     def wrote(self, path: str) -> None:
         """Say that a file was written, where people look: what they open next."""
-        self.console.file.write(f"wrote {visible(path)}\n")
+        self.console.file.write(f"wrote {escape(path)}\n")
         self.console.file.flush()
 
     def check(self) -> None:

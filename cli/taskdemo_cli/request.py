@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from taskdemo_cli.errors import UserError
-from taskdemo_server.visible import shortened, visible
+from taskdemo_server.contract.text import escape, shortened
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -84,7 +84,7 @@ def read_place(url: str, path: str | None) -> Place:
     except ValueError as error:
         raise UserError(f"--url {_shown(url)} is not a URL ({error}); type {_URL_EXAMPLE}") from None
     if parts.scheme not in {"http", "https"} or not host:
-        guess = f"--url http://{visible(url)}" if re.match(r"[\w.-]+(:\d+)?(/|$)", url) else _URL_EXAMPLE
+        guess = f"--url http://{escape(url)}" if re.match(r"[\w.-]+(:\d+)?(/|$)", url) else _URL_EXAMPLE
         raise UserError(f"--url {_shown(url)} is not an HTTP URL; type {guess}")
     userinfo, _, address = parts.netloc.rpartition("@")
     if not all(character.isprintable() and not character.isspace() for character in address) or port == 0:

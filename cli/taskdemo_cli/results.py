@@ -11,7 +11,7 @@ from taskdemo_cli.columns import ACCEPTED, CODE_OF, NONE, STARTED, RequestColumn
 from taskdemo_cli.documents import BystanderRow, Live, RunDocument, RunFacts
 from taskdemo_cli.glance import Glance
 from taskdemo_cli.summary import Record, RequestRows, TaskRows, offset, responses_of, seconds, summarise
-from taskdemo_server.events import VERSION, TaskEvent
+from taskdemo_server.contract.events import VERSION, TaskEvent
 
 BROKEN: Final = frozenset({"ConnectError", "ReadError", "RemoteProtocolError", "WriteError"})
 """What requests end with when their server does."""

@@ -8,8 +8,8 @@ from taskdemo_cli.documents import LimitsDocument
 from taskdemo_cli.errors import OK, UserError
 from taskdemo_cli.output import Output, say
 from taskdemo_cli.rows import json_chunks
-from taskdemo_server.events import VERSION
-from taskdemo_server.visible import visible
+from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.text import escape
 
 
 def report(path: str, html: str | None) -> int:
@@ -18,7 +18,7 @@ def report(path: str, html: str | None) -> int:
     document = saving.load(path)
     if html is not None:
         saving.save(document, html)
-        say(f"wrote {visible(html)}")
+        say(f"wrote {escape(html)}")
         return OK
     from taskdemo_cli.views.matrix import print_limits
     from taskdemo_cli.views.tables import print_comparison, print_run
@@ -38,11 +38,11 @@ def limits(path: str) -> LimitsDocument:
     document = saving.load(path)
     if document["kind"] != "limits":
         raise UserError(
-            f"--limits {visible(path)}: that is a {document['kind']}, and no limits; "
+            f"--limits {escape(path)}: that is a {document['kind']}, and no limits; "
             "make some with: taskdemo limits --save limits.json"
         )
     if not any(document["modes"].values()):
-        raise UserError(f"--limits {visible(path)}: no experiment in it was carried out; run taskdemo limits again")
+        raise UserError(f"--limits {escape(path)}: no experiment in it was carried out; run taskdemo limits again")
     return document
 
 

@@ -26,8 +26,8 @@ from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.pairing import pairs, runs_of
 from taskdemo_cli.rows import json_chunks
 from taskdemo_cli.shapes import ShapeError, fitted
-from taskdemo_server.events import VERSION
-from taskdemo_server.visible import shortened, visible
+from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.text import escape, shortened
 
 Document = RunDocument | ComparisonDocument | LimitsDocument
 
@@ -196,7 +196,7 @@ def _why(error: OSError) -> str:
 
 
 def _shown(path: Path) -> str:
-    return visible(str(path))
+    return escape(str(path))
 
 
 # --- the formats -------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def _csv_line(values: Iterable[Any]) -> str:
 def _csv_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    text = visible(value)
+    text = escape(value)
     return f"'{text}" if value.startswith(FORMULA) else text
 
 

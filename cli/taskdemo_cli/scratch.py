@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from taskdemo_cli.errors import UserError
-from taskdemo_server.settings import BROKER_FOLDER, BROKER_SOCKET
+from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
 
 OWNER: Final = "owner.json"
 _UNOWNED_AFTER_S: Final = 60.0

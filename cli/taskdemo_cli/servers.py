@@ -18,8 +18,8 @@ from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
 from taskdemo_cli.errors import UserError
-from taskdemo_server.settings import Settings, telling
-from taskdemo_server.visible import shortened, visible
+from taskdemo_server.contract.settings import Settings, telling
+from taskdemo_server.contract.text import escape, shortened
 
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 3.0
@@ -225,9 +225,9 @@ def connect(url: str, timeout: float) -> http.client.HTTPConnection:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise UserError(f"{visible(url)!r} is not a URL ({error}); type --url http://127.0.0.1:8000") from None
+        raise UserError(f"{escape(url)!r} is not a URL ({error}); type --url http://127.0.0.1:8000") from None
     if parts.scheme not in {"http", "https"} or not host:
-        raise UserError(f"{visible(url)!r} is not an HTTP URL; type --url http://127.0.0.1:8000")
+        raise UserError(f"{escape(url)!r} is not an HTTP URL; type --url http://127.0.0.1:8000")
     if parts.scheme == "https":
         return http.client.HTTPSConnection(host, port, timeout=timeout, context=ssl.create_default_context())
     return http.client.HTTPConnection(host, port, timeout=timeout)

@@ -19,8 +19,8 @@ from taskdemo_cli import scratch, servers
 from taskdemo_cli.errors import FAILED, OK, UserError
 from taskdemo_cli.output import say
 from taskdemo_cli.stopping import Stopped, Stopping, listen
-from taskdemo_server.settings import Settings
-from taskdemo_server.visible import shortened, visible
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.text import escape, shortened
 
 _INSIST_AFTER_S: Final = 3.0
 """A terminal that was closed tells once and never again: then the server is told to abandon its tasks."""
@@ -150,7 +150,7 @@ def _refuse_beside(port: int) -> None:
     former = find(port)
     if former is not None and former.is_alive():
         raise UserError(
-            f"a detached server is at {visible(former.url)} already; taskdemo stop --port {port} ends it, "
+            f"a detached server is at {escape(former.url)} already; taskdemo stop --port {port} ends it, "
             "--port 0 takes a free port"
         )
 
@@ -241,7 +241,7 @@ class _Said:
             whole = new[: new.rfind(b"\n") + 1]
             self._offset += len(whole)
             for line in whole.decode("utf-8", "replace").splitlines():
-                say(visible(line))
+                say(escape(line))
 
 
 def _last_words(record: Record) -> str:

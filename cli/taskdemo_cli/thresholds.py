@@ -17,7 +17,7 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.rounds import SHARE_OF, by_mode
 from taskdemo_cli.statistics import supported
 from taskdemo_cli.units import format_count, format_seconds, format_share
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract.text import shortened
 
 TIMES: Final = {
     name: f"{name}_s"

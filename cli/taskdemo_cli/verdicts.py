@@ -14,8 +14,8 @@ from taskdemo_cli.rounds import by_mode, intervals, reference_of
 from taskdemo_cli.seen import CLOSE, HELD_UP_S, MOSTLY, Seen
 from taskdemo_cli.summary import TRUSTED_SHARE
 from taskdemo_cli.units import format_count, format_seconds, format_share
-from taskdemo_server.events import VERSION
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.text import shortened
 
 QUEUED: Final = 1.5
 """Callers queued if the slowest waited so many times the longest work."""

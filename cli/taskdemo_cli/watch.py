@@ -8,8 +8,8 @@ import threading
 from typing import Any
 
 from taskdemo_cli.servers import authorization, connect
-from taskdemo_server.events import TaskEvent
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract.events import TaskEvent
+from taskdemo_server.contract.text import shortened
 
 SILENCE_S = 30.0
 """Seconds without even a heartbeat after which the connection counts as dead."""

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from taskdemo_server import lifeline
-from taskdemo_server.complaints import complain
-from taskdemo_server.settings import Settings, told
-from taskdemo_server.visible import shortened, visible
+from taskdemo_server.contract.settings import Settings, told
+from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.text import escape, shortened
 
 if TYPE_CHECKING:
-    from taskdemo_server.events import TaskEvent
+    from taskdemo_server.contract.events import TaskEvent
     from taskdemo_server.journal import Journal
     from taskdemo_server.serving import Inbox
 
@@ -47,9 +47,9 @@ def run(settings: Settings) -> int:
     """Serve as `settings` say until told to end; return the exit code."""
     if settings.lifeline:
         lifeline.hold()
+    from taskdemo_server.contract.import_string import UnusableError
     from taskdemo_server.gate import is_loopback
     from taskdemo_server.modes import ENDPOINTS
-    from taskdemo_server.named import UnusableError
     from taskdemo_server.work import prepare
 
     if settings.token is None and not is_loopback(settings.host):
@@ -209,7 +209,7 @@ def _announce(settings: Settings, url: str, port: int) -> None:
 
 
 def _lose(journal: "Journal", settings: Settings, tasks: "dict[str, TaskEvent]", why: str) -> None:
-    from taskdemo_server.events import event_line, place_of
+    from taskdemo_server.contract.events import event_line, place_of
     from taskdemo_server.work import here
 
     at, clock, place = time.time(), time.monotonic(), place_of(settings.mode, here())
@@ -251,7 +251,7 @@ def _name(number: int) -> str:
 
 
 def _refuse(sentence: str) -> int:
-    complain(f"taskdemo: {visible(sentence)}")
+    complain(f"taskdemo: {escape(sentence)}")
     return _COULD_NOT_RUN
 
 

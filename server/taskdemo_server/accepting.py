@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import QueryParams
 
-from taskdemo_server.events import DEFAULT_MESSAGE, MESSAGE_LIMIT
+from taskdemo_server.contract.events import DEFAULT_MESSAGE, MESSAGE_LIMIT
 from taskdemo_server.modes.endpoint import Endpoint
 from taskdemo_server.work import OverloadedError, Work, current_task
 

@@ -15,12 +15,12 @@ from typing_extensions import TypedDict  # pydantic wants this one on Python 3.1
 from taskdemo_server.accepting import PARAMETERS, RESPONSES, accepting
 from taskdemo_server.books import Books, TaskRecord
 from taskdemo_server.broker import shown
-from taskdemo_server.events import ENDED, MODE_BY_NAME, VERSION
+from taskdemo_server.contract.events import ENDED, MODE_BY_NAME, VERSION
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
+from taskdemo_server.contract.text import escape
 from taskdemo_server.journal import Journal
 from taskdemo_server.modes import ENDPOINTS
 from taskdemo_server.modes.endpoint import Endpoint
-from taskdemo_server.settings import BUILT_IN_WORKS, Settings
-from taskdemo_server.visible import visible
 from taskdemo_server.work import Work, current_task
 
 _POLL_S = 0.05
@@ -253,7 +253,7 @@ async def stream(journal: Journal, offset: int, draining: asyncio.Event, running
     while True:
         if journal.trouble != told:
             told = journal.trouble
-            yield b"event: trouble\ndata: %b\n\n" % visible(told).encode()
+            yield b"event: trouble\ndata: %b\n\n" % escape(told).encode()
         last = draining.is_set() and not running
         lines, offset_after = journal.read(offset)
         if lines:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from taskdemo_server.events import ENDED, TaskEvent, TaskState
+from taskdemo_server.contract.events import ENDED, TaskEvent, TaskState
 from taskdemo_server.journal import Journal
 
 MOST_ENDED: Final = 10_000

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from taskdemo_server.complaints import complain
-from taskdemo_server.settings import BROKER_FOLDER, BROKER_SOCKET
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
+from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.text import shortened
 
 NEEDED: Final = (
     "Mode celery has no private broker on Windows; type --broker URL, and start a worker on Linux or macOS"

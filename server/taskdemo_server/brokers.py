@@ -5,7 +5,7 @@ from typing import Final
 from celery import Celery
 
 from taskdemo_server.broker import shown
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract.text import shortened
 
 _CHECK_S: Final = 1.0
 _SHAPES: Final = "redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//"

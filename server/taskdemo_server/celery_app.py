@@ -15,9 +15,9 @@ from celery import Celery
 from celery.backends.redis import RedisBackend
 
 from taskdemo_server import printed
-from taskdemo_server.named import UnusableError
+from taskdemo_server.contract.import_string import UnusableError
+from taskdemo_server.contract.text import escape
 from taskdemo_server.own_work import OwnWork
-from taskdemo_server.visible import visible
 from taskdemo_server.work import WORKS
 
 PRINTED: Final = "task-printed"
@@ -100,9 +100,9 @@ def do_work(message: str, work: str = "sleep", duration: float = 1.0) -> None:
     elif own is not None and own.name == work:
         _do_own(own, message)
     else:
-        raise UnusableError(f"this worker does not know the work {visible(work)}; start it with --work {visible(work)}")
+        raise UnusableError(f"this worker does not know the work {escape(work)}; start it with --work {escape(work)}")
     if announcing:
-        _print(f"Background Task called! {visible(message)}")
+        _print(f"Background Task called! {escape(message)}")
 
 
 def _do_own(own: OwnWork, message: str) -> None:

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from taskdemo_server import broker
-from taskdemo_server.complaints import complain
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings, WorkerSettings
+from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.text import escape
 from taskdemo_server.journal import Journal
-from taskdemo_server.settings import BUILT_IN_WORKS, Settings, WorkerSettings
-from taskdemo_server.visible import visible
 
 MOST_PROCESSES: Final = 8
 _END_TIMEOUT_S: Final = 1.0
@@ -84,9 +84,9 @@ class Engine:
 
         def ended(message: str, error: str | None) -> None:
             if error is None:
-                say(f"Background Task called! {visible(message)}")
+                say(f"Background Task called! {escape(message)}")
             else:
-                say(f"Background Task failed! {visible(message)}: {visible(error)}")
+                say(f"Background Task failed! {escape(message)}: {escape(error)}")
 
         self._say = say
         self._receiver = Receiver(app, journal, ended)
@@ -189,7 +189,7 @@ def _says(child: "subprocess.Popen[bytes]") -> bool:
 def _is_gone(child: "subprocess.Popen[bytes]", say: Callable[[str], None]) -> bool:
     """Show what it prints until it, and every process it has started, is gone: each holds its standard output open."""
     for line in child.stdout or ():
-        say(visible(line.decode(errors="replace").rstrip("\n")))
+        say(escape(line.decode(errors="replace").rstrip("\n")))
     _cut(child)
     child.wait()
     return True

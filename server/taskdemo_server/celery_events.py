@@ -19,9 +19,9 @@ from celery import Celery, states
 
 from taskdemo_server import printed
 from taskdemo_server.celery_app import PRINTED, events_queue, is_redis
-from taskdemo_server.events import ENDED, TaskEvent, TaskState, event_line, place_of
+from taskdemo_server.contract.events import ENDED, TaskEvent, TaskState, event_line, place_of
+from taskdemo_server.contract.text import escape
 from taskdemo_server.journal import Journal, unfinished
-from taskdemo_server.visible import visible
 from taskdemo_server.work import here
 
 Event = dict[str, Any]
@@ -304,7 +304,7 @@ def _date(done: str | None) -> float:
 def _said(exception: str) -> str:
     """Return `Kind: text` for what Celery's events hold, an exception's repr."""
     if unknown := re.fullmatch(r"NotRegistered\((.*)\)", exception):
-        return f"A worker runs other code than the server: it does not know the task {visible(unknown[1])}."
+        return f"A worker runs other code than the server: it does not know the task {escape(unknown[1])}."
     kind, _, arguments = exception.partition("(")
     try:
         value = ast.literal_eval(f"({arguments.removesuffix(')')},)")

@@ -13,8 +13,8 @@ from kombu.exceptions import OperationalError
 
 from taskdemo_server import celery_app
 from taskdemo_server.celery_app import PUBLISH_TIMEOUT_S
-from taskdemo_server.events import ENDED, event_line, place_of
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract.events import ENDED, event_line, place_of
+from taskdemo_server.contract.text import shortened
 from taskdemo_server.work import OverloadedError, Work, current_task, here
 
 _THREADS: Final = 2

@@ -9,10 +9,10 @@ import threading
 from collections import deque
 from typing import Final, TextIO
 
-from taskdemo_server.events import MODE_BY_NAME
-from taskdemo_server.named import described
-from taskdemo_server.settings import BUILT_IN_WORKS, Settings
-from taskdemo_server.visible import shortened, visible
+from taskdemo_server.contract.events import MODE_BY_NAME
+from taskdemo_server.contract.import_string import described
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
+from taskdemo_server.contract.text import escape, shortened
 
 _EVERY_S: Final = 0.05
 _MOST_LINES: Final = 10_000
@@ -72,7 +72,7 @@ class Console:
 def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
     """Return what is served here, what to expect of it, and what to type next; in colour for a terminal."""
     mode = MODE_BY_NAME[settings.mode]
-    work = visible(settings.work)
+    work = escape(settings.work)
     if settings.work in BUILT_IN_WORKS:
         work += f" of {settings.duration:g} s"
     next_command = f"taskdemo fire --count 5 --port {port}"
@@ -84,7 +84,7 @@ def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
         ("try", next_command),
     ]
     if settings.token is not None:
-        rows[-1] = ("try", f"{next_command} --token {visible(settings.token)}")
+        rows[-1] = ("try", f"{next_command} --token {escape(settings.token)}")
     if terminal:
         return _styled(mode.expect, rows)
     lines = [f"taskdemo serves mode {mode.name}.", mode.expect, *(f"  {name:<5} {value}" for name, value in rows)]

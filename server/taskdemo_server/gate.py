@@ -14,7 +14,7 @@ from typing import Final
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from taskdemo_server.settings import Settings
+from taskdemo_server.contract.settings import Settings
 
 OPEN_PATHS: Final = frozenset({"/", "/ping", "/ping/sync"})
 """What needs no token."""

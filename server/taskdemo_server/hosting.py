@@ -27,16 +27,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskdemo_server import lifeline, printed
 from taskdemo_server.app import stream
-from taskdemo_server.complaints import complain
-from taskdemo_server.events import VERSION, TaskState, event_line, place_of
+from taskdemo_server.contract.events import VERSION, TaskState, event_line, place_of
+from taskdemo_server.contract.import_string import UnusableError, load
+from taskdemo_server.contract.settings import OWN_PATHS, Settings, told
+from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.text import shortened
 from taskdemo_server.gate import Gate
 from taskdemo_server.holding import Holding
 from taskdemo_server.journal import Journal
-from taskdemo_server.named import UnusableError, load
 from taskdemo_server.protocol import Protocol
 from taskdemo_server.serving import LOGGING
-from taskdemo_server.settings import OWN_PATHS, Settings, told
-from taskdemo_server.visible import shortened
 from taskdemo_server.work import here, said
 
 OPTION: Final = "--app"

@@ -19,8 +19,8 @@ from typing import Final
 
 from taskdemo_server import holes
 from taskdemo_server.appending import open_appending, pread
-from taskdemo_server.complaints import complain
-from taskdemo_server.events import ENDED, TaskEvent
+from taskdemo_server.contract.events import ENDED, TaskEvent
+from taskdemo_server.contract.stderr import complain
 
 CHUNK: Final = 1 << 18
 """Bytes read at a time by those who follow the journal."""

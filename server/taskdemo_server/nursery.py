@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from taskdemo_server.settings import Settings
+from taskdemo_server.contract.settings import Settings
 
 assert sys.platform != "win32"  # noqa: S101  for the type checker: it is started where processes can be forked
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from taskdemo_server.named import UnusableError, load
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract.import_string import UnusableError, load
+from taskdemo_server.contract.text import shortened
 
 OPTION: Final = "--work"
 

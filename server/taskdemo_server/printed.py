@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Final, TextIO
 
-from taskdemo_server.visible import shortened, visible
+from taskdemo_server.contract.text import escape, shortened
 
 KEPT: Final = 2000
 """Characters that are kept of what one task prints, for the journal."""
@@ -78,7 +78,7 @@ class Told(io.TextIOBase):
             printed.write(text)
         elif self._stream is not None:
             with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it: a print must not fail a task
-                self._stream.write("\n".join(visible(line.expandtabs()) for line in text.split("\n")))
+                self._stream.write("\n".join(escape(line.expandtabs()) for line in text.split("\n")))
         return len(text)
 
     def flush(self) -> None:

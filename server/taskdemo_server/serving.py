@@ -23,12 +23,12 @@ import uvicorn
 
 from taskdemo_server import lifeline
 from taskdemo_server.app import create_app
-from taskdemo_server.complaints import complain
 from taskdemo_server.console import Console
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.stderr import complain
 from taskdemo_server.gate import Gate
 from taskdemo_server.journal import Journal
 from taskdemo_server.protocol import Protocol
-from taskdemo_server.settings import Settings
 
 News: TypeAlias = "tuple[Literal['signal', 'ready', 'ended'], int]"
 """What the main thread hears: a signal and its number, or which process is ready, or has ended."""

@@ -18,12 +18,12 @@ from multiprocessing.synchronize import Semaphore
 from typing import Final
 
 from taskdemo_server import lifeline, printed
-from taskdemo_server.events import TaskState, event_line, place_of
+from taskdemo_server.contract.events import TaskState, event_line, place_of
+from taskdemo_server.contract.import_string import UnusableError
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.text import escape
 from taskdemo_server.journal import Journal
-from taskdemo_server.named import UnusableError
 from taskdemo_server.own_work import OwnWork, own_work
-from taskdemo_server.settings import Settings
-from taskdemo_server.visible import visible
 
 
 class UnknownWorkError(UnusableError):
@@ -172,9 +172,9 @@ class Work:
     def _show(self, message: str, error: str | None) -> None:
         if self._log is not None:
             if error is None:
-                self._log(f"Background Task called! {visible(message)}")
+                self._log(f"Background Task called! {escape(message)}")
             else:
-                self._log(f"Background Task failed! {visible(message)}: {visible(error)}")
+                self._log(f"Background Task failed! {escape(message)}: {escape(error)}")
 
     def _note(
         self,
@@ -202,7 +202,7 @@ def prepare(settings: Settings) -> OwnWork | None:
     if ":" not in settings.work and "." not in settings.work:
         there = ", ".join(WORKS)
         raise UnknownWorkError(
-            f"Unknown work {visible(settings.work)!r}; there are: {there}, or your own module:function."
+            f"Unknown work {escape(settings.work)!r}; there are: {there}, or your own module:function."
         )
     printed.tell_apart()
     own = own_work(settings.work, settings.folder)

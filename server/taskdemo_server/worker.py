@@ -16,11 +16,11 @@ import warnings
 from typing import Any, Final
 
 from taskdemo_server import lifeline, printed
-from taskdemo_server.complaints import complain
-from taskdemo_server.named import UnusableError
+from taskdemo_server.contract.import_string import UnusableError
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, WorkerSettings, told
+from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.text import escape
 from taskdemo_server.own_work import own_work
-from taskdemo_server.settings import BUILT_IN_WORKS, WorkerSettings, told
-from taskdemo_server.visible import visible
 
 _COULD_NOT_RUN: Final = 2
 _INTERRUPTED: Final = 130
@@ -108,7 +108,7 @@ class _Plain(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the message alone."""
-        return visible(record.getMessage().partition("\n")[0])
+        return escape(record.getMessage().partition("\n")[0])
 
 
 def _log(loglevel: int, **_: Any) -> None:
@@ -163,7 +163,7 @@ def _begin_process(worker: int) -> None:
 
 
 def _refuse(sentence: str) -> int:
-    complain(f"taskdemo: {visible(sentence)}")
+    complain(f"taskdemo: {escape(sentence)}")
     return _COULD_NOT_RUN
 
 

@@ -18,7 +18,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import RunningServer, serving, until
-from taskdemo_server.events import ENDED, MODES
+from taskdemo_server.contract.events import ENDED, MODES
 
 DURATION_S = 0.2
 THREADS = 4

@@ -28,7 +28,7 @@ from taskdemo_cli.limits.track import track
 from taskdemo_cli.limits.trial import CannotStartError, Own, Starter, StoppedError, Trial
 from taskdemo_cli.servers import Nursery
 from taskdemo_cli.stopping import Stopping
-from taskdemo_server.events import VERSION
+from taskdemo_server.contract.events import VERSION
 
 Experiment: TypeAlias = Callable[[Trial], Cell]
 

@@ -15,7 +15,7 @@ from typing import Self
 
 from taskdemo_cli import servers
 from taskdemo_cli.errors import UserError
-from taskdemo_server.settings import BUILT_IN_WORKS, Settings, WorkerSettings, telling
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings, WorkerSettings, telling
 
 PROCESSES = 2
 """Pool processes of a worker."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from taskdemo_server.events import ENDED, TaskEvent, TaskState
+from taskdemo_server.contract.events import ENDED, TaskEvent, TaskState
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from taskdemo_cli.limits.evidence import Traced
 from taskdemo_cli.limits.trial import ANSWER_TIMEOUT_S, Trial
 from taskdemo_cli.seen import HELD_UP_S
 from taskdemo_cli.units import format_seconds
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract.text import shortened
 
 OWN_PATIENCE_S: Final = 60.0
 """Seconds after which the user's own function, which may take any time, is waited for no longer."""

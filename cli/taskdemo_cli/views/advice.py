@@ -8,7 +8,7 @@ from rich.text import Text
 from taskdemo_cli.documents import Cell
 from taskdemo_cli.views.ink import BOLD, DIM, GOOD, cell, paragraph, row
 from taskdemo_cli.views.matrix import figure, limit_name
-from taskdemo_server.visible import visible
+from taskdemo_server.contract.text import escape
 
 WIDEST_FIGURE: Final = 20
 
@@ -30,7 +30,7 @@ def advice_lines(advice: Mapping[str, Any], cells: Mapping[str, Cell], own: bool
     yield row("")
     for line in advice["code"].splitlines():
         # Never cut: it is to be pasted. Wide lines go on in the next one.
-        yield Text(visible(line), overflow="fold", no_wrap=False)
+        yield Text(escape(line), overflow="fold", no_wrap=False)
 
 
 def _gives_up(advice: Mapping[str, Any], cells: Mapping[str, Cell]) -> Iterator[str]:

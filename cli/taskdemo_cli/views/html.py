@@ -1,6 +1,6 @@
 """The report as one page that needs no network, no script and no other file. Draws a document and computes no figure.
 
-The template does the drawing; here is what it draws from. Every text passes `visible()` and autoescape on its way,
+The template does the drawing; here is what it draws from. Every text passes `escape()` and autoescape on its way,
 and the page's own policy lets no script run and nothing be fetched, whatever a text from outside would like.
 """
 
@@ -27,8 +27,8 @@ from taskdemo_cli.views.bands import TROUBLE, Timeline
 from taskdemo_cli.views.matrix import QUESTIONS
 from taskdemo_cli.views.spread import Distribution
 from taskdemo_cli.views.trouble import error_words
-from taskdemo_server.events import MODE_BY_NAME
-from taskdemo_server.visible import shortened, visible
+from taskdemo_server.contract.events import MODE_BY_NAME
+from taskdemo_server.contract.text import escape, shortened
 
 LISTED: Final = 100
 """Up to so many requests are listed one by one; of more, the slowest and the first in trouble."""
@@ -183,8 +183,8 @@ def _template() -> Template:
         "marked": _marked,
         "reason": error_words,
         "short": lambda text: shortened(text, LONGEST),
-        "printed": lambda text: Markup("\n").join(visible(line) for line in text[:LONGEST].splitlines()),
-        "code_lines": lambda text: Markup("\n").join(visible(line.expandtabs(4)) for line in text.splitlines()),
+        "printed": lambda text: Markup("\n").join(escape(line) for line in text[:LONGEST].splitlines()),
+        "code_lines": lambda text: Markup("\n").join(escape(line.expandtabs(4)) for line in text.splitlines()),
     }
     environment.tests["plain"] = lambda value: isinstance(value, str | int | float)
     environment.globals |= {
@@ -200,14 +200,14 @@ def _template() -> Template:
 
 def _shown(value: object) -> object:
     """Make every text that is put on the page visible; markup is ours."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return escape(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _marked(text: str) -> Markup:
     """Return a sentence of ours with what stands between backticks as code."""
     parts = (
         Markup("<code>{}</code>").format(part) if at % 2 else Markup("{}").format(part)  # it escapes
-        for at, part in enumerate(CODE.split(visible(text)))
+        for at, part in enumerate(CODE.split(escape(text)))
     )
     return Markup("").join(parts)
 

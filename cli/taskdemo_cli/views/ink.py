@@ -15,7 +15,7 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.output import NARROWEST
-from taskdemo_server.visible import shortened, visible
+from taskdemo_server.contract.text import escape, shortened
 
 WIDEST: Final = 120
 """Lines longer than this are hard to follow, however wide the terminal is."""
@@ -124,7 +124,7 @@ REPLACED: Final = {ord("µ"): "u", ord("…"): "~"}
 
 def say(console: Console, text: str) -> None:
     """Print outside text as one line and whole, however long it is: nobody can scroll a file to the right."""
-    console.print(encodable(row(visible(text)), console.encoding), soft_wrap=True)
+    console.print(encodable(row(escape(text)), console.encoding), soft_wrap=True)
 
 
 def row(*parts: str | tuple[str, Style]) -> Text:
@@ -137,7 +137,7 @@ def paragraph(text: str, width: int, style: Style = PLAIN, first: str = "", rest
     rest = " " * cell_len(first) if rest is None else rest
     room = max(width - max(cell_len(first), cell_len(rest)), 1)
     lines = [""]
-    for word in visible(text).split():
+    for word in escape(text).split():
         for piece in chop_cells(word, room) if cell_len(word) > room else [word]:
             if lines[-1] and cell_len(lines[-1]) + 1 + cell_len(piece) > room:
                 lines.append(piece)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from taskdemo_cli.documents import limits_in
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract.text import shortened
 
 NOTHING: Final = "–"  # noqa: RUF001 # an en dash is meant
 HEADINGS: Final = (

@@ -32,7 +32,7 @@ from taskdemo_cli.views.ink import (
     say,
 )
 from taskdemo_cli.views.repaint import Block, can_repaint
-from taskdemo_server.visible import visible
+from taskdemo_server.contract.text import escape
 
 LABEL: Final = 12
 WIDEST_COLUMN: Final = 17
@@ -109,8 +109,8 @@ def matrix_lines(
 def _broken(mode: str, width: int) -> list[str]:
     """Return a mode's name in pieces that fit."""
     if len(mode) <= width:
-        return [visible(mode)]
-    shown = visible(mode)
+        return [escape(mode)]
+    shown = escape(mode)
     # Where its own parts fit, its name stays one that can be typed.
     if any(len(part) + 1 > width for part in shown.split("-")):
         shown = BREAKS.get(mode, shown)
@@ -131,7 +131,7 @@ def _sign(found: Cell, glyphs: Glyphs) -> tuple[str, Style]:
 def figure(found: Cell, width: int) -> str:
     """Return the figure beside the sign, whole or not at all: the text `figure`, or else the first number measured."""
     measured = found["measured"]
-    shown = visible(measured["figure"]) if isinstance(measured.get("figure"), str) else ""
+    shown = escape(measured["figure"]) if isinstance(measured.get("figure"), str) else ""
     for name, value in measured.items():
         if not shown and isinstance(value, int | float) and not isinstance(value, bool):
             shown = format_seconds(value) if name.endswith("_s") else format_count(value)
@@ -147,7 +147,7 @@ def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Ite
             if limit in cells:
                 said.setdefault((cells[limit]["text"], *_sign(cells[limit], glyphs)), []).append(mode)
         for (text, sign, style), sharing in said.items():
-            yield row("  ", (sign, style), " ", (", ".join(map(visible, sharing)), DIM))
+            yield row("  ", (sign, style), " ", (", ".join(map(escape, sharing)), DIM))
             yield from paragraph(text, width, PLAIN, "    ")
         yield row("")
 

@@ -30,7 +30,7 @@ from taskdemo_cli.views.ink import (
 )
 from taskdemo_cli.views.timeline import timeline
 from taskdemo_cli.views.trouble import error_words
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract.text import shortened
 
 TELLING: Final = 0.1
 """A phase of the response is shown from this share of the whole on; before that the first byte is all of it."""

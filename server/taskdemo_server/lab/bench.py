@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from taskdemo_server.settings import Settings
+from taskdemo_server.contract.settings import Settings
 
 
 class CannotAskError(Exception):

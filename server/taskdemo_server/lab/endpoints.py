@@ -11,10 +11,10 @@ from typing import Final
 from fastapi import FastAPI, HTTPException
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
+from taskdemo_server.contract.settings import Settings
 from taskdemo_server.lab import async_, background, blocking, celery, process, threadpool
 from taskdemo_server.lab.bench import Bench, CannotAskError, Lab
 from taskdemo_server.modes.endpoint import Endpoint
-from taskdemo_server.settings import Settings
 
 LABS: Final[dict[str, Callable[[Bench], Lab]]] = {
     "blocking": blocking.lab,

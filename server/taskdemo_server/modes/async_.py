@@ -1,6 +1,6 @@
 """Mode `async`: an `async def` endpoint that awaits an async version of the work."""
 
-from taskdemo_server.events import DEFAULT_MESSAGE
+from taskdemo_server.contract.events import DEFAULT_MESSAGE
 from taskdemo_server.modes.endpoint import Endpoint, Greeting, Message
 from taskdemo_server.work import Work
 

@@ -2,7 +2,7 @@
 
 from fastapi import BackgroundTasks
 
-from taskdemo_server.events import DEFAULT_MESSAGE
+from taskdemo_server.contract.events import DEFAULT_MESSAGE
 from taskdemo_server.modes.endpoint import Endpoint, Greeting, Message
 from taskdemo_server.work import Work
 

@@ -1,6 +1,6 @@
 """Mode `blocking`: an `async def` endpoint that calls slow, ordinary code. The classic mistake."""
 
-from taskdemo_server.events import DEFAULT_MESSAGE
+from taskdemo_server.contract.events import DEFAULT_MESSAGE
 from taskdemo_server.modes.endpoint import Endpoint, Greeting, Message
 from taskdemo_server.work import Work
 

@@ -1,6 +1,6 @@
 """Mode `celery`: the endpoint publishes a task to a broker and answers; a Celery worker does it, maybe elsewhere."""
 
-from taskdemo_server.events import DEFAULT_MESSAGE
+from taskdemo_server.contract.events import DEFAULT_MESSAGE
 from taskdemo_server.modes.endpoint import Endpoint, Greeting, Message
 from taskdemo_server.work import Work
 

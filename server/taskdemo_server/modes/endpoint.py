@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import Query
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
-from taskdemo_server.events import MESSAGE_LIMIT
+from taskdemo_server.contract.events import MESSAGE_LIMIT
 
 Message: TypeAlias = Annotated[str, Query(max_length=MESSAGE_LIMIT, description="Handed to the task as its argument.")]
 

@@ -1,6 +1,6 @@
 """Mode `threadpool`: a plain `def` endpoint, which FastAPI runs in one of its worker threads."""
 
-from taskdemo_server.events import DEFAULT_MESSAGE
+from taskdemo_server.contract.events import DEFAULT_MESSAGE
 from taskdemo_server.modes.endpoint import Endpoint, Greeting, Message
 from taskdemo_server.work import Work
 

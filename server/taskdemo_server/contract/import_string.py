@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Final
 
-from taskdemo_server.visible import shortened
+from taskdemo_server.contract.text import shortened
 
 _WHY_LENGTH: Final = 200
 _NAMES_LENGTH: Final = 120

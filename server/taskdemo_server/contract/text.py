@@ -1,7 +1,7 @@
 """Text from outside, made safe to show: nothing in it can steer a terminal or hide. Standard library only."""
 
 
-def visible(text: str) -> str:
+def escape(text: str) -> str:
     r"""Return `text` with every character that is not plainly visible written as its Python escape.
 
     Control characters, ANSI and OSC sequences, bidirectional and zero-width marks, line separators, lone
@@ -17,6 +17,6 @@ def visible(text: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """Return `visible(text)` cut to at most `width` characters, the last one an ellipsis where it was cut."""
-    shown = visible(text[: width + 1])
+    """Return `escape(text)` cut to at most `width` characters, the last one an ellipsis where it was cut."""
+    shown = escape(text[: width + 1])
     return shown if len(shown) <= width and len(text) <= width else shown[: max(width - 1, 0)] + "…"

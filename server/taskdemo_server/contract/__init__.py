@@ -1,0 +1,1 @@
+"""What both wings share: events, modes, settings, texts and errors. Standard library only."""
