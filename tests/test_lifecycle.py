@@ -29,7 +29,7 @@ from taskdemo_cli import saving, scratch
 from taskdemo_cli import serving as detaching
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.stopping import Stopping
-from taskdemo_server.contract.events import MODE_BY_NAME
+from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
 from taskdemo_server.journal import Journal, unfinished
 

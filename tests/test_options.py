@@ -12,7 +12,7 @@ from taskdemo_cli import saving
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.output import complain
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
-from taskdemo_server.contract.events import MODE_BY_NAME
+from taskdemo_server.contract.modes import MODE_BY_NAME
 
 COMMANDS = ("serve", "stop", "fire", "compare", "limits", "worker", "report")
 

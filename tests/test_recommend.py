@@ -18,7 +18,7 @@ from commands import eventually, taskdemo
 from taskdemo_cli import limits, pasting, recommend
 from taskdemo_cli.documents import RunDocument
 from taskdemo_cli.views.advice import advice_lines
-from taskdemo_server.contract.events import MODE_BY_NAME
+from taskdemo_server.contract.modes import MODE_BY_NAME
 
 
 def a_run(

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from conftest import RunningServer, serving, until
-from taskdemo_server.contract.events import MODES
+from taskdemo_server.contract.modes import MODES
 
 Start = Callable[..., RunningServer]
 EVERY_WAY = [(mode.name, 1) for mode in MODES if mode.extra is None] + [("blocking", 2), ("process", 2)]

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from conftest import RunningServer, until
-from taskdemo_server.contract.events import DEFAULT_MESSAGE, MESSAGE_LIMIT, MODES
+from taskdemo_server.contract.events import DEFAULT_MESSAGE, MESSAGE_LIMIT
+from taskdemo_server.contract.modes import MODES
 from taskdemo_server.modes import ENDPOINTS
 
 Start = Callable[..., RunningServer]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import samples
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.thresholds import METRICS, OPERATORS, evaluate, parse, value_of
-from taskdemo_server.contract.events import MODE_BY_NAME
+from taskdemo_server.contract.modes import MODE_BY_NAME
 
 MODES = list(MODE_BY_NAME)
 

@@ -18,7 +18,8 @@ from taskdemo_cli.views.frames import horizon_of
 from taskdemo_cli.views.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
 from taskdemo_cli.views.matrix import LimitsScreen, PlainLimits, limits_screen
 from taskdemo_cli.views.repaint import SHOW_CURSOR, Block
-from taskdemo_server.contract.events import MODES, Mode, TaskEvent
+from taskdemo_server.contract.events import TaskEvent
+from taskdemo_server.contract.modes import MODES, Mode
 
 
 class Terminal(io.StringIO):

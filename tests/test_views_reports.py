@@ -32,7 +32,7 @@ from taskdemo_cli.views.changed import changes_report
 from taskdemo_cli.views.matrix import limits_report
 from taskdemo_cli.views.tables import comparison_report, picture, print_comparison, print_run, run_report
 from taskdemo_cli.views.timeline import timeline
-from taskdemo_server.contract.events import MODES
+from taskdemo_server.contract.modes import MODES
 
 WIDTHS = (60, 80, 120)
 

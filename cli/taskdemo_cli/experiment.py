@@ -23,7 +23,7 @@ from taskdemo_cli.results import Recorder
 from taskdemo_cli.stopping import Stopped, Stopping
 from taskdemo_cli.summary import trusted
 from taskdemo_cli.watch import Watcher, clock_offset
-from taskdemo_server.contract.events import MODE_BY_NAME
+from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 from taskdemo_server.contract.text import shortened
 

@@ -18,7 +18,7 @@ from taskdemo_cli.request import GET, Place, Request
 from taskdemo_cli.rows import json_chunks
 from taskdemo_cli.scratch import scratch
 from taskdemo_cli.stopping import Stopping
-from taskdemo_server.contract.events import MODE_BY_NAME
+from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, OWN_PATHS, Settings
 
 CONCURRENCY = 50

@@ -19,7 +19,7 @@ from taskdemo_cli.checks import (
     per_second,
     seconds,
 )
-from taskdemo_server.contract.events import MODE_BY_NAME, MODES
+from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 
 

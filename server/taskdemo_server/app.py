@@ -15,7 +15,8 @@ from typing_extensions import TypedDict  # pydantic wants this one on Python 3.1
 from taskdemo_server.accepting import PARAMETERS, RESPONSES, accepting
 from taskdemo_server.books import Books, TaskRecord
 from taskdemo_server.broker import shown
-from taskdemo_server.contract.events import ENDED, MODE_BY_NAME, VERSION
+from taskdemo_server.contract.events import ENDED, VERSION
+from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 from taskdemo_server.contract.text import escape
 from taskdemo_server.journal import Journal

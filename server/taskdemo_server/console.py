@@ -9,8 +9,8 @@ import threading
 from collections import deque
 from typing import Final, TextIO
 
-from taskdemo_server.contract.events import MODE_BY_NAME
 from taskdemo_server.contract.import_string import described
+from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 from taskdemo_server.contract.text import escape, shortened
 

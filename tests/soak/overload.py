@@ -18,7 +18,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import RunningServer, serving, until
-from taskdemo_server.contract.events import ENDED, MODES
+from taskdemo_server.contract.events import ENDED
+from taskdemo_server.contract.modes import MODES
 
 DURATION_S = 0.2
 THREADS = 4

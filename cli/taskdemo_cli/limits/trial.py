@@ -28,7 +28,7 @@ from taskdemo_cli.limits.backing import (
 )
 from taskdemo_cli.limits.evidence import Note, Traced, read_journal, read_notebook
 from taskdemo_cli.stopping import Stopping
-from taskdemo_server.contract.events import MODE_BY_NAME
+from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings
 
 POLL_S = 0.01

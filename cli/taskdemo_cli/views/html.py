@@ -27,7 +27,7 @@ from taskdemo_cli.views.bands import TROUBLE, Timeline
 from taskdemo_cli.views.matrix import QUESTIONS
 from taskdemo_cli.views.spread import Distribution
 from taskdemo_cli.views.trouble import error_words
-from taskdemo_server.contract.events import MODE_BY_NAME
+from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.text import escape, shortened
 
 LISTED: Final = 100
