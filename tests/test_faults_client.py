@@ -421,7 +421,7 @@ def test_a_measuring_process_that_dies_ends_the_command_with_one_sentence(which:
 
 def test_a_nursery_that_dies_takes_its_servers_along_and_is_not_waited_for() -> None:
     with running("compare", "--modes", "blocking,background", "--duration", "5") as process:
-        nursery = member(process.pid, "taskdemo_server.nursery")
+        nursery = member(process.pid, "taskdemo_server.runtime.fork_server")
         family = family_of(process.pid)
         os.kill(nursery, 9)
         started = time.monotonic()

@@ -25,15 +25,15 @@ from taskdemo_cli.views.timeline import timeline
 from taskdemo_cli.watch import Watcher
 from taskdemo_server import broker
 from taskdemo_server.accepting import message_of
+from taskdemo_server.access import Gate
 from taskdemo_server.app import stream
-from taskdemo_server.books import Books
-from taskdemo_server.console import Briefly
 from taskdemo_server.contract.events import MESSAGE_LIMIT, TaskEvent
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.text import escape, shortened
-from taskdemo_server.gate import Gate
-from taskdemo_server.journal import Journal, unfinished
-from taskdemo_server.printed import LONGEST_LINE, Printed
+from taskdemo_server.journal.file import Journal, unfinished
+from taskdemo_server.journal.index import Books
+from taskdemo_server.runtime.console import Briefly
+from taskdemo_server.work.task_output import LONGEST_LINE, Printed
 
 few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

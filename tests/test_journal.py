@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from conftest import until
-from taskdemo_server.books import Books
 from taskdemo_server.contract.events import TaskEvent, TaskState, event_line, place_of
-from taskdemo_server.journal import Journal, unfinished
+from taskdemo_server.journal.file import Journal, unfinished
+from taskdemo_server.journal.index import Books
 
 PLACE = place_of("background", "here")
 

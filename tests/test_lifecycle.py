@@ -31,7 +31,7 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.stopping import Stopping
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
-from taskdemo_server.journal import Journal, unfinished
+from taskdemo_server.journal.file import Journal, unfinished
 
 SAMPLE = (2, 6, 8, 10, 12, 13, 17, 19, 20, 24, 25, 27)
 """Seeds of the soak run that have all commands, all endings and most modes between them."""
@@ -446,7 +446,7 @@ def test_what_the_work_has_started_and_left_ends_with_the_command(mode: str, kil
 
 @pytest.mark.parametrize("own_session", [True, False], ids=["a session of its own", "a job of a shell"])
 def test_only_a_process_with_a_session_of_its_own_ends_its_group(own_session: bool) -> None:
-    code = "from taskdemo_server import lifeline; lifeline.end_group()"
+    code = "from taskdemo_server.runtime import orphans; orphans.end_group()"
     line = f"sleep 300 >/dev/null & echo $!; exec {sys.executable} -c '{code}'"
     options: dict[str, Any] = {"start_new_session": True} if own_session else {"process_group": 0}
     done = subprocess.run(["sh", "-c", line], stdout=subprocess.PIPE, text=True, check=True, timeout=20, **options)

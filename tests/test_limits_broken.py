@@ -26,7 +26,7 @@ def test_a_background_mode_that_really_offloads_is_seen_to(tmp_path: Path, monke
 
 
 STAYS = """
-from taskdemo_server.lab.endpoints import LABS
+from taskdemo_server.limits.endpoints import LABS
 from taskdemo_server.modes import ENDPOINTS
 
 ENDPOINTS["process"] = ENDPOINTS["threadpool"]
@@ -42,7 +42,7 @@ def test_a_process_mode_that_stays_in_the_server_is_seen_to(tmp_path: Path, monk
 
 
 DROPS_RESULTS = """
-from taskdemo_server.lab import async_
+from taskdemo_server.limits import async_
 
 whole = async_.step_async
 
@@ -61,7 +61,7 @@ def test_an_engine_that_drops_results_is_seen_to(tmp_path: Path, monkeypatch: py
 
 
 REPEATS = """
-from taskdemo_server.lab import threadpool
+from taskdemo_server.limits import threadpool
 
 once = threadpool.step
 
@@ -85,7 +85,7 @@ def test_an_engine_that_repeats_failed_work_is_seen_to(tmp_path: Path, monkeypat
 
 
 FORGETS = """
-from taskdemo_server.lab import process
+from taskdemo_server.limits import process
 
 async def forget(future):
     return None
@@ -96,7 +96,7 @@ def lab(bench):
     import dataclasses
     return dataclasses.replace(make(bench), error=forget)
 
-from taskdemo_server.lab.endpoints import LABS
+from taskdemo_server.limits.endpoints import LABS
 LABS["process"] = lab
 """
 

@@ -18,7 +18,7 @@ import samples
 from commands import all_gone, family_of, running, taskdemo
 from taskdemo_cli import blocking
 from taskdemo_cli.documents import BystanderRow, RunDocument
-from taskdemo_server import holding
+from taskdemo_server.user_app import loop_stalls
 
 SHOP = '''
 import asyncio
@@ -301,7 +301,7 @@ def test_of_an_endpoint_that_only_fails_no_waiting_is_told(folder: Path) -> None
 
 def test_the_worker_threads_are_used_up_where_all_are_taken_and_somebody_waits(tmp_path: Path) -> None:
     async def seen(calls: int) -> int:
-        held = holding.Holding(str(tmp_path))
+        held = loop_stalls.Holding(str(tmp_path))
         current_default_thread_limiter().total_tokens = 2
         held.watch(asyncio.get_running_loop())
         await asyncio.gather(*(run_sync(time.sleep, 0.2) for _ in range(calls)))
@@ -315,7 +315,7 @@ def test_the_worker_threads_are_used_up_where_all_are_taken_and_somebody_waits(t
 def test_a_loop_that_comes_late_while_no_other_thread_works_lacks_no_interpreter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = holding.Holding(str(tmp_path))
+    held = loop_stalls.Holding(str(tmp_path))
     monkeypatch.setattr(held, "_is_busy", lambda: True)
     idle = [compiled("selectors.py"), compiled("queue.py"), compiled("anyio/a.py")]
     held._see(idle[0], idle)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from commands import all_gone, family_of, running, taskdemo
-from taskdemo_server import own_work, printed
 from taskdemo_server.contract import import_string
+from taskdemo_server.work import task_output, user_function
 
 REPORTS = """
 import asyncio
@@ -199,10 +199,10 @@ def test_the_message_goes_to_a_function_that_needs_an_argument_and_to_no_other(
 ) -> None:
     monkeypatch.setattr(sys, "path", sys.path[:])
     for name, takes in {"build": True, "no_argument": False, "optional": False}.items():
-        assert own_work.own_work(f"reports:{name}", str(folder)).takes_message is takes
-    own_work.own_work("reports:optional", str(folder)).call("not a number of rows")
+        assert user_function.own_work(f"reports:{name}", str(folder)).takes_message is takes
+    user_function.own_work("reports:optional", str(folder)).call("not a number of rows")
     with pytest.raises(TypeError, match="to be awaited"):
-        own_work.own_work("reports:broken_promise", str(folder)).call("hello")
+        user_function.own_work("reports:broken_promise", str(folder)).call("hello")
     sys.modules.pop("reports")
 
 
@@ -211,12 +211,12 @@ def test_what_a_task_prints_is_kept_to_a_bounded_length(folder: Path) -> None:
     (task,) = json.loads(done.stdout)["tasks"]
     assert task["output"].startswith("line 0\nline 1\n")
     assert task["output"].endswith("characters more")
-    assert len(task["output"]) < printed.KEPT + 100
+    assert len(task["output"]) < task_output.KEPT + 100
 
 
 def test_lines_come_out_whole_and_as_a_terminal_would_show_them() -> None:
     said: list[str] = []
-    record = printed.Printed("task 1", said.append)
+    record = task_output.Printed("task 1", said.append)
     for piece in ("one", " line\npro", "gress 1%\rprogress 2%\r\n", "\n", "rest"):
         record.write(piece)
     assert record.end() == "one line\nprogress 1%\rprogress 2%\r\n\nrest"

@@ -19,13 +19,13 @@ import psutil
 import pytest
 
 from conftest import RunningServer, until
-from taskdemo_server import books as books_module
 from taskdemo_server import holes
-from taskdemo_server import journal as journal_module
-from taskdemo_server.books import Books
 from taskdemo_server.contract.events import ENDED, TaskEvent, TaskState, event_line, place_of
 from taskdemo_server.contract.settings import Settings
-from taskdemo_server.journal import Journal, unfinished
+from taskdemo_server.journal import file as journal_module
+from taskdemo_server.journal import index as books_module
+from taskdemo_server.journal.file import Journal, unfinished
+from taskdemo_server.journal.index import Books
 from taskdemo_server.work import OverloadedError, Work, current_task
 
 Start = Callable[..., RunningServer]

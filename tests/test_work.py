@@ -7,7 +7,7 @@ import pytest
 
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.settings import Settings
-from taskdemo_server.journal import Journal
+from taskdemo_server.journal.file import Journal
 from taskdemo_server.work import UnknownWorkError, Work, current_task, process_of, said
 
 

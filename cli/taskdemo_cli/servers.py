@@ -67,7 +67,7 @@ class Nursery:
     def __enter__(self) -> Self:
         if hasattr(os, "fork"):
             self._process = subprocess.Popen(
-                python("taskdemo_server.nursery"),
+                python("taskdemo_server.runtime.fork_server"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -110,7 +110,7 @@ def start(
     """Start a server process and return at once; `folder` takes its standard error unless it has a console."""
     with (folder / "stderr").open("wb") as stderr:
         return subprocess.Popen(
-            python("taskdemo_server.hosting" if settings.app else "taskdemo_server"),
+            python("taskdemo_server.user_app.app" if settings.app else "taskdemo_server"),
             env=telling(settings.to_json()),
             stdin=subprocess.PIPE if settings.lifeline else subprocess.DEVNULL,
             stdout=stdout,

@@ -17,15 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from taskdemo_server import lifeline
 from taskdemo_server.contract.settings import Settings, told
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import escape, shortened
+from taskdemo_server.runtime import orphans
 
 if TYPE_CHECKING:
     from taskdemo_server.contract.events import TaskEvent
-    from taskdemo_server.journal import Journal
-    from taskdemo_server.serving import Inbox
+    from taskdemo_server.journal.file import Journal
+    from taskdemo_server.runtime.server import Inbox
 
 _COULD_NOT_RUN: Final = 2
 _LOST: Final = 1
@@ -46,9 +46,9 @@ def main() -> int:
 def run(settings: Settings) -> int:
     """Serve as `settings` say until told to end; return the exit code."""
     if settings.lifeline:
-        lifeline.hold()
+        orphans.hold()
+    from taskdemo_server.access import is_loopback
     from taskdemo_server.contract.import_string import UnusableError
-    from taskdemo_server.gate import is_loopback
     from taskdemo_server.modes import ENDPOINTS
     from taskdemo_server.work import prepare
 
@@ -87,10 +87,10 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
         except CannotRunError as error:
             return _refuse(str(error))
         settings = engine.settings
-    from taskdemo_server.console import Console, abandoned, banner, drained, draining, kept, left_behind
-    from taskdemo_server.gate import is_loopback
-    from taskdemo_server.journal import Journal, unfinished
-    from taskdemo_server.serving import OneProcess, Processes, catch_signals, hear
+    from taskdemo_server.access import is_loopback
+    from taskdemo_server.journal.file import Journal, unfinished
+    from taskdemo_server.runtime.console import Console, abandoned, banner, drained, draining, kept, left_behind
+    from taskdemo_server.runtime.server import OneProcess, Processes, catch_signals, hear
 
     url, port = _address(settings.host, listener)
     journal = Journal(settings.journal)
@@ -152,10 +152,10 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
             _lose(journal, settings, tasks, f"Abandoned by a second {_name(number)}.")
             console.say_on_signal(abandoned(_name(number), len(tasks)))
             console.close()
-            lifeline.end(_INTERRUPTED if signal.SIGINT in (told, number) else _LOST)
+            orphans.end(_INTERRUPTED if signal.SIGINT in (told, number) else _LOST)
     if engine is not None:
         engine.stop()
-    lifeline.end_group()
+    orphans.end_group()
     if (ready < settings.workers and not told) or (engine is not None and engine.failed):
         return _COULD_NOT_RUN
     if waited_for:
@@ -218,7 +218,7 @@ def _lose(journal: "Journal", settings: Settings, tasks: "dict[str, TaskEvent]",
 
 def _lose_what_the_dead_left(journal: "Journal", settings: Settings) -> int:
     """Journal as lost what an earlier server of this host accepted, never ended, and has died over; return how many."""
-    from taskdemo_server.journal import unfinished
+    from taskdemo_server.journal.file import unfinished
     from taskdemo_server.work import process_of
 
     @functools.cache

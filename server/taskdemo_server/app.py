@@ -13,13 +13,13 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
 from taskdemo_server.accepting import PARAMETERS, RESPONSES, accepting
-from taskdemo_server.books import Books, TaskRecord
 from taskdemo_server.broker import shown
 from taskdemo_server.contract.events import ENDED, VERSION
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 from taskdemo_server.contract.text import escape
-from taskdemo_server.journal import Journal
+from taskdemo_server.journal.file import Journal
+from taskdemo_server.journal.index import Books, TaskRecord
 from taskdemo_server.modes import ENDPOINTS
 from taskdemo_server.modes.endpoint import Endpoint
 from taskdemo_server.work import Work, current_task
@@ -134,7 +134,7 @@ def create_app(settings: Settings, log: Callable[[str], None] | None = None) -> 
     _add_bystanders(app)
     _add_books(app, settings, journal, endpoint)
     if settings.lab is not None:
-        from taskdemo_server.lab.endpoints import add_lab
+        from taskdemo_server.limits.endpoints import add_lab
 
         add_lab(app, settings, endpoint)
     return app

@@ -14,11 +14,10 @@ from typing import Any, Final
 from celery import Celery
 from celery.backends.redis import RedisBackend
 
-from taskdemo_server import printed
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.text import escape
-from taskdemo_server.own_work import OwnWork
-from taskdemo_server.work import WORKS
+from taskdemo_server.work import WORKS, task_output
+from taskdemo_server.work.user_function import OwnWork
 
 PRINTED: Final = "task-printed"
 """An event of our own, beside Celery's: what the user's own work has printed, sent before the task ends."""
@@ -106,8 +105,8 @@ def do_work(message: str, work: str = "sleep", duration: float = 1.0) -> None:
 
 
 def _do_own(own: OwnWork, message: str) -> None:
-    record = printed.Printed(f"task {str(do_work.request.id)[:8]}", _print)
-    printed.current.set(record)
+    record = task_output.Printed(f"task {str(do_work.request.id)[:8]}", _print)
+    task_output.current.set(record)
     try:
         own.call(message)
     finally:

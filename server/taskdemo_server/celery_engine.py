@@ -21,7 +21,7 @@ from taskdemo_server import broker
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings, WorkerSettings
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import escape
-from taskdemo_server.journal import Journal
+from taskdemo_server.journal.file import Journal
 
 MOST_PROCESSES: Final = 8
 _END_TIMEOUT_S: Final = 1.0

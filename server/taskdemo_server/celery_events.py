@@ -17,12 +17,11 @@ from typing import Any, Final
 
 from celery import Celery, states
 
-from taskdemo_server import printed
 from taskdemo_server.celery_app import PRINTED, events_queue, is_redis
 from taskdemo_server.contract.events import ENDED, TaskEvent, TaskState, event_line, place_of
 from taskdemo_server.contract.text import escape
-from taskdemo_server.journal import Journal, unfinished
-from taskdemo_server.work import here
+from taskdemo_server.journal.file import Journal, unfinished
+from taskdemo_server.work import here, task_output
 
 Event = dict[str, Any]
 
@@ -201,7 +200,7 @@ class Receiver:
         elif event["type"] == PRINTED and isinstance(event.get("output"), str):
             while len(self._printed) >= _MOST_PRINTED:  # Of tasks that are not ours, or that never ended.
                 del self._printed[next(iter(self._printed))]
-            self._printed[event["uuid"]] = event["output"][: 2 * printed.KEPT]
+            self._printed[event["uuid"]] = event["output"][: 2 * task_output.KEPT]
 
     def _settle(self) -> None:
         """Write what was received, as far as the journal says that it is ours."""

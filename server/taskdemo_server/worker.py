@@ -15,12 +15,13 @@ import time
 import warnings
 from typing import Any, Final
 
-from taskdemo_server import lifeline, printed
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, WorkerSettings, told
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import escape
-from taskdemo_server.own_work import own_work
+from taskdemo_server.runtime import orphans
+from taskdemo_server.work import task_output
+from taskdemo_server.work.user_function import own_work
 
 _COULD_NOT_RUN: Final = 2
 _INTERRUPTED: Final = 130
@@ -66,9 +67,9 @@ def run(settings: WorkerSettings) -> int:
             celery_app.own = own_work(settings.work, settings.folder or os.getcwd())  # noqa: PTH109  a name, as told
         except UnusableError as error:
             return _refuse(str(error))
-        printed.tell_apart()
+        task_output.tell_apart()
     if settings.lab is not None:
-        from taskdemo_server.lab import celery_tasks
+        from taskdemo_server.limits import celery_tasks
 
         celery_tasks.take_notes(settings.lab)
     if not settings.private and (sentence := refusal(app, needed=True)):
@@ -99,7 +100,7 @@ def run(settings: WorkerSettings) -> int:
         **alone,
     )
     worker.start()
-    lifeline.end_group()
+    orphans.end_group()
     return _INTERRUPTED if "SIGINT" in ended_by else int(worker.exitcode or 0)
 
 
@@ -142,7 +143,7 @@ def _hold() -> None:
         for child in sys.modules["billiard"].active_children():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-        lifeline.end_group()
+        orphans.end_group()
     finally:  # whatever the pool is in the middle of: its processes notice by themselves too
         os._exit(0)
 

@@ -22,7 +22,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import RunningServer, serving, until
-from taskdemo_server.journal import MOST_BYTES
+from taskdemo_server.journal.file import MOST_BYTES
 
 CONNECTIONS = 50
 STEPS = 10

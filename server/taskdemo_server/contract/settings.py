@@ -41,7 +41,7 @@ class Settings:
     work: str = "sleep"
     """`sleep`, `cpu`, or `module:function`."""
     app: str | None = None
-    """The user's own ASGI application, `module:name`, for `python -m taskdemo_server.hosting`: no mode, no work."""
+    """The user's own ASGI application, `module:name`: no mode, no work."""
     folder: str | None = None
     """Where the user's own module is looked for first; the process does not do so on its own."""
     duration: float = 1.0

@@ -21,14 +21,14 @@ from typing import Any, Final, Literal, TypeAlias
 
 import uvicorn
 
-from taskdemo_server import lifeline
+from taskdemo_server.access import Gate
 from taskdemo_server.app import create_app
-from taskdemo_server.console import Console
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.stderr import complain
-from taskdemo_server.gate import Gate
-from taskdemo_server.journal import Journal
+from taskdemo_server.journal.file import Journal
 from taskdemo_server.protocol import Protocol
+from taskdemo_server.runtime import orphans
+from taskdemo_server.runtime.console import Console
 
 News: TypeAlias = "tuple[Literal['signal', 'ready', 'ended'], int]"
 """What the main thread hears: a signal and its number, or which process is ready, or has ended."""
@@ -40,7 +40,7 @@ _SAY_AGAIN_S: Final = 60.0
 LOGGING: Final[dict[str, Any]] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"briefly": {"()": "taskdemo_server.console.Briefly"}},
+    "formatters": {"briefly": {"()": "taskdemo_server.runtime.console.Briefly"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "briefly"}},
     "loggers": {"uvicorn": {"handlers": ["stderr"], "propagate": False}},
 }
@@ -232,7 +232,7 @@ class Processes:
 
 
 def _one_of_many(settings: Settings, listener: socket.socket, theirs: Connection) -> None:
-    lifeline.watch_parent()
+    orphans.watch_parent()
     inbox: Inbox = queue.SimpleQueue()
     catch_signals(inbox)
     console = Console(sys.stdout) if settings.console else None

@@ -1,29 +1,29 @@
-"""Mode `threadpool` in the laboratory: steps are plain calls in the worker thread of their request."""
+"""Mode `blocking` in the laboratory: steps are plain calls on the event loop."""
 
-from taskdemo_server.lab.bench import Bench, Lab
-from taskdemo_server.lab.steps import step
+from taskdemo_server.limits.bench import Bench, Lab
+from taskdemo_server.limits.steps import step
 
 
 def lab(bench: Bench) -> Lab:
     """Call every step where the endpoint calls its work."""
     notebook = bench.notebook
 
-    def track(key: str) -> None:
+    async def track(key: str) -> None:
         step(notebook, key, "tracked")
 
-    def retry(key: str) -> None:
+    async def retry(key: str) -> None:
         step(notebook, key, "flaky")
 
-    def chain(key: str) -> None:
+    async def chain(key: str) -> None:
         first = step(notebook, key, "first")
         step(notebook, key, "second", first)
 
-    def group(key: str) -> None:
+    async def group(key: str) -> None:
         parts = [step(notebook, key, f"part {number}") for number in range(3)]
         step(notebook, key, "final", parts)
 
-    def fail(key: str) -> None:
+    async def fail(key: str) -> None:
         step(notebook, key, "broken")
         step(notebook, key, "following")
 
-    return Lab(track, retry, chain, group, fail, {}, at_once=bench.settings.threads)
+    return Lab(track, retry, chain, group, fail, {}, at_once=1)

@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-from taskdemo_server.lab.bench import Bench, Lab
-from taskdemo_server.lab.steps import step_async
+from taskdemo_server.limits.bench import Bench, Lab
+from taskdemo_server.limits.steps import step_async
 
 
 def lab(bench: Bench) -> Lab:

@@ -12,8 +12,8 @@ from fastapi import FastAPI, HTTPException
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
 from taskdemo_server.contract.settings import Settings
-from taskdemo_server.lab import async_, background, blocking, celery, process, threadpool
-from taskdemo_server.lab.bench import Bench, CannotAskError, Lab
+from taskdemo_server.limits import async_, background, blocking, celery, process, threadpool
+from taskdemo_server.limits.bench import Bench, CannotAskError, Lab
 from taskdemo_server.modes.endpoint import Endpoint
 
 LABS: Final[dict[str, Callable[[Bench], Lab]]] = {

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Final
 
 from taskdemo_server.contract.events import ENDED, TaskEvent, TaskState
-from taskdemo_server.journal import Journal
+from taskdemo_server.journal.file import Journal
 
 MOST_ENDED: Final = 10_000
 """Ended tasks that are kept; the rest are counted."""

@@ -1,4 +1,4 @@
-"""`python -m taskdemo_server.nursery`: many servers for the price of one import, where processes can be forked.
+"""`python -m taskdemo_server.runtime.fork_server`: many servers for the price of one import.
 
 Every line of standard input, a Settings as JSON, becomes a server in a process of its own, forked from this one, which
 has imported everything and has no thread and no loop. Beside a server's announcement, a file ending in `.ended` tells
@@ -26,7 +26,8 @@ _END_TIMEOUT_S: Final = 2.0
 def main() -> int:
     """Fork servers until standard input ends; in each of them, serve. Return the exit code of either."""
     from taskdemo_server import __main__ as program
-    from taskdemo_server import app, console, serving  # noqa: F401  imported here once, for all that are forked
+    from taskdemo_server import app  # noqa: F401  as below
+    from taskdemo_server.runtime import console, server  # noqa: F401  imported here once, for all that are forked
 
     gc.freeze()  # what is not touched by the collector stays shared between the processes
     lifeline, held = os.pipe()

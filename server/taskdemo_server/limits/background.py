@@ -5,8 +5,8 @@ from typing import Any
 
 from fastapi import BackgroundTasks
 
-from taskdemo_server.lab.bench import Bench, Lab
-from taskdemo_server.lab.steps import step, step_async
+from taskdemo_server.limits.bench import Bench, Lab
+from taskdemo_server.limits.steps import step, step_async
 
 
 def lab(bench: Bench) -> Lab:

@@ -17,13 +17,14 @@ from contextvars import ContextVar
 from multiprocessing.synchronize import Semaphore
 from typing import Final
 
-from taskdemo_server import lifeline, printed
 from taskdemo_server.contract.events import TaskState, event_line, place_of
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.text import escape
-from taskdemo_server.journal import Journal
-from taskdemo_server.own_work import OwnWork, own_work
+from taskdemo_server.journal.file import Journal
+from taskdemo_server.runtime import orphans
+from taskdemo_server.work import task_output
+from taskdemo_server.work.user_function import OwnWork, own_work
 
 
 class UnknownWorkError(UnusableError):
@@ -147,20 +148,20 @@ class Work:
         self._note(task_id, state, error=error)
         self.open.discard(task_id)
 
-    def _begin(self, task_id: str) -> printed.Printed | None:
+    def _begin(self, task_id: str) -> task_output.Printed | None:
         self._note(task_id, "started")
         if self.own is None:
             return None
-        record = printed.Printed(f"task {task_id[:8]}", self._tell)
-        printed.current.set(record)
+        record = task_output.Printed(f"task {task_id[:8]}", self._tell)
+        task_output.current.set(record)
         return record
 
-    def _finished(self, task_id: str, message: str, record: printed.Printed | None) -> None:
+    def _finished(self, task_id: str, message: str, record: task_output.Printed | None) -> None:
         self._note(task_id, "finished", output=None if record is None else record.end())
         self.open.discard(task_id)
         self._show(message, None)
 
-    def _failed(self, task_id: str, message: str, error: BaseException, record: printed.Printed | None) -> None:
+    def _failed(self, task_id: str, message: str, error: BaseException, record: task_output.Printed | None) -> None:
         output = None if record is None else record.end()
         if isinstance(error, asyncio.CancelledError):
             self._note(task_id, "cancelled", output=output)
@@ -204,7 +205,7 @@ def prepare(settings: Settings) -> OwnWork | None:
         raise UnknownWorkError(
             f"Unknown work {escape(settings.work)!r}; there are: {there}, or your own module:function."
         )
-    printed.tell_apart()
+    task_output.tell_apart()
     own = own_work(settings.work, settings.folder)
     own.check_for(settings.mode)
     return own
@@ -251,7 +252,7 @@ def prepare_process(settings: Settings, ready: Semaphore) -> None:
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    lifeline.watch_parent()
+    orphans.watch_parent()
     journal = Journal(settings.journal)
     _of_this_process = Work(settings, journal, tell=_say if settings.console else None)
     threading.Thread(target=_look_after, args=(journal,), name="journal", daemon=True).start()

@@ -1,4 +1,4 @@
-"""`python -m taskdemo_server.hosting SETTINGS_JSON`: the user's own ASGI application under uvicorn, for a while.
+"""`python -m taskdemo_server.user_app.app SETTINGS_JSON`: the user's own ASGI application under uvicorn, for a while.
 
 The application is served as it is. Around it lies a thin layer which answers a few paths of its own, the bystanders'
 among them, and writes every other request into the journal as a task: accepted and started when it arrives, ended when
@@ -25,19 +25,19 @@ import uvicorn
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskdemo_server import lifeline, printed
+from taskdemo_server.access import Gate
 from taskdemo_server.app import stream
 from taskdemo_server.contract.events import VERSION, TaskState, event_line, place_of
 from taskdemo_server.contract.import_string import UnusableError, load
 from taskdemo_server.contract.settings import OWN_PATHS, Settings, told
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import shortened
-from taskdemo_server.gate import Gate
-from taskdemo_server.holding import Holding
-from taskdemo_server.journal import Journal
+from taskdemo_server.journal.file import Journal
 from taskdemo_server.protocol import Protocol
-from taskdemo_server.serving import LOGGING
-from taskdemo_server.work import here, said
+from taskdemo_server.runtime import orphans
+from taskdemo_server.runtime.server import LOGGING
+from taskdemo_server.user_app.loop_stalls import Holding
+from taskdemo_server.work import here, said, task_output
 
 OPTION: Final = "--app"
 SAME_MOMENT_S: Final = 0.005
@@ -79,8 +79,8 @@ class Layer:
         """Hand the request on, as a task."""
         task_id = f"{getrandbits(64):016x}"
         header = (b"x-task-id", task_id.encode())
-        record = printed.Printed(f"task {task_id[:8]}", None)
-        printed.current.set(record)
+        record = task_output.Printed(f"task {task_id[:8]}", None)
+        task_output.current.set(record)
         answering = answered = 0.0
 
         async def send_on(message: Message) -> None:
@@ -193,8 +193,8 @@ def main() -> int:
     try:
         settings = Settings.from_json(told(sys.argv))
     except (ValueError, TypeError) as error:
-        return _refuse(f"python -m taskdemo_server.hosting takes one argument, its settings as JSON ({error}).")
-    printed.tell_apart()
+        return _refuse(f"python -m taskdemo_server.user_app.app takes one argument, its settings as JSON ({error}).")
+    task_output.tell_apart()
     logging.config.dictConfig(LOGGING)
     try:
         app = _application(load(OPTION, str(settings.app), settings.folder), str(settings.app))
@@ -206,7 +206,7 @@ def main() -> int:
     threading.Thread(target=_end_with_input, args=(server,), name="lifeline", daemon=True).start()
     with contextlib.suppress(SystemExit):  # uvicorn's way to say that the application's start has failed
         server.run([listener])
-    lifeline.end_group()
+    orphans.end_group()
     if layer.start_failed:
         return _refuse(f"{OPTION} {settings.app}: its start failed with {shortened(layer.start_failed, 200)}")
     return 0 if server.started else 1
@@ -255,7 +255,7 @@ def _end_with_input(server: Server) -> None:
             pass
     server.should_exit = True
     time.sleep(_GRACE_S)
-    lifeline.end(1)
+    orphans.end(1)
 
 
 def _announce(settings: Settings, listener: socket.socket) -> None:

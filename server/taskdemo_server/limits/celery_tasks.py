@@ -5,7 +5,7 @@ from typing import Any, Final
 from celery import signals
 
 from taskdemo_server.celery_app import app
-from taskdemo_server.lab.steps import Given, OnPurposeError, note, step
+from taskdemo_server.limits.steps import Given, OnPurposeError, note, step
 
 BACKOFF_S: Final = 1
 """Celery waits so long before the first repetition, and doubles that for each further one."""

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from taskdemo_server.lab.bench import Bench, CannotAskError, Lab
+from taskdemo_server.limits.bench import Bench, CannotAskError, Lab
 
 
 def lab(bench: Bench) -> Lab:
@@ -14,7 +14,7 @@ def lab(bench: Bench) -> Lab:
     from celery.result import AsyncResult
 
     from taskdemo_server.celery_app import app, events_queue, is_redis, unacked_keys
-    from taskdemo_server.lab.celery_tasks import do_step, flaky, follow
+    from taskdemo_server.limits.celery_tasks import do_step, flaky, follow
 
     notebook = bench.notebook
     handles: dict[str, Any] = {}

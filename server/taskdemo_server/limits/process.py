@@ -3,8 +3,8 @@
 from concurrent.futures import Future
 from typing import Any
 
-from taskdemo_server.lab.bench import Bench, Lab
-from taskdemo_server.lab.steps import step
+from taskdemo_server.limits.bench import Bench, Lab
+from taskdemo_server.limits.steps import step
 from taskdemo_server.modes.process import Pool
 
 

@@ -1,0 +1,1 @@
+"""How a server lives: started, told to end, ended with all that it has started."""

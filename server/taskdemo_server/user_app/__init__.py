@@ -1,0 +1,1 @@
+"""The user's own ASGI application, served and watched."""
