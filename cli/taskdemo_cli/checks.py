@@ -9,7 +9,7 @@ from typing import Any
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
 from taskdemo_server.contract import import_string
-from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 from taskdemo_server.contract.text import shortened
 
@@ -21,6 +21,13 @@ def a_mode(name: str | None) -> str | None:
     near = difflib.get_close_matches(name, MODE_BY_NAME, n=1)
     guess = f"did you mean {near[0]}? The" if near else "the"
     raise UserError(f"there is no mode {name!r}; {guess} modes are {', '.join(MODE_BY_NAME)}")
+
+
+def an_engine(name: str) -> str:
+    """Check an engine's name. Raises UserError with the names there are."""
+    if name not in ENGINES:
+        raise UserError(f"there is no engine {name!r}; the engines are {', '.join(ENGINES)}")
+    return name
 
 
 def a_work(text: str | None) -> str | None:

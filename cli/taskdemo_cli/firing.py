@@ -1,7 +1,6 @@
 """`fire` and `compare`: choose the target, measure, show, save, and say by the exit code how it went."""
 
 import contextlib
-import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -257,7 +256,7 @@ def installed(modes: Sequence[str] | None) -> tuple[list[str], list[Skipped]]:
     missing: list[Skipped] = [
         {"mode": name, "why": f"not installed; pip install 'taskdemo[{extra}]' brings it"}
         for name in names
-        if (extra := MODE_BY_NAME[name].extra) and importlib.util.find_spec(extra) is None
+        if (extra := MODE_BY_NAME[name].missing)
     ]
     without = {one["mode"] for one in missing}
     return [name for name in names if name not in without], missing

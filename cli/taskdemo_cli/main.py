@@ -11,7 +11,8 @@ from taskdemo_cli import checks, options, stopping
 from taskdemo_cli.errors import COULD_NOT_RUN, FAILED, INTERRUPTED, UserError
 from taskdemo_cli.output import Leaving, complain
 from taskdemo_server.contract.events import VERSION
-from taskdemo_server.contract.settings import Settings, WorkerSettings
+from taskdemo_server.contract.modes import ENGINES
+from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
 
 
 class Commands(TyperGroup):
@@ -127,9 +128,7 @@ def taskdemo(
 
 
 @app.command(
-    epilog=_examples(
-        "taskdemo serve --mode blocking --duration 500ms", "taskdemo serve --work mymodule:function --detach"
-    )
+    epilog=_examples("taskdemo serve --mode blocking --duration 500ms", "taskdemo serve --work mymodule:function")
 )
 def serve(
     mode: options.ModeName = "background",
@@ -141,7 +140,6 @@ def serve(
     threads: options.Threads = 40,
     max_pending: options.MaxPending = 10_000,
     journal: options.Journal = None,
-    detach: options.Detach = False,
     broker: options.Broker = None,
     backend: options.Backend = None,
     token: options.Token = None,
@@ -164,15 +162,7 @@ def serve(
         token=token,
         journal=journal or "",
     )
-    return serving.detach(settings) if detach else serving.serve(settings)
-
-
-@app.command(epilog=_examples("taskdemo stop --port 8000"))
-def stop(port: options.ServerPort = 8000) -> int:
-    """End a server that was started with --detach; it finishes its tasks first."""
-    from taskdemo_cli import serving
-
-    return serving.stop(port)
+    return serving.serve(settings)
 
 
 @app.command(
@@ -320,27 +310,35 @@ def limits(
     )  # fmt: skip
 
 
-@app.command(epilog=_examples("taskdemo worker --broker redis://192.168.0.5:6379/0"))
+@app.command(epilog=_examples("taskdemo worker --broker redis://192.168.0.5:6379/0 --server http://192.168.0.4:8000"))
 def worker(
     broker: options.WorkerBroker,
+    engine: options.EngineName = ENGINES[0],
     backend: options.WorkerBackend = None,
     work: options.WorkersWork = "sleep",
-    duration: options.WorkerDuration = None,
-    concurrency: options.Processes = None,
-    name: options.WorkerName = None,
+    duration: options.WorkerDuration = 1.0,
+    processes: options.Processes = None,
+    server: options.ReportServer = None,
+    token: options.ReportToken = None,
 ) -> int:
-    """Run a Celery worker on this machine, for servers in the celery mode that use the same broker."""
+    """Run a queue engine's own worker on this machine, for servers that use the same broker."""
     from taskdemo_cli import limiting
 
     return limiting.work(
         WorkerSettings(
+            engine=engine,
             broker=broker,
             backend=backend,
-            work=work,
-            folder=checks.folder_of(work),
-            duration=duration,
-            concurrency=concurrency,
-            name=name,
+            processes=processes,
+            work=WorkSettings(
+                mode=engine,
+                work=work,
+                duration=duration,
+                folder=checks.folder_of(work),
+                server=server,
+                token=token,
+                console=True,
+            ),
         )
     )
 

@@ -14,12 +14,13 @@ from taskdemo_cli.checks import (
     a_used_port,
     a_work,
     an_app,
+    an_engine,
     an_own_work,
     from_1,
     per_second,
     seconds,
 )
-from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
+from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME, MODES
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 
 
@@ -60,7 +61,7 @@ def _option(*names: str, **details: Any) -> Any:
 
 
 SEND, AT, OWN, KEEP = "What to send", "Where to", "The server that --mode starts", "What becomes of the result"
-RUN, WORK, LISTEN, CELERY = "What to run", "The slow work", "The server", "The celery mode"
+RUN, WORK, LISTEN, ENGINE = "What to run", "The slow work", "The server", "The queue engine"
 QUEUE, WORKER = "Where its tasks come from", "The worker"
 
 _MODES = ", ".join(MODE_BY_NAME)
@@ -102,11 +103,11 @@ def _workers(panel: str, **details: Any) -> Any:
 
 
 def _broker(panel: str) -> Any:
-    words = "Broker of the mode celery: redis:// or amqp://."
+    words = "Broker of the queue engine, e.g. redis:// or amqp://."
     return _option("--broker", metavar="URL", rich_help_panel=panel, show_default="a private one", help=words)
 
 
-def _backend(panel: str, words: str = "Result backend of the mode celery.") -> Any:
+def _backend(panel: str, words: str = "Result backend of the queue engine.") -> Any:
     return _option("--backend", metavar="URL", rich_help_panel=panel, show_default="follows --broker", help=words)
 
 
@@ -213,9 +214,9 @@ MaxPending = Annotated[
         help="Unended tasks that each server process takes; more requests get 503.",
     ),
 ]
-Broker = Annotated[str | None, _broker(CELERY)]
+Broker = Annotated[str | None, _broker(ENGINE)]
 PrivateBroker = Annotated[str | None, _broker(OWN)]
-Backend = Annotated[str | None, _backend(CELERY)]
+Backend = Annotated[str | None, _backend(ENGINE)]
 PrivateBackend = Annotated[str | None, _backend(OWN)]
 Journal = Annotated[
     str | None,
@@ -226,9 +227,6 @@ Journal = Annotated[
         help="Keep the record of every task here.",
         show_default="a temporary file",
     ),
-]
-Detach = Annotated[
-    bool, _option("--detach", rich_help_panel=LISTEN, help="Return the prompt; taskdemo stop ends the server.")
 ]
 Token = Annotated[str | None, _token(LISTEN, "Secret that callers must send, for servers beyond loopback.")]
 SentToken = Annotated[str | None, _token(AT, "The secret of a server that was started with --token.")]
@@ -372,36 +370,39 @@ WorkerBroker = Annotated[
     ),
 ]
 WorkerBackend = Annotated[str | None, _backend(QUEUE, "Result backend that the servers use.")]
-WorkerDuration = Annotated[
-    float | None,
-    _duration(
-        WORKER,
-        "How long the longest work takes (2, 500ms, 1m): over Redis, a dead worker's tasks are given to others after "
-        "twice that.",
-    ),
-]
+WorkerDuration = Annotated[float, _duration(WORKER, "How long sleep and cpu take, as the server has it.")]
 Processes = Annotated[
     int | None,
     _option(
-        "--concurrency",
-        "-c",
+        "--processes",
         metavar="N",
-        parser=from_1("--concurrency", 1000),
+        parser=from_1("--processes", 1000),
         rich_help_panel=WORKER,
-        show_default="one a CPU",
-        help="Pool processes.",
+        show_default="one per CPU",
+        help="Tasks that it runs at once.",
     ),
 ]
-WorkerName = Annotated[
+EngineName = Annotated[
+    str,
+    _option(
+        "--engine",
+        metavar="NAME",
+        callback=an_engine,
+        rich_help_panel=QUEUE,
+        help=f"The queue engine: {', '.join(ENGINES)}.",
+    ),
+]
+ReportServer = Annotated[
     str | None,
     _option(
-        "--name",
-        metavar="HOST",
-        rich_help_panel=WORKER,
-        show_default="the machine's",
-        help="Host name under which it appears.",
+        "--server",
+        metavar="URL",
+        rich_help_panel=QUEUE,
+        show_default="none: it asks the result backend",
+        help="The server to report to what becomes of its tasks.",
     ),
 ]
+ReportToken = Annotated[str | None, _token(QUEUE, "The secret of that server.")]
 MeasuredLimits = Annotated[
     str | None,
     _option(

@@ -1,15 +1,16 @@
-"""The endpoint to paste, for each mode: a whole `main.py` that runs as it is. Pure text."""
+"""The code to paste, for each mode: its page, with the reader's own function in place of `slow_work`.
 
+The page is the file that was run and measured; only its import of `slow_work` is replaced, and the name.
+"""
+
+import ast
+import importlib.util
+import re
+import sys
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
 
-TAKEN: Final = frozenset(
-    {"AsyncIterator", "BackgroundTasks", "Celery", "FastAPI", "Future", "ProcessPoolExecutor", "app", "asyncio"}
-    | {"asynccontextmanager", "background_tasks", "broker", "do_work", "future", "lifespan", "log_failure", "logging"}
-    | {"message", "multiprocessing", "os", "slow_work", "start", "tasks"}
-)
-"""Names that the code uses itself."""
-RUN: Final = "# main.py; run it with:  uvicorn main:app"
+from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,186 +24,96 @@ class Function:
     duration_s: float = 1.0
 
 
-def code(mode: str, function: Function) -> str:
-    """Return the code for a mode. Raises KeyError for a mode that there is not."""
-    work = _Work(function, awaited=mode in {"async", "background-async"})
-    return {
-        "blocking": _blocking,
-        "async": _async,
-        "threadpool": _threadpool,
-        "background": _background,
-        "background-async": _background_async,
-        "process": _process,
-        "celery": _celery,
-    }[mode](work)
+def code(name: str, function: Function) -> str:
+    """Return a whole file for a mode, which runs as it is. Raises KeyError for a mode that there is not."""
+    mode = MODE_BY_NAME[name]
+    source = page_source(mode)
+    tree = ast.parse(source)
+    docstring = tree.body[0]
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    [ours] = [node for node in imports if isinstance(node, ast.ImportFrom) and node.module == "taskdemo_server.work"]
+    lines = source.splitlines()
+    placeholder = ours.names[0].name
+    taken = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    taken |= {one.asname or one.name for node in imports for one in node.names}
+    work = _Work(function, placeholder, taken, awaited=mode.awaits)
+    stdlib = [line for line in lines[docstring.end_lineno : ours.lineno - 1] if line]
+    others = [line for line in stdlib if line.split()[1].partition(".")[0] not in sys.stdlib_module_names]
+    stdlib = sorted({*stdlib, *work.stdlib} - {*others}, key=lambda line: (line.startswith("from "), line))
+    below = "\n".join(lines[imports[-1].end_lineno :]).strip("\n")
+    if work.name != placeholder:
+        below = re.sub(rf"\b{placeholder}\b", work.name, below)
+    about = "\n".join([f'"""{mode.expect}', "", *_how_to_run(mode, work.file), '"""'])
+    head = "\n\n".join("\n".join(block) for block in (stdlib, others, work.imports) if block)
+    gap = "\n\n\n" if work.definition or not below.startswith(("app", "broker")) else "\n\n"
+    return "".join([about, "\n\n", head, *(("\n\n\n", work.definition) if work.definition else ()), gap, below, "\n"])
+
+
+def page_source(mode: Mode) -> str:
+    """Return the text of a mode's page."""
+    spec = importlib.util.find_spec(mode.page)
+    assert spec is not None  # noqa: S101  every page is part of the distribution
+    assert spec.origin is not None  # noqa: S101  and a file
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+def _how_to_run(mode: Mode, file: str) -> list[str]:
+    module = file.removesuffix(".py")
+    lines = [f"{file}; run it with:  uvicorn {module}:app"]
+    if mode.engine is not None:
+        command = " ".join(mode.engine.worker).format(processes=2)
+        command = re.sub(rf"{re.escape(mode.engine.folder)}\.engine\b", module, command)
+        lines += [f"the worker:  {command}", f'both need:  pip install "{mode.engine.install}"']
+    return lines
 
 
 class _Work:
-    """How the function gets into the file, and how it is called there."""
+    """How the function gets into the file, and what it is called there."""
 
-    def __init__(self, function: Function, *, awaited: bool) -> None:
+    def __init__(self, function: Function, placeholder: str, taken: set[str], *, awaited: bool) -> None:
         module, colon, name = function.name.partition(":")
-        self.is_async = function.is_async
-        self.stdlib: set[str] = set()
-        self.definition: tuple[str, ...] = ()
-        self.imported: tuple[str, ...] = ()
-        if colon:
-            self.name = name if name not in TAKEN else f"own_{name}"
-            self.imported = (f"from {module} import {name}" + (f" as {self.name}" if self.name != name else ""),)
-            self.arguments = "message" if function.takes_message else ""
-        else:
-            self.name, self.arguments = "slow_work", "message"
-            self.is_async = awaited and function.name == "sleep"
-            self._stand_in(function)
-        self.takes_message = bool(self.arguments)
-        self.call = f"{self.name}({self.arguments})"
-        self.parameter = 'message: str = "Hello"' if self.takes_message else ""
-        self.comma = ", message" if self.takes_message else ""
+        self.file = "server.py" if colon and module.partition(".")[0] == "main" else "main.py"
+        self.name = placeholder
+        self.stdlib: list[str] = []
+        self.imports: list[str] = []
+        self.definition = ""
+        if not colon:
+            self._stand_in(function, awaited=awaited)
+            return
+        if function.takes_message and function.is_async == awaited:
+            self.name = name if name not in taken else placeholder
+            alias = "" if self.name == name else f" as {placeholder}"
+            self.imports = [f"from {module} import {name}{alias}"]
+            return
+        called = name if name not in taken else f"own_{name}"
+        self.imports = [f"from {module} import {name}" + ("" if called == name else f" as {called}")]
+        call = f"{called}({'message' if function.takes_message else ''})"
+        if function.is_async and awaited:
+            call = f"await {call}"
+        elif function.is_async:
+            self.stdlib = ["import asyncio"]
+            call = f"asyncio.run({call})"
+        elif awaited:
+            call += "  # not awaited: it blocks the event loop until it returns"
+        self._define(call, awaited=awaited)
 
-    def _stand_in(self, function: Function) -> None:
+    def _stand_in(self, function: Function, *, awaited: bool) -> None:
         seconds = f"{function.duration_s:g}"
         if function.name == "cpu":
-            self.stdlib.add("time")
-            body: tuple[str, ...] = (
-                "    # In place of your own computation.",
-                f"    end = time.thread_time() + {seconds}",
-                "    while time.thread_time() < end:",
-                "        sum(range(1000))",
+            self.stdlib = ["import time"]
+            self._define(
+                "# In place of your own computation.",
+                f"end = time.thread_time() + {seconds}",
+                "while time.thread_time() < end:",
+                "    sum(range(1000))",
+                awaited=awaited,
             )
         else:
-            module = "asyncio" if self.is_async else "time"
-            self.stdlib.add(module)
-            wait = f"await asyncio.sleep({seconds})" if self.is_async else f"time.sleep({seconds})"
-            body = (f"    {wait}  # in place of your own work",)
-        kind = "async def" if self.is_async else "def"
-        self.definition = ("", "", f"{kind} slow_work(message: str) -> None:", *body)
+            self.stdlib = ["import asyncio" if awaited else "import time"]
+            wait = f"await asyncio.sleep({seconds})" if awaited else f"time.sleep({seconds})"
+            self._define(f"{wait}  # in place of your own work", awaited=awaited)
 
-    def inside(self) -> str:
-        """Return the statement that does the work where there is no event loop."""
-        if self.is_async:
-            self.stdlib.add("asyncio")
-            return f"asyncio.run({self.call})"
-        return self.call
-
-    def file(self, third: tuple[str, ...], body: tuple[str, ...], stdlib: tuple[str, ...] = (), top: str = RUN) -> str:
-        """Return the whole file."""
-        imports = sorted({*(f"import {name}" for name in self.stdlib), *stdlib}, key=_import_order)
-        head = "\n\n".join(filter(None, [top, "\n".join(imports), "\n".join(third), "\n".join(self.imported)]))
-        rest = "\n".join((*self.definition, *body)).lstrip("\n")
-        return f"{head}\n\n{rest}\n" if rest.startswith(("app", "broker")) else f"{head}\n\n\n{rest}\n"
-
-
-def _import_order(line: str) -> tuple[bool, str]:
-    return line.startswith("from "), line
-
-
-FASTAPI: Final = ("from fastapi import FastAPI",)
-APP: Final = ("", "", "app = FastAPI()", "", "")
-WITH_TASKS: Final = ("from fastapi import BackgroundTasks, FastAPI",)
-ANSWER: Final = '    return {"message": "Hello World!"}'
-
-
-def _endpoint(kind: str, work: _Work, *statements: str, tasks: bool = False) -> tuple[str, ...]:
-    parameters = [*(["background_tasks: BackgroundTasks"] if tasks else []), work.parameter]
-    listed = ", ".join(filter(None, parameters))
-    head = f"{kind} start({listed}) -> dict[str, str]:"
-    lines = (head,) if len(head) < 80 else (f"{kind} start(", f"    {listed}", ") -> dict[str, str]:")
-    return ('@app.get("/")', *lines, *(f"    {statement}" for statement in statements), ANSWER)
-
-
-def _blocking(work: _Work) -> str:
-    return work.file(FASTAPI, (*APP, *_endpoint("async def", work, f"{work.call}  # holds the event loop")))
-
-
-def _async(work: _Work) -> str:
-    return work.file(FASTAPI, (*APP, *_endpoint("async def", work, f"{'await ' if work.is_async else ''}{work.call}")))
-
-
-def _threadpool(work: _Work) -> str:
-    return work.file(FASTAPI, (*APP, *_endpoint("def", work, work.call)))
-
-
-def _background(work: _Work) -> str:
-    add = f"background_tasks.add_task({work.name}{work.comma})"
-    return work.file(WITH_TASKS, (*APP, *_endpoint("async def", work, add, tasks=True)))
-
-
-def _background_async(work: _Work) -> str:
-    if work.is_async:
-        return _background(work)
-    wrapper = (
-        "",
-        "",
-        f"async def do_work({'message: str' if work.takes_message else ''}) -> None:",
-        f"    {work.call}  # not awaited: it holds the event loop until it returns",
-    )
-    add = f"background_tasks.add_task(do_work{work.comma})"
-    return work.file(WITH_TASKS, (*wrapper, *APP, *_endpoint("async def", work, add, tasks=True)))
-
-
-def _process(work: _Work) -> str:
-    body = (
-        "",
-        "",
-        f"def do_work({'message: str' if work.takes_message else ''}) -> None:",
-        f"    {work.inside()}",
-        "",
-        "",
-        'def log_failure(future: "Future[None]") -> None:',
-        "    if (error := future.exception()) is not None:",
-        '        logging.error("The work failed", exc_info=error)',
-        "",
-        "",
-        "@asynccontextmanager",
-        "async def lifespan(app: FastAPI) -> AsyncIterator[None]:",
-        "    # To fork a process with threads may hang it; spawn starts clean.",
-        '    spawn = multiprocessing.get_context("spawn")',
-        "    with ProcessPoolExecutor(mp_context=spawn) as app.state.pool:",
-        "        yield",
-        "",
-        "",
-        "app = FastAPI(lifespan=lifespan)",
-        "",
-        "",
-        *_endpoint(
-            "async def",
-            work,
-            f"future = app.state.pool.submit(do_work{work.comma})",
-            "future.add_done_callback(log_failure)",
-        ),
-    )
-    stdlib = (
-        "import logging",
-        "import multiprocessing",
-        "from collections.abc import AsyncIterator",
-        "from concurrent.futures import Future, ProcessPoolExecutor",
-        "from contextlib import asynccontextmanager",
-    )
-    return work.file(FASTAPI, body, stdlib)
-
-
-def _celery(work: _Work) -> str:
-    body = (
-        "",
-        "",
-        'broker = os.environ.get("BROKER_URL", "redis://localhost:6379/0")',
-        'tasks = Celery("main", broker=broker)',
-        "# A worker that dies gives its task back; so a task may run twice.",
-        "tasks.conf.update(task_acks_late=True, task_reject_on_worker_lost=True)",
-        "tasks.conf.update(task_ignore_result=True)",
-        "app = FastAPI()",
-        "",
-        "",
-        "@tasks.task",
-        f"def do_work({'message: str' if work.takes_message else ''}) -> None:",
-        f"    {work.inside()}",
-        "",
-        "",
-        *_endpoint("def", work, f"do_work.delay({work.arguments})"),
-    )
-    top = (
-        '# main.py; it needs a Redis, and:  pip install "celery[redis]"\n'
-        "# the worker:  celery -A main:tasks worker\n"
-        "# the server:  uvicorn main:app"
-    )
-    return work.file(("from celery import Celery", *FASTAPI), body, ("import os",), top)
+    def _define(self, *body: str, awaited: bool) -> None:
+        kind = "async def" if awaited else "def"
+        lines = "\n".join(f"    {line}" for line in body)
+        self.definition = f"{kind} {self.name}(message: str) -> None:\n{lines}"

@@ -17,6 +17,7 @@ from taskdemo_cli.rounds import by_mode
 from taskdemo_cli.seen import CLOSE, HELD_UP_S, MOSTLY, longest_wait
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_cli.verdicts import BYSTANDER
+from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 
 QUICK_S: Final = 0.05
 """A caller can wait for work that takes less."""
@@ -25,50 +26,9 @@ SLOWER: Final = 1.5
 NOISE: Final = 2.0
 """Bystanders who waited so many times longer than the least one may still be the machine's doing."""
 WAITING: Final = ("threadpool", "async")
-AFTERWARDS: Final = ("background", "background-async", "process", "celery")
+"""Modes for work that a caller can wait for, the one that needs least of the work first."""
+AFTERWARDS: Final = tuple(mode.name for mode in MODES if mode.answers_first)
 """In the order of what they need besides FastAPI."""
-KNOWN: Final[dict[str, dict[str, str]]] = {
-    "async": {
-        "track": "word of the work to a caller who hangs up",
-        "retry": "retries, which celery makes",
-        "offload": "a free event loop, wherever the work does not await",
-    },
-    "threadpool": {
-        "track": "word of the work to a caller who hangs up",
-        "retry": "retries, which celery makes",
-        "offload": "more than 40 callers at once, those of every other `def` endpoint among them",
-    },
-    "background": {
-        "track": "a task's status (failures show only in the log)",
-        "cancel": "cancelling",
-        "retry": "retries",
-        "orchestrate": "chains",
-        "offload": "worker threads, which `def` endpoints need too",
-        "survive_server_kill": "the tasks of a killed server, which celery keeps",
-    },
-    "background-async": {
-        "track": "a task's status (failures show only in the log)",
-        "cancel": "cancelling",
-        "retry": "retries",
-        "orchestrate": "chains",
-        "offload": "a free event loop, wherever the work does not await",
-        "survive_server_kill": "the tasks of a killed server, which celery keeps",
-    },
-    "process": {
-        "cancel": "cancelling what has begun",
-        "retry": "retries",
-        "orchestrate": "groups with a final step",
-        "distribute": "other machines",
-        "survive_server_kill": "the tasks of a killed server, which celery keeps",
-        "survive_worker_kill": "all tasks when a process of its pool dies",
-    },
-    "celery": {
-        "duplicates": "being sure that a task runs only once (what a dead worker held is delivered again)",
-        "upkeep": "having nothing but the server to look after (a broker and workers must run)",
-    },
-}
-"""What a mode gives up, by limit, or by a name of its own where no experiment is about it; known, and not measured by a
-comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +255,7 @@ class _Price:
 
     def __init__(self, mode: str, cells: Mapping[str, Any]) -> None:
         self.lacking = {limit: cell for limit, cell in cells.items() if cell["verdict"] != "yes"}
-        known = [text for limit, text in KNOWN[mode].items() if limit not in cells]
+        known = [text for limit, text in MODE_BY_NAME[mode].gives_up.items() if limit not in cells]
         mixed = bool(self.lacking and known)
         measured_mark, known_mark = (", measured", " (known)") if mixed else ("", "")
         self.texts = [

@@ -23,7 +23,7 @@ _FOREIGN_AFTER_S: Final = 86_400.0
 """Whether a process of another host (a container that shares our folder) lives cannot be told; this long it may."""
 _REMOVE_FOR_S: Final = 3.0
 _ours: Final[set[Path]] = set()
-"""The folders that this process made, and has not removed or given away."""
+"""The folders that this process made, and has not removed."""
 
 
 def root() -> Path:
@@ -96,19 +96,14 @@ def owned(folder: Path) -> bool:
 
 
 def sweep() -> None:
-    """Remove what those left who died without doing it themselves: folders, and the records that lead to none."""
+    """Remove the folders that those left who died without doing it themselves."""
     for parent in {tempfile.gettempdir(), "/tmp"}:  # noqa: S108  where brokers have their sockets, see `broker.short_folder`
         for folder in Path(parent).glob(f"{BROKER_FOLDER}*"):
             if _is_a_dead_brokers(folder):
                 shutil.rmtree(folder, ignore_errors=True)
-    entries = list(root().iterdir())
-    for folder in entries:
+    for folder in list(root().iterdir()):
         if folder.is_dir() and not folder.is_symlink() and not owned(folder):
             shutil.rmtree(folder, ignore_errors=True)
-    for file in entries:
-        if file.is_file() and not _leads_to_a_folder(file):
-            with contextlib.suppress(OSError):
-                file.unlink()
 
 
 def _is_a_dead_brokers(folder: Path) -> bool:
@@ -120,15 +115,6 @@ def _is_a_dead_brokers(folder: Path) -> bool:
             if ours and time.time() - found.st_mtime > _UNOWNED_AFTER_S:
                 return probe.connect_ex(str(folder / BROKER_SOCKET)) != 0
     return False
-
-
-def _leads_to_a_folder(file: Path) -> bool:
-    try:
-        return Path(json.loads(file.read_text(encoding="utf-8"))["folder"]).is_dir()
-    except (OSError, ValueError, KeyError, TypeError):  # it may just be being written
-        with contextlib.suppress(OSError):
-            return time.time() - file.stat().st_mtime < _UNOWNED_AFTER_S
-        return False
 
 
 def make() -> Path:
@@ -143,12 +129,6 @@ def make() -> Path:
             f"cannot write to the temporary folder {root()} ({error.strerror}); set TMPDIR to another"
         ) from None
     return folder
-
-
-def give_away(folder: Path, pid: int) -> None:
-    """Make `pid` the owner of a folder of ours, which then stays when this process ends."""
-    own(folder, pid)
-    _ours.discard(folder)
 
 
 def remove(folder: Path) -> None:

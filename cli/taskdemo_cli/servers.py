@@ -110,7 +110,7 @@ def start(
     """Start a server process and return at once; `folder` takes its standard error unless it has a console."""
     with (folder / "stderr").open("wb") as stderr:
         return subprocess.Popen(
-            python("taskdemo_server.user_app.app" if settings.app else "taskdemo_server"),
+            python("taskdemo_server"),
             env=telling(settings.to_json()),
             stdin=subprocess.PIPE if settings.lifeline else subprocess.DEVNULL,
             stdout=stdout,
@@ -156,14 +156,6 @@ def last_words(server: Server) -> str:
     return ""
 
 
-def let_go(server: Server) -> None:
-    """Let a server stay when this command ends."""
-    if server.process is not None and server.process.stdin is not None:
-        with contextlib.suppress(OSError):  # then it has just ended by itself
-            server.process.stdin.write(b"stay\n")
-            server.process.stdin.close()
-
-
 def end(*servers: Server) -> None:
     """End servers at once, all together: their lifelines are cut, and what does not go then is killed."""
     processes = [server.process for server in servers if server.process is not None]
@@ -202,21 +194,6 @@ def ask_to_stop(process: "subprocess.Popen[bytes]", number: int) -> None:
             process.send_signal(signal.CTRL_BREAK_EVENT)
         else:
             process.send_signal(number)
-
-
-def port_is_free(host: str, port: int) -> bool:
-    """Tell whether a server could listen at host:port just now."""
-    if port == 0:
-        return True
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        if os.name == "posix":
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def connect(url: str, timeout: float) -> http.client.HTTPConnection:

@@ -32,7 +32,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class Gate:
+class Access:
     """Lets a request through to `app`, or answers it with 401 or 403 and the reason."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:

@@ -1,12 +1,13 @@
-"""Requests per second of each mode with work of 0 s, beside the bare tutorial endpoint of that mode.
+"""Requests per second of each mode with work of 0 s, beside the same page served by uvicorn without taskdemo.
 
     python tests/benchmarks/server_overhead.py [MODE ...]
 
-Both serve under the same uvicorn and print to a file; wrk asks them in turn, and the medians are compared. Also
+Both run the same page under the same uvicorn, and print to a file; wrk asks them in turn, and the medians are compared. Also
 counts the events that ours has journaled: three for each answer, none lost. Exits with 1 where a ratio is below 0.9.
 """
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -23,11 +24,13 @@ from pathlib import Path
 
 import psutil
 
+from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
+from taskdemo_server.contract.settings import WORK, WorkSettings
+
 ROUNDS = 7
 SECONDS = 1
 CONNECTIONS = 50
 MUST_REACH = 0.9
-MODES = ["blocking", "async", "threadpool", "background", "background-async", "process"]
 
 
 def free_port() -> int:
@@ -39,7 +42,11 @@ def free_port() -> int:
 def serving(arguments: list[str], port: int, folder: Path) -> Iterator[psutil.Process]:
     with (folder / f"{port}.out").open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=out, start_new_session=True
+            [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=out,
+            start_new_session=True,
+            env={**os.environ, WORK: WorkSettings(mode="", duration=0.0, console=True).to_json()},
         )
         try:
             for _ in range(1000):
@@ -109,9 +116,10 @@ def measure(mode: str, folder: Path) -> tuple[Side, Side, Counter[str]]:
     bare_port, port = free_port(), free_port()
     journal = folder / f"{port}.journal"
     settings = {"mode": mode, "journal": str(journal), "duration": 0.0, "port": port}
-    bare_app = str(Path(__file__).with_name("bare_app.py"))
+    page = f"{MODE_BY_NAME[mode].page}:app"
+    bare_arguments = ["-m", "uvicorn", page, "--port", str(bare_port), "--log-level", "error", "--no-access-log"]
     with (
-        serving([bare_app, mode, str(bare_port)], bare_port, folder) as bare_process,
+        serving([*bare_arguments, "--ws", "none", "--no-proxy-headers"], bare_port, folder) as bare_process,
         serving(["-m", "taskdemo_server", json.dumps(settings)], port, folder) as process,
     ):
         bare, ours = Side(bare_port, bare_process), Side(port, process)
@@ -131,7 +139,7 @@ def main() -> int:
     print(f"{'mode':<18}{'requests/s':>10}{'':>20}{'CPU us/request':>24}{'':>12}  events")
     print(f"{'':<18}{'bare':>10}{'taskdemo':>10}{'ratio':>10}{'bare':>12}{'taskdemo':>12}{'ratio':>12}  a request")
     with tempfile.TemporaryDirectory() as folder:
-        for mode in sys.argv[1:] or MODES:
+        for mode in sys.argv[1:] or [mode.name for mode in MODES if mode.engine is None]:
             bare, ours, states = measure(mode, Path(folder))
             # wrk ends with requests under way that it does not count, at most one a connection and burst.
             uncounted = states["accepted"] - ours.answered

@@ -1,11 +1,13 @@
-"""What mode `celery` needs beside its server, so that it outlives it: a broker for all experiments, workers for each.
+"""What an engine needs beside its server, so that it outlives it: a broker for all experiments, workers for each.
 
 A private Valkey is started at the first need; a broker that was named is only used. Everything started here ends when
 its standard input does, so nothing stays behind whatever becomes of this command.
 """
 
 import contextlib
+import os
 import secrets
+import signal
 import subprocess
 import threading
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from typing import Self
 
 from taskdemo_cli import servers
 from taskdemo_cli.errors import UserError
-from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings, WorkerSettings, telling
+from taskdemo_server.contract.settings import Settings, WorkerSettings, telling
 
 PROCESSES = 2
 """Pool processes of a worker."""
@@ -46,15 +48,16 @@ class Child:
 
     def kill(self) -> None:
         """Kill it without warning."""
-        self.process.kill()
+        with contextlib.suppress(OSError):  # its guard leads a group, in which it is with all that it has started
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
-def start(module: str, arguments: list[str], name: str, errors: Path, told: str = "") -> Child:
+def start(module: str, name: str, errors: Path, told: str) -> Child:
     """Start a module of the server and return at once; `said` is filled in when it is ready."""
     with errors.open("wb") as stderr:
         process = subprocess.Popen(
-            servers.python(module, *arguments),
+            servers.python(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -103,7 +106,8 @@ class Broker:
                 # A Unix socket's path must be short.
                 folder = self._folder / "b"
                 folder.mkdir()
-                self._child = start("taskdemo_server.broker", [str(folder)], "broker", self._folder / "broker-stderr")
+                errors = self._folder / "broker-stderr"
+                self._child = start("taskdemo_server.engines.valkey", "broker", errors, str(folder))
             child = self._child
             wait(lambda: child.said is not None, START_TIMEOUT_S)
             if not child.said:
@@ -113,24 +117,17 @@ class Broker:
 
 
 def start_worker(server: Settings, name: str, errors: Path) -> Child:
-    """Start a Celery worker for a server with these settings and return at once.
-
-    Its host name is `name`, a dot, and what no other worker of a shared broker has: two of one name exclude each other.
-    """
+    """Start an engine's worker for a server with these settings and return at once."""
     settings = WorkerSettings(
+        engine=server.mode,
         broker=str(server.broker),
         backend=server.backend,
         queue=server.queue,
-        # Nobody knows how long the user's own work takes.
-        duration=server.duration if server.work in BUILT_IN_WORKS else None,
-        work=server.work,
-        folder=server.folder,
-        concurrency=PROCESSES,
-        name=f"{name}.{server.queue.rpartition('-')[2]}",
+        work=server.work_settings,
+        processes=PROCESSES,
         private=True,
-        lab=server.lab,
     )
-    return start("taskdemo_server.worker", [], name, errors, settings.to_json())
+    return start("taskdemo_server.worker", name, errors, settings.to_json())
 
 
 def new_queue() -> str:
@@ -138,16 +135,11 @@ def new_queue() -> str:
     return f"taskdemo-limits-{secrets.token_hex(4)}"
 
 
-def redelivery_s(longest_s: float) -> float:
-    """Return how long a broker may take to give a dead worker's task to another: over Redis, the visibility timeout."""
-    return 2 * longest_s + 5.0
-
-
 def await_ready(child: Child, wait: Callable[[Callable[[], bool], float], bool]) -> None:
     """Wait until a worker is ready. Raises UserError with its last words where it is not."""
     wait(lambda: child.said is not None, START_TIMEOUT_S)
     if not child.said:
-        raise UserError(f"the Celery worker did not start: {_last_line(child)}")
+        raise UserError(f"the worker did not start: {_last_line(child)}")
 
 
 def _last_line(child: Child) -> str:

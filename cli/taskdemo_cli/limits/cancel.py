@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from taskdemo_cli import servers
 from taskdemo_cli.documents import Cell
-from taskdemo_cli.limits.evidence import Traced
-from taskdemo_cli.limits.trial import NEED_WORKERS, Answer, Trial
+from taskdemo_cli.limits.trial import Answer, Trial
 from taskdemo_cli.units import format_seconds
+from taskdemo_server.contract.events import TaskRecord
+from taskdemo_server.contract.modes import MODE_BY_NAME
 
 _WORK_S = 1.2
 _WORKER_WORK_S = 3.0
@@ -23,14 +24,14 @@ _SOON_S = 0.8
 class _Tried:
     """One task whose cancelling was tried."""
 
-    task: Traced
+    task: TaskRecord
     """As it was then."""
     answer: Answer
 
 
 def cancel(trial: Trial) -> Cell:
     """Start more tasks than run at once; cancel the first, which runs, and the last, which waits."""
-    work_s = _WORKER_WORK_S if trial.mode in NEED_WORKERS else _WORK_S
+    work_s = _WORKER_WORK_S if MODE_BY_NAME[trial.mode].engine is not None else _WORK_S
     server = trial.serve(duration=work_s)
     at_once = trial.at_once(server)
     count = trial.enough(server)
@@ -47,22 +48,22 @@ def cancel(trial: Trial) -> Cell:
     )
 
 
-def _try(trial: Trial, server: servers.Server, candidates: list[Traced]) -> _Tried | None:
+def _try(trial: Trial, server: servers.Server, candidates: list[TaskRecord]) -> _Tried | None:
     """Cancel the first of the candidates; None where there is none."""
     if not candidates:
         return None
     return _Tried(candidates[0], trial.ask(server, f"/tasks/{candidates[0].id}", "DELETE"))
 
 
-def _all_over(tasks: list[Traced], count: int) -> bool:
+def _all_over(tasks: list[TaskRecord], count: int) -> bool:
     return len(tasks) == count and not any(task.running or task.waiting for task in tasks)
 
 
-def _outcome(tried: _Tried, after: Traced) -> dict[str, object]:
+def _outcome(tried: _Tried, after: TaskRecord) -> dict[str, object]:
     """Return what cancelling came to; a task counts as stopped only if its work never came to its end."""
     detail = tried.answer.body.get("detail") if isinstance(tried.answer.body, dict) else None
     # An answer that came when the task had ended anyway is none.
-    in_time = after.end is None or tried.answer.answered < after.end or after.state == "cancelled"
+    in_time = after.ended_clock is None or tried.answer.answered < after.ended_clock or after.state == "cancelled"
     return {
         "status": tried.answer.status,
         "said": detail,
@@ -73,10 +74,10 @@ def _outcome(tried: _Tried, after: Traced) -> dict[str, object]:
     }
 
 
-def _freed_after(running: _Tried, tasks: list[Traced], work_s: float) -> float | None:
+def _freed_after(running: _Tried, tasks: list[TaskRecord], work_s: float) -> float | None:
     """Return how soon after the cancelling another task was begun, if that was before the work would have ended."""
-    natural_end = running.task.starts[-1] + work_s
-    began = [task.starts[0] for task in tasks if task.starts and task.starts[0] > running.answer.asked]
+    natural_end = running.task.starts[-1].clock + work_s
+    began = [task.starts[0].clock for task in tasks if task.starts and task.starts[0].clock > running.answer.asked]
     soon = running.answer.asked + _SOON_S * (natural_end - running.answer.asked)
     return min(began) - running.answer.asked if began and min(began) < soon else None
 

@@ -1,7 +1,7 @@
 """Limit `distribute`: whether tasks spread over machines.
 
 Two servers run, as on two machines, and all tasks go to one of them; or, where the mode has workers of its own, two of
-those, under different host names. `yes`: both ran some. `no`: one ran them all.
+those. `yes`: both ran some. `no`: one ran them all.
 """
 
 from collections import Counter
@@ -10,7 +10,8 @@ from concurrent.futures import Future
 from taskdemo_cli import servers
 from taskdemo_cli.documents import Cell
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.limits.trial import NEED_WORKERS, Answer, Trial, family
+from taskdemo_cli.limits.trial import Answer, Trial, family
+from taskdemo_server.contract.modes import MODE_BY_NAME
 
 _WORK_S = 0.3
 _TASKS = 6
@@ -20,7 +21,7 @@ _SLOW_WORKERS_S = 10.0
 
 def distribute(trial: Trial) -> Cell:
     """Give more to do than one machine can do at once."""
-    if trial.mode in NEED_WORKERS:
+    if MODE_BY_NAME[trial.mode].engine is not None:
         return _over_workers(trial)
     return _over_servers(trial)
 
@@ -33,16 +34,17 @@ def _over_servers(trial: Trial) -> Cell:
     # Whatever runs a task writes into the journal of the server that it belongs to.
     homes = {pid: name for name, server in (("first", busy), ("second", idle)) for pid in family(server.pid)}
     tasks = trial.tasks(busy) + trial.tasks(idle)
-    ran = Counter(homes.get(task.pid, "elsewhere") for task in tasks if task.starts)
+    ran = Counter(homes.get(task.starts[-1].pid, "elsewhere") for task in tasks if task.starts)
     return _cell(ran, f"Two servers ran, and all {_TASKS} tasks were given to the first")
 
 
 def _over_workers(trial: Trial) -> Cell:
-    """Start one server and two workers under different host names."""
+    """Start one server and two workers, as on two machines."""
     names = ("machine-a", "machine-b")
     server = trial.serve(duration=_WORK_S, workers=names)
     _await(trial, server, trial.send_tasks(server, _TASKS), _SLOW_WORKERS_S)
-    ran = Counter(task.places[-1].split()[0].partition(".")[0] for task in trial.tasks(server) if task.starts)
+    homes = {pid: worker.name for worker in trial.workers for pid in family(worker.process.pid)}
+    ran = Counter(homes.get(task.starts[-1].pid, "elsewhere") for task in trial.tasks(server) if task.starts)
     return _cell(ran, f"Two workers ran, {' and '.join(names)}, and the server accepted {_TASKS} tasks")
 
 

@@ -31,9 +31,9 @@ class _Seen:
 def failure(trial: Trial) -> Cell:
     """Send two requests over one connection: the task of the first raises while the second is served."""
     server = trial.serve()
-    caller, neighbour = _two_on_one_connection(server, "/lab/fail?key=fail", "/lab/neighbour")
+    caller, neighbour = _two_on_one_connection(server, "/limits/fail?key=fail", "/limits/neighbour")
     trial.wait_for_quiet(server, lambda: bool(trial.notes(server, "fail", "following", "ended")), _QUIET_S)
-    answer = trial.ask(server, "/lab/ask?key=fail")
+    answer = trial.ask(server, "/limits/ask?key=fail")
     told = answer.body["error"] if answer.status == 200 else None
     return _cell(
         _Seen(

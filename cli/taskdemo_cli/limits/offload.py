@@ -14,10 +14,10 @@ from typing import Final
 from taskdemo_cli import servers
 from taskdemo_cli.documents import Cell
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.limits.evidence import Traced
 from taskdemo_cli.limits.trial import ANSWER_TIMEOUT_S, Trial
 from taskdemo_cli.seen import HELD_UP_S
 from taskdemo_cli.units import format_seconds
+from taskdemo_server.contract.events import TaskRecord
 from taskdemo_server.contract.text import shortened
 
 OWN_PATIENCE_S: Final = 60.0
@@ -102,11 +102,11 @@ def offload(trial: Trial) -> Cell:
 
 
 def _cell(
-    tasks: Sequence[Traced], *, server_pid: int, own: str | None, waits: dict[str, tuple[float, bool]], idle: float
+    tasks: Sequence[TaskRecord], *, server_pid: int, own: str | None, waits: dict[str, tuple[float, bool]], idle: float
 ) -> Cell:
-    pids = {task.pid for task in tasks if task.starts}
+    pids = {task.starts[-1].pid for task in tasks if task.starts}
     left = bool(pids) and server_pid not in pids
-    works = [task.end - task.starts[-1] for task in tasks if task.end is not None and task.starts]
+    works = [task.ended_clock - task.starts[-1].clock for task in tasks if task.ended_clock is not None and task.starts]
     work = (min(works) if works else None) if own else _WORK_S
     longest = max(waited for waited, _ in waits.values())
     held_up = longest >= max((work or 0.0) / 2, HELD_UP_S)
@@ -128,7 +128,7 @@ def _cell(
     }
 
 
-def _what(tasks: Sequence[Traced], own: str | None, work: float | None) -> str:
+def _what(tasks: Sequence[TaskRecord], own: str | None, work: float | None) -> str:
     count = len([task for task in tasks if task.starts])
     tasks_of = "1 task" if count == 1 else f"{count} tasks"
     if own is None:
@@ -150,7 +150,7 @@ def _waited(waits: dict[str, tuple[float, bool]]) -> str:
     )
 
 
-def _trouble(tasks: Sequence[Traced], own: str | None) -> str:
+def _trouble(tasks: Sequence[TaskRecord], own: str | None) -> str:
     """Say what of the user's own work did not end well: its figures are those of a failure then."""
     if own is None:
         return ""

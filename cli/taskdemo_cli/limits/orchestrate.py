@@ -39,7 +39,7 @@ def orchestrate(trial: Trial) -> Cell:
 
 
 def _follow(trial: Trial, server: servers.Server, plan: str, before: list[str], last: str) -> _Seen:
-    pending = trial.send(server, f"/lab/{plan}?key={plan}")
+    pending = trial.send(server, f"/limits/{plan}?key={plan}")
 
     def over() -> bool:
         return all(trial.notes(server, plan, step, "ended") for step in [*before, last])

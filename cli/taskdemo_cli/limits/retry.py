@@ -14,7 +14,7 @@ WATCHED_S = 2.8
 def retry(trial: Trial) -> Cell:
     """Start work that fails at its first two attempts, and watch."""
     server = trial.serve()
-    trial.send(server, "/lab/retry?key=retry")
+    trial.send(server, "/limits/retry?key=retry")
 
     def succeeded() -> bool:
         return bool(trial.notes(server, "retry", "flaky", "ended"))

@@ -12,9 +12,9 @@ from typing import Literal
 
 from taskdemo_cli import servers
 from taskdemo_cli.documents import Cell
-from taskdemo_cli.limits.evidence import Traced
 from taskdemo_cli.limits.trial import Answer, Trial, family
 from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_server.contract.events import TaskRecord
 
 _WORK_S = 0.5
 _WAITING = 4
@@ -54,7 +54,7 @@ def survive_worker_kill(trial: Trial) -> Cell:
     """
     server, pending = _busy(trial)
     trial.wait(lambda: bool(_running(trial, server)), 5)
-    pid = _running(trial, server)[0].pid
+    pid = _running(trial, server)[0].starts[-1].pid
     if pid == server.pid:
         return fate_cell({"server": _kill_server(trial, server, pending)})
     killed = "a process that ran a task" if trial.kill_child(server, pid) else "nothing"
@@ -62,13 +62,14 @@ def survive_worker_kill(trial: Trial) -> Cell:
     if trial.workers:
         server, pending = _busy(trial, workers=("machine-a", "machine-b"))
         victim = next(worker for worker in trial.workers if worker.name == "machine-a")
-        trial.wait(lambda: any(task.pid in family(victim.process.pid) for task in _running(trial, server)), 5)
+        pids = family(victim.process.pid)
+        trial.wait(lambda: any(task.starts[-1].pid in pids for task in _running(trial, server)), 5)
         victim.kill()
         fates["worker"] = _see(trial, server, pending, "one of two whole workers")
     return fate_cell(fates)
 
 
-def _running(trial: Trial, server: servers.Server) -> list[Traced]:
+def _running(trial: Trial, server: servers.Server) -> list[TaskRecord]:
     return [task for task in trial.tasks(server) if task.running]
 
 
@@ -93,15 +94,15 @@ def _see(
     """See what becomes of the tasks that have not ended now, just after the kill."""
     killed_at = time.monotonic()
     tasks = trial.tasks(server)
-    open_ = {task.id for task in tasks if not trial.over(server, task)}
+    open_ = {task.id for task in tasks if task.state != "finished"}
     if restart:
         server = trial.restart(server)
 
-    def affected() -> list[Traced]:
+    def affected() -> list[TaskRecord]:
         return [task for task in trial.tasks(server) if task.id in open_]
 
     def settled() -> bool:
-        return all(trial.over(server, task) or task.state == "failed" for task in affected())
+        return all(task.done for task in affected())
 
     trial.wait_for_quiet(server, settled, trial.patience(_WORK_S))
     took = time.monotonic() - killed_at
@@ -109,9 +110,9 @@ def _see(
         killed=killed,
         accepted=len(tasks),
         unfinished=len(open_),
-        ended=sum(trial.over(server, task) for task in affected()),
-        ran_twice=sum(trial.runs(server, task) > 1 for task in affected()),
-        called_failed=sum(task.state == "failed" and not trial.over(server, task) for task in affected()),
+        ended=sum(task.state == "finished" for task in affected()),
+        ran_twice=sum(len(task.starts) > 1 for task in affected()),
+        called_failed=sum(task.state == "failed" for task in affected()),
         unanswered=sum(one.done() and one.result().status is None for one in pending),
         works_again=_works(trial, server),
         took_s=took,
@@ -119,7 +120,7 @@ def _see(
 
 
 def _ran_in(trial: Trial, server: servers.Server, pid: int) -> bool:
-    return any(task.pid == pid for task in trial.tasks(server) if task.starts)
+    return any(task.starts[-1].pid == pid for task in trial.tasks(server) if task.starts)
 
 
 def _works(trial: Trial, server: servers.Server) -> bool:

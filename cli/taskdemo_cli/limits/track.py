@@ -30,8 +30,8 @@ def track(trial: Trial) -> Cell:
     """Start more tasks than run at once, and ask after the last one at three moments."""
     server = trial.serve()
     keys = [str(number) for number in range(trial.enough(server))]
-    trial.wait_for_answers([trial.send(server, f"/lab/track?key={key}") for key in keys[:-1]])
-    trial.wait_for_answers([trial.send(server, f"/lab/track?key={keys[-1]}")])
+    trial.wait_for_answers([trial.send(server, f"/limits/track?key={key}") for key in keys[:-1]])
+    trial.wait_for_answers([trial.send(server, f"/limits/track?key={keys[-1]}")])
     waiting = _ask_while(trial, server, keys[-1], "waiting")
     others = [_ask_while(trial, server, key, "waiting") for key in keys[:-1]] if waiting.state else []
     trial.wait(lambda: _moment(trial, server, keys[-1]) != "waiting", 30)
@@ -49,7 +49,7 @@ def _ask_while(trial: Trial, server: servers.Server, key: str, moment: str) -> _
     """Ask the engine after a task while it is in that state; the answer counts if it still is afterwards."""
     if _moment(trial, server, key) != moment:
         return _Said()
-    answer = trial.ask(server, f"/lab/ask?key={key}")
+    answer = trial.ask(server, f"/limits/ask?key={key}")
     if _moment(trial, server, key) != moment:
         return _Said(late=True)
     if answer.status != 200:

@@ -23,23 +23,21 @@ from taskdemo_cli.limits.backing import (
     Child,
     await_ready,
     new_queue,
-    redelivery_s,
     start_worker,
 )
-from taskdemo_cli.limits.evidence import Note, Traced, read_journal, read_notebook
+from taskdemo_cli.limits.evidence import Note, read_journal, read_steps
 from taskdemo_cli.stopping import Stopping
+from taskdemo_server.contract.events import TaskRecord
 from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.settings import Settings, results_beside
 
 POLL_S = 0.01
 SETTLE_S = 0.15
 """Seconds in which a request has reached the server's work, though nobody can tell from outside."""
-NEED_WORKERS = frozenset({"celery"})
-"""Modes whose engine is neither in the server nor started by it, so that it can outlive it."""
 END_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
 THREADS = 2
-"""Worker threads of a lab server: few, so that a task that waits for one is quickly made."""
+"""Worker threads of a server: few, so that a task that waits for one is quickly made."""
 
 
 class StoppedError(Exception):
@@ -119,8 +117,10 @@ class Trial:
         self._starter = starter
         self.own = starter.own
         self._servers: list[servers.Server] = []
+        self._redelivery_s = 0.0
+        """After how long the engine gives a dead worker's task to another."""
         self.workers: list[Child] = []
-        """Celery workers, in the order of their start; none in the other modes."""
+        """An engine's workers, in the order of their start; none in the other modes."""
 
     def __enter__(self) -> Self:
         return self
@@ -130,7 +130,7 @@ class Trial:
             worker.end()
         for server in self._servers:
             if self.workers and self._starter.broker.named and server.poll() is None:
-                _ask(server.port, "/lab", "DELETE")
+                _ask(server.port, "/limits", "DELETE")
             self.kill(server)
 
     # --- servers --------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ class Trial:
         threads: int = THREADS,
         workers: Sequence[str] = ("worker",),
     ) -> servers.Server:
-        """Start a server of the mode, with a laboratory, in a folder of its own.
+        """Start a server of the mode, with the routes of the experiments, in a folder of its own.
 
         Where the mode needs workers beside its servers, they are started too, under these host names.
         """
@@ -152,7 +152,7 @@ class Trial:
         settings = Settings(
             mode=self.mode,
             journal=str(folder / "journal.jsonl"),
-            lab=str(folder / "notebook.jsonl"),
+            step_log=str(folder / "steps.jsonl"),
             work=work.name if isinstance(work, Own) else work,
             folder=work.folder if isinstance(work, Own) else None,
             duration=duration,
@@ -160,14 +160,19 @@ class Trial:
             port=0,
             console=False,
         )
-        if self.mode in NEED_WORKERS:
+        if MODE_BY_NAME[self.mode].engine is not None:
             settings = self._start_workers(settings, folder, workers)
-        return self._start(settings, folder)
+        server = self._start(settings, folder)
+        if self.workers:
+            self._redelivery_s = self.ask(server, "/limits").body["redelivered_after_s"] or 0.0
+        return server
 
     def _start_workers(self, settings: Settings, folder: Path, names: Sequence[str]) -> Settings:
         broker = self._starter.broker
         try:
-            settings = replace(settings, broker=broker.url(self.wait), backend=broker.backend, queue=new_queue())
+            url = broker.url(self.wait)
+            backend = broker.backend or results_beside(url)
+            settings = replace(settings, broker=url, backend=backend, queue=new_queue())
             started = [start_worker(settings, name, folder / f"{name}-stderr") for name in names]
             self.workers += started
             for worker in started:
@@ -205,7 +210,7 @@ class Trial:
         """Return how many tasks the mode's engine runs at once; None where there is no bound."""
         if self.workers:
             return PROCESSES
-        equipment = self.ask(server, "/lab").body
+        equipment = self.ask(server, "/limits").body
         return int(equipment["at_once"]) if equipment["at_once"] is not None else None
 
     def enough(self, server: servers.Server) -> int:
@@ -217,7 +222,7 @@ class Trial:
 
     def patience(self, work_s: float) -> float:
         """Return for how long nothing may happen before nothing more is expected, with work of so many seconds."""
-        return redelivery_s(work_s) + 3.0 if self.workers else work_s + 1.0
+        return self._redelivery_s + 3.0 if self.workers else work_s + 1.0
 
     def said(self, server: servers.Server) -> str:
         """Return what the server and its workers wrote to their standard errors."""
@@ -252,25 +257,14 @@ class Trial:
 
     # --- evidence -------------------------------------------------------------------------------------------
 
-    def tasks(self, server: servers.Server) -> list[Traced]:
+    def tasks(self, server: servers.Server) -> list[TaskRecord]:
         """Return what the journal tells of every task so far."""
         return read_journal(Path(server.settings.journal))
 
     def notes(self, server: servers.Server, key: str, step: str = "", state: str = "") -> list[Note]:
-        """Return what the notebook tells of an experiment's steps, or of one of them."""
-        notes = read_notebook(Path(str(server.settings.lab)), key)
+        """Return what the step log tells of an experiment's steps, or of one of them."""
+        notes = read_steps(Path(str(server.settings.step_log)), key)
         return [note for note in notes if step in {"", note.step} and state in {"", note.state}]
-
-    def runs(self, server: servers.Server, task: Traced) -> int:
-        """Return how often a task was begun: a worker notes it itself, because a dead server's journal misses it."""
-        return max(len(task.starts), len(self.notes(server, task.id, "work", "started")))
-
-    def over(self, server: servers.Server, task: Traced) -> bool:
-        """Tell whether a task's work came to its end, by the journal or by the worker's own notes.
-
-        The work cannot fail here: a task that the engine calls failed has lost the process in which it ran.
-        """
-        return task.state == "finished" or bool(self.notes(server, task.id, "work", "ended"))
 
     def wait(self, until: Callable[[], bool], timeout: float) -> bool:
         """Wait until something is so, for `timeout` seconds at the most; return whether it is.
@@ -288,7 +282,7 @@ class Trial:
 
     def wait_for_quiet(self, server: servers.Server, until: Callable[[], bool], quiet: float) -> bool:
         """Wait until something is so, or until nothing new was written for `quiet` seconds; return whether it is."""
-        files = (Path(server.settings.journal), Path(str(server.settings.lab)))
+        files = (Path(server.settings.journal), Path(str(server.settings.step_log)))
         size, since = -1, time.monotonic()
 
         def over() -> bool:

@@ -1,4 +1,4 @@
-"""How one server process is to run, as the command line tells it. Standard library only."""
+"""How a server, the work in it, and a worker are to run, as the command line tells them. Standard library only."""
 
 import json
 import os
@@ -8,6 +8,8 @@ from typing import Final, Self
 
 TOLD: Final = "TASKDEMO_TOLD"
 """The environment variable that may hold a process's settings in place of its argument, which every user can see."""
+WORK: Final = "TASKDEMO_WORK"
+"""The environment variable from which a pool process, or an engine's worker, knows its `WorkSettings`."""
 
 OWN_PATHS: Final = "/.taskdemo"
 """Where taskdemo's own paths are in a server that is really somebody else's application."""
@@ -17,6 +19,13 @@ BROKER_SOCKET: Final = "sock"
 """The private broker's socket, in its folder; short, because the path of a socket must be."""
 BUILT_IN_WORKS: Final = ("sleep", "cpu")
 """The works that come along; any other is the user's own `module:function`."""
+LONGEST_UNKNOWN_S: Final = 3600.0
+"""How long a work may take of which nobody knows."""
+
+
+def results_beside(broker: str) -> str | None:
+    """Return where an engine's results go unless somebody says otherwise: Redis keeps them beside the tasks."""
+    return broker if broker.startswith(("redis", "valkey")) else None
 
 
 def told(arguments: Sequence[str]) -> str:
@@ -29,15 +38,54 @@ def telling(text: str) -> dict[str, str]:
     return {**os.environ, TOLD: text}
 
 
+class Json:
+    """Settings that cross to another process as one JSON object."""
+
+    __slots__ = ()
+
+    def to_json(self) -> str:
+        """Return the settings as one JSON object."""
+        return json.dumps(asdict(self))  # type: ignore[call-overload]  # every subclass is a dataclass
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read `to_json()` back. Raises ValueError or TypeError where the text is not such an object."""
+        return cls(**json.loads(text))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class WorkSettings(Json):
+    """What `slow_work` is to do in one process, and where it journals what becomes of it."""
+
+    mode: str
+    work: str = "sleep"
+    """`sleep`, `cpu`, or `module:function`."""
+    duration: float = 1.0
+    """Seconds that `sleep` and `cpu` take."""
+    folder: str | None = None
+    """Where the user's own module is looked for first; the process does not do so on its own."""
+    journal: str | None = None
+    """The journal's path; None where this process cannot write it."""
+    server: str | None = None
+    """The URL of the server to report to, from another machine."""
+    token: str | None = None
+    """The token of that server."""
+    console: bool = False
+    """Whether to print what tasks print, and their ends, on this process's standard output."""
+    step_log: str | None = None
+    """The file in which the experiments of `taskdemo limits` note their steps, where they run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(Json):
     """Everything `python -m taskdemo_server JSON` needs to know; the JSON is `to_json()`."""
 
     mode: str
+    """A mode's name; `app` for the user's own application."""
     journal: str
     """The journal's path; the folder exists and is private to the user."""
     announce: str | None = None
-    """A file that the server writes, in one rename, as soon as it serves: {"url", "port", "pid"}."""
+    """A file that the server writes, in one rename, as soon as it serves: {"url", "port", "pid", "token"}."""
     work: str = "sleep"
     """`sleep`, `cpu`, or `module:function`."""
     app: str | None = None
@@ -60,56 +108,52 @@ class Settings:
     lifeline: bool = True
     """Whether standard input is a pipe whose end means that the starter is gone, and so must the server be."""
     broker: str | None = None
-    """Mode celery: the broker's URL; None for a private one, which the server starts and ends."""
+    """An engine's broker, a URL; None for a private one, which the server starts and ends with a worker."""
+    private_broker: str | None = None
+    """The folder of the private broker, once the server has made it: `broker` leads there."""
     backend: str | None = None
-    """Mode celery: where results go; None for what suits the broker."""
+    """Where an engine's results go; None for what suits the broker."""
     queue: str = "taskdemo"
-    """Mode celery: the queue, which is to be another one where servers that share a broker must not share workers."""
-    private_broker: bool = False
-    """Mode celery: whether `broker` is one that the server itself started, and filled in."""
+    """The engine's queue, which is to be another one where servers that share a broker must not share workers."""
     token: str | None = None
-    lab: str | None = None
-    """The notebook of `taskdemo limits`, a file; its experiments' endpoints under /lab are there only with one."""
+    step_log: str | None = None
+    """The file in which the experiments of `taskdemo limits` note their steps; only with one are their routes there."""
 
-    def to_json(self) -> str:
-        """Return the settings as one JSON object."""
-        return json.dumps(asdict(self))
+    @property
+    def longest_s(self) -> float:
+        """The seconds that the work takes, as far as one knows."""
+        return self.duration if self.work in BUILT_IN_WORKS else LONGEST_UNKNOWN_S
 
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read `to_json()` back. Raises ValueError or TypeError where the text is not such an object."""
-        return cls(**json.loads(text))
+    @property
+    def work_settings(self) -> WorkSettings:
+        """What the work in this server's own processes, and in its private worker, needs to know."""
+        return WorkSettings(
+            mode=self.mode,
+            work=self.work,
+            duration=self.duration,
+            folder=self.folder,
+            journal=self.journal,
+            step_log=self.step_log,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings:
-    """Everything a worker needs to know; what it is to do comes with each task."""
+class WorkerSettings(Json):
+    """Everything `python -m taskdemo_server.worker` needs to know to start an engine's own worker."""
 
+    engine: str
     broker: str
     backend: str | None = None
-    """None for the server's default: a Redis broker itself, nowhere with RabbitMQ."""
+    """None for the engine's default."""
     queue: str = "taskdemo"
-    duration: float | None = None
-    """Seconds that the longest work takes; None for unknown. Over Redis, what a dead worker held is delivered again
-    after twice that and 5 s, and a work that takes longer than this runs twice."""
-    work: str | None = None
-    """`module:function`, the user's own work, if this worker is to know one; a built-in one needs no telling."""
-    folder: str | None = None
-    """Where that module is looked for first; None for the current folder."""
-    concurrency: int | None = None
-    """Pool processes; None for as many as there are CPUs."""
-    name: str | None = None
-    """The host name under which this worker appears; None for the machine's."""
+    work: WorkSettings
+    processes: int | None = None
+    """Tasks at once; None for as many as there are CPUs, eight at the most."""
     private: bool = False
-    """Whether a server started it for itself, and will end it by closing its standard input."""
-    lab: str | None = None
-    """The notebook of `taskdemo limits`: with it the worker knows the laboratory's tasks, and notes what it runs."""
-
-    def to_json(self) -> str:
-        """Return the settings as one JSON object."""
-        return json.dumps(asdict(self))
+    """Whether it ends with its standard input, and says nothing on standard output but "ready"."""
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read `to_json()` back. Raises ValueError or TypeError where the text is not such an object."""
-        return cls(**json.loads(text))
+        fields = json.loads(text)
+        return cls(**{**fields, "work": WorkSettings(**fields["work"])})

@@ -20,3 +20,21 @@ def shortened(text: str, width: int) -> str:
     """Return `escape(text)` cut to at most `width` characters, the last one an ellipsis where it was cut."""
     shown = escape(text[: width + 1])
     return shown if len(shown) <= width and len(text) <= width else shown[: max(width - 1, 0)] + "…"
+
+
+def error_text(error: BaseException) -> str:
+    """Return what an exception says, with its kind, cut to a length that fits a journal line. Not made safe to show."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  an exception of the user's may fail even at this
+        text = ""
+    return f"{type(error).__name__}: {text}"[:4096] if text else type(error).__name__
+
+
+def without_password(url: str) -> str:
+    """Return a broker's URL without its password, safe to show."""
+    # Not by the rules of URLs: a password that breaks them, by a slash for instance, must not be shown either.
+    before, at, place = url.rpartition("@")
+    scheme, slashes, who = before.partition("://")
+    user, colon, _ = who.partition(":")
+    return shortened(f"{scheme}{slashes}{user}:***@{place}" if at and colon else url, 200)

@@ -1,37 +1,39 @@
-"""Mode `async` in the laboratory: steps are awaited, and the request's own asyncio.Task is there to be asked."""
+"""Mode `async` in the experiments of `taskdemo limits`: steps are awaited; there is an asyncio.Task to ask."""
 
 import asyncio
 from typing import Any
 
-from taskdemo_server.limits.bench import Bench, Lab
-from taskdemo_server.limits.steps import step_async
+from fastapi import FastAPI
+
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.limits.base import Steps
+from taskdemo_server.limits.step import step_async
 
 
-def lab(bench: Bench) -> Lab:
+def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
     """Await every step where the endpoint awaits its work."""
-    notebook = bench.notebook
     handles: dict[str, Any] = {}
 
     async def track(key: str) -> None:
         handles[key] = asyncio.current_task()
-        await step_async(notebook, key, "tracked")
+        await step_async(step_log, key, "tracked")
 
     async def ask(task: "asyncio.Task[None]") -> str:
         return "done" if task.done() else "not done"
 
     async def retry(key: str) -> None:
-        await step_async(notebook, key, "flaky")
+        await step_async(step_log, key, "flaky")
 
     async def chain(key: str) -> None:
-        first = await step_async(notebook, key, "first")
-        await step_async(notebook, key, "second", first)
+        first = await step_async(step_log, key, "first")
+        await step_async(step_log, key, "second", first)
 
     async def group(key: str) -> None:
-        parts = await asyncio.gather(*(step_async(notebook, key, f"part {number}") for number in range(3)))
-        await step_async(notebook, key, "final", parts)
+        parts = await asyncio.gather(*(step_async(step_log, key, f"part {number}") for number in range(3)))
+        await step_async(step_log, key, "final", parts)
 
     async def fail(key: str) -> None:
-        await step_async(notebook, key, "broken")
-        await step_async(notebook, key, "following")
+        await step_async(step_log, key, "broken")
+        await step_async(step_log, key, "following")
 
-    return Lab(track, retry, chain, group, fail, handles, ask)
+    return Steps(track, retry, chain, group, fail, handles, ask)

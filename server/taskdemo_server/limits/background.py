@@ -1,30 +1,26 @@
-"""Modes `background` and `background-async` in the laboratory: every step is a task added to BackgroundTasks."""
+"""Mode `background` in the experiments of `taskdemo limits`: every step is a task added to BackgroundTasks."""
 
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import BackgroundTasks
+from fastapi import BackgroundTasks, FastAPI
 
-from taskdemo_server.limits.bench import Bench, Lab
-from taskdemo_server.limits.steps import step, step_async
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.limits.base import Steps
+from taskdemo_server.limits.step import step
 
 
-def lab(bench: Bench) -> Lab:
+def steps(step_log: str, _page: FastAPI, settings: Settings) -> Steps:
     """Add ordinary functions, which run in worker threads."""
-    return _lab(bench, step, bench.settings.threads)
+    return steps_of(step, step_log, settings.threads)
 
 
-def lab_async(bench: Bench) -> Lab:
-    """Add async functions, which run on the event loop."""
-    return _lab(bench, step_async, None)
-
-
-def _lab(bench: Bench, do: Callable[..., Any], at_once: int | None) -> Lab:
-    notebook = bench.notebook
+def steps_of(do: Callable[..., Any], step_log: str, at_once: int | None) -> Steps:
+    """Add this function of a step to BackgroundTasks."""
     handles: dict[str, Any] = {}
 
     async def track(key: str, background_tasks: BackgroundTasks) -> None:
-        background_tasks.add_task(do, notebook, key, "tracked")
+        background_tasks.add_task(do, step_log, key, "tracked")
         handles[key] = background_tasks
 
     async def ask(tasks: BackgroundTasks) -> str:
@@ -32,20 +28,20 @@ def _lab(bench: Bench, do: Callable[..., Any], at_once: int | None) -> Lab:
         return "listed: " + ", ".join(f"{task.func.__name__} {task.args[-1]}" for task in tasks.tasks)
 
     async def retry(key: str, background_tasks: BackgroundTasks) -> None:
-        background_tasks.add_task(do, notebook, key, "flaky")
+        background_tasks.add_task(do, step_log, key, "flaky")
 
     async def chain(key: str, background_tasks: BackgroundTasks) -> None:
-        background_tasks.add_task(do, notebook, key, "first")
+        background_tasks.add_task(do, step_log, key, "first")
         # What `first` returns goes nowhere: add_task takes its arguments now, before anything has run.
-        background_tasks.add_task(do, notebook, key, "second")
+        background_tasks.add_task(do, step_log, key, "second")
 
     async def group(key: str, background_tasks: BackgroundTasks) -> None:
         for number in range(3):
-            background_tasks.add_task(do, notebook, key, f"part {number}")
-        background_tasks.add_task(do, notebook, key, "final")
+            background_tasks.add_task(do, step_log, key, f"part {number}")
+        background_tasks.add_task(do, step_log, key, "final")
 
     async def fail(key: str, background_tasks: BackgroundTasks) -> None:
-        background_tasks.add_task(do, notebook, key, "broken")
-        background_tasks.add_task(do, notebook, key, "following")
+        background_tasks.add_task(do, step_log, key, "broken")
+        background_tasks.add_task(do, step_log, key, "following")
 
-    return Lab(track, retry, chain, group, fail, handles, ask, at_once=at_once)
+    return Steps(track, retry, chain, group, fail, handles, ask, at_once=at_once)

@@ -1,29 +1,31 @@
-"""Mode `blocking` in the laboratory: steps are plain calls on the event loop."""
+"""Mode `blocking` in the experiments of `taskdemo limits`: steps are plain calls on the event loop."""
 
-from taskdemo_server.limits.bench import Bench, Lab
-from taskdemo_server.limits.steps import step
+from fastapi import FastAPI
+
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.limits.base import Steps
+from taskdemo_server.limits.step import step
 
 
-def lab(bench: Bench) -> Lab:
+def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
     """Call every step where the endpoint calls its work."""
-    notebook = bench.notebook
 
     async def track(key: str) -> None:
-        step(notebook, key, "tracked")
+        step(step_log, key, "tracked")
 
     async def retry(key: str) -> None:
-        step(notebook, key, "flaky")
+        step(step_log, key, "flaky")
 
     async def chain(key: str) -> None:
-        first = step(notebook, key, "first")
-        step(notebook, key, "second", first)
+        first = step(step_log, key, "first")
+        step(step_log, key, "second", first)
 
     async def group(key: str) -> None:
-        parts = [step(notebook, key, f"part {number}") for number in range(3)]
-        step(notebook, key, "final", parts)
+        parts = [step(step_log, key, f"part {number}") for number in range(3)]
+        step(step_log, key, "final", parts)
 
     async def fail(key: str) -> None:
-        step(notebook, key, "broken")
-        step(notebook, key, "following")
+        step(step_log, key, "broken")
+        step(step_log, key, "following")
 
-    return Lab(track, retry, chain, group, fail, {}, at_once=1)
+    return Steps(track, retry, chain, group, fail, {}, at_once=1)

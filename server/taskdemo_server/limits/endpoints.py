@@ -1,38 +1,31 @@
-"""The laboratory of `taskdemo limits`: endpoints beside `GET /`, there only when the settings name a notebook.
+"""The routes of `taskdemo limits`, beside `GET /`, there only when the settings name a step log.
 
-One small file a mode: what a good engineer would write with that engine to track, repeat, orchestrate and fail.
-None of it goes through taskdemo's own journal; what is found out comes from the engine and from the notebook.
+A file per mode holds what a good engineer would write with that engine to track, repeat, orchestrate and fail. None of
+it goes through taskdemo's own journal; what is found out comes from the engine and from the step log.
 """
 
 import asyncio
-from collections.abc import Callable
+import importlib
 from typing import Final
 
-from fastapi import FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
-from taskdemo_server.contract.settings import Settings
-from taskdemo_server.limits import async_, background, blocking, celery, process, threadpool
-from taskdemo_server.limits.bench import Bench, CannotAskError, Lab
-from taskdemo_server.modes.endpoint import Endpoint
+from taskdemo_server.api.state import State
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.engines import base
+from taskdemo_server.limits.base import CannotAskError, Steps
 
-LABS: Final[dict[str, Callable[[Bench], Lab]]] = {
-    "blocking": blocking.lab,
-    "async": async_.lab,
-    "threadpool": threadpool.lab,
-    "background": background.lab,
-    "background-async": background.lab_async,
-    "process": process.lab,
-    "celery": celery.lab,
-}
 NEIGHBOUR_S: Final = 0.9
-"""Seconds that `GET /lab/neighbour` takes: more than a step, so that it is in flight when one fails."""
+"""Seconds that `GET /limits/neighbour` takes: more than a step, so that it is in flight when one fails."""
 
 
 class Equipment(TypedDict):
     """What the experiments must know about the engine."""
 
     at_once: int | None
+    redelivered_after_s: float | None
+    """After how long a dead worker's task is given to another; null for never, or where there are no workers."""
 
 
 class Answer(TypedDict):
@@ -45,38 +38,44 @@ class Answer(TypedDict):
     """Why it would not say."""
 
 
-def add_lab(app: FastAPI, settings: Settings, endpoint: Endpoint) -> None:
-    """Add the endpoints under /lab. The notebook is `settings.lab`."""
-    lab = LABS[settings.mode](Bench(settings, str(settings.lab), endpoint.engine))
+def router(state: State, page: FastAPI | None) -> APIRouter:
+    """Return the routes under /limits."""
+    settings, routes = state.settings, APIRouter(prefix="/limits")
+    mode = MODE_BY_NAME[settings.mode]
+    module = importlib.import_module(mode.steps)
+    steps: Steps = module.steps(str(settings.step_log), page, settings)
     for name in ("track", "retry", "chain", "group", "fail"):
-        app.get(f"/lab/{name}")(getattr(lab, name))
+        routes.get(f"/{name}")(getattr(steps, name))
 
-    @app.get("/lab")
+    @routes.get("")
     async def equipment() -> Equipment:
-        return {"at_once": lab.at_once}
+        redelivered = None if mode.engine is None else base.load(mode.engine).redelivered_after(settings.duration)
+        return {"at_once": steps.at_once, "redelivered_after_s": redelivered}
 
-    @app.get("/lab/ask")
+    @routes.get("/ask")
     async def ask(key: str) -> Answer:
-        if lab.ask is None:
+        if steps.ask is None:
             return {"asked": None, "state": None, "error": None, "refused": None}
-        if (handle := lab.handles.get(key)) is None:
+        if (handle := steps.handles.get(key)) is None:
             raise HTTPException(404, "There is no such task.")
         kind = _kind(handle)
         try:
-            error = await lab.error(handle) if lab.error is not None else None
-            return {"asked": kind, "state": await lab.ask(handle), "error": error, "refused": None}
+            error = await steps.error(handle) if steps.error is not None else None
+            return {"asked": kind, "state": await steps.ask(handle), "error": error, "refused": None}
         except CannotAskError as refused:
             return {"asked": kind, "state": None, "error": None, "refused": str(refused)}
 
-    @app.delete("/lab")
+    @routes.delete("")
     async def clean() -> None:
-        if lab.clean is not None:
-            await lab.clean()
+        if steps.clean is not None:
+            await steps.clean()
 
-    @app.get("/lab/neighbour")
+    @routes.get("/neighbour")
     async def neighbour() -> dict[str, str]:
         await asyncio.sleep(NEIGHBOUR_S)
         return {"message": "still here"}
+
+    return routes
 
 
 def _kind(handle: object) -> str:

@@ -1,21 +1,22 @@
-"""Mode `process` in the laboratory: every step is submitted to the mode's own pool, which gives a Future to ask."""
+"""Mode `process` in the experiments of `taskdemo limits`: each step goes to the page's pool, for a Future."""
 
+import os
 from concurrent.futures import Future
 from typing import Any
 
-from taskdemo_server.limits.bench import Bench, Lab
-from taskdemo_server.limits.steps import step
-from taskdemo_server.modes.process import Pool
+from fastapi import FastAPI
+
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.limits.base import Steps
+from taskdemo_server.limits.step import step
 
 
-def lab(bench: Bench) -> Lab:
+def steps(step_log: str, page: FastAPI, _settings: Settings) -> Steps:
     """Submit to the pool of the endpoint."""
-    notebook = bench.notebook
-    engine: Pool = bench.engine
     handles: dict[str, Any] = {}
 
     async def track(key: str) -> None:
-        handles[key] = engine.executor.submit(step, notebook, key, "tracked")
+        handles[key] = page.state.pool.submit(step, step_log, key, "tracked")
 
     async def ask(future: "Future[int]") -> str:
         return "running" if future.running() else "done" if future.done() else "pending"
@@ -24,21 +25,21 @@ def lab(bench: Bench) -> Lab:
         return repr(future.exception(timeout=0)) if future.done() else None
 
     async def retry(key: str) -> None:
-        engine.executor.submit(step, notebook, key, "flaky")
+        page.state.pool.submit(step, step_log, key, "flaky")
 
     async def chain(key: str) -> None:
-        pool = engine.executor
-        first = pool.submit(step, notebook, key, "first")
-        first.add_done_callback(lambda done: pool.submit(step, notebook, key, "second", done.result()) and None)
+        pool = page.state.pool
+        first = pool.submit(step, step_log, key, "first")
+        first.add_done_callback(lambda done: pool.submit(step, step_log, key, "second", done.result()) and None)
 
     async def group(key: str) -> None:
         for number in range(3):
-            engine.executor.submit(step, notebook, key, f"part {number}")
+            page.state.pool.submit(step, step_log, key, f"part {number}")
         # A future calls back when it is done; that three are done is nothing a pool can be asked to wait for.
-        engine.executor.submit(step, notebook, key, "final")
+        page.state.pool.submit(step, step_log, key, "final")
 
     async def fail(key: str) -> None:
-        handles[key] = engine.executor.submit(step, notebook, key, "broken")
-        engine.executor.submit(step, notebook, key, "following")
+        handles[key] = page.state.pool.submit(step, step_log, key, "broken")
+        page.state.pool.submit(step, step_log, key, "following")
 
-    return Lab(track, retry, chain, group, fail, handles, ask, error, at_once=engine.processes)
+    return Steps(track, retry, chain, group, fail, handles, ask, error, at_once=os.cpu_count())

@@ -1,29 +1,31 @@
-"""Mode `threadpool` in the laboratory: steps are plain calls in the worker thread of their request."""
+"""Mode `threadpool` in the experiments of `taskdemo limits`: steps are plain calls in a worker thread."""
 
-from taskdemo_server.limits.bench import Bench, Lab
-from taskdemo_server.limits.steps import step
+from fastapi import FastAPI
+
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.limits.base import Steps
+from taskdemo_server.limits.step import step
 
 
-def lab(bench: Bench) -> Lab:
+def steps(step_log: str, _page: FastAPI, settings: Settings) -> Steps:
     """Call every step where the endpoint calls its work."""
-    notebook = bench.notebook
 
     def track(key: str) -> None:
-        step(notebook, key, "tracked")
+        step(step_log, key, "tracked")
 
     def retry(key: str) -> None:
-        step(notebook, key, "flaky")
+        step(step_log, key, "flaky")
 
     def chain(key: str) -> None:
-        first = step(notebook, key, "first")
-        step(notebook, key, "second", first)
+        first = step(step_log, key, "first")
+        step(step_log, key, "second", first)
 
     def group(key: str) -> None:
-        parts = [step(notebook, key, f"part {number}") for number in range(3)]
-        step(notebook, key, "final", parts)
+        parts = [step(step_log, key, f"part {number}") for number in range(3)]
+        step(step_log, key, "final", parts)
 
     def fail(key: str) -> None:
-        step(notebook, key, "broken")
-        step(notebook, key, "following")
+        step(step_log, key, "broken")
+        step(step_log, key, "following")
 
-    return Lab(track, retry, chain, group, fail, {}, at_once=bench.settings.threads)
+    return Steps(track, retry, chain, group, fail, {}, at_once=settings.threads)

@@ -1,19 +1,18 @@
-"""Mode `background-async`: like `background`, with an async function, which runs on the event loop."""
+"""Mode background-async: like background, with an async function, which runs on the event loop."""
 
-from fastapi import BackgroundTasks
+from typing import Annotated
 
-from taskdemo_server.contract.events import DEFAULT_MESSAGE
-from taskdemo_server.modes.endpoint import Endpoint, Greeting, Message
-from taskdemo_server.work import Work
+from fastapi import BackgroundTasks, FastAPI, Query
+
+from taskdemo_server.work import slow_work_async
+
+app = FastAPI()
 
 
-def endpoint(work: Work) -> Endpoint:
-    """Answer at once; an async function runs afterwards on the event loop."""
-
-    async def hello(background_tasks: BackgroundTasks, message: Message = DEFAULT_MESSAGE) -> Greeting:
-        background_tasks.add_task(work.run_async, message)
-        return {"message": "Hello World!"}
-
-    return Endpoint(
-        hello, cannot_cancel="BackgroundTasks keeps no handle on a task: once added, nothing can take it back."
-    )
+@app.get("/")
+async def hello(
+    background_tasks: BackgroundTasks,
+    message: Annotated[str, Query(max_length=4096)] = "Hello from the background",
+) -> dict[str, str]:
+    background_tasks.add_task(slow_work_async, message)
+    return {"message": "Hello World!"}

@@ -1,17 +1,15 @@
-"""Mode `blocking`: an `async def` endpoint that calls slow, ordinary code. The classic mistake."""
+"""Mode blocking: an `async def` endpoint that calls slow, ordinary code. The classic mistake."""
 
-from taskdemo_server.contract.events import DEFAULT_MESSAGE
-from taskdemo_server.modes.endpoint import Endpoint, Greeting, Message
-from taskdemo_server.work import Work
+from typing import Annotated
+
+from fastapi import FastAPI, Query
+
+from taskdemo_server.work import slow_work
+
+app = FastAPI()
 
 
-def endpoint(work: Work) -> Endpoint:
-    """Hold the event loop until the work has ended; meanwhile nobody is served."""
-
-    async def hello(message: Message = DEFAULT_MESSAGE) -> Greeting:
-        work.run(message)
-        return {"message": "Hello World!"}
-
-    return Endpoint(
-        hello, cannot_cancel="The work holds the event loop: while it runs, no other request is even looked at."
-    )
+@app.get("/")
+async def hello(message: Annotated[str, Query(max_length=4096)] = "Hello from the background") -> dict[str, str]:
+    slow_work(message)  # blocks the event loop: meanwhile nobody else is served
+    return {"message": "Hello World!"}

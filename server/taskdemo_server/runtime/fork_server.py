@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from taskdemo_server.contract.settings import Settings
+from taskdemo_server.runtime import orphans
+
+if __name__ == "__mp_main__":  # A pool process of a page: it is to end with its server, even at a SIGKILL.
+    orphans.end_with_parent()
 
 assert sys.platform != "win32"  # noqa: S101  for the type checker: it is started where processes can be forked
 
@@ -25,9 +29,7 @@ _END_TIMEOUT_S: Final = 2.0
 
 def main() -> int:
     """Fork servers until standard input ends; in each of them, serve. Return the exit code of either."""
-    from taskdemo_server import __main__ as program
-    from taskdemo_server import app  # noqa: F401  as below
-    from taskdemo_server.runtime import console, server  # noqa: F401  imported here once, for all that are forked
+    from taskdemo_server.runtime.supervisor import serve  # imported here once, for all that are forked
 
     gc.freeze()  # what is not touched by the collector stays shared between the processes
     lifeline, held = os.pipe()
@@ -54,7 +56,7 @@ def main() -> int:
                     for descriptor in (held, woken, wake):
                         os.close(descriptor)
                     _become(settings, lifeline)
-                    return program.run(settings)
+                    return serve(settings)
                 children[pid] = Path(str(settings.announce) + ".ended")
     os.close(held)
     _await_end(children)

@@ -1,42 +1,48 @@
-"""Serving, in one process or several, seen from the main thread: start, drain, abandon.
+"""The one server: an application with tracking and access around it, under uvicorn, in this process.
 
 The event loop runs in a thread of its own, so that the main thread can always hear a signal: work that blocks
-the loop, in whatever foreign code, cannot keep a Ctrl-C from being answered.
+the loop, in whatever foreign code, cannot keep a Ctrl-C from being answered. The user's own application alone gets the
+main thread, as it would from uvicorn: it may install signal handlers.
 """
 
 import asyncio
-import errno
+import importlib
 import multiprocessing
 import os
 import queue
-import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Any, Final, Literal, TypeAlias
 
+import anyio.to_thread
 import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp
 
-from taskdemo_server.access import Gate
-from taskdemo_server.app import create_app
+from taskdemo_server.access import Access
+from taskdemo_server.api import create_api
+from taskdemo_server.api.state import State
+from taskdemo_server.contract import settings as settings_module
+from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings
-from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.text import escape
+from taskdemo_server.engines import base
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.protocol import Protocol
-from taskdemo_server.runtime import orphans
+from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime.console import Console
+from taskdemo_server.tracking import Tracking
+from taskdemo_server.user_app.loop_stalls import LoopStalls
+from taskdemo_server.work import workplace
+from taskdemo_server.work.pools import Futures
 
-News: TypeAlias = "tuple[Literal['signal', 'ready', 'ended'], int]"
-"""What the main thread hears: a signal and its number, or which process is ready, or has ended."""
+News: TypeAlias = "tuple[Literal['signal', 'ready', 'ended', 'failed'], int]"
+"""What a supervisor hears: a signal and its number, which process is ready or has ended, or that an engine failed."""
 Inbox: TypeAlias = "queue.SimpleQueue[News]"
 
 _HANG_UP_AFTER_S: Final = 3.0
-_WATCH_EVERY_S: Final = 1.0
-_SAY_AGAIN_S: Final = 60.0
+_FOLLOW_EVERY_S: Final = 0.05
 LOGGING: Final[dict[str, Any]] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -45,206 +51,145 @@ LOGGING: Final[dict[str, Any]] = {
     "loggers": {"uvicorn": {"handlers": ["stderr"], "propagate": False}},
 }
 """uvicorn's log, which tells what went wrong in requests and tasks."""
-_SIGNALS: Final = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
-)
-
-
-def hear(inbox: Inbox) -> News:
-    """Return the next news. Call from the main thread, where signals arrive."""
-    while True:
-        try:
-            # With a timeout, because a system may hand the signal to another thread, which does not end the wait.
-            return inbox.get(timeout=0.25)
-        except queue.Empty:
-            continue
-
-
-def catch_signals(inbox: Inbox) -> None:
-    """Turn signals into news."""
-
-    def catch(number: int, _frame: object) -> None:
-        # Windows hands a process group of its own, which the command line gives us, no Ctrl-C but a Ctrl-Break.
-        inbox.put(("signal", signal.SIGINT if number == getattr(signal, "SIGBREAK", None) else number))
-
-    for number in _SIGNALS:
-        signal.signal(number, catch)
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, telling when it serves, and leaving nobody connected when the last task has ended."""
+    """uvicorn's server, telling when it serves, and leaving nobody connected when the last task has ended.
 
-    def __init__(self, settings: Settings, on_ready: Callable[[], None], log: Callable[[str], None] | None) -> None:
-        self.app = create_app(settings, log)
+    `app` is the user's own application; without one the mode's page is served.
+    """
+
+    def __init__(self, settings: Settings, console: Console, on_ready: Callable[[], None], app: ASGIApp | None) -> None:
+        self.settings = settings
+        self._console = console
         self._on_ready = on_ready
-        self._watching: asyncio.Task[None] | None = None
+        self.journal = Journal(settings.journal)
+        self.index = Index(self.journal, self.journal.size())
+        say = console.say if settings.console else None
+        # What pool processes start with: they set their own workplace up.
+        os.environ[settings_module.WORK] = settings.work_settings.to_json()
+        place = workplace.set_up(settings.work_settings, self.journal, say)
+        mode = MODE_BY_NAME.get(settings.mode)
+        served = app or _page(settings)
+        self.tracking = Tracking(served, mode, self.journal, place, settings.max_pending)
+        self.stalls = None if app is None else LoopStalls(settings.folder or ".")
+        seen = None if self.stalls is None else self.stalls.found
+        state = State(settings, self.journal, self.index, self.tracking, self._cancel(), seen)
+        if app is None:
+            self.tracking.own, self.tracking.is_own = create_api(state, served)  # type: ignore[arg-type]  # a FastAPI
+            outermost: ASGIApp = Access(self.tracking, settings)
+            if mode is not None and mode.runs in {"process", "worker"}:
+                threading.Thread(target=self._follow, args=(say,), name="follower", daemon=True).start()
+        else:
+            api, self.tracking.is_own = create_api(state, None)
+            self.tracking.own = Access(api, settings)
+            outermost = self.tracking
         super().__init__(
             uvicorn.Config(
-                Gate(self.app, settings),
-                http=Protocol,
+                outermost,
                 interface="asgi3",
                 log_level="error",
                 access_log=False,
                 log_config=LOGGING,
-                lifespan="on",
-                ws="none",
+                lifespan="auto" if app else "on",
+                ws="auto" if app else "none",
                 proxy_headers=False,
             )
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
+        if self.settings.app is None:
+            anyio.to_thread.current_default_thread_limiter().total_tokens = self.settings.threads
         await super().startup(sockets)
         if self.started:
-            self._watching = asyncio.create_task(_watch(self.app.state.work.journal))
+            if self.stalls is not None:
+                self.stalls.watch(asyncio.get_running_loop())
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain: let streams end with the last task, and hang up on who does not take an answer."""
-        if self._watching is not None:
-            self._watching.cancel()
-        self.app.state.draining.set()
+        self.tracking.draining.set()
         hanging_up = asyncio.create_task(self._hang_up())
         await super().shutdown(sockets)
+        while self.tracking.awaited:  # noqa: ASYNC110  what ends them writes into the journal, and sets no event
+            await asyncio.sleep(_FOLLOW_EVERY_S)
         hanging_up.cancel()
 
     async def _hang_up(self) -> None:
         idle_since = time.monotonic()
         while True:
-            if self.app.state.work.open:
+            if self.tracking.open:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > _HANG_UP_AFTER_S:
                 for connection in list(self.server_state.connections):
                     connection.transport.abort()
             await asyncio.sleep(0.1)
 
+    def _follow(self, say: Callable[[str], None] | None) -> None:
+        """Close this process's tasks as the journal tells that they have ended elsewhere, and show how."""
+        while True:
+            for task_id in self.index.update():
+                if self.tracking.open.pop(task_id, None) is None or (record := self.index.find(task_id)) is None:
+                    continue
+                if say is not None and record.done:
+                    for line in (record.output or "").splitlines():
+                        say(f"task {task_id[:8]} | {escape(line)}")
+                    say(workplace.end_line(record.message or "", record.error))
+            time.sleep(_FOLLOW_EVERY_S)
 
-async def _watch(journal: Journal) -> None:
-    """Look after the journal, and say when no file descriptor is left: new callers are hung up on then, in silence."""
-    say_after = 0.0
-    while True:
-        await asyncio.sleep(_WATCH_EVERY_S)
-        journal.look_after()
-        try:
-            os.close(os.dup(0))
-        except OSError as error:
-            if error.errno == errno.EMFILE and (now := time.monotonic()) >= say_after:
-                complain(
-                    "All file descriptors are used up: new callers are hung up on until some connections end"
-                    " (ulimit -n says how many there can be)."
-                )
-                say_after = now + _SAY_AGAIN_S
+    def _cancel(self) -> Callable[[str, str | None], bool]:
+        mode = MODE_BY_NAME.get(self.settings.mode)
+        if mode is not None and mode.engine is not None:
+            engine = base.load(mode.engine)
+            return lambda _task_id, ref: ref is not None and engine.cancel(ref)
+        futures = Futures()
+        if mode is not None and mode.runs == "process":
+            futures.follow()
+        return lambda task_id, _ref: futures.cancel(task_id)
+
+
+def _page(settings: Settings) -> FastAPI:
+    page: FastAPI = importlib.import_module(MODE_BY_NAME[settings.mode].page).app
+    return page
 
 
 class OneProcess:
     """The event loop in a thread of this process."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, inbox: Inbox, log: Callable[[str], None] | None):
+    def __init__(
+        self, settings: Settings, listener: socket.socket, inbox: Inbox, console: Console, app: ASGIApp | None = None
+    ) -> None:
         self._inbox = inbox
         self._listener = listener
-        self._server = Server(settings, lambda: inbox.put(("ready", os.getpid())), log)
-        self._thread = threading.Thread(target=self._run, name="event loop", daemon=True)
+        self.server = Server(settings, console, lambda: inbox.put(("ready", os.getpid())), app)
+        self._thread = threading.Thread(target=self.serve, name="event loop", daemon=True)
 
     def start(self) -> None:
         """Start serving; ("ready", pid) follows."""
         self._thread.start()
 
+    def serve(self) -> None:
+        """Serve in this thread; ("ready", pid) follows, and at the end ("ended", pid)."""
+        try:
+            self.server.run([self._listener])
+        except SystemExit:  # uvicorn's way to say that the application's start has failed
+            pass
+        finally:
+            self._inbox.put(("ended", os.getpid()))
+
     def ended(self, _pid: int) -> bool:
-        """Take note that the thread has ended; whether that was the last one."""
-        self._thread.join()
+        """Take note that the server has ended; whether that was the last one."""
+        self.server.journal.finish()
         return True
 
     def drain(self) -> None:
         """Accept no more, finish what there is; ("ended", pid) follows."""
-        self._server.should_exit = True
+        self.server.should_exit = True
 
     def abandon(self) -> None:
         """Stop every task's writing; the process must end at once."""
-        self._server.app.state.work.journal.seal()
+        self.server.journal.seal()
         for child in multiprocessing.active_children():
             child.kill()
             child.join()
-
-    def _run(self) -> None:
-        try:
-            self._server.run([self._listener])
-        finally:
-            self._inbox.put(("ended", os.getpid()))
-
-
-class Processes:
-    """N processes that share the listening socket and the journal; one that dies is replaced."""
-
-    def __init__(self, settings: Settings, listener: socket.socket, inbox: Inbox) -> None:
-        self._settings = settings
-        self._listener = listener
-        self._inbox = inbox
-        self._spawn = multiprocessing.get_context("spawn")
-        self._processes: dict[int, BaseProcess] = {}
-        self._ready: set[int] = set()
-        self._draining = False
-
-    def start(self) -> None:
-        """Start the processes; ("ready", pid) follows for each."""
-        for _ in range(self._settings.workers):
-            self._start_one()
-
-    def ended(self, pid: int) -> bool:
-        """Take note that a process has ended, replace it if it should not have; whether that was the last one."""
-        self._processes.pop(pid).join()
-        if pid not in self._ready:  # It could not even start, and has said why; nor could another.
-            self.drain()
-        elif not self._draining:
-            complain(f"Server process {pid} died; another takes its place.")
-            self._start_one()
-        return not self._processes
-
-    def drain(self) -> None:
-        """Accept no more, finish what there is; ("ended", pid) follows for each."""
-        self._draining = True
-        self._listener.close()
-        for process in self._processes.values():
-            process.terminate()
-
-    def abandon(self) -> None:
-        """End every process at once."""
-        for process in self._processes.values():
-            process.kill()
-            process.join()
-
-    def _start_one(self) -> None:
-        ours, theirs = self._spawn.Pipe(duplex=False)
-        process = self._spawn.Process(target=_one_of_many, args=(self._settings, self._listener, theirs))
-        process.start()
-        theirs.close()
-        assert process.pid is not None  # noqa: S101  it was started
-        self._processes[process.pid] = process
-        threading.Thread(target=self._watch, args=(process.pid, ours), name="watch", daemon=True).start()
-
-    def _watch(self, pid: int, ours: Connection) -> None:
-        try:
-            ours.recv_bytes()
-            self._ready.add(pid)
-            self._inbox.put(("ready", pid))
-            ours.recv_bytes()
-        except EOFError:  # The pipe's other end is gone, and so is the process, or nearly.
-            self._inbox.put(("ended", pid))
-
-
-def _one_of_many(settings: Settings, listener: socket.socket, theirs: Connection) -> None:
-    orphans.watch_parent()
-    inbox: Inbox = queue.SimpleQueue()
-    catch_signals(inbox)
-    console = Console(sys.stdout) if settings.console else None
-    server = OneProcess(settings, listener, inbox, console.say if console else None)
-    server.start()
-    while True:
-        match hear(inbox):
-            case "ready", _:
-                theirs.send_bytes(b"ready")
-            case "signal", signal.SIGTERM:  # The others come from a terminal, to all processes: the parent decides.
-                server.drain()
-            case "ended", _:
-                break
-    if console is not None:
-        console.close()

@@ -29,7 +29,7 @@ WAITING: Final = FRAMEWORK | {"queue.py", "threading.py"}
 """Where a thread is that has nothing to do."""
 
 
-class Holding:
+class LoopStalls:
     """Where the loop's thread was when the loop was late: in the user's code, the files of `folder`, if possible."""
 
     def __init__(self, folder: str) -> None:

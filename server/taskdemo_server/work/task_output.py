@@ -19,7 +19,7 @@ KEPT: Final = 2000
 LONGEST_LINE: Final = 500
 
 
-class Printed:
+class TaskOutput:
     """What one task prints: the beginning of it kept, every line shown at once."""
 
     def __init__(self, label: str, say: Callable[[str], None] | None) -> None:
@@ -61,21 +61,21 @@ class Printed:
             self._say(f"{self._label} | {shortened(line, LONGEST_LINE)}")
 
 
-current: Final[ContextVar[Printed | None]] = ContextVar("printed", default=None)
+current: Final[ContextVar[TaskOutput | None]] = ContextVar("task_output", default=None)
 """Where what is printed in this context belongs."""
 
 
-class Told(io.TextIOBase):
-    """Standard output or error; what no task prints goes on to the real one, made visible."""
+class Stream(io.TextIOBase):
+    """Standard output or error; what no task prints goes on to the real one, made safe to show."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
         """Write to the current task's record, or on."""
-        printed = current.get()
-        if printed is not None and not printed.closed:
-            printed.write(text)
+        output = current.get()
+        if output is not None and not output.closed:
+            output.write(text)
         elif self._stream is not None:
             with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it: a print must not fail a task
                 self._stream.write("\n".join(escape(line.expandtabs()) for line in text.split("\n")))
@@ -109,7 +109,7 @@ class Told(io.TextIOBase):
 
 def tell_apart() -> None:
     """From here on in this process, tell apart what tasks print. Once is enough, and twice does no harm."""
-    if not isinstance(sys.stdout, Told):
-        sys.stdout = Told(sys.stdout)
-    if not isinstance(sys.stderr, Told):
-        sys.stderr = Told(sys.stderr)
+    if not isinstance(sys.stdout, Stream):
+        sys.stdout = Stream(sys.stdout)
+    if not isinstance(sys.stderr, Stream):
+        sys.stderr = Stream(sys.stderr)

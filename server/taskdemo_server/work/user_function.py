@@ -11,21 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from taskdemo_server.contract.import_string import UnusableError, load
+from taskdemo_server.contract.modes import Mode
 from taskdemo_server.contract.text import shortened
 
 OPTION: Final = "--work"
 
-IN_A_THREAD: Final = "a worker thread cannot await it, and FastAPI itself would run it on the event loop"
-CANNOT_RUN_ASYNC: Final = {
-    "blocking": "only an await runs it, and then this is mode async",
-    "threadpool": f"{IN_A_THREAD}: that is mode async",
-    "background": f"{IN_A_THREAD}: that is mode background-async",
-}
-"""The modes that cannot run an `async def`, and why. A pool process or a Celery worker gives it a loop of its own."""
-
 
 @dataclass(frozen=True, slots=True)
-class OwnWork:
+class UserFunction:
     """The user's function, and how it is to be called."""
 
     name: str
@@ -44,17 +37,17 @@ class OwnWork:
             raise TypeError(f"{self.name} is no `async def`, but returned something to be awaited, which nobody does")
 
     async def call_async(self, message: str) -> None:
-        """Do the work on this event loop: an ordinary function is called there, and holds it until it returns."""
+        """Do the work on this event loop: an ordinary function is called there, and blocks it until it returns."""
         if self.is_async:
             await self._called(message)
         else:
             self.call(message)
 
-    def check_for(self, mode: str) -> None:
+    def check_for(self, mode: Mode) -> None:
         """Raise UnusableError, with the reason, where this mode cannot run this function."""
-        if self.is_async and (why := CANNOT_RUN_ASYNC.get(mode)):
-            raise UnusableError(f"{self.name} is an `async def`: {why}")
-        if mode == "process":
+        if self.is_async and mode.cannot_await:
+            raise UnusableError(f"{self.name} is an `async def`: {mode.cannot_await}")
+        if mode.runs == "process":
             try:
                 pickle.dumps(self.function)
             except Exception as error:
@@ -67,7 +60,7 @@ class OwnWork:
         return self.function(message) if self.takes_message else self.function()
 
 
-def own_work(name: str, folder: str | None) -> OwnWork:
+def find(name: str, folder: str | None) -> UserFunction:
     """Import the function `name` says, from `folder` first. Raises UnusableError, with a sentence for the user."""
     function = load(OPTION, name, folder)
     if not callable(function):
@@ -78,7 +71,7 @@ def own_work(name: str, folder: str | None) -> OwnWork:
     if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in (function, call)):
         raise UnusableError(f"{OPTION} {name}: that is a generator, so calling it does nothing; name a function")
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-    return OwnWork(name, function, is_async, _takes_message(name, function))
+    return UserFunction(name, function, is_async, _takes_message(name, function))
 
 
 def _takes_message(name: str, function: Callable[..., Any]) -> bool:

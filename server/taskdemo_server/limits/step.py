@@ -1,4 +1,4 @@
-"""The pieces of work that the experiments run, each writing into the notebook what happens to it, wherever it runs.
+"""The pieces of work that the experiments run, each writing into the step_log what happens to it, wherever it runs.
 
 A note is one line of JSON: {"key", "step", "state": "started" | "ended" | "failed", "given", "result", "error",
 "clock", "host", "pid"}. Pool processes and Celery workers import this module, which needs the standard library only.
@@ -11,7 +11,7 @@ import socket
 import time
 from typing import Any, Final, TypeAlias
 
-from taskdemo_server.appending import open_appending
+from taskdemo_server.journal.file import open_appending
 
 STEP_S: Final = 0.3
 """Seconds that a step takes."""
@@ -27,35 +27,35 @@ class OnPurposeError(Exception):
     """What the failing steps raise."""
 
 
-def step(notebook: str, key: str, name: str, given: Given = None) -> int:
+def step(step_log: str, key: str, name: str, given: Given = None) -> int:
     """Do the step `name` of the experiment `key`; `given` is what the steps before it resulted in."""
-    _begin(notebook, key, name, given)
+    _begin(step_log, key, name, given)
     time.sleep(_seconds(name))
-    return _end(notebook, key, name, given)
+    return _end(step_log, key, name, given)
 
 
-async def step_async(notebook: str, key: str, name: str, given: Given = None) -> int:
+async def step_async(step_log: str, key: str, name: str, given: Given = None) -> int:
     """Do the same as a coroutine."""
-    _begin(notebook, key, name, given)
+    _begin(step_log, key, name, given)
     await asyncio.sleep(_seconds(name))
-    return _end(notebook, key, name, given)
+    return _end(step_log, key, name, given)
 
 
 def _seconds(name: str) -> float:
     return TRACKED_S if name == "tracked" else STEP_S
 
 
-def _begin(notebook: str, key: str, name: str, given: Given) -> None:
-    note(notebook, key=key, step=name, state="started", given=given)
+def _begin(step_log: str, key: str, name: str, given: Given) -> None:
+    note(step_log, key=key, step=name, state="started", given=given)
 
 
-def _end(notebook: str, key: str, name: str, given: Given) -> int:
-    if name == "broken" or (name == "flaky" and _starts(notebook, key, name) <= FAILURES):
+def _end(step_log: str, key: str, name: str, given: Given) -> int:
+    if name == "broken" or (name == "flaky" and _starts(step_log, key, name) <= FAILURES):
         error = OnPurposeError(f"{name} {key} fails on purpose")
-        note(notebook, key=key, step=name, state="failed", error=str(error))
+        note(step_log, key=key, step=name, state="failed", error=str(error))
         raise error
     result = _result(name, given)
-    note(notebook, key=key, step=name, state="ended", result=result)
+    note(step_log, key=key, step=name, state="ended", result=result)
     return result
 
 
@@ -66,18 +66,18 @@ def _result(name: str, given: Given) -> int:
     return sum(name.encode()) + (given or 0)
 
 
-def note(notebook: str, **facts: Any) -> None:
+def note(step_log: str, **facts: Any) -> None:
     """Append one note in one write, so that those of several processes never mix."""
     here = {"clock": time.monotonic(), "host": socket.gethostname(), "pid": os.getpid()}
-    file = open_appending(notebook)
+    file = open_appending(step_log)
     try:
         os.write(file, json.dumps(facts | here).encode() + b"\n")
     finally:
         os.close(file)
 
 
-def _starts(notebook: str, key: str, name: str) -> int:
-    """Return how often a step was started so far: the notebook knows, wherever the former attempts ran."""
-    with open(notebook, encoding="utf-8") as file:  # noqa: PTH123  nothing else here needs a Path
+def _starts(step_log: str, key: str, name: str) -> int:
+    """Return how often a step was started so far: the step_log knows, wherever the former attempts ran."""
+    with open(step_log, encoding="utf-8") as file:  # noqa: PTH123  nothing else here needs a Path
         notes = [json.loads(line) for line in file]
     return sum((one["key"], one["step"], one["state"]) == (key, name, "started") for one in notes)

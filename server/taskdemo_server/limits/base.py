@@ -1,10 +1,8 @@
-"""What the experiments ask of every mode's laboratory."""
+"""What the experiments of `taskdemo limits` ask of every mode's steps."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-
-from taskdemo_server.contract.settings import Settings
 
 
 class CannotAskError(Exception):
@@ -12,11 +10,12 @@ class CannotAskError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Lab:
+class Steps:
     """One mode's engine, ready for experiments: path operation functions that take `key`, and questions to it.
 
-    Each step is handed to the engine as it would be in any endpoint of that mode, as a task of its own; whatever
-    the engine itself then does about order, results, repetition and failure is what is looked at.
+    A mode's module has `steps(step_log, page, settings)`, which returns these. Each step is handed to the engine as it
+    would be in any endpoint of that mode, as a task of its own; whatever the engine itself then does about order,
+    results, repetition and failure is what is looked at.
     """
 
     track: Callable[..., Any]
@@ -38,13 +37,3 @@ class Lab:
     """How many tasks the engine runs at once in this server; None where there is no bound, or not here."""
     clean: Callable[[], Awaitable[None]] | None = None
     """Removes what the experiments have left with a broker that others use too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What a mode's laboratory is made from."""
-
-    settings: Settings
-    notebook: str
-    engine: Any
-    """The mode's own: its pool, its Celery application; None where the mode keeps none."""

@@ -1,0 +1,66 @@
+"""The routes beside the page or, under /.taskdemo, beside the user's own application; and the documentation."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+
+from taskdemo_server.api import events, health, ping, tasks
+from taskdemo_server.api.state import Refusal, State
+from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, OWN_PATHS
+
+_REFUSED: Final[dict[int | str, dict[str, Any]]] = {
+    403: {"model": Refusal, "description": "The server is not known under that name, or another page asks."}
+}
+_TOKEN_NEEDED: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"model": Refusal, "description": "The server's token is missing, or it is another one."}
+}
+_OF_A_PAGE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"headers": {"X-Task-ID": {"description": "The id of the task.", "schema": {"type": "string"}}}},
+    503: {
+        "model": Refusal,
+        "description": "Nothing was accepted: too many tasks have not ended, or what keeps them takes no more.",
+        "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
+    },
+}
+_FAILED: Final[dict[int | str, dict[str, Any]]] = {
+    500: {"description": "The work has failed.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+
+
+def create_api(state: State, page: FastAPI | None) -> tuple[FastAPI, Callable[[str], bool]]:
+    """Return the application that answers taskdemo's own paths, and what tells whether a path is one of them.
+
+    With a `page`, its routes are in the documentation too; they are answered by the page itself.
+    """
+    settings = state.settings
+    routers = [make(state) for make in (ping.router, health.router, tasks.router, events.router)]
+    if settings.step_log is not None:
+        from taskdemo_server.limits.endpoints import router
+
+        routers.append(router(state, page))
+    if page is None:
+        api = FastAPI(openapi_url=None)
+        for one in routers:
+            api.include_router(one, prefix=OWN_PATHS)
+        return api, lambda path: path.startswith(OWN_PATHS)
+    mode = MODE_BY_NAME[settings.mode]
+    api = FastAPI(
+        title=f"taskdemo: {mode.name}",
+        description=mode.expect,
+        version=VERSION,
+        redoc_url=None,
+        responses=_REFUSED if settings.token is None else _REFUSED | _TOKEN_NEEDED,
+    )
+    paths = {"docs", "openapi.json"}
+    for one in routers:
+        api.include_router(one)
+        paths |= {route.path.split("/")[1] for route in one.routes if isinstance(route, APIRoute)}
+    may_fail = settings.work not in BUILT_IN_WORKS and not mode.answers_first
+    documented = APIRouter(responses=_OF_A_PAGE | _FAILED if may_fail else _OF_A_PAGE)
+    documented.include_router(page.router)
+    api.include_router(documented)
+    return api, lambda path: path.split("/", 2)[1] in paths

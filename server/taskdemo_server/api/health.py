@@ -1,0 +1,76 @@
+"""GET /health: what this server is."""
+
+import os
+import time
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
+
+from taskdemo_server.api.state import State
+from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.text import without_password
+
+
+class OwnFunction(TypedDict):
+    """How the user's own work is called."""
+
+    is_async: bool
+    takes_message: bool
+
+
+class Health(TypedDict):
+    """What this server is."""
+
+    server: Literal["taskdemo"]
+    version: str
+    mode: str | None
+    """None beside the user's own application."""
+    app: str | None
+    work: str
+    own_work: OwnFunction | None
+    """None for a work that comes along."""
+    duration_s: float
+    threads: int
+    workers: int
+    pid: int
+    broker: str | None
+    """The broker's URL without its password, in the mode of an engine."""
+    journal: str
+    journal_offset: int
+    """Bytes in the journal now: what to resume `/events` from in order to see only what comes next."""
+    clock: float
+    """The host's monotonic clock now, in seconds: the one that events carry."""
+    held: dict[str, Any] | None
+    """What was seen of who blocked the event loop, beside the user's own application."""
+
+
+def router(state: State) -> APIRouter:
+    """Return the route."""
+    routes = APIRouter()
+    settings, function = state.settings, state.tracking.workplace.function
+    own_work: OwnFunction | None = None
+    if function is not None:
+        own_work = {"is_async": function.is_async, "takes_message": function.takes_message}
+
+    @routes.get("/health", summary="Tell what this server is")
+    async def health() -> Health:
+        return {
+            "server": "taskdemo",
+            "version": VERSION,
+            "mode": None if settings.app else settings.mode,
+            "app": settings.app,
+            "work": settings.work,
+            "own_work": own_work,
+            "duration_s": settings.duration,
+            "threads": settings.threads,
+            "workers": settings.workers,
+            "pid": os.getpid(),
+            "broker": without_password(settings.broker) if settings.broker else None,
+            "journal": settings.journal,
+            "journal_offset": state.journal.size(),
+            "clock": time.monotonic(),
+            "held": state.seen() if state.seen is not None else None,
+        }
+
+    return routes

@@ -1,0 +1,32 @@
+"""What the routes beside the page read: one object, made once per server process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
+
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.journal.file import Journal
+from taskdemo_server.journal.index import Index
+from taskdemo_server.tracking import Tracking
+
+
+class Refusal(TypedDict):
+    """Why not."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One server process, as far as its routes need it."""
+
+    settings: Settings
+    journal: Journal
+    index: Index
+    tracking: Tracking
+    cancel: Callable[[str, str | None], bool]
+    """Cancels the task of that id, and of that name in the engine; False where it cannot be."""
+    seen: Callable[[], dict[str, Any]] | None = None
+    """What was seen of who blocked the event loop, beside the user's own application."""

@@ -1,0 +1,103 @@
+"""GET /tasks, GET and DELETE /tasks/{id}: what became of the tasks, and cancelling where the engine itself can."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Response
+from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
+
+from taskdemo_server.api.state import Refusal, State
+from taskdemo_server.contract.events import ENDED, TaskRecord
+from taskdemo_server.contract.modes import MODE_BY_NAME
+
+
+class TaskView(TypedDict):
+    """A task as the journal tells it; times are Unix seconds."""
+
+    id: str
+    state: str
+    mode: str
+    accepted_at: float | None
+    started_at: float | None
+    ended_at: float | None
+    cpu_s: float | None
+    where: str | None
+    message: str | None
+    error: str | None
+
+
+_COUNTS: dict[str, Any] = {
+    "X-Total-Count": {"description": "All tasks there were.", "schema": {"type": "integer"}},
+    "X-Forgotten-Count": {
+        "description": "How many of them, the first, are listed no more.",
+        "schema": {"type": "integer"},
+    },
+}
+
+
+def router(state: State) -> APIRouter:
+    """Return the routes."""
+    routes, index = APIRouter(), state.index
+    unknown: dict[int | str, dict[str, Any]] = {404: {"model": Refusal, "description": "There is no such task."}}
+    refused: dict[int | str, dict[str, Any]] = {
+        409: {"model": Refusal, "description": "This mode, or the task's state, does not allow it."}
+    }
+
+    async def record_of(task_id: str) -> TaskRecord:
+        # In a thread that is not one of the works': the journal may be long, and their threads busy.
+        await asyncio.to_thread(index.update)
+        record = await asyncio.to_thread(index.find, task_id)
+        if record is None:
+            raise HTTPException(404, "There is no such task, or it ended long ago.")
+        return record
+
+    @routes.get(
+        "/tasks",
+        summary="List the tasks, newest last: all that have not ended, and the last that have",
+        responses={200: {"headers": _COUNTS}},
+    )
+    async def tasks(
+        response: Response,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+        offset: Annotated[int, Query(ge=0, le=2**53)] = 0,
+    ) -> list[TaskView]:
+        await asyncio.to_thread(index.update)
+        response.headers["X-Total-Count"] = str(index.total)
+        response.headers["X-Forgotten-Count"] = str(index.forgotten)
+        return [_view(record) for record in await asyncio.to_thread(index.page, offset, limit)]
+
+    @routes.get("/tasks/{task_id}", summary="Show one task", responses=unknown)
+    async def task(task_id: str) -> TaskView:
+        return _view(await record_of(task_id))
+
+    @routes.delete("/tasks/{task_id}", summary="Cancel a task, where the mode can", responses=unknown | refused)
+    async def cancel(task_id: str) -> TaskView:
+        record = await record_of(task_id)
+        if record.state in ENDED:
+            raise HTTPException(409, f"The task has ended: it is {record.state}.")
+        if not await asyncio.to_thread(state.cancel, task_id, record.ref):
+            mode = MODE_BY_NAME.get(state.settings.mode)
+            raise HTTPException(409, mode.cannot_cancel if mode else "A request cannot be cancelled from outside.")
+        return _view(await record_of(task_id))
+
+    return routes
+
+
+def _view(record: TaskRecord) -> TaskView:
+    return {
+        "id": _text(record.id) or "",
+        "state": record.state,
+        "mode": _text(record.mode) or "",
+        "accepted_at": record.accepted_at,
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+        "cpu_s": record.cpu_s,
+        "where": _text(record.where),
+        "message": _text(record.message),
+        "error": _text(record.error),
+    }
+
+
+def _text(text: str | None) -> str | None:
+    """Return a text as it is, but for lone surrogates: exceptions may speak of names that are no UTF-8."""
+    return text if text is None else text.encode(errors="backslashreplace").decode()

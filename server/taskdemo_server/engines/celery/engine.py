@@ -1,0 +1,111 @@
+"""How taskdemo drives Celery: by its signals, its `revoke` and its result backend. Server and worker import this."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from celery import signals, states
+from celery.exceptions import CeleryError
+from kombu.exceptions import OperationalError
+
+from taskdemo_server.contract.events import TaskState
+from taskdemo_server.contract.settings import WORK, WorkSettings
+from taskdemo_server.contract.text import shortened, without_password
+from taskdemo_server.engines.base import Status
+from taskdemo_server.engines.celery.page import app, broker, celery, work
+from taskdemo_server.work.workplace import CurrentTask, current_task, here
+
+__all__ = ["app", "cancel", "celery", "redelivered_after", "status", "why_not"]
+
+_SHAPES: Final = "redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//"
+_CHECK_S: Final = 1.0
+_STATES: Final[dict[str, TaskState]] = {
+    states.SUCCESS: "finished",
+    states.FAILURE: "failed",
+    states.REVOKED: "cancelled",
+    states.STARTED: "started",
+}
+
+
+@signals.before_task_publish.connect
+def publish(headers: dict[str, Any], **_: Any) -> None:
+    """Send the id of the current request along, in a header of the message, and note what Celery calls the task."""
+    task = current_task.get()
+    if task is not None:
+        headers["request_id"], task.ref = task.id, headers["id"]
+
+
+@signals.task_prerun.connect
+def begin(task: Any, **_: Any) -> None:
+    """In a pool process: work for the request whose id came along."""
+    request_id = task.request.get("request_id")
+    current_task.set(None if request_id is None else CurrentTask(request_id))
+
+
+@signals.task_revoked.connect
+def revoked(request: Any, **_: Any) -> None:
+    """In the worker's main process: journal a task as cancelled; its own process is gone, or never had it."""
+    request_id = request.get("request_id")
+    if request_id is not None:
+        here().note(request_id, "cancelled")
+
+
+if os.environ.get(WORK) and WorkSettings.from_json(os.environ[WORK]).step_log:
+    from taskdemo_server.engines.celery import steps  # noqa: F401  a worker must know the tasks of the experiments
+
+
+def why_not() -> str | None:
+    """Try to connect to the broker, for a second or so; return why that failed, as a sentence."""
+    if "://" not in broker:
+        return _why(ValueError())
+    try:
+        with celery.connection_for_write(connect_timeout=_CHECK_S) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CHECK_S)
+            connection.default_channel  # noqa: B018  Redis connects only here
+    except Exception as error:  # noqa: BLE001  each transport has its own
+        return _why(error)
+    return None
+
+
+def _why(error: BaseException) -> str:
+    shown = without_password(broker)
+    text = f"{type(error).__name__} {error}".lower()
+    if any(word in text for word in ("auth", "access_refused", "access refused", "wrongpass", "password")):
+        return f"The broker {shown} refuses the user or the password; type --broker {_SHAPES}"
+    if isinstance(error, KeyError | ValueError | ImportError | AttributeError):
+        return f"{shown!r} is not a broker that Celery knows here; type --broker {_SHAPES}"
+    reason = shortened(str(error.__cause__ or error), 120)
+    return f"The broker {shown} cannot be reached ({reason}); start it, or type another: --broker {_SHAPES}"
+
+
+def cancel(ref: str) -> bool:
+    """Ask the workers to drop the task, or to kill the process that runs it; False where they cannot be asked.
+
+    The journal has it as cancelled once a worker says so.
+    """
+    try:
+        celery.control.revoke(ref, terminate=True, signal="SIGKILL")
+    except (OperationalError, CeleryError, OSError):
+        return False
+    return True
+
+
+def status(refs: Sequence[str]) -> Mapping[str, Status]:
+    """Return what the result backend knows; nothing where there is none."""
+    found = {}
+    for ref in refs:
+        result = work.AsyncResult(ref)
+        state = _STATES.get(result.state)
+        if state is not None:
+            done = result.date_done
+            at = done.replace(tzinfo=done.tzinfo or UTC).timestamp() if isinstance(done, datetime) else time.time()
+            error = f"{type(result.result).__name__}: {result.result}" if state == "failed" else None
+            found[ref] = Status(state, at, error)
+    return found
+
+
+def redelivered_after(work_s: float) -> float | None:
+    """Return the visibility timeout, which the page sets over Redis; RabbitMQ notices a dead worker at once."""
+    return 2 * work_s + 5.0

@@ -1,0 +1,84 @@
+"""Celery in the experiments of `taskdemo limits`: every step is a task of its own, published to the page's broker."""
+
+import asyncio
+from typing import Any, Final
+
+from celery import chain as chained
+from celery import chord
+from celery.result import AsyncResult
+from fastapi import FastAPI
+
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.engines.celery.page import celery
+from taskdemo_server.limits.base import CannotAskError, Steps
+from taskdemo_server.limits.step import Given, OnPurposeError, step
+
+BACKOFF_S: Final = 1
+"""Celery waits so long before the first repetition, and doubles that for each further one."""
+
+
+@celery.task(ignore_result=False)
+def do_step(step_log: str, key: str, name: str) -> int:
+    """Do a step that needs nothing."""
+    return step(step_log, key, name)
+
+
+@celery.task(ignore_result=False)
+def follow(given: Given, step_log: str, key: str, name: str) -> int:
+    """Do a step that needs the result of the one before it, or the list of theirs: Celery hands it in first."""
+    return step(step_log, key, name, given)
+
+
+@celery.task(autoretry_for=(OnPurposeError,), max_retries=3, retry_backoff=BACKOFF_S, retry_jitter=False)
+def flaky(step_log: str, key: str) -> int:
+    """Fail twice. That it is run again is asked for in the line above, and nowhere else."""
+    return step(step_log, key, "flaky")
+
+
+def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
+    """Publish to the broker. In plain `def`s: publishing and asking go over the network."""
+    handles: dict[str, Any] = {}
+
+    def track(key: str) -> None:
+        handles[key] = do_step.delay(step_log, key, "tracked")
+
+    async def ask(result: AsyncResult) -> str:
+        _check_backend()
+        return str(await asyncio.to_thread(lambda: result.state))
+
+    async def error(result: AsyncResult) -> str | None:
+        _check_backend()
+        failed = await asyncio.to_thread(result.failed)
+        return repr(await asyncio.to_thread(lambda: result.result)) if failed else None
+
+    def retry(key: str) -> None:
+        flaky.delay(step_log, key)
+
+    def chain(key: str) -> None:
+        chained(do_step.s(step_log, key, "first"), follow.s(step_log, key, "second")).delay()
+
+    def group(key: str) -> None:
+        chord([do_step.s(step_log, key, f"part {number}") for number in range(3)])(follow.s(step_log, key, "final"))
+
+    def fail(key: str) -> None:
+        handles[key] = do_step.delay(step_log, key, "broken")
+        do_step.delay(step_log, key, "following")
+
+    async def clean() -> None:
+        await asyncio.to_thread(_delete_queue)
+
+    return Steps(track, retry, chain, group, fail, handles, ask, error, clean=clean)
+
+
+def _check_backend() -> None:
+    if celery.conf.result_backend in {None, "disabled://"}:
+        raise CannotAskError("No result backend is configured.")
+
+
+def _delete_queue() -> None:
+    with celery.connection_for_write() as connection:
+        channel = connection.default_channel
+        queue = celery.amqp.default_queue(channel)
+        queue.declare()  # once more, so that this connection knows what belongs to it
+        queue.delete()
+        queue.exchange.delete()

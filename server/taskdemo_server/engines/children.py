@@ -1,0 +1,136 @@
+"""A private broker and a private worker: children of one server, started with it, and gone as soon as it is.
+
+Each is run by a guard (`runtime.guard`), which ends it and all that it has started when its own standard input ends.
+A worker that dies is replaced, and what it held comes back as its engine has it; with a broker all is over.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from taskdemo_server.contract.modes import Engine
+from taskdemo_server.contract.settings import Settings, WorkerSettings, telling
+from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.text import shortened
+
+_END_TIMEOUT_S: Final = 1.0
+_AGAIN_AFTER_S: Final = 0.2
+
+
+class Children:
+    """The broker and the worker of one server. `ready` is called once; `failed` where one cannot be had (any more)."""
+
+    def __init__(
+        self, settings: Settings, engine: Engine, ready: Callable[[], None], failed: Callable[[], None]
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._ready = ready
+        self._failed = failed
+        self._ending = False
+        self._children: list[Child] = []
+        threading.Thread(target=self._run, name="engine", daemon=True).start()
+
+    def end(self) -> None:
+        """End both at once."""
+        self._ending = True
+        for child in reversed(self._children):
+            child.end()
+        shutil.rmtree(str(self._settings.private_broker), ignore_errors=True)
+
+    def _run(self) -> None:
+        folder = str(self._settings.private_broker)
+        broker = self._start("broker", "taskdemo_server.engines.valkey", folder)
+        if broker is None:
+            return
+        threading.Thread(target=self._attend_broker, args=(broker,), name="broker", daemon=True).start()
+        worker = WorkerSettings(
+            engine=self._settings.mode,
+            broker=str(self._settings.broker),
+            backend=self._settings.backend,
+            queue=self._settings.queue,
+            work=self._settings.work_settings,
+            private=True,
+        )
+        first = True
+        while (child := self._start("worker", "taskdemo_server.worker", worker.to_json())) is not None:
+            if first:
+                self._ready()
+            first = False
+            child.wait()
+            if self._ending:
+                return
+            complain(f"The private {self._settings.mode} worker died ({child.last_line}); another takes its place.")
+            time.sleep(_AGAIN_AFTER_S)
+
+    def _start(self, name: str, module: str, told: str) -> "Child | None":
+        if self._ending:
+            return None
+        child = Child(module, told, Path(str(self._settings.private_broker)), name)
+        self._children.append(child)
+        if child.is_ready():
+            return child
+        if not self._ending:
+            complain(f"The private {self._settings.mode} {name} did not start: {child.last_line}")
+            self._failed()
+        return None
+
+    def _attend_broker(self, broker: "Child") -> None:
+        broker.wait()
+        if not self._ending:
+            complain("The private broker died, and with it what it kept: the server ends, and its tasks are lost.")
+            self._failed()
+
+
+class Child:
+    """A guarded child, its output in a file of `folder`, where its temporary files go too."""
+
+    def __init__(self, module: str, told: str, folder: Path, name: str) -> None:
+        self._log = folder / f"{name}.log"
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**telling(told), "TMPDIR": str(folder)},
+                start_new_session=True,  # A Ctrl-C in the terminal is for the server to judge.
+            )
+
+    def is_ready(self) -> bool:
+        """Wait until it says that it is; False where it ends instead."""
+        return self._process.stdout is not None and bool(self._process.stdout.readline())
+
+    def wait(self) -> None:
+        """Wait until it, or its guard, has ended, and see to it that both have."""
+        if self._process.stdout is not None:
+            self._process.stdout.read()
+        self.end()
+
+    def end(self) -> None:
+        """End it at once."""
+        with contextlib.suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_TIMEOUT_S)
+        with contextlib.suppress(OSError):  # the guard leads their group; usually nobody is left in it
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    @property
+    def last_line(self) -> str:
+        """The last line that it wrote."""
+        with contextlib.suppress(OSError):
+            lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            if lines:
+                return shortened(lines[-1], 200)
+        return "it said nothing"

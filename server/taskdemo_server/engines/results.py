@@ -1,0 +1,39 @@
+"""What an engine itself knows of tasks that no worker has reported: asked again and again, and journaled."""
+
+import threading
+import time
+from typing import Final
+
+from taskdemo_server.contract.events import ENDED, event_line, place_of
+from taskdemo_server.engines.base import EngineModule
+from taskdemo_server.journal.index import Index
+
+_EVERY_S: Final = 1.0
+_AT_ONCE: Final = 500
+_ON_ITS_WAY_S: Final = 2.0
+"""A worker that reports does so at most this much later than its result is stored."""
+
+
+def follow_results(engine: EngineModule, index: Index, mode: str) -> None:
+    """Ask in a thread of its own, for as long as the process lives, whatever becomes of the broker."""
+    place = place_of(mode, "the result backend", 0, "")
+
+    def follow() -> None:
+        while True:
+            time.sleep(_EVERY_S)
+            open_tasks = {task.ref: task for task in index.unfinished() if task.ref is not None}
+            refs = list(open_tasks)
+            for start in range(0, len(refs), _AT_ONCE):
+                try:
+                    known = engine.status(refs[start : start + _AT_ONCE])
+                except Exception:  # noqa: BLE001  each broker has its own errors; without one there is nothing to know
+                    break
+                for ref, status in known.items():
+                    task, age = open_tasks[ref], time.time() - status.at
+                    if status.state == task.state or (status.state in ENDED and age < _ON_ITS_WAY_S):
+                        continue
+                    clock = time.monotonic() - max(age, 0.0)
+                    line = event_line(task.id, status.state, status.at, clock, place, error=status.error)
+                    index.journal.write(line)
+
+    threading.Thread(target=follow, name="results", daemon=True).start()

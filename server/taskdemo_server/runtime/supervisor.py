@@ -1,0 +1,311 @@
+"""The supervisor of one server: its states are methods, each of which takes one piece of news and returns the next.
+
+starting -> serving -> draining; a second signal abandons what is left.
+"""
+
+import contextlib
+import errno
+import functools
+import json
+import os
+import queue
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from taskdemo_server.access import is_loopback
+from taskdemo_server.contract.events import TaskRecord, event_line, here
+from taskdemo_server.contract.import_string import UnusableError
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.text import escape, shortened
+from taskdemo_server.engines import base
+from taskdemo_server.engines.children import Children
+from taskdemo_server.engines.results import follow_results
+from taskdemo_server.journal.file import Journal
+from taskdemo_server.journal.index import Index
+from taskdemo_server.runtime import console as say
+from taskdemo_server.runtime import orphans
+from taskdemo_server.runtime.processes import Processes
+from taskdemo_server.runtime.server import Inbox, OneProcess
+from taskdemo_server.runtime.signals import catch_signals, hear
+from taskdemo_server.user_app.application import find_application
+from taskdemo_server.work.workplace import prepare
+
+COULD_NOT_RUN: Final = 2
+LOST: Final = 1
+INTERRUPTED: Final = 130
+_GRACE_S: Final = 2.0
+"""How long the user's own application may take to end when the command that started it is gone."""
+
+Next: TypeAlias = "Callable[[str, int], Next] | int"
+"""What takes the next piece of news and returns the state after it; or the exit code."""
+
+
+def serve(settings: Settings) -> int:
+    """Serve as `settings` say until told to end; return the exit code."""
+    inbox: Inbox = queue.SimpleQueue()
+    if settings.lifeline:
+        orphans.end_with_starter((lambda: _end_in_order(inbox)) if settings.app else lambda: None)
+    if settings.token is None and not is_loopback(settings.host):
+        settings = replace(settings, token=secrets.token_urlsafe(16))
+    try:
+        if settings.app is None:
+            _check(settings)
+            settings = base.with_broker(settings)
+        listener = _listen(settings.host, settings.port)
+        app = find_application(settings.app, settings.folder) if settings.app else None
+        supervisor = Supervisor(settings, listener, inbox)
+        supervisor.crew = (
+            OneProcess(settings, listener, inbox, supervisor.console, app)
+            if settings.workers == 1
+            else Processes(settings, listener, inbox)
+        )
+    except UnusableError as error:
+        return _refuse(str(error))
+    except UnicodeError:
+        return _refuse(f"{shortened(settings.host, 80)} is not a valid host name; type --host 127.0.0.1")
+    except OSError as error:
+        if error.filename is not None:
+            return _refuse(f"The journal {settings.journal} cannot be written: {error.strerror}.")
+        return _refuse(_why_not_listening(settings, error))
+    if isinstance(supervisor.crew, OneProcess) and app is not None:
+        # The application has this thread, as it would have it from uvicorn.
+        thread = threading.Thread(target=supervisor.run, name="supervisor", daemon=True)
+        thread.start()
+        supervisor.crew.serve()
+        thread.join()
+        return _end_of_app(settings, supervisor.crew)
+    catch_signals(inbox)
+    supervisor.crew.start()
+    return supervisor.run()
+
+
+class Supervisor:
+    """One server, as the thread sees it that hears what happens to it."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, inbox: Inbox) -> None:
+        self.settings = settings
+        self.console = say.Console(sys.stdout if settings.console else None)
+        self.crew: OneProcess | Processes
+        self._inbox = inbox
+        self._url, self._port = _address(settings.host, listener)
+        self._journal = Journal(settings.journal)
+        self._ready = 0
+        self._told = 0
+        self._waited_for = 0
+        self._children: Children | None = None
+        engine = MODE_BY_NAME[settings.mode].engine if settings.app is None else None
+        self._kept = engine is not None and not base.is_private(settings)
+        """Whether a broker of others keeps the tasks: then they neither hold up the end nor are lost with it."""
+        self._index = Index(self._journal)
+        if lost := self._lose_what_the_dead_left():
+            self.console.say(say.left_behind(lost))
+        if not self._kept:  # What follows is about this server's own tasks.
+            self._index = Index(self._journal, self._journal.size())
+        if engine is not None and self._kept:
+            follow_results(base.load(engine), self._index, settings.mode)
+        elif engine is not None:
+            self._children = Children(
+                settings, engine, lambda: inbox.put(("ready", 0)), lambda: inbox.put(("failed", 0))
+            )
+
+    def run(self) -> int:
+        """Hear what happens until the server has ended; return the exit code."""
+        if not is_loopback(self.settings.host):
+            complain(
+                f"Other machines reach it on port {self._port}:"
+                " starting a task takes no token, all else the one shown below."
+            )
+        state: Next = self._starting
+        while not isinstance(state, int):
+            state = state(*hear(self._inbox))
+        return state
+
+    def _starting(self, what: str, number: int) -> Next:
+        """Wait until every process, and the private worker, is ready."""
+        if what == "ready":
+            self._ready += 1
+            if self._ready < self.settings.workers + (self._children is not None):
+                return self._starting
+            if self.settings.app is None:
+                self.console.say(say.banner(self.settings, self._url, self._port, terminal=self.console.terminal))
+            _announce(self.settings, self._url, self._port)
+            return self._serving
+        if what == "ended" and self.crew.ended(number):
+            return self._over(COULD_NOT_RUN)
+        if what == "signal":
+            return self._drain(number)
+        return self._fail() if what == "failed" else self._starting
+
+    def _serving(self, what: str, number: int) -> Next:
+        """Serve until told otherwise."""
+        if what == "signal":
+            return self._drain(number)
+        if what == "failed":
+            return self._fail()
+        if what == "ended":
+            if self.crew.ended(number):
+                return self._over(LOST)  # It ended by itself, which it should not.
+            if not self._kept and self._children is None:
+                self._lose(
+                    [task for task in self._mine() if task.accepted_pid == number], f"Server process {number} died."
+                )
+        return self._serving
+
+    def _draining(self, what: str, number: int) -> Next:
+        """Finish what there is; a second signal abandons it."""
+        if what == "signal":
+            return self._abandon(number)
+        if what == "ended" and self.crew.ended(number):
+            if self._waited_for:
+                self.console.say(say.drained(self._waited_for))
+            return self._over(INTERRUPTED if self._told == signal.SIGINT else 0)
+        return self._draining
+
+    def _drain(self, number: int) -> Next:
+        self._told = number
+        self.crew.drain()
+        if self._kept:
+            self.console.say_on_signal(say.kept(_name(number), len(self._index.unfinished())))
+        else:
+            self._waited_for = len(self._mine())
+            self.console.say_on_signal(say.draining(_name(number), self._waited_for))
+        return self._draining
+
+    def _abandon(self, number: int) -> int:
+        self.crew.abandon()
+        if self._children is not None:
+            self._journal.seal()
+            self._children.end()
+        tasks = self._mine()
+        self._lose(tasks, f"Abandoned by a second {_name(number)}.")
+        self.console.say_on_signal(say.abandoned(_name(number), len(tasks)))
+        self.console.close()
+        orphans.end(INTERRUPTED if signal.SIGINT in (self._told, number) else LOST)
+
+    def _fail(self) -> int:
+        """End the server, whose private broker or worker has gone for good, and has said why."""
+        self.crew.abandon()
+        self._lose(self._mine(), "Its broker or its worker has ended.")
+        self.console.close()
+        if self._children is not None:
+            self._children.end()
+        orphans.end(LOST if self._ready > self.settings.workers else COULD_NOT_RUN)
+
+    def _over(self, code: int) -> int:
+        if self._children is not None:
+            self._children.end()
+        orphans.end_group()
+        self.console.close()
+        return code
+
+    def _mine(self) -> list[TaskRecord]:
+        """Return the unfinished tasks that die with this server."""
+        return [] if self._kept else self._index.unfinished()
+
+    def _lose(self, tasks: Iterable[TaskRecord], why: str) -> None:
+        at, clock, place = time.time(), time.monotonic(), here(self.settings.mode)
+        lines = (event_line(task.id, "lost", at, clock, place, error=why) for task in tasks)
+        self._journal.write_sealed(b"".join(lines))
+
+    def _lose_what_the_dead_left(self) -> int:
+        """Journal as lost what an earlier server of this host accepted, never ended, and has died over; count it."""
+        host = socket.gethostname()
+
+        @functools.cache
+        def is_gone(pid: int) -> bool:
+            import psutil  # Only a journal with unfinished tasks makes it worth its import.
+
+            return pid == os.getpid() or not psutil.pid_exists(pid)  # Ours is used again: an earlier boot's.
+
+        lost = [
+            task
+            for task in self._index.unfinished()
+            if task.accepted_by == host and is_gone(task.accepted_pid) and not (self._kept and task.ref is not None)
+        ]
+        self._lose(lost, "Its server died.")
+        return len(lost)
+
+
+def _check(settings: Settings) -> None:
+    """Raise UnusableError where these settings cannot be served; before anything is started for them."""
+    if settings.max_pending < 1:
+        raise UnusableError(f"max_pending is {settings.max_pending}; it must be 1 or more.")
+    if settings.mode not in MODE_BY_NAME:
+        raise UnusableError(f"Unknown mode {settings.mode!r}; there are: {', '.join(MODE_BY_NAME)}.")
+    mode = MODE_BY_NAME[settings.mode]
+    if mode.missing:
+        raise UnusableError(f"Mode {mode.name} is not installed: pip install 'taskdemo[{mode.missing}]'")
+    prepare(settings.work_settings)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        # Here rather than in uvicorn, because two may bind one port, and only listening shows which was first.
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _why_not_listening(settings: Settings, error: OSError) -> str:
+    where = f"{settings.host} port {settings.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"Cannot serve on {where}: it is in use. Try another with --port, or --port 0 for any that is free."
+    return f"Cannot serve on {where}: {error.strerror}."
+
+
+def _address(host: str, listener: socket.socket) -> tuple[str, int]:
+    """Return the URL to reach the server at from this machine, and its port."""
+    port = listener.getsockname()[1]
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", port
+
+
+def _announce(settings: Settings, url: str, port: int) -> None:
+    if settings.announce is None:
+        return
+    path = Path(settings.announce)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    told = json.dumps({"url": url, "port": port, "pid": os.getpid(), "token": settings.token})
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123  private from the start
+        file.write(told)
+    draft.replace(path)
+
+
+def _end_in_order(inbox: Inbox) -> None:
+    """Let the user's own application end in order, for a while."""
+    inbox.put(("signal", signal.SIGTERM))
+    time.sleep(_GRACE_S)
+
+
+def _end_of_app(settings: Settings, crew: OneProcess) -> int:
+    if failed := crew.server.tracking.start_failed:
+        return _refuse(f"--app {settings.app}: its start failed with {shortened(failed, 200)}")
+    return 0 if crew.server.started else LOST
+
+
+def _name(number: int) -> str:
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def _refuse(sentence: str) -> int:
+    with contextlib.suppress(OSError):
+        complain(f"taskdemo: {escape(sentence)}")
+    return COULD_NOT_RUN

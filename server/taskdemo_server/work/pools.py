@@ -1,0 +1,56 @@
+"""How the current task gets into a pool process: `ProcessPoolExecutor` has no hook for that, so `submit` is wrapped.
+
+The wrapped `submit` does what the library's does; beside it, the task's id travels with the call, and the future that
+the page drops is kept, so that a waiting task can be cancelled and a broken pool is noticed.
+"""
+
+import functools
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
+
+from taskdemo_server.work.workplace import CurrentTask, current_task, here
+
+
+class Futures:
+    """The futures of the tasks that pools have not done yet, by the task's id."""
+
+    def __init__(self) -> None:
+        self._futures: dict[str, Future[Any]] = {}
+
+    def follow(self) -> None:
+        """Have `submit` carry the current task's id along, from now on in this process."""
+        submit = ProcessPoolExecutor.submit
+
+        @functools.wraps(submit)  # type: ignore[arg-type]  # generic there
+        def submit_task(
+            pool: ProcessPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+        ) -> "Future[Any]":
+            task = current_task.get()
+            if task is None:
+                return submit(pool, function, *args, **kwargs)
+            future = submit(pool, run_as, task.id, function, *args, **kwargs)
+            self._futures[task.id] = future
+            future.add_done_callback(lambda done: self._done(task, done))
+            return future
+
+        ProcessPoolExecutor.submit = submit_task  # type: ignore[assignment, method-assign]  # generic there
+
+    def cancel(self, task_id: str) -> bool:
+        """Take a waiting task back; False where a process has it already, or it has ended."""
+        future = self._futures.get(task_id)
+        return future is not None and future.cancel()
+
+    def _done(self, task: CurrentTask, future: "Future[Any]") -> None:
+        self._futures.pop(task.id, None)
+        if future.cancelled():
+            here().note(task.id, "cancelled")
+        elif (error := future.exception()) is not None:
+            # Work that raised has journaled so itself, and that stays; for all else this is the end.
+            here().note(task.id, "lost", error=f"{type(error).__name__}: {error}")
+
+
+def run_as(task_id: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function in a pool process, for the task of that id."""
+    current_task.set(CurrentTask(task_id))
+    return function(*args, **kwargs)

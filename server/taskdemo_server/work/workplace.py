@@ -1,0 +1,226 @@
+"""Where work is done: what one process knows of the work, the journal and the console, and for which task it works.
+
+Serves the event loop, worker threads, pool processes and engines' workers alike, and is quick to import in a fresh
+process: standard library only. A pool process or a worker knows its settings from an environment variable; a page that
+is served without taskdemo has none, and journals nothing.
+"""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any, Final, Protocol
+
+from taskdemo_server.contract import settings
+from taskdemo_server.contract.events import TaskState, event_line
+from taskdemo_server.contract.events import here as place_here
+from taskdemo_server.contract.import_string import UnusableError
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.settings import WorkSettings
+from taskdemo_server.contract.text import error_text, escape
+from taskdemo_server.journal.file import Journal
+from taskdemo_server.work import task_output, user_function
+
+
+class Sink(Protocol):
+    """Where a task's events go."""
+
+    def write(self, line: bytes) -> None:
+        """Take the line of one event."""
+        ...
+
+
+class CurrentTask:
+    """The task for which this code runs. A context follows it into worker threads and background tasks by itself."""
+
+    __slots__ = ("id", "ref")
+
+    def __init__(self, task_id: str) -> None:
+        self.id = task_id
+        self.ref: str | None = None
+        """What the engine calls it, once it was handed over."""
+
+    def begun(self) -> bytes:
+        """Take note that its work begins; return what is to be journaled before that."""
+        return b""
+
+    def ended(self) -> None:
+        """Take note that its work has ended."""
+
+
+current_task: Final[ContextVar[CurrentTask | None]] = ContextVar("current_task", default=None)
+"""None where no task of taskdemo's is worked on: the page was served without it."""
+
+
+def sleep(seconds: float) -> None:
+    """Wait, as for a slow database or another service."""
+    if seconds > 0:
+        time.sleep(seconds)
+
+
+async def sleep_async(seconds: float) -> None:
+    """Wait, leaving the event loop to others."""
+    if seconds > 0:
+        await asyncio.sleep(seconds)
+
+
+def burn(seconds: float) -> None:
+    """Compute until this thread has really used `seconds` of CPU time."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(1000))
+
+
+async def burn_async(seconds: float) -> None:
+    """Compute the same; being `async` makes it no less work for the event loop."""
+    burn(seconds)
+
+
+WORKS: Final[dict[str, tuple[Callable[[float], None], Callable[[float], Coroutine[Any, Any, None]]]]] = {
+    "sleep": (sleep, sleep_async),
+    "cpu": (burn, burn_async),
+}
+
+
+class _Place(threading.local):
+    text: str
+
+
+class Run:
+    """One execution of the work."""
+
+    __slots__ = ("message", "output", "task")
+
+    def __init__(self, task: CurrentTask | None, message: str, output: task_output.TaskOutput | None) -> None:
+        self.task = task
+        self.message = message
+        self.output = output
+
+
+class Workplace:
+    """The work in this process, its events to `sink`, and a line to `say` for what tasks print and how they end.
+
+    Raises UnusableError, with a sentence for the user, where there is no such work, or not in this mode.
+    """
+
+    def __init__(self, given: WorkSettings, sink: Sink | None, say: Callable[[str], None] | None) -> None:
+        self.function = prepare(given)
+        self.settings = given
+        self.sink = sink
+        self.say = say
+        self._place = _Place()
+        work, work_async = WORKS.get(given.work, (sleep, sleep_async))
+        duration = given.duration
+        self.call: Callable[[str], None] = lambda _message: work(duration)
+        self.call_async: Callable[[str], Coroutine[Any, Any, None]] = lambda _message: work_async(duration)
+        if self.function is not None:
+            self.call, self.call_async = self.function.call, self.function.call_async
+
+    def begin(self, message: str) -> Run:
+        """Journal that the current task's work begins."""
+        task = current_task.get()
+        if task is not None and self.sink is not None:
+            before = task.begun()
+            line = event_line(task.id, "started", time.time(), time.monotonic(), self.place, message=message)
+            self.sink.write(before + line)
+        if self.function is None:
+            return Run(task, message, None)
+        label = "work" if task is None else f"task {task.id[:8]}"
+        output = task_output.TaskOutput(label, self.say)
+        task_output.current.set(output)
+        return Run(task, message, output)
+
+    def end(self, run: Run, cpu_s: float, error: BaseException | None = None) -> None:
+        """Journal how it has ended."""
+        output = None if run.output is None else run.output.end()
+        text = None if error is None else error_text(error)
+        cancelled = isinstance(error, asyncio.CancelledError)
+        if run.task is not None:
+            if cancelled:
+                self.note(run.task.id, "cancelled", output=output)
+            else:
+                state: TaskState = "finished" if text is None else "failed"
+                self.note(run.task.id, state, error=text, output=output, cpu_s=cpu_s)
+            run.task.ended()
+        if self.say is not None and not cancelled:
+            self.say(end_line(run.message, text))
+
+    def note(self, task_id: str, state: TaskState, **more: Any) -> None:
+        """Journal an event of a task that happens here and now; `more` are its optional fields."""
+        if self.sink is not None:
+            self.sink.write(event_line(task_id, state, time.time(), time.monotonic(), self.place, **more))
+
+    @property
+    def place(self) -> str:
+        """Where this thread runs, as an event has it."""
+        try:
+            return self._place.text
+        except AttributeError:  # The first event of this thread.
+            self._place.text = place_here(self.settings.mode)
+            return self._place.text
+
+
+def end_line(message: str, error: str | None) -> str:
+    """Return the line that the console shows when a task's work has ended."""
+    if error is None:
+        return f"Background Task called! {escape(message)}"
+    return f"Background Task failed! {escape(message)}: {escape(error)}"
+
+
+def prepare(given: WorkSettings) -> user_function.UserFunction | None:
+    """Import the user's function, make this process tell apart what its tasks print, and return it.
+
+    None for a built-in work. Raises UnusableError where it cannot be used, or not in this mode.
+    """
+    if given.work in WORKS:
+        return None
+    if ":" not in given.work and "." not in given.work:
+        there = ", ".join(WORKS)
+        raise UnusableError(f"Unknown work {escape(given.work)!r}; there are: {there}, or your own module:function.")
+    task_output.tell_apart()
+    function = user_function.find(given.work, given.folder)
+    if (mode := MODE_BY_NAME.get(given.mode)) is not None:
+        function.check_for(mode)
+    return function
+
+
+_here: Workplace | None = None
+
+
+def here() -> Workplace:
+    """Return this process's workplace; what nobody has set up is set up as the environment says."""
+    return _here or set_up(*_from_environment())
+
+
+def set_up(given: WorkSettings, sink: Sink | None, say: Callable[[str], None] | None) -> Workplace:
+    """Set this process's workplace up. Raises UnusableError as Workplace does."""
+    global _here
+    _here = Workplace(given, sink, say)
+    return _here
+
+
+def _from_environment() -> tuple[WorkSettings, Sink | None, Callable[[str], None] | None]:
+    text = os.environ.get(settings.WORK)
+    if text is None:
+        return WorkSettings(mode=""), None, _print
+    given = WorkSettings.from_json(text)
+    sink: Sink | None = None
+    if given.journal is not None:
+        sink = Journal(given.journal)
+    elif given.server is not None:
+        from taskdemo_server.work.report import Reporter
+
+        sink = Reporter(given.server, given.token)
+    return given, sink, _print if given.console else None
+
+
+def _print(line: str) -> None:
+    """Write a line to this process's real standard output, whatever a library has put in its place."""
+    try:
+        (sys.__stdout__ or sys.stdout).write(f"{line}\n")
+        (sys.__stdout__ or sys.stdout).flush()
+    except (OSError, ValueError, AttributeError):  # closed, or nobody reads it: a print must not fail a task
+        pass
