@@ -63,7 +63,7 @@ def _outcome(tried: _Tried, after: TaskRecord) -> dict[str, object]:
     """Return what cancelling came to; a task counts as stopped only if its work never came to its end."""
     detail = tried.answer.body.get("detail") if isinstance(tried.answer.body, dict) else None
     # An answer that came when the task had ended anyway is none.
-    in_time = after.ended_clock is None or tried.answer.answered < after.ended_clock or after.state == "cancelled"
+    in_time = after.end is None or tried.answer.answered < after.end.clock or after.state == "cancelled"
     return {
         "status": tried.answer.status,
         "said": detail,

@@ -17,7 +17,7 @@ def read_journal(path: Path) -> list[TaskRecord]:
     for line in _lines(path):
         if (event := TaskEvent.from_line(line)) is not None:
             tasks.setdefault(event.id, TaskRecord(event.id, event.mode)).see(event)
-    accepted = [(task.accepted_clock, task) for task in tasks.values() if task.accepted_clock is not None]
+    accepted = [(task.accepted.clock, task) for task in tasks.values() if task.accepted is not None]
     return [task for _, task in sorted(accepted, key=lambda one: one[0])]
 
 

@@ -106,7 +106,7 @@ def _cell(
 ) -> Cell:
     pids = {task.starts[-1].pid for task in tasks if task.starts}
     left = bool(pids) and server_pid not in pids
-    works = [task.ended_clock - task.starts[-1].clock for task in tasks if task.ended_clock is not None and task.starts]
+    works = [task.end.clock - task.starts[-1].clock for task in tasks if task.end is not None and task.starts]
     work = (min(works) if works else None) if own else _WORK_S
     longest = max(waited for waited, _ in waits.values())
     held_up = longest >= max((work or 0.0) / 2, HELD_UP_S)

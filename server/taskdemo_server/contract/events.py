@@ -146,83 +146,64 @@ def here(mode: str) -> str:
 
 
 @dataclass(slots=True)
-class Start:
-    """One begin of a task's work. `clock` is the monotonic clock's, in seconds."""
-
-    clock: float
-    at: float
-    host: str
-    pid: int
-
-
-@dataclass(slots=True)
 class TaskRecord:
-    """What the journal tells of one task: the one fold of its events, in whatever order they come.
-
-    Times are Unix seconds, null where the task has not come that far.
-    """
+    """What the journal tells of one task: the one fold of its events, in whatever order they come."""
 
     id: str
     mode: str
-    state: TaskState = "accepted"
-    accepted_at: float | None = None
-    accepted_clock: float | None = None
-    accepted_by: str = ""
-    """The host of the server that accepted it, and there its process: `accepted_pid`."""
-    accepted_pid: int = 0
-    starts: list[Start] = field(default_factory=list)
+    accepted: TaskEvent | None = None
+    starts: list[TaskEvent] = field(default_factory=list)
     """Every begin of its work, in the order of the journal: an engine may begin a task again."""
-    ended_at: float | None = None
-    ended_clock: float | None = None
-    where: str | None = None
-    message: str | None = None
-    error: str | None = None
-    output: str | None = None
-    cpu_s: float | None = None
-    ref: str | None = None
+    end: TaskEvent | None = None
 
     @property
-    def started_at(self) -> float | None:
-        """When its work was first begun."""
-        return self.starts[0].at if self.starts else None
+    def state(self) -> TaskState:
+        """Return the state that it is in."""
+        return self.end.state if self.end else "started" if self.starts else "accepted"
 
     @property
     def running(self) -> bool:
-        """Whether its work was begun and has not ended."""
-        return bool(self.starts) and self.state not in ENDED
+        """Tell whether its work was begun and has not ended."""
+        return self.end is None and bool(self.starts)
 
     @property
     def waiting(self) -> bool:
-        """Whether it was accepted and nothing was begun."""
-        return not self.starts and self.state not in ENDED
+        """Tell whether it was accepted and nothing was begun."""
+        return self.end is None and not self.starts
 
     @property
     def done(self) -> bool:
-        """Whether its work came to its end, well or with an error."""
+        """Tell whether its work came to its end, well or with an error."""
         return self.state in {"finished", "failed"}
+
+    @property
+    def message(self) -> str | None:
+        """Return what the work was called with, once it was."""
+        return next((event.message for event in (*self.starts, self.accepted) if event and event.message), None)
+
+    @property
+    def where(self) -> str | None:
+        """Return where it ran last; None where nothing was begun."""
+        return self.starts[-1].where if self.starts else None
+
+    @property
+    def error(self) -> str | None:
+        """Return what went wrong."""
+        return self.end.error if self.end else None
+
+    @property
+    def ref(self) -> str | None:
+        """Return what the engine calls it."""
+        return self.accepted.ref if self.accepted else None
 
     def see(self, event: TaskEvent) -> None:
         """Fold one event in.
 
-        | state before | `started` | `lost` | `finished`, `failed`, `cancelled` |
-        | --- | --- | --- | --- |
-        | accepted, started | started | lost | that end |
-        | lost | lost | lost | that end: others had only concluded that it was lost |
-        | any other end | as it is | as it is | as it is: the first real end stays |
+        `lost` is what others conclude, so it yields to any end that really came; of real ends the first stays.
         """
-        self.message = self.message if event.message is None else event.message
         if event.state == "accepted":
-            self.accepted_at, self.accepted_clock, self.ref = event.at, event.clock, event.ref
-            self.accepted_by, self.accepted_pid = event.host, event.pid
-            return
-        if event.state == "started":
-            self.starts.append(Start(event.clock, event.at, event.host, event.pid))
-            if self.state not in ENDED:
-                self.state, self.where = "started", event.where
-            return
-        if self.state in ENDED and (event.state == "lost" or self.state != "lost"):
-            return
-        self.state, self.ended_at, self.ended_clock = event.state, event.at, event.clock
-        self.error, self.output, self.cpu_s = event.error, event.output, event.cpu_s
-        if event.state in {"finished", "failed"}:
-            self.where = event.where
+            self.accepted = event
+        elif event.state == "started":
+            self.starts.append(event)
+        elif self.end is None or (self.end.state == "lost" and event.state != "lost"):
+            self.end = event

@@ -74,7 +74,7 @@ class Index:
         with self._lock:
             pieces = [self._tasks[task] for task in self._unended]
         records = [record for lines in pieces if (record := _record(lines))]
-        return [record for record in records if record.accepted_at is not None]
+        return [record for record in records if record.accepted is not None]
 
     def _take(self, line: bytes, ended: list[bytes]) -> None:
         # Looks at the first two fields alone: a million tasks take three million lines.

@@ -132,8 +132,8 @@ class Server(uvicorn.Server):
             for task_id in self.index.update():
                 if self.tracking.open.pop(task_id, None) is None or (record := self.index.find(task_id)) is None:
                     continue
-                if say is not None and record.done:
-                    for line in (record.output or "").splitlines():
+                if say is not None and record.done and record.end is not None:
+                    for line in (record.end.output or "").splitlines():
                         say(f"task {task_id[:8]} | {escape(line)}")
                     say(workplace.end_line(record.message or "", record.error))
             time.sleep(_FOLLOW_EVERY_S)

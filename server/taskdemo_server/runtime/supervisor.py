@@ -157,7 +157,8 @@ class Supervisor:
                 return self._over(LOST)  # It ended by itself, which it should not.
             if not self._kept and self._children is None:
                 self._lose(
-                    [task for task in self._mine() if task.accepted_pid == number], f"Server process {number} died."
+                    [task for task in self._mine() if task.accepted and task.accepted.pid == number],
+                    f"Server process {number} died.",
                 )
         return self._serving
 
@@ -230,7 +231,8 @@ class Supervisor:
         lost = [
             task
             for task in self._index.unfinished()
-            if task.accepted_by == host and is_gone(task.accepted_pid) and not (self._kept and task.ref is not None)
+            if task.accepted and task.accepted.host == host and is_gone(task.accepted.pid)
+            if not (self._kept and task.ref is not None)
         ]
         self._lose(lost, "Its server died.")
         return len(lost)
