@@ -60,8 +60,9 @@ class RunningServer:
         return self.client.get(path, **given)
 
     def events(self) -> list[TaskEvent]:
+        """What the journal has, in the order of the clock: processes write beside each other."""
         lines = self.journal.read_bytes().splitlines()
-        return [event for line in lines if (event := TaskEvent.from_line(line))]
+        return sorted((event for line in lines if (event := TaskEvent.from_line(line))), key=lambda event: event.clock)
 
     def states(self, task_id: str | None = None) -> list[str]:
         return [event.state for event in self.events() if task_id in (None, event.id)]

@@ -10,7 +10,6 @@ import os
 import stat
 import threading
 import time
-from collections import deque
 from typing import Final
 
 from taskdemo_server.contract.stderr import complain
@@ -43,8 +42,7 @@ class Journal:
         if stat.S_IMODE(there.st_mode) & 0o077:  # It was there before, for others to read.
             with contextlib.suppress(OSError):  # A file system without such permissions, or others' file.
                 os.fchmod(self._file, 0o600)
-        self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
+        self._waiting = bytearray()
         self._lock = threading.Lock()
         self._sealed = False
 
@@ -53,12 +51,12 @@ class Journal:
         if self._sealed:
             return
         if self._waiting:  # The order of events matters, so later ones queue behind those that wait.
-            self._wait(line)
+            self._write_waiting(line)
             return
         try:
             written = os.write(self._file, line)
         except OSError as error:
-            self._wait(line, error.strerror)
+            self._wait(line, str(error.strerror))
         else:
             if written != len(line):  # The torn beginning is skipped by whoever reads the whole line after it.
                 self._wait(line, "the disk is full")
@@ -89,49 +87,41 @@ class Journal:
 
     def finish(self) -> None:
         """Write what still waits in memory, or say that it cannot be written, and nothing more from this process."""
-        with self._lock:
-            if not self._flush():
-                complain(f"{len(self._waiting)} events could not be written into the journal {self.path}.")
-            self._sealed = True
+        self._write_waiting(b"")
+        self._sealed = True
+        if self._waiting:
+            count = self._waiting.count(b"\n")
+            complain(f"{count} events could not be written into the journal {self.path}.")
 
-    def _wait(self, line: bytes, why: str | None = None) -> None:
+    def _wait(self, line: bytes, why: str) -> None:
         with self._lock:
             first = not self._waiting
-            if first and why is None and self._write_one(line):  # Meanwhile all that waited was written.
-                return
-            self._waiting.append(line)
-            self._waiting_bytes += len(line)
-            self.stuck = self._waiting_bytes > MOST_WAITING
+            self._waiting += line
         if first:
-            self.trouble = why or "the disk is full"
-            complain(f"The journal {self.path} cannot be written ({self.trouble}); events wait in memory until it can.")
+            self.trouble = why
+            complain(f"The journal {self.path} cannot be written ({why}); events wait in memory until it can.")
             threading.Thread(target=self._retry, name="journal", daemon=True).start()
 
     def _retry(self) -> None:
-        while True:
-            time.sleep(_RETRY_EVERY_S)
-            with self._lock:
-                if self._sealed:
-                    return
-                if self._flush():
-                    break
-        complain(f"The journal {self.path} can be written again, and nothing is missing in it.")
-
-    def _flush(self) -> bool:
-        """Write what waits, as far as possible; whether all of it could be. Call with the lock."""
         while self._waiting:
-            if not self._write_one(self._waiting[0]):
-                return False
-            self._waiting_bytes -= len(self._waiting.popleft())
-        self.stuck = False
-        self.trouble = ""
-        return True
+            time.sleep(_RETRY_EVERY_S)
+            if self._sealed:
+                return
+            self._write_waiting(b"")
 
-    def _write_one(self, line: bytes) -> bool:
-        try:
-            return os.write(self._file, line) == len(line)
-        except OSError:
-            return False
+    def _write_waiting(self, line: bytes) -> None:
+        """Write what waits, and `line` behind it, as far as the disk takes it."""
+        with self._lock:
+            self._waiting += line
+            waited = bool(self._waiting)
+            with contextlib.suppress(OSError):
+                room = os.write(self._file, self._waiting)
+                # A line that was torn is written again as a whole: behind its beginning, others may write meanwhile.
+                del self._waiting[: self._waiting.rfind(b"\n", 0, room) + 1]
+            self.stuck = len(self._waiting) > MOST_WAITING
+            if waited and not self._waiting:
+                self.trouble = ""
+                complain(f"The journal {self.path} can be written again, and nothing is missing in it.")
 
 
 def open_appending(path: str) -> int:

@@ -12,7 +12,7 @@ from typing import Final, TextIO
 from taskdemo_server.contract.import_string import described
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
-from taskdemo_server.contract.text import escape, shortened
+from taskdemo_server.contract.text import escape, shortened, without_password
 
 _EVERY_S: Final = 0.05
 _MOST_LINES: Final = 10_000
@@ -72,28 +72,32 @@ class Console:
 def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
     """Return what is served here, what to expect of it, and what to type next; in colour for a terminal."""
     mode = MODE_BY_NAME[settings.mode]
-    work = escape(settings.work)
-    if settings.work in BUILT_IN_WORKS:
-        work += f" of {settings.duration:g} s"
-    next_command = f"taskdemo fire --count 5 --port {port}"
-    rows = [
-        ("mode", f"{mode.name}: {mode.endpoint}"),
-        ("work", f"{work}, {mode.where}"),
-        ("url", url),
-        ("docs", f"{url}/docs"),
-        ("try", next_command),
-    ]
-    if settings.token is not None:
-        rows[-1] = ("try", f"{next_command} --token {escape(settings.token)}")
+    work = escape(settings.work) + (f" of {settings.duration:g} s" if settings.work in BUILT_IN_WORKS else "")
+    token = f" --token {escape(settings.token)}" if settings.token is not None else ""
+    rows = {
+        "mode": f"{mode.name}: {mode.endpoint}",
+        "work": f"{work}, {mode.where}",
+        "url": url,
+        "docs": f"{url}/docs",
+        "try": f"taskdemo fire --count 5 --port {port}{token}",
+    }
+    if mode.engine is not None:
+        rows["worker"] = " ".join(mode.engine.worker).format(processes="N")
+        if settings.private_broker is None:
+            rows["worker"] = (
+                f"taskdemo worker --engine {mode.name} --broker {without_password(str(settings.broker))}"
+                f" --server {url}{token}"
+            )
     if terminal:
         return _styled(mode.expect, rows)
-    lines = [f"taskdemo serves mode {mode.name}.", mode.expect, *(f"  {name:<5} {value}" for name, value in rows)]
+    lines = [f"taskdemo serves mode {mode.name}.", mode.expect, *(f"  {name:<6} {rows[name]}" for name in rows)]
     return "\n".join(lines) + "\n"
 
 
-def _styled(expect: str, rows: list[tuple[str, str]]) -> str:
+def _styled(expect: str, rows: dict[str, str]) -> str:
     # rich takes a while to import, and only a terminal needs it.
     from rich.console import Console as Terminal
+    from rich.console import Group
     from rich.panel import Panel
     from rich.table import Table
     from rich.text import Text
@@ -102,41 +106,42 @@ def _styled(expect: str, rows: list[tuple[str, str]]) -> str:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
-    for name, value in rows:
+    for name, value in rows.items():
         table.add_row(name, Text(value, styles.get(name, "")))
-    body = Table.grid()
-    body.add_row(Text(expect))
-    body.add_row("")
-    body.add_row(table)
-    width = min(shutil.get_terminal_size().columns, 100)
+    body = Group(Text(expect), "", table)
+    panel = Panel(body, title="[bold]taskdemo[/]", title_align="left", border_style="cyan", padding=(1, 2))
     # Written to memory: only the console's own thread may wait for the terminal.
     out = io.StringIO()
-    Terminal(file=out, force_terminal=True, width=width, highlight=False).print(
-        Panel(body, title="[bold]taskdemo[/]", title_align="left", border_style="cyan", padding=(1, 2))
-    )
+    width = min(shutil.get_terminal_size().columns, 100)
+    Terminal(file=out, force_terminal=True, width=width, highlight=False).print(panel)
     return out.getvalue()
+
+
+def _tasks(count: int) -> tuple[str, str, str, str]:
+    """Return so many tasks in words, and what agrees with that: is, it, it; or are, them, they."""
+    return ("1 task", "is", "it", "it") if count == 1 else (f"{count} tasks", "are", "them", "they")
 
 
 def left_behind(count: int) -> str:
     """Say that an earlier server died over `count` tasks of this journal, and what that teaches."""
-    tasks, they = ("1 task", "it is") if count == 1 else (f"{count} tasks", "they are")
-    return f"An earlier server died before {tasks} of this journal had ended; {they} lost."
+    tasks, are, _, they = _tasks(count)
+    return f"An earlier server died before {tasks} of this journal had ended; {they} {are} lost."
 
 
 def draining(signal: str, count: int) -> str:
     """Say what the first `signal` does to `count` running tasks."""
     if count == 0:
         return f"{signal}: no task is running."
-    tasks, them = ("1 task is", "it") if count == 1 else (f"{count} tasks are", "them")
-    return f"{signal}: {tasks} still running; finishing {them}. {signal} again abandons {them}."
+    tasks, are, them, _ = _tasks(count)
+    return f"{signal}: {tasks} {are} still running; finishing {them}. {signal} again abandons {them}."
 
 
 def kept(signal: str, count: int) -> str:
     """Say what the first `signal` does to `count` unfinished tasks that a broker of others keeps."""
     if count == 0:
         return f"{signal}: no task is left with the broker."
-    tasks, them = ("1 task stays", "it") if count == 1 else (f"{count} tasks stay", "them")
-    return f"{signal}: {tasks} with the broker, whose workers do {them} without this server."
+    tasks, _, them, _ = _tasks(count)
+    return f"{signal}: the broker keeps {tasks}; its workers do {them} without this server."
 
 
 def drained(count: int) -> str:
@@ -148,9 +153,8 @@ def abandoned(signal: str, count: int) -> str:
     """Say what the second `signal` does to `count` running tasks, and what that teaches."""
     if count == 0:
         return f"{signal} again: no task was left to abandon."
-    if count == 1:
-        return f"{signal} again: 1 task is abandoned. Nothing outside this server knows of it, so it is lost."
-    return f"{signal} again: {count} tasks are abandoned. Nothing outside this server knows of them, so they are lost."
+    tasks, are, them, _ = _tasks(count)
+    return f"{signal} again: {tasks} {are} abandoned. Nothing outside this server knows of {them}: lost."
 
 
 class Briefly(logging.Formatter):

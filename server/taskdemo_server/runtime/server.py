@@ -64,7 +64,8 @@ class Server(uvicorn.Server):
         self._console = console
         self._on_ready = on_ready
         self.journal = Journal(settings.journal)
-        self.index = Index(self.journal, self.journal.size())
+        # Not the index of the routes: that an end is new is told once, to one reader.
+        self._followed = Index(self.journal, self.journal.size())
         say = console.say if settings.console else None
         # What pool processes start with: they set their own workplace up.
         os.environ[settings_module.WORK] = settings.work_settings.to_json()
@@ -74,7 +75,8 @@ class Server(uvicorn.Server):
         self.tracking = Tracking(served, mode, self.journal, place, settings.max_pending)
         self.stalls = None if app is None else LoopStalls(settings.folder or ".")
         seen = None if self.stalls is None else self.stalls.found
-        state = State(settings, self.journal, self.index, self.tracking, self._cancel(), seen)
+        self.tracking.kept = mode is not None and mode.engine is not None and not base.is_private(settings)
+        state = State(settings, self.journal, Index(self.journal), self.tracking, self._cancel(), seen)
         if app is None:
             self.tracking.own, self.tracking.is_own = create_api(state, served)  # type: ignore[arg-type]  # a FastAPI
             outermost: ASGIApp = Access(self.tracking, settings)
@@ -129,8 +131,8 @@ class Server(uvicorn.Server):
     def _follow(self, say: Callable[[str], None] | None) -> None:
         """Close this process's tasks as the journal tells that they have ended elsewhere, and show how."""
         while True:
-            for task_id in self.index.update():
-                if self.tracking.open.pop(task_id, None) is None or (record := self.index.find(task_id)) is None:
+            for task_id in self._followed.update():
+                if self.tracking.open.pop(task_id, None) is None or (record := self._followed.find(task_id)) is None:
                     continue
                 if say is not None and record.done and record.end is not None:
                     for line in (record.end.output or "").splitlines():

@@ -1,0 +1,155 @@
+"""Brokers and workers for the tests of the engines: each is guarded, so that it dies with the test, however that ends."""
+
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from commands import TASKDEMO
+from taskdemo_server.contract.modes import MODES, Engine, Mode
+from taskdemo_server.contract.settings import WorkerSettings, WorkSettings
+from taskdemo_server.engines import valkey
+
+GUARD = "import sys; from taskdemo_server.runtime.guard import guard; sys.exit(guard(sys.argv[2:], sys.argv[1]))"
+
+EVERY_ENGINE = [
+    pytest.param(mode, id=mode.name, marks=pytest.mark.skipif(bool(mode.missing), reason=f"{mode.name} is missing"))
+    for mode in MODES
+    if mode.engine is not None
+]
+
+
+def of(mode: Mode) -> Engine:
+    assert mode.engine is not None
+    return mode.engine
+
+
+@dataclass
+class Guarded:
+    """A program that somebody would start in a terminal, run by a guard."""
+
+    guard: "subprocess.Popen[bytes]"
+    log: Path
+
+    @property
+    def printed(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def program(self) -> psutil.Process:
+        """The program itself."""
+        return psutil.Process(self.guard.pid).children()[0]
+
+    def wait(self, within: float = 20.0) -> int:
+        """Return its exit code, once it has ended by itself."""
+        return self.guard.wait(within)
+
+    def end(self) -> None:
+        assert self.guard.stdin is not None
+        assert self.guard.stdout is not None
+        self.guard.stdin.close()
+        self.guard.stdout.close()
+        self.guard.wait(10)
+
+
+@dataclass
+class Stage:
+    """A broker, a queue of its own in it, and what is started for one test; all of it is gone at the end."""
+
+    folder: Path
+    broker: str = ""
+    queue: str = field(default_factory=lambda: f"taskdemo-test-{secrets.token_hex(4)}")
+    stack: ExitStack = field(default_factory=ExitStack)
+    _count: int = 0
+
+    def run(self, ready: str, *command: str, **options: Any) -> Guarded:
+        """Start a program; `ready` is what it prints when it is."""
+        self._count += 1
+        log = self.folder / f"{self._count}.log"
+        with log.open("wb") as file:
+            guard = subprocess.Popen(
+                [sys.executable, "-c", GUARD, ready, *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                start_new_session=True,
+                **options,
+            )
+        guarded = Guarded(guard, log)
+        self.stack.callback(guarded.end)
+        return guarded
+
+    def ready(self, *started: Guarded) -> None:
+        """Wait until these are ready."""
+        for one in started:
+            assert one.guard.stdout is not None
+            assert one.guard.stdout.readline() == b"ready\n", one.printed
+
+    def valkey(self, port: int = 0, *options: str) -> Guarded:
+        """Start a Valkey on loopback, and wait until it answers; `broker` is its URL from now on."""
+        port = port or free_port()
+        command = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder), *options]
+        broker = self.run("Ready to accept connections", str(valkey.binary()), *command)
+        self.ready(broker)
+        self.broker = f"redis://127.0.0.1:{port}/0"
+        return broker
+
+    def worker(self, mode: Mode, work: str = "sleep", **given: Any) -> Guarded:
+        """Start a worker as `taskdemo worker` does, with one process and on this stage's queue."""
+        backend = given.pop("backend", None)
+        settings = WorkerSettings(
+            engine=mode.name,
+            broker=self.broker,
+            backend=backend,
+            queue=self.queue,
+            processes=given.pop("processes", 1),
+            work=WorkSettings(mode=mode.name, work=work, console=True, **given),
+        )
+        return self.run(of(mode).ready, sys.executable, "-m", "taskdemo_server.worker", settings.to_json())
+
+    def command(self, mode: Mode, *options: str, **more: Any) -> Guarded:
+        """Start `taskdemo worker` itself, which takes tasks from the usual queue."""
+        command = [TASKDEMO, "worker", "--engine", mode.name, "--broker", self.broker, *options]
+        return self.run(of(mode).ready, *command, **more)
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Stage]:
+    folder.mkdir(mode=0o700)
+    stage = Stage(folder)
+    with stage.stack:
+        yield stage
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def gone(processes: Sequence[psutil.Process]) -> bool:
+    def is_gone(process: psutil.Process) -> bool:
+        try:
+            return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return True
+
+    return all(is_gone(process) for process in processes)
+
+
+def all_of(process: psutil.Process) -> list[psutil.Process]:
+    return [process, *process.children(recursive=True)]
+
+
+def private(server_pid: int, module: str) -> psutil.Process:
+    """Return the private broker or worker of a server: the program that the guard `module` runs."""
+    guards = [one for one in psutil.Process(server_pid).children() if module in one.cmdline()]
+    return guards[0].children()[0]
+
