@@ -1,8 +1,7 @@
 """Plain HTTP/1.1 for measuring: connections that stamp their times on the wire.
 
 Knows sockets, the parser and httpx's words (requests, exceptions); knows nothing of plans, runs or screens.
-`Connection` is what the load process drives by callbacks; transport.py puts the same behind httpx. What the two
-share is decided here, once:
+`Connection` is what the load process drives by callbacks. What it does and does not do:
 
 - A request that got no whole response fails, and is never sent again behind the caller's back, not even when a
   kept-alive connection turns out to be closed: with a load that starts tasks, a silent second attempt would
@@ -270,10 +269,9 @@ class Connection(asyncio.Protocol):
 class Origin:
     """Where connections go: resolved once, and the address that answered last is tried first."""
 
-    def __init__(self, url: httpx.URL, *, uds: str | None = None) -> None:
+    def __init__(self, url: httpx.URL) -> None:
         self._host = url.host
         self._port = url.port or 80
-        self._uds = uds
         self._addresses: list[tuple[str, int]] = []
         self._resolving = asyncio.Lock()
 
@@ -281,9 +279,6 @@ class Origin:
         """Open `connection`. Raises httpx.ConnectError."""
         loop = asyncio.get_running_loop()
         try:
-            if self._uds is not None:
-                await loop.create_unix_connection(lambda: connection, self._uds)
-                return
             async with self._resolving:
                 if not self._addresses:
                     found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
