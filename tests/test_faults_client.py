@@ -346,8 +346,11 @@ def test_a_stream_of_events_that_never_brings_any_is_given_up(answer: bytes) -> 
 
 
 def test_an_event_without_an_end_is_not_kept() -> None:
+    sending = threading.Event()
+
     def serve(connection: socket.socket, _: str) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\ndata: ")
+        sending.set()
         for _round in range(6):
             connection.sendall(b"x" * 1_000_000)
         connection.shutdown(socket.SHUT_RDWR)
@@ -357,7 +360,7 @@ def test_an_event_without_an_end_is_not_kept() -> None:
     with raw_server(serve) as server:
         watcher = Watcher(server.url, sink, 0)
         watcher.start()
-        assert watcher.connected.wait(10)
+        assert sending.wait(10)
         watcher.stop()
         watcher.join(10)
         assert not watcher.is_alive()

@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -59,15 +59,6 @@ class Plan:
     """Begin requests until `stop`."""
     through_httpx: bool = False
     """Use httpx's own transport although ours would do; so that its overhead can be measured."""
-
-    def to_json(self) -> str:
-        """Return the plan as one line of JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read `to_json()` back."""
-        return cls(**json.loads(text))
 
 
 class Loader:

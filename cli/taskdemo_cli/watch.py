@@ -26,8 +26,7 @@ class Watcher(threading.Thread):
 
     Where the server says that it cannot write its journal, so that nothing more will be heard of tasks, it puts
     ("trouble", why), with an empty why when that is over. When the server stays unreachable it puts
-    ("gone", sentence) and ends. `connected` is set once the server has
-    answered, so that whoever starts the work afterwards knows that nothing is missed.
+    ("gone", sentence) and ends.
     """
 
     def __init__(
@@ -39,7 +38,6 @@ class Watcher(threading.Thread):
         path: str = "/events",
     ) -> None:
         super().__init__(name="events", daemon=True)
-        self.connected = threading.Event()
         self._url = url
         self._path = path
         self._sink = sink
@@ -74,7 +72,6 @@ class Watcher(threading.Thread):
             if failures > RETRIES or (failures > 1 and (silent or refused)):
                 break
             self._stopped.wait(_RETRY_AFTER_S)
-        self.connected.set()
         if not self._stopped.is_set():
             self._sink.put(("gone", "the server stopped answering"))
 
@@ -86,7 +83,6 @@ class Watcher(threading.Thread):
             with connection.getresponse() as response:
                 if response.status != http.client.OK:
                     raise http.client.HTTPException(f"/events answered {response.status}")
-                self.connected.set()
                 rest = b""
                 while chunk := response.read1(1 << 18):
                     self._received += len(chunk)
