@@ -134,6 +134,10 @@ class RequestColumns:
         """Return the kinds of error there were, of requests that were not answered."""
         return {texts[number] for number in set(self.error) if number != NO_TEXT}
 
+    def failed(self, at: int) -> bool:
+        """Whether it was not answered, or with an error's status."""
+        return self.error[at] != NO_TEXT or self.status[at] >= 400
+
     def error_text(self, at: int, texts: Texts) -> str | None:
         """Return what went wrong, by kind: the exception's name, or `HTTP` and the status; None where nothing did."""
         if self.error[at] != NO_TEXT:

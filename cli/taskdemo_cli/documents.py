@@ -396,11 +396,9 @@ class LiveRow:
     """While it waits: how long it has waited so far."""
     status: int | None
     error: str | None
-    task_id: str | None
     task_state: TaskState | None
     task_started_s: float | None
     task_ended_s: float | None
-    task_error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,13 +408,11 @@ class Completion:
     number: int
     """1, 2, ... in the order in which we heard of them."""
     n: int
-    task_id: str
     state: TaskState
     ended_s: float
-    where: str | None
     message: str | None
     error: str | None
-    output: str | None = None
+    output: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,26 +422,15 @@ class Live:
     elapsed_s: float
     """Since the first planned send; 0 before it."""
     count: int | None
-    sent: int
-    in_flight: int
     ok: int
     failed: int
-    errors: dict[str, int]
-    requests_per_s: float
-    """Answers over the last two seconds."""
-    oldest_wait_s: float | None
-    """How long the longest waiting of the requests in flight has waited."""
-    response: Statistics | None
-    approximate: bool
-    """Whether the percentiles of `response` are read from bins of 1 % width, because there are many."""
-    bystander: Statistics | None
+    response_p50_s: float | None
+    """Within 0.5 % where there are many responses."""
+    response_max_s: float | None
+    bystander_max_s: float | None
     bystander_waits_s: float | None
     """How long the longest waiting of the bystander's requests in flight has waited."""
     tasks: dict[TaskState, int]
-    most_running: int
-    """The most tasks that were running at once, as far as the order of the news tells; the document is exact."""
-    last_ended_s: float | None
-    """The last end of a task that we heard of."""
     rows: list[LiveRow]
     ended: int
     """Tasks that have ended, as far as events or answers tell."""

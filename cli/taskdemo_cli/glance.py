@@ -1,4 +1,4 @@
-"""The cheap figures of a run that goes on: running counts, percentiles from bins, the few requests worth a row.
+"""The cheap figures of a run that goes on: running counts, a median from bins, the few requests worth a row.
 
 They cost the same at the millionth request as at the first.
 """
@@ -7,17 +7,18 @@ import heapq
 import math
 from array import array
 from bisect import insort
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Literal
 
-from taskdemo_cli.columns import ABSENT, LOST, NO_TEXT, NONE, STARTED, STATES, RequestColumns, TaskColumns, Texts
-from taskdemo_cli.documents import Completion, Live, LiveRow, Statistics
-from taskdemo_cli.statistics import MICRO, describe_ordered
+from taskdemo_cli.columns import ABSENT, NO_TEXT, NONE, STARTED, STATES, RequestColumns, TaskColumns, Texts
+from taskdemo_cli.documents import Completion, Live, LiveRow
+from taskdemo_cli.statistics import MICRO, nearest_rank
 from taskdemo_server.contract.events import TaskState
 
 EXACT = 2000
-"""Up to so many times the running percentiles are exact."""
+"""Up to so many times the running median is exact."""
 KEPT = 50
 """So many slowest, failed and newest requests, and completions, are remembered."""
 LOOK = 4000
@@ -26,72 +27,36 @@ PINGS = 1200
 """So many of the bystander's newest calls are drawn: two minutes of them."""
 SILENT_S = 0.5
 """A server that lets the bystander wait for so long does not get round to sending events either."""
-RECENT_S = 2
 Why = Literal["all", "waiting", "working", "failed", "slowest", "newest"]
 
 
-class RunningTimes:
-    """Durations in microseconds, counted in bins of 1 % width once there are more than EXACT of them.
+class RunningMedian:
+    """The median of durations in microseconds, from bins of 1 % width once there are more than EXACT of them.
 
-    A percentile read from the bins is off by at most 0.5 %: the idea of the HDR histogram, with logarithms.
+    Read from the bins it is off by at most 0.5 %: the idea of the HDR histogram, with logarithms.
     """
 
     def __init__(self) -> None:
-        self.count = 0
-        self._sum = 0
-        self._least = 0
-        self._most = 0
+        self._count = 0
         self._ordered: list[int] = []
         self._bins = array("Q", [0]) * 4500
 
     def add(self, time: int) -> None:
-        """Count one duration; negative ones (clocks of two hosts) as 0."""
-        time = max(time, 0)
-        self._least = time if self.count == 0 else min(self._least, time)
-        self._most = max(self._most, time)
-        self._sum += time
-        self.count += 1
+        """Count one duration."""
+        self._count += 1
         self._bins[int(math.log(time + 1) * 100)] += 1
-        if self.count <= EXACT:
+        if self._count <= EXACT:
             insort(self._ordered, time)
 
-    @property
-    def approximate(self) -> bool:
-        """Whether the percentiles come from the bins."""
-        return self.count > EXACT
-
-    def describe(self) -> Statistics | None:
-        """Return the statistics so far, in seconds; None where nothing was counted."""
-        if not self.count:
+    def seconds(self) -> float | None:
+        """Return the median so far; None where nothing was counted."""
+        if not self._count:
             return None
-        if not self.approximate:
-            return describe_ordered(self._ordered)
-        p50, p90, p95, p99, p999 = self._percentiles((500, 900, 950, 990, 999))
-        return {
-            "count": self.count,
-            "min": self._least / MICRO,
-            "mean": self._sum / self.count / MICRO,
-            "p50": p50,
-            "p90": p90,
-            "p95": p95,
-            "p99": p99,
-            "p999": p999,
-            "max": self._most / MICRO,
-        }
-
-    def _percentiles(self, per_mille: tuple[int, ...]) -> Iterator[float]:
-        ranks = iter(per_mille)
-        rank = -(-next(ranks) * self.count // 1000)
-        seen = 0
-        for place, count in enumerate(self._bins):
-            seen += count
-            while count and seen >= rank:
-                middle = round(math.exp((place + 0.5) / 100)) - 1
-                yield min(max(middle, self._least), self._most) / MICRO
-                following = next(ranks, None)
-                if following is None:
-                    return
-                rank = -(-following * self.count // 1000)
+        if self._count <= EXACT:
+            return nearest_rank(self._ordered, 500) / MICRO
+        within = accumulate(self._bins)
+        place = next(place for place, count in enumerate(within) if 2 * count >= self._count)
+        return (round(math.exp((place + 0.5) / 100)) - 1) / MICRO
 
 
 class Glance:
@@ -106,45 +71,42 @@ class Glance:
         self.sent = 0
         self.in_flight: list[tuple[int, float]] = []
         self.ok = 0
-        self.errors: Counter[str] = Counter()
-        self.response = RunningTimes()
-        self.bystander = RunningTimes()
+        self.failed = 0
+        self._median = RunningMedian()
+        self._longest: int | None = None
+        self._longest_ping: int | None = None
         self.bystander_in_flight: list[tuple[int, float]] = []
         self._pings: deque[tuple[int, int]] = deque(maxlen=PINGS)
         """When a call was sent and how long it took."""
         self._named = 0
         """Answers that named their task."""
         self.states = [0] * len(STATES)
-        self.most_running = 0
         self.heard = 0
         """When the latest event was that we heard of."""
         self._completed = 0
         self._completions: deque[tuple[int, int, int, int]] = deque(maxlen=KEPT)
         """Number, place of the task, its state and when it came into it: it may be started again later."""
-        self._last_ended = NONE
-        self._answers: Counter[int] = Counter()
-        """Answers by the tenth of a second in which they came."""
         self._slowest: list[tuple[int, int]] = []
         self._failed: deque[int] = deque(maxlen=KEPT)
         self._newest: deque[int] = deque(maxlen=KEPT)
         self._oldest_task = 0
 
-    def answered(self, at: int, error: str | None) -> None:
-        """Take note of the request at this place, which was just reported; `error` is its kind if it failed."""
+    def answered(self, at: int) -> None:
+        """Take note of the request at this place, which was just reported."""
         n = at + 1
-        if error is None:
-            self.ok += 1
-        else:
-            self.errors[error] += 1
+        if self._requests.failed(at):
+            self.failed += 1
             self._failed.append(n)
+        else:
+            self.ok += 1
         self._newest.append(n)
         if self._requests.task[at] >= 0:
             self._named += 1
         response = self._requests.response(at)
         if response == NONE:
             return
-        self.response.add(response)
-        self._answers[self._requests.done[at] // 100_000] += 1
+        self._median.add(response)
+        self._longest = max(self._longest or 0, response)
         if len(self._slowest) < KEPT:
             heapq.heappush(self._slowest, (response, -n))
         elif response > self._slowest[0][0]:
@@ -152,7 +114,7 @@ class Glance:
 
     def pinged(self, sent: int, response: int) -> None:
         """Take note of an answer to the bystander."""
-        self.bystander.add(response)
+        self._longest_ping = max(self._longest_ping or 0, response)
         self._pings.append((sent, response))
 
     def moved(self, at: int, before: int | None) -> None:
@@ -161,43 +123,28 @@ class Glance:
         if before is not None:
             self.states[before] -= 1
         self.states[after] += 1
-        self.most_running = max(self.most_running, self.states[STARTED])
-        if after > STARTED:
-            ended = self._tasks.ended[at]
-            if after != LOST:
-                self._last_ended = max(self._last_ended, ended)
-            if before is None or before <= STARTED:
-                self._completed += 1
-                self._completions.append((self._completed, at, after, ended))
-                if STATES[after] == "failed" and self._tasks.request[at]:
-                    self._failed.append(self._tasks.request[at])
+        if after > STARTED and (before is None or before <= STARTED):
+            self._completed += 1
+            self._completions.append((self._completed, at, after, self._tasks.ended[at]))
+            if STATES[after] == "failed" and self._tasks.request[at]:
+                self._failed.append(self._tasks.request[at])
 
     def figures(self, now: float, base: int, count: int | None, rows: int) -> Live:
         """Return the figures at the moment `now` of a run whose first planned send was at `base` microseconds."""
-        elapsed = max(now - base / MICRO, 0.0)
-        failed = self.errors.total()
-        oldest = min((sent for _, sent in self.in_flight), default=None)
         bystander = min((sent for _, sent in self.bystander_in_flight), default=None)
         bystander_waits = None if bystander is None else max(now - bystander, 0.0)
         silent = min(bystander_waits or 0.0, max(now - self.heard / MICRO, 0.0))
         tasks, ended = self._counts()
         return Live(
-            elapsed_s=elapsed,
+            elapsed_s=max(now - base / MICRO, 0.0),
             count=count,
-            sent=max(self.sent, self.ok + failed),
-            in_flight=max(self.sent - self.ok - failed, 0),
             ok=self.ok,
-            failed=failed,
-            errors=dict(self.errors),
-            requests_per_s=self._recent(now, elapsed),
-            oldest_wait_s=None if oldest is None else max(now - oldest, 0.0),
-            response=self.response.describe(),
-            approximate=self.response.approximate,
-            bystander=self.bystander.describe(),
+            failed=self.failed,
+            response_p50_s=self._median.seconds(),
+            response_max_s=None if self._longest is None else self._longest / MICRO,
+            bystander_max_s=None if self._longest_ping is None else self._longest_ping / MICRO,
             bystander_waits_s=bystander_waits,
             tasks=tasks,
-            most_running=self.most_running,
-            last_ended_s=None if self._last_ended == NONE else (self._last_ended - base) / MICRO,
             rows=[self._row(n, why, now, base) for n, why in self._chosen(count, rows)],
             ended=ended,
             pings=[
@@ -220,13 +167,6 @@ class Glance:
             tasks[state] -= less
             unheard -= less
         return tasks, self._named
-
-    def _recent(self, now: float, elapsed: float) -> float:
-        current = int(now * 10)
-        since = current - 10 * RECENT_S
-        for bucket in [bucket for bucket in self._answers if bucket < since]:
-            del self._answers[bucket]
-        return self._answers.total() / min(max(elapsed, 0.1), RECENT_S)
 
     def _chosen(self, count: int | None, rows: int) -> list[tuple[int, Why]]:
         """Return which requests get a row: all if they fit, otherwise a share for each kind of interesting ones.
@@ -280,7 +220,7 @@ class Glance:
             waits = None if sent is None else max(now - sent, 0.0)
             sent_s = None if sent is None else sent - base / MICRO
             state: Literal["planned", "waiting"] = "planned" if sent is None else "waiting"
-            return LiveRow(n, why, state, sent_s, waits, None, None, None, None, None, None, None)
+            return LiveRow(n, why, state, sent_s, waits, None, None, None, None, None)
         error = requests.error_text(at, self._texts)
         response = requests.response(at)
         task = requests.task[at]
@@ -298,11 +238,9 @@ class Glance:
             response_s=None if response == NONE else response / MICRO,
             status=requests.status[at] if requests.status[at] >= 0 else None,
             error=error,
-            task_id=tasks.ids[task] if named else None,
             task_state=task_state,
             task_started_s=_offset(tasks.started[task], base) if named else None,
             task_ended_s=ended,
-            task_error=self._text(tasks.error[task]) if named else None,
         )
 
     def _completion(self, number: int, at: int, state: int, ended: int, base: int) -> Completion:
@@ -310,10 +248,8 @@ class Glance:
         return Completion(
             number=number,
             n=tasks.request[at],
-            task_id=tasks.ids[at],
             state=STATES[state],
             ended_s=(ended - base) / MICRO,
-            where=self._text(tasks.where[at]),
             message=self._text(tasks.message[at]),
             error=self._text(tasks.error[at]),
             output=self._text(tasks.output[at]),

@@ -182,7 +182,7 @@ class Recorder:
         task_id = sample[7]
         if task_id is not None and self.follows:
             self._name(at, task_id)
-        self._glance.answered(at, self._requests.error_text(at, self._texts))
+        self._glance.answered(at)
 
     def _name(self, at: int, task_id: str) -> None:
         """Note that the response to the request at the place `at` named this task."""

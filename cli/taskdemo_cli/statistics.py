@@ -43,11 +43,8 @@ def supported(p: float, count: int) -> bool:
 def describe(microseconds: Iterable[int]) -> Statistics | None:
     """Return the statistics of these durations in seconds; None where there are none."""
     ordered = sorted(microseconds)
-    return describe_ordered(ordered) if ordered else None
-
-
-def describe_ordered(ordered: Sequence[int]) -> Statistics:
-    """Return what `describe` does, of durations that are in ascending order and at least one."""
+    if not ordered:
+        return None
     return {
         "count": len(ordered),
         "min": ordered[0] / MICRO,

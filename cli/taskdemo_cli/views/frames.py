@@ -213,16 +213,14 @@ def _ping_cells(live: Live, horizon: float, columns: int, glyphs: Glyphs) -> Ite
 
 def _longest_ping(live: Live, none: str) -> str:
     """Return what the bystander has waited at the most, what it still waits included."""
-    if live.bystander is None and live.bystander_waits_s is None:
-        return none
-    return format_seconds(max(live.bystander["max"] if live.bystander else 0.0, live.bystander_waits_s or 0.0))
+    waits = [wait for wait in (live.bystander_max_s, live.bystander_waits_s) if wait is not None]
+    return format_seconds(max(waits)) if waits else none
 
 
 def _summary_line(live: Live, glyphs: Glyphs) -> Text:
     """Return the running summary, its figures in fixed columns."""
-    response = live.response
-    p50 = format_seconds(response["p50"]) if response else glyphs.dash
-    most = format_seconds(response["max"]) if response else glyphs.dash
+    p50 = glyphs.dash if live.response_p50_s is None else format_seconds(live.response_p50_s)
+    most = glyphs.dash if live.response_max_s is None else format_seconds(live.response_max_s)
     # While the server answers nobody, nobody knows what runs and what is queued.
     tasks = (
         (
