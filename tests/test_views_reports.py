@@ -30,7 +30,7 @@ from taskdemo_cli.output import Output
 from taskdemo_cli.units import format_seconds
 from taskdemo_cli.views.changed import changes_report
 from taskdemo_cli.views.matrix import limits_report
-from taskdemo_cli.views.tables import comparison_report, picture, print_comparison, print_run, run_report
+from taskdemo_cli.views.tables import comparison_report, picture, run_report
 from taskdemo_cli.views.timeline import timeline
 from taskdemo_server.contract.modes import MODES
 
@@ -352,14 +352,6 @@ def test_a_picture_is_a_well_formed_svg_that_fetches_nothing() -> None:
     assert "url('http" not in svg
     assert 'url("http' not in svg
     assert "<script" not in svg
-
-
-def test_the_printing_functions_print_the_reports() -> None:
-    file = io.StringIO()
-    console = Console(file=file, width=80, markup=False, highlight=False)
-    print_run(console, background_run())
-    print_comparison(console, comparison_document())
-    assert file.getvalue() == printed(run_report(background_run())) + printed(comparison_report(comparison_document()))
 
 
 def test_bars_of_very_many_requests_still_have_their_tasks() -> None:

@@ -143,7 +143,7 @@ def fire(
     `named`: the user gave the URL; else it is only a port of this machine.
     """
     from taskdemo_cli.views.live import run_screen
-    from taskdemo_cli.views.tables import print_run
+    from taskdemo_cli.views.tables import run_report
 
     burst.check_capacity()
     output = Output(keeping.as_json)
@@ -168,7 +168,7 @@ def fire(
     if keeping.as_json:
         output.document(json_chunks(run))
     else:
-        print_run(output.console, run)
+        output.console.print(run_report(run))
     keeping.save(run, output)
     output.check()
     return _exit_code(run, [run], stopping)
@@ -192,7 +192,7 @@ def compare(
         started = [_launched(one, nursery, folder / one.mode) for one in settings]
         # What follows takes a while to import, and the servers start meanwhile.
         from taskdemo_cli.views.live import comparison_screen
-        from taskdemo_cli.views.tables import print_comparison
+        from taskdemo_cli.views.tables import comparison_report
 
         output = Output(keeping.as_json)
         facts = burst.facts()
@@ -233,7 +233,7 @@ def compare(
     if keeping.as_json:
         output.document(json_chunks(result))
     else:
-        print_comparison(output.console, result)
+        output.console.print(comparison_report(result))
     keeping.save(result, output)
     output.check()
     return _exit_code(result, runs, stopping)

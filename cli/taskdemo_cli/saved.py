@@ -20,16 +20,16 @@ def report(path: str, html: str | None) -> int:
         saving.save(document, html)
         say(f"wrote {escape(html)}")
         return OK
-    from taskdemo_cli.views.matrix import print_limits
-    from taskdemo_cli.views.tables import print_comparison, print_run
+    from taskdemo_cli.views.matrix import limits_report
+    from taskdemo_cli.views.tables import comparison_report, run_report
 
     console = Output(as_json=False).console
     if document["kind"] == "run":
-        print_run(console, document)
+        console.print(run_report(document))
     elif document["kind"] == "comparison":
-        print_comparison(console, document)
+        console.print(comparison_report(document))
     else:
-        print_limits(console, document)
+        console.print(limits_report(document))
     return OK
 
 
@@ -58,7 +58,7 @@ def compare(old: str, new: str, as_json: bool) -> int:
         facts: dict[str, Any] = {"taskdemo": VERSION, "kind": "changes", "old": old, "new": new}
         output.document(json_chunks({**facts, **changes}))
     else:
-        from taskdemo_cli.views.changed import print_changes
+        from taskdemo_cli.views.changed import changes_report
 
-        print_changes(output.console, changes)
+        output.console.print(changes_report(changes))
     return OK

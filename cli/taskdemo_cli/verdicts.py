@@ -44,7 +44,6 @@ def verdict(run: RunDocument, endpoint: str = "") -> str:
 def comparison(
     runs: Sequence[RunDocument],
     *,
-    reference: str | None = None,
     skipped: Sequence[Skipped] = (),
     environment: dict[str, Any] | None = None,
     command: str = "",
@@ -52,15 +51,15 @@ def comparison(
 ) -> ComparisonDocument:
     """Return the comparison of these runs, at least one, with its intervals and verdicts. `seed` is chance's."""
     grouped = by_mode(runs)
-    chosen = reference or reference_of(list(grouped))
-    measured = intervals(runs, chosen, seed)
+    reference = reference_of(list(grouped))
+    measured = intervals(runs, reference, seed)
     return {
         "taskdemo": VERSION,
         "kind": "comparison",
-        "reference": chosen,
+        "reference": reference,
         "rounds": max(len(group) for group in grouped.values()),
         "runs": list(runs),
-        "verdicts": compare(runs, chosen, measured),
+        "verdicts": compare(runs, reference, measured),
         "intervals": measured,
         "skipped": list(skipped),
         "environment": environment or {},

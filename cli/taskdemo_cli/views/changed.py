@@ -6,7 +6,7 @@ Draws a changes document and computes nothing but the percentage.
 from collections.abc import Iterator
 from typing import Final
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.style import Style
 from rich.text import Text
 
@@ -27,11 +27,6 @@ ROOMY: Final = 66
 """Below so many columns there is no place for the percentage."""
 UNKNOWN: Final = "noise not known: it takes several rounds of both; save both with --rounds 5"
 SPREAD: Final = "spread: how the requests of one run differ; how much runs differ, --rounds tells"
-
-
-def print_changes(console: Console, document: ChangesDocument) -> None:
-    """Print what changed between two results."""
-    console.print(changes_report(document))
 
 
 def changes_report(document: ChangesDocument) -> RenderableType:

@@ -52,7 +52,6 @@ class Glyphs:
     yes: str
     no: str
     partly: str
-    dot: str
     dash: str
     cut: str
 
@@ -73,7 +72,6 @@ UNICODE: Final = Glyphs(
     yes="✓",
     no="✗",
     partly="~",
-    dot="·",
     dash="-",
     cut="…",
 )
@@ -93,7 +91,6 @@ ASCII: Final = Glyphs(
     yes="+",
     no="x",
     partly="~",
-    dot="-",
     dash="-",
     cut="~",
 )

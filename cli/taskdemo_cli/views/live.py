@@ -201,7 +201,6 @@ class PlainComparison(AbstractContextManager["PlainComparison"]):
 
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
-        self._started: str | None = None
         self._say(title)
 
     def __exit__(self, *details: object) -> None:
@@ -209,7 +208,6 @@ class PlainComparison(AbstractContextManager["PlainComparison"]):
 
     def start(self, mode: str, stage: str = "") -> None:
         """Say that this mode runs now."""
-        self._started = mode
         self._say(f"  {mode} ..." if not stage else f"  {mode} ({stage}) ...")
 
     def update(self, source: Source, now: float) -> None:

@@ -38,16 +38,6 @@ DRAWN_REQUESTS: Final = 500
 """A run of more requests is told by its figures and its histogram; bars of a handful of them would say little."""
 
 
-def print_run(console: Console, document: RunDocument) -> None:
-    """Print the report of a run."""
-    console.print(run_report(document))
-
-
-def print_comparison(console: Console, document: ComparisonDocument) -> None:
-    """Print a comparison: its table, the timeline, and what was seen of each mode."""
-    console.print(comparison_report(document))
-
-
 def picture(report: RenderableType, title: str, width: int = 100) -> str:
     """Return a report as the SVG picture of a terminal; it fetches nothing from anywhere."""
     # No colour system: a style remembers how it was written first, and the terminal may write it in another one.
