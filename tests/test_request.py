@@ -14,8 +14,8 @@ import pytest
 
 import samples
 from commands import eventually, family_of, one_sentence, running, serving, taskdemo
-from taskdemo_cli.documents import asked
-from taskdemo_cli.environment import command_line, without_password
+from taskdemo_cli.documents.environment import command_line, without_password
+from taskdemo_cli.documents.types import asked
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.load import Frames, Loader, Plan
 from taskdemo_cli.request import Request, a_path, read_place, read_request

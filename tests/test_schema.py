@@ -6,10 +6,10 @@ import jsonschema
 import pytest
 
 import samples
-from taskdemo_cli import documents
-from taskdemo_cli.rows import json_chunks
+from taskdemo_cli.documents import types as documents
+from taskdemo_cli.documents.rows import json_chunks
 
-SCHEMA = json.loads(files("taskdemo_cli").joinpath("schema.json").read_text("utf-8"))
+SCHEMA = json.loads(files("taskdemo_cli.documents").joinpath("schema.json").read_text("utf-8"))
 DEFINED_BY: dict[str, Any] = {
     "statistics": documents.Statistics,
     "bin": documents.Bin,

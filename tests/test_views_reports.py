@@ -25,7 +25,7 @@ from samples import (
     threadpool_run,
 )
 from taskdemo_cli.changes import compare_saved
-from taskdemo_cli.documents import Cell, ComparisonDocument, RunDocument
+from taskdemo_cli.documents.types import Cell, ComparisonDocument, RunDocument
 from taskdemo_cli.output import Output
 from taskdemo_cli.units import format_seconds
 from taskdemo_cli.views.changed import changes_report

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, Self
 
 from taskdemo_cli import servers
-from taskdemo_cli.documents import RunDocument, RunFacts, Skipped
+from taskdemo_cli.documents.types import RunDocument, RunFacts, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.load import Loader, Plan, calibrate, proxy_for
 from taskdemo_cli.results import Recorder

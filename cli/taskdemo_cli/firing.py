@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskdemo_cli import blocking, experiment, recommend, saving, servers, serving, thresholds, verdicts
-from taskdemo_cli.documents import ComparisonDocument, LimitsDocument, RunDocument, RunFacts, Skipped
-from taskdemo_cli.environment import command_line, environment
+from taskdemo_cli.documents.environment import command_line, environment
+from taskdemo_cli.documents.rows import json_chunks
+from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, RunFacts, Skipped
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
 from taskdemo_cli.experiment import Rig, Target
 from taskdemo_cli.load import Plan, capacity_problem
 from taskdemo_cli.output import Output, complain
 from taskdemo_cli.request import GET, Place, Request
-from taskdemo_cli.rows import json_chunks
 from taskdemo_cli.scratch import scratch
 from taskdemo_cli.stopping import Stopping
 from taskdemo_server.contract.modes import MODE_BY_NAME

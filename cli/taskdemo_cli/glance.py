@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Literal
 
 from taskdemo_cli.columns import ABSENT, NO_TEXT, NONE, STARTED, STATES, RequestColumns, TaskColumns, Texts
-from taskdemo_cli.documents import Completion, Live, LiveRow
+from taskdemo_cli.documents.types import Completion, Live, LiveRow
 from taskdemo_cli.statistics import MICRO, nearest_rank
 from taskdemo_server.contract.events import TaskState
 

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from taskdemo_cli import pasting
-from taskdemo_cli.documents import Recommendation, RunDocument
+from taskdemo_cli.documents.types import Recommendation, RunDocument
 from taskdemo_cli.pasting import Function
 from taskdemo_cli.rounds import by_mode
 from taskdemo_cli.seen import CLOSE, HELD_UP_S, MOSTLY, longest_wait

@@ -179,6 +179,6 @@ def _refused(text: str) -> object:
 
 
 def _shown(text: str) -> str:
-    from taskdemo_cli.environment import without_password
+    from taskdemo_cli.documents.environment import without_password
 
     return shortened(repr(without_password(text)), 80)

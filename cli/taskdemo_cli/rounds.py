@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any, Final
 
-from taskdemo_cli.documents import Difference, Interval, RunDocument
+from taskdemo_cli.documents.types import Difference, Interval, RunDocument
 from taskdemo_cli.statistics import interval, supported
 
 FIGURES: Final = (

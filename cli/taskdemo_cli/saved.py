@@ -4,10 +4,10 @@ from typing import Any
 
 from taskdemo_cli import saving
 from taskdemo_cli.changes import compare_saved
-from taskdemo_cli.documents import LimitsDocument
+from taskdemo_cli.documents.rows import json_chunks
+from taskdemo_cli.documents.types import LimitsDocument
 from taskdemo_cli.errors import OK, UserError
 from taskdemo_cli.output import Output, say
-from taskdemo_cli.rows import json_chunks
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.text import escape
 

@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from taskdemo_cli.documents import ComparisonDocument, LimitsDocument, RunDocument
+from taskdemo_cli.documents.pairing import pairs, runs_of
+from taskdemo_cli.documents.rows import json_chunks
+from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument
+from taskdemo_cli.documents.validation import ShapeError, fitted
 from taskdemo_cli.errors import FAILED, UserError
-from taskdemo_cli.pairing import pairs, runs_of
-from taskdemo_cli.rows import json_chunks
-from taskdemo_cli.shapes import ShapeError, fitted
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.text import escape, shortened
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import TypeVar
 
-from taskdemo_cli.documents import Bin, Statistics
+from taskdemo_cli.documents.types import Bin, Statistics
 
 Number = TypeVar("Number", int, float)
 MICRO = 1_000_000

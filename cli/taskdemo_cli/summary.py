@@ -21,8 +21,8 @@ from taskdemo_cli.columns import (
     Texts,
     micro,
 )
-from taskdemo_cli.documents import BystanderRow, RequestRow, Statistics, Summary, TaskCounts, TaskRow
-from taskdemo_cli.rows import Rows
+from taskdemo_cli.documents.rows import Rows
+from taskdemo_cli.documents.types import BystanderRow, RequestRow, Statistics, Summary, TaskCounts, TaskRow
 from taskdemo_cli.statistics import MICRO, describe, histogram, most_at_once
 
 TRUSTED_SHARE: Final = 0.10

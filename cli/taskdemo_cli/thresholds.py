@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final
 
-from taskdemo_cli.documents import ComparisonDocument, RunDocument, ThresholdRow
+from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, ThresholdRow
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.rounds import SHARE_OF, by_mode
 from taskdemo_cli.statistics import supported

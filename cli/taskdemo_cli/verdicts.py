@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from taskdemo_cli.documents import ComparisonDocument, Interval, RunDocument, Skipped, Verdict
+from taskdemo_cli.documents.types import ComparisonDocument, Interval, RunDocument, Skipped, Verdict
 from taskdemo_cli.rounds import by_mode, intervals, reference_of
 from taskdemo_cli.seen import CLOSE, HELD_UP_S, MOSTLY, Seen
 from taskdemo_cli.summary import TRUSTED_SHARE

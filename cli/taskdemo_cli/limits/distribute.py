@@ -8,7 +8,7 @@ from collections import Counter
 from concurrent.futures import Future
 
 from taskdemo_cli import servers
-from taskdemo_cli.documents import Cell
+from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.trial import NEED_WORKERS, Answer, Trial, family
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from taskdemo_cli import servers
-from taskdemo_cli.documents import Cell
+from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.limits.trial import Trial, open_socket
 
 _QUIET_S = 1.0

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from taskdemo_cli import servers
-from taskdemo_cli.documents import Cell
+from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.evidence import Traced
 from taskdemo_cli.limits.trial import ANSWER_TIMEOUT_S, Trial

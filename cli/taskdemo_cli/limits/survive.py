@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from taskdemo_cli import servers
-from taskdemo_cli.documents import Cell
+from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.limits.evidence import Traced
 from taskdemo_cli.limits.trial import Answer, Trial, family
 from taskdemo_cli.units import format_count, format_seconds

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from taskdemo_cli.documents import Cell
+from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.views.ink import BOLD, DIM, GOOD, cell, paragraph, row
 from taskdemo_cli.views.matrix import figure, limit_name
 from taskdemo_server.contract.text import escape

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from taskdemo_cli.pairing import Row
+from taskdemo_cli.documents.pairing import Row
 from taskdemo_cli.views.scales import WIDE
 
 HALF: Final = 70.0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from taskdemo_cli.pairing import Row
+from taskdemo_cli.documents.pairing import Row
 from taskdemo_cli.views.areas import HALF, Crowd, areas
 from taskdemo_cli.views.scales import Moments, Tick
 

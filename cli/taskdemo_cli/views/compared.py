@@ -9,7 +9,7 @@ from typing import Final, Literal
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents import ComparisonDocument, Interval, RunDocument
+from taskdemo_cli.documents.types import ComparisonDocument, Interval, RunDocument
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_cli.views.ink import BAD, BOLD, DIM, PLAIN, Glyphs, cell, row
 

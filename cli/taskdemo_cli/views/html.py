@@ -18,8 +18,8 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from taskdemo_cli.documents import limits_in
-from taskdemo_cli.pairing import Row, runs_of, walk
+from taskdemo_cli.documents.pairing import Row, runs_of, walk
+from taskdemo_cli.documents.types import limits_in
 from taskdemo_cli.statistics import supported
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration

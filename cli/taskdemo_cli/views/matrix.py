@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents import Cell, LimitsDocument, limits_in
+from taskdemo_cli.documents.types import Cell, LimitsDocument, limits_in
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_cli.views.ink import (
     ASCII,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from taskdemo_cli.pairing import Row
+from taskdemo_cli.documents.pairing import Row
 from taskdemo_cli.views.scales import WIDE, Durations, Tick
 
 BINS: Final = 125

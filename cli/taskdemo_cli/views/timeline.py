@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents import RequestRow, RunDocument, TaskRow
+from taskdemo_cli.documents.types import RequestRow, RunDocument, TaskRow
 from taskdemo_cli.units import format_seconds
 from taskdemo_cli.views.ink import (
     BAD,
