@@ -6,13 +6,14 @@ import jsonschema
 import pytest
 
 import samples
+from taskdemo_cli import stats
 from taskdemo_cli.documents import types as documents
 from taskdemo_cli.documents.rows import json_chunks
 
 SCHEMA = json.loads(files("taskdemo_cli.documents").joinpath("schema.json").read_text("utf-8"))
 DEFINED_BY: dict[str, Any] = {
-    "statistics": documents.Statistics,
-    "bin": documents.Bin,
+    "statistics": stats.Statistics,
+    "bin": stats.Bin,
     "request_counts": documents.RequestCounts,
     "task_counts": documents.TaskCounts,
     "client": documents.Client,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskdemo_cli.statistics import (
+from taskdemo_cli.stats import (
     BINS,
     describe,
     histogram,

@@ -14,7 +14,7 @@ from typing import Literal
 
 from taskdemo_cli.columns import ABSENT, NO_TEXT, NONE, STARTED, STATES, RequestColumns, TaskColumns, Texts
 from taskdemo_cli.documents.types import Completion, Live, LiveRow
-from taskdemo_cli.statistics import MICRO, nearest_rank
+from taskdemo_cli.stats import MICRO, nearest_rank
 from taskdemo_server.contract.events import TaskState
 
 EXACT = 2000

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from taskdemo_cli.documents.types import Difference, Interval, RunDocument
-from taskdemo_cli.statistics import interval, supported
+from taskdemo_cli.stats import interval, supported
 
 FIGURES: Final = (
     "response_s.p50",

@@ -12,7 +12,8 @@ from itertools import islice
 from statistics import fmean
 from typing import Final
 
-from taskdemo_cli.documents.types import RunDocument, Statistics
+from taskdemo_cli.documents.types import RunDocument
+from taskdemo_cli.stats import Statistics
 from taskdemo_cli.summary import BUSY_SHARE
 
 HELD_UP_S: Final = 0.1

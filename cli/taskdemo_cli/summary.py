@@ -22,8 +22,8 @@ from taskdemo_cli.columns import (
     micro,
 )
 from taskdemo_cli.documents.rows import Rows
-from taskdemo_cli.documents.types import BystanderRow, RequestRow, Statistics, Summary, TaskCounts, TaskRow
-from taskdemo_cli.statistics import MICRO, describe, histogram, most_at_once
+from taskdemo_cli.documents.types import BystanderRow, RequestRow, Summary, TaskCounts, TaskRow
+from taskdemo_cli.stats import MICRO, Statistics, describe, histogram, most_at_once
 
 TRUSTED_SHARE: Final = 0.10
 """Up to this share of the median response may be the client's own, or the figures are not the server's."""

@@ -9,29 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
+from taskdemo_cli.stats import Bin, Statistics
 from taskdemo_server.contract.events import TaskState
-
-
-class Statistics(TypedDict):
-    """What a set of times comes to. Percentiles by nearest rank; `count` says which of them are supported."""
-
-    count: int
-    min: float
-    mean: float
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    p999: float
-    max: float
-
-
-class Bin(TypedDict):
-    """One bar of a histogram: `count` times with from_s <= time < to_s (the last bin: <= to_s)."""
-
-    from_s: float
-    to_s: float
-    count: int
 
 
 class RequestCounts(TypedDict):

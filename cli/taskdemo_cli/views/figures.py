@@ -5,8 +5,7 @@ from typing import Final, Literal, TypeAlias
 
 from rich.text import Text
 
-from taskdemo_cli.documents.types import Bin, Statistics
-from taskdemo_cli.statistics import supported
+from taskdemo_cli.stats import Bin, Statistics, supported
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_cli.views.ink import DIM, PLAIN, WORKING, Glyphs, cell, row
 

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from taskdemo_cli.documents.pairing import Row, runs_of, walk
 from taskdemo_cli.documents.types import limits_in
-from taskdemo_cli.statistics import supported
+from taskdemo_cli.stats import supported
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
 from taskdemo_cli.views.bands import TROUBLE, Timeline

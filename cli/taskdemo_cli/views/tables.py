@@ -9,8 +9,9 @@ from rich.console import Console, Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, Statistics, TaskCounts, ThresholdRow, asked
+from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, TaskCounts, ThresholdRow, asked
 from taskdemo_cli.rounds import by_mode
+from taskdemo_cli.stats import Statistics
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_cli.views.advice import advice_lines
 from taskdemo_cli.views.compared import NAME, STATES, comparison_cells, comparison_heading, interval_lines

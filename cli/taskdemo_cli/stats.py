@@ -10,15 +10,35 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from statistics import fmean
-from typing import TypeVar
-
-from taskdemo_cli.documents.types import Bin, Statistics
+from typing import TypedDict, TypeVar
 
 Number = TypeVar("Number", int, float)
 MICRO = 1_000_000
 BINS = 10
 LOGARITHMIC_FROM = 20
 """Where the longest time is this many times the shortest, the bins widen by a factor instead of a width."""
+
+
+class Statistics(TypedDict):
+    """What a set of times comes to. Percentiles by nearest rank; `count` says which of them are supported."""
+
+    count: int
+    min: float
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    p999: float
+    max: float
+
+
+class Bin(TypedDict):
+    """One bar of a histogram: `count` times with from_s <= time < to_s (the last bin: <= to_s)."""
+
+    from_s: float
+    to_s: float
+    count: int
 
 
 def nearest_rank(ordered: Sequence[Number], per_mille: int) -> Number:
