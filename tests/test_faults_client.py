@@ -413,7 +413,7 @@ def test_a_measuring_process_that_dies_ends_the_command_with_one_sentence(which:
         assert process.stderr is not None
         assert any("request 1" in line for line in process.stderr)
         family = family_of(process.pid)
-        loads = sorted(one.pid for one in family if "taskdemo_cli.load" in one.cmdline())
+        loads = sorted(one.pid for one in family if "taskdemo_cli.loadgen.process" in one.cmdline())
         os.kill(loads[which], signal.SIGKILL)
         out, err = process.communicate(timeout=15)
     assert process.returncode == 2, err

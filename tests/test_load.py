@@ -20,7 +20,11 @@ import psutil
 import pytest
 
 from talks import listening
-from taskdemo_cli.load import Frame, Frames, Loader, Plan, calibrate, capacity_problem, needs_httpx, proxy_for
+from taskdemo_cli.loadgen.calibration import calibrate
+from taskdemo_cli.loadgen.capacity import capacity_problem
+from taskdemo_cli.loadgen.loader import Loader
+from taskdemo_cli.loadgen.protocol import Frame, Frames, Plan
+from taskdemo_cli.loadgen.proxies import needs_httpx, proxy_for
 
 WAIT = 30.0
 
@@ -404,7 +408,7 @@ def test_frames_show_the_oldest_fifty_in_flight(loader: Loader, frames: Frames, 
 
 def command(**extra: Any) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-m", "taskdemo_cli.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, **extra
+        [sys.executable, "-m", "taskdemo_cli.loadgen.process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, **extra
     )
 
 
@@ -535,7 +539,8 @@ def test_an_open_loop_that_can_open_no_more_connections_waits_for_one_and_counts
 ) -> None:
     script = f"""
 import queue, resource
-from taskdemo_cli.load import Loader, Plan
+from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.loadgen.loader import Loader
 resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))
 frames = queue.Queue()
 loader = Loader(frames)
@@ -561,8 +566,8 @@ loader.close()
 
 
 def test_no_load_process_is_left_when_its_starter_is_killed() -> None:
-    script = "import queue; from taskdemo_cli.load import *; import time; l = Loader(queue.Queue()); l.start(); "
-    script += "print(l._process.pid, flush=True); time.sleep(60)"
+    script = "import queue, time; from taskdemo_cli.loadgen.loader import Loader; "
+    script += "l = Loader(queue.Queue()); l.start(); print(l._process.pid, flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout
         pid = int(process.stdout.readline())

@@ -17,8 +17,9 @@ from commands import eventually, family_of, one_sentence, running, serving, task
 from taskdemo_cli.documents.environment import command_line, without_password
 from taskdemo_cli.documents.types import asked
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.load import Frames, Loader, Plan
-from taskdemo_cli.request import Request, a_path, read_place, read_request
+from taskdemo_cli.loadgen.loader import Loader
+from taskdemo_cli.loadgen.protocol import Frames, Plan
+from taskdemo_cli.loadgen.request import Request, a_path, read_place, read_request
 
 SECRET = "hush-hush"
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import samples
 from samples import T0, event, events_of, recorder, sample
-from taskdemo_cli.columns import Sample, Texts
+from taskdemo_cli.columns import Texts
+from taskdemo_cli.loadgen.protocol import Sample
 from taskdemo_cli.results import Recorder
 from taskdemo_cli.summary import trusted
 from taskdemo_server.contract.events import TaskEvent, TaskState

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from talks import Talk, listening
-from taskdemo_cli.generator import Run, Sample
-from taskdemo_cli.load import Frame, Plan
-from taskdemo_cli.wire import HEAD_LIMIT, Connection, Origin, serialise
+from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection, Origin, serialise
+from taskdemo_cli.loadgen.engine import Run
+from taskdemo_cli.loadgen.protocol import Frame, Plan, Sample
 
 LOOPS = ["asyncio", "uvloop"]
 

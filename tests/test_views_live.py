@@ -10,9 +10,8 @@ from rich.console import Console
 
 from samples import HOSTILE, T0, background_run, blocking_run, event, events_of, limits_document, sample
 from taskdemo_cli import experiment
-from taskdemo_cli.columns import Sample
 from taskdemo_cli.experiment import Target
-from taskdemo_cli.load import Plan
+from taskdemo_cli.loadgen.protocol import Plan, Sample
 from taskdemo_cli.results import Recorder
 from taskdemo_cli.views.frames import horizon_of
 from taskdemo_cli.views.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen

@@ -6,8 +6,9 @@ clock (the journal has no finer ones), `NONE` where there is none.
 
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
+from taskdemo_cli.loadgen.protocol import Sample
 from taskdemo_server.contract.events import TaskEvent, TaskState
 
 NONE: Final = -(1 << 63)
@@ -21,11 +22,6 @@ STATES: Final[tuple[TaskState, ...]] = ("accepted", "started", "finished", "fail
 CODE_OF: Final[dict[str, int]] = {state: code for code, state in enumerate(STATES)}
 ACCEPTED, STARTED = 0, 1
 LOST: Final = CODE_OF["lost"]
-
-Sample: TypeAlias = tuple[
-    int, float | None, float | None, float | None, float | None, int | None, str | None, str | None
-]
-"""n, planned, sent, first byte, done, status, error, task id; as a load frame has them."""
 
 
 def micro(seconds: float | None) -> int:

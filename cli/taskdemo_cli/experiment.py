@@ -18,7 +18,10 @@ from typing import Any, Protocol, Self
 from taskdemo_cli import servers
 from taskdemo_cli.documents.types import RunDocument, RunFacts, Skipped
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.load import Loader, Plan, calibrate, proxy_for
+from taskdemo_cli.loadgen.calibration import calibrate
+from taskdemo_cli.loadgen.loader import Loader
+from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.loadgen.proxies import proxy_for
 from taskdemo_cli.results import Recorder
 from taskdemo_cli.stopping import Stopped, Stopping
 from taskdemo_cli.summary import trusted

@@ -13,9 +13,10 @@ from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, RunFacts, Skipped
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
 from taskdemo_cli.experiment import Rig, Target
-from taskdemo_cli.load import Plan, capacity_problem
+from taskdemo_cli.loadgen.capacity import capacity_problem
+from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.loadgen.request import GET, Place, Request
 from taskdemo_cli.output import Output, complain
-from taskdemo_cli.request import GET, Place, Request
 from taskdemo_cli.scratch import scratch
 from taskdemo_cli.stopping import Stopping
 from taskdemo_server.contract.modes import MODE_BY_NAME

@@ -211,7 +211,7 @@ def fire(
 ) -> int:
     """Send requests, all at once or as told, and watch the responses and the tasks."""
     from taskdemo_cli import firing
-    from taskdemo_cli.request import read_place, read_request
+    from taskdemo_cli.loadgen.request import read_place, read_request
 
     checks.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
     private = None

@@ -7,9 +7,10 @@ from array import array
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from taskdemo_cli.columns import ACCEPTED, CODE_OF, NONE, STARTED, RequestColumns, Sample, TaskColumns, Texts, micro
+from taskdemo_cli.columns import ACCEPTED, CODE_OF, NONE, STARTED, RequestColumns, TaskColumns, Texts, micro
 from taskdemo_cli.documents.types import BystanderRow, Live, RunDocument, RunFacts
 from taskdemo_cli.glance import Glance
+from taskdemo_cli.loadgen.protocol import Sample
 from taskdemo_cli.summary import Record, RequestRows, TaskRows, offset, responses_of, seconds, summarise
 from taskdemo_server.contract.events import VERSION, TaskEvent
 

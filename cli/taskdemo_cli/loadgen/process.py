@@ -1,6 +1,6 @@
 """The load process: takes plans one after another, fires them, and reports without waiting for its reader.
 
-See `taskdemo_cli.load` for the protocol.
+See `loadgen.protocol` for what comes in and goes out.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ import sys
 import threading
 from collections.abc import Callable
 
-from taskdemo_cli.generator import Run
-from taskdemo_cli.load import SPARE_FILES, Frame, Plan, raise_file_limit
+from taskdemo_cli.loadgen.capacity import SPARE_FILES, raise_file_limit
+from taskdemo_cli.loadgen.engine import Run
+from taskdemo_cli.loadgen.protocol import Frame, Plan
 
 
 class LoadProcess:
@@ -102,3 +103,7 @@ def main() -> None:
         loop_factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(_main(write_frames(descriptor)))
+
+
+if __name__ == "__main__":
+    main()

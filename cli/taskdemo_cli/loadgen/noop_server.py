@@ -17,7 +17,7 @@ from collections import deque
 _ANSWER = (
     b"HTTP/1.1 200 OK\r\n"
     b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-    b"server: bare\r\n"
+    b"server: noop\r\n"
     b"content-length: 26\r\n"
     b"content-type: application/json\r\n"
     b"x-task-id: %.7f %.7f\r\n"

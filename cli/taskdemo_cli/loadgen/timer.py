@@ -1,4 +1,4 @@
-"""An alarm for an event loop, exact to some microseconds where the system has one; knows nothing else.
+"""A timer for an event loop, exact to some microseconds where the system has one; knows nothing else.
 
 uvloop's timers (libuv's) and epoll's timeouts count whole milliseconds: at 3,000 sends a second that would clump
 three sends together and make the rest late. On Linux a timer descriptor (timerfd_create(2)) wakes the loop
@@ -19,7 +19,7 @@ _ABSOLUTE: Final = 1
 
 
 class _TimerSpec(ctypes.Structure):
-    """`struct itimerspec`: no interval, then the time of the alarm."""
+    """`struct itimerspec`: no interval, then the time to call."""
 
     _fields_ = (
         ("interval_s", ctypes.c_long),
@@ -29,7 +29,7 @@ class _TimerSpec(ctypes.Structure):
     )
 
 
-class Alarm:
+class Timer:
     """Calls `callback()` at the time last given to `at()`, once for each."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
@@ -45,10 +45,10 @@ class Alarm:
         if self._timer >= 0:
             self._spec = _TimerSpec(0, 0, 0, 0)
             self._pointer = ctypes.byref(self._spec)
-            loop.add_reader(self._timer, self._ring)
+            loop.add_reader(self._timer, self._expired)
 
     def at(self, when: float) -> None:
-        """Ring at `when`, in `time.monotonic()` seconds; at once if that is past."""
+        """Call at `when`, in `time.monotonic()` seconds; at once if that is past."""
         if self._timer < 0:
             if self._handle is not None:
                 self._handle.cancel()
@@ -60,7 +60,7 @@ class Alarm:
         self._set(self._timer, _ABSOLUTE, self._pointer, None)
 
     def close(self) -> None:
-        """Ring no more."""
+        """Call no more."""
         if self._handle is not None:
             self._handle.cancel()
         if self._timer >= 0:
@@ -68,9 +68,9 @@ class Alarm:
             os.close(self._timer)
             self._timer = -1
 
-    def _ring(self) -> None:
+    def _expired(self) -> None:
         try:
             os.read(self._timer, 8)
-        except BlockingIOError:  # set anew since it rang
+        except BlockingIOError:  # set anew since it expired
             return
         self._callback()

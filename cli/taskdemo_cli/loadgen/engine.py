@@ -25,11 +25,12 @@ from urllib.parse import quote
 
 import httpx
 
-from taskdemo_cli.alarm import Alarm
-from taskdemo_cli.load import LATE_S, Frame, Plan, needs_httpx, proxy_for
-from taskdemo_cli.request import merged
-from taskdemo_cli.through_httpx import HttpxConnection
-from taskdemo_cli.wire import Connection, Origin, serialise
+from taskdemo_cli.loadgen.connection import Connection, Origin, serialise
+from taskdemo_cli.loadgen.httpx_connection import HttpxConnection
+from taskdemo_cli.loadgen.protocol import LATE_S, Frame, Plan, Sample
+from taskdemo_cli.loadgen.proxies import needs_httpx, proxy_for
+from taskdemo_cli.loadgen.request import merged
+from taskdemo_cli.loadgen.timer import Timer
 from taskdemo_server.contract.events import VERSION
 
 BATCH_S: Final = 0.1
@@ -40,8 +41,6 @@ LAST_ANSWERS_S: Final = 0.5
 IN_FLIGHT_SHOWN: Final = 50
 TURN: Final = 32
 """Requests sent in one turn of the loop at the start, before it looks for answers again."""
-
-Sample = tuple[int, float, float | None, float | None, float | None, int | None, str | None, str | None]
 
 
 class Payload:
@@ -74,13 +73,13 @@ class LoopLag:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._lags = array("d")
-        self._alarm = Alarm(loop, self._tick)
+        self._timer = Timer(loop, self._tick)
         self._due = 0.0
         self._again(time.monotonic())
 
     def _again(self, now: float) -> None:
         self._due = now + LAG_TICK_S
-        self._alarm.at(self._due)
+        self._timer.at(self._due)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -89,7 +88,7 @@ class LoopLag:
 
     def close(self) -> float:
         """Stop, and return the 99th percentile (nearest rank); 0 if the run was too short for a sample."""
-        self._alarm.close()
+        self._timer.close()
         lags = sorted(self._lags)
         return max(0.0, lags[math.ceil(0.99 * len(lags)) - 1]) if lags else 0.0
 
@@ -121,7 +120,7 @@ class Run:
         self._lanes: set[Connection] = set()
         self._idle: list[Connection] = []
         self._barrier: list[Connection] | None = None
-        self._alarm: Alarm | None = None
+        self._timer: Timer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] = self._loop.create_future()
 
@@ -146,8 +145,8 @@ class Run:
             self._flushing.cancel()
             if deadline is not None:
                 deadline.cancel()
-            if self._alarm is not None:
-                self._alarm.close()
+            if self._timer is not None:
+                self._timer.close()
             for task in self._tasks:
                 task.cancel()
             for lane in self._lanes:
@@ -171,7 +170,7 @@ class Run:
             if plan.for_s is not None:
                 slots = max(1, math.ceil(plan.for_s * plan.rate - 1e-9))
                 self._total = slots if plan.count is None else min(slots, plan.count)
-            self._alarm = Alarm(self._loop, self._tick)
+            self._timer = Timer(self._loop, self._tick)
             self._tick()
         else:
             if plan.for_s is not None:
@@ -227,7 +226,7 @@ class Run:
         if self._over.done():
             return
         del self._in_flight[n]
-        if self._alarm is not None and lane.sent - lane.planned > LATE_S:
+        if self._timer is not None and lane.sent - lane.planned > LATE_S:
             self._late += 1
         done = lane.done or 0.0
         self._samples.append(
@@ -290,7 +289,7 @@ class Run:
 
     def _go_on(self, lane: Connection | None, now: float) -> None:
         """Send what comes next from a caller that is free, on its connection if still good; or see the end."""
-        if self._alarm is not None:
+        if self._timer is not None:
             if self._backlog:
                 n, planned = self._backlog.popleft()
                 if lane is None:
@@ -344,8 +343,8 @@ class Run:
         while self._n != self._total:
             planned = self._t0 + self._n / rate
             if planned > now:
-                if self._alarm is not None:
-                    self._alarm.at(planned)
+                if self._timer is not None:
+                    self._timer.at(planned)
                 return
             n = self._n = self._n + 1
             while self._idle:

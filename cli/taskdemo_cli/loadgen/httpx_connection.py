@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from taskdemo_cli.wire import Connection
+from taskdemo_cli.loadgen.connection import Connection
 
 
 @functools.cache
