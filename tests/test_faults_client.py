@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, running, serving, taskdemo
-from taskdemo_cli import servers
-from taskdemo_cli.watch import Watcher
+from taskdemo_cli.processes import servers
+from taskdemo_cli.processes.event_stream import Watcher
 
 Answer = Callable[[socket.socket, str], None]
 """What a server does with a connection on which this path was asked for."""

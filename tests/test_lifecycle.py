@@ -25,10 +25,11 @@ import pytest
 
 from commands import TASKDEMO, all_gone, as_json, eventually, family_of, running, serving, taskdemo
 from soak import kill_anywhere
-from taskdemo_cli import saving, scratch
+from taskdemo_cli import saving
 from taskdemo_cli import serving as detaching
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.stopping import Stopping
+from taskdemo_cli.processes import tempdirs
+from taskdemo_cli.processes.signals import Stopping
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
 from taskdemo_server.journal import Journal, unfinished
@@ -364,7 +365,7 @@ def test_a_command_that_is_killed_while_it_detaches_takes_the_server_along(tmp_p
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for records, used by this very process."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return scratch.root()
+    return tempdirs.root()
 
 
 @pytest.fixture
@@ -381,7 +382,7 @@ def test_a_pid_that_another_process_has_now_is_never_signalled(
 ) -> None:
     folder = state / "its-folder"
     folder.mkdir()
-    born = scratch.born(os.getpid())
+    born = tempdirs.born(os.getpid())
     record = detaching.Record(stranger.pid, str(born), "http://127.0.0.1:1", str(folder))
     (state / "detached-1.json").write_text(json.dumps(asdict(record)))
     with pytest.raises(UserError, match="gone already"):
@@ -464,7 +465,7 @@ def test_only_a_process_with_a_session_of_its_own_ends_its_group(own_session: bo
 
 def test_the_next_start_sweeps_what_the_dead_left_and_nothing_else(state: Path) -> None:
     for name, pid, born in (
-        ("alive", os.getpid(), scratch.born(os.getpid())),
+        ("alive", os.getpid(), tempdirs.born(os.getpid())),
         ("dead", os.getpid(), "another boot 1"),
         ("young", None, None),
         ("old", None, None),
@@ -473,11 +474,11 @@ def test_the_next_start_sweeps_what_the_dead_left_and_nothing_else(state: Path) 
         folder.mkdir()
         if pid is not None:
             owner = {"host": socket.gethostname(), "pid": pid, "born": born}
-            (folder / scratch.OWNER).write_text(json.dumps(owner))
+            (folder / tempdirs.OWNER).write_text(json.dumps(owner))
     for name in ("alive", "dead"):
         (state / f"detached-{len(name)}.json").write_text(json.dumps({"folder": str(state / name)}))
     os.utime(state / "old", (time.time() - 100,) * 2)
-    scratch.sweep()
+    tempdirs.sweep()
     assert sorted(file.name for file in state.iterdir()) == ["alive", "detached-5.json", "young"]
 
 
@@ -493,7 +494,7 @@ def test_the_next_start_sweeps_the_private_brokers_that_died(state: Path, monkey
         answers.listen()
         for name in ("alive", "dead", "silent"):
             os.utime(folders[name], (time.time() - 100,) * 2)
-        scratch.sweep()
+        tempdirs.sweep()
         assert {name for name, folder in folders.items() if folder.exists()} == {"alive", "young"}
 
 

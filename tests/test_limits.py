@@ -9,7 +9,7 @@ from limits_runs import Remembering, run, verdicts
 from taskdemo_cli import limits
 from taskdemo_cli.documents import types as documents
 from taskdemo_cli.documents.types import LimitsDocument
-from taskdemo_cli.stopping import Stopping
+from taskdemo_cli.processes.signals import Stopping
 
 CORE = ["blocking", "async", "threadpool", "background", "background-async", "process"]
 

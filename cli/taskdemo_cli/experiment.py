@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self
 
-from taskdemo_cli import servers
 from taskdemo_cli.documents.types import RunDocument, RunFacts, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.calibration import calibrate
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.proxies import proxy_for
+from taskdemo_cli.processes import servers
+from taskdemo_cli.processes.event_stream import Watcher, clock_offset
+from taskdemo_cli.processes.signals import Stopped, Stopping
 from taskdemo_cli.results import Recorder
-from taskdemo_cli.stopping import Stopped, Stopping
 from taskdemo_cli.summary import trusted
-from taskdemo_cli.watch import Watcher, clock_offset
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 from taskdemo_server.contract.text import shortened

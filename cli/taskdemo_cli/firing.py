@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from taskdemo_cli import blocking, experiment, recommend, saving, servers, serving, thresholds, verdicts
+from taskdemo_cli import blocking, experiment, recommend, saving, serving, thresholds, verdicts
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, RunFacts, Skipped
@@ -17,8 +17,9 @@ from taskdemo_cli.loadgen.capacity import capacity_problem
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import GET, Place, Request
 from taskdemo_cli.output import Output, complain
-from taskdemo_cli.scratch import scratch
-from taskdemo_cli.stopping import Stopping
+from taskdemo_cli.processes import servers
+from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.processes.tempdirs import scratch
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, OWN_PATHS, Settings
 

@@ -4,15 +4,16 @@ import os
 import subprocess
 from collections.abc import Sequence
 
-from taskdemo_cli import limits, saving, servers
+from taskdemo_cli import limits, saving
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import Skipped
 from taskdemo_cli.errors import FAILED, OK
 from taskdemo_cli.limits.trial import Own
 from taskdemo_cli.output import Output
-from taskdemo_cli.scratch import scratch
-from taskdemo_cli.stopping import Stopping
+from taskdemo_cli.processes import servers
+from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.processes.tempdirs import scratch
 from taskdemo_server.contract.settings import WorkerSettings, telling
 
 

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from taskdemo_cli import checks, options, stopping
+from taskdemo_cli import checks, options
 from taskdemo_cli.errors import COULD_NOT_RUN, FAILED, INTERRUPTED, UserError
 from taskdemo_cli.output import Leaving, complain
+from taskdemo_cli.processes import signals as stopping
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.settings import Settings, WorkerSettings
 
@@ -59,8 +60,8 @@ def run() -> None:
         code = stopped.exit_code
     finally:
         stopping.ignore()
-        if "taskdemo_cli.scratch" in sys.modules:
-            from taskdemo_cli import scratch
+        if "taskdemo_cli.processes.tempdirs" in sys.modules:
+            from taskdemo_cli.processes import tempdirs as scratch
 
             scratch.clear()
     sys.exit(code)

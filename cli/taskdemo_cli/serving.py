@@ -15,10 +15,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from taskdemo_cli import scratch, servers
 from taskdemo_cli.errors import FAILED, OK, UserError
 from taskdemo_cli.output import say
-from taskdemo_cli.stopping import Stopped, Stopping, listen
+from taskdemo_cli.processes import servers
+from taskdemo_cli.processes import tempdirs as scratch
+from taskdemo_cli.processes.signals import Stopped, Stopping, listen
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.text import escape, shortened
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from taskdemo_cli import servers
 from taskdemo_cli.errors import UserError
+from taskdemo_cli.processes import servers
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings, WorkerSettings, telling
 
 PROCESSES = 2

@@ -6,10 +6,10 @@ of them was stopped, or its place stayed taken. `no`: whatever could be tried, t
 
 from dataclasses import dataclass
 
-from taskdemo_cli import servers
 from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.limits.evidence import Traced
 from taskdemo_cli.limits.trial import NEED_WORKERS, Answer, Trial
+from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_seconds
 
 _WORK_S = 1.2

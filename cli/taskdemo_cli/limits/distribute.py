@@ -7,10 +7,10 @@ those, under different host names. `yes`: both ran some. `no`: one ran them all.
 from collections import Counter
 from concurrent.futures import Future
 
-from taskdemo_cli import servers
 from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.trial import NEED_WORKERS, Answer, Trial, family
+from taskdemo_cli.processes import servers
 
 _WORK_S = 0.3
 _TASKS = 6

@@ -10,10 +10,10 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from taskdemo_cli import servers
 from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.limits.evidence import Traced
 from taskdemo_cli.limits.trial import Answer, Trial, family
+from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_count, format_seconds
 
 _WORK_S = 0.5

@@ -7,7 +7,7 @@ import socket
 import threading
 from typing import Any
 
-from taskdemo_cli.servers import authorization, connect
+from taskdemo_cli.processes.servers import authorization, connect
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.text import shortened
 
