@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import samples
 from samples import T0, event, events_of, recorder, sample
-from taskdemo_cli.columns import Texts
 from taskdemo_cli.loadgen.protocol import Sample
-from taskdemo_cli.results import Recorder
-from taskdemo_cli.summary import trusted
+from taskdemo_cli.recording.columns import Texts
+from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.recording.summary import trusted
 from taskdemo_server.contract.events import TaskEvent, TaskState
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}

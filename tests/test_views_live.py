@@ -12,7 +12,7 @@ from samples import HOSTILE, T0, background_run, blocking_run, event, events_of,
 from taskdemo_cli import experiment
 from taskdemo_cli.experiment import Target
 from taskdemo_cli.loadgen.protocol import Plan, Sample
-from taskdemo_cli.results import Recorder
+from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.views.frames import horizon_of
 from taskdemo_cli.views.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
 from taskdemo_cli.views.matrix import LimitsScreen, PlainLimits, limits_screen

@@ -24,8 +24,8 @@ from taskdemo_cli.loadgen.proxies import proxy_for
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.event_stream import Watcher, clock_offset
 from taskdemo_cli.processes.signals import Stopped, Stopping
-from taskdemo_cli.results import Recorder
-from taskdemo_cli.summary import trusted
+from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.recording.summary import trusted
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 from taskdemo_server.contract.text import shortened

@@ -13,8 +13,8 @@ from statistics import fmean
 from typing import Final
 
 from taskdemo_cli.documents.types import RunDocument
+from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.stats import Statistics
-from taskdemo_cli.summary import BUSY_SHARE
 
 HELD_UP_S: Final = 0.1
 """A bystander that waited for less was not held up, however short the work is."""

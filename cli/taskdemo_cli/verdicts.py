@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from taskdemo_cli.documents.types import ComparisonDocument, Interval, RunDocument, Skipped, Verdict
+from taskdemo_cli.recording.summary import TRUSTED_SHARE
 from taskdemo_cli.rounds import by_mode, intervals, reference_of
 from taskdemo_cli.seen import CLOSE, HELD_UP_S, MOSTLY, Seen
-from taskdemo_cli.summary import TRUSTED_SHARE
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.text import shortened

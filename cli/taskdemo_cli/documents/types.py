@@ -1,4 +1,4 @@
-"""The shape of every document (run, comparison, limits) and of the live figures.
+"""The shape of every document: run, comparison, limits.
 
 Types only: nothing here computes a figure, reads a clock or opens a file. Seconds everywhere, as floats in
 names ending in `_s`; offsets count from the first planned send of the run; None where not measured. `schema.json`
@@ -6,7 +6,6 @@ beside this module says the same to programs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
 from taskdemo_cli.stats import Bin, Statistics
@@ -360,65 +359,6 @@ def limits_in(modes: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the limits of which these modes have cells: those we know in their own order, then any others."""
     found = dict.fromkeys(name for cells in modes.values() for name in cells)
     return [*(name for name in LIMITS if name in found), *(name for name in found if name not in LIMITS)]
-
-
-@dataclass(frozen=True, slots=True)
-class LiveRow:
-    """One request as it is now, and its task where the response has named it."""
-
-    n: int
-    why: Literal["all", "waiting", "working", "failed", "slowest", "newest"]
-    """Why this one is among the rows."""
-    state: Literal["planned", "waiting", "answered", "failed"]
-    sent_s: float | None
-    response_s: float | None
-    """While it waits: how long it has waited so far."""
-    status: int | None
-    error: str | None
-    task_state: TaskState | None
-    task_started_s: float | None
-    task_ended_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A task that has ended; `n` is 0 while no response has named the task."""
-
-    number: int
-    """1, 2, ... in the order in which we heard of them."""
-    n: int
-    state: TaskState
-    ended_s: float
-    message: str | None
-    error: str | None
-    output: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """The cheap figures of a run that goes on."""
-
-    elapsed_s: float
-    """Since the first planned send; 0 before it."""
-    count: int | None
-    ok: int
-    failed: int
-    response_p50_s: float | None
-    """Within 0.5 % where there are many responses."""
-    response_max_s: float | None
-    bystander_max_s: float | None
-    bystander_waits_s: float | None
-    """How long the longest waiting of the bystander's requests in flight has waited."""
-    tasks: dict[TaskState, int]
-    rows: list[LiveRow]
-    ended: int
-    """Tasks that have ended, as far as events or answers tell."""
-    pings: list[tuple[float, float | None]]
-    """When the bystander's newest calls were sent and answered; None where one still waits."""
-    silent_s: float | None
-    """How long the server has answered no bystander and sent no event, where that is worth telling."""
-    completions: list[Completion]
-    """The newest of them, oldest first, at most 50."""
 
 
 def asked(run: RunDocument) -> str:

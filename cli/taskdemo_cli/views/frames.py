@@ -9,7 +9,7 @@ from typing import Final
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents.types import Completion, Live, LiveRow
+from taskdemo_cli.recording.live import Completion, Live, LiveRow
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_cli.views.compared import NAME
 from taskdemo_cli.views.figures import progress

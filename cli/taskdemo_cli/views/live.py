@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents.types import Live, RunDocument
+from taskdemo_cli.documents.types import RunDocument
+from taskdemo_cli.recording.live import Live
 from taskdemo_cli.units import format_seconds
 from taskdemo_cli.views.compared import NAME, comparison_cells, comparison_heading
 from taskdemo_cli.views.frames import (

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from taskdemo_cli.columns import (
+from taskdemo_cli.documents.rows import Rows
+from taskdemo_cli.documents.types import BystanderRow, RequestRow, Summary, TaskCounts, TaskRow
+from taskdemo_cli.recording.columns import (
     ACCEPTED,
     LOST,
     NO_TEXT,
@@ -21,8 +23,6 @@ from taskdemo_cli.columns import (
     Texts,
     micro,
 )
-from taskdemo_cli.documents.rows import Rows
-from taskdemo_cli.documents.types import BystanderRow, RequestRow, Summary, TaskCounts, TaskRow
 from taskdemo_cli.stats import MICRO, Statistics, describe, histogram, most_at_once
 
 TRUSTED_SHARE: Final = 0.10

@@ -9,11 +9,11 @@ from array import array
 from bisect import insort
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from taskdemo_cli.columns import ABSENT, NO_TEXT, NONE, STARTED, STATES, RequestColumns, TaskColumns, Texts
-from taskdemo_cli.documents.types import Completion, Live, LiveRow
+from taskdemo_cli.recording.columns import ABSENT, NO_TEXT, NONE, STARTED, STATES, RequestColumns, TaskColumns, Texts
 from taskdemo_cli.stats import MICRO, nearest_rank
 from taskdemo_server.contract.events import TaskState
 
@@ -28,6 +28,65 @@ PINGS = 1200
 SILENT_S = 0.5
 """A server that lets the bystander wait for so long does not get round to sending events either."""
 Why = Literal["all", "waiting", "working", "failed", "slowest", "newest"]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """One request as it is now, and its task where the response has named it."""
+
+    n: int
+    why: Why
+    """Why this one is among the rows."""
+    state: Literal["planned", "waiting", "answered", "failed"]
+    sent_s: float | None
+    response_s: float | None
+    """While it waits: how long it has waited so far."""
+    status: int | None
+    error: str | None
+    task_state: TaskState | None
+    task_started_s: float | None
+    task_ended_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A task that has ended; `n` is 0 while no response has named the task."""
+
+    number: int
+    """1, 2, ... in the order in which we heard of them."""
+    n: int
+    state: TaskState
+    ended_s: float
+    message: str | None
+    error: str | None
+    output: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The cheap figures of a run that goes on."""
+
+    elapsed_s: float
+    """Since the first planned send; 0 before it."""
+    count: int | None
+    ok: int
+    failed: int
+    response_p50_s: float | None
+    """Within 0.5 % where there are many responses."""
+    response_max_s: float | None
+    bystander_max_s: float | None
+    bystander_waits_s: float | None
+    """How long the longest waiting of the bystander's requests in flight has waited."""
+    tasks: dict[TaskState, int]
+    rows: list[LiveRow]
+    ended: int
+    """Tasks that have ended, as far as events or answers tell."""
+    pings: list[tuple[float, float | None]]
+    """When the bystander's newest calls were sent and answered; None where one still waits."""
+    silent_s: float | None
+    """How long the server has answered no bystander and sent no event, where that is worth telling."""
+    completions: list[Completion]
+    """The newest of them, oldest first, at most 50."""
 
 
 class RunningMedian:
@@ -59,7 +118,7 @@ class RunningMedian:
         return (round(math.exp((place + 0.5) / 100)) - 1) / MICRO
 
 
-class Glance:
+class LiveFigures:
     """What the recorder tells as it folds, and the live figures made of it."""
 
     def __init__(self, requests: RequestColumns, tasks: TaskColumns, texts: Texts, *, waits: bool = False) -> None:

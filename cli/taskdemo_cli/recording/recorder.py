@@ -7,11 +7,11 @@ from array import array
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from taskdemo_cli.columns import ACCEPTED, CODE_OF, NONE, STARTED, RequestColumns, TaskColumns, Texts, micro
-from taskdemo_cli.documents.types import BystanderRow, Live, RunDocument, RunFacts
-from taskdemo_cli.glance import Glance
+from taskdemo_cli.documents.types import BystanderRow, RunDocument, RunFacts
 from taskdemo_cli.loadgen.protocol import Sample
-from taskdemo_cli.summary import Record, RequestRows, TaskRows, offset, responses_of, seconds, summarise
+from taskdemo_cli.recording.columns import ACCEPTED, CODE_OF, NONE, STARTED, RequestColumns, TaskColumns, Texts, micro
+from taskdemo_cli.recording.live import Live, LiveFigures
+from taskdemo_cli.recording.summary import Record, RequestRows, TaskRows, offset, responses_of, seconds, summarise
 from taskdemo_server.contract.events import VERSION, TaskEvent
 
 BROKEN: Final = frozenset({"ConnectError", "ReadError", "RemoteProtocolError", "WriteError"})
@@ -49,12 +49,12 @@ class Recorder:
         self._tasks = TaskColumns()
         self._bystander = RequestColumns()
         self._bystander_threads = RequestColumns()
-        self._glance = Glance(self._requests, self._tasks, self._texts, waits=waits)
+        self._live = LiveFigures(self._requests, self._tasks, self._texts, waits=waits)
 
     @property
     def unended(self) -> int:
         """Tasks of this run that have been accepted and have not ended, as far as we heard."""
-        return self._glance.states[ACCEPTED] + self._glance.states[STARTED]
+        return self._live.states[ACCEPTED] + self._live.states[STARTED]
 
     @property
     def reported(self) -> int:
@@ -74,11 +74,11 @@ class Recorder:
             case "batch":
                 for sample in frame["samples"]:
                     self._add(sample)
-                self._glance.in_flight = list(frame["in_flight"])
-                self._glance.sent = frame["sent"]
+                self._live.in_flight = list(frame["in_flight"])
+                self._live.sent = frame["sent"]
             case "done":
                 self.done = dict(frame)
-                self._glance.in_flight = []
+                self._live.in_flight = []
 
     def bystander(self, frame: Mapping[str, Any]) -> None:
         """Fold one frame of the bystander's process."""
@@ -87,10 +87,10 @@ class Recorder:
                 for sample in frame["samples"]:
                     at = self._bystander.add(sample, self._texts)
                     if at >= 0 and (response := self._bystander.response(at)) != NONE:
-                        self._glance.pinged(self._bystander.sent[at], response)
-                self._glance.bystander_in_flight = list(frame["in_flight"])
+                        self._live.pinged(self._bystander.sent[at], response)
+                self._live.bystander_in_flight = list(frame["in_flight"])
             case "done":
-                self._glance.bystander_in_flight = []
+                self._live.bystander_in_flight = []
 
     def bystander_threads(self, frame: Mapping[str, Any]) -> None:
         """Fold one frame of the second bystander's process, whom worker threads answer."""
@@ -108,14 +108,14 @@ class Recorder:
         before = tasks.state[at] if at < known else None
         moment = micro(event.clock - self._offset)
         tasks.fold(at, event, moment, self._texts)
-        self._glance.heard = max(self._glance.heard, moment)
+        self._live.heard = max(self._live.heard, moment)
         if self.private or tasks.request[at]:
-            self._glance.moved(at, before)
+            self._live.moved(at, before)
 
     def live(self, now: float, rows: int) -> Live:
         """Return the figures at the moment `now` (the client's monotonic clock), with at most `rows` rows."""
         base = micro(now if self.t0 is None else self.t0)
-        return self._glance.figures(now, base, self.count, rows)
+        return self._live.figures(now, base, self.count, rows)
 
     def document(
         self,
@@ -160,7 +160,7 @@ class Recorder:
             "transport": done.get("transport"),
             "not_sent": done.get("not_sent", 0),
             "late_sends": done.get("late", 0),
-            "unreported": max(self._glance.sent - self._requests.reported, 0),
+            "unreported": max(self._live.sent - self._requests.reported, 0),
             "command": facts.get("command", ""),
             "environment": facts.get("environment", {}),
             "summary": summarise(record, requests.places, tasks.places, bystander, done, facts.get("rate"), overhead_s),
@@ -183,7 +183,7 @@ class Recorder:
         task_id = sample[7]
         if task_id is not None and self.follows:
             self._name(at, task_id)
-        self._glance.answered(at)
+        self._live.answered(at)
 
     def _name(self, at: int, task_id: str) -> None:
         """Note that the response to the request at the place `at` named this task."""
@@ -195,7 +195,7 @@ class Recorder:
         if tasks.request[task] == 0:
             tasks.request[task] = at + 1
         if not counted:
-            self._glance.moved(task, None)
+            self._live.moved(task, None)
 
     def _task_places(self) -> "array[int]":
         """Return where the tasks of this run are: by their requests' numbers, then those that no response named."""
