@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import samples
+from taskdemo_cli.analysis.thresholds import METRICS, OPERATORS, evaluate, parse, value_of
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.thresholds import METRICS, OPERATORS, evaluate, parse, value_of
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
 MODES = list(MODE_BY_NAME)

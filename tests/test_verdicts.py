@@ -5,10 +5,10 @@ import pytest
 
 import samples
 from samples import events_of, facts, pings, recorder, sample
-from taskdemo_cli.changes import compare_saved
+from taskdemo_cli.analysis.diff import compare_saved
+from taskdemo_cli.analysis.rounds import figure_of, intervals, reference_of
+from taskdemo_cli.analysis.verdicts import compare, comparison, verdict
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument
-from taskdemo_cli.rounds import figure_of, intervals, reference_of
-from taskdemo_cli.verdicts import compare, comparison, verdict
 
 
 def run_of(

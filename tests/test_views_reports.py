@@ -24,7 +24,7 @@ from samples import (
     sample,
     threadpool_run,
 )
-from taskdemo_cli.changes import compare_saved
+from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.documents.types import Cell, ComparisonDocument, RunDocument
 from taskdemo_cli.output import Output
 from taskdemo_cli.units import format_seconds

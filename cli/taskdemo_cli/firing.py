@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from taskdemo_cli import blocking, experiment, recommend, saving, serving, thresholds, verdicts
+from taskdemo_cli import experiment, saving, serving
+from taskdemo_cli.analysis import blocking, recommendation, thresholds, verdicts
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, RunFacts, Skipped
@@ -229,7 +230,7 @@ def compare(
         stopping.check()
         raise UserError(_why_none(failed))
     result = document(runs, failed)
-    if (advice := recommend.recommend(runs, limits["modes"] if limits else None)) is not None:
+    if (advice := recommendation.recommend(runs, limits["modes"] if limits else None)) is not None:
         result["recommendation"] = advice
     keeping.judge(result)
     if keeping.as_json:

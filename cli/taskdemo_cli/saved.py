@@ -3,7 +3,7 @@
 from typing import Any
 
 from taskdemo_cli import saving
-from taskdemo_cli.changes import compare_saved
+from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import LimitsDocument
 from taskdemo_cli.errors import OK, UserError

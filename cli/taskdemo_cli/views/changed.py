@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.changes import Change, ChangesDocument
+from taskdemo_cli.analysis.diff import Change, ChangesDocument
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_cli.views.ink import BAD, BOLD, DIM, DOUBT, GOOD, PLAIN, Drawing, cell, paragraph, row
 

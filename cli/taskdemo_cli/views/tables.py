@@ -9,8 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
+from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, TaskCounts, ThresholdRow, asked
-from taskdemo_cli.rounds import by_mode
 from taskdemo_cli.stats import Statistics
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_cli.views.advice import advice_lines

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S, MOSTLY, ModeSummary
+from taskdemo_cli.analysis.rounds import by_mode, intervals, reference_of
 from taskdemo_cli.documents.types import ComparisonDocument, Interval, RunDocument, Skipped, Verdict
 from taskdemo_cli.recording.summary import TRUSTED_SHARE
-from taskdemo_cli.rounds import by_mode, intervals, reference_of
-from taskdemo_cli.seen import CLOSE, HELD_UP_S, MOSTLY, Seen
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.text import shortened
@@ -38,7 +38,7 @@ def verdict(run: RunDocument, endpoint: str = "") -> str:
 
     `endpoint` is what is said already of the user's own endpoint, and of how long the bystanders waited beside it.
     """
-    return _text(Seen.of([run]), [], endpoint)
+    return _text(ModeSummary.of([run]), [], endpoint)
 
 
 def comparison(
@@ -70,13 +70,13 @@ def comparison(
 def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Interval] = ()) -> list[Verdict]:
     """Return one sentence a mode, in the order in which the modes were run first."""
     grouped = by_mode(runs)
-    seen = {mode: Seen.of(group) for mode, group in grouped.items()}
+    summaries = {mode: ModeSummary.of(group) for mode, group in grouped.items()}
     verdicts: list[Verdict] = []
     explain = True
     told: set[str | None] = set()
-    for mode, facts in seen.items():
+    for mode, summary in summaries.items():
         clauses: list[str] = []
-        if mode != reference and reference in seen:
+        if mode != reference and reference in summaries:
             noise = next(
                 (
                     entry["difference"]["within_noise"]
@@ -85,52 +85,52 @@ def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Inte
                 ),
                 None,
             )
-            clauses = list(_against(facts, seen[reference], reference, noise))
-        if facts.error and facts.error in told:
-            facts = replace(facts, error=THE_SAME)
+            clauses = list(_against(summary, summaries[reference], reference, noise))
+        if summary.error and summary.error in told:
+            summary = replace(summary, error=THE_SAME)
         else:
-            told.add(facts.error)
-        text = _text(facts, clauses, explain=explain)
+            told.add(summary.error)
+        text = _text(summary, clauses, explain=explain)
         explain = explain and BYSTANDER not in text
         verdicts.append({"mode": mode, "text": text})
     return verdicts
 
 
-def _text(seen: Seen, more: Iterable[str], endpoint: str = "", *, explain: bool = True) -> str:
-    stopped = "" if seen.cut_short is None else _stopped(seen.cut_short)
-    return " ".join(filter(None, [stopped, *_sentences(seen, more, endpoint, explain)]))
+def _text(mode: ModeSummary, more: Iterable[str], endpoint: str = "", *, explain: bool = True) -> str:
+    stopped = "" if mode.cut_short is None else _stopped(mode.cut_short)
+    return " ".join(filter(None, [stopped, *_sentences(mode, more, endpoint, explain)]))
 
 
-def _sentences(seen: Seen, more: Iterable[str], endpoint: str, explain: bool) -> Iterator[str]:
-    if failure := _failure(seen):
+def _sentences(mode: ModeSummary, more: Iterable[str], endpoint: str, explain: bool) -> Iterator[str]:
+    if failure := _failure(mode):
         yield failure
         return
     yield endpoint
-    bystander = () if endpoint else _bystander(seen, explain)
-    if not seen.answered:
-        if not seen.is_partial:
+    bystander = () if endpoint else _bystander(mode, explain)
+    if not mode.answered:
+        if not mode.is_partial:
             yield "No request was reported, so nothing can be said."
-        clauses = [*bystander] if seen.is_partial else []
+        clauses = [*bystander] if mode.is_partial else []
     else:
-        if seen.is_clients:  # then how it compares with others would compare clients
+        if mode.is_clients:  # then how it compares with others would compare clients
             more = ()
-        clauses = [_who_waited(seen), *_clients_part(seen), *more, *_at_once(seen), *_troubles(seen), *bystander]
+        clauses = [_who_waited(mode), *_clients_part(mode), *more, *_at_once(mode), *_troubles(mode), *bystander]
     if clauses:
         text = "; ".join(clauses)
         yield text[0].upper() + text[1:] + "."
 
 
-def _failure(seen: Seen) -> str:
+def _failure(mode: ModeSummary) -> str:
     """Return the sentence that says that nothing went well; empty where something did."""
-    error = f": {shortened(seen.error, LONGEST_ERROR)}" if seen.error else ""
-    if seen.errors and seen.errors.total() == seen.requests:
-        if not seen.answered:
-            return f"None of {format_count(seen.requests, 'request')} was answered ({_errors(seen.errors)})."
-        every = "The request" if seen.requests == 1 else f"All {seen.requests:,} requests"
-        kinds = shortened(next(iter(seen.errors)), 40) if len(seen.errors) == 1 else _errors(seen.errors)
+    error = f": {shortened(mode.error, LONGEST_ERROR)}" if mode.error else ""
+    if mode.errors and mode.errors.total() == mode.requests:
+        if not mode.answered:
+            return f"None of {format_count(mode.requests, 'request')} was answered ({_errors(mode.errors)})."
+        every = "The request" if mode.requests == 1 else f"All {mode.requests:,} requests"
+        kinds = shortened(next(iter(mode.errors)), 40) if len(mode.errors) == 1 else _errors(mode.errors)
         return f"{every} failed ({kinds}){error}. So nothing can be said of waiting."
-    if seen.tasks["failed"] and seen.tasks["failed"] == seen.tasks["accepted"]:
-        every = "The task" if seen.tasks["failed"] == 1 else f"All {seen.tasks['failed']:,} tasks"
+    if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"]:
+        every = "The task" if mode.tasks["failed"] == 1 else f"All {mode.tasks['failed']:,} tasks"
         return f"{every} failed{error}. So nothing can be said of waiting."
     return ""
 
@@ -151,81 +151,81 @@ def _stopped(run: RunDocument) -> str:
     return f"{which} after {format_seconds(after)}; {', '.join(words)}."
 
 
-def _clients_part(seen: Seen) -> Iterator[str]:
-    share = seen.clients_share
+def _clients_part(mode: ModeSummary) -> Iterator[str]:
+    share = mode.clients_share
     if share > TRUSTED_SHARE:
-        assert seen.overhead is not None  # noqa: S101  # it has a share
-        assert seen.median is not None  # noqa: S101  # it has a share
+        assert mode.overhead is not None  # noqa: S101  # it has a share
+        assert mode.median is not None  # noqa: S101  # it has a share
         if share >= 1:
             yield "the client's own time could account for all of that median, so it says nothing of the server"
             return
-        these = f"these {format_seconds(seen.median)}" if seen.answered == 1 else "that median"
-        own = f"{format_seconds(seen.overhead)} of {these} ({format_share(share)}) are the client's own time"
+        these = f"these {format_seconds(mode.median)}" if mode.answered == 1 else "that median"
+        own = f"{format_seconds(mode.overhead)} of {these} ({format_share(share)}) are the client's own time"
         yield f"{own}, so take it as the client's figure rather than the server's" if share >= MOSTLY else own
-    elif seen.doubted and seen.busy:
+    elif mode.doubted and mode.busy:
         yield "the client was busy all the time, so it set the pace rather than the server"
 
 
-def _answered(seen: Seen) -> str:
-    assert seen.median is not None  # noqa: S101  # there were answers
-    assert seen.slowest is not None  # noqa: S101  # there were answers
-    if seen.answered == 1:
-        return f"answered in {format_seconds(seen.slowest)}"
-    return f"answered in {format_seconds(seen.median)} (median; slowest {format_seconds(seen.slowest)})"
+def _answered(mode: ModeSummary) -> str:
+    assert mode.median is not None  # noqa: S101  # there were answers
+    assert mode.slowest is not None  # noqa: S101  # there were answers
+    if mode.answered == 1:
+        return f"answered in {format_seconds(mode.slowest)}"
+    return f"answered in {format_seconds(mode.median)} (median; slowest {format_seconds(mode.slowest)})"
 
 
-def _who_waited(seen: Seen) -> str:
-    one, answered = seen.answered == 1, _answered(seen)
-    before, after = seen.tasks["answered_before_end"], seen.tasks["answered_after_end"]
+def _who_waited(mode: ModeSummary) -> str:
+    one, answered = mode.answered == 1, _answered(mode)
+    before, after = mode.tasks["answered_before_end"], mode.tasks["answered_after_end"]
     if not before and not after:
         return answered
-    if seen.work is not None and seen.work < TELLING_S:
-        return answered + _afterwards(seen, one) if before else answered
+    if mode.work is not None and mode.work < TELLING_S:
+        return answered + _afterwards(mode, one) if before else answered
     if before and after:
         return f"{after:,} of {before + after:,} callers waited for their work to end, {before:,} did not: {answered}"
     if after:
-        return _own_work(seen, one)
-    if seen.tasks["held_up"]:
+        return _own_work(mode, one)
+    if mode.tasks["held_up"]:
         return (
-            f"{answered}: {seen.tasks['held_up']:,} of {before:,} callers had to wait for the work of others"
-            + _afterwards(seen, one)
+            f"{answered}: {mode.tasks['held_up']:,} of {before:,} callers had to wait for the work of others"
+            + _afterwards(mode, one)
         )
-    return answered + _afterwards(seen, one)
+    return answered + _afterwards(mode, one)
 
 
-def _own_work(seen: Seen, one: bool) -> str:
-    assert seen.slowest is not None  # noqa: S101  # there were answers
-    assert seen.median is not None  # noqa: S101  # there were answers
-    if seen.work is None or seen.longest_work is None:
-        return f"the slowest caller waited {format_seconds(seen.slowest)}, until the work had ended"
-    work = format_seconds(seen.work)
-    if seen.ran.is_app and (one or seen.slowest <= QUEUED * seen.longest_work):
+def _own_work(mode: ModeSummary, one: bool) -> str:
+    assert mode.slowest is not None  # noqa: S101  # there were answers
+    assert mode.median is not None  # noqa: S101  # there were answers
+    if mode.work is None or mode.longest_work is None:
+        return f"the slowest caller waited {format_seconds(mode.slowest)}, until the work had ended"
+    work = format_seconds(mode.work)
+    if mode.ran.is_app and (one or mode.slowest <= QUEUED * mode.longest_work):
         # The call includes whatever the application itself had to wait for, a worker thread among it.
-        return _answered(seen)
+        return _answered(mode)
     if one:
-        return f"the caller waited {format_seconds(seen.slowest)}, for {work} of work"
-    if seen.slowest > QUEUED * seen.longest_work:
+        return f"the caller waited {format_seconds(mode.slowest)}, for {work} of work"
+    if mode.slowest > QUEUED * mode.longest_work:
         return (
-            f"callers queued: they waited {format_seconds(seen.median)} (median; the last "
-            f"{format_seconds(seen.slowest)}), each for {work} of work"
+            f"callers queued: they waited {format_seconds(mode.median)} (median; the last "
+            f"{format_seconds(mode.slowest)}), each for {work} of work"
         )
-    return f"each caller waited for its own work of {work} and for little else: {_answered(seen)}"
+    return f"each caller waited for its own work of {work} and for little else: {_answered(mode)}"
 
 
-def _afterwards(seen: Seen, one: bool) -> str:
-    if one and seen.completed is not None and seen.slowest is not None:
-        later = seen.completed - seen.slowest
+def _afterwards(mode: ModeSummary, one: bool) -> str:
+    if one and mode.completed is not None and mode.slowest is not None:
+        later = mode.completed - mode.slowest
         return f"; the task ended {format_seconds(later)} later" if later > 0 else "; the task had ended by then"
-    return "" if seen.last_ended is None else f"; the last task ended {format_seconds(seen.last_ended)} after the start"
+    return "" if mode.last_ended is None else f"; the last task ended {format_seconds(mode.last_ended)} after the start"
 
 
-def _against(seen: Seen, reference: Seen, name: str, within_noise: bool | None) -> Iterator[str]:
-    if not seen.median or not reference.median or reference.is_clients or _failure(reference):
+def _against(mode: ModeSummary, reference: ModeSummary, name: str, within_noise: bool | None) -> Iterator[str]:
+    if not mode.median or not reference.median or reference.is_clients or _failure(reference):
         return
-    if seen.is_partial or reference.is_partial:
+    if mode.is_partial or reference.is_partial:
         return
-    factor = reference.median / seen.median
-    answers = min(seen.answered, reference.answered)
+    factor = reference.median / mode.median
+    answers = min(mode.answered, reference.answered)
     few = f" (as far as {format_count(answers, 'answer')} can tell)" if answers < FEW else ""
     if within_noise:
         yield f"the difference to the responses of {name} is within noise{few}"
@@ -244,18 +244,18 @@ def _times(factor: float) -> str:
     return f"{shown} times"
 
 
-def _at_once(seen: Seen) -> Iterator[str]:
-    most, tasks, ran = seen.tasks["max_parallel"], seen.tasks_in_a_run, seen.ran
-    if _is_stretched(seen):
-        took = f"work of {format_seconds(seen.asked_work or 0.0)} took {format_seconds(seen.work or 0.0)}"
+def _at_once(mode: ModeSummary) -> Iterator[str]:
+    most, tasks, ran = mode.tasks["max_parallel"], mode.tasks_in_a_run, mode.ran
+    if _is_stretched(mode):
+        took = f"work of {format_seconds(mode.asked_work or 0.0)} took {format_seconds(mode.work or 0.0)}"
         why = f", because {most:,} threads shared one interpreter with the server"
-        yield took + (why if _shares_interpreter(seen) else "")
-    if tasks < 2 or most < 1 or (ran.is_app and (most > 1 or (seen.work or 0.0) < TELLING_S)):
+        yield took + (why if _shares_interpreter(mode) else "")
+    if tasks < 2 or most < 1 or (ran.is_app and (most > 1 or (mode.work or 0.0) < TELLING_S)):
         return
     if most == 1:
-        stuck = ran.on_loop and seen.waited is not None and seen.waited >= max((seen.work or 0.0) / 2, HELD_UP_S)
+        stuck = ran.on_loop and mode.waited is not None and mode.waited >= max((mode.work or 0.0) / 2, HELD_UP_S)
         yield "the work ran one at a time" + (": it never awaits, so it holds the event loop" if stuck else "")
-    elif seen.all_at_once:
+    elif mode.all_at_once:
         yield f"all {tasks:,} ran at once"
     elif most == ran.processes:
         per_cpu = " (one per CPU)" if most == ran.cpus else ""
@@ -264,59 +264,59 @@ def _at_once(seen: Seen) -> Iterator[str]:
         yield f"at most {most:,} ran at once"
 
 
-def _troubles(seen: Seen) -> Iterator[str]:
-    if seen.errors:
-        yield f"{seen.errors.total():,} of {format_count(seen.requests, 'request')} failed ({_errors(seen.errors)})"
-    tasks = seen.tasks["accepted"]
-    error = f" ({shortened(seen.error, LONGEST_ERROR)})" if seen.error else ""
+def _troubles(mode: ModeSummary) -> Iterator[str]:
+    if mode.errors:
+        yield f"{mode.errors.total():,} of {format_count(mode.requests, 'request')} failed ({_errors(mode.errors)})"
+    tasks = mode.tasks["accepted"]
+    error = f" ({shortened(mode.error, LONGEST_ERROR)})" if mode.error else ""
     ends = [
-        f"the task {words}" if tasks == 1 else f"{seen.tasks[name]:,} {words}"
+        f"the task {words}" if tasks == 1 else f"{mode.tasks[name]:,} {words}"
         for name, words in (
             ("failed", f"failed{error}"),
             ("cancelled", "was cancelled" if tasks == 1 else "cancelled"),
             ("lost", "was lost" if tasks == 1 else "lost"),
             ("unfinished", "had not ended when we stopped looking"),
         )
-        if seen.tasks[name] and not (name == "unfinished" and seen.is_partial)
+        if mode.tasks[name] and not (name == "unfinished" and mode.is_partial)
     ]
     if ends:
         yield ends[0] if tasks == 1 else f"of {format_count(tasks, 'task')} {', '.join(ends)}"
-    if seen.is_partial and seen.tasks["unfinished"]:
-        yield f"no word had come of the end of {format_count(seen.tasks['unfinished'], 'task')}"
+    if mode.is_partial and mode.tasks["unfinished"]:
+        yield f"no word had come of the end of {format_count(mode.tasks['unfinished'], 'task')}"
 
 
-def _bystander(seen: Seen, explain: bool) -> Iterator[str]:
+def _bystander(mode: ModeSummary, explain: bool) -> Iterator[str]:
     who = f"{BYSTANDER} (GET /ping)" if explain else BYSTANDER
-    waited = seen.waited
+    waited = mode.waited
     if waited is None:
         return
     shown = format_seconds(waited)
-    if not seen.bystanders_answered:
+    if not mode.bystanders_answered:
         yield f"{who} waited {shown} and got no answer at all"
         return
     is_close = HELD_UP_S / CLOSE < waited < CLOSE * HELD_UP_S
     close = f" (close to the limit of {format_seconds(HELD_UP_S)})" if is_close else ""
-    if not seen.is_answered:
+    if not mode.is_answered:
         shown = f"at least {shown}"
     if waited >= HELD_UP_S:
-        yield f"{who} was held up for {shown}{close}{_why_held_up(seen)}"
+        yield f"{who} was held up for {shown}{close}{_why_held_up(mode)}"
     else:
-        yield f"{who} waited {shown}{' at most' if seen.is_answered else ''}{close}"
+        yield f"{who} waited {shown}{' at most' if mode.is_answered else ''}{close}"
 
 
-def _why_held_up(seen: Seen) -> str:
-    if not seen.ran.in_threads or _shares_interpreter(seen) or not (seen.ran.computes or seen.ran.is_own):
+def _why_held_up(mode: ModeSummary) -> str:
+    if not mode.ran.in_threads or _shares_interpreter(mode) or not (mode.ran.computes or mode.ran.is_own):
         return ""
-    probably = "" if seen.ran.computes else "probably "
+    probably = "" if mode.ran.computes else "probably "
     return f", {probably}because the work computes in threads, which share one interpreter with the server"
 
 
-def _is_stretched(seen: Seen) -> bool:
-    return bool(seen.work and seen.asked_work and seen.work > STRETCHED * seen.asked_work)
+def _is_stretched(mode: ModeSummary) -> bool:
+    return bool(mode.work and mode.asked_work and mode.work > STRETCHED * mode.asked_work)
 
 
-def _shares_interpreter(seen: Seen) -> bool:
-    return _is_stretched(seen) and seen.ran.computes and seen.ran.in_threads and seen.tasks["max_parallel"] > 1
+def _shares_interpreter(mode: ModeSummary) -> bool:
+    return _is_stretched(mode) and mode.ran.computes and mode.ran.in_threads and mode.tasks["max_parallel"] > 1
 
 
 def _errors(errors: Counter[str]) -> str:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Final
 
-from taskdemo_cli import pasting
+from taskdemo_cli.analysis import pasting
+from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S, MOSTLY, longest_wait
+from taskdemo_cli.analysis.pasting import Function
+from taskdemo_cli.analysis.rounds import by_mode
+from taskdemo_cli.analysis.verdicts import BYSTANDER
 from taskdemo_cli.documents.types import Recommendation, RunDocument
-from taskdemo_cli.pasting import Function
-from taskdemo_cli.rounds import by_mode
-from taskdemo_cli.seen import CLOSE, HELD_UP_S, MOSTLY, longest_wait
 from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_cli.verdicts import BYSTANDER
 
 QUICK_S: Final = 0.05
 """A caller can wait for work that takes less."""

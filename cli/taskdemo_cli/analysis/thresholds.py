@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final
 
+from taskdemo_cli.analysis.rounds import SHARE_OF, by_mode
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, ThresholdRow
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.rounds import SHARE_OF, by_mode
 from taskdemo_cli.stats import supported
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.contract.text import shortened

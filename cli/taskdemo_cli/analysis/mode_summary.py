@@ -27,7 +27,7 @@ LOOKED_AT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ModeSummary:
     """What was measured of one mode, over its rounds; one that the user cut short counts where there is no other.
 
     Seconds; None where not measured.
@@ -67,7 +67,7 @@ class Seen:
     """The run during which the user stopped."""
 
     @classmethod
-    def of(cls, all_runs: Sequence[RunDocument]) -> "Seen":
+    def of(cls, all_runs: Sequence[RunDocument]) -> "ModeSummary":
         """Return what these runs of one mode, at least one, show."""
         runs = [run for run in all_runs if not run["interrupted"]] or all_runs
         summaries = [run["summary"] for run in runs]

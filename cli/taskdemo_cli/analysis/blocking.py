@@ -6,8 +6,8 @@ Pure: no I/O and no clock. One bystander is served by the event loop, the other 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S
 from taskdemo_cli.documents.types import Blocking, BystanderRow, RunDocument
-from taskdemo_cli.seen import CLOSE, HELD_UP_S
 from taskdemo_cli.units import format_seconds
 from taskdemo_server.contract.text import shortened
 
