@@ -13,7 +13,7 @@ import pytest
 
 import chromium
 import samples
-from taskdemo_cli import saving
+from taskdemo_cli.reports import files
 from test_html import advised, app_run, burst
 
 pytestmark = pytest.mark.browser
@@ -55,7 +55,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Brows
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     for name, document in PAGES.items():
-        saving.save(document, folder / f"{name}.html")
+        files.save(document, folder / f"{name}.html")
     return {name: folder / f"{name}.html" for name in PAGES}
 
 

@@ -203,7 +203,7 @@ def test_what_follows_a_complaint_that_had_no_room_is_said() -> None:
 
 PRINTS = """
 import signal, sys
-from taskdemo_cli.output import Leaving
+from taskdemo_cli.reports.output import Leaving
 signal.signal(signal.SIGINT, lambda *_: None)
 out = Leaving(sys.stdout)
 for piece in range(10):

@@ -20,9 +20,9 @@ from rich.console import Console, RenderableType
 
 import samples
 from taskdemo_cli.processes.event_stream import Watcher
-from taskdemo_cli.views.matrix import limits_report
-from taskdemo_cli.views.tables import comparison_report, run_report
-from taskdemo_cli.views.timeline import timeline
+from taskdemo_cli.reports.terminal.limits import limits_report
+from taskdemo_cli.reports.terminal.report import comparison_report, run_report
+from taskdemo_cli.reports.terminal.timeline import timeline
 from taskdemo_server import broker
 from taskdemo_server.accepting import message_of
 from taskdemo_server.app import stream

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import samples
 from taskdemo_cli.documents.rows import Rows
 from taskdemo_cli.documents.types import RequestRow, TaskRow
+from taskdemo_cli.reports.html import page as html
 from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_cli.views import html
 from taskdemo_server.contract.text import escape
 
 

@@ -25,11 +25,11 @@ import pytest
 
 from commands import TASKDEMO, all_gone, as_json, eventually, family_of, running, serving, taskdemo
 from soak import kill_anywhere
-from taskdemo_cli import saving
 from taskdemo_cli import serving as detaching
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import tempdirs
 from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.reports import files
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
 from taskdemo_server.journal import Journal, unfinished
@@ -504,7 +504,7 @@ def test_the_next_save_removes_what_a_killed_one_was_writing(tmp_path: Path) -> 
         file.touch()
     for file in (half, other):
         os.utime(file, (time.time() - 100,) * 2)
-    saving.check([tmp_path / "r.json"])
+    files.check([tmp_path / "r.json"])
     assert sorted(tmp_path.iterdir()) == sorted([growing, other])
 
 

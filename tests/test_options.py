@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from commands import as_json, taskdemo
-from taskdemo_cli import saving
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.output import complain
+from taskdemo_cli.reports import files
+from taskdemo_cli.reports.output import complain
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
@@ -138,7 +138,7 @@ def test_only_what_was_written_is_named(tmp_path: Path) -> None:
     wrote: list[str] = []
     here, nowhere = str(tmp_path / "a.json"), str(tmp_path / "none" / "b.json")
     with pytest.raises(UserError, match=r"b\.json"):
-        saving.save_all({"kind": "run"}, [nowhere, here], wrote.append)
+        files.save_all({"kind": "run"}, [nowhere, here], wrote.append)
     assert wrote == [here]
 
 

@@ -19,7 +19,7 @@ from taskdemo_cli import limits
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
 from taskdemo_cli.documents.types import RunDocument
-from taskdemo_cli.views.advice import advice_lines
+from taskdemo_cli.reports.terminal.recommendation import advice_lines
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
 

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import samples
-from taskdemo_cli import saving
 from taskdemo_cli.errors import COULD_NOT_RUN, UserError
-from taskdemo_cli.views import html, markdown
+from taskdemo_cli.reports import files, markdown
+from taskdemo_cli.reports.html import page as html
 from test_html import advised
 
 DOCUMENTS: dict[str, Any] = {
@@ -44,8 +44,8 @@ def sentence(error: pytest.ExceptionInfo[UserError]) -> str:
 
 def test_places_that_can_be_written_are_fine_and_stay_untouched(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text("old")
-    saving.check([tmp_path / "a.json", tmp_path / "a.CSV", tmp_path / "a.md", tmp_path / "a.svg"], tmp_path / "a.html")
-    saving.check([str(tmp_path / "old.json")])
+    files.check([tmp_path / "a.json", tmp_path / "a.CSV", tmp_path / "a.md", tmp_path / "a.svg"], tmp_path / "a.html")
+    files.check([str(tmp_path / "old.json")])
     assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
     assert (tmp_path / "old.json").read_text() == "old"
 
@@ -68,7 +68,7 @@ def test_a_place_that_cannot_be_written_is_refused_with_what_to_type(
 ) -> None:
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(UserError) as error:
-        saving.check([tmp_path / save] if save else [], tmp_path / page if page else None)
+        files.check([tmp_path / save] if save else [], tmp_path / page if page else None)
     assert said.replace("{}", str(tmp_path)) in sentence(error)
 
 
@@ -90,7 +90,7 @@ def test_a_folder_without_permission_is_refused() -> None:
     folder.chmod(0o555)
     try:
         with nobody(), pytest.raises(UserError) as error:
-            saving.check([folder / "a.json"])
+            files.check([folder / "a.json"])
     finally:
         folder.chmod(0o700)
         folder.rmdir()
@@ -99,7 +99,7 @@ def test_a_folder_without_permission_is_refused() -> None:
 
 def test_a_folder_of_the_system_that_takes_no_files_is_refused() -> None:
     with pytest.raises(UserError) as error:
-        saving.check(["/proc/self/result.json"])
+        files.check(["/proc/self/result.json"])
     assert "the folder /proc" in sentence(error)
 
 
@@ -108,22 +108,22 @@ def test_what_is_no_ordinary_file_is_neither_replaced_nor_read_without_end(tmp_p
     (tmp_path / "page.html").symlink_to("/dev/null")
     for saves, page in (([tmp_path / "pipe.json"], None), ([], tmp_path / "page.html")):
         with pytest.raises(UserError) as error:
-            saving.check(saves, page)
+            files.check(saves, page)
         assert "no ordinary file" in sentence(error)
     with pytest.raises(UserError) as error:
-        saving.load("/dev/zero")
+        files.load("/dev/zero")
     assert "is no file" in sentence(error)
 
 
 def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError) as error:
-        saving.check([tmp_path / f"{'a' * 300}.json"])
+        files.check([tmp_path / f"{'a' * 300}.json"])
     assert "no file can have that name" in sentence(error)
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     with pytest.raises(UserError) as error:
-        saving.check(["r.json"])
+        files.check(["r.json"])
     assert "the current folder is gone" in sentence(error)
 
 
@@ -133,15 +133,15 @@ def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_what_was_saved_as_json_is_read_back_the_same(tmp_path: Path, name: str) -> None:
     path = tmp_path / "result.json"
-    saving.save(DOCUMENTS[name], path)
-    assert saving.load(path) == samples.saved(DOCUMENTS[name])
+    files.save(DOCUMENTS[name], path)
+    assert files.load(path) == samples.saved(DOCUMENTS[name])
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 @pytest.mark.parametrize("ending", [".json", ".csv", ".md", ".svg", ".html"])
 def test_every_document_can_be_saved_in_every_format(tmp_path: Path, name: str, ending: str) -> None:
     path = tmp_path / f"result{ending}"
-    saving.save(DOCUMENTS[name], path)
+    files.save(DOCUMENTS[name], path)
     text = path.read_text(encoding="utf-8")
     assert {c for c in text if not c.isprintable()} <= {"\n", "\r", "\N{NO-BREAK SPACE}"}
     assert list(tmp_path.iterdir()) == [path]
@@ -161,7 +161,7 @@ def test_a_file_is_replaced_only_by_a_whole_one(tmp_path: Path) -> None:
             raise KeyError("the document broke off")
 
     with pytest.raises(KeyError):
-        saving.save(Broken(DOCUMENTS["failed"]), path)
+        files.save(Broken(DOCUMENTS["failed"]), path)
     assert path.read_text() == "the old result"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -171,12 +171,12 @@ def test_a_saved_file_is_as_readable_as_any_other_and_keeps_the_permissions_it_h
     plain.touch()
     kept.touch(0o640)
     link.symlink_to(kept)
-    saving.save(DOCUMENTS["failed"], tmp_path / "new.json")
-    saving.save(DOCUMENTS["failed"], link)
+    files.save(DOCUMENTS["failed"], tmp_path / "new.json")
+    files.save(DOCUMENTS["failed"], link)
     assert (tmp_path / "new.json").stat().st_mode == plain.stat().st_mode
     assert kept.stat().st_mode & 0o777 == 0o640
     assert link.is_symlink()
-    assert saving.load(kept)["kind"] == "run"
+    assert files.load(kept)["kind"] == "run"
 
 
 def test_a_result_whose_folder_is_gone_is_rescued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,13 +184,13 @@ def test_a_result_whose_folder_is_gone_is_rescued(tmp_path: Path, monkeypatch: p
     refuge.mkdir()
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(refuge))
-    saving.check([folder / "result.json"])
+    files.check([folder / "result.json"])
     shutil.rmtree(folder)
     with pytest.raises(UserError) as error:
-        saving.save(DOCUMENTS["failed"], folder / "result.json")
+        files.save(DOCUMENTS["failed"], folder / "result.json")
     text = sentence(error)
     assert f"{folder / 'result.json'} could not be written (No such file or directory); the result is in " in text
-    assert saving.load(text.rpartition(" is in ")[2]) == samples.saved(DOCUMENTS["failed"])
+    assert files.load(text.rpartition(" is in ")[2]) == samples.saved(DOCUMENTS["failed"])
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_where_nothing_can_be_written_both_places_are_named_and_nothing_is_left(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(UserError) as error:
-        saving.save(DOCUMENTS["comparison"], tmp_path / "result.json")
+        files.save(DOCUMENTS["comparison"], tmp_path / "result.json")
     assert f"result.json could not be written (File too large), and neither could {tmp_path}" in sentence(error)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
@@ -217,7 +217,7 @@ def test_where_nothing_can_be_written_both_places_are_named_and_nothing_is_left(
 
 def test_csv_has_a_row_a_request_with_its_task() -> None:
     document = samples.comparison_document()
-    text = "".join(saving.csv_chunks(document))
+    text = "".join(files.csv_chunks(document))
     assert text.count("\r\n") == text.count("\n")
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert len(rows) == 15
@@ -233,7 +233,7 @@ def test_csv_has_a_row_a_request_with_its_task() -> None:
 def test_csv_pairs_tasks_in_any_order_and_leaves_out_what_is_not_known() -> None:
     document: dict[str, Any] = {**samples.failed_run()}
     document["tasks"] = list(reversed(list(document["tasks"])))
-    rows = list(csv.DictReader(io.StringIO("".join(saving.csv_chunks(document)), newline="")))
+    rows = list(csv.DictReader(io.StringIO("".join(files.csv_chunks(document)), newline="")))
     assert [row["task_state"] for row in rows] == ["finished", "failed", "finished", "", "", "lost"]
     assert rows[4]["done_s"] == ""
     assert rows[4]["error"] == "ReadTimeout"
@@ -244,13 +244,13 @@ def test_no_cell_of_the_csv_is_a_formula(text: str) -> None:
     document = samples.saved(samples.failed_run())
     for task in document["tasks"]:
         task["message"] = task["error"] = task["where"] = text
-    rows = list(csv.DictReader(io.StringIO("".join(saving.csv_chunks(document)), newline="")))
+    rows = list(csv.DictReader(io.StringIO("".join(files.csv_chunks(document)), newline="")))
     assert rows[0]["task_message"].startswith("'")
     assert rows[0]["task_message"][1:].strip("\\tr").endswith(text.strip())
 
 
 def test_csv_of_limits_has_a_row_a_cell() -> None:
-    rows = list(csv.DictReader(io.StringIO("".join(saving.csv_chunks(samples.limits_document())), newline="")))
+    rows = list(csv.DictReader(io.StringIO("".join(files.csv_chunks(samples.limits_document())), newline="")))
     assert len(rows) == 18
     assert rows[-1]["verdict"] == "yes"
     assert json.loads(rows[-1]["measured"]) == {"runs": 2, "delays_s": [0.1, 0.2]}
@@ -307,13 +307,13 @@ def test_a_file_that_is_none_of_ours_is_refused_in_one_sentence(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError) as error:
-        saving.load(path)
+        files.load(path)
     assert said in sentence(error)
 
 
 def test_a_folder_is_no_result(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        saving.load(tmp_path)
+        files.load(tmp_path)
     assert "cannot be read (Is a directory)" in sentence(error)
 
 
@@ -322,7 +322,7 @@ def test_fields_that_a_newer_version_added_are_kept(tmp_path: Path) -> None:
     document: dict[str, Any] = {**samples.saved(samples.comparison_document()), "weather": "fine"}
     document["runs"][0]["summary"]["response_s"]["p9999"] = 6.0
     path.write_text(json.dumps(document))
-    loaded: dict[str, Any] = {**saving.load(path)}
+    loaded: dict[str, Any] = {**files.load(path)}
     assert loaded["weather"] == "fine"
     assert loaded == document
 
@@ -332,7 +332,7 @@ def test_fields_that_may_be_null_may_be_missing(tmp_path: Path) -> None:
     document: dict[str, Any] = {**samples.saved(samples.failed_run())}
     del document["for_s"], document["bystander"], document["summary"]["queue_s"]
     path.write_text(json.dumps(document))
-    loaded = saving.load(path)
+    loaded = files.load(path)
     assert loaded["kind"] == "run"
     assert loaded["for_s"] is None
     assert loaded["bystander"] == []
@@ -356,7 +356,7 @@ def test_a_field_that_cannot_be_right_is_named(tmp_path: Path, at: tuple[Any, ..
     path = tmp_path / "result.json"
     path.write_text(json.dumps(with_value(samples.saved(samples.failed_run()), at, value)))
     with pytest.raises(UserError) as error:
-        saving.load(path)
+        files.load(path)
     assert said in sentence(error)
 
 
@@ -395,8 +395,8 @@ def test_whatever_a_file_holds_it_is_refused_or_can_be_drawn(tmp_path: Path, dat
     path = tmp_path / "result.json"
     path.write_text(json.dumps(with_value(original, at, data.draw(VALUES))))
     try:
-        loaded = saving.load(path)
+        loaded = files.load(path)
     except UserError:
         return
-    for chunks in (html.page(loaded), markdown.chunks(loaded), saving.csv_chunks(loaded)):
+    for chunks in (html.page(loaded), markdown.chunks(loaded), files.csv_chunks(loaded)):
         assert "".join(chunks)

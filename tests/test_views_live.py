@@ -13,10 +13,10 @@ from taskdemo_cli import experiment
 from taskdemo_cli.experiment import Target
 from taskdemo_cli.loadgen.protocol import Plan, Sample
 from taskdemo_cli.recording.recorder import Recorder
-from taskdemo_cli.views.frames import horizon_of
-from taskdemo_cli.views.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
-from taskdemo_cli.views.matrix import LimitsScreen, PlainLimits, limits_screen
-from taskdemo_cli.views.repaint import SHOW_CURSOR, Block
+from taskdemo_cli.reports.terminal.limits import LimitsScreen, PlainLimits, limits_screen
+from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
+from taskdemo_cli.reports.terminal.painter import SHOW_CURSOR, Block
+from taskdemo_cli.reports.terminal.run_frame import horizon_of
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.modes import MODES, Mode
 
@@ -179,7 +179,7 @@ def test_hostile_messages_do_not_reach_the_terminal() -> None:
 
 
 def test_a_block_grows_and_shrinks_without_leaving_anything_behind() -> None:
-    from taskdemo_cli.views.ink import row
+    from taskdemo_cli.reports.terminal.style import row
 
     terminal = Terminal(40, 10)
     with Block(terminal.console) as block:

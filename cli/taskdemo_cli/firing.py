@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from taskdemo_cli import experiment, saving, serving
+from taskdemo_cli import experiment, serving
 from taskdemo_cli.analysis import blocking, recommendation, thresholds, verdicts
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.rows import json_chunks
@@ -17,10 +17,11 @@ from taskdemo_cli.experiment import Rig, Target
 from taskdemo_cli.loadgen.capacity import capacity_problem
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import GET, Place, Request
-from taskdemo_cli.output import Output, complain
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import Stopping
 from taskdemo_cli.processes.tempdirs import scratch
+from taskdemo_cli.reports import files
+from taskdemo_cli.reports.output import Output, complain
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, OWN_PATHS, Settings
 
@@ -45,7 +46,7 @@ class Keeping:
         self.as_json = as_json
         self._paths = [*saves, *([html] if html else [])]
         self._thresholds = [thresholds.parse(text, modes) for text in fail_if]
-        saving.check(saves, html)
+        files.check(saves, html)
 
     def judge(self, document: RunDocument | ComparisonDocument) -> None:
         """Hold the thresholds against the result, and note in it what became of them."""
@@ -54,14 +55,14 @@ class Keeping:
 
     def save(self, document: RunDocument | ComparisonDocument, output: Output) -> None:
         """Save the result everywhere it was asked for; what cannot be is said at the end, after all the others."""
-        saving.save_all(document, self._paths, output.wrote)
+        files.save_all(document, self._paths, output.wrote)
 
     def save_so_far(self, document: ComparisonDocument) -> None:
         """Keep what there is of a comparison that goes on, where it was to be saved as JSON."""
         for path in self._paths:
             if path.endswith(".json"):
                 with contextlib.suppress(UserError):  # it is tried, and told, again at the end
-                    saving.save(document, path, rescue=False)
+                    files.save(document, path, rescue=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +146,8 @@ def fire(
 
     `named`: the user gave the URL; else it is only a port of this machine.
     """
-    from taskdemo_cli.views.live import run_screen
-    from taskdemo_cli.views.tables import run_report
+    from taskdemo_cli.reports.terminal.live import run_screen
+    from taskdemo_cli.reports.terminal.report import run_report
 
     burst.check_capacity()
     output = Output(keeping.as_json)
@@ -194,8 +195,8 @@ def compare(
     with scratch() as folder, servers.Nursery() as nursery, Rig(stopping) as rig:
         started = [_launched(one, nursery, folder / one.mode) for one in settings]
         # What follows takes a while to import, and the servers start meanwhile.
-        from taskdemo_cli.views.live import comparison_screen
-        from taskdemo_cli.views.tables import comparison_report
+        from taskdemo_cli.reports.terminal.live import comparison_screen
+        from taskdemo_cli.reports.terminal.report import comparison_report
 
         output = Output(keeping.as_json)
         facts = burst.facts()

@@ -4,16 +4,17 @@ import os
 import subprocess
 from collections.abc import Sequence
 
-from taskdemo_cli import limits, saving
+from taskdemo_cli import limits
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import Skipped
 from taskdemo_cli.errors import FAILED, OK
 from taskdemo_cli.limits.trial import Own
-from taskdemo_cli.output import Output
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import Stopping
 from taskdemo_cli.processes.tempdirs import scratch
+from taskdemo_cli.reports import files as saving
+from taskdemo_cli.reports.output import Output
 from taskdemo_server.contract.settings import WorkerSettings, telling
 
 
@@ -29,7 +30,7 @@ def run(
     html: str | None,
 ) -> int:
     """Run the experiment of every mode and limit, show what was measured, and return the exit code."""
-    from taskdemo_cli.views.matrix import limits_screen, print_limits
+    from taskdemo_cli.reports.terminal.limits import limits_screen, print_limits
 
     saving.check(saves, html)
     output = Output(as_json)

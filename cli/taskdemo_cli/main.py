@@ -9,8 +9,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from taskdemo_cli import checks, options
 from taskdemo_cli.errors import COULD_NOT_RUN, FAILED, INTERRUPTED, UserError
-from taskdemo_cli.output import Leaving, complain
 from taskdemo_cli.processes import signals as stopping
+from taskdemo_cli.reports.output import Leaving, complain
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.settings import Settings, WorkerSettings
 

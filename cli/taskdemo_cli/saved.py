@@ -2,26 +2,26 @@
 
 from typing import Any
 
-from taskdemo_cli import saving
 from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import LimitsDocument
 from taskdemo_cli.errors import OK, UserError
-from taskdemo_cli.output import Output, say
+from taskdemo_cli.reports import files
+from taskdemo_cli.reports.output import Output, say
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.text import escape
 
 
 def report(path: str, html: str | None) -> int:
     """Draw a saved result again: as a page, or on the terminal."""
-    saving.check((), html)
-    document = saving.load(path)
+    files.check((), html)
+    document = files.load(path)
     if html is not None:
-        saving.save(document, html)
+        files.save(document, html)
         say(f"wrote {escape(html)}")
         return OK
-    from taskdemo_cli.views.matrix import limits_report
-    from taskdemo_cli.views.tables import comparison_report, run_report
+    from taskdemo_cli.reports.terminal.limits import limits_report
+    from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 
     console = Output(as_json=False).console
     if document["kind"] == "run":
@@ -35,7 +35,7 @@ def report(path: str, html: str | None) -> int:
 
 def limits(path: str) -> LimitsDocument:
     """Read what `taskdemo limits --save` wrote. Raises UserError for anything else."""
-    document = saving.load(path)
+    document = files.load(path)
     if document["kind"] != "limits":
         raise UserError(
             f"--limits {escape(path)}: that is a {document['kind']}, and no limits; "
@@ -48,7 +48,7 @@ def limits(path: str) -> LimitsDocument:
 
 def compare(old: str, new: str, as_json: bool) -> int:
     """Show two saved runs or comparisons side by side, and what changed beyond noise."""
-    before, after = saving.load(old), saving.load(new)
+    before, after = files.load(old), files.load(new)
     for path, document in ((old, before), (new, after)):
         if document["kind"] == "limits":
             raise UserError(f"{path} holds limits, which have no times to compare; give two runs or comparisons")
@@ -58,7 +58,7 @@ def compare(old: str, new: str, as_json: bool) -> int:
         facts: dict[str, Any] = {"taskdemo": VERSION, "kind": "changes", "old": old, "new": new}
         output.document(json_chunks({**facts, **changes}))
     else:
-        from taskdemo_cli.views.changed import changes_report
+        from taskdemo_cli.reports.terminal.diff_table import changes_report
 
         output.console.print(changes_report(changes))
     return OK

@@ -16,10 +16,10 @@ from types import FrameType
 from typing import Final
 
 from taskdemo_cli.errors import FAILED, OK, UserError
-from taskdemo_cli.output import say
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes import tempdirs as scratch
 from taskdemo_cli.processes.signals import Stopped, Stopping, listen
+from taskdemo_cli.reports.output import say
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.text import escape, shortened
 

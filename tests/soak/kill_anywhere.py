@@ -229,8 +229,8 @@ def _start_the_next(environment: dict[str, str], folder: Path) -> None:
         if not (file / "owner.json").exists():
             os.utime(file, (time.time() - 100, time.time() - 100))
     code = (
-        "from taskdemo_cli import saving; from taskdemo_cli.processes import tempdirs; tempdirs.sweep();"
-        "saving.check(['run.json', 'all.json', 'one.json', 'limits.json'], 'run.html')"
+        "from taskdemo_cli.reports import files; from taskdemo_cli.processes import tempdirs; tempdirs.sweep();"
+        "files.check(['run.json', 'all.json', 'one.json', 'limits.json'], 'run.html')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=folder)
 

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from taskdemo_cli.documents.types import RunDocument
 from taskdemo_cli.recording.live import Live
-from taskdemo_cli.units import format_seconds
-from taskdemo_cli.views.compared import NAME, comparison_cells, comparison_heading
-from taskdemo_cli.views.frames import (
+from taskdemo_cli.reports.terminal.comparison_table import NAME, comparison_cells, comparison_heading
+from taskdemo_cli.reports.terminal.painter import Block, can_repaint
+from taskdemo_cli.reports.terminal.run_frame import (
     answer_words,
     bar_lines,
     completion_words,
@@ -26,7 +26,7 @@ from taskdemo_cli.views.frames import (
     progress_words,
     run_lines,
 )
-from taskdemo_cli.views.ink import (
+from taskdemo_cli.reports.terminal.style import (
     ASCII,
     BOLD,
     DIM,
@@ -37,7 +37,7 @@ from taskdemo_cli.views.ink import (
     row,
     say,
 )
-from taskdemo_cli.views.repaint import Block, can_repaint
+from taskdemo_cli.units import format_seconds
 
 MOST_LINES: Final = 30
 LOG_LINES: Final = 6

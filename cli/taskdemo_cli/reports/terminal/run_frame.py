@@ -10,10 +10,10 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.recording.live import Completion, Live, LiveRow
-from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_cli.views.compared import NAME
-from taskdemo_cli.views.figures import progress
-from taskdemo_cli.views.ink import (
+from taskdemo_cli.reports.error_words import error_words
+from taskdemo_cli.reports.terminal.comparison_table import NAME
+from taskdemo_cli.reports.terminal.figures import progress
+from taskdemo_cli.reports.terminal.style import (
     BAD,
     BOLD,
     DIM,
@@ -27,8 +27,8 @@ from taskdemo_cli.views.ink import (
     cell,
     row,
 )
-from taskdemo_cli.views.timeline import Bar, Lane, live_legend, paint, paint_pings
-from taskdemo_cli.views.trouble import error_words
+from taskdemo_cli.reports.terminal.timeline import Bar, Lane, live_legend, paint, paint_pings
+from taskdemo_cli.units import format_count, format_seconds
 
 HORIZONS: Final = (
     *(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0),

@@ -13,8 +13,7 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.documents.types import RequestRow, RunDocument, TaskRow
-from taskdemo_cli.units import format_seconds
-from taskdemo_cli.views.ink import (
+from taskdemo_cli.reports.terminal.style import (
     BAD,
     BOLD,
     DIM,
@@ -27,6 +26,7 @@ from taskdemo_cli.views.ink import (
     cell,
     row,
 )
+from taskdemo_cli.units import format_seconds
 
 BARS: Final = 6
 """Bars drawn of one run; of more requests, an evenly spread sample."""

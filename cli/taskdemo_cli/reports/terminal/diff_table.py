@@ -11,8 +11,8 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.analysis.diff import Change, ChangesDocument
+from taskdemo_cli.reports.terminal.style import BAD, BOLD, DIM, DOUBT, GOOD, PLAIN, Drawing, cell, paragraph, row
 from taskdemo_cli.units import format_count, format_seconds, format_share
-from taskdemo_cli.views.ink import BAD, BOLD, DIM, DOUBT, GOOD, PLAIN, Drawing, cell, paragraph, row
 
 NAMES: Final = {
     "response_s.p50": "response p50",

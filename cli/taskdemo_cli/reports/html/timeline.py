@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from taskdemo_cli.documents.pairing import Row
-from taskdemo_cli.views.areas import HALF, Crowd, areas
-from taskdemo_cli.views.scales import Moments, Tick
+from taskdemo_cli.reports.html.concurrency import HALF, Crowd, areas
+from taskdemo_cli.reports.html.scales import Moments, Tick
 
 LARGE: Final = 40
 """Up to so many requests have a lane with a dot and a figure of its own; more have thin lanes."""

@@ -6,8 +6,8 @@ from typing import Any, Final
 from rich.text import Text
 
 from taskdemo_cli.documents.types import Cell
-from taskdemo_cli.views.ink import BOLD, DIM, GOOD, cell, paragraph, row
-from taskdemo_cli.views.matrix import figure, limit_name
+from taskdemo_cli.reports.terminal.limits import figure, limit_name
+from taskdemo_cli.reports.terminal.style import BOLD, DIM, GOOD, cell, paragraph, row
 from taskdemo_server.contract.text import escape
 
 WIDEST_FIGURE: Final = 20

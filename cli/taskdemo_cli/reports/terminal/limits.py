@@ -13,8 +13,8 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.documents.types import Cell, LimitsDocument, limits_in
-from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_cli.views.ink import (
+from taskdemo_cli.reports.terminal.painter import Block, can_repaint
+from taskdemo_cli.reports.terminal.style import (
     ASCII,
     BAD,
     BOLD,
@@ -31,7 +31,7 @@ from taskdemo_cli.views.ink import (
     row,
     say,
 )
-from taskdemo_cli.views.repaint import Block, can_repaint
+from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.text import escape
 
 LABEL: Final = 12

@@ -250,26 +250,26 @@ def _csv_cell(value: Any) -> Any:
 
 
 def _svg(document: Mapping[str, Any]) -> Iterable[str]:
-    from taskdemo_cli.views import matrix, tables  # rich takes its time to load
+    from taskdemo_cli.reports.terminal import limits, report  # rich takes its time to load
 
     draw: dict[str, Callable[[Any], Any]] = {
-        "run": tables.run_report,
-        "comparison": tables.comparison_report,
-        "limits": matrix.limits_report,
+        "run": report.run_report,
+        "comparison": report.comparison_report,
+        "limits": limits.limits_report,
     }
-    yield tables.picture(draw[document["kind"]](document), shortened(document["command"] or "taskdemo", 80))
+    yield report.picture(draw[document["kind"]](document), shortened(document["command"] or "taskdemo", 80))
 
 
 def _markdown(document: Mapping[str, Any]) -> Iterable[str]:
-    from taskdemo_cli.views import markdown
+    from taskdemo_cli.reports import markdown
 
     return markdown.chunks(document)
 
 
 def _html(document: Mapping[str, Any]) -> Iterable[str]:
-    from taskdemo_cli.views import html  # Jinja2 takes its time to load
+    from taskdemo_cli.reports.html import page  # Jinja2 takes its time to load
 
-    return html.page(document)
+    return page.page(document)
 
 
 WRITERS: Final[dict[str, Callable[[Mapping[str, Any]], Iterable[str]]]] = {
@@ -287,7 +287,7 @@ WRITERS: Final[dict[str, Callable[[Mapping[str, Any]], Iterable[str]]]] = {
 def load(path: str | Path) -> Document:
     """Read a saved result back. Raises UserError for a file that is missing, or is none of ours.
 
-    Whatever is in the file, what is returned has the shape that the views rely on; fields they do not know stay.
+    Whatever is in the file, what is returned has the shape that the reports rely on; fields they do not know stay.
     """
     path = Path(path)
     try:

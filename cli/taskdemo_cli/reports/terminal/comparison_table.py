@@ -10,8 +10,8 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.documents.types import ComparisonDocument, Interval, RunDocument
+from taskdemo_cli.reports.terminal.style import BAD, BOLD, DIM, PLAIN, Glyphs, cell, row
 from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_cli.views.ink import BAD, BOLD, DIM, PLAIN, Glyphs, cell, row
 
 NAME: Final = 16
 """Columns of a mode's name."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from taskdemo_cli.documents.pairing import Row
-from taskdemo_cli.views.scales import WIDE, Durations, Tick
+from taskdemo_cli.reports.html.scales import WIDE, Durations, Tick
 
 BINS: Final = 125
 DOTS: Final = 9

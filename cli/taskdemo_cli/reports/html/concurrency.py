@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from taskdemo_cli.documents.pairing import Row
-from taskdemo_cli.views.scales import WIDE
+from taskdemo_cli.reports.html.scales import WIDE
 
 HALF: Final = 70.0
 """Pixels for the callers who wait, above the line, and as many for the tasks below it."""

@@ -5,9 +5,9 @@ from typing import Final, Literal, TypeAlias
 
 from rich.text import Text
 
+from taskdemo_cli.reports.terminal.style import DIM, PLAIN, WORKING, Glyphs, cell, row
 from taskdemo_cli.stats import Bin, Statistics, supported
 from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_cli.views.ink import DIM, PLAIN, WORKING, Glyphs, cell, row
 
 Figure: TypeAlias = Literal["min", "mean", "p50", "p90", "p95", "p99", "p999", "max"]
 

@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from taskdemo_cli.output import NARROWEST
-from taskdemo_cli.views.ink import encodable
+from taskdemo_cli.reports.output import NARROWEST
+from taskdemo_cli.reports.terminal.style import encodable
 
 HIDE_CURSOR = "\x1b[?25l"
 SHOW_CURSOR = "\x1b[?25h"

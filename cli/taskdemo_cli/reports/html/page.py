@@ -20,13 +20,13 @@ from markupsafe import Markup
 
 from taskdemo_cli.documents.pairing import Row, runs_of, walk
 from taskdemo_cli.documents.types import limits_in
+from taskdemo_cli.reports.error_words import error_words
+from taskdemo_cli.reports.html.distribution import Distribution
+from taskdemo_cli.reports.html.timeline import TROUBLE, Timeline
+from taskdemo_cli.reports.terminal.limits import QUESTIONS
 from taskdemo_cli.stats import supported
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
-from taskdemo_cli.views.bands import TROUBLE, Timeline
-from taskdemo_cli.views.matrix import QUESTIONS
-from taskdemo_cli.views.spread import Distribution
-from taskdemo_cli.views.trouble import error_words
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.text import escape, shortened
 
@@ -125,7 +125,7 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
     groups = _by_mode(runs)
     limits = document if document["kind"] == "limits" else document.get("limits")
     modes: Mapping[str, Any] = limits["modes"] if limits else {}
-    style = files("taskdemo_cli.views").joinpath("report.css").read_text(encoding="utf-8")
+    style = files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
     hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     rows = [(name, group, [_cell(document, group, path) for path, _, _ in COLUMNS]) for name, group in groups]
     # a column that nobody has a figure for is left out
@@ -166,7 +166,7 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("taskdemo_cli", "views"),
+        loader=PackageLoader("taskdemo_cli.reports.html", ""),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_shown,

@@ -11,12 +11,17 @@ from rich.text import Text
 
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, TaskCounts, ThresholdRow, asked
-from taskdemo_cli.stats import Statistics
-from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_cli.views.advice import advice_lines
-from taskdemo_cli.views.compared import NAME, STATES, comparison_cells, comparison_heading, interval_lines
-from taskdemo_cli.views.figures import histogram, statistics_table
-from taskdemo_cli.views.ink import (
+from taskdemo_cli.reports.error_words import error_words
+from taskdemo_cli.reports.terminal.comparison_table import (
+    NAME,
+    STATES,
+    comparison_cells,
+    comparison_heading,
+    interval_lines,
+)
+from taskdemo_cli.reports.terminal.figures import histogram, statistics_table
+from taskdemo_cli.reports.terminal.recommendation import advice_lines
+from taskdemo_cli.reports.terminal.style import (
     BAD,
     BOLD,
     DIM,
@@ -29,8 +34,9 @@ from taskdemo_cli.views.ink import (
     paragraph,
     row,
 )
-from taskdemo_cli.views.timeline import timeline
-from taskdemo_cli.views.trouble import error_words
+from taskdemo_cli.reports.terminal.timeline import timeline
+from taskdemo_cli.stats import Statistics
+from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.text import shortened
 
 TELLING: Final = 0.1

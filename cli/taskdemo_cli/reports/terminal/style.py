@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.output import NARROWEST
+from taskdemo_cli.reports.output import NARROWEST
 from taskdemo_server.contract.text import escape, shortened
 
 WIDEST: Final = 120
