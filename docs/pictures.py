@@ -19,7 +19,8 @@ COMMANDS: Final = {
 def draw(name: str) -> Path:
     """Run the command of this name, and return the picture of what it printed."""
     from taskdemo_cli.reports import files
-    from taskdemo_cli.reports.terminal.report import comparison_report, picture, run_report
+    from taskdemo_cli.reports.svg import picture
+    from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"

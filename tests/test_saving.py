@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import samples
 from taskdemo_cli.errors import COULD_NOT_RUN, UserError
 from taskdemo_cli.reports import files, markdown
+from taskdemo_cli.reports.csv import chunks as csv_chunks
 from taskdemo_cli.reports.html import page as html
 from test_html import advised
 
@@ -217,7 +218,7 @@ def test_where_nothing_can_be_written_both_places_are_named_and_nothing_is_left(
 
 def test_csv_has_a_row_a_request_with_its_task() -> None:
     document = samples.comparison_document()
-    text = "".join(files.csv_chunks(document))
+    text = "".join(csv_chunks(document))
     assert text.count("\r\n") == text.count("\n")
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert len(rows) == 15
@@ -233,7 +234,7 @@ def test_csv_has_a_row_a_request_with_its_task() -> None:
 def test_csv_pairs_tasks_in_any_order_and_leaves_out_what_is_not_known() -> None:
     document: dict[str, Any] = {**samples.failed_run()}
     document["tasks"] = list(reversed(list(document["tasks"])))
-    rows = list(csv.DictReader(io.StringIO("".join(files.csv_chunks(document)), newline="")))
+    rows = list(csv.DictReader(io.StringIO("".join(csv_chunks(document)), newline="")))
     assert [row["task_state"] for row in rows] == ["finished", "failed", "finished", "", "", "lost"]
     assert rows[4]["done_s"] == ""
     assert rows[4]["error"] == "ReadTimeout"
@@ -244,13 +245,13 @@ def test_no_cell_of_the_csv_is_a_formula(text: str) -> None:
     document = samples.saved(samples.failed_run())
     for task in document["tasks"]:
         task["message"] = task["error"] = task["where"] = text
-    rows = list(csv.DictReader(io.StringIO("".join(files.csv_chunks(document)), newline="")))
+    rows = list(csv.DictReader(io.StringIO("".join(csv_chunks(document)), newline="")))
     assert rows[0]["task_message"].startswith("'")
     assert rows[0]["task_message"][1:].strip("\\tr").endswith(text.strip())
 
 
 def test_csv_of_limits_has_a_row_a_cell() -> None:
-    rows = list(csv.DictReader(io.StringIO("".join(files.csv_chunks(samples.limits_document())), newline="")))
+    rows = list(csv.DictReader(io.StringIO("".join(csv_chunks(samples.limits_document())), newline="")))
     assert len(rows) == 18
     assert rows[-1]["verdict"] == "yes"
     assert json.loads(rows[-1]["measured"]) == {"runs": 2, "delays_s": [0.1, 0.2]}
@@ -398,5 +399,5 @@ def test_whatever_a_file_holds_it_is_refused_or_can_be_drawn(tmp_path: Path, dat
         loaded = files.load(path)
     except UserError:
         return
-    for chunks in (html.page(loaded), markdown.chunks(loaded), files.csv_chunks(loaded)):
+    for chunks in (html.page(loaded), markdown.chunks(loaded), csv_chunks(loaded)):
         assert "".join(chunks)

@@ -27,9 +27,10 @@ from samples import (
 from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.documents.types import Cell, ComparisonDocument, RunDocument
 from taskdemo_cli.reports.output import Output
+from taskdemo_cli.reports.svg import picture
 from taskdemo_cli.reports.terminal.diff_table import changes_report
 from taskdemo_cli.reports.terminal.limits import limits_report
-from taskdemo_cli.reports.terminal.report import comparison_report, picture, run_report
+from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 from taskdemo_cli.reports.terminal.timeline import timeline
 from taskdemo_cli.units import format_seconds
 from taskdemo_server.contract.modes import MODES

@@ -5,10 +5,8 @@ written to the system's folder for temporary files instead, because a measuremen
 """
 
 import contextlib
-import csv
 import errno
 import glob
-import io
 import json
 import math
 import os
@@ -17,15 +15,15 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from taskdemo_cli.documents.pairing import pairs, runs_of
 from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument
 from taskdemo_cli.documents.validation import ShapeError, fitted
 from taskdemo_cli.errors import FAILED, UserError
+from taskdemo_cli.reports import csv
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.text import escape, shortened
 
@@ -201,63 +199,11 @@ def _shown(path: Path) -> str:
 
 # --- the formats -------------------------------------------------------------------------------------------
 
-RUN_COLUMNS: Final = ("mode", "round")
-REQUEST_COLUMNS: Final = (
-    "n",
-    "task_id",
-    "status",
-    "error",
-    "planned_s",
-    "sent_s",
-    "first_byte_s",
-    "done_s",
-    "response_s",
-)
-TASK_COLUMNS: Final = ("state", "accepted_s", "started_s", "ended_s", "where", "message", "error", "runs")
-CELL_COLUMNS: Final = ("mode", "limit", "verdict", "text", "measured")
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""A spreadsheet takes a text that begins like this for something to compute."""
-
-
-def csv_chunks(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the document as CSV (RFC 4180): a row a request with its task beside it, or a row a cell of the limits."""
-    if document["kind"] == "limits":
-        yield _csv_line(CELL_COLUMNS)
-        for mode, cells in document["modes"].items():
-            for limit, cell in cells.items():
-                measured = json.dumps(cell["measured"])
-                yield _csv_line((mode, limit, cell["verdict"], cell["text"], measured))
-        return
-    yield _csv_line((*RUN_COLUMNS, *REQUEST_COLUMNS, *(f"task_{column}" for column in TASK_COLUMNS)))
-    for run in runs_of(document):
-        head = [run[column] for column in RUN_COLUMNS]
-        for request, task in pairs(run):
-            tail = [task[column] if task else None for column in TASK_COLUMNS]
-            yield _csv_line([*head, *(request[column] for column in REQUEST_COLUMNS), *tail])
-
-
-def _csv_line(values: Iterable[Any]) -> str:
-    line = io.StringIO()
-    csv.writer(line).writerow([_csv_cell(value) for value in values])
-    return line.getvalue()
-
-
-def _csv_cell(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    text = escape(value)
-    return f"'{text}" if value.startswith(FORMULA) else text
-
 
 def _svg(document: Mapping[str, Any]) -> Iterable[str]:
-    from taskdemo_cli.reports.terminal import limits, report  # rich takes its time to load
+    from taskdemo_cli.reports import svg  # rich takes its time to load
 
-    draw: dict[str, Callable[[Any], Any]] = {
-        "run": report.run_report,
-        "comparison": report.comparison_report,
-        "limits": limits.limits_report,
-    }
-    yield report.picture(draw[document["kind"]](document), shortened(document["command"] or "taskdemo", 80))
+    yield svg.picture_of(document)
 
 
 def _markdown(document: Mapping[str, Any]) -> Iterable[str]:
@@ -274,7 +220,7 @@ def _html(document: Mapping[str, Any]) -> Iterable[str]:
 
 WRITERS: Final[dict[str, Callable[[Mapping[str, Any]], Iterable[str]]]] = {
     ".json": json_chunks,
-    ".csv": csv_chunks,
+    ".csv": csv.chunks,
     ".md": _markdown,
     ".svg": _svg,
     PAGE: _html,

@@ -1,11 +1,9 @@
 """The final screens: the report of a run, and the comparison of modes. Draws documents and computes nothing."""
 
-import io
-import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
@@ -37,32 +35,11 @@ from taskdemo_cli.reports.terminal.style import (
 from taskdemo_cli.reports.terminal.timeline import timeline
 from taskdemo_cli.stats import Statistics
 from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_server.contract.text import shortened
 
 TELLING: Final = 0.1
 """A phase of the response is shown from this share of the whole on; before that the first byte is all of it."""
 DRAWN_REQUESTS: Final = 500
 """A run of more requests is told by its figures and its histogram; bars of a handful of them would say little."""
-
-
-def picture(report: RenderableType, title: str, width: int = 100) -> str:
-    """Return a report as the SVG picture of a terminal; it fetches nothing from anywhere."""
-    # No colour system: a style remembers how it was written first, and the terminal may write it in another one.
-    console = Console(
-        file=io.StringIO(),
-        record=True,
-        width=width,
-        force_terminal=True,
-        color_system=None,
-        legacy_windows=False,
-        no_color=False,
-        markup=False,
-        emoji=False,
-        highlight=False,
-    )
-    console.print(report)
-    # Without rich's font faces, which name addresses to fetch them from; the reader's monospace font serves.
-    return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=shortened(title, width)), flags=re.DOTALL)
 
 
 def run_report(document: RunDocument) -> RenderableType:
