@@ -9,14 +9,14 @@ import pytest
 from rich.console import Console
 
 from samples import HOSTILE, T0, background_run, blocking_run, event, events_of, limits_document, sample
-from taskdemo_cli import experiment
-from taskdemo_cli.experiment import Target
+from taskdemo_cli import runner
 from taskdemo_cli.loadgen.protocol import Plan, Sample
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.limits import LimitsScreen, PlainLimits, limits_screen
 from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
 from taskdemo_cli.reports.terminal.painter import SHOW_CURSOR, Block
 from taskdemo_cli.reports.terminal.run_frame import horizon_of
+from taskdemo_cli.runner import Target
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.modes import MODES, Mode
 
@@ -344,7 +344,7 @@ def test_where_callers_wait_an_answer_is_the_end_of_its_task_though_no_event_has
 def test_an_answer_ends_a_task_in_the_modes_that_answer_after_the_work_and_in_no_other(mode: Mode) -> None:
     nothing: Any = None
     target = Target("http://127.0.0.1:1", health={"mode": mode.name})
-    run = experiment._Run(nothing, target, Plan(url=target.url, count=1), nothing)
+    run = runner._Run(nothing, target, Plan(url=target.url, count=1), nothing)
     run.recorder.load({"kind": "started", "t0": T0})
     run.recorder.load({"kind": "batch", "samples": [sample(1, 0.5, task="t")], "in_flight": [], "sent": 1})
     assert run.recorder.live(T0 + 1, 1).ended == (0 if mode.answers_first else 1)

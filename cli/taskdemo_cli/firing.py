@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from taskdemo_cli import experiment, serving
+from taskdemo_cli import runner, serving
 from taskdemo_cli.analysis import blocking, recommendation, thresholds, verdicts
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, RunFacts, Skipped
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
-from taskdemo_cli.experiment import Rig, Target
 from taskdemo_cli.loadgen.capacity import capacity_problem
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import GET, Place, Request
@@ -22,6 +21,7 @@ from taskdemo_cli.processes.signals import Stopping
 from taskdemo_cli.processes.tempdirs import scratch
 from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output, complain
+from taskdemo_cli.runner import Rig, Target
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, OWN_PATHS, Settings
 
@@ -214,7 +214,7 @@ def compare(
         ) as screen:
             for absent in skipped:
                 screen.skip(absent["mode"], absent["why"])
-            runs, failed = experiment.compare(
+            runs, failed = runner.compare(
                 rig,
                 started,
                 burst.plan,
@@ -281,7 +281,7 @@ def _private(settings: Settings, path: str, stopping: Stopping) -> Iterator[Targ
 
 def _found(server: servers.Server, path: str, under: str) -> Target:
     try:
-        return experiment.find_target(server.url, path, server, under=under)
+        return runner.find_target(server.url, path, server, under=under)
     except OSError:
         raise UserError(servers.last_words(server) or "the server ended just after its start", FAILED) from None
 
@@ -289,7 +289,7 @@ def _found(server: servers.Server, path: str, under: str) -> Target:
 def _running(place: Place, token: str | None, *, named: bool) -> Target:
     url = place.url
     try:
-        return experiment.find_target(url, place.path, token=token)
+        return runner.find_target(url, place.path, token=token)
     except servers.SilentError as error:
         complain(f"{url} took the connection but did not say what it is ({error}): its tasks, if any, are not followed")
         return Target(url, place.path, token=token)
