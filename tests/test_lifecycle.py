@@ -25,7 +25,7 @@ import pytest
 
 from commands import TASKDEMO, all_gone, as_json, eventually, family_of, running, serving, taskdemo
 from soak import kill_anywhere
-from taskdemo_cli import serving as detaching
+from taskdemo_cli.commands import serve as detaching
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import tempdirs
 from taskdemo_cli.processes.signals import Stopping

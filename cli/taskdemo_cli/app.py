@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from taskdemo_cli import checks, options
+from taskdemo_cli.commands import checks, options
 from taskdemo_cli.errors import COULD_NOT_RUN, FAILED, INTERRUPTED, UserError
 from taskdemo_cli.processes import signals as stopping
 from taskdemo_cli.reports.output import Leaving, complain
@@ -148,7 +148,7 @@ def serve(
     token: options.Token = None,
 ) -> int:
     """Start the demo server: one endpoint, GET /, that does slow work in the chosen mode."""
-    from taskdemo_cli import serving
+    from taskdemo_cli.commands import serve as serving
 
     settings = Settings(
         mode=mode,
@@ -171,7 +171,7 @@ def serve(
 @app.command(epilog=_examples("taskdemo stop --port 8000"))
 def stop(port: options.ServerPort = 8000) -> int:
     """End a server that was started with --detach; it finishes its tasks first."""
-    from taskdemo_cli import serving
+    from taskdemo_cli.commands import serve as serving
 
     return serving.stop(port)
 
@@ -211,7 +211,7 @@ def fire(
     fail_if: options.FailIf = None,
 ) -> int:
     """Send requests, all at once or as told, and watch the responses and the tasks."""
-    from taskdemo_cli import firing
+    from taskdemo_cli.commands import fire as firing
     from taskdemo_cli.loadgen.request import read_place, read_request
 
     checks.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
@@ -271,7 +271,7 @@ def compare(
     fail_if: options.FailIf = None,
 ) -> int:
     """Run the same burst in every mode and say what the difference means; or compare two results that were saved."""
-    from taskdemo_cli import saved as results
+    from taskdemo_cli.commands import report as results
 
     if saved:
         if len(saved) != 2:
@@ -284,7 +284,7 @@ def compare(
                     f"{option} is for a comparison that is run; of two saved results --json tells everything"
                 )
         return results.compare(saved[0], saved[1], json)
-    from taskdemo_cli import firing
+    from taskdemo_cli.commands import fire as firing
 
     known = None if limits is None else results.limits(limits)
     names, missing = firing.installed(checks.mode_list(modes))
@@ -311,7 +311,8 @@ def limits(
     html: options.Html = None,
 ) -> int:
     """Show by experiment what each mode can and cannot do: track, cancel, retry, survive a kill, and so on."""
-    from taskdemo_cli import firing, limiting
+    from taskdemo_cli.commands import fire as firing
+    from taskdemo_cli.commands import limits as limiting
     from taskdemo_cli.limits.trial import Own
 
     names, missing = firing.installed(checks.mode_list(modes))
@@ -331,7 +332,7 @@ def worker(
     name: options.WorkerName = None,
 ) -> int:
     """Run a Celery worker on this machine, for servers in the celery mode that use the same broker."""
-    from taskdemo_cli import limiting
+    from taskdemo_cli.commands import limits as limiting
 
     return limiting.work(
         WorkerSettings(
@@ -349,6 +350,6 @@ def worker(
 @app.command(epilog=_examples("taskdemo report result.json --html report.html"))
 def report(file: options.SavedResult, html: options.Html = None) -> int:
     """Draw a saved result again, as a page with --html, or on the terminal."""
-    from taskdemo_cli import saved
+    from taskdemo_cli.commands import report as saved
 
     return saved.report(file, html)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from taskdemo_cli import runner, serving
+from taskdemo_cli import runner
 from taskdemo_cli.analysis import blocking, recommendation, thresholds, verdicts
+from taskdemo_cli.commands import serve
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, RunFacts, Skipped
@@ -245,7 +246,7 @@ def compare(
 
 def _launched(settings: Settings, nursery: servers.Nursery, folder: Path) -> servers.Server:
     folder.mkdir()
-    return nursery.launch(serving.placed(settings, folder), folder)
+    return nursery.launch(serve.placed(settings, folder), folder)
 
 
 def _why_none(failed: Sequence[Skipped]) -> str:
@@ -270,7 +271,7 @@ def installed(modes: Sequence[str] | None) -> tuple[list[str], list[Skipped]]:
 @contextlib.contextmanager
 def _private(settings: Settings, path: str, stopping: Stopping) -> Iterator[Target]:
     with scratch() as folder:
-        server = servers.launch(serving.placed(settings, folder), folder)
+        server = servers.launch(serve.placed(settings, folder), folder)
         try:
             servers.await_ready(server, stopping.check)
             under = OWN_PATHS if settings.app is not None else ""

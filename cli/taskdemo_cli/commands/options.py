@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from taskdemo_cli.checks import (
+from taskdemo_cli.commands.checks import (
     a_mode,
     a_number,
     a_port,
