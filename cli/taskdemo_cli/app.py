@@ -284,7 +284,7 @@ def compare(
                     f"{option} is for a comparison that is run; of two saved results --json tells everything"
                 )
         return results.compare(saved[0], saved[1], json)
-    from taskdemo_cli.commands import fire as firing
+    from taskdemo_cli.commands import compare as firing
 
     known = None if limits is None else results.limits(limits)
     names, missing = firing.installed(checks.mode_list(modes))
@@ -311,7 +311,7 @@ def limits(
     html: options.Html = None,
 ) -> int:
     """Show by experiment what each mode can and cannot do: track, cancel, retry, survive a kill, and so on."""
-    from taskdemo_cli.commands import fire as firing
+    from taskdemo_cli.commands import compare as firing
     from taskdemo_cli.commands import limits as limiting
     from taskdemo_cli.limits.trial import Own
 
