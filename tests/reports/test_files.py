@@ -23,7 +23,7 @@ from taskdemo_cli.errors import COULD_NOT_RUN, UserError
 from taskdemo_cli.reports import files, markdown
 from taskdemo_cli.reports.csv import chunks as csv_chunks
 from taskdemo_cli.reports.html import page as html
-from test_html import advised
+from test_page import advised
 
 DOCUMENTS: dict[str, Any] = {
     **{name: make() for name, make in samples.ALL_RUNS.items()},

@@ -14,7 +14,7 @@ import pytest
 import chromium
 import samples
 from taskdemo_cli.reports import files
-from test_html import advised, app_run, burst
+from test_page import advised, app_run, burst
 
 pytestmark = pytest.mark.browser
 
