@@ -1,25 +1,21 @@
 """What changed between two saved results, beyond noise. Pure, like the verdicts.
 
-Noise is what rounds differ by, where both results have two rounds or more. With one run each, only the spread of the
-requests inside a run is known, which says nothing of how much two runs of the same thing differ: the text says so.
+Noise is what rounds differ by, where both results have two rounds or more. With one run each it is not known: how much
+the requests inside a run differ says nothing of how much two runs of the same thing do.
 """
 
-import random
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Final, Literal, TypeAlias, TypedDict
 
 from taskdemo_cli.analysis.rounds import FIGURES, by_mode, figure_of
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument
-from taskdemo_cli.stats import interval_between, nearest_rank
+from taskdemo_cli.stats import interval_between
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.contract.text import shortened
 
 SETTINGS: Final = ("count", "for_s", "concurrency", "rate", "path")
 """What two results must have in common to be compared, besides their work."""
-DRAWN: Final = 2000
-"""So many requests of a run, evenly chosen, are enough to know the spread inside it."""
-RESAMPLES: Final = 400
 NAMES: Final = {
     "response_s.p50": "median response",
     "response_s.p95": "95 % of the responses within",
@@ -28,8 +24,6 @@ NAMES: Final = {
     "bystander_s.max": "slowest answer to the bystander",
     "requests_per_s": "requests per second",
 }
-ROWS_OF: Final = {"response_s.p50": 500, "response_s.p95": 950}
-"""The figures whose spread inside one run can be drawn from its requests, with their thousandths."""
 
 
 class Change(TypedDict):
@@ -41,7 +35,7 @@ class Change(TypedDict):
     new: float
     low: float | None
     high: float | None
-    noise_from: Literal["rounds", "requests"] | None
+    noise_from: Literal["rounds"] | None
     outcome: Literal["better", "worse", "within noise", "unknown"]
     text: str
 
@@ -54,9 +48,7 @@ class ChangesDocument(TypedDict):
     """What makes the two hard to compare, the gravest first: other work, other settings, modes that only one has."""
 
 
-def compare_saved(
-    old: RunDocument | ComparisonDocument, new: RunDocument | ComparisonDocument, seed: int = 0
-) -> ChangesDocument:
+def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | ComparisonDocument) -> ChangesDocument:
     """Return what changed from `old` to `new`. Two results of one mode each are compared whatever their modes are."""
     olds, news = by_mode(_runs(old)), by_mode(_runs(new))
     alone: list[str] = []
@@ -70,7 +62,7 @@ def compare_saved(
     changes: list[Change] = []
     for mode, before_runs, after_runs in pairs:
         for figure in FIGURES:
-            change = _change(mode, figure, before_runs, after_runs, seed)
+            change = _change(mode, figure, before_runs, after_runs)
             if change is not None:
                 changes.append(change)
     return {"changes": changes, "remarks": [*_other_work(pairs), *_other_settings(pairs), *alone]}
@@ -109,9 +101,7 @@ def _other_settings(pairs: Sequence[Pair]) -> list[str]:
     return [text if len(modes) == len(pairs) else f"{', '.join(modes)}: {text}" for text, modes in said.items()]
 
 
-def _change(
-    mode: str, figure: str, olds: Sequence[RunDocument], news: Sequence[RunDocument], seed: int
-) -> Change | None:
+def _change(mode: str, figure: str, olds: Sequence[RunDocument], news: Sequence[RunDocument]) -> Change | None:
     before = [value for run in olds if (value := figure_of(run, figure)) is not None]
     after = [value for run in news if (value := figure_of(run, figure)) is not None]
     if not before or not after:
@@ -119,13 +109,8 @@ def _change(
     old, new = fmean(before), fmean(after)
     low: float | None = None
     high: float | None = None
-    noise_from: Literal["rounds", "requests"] | None = None
     if len(before) >= 2 and len(after) >= 2:
-        noise_from = "rounds"
-        low, high = interval_between(before, after, seed)
-    elif figure in ROWS_OF and len(olds) == len(news) == 1:
-        noise_from = "requests"
-        low, high = _spread_inside(olds[0], news[0], ROWS_OF[figure], seed)
+        low, high = interval_between(before, after)
     outcome: Literal["better", "worse", "within noise", "unknown"]
     if low is None or high is None:
         outcome = "unknown"
@@ -140,46 +125,19 @@ def _change(
         "new": new,
         "low": low,
         "high": high,
-        "noise_from": noise_from,
+        "noise_from": None if low is None else "rounds",
         "outcome": outcome,
-        "text": _text(figure, old, new, noise_from, outcome),
+        "text": _text(figure, old, new, outcome),
     }
 
 
-def _spread_inside(old: RunDocument, new: RunDocument, thousandths: int, seed: int) -> tuple[float, float]:
-    """Return the percentile bootstrap's 95 % interval for the difference of a percentile, over requests."""
-    source = random.Random(seed)  # noqa: S311  # statistics, not secrets
-    before, after = _responses(old), _responses(new)
-
-    def drawn(values: Sequence[float]) -> float:
-        return nearest_rank(sorted(source.choices(values, k=len(values))), thousandths)
-
-    differences = sorted(drawn(after) - drawn(before) for _ in range(RESAMPLES))
-    return nearest_rank(differences, 25), nearest_rank(differences, 975)
-
-
-def _responses(run: RunDocument) -> list[float]:
-    rows = run["requests"]
-    step = max(len(rows) // DRAWN, 1)
-    drawn = (rows[at]["response_s"] for at in range(0, len(rows), step))
-    known = [response for response in drawn if response is not None]
-    if known:
-        return known
-    return [response for row in rows if (response := row["response_s"]) is not None]
-
-
-def _text(figure: str, old: float, new: float, noise_from: str | None, outcome: str) -> str:
+def _text(figure: str, old: float, new: float, outcome: str) -> str:
     shown = format_count if figure == "requests_per_s" else format_seconds
     noise = {
-        "rounds": "within the noise of the rounds" if outcome == "within noise" else f"{outcome}, beyond noise",
-        "requests": (
-            "within the noise of the requests"
-            if outcome == "within noise"
-            else f"{outcome} by more than requests of one run differ; how much runs differ takes --rounds to know"
-        ),
-        None: "one run each, so the noise is not known; save both with --rounds 5",
-    }[noise_from]
-    of = " of a round" if noise_from == "rounds" and figure.endswith(".max") else ""
+        "unknown": "the noise is not known, which takes two rounds or more of both; save both with --rounds 5",
+        "within noise": "within the noise of the rounds",
+    }.get(outcome, f"{outcome}, beyond noise")
+    of = " of a round" if outcome != "unknown" and figure.endswith(".max") else ""
     return f"{NAMES[figure]}{of}: {shown(old)}, now {shown(new)}{_by(old, new)}: {noise}"
 
 

@@ -27,7 +27,7 @@ def reference_of(modes: Sequence[str]) -> str:
     return "blocking" if "blocking" in modes else modes[0]
 
 
-def intervals(runs: Sequence[RunDocument], reference: str, seed: int) -> list[Interval]:
+def intervals(runs: Sequence[RunDocument], reference: str) -> list[Interval]:
     """Return every figure's interval over the rounds, and that of its difference to the reference in the same round.
 
     Empty unless some mode was run twice or more.
@@ -39,7 +39,7 @@ def intervals(runs: Sequence[RunDocument], reference: str, seed: int) -> list[In
             values = _by_round(group, figure)
             if len(values) < 2:
                 continue
-            low, high = interval(list(values.values()), seed)
+            low, high = interval(list(values.values()))
             low = max(low, 0.0)  # no figure of ours can be less than nothing; a difference can
             others = {} if mode == reference else _by_round(grouped.get(reference, []), figure)
             pairs = [values[number] - others[number] for number in values if number in others]
@@ -51,7 +51,7 @@ def intervals(runs: Sequence[RunDocument], reference: str, seed: int) -> list[In
                     "mean": fmean(values.values()),
                     "low": low,
                     "high": high,
-                    "difference": _difference(pairs, seed) if len(pairs) >= 2 else None,
+                    "difference": _difference(pairs) if len(pairs) >= 2 else None,
                 }
             )
     return entries
@@ -85,6 +85,6 @@ def _by_round(group: Sequence[RunDocument], figure: str) -> dict[int, float]:
     return {number: value for number, value in found if value is not None}
 
 
-def _difference(pairs: Sequence[float], seed: int) -> Difference:
-    low, high = interval(pairs, seed)
+def _difference(pairs: Sequence[float]) -> Difference:
+    low, high = interval(pairs)
     return {"mean": fmean(pairs), "low": low, "high": high, "within_noise": low <= 0 <= high}

@@ -47,12 +47,11 @@ def comparison(
     skipped: Sequence[Skipped] = (),
     environment: dict[str, Any] | None = None,
     command: str = "",
-    seed: int = 0,
 ) -> ComparisonDocument:
-    """Return the comparison of these runs, at least one, with its intervals and verdicts. `seed` is chance's."""
+    """Return the comparison of these runs, at least one, with its intervals and verdicts."""
     grouped = by_mode(runs)
     reference = reference_of(list(grouped))
-    measured = intervals(runs, reference, seed)
+    measured = intervals(runs, reference)
     return {
         "taskdemo": VERSION,
         "kind": "comparison",

@@ -26,7 +26,6 @@ LABEL: Final = 14
 ROOMY: Final = 66
 """Below so many columns there is no place for the percentage."""
 UNKNOWN: Final = "noise not known: it takes several rounds of both; save both with --rounds 5"
-SPREAD: Final = "spread: how the requests of one run differ; how much runs differ, --rounds tells"
 
 
 def changes_report(document: ChangesDocument) -> RenderableType:
@@ -54,9 +53,6 @@ def _lines(document: ChangesDocument, width: int) -> Iterator[Text]:
         yield row(name, figures, _words(change))
     if not document["changes"]:
         yield row(("The two results have no figure in common.", DOUBT))
-    if any(change["noise_from"] == "requests" for change in document["changes"]):
-        yield row("")
-        yield from paragraph(SPREAD, width, DIM)
     if any(change["outcome"] == "unknown" for change in document["changes"]):
         yield row("")
         yield from paragraph(UNKNOWN, width, DIM)
@@ -70,9 +66,8 @@ def _percentage(change: Change) -> str:
 
 
 def _words(change: Change) -> tuple[str, Style]:
-    noise = {"rounds": "noise", "requests": "spread", None: ""}[change["noise_from"]]
     if change["outcome"] == "unknown":
         return "noise not known", DIM
     if change["outcome"] == "within noise":
-        return f"within {noise}", PLAIN
-    return f"{change['outcome']}, beyond {noise}", GOOD if change["outcome"] == "better" else BAD
+        return "within noise", PLAIN
+    return f"{change['outcome']}, beyond noise", GOOD if change["outcome"] == "better" else BAD
