@@ -67,7 +67,7 @@ def compare(
                 screen,
                 facts,
                 rounds=rounds,
-                keep=lambda so_far: keeping.save_so_far(document(so_far, [])),
+                keep=lambda so_far: keeping.save_so_far(lambda: document(so_far, [])),
             )
         fastest = min(runs, key=_median, default=None)
         if fastest is not None:

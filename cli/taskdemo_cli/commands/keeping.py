@@ -1,7 +1,7 @@
 """Where the result of `fire` and `compare` goes besides the screen, and the exit code that it makes."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from taskdemo_cli.analysis import thresholds
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument
@@ -39,12 +39,15 @@ class Keeping:
         """Save the result everywhere it was asked for; what cannot be is said at the end, after all the others."""
         files.save_all(document, self._paths, output.wrote)
 
-    def save_so_far(self, document: ComparisonDocument) -> None:
-        """Keep what there is of a comparison that goes on, where it was to be saved as JSON."""
-        for path in self._paths:
-            if path.endswith(".json"):
-                with contextlib.suppress(UserError):  # it is tried, and told, again at the end
-                    files.save(document, path, rescue=False)
+    def save_so_far(self, make: Callable[[], ComparisonDocument]) -> None:
+        """Keep what there is of a comparison that goes on, where it was to be saved as JSON; else nothing is made."""
+        paths = [path for path in self._paths if path.endswith(".json")]
+        if not paths:
+            return
+        document = make()
+        for path in paths:
+            with contextlib.suppress(UserError):  # it is tried, and told, again at the end
+                files.save(document, path, rescue=False)
 
 
 def exit_code(document: RunDocument | ComparisonDocument, runs: Sequence[RunDocument], stopping: Stopping) -> int:
