@@ -12,6 +12,7 @@ from itertools import islice
 from statistics import fmean
 from typing import Final
 
+from taskdemo_cli.analysis.rounds import figure_of
 from taskdemo_cli.documents.types import RunDocument
 from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.stats import Statistics
@@ -38,6 +39,8 @@ class ModeSummary:
     errors: Counter[str]
     """Without the requests that were given up because the user stopped."""
     median: float | None
+    p95: float | None
+    """Of the rounds with enough answers for one."""
     slowest: float | None
     work: float | None
     asked_work: float | None
@@ -58,6 +61,8 @@ class ModeSummary:
     is_answered: bool
     """Whether that one was answered; otherwise it waited at least so long."""
     bystanders_answered: int
+    bystander: float | None
+    """The longest that one waited that was answered."""
     overhead: float | None
     doubted: bool
     busy: bool
@@ -83,6 +88,7 @@ class ModeSummary:
             answered=sum(s["response_s"]["count"] for s in summaries if s["response_s"]),
             errors=errors,
             median=_mean(_value(s["response_s"], "p50") for s in summaries),
+            p95=_mean(figure_of(run, "response_s.p95") for run in runs),
             slowest=_most(_value(s["response_s"], "max") for s in summaries),
             work=_mean(_value(s["work_s"], "p50") for s in summaries),
             asked_work=_most(run["duration_s"] for run in runs if run["work"] in {"sleep", "cpu"}),
@@ -97,12 +103,24 @@ class ModeSummary:
             waited=waited,
             is_answered=is_answered,
             bystanders_answered=sum(answered for _, answered in waits),
+            bystander=_most(_value(s["bystander_s"], "max") for s in summaries),
             overhead=_most(s["client"]["overhead_s"] for s in summaries),
             doubted=any(s["client"]["trusted"] is False for s in summaries),
             busy=any((s["client"]["cpu_share"] or 0.0) >= BUSY_SHARE for s in summaries),
             is_partial=any(run["interrupted"] for run in runs),
             cut_short=next((run for run in all_runs if run["interrupted"]), None),
         )
+
+    def figures(self) -> dict[str, float | None]:
+        """Return what a table shows of the mode, by its path in the summary of a run."""
+        return {
+            "response_s.p50": self.median,
+            "response_s.p95": self.p95,
+            "response_s.max": self.slowest,
+            "tasks.last_ended_s": self.last_ended,
+            "tasks.max_parallel": self.tasks["max_parallel"] if self.tasks["accepted"] else None,
+            "bystander_s.max": self.bystander,
+        }
 
     @property
     def clients_share(self) -> float:

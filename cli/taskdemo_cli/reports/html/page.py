@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from taskdemo_cli.analysis.mode_summary import ModeSummary
 from taskdemo_cli.documents.pairing import Row, runs_of, walk
-from taskdemo_cli.documents.types import limits_in
+from taskdemo_cli.documents.types import RunDocument, limits_in
 from taskdemo_cli.reports.error_words import error_words
 from taskdemo_cli.reports.html.distribution import Distribution
 from taskdemo_cli.reports.html.timeline import TROUBLE, Timeline
@@ -67,6 +68,8 @@ COLUMNS: Final = (
     ("tasks.max_parallel", "ran at", "once"),
     ("bystander_s.max", "GET /ping", "max"),
 )
+OF_EACH_ROUND: Final = {"response_s.p50", "response_s.p95"}
+"""What is the mean of the rounds; the others are the largest of all."""
 OPTIONAL: Final[dict[str, Any]] = {
     "thresholds": None,
     "recommendation": None,
@@ -105,13 +108,13 @@ ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A figure of one mode: one value, or the lowest and highest of its rounds, or their mean and its interval."""
+    """A figure of one mode, and its interval where it is the mean of rounds."""
 
     path: str
+    value: float | None
     low: float | None
     high: float | None
-    mean: float | None
-    within_noise: bool | None
+    within_noise: bool
 
 
 def page(document: Mapping[str, Any]) -> Iterator[str]:
@@ -127,9 +130,9 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
     modes: Mapping[str, Any] = limits["modes"] if limits else {}
     style = files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
     hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    rows = [(name, group, [_cell(document, group, path) for path, _, _ in COLUMNS]) for name, group in groups]
+    rows = [(name, group, _cells(document, group)) for name, group in groups]
     # a column that nobody has a figure for is left out
-    told = [at for at in range(len(COLUMNS)) if any(cells[at].low is not None for _, _, cells in rows)]
+    told = [at for at in range(len(COLUMNS)) if any(cells[at].value is not None for _, _, cells in rows)]
     timeline, distribution = Timeline(first), Distribution([group for _, group in groups])
     listings = [_Listing(run) for run in runs]
     for listing in listings:
@@ -243,31 +246,23 @@ def _by_mode(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[
     return list(groups.items())
 
 
-def _cell(document: Mapping[str, Any], group: Sequence[Mapping[str, Any]], path: str) -> Cell:
-    part, name = path.split(".")
-    values = []
-    for run in group:
-        figures = run["summary"][part]
-        if part == "tasks" and not figures["accepted"]:
-            continue
-        if figures is None or figures[name] is None:
-            continue
-        if name == "p95" and not supported(0.95, figures["count"]):
-            continue
-        values.append(figures[name])
-    interval = next(
-        (
-            each
-            for each in document.get("intervals") or ()
-            if each["mode"] == _name(group[0]) and each["figure"] == path
-        ),
-        None,
-    )
-    if interval and values:
-        difference = interval["difference"]
-        noise = difference["within_noise"] if difference else None
-        return Cell(path, interval["low"], interval["high"], interval["mean"], noise)
-    return Cell(path, min(values, default=None), max(values, default=None), None, None)
+def _cells(document: Mapping[str, Any], group: Sequence[Mapping[str, Any]]) -> list[Cell]:
+    figures = ModeSummary.of(cast("Sequence[RunDocument]", group)).figures()
+    intervals = {each["figure"]: each for each in document.get("intervals") or () if each["mode"] == _name(group[0])}
+    cells = []
+    for path, _, _ in COLUMNS:
+        interval = intervals.get(path) if path in OF_EACH_ROUND and figures[path] is not None else None
+        difference = interval["difference"] if interval else None
+        cells.append(
+            Cell(
+                path,
+                figures[path],
+                interval["low"] if interval else None,
+                interval["high"] if interval else None,
+                bool(difference and difference["within_noise"]),
+            )
+        )
+    return cells
 
 
 def _extremes(runs: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:

@@ -3,12 +3,13 @@
 Draws run and comparison documents and computes nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 from rich.style import Style
 from rich.text import Text
 
+from taskdemo_cli.analysis.mode_summary import ModeSummary
 from taskdemo_cli.documents.types import ComparisonDocument, Interval, RunDocument
 from taskdemo_cli.reports.terminal.style import BAD, BOLD, DIM, PLAIN, Glyphs, cell, row
 from taskdemo_cli.units import format_count, format_seconds
@@ -21,6 +22,7 @@ STATES: Final[tuple[Literal["failed", "cancelled", "lost", "unfinished"], ...]] 
     "lost",
     "unfinished",
 )
+COLUMNS: Final = ("response_s.p50", "response_s.max", "tasks.last_ended_s", "tasks.max_parallel", "bystander_s.max")
 HEADINGS: Final = (
     ("response", "p50"),
     ("response", "max"),
@@ -44,38 +46,21 @@ def comparison_heading(width: int) -> Iterator[Text]:
 
 
 def comparison_cells(
-    runs: Sequence[RunDocument], width: int, glyphs: Glyphs, means: Mapping[str, float] | None = None
+    summary: ModeSummary, runs: Sequence[RunDocument], width: int, glyphs: Glyphs
 ) -> Iterator[tuple[str, Style]]:
-    """Yield the figures of one mode, under `comparison_heading`, and what went wrong.
-
-    Of several rounds, the median in `means` is given as it is there, the others as the largest of the rounds.
-    """
-    means = means or {}
+    """Yield the figures of one mode, under `comparison_heading`, and what went wrong in its runs."""
+    figures = summary.figures()
+    for path, size in zip(COLUMNS, _widths(width), strict=True):
+        value = figures[path]
+        shown = format_count if path == "tasks.max_parallel" else format_seconds
+        yield cell(glyphs.dash if value is None else shown(value), size, "right"), PLAIN
     summaries = [run["summary"] for run in runs]
-    responses = [summary["response_s"] for summary in summaries if summary["response_s"]]
-    pings = [summary["bystander_s"]["max"] for summary in summaries if summary["bystander_s"]]
-    ended = [last for summary in summaries if (last := summary["tasks"]["last_ended_s"]) is not None]
-    figures = (
-        _largest(means.get("response_s.p50"), [response["p50"] for response in responses]),
-        _largest(None, [response["max"] for response in responses]),
-        _largest(None, ended),
-        None if not ended else format_count(max(summary["tasks"]["max_parallel"] for summary in summaries)),
-        _largest(None, pings),
-    )
-    for figure, size in zip(figures, _widths(width), strict=True):
-        yield cell(figure or glyphs.dash, size, "right"), PLAIN
-    counts = {"not ok": sum(summary["requests"]["failed"] for summary in summaries)}
-    counts |= {state: sum(summary["tasks"][state] for summary in summaries) for state in STATES}
+    counts = {"not ok": sum(each["requests"]["failed"] for each in summaries)}
+    counts |= {state: sum(each["tasks"][state] for each in summaries) for state in STATES}
     words = [f"{format_count(count)} {what}" for what, count in counts.items() if count]
     room = width - NAME - sum(_widths(width)) - 2
     yield "  ", PLAIN
     yield cell(", ".join(words) or "none", max(room, 0)).rstrip(), BAD if words else DIM
-
-
-def _largest(mean: float | None, values: Sequence[float]) -> str | None:
-    if mean is not None:
-        return format_seconds(mean)
-    return format_seconds(max(values)) if values else None
 
 
 def interval_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:

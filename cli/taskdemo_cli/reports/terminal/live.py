@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from taskdemo_cli.analysis.mode_summary import ModeSummary
 from taskdemo_cli.documents.types import RunDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.reports.terminal.comparison_table import NAME, comparison_cells, comparison_heading
@@ -89,7 +90,7 @@ class ComparisonScreen(AbstractContextManager["ComparisonScreen"]):
         self._title = title
         self._glyphs = ASCII if console.options.ascii_only else UNICODE
         self._modes = list(modes)
-        self._done: dict[str, RunDocument] = {}
+        self._done: dict[str, tuple[ModeSummary, list[RunDocument]]] = {}
         self._skipped: dict[str, str] = {}
         self._running: str | None = None
         self._stage = ""
@@ -118,9 +119,11 @@ class ComparisonScreen(AbstractContextManager["ComparisonScreen"]):
         self._paint(live)
 
     def done(self, run: RunDocument) -> None:
-        """Put the figures of a run into its mode's row."""
+        """Put the figures of a run, with those of its mode's rounds before, into the mode's row."""
         if run["mode"] is not None:
-            self._done[run["mode"]] = run
+            _, runs = self._done.get(run["mode"], (None, []))
+            runs = [*runs, run]
+            self._done[run["mode"]] = ModeSummary.of(runs), runs
         self._running = None
         self._paint(None)
 
@@ -150,7 +153,7 @@ class ComparisonScreen(AbstractContextManager["ComparisonScreen"]):
             yield from progress_cells(live, None, 20, self._glyphs)
             yield (f"  {progress_words(live)}" if live else "  starting"), DIM
         elif mode in self._done:
-            yield from comparison_cells([self._done[mode]], width, self._glyphs)
+            yield from comparison_cells(*self._done[mode], width, self._glyphs)
         elif mode in self._skipped:
             yield " " + cell(f"skipped: {self._skipped[mode]}", max(width - NAME - 1, 0)).rstrip(), DIM
         else:

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
+from taskdemo_cli.analysis.mode_summary import ModeSummary
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, TaskCounts, ThresholdRow, asked
 from taskdemo_cli.reports.error_words import error_words
@@ -203,8 +204,7 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
 def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     yield from comparison_heading(width)
     for mode, runs in by_mode(document["runs"]).items():
-        means = {entry["figure"]: entry["mean"] for entry in document["intervals"] if entry["mode"] == mode}
-        yield row((cell(mode, NAME), BOLD), *comparison_cells(runs, width, glyphs, means))
+        yield row((cell(mode, NAME), BOLD), *comparison_cells(ModeSummary.of(runs), runs, width, glyphs))
     for skipped in document["skipped"]:
         yield from paragraph(f"skipped: {skipped['why']}", width, DIM, first=cell(skipped["mode"], NAME + 1))
     yield from interval_lines(document, width, glyphs)
