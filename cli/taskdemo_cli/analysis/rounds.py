@@ -3,12 +3,14 @@
 A figure that a round did not measure, or of which it measured too little, has no part in an interval.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from taskdemo_cli.documents.types import Difference, Interval, RunDocument
+from taskdemo_cli.documents.types import Difference, Interval, RunDocument, name_of
 from taskdemo_cli.stats import interval, supported
+
+Run = TypeVar("Run", bound=Mapping[str, Any])
 
 FIGURES: Final = (
     "response_s.p50",
@@ -57,11 +59,11 @@ def intervals(runs: Sequence[RunDocument], reference: str) -> list[Interval]:
     return entries
 
 
-def by_mode(runs: Iterable[RunDocument]) -> dict[str, list[RunDocument]]:
-    """Return the runs of each mode; a server that is not taskdemo's goes by its URL."""
-    grouped: dict[str, list[RunDocument]] = {}
+def by_mode(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Return the runs of each mode, in the order in which the modes were run first."""
+    grouped: dict[str, list[Run]] = {}
     for run in runs:
-        grouped.setdefault(run["mode"] or run["url"], []).append(run)
+        grouped.setdefault(name_of(run), []).append(run)
     return grouped
 
 

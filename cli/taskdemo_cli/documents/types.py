@@ -366,3 +366,9 @@ def asked(run: RunDocument) -> str:
     method = run.get("method", "GET")
     url = run["url"] + (run["path"] if run["path"] != "/" else "")
     return url if method == "GET" else f"{url} ({method})"
+
+
+def name_of(run: Mapping[str, Any]) -> str:
+    """Return what a run goes by: its mode, the user's application, or the URL of a server that is not taskdemo's."""
+    name: str = run["mode"] or run.get("app") or run["url"]
+    return name

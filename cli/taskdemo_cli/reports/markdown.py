@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from taskdemo_cli.documents.types import limits_in
+from taskdemo_cli.documents.types import limits_in, name_of
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
 from taskdemo_server.contract.text import shortened
@@ -57,7 +57,7 @@ def _runs(document: Mapping[str, Any]) -> Iterator[str]:
     rounds = any(run["round"] > 1 for run in runs)
     yield from _table(
         [*HEADINGS[:1], *(["round"] if rounds else []), *HEADINGS[1:]],
-        [[_name(run), *([str(run["round"])] if rounds else []), *_figures(run["summary"])] for run in runs],
+        [[_cell(name_of(run)), *([str(run["round"])] if rounds else []), *_figures(run["summary"])] for run in runs],
         left=1,
     )
     yield "\n"
@@ -68,10 +68,6 @@ def _runs(document: Mapping[str, Any]) -> Iterator[str]:
     for verdict in document["verdicts"]:
         yield f"- {_code(verdict['mode'])}: {escaped(verdict['text'])}\n"
     yield "\n" if document["verdicts"] else ""
-
-
-def _name(run: Mapping[str, Any]) -> str:
-    return _cell(run["mode"] or run.get("app") or run["url"])
 
 
 def _figures(summary: Mapping[str, Any]) -> list[str]:

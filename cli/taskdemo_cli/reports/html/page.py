@@ -19,8 +19,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary
+from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.pairing import Row, runs_of, walk
-from taskdemo_cli.documents.types import RunDocument, limits_in
+from taskdemo_cli.documents.types import RunDocument, limits_in, name_of
 from taskdemo_cli.reports.error_words import error_words
 from taskdemo_cli.reports.html.distribution import Distribution
 from taskdemo_cli.reports.html.timeline import TROUBLE, Timeline
@@ -125,7 +126,7 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
     runs = runs_of(document)
     earliest = min((run["round"] for run in runs), default=1)
     first = [run for run in runs if run["round"] == earliest]
-    groups = _by_mode(runs)
+    groups = list(by_mode(runs).items())
     limits = document if document["kind"] == "limits" else document.get("limits")
     modes: Mapping[str, Any] = limits["modes"] if limits else {}
     style = files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
@@ -191,7 +192,7 @@ def _template() -> Template:
     }
     environment.tests["plain"] = lambda value: isinstance(value, str | int | float)
     environment.globals |= {
-        "name_of": _name,
+        "name_of": name_of,
         "about": MODE_BY_NAME.get,
         "supported": supported,
         "measured": _measured,
@@ -234,21 +235,9 @@ def _data(value: float | None, words: str) -> Markup:
     return Markup('<data value="{}">{}</data>').format(repr(value), words.replace(" ", "\N{NO-BREAK SPACE}"))
 
 
-def _name(run: Mapping[str, Any]) -> str:
-    name: str = run["mode"] or run.get("app") or run["url"]
-    return name
-
-
-def _by_mode(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for run in runs:
-        groups.setdefault(_name(run), []).append(run)
-    return list(groups.items())
-
-
 def _cells(document: Mapping[str, Any], group: Sequence[Mapping[str, Any]]) -> list[Cell]:
     figures = ModeSummary.of(cast("Sequence[RunDocument]", group)).figures()
-    intervals = {each["figure"]: each for each in document.get("intervals") or () if each["mode"] == _name(group[0])}
+    intervals = {each["figure"]: each for each in document.get("intervals") or () if each["mode"] == name_of(group[0])}
     cells = []
     for path, _, _ in COLUMNS:
         interval = intervals.get(path) if path in OF_EACH_ROUND and figures[path] is not None else None

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary
 from taskdemo_cli.analysis.rounds import by_mode
-from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, TaskCounts, ThresholdRow, asked
+from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, TaskCounts, ThresholdRow, asked, name_of
 from taskdemo_cli.reports.error_words import error_words
 from taskdemo_cli.reports.terminal.comparison_table import (
     NAME,
@@ -216,7 +216,7 @@ def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) 
 
 
 def _named(run: RunDocument) -> str:
-    return f"{run['mode'] or run['url']}, round {run['round']}" if run["round"] > 1 else run["mode"] or run["url"]
+    return f"{name_of(run)}, round {run['round']}" if run["round"] > 1 else name_of(run)
 
 
 def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
