@@ -17,7 +17,7 @@ SEEN = 3
 """A cause that the server saw at fewer moments (they are 20 ms apart) is no cause yet."""
 LATE = 2
 """A single late answer of many proves nothing of the endpoint."""
-BYSTANDER = "A bystander (GET /ping, taskdemo's own)"
+BYSTANDER = "bystander (GET /ping, taskdemo's own)"
 UNSEEN = 3
 """Without the server's own evidence a bystander must have waited so many times longer, or the machine was just busy."""
 
@@ -25,8 +25,8 @@ UNSEEN = 3
 def judge(run: RunDocument, found: Mapping[str, Any]) -> Blocking:
     """Return what the bystanders of this run say of its endpoint.
 
-    `found` is what the server saw of its event loop's thread and its worker threads, as `holding.Holding.found()` has
-    it. A bystander that waited is not enough for a cause: the server must have seen it, or it happened again and again.
+    `found` is what the server saw of its event loop's thread and its worker threads: `held` in its /health.
+    A bystander that waited is not enough for a cause: the server must have seen it, or it happened again and again.
     """
     waits, threads_waits = _waits(run["bystander"]), _waits(run.get("bystander_threads", ()))
     loop, threads = max(waits, default=None), max(threads_waits, default=None)
@@ -73,11 +73,11 @@ def sentence(blocking: Blocking) -> str:
             if blocking["places"]
             else "the event loop answered nobody for a while, and what held it is not known"
         )
-        text = f"This endpoint blocks the server: {why}. {BYSTANDER} waited up to {format_seconds(loop)}."
+        text = f"This endpoint blocks the server: {why}. A {BYSTANDER} waited up to {format_seconds(loop)}."
     elif blocking["cause"] == "interpreter busy":
         text = (
             "This endpoint slows the whole server: it computes in threads, which take the interpreter from the event "
-            f"loop. {BYSTANDER} waited up to {format_seconds(loop)}."
+            f"loop. A {BYSTANDER} waited up to {format_seconds(loop)}."
         )
     elif blocking["cause"] == "threads used up":
         return (
@@ -87,13 +87,13 @@ def sentence(blocking: Blocking) -> str:
         )
     else:
         beside = "" if threads is None else f", one that needs a worker thread up to {format_seconds(threads)}"
-        waited = f"{BYSTANDER} waited up to {format_seconds(loop)}{beside}"
+        waited = f"a {BYSTANDER} waited up to {format_seconds(loop)}{beside}"
         if blocking["cause"] == "not found":
             return (
-                f"Whether this endpoint blocks the server is not clear: {waited[0].lower()}{waited[1:]}. "
+                f"Whether this endpoint blocks the server is not clear: {waited}. "
                 f"{limit} or more count as held up, but what held them up was not seen. Run it again."
             )
-        text = f"This endpoint does not block the server: {waited[0].lower()}{waited[1:]} ({limit} count as held up)."
+        text = f"This endpoint does not block the server: {waited} ({limit} count as held up)."
     if HELD_UP_S / CLOSE <= max(loop, threads or 0.0) < CLOSE * HELD_UP_S:
         limit = "that" if blocking["cause"] == "neither" else f"the {limit} that count as held up"
         text += f" It is close to {limit}: run it again to be sure."

@@ -89,9 +89,8 @@ def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Inte
             summary = replace(summary, error=THE_SAME)
         else:
             told.add(summary.error)
-        text = _text(summary, clauses, explain=explain)
-        explain = explain and BYSTANDER not in text
-        verdicts.append({"mode": mode, "text": text})
+        verdicts.append({"mode": mode, "text": _text(summary, clauses, explain=explain)})
+        explain = explain and not _mentions_bystander(summary)
     return verdicts
 
 
@@ -282,6 +281,10 @@ def _troubles(mode: ModeSummary) -> Iterator[str]:
         yield ends[0] if tasks == 1 else f"of {format_count(tasks, 'task')} {', '.join(ends)}"
     if mode.is_partial and mode.tasks["unfinished"]:
         yield f"no word had come of the end of {format_count(mode.tasks['unfinished'], 'task')}"
+
+
+def _mentions_bystander(mode: ModeSummary) -> bool:
+    return mode.waited is not None and not _failure(mode) and bool(mode.answered or mode.is_partial)
 
 
 def _bystander(mode: ModeSummary, explain: bool) -> Iterator[str]:
