@@ -18,14 +18,15 @@ COMMANDS: Final = {
 
 def draw(name: str) -> Path:
     """Run the command of this name, and return the picture of what it printed."""
-    from taskdemo_cli import saving
-    from taskdemo_cli.views.tables import comparison_report, picture, run_report
+    from taskdemo_cli.reports import files
+    from taskdemo_cli.reports.svg import picture
+    from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         command = [str(Path(sys.executable).with_name("taskdemo")), *shlex.split(COMMANDS[name])[1:]]
         subprocess.run([*command, "--save", str(result)], check=True, stdout=subprocess.DEVNULL)
-        document = saving.load(result)
+        document = files.load(result)
     if document["kind"] == "limits":
         raise ValueError("limits have no picture here")
     report = run_report(document) if document["kind"] == "run" else comparison_report(document)

@@ -6,9 +6,9 @@ from pathlib import Path
 import psutil
 
 from taskdemo_cli import limits
-from taskdemo_cli.documents import Cell, LimitsDocument
+from taskdemo_cli.documents.types import Cell, LimitsDocument
 from taskdemo_cli.limits.trial import Own
-from taskdemo_cli.stopping import Stopping
+from taskdemo_cli.processes.signals import Stopping
 
 
 class Remembering:

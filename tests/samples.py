@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterable, Sequence
 
-from taskdemo_cli.columns import Sample
-from taskdemo_cli.documents import ComparisonDocument, LimitsDocument, RunDocument, RunFacts
-from taskdemo_cli.results import Recorder
-from taskdemo_cli.rows import json_chunks
-from taskdemo_cli.verdicts import comparison
+from taskdemo_cli.analysis.verdicts import comparison
+from taskdemo_cli.documents.rows import json_chunks
+from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, RunFacts
+from taskdemo_cli.loadgen.protocol import Sample
+from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_server.contract.events import TaskEvent, TaskState
 
 T0 = 5000.0

@@ -14,9 +14,9 @@ TURNS = 10
 
 @contextlib.asynccontextmanager
 async def listening(
-    talk: Talk, *, host: str = "127.0.0.1", path: str | None = None, tls: ssl.SSLContext | None = None
+    talk: Talk, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[asyncio.Server]:
-    """Serve every connection with a task of `talk`, on a free port of `host` or the Unix socket `path`."""
+    """Serve every connection with a task of `talk`, on a free port of `host`."""
     talks: set[asyncio.Task[None]] = set()
     writers: set[asyncio.StreamWriter] = set()
 
@@ -36,10 +36,7 @@ async def listening(
             talks.discard(task)
             writers.discard(writer)
 
-    if path is None:
-        server = await asyncio.start_server(one, host, 0, ssl=tls, backlog=BACKLOG)
-    else:
-        server = await asyncio.start_unix_server(one, path, backlog=BACKLOG)
+    server = await asyncio.start_server(one, host, 0, ssl=tls, backlog=BACKLOG)
     try:
         yield server
     finally:

@@ -18,7 +18,8 @@ def test_a_row_is_filled_in_and_its_tests_exist(row: str) -> None:
     named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", cells[3])
     assert named
     for file, test in named:
-        assert f"def {test}" in (HERE / file).read_text(encoding="utf-8")
+        (found,) = HERE.rglob(file)
+        assert f"def {test}(" in found.read_text(encoding="utf-8") or not test
 
 
 def test_there_are_rows() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from limits_runs import Remembering, run, verdicts
-from taskdemo_cli import documents, limits
-from taskdemo_cli.documents import LimitsDocument
-from taskdemo_cli.stopping import Stopping
+from taskdemo_cli import limits
+from taskdemo_cli.documents import types as documents
+from taskdemo_cli.documents.types import LimitsDocument
+from taskdemo_cli.processes.signals import Stopping
 
 CORE = ["blocking", "async", "threadpool", "background", "background-async", "process"]
 

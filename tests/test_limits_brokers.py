@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from limits_runs import run, verdicts
-from taskdemo_cli.documents import Cell
+from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.limits import trial
 from taskdemo_cli.limits.backing import new_queue
 

@@ -7,7 +7,7 @@ import pytest
 
 from limits_runs import run, verdicts
 from taskdemo_cli import limits
-from taskdemo_cli.documents import LimitsDocument
+from taskdemo_cli.documents.types import LimitsDocument
 from taskdemo_cli.limits.trial import Trial
 
 pytestmark = pytest.mark.skipif(

@@ -16,8 +16,8 @@ from anyio.to_thread import current_default_thread_limiter, run_sync
 
 import samples
 from commands import all_gone, family_of, running, taskdemo
-from taskdemo_cli import blocking
-from taskdemo_cli.documents import BystanderRow, RunDocument
+from taskdemo_cli.analysis import blocking
+from taskdemo_cli.documents.types import BystanderRow, RunDocument
 from taskdemo_server.user_app import loop_stalls
 
 SHOP = '''

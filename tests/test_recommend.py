@@ -15,9 +15,11 @@ import pytest
 
 import samples
 from commands import eventually, taskdemo
-from taskdemo_cli import limits, pasting, recommend
-from taskdemo_cli.documents import RunDocument
-from taskdemo_cli.views.advice import advice_lines
+from taskdemo_cli import limits
+from taskdemo_cli.analysis import pasting
+from taskdemo_cli.analysis import recommendation as recommend
+from taskdemo_cli.documents.types import RunDocument
+from taskdemo_cli.reports.terminal.recommendation import advice_lines
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
 

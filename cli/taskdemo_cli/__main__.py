@@ -7,9 +7,9 @@ def run() -> None:
     """Run the command line; a Ctrl-C that comes before it can be answered just ends it, without a traceback."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from taskdemo_cli import main
+    from taskdemo_cli import app
 
-    main.run()
+    app.run()
 
 
 if __name__ == "__main__":

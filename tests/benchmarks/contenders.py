@@ -26,7 +26,8 @@ from typing import Any, TypeVar
 
 import psutil
 
-from taskdemo_cli.load import Frames, Loader, Plan
+from taskdemo_cli.loadgen.loader import Loader
+from taskdemo_cli.loadgen.protocol import Frames, Plan
 
 FOREIGN = 0.05
 PATIENCE_S = float(os.environ.get("PATIENCE_S", "60"))

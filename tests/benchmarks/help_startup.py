@@ -24,7 +24,7 @@ def two() -> None:
     "Second."
 app()
 """
-OURS = "from taskdemo_cli.main import run; run()"
+OURS = "from taskdemo_cli.app import run; run()"
 
 
 def seconds(*command: str) -> float:

@@ -12,7 +12,7 @@ import sys
 import psutil
 
 from contenders import Ours, machine, serving
-from taskdemo_cli.load import Plan
+from taskdemo_cli.loadgen.protocol import Plan
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import argparse
 from functools import partial
 
 from contenders import Figures, Ours, alternate, hey_at, machine, percentile, serving
-from taskdemo_cli.load import Plan
+from taskdemo_cli.loadgen.protocol import Plan
 
 SECONDS = 1.0
 

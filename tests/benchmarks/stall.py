@@ -19,7 +19,7 @@ from typing import cast
 import uvloop
 
 from contenders import Ours, hey_at, machine, percentile
-from taskdemo_cli.load import Plan
+from taskdemo_cli.loadgen.protocol import Plan
 
 RATE = 500
 RUN_S = 10.0

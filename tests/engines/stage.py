@@ -152,4 +152,3 @@ def private(server_pid: int, module: str) -> psutil.Process:
     """Return the private broker or worker of a server: the program that the guard `module` runs."""
     guards = [one for one in psutil.Process(server_pid).children() if module in one.cmdline()]
     return guards[0].children()[0]
-

@@ -125,7 +125,9 @@ def test_work_that_raises_fails_its_task_with_the_text_and_no_other(
     assert (ends[well].state, ends[well].error) == ("finished", None)
     assert (ends[failing].output, ends[well].output) == ("trying bad", "trying good")
     assert ends[failing].cpu_s is not None
-    until(lambda: f"task {failing[:8]} | trying bad\nBackground Task failed! bad: ValueError: no good" in server.printed)
+    until(
+        lambda: f"task {failing[:8]} | trying bad\nBackground Task failed! bad: ValueError: no good" in server.printed
+    )
     until(lambda: f"task {well[:8]} | trying good\nBackground Task called! good" in server.printed)
     assert states(server, failing) == ["accepted", "started", "failed"]
 
@@ -348,7 +350,9 @@ def refused_without(package: str, settings: Settings, folder: Path) -> str:
     """Run a server in an interpreter that has no such package; return the one sentence that it says."""
     (folder / "sitecustomize.py").write_text(HIDE.format(name=package))
     environment = {**os.environ, "PYTHONPATH": str(folder)}
-    absent = subprocess.run([sys.executable, "-c", f"import {package}"], env=environment, capture_output=True, check=False)
+    absent = subprocess.run(
+        [sys.executable, "-c", f"import {package}"], env=environment, capture_output=True, check=False
+    )
     assert b"ModuleNotFoundError" in absent.stderr
     done = subprocess.run(
         [sys.executable, "-m", "taskdemo_server", settings.to_json()],

@@ -13,7 +13,6 @@ from conftest import RunningServer, until
 from taskdemo_server.contract.events import DEFAULT_MESSAGE, MESSAGE_LIMIT
 from taskdemo_server.contract.modes import MODES
 
-
 Start = Callable[..., RunningServer]
 BUILT_IN = [mode.name for mode in MODES if mode.engine is None]
 ANSWERS_FIRST = [mode.name for mode in MODES if mode.engine is None and mode.answers_first]
@@ -49,7 +48,6 @@ def most_at_once(server: RunningServer) -> int:
         now += change
         most = max(most, now)
     return most
-
 
 
 @pytest.mark.parametrize("mode", BUILT_IN)

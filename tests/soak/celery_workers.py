@@ -92,7 +92,6 @@ def main() -> int:
 
 def clean(broker: str, queue: object, journal: str) -> None:
     from kombu.connection import Connection
-
     from taskdemo_server.celery_app import events_queue
 
     with Connection(broker) as connection:

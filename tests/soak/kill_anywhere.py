@@ -159,7 +159,7 @@ def _run(case: Case, folder: Path, environment: dict[str, str], mark: str) -> No
         case.troubles.append(f"ports held: {held}")
     said = (folder / ".err").read_text(errors="replace")
     # In its first milliseconds Python itself answers a Ctrl-C, before a line of ours can.
-    by_python = "taskdemo_cli/main.py" not in said and (case.code == -signal.SIGINT or "init_import_site" in said)
+    by_python = "taskdemo_cli/app.py" not in said and (case.code == -signal.SIGINT or "init_import_site" in said)
     if ("Traceback" in said or "Exception ignored" in said) and not by_python:
         case.troubles.append(said[-1500:])
     if case.code not in _codes(case):
@@ -229,8 +229,8 @@ def _start_the_next(environment: dict[str, str], folder: Path) -> None:
         if not (file / "owner.json").exists():
             os.utime(file, (time.time() - 100, time.time() - 100))
     code = (
-        "from taskdemo_cli import saving, scratch; scratch.sweep();"
-        "saving.check(['run.json', 'all.json', 'one.json', 'limits.json'], 'run.html')"
+        "from taskdemo_cli.reports import files; from taskdemo_cli.processes import tempdirs; tempdirs.sweep();"
+        "files.check(['run.json', 'all.json', 'one.json', 'limits.json'], 'run.html')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=folder)
 

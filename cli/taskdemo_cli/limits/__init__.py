@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from taskdemo_cli.documents import Cell, FailedExperiment, LimitsDocument, Skipped
+from taskdemo_cli.documents.types import Cell, FailedExperiment, LimitsDocument, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import Broker
 from taskdemo_cli.limits.cancel import cancel
@@ -26,8 +26,8 @@ from taskdemo_cli.limits.retry import retry
 from taskdemo_cli.limits.survive import survive_server_kill, survive_worker_kill
 from taskdemo_cli.limits.track import track
 from taskdemo_cli.limits.trial import CannotStartError, Own, Starter, StoppedError, Trial
-from taskdemo_cli.servers import Nursery
-from taskdemo_cli.stopping import Stopping
+from taskdemo_cli.processes.servers import Nursery
+from taskdemo_cli.processes.signals import Stopping
 from taskdemo_server.contract.events import VERSION
 
 Experiment: TypeAlias = Callable[[Trial], Cell]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from taskdemo_cli import servers
 from taskdemo_cli.errors import UserError
+from taskdemo_cli.processes import servers
 from taskdemo_server.contract.settings import Settings, WorkerSettings, telling
 
 PROCESSES = 2

@@ -7,10 +7,10 @@ those. `yes`: both ran some. `no`: one ran them all.
 from collections import Counter
 from concurrent.futures import Future
 
-from taskdemo_cli import servers
-from taskdemo_cli.documents import Cell
+from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.trial import Answer, Trial, family
+from taskdemo_cli.processes import servers
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
 _WORK_S = 0.3

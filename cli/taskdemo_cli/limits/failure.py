@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass
 from typing import IO
 
-from taskdemo_cli import servers
-from taskdemo_cli.documents import Cell
+from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.limits.trial import Trial, open_socket
+from taskdemo_cli.processes import servers
 
 _QUIET_S = 1.0
 _TEXT = "fails on purpose"

@@ -11,11 +11,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from taskdemo_cli import servers
-from taskdemo_cli.documents import Cell
+from taskdemo_cli.analysis.mode_summary import HELD_UP_S
+from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.trial import ANSWER_TIMEOUT_S, Trial
-from taskdemo_cli.seen import HELD_UP_S
+from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_seconds
 from taskdemo_server.contract.events import TaskRecord
 from taskdemo_server.contract.text import shortened

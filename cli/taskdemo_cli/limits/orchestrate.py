@@ -6,10 +6,10 @@ both in order, results handed on. `partly`: at least one of them in order. `no`:
 
 from dataclasses import dataclass
 
-from taskdemo_cli import servers
-from taskdemo_cli.documents import Cell
+from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.limits.evidence import Note
 from taskdemo_cli.limits.trial import Trial
+from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_seconds
 
 _QUIET_S = 1.2

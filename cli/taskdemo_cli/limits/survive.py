@@ -10,9 +10,9 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from taskdemo_cli import servers
-from taskdemo_cli.documents import Cell
+from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.limits.trial import Answer, Trial, family
+from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.events import TaskRecord
 

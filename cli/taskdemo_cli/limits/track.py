@@ -6,9 +6,9 @@ says the same. taskdemo's own journal is not asked: it is taskdemo's, not the en
 
 from dataclasses import dataclass
 
-from taskdemo_cli import servers
-from taskdemo_cli.documents import Cell
+from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.limits.trial import SETTLE_S, Trial
+from taskdemo_cli.processes import servers
 
 _MOMENTS = {"waiting": "while it waited", "running": "while it ran", "ended": "after its end"}
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from taskdemo_cli import servers
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import (
     PROCESSES,
@@ -26,7 +25,8 @@ from taskdemo_cli.limits.backing import (
     start_worker,
 )
 from taskdemo_cli.limits.evidence import Note, read_journal, read_steps
-from taskdemo_cli.stopping import Stopping
+from taskdemo_cli.processes import servers
+from taskdemo_cli.processes.signals import Stopping
 from taskdemo_server.contract.events import TaskRecord
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, results_beside

@@ -1,0 +1,1 @@
+"""What the figures mean. Pure: no I/O, no clock, no screen."""

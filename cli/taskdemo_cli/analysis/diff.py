@@ -1,0 +1,150 @@
+"""What changed between two saved results, beyond noise. Pure, like the verdicts.
+
+Noise is what rounds differ by, where both results have two rounds or more. With one run each it is not known: how much
+the requests inside a run differ says nothing of how much two runs of the same thing do.
+"""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Final, Literal, TypeAlias, TypedDict
+
+from taskdemo_cli.analysis.rounds import FIGURES, by_mode, figure_of
+from taskdemo_cli.documents.types import ComparisonDocument, RunDocument
+from taskdemo_cli.stats import interval_between
+from taskdemo_cli.units import format_count, format_seconds, format_share
+from taskdemo_server.contract.text import shortened
+
+SETTINGS: Final = ("count", "for_s", "concurrency", "rate", "path")
+"""What two results must have in common to be compared, besides their work."""
+NAMES: Final = {
+    "response_s.p50": "median response",
+    "response_s.p95": "95 % of the responses within",
+    "response_s.max": "slowest response",
+    "completion_s.p50": "median time to the task's end",
+    "bystander_s.max": "slowest answer to the bystander",
+    "requests_per_s": "requests per second",
+}
+
+
+class Change(TypedDict):
+    """One figure of one mode, old and new; `low` and `high` bound new - old, None where no noise is known."""
+
+    mode: str
+    figure: str
+    old: float
+    new: float
+    low: float | None
+    high: float | None
+    noise_from: Literal["rounds"] | None
+    outcome: Literal["better", "worse", "within noise", "unknown"]
+    text: str
+
+
+class ChangesDocument(TypedDict):
+    """Two saved results side by side."""
+
+    changes: list[Change]
+    remarks: list[str]
+    """What makes the two hard to compare, the gravest first: other work, other settings, modes that only one has."""
+
+
+def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | ComparisonDocument) -> ChangesDocument:
+    """Return what changed from `old` to `new`. Two results of one mode each are compared whatever their modes are."""
+    olds, news = by_mode(_runs(old)), by_mode(_runs(new))
+    alone: list[str] = []
+    pairs = [(mode, olds[mode], news[mode]) for mode in olds if mode in news]
+    if not pairs and len(olds) == len(news) == 1:
+        (one,), (other,) = olds, news
+        pairs = [(f"{one} -> {other}", olds[one], news[other])]
+    else:
+        alone += [f"{mode} is only in the old result" for mode in olds if mode not in news]
+        alone += [f"{mode} is only in the new result" for mode in news if mode not in olds]
+    changes: list[Change] = []
+    for mode, before_runs, after_runs in pairs:
+        for figure in FIGURES:
+            change = _change(mode, figure, before_runs, after_runs)
+            if change is not None:
+                changes.append(change)
+    return {"changes": changes, "remarks": [*_other_work(pairs), *_other_settings(pairs), *alone]}
+
+
+def _runs(document: RunDocument | ComparisonDocument) -> list[RunDocument]:
+    return document["runs"] if document["kind"] == "comparison" else [document]
+
+
+Pair: TypeAlias = tuple[str, Sequence[RunDocument], Sequence[RunDocument]]
+
+
+def _other_work(pairs: Sequence[Pair]) -> list[str]:
+    """Return, where the servers had other work to do, that the changes need not be theirs."""
+    works = {(_work(old[0]), _work(new[0])): None for _, old, new in pairs if _work(old[0]) != _work(new[0])}
+    return [
+        f"These two did different work ({before}; {after}): the changes need not be the server's."
+        for before, after in works
+    ]
+
+
+def _work(run: RunDocument) -> str:
+    what = shortened(run.get("app") or run["work"] or "work that is not known", 60)
+    return what if run["duration_s"] is None else f"{what} of {format_seconds(run['duration_s'])}"
+
+
+def _other_settings(pairs: Sequence[Pair]) -> list[str]:
+    """Return which settings differ; one that differs alike in every mode is told once."""
+    said: dict[str, list[str]] = {}
+    for mode, (old, *_), (new, *_) in pairs:
+        before: dict[str, object] = {**old}
+        after: dict[str, object] = {**new}
+        for name in SETTINGS:
+            if before.get(name) != after.get(name):
+                said.setdefault(f"{name} was {before.get(name)} and is {after.get(name)}", []).append(mode)
+    return [text if len(modes) == len(pairs) else f"{', '.join(modes)}: {text}" for text, modes in said.items()]
+
+
+def _change(mode: str, figure: str, olds: Sequence[RunDocument], news: Sequence[RunDocument]) -> Change | None:
+    before = [value for run in olds if (value := figure_of(run, figure)) is not None]
+    after = [value for run in news if (value := figure_of(run, figure)) is not None]
+    if not before or not after:
+        return None
+    old, new = fmean(before), fmean(after)
+    low: float | None = None
+    high: float | None = None
+    if len(before) >= 2 and len(after) >= 2:
+        low, high = interval_between(before, after)
+    outcome: Literal["better", "worse", "within noise", "unknown"]
+    if low is None or high is None:
+        outcome = "unknown"
+    elif low <= 0 <= high:
+        outcome = "within noise"
+    else:
+        outcome = "better" if (new > old) == (figure == "requests_per_s") else "worse"
+    return {
+        "mode": mode,
+        "figure": figure,
+        "old": old,
+        "new": new,
+        "low": low,
+        "high": high,
+        "noise_from": None if low is None else "rounds",
+        "outcome": outcome,
+        "text": _text(figure, old, new, outcome),
+    }
+
+
+def _text(figure: str, old: float, new: float, outcome: str) -> str:
+    shown = format_count if figure == "requests_per_s" else format_seconds
+    noise = {
+        "unknown": "the noise is not known, which takes two rounds or more of both; save both with --rounds 5",
+        "within noise": "within the noise of the rounds",
+    }.get(outcome, f"{outcome}, beyond noise")
+    of = " of a round" if outcome != "unknown" and figure.endswith(".max") else ""
+    return f"{NAMES[figure]}{of}: {shown(old)}, now {shown(new)}{_by(old, new)}: {noise}"
+
+
+def _by(old: float, new: float) -> str:
+    if old <= 0 or new <= 0 or old == new:
+        return ""
+    factor = max(old, new) / min(old, new)
+    if factor < 2:
+        return f" ({'+' if new > old else '-'}{format_share(abs(new - old) / old)})"
+    return f" ({format_count(round(factor, 1))} times {'more' if new > old else 'less'})"

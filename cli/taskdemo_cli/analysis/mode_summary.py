@@ -1,0 +1,209 @@
+"""What was measured of a mode, over its rounds: who waited, for what, where the work ran, and how far to trust it.
+
+Over several rounds a typical time is the mean of what each round gives, as the intervals of --rounds have it; a
+slowest, longest or last one is that of all rounds, so that "at most" is true of each; counts are sums.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
+from typing import Final
+
+from taskdemo_cli.analysis.rounds import figure_of
+from taskdemo_cli.documents.types import RunDocument
+from taskdemo_cli.recording.summary import BUSY_SHARE
+from taskdemo_cli.stats import Statistics
+
+HELD_UP_S: Final = 0.1
+"""A bystander that waited for less was not held up, however short the work is."""
+CLOSE: Final = 2.0
+"""A wait within this factor of a limit could be on its other side next time."""
+MOSTLY: Final = 0.5
+"""From this share on a time is called the client's figure rather than the server's."""
+LOOKED_AT: Final = 1000
+"""So many tasks of a run are enough to see where the work ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModeSummary:
+    """What was measured of one mode, over its rounds; one that the user cut short counts where there is no other.
+
+    Seconds; None where not measured.
+    """
+
+    requests: int
+    answered: int
+    errors: Counter[str]
+    """Without the requests that were given up because the user stopped."""
+    median: float | None
+    p95: float | None
+    """Of the rounds with enough answers for one."""
+    slowest: float | None
+    work: float | None
+    asked_work: float | None
+    """How long the work was asked to take; a user's own function is not asked."""
+    longest_work: float | None
+    tasks: Counter[str]
+    last_ended: float | None
+    completed: float | None
+    """The longest time from sent to the end of the task."""
+    tasks_in_a_run: int
+    all_at_once: bool
+    """Whether in every round all tasks ran at the same moment."""
+    ran: "Places"
+    error: str | None
+    """What the first task that failed said."""
+    waited: float | None
+    """The longest that a bystander waited, answered or not."""
+    is_answered: bool
+    """Whether that one was answered; otherwise it waited at least so long."""
+    bystanders_answered: int
+    bystander: float | None
+    """The longest that one waited that was answered."""
+    overhead: float | None
+    doubted: bool
+    busy: bool
+    is_partial: bool
+    """Whether there is no round that the user let come to its end."""
+    cut_short: RunDocument | None
+    """The run during which the user stopped."""
+
+    @classmethod
+    def of(cls, all_runs: Sequence[RunDocument]) -> "ModeSummary":
+        """Return what these runs of one mode, at least one, show."""
+        runs = [run for run in all_runs if not run["interrupted"]] or all_runs
+        summaries = [run["summary"] for run in runs]
+        tasks: Counter[str] = Counter()
+        for counts in (summary["tasks"] for summary in summaries):
+            tasks.update({name: value for name, value in counts.items() if isinstance(value, int)})
+        tasks["max_parallel"] = max(summary["tasks"]["max_parallel"] for summary in summaries)
+        errors = sum((_failures(run) for run in runs), Counter[str]())
+        waits = list(_waits(runs))
+        waited, is_answered = max(waits, default=(None, True))
+        return cls(
+            requests=sum(s["requests"]["ok"] for s in summaries) + errors.total(),
+            answered=sum(s["response_s"]["count"] for s in summaries if s["response_s"]),
+            errors=errors,
+            median=_mean(_value(s["response_s"], "p50") for s in summaries),
+            p95=_mean(figure_of(run, "response_s.p95") for run in runs),
+            slowest=_most(_value(s["response_s"], "max") for s in summaries),
+            work=_mean(_value(s["work_s"], "p50") for s in summaries),
+            asked_work=_most(run["duration_s"] for run in runs if run["work"] in {"sleep", "cpu"}),
+            longest_work=_most(_value(s["work_s"], "max") for s in summaries),
+            tasks=tasks,
+            last_ended=_most(s["tasks"]["last_ended_s"] for s in summaries),
+            completed=_most(_value(s["completion_s"], "max") for s in summaries),
+            tasks_in_a_run=max(s["tasks"]["accepted"] for s in summaries),
+            all_at_once=all(s["tasks"]["max_parallel"] == s["tasks"]["accepted"] for s in summaries),
+            ran=Places.of(runs[0]),
+            error=_first_error(runs) if tasks["failed"] else None,
+            waited=waited,
+            is_answered=is_answered,
+            bystanders_answered=sum(answered for _, answered in waits),
+            bystander=_most(_value(s["bystander_s"], "max") for s in summaries),
+            overhead=_most(s["client"]["overhead_s"] for s in summaries),
+            doubted=any(s["client"]["trusted"] is False for s in summaries),
+            busy=any((s["client"]["cpu_share"] or 0.0) >= BUSY_SHARE for s in summaries),
+            is_partial=any(run["interrupted"] for run in runs),
+            cut_short=next((run for run in all_runs if run["interrupted"]), None),
+        )
+
+    def figures(self) -> dict[str, float | None]:
+        """Return what a table shows of the mode, by its path in the summary of a run."""
+        return {
+            "response_s.p50": self.median,
+            "response_s.p95": self.p95,
+            "response_s.max": self.slowest,
+            "tasks.last_ended_s": self.last_ended,
+            "tasks.max_parallel": self.tasks["max_parallel"] if self.tasks["accepted"] else None,
+            "bystander_s.max": self.bystander,
+        }
+
+    @property
+    def clients_share(self) -> float:
+        """The client's own share of the median response, where that is doubted."""
+        return self.overhead / self.median if self.doubted and self.overhead and self.median else 0.0
+
+    @property
+    def is_clients(self) -> bool:
+        """Whether how long an answer took says more of the client than of the server."""
+        return self.clients_share >= MOSTLY or (self.doubted and self.busy)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the work of a run ran, by what its tasks say: all on the event loop, all in threads, or in processes."""
+
+    on_loop: bool = False
+    in_threads: bool = False
+    processes: int = 0
+    """How many other processes; 0 where it ran in the server's."""
+    cpus: int | None = None
+    computes: bool = False
+    """Whether the work is known to compute, and not to wait."""
+    is_app: bool = False
+    """Whether the tasks are requests to the user's own application, of whose work no more is known."""
+    is_own: bool = False
+    """Whether it is the user's own function, of which that is not known."""
+
+    @classmethod
+    def of(cls, run: RunDocument) -> "Places":
+        """Return where this run's work ran."""
+        if "app" in run:
+            return cls(is_app=True)
+        wheres = [where for task in islice(run["tasks"], LOOKED_AT) if (where := task["where"])]
+        on_loop = bool(wheres) and all(where.endswith(" event loop") for where in wheres)
+        in_threads = bool(wheres) and all("worker thread" in where for where in wheres)
+        pids = {found[0] for where in wheres if (found := re.match(r"\S+ pid \d+", where))}
+        cpus = run["environment"].get("cpus")
+        return cls(
+            on_loop=on_loop,
+            in_threads=in_threads,
+            processes=0 if on_loop or in_threads else len(pids),
+            cpus=cpus if isinstance(cpus, int) else None,
+            computes=run["work"] == "cpu",
+            is_own=run["work"] not in {None, "sleep", "cpu"},
+        )
+
+
+def _failures(run: RunDocument) -> Counter[str]:
+    """Return the errors of the requests that failed: one that was given up because the user stopped did not."""
+    failures = Counter(run["summary"]["requests"]["errors"])
+    if run["interrupted"]:
+        del failures["Cancelled"]
+    return failures
+
+
+def _waits(runs: Iterable[RunDocument]) -> Iterator[tuple[float, bool]]:
+    """Yield how long each bystander waited and whether it was answered, as far as one knows how long it waited."""
+    for run in runs:
+        for call in run["bystander"]:
+            if call["response_s"] is not None:
+                yield call["response_s"], True
+            elif call["sent_s"] is not None and call["done_s"] is not None:
+                yield call["done_s"] - call["sent_s"], False
+
+
+def longest_wait(runs: Iterable[RunDocument]) -> float | None:
+    """Return the longest that a bystander waited in these runs, answered or not; None where none called."""
+    return max((waited for waited, _ in _waits(runs)), default=None)
+
+
+def _first_error(runs: Iterable[RunDocument]) -> str | None:
+    return next((task["error"] for run in runs for task in run["tasks"] if task["state"] == "failed"), None)
+
+
+def _value(statistics: Statistics | None, name: str) -> float | None:
+    return None if statistics is None else float(statistics[name])  # type: ignore[literal-required]  # p50 or max
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _most(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)

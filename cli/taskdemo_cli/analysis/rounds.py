@@ -1,0 +1,92 @@
+"""The runs of a comparison by mode and round: their figures, the intervals of these, and how they differ.
+
+A figure that a round did not measure, or of which it measured too little, has no part in an interval.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any, Final, TypeVar
+
+from taskdemo_cli.documents.types import Difference, Interval, RunDocument, name_of
+from taskdemo_cli.stats import interval, supported
+
+Run = TypeVar("Run", bound=Mapping[str, Any])
+
+FIGURES: Final = (
+    "response_s.p50",
+    "response_s.p95",
+    "response_s.max",
+    "completion_s.p50",
+    "bystander_s.max",
+    "requests_per_s",
+)
+"""What gets an interval over the rounds."""
+SHARE_OF: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+
+
+def reference_of(modes: Sequence[str]) -> str:
+    """Return the mode that the others are compared to: `blocking` if it was run, otherwise the first."""
+    return "blocking" if "blocking" in modes else modes[0]
+
+
+def intervals(runs: Sequence[RunDocument], reference: str) -> list[Interval]:
+    """Return every figure's interval over the rounds, and that of its difference to the reference in the same round.
+
+    Empty unless some mode was run twice or more.
+    """
+    grouped = by_mode(runs)
+    entries: list[Interval] = []
+    for mode, group in grouped.items():
+        for figure in FIGURES:
+            values = _by_round(group, figure)
+            if len(values) < 2:
+                continue
+            low, high = interval(list(values.values()))
+            low = max(low, 0.0)  # no figure of ours can be less than nothing; a difference can
+            others = {} if mode == reference else _by_round(grouped.get(reference, []), figure)
+            pairs = [values[number] - others[number] for number in values if number in others]
+            entries.append(
+                {
+                    "mode": mode,
+                    "figure": figure,
+                    "rounds": len(values),
+                    "mean": fmean(values.values()),
+                    "low": low,
+                    "high": high,
+                    "difference": _difference(pairs) if len(pairs) >= 2 else None,
+                }
+            )
+    return entries
+
+
+def by_mode(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Return the runs of each mode, in the order in which the modes were run first."""
+    grouped: dict[str, list[Run]] = {}
+    for run in runs:
+        grouped.setdefault(name_of(run), []).append(run)
+    return grouped
+
+
+def figure_of(run: RunDocument, figure: str) -> float | None:
+    """Return one figure of the summary by its path; None where it was not measured or too little of it.
+
+    A percentile that the count does not support is too little.
+    """
+    name, _, statistic = figure.partition(".")
+    summary: dict[str, Any] = {**run["summary"]}
+    value = summary[name]
+    if not statistic or value is None:
+        return value  # type: ignore[no-any-return]  # a number: the caller names a figure of the summary
+    if statistic in SHARE_OF and not supported(SHARE_OF[statistic], value["count"]):
+        return None
+    return float(value[statistic])
+
+
+def _by_round(group: Sequence[RunDocument], figure: str) -> dict[int, float]:
+    found = ((run["round"], figure_of(run, figure)) for run in group if not run["interrupted"])
+    return {number: value for number, value in found if value is not None}
+
+
+def _difference(pairs: Sequence[float]) -> Difference:
+    low, high = interval(pairs)
+    return {"mean": fmean(pairs), "low": low, "high": high, "within_noise": low <= 0 <= high}

@@ -1,0 +1,238 @@
+"""`--fail-if 'response.p95 > 200ms'`: read such an expression, and hold it against a document. No eval.
+
+expression = [mode "."] metric operator number [unit]
+metric     = a time of the summary and one of its statistics (`response.p95`), or a figure (`tasks.lost`)
+operator   = < <= > >= == !=          unit = us ms s %
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import eq, ge, gt, le, lt, ne
+from typing import Any, Final
+
+from taskdemo_cli.analysis.rounds import SHARE_OF, by_mode
+from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, ThresholdRow
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.stats import supported
+from taskdemo_cli.units import format_count, format_seconds, format_share
+from taskdemo_server.contract.text import shortened
+
+TIMES: Final = {
+    name: f"{name}_s"
+    for name in (
+        "response",
+        "corrected",
+        "completion",
+        "bystander",
+        "bystander_threads",
+        "wait",
+        "first_byte",
+        "transfer",
+        "queue",
+        "work",
+    )
+}
+STATISTICS: Final = ("p50", "p90", "p95", "p99", "p999", "min", "mean", "max", "count")
+COUNTS: Final = (
+    "requests.ok",
+    "requests.failed",
+    "tasks.accepted",
+    "tasks.finished",
+    "tasks.failed",
+    "tasks.cancelled",
+    "tasks.lost",
+    "tasks.unfinished",
+    "tasks.max_parallel",
+)
+SHARES: Final = ("requests.failed_share", "client.cpu_share")
+DURATIONS: Final = ("wall", "tasks.last_ended", "client.loop_lag_p99", "client.overhead")
+RATES: Final = ("requests_per_s",)
+METRICS: Final = (
+    *(f"{time}.{statistic}" for time in TIMES for statistic in STATISTICS),
+    *COUNTS,
+    *SHARES,
+    *DURATIONS,
+    *RATES,
+)
+OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
+    "<": lt,
+    "<=": le,
+    ">": gt,
+    ">=": ge,
+    "==": eq,
+    "!=": ne,
+}
+IN_A_SECOND: Final = {"us": 1e6, "µs": 1e6, "μs": 1e6, "ms": 1e3, "s": 1.0}  # both signs for micro
+EXPRESSION: Final = re.compile(
+    r"\s*(?P<name>[^\s<>=!]+)\s*(?P<operator><=|>=|==|!=|<|>)\s*"
+    r"(?P<number>[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})\s*(?P<unit>[^\s0-9.]*)\s*",
+    re.ASCII,
+)
+ALL_METRICS: Final = (
+    f"times:      {', '.join(TIMES)};",
+    f"            each with one of .{', .'.join(STATISTICS)}",
+    f"durations:  {', '.join(DURATIONS)}",
+    f"shares:     {', '.join(SHARES)}",
+    f"counts:     {', '.join(COUNTS)}",
+    f"rates:      {', '.join(RATES)}",
+)
+"""What can be written, for people: a line a kind."""
+EXAMPLE: Final = "write it like 'response.p95 > 200ms' or 'requests.failed_share >= 1%'"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A condition under which the command is to fail; `limit` is in seconds, or a share of 1, or a plain number."""
+
+    expression: str
+    mode: str | None
+    metric: str
+    operator: str
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a threshold. `value` is what was measured, in the unit of `Threshold.limit`."""
+
+    expression: str
+    measured: str
+    """With its unit, and in a comparison its mode; or that it was not measured."""
+    value: float | None
+    held: bool
+    """Whether the command is to fail; also where the metric was not measured, because silence is no success."""
+    text: str
+
+    def row(self) -> ThresholdRow:
+        """Return the outcome as documents keep it."""
+        return {"expression": self.expression, "value": self.value, "held": self.held, "text": self.text}
+
+
+def parse(text: str, modes: Sequence[str] = ()) -> Threshold:
+    """Read one expression; `modes` are the ones that may stand before the metric.
+
+    Raises UserError, which names what can be written instead.
+    """
+    shown = shortened(text, 80)
+    match = EXPRESSION.fullmatch(text)
+    if match is None:
+        raise UserError(f"--fail-if cannot read '{shown}'; {EXAMPLE}")
+    mode, metric = _split(match["name"], modes, shown)
+    unit, number = match["unit"], float(match["number"])
+    kind = _kind(metric)
+    if kind == "time":
+        if unit not in IN_A_SECOND:
+            raise UserError(f"--fail-if '{shown}': {metric} is a time, so its limit takes one of the units us, ms, s")
+        limit = number / IN_A_SECOND[unit]
+    elif kind == "share":
+        if unit not in ("", "%"):
+            raise UserError(f"--fail-if '{shown}': {metric} is a share; write 5% or 0.05")
+        limit = number / 100 if unit == "%" else number
+    else:
+        if unit:
+            raise UserError(f"--fail-if '{shown}': {metric} is a plain number and takes no unit")
+        limit = number
+    return Threshold(" ".join(text.split()), mode, metric, match["operator"], limit)
+
+
+def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument) -> Outcome:
+    """Hold a threshold against a run or a comparison.
+
+    It holds if it does in any of the runs that it speaks of: all, or those of its mode, in every round. What is shown
+    is the run that decided: the one furthest beyond the limit, or nearest to it.
+    """
+    runs = document["runs"] if document["kind"] == "comparison" else [document]
+    chosen = runs if threshold.mode is None else by_mode(runs).get(threshold.mode, [])
+    values = [(value_of(run, threshold.metric), run) for run in chosen]
+    missing = [run for value, run in values if value is None]
+    known = [(value, run) for value, run in values if value is not None]
+    several = len({run["mode"] for run in runs}) > 1 and threshold.mode is None
+    beyond = [entry for entry in known if OPERATORS[threshold.operator](entry[0], threshold.limit)]
+    if (missing and not beyond) or not values:
+        where = f" in {missing[0]['mode']}" if missing and several else ""
+        what = f"{threshold.metric} was not measured{where}"
+        return Outcome(threshold.expression, f"nothing: {what}", None, True, f"{what}, so it cannot be ruled out")
+    value, run = _deciding(beyond or known, threshold.operator)
+    shown = _shown(threshold.metric, value) + _doubt(threshold.metric, run) + (f" in {run['mode']}" if several else "")
+    held = bool(beyond)
+    text = f"{threshold.metric} was {shown}, so {threshold.expression} {'holds' if held else 'does not hold'}"
+    return Outcome(threshold.expression, shown, value, held, text)
+
+
+def value_of(run: RunDocument, metric: str) -> float | None:
+    """Return the metric's value in this run: seconds, a share of 1, or a plain number; None where not measured."""
+    summary: dict[str, Any] = {**run["summary"]}
+    first, _, second = metric.partition(".")
+    if first in TIMES:
+        statistics = summary.get(TIMES[first])
+        if statistics is None:
+            return 0.0 if second == "count" else None
+        return float(statistics[second])
+    if metric == "requests.failed_share":
+        counts = summary["requests"]
+        total = counts["ok"] + counts["failed"]
+        return counts["failed"] / total if total else None
+    if first == "tasks" and run["mode"] is None:
+        return None  # a server that is not taskdemo's says nothing of its tasks; its zeros are no finding
+    if metric == "wall":
+        return float(summary["wall_s"])
+    value = summary.get(metric) if not second else summary[first].get(f"{second}_s" if metric in DURATIONS else second)
+    return None if value is None else float(value)
+
+
+def _kind(metric: str) -> str:
+    first, _, second = metric.partition(".")
+    if metric in DURATIONS or (first in TIMES and second != "count"):
+        return "time"
+    return "share" if metric in SHARES else "number"
+
+
+def _split(name: str, modes: Sequence[str], shown: str) -> tuple[str | None, str]:
+    if name in METRICS:
+        return None, name
+    first, _, rest = name.partition(".")
+    if first in modes:
+        if rest in METRICS:
+            return first, rest
+        name = rest
+    elif rest in METRICS:
+        if not modes:
+            raise UserError(f"--fail-if '{shown}': without compare there is one mode; write '{rest}' alone")
+        names = ", ".join(difflib.get_close_matches(first, modes, len(modes), 0.0) or modes)
+        raise UserError(
+            f"--fail-if '{shown}': there is no mode '{shortened(first, 40)}' in this run; there are {names}"
+        )
+    nearest = _nearest(name)
+    guess = f"did you mean {nearest}?" if nearest else EXAMPLE
+    raise UserError(f"--fail-if '{shown}': there is no metric '{shortened(name, 40)}'; {guess}", more=ALL_METRICS)
+
+
+def _nearest(name: str) -> str | None:
+    """Return the metric that was probably meant: of a statistic or a time alone, that of the response times."""
+    if name in STATISTICS:
+        return f"response.{name}"
+    if name in TIMES:
+        return f"{name}.p95"
+    return next(iter(difflib.get_close_matches(name[:60], METRICS, 1, 0.4)), None)
+
+
+def _deciding(entries: Sequence[tuple[float, RunDocument]], operator: str) -> tuple[float, RunDocument]:
+    least_first = sorted(entries, key=lambda entry: entry[0])
+    return least_first[0] if operator in {"<", "<="} else least_first[-1]
+
+
+def _doubt(metric: str, run: RunDocument) -> str:
+    name, _, statistic = metric.partition(".")
+    if name not in TIMES or statistic not in SHARE_OF:
+        return ""
+    count = value_of(run, f"{name}.count") or 0
+    return "" if supported(SHARE_OF[statistic], int(count)) else f" (the maximum: {format_count(count)} are too few)"
+
+
+def _shown(metric: str, value: float) -> str:
+    kind = _kind(metric)
+    if kind == "time":
+        return format_seconds(value)
+    return format_share(value) if kind == "share" else format_count(value)

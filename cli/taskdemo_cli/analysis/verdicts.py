@@ -1,0 +1,327 @@
+"""What the figures of a run say, in one sentence a mode: who waited, who was held up, how much ran at once.
+
+Every clause is chosen by measured figures alone; no name of a mode decides anything, so a mode that promises not to
+block and does is described as blocking.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S, MOSTLY, ModeSummary
+from taskdemo_cli.analysis.rounds import by_mode, intervals, reference_of
+from taskdemo_cli.documents.types import ComparisonDocument, Interval, RunDocument, Skipped, Verdict
+from taskdemo_cli.recording.summary import TRUSTED_SHARE
+from taskdemo_cli.units import format_count, format_seconds, format_share
+from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.text import shortened
+
+QUEUED: Final = 1.5
+"""Callers queued if the slowest waited so many times the longest work."""
+BYSTANDER: Final = "a bystander"
+CLEAR_FACTOR: Final = 1.5
+"""One round tells a difference only from this factor on."""
+STRETCHED: Final = 1.5
+"""Work that takes so many times what it was asked to has had to share something: a CPU, or Python's lock."""
+TELLING_S: Final = 0.01
+"""Where the work takes less, it explains no waiting."""
+LONGEST_ERROR: Final = 100
+THE_SAME: Final = "the same error"
+"""For an error that was given in full for a mode before."""
+FEW: Final = 5
+"""With fewer answers a comparison says how many there were."""
+
+
+def verdict(run: RunDocument, endpoint: str = "") -> str:
+    """Return what was seen in this run, in a sentence or two.
+
+    `endpoint` is what is said already of the user's own endpoint, and of how long the bystanders waited beside it.
+    """
+    return _text(ModeSummary.of([run]), [], endpoint)
+
+
+def comparison(
+    runs: Sequence[RunDocument],
+    *,
+    skipped: Sequence[Skipped] = (),
+    environment: dict[str, Any] | None = None,
+    command: str = "",
+) -> ComparisonDocument:
+    """Return the comparison of these runs, at least one, with its intervals and verdicts."""
+    grouped = by_mode(runs)
+    reference = reference_of(list(grouped))
+    measured = intervals(runs, reference)
+    return {
+        "taskdemo": VERSION,
+        "kind": "comparison",
+        "reference": reference,
+        "rounds": max(len(group) for group in grouped.values()),
+        "runs": list(runs),
+        "verdicts": compare(runs, reference, measured),
+        "intervals": measured,
+        "skipped": list(skipped),
+        "environment": environment or {},
+        "command": command,
+    }
+
+
+def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Interval] = ()) -> list[Verdict]:
+    """Return one sentence a mode, in the order in which the modes were run first."""
+    grouped = by_mode(runs)
+    summaries = {mode: ModeSummary.of(group) for mode, group in grouped.items()}
+    verdicts: list[Verdict] = []
+    explain = True
+    told: set[str | None] = set()
+    for mode, summary in summaries.items():
+        clauses: list[str] = []
+        if mode != reference and reference in summaries:
+            noise = next(
+                (
+                    entry["difference"]["within_noise"]
+                    for entry in measured
+                    if entry["mode"] == mode and entry["figure"] == "response_s.p50" and entry["difference"]
+                ),
+                None,
+            )
+            clauses = list(_against(summary, summaries[reference], reference, noise))
+        if summary.error and summary.error in told:
+            summary = replace(summary, error=THE_SAME)
+        else:
+            told.add(summary.error)
+        verdicts.append({"mode": mode, "text": _text(summary, clauses, explain=explain)})
+        explain = explain and not _mentions_bystander(summary)
+    return verdicts
+
+
+def _text(mode: ModeSummary, more: Iterable[str], endpoint: str = "", *, explain: bool = True) -> str:
+    stopped = "" if mode.cut_short is None else _stopped(mode.cut_short)
+    return " ".join(filter(None, [stopped, *_sentences(mode, more, endpoint, explain)]))
+
+
+def _sentences(mode: ModeSummary, more: Iterable[str], endpoint: str, explain: bool) -> Iterator[str]:
+    if failure := _failure(mode):
+        yield failure
+        return
+    yield endpoint
+    bystander = () if endpoint else _bystander(mode, explain)
+    if not mode.answered:
+        if not mode.is_partial:
+            yield "No request was reported, so nothing can be said."
+        clauses = [*bystander] if mode.is_partial else []
+    else:
+        if mode.is_clients:  # then how it compares with others would compare clients
+            more = ()
+        clauses = [_who_waited(mode), *_clients_part(mode), *more, *_at_once(mode), *_troubles(mode), *bystander]
+    if clauses:
+        text = "; ".join(clauses)
+        yield text[0].upper() + text[1:] + "."
+
+
+def _failure(mode: ModeSummary) -> str:
+    """Return the sentence that says that nothing went well; empty where something did."""
+    error = f": {shortened(mode.error, LONGEST_ERROR)}" if mode.error else ""
+    if mode.errors and mode.errors.total() == mode.requests:
+        if not mode.answered:
+            return f"None of {format_count(mode.requests, 'request')} was answered ({_errors(mode.errors)})."
+        every = "The request" if mode.requests == 1 else f"All {mode.requests:,} requests"
+        kinds = shortened(next(iter(mode.errors)), 40) if len(mode.errors) == 1 else _errors(mode.errors)
+        return f"{every} failed ({kinds}){error}. So nothing can be said of waiting."
+    if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"]:
+        every = "The task" if mode.tasks["failed"] == 1 else f"All {mode.tasks['failed']:,} tasks"
+        return f"{every} failed{error}. So nothing can be said of waiting."
+    return ""
+
+
+def _stopped(run: RunDocument) -> str:
+    requests = run["summary"]["requests"]
+    waiting = requests["errors"].get("Cancelled", 0)
+    answered = requests["ok"] + requests["failed"] - waiting
+    calls = [call["sent_s"] for call in run["bystander"] if call["sent_s"] is not None]
+    after = max([run["summary"]["wall_s"], *calls])
+    of = "" if run["count"] is None else f" of {run['count']:,}"
+    words = [f"{answered:,}{of} {'was' if answered == 1 else 'were'} answered"]
+    if waiting:
+        words.append(f"{waiting:,} {'was' if waiting == 1 else 'were'} still waiting when you stopped")
+    if run["not_sent"]:
+        words.append(f"{run['not_sent']:,} not sent")
+    which = f"Round {run['round']} was interrupted" if run["round"] > 1 else "Interrupted"
+    return f"{which} after {format_seconds(after)}; {', '.join(words)}."
+
+
+def _clients_part(mode: ModeSummary) -> Iterator[str]:
+    share = mode.clients_share
+    if share > TRUSTED_SHARE:
+        assert mode.overhead is not None  # noqa: S101  # it has a share
+        assert mode.median is not None  # noqa: S101  # it has a share
+        if share >= 1:
+            yield "the client's own time could account for all of that median, so it says nothing of the server"
+            return
+        these = f"these {format_seconds(mode.median)}" if mode.answered == 1 else "that median"
+        own = f"{format_seconds(mode.overhead)} of {these} ({format_share(share)}) are the client's own time"
+        yield f"{own}, so take it as the client's figure rather than the server's" if share >= MOSTLY else own
+    elif mode.doubted and mode.busy:
+        yield "the client was busy all the time, so it set the pace rather than the server"
+
+
+def _answered(mode: ModeSummary) -> str:
+    assert mode.median is not None  # noqa: S101  # there were answers
+    assert mode.slowest is not None  # noqa: S101  # there were answers
+    if mode.answered == 1:
+        return f"answered in {format_seconds(mode.slowest)}"
+    return f"answered in {format_seconds(mode.median)} (median; slowest {format_seconds(mode.slowest)})"
+
+
+def _who_waited(mode: ModeSummary) -> str:
+    one, answered = mode.answered == 1, _answered(mode)
+    before, after = mode.tasks["answered_before_end"], mode.tasks["answered_after_end"]
+    if not before and not after:
+        return answered
+    if mode.work is not None and mode.work < TELLING_S:
+        return answered + _afterwards(mode, one) if before else answered
+    if before and after:
+        return f"{after:,} of {before + after:,} callers waited for their work to end, {before:,} did not: {answered}"
+    if after:
+        return _own_work(mode, one)
+    if mode.tasks["held_up"]:
+        return (
+            f"{answered}: {mode.tasks['held_up']:,} of {before:,} callers had to wait for the work of others"
+            + _afterwards(mode, one)
+        )
+    return answered + _afterwards(mode, one)
+
+
+def _own_work(mode: ModeSummary, one: bool) -> str:
+    assert mode.slowest is not None  # noqa: S101  # there were answers
+    assert mode.median is not None  # noqa: S101  # there were answers
+    if mode.work is None or mode.longest_work is None:
+        return f"the slowest caller waited {format_seconds(mode.slowest)}, until the work had ended"
+    work = format_seconds(mode.work)
+    if mode.ran.is_app and (one or mode.slowest <= QUEUED * mode.longest_work):
+        # The call includes whatever the application itself had to wait for, a worker thread among it.
+        return _answered(mode)
+    if one:
+        return f"the caller waited {format_seconds(mode.slowest)}, for {work} of work"
+    if mode.slowest > QUEUED * mode.longest_work:
+        return (
+            f"callers queued: they waited {format_seconds(mode.median)} (median; the last "
+            f"{format_seconds(mode.slowest)}), each for {work} of work"
+        )
+    return f"each caller waited for its own work of {work} and for little else: {_answered(mode)}"
+
+
+def _afterwards(mode: ModeSummary, one: bool) -> str:
+    if one and mode.completed is not None and mode.slowest is not None:
+        later = mode.completed - mode.slowest
+        return f"; the task ended {format_seconds(later)} later" if later > 0 else "; the task had ended by then"
+    return "" if mode.last_ended is None else f"; the last task ended {format_seconds(mode.last_ended)} after the start"
+
+
+def _against(mode: ModeSummary, reference: ModeSummary, name: str, within_noise: bool | None) -> Iterator[str]:
+    if not mode.median or not reference.median or reference.is_clients or _failure(reference):
+        return
+    if mode.is_partial or reference.is_partial:
+        return
+    factor = reference.median / mode.median
+    answers = min(mode.answered, reference.answered)
+    few = f" (as far as {format_count(answers, 'answer')} can tell)" if answers < FEW else ""
+    if within_noise:
+        yield f"the difference to the responses of {name} is within noise{few}"
+    elif within_noise is None and 1 / CLEAR_FACTOR < factor < CLEAR_FACTOR:
+        yield f"callers were answered about as soon as with {name}{few}"
+    elif factor >= 1:
+        yield f"callers were answered {_times(factor)} sooner than with {name}{few}"
+    else:
+        yield f"callers were answered {_times(1 / factor)} later than with {name}{few}"
+
+
+def _times(factor: float) -> str:
+    if factor < CLEAR_FACTOR:
+        return format_share(factor - 1)
+    shown = f"{factor:,.0f}" if factor >= 9.5 else f"{factor:.1f}"
+    return f"{shown} times"
+
+
+def _at_once(mode: ModeSummary) -> Iterator[str]:
+    most, tasks, ran = mode.tasks["max_parallel"], mode.tasks_in_a_run, mode.ran
+    if _is_stretched(mode):
+        took = f"work of {format_seconds(mode.asked_work or 0.0)} took {format_seconds(mode.work or 0.0)}"
+        why = f", because {most:,} threads shared one interpreter with the server"
+        yield took + (why if _shares_interpreter(mode) else "")
+    if tasks < 2 or most < 1 or (ran.is_app and (most > 1 or (mode.work or 0.0) < TELLING_S)):
+        return
+    if most == 1:
+        stuck = ran.on_loop and mode.waited is not None and mode.waited >= max((mode.work or 0.0) / 2, HELD_UP_S)
+        yield "the work ran one at a time" + (": it never awaits, so it holds the event loop" if stuck else "")
+    elif mode.all_at_once:
+        yield f"all {tasks:,} ran at once"
+    elif most == ran.processes:
+        per_cpu = " (one per CPU)" if most == ran.cpus else ""
+        yield f"at most {most:,} ran at once, one in each of its {most:,} processes{per_cpu}"
+    else:
+        yield f"at most {most:,} ran at once"
+
+
+def _troubles(mode: ModeSummary) -> Iterator[str]:
+    if mode.errors:
+        yield f"{mode.errors.total():,} of {format_count(mode.requests, 'request')} failed ({_errors(mode.errors)})"
+    tasks = mode.tasks["accepted"]
+    error = f" ({shortened(mode.error, LONGEST_ERROR)})" if mode.error else ""
+    ends = [
+        f"the task {words}" if tasks == 1 else f"{mode.tasks[name]:,} {words}"
+        for name, words in (
+            ("failed", f"failed{error}"),
+            ("cancelled", "was cancelled" if tasks == 1 else "cancelled"),
+            ("lost", "was lost" if tasks == 1 else "lost"),
+            ("unfinished", "had not ended when we stopped looking"),
+        )
+        if mode.tasks[name] and not (name == "unfinished" and mode.is_partial)
+    ]
+    if ends:
+        yield ends[0] if tasks == 1 else f"of {format_count(tasks, 'task')} {', '.join(ends)}"
+    if mode.is_partial and mode.tasks["unfinished"]:
+        yield f"no word had come of the end of {format_count(mode.tasks['unfinished'], 'task')}"
+
+
+def _mentions_bystander(mode: ModeSummary) -> bool:
+    return mode.waited is not None and not _failure(mode) and bool(mode.answered or mode.is_partial)
+
+
+def _bystander(mode: ModeSummary, explain: bool) -> Iterator[str]:
+    who = f"{BYSTANDER} (GET /ping)" if explain else BYSTANDER
+    waited = mode.waited
+    if waited is None:
+        return
+    shown = format_seconds(waited)
+    if not mode.bystanders_answered:
+        yield f"{who} waited {shown} and got no answer at all"
+        return
+    is_close = HELD_UP_S / CLOSE < waited < CLOSE * HELD_UP_S
+    close = f" (close to the limit of {format_seconds(HELD_UP_S)})" if is_close else ""
+    if not mode.is_answered:
+        shown = f"at least {shown}"
+    if waited >= HELD_UP_S:
+        yield f"{who} was held up for {shown}{close}{_why_held_up(mode)}"
+    else:
+        yield f"{who} waited {shown}{' at most' if mode.is_answered else ''}{close}"
+
+
+def _why_held_up(mode: ModeSummary) -> str:
+    if not mode.ran.in_threads or _shares_interpreter(mode) or not (mode.ran.computes or mode.ran.is_own):
+        return ""
+    probably = "" if mode.ran.computes else "probably "
+    return f", {probably}because the work computes in threads, which share one interpreter with the server"
+
+
+def _is_stretched(mode: ModeSummary) -> bool:
+    return bool(mode.work and mode.asked_work and mode.work > STRETCHED * mode.asked_work)
+
+
+def _shares_interpreter(mode: ModeSummary) -> bool:
+    return _is_stretched(mode) and mode.ran.computes and mode.ran.in_threads and mode.tasks["max_parallel"] > 1
+
+
+def _errors(errors: Counter[str]) -> str:
+    kinds = [f"{count:,} {shortened(kind, 40)}" for kind, count in errors.most_common(3)]
+    others = errors.total() - sum(count for _, count in errors.most_common(3))
+    return ", ".join(kinds + ([f"{others:,} of other kinds"] if others else [])) or "no error was reported"

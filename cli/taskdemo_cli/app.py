@@ -1,0 +1,353 @@
+"""The commands: parse, call, choose a view. The one place that catches user errors and turns them into exit codes."""
+
+import contextlib
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from taskdemo_cli.commands import checks, options
+from taskdemo_cli.errors import COULD_NOT_RUN, FAILED, INTERRUPTED, UserError
+from taskdemo_cli.processes import signals as stopping
+from taskdemo_cli.reports.output import Leaving, complain
+from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.modes import ENGINES
+from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
+
+
+class Commands(TyperGroup):
+    """The commands; their own few options, completion's among them, have no environment variable."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options, each to be given on the command line alone."""
+        params: list[Any] = super().get_params(ctx)
+        for param in params:
+            param.show_envvar = param.allow_from_autoenv = False
+        return params
+
+
+class Compare(TyperCommand):
+    """`compare`, whose two results are given both or not at all."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002  the base's signature
+        """Return what follows the command in its usage."""
+        return ["[OPTIONS]", "[OLD.json NEW.json]"]
+
+
+def _examples(*lines: str) -> str:
+    # Lines of their own in every version of Typer, and no brackets: they would be markup.
+    return "\n\n".join(("For example:", *lines))
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Where should this slow work run? See, measure and prove how FastAPI's ways to run it differ.",
+    epilog="Start with:  taskdemo compare",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "TASKDEMO"},
+    pretty_exceptions_enable=False,
+)
+
+
+def run() -> None:
+    """Run the command line and exit with the documented code; however it ends, no folder of it stays."""
+    code = INTERRUPTED
+    try:
+        stopping.listen(stopping.interrupt)
+        code = outcome(sys.argv[1:])
+        stopping.ignore()
+    except stopping.Stopped as stopped:  # just before, or just after
+        code = stopped.exit_code
+    finally:
+        stopping.ignore()
+        if "taskdemo_cli.processes.tempdirs" in sys.modules:
+            from taskdemo_cli.processes import tempdirs as scratch
+
+            scratch.clear()
+    sys.exit(code)
+
+
+def outcome(arguments: list[str]) -> int:
+    """Run a command and return its exit code; every foreseen trouble is one sentence on stderr."""
+    out = Leaving(sys.stdout)
+    with contextlib.redirect_stdout(out):
+        code = _outcome(arguments)
+        out.flush()
+    return code or (FAILED if out.trouble else 0)
+
+
+def _outcome(arguments: list[str]) -> int:
+    try:
+        code = app(arguments, prog_name="taskdemo", standalone_mode=False)
+    except UserError as error:
+        complain(str(error), error.more)
+        return error.exit_code
+    except stopping.Stopped as stopped:
+        return stopped.exit_code
+    except Exception as error:
+        # Typer's own usage errors, whichever Click they come from, carry a sentence and an exit code.
+        sentence = getattr(error, "format_message", None)
+        if sentence is None:
+            if "--debug" in arguments:
+                raise
+            complain(
+                f"{type(error).__name__}: {error} (unforeseen; taskdemo --debug ... shows where; please report it)"
+            )
+            return COULD_NOT_RUN
+        text = sentence()
+        if not text:  # no_args_is_help: the help is the message
+            return COULD_NOT_RUN
+        complain(f"{text.rstrip('.')}{'' if text.endswith('?') else ';'} {_command(arguments)} --help shows how")
+        return COULD_NOT_RUN
+    return code if isinstance(code, int) else 0
+
+
+def _command(arguments: list[str]) -> str:
+    """Return the command that was meant, as far as there is such a one."""
+    first = next((word for word in arguments if not word.startswith("-")), "")
+    known = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
+    return f"taskdemo {first}" if first in known else "taskdemo"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def taskdemo(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback where something unforeseen happens.")
+    ] = False,
+) -> None:
+    """Where should this slow work run? See, measure and prove how FastAPI's ways to run it differ."""
+
+
+@app.command(
+    epilog=_examples("taskdemo serve --mode blocking --duration 500ms", "taskdemo serve --work mymodule:function")
+)
+def serve(
+    mode: options.ModeName = "background",
+    duration: options.Duration = 1.0,
+    work: options.Work = "sleep",
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8000,
+    workers: options.Workers = 1,
+    threads: options.Threads = 40,
+    max_pending: options.MaxPending = 10_000,
+    journal: options.Journal = None,
+    broker: options.Broker = None,
+    backend: options.Backend = None,
+    token: options.Token = None,
+) -> int:
+    """Start the demo server: one endpoint, GET /, that does slow work in the chosen mode."""
+    from taskdemo_cli.commands import serve as serving
+
+    settings = Settings(
+        mode=mode,
+        duration=duration,
+        work=work,
+        folder=checks.folder_of(work),
+        host=host,
+        port=port,
+        workers=workers,
+        threads=threads,
+        max_pending=max_pending,
+        broker=broker,
+        backend=backend,
+        token=token,
+        journal=journal or "",
+    )
+    return serving.serve(settings)
+
+
+@app.command(
+    epilog=_examples(
+        "taskdemo fire --mode background --count 20",
+        "taskdemo fire --app mymodule:app --path /orders --body @order.json",
+    )
+)
+def fire(
+    count: options.Count = None,
+    for_: options.ForSeconds = None,
+    concurrency: options.Concurrency = None,
+    rate: options.Rate = None,
+    message: options.Message = None,
+    method: options.Method = None,
+    header: options.Headers = None,
+    body: options.Body = None,
+    timeout: options.Timeout = None,
+    no_wait: options.NoWait = False,
+    url: options.Url = None,
+    port: options.TargetPort = None,
+    mode: options.OptionalMode = None,
+    app: options.App = None,
+    path: options.Path = None,
+    token: options.SentToken = None,
+    duration: options.PrivateDuration = None,
+    work: options.PrivateWork = None,
+    threads: options.PrivateThreads = None,
+    workers: options.PrivateWorkers = None,
+    broker: options.PrivateBroker = None,
+    backend: options.PrivateBackend = None,
+    json: options.Json = False,
+    save: options.Save = None,
+    html: options.Html = None,
+    fail_if: options.FailIf = None,
+) -> int:
+    """Send requests, all at once or as told, and watch the responses and the tasks."""
+    from taskdemo_cli.commands import fire as firing
+    from taskdemo_cli.loadgen.request import read_place, read_request
+
+    checks.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
+    private = None
+    own = {
+        "duration": duration, "work": work, "threads": threads, "workers": workers, "broker": broker, "backend": backend
+    }  # fmt: skip
+    if work is not None:
+        own["folder"] = checks.folder_of(work)
+    given = {name: value for name, value in own.items() if value is not None}
+    if mode is not None:
+        private = Settings(mode=mode, journal="", port=0, console=False, **given)  # type: ignore[arg-type] # checked by Typer
+    elif given:
+        raise UserError(
+            f"--{next(iter(given))} describes a private server: give --mode too, or tell it to taskdemo serve"
+        )
+    elif app is not None:
+        private = Settings(mode="app", app=app, folder=checks.folder_of(app), journal="", port=0, console=False)
+    place = read_place(url if url is not None else f"http://127.0.0.1:{port or 8000}", path)
+    burst = firing.Burst(
+        count=count,
+        for_s=for_,
+        concurrency=concurrency,
+        rate=rate,
+        message=message,
+        timeout_s=timeout,
+        request=read_request(method, header or (), body, token=token, more=place.headers),
+    )
+    keeping = firing.Keeping(json, save or (), html, fail_if or (), [mode] if mode else ())
+    return firing.fire(
+        burst, keeping, place=place, named=url is not None, private=private, token=token, wait=not no_wait
+    )
+
+
+@app.command(
+    cls=Compare,
+    epilog=_examples(
+        "taskdemo compare --count 5 --duration 500ms --html report.html",
+        "taskdemo compare --modes background,process --work mymodule:function",
+        "taskdemo compare old.json new.json",
+    ),
+)
+def compare(
+    saved: options.SavedResults = None,
+    modes: options.Modes = None,
+    count: options.BurstCount = 5,
+    duration: options.ComparedDuration = 1.0,
+    work: options.ComparedWork = "sleep",
+    threads: options.ComparedThreads = 40,
+    rounds: options.Rounds = 1,
+    broker: options.Broker = None,
+    backend: options.Backend = None,
+    limits: options.MeasuredLimits = None,
+    json: options.Json = False,
+    save: options.Save = None,
+    html: options.Html = None,
+    fail_if: options.FailIf = None,
+) -> int:
+    """Run the same burst in every mode and say what the difference means; or compare two results that were saved."""
+    from taskdemo_cli.commands import report as results
+
+    if saved:
+        if len(saved) != 2:
+            raise UserError("compare takes two saved results, old and new: taskdemo compare OLD.json NEW.json")
+        if limits is not None:
+            raise UserError("--limits joins a comparison that is run; two saved results are compared as they are")
+        for option, value in {"--save": save, "--html": html, "--fail-if": fail_if}.items():
+            if value:
+                raise UserError(
+                    f"{option} is for a comparison that is run; of two saved results --json tells everything"
+                )
+        return results.compare(saved[0], saved[1], json)
+    from taskdemo_cli.commands import compare as firing
+
+    known = None if limits is None else results.limits(limits)
+    names, missing = firing.installed(checks.mode_list(modes))
+    settings = [
+        Settings(
+            mode=name, journal="", port=0, console=False,
+            duration=duration, work=work, folder=checks.folder_of(work),
+            threads=threads, broker=broker, backend=backend,
+        )
+        for name in names
+    ]  # fmt: skip
+    keeping = firing.Keeping(json, save or (), html, fail_if or (), names)
+    return firing.compare(settings, missing, firing.Burst(count=count), keeping, rounds, known)
+
+
+@app.command(epilog=_examples("taskdemo limits --modes background,celery --html limits.html"))
+def limits(
+    modes: options.Modes = None,
+    work: options.LimitsWork = None,
+    broker: options.Broker = None,
+    backend: options.Backend = None,
+    json: options.Json = False,
+    save: options.Save = None,
+    html: options.Html = None,
+) -> int:
+    """Show by experiment what each mode can and cannot do: track, cancel, retry, survive a kill, and so on."""
+    from taskdemo_cli.commands import compare as firing
+    from taskdemo_cli.commands import limits as limiting
+    from taskdemo_cli.limits.trial import Own
+
+    names, missing = firing.installed(checks.mode_list(modes))
+    own = None if work is None else Own(work, checks.folder_of(work))
+    return limiting.run(
+        names, missing, broker=broker, backend=backend, own=own, as_json=json, saves=save or (), html=html
+    )  # fmt: skip
+
+
+@app.command(epilog=_examples("taskdemo worker --broker redis://192.168.0.5:6379/0 --server http://192.168.0.4:8000"))
+def worker(
+    broker: options.WorkerBroker,
+    engine: options.EngineName = ENGINES[0],
+    backend: options.WorkerBackend = None,
+    work: options.WorkersWork = "sleep",
+    duration: options.WorkerDuration = 1.0,
+    processes: options.Processes = None,
+    server: options.ReportServer = None,
+    token: options.ReportToken = None,
+) -> int:
+    """Run a queue engine's own worker on this machine, for servers that use the same broker."""
+    from taskdemo_cli.commands import limits as limiting
+
+    return limiting.work(
+        WorkerSettings(
+            engine=engine,
+            broker=broker,
+            backend=backend,
+            processes=processes,
+            work=WorkSettings(
+                mode=engine,
+                work=work,
+                duration=duration,
+                folder=checks.folder_of(work),
+                server=server,
+                token=token,
+                console=True,
+            ),
+        )
+    )
+
+
+@app.command(epilog=_examples("taskdemo report result.json --html report.html"))
+def report(file: options.SavedResult, html: options.Html = None) -> int:
+    """Draw a saved result again, as a page with --html, or on the terminal."""
+    from taskdemo_cli.commands import report as saved
+
+    return saved.report(file, html)

@@ -1,0 +1,123 @@
+"""`compare`: fire the same burst at a private server of each mode, and say what differs."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from taskdemo_cli import runner
+from taskdemo_cli.analysis import recommendation, verdicts
+from taskdemo_cli.commands import serve
+from taskdemo_cli.commands.burst import Burst, words
+from taskdemo_cli.commands.keeping import Keeping, exit_code
+from taskdemo_cli.documents.rows import json_chunks
+from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, Skipped
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.processes import servers
+from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.processes.tempdirs import scratch
+from taskdemo_cli.reports.output import Output
+from taskdemo_cli.runner import Rig, Target
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
+
+__all__ = ["Burst", "Keeping", "compare", "installed"]
+
+
+def compare(
+    settings: Sequence[Settings],
+    skipped: list[Skipped],
+    burst: Burst,
+    keeping: Keeping,
+    rounds: int,
+    limits: LimitsDocument | None = None,
+) -> int:
+    """Fire the same burst at a private server of each mode, show what differs, and return the exit code.
+
+    `limits`, measured before, join the result, and the recommendation cites them.
+    """
+    burst.check_capacity()
+    stopping = Stopping().listen()
+    with scratch() as folder, servers.Nursery() as nursery, Rig(stopping) as rig:
+        started = [_launched(one, nursery, folder / one.mode) for one in settings]
+        # What follows takes a while to import, and the servers start meanwhile.
+        from taskdemo_cli.reports.terminal.live import comparison_screen
+        from taskdemo_cli.reports.terminal.report import comparison_report
+
+        output = Output(keeping.as_json)
+        facts = burst.facts()
+
+        def document(runs: list[RunDocument], without: list[Skipped]) -> ComparisonDocument:
+            found = verdicts.comparison(
+                runs, skipped=[*skipped, *without], environment=facts["environment"], command=facts["command"]
+            )
+            if limits is not None:
+                found["limits"] = limits
+            return found
+
+        with comparison_screen(
+            output.console, _comparison_title(burst, settings), [one.mode for one in settings]
+        ) as screen:
+            for absent in skipped:
+                screen.skip(absent["mode"], absent["why"])
+            runs, failed = runner.compare(
+                rig,
+                started,
+                burst.plan,
+                screen,
+                facts,
+                rounds=rounds,
+                keep=lambda so_far: keeping.save_so_far(lambda: document(so_far, [])),
+            )
+        fastest = min(runs, key=_median, default=None)
+        if fastest is not None:
+            with output.waiting("measuring what the client itself takes"):
+                rig.doubt(burst.plan(Target(fastest["url"])), runs)
+    if not runs:
+        stopping.check()
+        raise UserError(_why_none(failed))
+    result = document(runs, failed)
+    if (advice := recommendation.recommend(runs, limits["modes"] if limits else None)) is not None:
+        result["recommendation"] = advice
+    keeping.judge(result)
+    if keeping.as_json:
+        output.document(json_chunks(result))
+    else:
+        output.console.print(comparison_report(result))
+    keeping.save(result, output)
+    output.check()
+    return exit_code(result, runs, stopping)
+
+
+def _launched(settings: Settings, nursery: servers.Nursery, folder: Path) -> servers.Server:
+    folder.mkdir()
+    return nursery.launch(serve.placed(settings, folder), folder)
+
+
+def _why_none(failed: Sequence[Skipped]) -> str:
+    whys = {one["why"] for one in failed}
+    if len(whys) == 1:  # the work itself cannot be used, say
+        return whys.pop()
+    return "no mode could be run: " + "; ".join(f"{one['mode']}: {one['why']}" for one in failed)
+
+
+def installed(modes: Sequence[str] | None) -> tuple[list[str], list[Skipped]]:
+    """Return the modes that can be run here, of those asked for or of all, and why the others cannot."""
+    names = list(modes or MODE_BY_NAME)
+    missing: list[Skipped] = [
+        {"mode": name, "why": f"not installed; pip install 'taskdemo[{extra}]' brings it"}
+        for name in names
+        if (extra := MODE_BY_NAME[name].missing)
+    ]
+    without = {one["mode"] for one in missing}
+    return [name for name in names if name not in without], missing
+
+
+def _median(run: RunDocument) -> float:
+    response = run["summary"]["response_s"]
+    return math.inf if response is None else response["p50"]
+
+
+def _comparison_title(burst: Burst, settings: Sequence[Settings]) -> str:
+    one = settings[0]
+    took = f"{one.work} of {one.duration:g} s" if one.work in BUILT_IN_WORKS else one.work
+    return f"{words(burst)} in each mode, work: {took}"

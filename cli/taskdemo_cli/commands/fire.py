@@ -1,0 +1,113 @@
+"""`fire`: choose the target, send a burst, show what was measured, save it, and say by the exit code how it went."""
+
+import contextlib
+from collections.abc import Iterator
+
+from taskdemo_cli import runner
+from taskdemo_cli.analysis import blocking, verdicts
+from taskdemo_cli.commands import serve
+from taskdemo_cli.commands.burst import Burst, words
+from taskdemo_cli.commands.keeping import Keeping, exit_code
+from taskdemo_cli.documents.rows import json_chunks
+from taskdemo_cli.errors import FAILED, UserError
+from taskdemo_cli.loadgen.request import Place
+from taskdemo_cli.processes import servers
+from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.processes.tempdirs import scratch
+from taskdemo_cli.reports.output import Output, complain
+from taskdemo_cli.runner import Rig, Target
+from taskdemo_server.contract.settings import OWN_PATHS, Settings
+
+__all__ = ["Burst", "Keeping", "fire"]
+
+
+def fire(
+    burst: Burst,
+    keeping: Keeping,
+    *,
+    place: Place,
+    named: bool = False,
+    private: Settings | None = None,
+    token: str | None = None,
+    wait: bool = True,
+) -> int:
+    """Fire a burst at a place, of a private server or one that runs, and return the exit code.
+
+    `named`: the user gave the URL; else it is only a port of this machine.
+    """
+    from taskdemo_cli.reports.terminal.live import run_screen
+    from taskdemo_cli.reports.terminal.report import run_report
+
+    burst.check_capacity()
+    output = Output(keeping.as_json)
+    stopping = Stopping().listen()
+    with contextlib.ExitStack() as stack:
+        if private is None:
+            target = _running(place, token, named=named)
+            rig = stack.enter_context(Rig(stopping))
+        else:
+            rig = stack.enter_context(Rig(stopping, threads=private.app is not None))
+            with output.waiting(f"starting {private.app or f'the {private.mode} server'}"):
+                target = stack.enter_context(_private(private, place.path, stopping))
+        with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
+            plan = burst.plan(target)
+            run = rig.measure(target, plan, screen, burst.facts(), wait=wait)
+            if target.app is not None:
+                run["blocking"] = blocking.judge(run, target.found())
+        with output.waiting("measuring what the client itself takes"):
+            rig.doubt(plan, [run])
+    run["verdict"] = verdicts.verdict(run, blocking.sentence(run["blocking"]) if "blocking" in run else "")
+    keeping.judge(run)
+    if keeping.as_json:
+        output.document(json_chunks(run))
+    else:
+        output.console.print(run_report(run))
+    keeping.save(run, output)
+    output.check()
+    return exit_code(run, [run], stopping)
+
+
+@contextlib.contextmanager
+def _private(settings: Settings, path: str, stopping: Stopping) -> Iterator[Target]:
+    with scratch() as folder:
+        server = servers.launch(serve.placed(settings, folder), folder)
+        try:
+            servers.await_ready(server, stopping.check)
+            under = OWN_PATHS if settings.app is not None else ""
+            yield _found(server, path, under)
+        finally:
+            servers.end(server)
+
+
+def _found(server: servers.Server, path: str, under: str) -> Target:
+    try:
+        return runner.find_target(server.url, path, server, under=under)
+    except OSError:
+        raise UserError(servers.last_words(server) or "the server ended just after its start", FAILED) from None
+
+
+def _running(place: Place, token: str | None, *, named: bool) -> Target:
+    url = place.url
+    try:
+        return runner.find_target(url, place.path, token=token)
+    except servers.SilentError as error:
+        complain(f"{url} took the connection but did not say what it is ({error}): its tasks, if any, are not followed")
+        return Target(url, place.path, token=token)
+    except OSError as error:
+        if named:
+            raise UserError(f"nobody answers at {url} ({_reason(error)}); is the server running?") from None
+        port = url.rpartition(":")[2]
+        raise UserError(
+            f"no server answers on port {port}; start one with: taskdemo serve --port {port}"
+            f"  or let fire start its own: taskdemo fire --mode background"
+        ) from None
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _title(burst: Burst, target: Target) -> str:
+    what = target.mode or target.app
+    name = f"{what} at {target.url}" if what else target.url
+    return f"{words(burst)} at {name}{target.path if target.path != '/' else ''}"

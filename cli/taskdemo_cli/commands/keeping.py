@@ -1,0 +1,67 @@
+"""Where the result of `fire` and `compare` goes besides the screen, and the exit code that it makes."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+from taskdemo_cli.analysis import thresholds
+from taskdemo_cli.documents.types import ComparisonDocument, RunDocument
+from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
+from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.reports import files
+from taskdemo_cli.reports.output import Output
+
+
+class Keeping:
+    """Where a result goes besides the screen, and what in it makes the command fail.
+
+    Raises UserError, before anything runs, for a file that could not be written and a threshold that cannot be read.
+    """
+
+    def __init__(
+        self,
+        as_json: bool = False,
+        saves: Sequence[str] = (),
+        html: str | None = None,
+        fail_if: Sequence[str] = (),
+        modes: Sequence[str] = (),
+    ) -> None:
+        self.as_json = as_json
+        self._paths = [*saves, *([html] if html else [])]
+        self._thresholds = [thresholds.parse(text, modes) for text in fail_if]
+        files.check(saves, html)
+
+    def judge(self, document: RunDocument | ComparisonDocument) -> None:
+        """Hold the thresholds against the result, and note in it what became of them."""
+        if self._thresholds:
+            document["thresholds"] = [thresholds.evaluate(one, document).row() for one in self._thresholds]
+
+    def save(self, document: RunDocument | ComparisonDocument, output: Output) -> None:
+        """Save the result everywhere it was asked for; what cannot be is said at the end, after all the others."""
+        files.save_all(document, self._paths, output.wrote)
+
+    def save_so_far(self, make: Callable[[], ComparisonDocument]) -> None:
+        """Keep what there is of a comparison that goes on, where it was to be saved as JSON; else nothing is made."""
+        paths = [path for path in self._paths if path.endswith(".json")]
+        if not paths:
+            return
+        document = make()
+        for path in paths:
+            with contextlib.suppress(UserError):  # it is tried, and told, again at the end
+                files.save(document, path, rescue=False)
+
+
+def exit_code(document: RunDocument | ComparisonDocument, runs: Sequence[RunDocument], stopping: Stopping) -> int:
+    """Return the exit code that says how these runs went."""
+    if stopping.asked:
+        return stopping.exit_code
+    if any(threshold["held"] for threshold in document.get("thresholds", ())):
+        return THRESHOLD_HELD
+    trouble = any(
+        run["summary"]["requests"]["failed"]
+        or run["summary"]["tasks"]["lost"]
+        or run["not_sent"]
+        or run["timed_out"]
+        or run["ended_because"]
+        for run in runs
+    )
+    return FAILED if trouble else OK

@@ -1,0 +1,64 @@
+"""`report` and `compare OLD NEW`: results that were saved, drawn again or held against each other."""
+
+from typing import Any
+
+from taskdemo_cli.analysis.diff import compare_saved
+from taskdemo_cli.documents.rows import json_chunks
+from taskdemo_cli.documents.types import LimitsDocument
+from taskdemo_cli.errors import OK, UserError
+from taskdemo_cli.reports import files
+from taskdemo_cli.reports.output import Output, say
+from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.text import escape
+
+
+def report(path: str, html: str | None) -> int:
+    """Draw a saved result again: as a page, or on the terminal."""
+    files.check((), html)
+    document = files.load(path)
+    if html is not None:
+        files.save(document, html)
+        say(f"wrote {escape(html)}")
+        return OK
+    from taskdemo_cli.reports.terminal.limits import limits_report
+    from taskdemo_cli.reports.terminal.report import comparison_report, run_report
+
+    console = Output(as_json=False).console
+    if document["kind"] == "run":
+        console.print(run_report(document))
+    elif document["kind"] == "comparison":
+        console.print(comparison_report(document))
+    else:
+        console.print(limits_report(document))
+    return OK
+
+
+def limits(path: str) -> LimitsDocument:
+    """Read what `taskdemo limits --save` wrote. Raises UserError for anything else."""
+    document = files.load(path)
+    if document["kind"] != "limits":
+        raise UserError(
+            f"--limits {escape(path)}: that is a {document['kind']}, and no limits; "
+            "make some with: taskdemo limits --save limits.json"
+        )
+    if not any(document["modes"].values()):
+        raise UserError(f"--limits {escape(path)}: no experiment in it was carried out; run taskdemo limits again")
+    return document
+
+
+def compare(old: str, new: str, as_json: bool) -> int:
+    """Show two saved runs or comparisons side by side, and what changed beyond noise."""
+    before, after = files.load(old), files.load(new)
+    for path, document in ((old, before), (new, after)):
+        if document["kind"] == "limits":
+            raise UserError(f"{path} holds limits, which have no times to compare; give two runs or comparisons")
+    changes = compare_saved(before, after)  # type: ignore[arg-type]  # limits were refused above
+    output = Output(as_json)
+    if as_json:
+        facts: dict[str, Any] = {"taskdemo": VERSION, "kind": "changes", "old": old, "new": new}
+        output.document(json_chunks({**facts, **changes}))
+    else:
+        from taskdemo_cli.reports.terminal.diff_table import changes_report
+
+        output.console.print(changes_report(changes))
+    return OK

@@ -1,0 +1,89 @@
+"""`serve`: a server that lives as long as its command."""
+
+import contextlib
+import math
+import queue
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from taskdemo_cli.errors import FAILED, UserError
+from taskdemo_cli.processes import servers
+from taskdemo_cli.processes import tempdirs as scratch
+from taskdemo_cli.processes.signals import Stopped, listen
+from taskdemo_server.contract.settings import Settings
+
+_INSIST_AFTER_S: Final = 3.0
+"""A terminal that was closed tells once and never again: then the server is told to abandon its tasks."""
+_KILL_AFTER_S: Final = 3.0
+"""A server that was told twice and is still there after this long is killed."""
+_POLL_S: Final = 0.05
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal, which the server itself answers, and return its exit code.
+
+    The server has a session of its own, so a signal reaches it once, and from here.
+    """
+    heard: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def hear(number: int, _frame: FrameType | None) -> None:
+        heard.put(number)
+
+    listen(hear)
+    with scratch.scratch() as folder:
+        settings = placed(settings, folder)
+        process = servers.start(settings, folder, stdout=None)
+        try:
+            code = _attend(process, Path(str(settings.announce)), heard)
+        finally:
+            servers.end(servers.Server(settings, folder, process))
+    if code < 0:
+        raise UserError(f"the server was ended by {signal.Signals(-code).name}", FAILED)
+    return code
+
+
+def _attend(process: "subprocess.Popen[bytes]", announced: Path, heard: "queue.SimpleQueue[int]") -> int:
+    """Pass on the signals that are heard until the server has ended, and return its exit code.
+
+    Raises Stopped where the server does not listen (yet, or any more) and is to be ended from outside.
+    """
+
+    def wait() -> None:
+        process.wait()
+        heard.put(0)
+
+    threading.Thread(target=wait, name="server", daemon=True).start()
+    first, insist_at, kill_at = 0, math.inf, math.inf
+    while (code := process.poll()) is None:
+        number = 0
+        with contextlib.suppress(queue.Empty):
+            # With a timeout, because a system may hand a signal to another thread, which does not end the wait.
+            number = heard.get(timeout=0.25)
+        now = time.monotonic()
+        if now >= kill_at:
+            raise Stopped(first)
+        if now >= insist_at:
+            number = first
+        if number and not first:
+            first = number
+            if not announced.exists():
+                raise Stopped(first)
+            servers.ask_to_stop(process, number)
+            if number == getattr(signal, "SIGHUP", None):
+                insist_at = now + _INSIST_AFTER_S
+        elif number and kill_at == math.inf:
+            insist_at, kill_at = math.inf, now + _KILL_AFTER_S
+            servers.ask_to_stop(process, number)
+    return code
+
+
+def placed(settings: Settings, folder: Path) -> Settings:
+    """Return the settings with the files that a server of ours needs, in `folder`; a journal that was named stays."""
+    journal = settings.journal or str(folder / "journal.jsonl")
+    return replace(settings, journal=str(Path(journal).absolute()), announce=str(folder / "announce.json"))

@@ -1,0 +1,83 @@
+"""What a response costs the client itself: the run's pattern again, at a server that does nothing but answer."""
+
+import queue
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from taskdemo_cli.loadgen.loader import Loader
+from taskdemo_cli.loadgen.protocol import Frames, Plan
+from taskdemo_cli.loadgen.proxies import needs_httpx
+
+CALIBRATION_S: Final = 0.15
+CALIBRATION_LIMIT_S: Final = 2.0
+
+
+def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None:
+    """Measure the client's own share of a response time, in seconds (median), in about 0.25 s.
+
+    The load process, which must be idle, repeats the plan's pattern against a no-op server that answers one request
+    after another at `requests_per_s`, the pace that the run reached: so the connections, the queueing and the
+    number of answers that arrive together are the run's. The no-op server says how long it had each request;
+    the rest of each response time was spent in the client (and in the kernel between the two).
+    Very slow paces are hastened to stay in time, which makes the figure larger, never smaller. A small burst is fired
+    several times, and the least of their medians counts: what else runs here only ever adds. None if it failed.
+    """
+    callers = plan.concurrency or plan.count or 1
+    if plan.rate is not None:
+        count = max(1, min(plan.count or 10_000, int(CALIBRATION_S * plan.rate)))
+        service_s = 0.0
+    else:
+        count = max(callers, int(CALIBRATION_S * requests_per_s))
+        count = min(count, plan.count or count)
+        service_s = min(1 / requests_per_s if requests_per_s else 1.0, CALIBRATION_S / count)
+    server = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(Path(__file__).with_name("noop_server.py")), repr(service_s)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    frames: Frames = queue.Queue()
+    elsewhere, loader.frames = loader.frames, frames
+    medians: list[float] = []
+    try:
+        port = int(server.stdout.readline())  # type: ignore[union-attr]  # opened as a pipe above
+        again = Plan(
+            url=f"http://127.0.0.1:{port}/",
+            count=count,
+            concurrency=None if plan.rate else callers,
+            rate=plan.rate,
+            timeout_s=CALIBRATION_LIMIT_S,
+            through_httpx=plan.through_httpx or needs_httpx(plan.url),
+        )
+        end = time.monotonic() + CALIBRATION_S
+        while not medians or time.monotonic() < end:
+            if not (shares := _shares(loader, again, frames)):
+                break
+            medians.append(max(0.0, statistics.median(shares)))
+    except (ValueError, queue.Empty):
+        return None
+    finally:
+        loader.frames = elsewhere
+        server.kill()
+        server.communicate()
+    return min(medians, default=None)
+
+
+def _shares(loader: Loader, plan: Plan, frames: Frames) -> list[float]:
+    """Fire the plan at the no-op server, and return what of each response time was not its."""
+    shares: list[float] = []
+    loader.run(plan)
+    while True:
+        _, frame = frames.get(timeout=2 * CALIBRATION_LIMIT_S)
+        if frame["kind"] == "batch":
+            for _, _, sent, _, done, status, _, stamps in frame["samples"]:
+                if status == 200:
+                    came, answered = map(float, stamps.split())
+                    shares.append((done - sent) - (answered - came))
+        elif frame["kind"] in {"done", "gone", "refused"}:
+            return shares

@@ -1,0 +1,65 @@
+"""How many connections this machine can open at once: files, ports, and what a plan asks for."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Final
+
+from taskdemo_cli.loadgen.protocol import Plan
+
+SPARE_FILES: Final = 64
+_ENOUGH_FILES: Final = 1_000_000
+
+
+def raise_file_limit() -> int:
+    """Raise this process's limit of open files as far as it may, and return it; children started later inherit it."""
+    if sys.platform == "win32":  # which has no such limit
+        return _ENOUGH_FILES
+    else:  # noqa: RET505  else the type checker, told of a Windows, finds the rest unreachable
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH_FILES)
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return wanted
+        for limit in (wanted, 10_240):  # macOS says "unlimited" and grants OPEN_MAX
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+                return limit
+        return soft
+
+
+def capacity_problem(plan: Plan) -> str | None:
+    """Say in one sentence why this machine cannot open the plan's connections, or return None.
+
+    An open loop opens connections as it needs them and makes its sends wait (and counts them as late) where no
+    more can be opened, so only a closed loop can ask for too many.
+    """
+    if plan.rate is not None:
+        return None
+    wanted = plan.concurrency or plan.count or 1
+    if plan.count is not None:
+        wanted = min(wanted, plan.count)
+    files = raise_file_limit() - SPARE_FILES
+    if files < 1:
+        return f"the limit of open files leaves none for connections; raise it first: ulimit -n {wanted + SPARE_FILES}"
+    if wanted > files:
+        return (
+            f"{wanted} connections at once are more than the {files} that this machine's limit of open files allows; "
+            f"type --concurrency {files}, or raise the limit first: ulimit -Hn {wanted + SPARE_FILES} (as root)"
+        )
+    ports = _ephemeral_ports()
+    if wanted > ports:
+        return (
+            f"{wanted} connections at once are more than the {ports} local ports that this machine has; "
+            f"type --concurrency {ports}, or widen net.ipv4.ip_local_port_range with sysctl (as root)"
+        )
+    return None
+
+
+def _ephemeral_ports() -> int:
+    try:
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    except (OSError, ValueError):  # not Linux: the range IANA names, which macOS and Windows use
+        return 65_535 - 49_152
+    return int(high) - int(low)

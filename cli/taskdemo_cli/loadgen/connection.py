@@ -1,0 +1,297 @@
+"""Plain HTTP/1.1 for measuring: connections that stamp their times on the wire.
+
+Knows sockets, the parser and httpx's words (requests, exceptions); knows nothing of plans, runs or screens.
+`Connection` is what the load process drives by callbacks. What it does and does not do:
+
+- A request that got no whole response fails, and is never sent again behind the caller's back, not even when a
+  kept-alive connection turns out to be closed: with a load that starts tasks, a silent second attempt would
+  start a second one and hide what the server did to the first. (httpx's own transport does the same.)
+- There is no limit on connections and no timeout but the caller's.
+- A connection is used again only if nothing is left of its last response: bytes beyond it close the connection.
+"""
+
+import asyncio
+import os
+import re
+import socket
+import time
+from collections.abc import Callable
+from typing import Final, cast
+
+import httpx
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+HEAD_LIMIT: Final = 128 * 1024
+"""Bytes of status line and headers after which a response is refused; one read more may arrive first."""
+
+_HEADER_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_ILLEGAL_VALUE: Final = re.compile(rb"[\x00\r\n]").search
+
+
+def serialise(request: httpx.Request, body: bytes = b"") -> bytes:
+    """Return the bytes of `request` as HTTP/1.1, ready to be sent as often as wanted.
+
+    Raises httpx.LocalProtocolError where a header (or the method) would break out of its line.
+    """
+    method = request.method.encode("ascii", "replace")
+    if not _HEADER_NAME(method):
+        raise httpx.LocalProtocolError(f"Not an HTTP method: {request.method!r}", request=request)
+    lines = [b"%b %b HTTP/1.1" % (method, request.url.raw_path)]
+    chunked = False
+    for name, value in request.headers.raw:
+        if not _HEADER_NAME(name) or _ILLEGAL_VALUE(value):
+            raise httpx.LocalProtocolError(f"Not an HTTP header: {name!r}: {value!r}", request=request)
+        chunked |= name.lower() == b"transfer-encoding" and b"chunked" in value.lower()
+        lines.append(b"%b: %b" % (name, value))
+    if chunked:
+        body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection with one request at a time; keeps times, status and task id, drops the body.
+
+    `start()` sends; `ended(connection, error)` is called once for each start, with None or an httpx exception.
+    Stamps are `time.monotonic()` seconds: `sent` just before the request's bytes go to the kernel, `first_byte`
+    and `done` when the loop delivered the response's first and last bytes.
+    """
+
+    __slots__ = (
+        "_busy",
+        "_complete",
+        "_descriptor",
+        "_direct",
+        "_extra",
+        "_framed",
+        "_head_bytes",
+        "_head_done",
+        "_is_head",
+        "_keep",
+        "_parser",
+        "_transport",
+        "closed",
+        "done",
+        "ended",
+        "first_byte",
+        "n",
+        "planned",
+        "sent",
+        "status",
+        "task_id",
+    )
+
+    def __init__(self, ended: "Callable[[Connection, httpx.TransportError | None], None]") -> None:
+        self.ended = ended
+        self.closed = False
+        self.n = 0
+        """The caller's number of the request; the connection does not read it."""
+        self.planned = 0.0
+        """When the caller meant to send the request; the connection does not read it."""
+        self.sent = 0.0
+        self.first_byte: float | None = None
+        self.done: float | None = None
+        self.status: int | None = None
+        self.task_id: str | None = None
+        self._parser: HttpResponseParser | None = None
+        self._transport: asyncio.Transport | None = None
+        self._descriptor = -1
+        self._direct = False
+        self._busy = self._complete = self._extra = self._framed = False
+        self._head_done = self._is_head = self._keep = False
+        self._head_bytes = 0
+
+    def start(self, payload: bytes, *, is_head: bool = False) -> None:
+        """Send one request; the connection must be idle and open."""
+        self.first_byte = self.done = self.status = self.task_id = None
+        self._complete = self._framed = self._head_done = False
+        self._is_head = is_head
+        self._head_bytes = 0
+        self._busy = True
+        transport = cast("asyncio.Transport", self._transport)
+        self.sent = time.monotonic()
+        if transport.is_closing():
+            self._fail(httpx.RemoteProtocolError("Server disconnected without sending a response."))
+            return
+        if not self._direct:
+            transport.write(payload)
+            return
+        # uvloop would keep the bytes until the end of this turn of the loop; the stamp is to be the wire's.
+        try:
+            written = os.write(self._descriptor, payload)
+        except BlockingIOError:
+            written = 0
+        except OSError as error:
+            self._fail(httpx.WriteError(str(error)))
+            return
+        if written < len(payload):
+            self._direct = False  # from here on the order of the bytes is asyncio's to keep
+            transport.write(payload[written:])
+
+    def abort(self) -> None:
+        """Close at once, without calling `ended`; a request in flight is given up."""
+        self._busy = False
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        self.closed = True
+        if self._transport is not None:
+            self._transport.close()
+
+    # asyncio's half
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the socket."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._parser = HttpResponseParser(self)
+        if os.name == "posix":
+            self._descriptor = transport.get_extra_info("socket").fileno()
+            self._direct = True
+
+    def data_received(self, data: bytes) -> None:
+        """Stamp and parse what came."""
+        now = time.monotonic()
+        if not self._busy:
+            self.close()  # nobody asked
+            return
+        if self.first_byte is None:
+            self.first_byte = now
+        parser = self._parser
+        if parser is None:
+            return
+        try:
+            parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._fail(httpx.RemoteProtocolError("The server switched protocols without being asked"))
+            return
+        except HttpParserError as error:
+            if not self._complete:
+                self._fail(httpx.RemoteProtocolError(f"The response is not HTTP: {error}"))
+                return
+            self._extra = True
+        if self._complete:
+            self.done = now
+            if self._is_head:  # the parser still waits for the body that HEAD never brings
+                self._extra |= not data.endswith(b"\r\n\r\n")
+                self._parser = HttpResponseParser(self)
+            if self._extra or not self._keep:
+                self.close()
+            self._end(None)
+        elif not self._head_done:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_LIMIT:
+                self._fail(httpx.RemoteProtocolError(f"The headers are longer than {HEAD_LIMIT} bytes"))
+
+    def eof_received(self) -> bool:
+        """End a body that only the end of the connection ends; anything else was cut short."""
+        if self._busy:
+            if self._head_done and not self._framed:
+                self.done = time.monotonic()
+                self.close()
+                self._end(None)
+            elif self.first_byte is None:
+                self._fail(httpx.RemoteProtocolError("Server disconnected without sending a response."))
+            else:
+                self._fail(httpx.RemoteProtocolError("Server disconnected before the response was complete."))
+        self.closed = True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail the request in flight, if any."""
+        self.closed = True
+        if self._busy:
+            self._end(httpx.ReadError(str(exc) if exc else "The connection was lost"))
+        self._parser = None  # parser and protocol point at each other, and a run does without the collector
+
+    # the parser's half
+
+    def on_message_begin(self) -> None:
+        """See a response begin."""
+        if self._complete:
+            self._extra = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep the task's id, and whether the body's length is told."""
+        if self._head_done:
+            self._count_trailer(name, value)
+            return
+        length = len(name)
+        if length == 9:
+            if name.lower() == b"x-task-id":
+                self.task_id = value.decode("latin-1")
+        elif length == 14:
+            if name.lower() == b"content-length":
+                self._framed = True
+        elif length == 17 and name.lower() == b"transfer-encoding":
+            self._framed = value.lower().endswith(b"chunked")
+
+    def on_headers_complete(self) -> None:
+        """Take the status; HEAD ends here."""
+        parser = cast("HttpResponseParser", self._parser)
+        if self._complete:
+            return
+        self.status = parser.get_status_code()
+        self._head_done = True
+        if self._is_head and self.status >= 200:
+            self._complete = True
+            self._keep = parser.should_keep_alive()
+
+    def on_message_complete(self) -> None:
+        """See a response end."""
+        if self._complete:
+            return
+        if cast("int", self.status) < 200:  # 100 Continue, 103 Early Hints: the response is still to come
+            self._head_done = self._framed = False
+            self._head_bytes = 0
+            self.status = self.task_id = None
+            return
+        self._complete = True
+        self._keep = cast("HttpResponseParser", self._parser).should_keep_alive()
+
+    def _count_trailer(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+
+    def _fail(self, error: httpx.TransportError) -> None:
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+        self._end(error)
+
+    def _end(self, error: httpx.TransportError | None) -> None:
+        if error is not None:
+            self.done = time.monotonic()
+        self._busy = False
+        self.ended(self, error)
+
+
+class Origin:
+    """Where connections go: resolved once, and the address that answered last is tried first."""
+
+    def __init__(self, url: httpx.URL) -> None:
+        self._host = url.host
+        self._port = url.port or 80
+        self._addresses: list[tuple[str, int]] = []
+        self._resolving = asyncio.Lock()
+
+    async def connect(self, connection: Connection) -> None:
+        """Open `connection`. Raises httpx.ConnectError."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with self._resolving:
+                if not self._addresses:
+                    found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                    self._addresses = list(dict.fromkeys((str(entry[4][0]), self._port) for entry in found))
+            last = len(self._addresses)
+            for at, address in enumerate(self._addresses.copy(), 1):  # others connect, and sort, meanwhile
+                try:
+                    await loop.create_connection(lambda: connection, *address)
+                except OSError:
+                    if at == last:
+                        raise
+                else:
+                    self._addresses.sort(key=address.__ne__)
+                    return
+        except OSError as error:
+            raise httpx.ConnectError(str(error)) from error

@@ -1,0 +1,371 @@
+"""One run: fires a plan, and yields what it saw of each request.
+
+Knows the wire, the clock and the plan; knows no screen, no server of ours and no statistics but its own doubts
+(CPU share, loop lag, late sends).
+
+What the stamps of a sample mean (README and reports rely on it):
+- Closed loop: every caller has a connection of its own. All connections are opened first, then the first requests
+  are sent, all at once. Their planned time is t0, before connecting, so the connecting is their wait (planned to
+  sent) and not part of the response time (sent to last byte). hey's first request of each connection includes it.
+  A connection that takes longer than `BARRIER_S` does not hold up the others. Each later request is planned for
+  the moment when the one before it on the same caller was done.
+- Open loop: request n is planned for t0 + (n - 1) / rate, whatever the server does. It takes an idle connection
+  or opens one; where no more can be opened, it waits for one.
+"""
+
+import asyncio
+import math
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Coroutine
+from itertools import islice
+from typing import Final
+from urllib.parse import quote
+
+import httpx
+
+from taskdemo_cli.loadgen.connection import Connection, Origin, serialise
+from taskdemo_cli.loadgen.httpx_connection import HttpxConnection
+from taskdemo_cli.loadgen.protocol import LATE_S, Frame, Plan, Sample
+from taskdemo_cli.loadgen.proxies import needs_httpx, proxy_for
+from taskdemo_cli.loadgen.request import merged
+from taskdemo_cli.loadgen.timer import Timer
+from taskdemo_server.contract.events import VERSION
+
+BATCH_S: Final = 0.1
+BARRIER_S: Final = 1.0
+LAG_TICK_S: Final = 0.01
+LAST_ANSWERS_S: Final = 0.5
+"""How long a run that was to go on until it is stopped then waits for what it has sent."""
+IN_FLIGHT_SHOWN: Final = 50
+TURN: Final = 32
+"""Requests sent in one turn of the loop at the start, before it looks for answers again."""
+
+
+class Payload:
+    """The bytes of request n of a plan: made once, and cut where the number goes."""
+
+    def __init__(self, plan: Plan) -> None:
+        ours = (("Accept", "*/*"), ("User-Agent", f"taskdemo/{VERSION}"))
+        body = None if plan.body is None else plan.body.encode("latin-1")
+        self.request = httpx.Request(plan.method, plan.url, headers=merged(ours, plan.headers), content=body)
+        self.is_head = self.request.method == "HEAD"
+        whole = serialise(self.request, body or b"")
+        self._parts = [whole]
+        if plan.message is not None:
+            target = self.request.url.raw_path
+            # What a shell let through that is not UTF-8 goes on as it came.
+            parts = [quote(part, safe="", errors="surrogateescape").encode() for part in plan.message.split("{n}")]
+            until = len(self.request.method) + 1 + len(target)
+            parts[0] = whole[:until] + (b"&" if b"?" in target else b"?") + b"message=" + parts[0]
+            parts[-1] += whole[until:]
+            self._parts = parts
+
+    def __call__(self, n: int) -> bytes:
+        """Return the request's bytes."""
+        parts = self._parts
+        return parts[0] if len(parts) == 1 else str(n).encode().join(parts)
+
+
+class LoopLag:
+    """Samples how late the event loop gets to a timer; seconds."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._lags = array("d")
+        self._timer = Timer(loop, self._tick)
+        self._due = 0.0
+        self._again(time.monotonic())
+
+    def _again(self, now: float) -> None:
+        self._due = now + LAG_TICK_S
+        self._timer.at(self._due)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._lags.append(now - self._due)
+        self._again(now)
+
+    def close(self) -> float:
+        """Stop, and return the 99th percentile (nearest rank); 0 if the run was too short for a sample."""
+        self._timer.close()
+        lags = sorted(self._lags)
+        return max(0.0, lags[math.ceil(0.99 * len(lags)) - 1]) if lags else 0.0
+
+
+class Run:
+    """One run of one plan on the running loop; `go()` returns when the last request has ended."""
+
+    def __init__(self, plan: Plan, emit: Callable[[Frame], None], connections: int) -> None:
+        self._plan = plan
+        self._emit = emit
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._payload = Payload(plan)
+        self._origin = Origin(self._payload.request.url)
+        self.through_httpx = plan.through_httpx or needs_httpx(plan.url)
+        self._t0 = 0.0
+        self._total: int | None = plan.count
+        self._stop_at = math.inf
+        self._n = 0
+        """How many requests were planned so far."""
+        self._sent = 0
+        self._late = 0
+        self._samples: list[Sample] = []
+        self._waiting: dict[int, float] = {}
+        """Requests whose connection is being opened: number -> planned."""
+        self._backlog: deque[tuple[int, float]] = deque()
+        """Open loop: requests for which no connection may be opened and none is free."""
+        self._in_flight: dict[int, Connection] = {}
+        self._lanes: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._barrier: list[Connection] | None = None
+        self._timer: Timer | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+
+    async def go(self) -> None:
+        """Fire; emit `started`, the batches and `done`. Raises whatever keeps a connection from being made at all."""
+        plan = self._plan
+        cpu = time.process_time()
+        lag = LoopLag(self._loop)
+        t0 = self._t0 = time.monotonic()
+        self._emit({"kind": "started", "t0": t0})
+        self._flushing = self._loop.call_later(BATCH_S, self._flush_again)
+        deadline = None
+        if plan.timeout_s is not None:
+            deadline = self._loop.call_later(plan.timeout_s, self._time_out)
+        try:
+            self._begin_sending(t0)
+            await self._over
+            wall = time.monotonic() - t0
+            cpu = time.process_time() - cpu
+        finally:
+            lag_p99 = lag.close()
+            self._flushing.cancel()
+            if deadline is not None:
+                deadline.cancel()
+            if self._timer is not None:
+                self._timer.close()
+            for task in self._tasks:
+                task.cancel()
+            for lane in self._lanes:
+                lane.abort()
+        self._flush()
+        self._emit(
+            {
+                "kind": "done",
+                "wall": wall,
+                "late": self._late,
+                "cpu_share": cpu / wall if wall else 0.0,
+                "loop_lag_p99": lag_p99,
+                "transport": "httpx" if self.through_httpx else "taskdemo",
+                "not_sent": 0 if self._total is None else self._total - self._n,
+            }
+        )
+
+    def _begin_sending(self, t0: float) -> None:
+        plan = self._plan
+        if plan.rate is not None:
+            if plan.for_s is not None:
+                slots = max(1, math.ceil(plan.for_s * plan.rate - 1e-9))
+                self._total = slots if plan.count is None else min(slots, plan.count)
+            self._timer = Timer(self._loop, self._tick)
+            self._tick()
+        else:
+            if plan.for_s is not None:
+                self._stop_at = t0 + plan.for_s
+            self._spawn(self._begin(plan.concurrency or plan.count or 1))
+
+    def stop(self) -> None:
+        """End the run: requests in flight are Cancelled, those that wait for a connection count as not sent.
+
+        A run that was to go on until now is let have its last answers, if they come soon: those that took longest.
+        """
+        if self._plan.until_stopped and self._total is None:
+            self._total = self._n
+            self._loop.call_later(LAST_ANSWERS_S, self._cancel)
+            self._end_if_over(time.monotonic())
+        else:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if not self._over.done():
+            self._n -= len(self._waiting) + len(self._backlog)
+            self._give_up("Cancelled")
+
+    def _time_out(self) -> None:
+        now = time.monotonic()
+        for n, planned in self._waiting.items():
+            self._samples.append((n, planned, None, None, now, None, "ConnectTimeout", None))
+        for n, planned in self._backlog:
+            self._samples.append((n, planned, None, None, now, None, "PoolTimeout", None))
+        self._give_up("ReadTimeout")
+
+    def _give_up(self, error: str) -> None:
+        if self._over.done():
+            return
+        now = time.monotonic()
+        for n, lane in self._in_flight.items():
+            lane.abort()
+            self._samples.append((n, lane.planned, lane.sent, lane.first_byte, now, lane.status, error, lane.task_id))
+        self._in_flight.clear()
+        self._over.set_result(None)
+
+    # One request
+
+    def _start(self, lane: Connection, n: int, planned: float) -> None:
+        lane.n = n
+        lane.planned = planned
+        self._in_flight[n] = lane
+        self._sent += 1
+        lane.start(self._payload(n), is_head=self._payload.is_head)
+
+    def _ended(self, lane: Connection, error: httpx.TransportError | None) -> None:
+        n = lane.n
+        if self._over.done():
+            return
+        del self._in_flight[n]
+        if self._timer is not None and lane.sent - lane.planned > LATE_S:
+            self._late += 1
+        done = lane.done or 0.0
+        self._samples.append(
+            (
+                n,
+                lane.planned,
+                lane.sent,
+                lane.first_byte,
+                done,
+                lane.status,
+                error if error is None else type(error).__name__,
+                lane.task_id,
+            )
+        )
+        if lane.closed:
+            self._lanes.discard(lane)
+            self._go_on(None, done)
+        else:
+            self._go_on(lane, done)
+
+    async def _connect(self, lane: Connection, n: int, planned: float) -> None:
+        try:
+            if not self.through_httpx:
+                await self._origin.connect(lane)
+        except httpx.ConnectError:
+            now = time.monotonic()
+            self._lanes.discard(lane)
+            del self._waiting[n]
+            self._samples.append((n, planned, None, None, now, None, "ConnectError", None))
+            self._go_on(None, now)
+            return
+        if self._barrier is not None:
+            lane.n = n
+            self._barrier.append(lane)
+            return
+        del self._waiting[n]
+        self._start(lane, n, planned)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done_with)
+        return task
+
+    def _done_with(self, task: "asyncio.Task[None]") -> None:
+        """Forget a task; one that went wrong ends the run, which would wait for it for ever."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._over.done():
+            self._over.set_exception(error)
+
+    def _open(self, n: int, planned: float) -> "asyncio.Task[None]":
+        lane: Connection
+        if self.through_httpx:
+            lane = HttpxConnection(self._ended, self._payload.request, proxy_for(self._plan.url))
+        else:
+            lane = Connection(self._ended)
+        self._waiting[n] = planned
+        self._lanes.add(lane)  # now, not when the task begins: the next send may be decided in this very turn
+        return self._spawn(self._connect(lane, n, planned))
+
+    def _go_on(self, lane: Connection | None, now: float) -> None:
+        """Send what comes next from a caller that is free, on its connection if still good; or see the end."""
+        if self._timer is not None:
+            if self._backlog:
+                n, planned = self._backlog.popleft()
+                if lane is None:
+                    self._open(n, planned)
+                else:
+                    self._start(lane, n, planned)
+                return
+            if lane is not None:
+                self._idle.append(lane)
+        elif now < self._stop_at and (self._total is None or self._n < self._total):
+            n = self._n = self._n + 1
+            if lane is None:
+                self._open(n, now)
+            else:
+                self._start(lane, n, now)
+            return
+        self._end_if_over(now)
+
+    def _end_if_over(self, now: float) -> None:
+        if self._in_flight or self._waiting or self._backlog or self._over.done():
+            return
+        if self._n == self._total or now >= self._stop_at:
+            self._over.set_result(None)
+
+    # Closed loop
+
+    async def _begin(self, callers: int) -> None:
+        """Open the callers' connections, then send their first requests."""
+        if self._over.done():  # a --timeout of next to nothing
+            return
+        if self._total is not None:
+            callers = min(callers, self._total)
+        self._n = callers
+        self._barrier = []
+        await asyncio.wait([self._open(n, self._t0) for n in range(1, callers + 1)], timeout=BARRIER_S)
+        ready, self._barrier = self._barrier, None
+        for at, lane in enumerate(sorted(ready, key=lambda lane: lane.n), 1):
+            if self._over.done():
+                return
+            del self._waiting[lane.n]
+            self._start(lane, lane.n, self._t0)
+            if at % TURN == 0:
+                await asyncio.sleep(0)
+
+    # Open loop
+
+    def _tick(self) -> None:
+        """Send what is due by the schedule, which does not move when a send was late."""
+        rate = self._plan.rate or 0.0
+        now = time.monotonic()
+        while self._n != self._total:
+            planned = self._t0 + self._n / rate
+            if planned > now:
+                if self._timer is not None:
+                    self._timer.at(planned)
+                return
+            n = self._n = self._n + 1
+            while self._idle:
+                lane = self._idle.pop()
+                if not lane.closed:
+                    self._start(lane, n, planned)
+                    break
+                self._lanes.discard(lane)
+            else:
+                if len(self._lanes) < self._connections:
+                    self._open(n, planned)
+                else:
+                    self._backlog.append((n, planned))
+
+    # Handing over
+
+    def _flush_again(self) -> None:
+        self._flush()
+        self._flushing = self._loop.call_later(BATCH_S, self._flush_again)
+
+    def _flush(self) -> None:
+        samples, self._samples = self._samples, []
+        oldest = [(n, lane.sent) for n, lane in islice(self._in_flight.items(), IN_FLIGHT_SHOWN)]
+        self._emit({"kind": "batch", "samples": samples, "in_flight": oldest, "sent": self._sent})

@@ -1,0 +1,84 @@
+"""A server that does nothing but answer: what the load process measures against it is the load process itself.
+
+Run as a file, standard library only, so that it is up in some 20 ms. It serves as a one-process server does, one
+request after another, each for the given time (spent waiting busily, as work would be), and says in X-Task-ID
+when it had the request and when it answered. What a response took beyond that is the client's share.
+"""
+
+import _thread
+import contextlib
+import os
+import selectors
+import socket
+import sys
+import time
+from collections import deque
+
+_ANSWER = (
+    b"HTTP/1.1 200 OK\r\n"
+    b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+    b"server: noop\r\n"
+    b"content-length: 26\r\n"
+    b"content-type: application/json\r\n"
+    b"x-task-id: %.7f %.7f\r\n"
+    b"\r\n"
+    b'{"message":"Hello World!"}'
+)
+
+
+def serve(service_s: float) -> None:
+    """Print the port, then answer until standard input ends. Requests are GETs, one at a time on a connection."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    listener.setblocking(False)
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    if sys.platform == "win32":  # where it takes sockets only
+        _thread.start_new_thread(_end_with_input, ())
+    else:
+        selector.register(sys.stdin, selectors.EVENT_READ)
+    print(listener.getsockname()[1], flush=True)
+    queue: deque[tuple[socket.socket, float]] = deque()
+    turn_ends = 0.0
+    timeout: float | None = None
+    while True:
+        events = selector.select(timeout)
+        now = time.monotonic()
+        for key, _ in events:
+            peer = key.fileobj
+            if peer is sys.stdin:
+                return
+            if peer is listener:
+                timeout = 0.0  # awake from now on: waking up would look like the client's slowness
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        accepted, _ = listener.accept()
+                        accepted.setblocking(False)
+                        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                        selector.register(accepted, selectors.EVENT_READ)
+            elif isinstance(peer, socket.socket):
+                try:
+                    data = peer.recv(65536)
+                except OSError:
+                    data = b""
+                if not data:
+                    selector.unregister(peer)
+                    peer.close()
+                elif data.endswith(b"\r\n\r\n"):
+                    if not queue:
+                        turn_ends = now + service_s
+                    queue.append((peer, now))
+        if queue and time.monotonic() >= turn_ends:
+            peer, came = queue.popleft()
+            answered = time.monotonic()
+            with contextlib.suppress(OSError):
+                peer.send(_ANSWER % (came, answered))
+            turn_ends += service_s
+
+
+def _end_with_input() -> None:
+    os.read(0, 1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve(float(sys.argv[1]))

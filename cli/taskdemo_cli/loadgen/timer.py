@@ -1,0 +1,76 @@
+"""A timer for an event loop, exact to some microseconds where the system has one; knows nothing else.
+
+uvloop's timers (libuv's) and epoll's timeouts count whole milliseconds: at 3,000 sends a second that would clump
+three sends together and make the rest late. On Linux a timer descriptor (timerfd_create(2)) wakes the loop
+like a socket; elsewhere the loop's own timers serve.
+"""
+
+import asyncio
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+_CLOCK_MONOTONIC: Final = 1
+_NONBLOCK_CLOEXEC: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_ABSOLUTE: Final = 1
+
+
+class _TimerSpec(ctypes.Structure):
+    """`struct itimerspec`: no interval, then the time to call."""
+
+    _fields_ = (
+        ("interval_s", ctypes.c_long),
+        ("interval_ns", ctypes.c_long),
+        ("at_s", ctypes.c_long),
+        ("at_ns", ctypes.c_long),
+    )
+
+
+class Timer:
+    """Calls `callback()` at the time last given to `at()`, once for each."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        self._loop = loop
+        self._callback = callback
+        self._handle: asyncio.TimerHandle | None = None
+        self._timer = -1
+        self._set: Callable[..., object]
+        if sys.platform == "linux":
+            libc = ctypes.CDLL(None, use_errno=True)
+            self._timer = libc.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
+            self._set = libc.timerfd_settime
+        if self._timer >= 0:
+            self._spec = _TimerSpec(0, 0, 0, 0)
+            self._pointer = ctypes.byref(self._spec)
+            loop.add_reader(self._timer, self._expired)
+
+    def at(self, when: float) -> None:
+        """Call at `when`, in `time.monotonic()` seconds; at once if that is past."""
+        if self._timer < 0:
+            if self._handle is not None:
+                self._handle.cancel()
+            self._handle = self._loop.call_later(max(0.0, when - time.monotonic()), self._callback)
+            return
+        seconds = int(when)
+        self._spec.at_s = seconds
+        self._spec.at_ns = int((when - seconds) * 1e9)
+        self._set(self._timer, _ABSOLUTE, self._pointer, None)
+
+    def close(self) -> None:
+        """Call no more."""
+        if self._handle is not None:
+            self._handle.cancel()
+        if self._timer >= 0:
+            self._loop.remove_reader(self._timer)
+            os.close(self._timer)
+            self._timer = -1
+
+    def _expired(self) -> None:
+        try:
+            os.read(self._timer, 8)
+        except BlockingIOError:  # set anew since it expired
+            return
+        self._callback()

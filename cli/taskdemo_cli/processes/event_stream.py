@@ -1,0 +1,122 @@
+"""Follows a server's /events in a thread of its own and hands over what happened to its tasks."""
+
+import contextlib
+import http.client
+import queue
+import socket
+import threading
+from typing import Any
+
+from taskdemo_cli.processes.servers import authorization, connect
+from taskdemo_server.contract.events import TaskEvent
+from taskdemo_server.contract.text import shortened
+
+SILENCE_S = 30.0
+"""Seconds without even a heartbeat after which the connection counts as dead."""
+RETRIES = 5
+LONGEST_EVENT = 1 << 22
+"""Bytes of one event; a message and an output are far shorter, so whoever sends more is not one of our servers."""
+MOST_DIGITS = 17
+TROUBLE = b"event: trouble\ndata: "
+_RETRY_AFTER_S = 0.2
+
+
+class Watcher(threading.Thread):
+    """Puts ("events", [TaskEvent, ...]) into `sink`, resuming where it was after a lost connection.
+
+    Where the server says that it cannot write its journal, so that nothing more will be heard of tasks, it puts
+    ("trouble", why), with an empty why when that is over. When the server stays unreachable it puts
+    ("gone", sentence) and ends.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        sink: "queue.Queue[tuple[str, Any]]",
+        offset: int,
+        token: str | None = None,
+        path: str = "/events",
+    ) -> None:
+        super().__init__(name="events", daemon=True)
+        self._url = url
+        self._path = path
+        self._sink = sink
+        self._last_id = str(offset)
+        self._token = token
+        self._stopped = threading.Event()
+        self._connection: http.client.HTTPConnection | None = None
+        self._received = 0
+        """Bytes of the stream so far: a connection that brings none counts as a failure."""
+
+    def stop(self) -> None:
+        """End the thread, whatever it waits for."""
+        self._stopped.set()
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def run(self) -> None:
+        """Follow until stopped or until the server is gone."""
+        failures = 0
+        while not self._stopped.is_set():
+            before, error = self._received, None
+            try:
+                self._follow()
+            except (OSError, http.client.HTTPException, AttributeError, ValueError) as caught:
+                # http.client itself raises AttributeError or ValueError where stop() closed the socket under a read
+                error = caught
+            failures = 1 if self._received > before else failures + 1
+            silent = isinstance(error, TimeoutError)
+            refused = isinstance(error, ConnectionRefusedError)
+            if failures > RETRIES or (failures > 1 and (silent or refused)):
+                break
+            self._stopped.wait(_RETRY_AFTER_S)
+        if not self._stopped.is_set():
+            self._sink.put(("gone", "the server stopped answering"))
+
+    def _follow(self) -> None:
+        connection = self._connection = connect(self._url, SILENCE_S)
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": self._last_id, **authorization(self._token)}
+        try:
+            connection.request("GET", self._path, headers=headers)
+            with connection.getresponse() as response:
+                if response.status != http.client.OK:
+                    raise http.client.HTTPException(f"/events answered {response.status}")
+                rest = b""
+                while chunk := response.read1(1 << 18):
+                    self._received += len(chunk)
+                    *blocks, rest = (rest + chunk).split(b"\n\n")
+                    self._hand_over(blocks)
+                    if len(rest) > LONGEST_EVENT:
+                        raise http.client.HTTPException("/events sends something else than events")
+        finally:
+            connection.close()
+
+    def _hand_over(self, blocks: list[bytes]) -> None:
+        events: list[TaskEvent] = []
+        for block in blocks:
+            if block.startswith(TROUBLE):
+                self._sink.put(("trouble", shortened(block[len(TROUBLE) :].decode(errors="replace"), 200)))
+                continue
+            for line in block.split(b"\n"):
+                if line.startswith(b"data:"):
+                    event = TaskEvent.from_line(line[5:])
+                    if event is not None:
+                        events.append(event)
+                elif line.startswith(b"id:") and (number := line[3:].strip()).isdigit() and len(number) < MOST_DIGITS:
+                    self._last_id = number.decode("ascii")
+        if events and not self._stopped.is_set():
+            self._sink.put(("events", events))
+
+
+def clock_offset(health: dict[str, Any], asked: float, answered: float) -> float:
+    """Return what to subtract from the server's clock to get ours, in seconds.
+
+    On one host both read the same monotonic clock, and the server's reading lies between `asked` and `answered`:
+    then the offset is exactly 0. Elsewhere it is estimated as NTP does, to within half the round trip.
+    """
+    theirs = health.get("clock")
+    if not isinstance(theirs, int | float) or asked - 0.001 <= theirs <= answered + 0.001:
+        return 0.0
+    return float(theirs) - (asked + answered) / 2

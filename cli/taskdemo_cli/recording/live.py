@@ -1,0 +1,322 @@
+"""The cheap figures of a run that goes on: running counts, a median from bins, the few requests worth a row.
+
+They cost the same at the millionth request as at the first.
+"""
+
+import heapq
+import math
+from array import array
+from bisect import insort
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
+
+from taskdemo_cli.recording.columns import ABSENT, NO_TEXT, NONE, STARTED, STATES, RequestColumns, TaskColumns, Texts
+from taskdemo_cli.stats import MICRO, nearest_rank
+from taskdemo_server.contract.events import TaskState
+
+EXACT = 2000
+"""Up to so many times the running median is exact."""
+KEPT = 50
+"""So many slowest, failed and newest requests, and completions, are remembered."""
+LOOK = 4000
+"""So many tasks are looked at to find the oldest that have not ended."""
+PINGS = 1200
+"""So many of the bystander's newest calls are drawn: two minutes of them."""
+SILENT_S = 0.5
+"""A server that lets the bystander wait for so long does not get round to sending events either."""
+Why = Literal["all", "waiting", "working", "failed", "slowest", "newest"]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """One request as it is now, and its task where the response has named it."""
+
+    n: int
+    why: Why
+    """Why this one is among the rows."""
+    state: Literal["planned", "waiting", "answered", "failed"]
+    sent_s: float | None
+    response_s: float | None
+    """While it waits: how long it has waited so far."""
+    status: int | None
+    error: str | None
+    task_state: TaskState | None
+    task_started_s: float | None
+    task_ended_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A task that has ended; `n` is 0 while no response has named the task."""
+
+    number: int
+    """1, 2, ... in the order in which we heard of them."""
+    n: int
+    state: TaskState
+    ended_s: float
+    message: str | None
+    error: str | None
+    output: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The cheap figures of a run that goes on."""
+
+    elapsed_s: float
+    """Since the first planned send; 0 before it."""
+    count: int | None
+    ok: int
+    failed: int
+    response_p50_s: float | None
+    """Within 0.5 % where there are many responses."""
+    response_max_s: float | None
+    bystander_max_s: float | None
+    bystander_waits_s: float | None
+    """How long the longest waiting of the bystander's requests in flight has waited."""
+    tasks: dict[TaskState, int]
+    rows: list[LiveRow]
+    ended: int
+    """Tasks that have ended, as far as events or answers tell."""
+    pings: list[tuple[float, float | None]]
+    """When the bystander's newest calls were sent and answered; None where one still waits."""
+    silent_s: float | None
+    """How long the server has answered no bystander and sent no event, where that is worth telling."""
+    completions: list[Completion]
+    """The newest of them, oldest first, at most 50."""
+
+
+class RunningMedian:
+    """The median of durations in microseconds, from bins of 1 % width once there are more than EXACT of them.
+
+    Read from the bins it is off by at most 0.5 %: the idea of the HDR histogram, with logarithms.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._ordered: list[int] = []
+        self._bins = array("Q", [0]) * 4500
+
+    def add(self, time: int) -> None:
+        """Count one duration."""
+        self._count += 1
+        self._bins[int(math.log(time + 1) * 100)] += 1
+        if self._count <= EXACT:
+            insort(self._ordered, time)
+
+    def seconds(self) -> float | None:
+        """Return the median so far; None where nothing was counted."""
+        if not self._count:
+            return None
+        if self._count <= EXACT:
+            return nearest_rank(self._ordered, 500) / MICRO
+        within = accumulate(self._bins)
+        place = next(place for place, count in enumerate(within) if 2 * count >= self._count)
+        return (round(math.exp((place + 0.5) / 100)) - 1) / MICRO
+
+
+class LiveFigures:
+    """What the recorder tells as it folds, and the live figures made of it."""
+
+    def __init__(self, requests: RequestColumns, tasks: TaskColumns, texts: Texts, *, waits: bool = False) -> None:
+        self._requests = requests
+        self._tasks = tasks
+        self._texts = texts
+        self._waits = waits
+        """Whether an answer comes only when its task has ended: then it is news of that, before any event."""
+        self.sent = 0
+        self.in_flight: list[tuple[int, float]] = []
+        self.ok = 0
+        self.failed = 0
+        self._median = RunningMedian()
+        self._longest: int | None = None
+        self._longest_ping: int | None = None
+        self.bystander_in_flight: list[tuple[int, float]] = []
+        self._pings: deque[tuple[int, int]] = deque(maxlen=PINGS)
+        """When a call was sent and how long it took."""
+        self._named = 0
+        """Answers that named their task."""
+        self.states = [0] * len(STATES)
+        self.heard = 0
+        """When the latest event was that we heard of."""
+        self._completed = 0
+        self._completions: deque[tuple[int, int, int, int]] = deque(maxlen=KEPT)
+        """Number, place of the task, its state and when it came into it: it may be started again later."""
+        self._slowest: list[tuple[int, int]] = []
+        self._failed: deque[int] = deque(maxlen=KEPT)
+        self._newest: deque[int] = deque(maxlen=KEPT)
+        self._oldest_task = 0
+
+    def answered(self, at: int) -> None:
+        """Take note of the request at this place, which was just reported."""
+        n = at + 1
+        if self._requests.failed(at):
+            self.failed += 1
+            self._failed.append(n)
+        else:
+            self.ok += 1
+        self._newest.append(n)
+        if self._requests.task[at] >= 0:
+            self._named += 1
+        response = self._requests.response(at)
+        if response == NONE:
+            return
+        self._median.add(response)
+        self._longest = max(self._longest or 0, response)
+        if len(self._slowest) < KEPT:
+            heapq.heappush(self._slowest, (response, -n))
+        elif response > self._slowest[0][0]:
+            heapq.heapreplace(self._slowest, (response, -n))
+
+    def pinged(self, sent: int, response: int) -> None:
+        """Take note of an answer to the bystander."""
+        self._longest_ping = max(self._longest_ping or 0, response)
+        self._pings.append((sent, response))
+
+    def moved(self, at: int, before: int | None) -> None:
+        """Take note of the task at this place, which was in the state `before` (None: not ours so far)."""
+        after = self._tasks.state[at]
+        if before is not None:
+            self.states[before] -= 1
+        self.states[after] += 1
+        if after > STARTED and (before is None or before <= STARTED):
+            self._completed += 1
+            self._completions.append((self._completed, at, after, self._tasks.ended[at]))
+            if STATES[after] == "failed" and self._tasks.request[at]:
+                self._failed.append(self._tasks.request[at])
+
+    def figures(self, now: float, base: int, count: int | None, rows: int) -> Live:
+        """Return the figures at the moment `now` of a run whose first planned send was at `base` microseconds."""
+        bystander = min((sent for _, sent in self.bystander_in_flight), default=None)
+        bystander_waits = None if bystander is None else max(now - bystander, 0.0)
+        silent = min(bystander_waits or 0.0, max(now - self.heard / MICRO, 0.0))
+        tasks, ended = self._counts()
+        return Live(
+            elapsed_s=max(now - base / MICRO, 0.0),
+            count=count,
+            ok=self.ok,
+            failed=self.failed,
+            response_p50_s=self._median.seconds(),
+            response_max_s=None if self._longest is None else self._longest / MICRO,
+            bystander_max_s=None if self._longest_ping is None else self._longest_ping / MICRO,
+            bystander_waits_s=bystander_waits,
+            tasks=tasks,
+            rows=[self._row(n, why, now, base) for n, why in self._chosen(count, rows)],
+            ended=ended,
+            pings=[
+                *(((sent - base) / MICRO, (sent + took - base) / MICRO) for sent, took in self._pings),
+                *((sent - base / MICRO, None) for _, sent in self.bystander_in_flight),
+            ],
+            silent_s=silent if silent >= SILENT_S else None,
+            completions=[self._completion(*completion, base) for completion in self._completions],
+        )
+
+    def _counts(self) -> tuple[dict[TaskState, int], int]:
+        """Return the tasks by state and those that have ended: where callers wait, answers tell as much as events."""
+        tasks = dict(zip(STATES, self.states, strict=True))
+        heard = sum(self.states[STARTED + 1 :])
+        if not self._waits or self._named <= heard:
+            return tasks, heard
+        unheard = self._named - heard
+        for state in ("started", "accepted"):
+            less = min(tasks[state], unheard)
+            tasks[state] -= less
+            unheard -= less
+        return tasks, self._named
+
+    def _chosen(self, count: int | None, rows: int) -> list[tuple[int, Why]]:
+        """Return which requests get a row: all if they fit, otherwise a share for each kind of interesting ones.
+
+        Kinds keep their order and, while there are enough of each, their number of rows; within a kind the order
+        is that of the numbers. So a row moves only when its request stops being what it was.
+        """
+        total = self.sent if count is None else count
+        if total <= rows:
+            return [(n, "all") for n in range(1, total + 1)]
+        share = max(rows // 5, 1)
+        chosen: dict[int, Why] = {}
+        self._choose(chosen, (n for n, _ in self.in_flight), "waiting", share)
+        self._choose(chosen, self._unended(share), "working", share)
+        self._choose(chosen, reversed(self._failed), "failed", share)
+        self._choose(chosen, (-n for _, n in sorted(self._slowest, reverse=True)), "slowest", share)
+        self._choose(chosen, reversed(self._newest), "newest", rows - len(chosen))
+        kinds: dict[Why, list[int]] = {"waiting": [], "working": [], "failed": [], "slowest": [], "newest": []}
+        for n, why in chosen.items():
+            kinds[why].append(n)
+        return [(n, why) for why, numbers in kinds.items() for n in sorted(numbers)][:rows]
+
+    @staticmethod
+    def _choose(chosen: dict[int, Why], candidates: Iterator[int], why: Why, share: int) -> None:
+        for n in candidates:
+            if share <= 0:
+                return
+            if n not in chosen:
+                chosen[n] = why
+                share -= 1
+
+    def _unended(self, most: int) -> Iterator[int]:
+        """Yield the request numbers of the tasks that were heard of first and have not ended."""
+        tasks = self._tasks
+        if self._waits:  # what a response has named has ended
+            return
+        while self._oldest_task < len(tasks) and tasks.state[self._oldest_task] > STARTED:
+            self._oldest_task += 1
+        for at in range(self._oldest_task, min(self._oldest_task + LOOK, len(tasks))):
+            if tasks.state[at] <= STARTED and tasks.request[at]:
+                yield tasks.request[at]
+                most -= 1
+                if most == 0:
+                    return
+
+    def _row(self, n: int, why: Why, now: float, base: int) -> LiveRow:
+        requests, tasks, at = self._requests, self._tasks, n - 1
+        reported = at < len(requests.status) and requests.status[at] != ABSENT
+        if not reported:
+            sent = next((sent for number, sent in self.in_flight if number == n), None)
+            waits = None if sent is None else max(now - sent, 0.0)
+            sent_s = None if sent is None else sent - base / MICRO
+            state: Literal["planned", "waiting"] = "planned" if sent is None else "waiting"
+            return LiveRow(n, why, state, sent_s, waits, None, None, None, None, None)
+        error = requests.error_text(at, self._texts)
+        response = requests.response(at)
+        task = requests.task[at]
+        named = task >= 0
+        task_state = STATES[tasks.state[task]] if named else None
+        ended = _offset(tasks.ended[task], base) if named and task_state != "lost" else None
+        if self._waits and task_state in {"accepted", "started"} and requests.status[at] >= 0:
+            # Its event is still to come; it ended when it was answered, at the latest.
+            task_state, ended = "finished" if error is None else "failed", _offset(requests.done[at], base)
+        return LiveRow(
+            n=n,
+            why=why,
+            state="answered" if error is None else "failed",
+            sent_s=_offset(requests.sent[at], base),
+            response_s=None if response == NONE else response / MICRO,
+            status=requests.status[at] if requests.status[at] >= 0 else None,
+            error=error,
+            task_state=task_state,
+            task_started_s=_offset(tasks.started[task], base) if named else None,
+            task_ended_s=ended,
+        )
+
+    def _completion(self, number: int, at: int, state: int, ended: int, base: int) -> Completion:
+        tasks = self._tasks
+        return Completion(
+            number=number,
+            n=tasks.request[at],
+            state=STATES[state],
+            ended_s=(ended - base) / MICRO,
+            message=self._text(tasks.message[at]),
+            error=self._text(tasks.error[at]),
+            output=self._text(tasks.output[at]),
+        )
+
+    def _text(self, number: int) -> str | None:
+        return None if number == NO_TEXT else self._texts[number]
+
+
+def _offset(time: int, base: int) -> float | None:
+    return None if time == NONE else (time - base) / MICRO

@@ -1,0 +1,57 @@
+"""A document as a table for spreadsheets (RFC 4180)."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from taskdemo_cli.documents.pairing import pairs, runs_of
+from taskdemo_server.contract.text import escape
+
+RUN_COLUMNS: Final = ("mode", "round")
+REQUEST_COLUMNS: Final = (
+    "n",
+    "task_id",
+    "status",
+    "error",
+    "planned_s",
+    "sent_s",
+    "first_byte_s",
+    "done_s",
+    "response_s",
+)
+TASK_COLUMNS: Final = ("state", "accepted_s", "started_s", "ended_s", "where", "message", "error", "runs")
+CELL_COLUMNS: Final = ("mode", "limit", "verdict", "text", "measured")
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""A spreadsheet takes a text that begins like this for something to compute."""
+
+
+def chunks(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the document as CSV (RFC 4180): a row a request with its task beside it, or a row a cell of the limits."""
+    if document["kind"] == "limits":
+        yield _line(CELL_COLUMNS)
+        for mode, cells in document["modes"].items():
+            for limit, cell in cells.items():
+                measured = json.dumps(cell["measured"])
+                yield _line((mode, limit, cell["verdict"], cell["text"], measured))
+        return
+    yield _line((*RUN_COLUMNS, *REQUEST_COLUMNS, *(f"task_{column}" for column in TASK_COLUMNS)))
+    for run in runs_of(document):
+        head = [run[column] for column in RUN_COLUMNS]
+        for request, task in pairs(run):
+            tail = [task[column] if task else None for column in TASK_COLUMNS]
+            yield _line([*head, *(request[column] for column in REQUEST_COLUMNS), *tail])
+
+
+def _line(values: Iterable[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow([_cell(value) for value in values])
+    return line.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = escape(value)
+    return f"'{text}" if value.startswith(FORMULA) else text

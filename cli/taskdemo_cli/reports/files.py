@@ -1,0 +1,280 @@
+"""Results as files: written by their ending, whole or not at all, and read back. Draws nothing itself.
+
+A file appears under its name only when it is complete; what cannot be written where it was meant to go is
+written to the system's folder for temporary files instead, because a measurement that was made is never thrown away.
+"""
+
+import contextlib
+import errno
+import glob
+import json
+import math
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from taskdemo_cli.documents.rows import json_chunks
+from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument
+from taskdemo_cli.documents.validation import ShapeError, fitted
+from taskdemo_cli.errors import FAILED, UserError
+from taskdemo_cli.reports import csv
+from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.text import escape, shortened
+
+Document = RunDocument | ComparisonDocument | LimitsDocument
+
+
+SHAPES: Final = {"run": RunDocument, "comparison": ComparisonDocument, "limits": LimitsDocument}
+PAGE: Final = ".html"
+_PART: Final = ".part"
+_STILL_S: Final = 60.0
+"""Nobody writes any more to a growing file that has not grown for so long."""
+DIGITS: Final = 18
+"""More than a whole number of ours ever has; Python refuses to read thousands of them."""
+
+
+# --- before anything runs ----------------------------------------------------------------------------------
+
+
+def check(saves: Iterable[str | Path] = (), html: str | Path | None = None) -> None:
+    """Make sure that the results can be written where they are to go, before the work of measuring them is done.
+
+    Raises UserError for an ending that says no format, and for a folder that is missing or cannot be written to.
+    """
+    for path in map(Path, saves):
+        if path.suffix.lower() == PAGE:
+            raise UserError(f"--save {_shown(path)}: a page is made by --html {_shown(path)}")
+        if path.suffix.lower() not in WRITERS:
+            endings = ", ".join(ending for ending in WRITERS if ending != PAGE)
+            stem = path.with_suffix("") if path.suffix else path
+            raise UserError(
+                f"--save {_shown(path)}: the file's ending says the format, one of {endings}; "
+                f"try --save {_shown(stem)}.json"
+            )
+        _check_place(path, "--save")
+    if html is not None:
+        path = Path(html)
+        if path.suffix.lower() not in {PAGE, ".htm"}:
+            raise UserError(f"--html {_shown(path)}: the file's name must end in .html; try --html {_shown(path)}.html")
+        _check_place(path, "--html")
+
+
+def _check_place(path: Path, option: str) -> None:
+    try:
+        target = _target(path)
+        target.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UserError(f"{option} {_shown(path)}: no file can have that name ({_why(error)})") from error
+    folder = target.parent
+    if not folder.is_dir():
+        raise UserError(
+            f"{option} {_shown(path)}: there is no folder {_shown(folder)}; make it with: mkdir -p {_shown(folder)}"
+        )
+    if target.is_dir():
+        raise UserError(f"{option} {_shown(path)}: that is a folder; name a file in it")
+    if target.exists() and not target.is_file():  # it would be replaced, be it a device
+        raise UserError(f"{option} {_shown(path)}: that is no ordinary file; name one")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise UserError(f"{option} {_shown(path)}: that file may not be written; choose another name or allow it")
+    _remove_what_the_dead_left(target)
+    try:
+        probe = _beside(target)
+        probe.open("xb").close()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{option} {_shown(path)}: the folder {_shown(folder)} cannot be written to ({_why(error)}); "
+            "choose another folder"
+        ) from error
+
+
+# --- writing -----------------------------------------------------------------------------------------------
+
+
+def save(document: Mapping[str, Any], path: str | Path, *, rescue: bool = True) -> None:
+    """Write the document to the file in the format that its ending names: .json, .csv, .md, .svg or .html.
+
+    The file holds the whole document or stays as it was. Raises UserError where it could not be written; with
+    `rescue` the sentence names the file in the system's temporary folder where the result is instead.
+    """
+    path = Path(path)
+    write = WRITERS[".html" if path.suffix.lower() == ".htm" else path.suffix.lower()]
+    try:
+        _write(_target(path), write(document))
+    except OSError as error:
+        trouble = f"{_shown(path)} could not be written ({_why(error)})"
+        raise UserError(f"{trouble}{_rescued(document, path, write)}" if rescue else trouble) from error
+
+
+def save_all(document: Mapping[str, Any], paths: Iterable[str], wrote: Callable[[str], None] = lambda _: None) -> None:
+    """Save the document everywhere it is to go; what cannot be is said at the end, after all the others.
+
+    `wrote` is called with each path that is written. Raises UserError with the exit code of a run in which something
+    failed.
+    """
+    troubles: list[str] = []
+    for path in paths:
+        try:
+            save(document, path)
+        except UserError as error:
+            troubles.append(str(error))
+        else:
+            wrote(path)
+    if troubles:
+        raise UserError("; ".join(troubles), FAILED)
+
+
+def _write(target: Path, chunks: Iterable[str]) -> None:
+    growing = _beside(target)
+    try:
+        with growing.open("x", encoding="utf-8", newline="") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, growing)
+        growing.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            growing.unlink(missing_ok=True)
+
+
+def _rescued(document: Mapping[str, Any], path: Path, write: Callable[[Mapping[str, Any]], Iterable[str]]) -> str:
+    """Write the document to the temporary folder and return how the sentence goes on that says so."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="taskdemo-rescued-"))
+        try:
+            _write(folder / path.name, write(document))
+        except BaseException:
+            folder.rmdir()  # nothing half-written is in it
+            raise
+    except OSError as second:
+        return f", and neither could {_shown(Path(tempfile.gettempdir()))} ({_why(second)})"
+    return f"; the result is in {_shown(folder / path.name)}"
+
+
+def _beside(target: Path) -> Path:
+    """Return a name that is free, in the same folder, so that the finished file can take the target's place at once."""
+    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}{_PART}")
+
+
+def _remove_what_the_dead_left(target: Path) -> None:
+    """Remove what was being written in the target's place when its writer was killed."""
+    for growing in target.parent.glob(f".{glob.escape(target.name[:100])}.????????{_PART}"):
+        with contextlib.suppress(OSError):
+            if time.time() - growing.stat().st_mtime > _STILL_S:
+                growing.unlink()
+
+
+def _target(path: Path) -> Path:
+    """Return the file itself where `path` is a symbolic link: it is the file that is replaced."""
+    with contextlib.suppress(RuntimeError):  # nobody of that name: then it is a folder's
+        path = path.expanduser()
+    try:
+        return path.resolve()
+    except FileNotFoundError as error:
+        raise UserError(f"{_shown(path)}: the current folder is gone; name the file from / on") from error
+    except RuntimeError as error:
+        raise UserError(f"{_shown(path)} leads nowhere: its symbolic links go round in a circle") from error
+
+
+def _why(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the disk is full"
+    return error.strerror or type(error).__name__
+
+
+def _shown(path: Path) -> str:
+    return escape(str(path))
+
+
+# --- the formats -------------------------------------------------------------------------------------------
+
+
+def _svg(document: Mapping[str, Any]) -> Iterable[str]:
+    from taskdemo_cli.reports import svg  # rich takes its time to load
+
+    yield svg.picture_of(document)
+
+
+def _markdown(document: Mapping[str, Any]) -> Iterable[str]:
+    from taskdemo_cli.reports import markdown
+
+    return markdown.chunks(document)
+
+
+def _html(document: Mapping[str, Any]) -> Iterable[str]:
+    from taskdemo_cli.reports.html import page  # Jinja2 takes its time to load
+
+    return page.page(document)
+
+
+WRITERS: Final[dict[str, Callable[[Mapping[str, Any]], Iterable[str]]]] = {
+    ".json": json_chunks,
+    ".csv": csv.chunks,
+    ".md": _markdown,
+    ".svg": _svg,
+    PAGE: _html,
+}
+
+
+# --- reading back ------------------------------------------------------------------------------------------
+
+
+def load(path: str | Path) -> Document:
+    """Read a saved result back. Raises UserError for a file that is missing, or is none of ours.
+
+    Whatever is in the file, what is returned has the shape that the reports rely on; fields they do not know stay.
+    """
+    path = Path(path)
+    try:
+        if stat.S_ISCHR(path.stat().st_mode):  # of which there may be no end
+            raise UserError(f"{_shown(path)} is no file; name one that --save wrote")
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{_shown(path)} cannot be read ({_why(error)}); name a file that --save wrote") from error
+    try:
+        data = json.loads(text, parse_constant=_refused, parse_float=_finite, parse_int=_whole)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{_shown(path)} is not JSON; name a file that --save FILE.json wrote") from error
+    if not isinstance(data, dict) or not isinstance(data.get("taskdemo"), str):
+        raise UserError(f"{_shown(path)} is JSON, but no result of taskdemo; name a file that --save FILE.json wrote")
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in SHAPES:
+        raise UserError(
+            f"{_shown(path)} holds {shortened(repr(kind), 40)}, which taskdemo {VERSION} does not know; it was "
+            f"written by taskdemo {shortened(data['taskdemo'], 40)}: pip install --upgrade taskdemo"
+        )
+    try:
+        document: Document = fitted(data, SHAPES[kind])
+    except (ShapeError, RecursionError) as error:
+        raise UserError(
+            f"{_shown(path)} is no whole result of taskdemo: {shortened(str(error), 120)}; save it again"
+        ) from error
+    return document
+
+
+def _refused(text: str) -> Any:
+    raise ValueError(f"{text} is no figure")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no figure")
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > DIGITS:
+        raise ValueError("a number too long")
+    return int(text)

@@ -1,0 +1,109 @@
+"""The timeline of more requests than there is room for: how many callers waited and how many tasks ran at each moment.
+
+Counts intervals in columns of time and computes no figure; every request and every task is in the picture.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from taskdemo_cli.documents.pairing import Row
+from taskdemo_cli.reports.html.scales import WIDE
+
+HALF: Final = 70.0
+"""Pixels for the callers who wait, above the line, and as many for the tasks below it."""
+COLUMNS: Final = 500
+
+
+class Occupancy:
+    """How many intervals are open in each column of time, on average over the column."""
+
+    def __init__(self, horizon_s: float) -> None:
+        self._per_second = COLUMNS / horizon_s
+        self._whole = [0.0] * (COLUMNS + 1)
+        self._part = [0.0] * (COLUMNS + 1)
+
+    def add(self, start_s: float | None, end_s: float | None) -> None:
+        """Count an interval; one whose start or end is not known is none."""
+        if start_s is not None and end_s is not None and end_s > start_s:
+            self._change(start_s, 1)
+            self._change(end_s, -1)
+
+    def _change(self, moment_s: float, by: int) -> None:
+        at = moment_s * self._per_second
+        at = 0.0 if at < 0 else at if at < COLUMNS else float(COLUMNS)
+        column = int(at)
+        self._part[column] += by * (column + 1 - at)
+        if column < COLUMNS:
+            self._whole[column + 1] += by
+
+    def levels(self) -> list[float]:
+        """Return the count of each column."""
+        levels, open_ = [], 0.0
+        for whole, part in zip(self._whole[:COLUMNS], self._part, strict=False):
+            open_ += whole
+            levels.append(max(open_ + part, 0.0))
+        return levels
+
+
+class Crowd:
+    """The callers and the tasks of one run."""
+
+    def __init__(self, horizon_s: float) -> None:
+        self._horizon_s = horizon_s
+        self._waiting, self._queued, self._running = (Occupancy(horizon_s) for _ in range(3))
+
+    def see(self, request: Row | None, task: Row | None) -> None:
+        """Count one request and its task. What had not ended when nobody looked any more lasts to the end."""
+        if request is not None:
+            self._waiting.add(request["sent_s"], request["done_s"])
+        if task is not None:
+            started, ended = task["started_s"], task["ended_s"]
+            if ended is None and task["state"] in {"accepted", "started"}:
+                ended = self._horizon_s
+            self._queued.add(task["accepted_s"], started if started is not None else ended)
+            self._running.add(started, ended)
+
+    def levels(self) -> tuple[list[float], list[float], list[float]]:
+        """Return how many callers wait, tasks run, and tasks run or are queued, in each column."""
+        running = self._running.levels()
+        return self._waiting.levels(), running, [sum(both) for both in zip(running, self._queued.levels(), strict=True)]
+
+
+def areas(crowds: Iterable[Crowd]) -> list[tuple[list[tuple[str, str]], list[tuple[float, str]]]]:
+    """Return, for each run, its paths with their kind, and its ticks up and down: pixels from the top, and a label.
+
+    The highest level of all runs is as high as there is room, so that heights can be compared between them.
+    """
+    every = [crowd.levels() for crowd in crowds]
+    most_waiting = max((max(waiting) for waiting, _, _ in every), default=0.0)
+    most_tasks = max((max(tasks) for _, _, tasks in every), default=0.0)
+    up, down = HALF / (most_waiting or 1.0), HALF / (most_tasks or 1.0)
+    peaks = [
+        (HALF - _round_below(most_waiting) * up, f"{_round_below(most_waiting):,.0f} wait"),
+        (HALF + _round_below(most_tasks) * down, f"{_round_below(most_tasks):,.0f} tasks"),
+    ]
+    shown = [peak for peak, most in zip(peaks, (most_waiting, most_tasks), strict=True) if most >= 1]
+    return [
+        ([("wait", _area(waiting, -up)), ("queue", _area(tasks, down)), ("free", _area(running, down))], shown)
+        for waiting, running, tasks in every
+    ]
+
+
+def _area(levels: Sequence[float], pixels_each: float) -> str:
+    """Return the path of the area between the middle line and these levels, in steps; equal neighbours are one."""
+    parts, last = [f"M0 {HALF:g}"], HALF
+    for column, level in enumerate(levels):
+        y = round(HALF + level * pixels_each, 1)
+        if y != last:
+            parts.append(f"H{column * WIDE / COLUMNS:g}V{y:g}")
+            last = y
+    return "".join(parts) + f"H{WIDE}V{HALF:g}z"
+
+
+def _round_below(most: float) -> float:
+    """Return the greatest of 1, 2, 5, 10, 20, ... that is not above `most`."""
+    if most < 1:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(most))
+    return next(digit * power for digit in (5, 2, 1) if digit * power <= most)

@@ -1,0 +1,339 @@
+"""The report as one page that needs no network, no script and no other file. Draws a document and computes no figure.
+
+The template does the drawing; here is what it draws from. Every text passes `escape()` and autoescape on its way,
+and the page's own policy lets no script run and nothing be fetched, whatever a text from outside would like.
+"""
+
+import hashlib
+import heapq
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, cast
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from taskdemo_cli.analysis.mode_summary import ModeSummary
+from taskdemo_cli.analysis.rounds import by_mode
+from taskdemo_cli.documents.pairing import Row, runs_of, walk
+from taskdemo_cli.documents.types import RunDocument, limits_in, name_of
+from taskdemo_cli.reports.error_words import error_words
+from taskdemo_cli.reports.html.distribution import Distribution
+from taskdemo_cli.reports.html.timeline import TROUBLE, Timeline
+from taskdemo_cli.reports.terminal.limits import QUESTIONS
+from taskdemo_cli.stats import supported
+from taskdemo_cli.units import format_count as number
+from taskdemo_cli.units import format_seconds as duration
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.text import escape, shortened
+
+LISTED: Final = 100
+"""Up to so many requests are listed one by one; of more, the slowest and the first in trouble."""
+SLOWEST: Final = 30
+FIRST_TROUBLES: Final = 20
+LONGEST: Final = 400
+"""Characters of a message or an error that the list shows."""
+
+STATISTICS: Final = (
+    ("response_s", "Response", "sent to last byte"),
+    ("corrected_s", "Response, from plan", "planned send to last byte"),
+    ("wait_s", "To be sent", "planned send to sent"),
+    ("first_byte_s", "First byte", "sent to first byte"),
+    ("transfer_s", "Rest of the answer", "first byte to last byte"),
+    ("completion_s", "Task done", "sent to the end of the task's work"),
+    ("queue_s", "Task queued", "accepted to started"),
+    ("work_s", "Work", "started to ended"),
+    ("bystander_s", "GET /ping", "a bystander, all through the run"),
+    ("bystander_threads_s", "the same by a thread", "a second bystander, whom a worker thread answers"),
+)
+FIGURES: Final = (
+    ("min", "min", None),
+    ("mean", "mean", None),
+    ("p50", "p50", 0.5),
+    ("p90", "p90", 0.9),
+    ("p95", "p95", 0.95),
+    ("p99", "p99", 0.99),
+    ("p999", "p99.9", 0.999),
+    ("max", "max", None),
+)
+COLUMNS: Final = (
+    ("response_s.p50", "response", "p50"),
+    ("response_s.p95", "response", "p95"),
+    ("response_s.max", "response", "max"),
+    ("tasks.last_ended_s", "last task", "ended"),
+    ("tasks.max_parallel", "ran at", "once"),
+    ("bystander_s.max", "GET /ping", "max"),
+)
+OF_EACH_ROUND: Final = {"response_s.p50", "response_s.p95"}
+"""What is the mean of the rounds; the others are the largest of all."""
+OPTIONAL: Final[dict[str, Any]] = {
+    "thresholds": None,
+    "recommendation": None,
+    "verdict": None,
+    "verdicts": (),
+    "intervals": (),
+    "rounds": 1,
+    "skipped": (),
+    "blocking": None,
+    "app": None,
+    "limits": None,
+    "failed": (),
+    "interrupted": False,
+    "started_at": None,
+}
+"""What not every document has."""
+LEGEND: Final = (
+    ("wait", "a caller waits"),
+    ("held", "its work runs, the caller waits"),
+    ("answered", "answered"),
+    ("queue", "its task is queued"),
+    ("free", "work after the answer, nobody waits"),
+    ("trouble", "failed, cancelled or lost"),
+    ("open", "not ended when nobody looked any more"),
+)
+CAUSES: Final = {
+    "event loop held": "It holds the event loop: nobody at all is served meanwhile.",
+    "interpreter busy": "It computes in threads, which take the interpreter from the event loop.",
+    "threads used up": "It uses up the worker threads, which all plain `def` endpoints share.",
+    "not found": "A bystander waited for long, but nothing that was seen says why. Run it again.",
+    "neither": "Neither the event loop nor the worker threads kept a bystander waiting.",
+}
+CODE: Final = re.compile(r"`([^`]+)`")
+ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A figure of one mode, and its interval where it is the mean of rounds."""
+
+    path: str
+    value: float | None
+    low: float | None
+    high: float | None
+    within_noise: bool
+
+
+def page(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the report of a run, a comparison or limits as HTML, in pieces.
+
+    A comparison's own recommendation, and the limits that were measured before, are shown where it has them.
+    """
+    runs = runs_of(document)
+    earliest = min((run["round"] for run in runs), default=1)
+    first = [run for run in runs if run["round"] == earliest]
+    groups = list(by_mode(runs).items())
+    limits = document if document["kind"] == "limits" else document.get("limits")
+    modes: Mapping[str, Any] = limits["modes"] if limits else {}
+    style = files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
+    hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    rows = [(name, group, _cells(document, group)) for name, group in groups]
+    # a column that nobody has a figure for is left out
+    told = [at for at in range(len(COLUMNS)) if any(cells[at].value is not None for _, _, cells in rows)]
+    timeline, distribution = Timeline(first), Distribution([group for _, group in groups])
+    listings = [_Listing(run) for run in runs]
+    for listing in listings:
+        watchers = [listing.see, timeline.watcher(listing.run), distribution.watcher(listing.run)]
+        seeing = [see for see in watchers if see is not None]
+        for request, task in walk(listing.run):
+            for see in seeing:
+                see(request, task)
+    yield from _template().generate(
+        document={**OPTIONAL, **document},
+        style=Markup(style),  # noqa: S704 # a file of this package
+        style_hash=hashed,
+        runs=runs,
+        groups=groups,
+        rows=[(name, group, [cells[at] for at in told]) for name, group, cells in rows],
+        extremes=_extremes(first),
+        timeline=timeline.draw(),
+        distribution=distribution.draw(),
+        listings=listings,
+        limits={**OPTIONAL, **limits} if limits else None,
+        modes=modes,
+        limit_names=limits_in(modes),
+        notes=[(run, notes) for run in runs if (notes := _notes(run))],
+        columns=[COLUMNS[at] for at in told],
+        statistics=STATISTICS,
+        legend=LEGEND,
+        ends=ENDS,
+        questions=QUESTIONS,
+        causes=CAUSES,
+        longest=LONGEST,
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("taskdemo_cli.reports.html", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "time": _time,
+        "count": _count,
+        "share": _share,
+        "figure": lambda value, path: _count(value) if path.startswith("tasks.max") else _time(value),
+        "words": duration,
+        "number": number,
+        "marked": _marked,
+        "reason": error_words,
+        "short": lambda text: shortened(text, LONGEST),
+        "printed": lambda text: Markup("\n").join(escape(line) for line in text[:LONGEST].splitlines()),
+        "code_lines": lambda text: Markup("\n").join(escape(line.expandtabs(4)) for line in text.splitlines()),
+    }
+    environment.tests["plain"] = lambda value: isinstance(value, str | int | float)
+    environment.globals |= {
+        "name_of": name_of,
+        "about": MODE_BY_NAME.get,
+        "supported": supported,
+        "measured": _measured,
+        "in_trouble": _in_trouble,
+        "figures_of": _figures,
+    }
+    return environment.get_template("report.html")
+
+
+def _shown(value: object) -> object:
+    """Make every text that is put on the page visible; markup is ours."""
+    return escape(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _marked(text: str) -> Markup:
+    """Return a sentence of ours with what stands between backticks as code."""
+    parts = (
+        Markup("<code>{}</code>").format(part) if at % 2 else Markup("{}").format(part)  # it escapes
+        for at, part in enumerate(CODE.split(escape(text)))
+    )
+    return Markup("").join(parts)
+
+
+def _time(seconds: float | None) -> Markup | str:
+    return _data(seconds, duration(seconds)) if seconds is not None else _data(None, "")
+
+
+def _count(value: float | None) -> Markup | str:
+    return _data(value, number(value)) if value is not None else _data(None, "")
+
+
+def _share(value: float) -> Markup:
+    return _data(value, f"{value * 100:.0f} %")
+
+
+def _data(value: float | None, words: str) -> Markup:
+    """Return the figure for people with, for programs, the value as the JSON has it; a dash where there is none."""
+    if value is None:
+        return Markup('<span class="none" title="not measured">–</span>')  # noqa: RUF001 # an en dash is meant
+    return Markup('<data value="{}">{}</data>').format(repr(value), words.replace(" ", "\N{NO-BREAK SPACE}"))
+
+
+def _cells(document: Mapping[str, Any], group: Sequence[Mapping[str, Any]]) -> list[Cell]:
+    figures = ModeSummary.of(cast("Sequence[RunDocument]", group)).figures()
+    intervals = {each["figure"]: each for each in document.get("intervals") or () if each["mode"] == name_of(group[0])}
+    cells = []
+    for path, _, _ in COLUMNS:
+        interval = intervals.get(path) if path in OF_EACH_ROUND and figures[path] is not None else None
+        difference = interval["difference"] if interval else None
+        cells.append(
+            Cell(
+                path,
+                figures[path],
+                interval["low"] if interval else None,
+                interval["high"] if interval else None,
+                bool(difference and difference["within_noise"]),
+            )
+        )
+    return cells
+
+
+def _extremes(runs: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """Return the runs with the longest and the shortest median response, where there are two whose figures hold."""
+    answered = [
+        run for run in runs if run["summary"]["response_s"] and run["summary"]["client"]["trusted"] is not False
+    ]
+    if len(answered) < 2:
+        return None
+
+    def median(run: Mapping[str, Any]) -> float:
+        figure: float = run["summary"]["response_s"]["p50"]
+        return figure
+
+    return max(answered, key=median), min(answered, key=median)
+
+
+class _Listing:
+    """The requests that are listed one by one: all, or the slowest and the first in trouble, in order."""
+
+    def __init__(self, run: Mapping[str, Any]) -> None:
+        self.run = run
+        self.all = len(run["requests"]) <= LISTED
+        self._most = LISTED if self.all else SLOWEST
+        self._slowest: list[tuple[float, int, tuple[Row, Row | None]]] = []
+        self._troubles: dict[int, tuple[Row, Row | None]] = {}
+        self._seen = 0
+
+    def see(self, request: Row | None, task: Row | None) -> None:
+        """Look at one request with its task."""
+        if request is None:
+            return
+        self._seen += 1
+        took = request["response_s"] or 0.0
+        if len(self._slowest) < self._most:
+            heapq.heappush(self._slowest, (took, -self._seen, (request, task)))
+        elif took > self._slowest[0][0]:
+            heapq.heapreplace(self._slowest, (took, -self._seen, (request, task)))
+        if (request["error"] or (task and task["state"] in TROUBLE)) and len(self._troubles) < FIRST_TROUBLES:
+            self._troubles[self._seen] = (request, task)
+
+    @property
+    def pairs(self) -> list[tuple[Row, Row | None]]:
+        """The requests with their tasks."""
+        chosen = {-place: pair for _, place, pair in self._slowest} | self._troubles
+        return [chosen[place] for place in sorted(chosen)]
+
+
+def _measured(key: str, value: object) -> Markup | str:
+    """Return one measured thing of an experiment: a time, a count, or whatever it is as JSON."""
+    if isinstance(value, bool) or value is None or not isinstance(value, int | float):
+        return value if isinstance(value, str) else json.dumps(value)
+    return _time(value) if key.endswith("_s") else _count(value)
+
+
+def _figures(run: Mapping[str, Any]) -> list[tuple[str, str, float | None]]:
+    """Return the columns of the statistics for which there are enough times."""
+    counts = [values["count"] for key, _, _ in STATISTICS if (values := run["summary"].get(key))]
+    return [each for each in FIGURES if each[2] is None or any(supported(each[2], count) for count in counts)]
+
+
+def _in_trouble(run: Mapping[str, Any]) -> bool:
+    summary = run["summary"]
+    return bool(summary["requests"]["failed"] or any(summary["tasks"][end] for end in ENDS[1:]))
+
+
+def _notes(run: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must know before believing this run's figures."""
+    notes = []
+    if run["interrupted"]:
+        notes.append("Interrupted: these are the figures up to then.")
+    if run["timed_out"]:
+        notes.append("Ended by --timeout before it was through.")
+    if run["ended_because"]:
+        notes.append(run["ended_because"])
+    for key, words in (
+        ("not_sent", "requests were never sent"),
+        ("late_sends", "requests could not be sent at their planned time"),
+        ("unreported", "requests were sent and nothing is known of their end"),
+    ):
+        if run[key]:
+            notes.append(f"{number(run[key])} {words}.")
+    if run["transport"] == "httpx":
+        notes.append("Sent through httpx's own transport, whose times are less exact.")
+    return notes

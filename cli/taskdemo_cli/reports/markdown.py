@@ -1,0 +1,147 @@
+"""A document as GitHub-flavoured Markdown for a pull request, that also reads well as it is. Computes nothing."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from taskdemo_cli.documents.types import limits_in, name_of
+from taskdemo_cli.units import format_count as number
+from taskdemo_cli.units import format_seconds as duration
+from taskdemo_server.contract.text import shortened
+
+NOTHING: Final = "–"  # noqa: RUF001 # an en dash is meant
+HEADINGS: Final = (
+    "mode",
+    "response p50",
+    "response max",
+    "last task ended",
+    "ran at once",
+    "GET /ping max",
+    "failed",
+    "lost",
+)
+MARKUP: Final = re.compile(r"([\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)|^[-+=>])")
+"""What can mean something to Markdown in the middle of a line, or at its start."""
+LONGEST: Final = 600
+SIGNS: Final = {"yes": "yes", "no": "**no**", "partly": "*partly*"}
+
+
+def chunks(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the document as Markdown: what was found, the table, and where it comes from."""
+    for threshold in document.get("thresholds") or ():
+        outcome = "failed" if threshold["held"] else "passed"
+        yield f"- **{outcome}**: {escaped(threshold['text'])}\n"
+    if document.get("thresholds"):
+        yield "\n"
+    recommendation = document.get("recommendation")
+    if recommendation:
+        yield f"**Recommended: {escaped(recommendation['mode'])}.** {escaped(recommendation['why'])}\n\n"
+        if recommendation["gives_up"]:
+            basis = f" ({escaped(recommendation['basis'])})" if recommendation.get("basis") else ""
+            yield f"It gives up{basis}: {'; '.join(map(escaped, recommendation['gives_up']))}\n\n"
+    if document["kind"] == "limits":
+        yield from _matrix(document)
+        yield from _cells(document)
+    else:
+        yield from _runs(document)
+        if document.get("limits"):
+            yield from _matrix(document["limits"])
+    for skipped in document.get("skipped") or ():
+        yield f"- {_code(skipped['mode'])} was skipped: {escaped(skipped['why'])}\n"
+    yield "\n" if document.get("skipped") else ""
+    yield _origin(document)
+
+
+def _runs(document: Mapping[str, Any]) -> Iterator[str]:
+    runs = [document] if document["kind"] == "run" else document["runs"]
+    rounds = any(run["round"] > 1 for run in runs)
+    yield from _table(
+        [*HEADINGS[:1], *(["round"] if rounds else []), *HEADINGS[1:]],
+        [[_cell(name_of(run)), *([str(run["round"])] if rounds else []), *_figures(run["summary"])] for run in runs],
+        left=1,
+    )
+    yield "\n"
+    if document["kind"] == "run":
+        if document.get("verdict"):
+            yield escaped(document["verdict"]) + "\n\n"
+        return
+    for verdict in document["verdicts"]:
+        yield f"- {_code(verdict['mode'])}: {escaped(verdict['text'])}\n"
+    yield "\n" if document["verdicts"] else ""
+
+
+def _figures(summary: Mapping[str, Any]) -> list[str]:
+    response, bystander, tasks = summary["response_s"], summary["bystander_s"], summary["tasks"]
+    return [
+        duration(response["p50"]) if response else NOTHING,
+        duration(response["max"]) if response else NOTHING,
+        duration(tasks["last_ended_s"]) if tasks["last_ended_s"] is not None else NOTHING,
+        number(tasks["max_parallel"]) if tasks["accepted"] else NOTHING,
+        duration(bystander["max"]) if bystander else NOTHING,
+        number(summary["requests"]["failed"]),
+        number(tasks["lost"]) if tasks["accepted"] else NOTHING,
+    ]
+
+
+def _matrix(document: Mapping[str, Any]) -> Iterator[str]:
+    modes = document["modes"]
+    rows = [
+        [
+            name.replace("_", " "),
+            *(SIGNS[cells[name]["verdict"]] if name in cells else NOTHING for cells in modes.values()),
+        ]
+        for name in limits_in(modes)
+    ]
+    yield from _table(["can it ...", *map(_cell, modes)], rows, left=1 + len(modes))
+    yield "\n"
+
+
+def _cells(document: Mapping[str, Any]) -> Iterator[str]:
+    for mode, cells in document["modes"].items():
+        for name, cell in cells.items():
+            yield f"- {_code(mode)}, {escaped(name.replace('_', ' '))}: {escaped(cell['text'])}\n"
+    for failed in document.get("failed") or ():
+        what = f"{failed['limit'].replace('_', ' ')} was not carried out: {failed['why']}"
+        yield f"- {_code(failed['mode'])}, {escaped(what)}\n"
+    yield "\n"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:
+    """Yield a table whose columns line up in the source too; all but the first `left` are figures."""
+    widths = [max(3, *(len(line[at]) for line in (headings, *rows))) for at in range(len(headings))]
+    rule = ["-" * width if at < left else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
+    for line in (headings, rule, *rows):
+        cells = (
+            text.ljust(width) if at < left else text.rjust(width)
+            for at, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        yield f"| {' | '.join(cells)} |\n"
+
+
+def _origin(document: Mapping[str, Any]) -> str:
+    words = [f"taskdemo {escaped(document['taskdemo'])}"]
+    environment = document["environment"]
+    if isinstance(environment.get("python"), str):
+        words.append(escaped(environment["python"]))
+    if isinstance(environment.get("platform"), str):
+        words.append(escaped(environment["platform"]))
+    return f"<sub>{', '.join(words)}: {_code(document['command'] or 'taskdemo')}</sub>\n"
+
+
+def escaped(text: str) -> str:
+    """Return outside text so that Markdown shows it as it is: no markup, no HTML, no link, no mention."""
+    shown = shortened(text, LONGEST).replace("&", "&amp;").replace("<", "&lt;")
+    return MARKUP.sub(r"\\\1", shown).replace("@", "@<!-- -->").replace("://", ":<!-- -->//")
+
+
+def _cell(text: str) -> str:
+    """Return outside text as a code span in a table, where a bar must be escaped even so."""
+    return _code(text).replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    """Return outside text as a code span; in it nothing is a mention or a link."""
+    shown = shortened(text, LONGEST)
+    ticks = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
+    space = " " if shown.startswith("`") or shown.endswith("`") or not shown.strip() else ""
+    return f"{ticks}{space}{shown}{space}{ticks}"

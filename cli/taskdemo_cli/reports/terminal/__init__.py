@@ -1,0 +1,1 @@
+"""Documents and live figures on the terminal."""

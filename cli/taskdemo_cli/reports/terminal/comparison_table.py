@@ -1,0 +1,85 @@
+"""The table that puts modes side by side, live and final, and what several rounds say about its figures.
+
+Draws run and comparison documents and computes nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
+
+from rich.style import Style
+from rich.text import Text
+
+from taskdemo_cli.analysis.mode_summary import ModeSummary
+from taskdemo_cli.documents.types import ComparisonDocument, Interval, RunDocument
+from taskdemo_cli.reports.terminal.style import BAD, BOLD, DIM, PLAIN, Glyphs, cell, row
+from taskdemo_cli.units import format_count, format_seconds
+
+NAME: Final = 16
+"""Columns of a mode's name."""
+STATES: Final[tuple[Literal["failed", "cancelled", "lost", "unfinished"], ...]] = (
+    "failed",
+    "cancelled",
+    "lost",
+    "unfinished",
+)
+COLUMNS: Final = ("response_s.p50", "response_s.max", "tasks.last_ended_s", "tasks.max_parallel", "bystander_s.max")
+HEADINGS: Final = (
+    ("response", "p50"),
+    ("response", "max"),
+    ("tasks", "ended"),
+    ("ran at", "once"),
+    ("/ping", "max"),
+)
+
+
+def _widths(width: int) -> tuple[int, ...]:
+    """Return the columns of the figures in a terminal of this width."""
+    return (10, 10, 9, 8, 9) if width >= 79 else (9, 9, 8, 7, 8)
+
+
+def comparison_heading(width: int) -> Iterator[Text]:
+    """Yield the two lines over a comparison."""
+    for line in (0, 1):
+        headings = (cell(heading[line], size, "right") for heading, size in zip(HEADINGS, _widths(width), strict=True))
+        name, trouble = ("mode", "trouble") if line else ("", "")
+        yield row((f"{name:<{NAME}}{''.join(headings)}  {trouble}", DIM))
+
+
+def comparison_cells(
+    summary: ModeSummary, runs: Sequence[RunDocument], width: int, glyphs: Glyphs
+) -> Iterator[tuple[str, Style]]:
+    """Yield the figures of one mode, under `comparison_heading`, and what went wrong in its runs."""
+    figures = summary.figures()
+    for path, size in zip(COLUMNS, _widths(width), strict=True):
+        value = figures[path]
+        shown = format_count if path == "tasks.max_parallel" else format_seconds
+        yield cell(glyphs.dash if value is None else shown(value), size, "right"), PLAIN
+    summaries = [run["summary"] for run in runs]
+    counts = {"not ok": sum(each["requests"]["failed"] for each in summaries)}
+    counts |= {state: sum(each["tasks"][state] for each in summaries) for state in STATES}
+    words = [f"{format_count(count)} {what}" for what, count in counts.items() if count]
+    room = width - NAME - sum(_widths(width)) - 2
+    yield "  ", PLAIN
+    yield cell(", ".join(words) or "none", max(room, 0)).rstrip(), BAD if words else DIM
+
+
+def interval_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
+    """Yield, for several rounds, where the median response lies, and whether its difference is more than noise."""
+    entries = [entry for entry in document["intervals"] if entry["figure"] == "response_s.p50"]
+    if not entries:
+        return
+    yield row("")
+    yield row((f"{cell('', NAME)} p50, 95 % interval  against {cell(document['reference'], width - NAME - 29)}", DIM))
+    for entry in entries:
+        span = f"{format_seconds(entry['low'])} {glyphs.dash} {format_seconds(entry['high'])}"
+        yield row((cell(entry["mode"], NAME), BOLD), f" {span:<19} ", *_against(entry))
+
+
+def _against(entry: Interval) -> Iterator[tuple[str, Style]]:
+    difference = entry["difference"]
+    if difference is None:
+        yield " -", DIM
+        return
+    sign = "+" if difference["mean"] > 0 else ""
+    yield f" {sign}{format_seconds(difference['mean'])}".ljust(11), PLAIN
+    yield ("within noise", DIM) if difference["within_noise"] else ("beyond noise", PLAIN)

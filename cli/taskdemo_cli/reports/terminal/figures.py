@@ -1,0 +1,70 @@
+"""Statistics as lines: the table of percentiles and the histogram. Knows the statistics objects of a run's summary."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal, TypeAlias
+
+from rich.text import Text
+
+from taskdemo_cli.reports.terminal.style import DIM, PLAIN, WORKING, Glyphs, cell, row
+from taskdemo_cli.stats import Bin, Statistics, supported
+from taskdemo_cli.units import format_count, format_seconds
+
+Figure: TypeAlias = Literal["min", "mean", "p50", "p90", "p95", "p99", "p999", "max"]
+
+LABEL: Final = 16
+COLUMN: Final = 8
+PERCENTILES: Final[dict[Figure, float]] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+ORDER: Final[tuple[Figure, ...]] = ("min", "mean", "p50", "p90", "p95", "p99", "p999", "max")
+DROPPED_FIRST: Final[tuple[Figure, ...]] = ("p999", "p90", "mean", "p95", "p99", "min")
+"""Which columns a narrow terminal does without."""
+
+
+def statistics_table(rows: Sequence[tuple[str, Statistics | None]], width: int, glyphs: Glyphs) -> Iterator[Text]:
+    """Yield one line for each (label, statistics) that was measured, under a line of headings."""
+    measured = [(label, values) for label, values in rows if values is not None]
+    columns = [name for name in ORDER if any(_told(name, values) for _, values in measured)]
+    for name in DROPPED_FIRST:
+        if LABEL + COLUMN * len(columns) > width and name in columns:
+            columns.remove(name)
+    if not measured:
+        return
+    headings = "".join(cell("p99.9" if name == "p999" else name, COLUMN, "right") for name in columns)
+    yield row((cell("", LABEL) + headings, DIM))
+    for label, values in measured:
+        figures = [format_seconds(values[name]) if _told(name, values) else glyphs.dash for name in columns]
+        yield row((cell(label, LABEL), PLAIN), *(cell(figure, COLUMN, "right") for figure in figures))
+
+
+def _told(name: Figure, values: Statistics) -> bool:
+    return name not in PERCENTILES or supported(PERCENTILES[name], values["count"])
+
+
+def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]:
+    """Yield one bar for each bin {"from_s", "to_s", "count"}, the longest as long as the width allows."""
+    most = max((bin_["count"] for bin_ in bins), default=0)
+    if not most:
+        return
+    counts = max(len(format_count(bin_["count"])) for bin_ in bins)
+    room = width - LABEL - 1 - counts - 1
+    for bin_ in bins:
+        label = f"{format_seconds(bin_['from_s'])} {glyphs.dash} {format_seconds(bin_['to_s'])}"
+        bar = _bar(bin_["count"] / most, room, glyphs) if bin_["count"] else ""
+        yield row(
+            (cell(label, LABEL, "right") + " ", DIM),
+            (bar, WORKING),
+            f"{' ' if bar else ''}{format_count(bin_['count'])}",
+        )
+
+
+def _bar(share: float, room: int, glyphs: Glyphs) -> str:
+    """Return a bar of `share` of the room, at least a sliver."""
+    parts = len(glyphs.parts)
+    eighths = max(round(share * room * parts), 1)
+    full, rest = divmod(eighths, parts)
+    return glyphs.parts[-1] * full + (glyphs.parts[rest - 1] if rest else "")
+
+
+def progress(share: float, room: int, glyphs: Glyphs) -> tuple[str, str]:
+    """Return the done and the open part of a progress bar of `room` cells."""
+    done = min(max(int(share * room), 0), room)
+    return glyphs.bar * done, glyphs.bar_rest * (room - done)

@@ -1,0 +1,257 @@
+"""The matrix of limits: what each mode can and cannot do, while the experiments run and when they are through.
+
+Draws limits documents and computes nothing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Final, Self
+
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.style import Style
+from rich.text import Text
+
+from taskdemo_cli.documents.types import Cell, LimitsDocument, limits_in
+from taskdemo_cli.reports.terminal.painter import Block, can_repaint
+from taskdemo_cli.reports.terminal.style import (
+    ASCII,
+    BAD,
+    BOLD,
+    DIM,
+    DOUBT,
+    GOOD,
+    PLAIN,
+    UNICODE,
+    WIDEST,
+    Drawing,
+    Glyphs,
+    cell,
+    paragraph,
+    row,
+    say,
+)
+from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_server.contract.text import escape
+
+LABEL: Final = 12
+WIDEST_COLUMN: Final = 17
+BREAKS: Final = {"threadpool": "thread-pool", "background": "back-ground", "background-async": "back-ground-async"}
+"""Where a mode's name may be broken in a column that is too narrow for its parts."""
+QUESTIONS: Final = {
+    "track": "Track: can the engine tell how a task is doing?",
+    "cancel": "Cancel: can a task be stopped, waiting or running?",
+    "retry": "Retry: is work that failed run again?",
+    "orchestrate": "Orchestrate: chains, and groups with a final step?",
+    "offload": "Offload: does the work leave the server's process?",
+    "distribute": "Distribute: can several machines share the tasks?",
+    "survive_server_kill": "Server kill: does a task survive a killed server?",
+    "survive_worker_kill": "Worker kill: does a task survive the kill of what runs it?",
+    "failure": "Failure: is an error told, and does nobody else suffer?",
+}
+BESIDE: Final = "beside it what was counted, or the longest wait of a bystander (GET /ping)"
+
+
+def limit_name(limit: str) -> str:
+    """Return how people read the name of a limit: `survive_server_kill` is 'server kill'."""
+    return limit.removeprefix("survive_").replace("_", " ")
+
+
+def print_limits(console: Console, document: LimitsDocument) -> None:
+    """Print the sentences that explain the matrix, and the matrix."""
+    console.print(limits_report(document))
+
+
+def limits_report(document: LimitsDocument) -> RenderableType:
+    """Return a sentence for each cell, modes with the same one sharing it, and the matrix.
+
+    The matrix comes last, so that it is what a terminal still shows when the command is through.
+    """
+    modes = document["modes"]
+    return Group(
+        Drawing(lambda width, glyphs: _sentence_lines(document, width, glyphs)),
+        Drawing(lambda width, _: _note_lines(document, width)),
+        Drawing(lambda width, glyphs: matrix_lines(list(modes), modes, limits_in(modes), frozenset(), width, glyphs)),
+        Drawing(_legend_lines),
+    )
+
+
+def _legend_lines(width: int, glyphs: Glyphs) -> Iterator[Text]:
+    signs = f"{glyphs.yes} yes  {glyphs.partly} partly  {glyphs.no} no; "
+    yield from paragraph(BESIDE, width, DIM, signs, "")
+
+
+def matrix_lines(
+    modes: Sequence[str],
+    cells: Mapping[str, Mapping[str, Cell]],
+    limits: Sequence[str],
+    running: frozenset[tuple[str, str]],
+    width: int,
+    glyphs: Glyphs,
+) -> Iterator[Text]:
+    """Yield the matrix: a line for each limit, a column for each mode; `running` are the (mode, limit) under way."""
+    column = max(min((width - LABEL) // max(len(modes), 1), WIDEST_COLUMN), 2)
+    names = [_broken(mode, column - 1) for mode in modes]
+    for line in range(max(map(len, names), default=0)):
+        yield row(" " * LABEL, *((cell(name[line] if line < len(name) else "", column), BOLD) for name in names))
+    for limit in limits:
+        parts: list[tuple[str, Style]] = [(cell(limit_name(limit), LABEL), BOLD)]
+        for mode in modes:
+            found = cells.get(mode, {}).get(limit)
+            if found is not None:
+                sign, style = _sign(found, glyphs)
+                parts += [(sign, style), (f" {figure(found, column - 3)}".ljust(column - 1), PLAIN)]
+            else:
+                parts.append((cell(glyphs.cut if (mode, limit) in running else "", column), DIM))
+        yield row(*parts)
+
+
+def _broken(mode: str, width: int) -> list[str]:
+    """Return a mode's name in pieces that fit."""
+    if len(mode) <= width:
+        return [escape(mode)]
+    shown = escape(mode)
+    # Where its own parts fit, its name stays one that can be typed.
+    if any(len(part) + 1 > width for part in shown.split("-")):
+        shown = BREAKS.get(mode, shown)
+    pieces = [""]
+    for part in shown.split("-"):
+        if pieces[-1] and len(pieces[-1]) + len(part) > width - 1:
+            pieces.append(part)
+        else:
+            pieces[-1] += part
+        pieces[-1] += "-"
+    return [*pieces[:-1], pieces[-1][:-1]]
+
+
+def _sign(found: Cell, glyphs: Glyphs) -> tuple[str, Style]:
+    return {"yes": (glyphs.yes, GOOD), "no": (glyphs.no, BAD), "partly": (glyphs.partly, DOUBT)}[found["verdict"]]
+
+
+def figure(found: Cell, width: int) -> str:
+    """Return the figure beside the sign, whole or not at all: the text `figure`, or else the first number measured."""
+    measured = found["measured"]
+    shown = escape(measured["figure"]) if isinstance(measured.get("figure"), str) else ""
+    for name, value in measured.items():
+        if not shown and isinstance(value, int | float) and not isinstance(value, bool):
+            shown = format_seconds(value) if name.endswith("_s") else format_count(value)
+    return shown if cell_len(shown) <= width else ""
+
+
+def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
+    modes = document["modes"]
+    for limit in limits_in(modes):
+        yield row((cell(QUESTIONS.get(limit, limit_name(limit)), width).rstrip(), BOLD))
+        said: dict[tuple[str, str, Style], list[str]] = {}
+        for mode, cells in modes.items():
+            if limit in cells:
+                said.setdefault((cells[limit]["text"], *_sign(cells[limit], glyphs)), []).append(mode)
+        for (text, sign, style), sharing in said.items():
+            yield row("  ", (sign, style), " ", (", ".join(map(escape, sharing)), DIM))
+            yield from paragraph(text, width, PLAIN, "    ")
+        yield row("")
+
+
+def _note_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
+    """Yield what is missing in the matrix, and why."""
+    for skipped in document["skipped"]:
+        yield from paragraph(f"skipped: {skipped['why']}", width, DIM, first=cell(skipped["mode"], 17))
+    if document.get("interrupted"):
+        yield from paragraph("Interrupted: these are the experiments that were through by then.", width, DOUBT)
+    for failed in document.get("failed", []):
+        what = f"{limit_name(failed['limit'])} was not carried out: {failed['why']}"
+        yield from paragraph(what, width, DIM, first=cell(failed["mode"], 17))
+    if document["skipped"] or document.get("interrupted") or document.get("failed"):
+        yield row("")
+
+
+class LimitsScreen(AbstractContextManager["LimitsScreen"]):
+    """The experiments on a terminal: the matrix, filling in."""
+
+    def __init__(self, console: Console, title: str, modes: Sequence[str], limits: Sequence[str]) -> None:
+        self._block = Block(console)
+        self._title = title
+        self._modes = list(modes)
+        self._limits = list(limits)
+        self._glyphs = ASCII if console.options.ascii_only else UNICODE
+        self._cells: dict[str, dict[str, Cell]] = {}
+        self._running: dict[tuple[str, str], str] = {}
+
+    def __enter__(self) -> Self:
+        self._block.__enter__()
+        self._paint()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._block.__exit__(*details)  # type: ignore[arg-type] # what `with` gives is passed on as it is
+
+    def start(self, mode: str, limit: str, what: str = "") -> None:
+        """Say that this experiment runs now; `what` is what it does, in words."""
+        self._running[mode, limit] = what
+        self._paint()
+
+    def done(self, mode: str, limit: str, found: Cell) -> None:
+        """Put what was found into its cell."""
+        self._running.pop((mode, limit), None)
+        self._cells.setdefault(mode, {})[limit] = found
+        self._paint()
+
+    def fail(self, mode: str, limit: str, why: str) -> None:
+        """Leave the cell of an experiment that could not be carried out empty; the final report says why."""
+        del why
+        self._running.pop((mode, limit), None)
+        self._paint()
+
+    def skip(self, mode: str, why: str) -> None:
+        """Leave a mode out; the final report says why."""
+        del why
+        self._modes = [name for name in self._modes if name != mode]
+        self._paint()
+
+    def _paint(self) -> None:
+        width = min(self._block.width, WIDEST)
+        lines = [row((cell(self._title, width), BOLD)), row("")]
+        lines += matrix_lines(self._modes, self._cells, self._limits, frozenset(self._running), width, self._glyphs)
+        lines.append(row(""))
+        for (mode, limit), what in self._running.items():
+            words = f"{mode}, {limit_name(limit)}{': ' if what else ''}{what}"
+            lines.append(row((cell(words, width), DIM)))
+        self._block.paint(lines)
+
+
+class PlainLimits(AbstractContextManager["PlainLimits"]):
+    """The experiments as plain lines, one for each that is through."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._say(title)
+
+    def __exit__(self, *details: object) -> None:
+        """Nothing to tidy up."""
+
+    def start(self, mode: str, limit: str, what: str = "") -> None:
+        """Nothing: an experiment is told when it is through."""
+
+    def done(self, mode: str, limit: str, found: Cell) -> None:
+        """Say what was found."""
+        self._say(f"  {mode}, {limit_name(limit)}: {found['verdict']} {figure(found, 40)}")
+
+    def fail(self, mode: str, limit: str, why: str) -> None:
+        """Say why an experiment could not be carried out."""
+        self._say(f"  {mode}, {limit_name(limit)}: not carried out: {why}")
+
+    def skip(self, mode: str, why: str) -> None:
+        """Say why a mode is left out."""
+        self._say(f"  {mode} skipped: {why}")
+
+    def _say(self, text: str) -> None:
+        say(self._console, text)
+
+
+def limits_screen(
+    console: Console, title: str, modes: Sequence[str], limits: Sequence[str]
+) -> LimitsScreen | PlainLimits:
+    """Return the screen of the experiments, fit for what the console is; use it in a `with`."""
+    if can_repaint(console):
+        return LimitsScreen(console, title, modes, limits)
+    return PlainLimits(console, title)

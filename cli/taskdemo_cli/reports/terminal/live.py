@@ -1,0 +1,245 @@
+"""The screens of a run and of a comparison while they go on, and the plain lines where there is no terminal.
+
+Draws the live figures and computes nothing. Every frame has fixed columns and at most MOST_LINES lines; rich is asked
+to draw only lines that changed (see repaint).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Final, Protocol, Self
+
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+from taskdemo_cli.analysis.mode_summary import ModeSummary
+from taskdemo_cli.documents.types import RunDocument
+from taskdemo_cli.recording.live import Live
+from taskdemo_cli.reports.terminal.comparison_table import NAME, comparison_cells, comparison_heading
+from taskdemo_cli.reports.terminal.painter import Block, can_repaint
+from taskdemo_cli.reports.terminal.run_frame import (
+    answer_words,
+    bar_lines,
+    completion_words,
+    horizon_of,
+    printed_lines,
+    progress_cells,
+    progress_words,
+    run_lines,
+)
+from taskdemo_cli.reports.terminal.style import (
+    ASCII,
+    BOLD,
+    DIM,
+    PLAIN,
+    UNICODE,
+    WIDEST,
+    cell,
+    row,
+    say,
+)
+from taskdemo_cli.units import format_seconds
+
+MOST_LINES: Final = 30
+LOG_LINES: Final = 6
+AROUND: Final = 7
+"""Lines of a run's frame besides the requests and the log."""
+SMALL: Final = 20
+"""Up to so many requests, plain output has a line for each answer and each task's end."""
+COMPARED_BARS: Final = 6
+"""Live bars under the comparison's table."""
+
+
+class Source(Protocol):
+    """Where live figures come from: the recorder."""
+
+    def live(self, now: float, rows: int) -> Live:
+        """Return the figures at `now`, with at most `rows` requests."""
+        ...
+
+
+class RunScreen(AbstractContextManager["RunScreen"]):
+    """One run on a terminal."""
+
+    def __init__(self, console: Console, title: str, for_s: float | None) -> None:
+        self._block = Block(console)
+        self._title = title
+        self._for_s = for_s
+        self._glyphs = ASCII if console.options.ascii_only else UNICODE
+
+    def __enter__(self) -> Self:
+        self._block.__enter__()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._block.__exit__(*details)  # type: ignore[arg-type] # what `with` gives is passed on as it is
+
+    def update(self, source: Source, now: float) -> None:
+        """Show the run as it is at `now`, the client's monotonic clock."""
+        lines = min(self._block.height, MOST_LINES)
+        log = min(LOG_LINES, max(lines - 12, 0))
+        live = source.live(now, max(lines - log - AROUND, 1))
+        self._block.paint(list(run_lines(live, self._title, self._for_s, log, self._block.width, self._glyphs)))
+
+
+class ComparisonScreen(AbstractContextManager["ComparisonScreen"]):
+    """A comparison on a terminal: a row a mode, and under it the bars of the one that runs."""
+
+    def __init__(self, console: Console, modes: Sequence[str], title: str) -> None:
+        self._block = Block(console)
+        self._title = title
+        self._glyphs = ASCII if console.options.ascii_only else UNICODE
+        self._modes = list(modes)
+        self._done: dict[str, tuple[ModeSummary, list[RunDocument]]] = {}
+        self._skipped: dict[str, str] = {}
+        self._running: str | None = None
+        self._stage = ""
+        self._scale_s = 1.0
+        self._last: tuple[str, Live] | None = None
+        """The bars that are shown: the running mode's, and until it has some, those of the one before."""
+
+    def __enter__(self) -> Self:
+        self._block.__enter__()
+        self._paint(None)
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._block.__exit__(*details)  # type: ignore[arg-type] # what `with` gives is passed on as it is
+
+    def start(self, mode: str, stage: str = "") -> None:
+        """Say that this mode runs now; `stage` is what to say beside the title, such as the round."""
+        self._running, self._stage = mode, stage
+        self._paint(None)
+
+    def update(self, source: Source, now: float) -> None:
+        """Show the running mode's figures at `now`."""
+        live = source.live(now, COMPARED_BARS)
+        if self._running is not None:
+            self._last = self._running, live
+        self._paint(live)
+
+    def done(self, run: RunDocument) -> None:
+        """Put the figures of a run, with those of its mode's rounds before, into the mode's row."""
+        if run["mode"] is not None:
+            _, runs = self._done.get(run["mode"], (None, []))
+            runs = [*runs, run]
+            self._done[run["mode"]] = ModeSummary.of(runs), runs
+        self._running = None
+        self._paint(None)
+
+    def skip(self, mode: str, why: str) -> None:
+        """Say in a mode's row why it does not run."""
+        self._skipped[mode] = why
+        self._paint(None)
+
+    def _paint(self, live: Live | None) -> None:
+        self._block.paint(list(self._lines(live, min(self._block.width, WIDEST))))
+
+    def _lines(self, live: Live | None, width: int) -> Iterator[Text]:
+        yield row((cell(self._title, width - len(self._stage) - 1), BOLD), " ", (self._stage, DIM))
+        yield row("")
+        yield from comparison_heading(width)
+        for mode in self._modes:
+            yield row((cell(mode, NAME), BOLD), *self._cells(mode, live, width))
+        if self._last is not None:
+            mode, last = self._last
+            self._scale_s = max(self._scale_s, horizon_of(last.elapsed_s))
+            yield row("")
+            yield from bar_lines(last, mode, self._scale_s, width, self._glyphs)
+
+    def _cells(self, mode: str, live: Live | None, width: int) -> Iterator[tuple[str, Style]]:
+        if mode == self._running:
+            yield " ", PLAIN
+            yield from progress_cells(live, None, 20, self._glyphs)
+            yield (f"  {progress_words(live)}" if live else "  starting"), DIM
+        elif mode in self._done:
+            yield from comparison_cells(*self._done[mode], width, self._glyphs)
+        elif mode in self._skipped:
+            yield " " + cell(f"skipped: {self._skipped[mode]}", max(width - NAME - 1, 0)).rstrip(), DIM
+        else:
+            yield " waiting", DIM
+
+
+class PlainRun(AbstractContextManager["PlainRun"]):
+    """A run as plain lines: each answer and each task's end of a small one, a line a second of a large one."""
+
+    def __init__(self, console: Console, title: str, small: bool) -> None:
+        self._console = console
+        self._small = small
+        self._answered: set[int] = set()
+        self._ended = 0
+        self._next = 1.0
+        self._say(title)
+
+    def __exit__(self, *details: object) -> None:
+        """Nothing to tidy up."""
+
+    def update(self, source: Source, now: float) -> None:
+        """Print what is new."""
+        if not self._small:
+            live = source.live(now, 1)
+            if live.elapsed_s >= self._next:
+                self._next = int(live.elapsed_s) + 1.0
+                self._say(
+                    f"{cell(format_seconds(live.elapsed_s), 8, 'right')}  {progress_words(live)}; {live.failed} failed"
+                )
+            return
+        live = source.live(now, SMALL)
+        for request in live.rows:
+            if request.state in {"answered", "failed"} and request.n not in self._answered:
+                self._answered.add(request.n)
+                self._say(f"  request {request.n}: {answer_words(request)}")
+        for completion in live.completions:
+            if completion.number > self._ended:
+                self._ended = completion.number
+                self._say(f"  {completion_words(completion)}")
+                for line in printed_lines(completion):
+                    self._say(f"            | {line}")
+
+    def _say(self, text: str) -> None:
+        say(self._console, text)
+
+
+class PlainComparison(AbstractContextManager["PlainComparison"]):
+    """A comparison as plain lines: one when a mode starts, one when it is done."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._say(title)
+
+    def __exit__(self, *details: object) -> None:
+        """Nothing to tidy up."""
+
+    def start(self, mode: str, stage: str = "") -> None:
+        """Say that this mode runs now."""
+        self._say(f"  {mode} ..." if not stage else f"  {mode} ({stage}) ...")
+
+    def update(self, source: Source, now: float) -> None:
+        """Nothing: a mode's figures come when it is done."""
+
+    def done(self, run: RunDocument) -> None:
+        """Say what came of a mode."""
+        response = run["summary"]["response_s"]
+        told = "no answers"
+        if response is not None:
+            told = f"response p50 {format_seconds(response['p50'])}, max {format_seconds(response['max'])}"
+        self._say(f"  {run['mode']}: {told}")
+
+    def skip(self, mode: str, why: str) -> None:
+        """Say why a mode does not run."""
+        self._say(f"  {mode} skipped: {why}")
+
+    def _say(self, text: str) -> None:
+        say(self._console, text)
+
+
+def run_screen(console: Console, title: str, *, count: int | None, for_s: float | None = None) -> RunScreen | PlainRun:
+    """Return the screen of one run, fit for what the console is; use it in a `with`, call `update` often."""
+    if can_repaint(console):
+        return RunScreen(console, title, for_s)
+    return PlainRun(console, title, count is not None and count <= SMALL)
+
+
+def comparison_screen(console: Console, title: str, modes: Sequence[str]) -> ComparisonScreen | PlainComparison:
+    """Return the screen of a comparison, fit for what the console is; use it in a `with`."""
+    return ComparisonScreen(console, modes, title) if can_repaint(console) else PlainComparison(console, title)

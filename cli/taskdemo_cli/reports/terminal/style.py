@@ -1,0 +1,153 @@
+"""What all terminal views draw with: glyphs with an ASCII counterpart, colours, fixed columns, figures for people.
+
+Knows rich, and nothing of runs. The colours are mid-tones, chosen to keep a contrast of 3.8 or more on black and on
+white and to stay apart for colour-blind eyes (after Okabe and Ito's palette, https://jfly.uni-koeln.de/color/); the
+glyphs carry the same meaning without any colour.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.console import Console, ConsoleOptions
+from rich.style import Style
+from rich.text import Text
+
+from taskdemo_cli.reports.output import NARROWEST
+from taskdemo_server.contract.text import escape, shortened
+
+WIDEST: Final = 120
+"""Lines longer than this are hard to follow, however wide the terminal is."""
+
+PLAIN: Final = Style()
+BOLD: Final = Style(bold=True)
+DIM: Final = Style(dim=True)
+WAITING: Final = Style(color="#d55e00")
+"""Somebody waits."""
+WORKING: Final = Style(color="#1f83c9")
+"""Work that nobody waits for."""
+QUEUED: Final = Style(dim=True)
+GOOD: Final = Style(color="#0a8f6b")
+BAD: Final = Style(color="#d13a6a", bold=True)
+DOUBT: Final = Style(color="#d55e00", bold=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """One drawing of everything that has a sign; two sets, of which each terminal gets what it can show."""
+
+    wait: str
+    work: str
+    queued: str
+    answered: str
+    failed: str
+    open: str
+    quick: str
+    tick: str
+    rule: str
+    bar: str
+    bar_rest: str
+    parts: str
+    yes: str
+    no: str
+    partly: str
+    dash: str
+    cut: str
+
+
+UNICODE: Final = Glyphs(
+    wait="▂",
+    work="▆",
+    queued="·",
+    answered="●",
+    failed="✗",
+    open="→",
+    quick="·",
+    tick="┊",
+    rule="─",
+    bar="━",
+    bar_rest="─",
+    parts="▏▎▍▌▋▊▉█",
+    yes="✓",
+    no="✗",
+    partly="~",
+    dash="-",
+    cut="…",
+)
+ASCII: Final = Glyphs(
+    wait="_",
+    work="=",
+    queued=".",
+    answered="o",
+    failed="x",
+    open=">",
+    quick=".",
+    tick="|",
+    rule="-",
+    bar="#",
+    bar_rest="-",
+    parts="#",
+    yes="+",
+    no="x",
+    partly="~",
+    dash="-",
+    cut="~",
+)
+
+
+class Drawing:
+    """A renderable made of lines that fit: `draw(width, glyphs)` is asked for them when the width is known."""
+
+    def __init__(self, draw: Callable[[int, Glyphs], Iterable[Text]]) -> None:
+        self.draw = draw
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        glyphs = ASCII if options.ascii_only else UNICODE
+        for line in self.draw(min(max(options.max_width, NARROWEST), WIDEST), glyphs):
+            line.rstrip()
+            yield encodable(line, options.encoding)
+
+
+def encodable(line: Text, encoding: str) -> Text:
+    """Replace, in place, what the terminal's encoding cannot carry; return the line."""
+    if not encoding.startswith("utf"):
+        line.plain = line.plain.translate(REPLACED).encode(encoding, "replace").decode(encoding)
+    return line
+
+
+REPLACED: Final = {ord("µ"): "u", ord("…"): "~"}
+
+
+def say(console: Console, text: str) -> None:
+    """Print outside text as one line and whole, however long it is: nobody can scroll a file to the right."""
+    console.print(encodable(row(escape(text)), console.encoding), soft_wrap=True)
+
+
+def row(*parts: str | tuple[str, Style]) -> Text:
+    """Return one line, never wrapped, of parts with or without a style. The parts must be visible text already."""
+    return Text.assemble(*parts, no_wrap=True, overflow="crop", end="\n")
+
+
+def paragraph(text: str, width: int, style: Style = PLAIN, first: str = "", rest: str | None = None) -> Iterator[Text]:
+    """Yield outside text wrapped into lines of at most `width` cells, with `first` and then `rest` before them."""
+    rest = " " * cell_len(first) if rest is None else rest
+    room = max(width - max(cell_len(first), cell_len(rest)), 1)
+    lines = [""]
+    for word in escape(text).split():
+        for piece in chop_cells(word, room) if cell_len(word) > room else [word]:
+            if lines[-1] and cell_len(lines[-1]) + 1 + cell_len(piece) > room:
+                lines.append(piece)
+            else:
+                lines[-1] += f" {piece}" if lines[-1] else piece
+    for index, line in enumerate(lines):
+        yield row((rest if index else first, BOLD), (line, style))
+
+
+def cell(text: str, width: int, align: Literal["left", "right"] = "left") -> str:
+    """Return outside text as exactly `width` terminal cells, cut with an ellipsis where it is longer."""
+    shown = shortened(text, width)
+    used = cell_len(shown)
+    if used > width:
+        return set_cell_size(shown, width)
+    return " " * (width - used) + shown if align == "right" else shown + " " * (width - used)

@@ -1,0 +1,410 @@
+"""Conducts runs: one burst at one server, or the same burst at a server of every mode. Knows no screen's insides.
+
+The command's main thread is here: it drains what the load process, the bystander process and the event stream
+report, folds it into the recorder, and lets a screen draw between two helpings.
+"""
+
+import contextlib
+import functools
+import math
+import os
+import queue
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol, Self
+
+from taskdemo_cli.documents.types import RunDocument, RunFacts, Skipped
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.loadgen.calibration import calibrate
+from taskdemo_cli.loadgen.loader import Loader
+from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.loadgen.proxies import proxy_for
+from taskdemo_cli.processes import servers
+from taskdemo_cli.processes.event_stream import Watcher, clock_offset
+from taskdemo_cli.processes.signals import Stopped, Stopping
+from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.recording.summary import trusted
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.settings import BUILT_IN_WORKS
+from taskdemo_server.contract.text import shortened
+
+TICK_S = 0.125
+"""Seconds between two looks of the screen at the figures."""
+UNHEARD_S = 5.0
+"""How long a server that cannot write its journal is waited for, to be able to again."""
+FOUND_S = 1.0
+"""How long the user's own application is waited for to say what held it: it may be held for ever."""
+LAST_BREATH_S = 2.0
+"""How long it may take until the end of a server that has just broken off, or fallen silent, is known."""
+BYSTANDER_RATE = 10.0
+"""Calls of GET /ping per second, sent on schedule whatever the answers do."""
+
+
+class Screen(Protocol):
+    """Whatever shows a run while it goes on."""
+
+    def update(self, source: Recorder, now: float) -> None:
+        """Show the figures at the moment `now` of the monotonic clock."""
+        ...
+
+
+class ComparisonScreen(Screen, Protocol):
+    """Whatever shows mode after mode."""
+
+    def start(self, mode: str, stage: str = "") -> None:
+        """Show that the next run begins, in this mode."""
+        ...
+
+    def done(self, run: RunDocument) -> None:
+        """Show how it ended."""
+        ...
+
+    def skip(self, mode: str, why: str) -> None:
+        """Show that a mode cannot be run, and why."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server to fire at."""
+
+    url: str
+    path: str = "/"
+    health: dict[str, Any] | None = None
+    """What its /health said; None where it is not a taskdemo server."""
+    server: servers.Server | None = None
+    """The process, where it is our own."""
+    token: str | None = None
+    offset: float = 0.0
+    """Seconds that its clock is ahead of ours."""
+    under: str = ""
+    """Where taskdemo's own paths are."""
+
+    @property
+    def mode(self) -> str | None:
+        """The mode it is in, where it is a taskdemo server."""
+        return self._said("mode")
+
+    @property
+    def work(self) -> str | None:
+        """The work that it does, where it is a taskdemo server."""
+        return self._said("work")
+
+    @property
+    def app(self) -> str | None:
+        """The user's own application, where it serves that."""
+        return self._said("app")
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds that its work takes, where the work is one of the built-in ones."""
+        return float(self.health["duration_s"]) if self.health and self.work in BUILT_IN_WORKS else None
+
+    @property
+    def bystander_path(self) -> str | None:
+        """What a bystander asks for; None where the server offers nothing that costs it nothing."""
+        return f"{self.under}/ping" if self.health else None
+
+    @property
+    def threads_path(self) -> str | None:
+        """What a second bystander asks for, whom worker threads answer: beside the user's own application."""
+        return f"{self.under}/ping/sync" if self.app else None
+
+    def found(self) -> dict[str, Any]:
+        """Return what the server of the user's own application has seen of who held its event loop."""
+        with contextlib.suppress(OSError, UserError):
+            health = servers.health(self.url, self.token, self.under, timeout=FOUND_S)
+            return dict((health or {}).get("held") or {})
+        return {}
+
+    def _said(self, name: str) -> str | None:
+        said = self.health.get(name) if self.health else None
+        return None if said is None else str(said)
+
+
+def find_target(
+    url: str, path: str = "/", server: servers.Server | None = None, token: str | None = None, under: str = ""
+) -> Target:
+    """Ask the server of `url` who it is. Raises OSError where nobody answers, UserError where `url` is none.
+
+    One that can only be reached through a proxy is not asked: it is none that this tool could follow.
+    """
+    asked = time.monotonic()
+    health = None if proxy_for(url) else servers.health(url, token, under)
+    offset = clock_offset(health, asked, time.monotonic()) if health else 0.0
+    return Target(url.rstrip("/"), path, health, server, token, offset, under)
+
+
+class Rig:
+    """The processes that measure: one that fires, the others are bystanders; all are started once and used again.
+
+    `threads`: whether there is to be a second bystander, for the worker threads.
+    """
+
+    def __init__(self, stopping: Stopping, *, threads: bool = False) -> None:
+        self.stopping = stopping
+        self.inbox: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self.load = Loader(self.inbox, name="load")
+        self.bystander = Loader(self.inbox, name="bystander")
+        self.threads = Loader(self.inbox, name="threads") if threads else None
+
+    def __enter__(self) -> Self:
+        for loader in self._loaders():
+            loader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for loader in self._loaders():
+            loader.close()
+
+    def _loaders(self) -> list[Loader]:
+        return [self.load, self.bystander, *([self.threads] if self.threads else [])]
+
+    def measure(self, target: Target, plan: Plan, screen: Screen, facts: RunFacts, *, wait: bool = True) -> RunDocument:
+        """Fire `plan` at `target`, wait for the accepted tasks to end if `wait`, and return the whole run.
+
+        Whatever ends it early (Ctrl-C, `plan.timeout_s`, a server that dies) is said in the run; nothing measured
+        is lost. `facts` are the document's fields that only the caller knows.
+        """
+        _step_back()
+        return _Run(self, target, plan, screen).conduct(facts, wait=wait)
+
+    def doubt(self, plan: Plan, runs: Sequence[RunDocument]) -> None:
+        """Measure what a response costs the client itself, at the fastest run's pace, and note it in each run.
+
+        For the slower runs of the same plan that figure is an upper bound. Skipped where the user wants to stop.
+        """
+        if self.stopping.asked or not runs:
+            return
+        pace = max(run["summary"]["requests_per_s"] for run in runs)
+        overhead = calibrate(self.load, plan, pace)
+        for run in runs:
+            client, response = run["summary"]["client"], run["summary"]["response_s"]
+            client["overhead_s"] = overhead
+            client["trusted"] = trusted(overhead, response and response["p50"], client["cpu_share"])
+
+
+@functools.cache
+def _step_back() -> None:
+    """Let the screen and the bookkeeping, which are this process, wait for the server and the load."""
+    if hasattr(os, "nice"):
+        os.nice(10)
+
+
+class _Run:
+    """One run while it goes on: the inbox is drained, folded, and shown."""
+
+    def __init__(self, rig: Rig, target: Target, plan: Plan, screen: Screen) -> None:
+        self.rig = rig
+        self.target = target
+        self.plan = plan
+        self.screen = screen
+        self.recorder = Recorder(
+            private=target.server is not None,
+            clock_offset=target.offset,
+            count=plan.count,
+            follows=target.health is not None,
+            waits=(mode := MODE_BY_NAME.get(target.mode or "")) is not None and not mode.answers_first,
+        )
+        self.load_done = False
+        self.bystanders: dict[str, Loader] = {}
+        """Those that are on their way, by name."""
+        self.bystanders_started: set[str] = set()
+        self.gone: str | None = None
+        """Why the server is known to be gone."""
+        self.ended = False
+        """Whether that is its own exit code, and not only its silence."""
+        self.unheard: str | None = None
+        """Why the server cannot say what becomes of its tasks."""
+        self.unheard_since = 0.0
+        self.broken: str | None = None
+        """Which process of ours died, so that the figures are not whole."""
+        self.next_look = 0.0
+
+    def conduct(self, facts: RunFacts, *, wait: bool) -> RunDocument:
+        started_at = datetime.now(UTC)
+        deadline = math.inf
+        with contextlib.suppress(queue.Empty):
+            while True:  # what came too late for the run before
+                self.rig.inbox.get_nowait()
+        watcher = self._watch()
+        interrupted = timed_out = False
+        try:
+            self._start_bystanders()
+            self.rig.load.run(self.plan)
+            interrupted = self._drain(lambda: self.load_done) == "asked to stop"
+            if interrupted:
+                self.rig.load.stop()
+                self._drain(lambda: self.load_done, stoppable=False)
+            elif wait and self.target.health:
+                if self.plan.timeout_s is not None and self.recorder.t0 is not None:
+                    deadline = self.recorder.t0 + self.plan.timeout_s
+                why = self._drain(lambda: self.recorder.unended == 0, deadline, until_gone=True)
+                interrupted, timed_out = why == "asked to stop", why == "deadline"
+            if self.target.server is not None and (self.gone or self.recorder.broken_off):
+                self._drain(lambda: self.ended, time.monotonic() + LAST_BREATH_S, stoppable=False)
+        finally:
+            for bystander in self.bystanders.values():
+                bystander.stop()
+            self._drain(lambda: not self.bystanders, stoppable=False)
+            if watcher is not None:
+                watcher.stop()
+        if self.broken is not None:
+            raise UserError(self.broken)
+        self.screen.update(self.recorder, time.monotonic())
+        return self.recorder.document(
+            {
+                "url": self.target.url,
+                "path": self.target.path,
+                "mode": self.target.mode,
+                "work": self.target.work,
+                "duration_s": self.target.duration_s,
+                "app": self.target.app,
+                "own_work": self.target.health.get("own_work") if self.target.health else None,
+                "started_at": started_at.isoformat(timespec="milliseconds"),
+                **facts,
+            },
+            interrupted=interrupted,
+            timed_out=timed_out,
+            server_gone=self.gone is not None,
+            ended_because=self.gone or self.unheard,
+        )
+
+    def _watch(self) -> Watcher | None:
+        if self.target.health is None:
+            return None
+        target = self.target
+        offset = int(self.target.health["journal_offset"])
+        watcher = Watcher(target.url, self.rig.inbox, offset, target.token, f"{target.under}/events")
+        watcher.start()
+        return watcher
+
+    def _start_bystanders(self) -> None:
+        """Send the bystanders ahead, so that they are on their way when the burst comes."""
+        paths = (
+            ("bystander", self.rig.bystander, self.target.bystander_path),
+            ("threads", self.rig.threads, self.target.threads_path),
+        )
+        for name, loader, path in paths:
+            if loader is not None and path is not None:
+                self.bystanders[name] = loader
+                loader.run(Plan(url=self.target.url + path, rate=BYSTANDER_RATE, until_stopped=True))
+        self._drain(lambda: self.bystanders_started >= self.bystanders.keys())
+
+    def _drain(
+        self,
+        done: Callable[[], bool],
+        deadline: float = math.inf,
+        *,
+        stoppable: bool = True,
+        until_gone: bool = False,
+    ) -> str:
+        """Take in what is reported until `done`, and say what ended it."""
+        while not done() and not (stoppable and self.broken):
+            now = time.monotonic()
+            if stoppable and self.rig.stopping.asked:
+                return "asked to stop"
+            if until_gone and self.gone:
+                return "gone"
+            if until_gone and self.unheard and now - self.unheard_since > UNHEARD_S:
+                return "unheard"
+            if now >= deadline:
+                return "deadline"
+            if now >= self.next_look:
+                self._look_after_server()
+                self.screen.update(self.recorder, now)
+                self.next_look = time.monotonic() + TICK_S
+            with contextlib.suppress(queue.Empty):
+                self._take(*self.rig.inbox.get(timeout=max(self.next_look - time.monotonic(), 0.001)))
+        return "done"
+
+    def _take(self, name: str, content: Any) -> None:
+        if name == "events":
+            for event in content:
+                self.recorder.event(event)
+        elif name == "gone":
+            self.gone = self.gone or content
+        elif name == "trouble":
+            self.unheard = f"the server's journal cannot be written ({content})" if content else None
+            self.unheard_since = time.monotonic()
+        elif content["kind"] == "gone":
+            over = self.load_done if name == "load" else name not in self.bystanders
+            if not over:
+                self.broken = f"the {name} process ended unexpectedly (exit {content['returncode']}); run it again"
+            self.load_done = self.load_done or name == "load"
+            self.bystanders.pop(name, None)
+        elif content["kind"] == "refused":
+            where = self.target.url + (self.target.path if name == "load" else "")
+            self.broken = f"{shortened(where, 100)} cannot be fired at ({shortened(content['why'], 200)}); type another"
+            self.load_done = self.load_done or name == "load"
+            self.bystanders.pop(name, None)
+        elif name == "load":
+            self.recorder.load(content)
+            self.load_done = self.load_done or content["kind"] == "done"
+        else:
+            fold = self.recorder.bystander if name == "bystander" else self.recorder.bystander_threads
+            fold(content)
+            if content["kind"] == "started":
+                self.bystanders_started.add(name)
+            elif content["kind"] == "done":
+                self.bystanders.pop(name, None)
+
+    def _look_after_server(self) -> None:
+        server = self.target.server
+        if server is not None and not self.ended and (code := server.poll()) is not None:
+            self.ended = True
+            self.gone = f"the {server.settings.mode} server ended (exit {code}) while it was fired at"
+
+
+def compare(
+    rig: Rig,
+    started: Sequence[servers.Server],
+    plan: Callable[[Target], Plan],
+    screen: ComparisonScreen,
+    facts: RunFacts,
+    *,
+    rounds: int = 1,
+    keep: Callable[[list[RunDocument]], None] = lambda _: None,
+) -> tuple[list[RunDocument], list[Skipped]]:
+    """Fire the same plan at each of the servers that were `started`, one after the other, and return every run.
+
+    All of them serve before the first measurement, so that no run is disturbed by another's imports. With several
+    `rounds` the order is reversed from one to the next, so that a machine that warms up or slows down favours
+    nobody. `keep` is called with the runs so far after each. A server that does not start is skipped, and says why.
+    """
+    runs: list[RunDocument] = []
+    skipped: list[Skipped] = []
+    try:
+        targets: list[Target] = []
+        for server in started:
+            try:
+                servers.await_ready(server, rig.stopping.check)
+                targets.append(find_target(server.url, server=server))
+            except (UserError, OSError) as error:
+                skipped.append({"mode": server.settings.mode, "why": str(error)})
+        if targets or len({one["why"] for one in skipped}) > 1:  # otherwise that one reason is the command's error
+            for one in skipped:
+                screen.skip(one["mode"], one["why"])
+        for number in range(1, rounds + 1):
+            for served in targets if number % 2 else reversed(targets):
+                stage = f"round {number} of {rounds}" if rounds > 1 else ""
+                screen.start(str(served.mode), stage)
+                target = served if number == 1 else _again(served)
+                run = rig.measure(target, plan(target), screen, {**facts, "round": number})
+                runs.append(run)
+                screen.done(run)
+                keep(runs)
+                if rig.stopping.asked:
+                    return runs, skipped
+    except Stopped:
+        pass  # asked to stop while the servers started: what was measured so far is the result
+    return runs, skipped
+
+
+def _again(target: Target) -> Target:
+    """Return the target as it is now: where its journal ends, so that the tasks before are not of the next round."""
+    with contextlib.suppress(OSError, UserError):  # a server that has ended shows in the round itself
+        return find_target(target.url, target.path, target.server, target.token, target.under)
+    return target

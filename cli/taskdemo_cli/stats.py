@@ -1,0 +1,175 @@
+"""Statistics of times: percentiles, histograms, intervals over rounds.
+
+Pure functions of their arguments. Durations come in whole microseconds and leave in seconds,
+so that a figure computed from the rows of a document equals the one in its summary to the last digit.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from statistics import fmean, variance
+from typing import TypedDict, TypeVar
+
+Number = TypeVar("Number", int, float)
+MICRO = 1_000_000
+BINS = 10
+LOGARITHMIC_FROM = 20
+"""Where the longest time is this many times the shortest, the bins widen by a factor instead of a width."""
+
+
+class Statistics(TypedDict):
+    """What a set of times comes to. Percentiles by nearest rank; `count` says which of them are supported."""
+
+    count: int
+    min: float
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    p999: float
+    max: float
+
+
+class Bin(TypedDict):
+    """One bar of a histogram: `count` times with from_s <= time < to_s (the last bin: <= to_s)."""
+
+    from_s: float
+    to_s: float
+    count: int
+
+
+def nearest_rank(ordered: Sequence[Number], per_mille: int) -> Number:
+    """Return the smallest value that at least `per_mille` thousandths of all are not greater than.
+
+    `ordered` is ascending and not empty. The value is one that was measured, never an interpolation:
+    definition 1 of Hyndman and Fan, "Sample Quantiles in Statistical Packages" (1996). Whole thousandths,
+    because 0.9 * 10 is not always 9 in floats.
+    """
+    rank = -(-per_mille * len(ordered) // 1000)
+    return ordered[max(rank, 1) - 1]
+
+
+def supported(p: float, count: int) -> bool:
+    """Say whether `count` times are enough for the percentile `p` (0..1): at least one lies beyond it.
+
+    The median always is. With 20 times p95 is, p99 is not: it would be the maximum under another name.
+    """
+    return count >= 1 and (p <= 0.5 or count * (1 - p) >= 1 - 1e-9)
+
+
+def describe(microseconds: Iterable[int]) -> Statistics | None:
+    """Return the statistics of these durations in seconds; None where there are none."""
+    ordered = sorted(microseconds)
+    if not ordered:
+        return None
+    return {
+        "count": len(ordered),
+        "min": ordered[0] / MICRO,
+        "mean": round(sum(ordered) / len(ordered) / MICRO, 9),
+        "p50": nearest_rank(ordered, 500) / MICRO,
+        "p90": nearest_rank(ordered, 900) / MICRO,
+        "p95": nearest_rank(ordered, 950) / MICRO,
+        "p99": nearest_rank(ordered, 990) / MICRO,
+        "p999": nearest_rank(ordered, 999) / MICRO,
+        "max": ordered[-1] / MICRO,
+    }
+
+
+def histogram(ordered: Sequence[int]) -> list[Bin]:
+    """Return up to ten bins from the shortest to the longest of these ascending durations.
+
+    Bins of one width, as hey draws them; where the longest is 20 times the shortest or more, bins of one
+    *ratio*, because otherwise all but the slowest few would share the first bar.
+    """
+    if not ordered:
+        return []
+    low, high = ordered[0], ordered[-1]
+    if low == high:
+        return [{"from_s": low / MICRO, "to_s": high / MICRO, "count": len(ordered)}]
+    if high >= LOGARITHMIC_FROM * max(low, 1):
+        first = max(low, 1)
+        edges = [low] + [round(first * (high / first) ** (i / BINS)) for i in range(1, BINS)] + [high]
+    else:
+        edges = [low + (high - low) * i // BINS for i in range(BINS + 1)]
+    edges = sorted(set(edges))
+    bins: list[Bin] = []
+    counted = 0
+    for start, end in pairwise(edges):
+        below = len(ordered) if end == high else bisect_left(ordered, end)
+        bins.append({"from_s": start / MICRO, "to_s": end / MICRO, "count": below - counted})
+        counted = below
+    return bins
+
+
+def most_at_once(starts: Sequence[int], ends: Sequence[int]) -> int:
+    """Return how many intervals overlap where most of them do, from the ascending starts and the ascending ends.
+
+    An end at the moment of a start comes first. Intervals without an end go on for ever.
+    """
+    running = most = ended = 0
+    for start in starts:
+        running += 1
+        while ended < len(ends) and ends[ended] <= start:
+            ended += 1
+            running -= 1
+        most = max(most, running)
+    return most
+
+
+# --- intervals over rounds -----------------------------------------------------------------------------
+
+STUDENT_975 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+"""The 97.5 % quantile of Student's t for 1, 2, ... 30 degrees of freedom."""
+NORMAL_975 = 1.960
+"""That of infinitely many."""
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval for the mean of what one round gives, from the values of two rounds or more.
+
+    Student's t interval. Rounds are independent of each other, which the requests inside one are not. With two
+    rounds it is 13 standard errors wide on each side, which is how little two rounds say.
+    """
+    center = fmean(values)
+    arm = math.sqrt(_squared_error(values)) * student_975(len(values) - 1)
+    return center - arm, center + arm
+
+
+def interval_between(olds: Sequence[float], news: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval for mean(news) - mean(olds), of rounds that were not run in pairs, two or more of each.
+
+    Welch's t interval: the two may differ in how much their rounds vary. The degrees of freedom are his too,
+    "The generalization of Student's problem when several different population variances are involved" (1947).
+    """
+    center = fmean(news) - fmean(olds)
+    old, new = _squared_error(olds), _squared_error(news)
+    if not old + new:
+        return center, center
+    share = old / (old + new)
+    degrees = 1 / (share**2 / (len(olds) - 1) + (1 - share) ** 2 / (len(news) - 1))
+    arm = math.sqrt(old + new) * student_975(max(degrees, 1.0))
+    return center - arm, center + arm
+
+
+def student_975(degrees: float) -> float:
+    """Return the 97.5 % quantile of Student's t, for one degree of freedom or more, within 10 %.
+
+    Exact for whole degrees up to 30; between them it is nearly linear in 1 / degrees.
+    """
+    whole = int(degrees)
+    if whole >= len(STUDENT_975):
+        return NORMAL_975 + (STUDENT_975[-1] - NORMAL_975) * len(STUDENT_975) / degrees
+    low, high = STUDENT_975[whole - 1], STUDENT_975[whole]
+    return low + (high - low) * (1 / whole - 1 / degrees) / (1 / whole - 1 / (whole + 1))
+
+
+def _squared_error(values: Sequence[float]) -> float:
+    """Return the square of the mean's standard error."""
+    if len(values) < 2:
+        raise ValueError("an interval takes at least two rounds")
+    return variance(values) / len(values)

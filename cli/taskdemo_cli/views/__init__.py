@@ -1,1 +1,0 @@
-"""Views: each draws a result and computes nothing."""

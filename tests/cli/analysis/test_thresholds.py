@@ -1,0 +1,177 @@
+import operator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import samples
+from taskdemo_cli.analysis.thresholds import METRICS, OPERATORS, evaluate, parse, value_of
+from taskdemo_cli.errors import UserError
+from taskdemo_server.contract.modes import MODE_BY_NAME
+
+MODES = list(MODE_BY_NAME)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "metric", "sign", "limit"),
+    [
+        ("response.p95 > 200ms", None, "response.p95", ">", 0.2),
+        ("response.p95>200us", None, "response.p95", ">", 0.0002),
+        ("  background.bystander.p99   >=  .5 s ", "background", "bystander.p99", ">=", 0.5),
+        ("background-async.first_byte.max<=1.5µs", "background-async", "first_byte.max", "<=", 1.5e-6),
+        ("requests.failed > 0", None, "requests.failed", ">", 0),
+        ("requests.failed_share >= 1%", None, "requests.failed_share", ">=", 0.01),
+        ("client.cpu_share > 0.8", None, "client.cpu_share", ">", 0.8),
+        ("celery.tasks.lost != 0", "celery", "tasks.lost", "!=", 0),
+        ("requests_per_s < 100", None, "requests_per_s", "<", 100),
+        ("wall == 5.s", None, "wall", "==", 5),
+        ("response.count < 10", None, "response.count", "<", 10),
+    ],
+)
+def test_an_expression_is_read(text: str, mode: str | None, metric: str, sign: str, limit: float) -> None:
+    threshold = parse(text, MODES)
+    assert (threshold.mode, threshold.metric, threshold.operator) == (mode, metric, sign)
+    assert threshold.limit == limit
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "cannot read ''"),
+        ("response.p95", "write it like 'response.p95 > 200ms'"),
+        ("response.p95 > ", "cannot read"),
+        ("response.p95 >> 200ms", "cannot read"),
+        ("response.p95 > 200", "takes one of the units us, ms, s"),
+        ("response.p95 > 200%", "takes one of the units us, ms, s"),
+        ("response.p95 > 2min", "takes one of the units us, ms, s"),
+        ("requests.failed > 1%", "takes no unit"),
+        ("requests.failed_share > 1ms", "write 5% or 0.05"),
+        ("respones.p95 > 200ms", "did you mean response.p95?"),
+        ("response.p96 > 200ms", "did you mean response.p9"),
+        ("response > 200ms", "did you mean response.p95?"),
+        ("p95 > 200", "did you mean response.p95?"),
+        ("max > 1s", "did you mean response.max?"),
+        ("zzz > 1", "write it like 'response.p95 > 200ms'"),
+        ("bakground.response.p95 > 200ms", "there is no mode 'bakground' in this run; there are background"),
+        ("__import__('os').system('x') > 1", "there is no metric"),
+        ("response.p95 > 200ms; x > 1s", "cannot read"),
+        ("\x1b[31m > 1", "\\x1b[31m"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_what_can_be_written(text: str, says: str) -> None:
+    with pytest.raises(UserError) as refused:
+        parse(text, MODES)
+    assert says in str(refused.value)
+    assert str(refused.value).isprintable()
+    assert refused.value.exit_code == 2
+
+
+def test_a_mode_without_compare_is_refused() -> None:
+    with pytest.raises(UserError, match=r"without compare there is one mode; write 'response\.p95' alone"):
+        parse("background.response.p95 > 1s")
+
+
+expressions = st.one_of(
+    st.text(max_size=60),
+    st.builds(
+        "{}{}{}{}{}{}".format,
+        st.sampled_from(["", *(f"{mode}." for mode in MODES), "x."]),
+        st.sampled_from([*METRICS, "response", "tasks.", ".p95", ""]),
+        st.sampled_from(["", " ", "\t", "\x00"]),
+        st.sampled_from([*OPERATORS, "=", "=>", ""]),
+        st.one_of(st.integers().map(str), st.floats().map(str), st.text(max_size=10)),
+        st.sampled_from(["us", "ms", "s", "%", "", " ms", "m"]),
+    ),
+)
+
+
+@given(expressions)
+def test_no_text_does_anything_but_be_read_or_refused(text: str) -> None:
+    try:
+        threshold = parse(text, MODES)
+    except UserError as refused:
+        assert str(refused).isprintable()  # noqa: PT017  # the refusal is the subject
+        return
+    assert threshold.metric in METRICS
+    outcome = evaluate(threshold, samples.comparison_document())
+    assert isinstance(outcome.held, bool)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("name", ["blocking", "failed", "rate"])
+def test_every_metric_has_a_value_or_is_not_measured(metric: str, name: str) -> None:
+    value = value_of(samples.ALL_RUNS[name](), metric)
+    assert value is None or value >= 0
+
+
+@pytest.mark.parametrize("sign", OPERATORS)
+@pytest.mark.parametrize("limit", [4, 5, 6])
+def test_a_threshold_holds_exactly_when_its_condition_does(sign: str, limit: float) -> None:
+    compare = {
+        "<": operator.lt,
+        "<=": operator.le,
+        ">": operator.gt,
+        ">=": operator.ge,
+        "==": operator.eq,
+        "!=": operator.ne,
+    }[sign]
+    outcome = evaluate(parse(f"requests.ok {sign} {limit}"), samples.blocking_run(5))
+    assert outcome.held == compare(5, limit)
+    assert (outcome.value, outcome.measured) == (5, "5")
+
+
+def test_the_outcome_has_the_measured_value_beside_it() -> None:
+    outcome = evaluate(parse("response.max >  4s"), samples.blocking_run(5))
+    assert outcome.text == "response.max was 5.01 s, so response.max > 4s holds"
+    assert outcome.row() == {
+        "expression": "response.max > 4s",
+        "value": outcome.value,
+        "held": True,
+        "text": outcome.text,
+    }
+    shares = evaluate(parse("requests.failed_share > 50%"), samples.failed_run())
+    assert (shares.held, shares.measured) == (False, "33 %")
+
+
+def test_a_time_is_equal_to_the_same_time_in_another_unit() -> None:
+    run = samples.blocking_run(1)
+    wall = round(run["summary"]["wall_s"] * 1e6)
+    assert evaluate(parse(f"wall == {wall}us"), run).held
+    assert evaluate(parse(f"wall == {wall / 1e6}s"), run).held
+
+
+def test_a_percentile_of_too_few_is_told_for_what_it_is() -> None:
+    outcome = evaluate(parse("response.p99 > 1s"), samples.blocking_run(5))
+    assert outcome.measured == "5.01 s (the maximum: 5 are too few)"
+
+
+@pytest.mark.parametrize("expression", ["corrected.p95 > 1s", "corrected.p95 < 1s", "client.overhead > 1s"])
+def test_what_was_not_measured_does_not_pass_silently(expression: str) -> None:
+    outcome = evaluate(parse(expression), samples.failed_run())
+    assert outcome.held
+    assert outcome.value is None
+    assert "was not measured, so it cannot be ruled out" in outcome.text
+
+
+def test_a_server_that_is_not_ours_has_no_task_figures() -> None:
+    outcome = evaluate(parse("tasks.lost > 0"), samples.rate_run())
+    assert outcome.held
+    assert outcome.value is None
+
+
+def test_in_a_comparison_the_worst_run_of_all_or_of_one_mode_decides() -> None:
+    document = samples.comparison_document(2)
+    every = evaluate(parse("response.max > 1.5s", MODES), document)
+    assert every.held
+    assert every.measured.endswith("in blocking")
+    one = evaluate(parse("background.response.max > 1.5s", MODES), document)
+    assert not one.held
+    least = evaluate(parse("requests_per_s < 2", MODES), document)
+    assert least.held
+    assert least.measured.endswith("in blocking")
+
+
+def test_a_mode_that_was_skipped_was_not_measured() -> None:
+    outcome = evaluate(parse("celery.response.max > 1s", MODES), samples.comparison_document())
+    assert outcome.held
+    assert outcome.value is None

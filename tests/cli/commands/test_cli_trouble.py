@@ -1,0 +1,227 @@
+"""Bad input and trouble: one clear sentence, the documented exit code, nothing left behind, nothing measured lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, running, serving, taskdemo
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["fire", "--port", "1"], "taskdemo serve"),
+        (["fire", "--count", "0"], "--count"),
+        (["fire", "--count", "-3"], "--count"),
+        (["fire", "--count", "many"], "--count is many: it takes a whole number from 1"),
+        (["fire", "--count", "10000000000"], "at most 1,000,000,000"),
+        (["fire", "--for", "10x"], "--for is 10x: it takes seconds above 0, such as 2, 500ms or 1m"),
+        (["fire", "--rate", "9" * 400], "--rate"),
+        (["fire", "--timeout", "0ms"], "--timeout"),
+        (["fire", "--fail-if", "p95 > 200"], "did you mean response.p95?"),
+        (["fire", "--count", "3", "--for", "2"], "--for"),
+        (["fire", "--rate", "0"], "--rate"),
+        (["fire", "--duration", "1"], "--mode"),
+        (["fire", "--url", "ftp://127.0.0.1"], "--url"),
+        (["fire", "--url", "http://127.0.0.1:1", "--mode", "async"], "--url"),
+        (["fire", "--mode", "backgruond"], "did you mean background"),
+        (["fire", "--mode", "background", "--save", "result.exe"], ".json"),
+        (["fire", "--mode", "background", "--save", "/nowhere/at/all.json"], "/nowhere"),
+        (["fire", "--mode", "background", "--html", "/dev/null/page.html"], "/dev/null"),
+        (["fire", "--mode", "background", "--fail-if", "response.p59 > 1ms"], "response.p99"),
+        (["fire", "--mode", "background", "--work", "nonsense"], "nonsense"),
+        (["serve", "--duration", "-1"], "--duration"),
+        (["serve", "--duration", "soon"], "--duration is soon: it takes seconds, 0 or more, such as"),
+        (["serve", "--duration", ""], "--duration is '': it takes"),
+        (["serve", "--workers", "1.5"], "--workers is 1.5: it takes a whole number"),
+        (["serve", "--duration", "nan"], "--duration"),
+        (["serve", "--mode", "fast"], "background-async"),
+        (["serve", "--port", "70000"], "--port"),
+        (["compare", "--modes", "blocking,quick"], "quick"),
+        (["compare", "--modes", ","], "--modes"),
+        (["compare", "--count", "0"], "--count"),
+        (["compare", "old.json", "new.json", "--html", "page.html"], "--html"),
+        (["stop", "--port", "1"], "--detach"),
+        (["fire", "--port", "0"], "--port"),
+        (["fire", "--url", f"http://{'x' * 70}.a/"], "no host of that name"),
+        (["serve", "--port", "0", "--host", "x" * 70], "--host"),
+        (["fire", "--token", "a\r\nHost: b"], "--token"),
+        (["serve", "--token", ""], "--token"),
+        (["serve", "--token", "gehéim"], "--token"),
+        (["explode"], "taskdemo --help"),
+        (["compar"], "Did you mean 'compare'? taskdemo --help shows how"),
+        (["--explode"], "; taskdemo --help shows how"),
+        (["serve", "--explode"], "; taskdemo serve --help shows how"),
+        (["--debug", "serve", "--explode"], "; taskdemo serve --help shows how"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_sentence_that_names_the_way_out(arguments: list[str], names: str) -> None:
+    done = taskdemo(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    sentence, *more = done.stderr.splitlines(keepends=True)
+    assert one_sentence(sentence), done.stderr
+    assert all(line.startswith("  ") for line in more)
+    assert names in sentence
+
+
+def test_the_metrics_that_there_are_take_a_line_a_kind_that_fits_a_terminal() -> None:
+    done = taskdemo("fire", "--fail-if", "zzz > 1")
+    lines = done.stderr.splitlines()
+    assert [line.split(":")[0].strip() for line in lines[1:] if ":" in line] == [
+        "times",
+        "durations",
+        "shares",
+        "counts",
+        "rates",
+    ]
+
+
+def test_a_busy_port_is_named() -> None:
+    with serving() as (_, port):
+        done = taskdemo("serve", "--port", str(port))
+    assert done.returncode == 2
+    assert str(port) in done.stderr
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_message_beyond_the_limit_is_refused_by_the_server_and_counted() -> None:
+    done = taskdemo("fire", "--mode", "background", "--message", "x" * 10_240, "--json")
+    assert done.returncode == 1
+    summary = json.loads(done.stdout)["summary"]
+    assert summary["requests"]["errors"] == {"HTTP 422": 1}
+    assert summary["tasks"]["accepted"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_firing_keeps_what_was_measured(number: signal.Signals, tmp_path: Path) -> None:
+    saved = tmp_path / "run.json"
+    with running(
+        "fire", "--mode", "blocking", "--count", "20", "--duration", "0.3", "--json", "--save", str(saved)
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "request 2:" in line:
+                break
+        family = family_of(process.pid)
+        assert family
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    assert process.returncode == 128 + number, err
+    document = json.loads(out)
+    assert document["interrupted"] is True
+    assert document["summary"]["requests"]["ok"] >= 2
+    assert json.loads(saved.read_text()) == document
+    assert all_gone(family)
+
+
+def test_a_killed_command_takes_everything_it_started_with_it() -> None:
+    with running("compare", "--duration", "3", "--modes", "background,process") as process:
+        assert eventually(lambda: len(family_of(process.pid)) >= 7)
+        family = family_of(process.pid)
+        process.send_signal(signal.SIGKILL)
+        process.wait(5)
+        assert all_gone(family)
+
+
+def test_a_server_that_dies_while_it_is_fired_at_loses_its_tasks_and_the_report_says_so() -> None:
+    with (
+        serving("--duration", "30") as (server, port),
+        running("fire", "--port", str(port), "--count", "3", "--json") as process,
+    ):
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "request 3:" in line:
+                break
+        server.send_signal(signal.SIGKILL)
+        out, err = process.communicate(timeout=15)
+    assert process.returncode == 1, err
+    document = json.loads(out)
+    assert document["summary"]["tasks"]["lost"] == 3
+    assert document["ended_because"]
+
+
+def test_a_reader_that_leaves_early_ends_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    saved = tmp_path / "run.json"
+    line = f"{TASKDEMO} fire --mode background --count 30 --duration 0.1 --save {saved} | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(saved.read_text())["summary"]["requests"]["ok"] == 30
+
+
+def test_a_timeout_ends_everything_and_says_what_was_left() -> None:
+    done = taskdemo("fire", "--mode", "blocking", "--count", "3", "--duration", "5", "--timeout", "0.5", "--json")
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert document["summary"]["requests"]["errors"] == {"ReadTimeout": 3}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["nonsense"],
+        ["fire", "--save", "/nonexistent/run.json"],
+        ["serve", "--host", "192.0.2.1"],  # said by the server; documentation's own address is nobody's
+        ["worker", "--broker", "redis://127.0.0.1:1/0"],
+    ],
+)
+def test_an_error_that_cannot_be_said_keeps_its_exit_code(command: list[str], unbuffered: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run([TASKDEMO, *command], env=env, stdout=full, stderr=full, timeout=60, check=False)
+    assert done.returncode == 2
+
+
+COMPLAINS = """
+import os, sys
+from taskdemo_server.contract.stderr import complain
+full, there = os.open("/dev/full", os.O_WRONLY), os.dup(2)
+os.dup2(full, 2)
+complain("lost")
+os.dup2(there, 2)
+complain("heard")
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_what_follows_a_complaint_that_had_no_room_is_said() -> None:
+    done = subprocess.run([sys.executable, "-c", COMPLAINS], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "heard\n")
+
+
+PRINTS = """
+import signal, sys
+from taskdemo_cli.reports.output import Leaving
+signal.signal(signal.SIGINT, lambda *_: None)
+out = Leaving(sys.stdout)
+for piece in range(10):
+    out.write("".join(f"{piece * 10_000 + n:08}\\n" for n in range(10_000)))
+out.flush()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a write is interrupted by a signal on POSIX alone")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_printed_arrives_whole_however_often_a_signal_interrupts_it(unbuffered: str) -> None:
+    arrived = b""
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen([sys.executable, "-c", PRINTS], env=env, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while piece := os.read(process.stdout.fileno(), 5_000):
+            arrived += piece
+            if len(arrived) < 500_000:  # of 900,000: Python's own end hears signals too
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+    assert arrived == b"".join(b"%08d\n" % n for n in range(100_000))

@@ -1,0 +1,25 @@
+"""Where a result goes besides the screen."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import samples
+from taskdemo_cli.commands.keeping import Keeping
+from taskdemo_cli.documents.types import ComparisonDocument
+
+
+def test_nothing_is_computed_of_a_comparison_that_goes_on_unless_it_is_to_be_saved(tmp_path: Path) -> None:
+    def make() -> ComparisonDocument:
+        pytest.fail("nobody asked for it")
+
+    Keeping().save_so_far(make)
+    Keeping(saves=[str(tmp_path / "result.csv")], html=str(tmp_path / "page.html")).save_so_far(make)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comparison_that_goes_on_is_saved_as_far_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    Keeping(saves=[str(file)]).save_so_far(samples.comparison_document)
+    assert len(json.loads(file.read_text())["runs"]) == 3

@@ -1,0 +1,119 @@
+import json
+from importlib.resources import files
+from typing import Any, get_type_hints
+
+import jsonschema
+import pytest
+
+import samples
+from taskdemo_cli import stats
+from taskdemo_cli.documents import types as documents
+from taskdemo_cli.documents.rows import json_chunks
+
+SCHEMA = json.loads(files("taskdemo_cli.documents").joinpath("schema.json").read_text("utf-8"))
+DEFINED_BY: dict[str, Any] = {
+    "statistics": stats.Statistics,
+    "bin": stats.Bin,
+    "request_counts": documents.RequestCounts,
+    "task_counts": documents.TaskCounts,
+    "client": documents.Client,
+    "summary": documents.Summary,
+    "request": documents.RequestRow,
+    "task": documents.TaskRow,
+    "bystander": documents.BystanderRow,
+    "own_function": documents.OwnFunction,
+    "recommendation": documents.Recommendation,
+    "place": documents.Place,
+    "blocking": documents.Blocking,
+    "threshold": documents.ThresholdRow,
+    "run": documents.RunDocument,
+    "interval": documents.Interval,
+    "skipped": documents.Skipped,
+    "verdict": documents.Verdict,
+    "comparison": documents.ComparisonDocument,
+    "cell": documents.Cell,
+    "failed_experiment": documents.FailedExperiment,
+    "limits": documents.LimitsDocument,
+}
+CONTRACT = {
+    "run": (
+        "taskdemo kind mode url work duration_s count concurrency rate started_at interrupted summary requests tasks"
+    ),
+    "summary": ("response_s corrected_s completion_s bystander_s requests tasks wall_s requests_per_s client"),
+    "statistics": "count min mean p50 p90 p95 p99 max",
+    "request_counts": "ok failed errors",
+    "task_counts": "accepted finished failed cancelled lost max_parallel",
+    "client": "cpu_share loop_lag_p99_s overhead_s trusted",
+    "request": "n task_id status error planned_s sent_s first_byte_s done_s response_s",
+    "task": "id state accepted_s started_s ended_s where message error",
+    "comparison": "taskdemo kind reference runs verdicts",
+    "limits": "taskdemo kind modes",
+}
+
+
+def validate(document: Any) -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    errors = sorted(validator.iter_errors(document), key=str)
+    assert not errors, errors[0]
+
+
+def test_the_schema_is_itself_valid() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("name", samples.ALL_RUNS)
+def test_every_kind_of_run_conforms(name: str) -> None:
+    validate(samples.saved(samples.ALL_RUNS[name]()))
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_comparisons_conform(rounds: int) -> None:
+    validate(samples.saved(samples.comparison_document(rounds)))
+
+
+def test_limits_conform() -> None:
+    validate(samples.saved(samples.limits_document()))
+
+
+def test_names_may_be_added_and_none_may_be_missing() -> None:
+    run = samples.saved(samples.blocking_run())
+    validate({**run, "new": 1})
+    without = {key: value for key, value in run.items() if key != "summary"}
+    with pytest.raises(AssertionError):
+        validate(without)
+
+
+@pytest.mark.parametrize("name", DEFINED_BY)
+def test_the_schema_and_the_types_name_the_same_fields(name: str) -> None:
+    typed = DEFINED_BY[name]
+    definition = SCHEMA["$defs"][name]
+    assert set(definition["properties"]) == set(get_type_hints(typed))
+    assert set(definition["required"]) == typed.__required_keys__
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_no_name_that_scripts_rely_on_is_gone(name: str) -> None:
+    assert set(CONTRACT[name].split()) <= set(SCHEMA["$defs"][name]["required"])
+
+
+def test_the_text_is_one_json_value_whatever_the_rows_hold() -> None:
+    hostile = samples.hostile_run()
+    text = "".join(json_chunks(hostile))
+    assert text.isascii()
+    assert json.loads(text)["tasks"][0]["id"] == samples.HOSTILE
+
+
+def test_empty_rows_are_written_as_empty_lists() -> None:
+    empty = samples.recorder([]).document({"url": "http://x"})
+    read = samples.saved(empty)
+    assert (read["requests"], read["tasks"], read["bystander"]) == ([], [], [])
+
+
+def test_rows_behave_like_the_list_that_is_read_back() -> None:
+    run = samples.background_run(7)
+    read = samples.saved(run)
+    assert run["requests"] == read["requests"]
+    assert run["tasks"][-1] == read["tasks"][-1]
+    assert run["tasks"][2:5] == read["tasks"][2:5]
+    with pytest.raises(IndexError):
+        run["requests"][7]

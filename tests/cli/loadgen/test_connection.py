@@ -1,0 +1,393 @@
+"""The wire against raw sockets that misbehave: a right answer or a clear httpx exception, alone and in a whole run."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from talks import Talk, listening
+from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection, Origin, serialise
+from taskdemo_cli.loadgen.engine import Run
+from taskdemo_cli.loadgen.protocol import Frame, Plan, Sample
+
+LOOPS = ["asyncio", "uvloop"]
+
+
+def run(loop: str, work: Coroutine[Any, Any, None]) -> None:
+    factory = None
+    if loop == "uvloop":
+        factory = pytest.importorskip("uvloop").new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(asyncio.wait_for(work, 10))
+
+
+async def fired(plan: Plan) -> list[Sample]:
+    """What the load process reports of each request of a plan."""
+    frames: list[Frame] = []
+    await Run(plan, frames.append, connections=100).go()
+    return [sample for frame in frames for sample in frame.get("samples", ())]
+
+
+def errors(samples: list[Sample]) -> list[str | None]:
+    return [sample[6] for sample in sorted(samples)]
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readuntil(b"\r\n\r\n")
+
+
+@asynccontextmanager
+async def serving(script: Talk, *, host: str = "127.0.0.1") -> AsyncIterator[str]:
+    async with listening(script, host=host) as server:
+        yield str(httpx.URL(scheme="http", host=host, port=server.sockets[0].getsockname()[1], path="/"))
+
+
+def answering(*parts: bytes, close: bool = False, reset: bool = False) -> tuple[Talk, list[int]]:
+    """A server that gives every request the same answer, in separate writes; the list counts its connections."""
+    connections: list[int] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(1)
+        while True:
+            await read_request(reader)
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0.001)
+            if reset:
+                raw = writer.get_extra_info("socket")
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+            if close or reset:
+                return
+
+    return script, connections
+
+
+@dataclass
+class Case:
+    """What the server writes, and what must be seen: a status, or an exception; and is the connection kept?"""
+
+    parts: tuple[bytes, ...]
+    status: int | None = 200
+    error: type[Exception] | None = None
+    kept: bool = True
+    close: bool = False
+    reset: bool = False
+    method: str = "GET"
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+CASES = {
+    "plain": Case((OK,)),
+    "byte by byte": Case(tuple(OK[i : i + 1] for i in range(len(OK)))),
+    "no reason phrase": Case((b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nhi",)),
+    "empty body": Case((b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",)),
+    "chunked": Case(
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", b"1\r\n!\r\n0\r\n\r\n"),
+    ),
+    "chunk extensions and trailers": Case(
+        (
+            b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b;c="d"\r\nhello\r\n',
+            b"0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n",
+        ),
+    ),
+    "bad chunk size": Case(
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n",),
+        error=httpx.RemoteProtocolError,
+        kept=False,
+    ),
+    "connection close": Case((b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",), kept=False),
+    "body until the end of the connection": Case((b"HTTP/1.1 200 OK\r\n\r\nhel", b"lo"), close=True, kept=False),
+    "HTTP/1.0 with a length": Case((b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",), kept=False),
+    "HTTP/1.0 without one": Case((b"HTTP/1.0 200 OK\r\n\r\nhi",), close=True, kept=False),
+    "HTTP/1.0 keep-alive": Case((b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi",)),
+    "100 Continue first": Case((b"HTTP/1.1 100 Continue\r\n\r\n" + OK,)),
+    "103 Early Hints first, twice": Case(
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n", OK)
+    ),
+    "only 100 Continue": Case(
+        (b"HTTP/1.1 100 Continue\r\n\r\n",), error=httpx.RemoteProtocolError, close=True, kept=False
+    ),
+    "HEAD": Case((b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n",), method="HEAD"),
+    "HEAD, chunked": Case((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",), method="HEAD"),
+    "HEAD, empty": Case((b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",), method="HEAD"),
+    "HEAD, with a body all the same": Case(
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",), method="HEAD", kept=False
+    ),
+    "204": Case((b"HTTP/1.1 204 No Content\r\n\r\n",), status=204),
+    "304 with a length": Case((b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",), status=304),
+    "404": Case((b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno",), status=404),
+    "closed without a byte": Case((), error=httpx.RemoteProtocolError, close=True, kept=False),
+    "cut short in the status line": Case((b"HTTP/1.",), error=httpx.RemoteProtocolError, close=True, kept=False),
+    "cut short in the headers": Case(
+        (b"HTTP/1.1 200 OK\r\nContent-",), error=httpx.RemoteProtocolError, close=True, kept=False
+    ),
+    "cut short in the body": Case(
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhi",),
+        error=httpx.RemoteProtocolError,
+        close=True,
+        kept=False,
+    ),
+    "cut short in a chunk": Case(
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe",),
+        error=httpx.RemoteProtocolError,
+        close=True,
+        kept=False,
+    ),
+    "garbage": Case((b"\x00\xff SSH-2.0-OpenSSH\r\n\r\n",), error=httpx.RemoteProtocolError, kept=False),
+    "two lengths": Case(
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi",),
+        error=httpx.RemoteProtocolError,
+        kept=False,
+    ),
+    "unasked 101": Case(
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nxx",),
+        error=httpx.RemoteProtocolError,
+        kept=False,
+    ),
+    "reset": Case((b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",), error=httpx.ReadError, reset=True, kept=False),
+    "bytes beyond the response": Case((OK + b"HTTP/1.1 200 OK\r\nContent-Le",), kept=False),
+    "a whole second response": Case((OK + OK,), kept=False),
+    "garbage beyond the response": Case((OK + b"\x00\x01",), kept=False),
+    "endless headers": Case(
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * (HEAD_LIMIT + 300_000),), error=httpx.RemoteProtocolError, kept=False
+    ),
+    "headers just small enough": Case(
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: " + b"a" * (HEAD_LIMIT - 100) + b"\r\n\r\n",)
+    ),
+    "a long body": Case((b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n" + b"b" * 5_000_000,)),
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("name", CASES)
+def test_a_run_goes_on_after_every_answer_and_keeps_only_connections_that_are_good(name: str, loop: str) -> None:
+    case = CASES[name]
+    script, connections = answering(*case.parts, close=case.close, reset=case.reset)
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            samples = await fired(Plan(url=url, method=case.method, count=3, concurrency=1))
+        assert errors(samples) == [None if case.error is None else case.error.__name__] * 3
+        if case.error is None:
+            assert [status for _, _, _, _, _, status, _, _ in samples] == [case.status] * 3
+            assert all(planned <= sent <= first <= done for _, planned, sent, first, done, _, _, _ in samples)  # type: ignore[operator]
+        assert len(connections) == (1 if case.kept else 3)
+
+    run(loop, scenario())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("name", CASES)
+def test_a_connection_sees_the_right_answer_or_ends_with_a_clear_exception(name: str, loop: str) -> None:
+    case = CASES[name]
+    script, _ = answering(*case.parts, close=case.close, reset=case.reset)
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            request = httpx.Request(case.method, url)
+            over: asyncio.Future[httpx.TransportError | None] = asyncio.get_running_loop().create_future()
+            connection = Connection(lambda _, error: over.set_result(error))
+            await Origin(request.url).connect(connection)
+            for _ in range(2 if case.kept else 1):
+                over = asyncio.get_running_loop().create_future()
+                connection.start(serialise(request), is_head=case.method == "HEAD")
+                error = await over
+                assert type(error) is (case.error or type(None))
+                if case.error is None:
+                    assert connection.status == case.status
+                assert connection.done is not None
+                assert connection.sent <= (connection.first_byte or connection.done) <= connection.done
+            assert connection.closed is not case.kept
+            connection.abort()
+
+    run(loop, scenario())
+
+
+def test_a_task_id_is_read_whatever_its_case_and_never_from_a_trailer_or_an_informational_response() -> None:
+    parts = (
+        (
+            b"HTTP/1.1 103 Early Hints\r\nX-Task-ID: early\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-TASK-id: right\r\n\r\n0\r\nX-Task-ID: trailer\r\n\r\n"
+        ),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    )
+    seen: list[str | None] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for part in parts:
+            await read_request(reader)
+            writer.write(part)
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            request = httpx.Request("GET", url)
+            over: asyncio.Future[None]
+            connection = Connection(lambda _, __: over.set_result(None))
+            await Origin(request.url).connect(connection)
+            for _ in parts:
+                over = asyncio.get_running_loop().create_future()
+                connection.start(serialise(request))
+                await over
+                seen.append(connection.task_id)
+            connection.abort()
+
+    run("uvloop", scenario())
+    assert seen == ["right", None]
+
+
+def test_slow_headers_are_waited_for_and_stamped_at_their_first_and_last_byte() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK[:10])
+        await asyncio.sleep(0.1)
+        writer.write(OK[10:])
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            ((_, _, sent, first_byte, done, _, error, _),) = await fired(Plan(url=url, count=1))
+        assert error is None
+        assert sent is not None
+        assert first_byte is not None
+        assert done is not None
+        assert done - first_byte >= 0.09
+        assert first_byte - sent < 0.09
+
+    run("uvloop", scenario())
+
+
+def test_an_unknown_host_is_a_connect_error() -> None:
+    async def scenario() -> None:
+        assert errors(await fired(Plan(url="http://no-such-host.invalid/", count=1))) == ["ConnectError"]
+
+    run("uvloop", scenario())
+
+
+def test_an_idle_connection_that_the_server_closed_is_replaced() -> None:
+    connections: list[int] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(1)
+        await read_request(reader)
+        writer.write(OK)
+        await writer.drain()
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            assert errors(await fired(Plan(url=url, count=2, rate=10))) == [None, None]
+        assert len(connections) == 2
+
+    run("uvloop", scenario())
+
+
+def test_a_request_is_not_sent_a_second_time_when_a_kept_connection_breaks_under_it() -> None:
+    requests: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await read_request(reader))
+        writer.write(OK)
+        requests.append(await read_request(reader))
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            assert errors(await fired(Plan(url=url, count=2, concurrency=1))) == [None, "RemoteProtocolError"]
+        assert len(requests) == 2
+
+    run("uvloop", scenario())
+
+
+def test_bytes_on_an_idle_connection_close_it() -> None:
+    connections: list[int] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(1)
+        await read_request(reader)
+        writer.write(OK)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.write(OK)
+        await reader.read()
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            assert errors(await fired(Plan(url=url, count=2, rate=10))) == [None, None]
+        assert len(connections) == 2
+
+    run("uvloop", scenario())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_request_body_arrives_whole_even_when_it_is_larger_than_the_sockets_buffer(loop: str, chunked: bool) -> None:
+    body = b"x" * 8_000_000
+    got: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await read_request(reader)
+            if b"chunked" in head:
+                size = int(await reader.readline(), 16)
+                got.append(await reader.readexactly(size))
+                assert await reader.readexactly(7) == b"\r\n0\r\n\r\n"
+            else:
+                got.append(await reader.readexactly(len(body)))
+            writer.write(OK)
+
+    async def scenario() -> None:
+        headers = [("Transfer-Encoding", "chunked")] if chunked else []
+        async with serving(script) as url:
+            plan = Plan(url=url, method="POST", body=body.decode(), headers=headers, count=2, concurrency=1)
+            assert errors(await fired(plan)) == [None, None]
+
+    run(loop, scenario())
+    assert got == [body, body]
+
+
+def test_many_connect_at_once_to_a_name_whose_first_address_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, connections = answering(OK)
+    asked: list[str] = []
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            port = httpx.URL(url).port
+
+            def resolve(host: str, *_: object, **__: object) -> list[object]:
+                asked.append(host)
+                addresses = (f"127.0.0.{last}" for last in (3, 2, 1))
+                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+            monkeypatch.setattr(socket, "getaddrinfo", resolve)
+            assert errors(await fired(Plan(url=f"http://several.test:{port}/", count=50))) == [None] * 50
+        assert len(connections) == 50
+        assert asked == ["several.test"]
+
+    run("asyncio", scenario())
+
+
+@pytest.mark.parametrize("header", [{"X": "a\r\nEvil: 1"}, {"X\r\nEvil": "1"}, {"X": "a\0b"}, {"a b": "c"}])
+def test_a_header_that_would_break_out_of_its_line_is_refused(header: dict[str, str]) -> None:
+    with pytest.raises(httpx.LocalProtocolError):
+        serialise(httpx.Request("GET", "http://127.0.0.1/", headers=header))
+
+
+def test_an_ipv6_literal_is_reached() -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("no IPv6 here")
+    script, _ = answering(OK)
+
+    async def scenario() -> None:
+        async with serving(script, host="::1") as url:
+            assert "[::1]" in url
+            assert errors(await fired(Plan(url=url, count=1))) == [None]
+
+    run("uvloop", scenario())

@@ -1,0 +1,575 @@
+"""The load process, fired at servers that count, wait, stall and break: nothing is lost and nothing hidden."""
+
+import asyncio
+import json
+import os
+import queue
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import pytest
+
+from talks import listening
+from taskdemo_cli.loadgen.calibration import calibrate
+from taskdemo_cli.loadgen.capacity import capacity_problem
+from taskdemo_cli.loadgen.loader import Loader
+from taskdemo_cli.loadgen.protocol import Frame, Frames, Plan
+from taskdemo_cli.loadgen.proxies import needs_httpx, proxy_for
+
+WAIT = 30.0
+
+
+class Target:
+    """A server in a thread: answers at once, or by path: /hold when `release` is set, /never, /close, /reset."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.requests: list[str] = []
+        self.heads: list[bytes] = []
+        self.connections = 0
+        self.open = 0
+        self.most_open = 0
+        self.release = asyncio.Event()
+        self.expect = 0
+        """/all answers nobody before this many have asked."""
+        self._tls = tls
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(WAIT)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._end.set_result, None)
+        self._thread.join(WAIT)
+        assert not self._thread.is_alive()
+
+    def let_go(self) -> None:
+        self._loop.call_soon_threadsafe(self.release.set)
+
+    def url(self, path: str = "/") -> str:
+        return f"{'https' if self._tls else 'http'}://localhost:{self.port}{path}"
+
+    def _serve(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._main())
+
+    async def _main(self) -> None:
+        self._end: asyncio.Future[None] = self._loop.create_future()
+        async with listening(self._talk, tls=self._tls) as server:
+            self.port = server.sockets[0].getsockname()[1]
+            self._ready.set()
+            await self._end
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            while await self._answer(reader, writer):
+                pass
+        finally:
+            self.open -= 1
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.heads.append(head)
+        target = head.split(b" ", 2)[1].decode()
+        self.requests.append(target)
+        path = target.partition("?")[0]
+        if path == "/hold":
+            await self.release.wait()
+        elif path == "/all":
+            if len(self.requests) >= self.expect:
+                self.release.set()
+            await self.release.wait()
+        elif path == "/never":
+            await reader.read()
+        elif path == "/reset":
+            writer.transport.abort()
+            return False
+        status = b"503 Busy" if path == "/busy" else b"200 OK"
+        wish = b"Connection: close\r\n" if path == "/close" else b""
+        body = b'{"message":"Hello World!"}'
+        writer.write(
+            b"HTTP/1.1 %b\r\n%bX-Task-ID: t%d\r\nContent-Length: %d\r\n\r\n%b"
+            % (status, wish, len(self.requests), len(body), body)
+        )
+        await writer.drain()
+        return path != "/close"
+
+
+class Fired:
+    """Everything one run's frames said."""
+
+    def __init__(self, frames: Frames, *, until: str = "done") -> None:
+        self.batches: list[Frame] = []
+        self.samples: list[Any] = []
+        self.t0 = 0.0
+        while True:
+            name, frame = frames.get(timeout=WAIT)
+            assert name == "load"
+            assert frame["kind"] != "gone"
+            if frame["kind"] == "started":
+                self.t0 = frame["t0"]
+            elif frame["kind"] == "batch":
+                self.batches.append(frame)
+                self.samples += frame["samples"]
+            if frame["kind"] == until:
+                self.done = frame
+                break
+        self.samples.sort()
+
+    @property
+    def errors(self) -> list[str | None]:
+        return [sample[6] for sample in self.samples]
+
+
+@pytest.fixture
+def frames() -> Frames:
+    return queue.Queue()
+
+
+@pytest.fixture
+def loader(frames: Frames) -> Iterator[Loader]:
+    loader = Loader(frames, log=2)
+    loader.start()
+    yield loader
+    loader.close()
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    with Target() as target:
+        yield target
+
+
+def until(what: Any) -> None:
+    deadline = time.monotonic() + WAIT
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)  # polled, with the bound above
+
+
+def test_a_run_begins_with_started_and_ends_with_done_and_every_request_is_sampled_once(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    assert frames.get(timeout=WAIT) == ("load", {"kind": "ready"})
+    loader.run(Plan(url=target.url(), count=30, concurrency=4))
+    name, started = frames.get(timeout=WAIT)
+    assert (name, started["kind"]) == ("load", "started")
+    fired = Fired(frames)
+    assert [sample[0] for sample in fired.samples] == list(range(1, 31))
+    for _, planned, sent, first_byte, done, status, error, task_id in fired.samples:
+        assert started["t0"] <= planned <= sent <= first_byte <= done
+        assert (status, error) == (200, None)
+        assert task_id.startswith("t")
+    assert fired.done["transport"] == "taskdemo"
+    assert fired.done["not_sent"] == 0
+    assert fired.done["late"] == 0
+    assert 0 <= fired.done["cpu_share"] <= 1.5
+    assert fired.done["loop_lag_p99"] >= 0
+    assert fired.done["wall"] >= fired.samples[-1][4] - started["t0"]
+
+
+def test_a_closed_loop_uses_one_connection_a_caller_and_never_more_callers_than_asked(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    loader.run(Plan(url=target.url(), count=200, concurrency=7))
+    fired = Fired(frames)
+    assert target.connections == 7
+    moments = sorted([(s[2], 1) for s in fired.samples] + [(s[4], -1) for s in fired.samples])
+    running = most = 0
+    for _, step in moments:
+        running += step
+        most = max(most, running)
+    assert most <= 7
+
+
+def test_all_at_once_means_all_are_sent_before_any_is_answered(loader: Loader, frames: Frames, target: Target) -> None:
+    target.expect = 120
+    loader.run(Plan(url=target.url("/all"), count=120))
+    fired = Fired(frames)
+    assert fired.errors == [None] * 120
+    assert max(s[2] for s in fired.samples) <= min(s[4] for s in fired.samples)
+    assert {s[1] for s in fired.samples} == {fired.t0}
+
+
+def test_more_callers_than_requests_open_no_idle_connections(loader: Loader, frames: Frames, target: Target) -> None:
+    loader.run(Plan(url=target.url(), count=3, concurrency=50))
+    assert len(Fired(frames).samples) == 3
+    assert target.connections == 3
+
+
+def test_the_message_is_url_encoded_numbered_and_appended_to_the_urls_own_query(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    loader.run(Plan(url=target.url("/p?a=1&b=%20"), count=2, concurrency=1, message="nr {n}/{n} & ü?#"))
+    Fired(frames)
+    assert target.requests == [f"/p?a=1&b=%20&message=nr%20{n}%2F{n}%20%26%20%C3%BC%3F%23" for n in (1, 2)]
+    loader.run(Plan(url=target.url(), count=1, message="{x} {"))
+    Fired(frames)
+    assert target.requests[-1] == "/?message=%7Bx%7D%20%7B"
+
+
+def test_headers_go_along_and_may_replace_our_own(loader: Loader, frames: Frames, target: Target) -> None:
+    loader.run(Plan(url=target.url(), count=1, headers=[("Authorization", "Bearer x"), ("User-Agent", "me")]))
+    Fired(frames)
+    lines = target.heads[0].decode().split("\r\n")
+    assert "Authorization: Bearer x" in lines
+    assert "User-Agent: me" in lines
+    assert f"Host: localhost:{target.port}" in lines
+
+
+def test_an_open_loop_keeps_its_schedule_while_the_server_holds_every_answer(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    loader.run(Plan(url=target.url("/hold"), count=60, rate=200))
+    until(lambda: len(target.requests) == 60)
+    target.let_go()
+    fired = Fired(frames)
+    assert fired.errors == [None] * 60
+    for n, planned, *_ in fired.samples:
+        assert planned == pytest.approx(fired.t0 + (n - 1) / 200, abs=1e-6)
+    assert target.connections == 60
+
+
+def test_an_open_loop_uses_an_idle_connection_before_it_opens_one(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    loader.run(Plan(url=target.url(), count=40, rate=100))
+    Fired(frames)
+    assert target.connections <= 20
+
+
+def test_sends_that_could_not_be_made_on_time_are_counted_as_late_and_still_made(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    process = loader._process
+    assert process is not None
+    loader.run(Plan(url=target.url(), count=100, rate=200))
+    until(lambda: len(target.requests) > 10)
+    process.send_signal(signal.SIGSTOP)
+    until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+    time.sleep(0.2)  # the length of the trouble
+    process.send_signal(signal.SIGCONT)
+    fired = Fired(frames)
+    assert len(fired.samples) == 100
+    late = [s for s in fired.samples if s[2] - s[1] > 0.1]
+    assert late
+    assert fired.done["late"] >= len(late)
+
+
+def test_for_s_bounds_the_beginning_of_requests_in_both_loops(loader: Loader, frames: Frames, target: Target) -> None:
+    loader.run(Plan(url=target.url(), for_s=0.3, concurrency=2))
+    fired = Fired(frames)
+    assert len(fired.samples) > 10
+    assert all(s[1] < fired.t0 + 0.3 for s in fired.samples)
+    assert set(fired.errors) == {None}
+    assert fired.done["not_sent"] == 0
+    loader.run(Plan(url=target.url(), for_s=0.3, rate=100))
+    assert len(Fired(frames).samples) == 30
+
+
+def test_the_deadline_ends_unanswered_requests_as_read_timeouts_and_counts_the_unsent(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    loader.run(Plan(url=target.url("/never"), count=10, concurrency=4, timeout_s=0.3))
+    fired = Fired(frames)
+    assert fired.errors == ["ReadTimeout"] * 4
+    assert fired.done["not_sent"] == 6
+    assert 0.25 <= fired.done["wall"] <= 2
+    loader.run(Plan(url=target.url("/never"), count=1000, rate=100, timeout_s=0.3))
+    fired = Fired(frames)
+    assert set(fired.errors) <= {"ReadTimeout", "ConnectTimeout"}  # the last one may still be connecting
+    assert len(fired.samples) + fired.done["not_sent"] == 1000
+
+
+def test_stop_reports_what_is_in_flight_as_cancelled_and_the_next_run_is_unharmed(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    loader.run(Plan(url=target.url("/hold"), count=10, concurrency=4))
+    until(lambda: len(target.requests) == 4)
+    loader.stop()
+    fired = Fired(frames)
+    assert fired.errors == ["Cancelled"] * 4
+    assert fired.done["not_sent"] == 6
+    target.let_go()
+    until(lambda: target.open == 0)
+    loader.stop()  # with nothing to stop
+    loader.run(Plan(url=target.url(), count=5))
+    assert Fired(frames).errors == [None] * 5
+
+
+def test_a_bystander_goes_on_until_it_is_stopped(loader: Loader, frames: Frames, target: Target) -> None:
+    loader.run(Plan(url=target.url("/ping"), rate=100, until_stopped=True))
+    until(lambda: len(target.requests) > 15)
+    loader.stop()
+    fired = Fired(frames)
+    assert len(fired.samples) >= 15
+    assert set(fired.errors) <= {None, "Cancelled"}
+    assert fired.done["not_sent"] == 0
+
+
+def test_a_bystander_that_is_stopped_still_hears_the_answers_that_come_soon(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    loader.run(Plan(url=target.url("/hold"), rate=100, until_stopped=True))
+    until(lambda: len(target.requests) > 3)
+    loader.stop()
+    target.let_go()
+    assert set(Fired(frames).errors) == {None}
+    loader.run(Plan(url=target.url("/never"), rate=100, until_stopped=True))
+    until(lambda: len(target.requests) > 30)
+    loader.stop()
+    assert set(Fired(frames).errors) == {"Cancelled"}
+
+
+def test_a_timeout_of_next_to_nothing_accounts_for_every_request(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    for timeout in (1e-9, 1e-4):
+        loader.run(Plan(url=target.url("/never"), count=3, timeout_s=timeout))
+        fired = Fired(frames)
+        assert len(fired.samples) + fired.done["not_sent"] == 3
+
+
+def test_every_refused_request_is_counted(loader: Loader, frames: Frames) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        loader.run(Plan(url=url, count=25, concurrency=5))
+        fired = Fired(frames)
+        assert [s[0] for s in fired.samples] == list(range(1, 26))
+        assert fired.errors == ["ConnectError"] * 25
+        assert all(s[2] is None and s[5] is None for s in fired.samples)
+        loader.run(Plan(url=url, count=25, rate=500))
+        assert Fired(frames).errors == ["ConnectError"] * 25
+
+
+def test_a_request_whose_connection_is_reset_is_counted_and_the_caller_goes_on(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    loader.run(Plan(url=target.url("/reset"), count=20, concurrency=3))
+    fired = Fired(frames)
+    assert len(fired.samples) == 20
+    assert set(fired.errors) <= {"ReadError", "RemoteProtocolError"}
+    assert len(target.requests) == 20
+
+
+def test_a_server_that_closes_after_each_response_gets_a_new_connection_each(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    loader.run(Plan(url=target.url("/close"), count=20, concurrency=3))
+    assert Fired(frames).errors == [None] * 20
+    assert target.connections == 20
+
+
+def test_an_error_status_is_a_status_and_no_error(loader: Loader, frames: Frames, target: Target) -> None:
+    loader.run(Plan(url=target.url("/busy"), count=3))
+    assert [s[5:7] for s in Fired(frames).samples] == [(503, None)] * 3
+
+
+def test_a_server_that_dies_during_the_run_leaves_no_request_unaccounted(loader: Loader, frames: Frames) -> None:
+    with Target() as target:
+        loader.run(Plan(url=target.url(), count=3000, concurrency=10))
+        until(lambda: len(target.requests) > 500)
+    fired = Fired(frames)
+    assert [s[0] for s in fired.samples] == list(range(1, 3001))
+    assert None in fired.errors
+    assert "ConnectError" in fired.errors
+
+
+def test_frames_show_the_oldest_fifty_in_flight(loader: Loader, frames: Frames, target: Target) -> None:
+    loader.run(Plan(url=target.url("/hold"), count=80))
+    until(lambda: len(target.requests) == 80)
+    while True:
+        _, frame = frames.get(timeout=WAIT)
+        if frame["kind"] == "batch" and frame["sent"] == 80:
+            break
+    assert [n for n, _ in frame["in_flight"]] == list(range(1, 51))
+    assert sorted(sent for _, sent in frame["in_flight"]) == [sent for _, sent in frame["in_flight"]]
+    target.let_go()
+    Fired(frames)
+
+
+def command(**extra: Any) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "taskdemo_cli.loadgen.process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, **extra
+    )
+
+
+def test_the_end_of_standard_input_ends_the_process_at_once_even_in_a_run(target: Target) -> None:
+    with command() as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps({"cmd": "run", "url": target.url("/hold"), "count": 5}).encode() + b"\n")
+        process.stdin.flush()
+        until(lambda: len(target.requests) == 5)
+        process.stdin.close()
+        assert process.wait(2) == 0
+        process.stdout.read()
+
+
+def test_a_reader_that_does_not_read_does_not_hold_up_the_load(target: Target) -> None:
+    with command() as process:
+        assert process.stdin
+        assert process.stdout
+        plan = {"cmd": "run", "url": target.url(), "count": 3000, "concurrency": 20}
+        process.stdin.write(json.dumps(plan).encode() + b"\n")
+        process.stdin.flush()
+        until(lambda: len(target.requests) == 3000)
+        process.stdin.close()
+        process.stdout.read()
+
+
+def test_ctrl_c_is_left_to_the_command_line(loader: Loader, frames: Frames, target: Target) -> None:
+    process = loader._process
+    assert process is not None
+    assert frames.get(timeout=WAIT)[1]["kind"] == "ready"
+    process.send_signal(signal.SIGINT)
+    loader.run(Plan(url=target.url(), count=2))
+    assert Fired(frames).errors == [None, None]
+
+
+def test_a_load_process_that_is_killed_is_reported_as_gone(loader: Loader, frames: Frames) -> None:
+    assert loader._process is not None
+    loader._process.kill()
+    while frames.get(timeout=WAIT)[1] != {"kind": "gone", "returncode": -signal.SIGKILL}:
+        pass
+    loader.run(Plan(url="http://127.0.0.1:1/", count=1))  # says nothing more, and does not raise
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_https_goes_through_httpx_and_the_run_says_so(
+    frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*new, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    loader = Loader(frames, log=2)
+    loader.start()
+    try:
+        with Target(tls) as target:
+            loader.run(Plan(url=target.url("/?a=1"), count=12, concurrency=3, message="m{n}"))
+            fired = Fired(frames)
+            assert sorted(target.requests) == sorted(f"/?a=1&message=m{n}" for n in range(1, 13))
+            assert target.connections == 3
+            loader.run(Plan(url=target.url("/never"), count=2, timeout_s=0.5))
+            assert Fired(frames).errors == ["ReadTimeout"] * 2
+    finally:
+        loader.close()
+    assert fired.errors == [None] * 12
+    assert fired.done["transport"] == "httpx"
+    for _, planned, sent, first_byte, done, status, _, task_id in fired.samples:
+        assert planned <= sent <= first_byte <= done
+        assert status == 200
+        assert task_id
+
+
+def test_a_proxy_of_the_environment_is_used_through_httpx_and_never_for_loopback(
+    frames: Frames, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{target.port}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert proxy_for("http://127.0.0.1:8000/") is None
+    assert proxy_for("http://[::1]:8000/") is None
+    assert needs_httpx("http://taskdemo.invalid/")
+    loader = Loader(frames, log=2)
+    loader.start()
+    try:
+        loader.run(Plan(url="http://taskdemo.invalid/x", count=2, concurrency=1))
+        fired = Fired(frames)
+    finally:
+        loader.close()
+    assert fired.done["transport"] == "httpx"
+    assert fired.errors == [None, None]
+    assert target.requests == ["http://taskdemo.invalid/x"] * 2
+
+
+def test_calibration_gives_a_small_share_and_leaves_the_loader_and_its_frames_alone(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    assert frames.get(timeout=WAIT)[1]["kind"] == "ready"
+    for plan in (Plan(url=target.url(), count=400, concurrency=20), Plan(url=target.url(), rate=500, for_s=1)):
+        overhead = calibrate(loader, plan, 2000)
+        assert overhead is not None
+        assert 0 < overhead < 0.1
+    assert frames.empty()
+    loader.run(Plan(url=target.url(), count=2))
+    assert Fired(frames).errors == [None, None]
+
+
+def test_a_calibration_that_fails_says_none(loader: Loader) -> None:
+    loader.close()
+    assert calibrate(loader, Plan(url="http://127.0.0.1/", count=5), 1000) is None
+
+
+def test_more_connections_than_the_machine_can_open_are_named_before_the_run() -> None:
+    plan = Plan(url="http://127.0.0.1/", count=100_000_000)
+    problem = capacity_problem(plan)
+    assert problem is not None
+    assert "100000000" in problem
+    assert "--concurrency" in problem
+    assert capacity_problem(Plan(url="http://127.0.0.1/", count=100_000_000, concurrency=50)) is None
+    assert capacity_problem(Plan(url="http://127.0.0.1/", count=20, concurrency=100_000_000)) is None
+
+
+@pytest.mark.parametrize("rate", [1000, 1_000_000])  # at the second all are due in the first turn of the loop
+def test_an_open_loop_that_can_open_no_more_connections_waits_for_one_and_counts_the_late(
+    target: Target, rate: int
+) -> None:
+    script = f"""
+import queue, resource
+from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.loadgen.loader import Loader
+resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))
+frames = queue.Queue()
+loader = Loader(frames)
+loader.start()
+loader.run(Plan(url={target.url("/hold")!r}, count=100, rate={rate}))
+errors = []
+while (frame := frames.get(timeout={WAIT})[1])["kind"] != "done":
+    errors += [sample[6] for sample in frame.get("samples", [])]
+print(errors == [None] * 100, frame["late"] > 50)
+loader.close()
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        try:
+            until(lambda: len(target.requests) >= 32)
+            time.sleep(0.1)  # for more to come, were there more
+            assert len(target.requests) == 32
+            target.let_go()
+            assert process.stdout
+            assert process.stdout.read() == b"True True\n"
+        finally:
+            process.kill()
+    assert target.most_open == 32
+
+
+def test_no_load_process_is_left_when_its_starter_is_killed() -> None:
+    script = "import queue, time; from taskdemo_cli.loadgen.loader import Loader; "
+    script += "l = Loader(queue.Queue()); l.start(); print(l._process.pid, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        pid = int(process.stdout.readline())
+        os.kill(process.pid, signal.SIGKILL)
+        until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)

@@ -1,0 +1,368 @@
+"""What `fire` sends: method, headers, body, path. Read up front, sent byte for byte, and shown nowhere it is secret."""
+
+import contextlib
+import json
+import queue
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import pytest
+
+import samples
+from commands import eventually, family_of, one_sentence, running, serving, taskdemo
+from taskdemo_cli.documents.environment import command_line, without_password
+from taskdemo_cli.documents.types import asked
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.loadgen.loader import Loader
+from taskdemo_cli.loadgen.protocol import Frames, Plan
+from taskdemo_cli.loadgen.request import Request, a_path, read_place, read_request
+
+SECRET = "hush-hush"
+
+
+class Listener:
+    """A server of plain sockets that keeps the bytes of every request."""
+
+    def __init__(self) -> None:
+        self.requests: list[bytes] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join(5)
+
+    def fired(self) -> list[bytes]:
+        """Return all that came, but for the question who this is."""
+        return [request for request in self.requests if not request.startswith(b"GET /health ")]
+
+    def _accept(self) -> None:
+        threads = []
+        try:
+            while True:
+                connection, _ = self._socket.accept()
+                threads.append(threading.Thread(target=self._talk, args=(connection,)))
+                threads[-1].start()
+        except OSError:
+            for thread in threads:
+                thread.join(5)
+
+    def _talk(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as file:
+            while line := file.readline():
+                head = [line]
+                while head[-1] != b"\r\n":
+                    head.append(file.readline())
+                lengths = [int(line.split(b":")[1]) for line in head if line.lower().startswith(b"content-length:")]
+                self.requests.append(b"".join(head) + file.read(sum(lengths)))
+                body = b"" if line.startswith(b"HEAD ") else b"ok"
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + body)
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with Listener() as listener:
+        yield listener
+
+
+def fire(listener: Listener, *arguments: str, **options: Any) -> tuple[Any, bytes]:
+    """Fire one request; return the document and what came."""
+    done = taskdemo("fire", "--url", listener.url, "--json", *arguments, **options)
+    assert done.returncode == 0, done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    (request,) = set(listener.fired())
+    return json.loads(done.stdout), request
+
+
+def test_a_body_makes_it_a_post_and_says_its_length_and_kind(listener: Listener) -> None:
+    document, request = fire(listener, "--body", '{"name": "tée {n}"}', "--path", "orders?a=b")
+    head, _, body = request.partition(b"\r\n\r\n")
+    assert body == '{"name": "tée {n}"}'.encode()
+    assert head.startswith(b"POST /orders?a=b HTTP/1.1\r\n")
+    assert b"\r\nContent-Type: application/json" in head
+    assert b"\r\nContent-Length: %d" % len(body) in head
+    assert (document["method"], document["path"]) == ("POST", "/orders?a=b")
+
+
+def test_a_body_comes_from_a_file_whatever_is_in_it(listener: Listener, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 1000
+    (tmp_path / "body.bin").write_bytes(content)
+    document, request = fire(listener, "--body", f"@{tmp_path}/body.bin", "-X", "put", "--message", "m{n}")
+    head, _, body = request.partition(b"\r\n\r\n")
+    assert body == content
+    assert head.startswith(b"PUT /?message=m1 HTTP/1.1\r\n")
+    assert b"\r\nContent-Type: application/octet-stream" in head
+    assert f"--body @{tmp_path}/body.bin" in document["command"]
+
+
+def test_headers_are_sent_as_given_and_their_values_are_in_no_result(listener: Listener, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    document, request = fire(
+        listener,
+        *("-H", f"X-Key: {SECRET}", "--header", "Accept: text/plain", "-H", f"x-key:  {SECRET}-2 ", "-HX-Empty:"),
+        *("--html", str(page)),
+    )
+    lines = request.decode().split("\r\n")
+    assert [line for line in lines if line.lower().startswith("x-key:")] == [f"X-Key: {SECRET}", f"x-key: {SECRET}-2"]
+    assert [line for line in lines if line.startswith("Accept:")] == ["Accept: text/plain"]
+    assert "X-Empty: " in lines
+    assert not any(line.startswith(b"X-Key") for line in listener.requests[0].split(b"\r\n")), "nor asked who it is"
+    assert "'X-Key: ***'" in document["command"]
+    assert SECRET not in page.read_text()
+
+
+def test_the_environment_holds_one_header_a_line(listener: Listener) -> None:
+    import os
+
+    environment = {**os.environ, "TASKDEMO_FIRE_HEADER": f"X-One: Bearer {SECRET}\nX-Two: b c\n"}
+    _, request = fire(listener, env=environment)
+    assert f"\r\nX-One: Bearer {SECRET}\r\nX-Two: b c\r\n".encode() in request
+
+
+def test_head_has_no_body_to_wait_for_and_keeps_its_connection(listener: Listener) -> None:
+    document, request = fire(listener, "-X", "HEAD", "--count", "6", "--concurrency", "2", "--timeout", "20")
+    assert request.startswith(b"HEAD / HTTP/1.1\r\n")
+    assert document["summary"]["requests"] == {"ok": 6, "failed": 0, "errors": {}}
+
+
+@pytest.mark.parametrize("method", ["PATCH", "HEAD"])
+def test_what_goes_through_httpx_is_the_same_request(listener: Listener, method: str) -> None:
+    frames: Frames = queue.Queue()
+    loader = Loader(frames)
+    loader.start()
+    body = "\xff{n}" if method == "PATCH" else None
+    try:
+        for httpx in (False, True):
+            plan = Plan(
+                url=f"{listener.url}/a",
+                count=2,
+                concurrency=1,
+                method=method,
+                body=body,
+                headers=[("X-A", "1"), ("X-A", "2")],
+                message="m{n}",
+                through_httpx=httpx,
+            )
+            loader.run(plan)
+            while (frame := frames.get(timeout=20)[1])["kind"] != "done":
+                assert frame["kind"] != "refused", frame
+                assert not any(sample[6] for sample in frame.get("samples", ()))
+    finally:
+        loader.close()
+    ours, theirs = listener.requests[:2], listener.requests[2:]
+    assert [request.partition(b" HTTP/1.1")[0].decode() for request in ours] == [
+        f"{method} /a?message=m1",
+        f"{method} /a?message=m2",
+    ]
+    assert [sorted(request.splitlines()) for request in ours] == [sorted(request.splitlines()) for request in theirs]
+
+
+def test_no_other_process_has_a_secret_in_its_command_line() -> None:
+    arguments = ("-H", f"X-Key: {SECRET}", "--body", SECRET, "-X", "GET", "--token", SECRET)
+    with running("fire", "--mode", "blocking", "--duration", "5", *arguments) as process:
+
+        def none_has_it() -> bool:
+            # Between fork and exec a child still has its parent's command line: what leaks stays.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family = family_of(process.pid)
+                return len(family) >= 3 and not any(SECRET in word for one in family for word in one.cmdline())
+            return False
+
+        assert eventually(none_has_it)
+
+
+def test_a_user_in_the_url_becomes_a_header_and_the_url_is_shown_without(listener: Listener) -> None:
+    url = listener.url.replace("//", f"//me:{SECRET}%40@")
+    done = taskdemo("fire", "--url", f"{url}/api?x=1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    (request,) = listener.fired()
+    assert request.startswith(b"GET /api?x=1 HTTP/1.1\r\n")
+    assert b"\r\nAuthorization: Basic bWU6aHVzaC1odXNoQA==\r\n" in request
+    document = json.loads(done.stdout)
+    assert (document["url"], document["path"]) == (listener.url, "/api?x=1")
+
+
+def test_a_taskdemo_server_takes_get_alone_and_that_is_measured() -> None:
+    with serving() as (_, port):
+        done = taskdemo("fire", "--port", str(port), "--method", "POST", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["summary"]["requests"]["errors"] == {"HTTP 405": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--method", "GE T"], "type GET, POST"),
+        (["--method", ""], "type GET, POST"),
+        (["--method", "connect"], "another method"),
+        (["--header", f"Bearer {SECRET}"], "'Name: value'"),
+        (["--header", "X-Ä: b"], "'Name: value'"),
+        (["--header", f": {SECRET}"], "'Name: value'"),
+        (["--header", f"X: {SECRET}\r\nY: c"], "on one line"),
+        (["--header", f"X: {SECRET}é"], "ASCII"),
+        (["--header", "content-length: 3"], "leave it out"),
+        (["--header", "Authorization: a", "--token", SECRET], "give one of them"),
+        (["--header", "Authorization: a", "--header", "authorization: b"], "give one of them"),
+        (["--url", f"http://a:{SECRET}@127.0.0.1:1", "--token", "t"], "give one of them"),
+        (["--body", "@/no/such/file"], "No such file"),
+        (["--body", "@/dev/zero"], "64 MB"),
+        (["--body", "@"], "name a file"),
+        (["--path", "a b"], "a%20b"),
+        (["--path", "/items/{id}"], "'{' is not allowed"),
+        (["--path", "/\x1b[31m"], "\\x1b"),
+        (["--path", "ü"], "%C3%BC"),
+        (["--path", "#top"], "%23top"),
+        (["--url", "http://127.0.0.1:1/?a=b", "--path", "x"], "all in one"),
+        (["--url", "http://127.0.0.1:1/a b"], "a%20b"),
+        (["--url", "http://a b/"], "--url"),
+        (["--url", "localhost:8000/x"], "--url http://localhost:8000/x"),
+        (["--url", "http://127.0.0.1:port/"], "--url"),
+        (["--url", f"ftp://me:{SECRET}@127.0.0.1/"], "--url"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_sent_is_one_sentence_that_repeats_no_secret(arguments: list[str], names: str) -> None:
+    done = taskdemo("fire", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert one_sentence(done.stderr), done.stderr
+    assert names in done.stderr
+    assert SECRET not in done.stderr
+
+
+def test_a_plan_that_no_connection_can_be_made_for_is_refused_and_the_next_one_fired(listener: Listener) -> None:
+    frames: Frames = queue.Queue()
+    loader = Loader(frames)
+    loader.start()
+    try:
+        for plan in (Plan(url="http://127.0.0.1:1nope"), Plan(url="http://[::1"), Plan(url=listener.url, method="\n")):
+            loader.run(plan)
+            while (frame := frames.get(timeout=20)[1])["kind"] == "ready":
+                pass
+            assert frame["kind"] == "refused"
+            assert frame["why"]
+        loader.run(Plan(url=listener.url, count=1))
+        while (frame := frames.get(timeout=20)[1])["kind"] != "done":
+            assert frame["kind"] in {"started", "batch"}
+    finally:
+        loader.close()
+    assert len(listener.fired()) == 1
+
+
+def test_a_connection_that_cannot_even_be_begun_ends_the_run_with_a_sentence() -> None:
+    import os
+
+    environment = {**os.environ, "http_proxy": "nonsense://\x01", "no_proxy": ""}
+    done = taskdemo("fire", "--url", "http://192.0.2.1:9/", "--timeout", "5", timeout=40, env=environment)
+    assert one_sentence(done.stderr), done.stderr
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("loop", [{"concurrency": 2, "count": 3}, {"rate": 10.0, "count": 3}])
+def test_a_run_whose_connections_cannot_be_made_is_refused_in_both_loops(
+    monkeypatch: pytest.MonkeyPatch, loop: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("http_proxy", "nonsense://somewhere")
+    monkeypatch.setenv("no_proxy", "")
+    frames: Frames = queue.Queue()
+    loader = Loader(frames)
+    loader.start()
+    try:
+        loader.run(Plan(url="http://192.0.2.1/", **loop))
+        kinds: list[str] = []
+        while not kinds or kinds[-1] not in {"refused", "gone", "done"}:
+            kinds.append(frames.get(timeout=20)[1]["kind"])
+    finally:
+        loader.close()
+    assert kinds[-1] == "refused"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("5", "application/json"),
+        ('{"a": [1, null]}', "application/json"),
+        ("NaN", "text/plain; charset=utf-8"),
+        ("name=tea", "text/plain; charset=utf-8"),
+        ("[" * 100_000, "text/plain; charset=utf-8"),
+        ("9" * 100_000, "application/json"),
+        ("\udcff", "application/octet-stream"),
+    ],
+)
+def test_the_content_type_follows_from_the_body_unless_it_is_given(body: str, kind: str) -> None:
+    assert read_request(None, [], body).headers == (("Content-Type", kind),)
+    given = read_request(None, ["content-TYPE: a/b"], body)
+    assert given.headers == (("content-TYPE", "a/b"),)
+    assert given.method == "POST"
+
+
+def test_without_a_body_there_is_no_kind_and_it_is_a_get() -> None:
+    assert read_request(None, [], None) == Request("GET", (), None)
+    assert read_request(None, [], "") == Request("POST", (), b"")
+    assert read_request("get", [], "x").method == "GET"
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "whole"),
+    [
+        ("http://h", None, "/"),
+        ("http://h/", None, "/"),
+        ("http://h/create", None, "/create"),
+        ("http://h/api/", "x", "/api/x"),
+        ("http://h/api", "/x?a=b", "/api/x?a=b"),
+        ("http://h?a=b", None, "/?a=b"),
+        ("http://h", "?a=b", "/?a=b"),
+        ("http://h", "", "/"),
+    ],
+)
+def test_a_url_is_taken_as_it_is_and_a_path_comes_after_it(url: str, path: str | None, whole: str) -> None:
+    place = read_place(url, path)
+    assert (place.url, place.path) == ("http://h", whole)
+
+
+def test_an_allowed_path_stays_as_it_is() -> None:
+    assert a_path("/a/b?c[]=d&e=%20;f") == "/a/b?c[]=d&e=%20;f"
+    with pytest.raises(UserError, match="--path"):
+        a_path("a\nb")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--token", SECRET], "--token '***'"),
+        ([f"--token={SECRET}"], "'--token=***'"),
+        (["-H", f"A: {SECRET}"], "-H 'A: ***'"),
+        ([f"-HA: {SECRET}"], "'-HA: ***'"),
+        ([f"--header=A: {SECRET}"], "'--header=A: ***'"),
+        (["--header", SECRET], "--header '***'"),
+        (["--body", f'{{"password": "{SECRET}"}}'], "--body '***'"),
+        (["--body", "@order.json"], "--body @order.json"),
+        (["--url", f"http://{SECRET}@h/p"], "--url 'http://***@h/p'"),
+        (["--url", f"http://a:{SECRET}@x@h/p@q"], "--url 'http://***@h/p@q'"),
+        ([f"--broker=redis://:{SECRET}@h/0"], "'--broker=redis://***@h/0'"),
+    ],
+)
+def test_the_command_that_is_kept_holds_no_secret(words: list[str], shown: str) -> None:
+    assert command_line(["fire", *words]) == f"taskdemo fire {shown}"
+
+
+def test_a_url_without_a_user_stays_as_it_is() -> None:
+    assert without_password("http://h:8000/a@b?c=d@e") == "http://h:8000/a@b?c=d@e"
+
+
+def test_a_report_says_the_method_where_it_is_not_get() -> None:
+    run = samples.saved(next(iter(samples.ALL_RUNS.values()))())
+    assert "GET" not in asked(run)
+    assert asked({**run, "method": "POST", "path": "/x"}) == f"{run['url']}/x (POST)"
+    del run["method"]  # as results were saved before
+    assert "(" not in asked(run)

@@ -1,0 +1,520 @@
+"""However a command ends, it finishes or keeps what it should, says so, and leaves nothing of it behind."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from commands import TASKDEMO, all_gone, as_json, eventually, family_of, running, serving, taskdemo
+from soak import kill_anywhere
+from taskdemo_cli.commands import serve as detaching
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.processes import tempdirs
+from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.reports import files
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
+from taskdemo_server.journal.file import Journal, unfinished
+
+SAMPLE = (2, 6, 8, 10, 12, 13, 17, 19, 20, 24, 25, 27)
+"""Seeds of the soak run that have all commands, all endings and most modes between them."""
+
+
+def test_nothing_is_left_wherever_a_command_is_ended() -> None:
+    with ThreadPoolExecutor(3) as pool:
+        cases = list(pool.map(lambda seed: kill_anywhere.run(kill_anywhere.make_case(seed)), SAMPLE))
+    assert not [str(case) for case in cases if case.troubles]
+
+
+# --- serve -------------------------------------------------------------------------------------------------
+
+
+def ask(port: int, count: int) -> None:
+    """Send so many requests and wait for no answer."""
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60).close()
+
+    for _ in range(count):
+        threading.Thread(target=send, daemon=True).start()
+
+
+def states(journal: Path) -> list[str]:
+    return [json.loads(line)["state"] for line in journal.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("mode", "more"),
+    [*((mode, []) for mode in MODE_BY_NAME), ("background", ["--workers", "2"]), ("process", ["--workers", "2"])],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value) or "one",
+)
+def test_a_second_ctrl_c_abandons_what_runs_says_how_much_and_journals_it_as_lost(
+    mode: str, more: list[str], tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    with serving("--mode", mode, "--duration", "30", "--journal", str(journal), *more) as (process, port):
+        ask(port, 3)
+        expected = 1 if mode == "blocking" else 3
+        assert eventually(lambda: states(journal).count("accepted") == expected)
+        family = family_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        assert any(re.search(rf"Ctrl-C: {expected} tasks? (is|are) still running", line) for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 130
+        rest = process.stdout.read()
+        assert re.search(rf"Ctrl-C again: {expected} tasks? (is|are) abandoned.* lost", rest), rest
+        assert all_gone(family)
+    assert states(journal).count("lost") == expected
+    assert not unfinished(Journal(str(journal)))
+
+
+@pytest.mark.parametrize(("mode", "more"), [("process", []), ("celery", []), ("background", ["--workers", "2"])])
+def test_ctrl_c_lets_the_running_tasks_end(mode: str, more: list[str], tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    with serving("--mode", mode, "--duration", "0.7", "--journal", str(journal), *more) as (process, port):
+        ask(port, 2)
+        assert eventually(lambda: states(journal).count("accepted") == 2)
+        family = family_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "nothing is lost" in out
+    assert states(journal).count("finished") == 2
+    assert all_gone(family)
+
+
+@contextlib.contextmanager
+def on_a_terminal(*arguments: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """Run a command on a terminal of its own; yields it and the terminal, where keys are written and text is read."""
+    ours, theirs = pty.openpty()
+    code = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, TASKDEMO, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    family: list[psutil.Process] = []
+    try:
+        yield process, ours
+    finally:
+        family = family_of(process.pid)
+        process.kill()
+        process.wait()
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        with contextlib.suppress(OSError):
+            os.close(ours)
+
+
+def read_until(terminal: int, pattern: str, within: float = 30.0) -> str:
+    """Return what was written to the terminal up to this pattern."""
+    text = ""
+    os.set_blocking(terminal, False)
+
+    def seen() -> bool:
+        nonlocal text
+        with contextlib.suppress(BlockingIOError, OSError):
+            text += os.read(terminal, 65536).decode("utf-8", "replace")
+        return re.search(pattern, text) is not None
+
+    assert eventually(seen, within), text
+    return text
+
+
+def test_the_ctrl_c_key_drains_and_then_abandons(tmp_path: Path) -> None:
+    journal = str(tmp_path / "journal")
+    with on_a_terminal("serve", "--port", "0", "--duration", "30", "--journal", journal) as (process, terminal):
+        port = re.search(r"--port (\d+)", read_until(terminal, r"--port \d+ "))
+        assert port is not None
+        ask(int(port[1]), 2)
+        assert eventually(lambda: states(Path(journal)).count("started") == 2)
+        os.write(terminal, b"\x03")
+        read_until(terminal, "2 tasks are still running")
+        os.write(terminal, b"\x03")
+        read_until(terminal, "2 tasks are abandoned")
+        assert process.wait(5) == 130
+    assert states(Path(journal)).count("lost") == 2
+
+
+def test_a_closed_terminal_is_not_served_on() -> None:
+    with on_a_terminal("serve", "--port", "0", "--duration", "60") as (process, terminal):
+        port = re.search(r"--port (\d+)", read_until(terminal, r"--port \d+ "))
+        assert port is not None
+        ask(int(port[1]), 1)
+        family = family_of(process.pid)
+        os.close(terminal)
+        assert process.wait(6) in {0, 1, 129}
+        assert all_gone(family)
+
+
+def test_a_hang_up_that_is_ignored_ends_nothing() -> None:
+    arguments = [TASKDEMO, "serve", "--port", "0"]
+    process = subprocess.Popen(
+        ["nohup", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert any("http://" in line for line in process.stdout)
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--journal", "/dev/null/journal"], "/dev/null/journal"),
+        (["--work", "no_such_module:function"], "no_such_module"),
+        (["--host", "192.0.2.1"], "192.0.2.1"),
+    ],
+)
+@pytest.mark.parametrize("detached", [[], ["--detach"]])
+def test_a_server_that_cannot_start_says_why_in_one_sentence(
+    arguments: list[str], names: str, detached: list[str], tmp_path: Path
+) -> None:
+    done = taskdemo("serve", "--port", "0", *arguments, *detached, env=private(tmp_path))
+    assert done.returncode == 2
+    assert names in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert left_in(tmp_path) == []
+
+
+# --- what was measured is kept -----------------------------------------------------------------------------
+
+
+def test_ctrl_c_during_a_comparison_keeps_the_modes_that_were_run(tmp_path: Path) -> None:
+    saved = tmp_path / "all.json"
+    with running("compare", "--modes", "background,blocking", "--duration", "1", "--save", str(saved)) as process:
+        assert process.stdout is not None
+        assert eventually(saved.exists)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+    kept = json.loads(saved.read_text())
+    assert kept["runs"][0]["mode"] == "background"
+    assert kept["runs"][0]["summary"]["tasks"]["finished"] == 5
+    assert "background" in out
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_during_the_experiments_keeps_the_cells_so_far() -> None:
+    with running("limits", "--modes", "background", "--json") as process:
+        assert process.stderr is not None
+        assert any(re.search(r"\b(yes|no|partly)\b", line) for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+    document = json.loads(out)
+    assert document["interrupted"] is True
+    assert document["modes"]["background"]
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_while_the_result_is_printed_keeps_it_whole(tmp_path: Path) -> None:
+    saved = tmp_path / "run.json"
+    arguments = ["fire", "--mode", "background", "--count", "1000", "--duration", "0", "--json", "--save", str(saved)]
+    with running(*arguments, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        # The pipe is full when it has begun to print and all that it started has ended.
+        assert select.select([process.stdout], [], [], 60)[0]
+        assert eventually(lambda: not family_of(process.pid))
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert json.loads(out) == json.loads(saved.read_text())
+
+
+@pytest.mark.parametrize("command", ["fire", "compare", "limits"])
+def test_an_insisting_ctrl_c_ends_at_once_without_a_traceback(command: str, tmp_path: Path) -> None:
+    arguments = {
+        "fire": ["fire", "--mode", "blocking", "--count", "5", "--duration", "5"],
+        "compare": ["compare", "--modes", "blocking,process", "--duration", "5"],
+        "limits": ["limits", "--modes", "blocking,process"],
+    }
+    with running(*arguments[command], env=private(tmp_path)) as process:
+        assert eventually(lambda: len(family_of(process.pid)) >= 3)
+        family = family_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+        assert process.returncode == 130, err
+        assert "Traceback" not in err
+        assert all_gone(family)
+    assert left_in(tmp_path) == []
+
+
+# --- detached servers --------------------------------------------------------------------------------------
+
+
+def private(folder: Path) -> dict[str, str]:
+    """Return an environment with a temporary folder of its own."""
+    return {**os.environ, "TMPDIR": str(folder)}
+
+
+def left_in(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.name != f"taskdemo-{os.getuid()}"]
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def records(folder: Path) -> list[Path]:
+    return list(folder.glob("*/detached-*.json"))
+
+
+@contextlib.contextmanager
+def detached(folder: Path, *arguments: str) -> Iterator[tuple[str, psutil.Process]]:
+    """Start a detached server with its records in `folder`; yields its port and its process."""
+    done = taskdemo("serve", "--detach", "--port", "0", *arguments, env=private(folder))
+    assert done.returncode == 0, done.stderr
+    (record,) = records(folder)
+    process = psutil.Process(json.loads(record.read_text())["pid"])
+    try:
+        yield record.stem.partition("-")[2], process
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = process.children(recursive=True)
+            process.kill()
+            assert all_gone([process, *family])
+
+
+def test_a_detached_server_on_a_free_port_is_found_and_a_second_on_its_port_is_refused(tmp_path: Path) -> None:
+    with detached(tmp_path, "--duration", "0") as (port, process):
+        assert as_json("fire", "--port", port)["summary"]["tasks"]["finished"] == 1
+        again = taskdemo("serve", "--detach", "--port", port, env=private(tmp_path))
+        assert again.returncode == 2
+        assert f"taskdemo stop --port {port}" in again.stderr
+        assert process.is_running()
+        assert taskdemo("stop", "--port", port, env=private(tmp_path)).returncode == 0
+        assert all_gone([process])
+    assert left_in(tmp_path) == []
+
+
+def test_stop_waits_for_the_tasks_and_ctrl_c_insists(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    with detached(tmp_path, "--duration", "60", "--journal", str(journal)) as (port, process):
+        ask(int(port), 2)
+        assert eventually(lambda: journal.exists() and states(journal).count("started") == 2)
+        with running("stop", "--port", port, env=private(tmp_path)) as stopping:
+            assert stopping.stdout is not None
+            assert any("2 tasks are still running" in line for line in stopping.stdout)
+            stopping.send_signal(signal.SIGINT)
+            out, _ = stopping.communicate(timeout=10)
+            assert stopping.returncode == 130
+        assert "2 tasks are abandoned" in out
+        assert all_gone([process])
+    assert states(journal).count("lost") == 2
+    assert left_in(tmp_path) == [journal]
+
+
+def test_a_detached_server_that_crashed_is_said_and_tidied_up(tmp_path: Path) -> None:
+    with detached(tmp_path) as (port, process):
+        process.kill()
+        assert all_gone([process])
+        done = taskdemo("stop", "--port", port, env=private(tmp_path))
+        assert done.returncode == 2
+        assert "gone already" in done.stderr
+    assert left_in(tmp_path) == []
+    done = taskdemo("stop", "--port", port, env=private(tmp_path))
+    assert done.returncode == 2
+    assert "--detach" in done.stderr
+
+
+def test_a_command_that_is_killed_while_it_detaches_takes_the_server_along(tmp_path: Path) -> None:
+    with running("serve", "--detach", "--port", "0", env=private(tmp_path)) as process:
+        assert eventually(lambda: any("taskdemo_server" in one.cmdline() for one in family_of(process.pid)))
+        family = family_of(process.pid)
+        process.kill()
+        assert all_gone(family)
+    assert records(tmp_path) == []
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for records, used by this very process."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tempdirs.root()
+
+
+@pytest.fixture
+def stranger() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that no record has anything to do with."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        assert process.poll() is None
+        process.kill()
+
+
+def test_a_pid_that_another_process_has_now_is_never_signalled(
+    state: Path, stranger: "subprocess.Popen[bytes]"
+) -> None:
+    folder = state / "its-folder"
+    folder.mkdir()
+    born = tempdirs.born(os.getpid())
+    record = detaching.Record(stranger.pid, str(born), "http://127.0.0.1:1", str(folder))
+    (state / "detached-1.json").write_text(json.dumps(asdict(record)))
+    with pytest.raises(UserError, match="gone already"):
+        detaching.end(1, Stopping())
+    assert stranger.poll() is None
+    assert list(state.iterdir()) == []
+
+
+@pytest.mark.parametrize("pid", [0, -1, 1.5, "1", True, None, 2**70])
+def test_a_record_that_makes_no_sense_signals_nobody(pid: object, state: Path) -> None:
+    file = state / "detached-1.json"
+    file.write_text(json.dumps({"pid": pid, "born": "x", "url": "", "folder": str(state)}))
+    with pytest.raises(UserError):
+        detaching.end(1, Stopping())
+    assert state.is_dir()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', "null", '"\\ud800"'])
+def test_a_broken_record_is_no_record(text: str, state: Path) -> None:
+    (state / "detached-1.json").write_text(text)
+    with pytest.raises(UserError, match="no detached server on port 1"):
+        detaching.end(1, Stopping())
+
+
+@pytest.mark.parametrize("where", ["..", ".", "", "/", "../other"])
+def test_a_record_that_leads_elsewhere_removes_nothing_there(where: str, state: Path) -> None:
+    (state.parent / "other").mkdir()
+    (state.parent / "other" / "precious").touch()
+    record = detaching.Record(2**22 + 1, "x", "", str(state / where))
+    (state / "detached-1.json").write_text(json.dumps(asdict(record)))
+    with pytest.raises(UserError):
+        detaching.end(1, Stopping())
+    assert (state.parent / "other" / "precious").exists()
+    assert state.is_dir()
+
+
+LEAVES_PROCESSES = """
+import os, subprocess, sys
+
+def work(message):
+    child = subprocess.Popen(["sleep", "300"])
+    copy = os.fork() or os.execlp("sleep", "sleep", "300")
+    with open("left", "a") as file:
+        file.write(f"{child.pid} {copy} ")
+"""
+
+
+@pytest.mark.parametrize("mode", ["threadpool", "process", "celery"])
+@pytest.mark.parametrize("killed", [False, True], ids=["at its end", "killed"])
+def test_what_the_work_has_started_and_left_ends_with_the_command(mode: str, killed: bool, tmp_path: Path) -> None:
+    (tmp_path / "leaves.py").write_text(LEAVES_PROCESSES)
+    command = ["fire", "--mode", mode, "--work", "leaves:work", *(["--for", "30"] if killed else ["--count", "2"])]
+    with running(*command, stdout=subprocess.DEVNULL, cwd=tmp_path) as process:
+        left = tmp_path / "left"
+        assert eventually(lambda: left.exists() and len(left.read_text().split()) >= 4)
+        if killed:
+            process.kill()
+        process.wait(30)
+    found = [psutil.Process(int(pid)) for pid in left.read_text().split() if psutil.pid_exists(int(pid))]
+    assert all_gone(found)
+
+
+@pytest.mark.parametrize("own_session", [True, False], ids=["a session of its own", "a job of a shell"])
+def test_only_a_process_with_a_session_of_its_own_ends_its_group(own_session: bool) -> None:
+    code = "from taskdemo_server.runtime import orphans; orphans.end_group()"
+    line = f"sleep 300 >/dev/null & echo $!; exec {sys.executable} -c '{code}'"
+    options: dict[str, Any] = {"start_new_session": True} if own_session else {"process_group": 0}
+    done = subprocess.run(["sh", "-c", line], stdout=subprocess.PIPE, text=True, check=True, timeout=20, **options)
+    pid = int(done.stdout)
+
+    def gone() -> bool:
+        return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+    try:
+        assert eventually(gone, 5.0 if own_session else 0.5) is own_session
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_the_next_start_sweeps_what_the_dead_left_and_nothing_else(state: Path) -> None:
+    for name, pid, born in (
+        ("alive", os.getpid(), tempdirs.born(os.getpid())),
+        ("dead", os.getpid(), "another boot 1"),
+        ("young", None, None),
+        ("old", None, None),
+    ):
+        folder = state / name
+        folder.mkdir()
+        if pid is not None:
+            owner = {"host": socket.gethostname(), "pid": pid, "born": born}
+            (folder / tempdirs.OWNER).write_text(json.dumps(owner))
+    for name in ("alive", "dead"):
+        (state / f"detached-{len(name)}.json").write_text(json.dumps({"folder": str(state / name)}))
+    os.utime(state / "old", (time.time() - 100,) * 2)
+    tempdirs.sweep()
+    assert sorted(file.name for file in state.iterdir()) == ["alive", "detached-5.json", "young"]
+
+
+def test_the_next_start_sweeps_the_private_brokers_that_died(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as place, socket.socket(socket.AF_UNIX) as answers:
+        monkeypatch.setattr(tempfile, "tempdir", place)
+        folders = {name: Path(place) / f"{BROKER_FOLDER}{name}" for name in ("alive", "dead", "young", "silent")}
+        for folder in folders.values():
+            folder.mkdir()
+        with socket.socket(socket.AF_UNIX) as died:
+            died.bind(str(folders["dead"] / BROKER_SOCKET))
+        answers.bind(str(folders["alive"] / BROKER_SOCKET))
+        answers.listen()
+        for name in ("alive", "dead", "silent"):
+            os.utime(folders[name], (time.time() - 100,) * 2)
+        tempdirs.sweep()
+        assert {name for name, folder in folders.items() if folder.exists()} == {"alive", "young"}
+
+
+def test_the_next_save_removes_what_a_killed_one_was_writing(tmp_path: Path) -> None:
+    half, growing, other = (tmp_path / name for name in (".r.json.0123abcd.part", ".r.json.4567abcd.part", ".x.part"))
+    for file in (half, growing, other):
+        file.touch()
+    for file in (half, other):
+        os.utime(file, (time.time() - 100,) * 2)
+    files.check([tmp_path / "r.json"])
+    assert sorted(tmp_path.iterdir()) == sorted([growing, other])
+
+
+def test_a_temporary_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can make a folder somebody else's")
+    theirs = tmp_path / f"taskdemo-{os.getuid()}"
+    theirs.mkdir()
+    os.chown(theirs, 12345, 12345)
+    done = taskdemo("serve", "--port", "0", env=private(tmp_path))
+    assert done.returncode == 2
+    assert "belongs to somebody else" in done.stderr
+    assert "TMPDIR" in done.stderr

@@ -1,0 +1,366 @@
+import math
+import random
+import tracemalloc
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import samples
+from samples import T0, event, events_of, recorder, sample
+from taskdemo_cli.loadgen.protocol import Sample
+from taskdemo_cli.recording.columns import Texts
+from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.recording.summary import trusted
+from taskdemo_server.contract.events import TaskEvent, TaskState
+
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+
+
+def described(values: Iterable[float | None]) -> Any:
+    """The statistics again, by sorting floats: nothing of the code under test is used."""
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return None
+    found = {"count": len(known), "min": known[0], "max": known[-1], "mean": sum(known) / len(known)}
+    for name, share in PERCENTILES.items():
+        found[name] = known[max(math.ceil(round(share * len(known), 9)), 1) - 1]
+    return pytest.approx(found, abs=1e-6)
+
+
+def minus(late: float | None, early: float | None) -> float | None:
+    return None if late is None or early is None else late - early
+
+
+@pytest.mark.parametrize("name", samples.ALL_RUNS)
+def test_every_figure_of_the_summary_follows_from_the_rows(name: str) -> None:
+    run: Any = samples.saved(samples.ALL_RUNS[name]())
+    summary, requests, tasks = run["summary"], run["requests"], run["tasks"]
+    task_of = {task["id"]: task for task in tasks}
+    own = [(row, task_of[row["task_id"]]) for row in requests if row["task_id"] is not None]
+
+    assert summary["response_s"] == described(row["response_s"] for row in requests)
+    for row in requests:
+        assert row["response_s"] == (
+            None if row["status"] is None else pytest.approx(minus(row["done_s"], row["sent_s"]), abs=1e-6)
+        )
+    corrected = described(minus(row["done_s"], row["planned_s"]) for row in requests if row["status"] is not None)
+    assert summary["corrected_s"] == (corrected if run["rate"] else None)
+    assert summary["completion_s"] == described(minus(task["ended_s"], row["sent_s"]) for row, task in own)
+    assert summary["bystander_s"] == described(row["response_s"] for row in run["bystander"])
+    assert summary["wait_s"] == described(minus(row["sent_s"], row["planned_s"]) for row in requests)
+    assert summary["first_byte_s"] == described(minus(row["first_byte_s"], row["sent_s"]) for row in requests)
+    assert summary["transfer_s"] == described(minus(row["done_s"], row["first_byte_s"]) for row in requests)
+    assert summary["queue_s"] == described(minus(task["started_s"], task["accepted_s"]) for task in tasks)
+    assert summary["work_s"] == described(minus(task["ended_s"], task["started_s"]) for task in tasks)
+    assert sum(bar["count"] for bar in summary["histogram"]) == sum(row["response_s"] is not None for row in requests)
+
+    errors = Counter(row["error"] for row in requests if row["error"] is not None)
+    assert summary["requests"] == {
+        "ok": len(requests) - errors.total(),
+        "failed": errors.total(),
+        "errors": dict(errors),
+    }
+    states = Counter(task["state"] for task in tasks)
+    counts = summary["tasks"]
+    assert counts["accepted"] == len(tasks)
+    assert all(counts[state] == states[state] for state in ("finished", "failed", "cancelled", "lost"))
+    assert counts["unfinished"] == states["accepted"] + states["started"]
+    assert counts["last_ended_s"] == max((t["ended_s"] for t in tasks if t["ended_s"] is not None), default=None)
+    after = [task["ended_s"] is not None and task["ended_s"] <= row["done_s"] for row, task in own]
+    assert (counts["answered_after_end"], counts["answered_before_end"]) == (after.count(True), after.count(False))
+    moments = [task["started_s"] for task in tasks if task["started_s"] is not None]
+    running = [
+        sum(
+            task["started_s"] is not None
+            and task["started_s"] <= moment
+            and (task["ended_s"] is None or moment < task["ended_s"])
+            for task in tasks
+        )
+        for moment in moments
+    ]
+    assert counts["max_parallel"] == max(running, default=0)
+    if all(row["done_s"] is not None for row in requests):
+        assert summary["wall_s"] == max(row["done_s"] for row in requests)
+    answered = sum(row["response_s"] is not None for row in requests)
+    assert summary["requests_per_s"] == pytest.approx(answered / summary["wall_s"], abs=0.001)
+    median = summary["response_s"]["p50"]
+    overhead = summary["client"]["overhead_s"]
+    assert summary["client"]["trusted"] == (None if overhead is None else overhead <= 0.1 * median)
+
+
+ENDS: list[TaskState] = ["finished", "failed", "cancelled"]
+ends = st.sampled_from(ENDS)
+
+
+@st.composite
+def news(draw: st.DrawFn) -> list[Sample | TaskEvent]:
+    """Samples and events of a few tasks: some unnamed, some never started or ended, some run twice."""
+    told: list[Sample | TaskEvent] = []
+    clock = iter(draw(st.permutations([n / 100 for n in range(100)])))
+    for n in range(1, draw(st.integers(1, 6)) + 1):
+        task = f"task-{n}"
+        times = sorted(next(clock) for _ in range(6))
+        events = [event(task, "accepted", times[0], message="m")]
+        if draw(st.booleans()):
+            events.append(event(task, "started", times[1], where="first"))
+            if draw(st.booleans()):
+                events.append(event(task, draw(ends), times[2], error="e1"))
+            if draw(st.booleans()):
+                events.append(event(task, "started", times[3], where="second"))
+            if draw(st.booleans()):
+                events.append(event(task, draw(ends), times[4], error="e2"))
+        told += events
+        if draw(st.booleans()):
+            status = draw(st.sampled_from([200, 503, None]))
+            told.append(sample(n, times[5], status=status, error=None if status else "ReadError", task=task))
+    return told
+
+
+def told(pieces: list[Sample | TaskEvent], *, private: bool) -> Recorder:
+    recorded = Recorder(private=private)
+    recorded.load({"kind": "started", "t0": T0})
+    for piece in pieces:
+        if isinstance(piece, tuple):
+            recorded.load({"kind": "batch", "samples": [piece], "in_flight": [], "sent": 0})
+        else:
+            recorded.event(piece)
+    return recorded
+
+
+@settings(max_examples=150, deadline=None)
+@given(news(), st.booleans(), st.randoms(use_true_random=False))
+def test_neither_the_order_of_the_news_nor_hearing_it_twice_matters(
+    pieces: list[Sample | TaskEvent], private: bool, chance: random.Random
+) -> None:
+    once = told(pieces, private=private)
+    shuffled = pieces + chance.sample(pieces, len(pieces) // 2)
+    chance.shuffle(shuffled)
+    again = told(shuffled, private=private)
+    one, other = samples.saved(once.document({})), samples.saved(again.document({}))
+    assert one == other
+    ignored = {"completions", "rows"}
+    live, live_again = once.live(T0 + 1, 10), again.live(T0 + 1, 10)
+    for name in set(live.__slots__) - ignored:
+        assert getattr(live, name) == getattr(live_again, name), name
+
+
+@settings(max_examples=100, deadline=None)
+@given(news(), st.booleans(), st.booleans())
+def test_counts_add_up_and_the_live_figures_agree_with_the_document(
+    pieces: list[Sample | TaskEvent], private: bool, gone: bool
+) -> None:
+    recorded = told(pieces, private=private)
+    live = recorded.live(T0 + 1, 10)
+    run = recorded.document({}, server_gone=gone)
+    counts, requests = run["summary"]["tasks"], run["summary"]["requests"]
+    parts = [counts[name] for name in ("finished", "failed", "cancelled", "lost", "unfinished")]
+    assert counts["accepted"] == sum(parts) == len(run["tasks"])
+    assert not (gone and counts["unfinished"])
+    assert requests["failed"] == sum(requests["errors"].values())
+    assert requests["ok"] + requests["failed"] == len(run["requests"]) == live.ok + live.failed
+    assert counts["answered_before_end"] + counts["answered_after_end"] <= len(run["requests"])
+    assert sum(live.tasks.values()) == counts["accepted"]
+    assert live.ended == counts["finished"] + counts["failed"] + counts["cancelled"]
+    assert recorded.unended == counts["unfinished"] + counts["lost"]
+    response = run["summary"]["response_s"]
+    assert (live.response_p50_s, live.response_max_s) == (
+        (response["p50"], response["max"]) if response else (None, None)
+    )
+    assert counts["max_parallel"] <= sum(task["runs"] for task in run["tasks"])
+
+
+def test_a_task_that_ran_twice_keeps_its_first_start_and_last_end_and_says_so() -> None:
+    events = [
+        event("t", "accepted", 0.0),
+        event("t", "started", 0.1, where="worker a"),
+        event("t", "started", 2.0, where="worker b"),
+        event("t", "finished", 3.0, where="worker b"),
+    ]
+    run = recorder([sample(1, 0.01, task="t")], events).document({})
+    (task,) = run["tasks"]
+    assert (task["started_s"], task["ended_s"], task["runs"], task["where"]) == (0.1, 3.0, 2, "worker b")
+    assert run["summary"]["tasks"]["max_parallel"] == 1
+
+
+def test_a_task_that_was_started_again_after_it_failed_is_running() -> None:
+    recorded = recorder(
+        [sample(1, 0.01, task="t")],
+        [event("t", "started", 0.1), event("t", "failed", 0.5, error="no"), event("t", "started", 0.7)],
+    )
+    (task,) = recorded.document({})["tasks"]
+    assert (task["state"], task["ended_s"], task["error"]) == ("started", None, None)
+    assert recorded.unended == 1
+
+
+def test_on_a_shared_server_only_the_tasks_that_a_response_named_are_ours() -> None:
+    mine, other = events_of("mine", 0.0, 0.1, 1.0), events_of("other", 0.0, 0.1, 1.0)
+    run = recorder([sample(1, 0.01, task="mine")], mine + other, private=False).document({})
+    assert [task["id"] for task in run["tasks"]] == ["mine"]
+    run = recorder([sample(1, 0.01, task="mine")], mine + other, private=True).document({})
+    assert [task["id"] for task in run["tasks"]] == ["mine", "other"]
+
+
+def test_a_named_task_without_any_event_is_accepted_and_lost_only_with_its_server() -> None:
+    recorded = recorder([sample(1, 0.01, task="t")])
+    assert recorded.unended == 1
+    assert recorded.document({})["summary"]["tasks"]["unfinished"] == 1
+    assert recorded.document({}, server_gone=True)["tasks"][0]["state"] == "lost"
+
+
+def test_a_task_that_the_journal_calls_lost_has_no_end() -> None:
+    run = recorder(
+        [sample(1, 0.01, task="t")], [event("t", "started", 0.1), event("t", "lost", 0.5, error="server killed")]
+    ).document({})
+    (task,) = run["tasks"]
+    assert (task["state"], task["ended_s"], task["error"]) == ("lost", None, "server killed")
+    assert run["summary"]["completion_s"] is None
+
+
+def test_task_ids_of_a_server_that_is_not_ours_mean_nothing() -> None:
+    recorded = Recorder(private=False, follows=False)
+    recorded.load({"kind": "started", "t0": T0})
+    recorded.load({"kind": "batch", "samples": [sample(1, 0.01, task="x")], "in_flight": [], "sent": 1})
+    assert recorded.unended == 0
+    assert recorded.document({})["requests"][0]["task_id"] is None
+
+
+def test_events_of_a_host_whose_clock_is_ahead_are_moved_to_ours() -> None:
+    recorded = Recorder(private=True, clock_offset=100.0)
+    recorded.load({"kind": "started", "t0": T0})
+    recorded.event(event("t", "started", 100.25))
+    assert recorded.document({})["tasks"][0]["started_s"] == 0.25
+
+
+def test_an_event_in_a_state_nobody_knows_changes_nothing() -> None:
+    recorded = recorder([], [event("t", cast("TaskState", "exploded"), 0.1)])
+    assert list(recorded.document({})["tasks"]) == []
+
+
+def test_requests_that_were_sent_and_never_reported_are_counted() -> None:
+    recorded = Recorder(private=True)
+    recorded.load({"kind": "started", "t0": T0})
+    recorded.load({"kind": "batch", "samples": [sample(2, 0.01)], "in_flight": [(1, T0)], "sent": 3})
+    run = recorded.document({})
+    assert run["unreported"] == 2
+    assert [row["n"] for row in run["requests"]] == [2]
+
+
+def test_the_bystander_counts_from_the_first_planned_send_on() -> None:
+    recorded = recorder([sample(1, 0.5)], bystander=[sample(1, -0.5, sent=-0.6), sample(2, 0.2, sent=-0.1)])
+    run: Any = recorded.document({})
+    assert [row["sent_s"] for row in run["bystander"]] == [-0.1]
+    assert run["summary"]["bystander_s"]["max"] == 0.3
+
+
+def test_figures_are_trusted_up_to_a_tenth_of_the_median() -> None:
+    assert trusted(0.001, 0.010) is True
+    assert trusted(0.0011, 0.010) is False
+    assert trusted(None, 0.010) is None
+    assert trusted(0.001, None) is None
+    assert trusted(0.0001, 0.010, cpu_share=0.97) is False
+    assert trusted(0.0001, 0.010, cpu_share=0.60) is True
+
+
+def test_a_run_that_never_began_is_still_a_document() -> None:
+    run = samples.saved(Recorder(private=True).document({"mode": "blocking"}, ended_because="it did not start"))
+    assert run["summary"]["response_s"] is None
+    assert run["summary"]["requests_per_s"] == 0.0
+
+
+@given(st.lists(st.text(), max_size=600))
+def test_texts_are_numbered_in_the_order_they_came_and_come_back_as_they_were(given_texts: list[str]) -> None:
+    texts = Texts()
+    numbers = [texts.number_of(text) for text in given_texts]
+    distinct = list(dict.fromkeys(given_texts))
+    assert [texts[number] for number in numbers] == given_texts
+    assert [texts[number] for number in range(len(texts))] == distinct
+
+
+def test_a_request_and_its_task_take_less_than_a_fifth_of_a_kilobyte() -> None:
+    many = 6_000
+    tracemalloc.start()
+    recorded = Recorder(private=True)
+    recorded.load({"kind": "started", "t0": T0})
+    for n in range(1, many + 1):
+        for one in events_of(f"{n:032x}", n * 1e-4, n * 1e-4, n * 1e-4 + 1):
+            recorded.event(one)
+        batch = [sample(n, n * 1e-4 + 0.004, task=f"{n:032x}")]
+        recorded.load({"kind": "batch", "samples": batch, "in_flight": [], "sent": n})
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used / many < 200
+
+
+def live_recorder(count: int, reported: int, *, seed: int = 1) -> Recorder:
+    chance = random.Random(seed)
+    recorded = Recorder(private=True, count=count)
+    recorded.load({"kind": "started", "t0": T0})
+    batch = []
+    for n in range(1, reported + 1):
+        sent = n * 0.001
+        status = 503 if n % 97 == 0 else 200
+        batch.append(sample(n, sent + chance.expovariate(100), sent=sent, status=status, task=f"t{n}"))
+        for one in events_of(f"t{n}", sent, sent, sent + 1)[: 3 if n < reported - 20 else 2]:
+            recorded.event(one)
+    in_flight = [(n, T0 + n * 0.001) for n in range(reported + 1, min(reported + 10, count) + 1)]
+    recorded.load({"kind": "batch", "samples": batch, "in_flight": in_flight, "sent": reported + len(in_flight)})
+    return recorded
+
+
+def test_a_run_that_fits_shows_every_request_by_its_number_even_before_it_is_sent() -> None:
+    live = live_recorder(12, 4).live(T0 + 0.02, 20)
+    assert [row.n for row in live.rows] == list(range(1, 13))
+    assert [row.state for row in live.rows] == ["answered"] * 4 + ["waiting"] * 8
+    assert live.rows[0].task_state == "started"
+    assert live.rows[4].response_s == pytest.approx(0.015)
+    early = Recorder(private=True, count=3).live(T0, 20)
+    assert [row.state for row in early.rows] == ["planned"] * 3
+
+
+def test_of_many_requests_the_interesting_ones_have_a_row_each_once() -> None:
+    live: Any = live_recorder(5000, 3000).live(T0 + 3.1, 30)
+    assert len(live.rows) == 30
+    assert len({row.n for row in live.rows}) == 30
+    kinds = Counter(row.why for row in live.rows)
+    assert set(kinds) == {"waiting", "working", "failed", "slowest", "newest"}
+    slowest = [row.response_s for row in live.rows if row.why == "slowest"]
+    assert max(slowest) == live.response_max_s
+    assert all(row.state == "failed" for row in live.rows if row.why == "failed")
+    assert all(row.task_state == "started" for row in live.rows if row.why == "working")
+
+
+def test_rows_keep_their_order_from_one_look_to_the_next() -> None:
+    recorded = live_recorder(5000, 3000)
+    before = [(row.why, row.n) for row in recorded.live(T0 + 3.1, 30).rows]
+    recorded.load({"kind": "batch", "samples": [sample(3001, 3.2, sent=3.1)], "in_flight": [], "sent": 3010})
+    after = [(row.why, row.n) for row in recorded.live(T0 + 3.2, 30).rows]
+    stayed = [row for row in before if row in after]
+    assert len(stayed) >= 20
+    assert [row for row in after if row in stayed] == stayed
+
+
+def test_the_running_median_of_many_is_within_one_percent() -> None:
+    recorded = live_recorder(8000, 8000)
+    live = recorded.live(T0 + 9, 10)
+    exact: Any = recorded.document({})["summary"]["response_s"]
+    assert live.response_max_s == exact["max"]
+    assert live.response_p50_s == pytest.approx(exact["p50"], rel=0.01)
+
+
+def test_an_answer_that_broke_off_is_no_response() -> None:
+    run = recorder([sample(1, 1.0, status=200, error="ReadTimeout")]).document({})
+    assert run["requests"][0]["status"] == 200
+    assert run["requests"][0]["response_s"] is None
+    assert run["summary"]["response_s"] is None
+
+
+def test_completions_are_numbered_and_the_newest_fifty_are_kept() -> None:
+    live = live_recorder(200, 200).live(T0 + 2, 5)
+    assert live.ended == 179
+    assert [one.number for one in live.completions] == list(range(130, 180))
+    assert live.completions[-1].state == "finished"
+    assert live.completions[-1].ended_s == pytest.approx(1.179)

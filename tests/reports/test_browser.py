@@ -1,0 +1,201 @@
+"""The report's page in a real browser: nothing overflows, nothing complains, an accessibility checker finds nothing."""
+
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import chromium
+import samples
+from taskdemo_cli.reports import files
+from test_page import advised, app_run, burst
+
+pytestmark = pytest.mark.browser
+
+PAGES: dict[str, Any] = {
+    "advised": advised(),
+    "rounds": samples.comparison_document(3),
+    "limits": samples.limits_document(),
+    "app": app_run(),
+    "failed": samples.failed_run(),
+    "interrupted": samples.interrupted_run(),
+    "rate": samples.rate_run(),
+    "hostile": samples.hostile_run(),
+    "half": samples.recorder([samples.sample(n, n / 10) for n in range(1, 6)]).document(samples.facts("blocking", 5)),
+    "thousand": burst(1000),
+    "areas": burst(5000),
+}
+WIDTHS = (360, 1280)
+
+
+def without(what: str) -> None:
+    """Skip for want of a real part, or fail where all parts must be there."""
+    if os.environ.get("TASKDEMO_REQUIRE_PARTS") == "1":
+        pytest.fail(f"needs {what}, and TASKDEMO_REQUIRE_PARTS=1 says that it is there")
+    pytest.skip(f"needs {what}")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Browser]:
+    program = chromium.found()
+    if program is None:
+        without("Chromium or Chrome")
+        return
+    with chromium.browser(program, tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    for name, document in PAGES.items():
+        files.save(document, folder / f"{name}.html")
+    return {name: folder / f"{name}.html" for name in PAGES}
+
+
+@pytest.fixture(scope="module")
+def axe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, from npm; kept in pytest's cache."""
+    assert request.config.cache is not None
+    kept = request.config.cache.mkdir("axe-core") / "axe.min.js"
+    if not kept.exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            without("npm, to fetch axe-core")
+            return ""
+        folder = tmp_path_factory.mktemp("npm")
+        try:
+            packed = subprocess.run(
+                [npm, "pack", "--silent", "axe-core@4"],
+                cwd=folder,
+                check=True,
+                timeout=60,
+                capture_output=True,
+                text=True,
+            )
+            with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
+                source = archive.extractfile("package/axe.min.js")
+                assert source is not None
+                kept.write_bytes(source.read())
+        except (subprocess.SubprocessError, OSError) as error:
+            without(f"axe-core from npm ({error})")
+    return kept.read_text(encoding="utf-8")
+
+
+OPEN_DETAILS = "document.querySelectorAll('details').forEach(one => { one.open = true })"
+AXE_FOUND = """({
+  held: all.passes.length,
+  violated: all.violations.map(one => [one.id, one.help, one.nodes.slice(0, 3).map(node => node.html)]),
+})"""
+OVERFLOWING = """
+[...document.querySelectorAll('body *')].filter(one => {
+  if (one.closest('.scroll, pre') || one.closest('svg svg')) return false
+  const box = one.getBoundingClientRect()
+  return box.width > 0 && (box.right > innerWidth + 1 || box.left < -1)
+}).map(one => one.outerHTML.slice(0, 200))
+"""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_is_wider_than_the_window_and_none_complains(
+    browser: chromium.Browser, pages: dict[str, Path], name: str, width: int
+) -> None:
+    browser.show(pages[name], width)
+    browser.evaluate(OPEN_DETAILS)
+    assert browser.evaluate("document.documentElement.scrollWidth") == width
+    assert browser.evaluate(OVERFLOWING) == []
+    assert browser.complaints == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_an_accessibility_checker_finds_nothing(
+    browser: chromium.Browser, pages: dict[str, Path], axe: str, name: str, dark: bool
+) -> None:
+    browser.show(pages[name], 1280 if dark else 360, dark=dark)
+    browser.evaluate(OPEN_DETAILS)
+    browser.evaluate(axe)
+    found = browser.evaluate("axe.run({resultTypes: ['violations']}).then(all => " + AXE_FOUND + ")")
+    assert found["held"] > 15
+    assert found["violated"] == []
+
+
+def test_dark_and_light_are_what_the_reader_prefers(browser: chromium.Browser, pages: dict[str, Path]) -> None:
+    colours = []
+    for dark in (False, True):
+        browser.show(pages["advised"], 1280, dark=dark)
+        colours.append(browser.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert colours[0] == "rgb(255, 255, 255)"
+    assert colours[1] != colours[0]
+
+
+def test_a_hostile_text_is_text_in_the_page(browser: chromium.Browser, pages: dict[str, Path]) -> None:
+    browser.show(pages["hostile"], 1280)
+    assert browser.evaluate("document.scripts.length") == 0
+    assert browser.evaluate("document.querySelectorAll('img, iframe, object, a').length") == 0
+    text = browser.evaluate("document.body.textContent")
+    assert text.count("<script>alert('x')</script>") > 3
+    # Even a script that got in would not run: the page's own policy forbids it.
+    browser.evaluate(
+        "{ const bad = document.createElement('script'); bad.append('window.ran = 1'); document.body.append(bad) }"
+    )
+    assert browser.evaluate("window.ran === undefined")
+
+
+@pytest.mark.parametrize("name", ["advised", "thousand"])
+def test_a_page_can_be_printed(browser: chromium.Browser, pages: dict[str, Path], name: str) -> None:
+    browser.show(pages[name], 1280, dark=True)
+    printed = browser.pdf()
+    assert printed.startswith(b"%PDF")
+    assert 2 <= printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page/") + printed.count(b"/Type/Page/") <= 12
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_timeline_is_seen_where_the_figures_say(
+    browser: chromium.Browser, pages: dict[str, Path], width: int
+) -> None:
+    """Five blocking callers are stairs: each answered a second later than the one before it, the last at the right."""
+    browser.show(pages["advised"], width)
+    dots = browser.evaluate(
+        "[...document.querySelector('.band:not(.top) svg.plot').querySelectorAll('circle.answered')]"
+        ".map(dot => { const box = dot.getBoundingClientRect(); return [box.x + box.width / 2, box.y] })"
+    )
+    assert len(dots) == 5
+    steps = [right[0] - left[0] for left, right in pairwise(dots)]
+    assert max(steps) - min(steps) < 1
+    assert min(steps) > 20
+    assert [y for _, y in dots] == sorted(y for _, y in dots)
+
+
+@pytest.mark.parametrize("name", ["advised", "rounds"])
+def test_a_table_that_scrolls_on_a_narrow_page_keeps_the_names_of_its_rows_in_sight(
+    browser: chromium.Browser, pages: dict[str, Path], name: str
+) -> None:
+    browser.show(pages[name], 360)
+    left, scrolled = browser.evaluate("""(() => {
+      const around = [...document.querySelectorAll('.scroll')].find(one => one.scrollWidth > one.clientWidth + 40)
+      around.scrollLeft = 40
+      const name = around.querySelector('tbody th')
+      return [name.getBoundingClientRect().left - around.getBoundingClientRect().left, around.scrollLeft]
+    })()""")
+    assert scrolled == 40
+    assert left == 0
+
+
+def test_no_two_labels_of_a_narrow_timeline_overlap(browser: chromium.Browser, pages: dict[str, Path]) -> None:
+    browser.show(pages["half"], 360)
+    labels = browser.evaluate("""
+      [...document.querySelector('.axis').querySelectorAll('text')].map(one => one.getBoundingClientRect())
+        .filter(box => box.width).map(box => [box.left, box.right])
+    """)
+    assert len(labels) >= 3
+    assert all(before[1] < after[0] for before, after in pairwise(labels))

@@ -1,0 +1,403 @@
+"""Results as files: refused before anything runs, written whole or not at all, and read back whatever is in them."""
+
+import contextlib
+import copy
+import csv
+import io
+import json
+import os
+import resource
+import shutil
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import samples
+from taskdemo_cli.errors import COULD_NOT_RUN, UserError
+from taskdemo_cli.reports import files, markdown
+from taskdemo_cli.reports.csv import chunks as csv_chunks
+from taskdemo_cli.reports.html import page as html
+from test_page import advised
+
+DOCUMENTS: dict[str, Any] = {
+    **{name: make() for name, make in samples.ALL_RUNS.items()},
+    "comparison": samples.comparison_document(),
+    "rounds": samples.comparison_document(3),
+    "limits": samples.limits_document(),
+}
+
+
+def sentence(error: pytest.ExceptionInfo[UserError]) -> str:
+    assert error.value.exit_code == COULD_NOT_RUN
+    text = str(error.value)
+    assert text.isprintable()
+    return text
+
+
+# --- before anything runs ----------------------------------------------------------------------------------
+
+
+def test_places_that_can_be_written_are_fine_and_stay_untouched(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("old")
+    files.check([tmp_path / "a.json", tmp_path / "a.CSV", tmp_path / "a.md", tmp_path / "a.svg"], tmp_path / "a.html")
+    files.check([str(tmp_path / "old.json")])
+    assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
+    assert (tmp_path / "old.json").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("save", "page", "said"),
+    [
+        ("result.xlsx", None, "one of .json, .csv, .md, .svg; try --save {}/result.json"),
+        ("result", None, "try --save {}/result.json"),
+        ("result.html", None, "a page is made by --html {}/result.html"),
+        ("none/result.json", None, "there is no folder {}/none; make it with: mkdir -p {}/none"),
+        ("folder.json", None, "that is a folder; name a file in it"),
+        (None, "page.pdf", "must end in .html; try --html {}/page.pdf.html"),
+        (None, "none/page.html", "there is no folder {}/none"),
+        ("a\x1b[31mb\n.json/x.json", None, "\\x1b[31mb\\n.json"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_with_what_to_type(
+    tmp_path: Path, save: str | None, page: str | None, said: str
+) -> None:
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(UserError) as error:
+        files.check([tmp_path / save] if save else [], tmp_path / page if page else None)
+    assert said.replace("{}", str(tmp_path)) in sentence(error)
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[None]:
+    """Be a user who may not write everywhere, as root may."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_folder_without_permission_is_refused() -> None:
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    try:
+        with nobody(), pytest.raises(UserError) as error:
+            files.check([folder / "a.json"])
+    finally:
+        folder.chmod(0o700)
+        folder.rmdir()
+    assert "cannot be written to (Permission denied); choose another folder" in sentence(error)
+
+
+def test_a_folder_of_the_system_that_takes_no_files_is_refused() -> None:
+    with pytest.raises(UserError) as error:
+        files.check(["/proc/self/result.json"])
+    assert "the folder /proc" in sentence(error)
+
+
+def test_what_is_no_ordinary_file_is_neither_replaced_nor_read_without_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "page.html").symlink_to("/dev/null")
+    for saves, page in (([tmp_path / "pipe.json"], None), ([], tmp_path / "page.html")):
+        with pytest.raises(UserError) as error:
+            files.check(saves, page)
+        assert "no ordinary file" in sentence(error)
+    with pytest.raises(UserError) as error:
+        files.load("/dev/zero")
+    assert "is no file" in sentence(error)
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError) as error:
+        files.check([tmp_path / f"{'a' * 300}.json"])
+    assert "no file can have that name" in sentence(error)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UserError) as error:
+        files.check(["r.json"])
+    assert "the current folder is gone" in sentence(error)
+
+
+# --- writing -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_was_saved_as_json_is_read_back_the_same(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "result.json"
+    files.save(DOCUMENTS[name], path)
+    assert files.load(path) == samples.saved(DOCUMENTS[name])
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("ending", [".json", ".csv", ".md", ".svg", ".html"])
+def test_every_document_can_be_saved_in_every_format(tmp_path: Path, name: str, ending: str) -> None:
+    path = tmp_path / f"result{ending}"
+    files.save(DOCUMENTS[name], path)
+    text = path.read_text(encoding="utf-8")
+    assert {c for c in text if not c.isprintable()} <= {"\n", "\r", "\N{NO-BREAK SPACE}"}
+    assert list(tmp_path.iterdir()) == [path]
+    if ending == ".svg":
+        ET.fromstring(text)
+        assert "url(http" not in text
+        assert "<script" not in text
+
+
+def test_a_file_is_replaced_only_by_a_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text("the old result")
+
+    class Broken(dict[str, Any]):
+        def items(self) -> Any:
+            yield from list(super().items())[:3]
+            raise KeyError("the document broke off")
+
+    with pytest.raises(KeyError):
+        files.save(Broken(DOCUMENTS["failed"]), path)
+    assert path.read_text() == "the old result"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_saved_file_is_as_readable_as_any_other_and_keeps_the_permissions_it_had(tmp_path: Path) -> None:
+    plain, kept, link = tmp_path / "plain", tmp_path / "kept.json", tmp_path / "link.json"
+    plain.touch()
+    kept.touch(0o640)
+    link.symlink_to(kept)
+    files.save(DOCUMENTS["failed"], tmp_path / "new.json")
+    files.save(DOCUMENTS["failed"], link)
+    assert (tmp_path / "new.json").stat().st_mode == plain.stat().st_mode
+    assert kept.stat().st_mode & 0o777 == 0o640
+    assert link.is_symlink()
+    assert files.load(kept)["kind"] == "run"
+
+
+def test_a_result_whose_folder_is_gone_is_rescued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuge, folder = tmp_path / "refuge", tmp_path / "folder"
+    refuge.mkdir()
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(refuge))
+    files.check([folder / "result.json"])
+    shutil.rmtree(folder)
+    with pytest.raises(UserError) as error:
+        files.save(DOCUMENTS["failed"], folder / "result.json")
+    text = sentence(error)
+    assert f"{folder / 'result.json'} could not be written (No such file or directory); the result is in " in text
+    assert files.load(text.rpartition(" is in ")[2]) == samples.saved(DOCUMENTS["failed"])
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file can grow beyond 1,000 bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_where_nothing_can_be_written_both_places_are_named_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_files: None
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(UserError) as error:
+        files.save(DOCUMENTS["comparison"], tmp_path / "result.json")
+    assert f"result.json could not be written (File too large), and neither could {tmp_path}" in sentence(error)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+# --- the formats -------------------------------------------------------------------------------------------
+
+
+def test_csv_has_a_row_a_request_with_its_task() -> None:
+    document = samples.comparison_document()
+    text = "".join(csv_chunks(document))
+    assert text.count("\r\n") == text.count("\n")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert len(rows) == 15
+    for row, run in zip(rows, [run for run in document["runs"] for _ in range(5)], strict=True):
+        request = run["requests"][int(row["n"]) - 1]
+        task = next(task for task in run["tasks"] if task["id"] == request["task_id"])
+        assert row["mode"] == run["mode"]
+        assert float(row["response_s"]) == request["response_s"]
+        assert float(row["task_ended_s"]) == task["ended_s"]
+        assert row["task_message"] == "Hello from the background"
+
+
+def test_csv_pairs_tasks_in_any_order_and_leaves_out_what_is_not_known() -> None:
+    document: dict[str, Any] = {**samples.failed_run()}
+    document["tasks"] = list(reversed(list(document["tasks"])))
+    rows = list(csv.DictReader(io.StringIO("".join(csv_chunks(document)), newline="")))
+    assert [row["task_state"] for row in rows] == ["finished", "failed", "finished", "", "", "lost"]
+    assert rows[4]["done_s"] == ""
+    assert rows[4]["error"] == "ReadTimeout"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=cmd|"/C calc"!A0'])
+def test_no_cell_of_the_csv_is_a_formula(text: str) -> None:
+    document = samples.saved(samples.failed_run())
+    for task in document["tasks"]:
+        task["message"] = task["error"] = task["where"] = text
+    rows = list(csv.DictReader(io.StringIO("".join(csv_chunks(document)), newline="")))
+    assert rows[0]["task_message"].startswith("'")
+    assert rows[0]["task_message"][1:].strip("\\tr").endswith(text.strip())
+
+
+def test_csv_of_limits_has_a_row_a_cell() -> None:
+    rows = list(csv.DictReader(io.StringIO("".join(csv_chunks(samples.limits_document())), newline="")))
+    assert len(rows) == 18
+    assert rows[-1]["verdict"] == "yes"
+    assert json.loads(rows[-1]["measured"]) == {"runs": 2, "delays_s": [0.1, 0.2]}
+
+
+def test_markdown_is_a_table_for_a_pull_request_with_the_verdicts_under_it() -> None:
+    lines = "".join(markdown.chunks(samples.comparison_document())).splitlines()
+    assert lines[0].startswith("| mode         | response p50 |")
+    assert len({len(line) for line in lines[:5]}) == 1
+    assert lines[2].startswith("| `blocking`   |       3.01 s |")
+    assert "- `blocking`: Callers queued" in "\n".join(lines)
+    assert "`celery` was skipped" in "\n".join(lines)
+    assert lines[-1].endswith(": `taskdemo compare --count 5 --rounds 1`</sub>")
+
+
+def test_nothing_from_outside_is_markup_in_markdown() -> None:
+    document = samples.saved(samples.failed_run())
+    document["mode"] = "a|b`c\n# d"
+    document["verdict"] = "# *Hi* <img src=x> [a](http://x) | @somebody __x__ `y` &amp; a_b - c"
+    text = "".join(markdown.chunks(document))
+    table, verdict, _ = text.split("\n\n")
+    assert table.splitlines()[2].startswith("| ``a\\|b`c\\n# d`` |")
+    assert verdict == (
+        "\\# \\*Hi\\* &lt;img src=x> \\[a\\](http:<!-- -->//x) \\| @<!-- -->somebody \\__x_\\_ \\`y\\` "
+        "&amp;amp; a_b - c"
+    )
+
+
+# --- reading back ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read (No such file or directory); name a file that --save wrote"),
+        (b"", "is not JSON; name a file that --save FILE.json wrote"),
+        (b"mode,round,n\r\n", "is not JSON"),
+        (b"\xff\xfe\x00broken", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b'{"a": 1e999}', "is not JSON"),
+        (b'{"a": NaN}', "is not JSON"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "is not JSON"),
+        (b"[1, 2]", "is JSON, but no result of taskdemo"),
+        (b'{"kind": "run"}', "is JSON, but no result of taskdemo"),
+        (b'{"taskdemo": "9.1", "kind": "forecast"}', "written by taskdemo 9.1: pip install --upgrade taskdemo"),
+        (b'{"taskdemo": "9.1", "kind": {}}', "which taskdemo 0.1.0 does not know"),
+        (b'{"taskdemo": "0.1.0", "kind": "run"}', "is no whole result of taskdemo: url is missing"),
+    ],
+)
+def test_a_file_that_is_none_of_ours_is_refused_in_one_sentence(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    path = tmp_path / "result.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        files.load(path)
+    assert said in sentence(error)
+
+
+def test_a_folder_is_no_result(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        files.load(tmp_path)
+    assert "cannot be read (Is a directory)" in sentence(error)
+
+
+def test_fields_that_a_newer_version_added_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    document: dict[str, Any] = {**samples.saved(samples.comparison_document()), "weather": "fine"}
+    document["runs"][0]["summary"]["response_s"]["p9999"] = 6.0
+    path.write_text(json.dumps(document))
+    loaded: dict[str, Any] = {**files.load(path)}
+    assert loaded["weather"] == "fine"
+    assert loaded == document
+
+
+def test_fields_that_may_be_null_may_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    document: dict[str, Any] = {**samples.saved(samples.failed_run())}
+    del document["for_s"], document["bystander"], document["summary"]["queue_s"]
+    path.write_text(json.dumps(document))
+    loaded = files.load(path)
+    assert loaded["kind"] == "run"
+    assert loaded["for_s"] is None
+    assert loaded["bystander"] == []
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "said"),
+    [
+        (("count",), "many", "count is no whole number"),
+        (("count",), True, "count is no whole number"),
+        (("summary", "wall_s"), "long", "summary.wall_s is no number"),
+        (("summary", "response_s", "max"), None, "summary.response_s.max is no number"),
+        (("requests", 2, "sent_s"), 1e300, "requests[2].sent_s is no time of this world"),
+        (("tasks", 0, "state"), "asleep", "tasks[0].state is none of 'accepted'"),
+        (("requests",), {"0": 1}, "requests is no list"),
+        (("summary", "requests", "errors"), [], "summary.requests.errors is no object"),
+        (("summary",), 3, "summary is no object"),
+    ],
+)
+def test_a_field_that_cannot_be_right_is_named(tmp_path: Path, at: tuple[Any, ...], value: Any, said: str) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(with_value(samples.saved(samples.failed_run()), at, value)))
+    with pytest.raises(UserError) as error:
+        files.load(path)
+    assert said in sentence(error)
+
+
+def with_value(document: Mapping[str, Any], at: tuple[Any, ...], value: Any) -> Any:
+    changed: Any = copy.deepcopy(dict(document))
+    place = changed
+    for key in at[:-1]:
+        place = place[key]
+    place[at[-1]] = value
+    return changed
+
+
+SAVED: list[Any] = [samples.saved(DOCUMENTS[name]) for name in ("failed", "rate", "rounds", "limits")] + [advised()]
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**17), 10**17)
+    | st.floats(-1e9, 1e9)
+    | st.sampled_from([0, -1, 1e-300, 10**9, "", "</title>", [], {}, [[]], [{}]])
+    | st.text(max_size=20)
+)
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*at, key)
+        yield from places(item, (*at, key))
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_a_file_holds_it_is_refused_or_can_be_drawn(tmp_path: Path, data: st.DataObject) -> None:
+    original = samples.saved(data.draw(st.sampled_from(SAVED)))
+    at = data.draw(st.sampled_from(list(places(original))))
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(with_value(original, at, data.draw(VALUES))))
+    try:
+        loaded = files.load(path)
+    except UserError:
+        return
+    for chunks in (html.page(loaded), markdown.chunks(loaded), csv_chunks(loaded)):
+        assert "".join(chunks)

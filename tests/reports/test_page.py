@@ -1,0 +1,378 @@
+"""The report's page: what is on it, that all of it comes from the document, and that no text becomes markup."""
+
+import base64
+import hashlib
+import re
+import tracemalloc
+from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import samples
+from taskdemo_cli.documents.rows import Rows
+from taskdemo_cli.documents.types import RequestRow, TaskRow
+from taskdemo_cli.reports.html import page as html
+from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_server.contract.text import escape
+
+
+def app_run() -> dict[str, Any]:
+    """A run at the user's own application, whose endpoint holds the event loop and prints."""
+    run = samples.blocking_run(3)
+    summary = {**run["summary"], "bystander_threads_s": run["summary"]["bystander_s"]}
+    return {
+        **run,
+        "mode": None,
+        "work": None,
+        "duration_s": None,
+        "app": "shop.main:app",
+        "path": "/held",
+        "summary": summary,
+        "tasks": [{**task, "output": f"held \x1b[1m\nand <b>{'x' * 500}"} for task in run["tasks"]],
+        "blocking": {
+            "blocks": True,
+            "cause": "event loop held",
+            "loop_wait_s": 2.5,
+            "threads_wait_s": 2.75,
+            "places": [{"place": "shop/main.py:14 in held", "share": 0.75}, {"place": "<b>", "share": 0.25}],
+        },
+    }
+
+
+VOID = {"meta", "link", "br", "line", "rect", "circle", "path"}
+DOCUMENTS: dict[str, Any] = {
+    **{name: make() for name, make in samples.ALL_RUNS.items()},
+    "comparison": samples.comparison_document(),
+    "rounds": samples.comparison_document(3),
+    "limits": samples.limits_document(),
+    "app": app_run(),
+}
+
+
+class Reader(HTMLParser):
+    """Reads a page, and fails where a tag is not closed as it was opened."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[tuple[str, dict[str, str | None]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[tuple[str, ...], str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append((tag, dict(attrs)))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data: str) -> None:
+        if not any(attributes.get("aria-hidden") == "true" for _, attributes in self.open):
+            self.texts.append((tuple(tag for tag, _ in self.open), data))
+
+
+def read(document: Mapping[str, Any]) -> Reader:
+    reader = Reader()
+    reader.feed("".join(html.page(document)))
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def words(reader: Reader) -> str:
+    return " ".join(" ".join(text for tags, text in reader.texts if "style" not in tags).split())
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield key
+            yield from leaves(item)
+    elif isinstance(value, list | tuple | Rows):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+def advised() -> dict[str, Any]:
+    """A comparison with everything that a page can show."""
+    return {
+        **samples.comparison_document(),
+        "thresholds": [
+            {"expression": "response.p50 > 200ms", "value": 3.0, "held": True, "text": "response.p50 was 3.00 s"},
+            {"expression": "tasks.lost > 0", "value": 0.0, "held": False, "text": "tasks.lost was 0"},
+        ],
+        "recommendation": {
+            "mode": "background",
+            "why": "Callers were answered in 5.8 ms at the median.",
+            "gives_up": ["A killed server loses its tasks."],
+            "code": "app = FastAPI()\n\n\n@app.get('/')\nasync def root() -> None:\n\tpass\n",
+        },
+        "limits": samples.limits_document(),
+    }
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_figure_on_the_page_is_in_the_json(name: str) -> None:
+    document: dict[str, Any] = {**samples.saved(DOCUMENTS[name])}
+    found = [leaf for leaf in leaves(document) if leaf is not None]
+    numbers = {float(leaf) for leaf in found if isinstance(leaf, int | float)}
+    # How many rows there are is a figure of the JSON too.
+    numbers |= {float(len(run["requests"])) for run in document.get("runs", [document]) if "requests" in run}
+    reader = read(document)
+    values = [attributes["value"] for tag, attributes in reader.tags if tag == "data"]
+    assert len(values) > 3
+    for value in values:
+        assert value is not None
+        assert float(value) in numbers
+
+    shown = {escape(str(leaf)) for leaf in found}
+    numerals = {numeral for text in shown for numeral in NUMERAL.findall(text)}
+    numerals |= {n for x in numbers for text in (format_seconds(x), format_count(x)) for n in NUMERAL.findall(text)}
+    prose = {"95", "100"}  # "95 of 100", "95 % interval"
+    for tags, text in reader.texts:
+        if not {"data", "style", "time"} & set(tags):
+            assert set(NUMERAL.findall(text)) <= numerals | prose, text
+
+
+NUMERAL = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?!\w)")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_saved_document_gives_the_same_page(name: str) -> None:
+    assert "".join(html.page(samples.saved(DOCUMENTS[name]))) == "".join(html.page(DOCUMENTS[name]))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_page_needs_nothing_and_runs_nothing(name: str) -> None:
+    reader = read(DOCUMENTS[name])
+    for tag, attributes in reader.tags:
+        assert tag not in {"script", "img", "iframe", "object", "embed", "form", "a", "base", "image", "use"}
+        assert not any(key.startswith("on") or key in {"style", "src", "srcset", "xlink:href"} for key in attributes)
+        assert attributes.get("href", "data:,") == "data:,"
+    identities = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    assert len(identities) == len(set(identities))
+    labels = " ".join(attributes.get("aria-labelledby") or "" for _, attributes in reader.tags).split()
+    assert set(labels) <= set(identities)
+
+
+def test_its_own_policy_lets_nothing_in_but_its_own_style() -> None:
+    reader = read(DOCUMENTS["comparison"])
+    style = "".join(text for tags, text in reader.texts if "style" in tags)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = next(a["content"] for _, a in reader.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert f"default-src 'none'; style-src 'sha256-{digest}'" in policy
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_sections_come_in_the_order_in_which_one_decides() -> None:
+    reader = read(advised())
+    sections = [attributes["id"] for tag, attributes in reader.tags if tag == "h2"]
+    assert sections == [
+        "thresholds",
+        "timeline",
+        "recommendation",
+        "verdicts",
+        "figures",
+        "distribution",
+        "limits",
+        "details",
+        "origin",
+        "reading",
+    ]
+    text = words(reader)
+    assert "✗ fails response.p50 was 3.00 s" in text
+    assert "✓ passes tasks.lost was 0" in text
+    assert "Use background : Callers were answered in 5.8 ms at the median." in text
+    assert "A killed server loses its tasks." in text
+    assert "Celery did cancel: 3 of 3." in text
+    assert "taskdemo compare --count 5 --rounds 1" in text
+    assert "skipped: celery is not installed" in text
+    code = "".join(text for tags, text in reader.texts if tags[-2:] == ("pre", "code"))
+    assert "async def root() -> None:\n    pass" in code
+
+
+def test_a_run_at_ones_own_application_says_whether_it_blocks_and_why_and_what_it_printed() -> None:
+    reader = read(app_run())
+    text = words(reader)
+    heading = "".join(text for tags, text in reader.texts if "h1" in tags)
+    assert heading == "shop.main:app: 3 requests for /held"
+    assert "it holds up others It holds the event loop" in text
+    assert "by a worker thread as any plain def endpoint is, waited up to 2.75 s" in text.replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
+    assert "shop/main.py:14 in held : 75 %" in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "the same by a thread" in text
+    printed = [text for tags, text in reader.texts if "samp" in tags]
+    assert len(printed) >= 3
+    assert printed[0].startswith("held \\x1b[1m\nand <b>xxx")
+    assert max(map(len, printed)) < 450
+
+
+def test_measured_limits_that_joined_a_comparison_say_where_they_come_from_and_what_is_missing() -> None:
+    document = advised()
+    document["limits"]["failed"] = [{"mode": "threadpool", "limit": "offload", "why": "a thread cannot await it"}]
+    text = words(read(document))
+    assert "Measured before the comparison, by taskdemo limits --modes background,celery" in text
+    assert "threadpool offload was not carried out: a thread cannot await it" in text
+    assert "process was skipped: left out by --modes" in text
+
+
+def test_every_request_and_task_of_a_burst_has_its_bar_and_its_row() -> None:
+    reader = read(samples.failed_run())
+    text = words(reader)
+    lanes = [text for tags, text in reader.texts if tags[-2:] == ("g", "title")]
+    assert len(lanes) == 6
+    assert "2: answered in 4.9 ms; task failed at 500 ms" in lanes
+    assert "5: no answer in time" in lanes
+    assert "ReadTimeout" not in text
+    assert "ValueError: no such report" in text
+    assert "the background server ended (exit -9) while it was fired at" in text
+    assert text.count("laptop pid 4711 worker thread 1") == 4
+
+
+def test_what_decides_is_told_once_and_code_in_it_is_code() -> None:
+    document = advised()
+    document["recommendation"]["gives_up"] = ["threads that `def` endpoints <b>need</b>"]
+    document["verdicts"][0]["text"] = "It is a plain `def`."
+    reader = read(document)
+    text = words(reader)
+    assert text.count("Callers were answered in 5.8 ms at the median.") == 1
+    assert "`" not in text
+    assert [text for tags, text in reader.texts if tags[-2:] in (("li", "code"), ("dd", "code"))][:2] == ["def", "def"]
+    assert "endpoints <b>need</b>" in text
+
+
+def test_a_page_explains_the_words_that_are_on_it_and_no_others() -> None:
+    limits = words(read({**samples.limits_document(), "started_at": "2026-01-02T03:04:05.678+00:00"}))
+    assert "2026-01-02 03:04 UTC" in limits
+    assert "2 of 3 The count that the verdict rests on" in limits
+    assert "p50" not in limits
+    run = words(read(samples.background_run()))
+    assert "p50, p95 Half of the times" in run
+    assert "begun twice" not in run
+
+
+def test_a_text_from_outside_is_only_ever_shown_as_text() -> None:
+    reader = read(samples.hostile_run())
+    page = "".join(html.page(samples.hostile_run()))
+    assert {character for character in page if not character.isprintable()} == {"\n", "\N{NO-BREAK SPACE}"}
+    assert "<script>alert('x')</script>" in words(reader)
+    assert "\\x1b]0;title\\x07" in words(reader)
+    assert "\\u202egnp.exe" in words(reader)
+    assert len(page) < 60_000
+
+
+def structure(reader: Reader) -> list[str]:
+    return [tag for tag, _ in reader.tags]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(min_size=1, max_size=30) | st.sampled_from(["</style><script>", "{{ 7 * 7 }}", "{% raw %}", '"><b x="']))
+def test_no_text_changes_the_structure_of_the_page(text: str) -> None:
+    document = samples.saved(samples.failed_run())
+
+    def filled(text: str) -> dict[str, Any]:
+        return {
+            **document,
+            "work": text,
+            "url": text,
+            "command": text,
+            "ended_because": text,
+            "environment": {text: {text: text}},
+            "requests": [{**request, "error": request["error"] and text} for request in document["requests"]],
+            "tasks": [{**task, "where": text, "message": text, "error": text} for task in document["tasks"]],
+        }
+
+    reader = read(filled(text))
+    assert structure(reader) == structure(read(filled("harmless")))
+    assert "".join(escape(text).split()) in "".join(words(reader).split())
+
+
+class Many(Rows[RequestRow]):
+    """Requests that are made when they are looked at."""
+
+    def __init__(self, count: int) -> None:
+        self.size = count
+
+    def __len__(self) -> int:
+        return self.size
+
+    def make(self, at: int) -> RequestRow:
+        sent = at / 1000
+        took = 0.004 + at % 17 * 0.0001
+        times = {"planned_s": sent, "sent_s": sent, "first_byte_s": sent + took, "done_s": sent + took}
+        return {"n": at + 1, "task_id": f"t{at}", "status": 200, "error": None, "response_s": took, **times}  # type: ignore[typeddict-item]
+
+
+class ManyTasks(Rows[TaskRow]):
+    def __init__(self, count: int) -> None:
+        self.size = count
+
+    def __len__(self) -> int:
+        return self.size
+
+    def make(self, at: int) -> TaskRow:
+        start = at / 1000 + 0.002
+        times = {"accepted_s": start, "started_s": start + 0.001, "ended_s": start + 1}
+        told = {"where": "laptop pid 1", "message": "Hello", "error": None, "runs": 1, "output": None}
+        return {"id": f"t{at}", "state": "finished", **times, **told}  # type: ignore[typeddict-item]
+
+
+def burst(count: int) -> dict[str, Any]:
+    few = samples.background_run(5)
+    summary = few["summary"]
+    tasks = {**summary["tasks"], "last_ended_s": count / 1000 + 1}
+    return {
+        **few,
+        "count": count,
+        "summary": {**summary, "tasks": tasks, "wall_s": count / 1000},
+        "requests": Many(count),
+        "tasks": ManyTasks(count),
+        "bystander": [],
+    }
+
+
+@pytest.mark.parametrize("count", [40, 41, 1000, 2000])
+def test_up_to_thousands_of_requests_are_drawn_one_by_one_on_a_small_page(count: int) -> None:
+    page = "".join(html.page(burst(count)))
+    assert len(page) < 400_000
+    if count <= 40:
+        assert page.count('class="answered"') == count + 1  # and the legend
+    else:
+        answered = re.findall(r'class="answered" d="([^"]*)"', page)
+        assert answered[0].count("M") == count
+
+
+def test_more_requests_are_drawn_as_areas_and_the_page_says_so() -> None:
+    document = burst(20_000)
+    list(html.page(burst(50)))  # the template is compiled
+    tracemalloc.start()
+    try:
+        page = "".join(html.page(document))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(page) < 100_000
+    assert most < 4_000_000  # the rows alone would take ten times as much
+    assert "too many requests for a bar each" in page
+    assert "the slowest and the first that went wrong" in page
+    areas = re.findall(r'class="free area" d="([^"]*)"', page)
+    # Some seconds after the start a thousand tasks of a second each run at any moment, all as high as each other.
+    assert areas[0].count("H") < 60
+
+
+def test_a_document_without_runs_still_is_a_page() -> None:
+    empty = {**samples.comparison_document(), "runs": [], "verdicts": []}
+    assert "Nothing was run" in words(read(empty))

@@ -1,0 +1,58 @@
+"""The terminal and the page read the same summary of a mode."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import samples
+from taskdemo_cli.documents.types import ComparisonDocument
+from taskdemo_cli.reports.html import page as html
+from taskdemo_cli.reports.terminal.report import comparison_report
+from test_terminal_reports import printed
+
+MODES = ("blocking", "threadpool", "background")
+WIDTHS = (10, 10, 9, 8, 9)
+
+
+def cut_short() -> ComparisonDocument:
+    document = samples.comparison_document(2)
+    document["runs"][-1]["interrupted"] = True
+    return document
+
+
+DOCUMENTS: dict[str, Any] = {
+    "one round": samples.comparison_document(),
+    "three rounds": samples.comparison_document(3),
+    "a round cut short": cut_short(),
+}
+
+
+def cells(line: str) -> Iterator[str]:
+    at = 16
+    for width in WIDTHS:
+        yield line[at : at + width].strip()
+        at += width
+
+
+def on_the_terminal(document: ComparisonDocument) -> dict[str, list[str]]:
+    table = printed(comparison_report(document), 100).split("\n\n", maxsplit=1)[0]
+    return {name: list(cells(line)) for line in table.splitlines() if (name := line.split(" ")[0]) in MODES}
+
+
+def on_the_page(document: ComparisonDocument) -> dict[str, list[str]]:
+    table = "".join(html.page(document)).split('<table class="figures comparison">')[1].split("</table>")[0]
+    rows = re.findall(r'<tr><th scope="row"><bdi>(\w+)</bdi>(.*?)</tr>', table, re.DOTALL)
+    return {
+        name: re.findall(r"<td><data [^>]*>([^<]*)</data>", row.replace("\N{NO-BREAK SPACE}", " "))
+        for name, row in rows
+    }
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_terminal_and_the_page_show_the_same_number_in_the_same_cell(name: str) -> None:
+    shown = on_the_terminal(DOCUMENTS[name])
+    assert set(shown) == set(MODES)
+    assert shown == on_the_page(DOCUMENTS[name])
+    assert all(re.match(r"\d", figure) for figures in shown.values() for figure in figures)

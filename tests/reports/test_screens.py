@@ -1,0 +1,415 @@
+"""The screens while a run goes on, on an emulated terminal: one block, repainted in place; the cursor is given back."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pyte
+import pytest
+from rich.console import Console
+
+from samples import HOSTILE, T0, background_run, blocking_run, event, events_of, limits_document, sample
+from taskdemo_cli import runner
+from taskdemo_cli.loadgen.protocol import Plan, Sample
+from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.reports.terminal.limits import LimitsScreen, PlainLimits, limits_screen
+from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
+from taskdemo_cli.reports.terminal.painter import SHOW_CURSOR, Block
+from taskdemo_cli.reports.terminal.run_frame import horizon_of
+from taskdemo_cli.runner import Target
+from taskdemo_server.contract.events import TaskEvent
+from taskdemo_server.contract.modes import MODES, Mode
+
+
+class Terminal(io.StringIO):
+    """A terminal that keeps what it was sent and shows it on an emulated screen."""
+
+    def __init__(self, columns: int = 80, lines: int = 30) -> None:
+        super().__init__()
+        self.screen = pyte.Screen(columns, lines)
+        self.screen.set_mode(pyte.modes.LNM)  # as a terminal's line discipline: a line feed also returns
+        self._stream = pyte.Stream(self.screen)
+        self.console = Console(
+            file=self,
+            width=columns,
+            height=lines,
+            force_terminal=True,
+            color_system="truecolor",
+            markup=False,
+            highlight=False,
+            legacy_windows=False,
+            _environ={"TERM": "xterm-256color"},
+        )
+
+    def write(self, text: str) -> int:
+        self._stream.feed(text)
+        return super().write(text)
+
+    def resize(self, columns: int, lines: int) -> None:
+        self.screen.resize(lines, columns)
+        self.console.width, self.console.height = columns, lines
+
+    @property
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self.screen.display]
+
+    @property
+    def used(self) -> list[str]:
+        return [line for line in self.lines if line]
+
+
+def plain_console(width: int = 100) -> tuple[Console, io.StringIO]:
+    file = io.StringIO()
+    return Console(file=file, width=width, markup=False, emoji=False, highlight=False), file
+
+
+class Story:
+    """A run of `count` requests at `background`, told to a recorder up to a moment."""
+
+    def __init__(self, count: int, work: float = 1.0, message: str = "Hello from the background") -> None:
+        self.recorder = Recorder(private=True, count=count)
+        self.recorder.load({"kind": "started", "t0": T0})
+        self._samples: list[Sample] = [sample(n, 0.01 + n * 0.001, task=f"k{n}") for n in range(1, count + 1)]
+        self._events: list[TaskEvent] = []
+        for n in range(1, count + 1):
+            begun = 0.01 + n * 0.001
+            self._events += events_of(f"k{n}", begun, begun, begun + work, message=message)
+        self._events.sort(key=lambda event: event.clock)
+
+    def until(self, moment: float) -> float:
+        """Tell what happened up to `moment` seconds of the run; return that moment on the clock."""
+        told = [one for one in self._samples if (one[4] or 0.0) <= T0 + moment]
+        self._samples = self._samples[len(told) :]
+        flying = [(one[0], one[2] or T0) for one in self._samples if (one[2] or 0.0) <= T0 + moment]
+        sent = len(flying) + self.recorder.reported + len(told)
+        self.recorder.load({"kind": "batch", "samples": told, "in_flight": flying, "sent": sent})
+        while self._events and self._events[0].clock <= T0 + moment:
+            self.recorder.event(self._events.pop(0))
+        return T0 + moment
+
+
+def test_a_run_is_one_block_that_stays_in_its_place() -> None:
+    terminal, story = Terminal(), Story(5)
+    terminal.write("$ taskdemo fire\n")
+    with RunScreen(terminal.console, "5 requests at background", None) as screen:
+        heights = set()
+        for moment in (0.001, 0.012, 0.02, 0.3, 0.9, 1.0):
+            screen.update(story.recorder, story.until(moment))
+            assert terminal.lines[0] == "$ taskdemo fire"
+            assert terminal.lines[1].startswith("5 requests at background")
+            assert sum("5 requests at background" in line for line in terminal.lines) == 1
+            heights.add(len(terminal.used))
+        assert len(heights) == 1
+    assert terminal.used == ["$ taskdemo fire"]
+
+
+def test_each_request_has_a_row_with_its_times_and_its_task() -> None:
+    terminal, story = Terminal(), Story(3)
+    with RunScreen(terminal.console, "3 requests", None) as screen:
+        screen.update(story.recorder, story.until(0.5))
+        (row,) = [line for line in terminal.lines if line.startswith("      2")]
+        assert row.split()[:5] == ["2", "200", "12", "ms", "running"]
+        assert "3 of 3 answered, 0 tasks ended" in terminal.lines[1]
+        screen.update(story.recorder, story.until(2.0))
+        (row,) = [line for line in terminal.lines if line.startswith("      2")]
+        assert row.split()[:7] == ["2", "200", "12", "ms", "finished", "1.01", "s"]
+        assert "3 tasks ended" in terminal.lines[1]
+        assert any("request 3: finished, Hello from the background" in line for line in terminal.lines)
+
+
+def test_more_requests_than_rows_show_the_interesting_ones_within_the_terminal() -> None:
+    for lines in (8, 12, 24, 60):
+        terminal, story = Terminal(80, lines), Story(500)
+        with RunScreen(terminal.console, "500 requests", None) as screen:
+            for moment in (0.05, 0.2, 0.6, 1.2, 2.0):
+                screen.update(story.recorder, story.until(moment))
+                assert terminal.lines[0].startswith("500 requests")
+                assert len(terminal.used) <= min(lines - 1, 30)
+            if lines > 12:
+                assert any(line.startswith("slowest") for line in terminal.lines)
+                assert any(line.startswith("newest") for line in terminal.lines)
+
+
+def test_a_frame_in_which_little_changed_writes_little() -> None:
+    terminal, story = Terminal(120, 40), Story(20)
+    with RunScreen(terminal.console, "20 requests", None) as screen:
+        screen.update(story.recorder, story.until(2.8))
+        before = len(terminal.getvalue())
+        screen.update(story.recorder, story.until(2.801))
+        assert len(terminal.getvalue()) - before < 400
+
+
+@pytest.mark.parametrize("size", [(60, 20), (100, 40), (40, 10)])
+def test_a_resized_terminal_still_shows_one_block(size: tuple[int, int]) -> None:
+    terminal, story = Terminal(), Story(5)
+    with RunScreen(terminal.console, "5 requests", None) as screen:
+        screen.update(story.recorder, story.until(0.5))
+        terminal.resize(*size)
+        for moment in (0.6, 0.7):
+            screen.update(story.recorder, story.until(moment))
+        assert sum("5 requests" in line for line in terminal.lines) == 1
+        assert sum("request  status" in line for line in terminal.lines) == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, None])
+def test_the_cursor_comes_back_however_the_run_ends(error: type[BaseException] | None) -> None:
+    terminal, story = Terminal(), Story(5)
+    try:
+        with RunScreen(terminal.console, "5 requests", None) as screen:
+            screen.update(story.recorder, story.until(0.5))
+            assert terminal.screen.cursor.hidden
+            if error is not None:
+                raise error
+    except (KeyboardInterrupt, RuntimeError):
+        assert terminal.lines[0].startswith("5 requests"), "what was seen stays"
+    assert not terminal.screen.cursor.hidden
+    assert terminal.screen.cursor.x == 0
+    assert terminal.screen.cursor.y == len(terminal.used)
+    assert terminal.getvalue().count(SHOW_CURSOR) == 1
+
+
+def test_hostile_messages_do_not_reach_the_terminal() -> None:
+    terminal, story = Terminal(100), Story(2, message=HOSTILE)
+    with RunScreen(terminal.console, HOSTILE, None) as screen:
+        screen.update(story.recorder, story.until(2.0))
+        assert "\x1b]" not in terminal.getvalue()
+        assert "\u202e" not in terminal.getvalue()
+        assert terminal.screen.title == ""
+        assert any("[bold]rich[/bold]" in line for line in terminal.lines)
+
+
+def test_a_block_grows_and_shrinks_without_leaving_anything_behind() -> None:
+    from taskdemo_cli.reports.terminal.style import row
+
+    terminal = Terminal(40, 10)
+    with Block(terminal.console) as block:
+        for count in (3, 7, 2, 5, 1):
+            block.paint([row(f"line {n} of {count}") for n in range(count)])
+            assert terminal.used == [f"line {n} of {count}" for n in range(count)]
+        block.paint([row(f"line {n}") for n in range(50)])
+        assert terminal.used == [f"line {n}" for n in range(9)]
+    assert terminal.used == []
+
+
+def test_a_run_into_a_pipe_is_a_line_for_each_answer_and_each_end() -> None:
+    console, file = plain_console()
+    story = Story(3)
+    with run_screen(console, "3 requests", count=3) as screen:
+        assert isinstance(screen, PlainRun)
+        for moment in (0.011, 0.012, 0.5, 2.0, 2.1):
+            screen.update(story.recorder, story.until(moment))
+    text = file.getvalue()
+    assert "\x1b" not in text
+    assert text.count("\n") == 1 + 3 + 3
+    assert "request 2: 200 after" in text
+    assert "request 2: finished, Hello from the background" in text
+
+
+def test_a_large_run_into_a_pipe_is_a_line_a_second() -> None:
+    console, file = plain_console()
+    story = Story(200)
+    with run_screen(console, "200 requests", count=200) as screen:
+        for tenth in range(1, 36):
+            screen.update(story.recorder, story.until(tenth / 10))
+    lines = file.getvalue().splitlines()
+    assert len(lines) == 4
+    assert "200 of 200 answered" in lines[-1]
+
+
+def comparison_story(terminal: Terminal, check: Callable[[str], None]) -> None:
+    with comparison_screen(terminal.console, "5 requests in each mode", ["blocking", "background", "celery"]) as screen:
+        assert isinstance(screen, ComparisonScreen)
+        screen.skip("celery", f"not installed {HOSTILE}")
+        check("nothing yet")
+        screen.start("blocking")
+        story = Story(5)
+        screen.update(story.recorder, story.until(0.011))
+        check("first mode")
+        screen.done(blocking_run())
+        screen.start("background", "round 1 of 2")
+        story = Story(5)
+        screen.update(story.recorder, story.until(0.5))
+        check("second mode")
+        screen.done(background_run())
+        check("all done")
+
+
+def test_a_comparison_fills_in_a_row_a_mode() -> None:
+    terminal = Terminal()
+    seen: dict[str, list[str]] = {}
+    comparison_story(terminal, lambda moment: seen.update({moment: terminal.used}))
+
+    def row(moment: str, mode: str) -> str:
+        return next(line for line in seen[moment] if line.startswith(mode))
+
+    assert row("nothing yet", "blocking").split()[1:] == ["waiting"]
+    assert "1 of 5 answered" in row("first mode", "blocking")
+    assert "5.0" in row("second mode", "blocking")
+    assert "5 of 5 answered" in row("second mode", "background")
+    assert "round 1 of 2" in seen["second mode"][0]
+    assert sum("request " in line for line in seen["second mode"]) == 5
+    assert "1.00 s" in row("all done", "background")
+    assert "skipped: not installed" in row("all done", "celery")
+    assert "\x1b]" not in terminal.getvalue()
+    assert terminal.used == []
+
+
+def test_a_comparison_into_a_pipe_is_plain_lines() -> None:
+    console, file = plain_console()
+    with comparison_screen(console, "5 requests in each mode", ["blocking"]) as screen:
+        screen.start("blocking", "round 2 of 3")
+        screen.update(Story(1).recorder, T0)
+        screen.done(blocking_run())
+        screen.skip("celery", HOSTILE)
+    text = file.getvalue()
+    assert "\x1b" not in text
+    assert "blocking (round 2 of 3)" in text
+    assert "blocking: response p50 3.01 s, max 5.0" in text
+    assert "celery skipped" in text
+
+
+def test_a_plain_line_is_never_cut() -> None:
+    console, file = plain_console(60)
+    why = f"--work reports:nothing: there is no nothing in reports; {'reports.py has build, ' * 6}"
+    with comparison_screen(console, "5 requests in each mode", ["blocking"]) as screen:
+        screen.skip("blocking", why)
+    assert file.getvalue().splitlines()[1] == f"  blocking skipped: {why}"
+
+
+def test_the_limits_fill_in_while_the_experiments_run() -> None:
+    terminal, cells = Terminal(), limits_document()["modes"]["celery"]
+    with limits_screen(terminal.console, "Limits", ["background", "celery"], list(cells)) as screen:
+        assert isinstance(screen, LimitsScreen)
+        screen.start("celery", "retry", "work that fails twice")
+        assert any("celery, retry: work that fails twice" in line for line in terminal.lines)
+        screen.done("celery", "retry", cells["retry"])
+        assert any(line.startswith("retry") and "✓" in line for line in terminal.lines)
+        screen.skip("background", "left out")
+        assert not any("background" in line for line in terminal.lines)
+    assert terminal.used == []
+
+
+def test_the_limits_into_a_pipe_are_plain_lines() -> None:
+    console, file = plain_console()
+    cells = limits_document()["modes"]["celery"]
+    with limits_screen(console, "Limits", ["celery"], list(cells)) as screen:
+        assert isinstance(screen, PlainLimits)
+        screen.start("celery", "retry", "work that fails twice")
+        screen.done("celery", "retry", cells["retry"])
+        screen.skip("background", "left out")
+    assert file.getvalue().splitlines() == ["Limits", "  celery, retry: yes 2", "  background skipped: left out"]
+
+
+def test_a_task_that_fails_is_told_with_its_error() -> None:
+    recorder = Recorder(private=True, count=1)
+    recorder.load({"kind": "started", "t0": T0})
+    recorder.load({"kind": "batch", "samples": [sample(1, 0.004, task="f")], "in_flight": [], "sent": 1})
+    recorder.event(event("f", "accepted", 0.002))
+    recorder.event(event("f", "started", 0.003))
+    recorder.event(event("f", "failed", 0.5, error="ValueError: no such report"))
+    terminal = Terminal()
+    with RunScreen(terminal.console, "1 request", None) as screen:
+        screen.update(recorder, T0 + 1)
+        assert any("request 1: failed, ValueError: no such report" in line for line in terminal.lines)
+
+
+def held_loop() -> Recorder:
+    """Three callers of `blocking`, 2.4 s on: two were answered, and no event came since the loop is held."""
+    held = Recorder(private=True, count=3, waits=True)
+    held.load({"kind": "started", "t0": T0})
+    held.bystander({"kind": "started", "t0": T0})
+    held.event(event("b1", "accepted", 0.001, mode="blocking"))
+    told = [sample(1, 1.0, task="b1"), sample(2, 2.0, task="b2")]
+    held.load({"kind": "batch", "samples": told, "in_flight": [(3, T0 + 0.001)], "sent": 3})
+    held.bystander({"kind": "batch", "samples": [sample(1, 0.002)], "in_flight": [(2, T0 + 0.1)], "sent": 2})
+    return held
+
+
+def test_where_callers_wait_an_answer_is_the_end_of_its_task_though_no_event_has_come() -> None:
+    terminal = Terminal()
+    with RunScreen(terminal.console, "3 requests at blocking", None) as screen:
+        screen.update(held_loop(), T0 + 2.4)
+        shown = "\n".join(terminal.lines)
+        assert "2 of 3 answered, 2 tasks ended" in shown
+        assert "queued" not in shown.replace("·· queued", "")
+        for n in "12":
+            (row,) = [line for line in terminal.lines if line.startswith(f"      {n}")]
+            assert "finished" in row
+            assert row.rstrip().endswith("●")
+        (row,) = [line for line in terminal.lines if line.startswith("      3")]
+        assert row.split()[2:4] == ["s", "waiting"]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: str(mode.name))
+def test_an_answer_ends_a_task_in_the_modes_that_answer_after_the_work_and_in_no_other(mode: Mode) -> None:
+    nothing: Any = None
+    target = Target("http://127.0.0.1:1", health={"mode": mode.name})
+    run = runner._Run(nothing, target, Plan(url=target.url, count=1), nothing)
+    run.recorder.load({"kind": "started", "t0": T0})
+    run.recorder.load({"kind": "batch", "samples": [sample(1, 0.5, task="t")], "in_flight": [], "sent": 1})
+    assert run.recorder.live(T0 + 1, 1).ended == (0 if mode.answers_first else 1)
+
+
+def test_while_the_server_answers_nobody_nothing_is_claimed_of_what_runs() -> None:
+    terminal = Terminal()
+    silent, story = held_loop(), Story(1)
+    with RunScreen(terminal.console, "3 requests", None) as screen:
+        screen.update(silent, T0 + 2.4)
+        (summary,) = [line for line in terminal.lines if line.startswith("p50")]
+        assert "no news for  2.30 s" in summary  # the bystander waits since then
+        silent.event(event("b2", "started", 1.0, mode="blocking"))
+        screen.update(silent, T0 + 2.4)
+        (summary,) = [line for line in terminal.lines if line.startswith("p50")]
+        assert "no news for  1.40 s" in summary  # and yet there was news
+        assert "running" not in summary
+        assert "queued" not in summary
+        screen.update(story.recorder, story.until(0.5))
+        (summary,) = [line for line in terminal.lines if line.startswith("p50")]
+        assert "running  1  queued  0" in summary
+
+
+def test_a_task_of_which_there_is_no_news_is_drawn_only_as_far_as_there_was_some() -> None:
+    story = Story(1, work=3.0)
+    story.recorder.bystander({"kind": "batch", "samples": [], "in_flight": [(1, T0 + 0.5)], "sent": 1})
+    terminal = Terminal()
+    with RunScreen(terminal.console, "1 request", None) as screen:
+        screen.update(story.recorder, story.until(2.0))
+        (row,) = [line for line in terminal.lines if line.startswith("      1")]
+    assert "no news" in row
+    assert 4 < row.count("▆") < 12  # of 33 columns for 2 s, those of the first half second
+
+
+def test_the_live_comparison_shows_the_bystander_and_what_its_signs_mean() -> None:
+    terminal = Terminal(80, 24)
+    with comparison_screen(terminal.console, "3 requests", [mode.name for mode in MODES]) as screen:
+        screen.start("blocking")
+        screen.update(held_loop(), T0 + 2.4)
+        (ping,) = [line for line in terminal.lines if "GET /ping" in line]
+        assert ping.count("▂") > 20
+        assert ping.endswith("2.30 s")
+        assert any("▂▂ waits" in line and "●  answered".replace("  ", " ") in line for line in terminal.lines)
+        assert len(terminal.used) <= 23
+
+
+def test_between_two_modes_the_picture_stays_until_the_next_has_one() -> None:
+    terminal = Terminal(80, 24)
+    with comparison_screen(terminal.console, "5 requests", ["blocking", "background"]) as screen:
+        screen.start("blocking")
+        story = Story(5)
+        screen.update(story.recorder, story.until(2.0))
+        before = [line for line in terminal.lines if "request " in line]
+        assert any(line.startswith("blocking    ") and "0 s" in line for line in terminal.lines)
+        screen.done(blocking_run())
+        assert [line for line in terminal.lines if "request " in line] == before
+        screen.start("background")
+        assert [line for line in terminal.lines if "request " in line] == before
+        height = len(terminal.used)
+        story = Story(5)
+        screen.update(story.recorder, story.until(0.0))
+        assert len(terminal.used) == height  # no bar yet, and yet a line each
+        assert any(line.startswith("background    ") and "0 s" in line for line in terminal.lines)
+
+
+@pytest.mark.parametrize(("elapsed", "horizon"), [(0.2, 1.0), (1.2, 1.5), (5.01, 6.0), (9.0, 10.0), (70.0, 90.0)])
+def test_the_live_scale_is_not_much_longer_than_what_it_shows(elapsed: float, horizon: float) -> None:
+    assert horizon_of(elapsed) == horizon

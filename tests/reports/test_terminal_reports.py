@@ -1,0 +1,360 @@
+"""What is printed at the end: reports, tables and matrices fit, tell the figures, and show outside text as text."""
+
+import io
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+
+from samples import (
+    ALL_RUNS,
+    HOSTILE,
+    background_run,
+    blocking_run,
+    comparison_document,
+    event,
+    facts,
+    failed_run,
+    hostile_run,
+    limits_document,
+    recorder,
+    sample,
+    threadpool_run,
+)
+from taskdemo_cli.analysis.diff import compare_saved
+from taskdemo_cli.documents.types import Cell, ComparisonDocument, RunDocument
+from taskdemo_cli.reports.output import Output
+from taskdemo_cli.reports.svg import picture
+from taskdemo_cli.reports.terminal.diff_table import changes_report
+from taskdemo_cli.reports.terminal.limits import limits_report
+from taskdemo_cli.reports.terminal.report import comparison_report, run_report
+from taskdemo_cli.reports.terminal.timeline import timeline
+from taskdemo_cli.units import format_seconds
+from taskdemo_server.contract.modes import MODES
+
+WIDTHS = (60, 80, 120)
+
+
+def printed(report: RenderableType, width: int = 80, encoding: str = "utf-8", **options: Any) -> str:
+    kept = io.BytesIO()
+    file = io.TextIOWrapper(kept, encoding=encoding, newline="\n")
+    Console(file=file, width=width, markup=False, emoji=False, highlight=False, **options).print(report)
+    file.flush()
+    return kept.getvalue().decode(encoding)
+
+
+def empty_run() -> RunDocument:
+    return recorder([]).document(facts("background", 5), interrupted=True)
+
+
+def all_failed_run() -> RunDocument:
+    samples = [sample(n, 0.001 * n, status=None, error="ConnectError") for n in range(1, 31)]
+    return recorder(samples).document(facts("background", 30))
+
+
+def seven_modes() -> ComparisonDocument:
+    document = comparison_document()
+    document["runs"] = [{**background_run(), "mode": mode.name} for mode in MODES]
+    return document
+
+
+def wide_limits() -> RenderableType:
+    document = limits_document()
+    found = document["modes"]["celery"]
+    document["modes"] = {mode.name: found for mode in MODES}
+    return limits_report(document)
+
+
+REPORTS: dict[str, Callable[[], RenderableType]] = {
+    **{name: (lambda made=made: run_report(made())) for name, made in ALL_RUNS.items()},  # type: ignore[misc]
+    "empty": lambda: run_report(empty_run()),
+    "all failed": lambda: run_report(all_failed_run()),
+    "comparison": lambda: comparison_report(comparison_document()),
+    "rounds": lambda: comparison_report(comparison_document(3)),
+    "seven modes": lambda: comparison_report(seven_modes()),
+    "limits": lambda: limits_report(limits_document()),
+    "seven modes' limits": wide_limits,
+    "changes": lambda: changes_report(compare_saved(comparison_document(3), comparison_document(2))),
+}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", REPORTS)
+def test_no_line_is_wider_than_the_terminal_and_none_carries_escape_codes_into_a_pipe(name: str, width: int) -> None:
+    text = printed(REPORTS[name](), width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_terminal_of_plain_ascii_gets_the_same_report_in_ascii(name: str) -> None:
+    plain, full = printed(REPORTS[name](), encoding="ascii"), printed(REPORTS[name]())
+    assert plain.isascii()
+    assert len(plain.splitlines()) == len(full.splitlines())
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_run_tells_its_counts_times_and_tasks(width: int) -> None:
+    run = threadpool_run()
+    text = printed(run_report(run), width)
+    response = run["summary"]["response_s"]
+    assert response is not None
+    for figure in ("p50", "max"):
+        assert format_seconds(response[figure]) in text
+    assert "60 ok, 0 failed" in text
+    assert "60 accepted, 60 finished; at most 40 ran at once" in " ".join(text.split())
+
+
+def test_a_percentile_is_shown_only_where_there_are_enough_requests_for_it() -> None:
+    headings = next(line for line in printed(run_report(background_run(5))).splitlines() if "p50" in line)
+    assert "p99" not in headings
+    headings = next(line for line in printed(run_report(threadpool_run(200)), 120).splitlines() if "p50" in line)
+    assert "p99" in headings
+    assert "p99.9" not in headings
+
+
+def test_a_histogram_comes_with_enough_requests() -> None:
+    assert "Response times" not in printed(run_report(background_run(5)))
+    assert "Response times" in printed(run_report(threadpool_run(60)))
+
+
+def test_what_was_seen_and_then_the_thresholds_come_last_where_no_screen_scrolls_them_away() -> None:
+    run = background_run()
+    run["verdict"] = "Answered in 4 ms; the task ended 1.00 s later."
+    run["thresholds"] = [
+        {"expression": "response.p50 > 1ms", "value": 0.004, "held": True, "text": "response.p50 > 1ms: 4 ms, held"},
+        {"expression": "tasks.lost > 0", "value": 0.0, "held": False, "text": "tasks.lost > 0: 0, did not hold"},
+    ]
+    lines = printed(run_report(run)).splitlines()
+    assert lines[-4:] == [
+        run["verdict"],
+        "",
+        "✗ response.p50 > 1ms: 4 ms, held",
+        "✓ tasks.lost > 0: 0, did not hold",
+    ]
+
+
+def test_a_comparison_ends_with_its_thresholds() -> None:
+    document = comparison_document()
+    document["thresholds"] = [
+        {"expression": "response.p50 > 1ms", "value": 0.004, "held": True, "text": "response.p50 > 1ms: 4 ms, held"}
+    ]
+    assert printed(comparison_report(document)).splitlines()[-1] == "✗ response.p50 > 1ms: 4 ms, held"
+
+
+def test_what_ended_a_run_early_stands_before_the_verdict() -> None:
+    run = background_run()
+    run["verdict"], run["ended_because"] = "Answered in 4 ms.", "the server stopped answering"
+    text = printed(run_report(run))
+    assert text.index("works, nobody waits") < text.index("stopped answering") < text.index("Answered in 4 ms.")
+
+
+def test_a_burst_has_no_rate_and_a_longer_run_has_one() -> None:
+    assert "requests/s" not in printed(run_report(background_run(5)))
+    assert "requests/s" in printed(run_report({**background_run(5), "concurrency": 2}))
+
+
+def test_errors_are_told_by_kind_and_lost_tasks_by_number() -> None:
+    text = printed(run_report(failed_run()))
+    assert "1 ✗ HTTP 503" in text
+    assert "1 ✗ no answer in time" in text
+    assert "ReadTimeout" not in text
+    assert "1 failed, 1 lost" in text
+    assert "the background server ended (exit -9)" in text
+
+
+def test_a_run_that_was_cut_short_says_so() -> None:
+    run = background_run()
+    run["timed_out"], run["not_sent"], run["late_sends"] = True, 7, 3
+    text = printed(run_report(run))
+    assert "Timed out" in text
+    assert "7 requests were never sent" in text
+    assert "3 of 5 requests were sent later than planned" in text
+
+
+@pytest.mark.parametrize("columns", [10, 16, 39])
+def test_a_terminal_that_is_too_narrow_is_drawn_on_all_the_same(columns: int) -> None:
+    for report in (run_report(background_run()), comparison_report(comparison_document())):
+        assert "background" in printed(report, columns)
+
+
+def test_hostile_text_stays_text_even_on_a_terminal() -> None:
+    text = printed(run_report(hostile_run()), 120, force_terminal=True, color_system="truecolor")
+    assert "\x1b]" not in text
+    assert "\u202e" not in text
+    assert "[bold]rich[/bold]" in text
+    assert r"\x1b[31mred" in text
+
+
+def test_without_colour_nothing_is_coloured() -> None:
+    coloured = printed(comparison_report(comparison_document()), force_terminal=True, color_system="truecolor")
+    plain = printed(
+        comparison_report(comparison_document()), force_terminal=True, color_system="truecolor", no_color=True
+    )
+    assert "\x1b[38;2;" in coloured
+    assert "\x1b[38;2;" not in plain
+
+
+def bars(run: RunDocument, width: int = 80) -> list[str]:
+    """The timeline's bars alone: what lies between the names and the figures."""
+    lines = printed(timeline([run]), width).splitlines()[1:-2]
+    return [line[11:-9] for line in lines if "/ping" not in line]
+
+
+def test_callers_that_queue_make_stairs() -> None:
+    answers = [bar.index("●") for bar in bars({**blocking_run(), "mode": "background"})]
+    assert answers == sorted(set(answers))
+    assert len(answers) == 5
+
+
+def test_work_that_is_waited_for_lies_before_the_answer_and_other_work_after_it() -> None:
+    for bar in bars({**blocking_run(), "mode": "background"}):
+        assert "▆" in bar.split("●")[0]
+        assert "▆" not in bar.split("●")[1]
+    for bar in bars(background_run()):
+        assert bar.startswith("●▆▆▆")
+
+
+def test_a_task_that_waits_for_its_turn_is_drawn_as_queued() -> None:
+    events = [
+        event("q", "accepted", 0.001),
+        event("q", "started", 1.0),
+        event("q", "finished", 2.0),
+    ]
+    (bar,) = bars(recorder([sample(1, 0.002, task="q")], events).document(facts("background", 1)))
+    assert bar.startswith("●····")
+    assert bar.index("·") < bar.index("▆")
+
+
+def test_many_requests_are_told_by_a_sample_of_stated_size() -> None:
+    assert len(bars({**threadpool_run(), "mode": "background"})) == 6
+    assert "6 of 60" in printed(timeline([threadpool_run()]))
+
+
+def test_what_was_lost_or_failed_ends_with_a_cross() -> None:
+    text = printed(timeline([failed_run()]))
+    assert sum("✗" in line for line in text.splitlines()[1:-2]) == 4
+    assert "✗ failed, cancelled or lost" in text
+
+
+def test_the_bystander_has_its_own_lane_that_shows_its_waiting() -> None:
+    held = next(line for line in printed(timeline([blocking_run()])).splitlines() if "/ping" in line)
+    free = next(line for line in printed(timeline([background_run()])).splitlines() if "/ping" in line)
+    assert held.count("▂") > 40
+    assert "▂" not in free
+    assert free.count("·") > 40
+
+
+def test_all_modes_share_one_time_scale() -> None:
+    lines = printed(timeline([blocking_run(), background_run()])).splitlines()
+    assert lines[0].count("0 s") == 1
+    background = next(line for line in lines if line.startswith("background"))
+    assert background.rindex("▆") < 80 / 3
+
+
+def test_a_run_without_requests_says_that_there_is_nothing_to_draw() -> None:
+    assert "No request was sent" in printed(timeline([empty_run()]))
+
+
+def test_a_comparison_has_a_row_a_mode_the_reason_of_each_left_out_and_every_verdict() -> None:
+    document = comparison_document()
+    text = " ".join(printed(comparison_report(document)).split())
+    for verdict in document["verdicts"]:
+        assert verdict["text"] in text
+    assert "celery skipped: celery is not installed" in text
+    summary = document["runs"][0]["summary"]
+    response, bystander, ended = summary["response_s"], summary["bystander_s"], summary["tasks"]["last_ended_s"]
+    assert response is not None
+    assert bystander is not None
+    assert ended is not None
+    figures = [response["p50"], response["max"], ended]
+    row = f"blocking {' '.join(map(format_seconds, figures))} 1 {format_seconds(bystander['max'])} none"
+    assert row in text
+
+
+def test_rounds_bring_intervals_and_what_is_beyond_noise() -> None:
+    text = printed(comparison_report(comparison_document(3)))
+    assert "95 % interval" in text
+    assert "beyond noise" in text
+    assert text.count("\nbackground ") == 4  # the table, its interval, the timeline, the verdict
+
+
+def test_trouble_is_told_in_the_modes_row() -> None:
+    document = comparison_document()
+    document["runs"] = [failed_run()]
+    assert "2 not ok, 1 failed" in printed(comparison_report(document), 120)
+
+
+def test_the_matrix_has_a_sign_for_each_limit_and_modes_that_say_the_same_share_a_sentence() -> None:
+    text = printed(wide_limits())
+    (line,) = [line for line in text.splitlines() if line.startswith("server kill")]
+    assert line.count("✓") == 7
+    assert text.count("Celery did track: 3 of 3.") == 1
+
+
+def test_the_matrix_comes_last_with_its_legend_and_fits_a_small_screen() -> None:
+    lines = printed(wide_limits()).splitlines()[-23:]
+    assert any(line.startswith("track ") for line in lines)
+    assert any(line.startswith("failure ") for line in lines)
+    end = " ".join(" ".join(lines).split())
+    assert end.endswith(
+        "✓ yes ~ partly ✗ no; beside it what was counted, or the longest wait of a bystander (GET /ping)"
+    )
+
+
+@pytest.mark.parametrize(("width", "names"), [(120, ["background-", "async"]), (80, ["back-", "ground-", "async"])])
+def test_a_name_is_broken_where_it_has_its_hyphen_if_there_is_room(width: int, names: list[str]) -> None:
+    lines = printed(wide_limits(), width).splitlines()
+    heading = lines[next(at for at, line in enumerate(lines) if line.startswith(" " * 12 + "blocking")) :]
+    found = [line.split() for line in heading[: len(names)]]
+    for name, line in zip(names, found, strict=True):
+        assert name in line
+
+
+def test_hostile_text_in_the_matrix_stays_text() -> None:
+    document = limits_document()
+    hostile: Cell = {"verdict": "no", "measured": {"figure": HOSTILE}, "text": HOSTILE}
+    document["modes"] = {HOSTILE: {HOSTILE: hostile}}
+    text = printed(limits_report(document), 60)
+    assert "\x1b" not in text
+    assert "[bold]rich[/bold]" in text
+    assert max(map(cell_len, text.splitlines())) <= 60
+
+
+def test_two_results_stand_side_by_side_with_what_is_known_of_the_noise() -> None:
+    text = printed(changes_report(compare_saved(blocking_run(), background_run())))
+    assert "blocking -> background" in text
+    assert "beyond" not in text
+    assert "noise not known: it takes several rounds of both; save both with --rounds 5" in " ".join(text.split())
+
+
+def test_what_makes_two_results_hard_to_compare_comes_before_their_figures() -> None:
+    other = blocking_run()
+    other["work"], other["duration_s"] = "reports:build", None
+    lines = printed(changes_report(compare_saved(blocking_run(), other))).splitlines()
+    assert lines[0].startswith("These two did different work (sleep of 1.00 s; reports:build)")
+
+
+@pytest.mark.parametrize(("columns", "width"), [("72", 72), ("4", 40), ("", 100), ("wide", 100)])
+def test_plain_output_is_as_wide_as_columns_says(columns: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert Output(as_json=False).console.width == width
+
+
+def test_a_picture_is_a_well_formed_svg_that_fetches_nothing() -> None:
+    svg = picture(run_report(hostile_run()), HOSTILE)
+    ET.fromstring(svg)
+    assert "url(http" not in svg
+    assert "url('http" not in svg
+    assert 'url("http' not in svg
+    assert "<script" not in svg
+
+
+def test_bars_of_very_many_requests_still_have_their_tasks() -> None:
+    for bar in bars({**threadpool_run(3000, 3000), "mode": "background"}):
+        assert "▆" in bar.split("●")[0]
