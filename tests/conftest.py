@@ -94,7 +94,7 @@ class RunningServer:
 
 
 @contextmanager
-def serving(folder: Path, **given: Any) -> Iterator[RunningServer]:
+def serving(folder: Path, /, **given: Any) -> Iterator[RunningServer]:
     """Start a server as the command line does, wait until it serves, and leave nothing of it behind."""
     folder.mkdir(parents=True, exist_ok=True)
     announce = folder / "announce"

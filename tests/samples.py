@@ -53,7 +53,9 @@ def event(
     error: str | None = None,
 ) -> TaskEvent:
     """An event `at` seconds after T0."""
-    return TaskEvent(task, state, UNIX + at, T0 + at, mode, where, message, error)
+    host, _, rest = where.partition(" pid ")
+    pid, _, thread = rest.partition(" ")
+    return TaskEvent(task, state, UNIX + at, T0 + at, mode, host, int(pid or 0), thread, message, error)
 
 
 def events_of(

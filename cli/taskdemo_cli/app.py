@@ -312,7 +312,7 @@ def limits(
     )  # fmt: skip
 
 
-@app.command(epilog=_examples("taskdemo worker --broker redis://192.168.0.5:6379/0 --server http://192.168.0.4:8000"))
+@app.command(epilog=_examples("taskdemo worker --broker redis://broker:6379/0 --server http://server:8000"))
 def worker(
     broker: options.WorkerBroker,
     engine: options.EngineName = ENGINES[0],

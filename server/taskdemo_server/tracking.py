@@ -68,7 +68,9 @@ class Task(CurrentTask):
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a piece of the answer on; with the first one it is decided whether this is a task."""
         if message["type"] == "http.response.start":
-            if message["status"] < 400 and self._tracking.accepts_with_answer:
+            if message["status"] >= 400 and not self.accepted:
+                self.over = True  # Also while whoever asked is slow to take the refusal.
+            elif self._tracking.accepts_with_answer:
                 self.accept_if_open()
             if self.accepted:
                 message = {**message, "headers": [*message.get("headers", ()), (b"x-task-id", self.id.encode())]}

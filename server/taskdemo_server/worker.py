@@ -6,6 +6,8 @@ and where to journal it. A private worker is guarded; one that a person starts t
 
 import os
 import sys
+import tempfile
+from dataclasses import replace
 
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -38,6 +40,9 @@ def main() -> int:  # noqa: RET503  execv never returns
     from taskdemo_server.engines import base
 
     work = settings.work
+    if settings.private:  # Engines import from the current folder first, where the user may have a module of any name.
+        work = replace(work, cwd=os.getcwd())  # noqa: PTH109  the work finds itself where the user is
+        os.chdir(tempfile.gettempdir())
     backend = settings.backend or (None if settings.private else results_beside(settings.broker))
     longest_s = work.duration if work.work in BUILT_IN_WORKS else LONGEST_UNKNOWN_S
     os.environ.update(base.environment(settings.broker, backend, settings.queue, longest_s))

@@ -112,13 +112,20 @@ def test_the_private_broker_has_no_port_and_a_folder_that_is_closed_to_others(mo
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+SOMETIMES_FAILS = """
+def work(message):
+    print("trying", message)
+    if message == "bad":
+        raise ValueError("no good")
+"""
+
+
 def test_work_that_raises_fails_its_task_with_the_text_and_no_other(
-    mode: Mode, start_server: Start, tmp_path: Path
+    mode: Mode, start_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine.py").write_text(
-        "def work(message):\n    print('trying', message)\n    if message == 'bad':\n        raise ValueError('no good')\n"
-    )
-    server = start_server(mode=mode.name, work="mine:work", folder=str(tmp_path))
+    (tmp_path / "mine.py").write_text(SOMETIMES_FAILS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    server = start_server(mode=mode.name, work="mine:work")
     failing, well = ask(server, message="bad"), ask(server, message="good")
     ends = {event.id: event for event in server.ended(2)}
     assert (ends[failing].state, ends[failing].error) == ("failed", "ValueError: no good")

@@ -83,7 +83,7 @@ def test_a_server_goes_on_with_the_journal_of_an_earlier_one(start_server: Start
     server = start_server(duration=0, journal=str(earlier.journal))
     server.get()
     server.ended(2)
-    assert [task["id"] for task in server.get("/tasks").json()][0] == task_id
+    assert server.get("/tasks").json()[0]["id"] == task_id
 
 
 @pytest.mark.parametrize("mode", ["background", "background-async", "threadpool", "async"])

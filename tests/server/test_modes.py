@@ -1,21 +1,25 @@
 """What can be seen of each mode from outside, on a real server: who waits, where the work runs, what is printed."""
 
 import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 
+import taskdemo_server
 from conftest import RunningServer, until
 from taskdemo_server.contract.events import DEFAULT_MESSAGE, MESSAGE_LIMIT
-from taskdemo_server.contract.modes import MODES
+from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 
 Start = Callable[..., RunningServer]
 BUILT_IN = [mode.name for mode in MODES if mode.engine is None]
-ANSWERS_FIRST = [mode.name for mode in MODES if mode.engine is None and mode.answers_first]
 WAITS = [mode.name for mode in MODES if mode.engine is None and not mode.answers_first]
 
 
@@ -51,43 +55,76 @@ def most_at_once(server: RunningServer) -> int:
 
 
 @pytest.mark.parametrize("mode", BUILT_IN)
-def test_every_mode_greets_and_journals_the_task_under_the_id_in_the_header(start_server: Start, mode: str) -> None:
-    server = start_server(mode=mode, duration=0.05)
+def test_a_mode_greets_before_or_after_the_work_and_journals_it_under_the_id_in_the_header(
+    start_server: Start, mode: str
+) -> None:
+    server = start_server(mode=mode, duration=0.5)
     answer = server.get(params={"message": "hello \x1b[31m world"})
+    answered = time.monotonic()
     assert answer.json() == {"message": "Hello World!"}
     task_id = answer.headers["X-Task-ID"]
     server.ended(1)
-    events = server.events()
+    accepted, started, finished = events = server.events()
     assert [(e.id, e.state, e.mode) for e in events] == [
         (task_id, state, mode) for state in ("accepted", "started", "finished")
     ]
-    assert events[0].message == "hello \x1b[31m world"
+    assert started.message == "hello \x1b[31m world"
     early = 0.002  # uvloop's timers are whole milliseconds of a clock that it reads once a turn
-    assert 0.05 - early <= events[2].clock - events[1].clock < 5
-    assert f"pid {server.process.pid} " in events[0].where
-    in_server = f"pid {server.process.pid} " in events[1].where
-    assert in_server == (mode != "process")
+    assert 0.5 - early <= finished.clock - started.clock < 5
+    assert (answered < finished.clock) == MODE_BY_NAME[mode].answers_first
+    assert finished.cpu_s is not None
+    assert finished.cpu_s < 0.1  # It has slept.
+    assert accepted.pid == server.process.pid
+    assert (started.pid == server.process.pid) == (mode != "process")
+    assert ("event loop" in started.thread) == (MODE_BY_NAME[mode].runs == "loop")
+    assert (finished.pid, finished.thread) == (started.pid, started.thread)
     until(lambda: "Background Task called! hello \\x1b[31m world\n" in server.printed)
+    assert server.printed.count("Background Task called!") == 1
     assert f"mode {mode}" in server.printed
     assert server.url in server.printed
     assert f"taskdemo fire --count 5 --port {server.port}" in server.printed
     assert server.complained == ""
 
 
-@pytest.mark.parametrize("mode", WAITS)
-def test_a_mode_that_waits_answers_after_the_work(start_server: Start, mode: str) -> None:
-    server = start_server(mode=mode, duration=0.2)
-    [(_, answered)] = fire(server, 1)
-    [(_, finished)] = spans(server).values()
-    assert answered > finished
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a copy of the server in whose pages somebody has changed the greeting."""
+    folder = tmp_path_factory.mktemp("changed")
+    copy = folder / "taskdemo_server"
+    shutil.copytree(Path(taskdemo_server.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for page in (copy / "modes").glob("[!_]*.py"):
+        page.write_text(page.read_text().replace("Hello World!", "Moin!"))
+    return folder
 
 
-@pytest.mark.parametrize("mode", ANSWERS_FIRST)
-def test_a_mode_that_answers_first_answers_before_the_work_has_ended(start_server: Start, mode: str) -> None:
-    server = start_server(mode=mode, duration=0.5)
-    [(_, answered)] = fire(server, 1)
-    [end] = server.ended(1)
-    assert answered < end.clock
+@pytest.mark.parametrize("mode", BUILT_IN)
+def test_changing_the_greeting_in_a_page_changes_what_is_answered(
+    start_server: Start, changed: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(changed))
+    server = start_server(mode=mode, duration=0)
+    answer = server.get()
+    assert answer.json() == {"message": "Moin!"}
+    assert answer.headers["X-Task-ID"] == server.ended(1)[0].id
+
+
+@pytest.mark.parametrize("mode", BUILT_IN)
+def test_a_page_is_served_by_uvicorn_without_taskdemo(tmp_path: Path, mode: str) -> None:
+    path, printed = tmp_path / "s", tmp_path / "printed"
+    command = [sys.executable, "-m", "uvicorn", f"{MODE_BY_NAME[mode].page}:app", "--uds", str(path)]
+    with printed.open("wb") as out, (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=out, stderr=log, cwd=tmp_path)
+    try:
+        until(lambda: "running on" in (tmp_path / "log").read_text())
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://page") as client:
+            answer = client.get("/", params={"message": "from nobody"}, timeout=20)
+            assert answer.json() == {"message": "Hello World!"}
+            assert "X-Task-ID" not in answer.headers
+            assert client.get("/", params={"message": "x" * (MESSAGE_LIMIT + 1)}).status_code == 422
+        until(lambda: "Background Task called! from nobody\n" in printed.read_text())
+    finally:
+        process.terminate()
+        assert process.wait(10) in {0, -15}
 
 
 def test_blocking_queues_every_caller_and_the_bystander_too(start_server: Start) -> None:
@@ -134,6 +171,16 @@ def test_tasks_in_all_threads_hold_up_the_sync_bystander_and_not_the_async_one(s
     assert not server.running()
 
 
+@pytest.mark.parametrize("mode", BUILT_IN)
+def test_what_computes_is_told_by_its_cpu_seconds_in_every_mode(start_server: Start, mode: str) -> None:
+    server = start_server(mode=mode, work="cpu", duration=0.3)
+    server.get()
+    [end] = server.ended(1)
+    assert end.cpu_s is not None
+    assert 0.3 <= end.cpu_s < 0.4
+    assert server.get(f"/tasks/{end.id}").json()["cpu_s"] == end.cpu_s
+
+
 def test_cpu_work_on_the_loop_holds_up_the_bystander(start_server: Start) -> None:
     server = start_server(mode="background-async", work="cpu", duration=0.5)
     server.get()
@@ -142,39 +189,45 @@ def test_cpu_work_on_the_loop_holds_up_the_bystander(start_server: Start) -> Non
     assert not server.running()
 
 
-def test_cpu_work_burns_the_time_it_promises(start_server: Start) -> None:
-    server = start_server(mode="background", work="cpu", duration=0.4)
-    before = sum(server.family()[0].cpu_times()[:2])
-    server.get()
-    server.ended(1)
-    ticks_s = 0.02  # The system counts in hundredths, at both ends.
-    assert sum(server.family()[0].cpu_times()[:2]) - before >= 0.4 - ticks_s
+def test_process_starts_processes_with_the_first_tasks_and_runs_work_in_each(start_server: Start) -> None:
+    server = start_server(mode="process", duration=1)
+    before = {process.pid for process in server.family()}
+    count = min(2, os.cpu_count() or 1)
+    fire(server, count)
+    server.ended(count)
+    pids = {event.pid for event in server.events() if event.state == "finished"}
+    assert pids <= {process.pid for process in server.family()} - before
+    assert len(pids) == most_at_once(server) == count
 
 
-def test_process_runs_work_in_processes_that_were_there_before_the_first_task(start_server: Start) -> None:
-    server = start_server(mode="process", duration=0.2)
-    pids = {process.pid for process in server.family()}
-    fire(server, 2)
-    server.ended(2)
-    places = {event.where.split()[2] for event in server.events() if event.state == "finished"}
-    assert places <= {str(pid) for pid in pids - {server.process.pid}}
-    assert most_at_once(server) == min(2, os.cpu_count() or 1)
-
-
-def test_the_message_has_a_default_and_a_limit(start_server: Start) -> None:
+def test_the_message_has_a_default_and_a_limit_beyond_which_there_is_no_task(start_server: Start) -> None:
     server = start_server(duration=0)
     server.get()
-    assert server.get(params={"message": "x" * MESSAGE_LIMIT}).status_code == 200
+    server.get(params={"message": "x" * MESSAGE_LIMIT}).raise_for_status()
     refused = server.get(params={"message": "x" * (MESSAGE_LIMIT + 1)})
     assert refused.status_code == 422
-    assert "X-Task-ID" not in refused.headers
+    assert refused.json()["detail"][0]["loc"] == ["query", "message"]
     server.ended(2)
-    messages = [event.message for event in server.events() if event.state == "accepted"]
+    messages = [event.message for event in server.events() if event.state == "started"]
     assert messages == [DEFAULT_MESSAGE, "x" * MESSAGE_LIMIT]
 
 
+@pytest.mark.parametrize("mode", ["blocking", "threadpool", "background"])
+def test_only_a_task_has_an_id(start_server: Start, mode: str) -> None:
+    server = start_server(mode=mode, duration=0)
+    others = ["/ping", "/ping/sync", "/health", "/tasks", "/docs", "/openapi.json"]
+    for path in [*others, "/redoc", "/nothing", "/tasks/none", "/?message=" + "x" * (MESSAGE_LIMIT + 1)]:
+        answer = server.get(path)
+        assert answer.status_code == (200 if path in others else 422 if "?" in path else 404)
+        assert "X-Task-ID" not in answer.headers
+    assert server.client.post("/").status_code == 405
+    assert server.states() == []
+    task_id = server.get().headers["X-Task-ID"]
+    assert {event.id for event in server.events()} == {task_id}
+
+
 @pytest.mark.parametrize("mode", WAITS)
-def test_a_caller_that_hangs_up_leaves_the_books_right(start_server: Start, mode: str) -> None:
+def test_a_caller_that_hangs_up_leaves_the_journal_right(start_server: Start, mode: str) -> None:
     server = start_server(mode=mode, duration=0.4)
     with pytest.raises(httpx.ReadTimeout):
         server.get(timeout=0.1)

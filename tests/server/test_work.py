@@ -1,14 +1,19 @@
-"""The work's wrapping: what it journals when work ends, raises or is cancelled, and what it shows."""
+"""The slow work: what it journals and shows when it ends, raises or is cancelled, and the CPU seconds that it took."""
 
 import asyncio
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from taskdemo_server.contract.events import TaskEvent
-from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.import_string import UnusableError
+from taskdemo_server.contract.settings import WorkSettings
+from taskdemo_server.contract.text import error_text
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.work import UnknownWorkError, Work, current_task, process_of, said
+from taskdemo_server.work import pools, slow_work, slow_work_async, workplace
+from taskdemo_server.work.workplace import CurrentTask, Workplace, current_task
 
 
 @pytest.fixture
@@ -17,19 +22,25 @@ def shown() -> list[str]:
 
 
 @pytest.fixture
-def work(tmp_path: Path, shown: list[str]) -> Work:
-    current_task.set("0123456789abcdef")
-    settings = Settings(mode="background", journal=str(tmp_path / "journal"), duration=0.01)
-    return Work(settings, Journal(settings.journal), shown.append)
+def place(tmp_path: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    """This process as a workplace; what runs here, runs for one task."""
+    monkeypatch.setattr(workplace, "_here", None)
+    given = WorkSettings(mode="background", duration=0.01, journal=str(tmp_path / "journal"))
+    return workplace.set_up(given, Journal(str(given.journal)), shown.append)
 
 
-def events(work: Work) -> list[TaskEvent]:
-    lines = Path(work.journal.path).read_bytes().splitlines()
+@pytest.fixture(autouse=True)
+def _current_task() -> None:
+    current_task.set(CurrentTask("0123456789abcdef"))
+
+
+def events(place: Workplace) -> list[TaskEvent]:
+    lines = Path(str(place.settings.journal)).read_bytes().splitlines()
     return [event for line in lines if (event := TaskEvent.from_line(line))]
 
 
-def states(work: Work) -> list[str]:
-    return [event.state for event in events(work)]
+def states(place: Workplace) -> list[str]:
+    return [event.state for event in events(place)]
 
 
 def fail(_message: str) -> None:
@@ -40,47 +51,107 @@ async def fail_async(message: str) -> None:
     fail(message)
 
 
-def test_work_that_ends_is_finished_and_shown_with_its_message(work: Work, shown: list[str]) -> None:
-    work.accept("hi \x1b")
-    assert work.open
-    work.run("hi \x1b")
-    assert states(work) == ["accepted", "started", "finished"]
+def test_work_that_ends_is_finished_and_shown_with_its_message(place: Workplace, shown: list[str]) -> None:
+    slow_work("hi \x1b")
+    started, finished = events(place)
+    assert (started.id, started.state, started.message) == ("0123456789abcdef", "started", "hi \x1b")
+    assert (finished.id, finished.state, finished.message) == ("0123456789abcdef", "finished", None)
     assert shown == ["Background Task called! hi \\x1b"]
-    assert not work.open
 
 
-def test_work_that_raises_is_failed_with_the_error_and_raises(work: Work, shown: list[str]) -> None:
-    work._call = fail
-    work._call_async = fail_async
-    work.accept("hi")
+def test_work_that_raises_is_failed_with_the_error_and_raises(place: Workplace, shown: list[str]) -> None:
+    place.call, place.call_async = fail, fail_async
     with pytest.raises(RuntimeError):
-        work.run("hi")
+        slow_work("hi")
     with pytest.raises(RuntimeError):
-        asyncio.run(work.run_async("hi"))
-    assert states(work) == ["accepted", "started", "failed", "started", "failed"]
-    assert events(work)[2].error == "RuntimeError: boom \x1b[31m\n"
-    assert shown[0] == "Background Task failed! hi: RuntimeError: boom \\x1b[31m\\n"
-    assert not work.open
+        asyncio.run(slow_work_async("hi"))
+    assert states(place) == ["started", "failed"] * 2
+    assert {event.error for event in events(place)[1::2]} == {"RuntimeError: boom \x1b[31m\n"}
+    assert shown == ["Background Task failed! hi: RuntimeError: boom \\x1b[31m\\n"] * 2
 
 
-def test_async_work_that_is_cancelled_is_cancelled_in_the_books(work: Work) -> None:
+def test_async_work_that_is_cancelled_is_cancelled_in_the_journal(place: Workplace, shown: list[str]) -> None:
     async def cancel() -> None:
-        work.accept("hi")
-        task = asyncio.create_task(work.run_async("hi"))
+        task = asyncio.create_task(slow_work_async("hi"))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(cancel())
-    assert states(work) == ["accepted", "started", "cancelled"]
-    assert not work.open
+    assert states(place) == ["started", "cancelled"]
+    assert shown == []
 
 
-def test_an_unknown_work_is_refused_by_name(tmp_path: Path) -> None:
-    settings = Settings(mode="async", journal=str(tmp_path / "journal"), work="slee\x1bp")
-    with pytest.raises(UnknownWorkError, match=r"Unknown work 'slee\\\\x1bp'"):
-        Work(settings, Journal(settings.journal))
+def test_awaited_work_is_charged_its_own_cpu_seconds_and_none_of_the_others(place: Workplace) -> None:
+    async def work(message: str) -> None:
+        await asyncio.sleep(0)
+        if message == "computes":
+            workplace.burn(0.2)
+        await asyncio.sleep(0)
+
+    async def as_task(message: str) -> None:
+        current_task.set(CurrentTask(message))
+        await slow_work_async(message)
+
+    async def beside_each_other() -> None:
+        await asyncio.gather(as_task("waits"), as_task("computes"), as_task("waits too"))
+
+    place.call_async = work
+    asyncio.run(beside_each_other())
+    began = {event.id: event.clock for event in events(place) if event.state == "started"}
+    ends = {event.id: event for event in events(place) if event.state == "finished"}
+    cpu_s = {task: event.cpu_s for task, event in ends.items() if event.cpu_s is not None}
+    assert 0.2 <= cpu_s["computes"] < 0.25
+    assert cpu_s["waits"] < 0.05
+    assert cpu_s["waits too"] < 0.05
+    assert ends["waits"].clock - began["waits"] > 0.2
+
+
+def test_awaited_work_hears_what_its_awaited_things_bring_and_raise(place: Workplace) -> None:
+    heard: list[object] = []
+
+    async def work(_message: str) -> None:
+        loop = asyncio.get_running_loop()
+        result, broken = loop.create_future(), loop.create_future()
+        loop.call_soon(result.set_result, "brought")
+        loop.call_soon(broken.set_exception, LookupError("raised"))
+        heard.append(await result)
+        with pytest.raises(LookupError, match="raised"):
+            await broken
+
+    place.call_async = work
+    asyncio.run(slow_work_async("hi"))
+    assert heard == ["brought"]
+    assert states(place) == ["started", "finished"]
+
+
+def test_without_taskdemo_work_prints_and_journals_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(workplace, "_here", None)
+    monkeypatch.setattr("sys.__stdout__", None)
+    monkeypatch.setattr(workplace, "WORKS", {"sleep": (lambda _: None, workplace.sleep_async)})
+    monkeypatch.delenv("TASKDEMO_WORK", raising=False)
+    slow_work("from nobody")
+    assert capfd.readouterr().out == "Background Task called! from nobody\n"
+
+
+def test_a_task_that_cannot_be_handed_to_a_pool_process_is_lost_with_the_reason(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", ProcessPoolExecutor.submit)  # It is put back at the end.
+    pools.Futures().follow()
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        pool.submit(slow_work, lambda: "no text")  # type: ignore[arg-type]  # on purpose
+    [lost] = events(place)
+    assert (lost.id, lost.state) == ("0123456789abcdef", "lost")
+    assert "pickle" in str(lost.error)
+
+
+def test_an_unknown_work_is_refused_by_name() -> None:
+    with pytest.raises(UnusableError, match=r"Unknown work 'slee\\\\x1bp'"):
+        workplace.prepare(WorkSettings(mode="async", work="slee\x1bp"))
 
 
 def test_an_exception_that_cannot_say_anything_still_has_a_name() -> None:
@@ -88,11 +159,5 @@ def test_an_exception_that_cannot_say_anything_still_has_a_name() -> None:
         def __str__(self) -> str:
             raise ValueError
 
-    assert said(MuteError()) == "MuteError"
-    assert said(ValueError("x" * 10_000)) == "ValueError: " + "x" * (4096 - 12)
-
-
-def test_a_place_tells_host_and_process(work: Work) -> None:
-    work.accept("hi")
-    assert process_of(events(work)[0].where) is not None
-    assert process_of("elsewhere") is None
+    assert error_text(MuteError()) == "MuteError"
+    assert error_text(ValueError("x" * 10_000)) == "ValueError: " + "x" * (4096 - 12)

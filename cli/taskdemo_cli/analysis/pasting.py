@@ -5,12 +5,17 @@ The page is the file that was run and measured; only its import of `slow_work` i
 
 import ast
 import importlib.util
+import itertools
 import re
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
+
+_WIDTH: Final = 79
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ def code(name: str, function: Function) -> str:
     below = "\n".join(lines[imports[-1].end_lineno :]).strip("\n")
     if work.name != placeholder:
         below = re.sub(rf"\b{placeholder}\b", work.name, below)
-    about = "\n".join([f'"""{mode.expect}', "", *_how_to_run(mode, work.file), '"""'])
+    about = "\n".join([*textwrap.wrap(f'"""{mode.expect}', _WIDTH), "", *_how_to_run(mode, work.file), '"""'])
     head = "\n\n".join("\n".join(block) for block in (stdlib, others, work.imports) if block)
     gap = "\n\n\n" if work.definition or not below.startswith(("app", "broker")) else "\n\n"
     return "".join([about, "\n\n", head, *(("\n\n\n", work.definition) if work.definition else ()), gap, below, "\n"])
@@ -61,8 +66,9 @@ def _how_to_run(mode: Mode, file: str) -> list[str]:
     module = file.removesuffix(".py")
     lines = [f"{file}; run it with:  uvicorn {module}:app"]
     if mode.engine is not None:
-        command = " ".join(mode.engine.worker).format(processes=2)
-        command = re.sub(rf"{re.escape(mode.engine.folder)}\.engine\b", module, command)
+        # The command without its options, which are about how soon it is ready and what it prints.
+        words = itertools.takewhile(lambda word: not word.startswith("--"), mode.engine.worker)
+        command = " ".join(words).replace(f"{mode.engine.folder}.engine", module)
         lines += [f"the worker:  {command}", f'both need:  pip install "{mode.engine.install}"']
     return lines
 

@@ -109,6 +109,8 @@ class TaskRow(TypedDict):
     """The first start."""
     ended_s: float | None
     """The last end; None for a task that was lost."""
+    cpu_s: NotRequired[float | None]
+    """CPU seconds that its work took of its thread; not in files of earlier versions."""
     where: str | None
     message: str | None
     error: str | None

@@ -160,26 +160,21 @@ class Trial:
             port=0,
             console=False,
         )
-        if MODE_BY_NAME[self.mode].engine is not None:
-            settings = self._start_workers(settings, folder, workers)
-        server = self._start(settings, folder)
-        if self.workers:
-            self._redelivery_s = self.ask(server, "/limits").body["redelivered_after_s"] or 0.0
-        return server
-
-    def _start_workers(self, settings: Settings, folder: Path, names: Sequence[str]) -> Settings:
-        broker = self._starter.broker
+        if MODE_BY_NAME[self.mode].engine is None:
+            return self._start(settings, folder)
         try:
-            url = broker.url(self.wait)
-            backend = broker.backend or results_beside(url)
+            url = self._starter.broker.url(self.wait)
+            backend = self._starter.broker.backend or results_beside(url)
             settings = replace(settings, broker=url, backend=backend, queue=new_queue())
-            started = [start_worker(settings, name, folder / f"{name}-stderr") for name in names]
+            server = self._start(settings, folder)  # which says at once what is wrong with the broker
+            started = [start_worker(settings, name, folder / f"{name}-stderr") for name in workers]
             self.workers += started
             for worker in started:
                 await_ready(worker, self.wait)
         except UserError as error:
             raise CannotStartError(str(error)) from None
-        return settings
+        self._redelivery_s = self.ask(server, "/limits").body["redelivered_after_s"] or 0.0
+        return server
 
     def restart(self, server: servers.Server) -> servers.Server:
         """Start the server again after its end, on the same journal."""

@@ -153,6 +153,8 @@ class TaskColumns:
         self.accepted = array("q")
         self.started = array("q")
         self.ended = array("q")
+        self.cpu = array("q")
+        """Microseconds of CPU time that its work took, where it has ended."""
         self.state = array("b")
         self.where = array("i")
         self.message = array("i")
@@ -170,7 +172,7 @@ class TaskColumns:
         """Return the place of the task, a new one if it was never heard of."""
         at = self.ids.number_of(task_id)
         if at == len(self.state):
-            for times in (self.accepted, self.started, self.ended):
+            for times in (self.accepted, self.started, self.ended, self.cpu):
                 times.append(NONE)
             for numbers in (self.where, self.message, self.error, self.output):
                 numbers.append(NO_TEXT)
@@ -181,11 +183,13 @@ class TaskColumns:
     def fold(self, at: int, event: TaskEvent, clock: int, texts: Texts) -> None:
         """Change the task at the place `at` as the event says, which happened at `clock`."""
         code = CODE_OF[event.state]
+        if isinstance(event.message, str):
+            self.message[at] = texts.number_of(event.message)
+        if event.cpu_s is not None:
+            self.cpu[at] = micro(event.cpu_s)
         if code == ACCEPTED:
             if self.accepted[at] == NONE or clock < self.accepted[at]:
                 self.accepted[at] = clock
-            if isinstance(event.message, str):
-                self.message[at] = texts.number_of(event.message)
             return
         where = texts.number_of(event.where)
         if isinstance(event.output, str):

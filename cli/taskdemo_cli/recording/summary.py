@@ -119,6 +119,7 @@ class TaskRows(Rows[TaskRow]):
             "accepted_s": offset(tasks.accepted[place], record.base),
             "started_s": offset(tasks.started[place], record.base),
             "ended_s": offset(record.ended(place), record.base),
+            "cpu_s": None if tasks.cpu[place] == NONE else tasks.cpu[place] / 1e6,
             "where": record.text(tasks.where[place]),
             "message": record.text(tasks.message[place]),
             "error": record.text(tasks.error[place]),

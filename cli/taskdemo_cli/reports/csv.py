@@ -21,7 +21,7 @@ REQUEST_COLUMNS: Final = (
     "done_s",
     "response_s",
 )
-TASK_COLUMNS: Final = ("state", "accepted_s", "started_s", "ended_s", "where", "message", "error", "runs")
+TASK_COLUMNS: Final = ("state", "accepted_s", "started_s", "ended_s", "cpu_s", "where", "message", "error", "runs")
 CELL_COLUMNS: Final = ("mode", "limit", "verdict", "text", "measured")
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet takes a text that begins like this for something to compute."""
@@ -40,7 +40,7 @@ def chunks(document: Mapping[str, Any]) -> Iterator[str]:
     for run in runs_of(document):
         head = [run[column] for column in RUN_COLUMNS]
         for request, task in pairs(run):
-            tail = [task[column] if task else None for column in TASK_COLUMNS]
+            tail = [task.get(column) if task else None for column in TASK_COLUMNS]
             yield _line([*head, *(request[column] for column in REQUEST_COLUMNS), *tail])
 
 

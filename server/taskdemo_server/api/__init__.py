@@ -55,12 +55,13 @@ def create_api(state: State, page: FastAPI | None) -> tuple[FastAPI, Callable[[s
         redoc_url=None,
         responses=_REFUSED if settings.token is None else _REFUSED | _TOKEN_NEEDED,
     )
-    paths = {"docs", "openapi.json"}
+    paths = {"docs", "openapi.json", "redoc"}
     for one in routers:
         api.include_router(one)
         paths |= {route.path.split("/")[1] for route in one.routes if isinstance(route, APIRoute)}
     may_fail = settings.work not in BUILT_IN_WORKS and not mode.answers_first
     documented = APIRouter(responses=_OF_A_PAGE | _FAILED if may_fail else _OF_A_PAGE)
-    documented.include_router(page.router)
+    # Its endpoint alone: what FastAPI adds to every application (/docs, /redoc, ...) is answered here, or with 404.
+    documented.include_router(APIRouter(routes=[route for route in page.routes if isinstance(route, APIRoute)]))
     api.include_router(documented)
-    return api, lambda path: path.split("/", 2)[1] in paths
+    return api, lambda path: path.removeprefix("/").partition("/")[0] in paths

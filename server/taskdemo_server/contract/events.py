@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 VERSION: Final = "0.1.0"
 
-DEFAULT_MESSAGE: Final = "Hello from the background"
+DEFAULT_MESSAGE: Final = "Hello"
 MESSAGE_LIMIT: Final = 4096
 """Characters in a message; `GET /` refuses a longer one with 422."""
 

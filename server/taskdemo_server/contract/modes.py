@@ -194,7 +194,7 @@ MODES: Final[tuple[Mode, ...]] = (
             folder="taskdemo_server.engines.celery",
             worker=(
                 *("celery", "-A", "taskdemo_server.engines.celery.engine:celery", "worker"),
-                *("--concurrency", "{processes}", "--optimization", "fair", "--loglevel", "INFO"),
+                *("--concurrency", "{processes}", "--loglevel", "INFO"),
                 *("--without-gossip", "--without-mingle"),
             ),
             ready=" ready.",

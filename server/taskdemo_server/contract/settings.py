@@ -64,6 +64,8 @@ class WorkSettings(Json):
     """Seconds that `sleep` and `cpu` take."""
     folder: str | None = None
     """Where the user's own module is looked for first; the process does not do so on its own."""
+    cwd: str | None = None
+    """The folder to work in, where this process was started in another one."""
     journal: str | None = None
     """The journal's path; None where this process cannot write it."""
     server: str | None = None

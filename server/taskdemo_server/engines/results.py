@@ -4,14 +4,14 @@ import threading
 import time
 from typing import Final
 
-from taskdemo_server.contract.events import ENDED, event_line, place_of
+from taskdemo_server.contract.events import TaskState, event_line, place_of
 from taskdemo_server.engines.base import EngineModule
 from taskdemo_server.journal.index import Index
 
 _EVERY_S: Final = 1.0
 _AT_ONCE: Final = 500
 _ON_ITS_WAY_S: Final = 2.0
-"""A worker that reports does so at most this much later than its result is stored."""
+"""A worker that reports does so at most this much later than the engine knows."""
 
 
 def follow_results(engine: EngineModule, index: Index, mode: str) -> None:
@@ -19,21 +19,24 @@ def follow_results(engine: EngineModule, index: Index, mode: str) -> None:
     place = place_of(mode, "the result backend", 0, "")
 
     def follow() -> None:
+        since: dict[tuple[str, TaskState], float] = {}
         while True:
             time.sleep(_EVERY_S)
             open_tasks = {task.ref: task for task in index.unfinished() if task.ref is not None}
             refs = list(open_tasks)
+            since = {key: at for key, at in since.items() if key[0] in open_tasks}
             for start in range(0, len(refs), _AT_ONCE):
                 try:
                     known = engine.status(refs[start : start + _AT_ONCE])
                 except Exception:  # noqa: BLE001  each broker has its own errors; without one there is nothing to know
                     break
                 for ref, status in known.items():
-                    task, age = open_tasks[ref], time.time() - status.at
-                    if status.state == task.state or (status.state in ENDED and age < _ON_ITS_WAY_S):
+                    task, at = open_tasks[ref], since.setdefault((ref, status.state), status.at)
+                    age = time.time() - at
+                    if status.state == task.state or age < _ON_ITS_WAY_S:
                         continue
-                    clock = time.monotonic() - max(age, 0.0)
-                    line = event_line(task.id, status.state, status.at, clock, place, error=status.error)
+                    clock = time.monotonic() - age
+                    line = event_line(task.id, status.state, at, clock, place, error=status.error)
                     index.journal.write(line)
 
     threading.Thread(target=follow, name="results", daemon=True).start()

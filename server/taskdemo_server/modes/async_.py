@@ -10,6 +10,8 @@ app = FastAPI()
 
 
 @app.get("/")
-async def hello(message: Annotated[str, Query(max_length=4096)] = "Hello from the background") -> dict[str, str]:
-    await slow_work_async(message)  # others are served whenever the work awaits something
+async def hello(
+    message: Annotated[str, Query(max_length=4096)] = "Hello",
+) -> dict[str, str]:
+    await slow_work_async(message)  # others are served meanwhile
     return {"message": "Hello World!"}

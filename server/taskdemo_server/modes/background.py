@@ -12,7 +12,7 @@ app = FastAPI()
 @app.get("/")
 async def hello(
     background_tasks: BackgroundTasks,
-    message: Annotated[str, Query(max_length=4096)] = "Hello from the background",
+    message: Annotated[str, Query(max_length=4096)] = "Hello",
 ) -> dict[str, str]:
     background_tasks.add_task(slow_work, message)
     return {"message": "Hello World!"}

@@ -10,6 +10,8 @@ app = FastAPI()
 
 
 @app.get("/")
-async def hello(message: Annotated[str, Query(max_length=4096)] = "Hello from the background") -> dict[str, str]:
-    slow_work(message)  # blocks the event loop: meanwhile nobody else is served
+async def hello(
+    message: Annotated[str, Query(max_length=4096)] = "Hello",
+) -> dict[str, str]:
+    slow_work(message)  # blocks the event loop: nobody else is served
     return {"message": "Hello World!"}

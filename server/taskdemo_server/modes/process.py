@@ -23,6 +23,8 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.get("/")
-async def hello(message: Annotated[str, Query(max_length=4096)] = "Hello from the background") -> dict[str, str]:
+async def hello(
+    message: Annotated[str, Query(max_length=4096)] = "Hello",
+) -> dict[str, str]:
     app.state.pool.submit(slow_work, message)
     return {"message": "Hello World!"}

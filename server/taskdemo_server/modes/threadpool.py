@@ -10,6 +10,8 @@ app = FastAPI()
 
 
 @app.get("/")
-def hello(message: Annotated[str, Query(max_length=4096)] = "Hello from the background") -> dict[str, str]:
+def hello(
+    message: Annotated[str, Query(max_length=4096)] = "Hello",
+) -> dict[str, str]:
     slow_work(message)
     return {"message": "Hello World!"}

@@ -7,9 +7,12 @@ the page drops is kept, so that a waiting task can be cancelled and a broken poo
 import functools
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
+
+_RAISED: Final = "_raised_by_the_work"
+"""On an exception that comes out of a pool process: the work has raised it, and has journaled so itself."""
 
 
 class Futures:
@@ -45,12 +48,15 @@ class Futures:
         self._futures.pop(task.id, None)
         if future.cancelled():
             here().note(task.id, "cancelled")
-        elif (error := future.exception()) is not None:
-            # Work that raised has journaled so itself, and that stays; for all else this is the end.
+        elif (error := future.exception()) is not None and not hasattr(error, _RAISED):
             here().note(task.id, "lost", error=f"{type(error).__name__}: {error}")
 
 
 def run_as(task_id: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function in a pool process, for the task of that id."""
     current_task.set(CurrentTask(task_id))
-    return function(*args, **kwargs)
+    try:
+        return function(*args, **kwargs)
+    except BaseException as error:
+        setattr(error, _RAISED, True)
+        raise

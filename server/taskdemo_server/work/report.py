@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import queue
 import threading
 import time
@@ -25,10 +26,13 @@ class Reporter:
             {"Authorization": f"Bearer {token}"} if token else {}
         )
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        threading.Thread(target=self._send, name="reporter", daemon=True).start()
+        self._process = 0
 
     def write(self, line: bytes) -> None:
         """Take the line of one event."""
+        if self._process != os.getpid():  # A pool process may be forked from the one that made this.
+            self._process = os.getpid()
+            threading.Thread(target=self._send, name="reporter", daemon=True).start()
         self._lines.put(line)
 
     def _send(self) -> None:

@@ -207,6 +207,8 @@ def _from_environment() -> tuple[WorkSettings, Sink | None, Callable[[str], None
     if text is None:
         return WorkSettings(mode=""), None, _print
     given = WorkSettings.from_json(text)
+    if given.cwd is not None:
+        os.chdir(given.cwd)
     sink: Sink | None = None
     if given.journal is not None:
         sink = Journal(given.journal)

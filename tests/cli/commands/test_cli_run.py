@@ -4,11 +4,10 @@ import json
 import re
 import signal
 import urllib.request
-from pathlib import Path
 
 import pytest
 
-from commands import all_gone, as_json, eventually, family_of, serving, taskdemo
+from commands import all_gone, as_json, family_of, serving, taskdemo
 
 D = 0.4
 """Seconds of work: long beside what a loaded machine adds, short beside a test's patience."""
@@ -123,30 +122,3 @@ def test_ctrl_c_of_serve_finishes_the_running_tasks_first() -> None:
     assert re.search(r"1 task", rest)
     assert "Background Task called!" in rest
     assert all_gone(family)
-
-
-def test_a_detached_server_stays_until_stop_ends_it(tmp_path: Path) -> None:
-    import os
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    own = {**os.environ, "TMPDIR": str(tmp_path)}
-    try:
-        started = taskdemo("serve", "--detach", "--port", port, "--duration", "0.1", env=own)
-        assert started.returncode == 0, started.stderr
-        assert f"taskdemo stop --port {port}" in started.stdout
-        assert as_json("fire", "--port", port)["summary"]["tasks"]["finished"] == 1
-        again = taskdemo("serve", "--detach", "--port", port, env=own)
-        assert again.returncode == 2
-        assert port in again.stderr
-        beside = taskdemo("serve", "--port", port, env=own)
-        assert beside.returncode == 2
-        assert f"taskdemo stop --port {port}" in beside.stderr
-    finally:
-        stopped = taskdemo("stop", "--port", port, env=own)
-    assert stopped.returncode == 0, stopped.stderr
-    assert taskdemo("stop", "--port", port, env=own).returncode == 2
-    assert taskdemo("fire", "--port", port).returncode == 2
-    assert eventually(lambda: not list((tmp_path / f"taskdemo-{os.getuid()}").iterdir()))

@@ -46,7 +46,6 @@ from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, ru
         (["compare", "--modes", ","], "--modes"),
         (["compare", "--count", "0"], "--count"),
         (["compare", "old.json", "new.json", "--html", "page.html"], "--html"),
-        (["stop", "--port", "1"], "--detach"),
         (["fire", "--port", "0"], "--port"),
         (["fire", "--url", f"http://{'x' * 70}.a/"], "no host of that name"),
         (["serve", "--port", "0", "--host", "x" * 70], "--host"),

@@ -273,7 +273,16 @@ def test_an_answer_that_drips_is_not_waited_for() -> None:
 
 
 def event(**given: Any) -> bytes:
-    fields = {"id": "t1", "state": "started", "at": 1.0, "clock": 1.0, "mode": "background", "where": "here"}
+    fields = {
+        "id": "t1",
+        "state": "started",
+        "at": 1.0,
+        "clock": 1.0,
+        "mode": "background",
+        "host": "here",
+        "pid": 1,
+        "thread": "x",
+    }
     return b"data: " + json.dumps(fields | given).encode() + b"\n\n"
 
 

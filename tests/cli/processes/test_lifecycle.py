@@ -16,23 +16,20 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from commands import TASKDEMO, all_gone, as_json, eventually, family_of, running, serving, taskdemo
+from commands import TASKDEMO, all_gone, eventually, family_of, running, serving, taskdemo
 from soak import kill_anywhere
-from taskdemo_cli.commands import serve as detaching
-from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import tempdirs
-from taskdemo_cli.processes.signals import Stopping
 from taskdemo_cli.reports import files
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
-from taskdemo_server.journal.file import Journal, unfinished
+from taskdemo_server.journal.file import Journal
+from taskdemo_server.journal.index import Index
 
 SAMPLE = (2, 6, 8, 10, 12, 13, 17, 19, 20, 24, 25, 27)
 """Seeds of the soak run that have all commands, all endings and most modes between them."""
@@ -85,7 +82,7 @@ def test_a_second_ctrl_c_abandons_what_runs_says_how_much_and_journals_it_as_los
         assert re.search(rf"Ctrl-C again: {expected} tasks? (is|are) abandoned.* lost", rest), rest
         assert all_gone(family)
     assert states(journal).count("lost") == expected
-    assert not unfinished(Journal(str(journal)))
+    assert not Index(Journal(str(journal))).unfinished()
 
 
 @pytest.mark.parametrize(("mode", "more"), [("process", []), ("celery", []), ("background", ["--workers", "2"])])
@@ -197,11 +194,8 @@ def test_a_hang_up_that_is_ignored_ends_nothing() -> None:
         (["--host", "192.0.2.1"], "192.0.2.1"),
     ],
 )
-@pytest.mark.parametrize("detached", [[], ["--detach"]])
-def test_a_server_that_cannot_start_says_why_in_one_sentence(
-    arguments: list[str], names: str, detached: list[str], tmp_path: Path
-) -> None:
-    done = taskdemo("serve", "--port", "0", *arguments, *detached, env=private(tmp_path))
+def test_a_server_that_cannot_start_says_why_in_one_sentence(arguments: list[str], names: str, tmp_path: Path) -> None:
+    done = taskdemo("serve", "--port", "0", *arguments, env=private(tmp_path))
     assert done.returncode == 2
     assert names in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -272,7 +266,7 @@ def test_an_insisting_ctrl_c_ends_at_once_without_a_traceback(command: str, tmp_
     assert left_in(tmp_path) == []
 
 
-# --- detached servers --------------------------------------------------------------------------------------
+# --- what is left behind -----------------------------------------------------------------------------------
 
 
 def private(folder: Path) -> dict[str, str]:
@@ -288,135 +282,6 @@ def free_port() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])
-
-
-def records(folder: Path) -> list[Path]:
-    return list(folder.glob("*/detached-*.json"))
-
-
-@contextlib.contextmanager
-def detached(folder: Path, *arguments: str) -> Iterator[tuple[str, psutil.Process]]:
-    """Start a detached server with its records in `folder`; yields its port and its process."""
-    done = taskdemo("serve", "--detach", "--port", "0", *arguments, env=private(folder))
-    assert done.returncode == 0, done.stderr
-    (record,) = records(folder)
-    process = psutil.Process(json.loads(record.read_text())["pid"])
-    try:
-        yield record.stem.partition("-")[2], process
-    finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            family = process.children(recursive=True)
-            process.kill()
-            assert all_gone([process, *family])
-
-
-def test_a_detached_server_on_a_free_port_is_found_and_a_second_on_its_port_is_refused(tmp_path: Path) -> None:
-    with detached(tmp_path, "--duration", "0") as (port, process):
-        assert as_json("fire", "--port", port)["summary"]["tasks"]["finished"] == 1
-        again = taskdemo("serve", "--detach", "--port", port, env=private(tmp_path))
-        assert again.returncode == 2
-        assert f"taskdemo stop --port {port}" in again.stderr
-        assert process.is_running()
-        assert taskdemo("stop", "--port", port, env=private(tmp_path)).returncode == 0
-        assert all_gone([process])
-    assert left_in(tmp_path) == []
-
-
-def test_stop_waits_for_the_tasks_and_ctrl_c_insists(tmp_path: Path) -> None:
-    journal = tmp_path / "journal"
-    with detached(tmp_path, "--duration", "60", "--journal", str(journal)) as (port, process):
-        ask(int(port), 2)
-        assert eventually(lambda: journal.exists() and states(journal).count("started") == 2)
-        with running("stop", "--port", port, env=private(tmp_path)) as stopping:
-            assert stopping.stdout is not None
-            assert any("2 tasks are still running" in line for line in stopping.stdout)
-            stopping.send_signal(signal.SIGINT)
-            out, _ = stopping.communicate(timeout=10)
-            assert stopping.returncode == 130
-        assert "2 tasks are abandoned" in out
-        assert all_gone([process])
-    assert states(journal).count("lost") == 2
-    assert left_in(tmp_path) == [journal]
-
-
-def test_a_detached_server_that_crashed_is_said_and_tidied_up(tmp_path: Path) -> None:
-    with detached(tmp_path) as (port, process):
-        process.kill()
-        assert all_gone([process])
-        done = taskdemo("stop", "--port", port, env=private(tmp_path))
-        assert done.returncode == 2
-        assert "gone already" in done.stderr
-    assert left_in(tmp_path) == []
-    done = taskdemo("stop", "--port", port, env=private(tmp_path))
-    assert done.returncode == 2
-    assert "--detach" in done.stderr
-
-
-def test_a_command_that_is_killed_while_it_detaches_takes_the_server_along(tmp_path: Path) -> None:
-    with running("serve", "--detach", "--port", "0", env=private(tmp_path)) as process:
-        assert eventually(lambda: any("taskdemo_server" in one.cmdline() for one in family_of(process.pid)))
-        family = family_of(process.pid)
-        process.kill()
-        assert all_gone(family)
-    assert records(tmp_path) == []
-
-
-@pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for records, used by this very process."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tempdirs.root()
-
-
-@pytest.fixture
-def stranger() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that no record has anything to do with."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        yield process
-        assert process.poll() is None
-        process.kill()
-
-
-def test_a_pid_that_another_process_has_now_is_never_signalled(
-    state: Path, stranger: "subprocess.Popen[bytes]"
-) -> None:
-    folder = state / "its-folder"
-    folder.mkdir()
-    born = tempdirs.born(os.getpid())
-    record = detaching.Record(stranger.pid, str(born), "http://127.0.0.1:1", str(folder))
-    (state / "detached-1.json").write_text(json.dumps(asdict(record)))
-    with pytest.raises(UserError, match="gone already"):
-        detaching.end(1, Stopping())
-    assert stranger.poll() is None
-    assert list(state.iterdir()) == []
-
-
-@pytest.mark.parametrize("pid", [0, -1, 1.5, "1", True, None, 2**70])
-def test_a_record_that_makes_no_sense_signals_nobody(pid: object, state: Path) -> None:
-    file = state / "detached-1.json"
-    file.write_text(json.dumps({"pid": pid, "born": "x", "url": "", "folder": str(state)}))
-    with pytest.raises(UserError):
-        detaching.end(1, Stopping())
-    assert state.is_dir()
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', "null", '"\\ud800"'])
-def test_a_broken_record_is_no_record(text: str, state: Path) -> None:
-    (state / "detached-1.json").write_text(text)
-    with pytest.raises(UserError, match="no detached server on port 1"):
-        detaching.end(1, Stopping())
-
-
-@pytest.mark.parametrize("where", ["..", ".", "", "/", "../other"])
-def test_a_record_that_leads_elsewhere_removes_nothing_there(where: str, state: Path) -> None:
-    (state.parent / "other").mkdir()
-    (state.parent / "other" / "precious").touch()
-    record = detaching.Record(2**22 + 1, "x", "", str(state / where))
-    (state / "detached-1.json").write_text(json.dumps(asdict(record)))
-    with pytest.raises(UserError):
-        detaching.end(1, Stopping())
-    assert (state.parent / "other" / "precious").exists()
-    assert state.is_dir()
 
 
 LEAVES_PROCESSES = """
@@ -475,11 +340,9 @@ def test_the_next_start_sweeps_what_the_dead_left_and_nothing_else(state: Path) 
         if pid is not None:
             owner = {"host": socket.gethostname(), "pid": pid, "born": born}
             (folder / tempdirs.OWNER).write_text(json.dumps(owner))
-    for name in ("alive", "dead"):
-        (state / f"detached-{len(name)}.json").write_text(json.dumps({"folder": str(state / name)}))
     os.utime(state / "old", (time.time() - 100,) * 2)
     tempdirs.sweep()
-    assert sorted(file.name for file in state.iterdir()) == ["alive", "detached-5.json", "young"]
+    assert sorted(file.name for file in state.iterdir()) == ["alive", "young"]
 
 
 def test_the_next_start_sweeps_the_private_brokers_that_died(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,13 +176,13 @@ def test_counts_add_up_and_the_live_figures_agree_with_the_document(
 def test_a_task_that_ran_twice_keeps_its_first_start_and_last_end_and_says_so() -> None:
     events = [
         event("t", "accepted", 0.0),
-        event("t", "started", 0.1, where="worker a"),
-        event("t", "started", 2.0, where="worker b"),
-        event("t", "finished", 3.0, where="worker b"),
+        event("t", "started", 0.1, where="a pid 1 x"),
+        event("t", "started", 2.0, where="b pid 2 x"),
+        event("t", "finished", 3.0, where="b pid 2 x"),
     ]
     run = recorder([sample(1, 0.01, task="t")], events).document({})
     (task,) = run["tasks"]
-    assert (task["started_s"], task["ended_s"], task["runs"], task["where"]) == (0.1, 3.0, 2, "worker b")
+    assert (task["started_s"], task["ended_s"], task["runs"], task["where"]) == (0.1, 3.0, 2, "b pid 2 x")
     assert run["summary"]["tasks"]["max_parallel"] == 1
 
 

@@ -1,6 +1,7 @@
 """How taskdemo drives Celery: by its signals, its `revoke` and its result backend. Server and worker import this."""
 
 import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,10 +12,10 @@ from celery.exceptions import CeleryError
 from kombu.exceptions import OperationalError
 
 from taskdemo_server.contract.events import TaskState
-from taskdemo_server.contract.settings import WORK, WorkSettings
+from taskdemo_server.contract.settings import WORK
 from taskdemo_server.contract.text import shortened, without_password
 from taskdemo_server.engines.base import Status
-from taskdemo_server.engines.celery.page import app, broker, celery, work
+from taskdemo_server.engines.celery.page import app, broker, celery, queue, work
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
 __all__ = ["app", "cancel", "celery", "redelivered_after", "status", "why_not"]
@@ -27,6 +28,12 @@ _STATES: Final[dict[str, TaskState]] = {
     states.REVOKED: "cancelled",
     states.STARTED: "started",
 }
+
+
+@signals.celeryd_init.connect
+def name(instance: Any, **_: Any) -> None:
+    """Give every worker a name of its own: RabbitMQ lets no second one of the same name start on a host."""
+    instance.hostname = f"{queue}-{os.getpid()}@{socket.gethostname()}"
 
 
 @signals.before_task_publish.connect
@@ -52,7 +59,8 @@ def revoked(request: Any, **_: Any) -> None:
         here().note(request_id, "cancelled")
 
 
-if os.environ.get(WORK) and WorkSettings.from_json(os.environ[WORK]).step_log:
+celery.conf.worker_redirect_stdouts = False  # what a task prints is told apart by the work, and shown whole
+if WORK in os.environ and here().settings.step_log is not None:  # the user's function is imported before any fork
     from taskdemo_server.engines.celery import steps  # noqa: F401  a worker must know the tasks of the experiments
 
 

@@ -82,3 +82,7 @@ def _delete_queue() -> None:
         queue.declare()  # once more, so that this connection knows what belongs to it
         queue.delete()
         queue.exchange.delete()
+        if prefix := celery.conf.broker_transport_options.get("global_keyprefix"):
+            # What else Celery kept in Redis; the client puts the prefix before the names itself.
+            keys = [key.decode().removeprefix(prefix) for key in channel.client.scan_iter(f"{prefix}*")]
+            channel.client.delete(*keys, "nothing")

@@ -20,7 +20,7 @@ from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
 from taskdemo_cli.documents.types import RunDocument
 from taskdemo_cli.reports.terminal.recommendation import advice_lines
-from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 
 
 def a_run(
@@ -190,7 +190,7 @@ def test_a_single_request_is_said_to_show_little() -> None:
 
 def test_what_it_gives_up_is_said_once_to_be_known_and_not_measured() -> None:
     found = advice(a_run("background"))
-    assert found["gives_up"] == list(recommend.KNOWN["background"].values())
+    assert found["gives_up"] == list(MODE_BY_NAME["background"].gives_up.values())
     assert found["basis"] == "known, not measured here; taskdemo limits measures it"
     assert found["measured_limits"] == []
 
@@ -219,11 +219,11 @@ def test_measured_and_known_are_told_apart_where_both_are_there() -> None:
 def test_a_mode_without_a_measured_limit_still_has_its_price() -> None:
     cells = {limit: {"verdict": "yes", "measured": {}, "text": "Yes."} for limit in limits.LIMITS}
     found = advice(a_run("celery"), limits={"celery": cells})
-    assert found["gives_up"] == list(recommend.KNOWN["celery"].values())
+    assert found["gives_up"] == list(MODE_BY_NAME["celery"].gives_up.values())
     assert found["basis"] == "known, not measured here"
 
 
-@pytest.mark.parametrize("mode", sorted(recommend.KNOWN))
+@pytest.mark.parametrize("mode", sorted({*recommend.WAITING, *recommend.AFTERWARDS}))
 def test_in_a_terminal_of_80_columns_it_is_short(mode: str) -> None:
     found = advice(a_run(mode, waits=mode in recommend.WAITING), a_run("blocking", at_once=1, waits=True, held=True))
     lines = [line.plain for line in advice_lines(found, {}, own=False, width=80)]
@@ -238,7 +238,8 @@ def test_in_a_terminal_of_80_columns_it_is_short(mode: str) -> None:
 
 
 def test_every_mode_that_can_be_recommended_says_what_it_gives_up() -> None:
-    assert set(recommend.KNOWN) == {*recommend.WAITING, *recommend.AFTERWARDS} == set(MODE_BY_NAME) - {"blocking"}
+    assert {*recommend.WAITING, *recommend.AFTERWARDS} == set(MODE_BY_NAME) - {"blocking"}
+    assert all(MODE_BY_NAME[mode].gives_up for mode in (*recommend.WAITING, *recommend.AFTERWARDS))
 
 
 REPORTS = """
@@ -258,7 +259,7 @@ async def fetch(message):
     await asyncio.sleep(0)
     build(message)
 """
-LOCAL = [mode for mode in MODE_BY_NAME if mode != "celery"]
+LOCAL = [mode.name for mode in MODES if mode.engine is None]
 
 
 def snippet(folder: Path, mode: str, function: pasting.Function) -> None:
@@ -322,7 +323,8 @@ def test_the_pasted_celery_endpoint_and_its_worker_run_as_they_are(tmp_path: Pat
     snippet(tmp_path, "celery", pasting.Function(f"reports:{name}", is_async=name == "fetch"))
     with contextlib.ExitStack() as stack:
         broker = subprocess.Popen(
-            [sys.executable, "-m", "taskdemo_server.broker", str(tmp_path)],
+            [sys.executable, "-m", "taskdemo_server.engines.valkey", str(tmp_path)],
+            start_new_session=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -331,7 +333,7 @@ def test_the_pasted_celery_endpoint_and_its_worker_run_as_they_are(tmp_path: Pat
         assert broker.stdout is not None
         url = broker.stdout.readline().strip()
         code = (tmp_path / "main.py").read_text()
-        worker_command = re.search(r"# the worker:  celery (.*)", code)
+        worker_command = re.search(r"the worker:  celery (.*)", code)
         assert worker_command is not None
         worker = subprocess.Popen(
             [sys.executable, "-m", "celery", *worker_command[1].split(), "--concurrency", "1"],
@@ -372,7 +374,7 @@ def test_a_comparison_of_ones_own_function_ends_with_the_mode_its_price_and_the_
     assert done.returncode == 0, done.stderr
     *_, end = done.stdout.partition("\nUse background\n")
     assert "It gives up" in end
-    code, *wrote = end[end.index("# main.py") :].split("wrote ")
+    code, *wrote = end[end.index('"""Callers') :].split("wrote ")
     assert "".join(wrote).split() == ["result.json", "report.html"]
     assert code.rstrip() == pasting.code("background", pasting.Function("reports:build")).rstrip()
     document = json.loads((tmp_path / "result.json").read_text())

@@ -112,7 +112,9 @@ def test_no_core_mode_keeps_an_unfinished_task_over_a_kill(matrix: LimitsDocumen
         assert cell["verdict"] == "no"
         assert cell["measured"]["unfinished"] == cell["measured"]["lost"] >= 1
         assert cell["measured"]["ended"] == cell["measured"]["ran_twice"] == 0
-        assert all(fate["works_again"] for fate in cell["measured"]["killed"].values())
+        # One process that dies breaks a ProcessPoolExecutor for good.
+        broken = mode == "process" and limit == "survive_worker_kill"
+        assert [fate["works_again"] for fate in cell["measured"]["killed"].values()] == [not broken]
     assert "process" in matrix["modes"]["process"]["survive_worker_kill"]["measured"]["killed"]
 
 
@@ -151,7 +153,7 @@ def test_a_stop_keeps_the_cells_so_far_and_leaves_no_process(tmp_path: Path) -> 
 
 def test_a_mode_whose_server_does_not_start_is_skipped_with_its_reason(tmp_path: Path) -> None:
     screen = Remembering()
-    document = run(tmp_path, ["no-such-mode", "async"], ["track"], screen)
-    assert document["skipped"] == [{"mode": "no-such-mode", "why": screen.skipped["no-such-mode"]}]
-    assert "no-such-mode" in screen.skipped["no-such-mode"]
+    document = run(tmp_path, ["celery", "async"], ["track"], screen, broker="redis://127.0.0.1:1/0")
+    assert document["skipped"] == [{"mode": "celery", "why": screen.skipped["celery"]}]
+    assert "cannot be reached" in screen.skipped["celery"]
     assert list(document["modes"]) == ["async"]

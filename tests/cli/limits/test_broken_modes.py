@@ -8,6 +8,13 @@ from limits_runs import run, verdicts
 
 # The servers are other processes: what is done to them is done by the module that Python imports at every start.
 AFFECT = "sitecustomize.py"
+PRETENDS = """
+import dataclasses
+from taskdemo_server.contract.modes import MODE_BY_NAME
+
+pretended = MODE_BY_NAME["{page}"]
+MODE_BY_NAME["{mode}"] = dataclasses.replace(MODE_BY_NAME["{mode}"], page=pretended.page, runs=pretended.runs)
+"""
 
 
 def affect(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
@@ -19,23 +26,14 @@ def test_a_background_mode_that_really_offloads_is_seen_to(tmp_path: Path, monke
     affect(
         tmp_path,
         monkeypatch,
-        "from taskdemo_server.modes import ENDPOINTS\nENDPOINTS['background'] = ENDPOINTS['process']\n",
+        PRETENDS.format(mode="background", page="process"),
     )
     found = verdicts(run(tmp_path / "limits", ["background"], ["offload"]))["background"]
     assert found["offload"] != "no"
 
 
-STAYS = """
-from taskdemo_server.limits.endpoints import LABS
-from taskdemo_server.modes import ENDPOINTS
-
-ENDPOINTS["process"] = ENDPOINTS["threadpool"]
-LABS["process"] = LABS["threadpool"]
-"""
-
-
 def test_a_process_mode_that_stays_in_the_server_is_seen_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    affect(tmp_path, monkeypatch, STAYS)
+    affect(tmp_path, monkeypatch, PRETENDS.format(mode="process", page="threadpool"))
     document = run(tmp_path / "limits", ["process"], ["offload"])
     assert verdicts(document)["process"]["offload"] == "no"
     assert not document["modes"]["process"]["offload"]["measured"]["left"]
@@ -46,8 +44,8 @@ from taskdemo_server.limits import async_
 
 whole = async_.step_async
 
-async def step_async(notebook, key, name, given=None):
-    return await whole(notebook, key, name)
+async def step_async(step_log, key, name, given=None):
+    return await whole(step_log, key, name)
 
 async_.step_async = step_async
 """
@@ -65,13 +63,13 @@ from taskdemo_server.limits import threadpool
 
 once = threadpool.step
 
-def step(notebook, key, name, given=None):
+def step(step_log, key, name, given=None):
     for _ in range(2):
         try:
-            return once(notebook, key, name, given)
+            return once(step_log, key, name, given)
         except Exception:
             pass
-    return once(notebook, key, name, given)
+    return once(step_log, key, name, given)
 
 threadpool.step = step
 """
@@ -90,14 +88,13 @@ from taskdemo_server.limits import process
 async def forget(future):
     return None
 
-make = process.lab
+make = process.steps
 
-def lab(bench):
+def steps(*given):
     import dataclasses
-    return dataclasses.replace(make(bench), error=forget)
+    return dataclasses.replace(make(*given), error=forget)
 
-from taskdemo_server.limits.endpoints import LABS
-LABS["process"] = lab
+process.steps = steps
 """
 
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from taskdemo_cli.limits.evidence import pid_in, read_journal, read_notebook
+from taskdemo_cli.limits.evidence import read_journal, read_steps
 from taskdemo_cli.limits.survive import Fate, fate_cell
 from taskdemo_cli.limits.track import _cell, _Said
 from taskdemo_server.contract.events import TaskEvent, TaskState
 
 
-def event(task: str, state: TaskState, clock: float, where: str = "host pid 7 worker") -> bytes:
-    return TaskEvent(task, state, 0.0, clock, "background", where).to_line()
+def event(task: str, state: TaskState, clock: float, pid: int = 7) -> bytes:
+    return TaskEvent(task, state, 0.0, clock, "background", "host", pid, "worker").to_line()
 
 
 def test_a_task_that_was_begun_twice_has_two_starts_and_its_last_place(tmp_path: Path) -> None:
@@ -19,12 +19,11 @@ def test_a_task_that_was_begun_twice_has_two_starts_and_its_last_place(tmp_path:
     journal.write_bytes(
         event("a", "accepted", 1.0)
         + event("a", "started", 2.0)
-        + event("a", "started", 3.0, "host pid 8 worker")
+        + event("a", "started", 3.0, pid=8)
         + event("a", "finished", 4.0)
     )
     (task,) = read_journal(journal)
-    assert task.starts == [2.0, 3.0]
-    assert task.pid == 8
+    assert [(start.clock, start.pid) for start in task.starts] == [(2.0, 7), (3.0, 8)]
     assert task.done
     assert not task.running
 
@@ -39,20 +38,15 @@ def test_torn_lines_and_foreign_tasks_are_passed_over(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     journal.write_bytes(event("a", "accepted", 1.0) + event("b", "started", 2.0) + b'{"id":"c","sta')
     assert [task.id for task in read_journal(journal)] == ["a"]
-    notebook = tmp_path / "notebook"
-    notebook.write_bytes(b'{"key":"k","step":"first","state":"started","clock":1.0,"pid":3}\n{"key":"k","st')
-    (note,) = read_notebook(notebook, "k")
+    step_log = tmp_path / "step_log"
+    step_log.write_bytes(b'{"key":"k","step":"first","state":"started","clock":1.0,"pid":3}\n{"key":"k","st')
+    (note,) = read_steps(step_log, "k")
     assert (note.step, note.state, note.given) == ("first", "started", None)
 
 
 def test_files_that_are_not_there_yet_tell_nothing(tmp_path: Path) -> None:
     assert read_journal(tmp_path / "journal") == []
-    assert read_notebook(tmp_path / "notebook", "k") == []
-
-
-@pytest.mark.parametrize(("place", "pid"), [("host pid 12 thread 5", 12), ("host worker taskdemo", 0)])
-def test_the_process_is_read_from_where_a_task_ran(place: str, pid: int) -> None:
-    assert pid_in(place) == pid
+    assert read_steps(tmp_path / "step_log", "k") == []
 
 
 @pytest.mark.parametrize(("ended", "verdict"), [(0, "no"), (2, "partly"), (4, "yes")])

@@ -1,0 +1,189 @@
+"""A user's own function as the work: in every mode that can run it, and never anything but what the user named."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import RunningServer, until
+from taskdemo_server.contract import import_string
+from taskdemo_server.contract.import_string import UnusableError
+from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
+from taskdemo_server.work import task_output, user_function
+from taskdemo_server.work.user_function import UserFunction
+
+Start = Callable[..., RunningServer]
+
+REPORTS = """
+import asyncio
+import sys
+
+
+def build(message):
+    print("building", message)
+    print("\\x1b[31mred\\x1b[0m", file=sys.stderr)
+    if message == "nothing":
+        raise LookupError(f"no report \\x1b[1m {message}")
+
+
+def no_argument():
+    pass
+
+
+async def fetch(message):
+    await asyncio.sleep(0)
+    fetched.append(message)
+
+
+def generates(message):
+    yield 1
+
+
+def two(first, second):
+    pass
+
+
+def optional(rows=3):
+    assert rows == 3
+
+
+def broken_promise(message):
+    return fetch(message)
+
+
+fetched = []
+nameless = lambda message: None
+NUMBER = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the user's modules; this process forgets them with the test."""
+    (tmp_path / "reports.py").write_text(REPORTS)
+    (tmp_path / "broken.py").write_text("import no_such_module_at_all\n")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    yield tmp_path
+    for name in ("reports", "broken", "leaves"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def find(folder: Path) -> Callable[[str], UserFunction]:
+    return lambda name: user_function.find(name, str(folder))
+
+
+@pytest.mark.parametrize(
+    ("work", "sentence"),
+    [
+        ("reports.build", "did you mean --work reports:build?"),
+        ("sub/reports.py:build", "--work sub.reports:build"),
+        ("reports:bild", "there is no bild in reports; did you mean --work reports:build?"),
+        ("reports:zzz", "there is no zzz in reports; reports.py has build, no_argument, fetch, generates"),
+        ("report:build", "there is no module report; did you mean --work reports:build?"),
+        ("broken:build", "ModuleNotFoundError: No module named 'no_such_module_at_all' (broken.py:1)"),
+        ("leaves:build", "SystemExit: 0 (leaves.py:1)"),
+        ("reports:generates", "that is a generator"),
+        ("reports:two", "it takes (first, second)"),
+        ("reports:NUMBER", "that is 3, which cannot be called"),
+        ("__main__:build", "__main__ is taskdemo itself"),
+    ],
+)
+def test_a_work_that_cannot_be_used_is_one_sentence_that_says_what_to_type(
+    find: Callable[[str], UserFunction], work: str, sentence: str
+) -> None:
+    with pytest.raises(UnusableError) as refused:
+        find(work)
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["a:b:c", "a b:c", "a:", ":b", "a:b()", "a;b:c", "os:system('x')", "1a:b", ""])
+def test_only_names_are_names(text: str) -> None:
+    with pytest.raises(UnusableError, match=r"^--work is ['\"]"):
+        import_string.parse("--work", text)
+
+
+@pytest.mark.parametrize("mode", [mode.name for mode in MODES if mode.engine is None])
+def test_it_runs_in_every_mode_and_what_it_prints_and_raises_is_told(
+    start_server: Start, folder: Path, mode: str
+) -> None:
+    server = start_server(mode=mode, work="reports:build", folder=str(folder))
+    task_id = server.get(params={"message": "one\x1b"}).headers["X-Task-ID"]
+    [finished] = server.ended(1)
+    assert finished.state == "finished"
+    assert finished.output == "building one\x1b\n\x1b[31mred\x1b[0m"
+    # Where the page awaits, an ordinary function blocks the event loop.
+    assert ("event loop" in finished.thread) == (MODE_BY_NAME[mode].runs == "loop")
+    shown = [f"task {task_id[:8]} | building one\\x1b", f"task {task_id[:8]} | \\x1b[31mred\\x1b[0m"]
+    until(lambda: "\n".join([*shown, "Background Task called! one\\x1b\n"]) in server.printed)
+
+    answer = server.get(params={"message": "nothing"})
+    assert answer.status_code == (200 if MODE_BY_NAME[mode].answers_first else 500)
+    _, failed = server.ended(2)
+    assert (failed.state, failed.output) == ("failed", "building nothing\n\x1b[31mred\x1b[0m")
+    assert failed.error == "LookupError: no report \x1b[1m nothing"
+    until(lambda: "Background Task failed! nothing: LookupError: no report \\x1b[1m nothing\n" in server.printed)
+    assert server.states(failed.id) == ["accepted", "started", "failed"]
+    complaints = server.complained.splitlines()
+    assert len(complaints) <= 1  # In one line where it is a request's failure, too.
+    assert all(one.endswith("LookupError: no report \\x1b[1m nothing (reports.py:10)") for one in complaints)
+
+
+def test_an_async_function_runs_where_something_can_await_it_and_the_other_modes_say_why(
+    find: Callable[[str], UserFunction],
+) -> None:
+    fetch = find("reports:fetch")
+    asyncio.run(fetch.call_async("on this loop"))
+    fetch.call("on one of its own")
+    assert sys.modules["reports"].fetched == ["on this loop", "on one of its own"]
+    for mode in MODES:
+        if mode.name in {"blocking", "threadpool", "background"}:
+            with pytest.raises(UnusableError, match="reports:fetch is an `async def`"):
+                fetch.check_for(mode)
+        else:
+            fetch.check_for(mode)
+
+
+def test_a_function_that_does_not_pickle_cannot_be_used_in_mode_process_alone(
+    find: Callable[[str], UserFunction],
+) -> None:
+    nameless = find("reports:nameless")
+    nameless.check_for(MODE_BY_NAME["background"])
+    with pytest.raises(UnusableError, match="cannot be handed to another process"):
+        nameless.check_for(MODE_BY_NAME["process"])
+
+
+def test_the_message_goes_to_a_function_that_needs_an_argument_and_to_no_other(
+    find: Callable[[str], UserFunction],
+) -> None:
+    for name, takes in {"build": True, "no_argument": False, "optional": False}.items():
+        assert find(f"reports:{name}").takes_message is takes
+    find("reports:optional").call("not a number of rows")
+    with pytest.raises(TypeError, match="to be awaited"):
+        find("reports:broken_promise").call("hello")
+
+
+def test_what_a_task_prints_is_kept_to_a_bounded_length_and_shown_as_it_comes() -> None:
+    shown: list[str] = []
+    output = task_output.TaskOutput("task 1", shown.append)
+    for number in range(10_000):
+        output.write(f"line {number}\n")
+    kept = output.end()
+    assert kept
+    assert kept.startswith("line 0\nline 1\n")
+    assert kept.endswith("characters more")
+    assert len(kept) < task_output.KEPT + 100
+    assert shown[-1] == "task 1 | line 9999"
+
+
+def test_lines_come_out_whole_and_as_a_terminal_would_show_them() -> None:
+    shown: list[str] = []
+    output = task_output.TaskOutput("task 1", shown.append)
+    for piece in ("one", " line\npro", "gress 1%\rprogress 2%\r\n", "\n", "rest"):
+        output.write(piece)
+    assert output.end() == "one line\nprogress 1%\rprogress 2%\r\n\nrest"
+    assert shown == ["task 1 | one line", "task 1 | progress 2%", "task 1 | rest"]
