@@ -23,9 +23,13 @@ Ask = Callable[..., tuple[httpx.Response, list[TaskEvent]]]
 
 
 @pytest.fixture
-def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
+def journal(tmp_path: Path) -> Journal:
+    return Journal(str(tmp_path / "journal"))
+
+
+@pytest.fixture
+def ask(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Return what asks an application, as the page of a mode: the answer, and the events when all has ended."""
-    journal = Journal(str(tmp_path / "journal"))
     monkeypatch.setattr(workplace, "_here", None)
 
     def ask(
@@ -105,6 +109,14 @@ def test_a_task_whose_request_ends_without_its_work_is_lost(ask: Ask, mode: str)
     assert answer.headers["X-Task-ID"] == events[0].id
     assert states(events) == ["accepted", "lost"]
     assert events[1].error == "Its request has ended, and its work was never begun."
+
+
+def test_while_the_journal_is_stuck_no_request_becomes_a_task(ask: Ask, journal: Journal) -> None:
+    journal.stuck = True
+    answer, events = ask("background", FastAPI())
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.json()["detail"].startswith("The journal cannot be written")
+    assert events == []
 
 
 def test_a_page_that_waits_and_never_works_has_no_task(ask: Ask) -> None:
