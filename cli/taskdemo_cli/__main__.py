@@ -10,7 +10,9 @@ def run() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if os.name == "nt":
-        sys.exit("taskdemo: it runs on Linux and macOS; on Windows, run it in WSL: https://learn.microsoft.com/windows/wsl")
+        sys.exit(
+            "taskdemo: it runs on Linux and macOS; on Windows, run it in WSL: https://learn.microsoft.com/windows/wsl"
+        )
     from taskdemo_cli import app
 
     app.run()

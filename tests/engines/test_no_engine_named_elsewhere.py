@@ -12,7 +12,7 @@ REGISTRY = ROOT / "server/taskdemo_server/contract/modes.py"
 def test_nothing_outside_an_engines_folder_and_the_registry_names_it() -> None:
     engines = [mode.engine for mode in MODES if mode.engine is not None]
     own = [ROOT / "server" / engine.folder.replace(".", "/") for engine in engines]
-    word = re.compile(rf"\b({'|'.join([*(engine.package for engine in engines), 'kombu'])})\b", re.IGNORECASE)
+    word = re.compile(rf"\b({'|'.join([*(engine.packages[0] for engine in engines), 'kombu'])})\b", re.IGNORECASE)
     named = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for wing in ("cli", "server")

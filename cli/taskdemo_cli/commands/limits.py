@@ -1,4 +1,4 @@
-"""`limits` and `worker`: run the experiments and show the matrix; run a Celery worker on this machine."""
+"""`limits` and `worker`: run the experiments and show the matrix; run an engine's worker on this machine."""
 
 import os
 import subprocess
@@ -63,7 +63,7 @@ def run(
 
 
 def work(settings: WorkerSettings) -> int:
-    """Become a Celery worker until it is told to end, and return its exit code."""
+    """Become an engine's worker until it is told to end, and return its exit code."""
     command, environment = servers.python("taskdemo_server.worker"), telling(settings.to_json())
     if os.name == "posix":
         # It takes the place of this process, so that signals are its own and nobody is left to outlive anybody.
