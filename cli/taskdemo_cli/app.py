@@ -290,7 +290,7 @@ def compare(
     return firing.compare(settings, missing, firing.Burst(count=count), keeping, rounds, known)
 
 
-@app.command(epilog=_examples("taskdemo limits --modes background,celery --html limits.html"))
+@app.command(epilog=_examples("taskdemo limits --modes background,process --html limits.html"))
 def limits(
     modes: options.Modes = None,
     work: options.LimitsWork = None,

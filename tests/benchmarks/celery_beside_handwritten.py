@@ -2,10 +2,10 @@
 
     python tests/benchmarks/celery_beside_handwritten.py [--rounds 15] [--drains 5]
 
-Both have the same private Valkey, a queue each, and a worker with two processes; the work takes 0 s. In turn: the median
-response time of bursts of 5, 50 and 500 requests, by `taskdemo fire`; and the tasks per second of a worker that finds
-1,000 waiting, from the 100th on. Medians of the rounds, and of the ratios of each round, whose two measurements follow
-one another. Exits with 1 where a ratio is off by more than 10 %.
+Both have the same private Valkey, a queue each, and a worker with two processes; the work takes 0 s. In turn: the
+median response time of bursts of 5, 50 and 500 requests, by `taskdemo fire`; and the tasks per second of a worker that
+finds 1,000 waiting, from the 100th on. Medians of the rounds, and of the ratios of each round, whose two measurements
+follow one another. Exits with 1 where a ratio is off by more than 10 %.
 """
 
 import argparse
@@ -40,7 +40,7 @@ HERE = Path(__file__).parent
 
 @contextmanager
 def running(
-    folder: Path, *arguments: str, stdout: int | None = None, **variables: str
+    folder: Path, *arguments: str, stdout: int | None = None, variables: dict[str, str] | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run Python with these arguments until the end of the block; its output goes to a file."""
     with (folder / "log").open("ab") as log:
@@ -51,7 +51,7 @@ def running(
             stderr=log,
             text=True,
             start_new_session=True,
-            env={**os.environ, **variables},
+            env={**os.environ, **(variables or {})},
             cwd=HERE,
         )
     try:
@@ -61,11 +61,11 @@ def running(
         process.communicate()  # closes its standard input, which a guarded worker lives by
 
 
-def until(condition: Callable[[], object], within: float = 120.0) -> None:
+def until(what: str, condition: Callable[[], object], within: float = 60.0) -> None:
     end = time.monotonic() + within
     while not condition():
         if time.monotonic() > end:
-            sys.exit("This takes too long: is the machine busy?")
+            sys.exit(f"This takes too long: {what}")
         time.sleep(0.005)
 
 
@@ -84,8 +84,10 @@ class Side:
     def left(self) -> int:
         """Return how many tasks wait, or are being done."""
         prefix = f"{self.queue}:"
-        pipe = self.client.pipeline().llen(f"{prefix}{self.queue}").hlen(f"{prefix}unacked")
-        return sum(pipe.execute())
+        with self.client.pipeline() as pipe:
+            pipe.llen(f"{prefix}{self.queue}")
+            pipe.hlen(f"{prefix}unacked")
+            return sum(pipe.execute())
 
     def fire(self, count: int, *more: str) -> float:
         """Send a burst, and return the median response time in seconds."""
@@ -100,18 +102,18 @@ class Side:
         """Run the worker."""
         log = self.folder / "log"
         size = log.stat().st_size
-        with running(self.folder, *self.worker, **self.variables):
-            until(lambda: b" ready." in log.read_bytes()[size:])
+        with running(self.folder, *self.worker, variables=self.variables):
+            until("a worker is ready", lambda: b" ready." in log.read_bytes()[size:])
             yield
 
     def drain(self) -> float:
         """Let a worker do the tasks that wait for it; return how many it did in a second."""
         self.fire(TASKS, "--concurrency", "40")
-        until(lambda: self.left() == TASKS)
+        until(f"{TASKS} tasks wait for {self.name}", lambda: self.left() == TASKS)
         with self.working():
-            until(lambda: self.left() <= TASKS - SKIPPED)
+            until(f"{self.name} has begun", lambda: self.left() <= TASKS - SKIPPED)
             began, first = time.perf_counter(), self.left()
-            until(lambda: self.left() == 0)
+            until(f"{self.name} has ended", lambda: self.left() == 0)
             return first / (time.perf_counter() - began)
 
 
@@ -147,7 +149,7 @@ def start_sides(stack: ExitStack, folder: Path) -> list[Side]:
     variables = {"BROKER_URL": broker, "DURATION_S": "0"}
     by_hand = ("-m", "uvicorn", "handwritten_celery:app", "--port", str(ports["handwritten"]), "--log-level", "error")
     stack.enter_context(running(folder / "taskdemo", "-m", "taskdemo_server", server.to_json()))
-    stack.enter_context(running(folder / "handwritten", *by_hand, "--no-access-log", **variables))
+    stack.enter_context(running(folder / "handwritten", *by_hand, "--no-access-log", variables=variables))
     commands = {
         "taskdemo": ("-m", "taskdemo_server.worker", worker.to_json()),
         "handwritten": (
@@ -168,7 +170,7 @@ def start_sides(stack: ExitStack, folder: Path) -> list[Side]:
         for name in commands
     ]
     for side in sides:
-        until(lambda side=side: serves(side.url))  # type: ignore[misc]  # bound at once
+        until(f"{side.name} serves", lambda side=side: serves(side.url))  # type: ignore[misc]  # bound at once
     return sides
 
 
@@ -188,11 +190,11 @@ def main() -> int:
             for round_ in range(given.rounds + 1):  # the first one warms up
                 for count in BURSTS:
                     for side in sides if round_ % 2 else reversed(sides):
-                        until(lambda: all(one.left() == 0 for one in sides))
+                        until("all bursts have ended", lambda: all(one.left() == 0 for one in sides))
                         median = side.fire(count)
                         if round_:
                             bursts.setdefault((side.name, count), []).append(median)
-            until(lambda: all(one.left() == 0 for one in sides))
+            until("all bursts have ended", lambda: all(one.left() == 0 for one in sides))
         for round_ in range(given.drains):
             for side in sides if round_ % 2 else reversed(sides):
                 drains.setdefault(side.name, []).append(side.drain())

@@ -41,7 +41,7 @@ celery.conf.broker_transport_options = {
 app = FastAPI()
 
 
-@celery.task
+@celery.task  # type: ignore[untyped-decorator]
 def work(message: str) -> None:
     if duration_s > 0:
         time.sleep(duration_s)
