@@ -293,7 +293,6 @@ def compare(
 @app.command(epilog=_examples("taskdemo limits --modes background,celery --html limits.html"))
 def limits(
     modes: options.Modes = None,
-    work: options.LimitsWork = None,
     broker: options.Broker = None,
     backend: options.Backend = None,
     json: options.Json = False,
@@ -303,13 +302,9 @@ def limits(
     """Show by experiment what each mode can and cannot do: track, cancel, retry, survive a kill, and so on."""
     from taskdemo_cli.commands import compare as firing
     from taskdemo_cli.commands import limits as limiting
-    from taskdemo_cli.limits.trial import Own
 
     names, missing = firing.installed(checks.mode_list(modes))
-    own = None if work is None else Own(work, checks.folder_of(work))
-    return limiting.run(
-        names, missing, broker=broker, backend=backend, own=own, as_json=json, saves=save or (), html=html
-    )  # fmt: skip
+    return limiting.run(names, missing, broker=broker, backend=backend, as_json=json, saves=save or (), html=html)
 
 
 @app.command(epilog=_examples("taskdemo worker --broker redis://broker:6379/0 --server http://server:8000"))

@@ -47,13 +47,6 @@ def a_work(text: str | None) -> str | None:
     )
 
 
-def an_own_work(text: str | None) -> str | None:
-    """Check the name of a function of the user's own. Raises UserError with what to type instead."""
-    if text in BUILT_IN_WORKS:
-        raise UserError(f"--work is {text}: each experiment has its own; leave --work out, or name module:function")
-    return a_work(text)
-
-
 def an_app(text: str | None) -> str | None:
     """Check the name of an ASGI application. Raises UserError with what to type instead."""
     try:

@@ -9,7 +9,6 @@ from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import Skipped
 from taskdemo_cli.errors import FAILED, OK
-from taskdemo_cli.limits.trial import Own
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import Stopping
 from taskdemo_cli.processes.tempdirs import scratch
@@ -24,7 +23,6 @@ def run(
     *,
     broker: str | None,
     backend: str | None,
-    own: Own | None,
     as_json: bool,
     saves: Sequence[str],
     html: str | None,
@@ -36,8 +34,6 @@ def run(
     output = Output(as_json)
     stopping = Stopping().listen()
     title = f"{len(limits.LIMITS)} experiments in each of {len(modes)} modes"
-    if own is not None:
-        title += f", {' and '.join(sorted(limits.OF_THE_WORK))} with {own.name}"
     with scratch() as folder, limits_screen(output.console, title, modes, limits.LIMITS) as screen:
         found = limits.run(
             modes,
@@ -46,7 +42,6 @@ def run(
             folder,
             broker=broker,
             backend=backend,
-            own=own,
             skipped=skipped,
             environment=environment(),
             command=command_line(),
@@ -59,7 +54,7 @@ def run(
     output.check()
     if stopping.asked:
         return stopping.exit_code
-    return FAILED if any(not one.get("unfit") for one in found.get("failed", [])) else OK
+    return FAILED if found.get("failed") else OK
 
 
 def work(settings: WorkerSettings) -> int:

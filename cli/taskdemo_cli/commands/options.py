@@ -15,7 +15,6 @@ from taskdemo_cli.commands.checks import (
     a_work,
     an_app,
     an_engine,
-    an_own_work,
     from_1,
     per_second,
     seconds,
@@ -161,17 +160,6 @@ Work = Annotated[str, _work(WORK)]
 ComparedWork = Annotated[str, _work(RUN)]
 PrivateWork = Annotated[str | None, _work(OWN, show_default="sleep")]
 WorkersWork = Annotated[str, _work(WORKER)]
-LimitsWork = Annotated[
-    str | None,
-    _option(
-        "--work",
-        "-w",
-        metavar="module:function",
-        callback=an_own_work,
-        rich_help_panel=RUN,
-        help="Your own function, for the experiment about the work itself: offload.",
-    ),
-]
 Host = Annotated[str, _option("--host", metavar="ADDRESS", rich_help_panel=LISTEN, help="Address to listen on.")]
 Port = Annotated[
     int,

@@ -315,8 +315,6 @@ class FailedExperiment(TypedDict):
     mode: str
     limit: str
     why: str
-    unfit: NotRequired[bool]
-    """Whether nothing went wrong: it is the user's own work that the mode cannot run."""
 
 
 class LimitsDocument(TypedDict):
@@ -328,8 +326,6 @@ class LimitsDocument(TypedDict):
     skipped: list[Skipped]
     failed: NotRequired[list[FailedExperiment]]
     interrupted: NotRequired[bool]
-    work: NotRequired[str]
-    """The user's own work, `module:function`, where the experiments about the work were carried out with it."""
     started_at: NotRequired[str]
     """ISO 8601, in UTC; results of older versions have none."""
     environment: dict[str, Any]

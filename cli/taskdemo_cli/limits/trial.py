@@ -64,25 +64,14 @@ class Answer:
         return self.answered - self.asked
 
 
-@dataclass(frozen=True, slots=True)
-class Own:
-    """The user's own work, which takes the place of a built-in one where nothing depends on how long it takes."""
-
-    name: str
-    """`module:function`."""
-    folder: str | None
-    """Where the module is looked for first."""
-
-
 class Starter:
     """Starts servers for all experiments, and makes sure of the end of each."""
 
-    def __init__(self, nursery: servers.Nursery, broker: Broker, stopping: Stopping, own: Own | None = None) -> None:
+    def __init__(self, nursery: servers.Nursery, broker: Broker, stopping: Stopping) -> None:
         self._nursery = nursery
         self._stopping = stopping
         self._ending = threading.Event()
         self.broker = broker
-        self.own = own
         self._lock = threading.Lock()
 
     def stopped(self) -> bool:
@@ -115,7 +104,6 @@ class Trial:
         self.limit = limit
         self._folder = folder
         self._starter = starter
-        self.own = starter.own
         self._servers: list[servers.Server] = []
         self._redelivery_s = 0.0
         """After how long the engine gives a dead worker's task to another."""
@@ -138,7 +126,7 @@ class Trial:
     def serve(
         self,
         *,
-        work: str | Own = "sleep",
+        work: str = "sleep",
         duration: float = 0.6,
         threads: int = THREADS,
         workers: Sequence[str] = ("worker",),
@@ -153,8 +141,7 @@ class Trial:
             mode=self.mode,
             journal=str(folder / "journal.jsonl"),
             step_log=str(folder / "steps.jsonl"),
-            work=work.name if isinstance(work, Own) else work,
-            folder=work.folder if isinstance(work, Own) else None,
+            work=work,
             duration=duration,
             threads=threads,
             port=0,
