@@ -254,7 +254,6 @@ def compare(
     rounds: options.Rounds = 1,
     broker: options.Broker = None,
     backend: options.Backend = None,
-    limits: options.MeasuredLimits = None,
     json: options.Json = False,
     save: options.Save = None,
     html: options.Html = None,
@@ -266,8 +265,6 @@ def compare(
     if saved:
         if len(saved) != 2:
             raise UserError("compare takes two saved results, old and new: taskdemo compare OLD.json NEW.json")
-        if limits is not None:
-            raise UserError("--limits joins a comparison that is run; two saved results are compared as they are")
         for option, value in {"--save": save, "--html": html, "--fail-if": fail_if}.items():
             if value:
                 raise UserError(
@@ -276,7 +273,6 @@ def compare(
         return results.compare(saved[0], saved[1], json)
     from taskdemo_cli.commands import compare as firing
 
-    known = None if limits is None else results.limits(limits)
     names, missing = firing.installed(checks.mode_list(modes))
     settings = [
         Settings(
@@ -287,7 +283,7 @@ def compare(
         for name in names
     ]  # fmt: skip
     keeping = firing.Keeping(json, save or (), html, fail_if or (), names)
-    return firing.compare(settings, missing, firing.Burst(count=count), keeping, rounds, known)
+    return firing.compare(settings, missing, firing.Burst(count=count), keeping, rounds)
 
 
 @app.command(epilog=_examples("taskdemo limits --modes background,celery --html limits.html"))

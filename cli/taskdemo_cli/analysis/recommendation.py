@@ -8,7 +8,7 @@ several rounds figures are what the verdicts have: the mean for a typical time, 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Final
+from typing import Final
 
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S, MOSTLY, longest_wait
@@ -25,6 +25,8 @@ SLOWER: Final = 1.5
 """A mode whose tasks took so many times longer than the best is passed over."""
 NOISE: Final = 2.0
 """Bystanders who waited so many times longer than the least one may still be the machine's doing."""
+BASIS: Final = "known, not measured here; taskdemo limits measures it"
+"""What the list of what a mode gives up rests on."""
 WAITING: Final = ("threadpool", "async")
 """Modes for work that a caller can wait for, the one that needs least of the work first."""
 AFTERWARDS: Final = tuple(mode.name for mode in MODES if mode.answers_first)
@@ -88,11 +90,8 @@ def _whole(run: RunDocument) -> bool:
     return not own and not run["not_sent"] and not run["interrupted"] and not run["timed_out"] and ended
 
 
-def recommend(runs: Sequence[RunDocument], limits: Mapping[str, Any] | None = None) -> Recommendation | None:
-    """Return what these runs recommend; None where they show too little, or nothing that one could recommend.
-
-    `limits` are the modes of a limits document, {mode: {limit: cell}}, that was measured in the same session.
-    """
+def recommend(runs: Sequence[RunDocument]) -> Recommendation | None:
+    """Return what these runs recommend; None where they show too little, or nothing that one could recommend."""
     good = _good(runs)
     choice = _Choice(good)
     chosen = choice.made() if good else None
@@ -100,14 +99,12 @@ def recommend(runs: Sequence[RunDocument], limits: Mapping[str, Any] | None = No
         return None
     numbers = sorted({run["round"] for run in runs})
     by_round = [_Choice(_good([run for run in runs if run["round"] == n and run["mode"] in good])) for n in numbers]
-    price = _Price(chosen.mode, (limits or {}).get(chosen.mode) or {})
     return {
         "mode": chosen.mode,
         "why": " ".join([*choice.reasons(chosen), *choice.doubts(chosen, [one.made() for one in by_round])]),
-        "gives_up": price.texts,
+        "gives_up": list(MODE_BY_NAME[chosen.mode].gives_up.values()),
         "code": pasting.code(chosen.mode, _function(runs[0])),
-        "measured_limits": list(price.lacking),
-        "basis": price.basis,
+        "basis": BASIS,
     }
 
 
@@ -248,27 +245,3 @@ def _tasks(facts: Facts) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-class _Price:
-    """What a mode gives up: as its limits were measured (`cells`), and where they were not, as it is known."""
-
-    def __init__(self, mode: str, cells: Mapping[str, Any]) -> None:
-        self.lacking = {limit: cell for limit, cell in cells.items() if cell["verdict"] != "yes"}
-        known = [text for limit, text in MODE_BY_NAME[mode].gives_up.items() if limit not in cells]
-        mixed = bool(self.lacking and known)
-        measured_mark, known_mark = (", measured", " (known)") if mixed else ("", "")
-        self.texts = [
-            *(_cited(limit, cell, measured_mark) for limit, cell in self.lacking.items()),
-            *(text + known_mark for text in known),
-        ]
-        self.basis = "known, not measured here"
-        if self.lacking:
-            self.basis = "measured, or known and not measured" if mixed else "measured"
-        elif not cells:
-            self.basis += "; taskdemo limits measures it"
-
-
-def _cited(limit: str, cell: Mapping[str, Any], mark: str) -> str:
-    partly = ", partly" if cell["verdict"] == "partly" else ""
-    return f"{limit.replace('_', ' ').capitalize()}{partly}{mark}: {cell['text']}"

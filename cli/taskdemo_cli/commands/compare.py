@@ -10,7 +10,7 @@ from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.rows import json_chunks
-from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, Skipped
+from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import Stopping
@@ -29,12 +29,8 @@ def compare(
     burst: Burst,
     keeping: Keeping,
     rounds: int,
-    limits: LimitsDocument | None = None,
 ) -> int:
-    """Fire the same burst at a private server of each mode, show what differs, and return the exit code.
-
-    `limits`, measured before, join the result, and the recommendation cites them.
-    """
+    """Fire the same burst at a private server of each mode, show what differs, and return the exit code."""
     burst.check_capacity()
     stopping = Stopping().listen()
     with scratch() as folder, servers.Nursery() as nursery, Rig(stopping) as rig:
@@ -47,12 +43,9 @@ def compare(
         facts = burst.facts()
 
         def document(runs: list[RunDocument], without: list[Skipped]) -> ComparisonDocument:
-            found = verdicts.comparison(
+            return verdicts.comparison(
                 runs, skipped=[*skipped, *without], environment=facts["environment"], command=facts["command"]
             )
-            if limits is not None:
-                found["limits"] = limits
-            return found
 
         with comparison_screen(
             output.console, _comparison_title(burst, settings), [one.mode for one in settings]
@@ -76,7 +69,7 @@ def compare(
         stopping.check()
         raise UserError(_why_none(failed))
     result = document(runs, failed)
-    if (advice := recommendation.recommend(runs, limits["modes"] if limits else None)) is not None:
+    if (advice := recommendation.recommend(runs)) is not None:
         result["recommendation"] = advice
     keeping.judge(result)
     if keeping.as_json:

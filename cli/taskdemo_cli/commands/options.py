@@ -391,15 +391,6 @@ ReportServer = Annotated[
     ),
 ]
 ReportToken = Annotated[str | None, _token(QUEUE, "The secret of that server.")]
-MeasuredLimits = Annotated[
-    str | None,
-    _option(
-        "--limits",
-        metavar="FILE.json",
-        rich_help_panel=KEEP,
-        help="Join the result of taskdemo limits --save FILE.json to this one, and recommend by it.",
-    ),
-]
 SavedResults = Annotated[
     # Hidden, because the usage and an example show them; the help would call them a <list[str]>.
     list[str] | None, typer.Argument(metavar="OLD.json NEW.json", hidden=True)

@@ -4,7 +4,6 @@ from typing import Any
 
 from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.documents.rows import json_chunks
-from taskdemo_cli.documents.types import LimitsDocument
 from taskdemo_cli.errors import OK, UserError
 from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output, say
@@ -31,19 +30,6 @@ def report(path: str, html: str | None) -> int:
     else:
         console.print(limits_report(document))
     return OK
-
-
-def limits(path: str) -> LimitsDocument:
-    """Read what `taskdemo limits --save` wrote. Raises UserError for anything else."""
-    document = files.load(path)
-    if document["kind"] != "limits":
-        raise UserError(
-            f"--limits {escape(path)}: that is a {document['kind']}, and no limits; "
-            "make some with: taskdemo limits --save limits.json"
-        )
-    if not any(document["modes"].values()):
-        raise UserError(f"--limits {escape(path)}: no experiment in it was carried out; run taskdemo limits again")
-    return document
 
 
 def compare(old: str, new: str, as_json: bool) -> int:

@@ -279,9 +279,7 @@ class Recommendation(TypedDict):
     mode: str
     why: str
     gives_up: list[str]
-    """First what was measured, a sentence for each of `measured_limits`; then what is known."""
     code: str
-    measured_limits: NotRequired[list[str]]
     basis: NotRequired[str]
     """Whether what it gives up was measured or is known, in words."""
 
@@ -349,8 +347,6 @@ class ComparisonDocument(TypedDict):
     thresholds: NotRequired[list[ThresholdRow]]
     recommendation: NotRequired[Recommendation | None]
     """Missing where the runs show too little, or nothing that one could recommend."""
-    limits: NotRequired[LimitsDocument | None]
-    """The limits that were measured before, where they were given."""
 
 
 def limits_in(modes: Mapping[str, Mapping[str, Any]]) -> list[str]:

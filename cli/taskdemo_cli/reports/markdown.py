@@ -44,8 +44,6 @@ def chunks(document: Mapping[str, Any]) -> Iterator[str]:
         yield from _cells(document)
     else:
         yield from _runs(document)
-        if document.get("limits"):
-            yield from _matrix(document["limits"])
     for skipped in document.get("skipped") or ():
         yield f"- {_code(skipped['mode'])} was skipped: {escaped(skipped['why'])}\n"
     yield "\n" if document.get("skipped") else ""

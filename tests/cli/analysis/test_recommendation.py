@@ -15,7 +15,6 @@ import pytest
 
 import samples
 from commands import eventually, taskdemo
-from taskdemo_cli import limits
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
 from taskdemo_cli.documents.types import RunDocument
@@ -192,49 +191,15 @@ def test_what_it_gives_up_is_said_once_to_be_known_and_not_measured() -> None:
     found = advice(a_run("background"))
     assert found["gives_up"] == list(MODE_BY_NAME["background"].gives_up.values())
     assert found["basis"] == "known, not measured here; taskdemo limits measures it"
-    assert found["measured_limits"] == []
-
-
-def test_where_its_limits_were_measured_the_cells_are_cited_instead() -> None:
-    cells = {limit: {"verdict": "no", "measured": {}, "text": f"No {limit}."} for limit in limits.LIMITS}
-    cells["offload"] = {"verdict": "partly", "measured": {}, "text": "In part."}
-    cells["failure"] = {"verdict": "yes", "measured": {}, "text": "All well."}
-    found = advice(a_run("background"), limits={"background": cells})
-    assert found["gives_up"][0] == "Track: No track."
-    assert "Offload, partly: In part." in found["gives_up"]
-    assert found["measured_limits"] == [limit for limit in limits.LIMITS if limit != "failure"]
-    assert len(found["gives_up"]) == len(found["measured_limits"])
-    assert found["basis"] == "measured"
-
-
-def test_measured_and_known_are_told_apart_where_both_are_there() -> None:
-    retry = {"verdict": "no", "measured": {}, "text": "Was started once in 3 s."}
-    found = advice(a_run("background"), limits={"background": {"retry": retry}})
-    assert found["gives_up"][0] == "Retry, measured: Was started once in 3 s."
-    assert all(text.endswith(" (known)") for text in found["gives_up"][1:])
-    assert "retries (known)" not in found["gives_up"]
-    assert found["measured_limits"] == ["retry"]
-
-
-def test_a_mode_without_a_measured_limit_still_has_its_price() -> None:
-    cells = {limit: {"verdict": "yes", "measured": {}, "text": "Yes."} for limit in limits.LIMITS}
-    found = advice(a_run("celery"), limits={"celery": cells})
-    assert found["gives_up"] == list(MODE_BY_NAME["celery"].gives_up.values())
-    assert found["basis"] == "known, not measured here"
 
 
 @pytest.mark.parametrize("mode", sorted({*recommend.WAITING, *recommend.AFTERWARDS}))
 def test_in_a_terminal_of_80_columns_it_is_short(mode: str) -> None:
     found = advice(a_run(mode, waits=mode in recommend.WAITING), a_run("blocking", at_once=1, waits=True, held=True))
-    lines = [line.plain for line in advice_lines(found, {}, own=False, width=80)]
+    lines = [line.plain for line in advice_lines(found, own=False, width=80)]
     assert lines[0] == f"Use {mode}"
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 9
-    measured = samples.limits_document()["modes"]["background"]
-    cited = advice(a_run("background"), limits={"background": measured})
-    shown = "\n".join(line.plain for line in advice_lines(cited, measured, own=False, width=80))
-    assert "It gives up (measured): track (1), cancel (1), retry (1)" in shown
-    assert "BackgroundTasks cannot" not in shown
 
 
 def test_every_mode_that_can_be_recommended_says_what_it_gives_up() -> None:

@@ -63,9 +63,7 @@ def comparison_report(document: ComparisonDocument) -> RenderableType:
         parts += ["", Drawing(lambda width, _: _verdict_lines(document, width))]
     if advice := document.get("recommendation"):
         own = any(run.get("own_work") for run in document["runs"])
-        limits = document.get("limits")
-        cells = limits["modes"].get(advice["mode"], {}) if limits else {}
-        parts += ["", Drawing(lambda width, _: advice_lines(advice, cells, own, width))]
+        parts += ["", Drawing(lambda width, _: advice_lines(advice, own, width))]
     return Group(*parts, Drawing(lambda width, glyphs: threshold_lines(document.get("thresholds", ()), width, glyphs)))
 
 
