@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Final
 
 from taskdemo_cli.analysis import pasting
-from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S, MOSTLY, longest_wait
+from taskdemo_cli.analysis.mode_summary import HELD_UP_S, MOSTLY, longest_wait
 from taskdemo_cli.analysis.pasting import Function
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.analysis.verdicts import BYSTANDER
@@ -131,8 +131,6 @@ class _Choice:
         self._alone = min(good.values(), key=lambda facts: facts.work, default=None)
         self.work = self._alone.work if self._alone else 0.0
         """How long the work takes where least slows it down."""
-        self._other_side: str | None = None
-        """The mode that is taken to be on the other side of the limit."""
 
     def made(self) -> Facts | None:
         """Return the mode to use."""
@@ -152,8 +150,7 @@ class _Choice:
         return min(candidates, key=lambda facts: facts.bystander or 0.0, default=None)
 
     def _is_free(self, facts: Facts) -> bool:
-        free = facts.bystander is None or facts.bystander < self._bearable
-        return free != (facts.mode == self._other_side)
+        return facts.bystander is None or facts.bystander < self._bearable
 
     def reasons(self, chosen: Facts) -> Iterator[str]:
         """Yield the sentences that give the evidence."""
@@ -184,7 +181,7 @@ class _Choice:
             yield "Most of the callers' wait is the client's own time."
 
     def doubts(self, chosen: Facts, by_round: Sequence[Facts | None]) -> Iterator[str]:
-        """Yield how sure that is: what each round alone says, and what was close to the limit."""
+        """Yield how sure that is: what each round alone says."""
         modes = [facts.mode for facts in by_round if facts]
         others = sorted({mode for mode in modes if mode != chosen.mode}, key=modes.index)
         if others:
@@ -193,27 +190,8 @@ class _Choice:
                 + "".join(f", {modes.count(mode)} {mode}" for mode in others)
                 + "."
             )
-        else:
-            yield from self._close(chosen)
         if len(by_round) == 1:
             yield "Measured once; --rounds 5 says how sure."
-
-    def _close(self, chosen: Facts) -> Iterator[str]:
-        """Say which mode would be chosen if one that is near the limit were on its other side."""
-        limit = format_seconds(self._bearable)
-        for facts in self._good.values():
-            waited = facts.bystander
-            if waited is None or not self._bearable / CLOSE < waited < self._bearable * CLOSE:
-                continue
-            free = self._is_free(facts)
-            self._other_side = facts.mode
-            instead = self.made()
-            self._other_side = None
-            if instead is not None and instead.mode != chosen.mode:
-                side = f"from {limit} on" if free else f"below {limit}"
-                what = f"{BYSTANDER} in {facts.mode} waited {format_seconds(waited)}"
-                yield f"Close: {what}; {side} the choice would be {instead.mode}."
-                return
 
     def _beside(self, facts: Facts) -> str:
         if facts.bystander is None:
