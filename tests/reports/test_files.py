@@ -7,7 +7,6 @@ import io
 import json
 import os
 import resource
-import shutil
 import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
@@ -180,20 +179,6 @@ def test_a_saved_file_is_as_readable_as_any_other_and_keeps_the_permissions_it_h
     assert files.load(kept)["kind"] == "run"
 
 
-def test_a_result_whose_folder_is_gone_is_rescued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refuge, folder = tmp_path / "refuge", tmp_path / "folder"
-    refuge.mkdir()
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(refuge))
-    files.check([folder / "result.json"])
-    shutil.rmtree(folder)
-    with pytest.raises(UserError) as error:
-        files.save(DOCUMENTS["failed"], folder / "result.json")
-    text = sentence(error)
-    assert f"{folder / 'result.json'} could not be written (No such file or directory); the result is in " in text
-    assert files.load(text.rpartition(" is in ")[2]) == samples.saved(DOCUMENTS["failed"])
-
-
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """No file can grow beyond 1,000 bytes, as on a disk that is full."""
@@ -203,13 +188,10 @@ def small_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_where_nothing_can_be_written_both_places_are_named_and_nothing_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_files: None
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_where_there_is_no_room_the_file_is_named_and_nothing_is_left(tmp_path: Path, small_files: None) -> None:
     with pytest.raises(UserError) as error:
         files.save(DOCUMENTS["comparison"], tmp_path / "result.json")
-    assert f"result.json could not be written (File too large), and neither could {tmp_path}" in sentence(error)
+    assert "result.json could not be written (File too large)" in sentence(error)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

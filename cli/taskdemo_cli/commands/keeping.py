@@ -47,7 +47,7 @@ class Keeping:
         document = make()
         for path in paths:
             with contextlib.suppress(UserError):  # it is tried, and told, again at the end
-                files.save(document, path, rescue=False)
+                files.save(document, path)
 
 
 def exit_code(document: RunDocument | ComparisonDocument, runs: Sequence[RunDocument], stopping: Stopping) -> int:
