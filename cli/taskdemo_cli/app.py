@@ -8,9 +8,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from taskdemo_cli.commands import checks, options
-from taskdemo_cli.errors import COULD_NOT_RUN, FAILED, INTERRUPTED, UserError
+from taskdemo_cli.errors import COULD_NOT_RUN, INTERRUPTED, UserError
 from taskdemo_cli.processes import signals as stopping
-from taskdemo_cli.reports.output import Leaving, complain
+from taskdemo_cli.reports.output import OutputStream, complain
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.modes import ENGINES
 from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
@@ -70,16 +70,10 @@ def run() -> None:
 
 def outcome(arguments: list[str]) -> int:
     """Run a command and return its exit code; every foreseen trouble is one sentence on stderr."""
-    out = Leaving(sys.stdout)
-    with contextlib.redirect_stdout(out):
-        code = _outcome(arguments)
-        out.flush()
-    return code or (FAILED if out.trouble else 0)
-
-
-def _outcome(arguments: list[str]) -> int:
     try:
-        code = app(arguments, prog_name="taskdemo", standalone_mode=False)
+        with contextlib.redirect_stdout(OutputStream(sys.stdout)) as out:
+            code = app(arguments, prog_name="taskdemo", standalone_mode=False)
+            out.flush()
     except UserError as error:
         complain(str(error), error.more)
         return error.exit_code

@@ -23,7 +23,7 @@ from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.proxies import proxy_for
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.event_stream import Watcher, clock_offset
-from taskdemo_cli.processes.signals import Stopped, Stopping
+from taskdemo_cli.processes.signals import Stopping
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import trusted
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -376,30 +376,27 @@ def compare(
     """
     runs: list[RunDocument] = []
     skipped: list[Skipped] = []
-    try:
-        targets: list[Target] = []
-        for server in started:
-            try:
-                servers.await_ready(server, rig.stopping.check)
-                targets.append(find_target(server.url, server=server))
-            except (UserError, OSError) as error:
-                skipped.append({"mode": server.settings.mode, "why": str(error)})
-        if targets or len({one["why"] for one in skipped}) > 1:  # otherwise that one reason is the command's error
-            for one in skipped:
-                screen.skip(one["mode"], one["why"])
-        for number in range(1, rounds + 1):
-            for served in targets if number % 2 else reversed(targets):
-                stage = f"round {number} of {rounds}" if rounds > 1 else ""
-                screen.start(str(served.mode), stage)
-                target = served if number == 1 else _again(served)
-                run = rig.measure(target, plan(target), screen, {**facts, "round": number})
-                runs.append(run)
-                screen.done(run)
-                keep(runs)
-                if rig.stopping.asked:
-                    return runs, skipped
-    except Stopped:
-        pass  # asked to stop while the servers started: what was measured so far is the result
+    targets: list[Target] = []
+    for server in started:
+        try:
+            servers.await_ready(server, rig.stopping.check)
+            targets.append(find_target(server.url, server=server))
+        except (UserError, OSError) as error:
+            skipped.append({"mode": server.settings.mode, "why": str(error)})
+    if targets or len({one["why"] for one in skipped}) > 1:  # otherwise that one reason is the command's error
+        for one in skipped:
+            screen.skip(one["mode"], one["why"])
+    for number in range(1, rounds + 1):
+        for served in targets if number % 2 else reversed(targets):
+            stage = f"round {number} of {rounds}" if rounds > 1 else ""
+            screen.start(str(served.mode), stage)
+            target = served if number == 1 else _again(served)
+            run = rig.measure(target, plan(target), screen, {**facts, "round": number})
+            runs.append(run)
+            screen.done(run)
+            keep(runs)
+            if rig.stopping.asked:
+                return runs, skipped
     return runs, skipped
 
 

@@ -9,7 +9,6 @@ from taskdemo_cli.analysis import recommendation, verdicts
 from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
-from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import servers
@@ -72,12 +71,10 @@ def compare(
     if (advice := recommendation.recommend(runs)) is not None:
         result["recommendation"] = advice
     keeping.judge(result)
-    if keeping.as_json:
-        output.document(json_chunks(result))
-    else:
-        output.console.print(comparison_report(result))
-    keeping.save(result, output)
-    output.check()
+    try:
+        output.show(result, comparison_report)
+    finally:
+        keeping.save(result, output)
     return exit_code(result, runs, stopping)
 
 

@@ -8,7 +8,6 @@ from taskdemo_cli.analysis import blocking, verdicts
 from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
-from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.loadgen.request import Place
 from taskdemo_cli.processes import servers
@@ -58,12 +57,10 @@ def fire(
             rig.doubt(plan, [run])
     run["verdict"] = verdicts.verdict(run, blocking.sentence(run["blocking"]) if "blocking" in run else "")
     keeping.judge(run)
-    if keeping.as_json:
-        output.document(json_chunks(run))
-    else:
-        output.console.print(run_report(run))
-    keeping.save(run, output)
-    output.check()
+    try:
+        output.show(run, run_report)
+    finally:
+        keeping.save(run, output)
     return exit_code(run, [run], stopping)
 
 

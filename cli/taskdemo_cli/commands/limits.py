@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from taskdemo_cli import limits
 from taskdemo_cli.documents.environment import command_line, environment
-from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import Skipped
 from taskdemo_cli.errors import FAILED, OK
 from taskdemo_cli.processes import servers
@@ -28,7 +27,7 @@ def run(
     html: str | None,
 ) -> int:
     """Run the experiment of every mode and limit, show what was measured, and return the exit code."""
-    from taskdemo_cli.reports.terminal.limits import limits_screen, print_limits
+    from taskdemo_cli.reports.terminal.limits import limits_report, limits_screen
 
     saving.check(saves, html)
     output = Output(as_json)
@@ -46,12 +45,10 @@ def run(
             environment=environment(),
             command=command_line(),
         )
-    if as_json:
-        output.document(json_chunks(found))
-    else:
-        print_limits(output.console, found)
-    saving.save_all(found, [*saves, *([html] if html else [])], output.wrote)
-    output.check()
+    try:
+        output.show(found, limits_report)
+    finally:
+        saving.save_all(found, [*saves, *([html] if html else [])], output.wrote)
     if stopping.asked:
         return stopping.exit_code
     return FAILED if found.get("failed") else OK

@@ -3,7 +3,6 @@
 from typing import Any
 
 from taskdemo_cli.analysis.diff import compare_saved
-from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.errors import OK, UserError
 from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output, say
@@ -39,12 +38,8 @@ def compare(old: str, new: str, as_json: bool) -> int:
         if document["kind"] == "limits":
             raise UserError(f"{path} holds limits, which have no times to compare; give two runs or comparisons")
     changes = compare_saved(before, after)  # type: ignore[arg-type]  # limits were refused above
-    output = Output(as_json)
-    if as_json:
-        facts: dict[str, Any] = {"taskdemo": VERSION, "kind": "changes", "old": old, "new": new}
-        output.document(json_chunks({**facts, **changes}))
-    else:
-        from taskdemo_cli.reports.terminal.diff_table import changes_report
+    from taskdemo_cli.reports.terminal.diff_table import changes_report
 
-        output.console.print(changes_report(changes))
+    result: Any = {"taskdemo": VERSION, "kind": "changes", "old": old, "new": new, **changes}
+    Output(as_json).show(result, changes_report)
     return OK

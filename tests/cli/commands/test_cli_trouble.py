@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, running, serving, taskdemo
+from soak.kill_anywhere import members
 
 
 @pytest.mark.parametrize(
@@ -147,15 +148,25 @@ def test_a_server_that_dies_while_it_is_fired_at_loses_its_tasks_and_the_report_
     assert document["ended_because"]
 
 
-def test_a_reader_that_leaves_early_ends_nothing_and_loses_nothing(tmp_path: Path) -> None:
-    saved = tmp_path / "run.json"
-    line = f"{TASKDEMO} fire --mode background --count 30 --duration 0.1 --save {saved} | head -n 1"
+@pytest.mark.parametrize(
+    "command",
+    [
+        "fire --mode background --for 60 --rate 10 --duration 0.1",
+        "compare --modes blocking,background --count 5 --duration 0.5 --rounds 9",
+    ],
+)
+def test_a_reader_that_leaves_early_ends_the_run_quietly_and_nothing_is_left(command: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=30, check=False
+        ["bash", "-o", "pipefail", "-c", f"{TASKDEMO} {command} | head -n 1"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
     )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    assert json.loads(saved.read_text())["summary"]["requests"]["ok"] == 30
+    assert (done.returncode, done.stderr) == (141, "")
+    assert [file for file in tmp_path.rglob("*") if file.name != f"taskdemo-{os.getuid()}"] == []
+    assert eventually(lambda: not members(f"TMPDIR={tmp_path}"), 5)
 
 
 def test_a_timeout_ends_everything_and_says_what_was_left() -> None:
@@ -202,9 +213,9 @@ def test_what_follows_a_complaint_that_had_no_room_is_said() -> None:
 
 PRINTS = """
 import signal, sys
-from taskdemo_cli.reports.output import Leaving
+from taskdemo_cli.reports.output import OutputStream
 signal.signal(signal.SIGINT, lambda *_: None)
-out = Leaving(sys.stdout)
+out = OutputStream(sys.stdout)
 for piece in range(10):
     out.write("".join(f"{piece * 10_000 + n:08}\\n" for n in range(10_000)))
 out.flush()

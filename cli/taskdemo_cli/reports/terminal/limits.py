@@ -57,11 +57,6 @@ def limit_name(limit: str) -> str:
     return limit.removeprefix("survive_").replace("_", " ")
 
 
-def print_limits(console: Console, document: LimitsDocument) -> None:
-    """Print the sentences that explain the matrix, and the matrix."""
-    console.print(limits_report(document))
-
-
 def limits_report(document: LimitsDocument) -> RenderableType:
     """Return a sentence for each cell, modes with the same one sharing it, and the matrix.
 
