@@ -9,7 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from taskdemo_cli.commands import checks, options
 from taskdemo_cli.errors import COULD_NOT_RUN, INTERRUPTED, UserError
-from taskdemo_cli.processes import signals as stopping
+from taskdemo_cli.processes import signals
 from taskdemo_cli.reports.output import OutputStream, complain
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.modes import ENGINES
@@ -54,17 +54,17 @@ def run() -> None:
     """Run the command line and exit with the documented code; however it ends, no folder of it stays."""
     code = INTERRUPTED
     try:
-        stopping.listen(stopping.interrupt)
+        signals.listen(signals.interrupt)
         code = outcome(sys.argv[1:])
-        stopping.ignore()
-    except stopping.Stopped as stopped:  # just before, or just after
+        signals.ignore()
+    except signals.Stopped as stopped:  # just before, or just after
         code = stopped.exit_code
     finally:
-        stopping.ignore()
+        signals.ignore()
         if "taskdemo_cli.processes.tempdirs" in sys.modules:
-            from taskdemo_cli.processes import tempdirs as scratch
+            from taskdemo_cli.processes import tempdirs
 
-            scratch.clear()
+            tempdirs.clear()
     sys.exit(code)
 
 
@@ -77,7 +77,7 @@ def outcome(arguments: list[str]) -> int:
     except UserError as error:
         complain(str(error), error.more)
         return error.exit_code
-    except stopping.Stopped as stopped:
+    except signals.Stopped as stopped:
         return stopped.exit_code
     except Exception as error:
         # Typer's own usage errors, whichever Click they come from, carry a sentence and an exit code.
@@ -140,7 +140,7 @@ def serve(
     token: options.Token = None,
 ) -> int:
     """Start the demo server: one endpoint, GET /, that does slow work in the chosen mode."""
-    from taskdemo_cli.commands import serve as serving
+    from taskdemo_cli.commands import serve
 
     settings = Settings(
         mode=mode,
@@ -157,7 +157,7 @@ def serve(
         token=token,
         journal=journal or "",
     )
-    return serving.serve(settings)
+    return serve.serve(settings)
 
 
 @app.command(
@@ -195,7 +195,7 @@ def fire(
     fail_if: options.FailIf = None,
 ) -> int:
     """Send requests, all at once or as told, and watch the responses and the tasks."""
-    from taskdemo_cli.commands import fire as firing
+    from taskdemo_cli.commands import fire
     from taskdemo_cli.loadgen.request import read_place, read_request
 
     checks.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
@@ -215,7 +215,7 @@ def fire(
     elif app is not None:
         private = Settings(mode="app", app=app, folder=checks.folder_of(app), journal="", port=0, console=False)
     place = read_place(url if url is not None else f"http://127.0.0.1:{port or 8000}", path)
-    burst = firing.Burst(
+    burst = fire.Burst(
         count=count,
         for_s=for_,
         concurrency=concurrency,
@@ -224,10 +224,8 @@ def fire(
         timeout_s=timeout,
         request=read_request(method, header or (), body, token=token, more=place.headers),
     )
-    keeping = firing.Keeping(json, save or (), html, fail_if or (), [mode] if mode else ())
-    return firing.fire(
-        burst, keeping, place=place, named=url is not None, private=private, token=token, wait=not no_wait
-    )
+    keeping = fire.Keeping(json, save or (), html, fail_if or (), [mode] if mode else ())
+    return fire.fire(burst, keeping, place=place, named=url is not None, private=private, token=token, wait=not no_wait)
 
 
 @app.command(
@@ -254,7 +252,7 @@ def compare(
     fail_if: options.FailIf = None,
 ) -> int:
     """Run the same burst in every mode and say what the difference means; or compare two results that were saved."""
-    from taskdemo_cli.commands import report as results
+    from taskdemo_cli.commands import compare, report
 
     if saved:
         if len(saved) != 2:
@@ -264,10 +262,8 @@ def compare(
                 raise UserError(
                     f"{option} is for a comparison that is run; of two saved results --json tells everything"
                 )
-        return results.compare(saved[0], saved[1], json)
-    from taskdemo_cli.commands import compare as firing
-
-    names, missing = firing.installed(checks.mode_list(modes))
+        return report.compare(saved[0], saved[1], json)
+    names, missing = compare.installed(checks.mode_list(modes))
     settings = [
         Settings(
             mode=name, journal="", port=0, console=False,
@@ -276,8 +272,8 @@ def compare(
         )
         for name in names
     ]  # fmt: skip
-    keeping = firing.Keeping(json, save or (), html, fail_if or (), names)
-    return firing.compare(settings, missing, firing.Burst(count=count), keeping, rounds)
+    keeping = compare.Keeping(json, save or (), html, fail_if or (), names)
+    return compare.compare(settings, missing, compare.Burst(count=count), keeping, rounds)
 
 
 @app.command(epilog=_examples("taskdemo limits --modes background,celery --html limits.html"))
@@ -290,11 +286,10 @@ def limits(
     html: options.Html = None,
 ) -> int:
     """Show by experiment what each mode can and cannot do: track, cancel, retry, survive a kill, and so on."""
-    from taskdemo_cli.commands import compare as firing
-    from taskdemo_cli.commands import limits as limiting
+    from taskdemo_cli.commands import compare, limits
 
-    names, missing = firing.installed(checks.mode_list(modes))
-    return limiting.run(names, missing, broker=broker, backend=backend, as_json=json, saves=save or (), html=html)
+    names, missing = compare.installed(checks.mode_list(modes))
+    return limits.run(names, missing, broker=broker, backend=backend, as_json=json, saves=save or (), html=html)
 
 
 @app.command(epilog=_examples("taskdemo worker --broker redis://broker:6379/0 --server http://server:8000"))
@@ -309,9 +304,9 @@ def worker(
     token: options.ReportToken = None,
 ) -> int:
     """Run a queue engine's own worker on this machine, for servers that use the same broker."""
-    from taskdemo_cli.commands import limits as limiting
+    from taskdemo_cli.commands import limits
 
-    return limiting.work(
+    return limits.work(
         WorkerSettings(
             engine=engine,
             broker=broker,
@@ -333,6 +328,6 @@ def worker(
 @app.command(epilog=_examples("taskdemo report result.json --html report.html"))
 def report(file: options.SavedResult, html: options.Html = None) -> int:
     """Draw a saved result again, as a page with --html, or on the terminal."""
-    from taskdemo_cli.commands import report as saved
+    from taskdemo_cli.commands import report
 
-    return saved.report(file, html)
+    return report.report(file, html)

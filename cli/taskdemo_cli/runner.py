@@ -23,7 +23,7 @@ from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.proxies import proxy_for
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.event_stream import Watcher, clock_offset
-from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import trusted
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -143,7 +143,7 @@ class Rig:
     `threads`: whether there is to be a second bystander, for the worker threads.
     """
 
-    def __init__(self, stopping: Stopping, *, threads: bool = False) -> None:
+    def __init__(self, stopping: StopRequest, *, threads: bool = False) -> None:
         self.stopping = stopping
         self.inbox: queue.Queue[tuple[str, Any]] = queue.Queue()
         self.load = Loader(self.inbox, name="load")

@@ -12,8 +12,8 @@ from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import servers
-from taskdemo_cli.processes.signals import Stopping
-from taskdemo_cli.processes.tempdirs import scratch
+from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import Output
 from taskdemo_cli.runner import Rig, Target
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -31,9 +31,9 @@ def compare(
 ) -> int:
     """Fire the same burst at a private server of each mode, show what differs, and return the exit code."""
     burst.check_capacity()
-    stopping = Stopping().listen()
-    with scratch() as folder, servers.Nursery() as nursery, Rig(stopping) as rig:
-        started = [_launched(one, nursery, folder / one.mode) for one in settings]
+    stopping = StopRequest().listen()
+    with temporary_folder() as folder, servers.ForkServer() as fork_server, Rig(stopping) as rig:
+        started = [_launched(one, fork_server, folder / one.mode) for one in settings]
         # What follows takes a while to import, and the servers start meanwhile.
         from taskdemo_cli.reports.terminal.live import comparison_screen
         from taskdemo_cli.reports.terminal.report import comparison_report
@@ -68,8 +68,8 @@ def compare(
         stopping.check()
         raise UserError(_why_none(failed))
     result = document(runs, failed)
-    if (advice := recommendation.recommend(runs)) is not None:
-        result["recommendation"] = advice
+    if (recommended := recommendation.recommend(runs)) is not None:
+        result["recommendation"] = recommended
     keeping.judge(result)
     try:
         output.show(result, comparison_report)
@@ -78,9 +78,9 @@ def compare(
     return exit_code(result, runs, stopping)
 
 
-def _launched(settings: Settings, nursery: servers.Nursery, folder: Path) -> servers.Server:
+def _launched(settings: Settings, fork_server: servers.ForkServer, folder: Path) -> servers.Server:
     folder.mkdir()
-    return nursery.launch(serve.placed(settings, folder), folder)
+    return fork_server.launch(serve.placed(settings, folder), folder)
 
 
 def _why_none(failed: Sequence[Skipped]) -> str:

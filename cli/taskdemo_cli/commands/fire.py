@@ -11,8 +11,8 @@ from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.loadgen.request import Place
 from taskdemo_cli.processes import servers
-from taskdemo_cli.processes.signals import Stopping
-from taskdemo_cli.processes.tempdirs import scratch
+from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import Output, complain
 from taskdemo_cli.runner import Rig, Target
 from taskdemo_server.contract.settings import OWN_PATHS, Settings
@@ -39,7 +39,7 @@ def fire(
 
     burst.check_capacity()
     output = Output(keeping.as_json)
-    stopping = Stopping().listen()
+    stopping = StopRequest().listen()
     with contextlib.ExitStack() as stack:
         if private is None:
             target = _running(place, token, named=named)
@@ -65,8 +65,8 @@ def fire(
 
 
 @contextlib.contextmanager
-def _private(settings: Settings, path: str, stopping: Stopping) -> Iterator[Target]:
-    with scratch() as folder:
+def _private(settings: Settings, path: str, stopping: StopRequest) -> Iterator[Target]:
+    with temporary_folder() as folder:
         server = servers.launch(serve.placed(settings, folder), folder)
         try:
             servers.await_ready(server, stopping.check)

@@ -1,4 +1,4 @@
-"""`limits` and `worker`: run the experiments and show the matrix; run a Celery worker on this machine."""
+"""`limits` and `worker`: run the experiments and show the table; run a Celery worker on this machine."""
 
 import os
 import subprocess
@@ -9,9 +9,9 @@ from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.types import Skipped
 from taskdemo_cli.errors import FAILED, OK
 from taskdemo_cli.processes import servers
-from taskdemo_cli.processes.signals import Stopping
-from taskdemo_cli.processes.tempdirs import scratch
-from taskdemo_cli.reports import files as saving
+from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_cli.processes.tempdirs import temporary_folder
+from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output
 from taskdemo_server.contract.settings import WorkerSettings, telling
 
@@ -29,11 +29,11 @@ def run(
     """Run the experiment of every mode and limit, show what was measured, and return the exit code."""
     from taskdemo_cli.reports.terminal.limits import limits_report, limits_screen
 
-    saving.check(saves, html)
+    files.check(saves, html)
     output = Output(as_json)
-    stopping = Stopping().listen()
+    stopping = StopRequest().listen()
     title = f"{len(limits.LIMITS)} experiments in each of {len(modes)} modes"
-    with scratch() as folder, limits_screen(output.console, title, modes, limits.LIMITS) as screen:
+    with temporary_folder() as folder, limits_screen(output.console, title, modes, limits.LIMITS) as screen:
         found = limits.run(
             modes,
             screen,
@@ -48,7 +48,7 @@ def run(
     try:
         output.show(found, limits_report)
     finally:
-        saving.save_all(found, [*saves, *([html] if html else [])], output.wrote)
+        files.save_all(found, [*saves, *([html] if html else [])], output.wrote)
     if stopping.asked:
         return stopping.exit_code
     return FAILED if found.get("failed") else OK

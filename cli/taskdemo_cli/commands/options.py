@@ -345,7 +345,7 @@ FailIf = Annotated[
         callback=_one_a_line("FAIL_IF"),
         allow_from_autoenv=False,
         rich_help_panel=KEEP,
-        help="Exit 99 if this holds, e.g. 'response.p95 > 200ms'; repeatable.",
+        help="Exit 99 if this is met, e.g. 'response.p95 > 200ms'; repeatable.",
     ),
 ]
 WorkerBroker = Annotated[

@@ -13,8 +13,7 @@ from types import FrameType
 from typing import Final
 
 from taskdemo_cli.errors import FAILED, UserError
-from taskdemo_cli.processes import servers
-from taskdemo_cli.processes import tempdirs as scratch
+from taskdemo_cli.processes import servers, tempdirs
 from taskdemo_cli.processes.signals import Stopped, listen
 from taskdemo_server.contract.settings import Settings
 
@@ -36,7 +35,7 @@ def serve(settings: Settings) -> int:
         heard.put(number)
 
     listen(hear)
-    with scratch.scratch() as folder:
+    with tempdirs.temporary_folder() as folder:
         settings = placed(settings, folder)
         process = servers.start(settings, folder, stdout=None)
         try:

@@ -295,7 +295,7 @@ LIMITS: Final = (
     "survive_worker_kill",
     "failure",
 )
-"""The limits, in the order of every matrix."""
+"""The limits, in the order of every table."""
 
 
 class Cell(TypedDict):

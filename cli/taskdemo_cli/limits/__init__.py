@@ -25,8 +25,8 @@ from taskdemo_cli.limits.retry import retry
 from taskdemo_cli.limits.survive import survive_server_kill, survive_worker_kill
 from taskdemo_cli.limits.track import track
 from taskdemo_cli.limits.trial import CannotStartError, Starter, StoppedError, Trial
-from taskdemo_cli.processes.servers import Nursery
-from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.processes.servers import ForkServer
+from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_server.contract.events import VERSION
 
 Experiment: TypeAlias = Callable[[Trial], Cell]
@@ -42,7 +42,7 @@ EXPERIMENTS: Final[dict[str, tuple[str, Experiment]]] = {
     "survive_worker_kill": ("kills the process that runs a task", survive_worker_kill),
     "failure": ("lets a task raise", failure),
 }
-"""For each limit, in the order of the matrix, what its experiment does, and the experiment."""
+"""For each limit, in the order of the table, what its experiment does, and the experiment."""
 LIMITS: Final = tuple(EXPERIMENTS)
 ALONE: Final = frozenset({"offload"})
 """Limits whose figures would suffer from others running beside them."""
@@ -57,7 +57,7 @@ News: TypeAlias = tuple[Literal["start", "done", "failed", "skip", "stopped", "o
 
 
 class Screen(Protocol):
-    """Whatever shows the matrix while it fills in."""
+    """Whatever shows the table while it fills in."""
 
     def start(self, mode: str, limit: str, what: str = "") -> None:
         """Say that an experiment begins; `what` is what it does, in words."""
@@ -79,7 +79,7 @@ class Screen(Protocol):
 def run(
     modes: Sequence[str],
     screen: Screen,
-    stopping: Stopping,
+    stopping: StopRequest,
     folder: Path,
     *,
     broker: str | None = None,
@@ -96,8 +96,8 @@ def run(
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     for one in skipped:
         screen.skip(one["mode"], one["why"])
-    with Nursery() as nursery, Broker(folder, broker, backend) as shared:
-        campaign = _Campaign(modes, limits, folder, Starter(nursery, shared, stopping), stopping, screen)
+    with ForkServer() as fork_server, Broker(folder, broker, backend) as shared:
+        campaign = _Campaign(modes, limits, folder, Starter(fork_server, shared, stopping), stopping, screen)
         campaign.run()
     cells = campaign.cells
     return {
@@ -126,7 +126,7 @@ class _Campaign:
         limits: Sequence[str],
         folder: Path,
         starter: Starter,
-        stopping: Stopping,
+        stopping: StopRequest,
         screen: Screen,
     ) -> None:
         jobs = [(mode, limit) for limit in limits for mode in modes]
@@ -162,7 +162,7 @@ class _Campaign:
                 with contextlib.suppress(queue.Empty):
                     at_work -= self._take(*self._news.get(timeout=_TICK_S))
         finally:
-            # A second Ctrl-C may have come out of the loop; servers end with the nursery whatever the threads do.
+            # A second Ctrl-C may have ended the loop; servers end with their fork server, whatever the threads do.
             if at_work:
                 self._starter.end()
             deadline = time.monotonic() + _END_TIMEOUT_S

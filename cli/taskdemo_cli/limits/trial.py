@@ -26,7 +26,7 @@ from taskdemo_cli.limits.backing import (
 )
 from taskdemo_cli.limits.evidence import Note, read_journal, read_steps
 from taskdemo_cli.processes import servers
-from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_server.contract.events import TaskRecord
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, results_beside
@@ -67,8 +67,8 @@ class Answer:
 class Starter:
     """Starts servers for all experiments, and makes sure of the end of each."""
 
-    def __init__(self, nursery: servers.Nursery, broker: Broker, stopping: Stopping) -> None:
-        self._nursery = nursery
+    def __init__(self, fork_server: servers.ForkServer, broker: Broker, stopping: StopRequest) -> None:
+        self._fork_server = fork_server
         self._stopping = stopping
         self._ending = threading.Event()
         self.broker = broker
@@ -89,7 +89,7 @@ class Starter:
     def start(self, settings: Settings, folder: Path) -> servers.Server:
         """Start a server and wait until it serves."""
         with self._lock:
-            server = self._nursery.launch(settings, folder)
+            server = self._fork_server.launch(settings, folder)
         try:
             return servers.await_ready(server, self._check)
         except UserError as error:

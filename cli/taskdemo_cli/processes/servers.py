@@ -36,9 +36,9 @@ class Server:
     settings: Settings
     folder: Path
     process: "subprocess.Popen[bytes] | None"
-    """None for one that a nursery forked."""
-    nursery: "subprocess.Popen[bytes] | None" = None
-    """That nursery, with which it ends."""
+    """None for one that was forked."""
+    fork_server: "subprocess.Popen[bytes] | None" = None
+    """The fork server that it comes from, with which it ends."""
     url: str = ""
     port: int = 0
     pid: int = 0
@@ -51,13 +51,13 @@ class Server:
         with contextlib.suppress(FileNotFoundError):
             if code := Path(f"{self.settings.announce}.ended").read_text(encoding="ascii"):  # else it is being written
                 return int(code)
-        return None if self.nursery is None else self.nursery.poll()
+        return None if self.fork_server is None else self.fork_server.poll()
 
 
-class Nursery:
+class ForkServer:
     """Starts servers for the price of one: they are forked from a process that has imported everything already.
 
-    Where processes cannot be forked (Windows), each is started on its own. All end with the nursery.
+    Where processes cannot be forked (Windows), each is started on its own. All end with the fork server.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Nursery:
         if self._process is None or self._process.stdin is None:
             self._apart.append(launch(settings, folder))
             return self._apart[-1]
-        with contextlib.suppress(OSError):  # a nursery that is gone is noticed by whoever waits for the server
+        with contextlib.suppress(OSError):  # a fork server that is gone is noticed by whoever waits for the server
             self._process.stdin.write(settings.to_json().encode() + b"\n")
             self._process.stdin.flush()
         return Server(settings, folder, None, self._process)

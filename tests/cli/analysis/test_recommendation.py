@@ -18,7 +18,7 @@ from commands import eventually, taskdemo
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
 from taskdemo_cli.documents.types import RunDocument
-from taskdemo_cli.reports.terminal.recommendation import advice_lines
+from taskdemo_cli.reports.terminal.recommendation import recommendation_lines
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 
 
@@ -192,7 +192,7 @@ def test_what_it_gives_up_is_said_once_to_be_known_and_not_measured() -> None:
 @pytest.mark.parametrize("mode", sorted({*recommend.WAITING, *recommend.AFTERWARDS}))
 def test_in_a_terminal_of_80_columns_it_is_short(mode: str) -> None:
     found = advice(a_run(mode, waits=mode in recommend.WAITING), a_run("blocking", at_once=1, waits=True, held=True))
-    lines = [line.plain for line in advice_lines(found, own=False, width=80)]
+    lines = [line.plain for line in recommendation_lines(found, own=False, width=80)]
     assert lines[0] == f"Use {mode}"
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 9
