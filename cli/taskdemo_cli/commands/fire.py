@@ -73,7 +73,7 @@ def _private(settings: Settings, path: str, stopping: StopRequest) -> Iterator[T
             under = OWN_PATHS if settings.app is not None else ""
             yield _found(server, path, under)
         finally:
-            servers.end(server)
+            server.end()
 
 
 def _found(server: servers.Server, path: str, under: str) -> Target:

@@ -8,7 +8,7 @@ from taskdemo_cli import limits
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.types import Skipped
 from taskdemo_cli.errors import FAILED, OK
-from taskdemo_cli.processes import servers
+from taskdemo_cli.processes import children
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports import files
@@ -56,7 +56,7 @@ def run(
 
 def work(settings: WorkerSettings) -> int:
     """Become a Celery worker until it is told to end, and return its exit code."""
-    command, environment = servers.python("taskdemo_server.worker"), telling(settings.to_json())
+    command, environment = children.python("taskdemo_server.worker"), telling(settings.to_json())
     if os.name == "posix":
         # It takes the place of this process, so that signals are its own and nobody is left to outlive anybody.
         os.execve(command[0], command, environment)  # noqa: S606  no shell is wanted
