@@ -126,18 +126,18 @@ def taskdemo(
     epilog=_examples("taskdemo serve --mode blocking --duration 500ms", "taskdemo serve --work mymodule:function")
 )
 def serve(
-    mode: options.ModeName = "background",
-    duration: options.Duration = 1.0,
-    work: options.Work = "sleep",
-    host: options.Host = "127.0.0.1",
-    port: options.Port = 8000,
-    workers: options.Workers = 1,
-    threads: options.Threads = 40,
-    max_pending: options.MaxPending = 10_000,
-    journal: options.Journal = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    token: options.Token = None,
+    mode: Annotated[str, options.MODE] = "background",
+    duration: Annotated[float, options.DURATION] = 1.0,
+    work: Annotated[str, options.WORK] = "sleep",
+    host: Annotated[str, options.HOST] = "127.0.0.1",
+    port: Annotated[int, options.PORT] = 8000,
+    workers: Annotated[int, options.WORKERS] = 1,
+    threads: Annotated[int, options.THREADS] = 40,
+    max_pending: Annotated[int, options.MAX_PENDING] = 10_000,
+    journal: Annotated[str | None, options.JOURNAL] = None,
+    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    backend: Annotated[str | None, options.BACKEND] = None,
+    token: Annotated[str | None, options.TOKEN] = None,
 ) -> int:
     """Start the demo server: one endpoint, GET /, that does slow work in the chosen mode."""
     from taskdemo_cli.commands import serve
@@ -167,32 +167,32 @@ def serve(
     )
 )
 def fire(
-    count: options.Count = None,
-    for_: options.ForSeconds = None,
-    concurrency: options.Concurrency = None,
-    rate: options.Rate = None,
-    message: options.Message = None,
-    method: options.Method = None,
-    header: options.Headers = None,
-    body: options.Body = None,
-    timeout: options.Timeout = None,
-    no_wait: options.NoWait = False,
-    url: options.Url = None,
-    port: options.TargetPort = None,
-    mode: options.OptionalMode = None,
-    app: options.App = None,
-    path: options.Path = None,
-    token: options.SentToken = None,
-    duration: options.PrivateDuration = None,
-    work: options.PrivateWork = None,
-    threads: options.PrivateThreads = None,
-    workers: options.PrivateWorkers = None,
-    broker: options.PrivateBroker = None,
-    backend: options.PrivateBackend = None,
-    json: options.Json = False,
-    save: options.Save = None,
-    html: options.Html = None,
-    fail_if: options.FailIf = None,
+    count: Annotated[int | None, options.shown(options.COUNT, "1")] = None,
+    for_: Annotated[float | None, options.FOR] = None,
+    concurrency: Annotated[int | None, options.CONCURRENCY] = None,
+    rate: Annotated[float | None, options.RATE] = None,
+    message: Annotated[str | None, options.MESSAGE] = None,
+    method: Annotated[str | None, options.METHOD] = None,
+    header: Annotated[list[str] | None, options.HEADER] = None,
+    body: Annotated[str | None, options.BODY] = None,
+    timeout: Annotated[float | None, options.TIMEOUT] = None,
+    no_wait: Annotated[bool, options.NO_WAIT] = False,
+    url: Annotated[str | None, options.TARGET_URL] = None,
+    port: Annotated[int | None, options.TARGET_PORT] = None,
+    mode: Annotated[str | None, options.PRIVATE_MODE] = None,
+    app: Annotated[str | None, options.APP] = None,
+    path: Annotated[str | None, options.PATH] = None,
+    duration: Annotated[float | None, options.shown(options.DURATION, "1")] = None,
+    work: Annotated[str | None, options.shown(options.WORK, "sleep")] = None,
+    threads: Annotated[int | None, options.shown(options.THREADS, "40")] = None,
+    workers: Annotated[int | None, options.shown(options.WORKERS, "1")] = None,
+    token: Annotated[str | None, options.TOKEN] = None,
+    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    backend: Annotated[str | None, options.BACKEND] = None,
+    json: Annotated[bool, options.JSON] = False,
+    save: Annotated[list[str] | None, options.SAVE] = None,
+    html: Annotated[str | None, options.HTML] = None,
+    fail_if: Annotated[list[str] | None, options.FAIL_IF] = None,
 ) -> int:
     """Send requests, all at once or as told, and watch the responses and the tasks."""
     from taskdemo_cli.commands import fire
@@ -237,19 +237,19 @@ def fire(
     ),
 )
 def compare(
-    saved: options.SavedResults = None,
-    modes: options.Modes = None,
-    count: options.BurstCount = 5,
-    duration: options.ComparedDuration = 1.0,
-    work: options.ComparedWork = "sleep",
-    threads: options.ComparedThreads = 40,
-    rounds: options.Rounds = 1,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    json: options.Json = False,
-    save: options.Save = None,
-    html: options.Html = None,
-    fail_if: options.FailIf = None,
+    saved: Annotated[list[str] | None, options.SAVED_RESULTS] = None,
+    modes: Annotated[str | None, options.MODE_LIST] = None,
+    count: Annotated[int, options.COUNT] = 5,
+    duration: Annotated[float, options.DURATION] = 1.0,
+    work: Annotated[str, options.WORK] = "sleep",
+    threads: Annotated[int, options.THREADS] = 40,
+    rounds: Annotated[int, options.ROUNDS] = 1,
+    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    backend: Annotated[str | None, options.BACKEND] = None,
+    json: Annotated[bool, options.JSON] = False,
+    save: Annotated[list[str] | None, options.SAVE] = None,
+    html: Annotated[str | None, options.HTML] = None,
+    fail_if: Annotated[list[str] | None, options.FAIL_IF] = None,
 ) -> int:
     """Run the same burst in every mode and say what the difference means; or compare two results that were saved."""
     from taskdemo_cli.commands import compare, report
@@ -278,12 +278,12 @@ def compare(
 
 @app.command(epilog=_examples("taskdemo limits --modes background,celery --html limits.html"))
 def limits(
-    modes: options.Modes = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    json: options.Json = False,
-    save: options.Save = None,
-    html: options.Html = None,
+    modes: Annotated[str | None, options.MODE_LIST] = None,
+    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    backend: Annotated[str | None, options.BACKEND] = None,
+    json: Annotated[bool, options.JSON] = False,
+    save: Annotated[list[str] | None, options.SAVE] = None,
+    html: Annotated[str | None, options.HTML] = None,
 ) -> int:
     """Show by experiment what each mode can and cannot do: track, cancel, retry, survive a kill, and so on."""
     from taskdemo_cli.commands import compare, limits
@@ -294,14 +294,14 @@ def limits(
 
 @app.command(epilog=_examples("taskdemo worker --broker redis://broker:6379/0 --server http://server:8000"))
 def worker(
-    broker: options.WorkerBroker,
-    engine: options.EngineName = ENGINES[0],
-    backend: options.WorkerBackend = None,
-    work: options.WorkersWork = "sleep",
-    duration: options.WorkerDuration = 1.0,
-    processes: options.Processes = None,
-    server: options.ReportServer = None,
-    token: options.ReportToken = None,
+    broker: Annotated[str, options.BROKER],
+    engine: Annotated[str, options.ENGINE] = ENGINES[0],
+    backend: Annotated[str | None, options.BACKEND] = None,
+    work: Annotated[str, options.WORK] = "sleep",
+    duration: Annotated[float, options.DURATION] = 1.0,
+    processes: Annotated[int | None, options.PROCESSES] = None,
+    server: Annotated[str | None, options.REPORT_TO] = None,
+    token: Annotated[str | None, options.TOKEN] = None,
 ) -> int:
     """Run a queue engine's own worker on this machine, for servers that use the same broker."""
     from taskdemo_cli.commands import limits
@@ -326,7 +326,7 @@ def worker(
 
 
 @app.command(epilog=_examples("taskdemo report result.json --html report.html"))
-def report(file: options.SavedResult, html: options.Html = None) -> int:
+def report(file: Annotated[str, options.SAVED_RESULT], html: Annotated[str | None, options.HTML] = None) -> int:
     """Draw a saved result again, as a page with --html, or on the terminal."""
     from taskdemo_cli.commands import report
 
