@@ -4,6 +4,7 @@ import pytest
 
 from commands import in_process, one_sentence
 
+SECRET = "hush-hush"
 BAD = [
     ("fire --port 1", "no server answers on port 1; start one with: taskdemo serve --port 1"),
     ("fire --port 0", "--port is 0: it takes the port of a server, 1 to 65535"),
@@ -72,6 +73,46 @@ def test_bad_input_is_one_sentence_that_names_the_way_out(line: str, says: str) 
     assert one_sentence(sentence), done.stderr
     assert all(line.startswith("  ") for line in more)
     assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--method", "GE T"], "type GET, POST"),
+        (["--method", ""], "type GET, POST"),
+        (["--method", "connect"], "another method"),
+        (["--header", f"Bearer {SECRET}"], "'Name: value'"),
+        (["--header", "X-Ä: b"], "'Name: value'"),
+        (["--header", f": {SECRET}"], "'Name: value'"),
+        (["--header", f"X: {SECRET}\r\nY: c"], "on one line"),
+        (["--header", f"X: {SECRET}é"], "ASCII"),
+        (["--header", "content-length: 3"], "leave it out"),
+        (["--header", "Authorization: a", "--token", SECRET], "give one of them"),
+        (["--header", "Authorization: a", "--header", "authorization: b"], "give one of them"),
+        (["--url", f"http://a:{SECRET}@127.0.0.1:1", "--token", "t"], "give one of them"),
+        (["--body", "@/no/such/file"], "No such file"),
+        (["--body", "@/dev/zero"], "64 MB"),
+        (["--body", "@"], "name a file"),
+        (["--path", "a b"], "a%20b"),
+        (["--path", "/items/{id}"], "'{' is not allowed"),
+        (["--path", "/\x1b[31m"], "\\x1b"),
+        (["--path", "ü"], "%C3%BC"),
+        (["--path", "#top"], "%23top"),
+        (["--url", "http://127.0.0.1:1/?a=b", "--path", "x"], "all in one"),
+        (["--url", "http://127.0.0.1:1/a b"], "a%20b"),
+        (["--url", "http://a b/"], "--url"),
+        (["--url", "localhost:8000/x"], "--url http://localhost:8000/x"),
+        (["--url", "http://127.0.0.1:port/"], "--url"),
+        (["--url", f"ftp://me:{SECRET}@127.0.0.1/"], "--url"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_sent_is_one_sentence_that_repeats_no_secret(arguments: list[str], names: str) -> None:
+    done = in_process("fire", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert one_sentence(done.stderr), done.stderr
+    assert names in done.stderr
+    assert SECRET not in done.stderr
 
 
 def test_the_metrics_that_there_are_take_a_line_per_kind_that_fits_a_terminal() -> None:
