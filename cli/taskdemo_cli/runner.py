@@ -35,7 +35,7 @@ TICK_S = 0.125
 UNHEARD_S = 5.0
 """How long a server that cannot write its journal is waited for, to be able to again."""
 FOUND_S = 1.0
-"""How long the user's own application is waited for to say what held it: it may be held for ever."""
+"""How long to wait until the user's own application says what blocked it: it may be blocked for ever."""
 LAST_BREATH_S = 2.0
 """How long it may take until the end of a server that has just broken off, or fallen silent, is known."""
 BYSTANDER_RATE = 10.0
@@ -113,7 +113,7 @@ class Target:
         return f"{self.under}/ping/sync" if self.app else None
 
     def found(self) -> dict[str, Any]:
-        """Return what the server of the user's own application has seen of who held its event loop."""
+        """Return what the server of the user's own application has seen of what blocked its event loop."""
         with contextlib.suppress(OSError, UserError):
             health = servers.health(self.url, self.token, self.under, timeout=FOUND_S)
             return dict((health or {}).get("held") or {})

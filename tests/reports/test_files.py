@@ -109,10 +109,10 @@ def test_what_is_no_ordinary_file_is_neither_replaced_nor_read_without_end(tmp_p
     for saves, page in (([tmp_path / "pipe.json"], None), ([], tmp_path / "page.html")):
         with pytest.raises(UserError) as error:
             files.check(saves, page)
-        assert "no ordinary file" in sentence(error)
+        assert "not an ordinary file" in sentence(error)
     with pytest.raises(UserError) as error:
         files.load("/dev/zero")
-    assert "is no file" in sentence(error)
+    assert "is not a file" in sentence(error)
 
 
 def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,11 +276,11 @@ def test_nothing_from_outside_is_markup_in_markdown() -> None:
         (b'{"a": 1e999}', "is not JSON"),
         (b'{"a": NaN}', "is not JSON"),
         (b'{"a": ' + b"9" * 5000 + b"}", "is not JSON"),
-        (b"[1, 2]", "is JSON, but no result of taskdemo"),
-        (b'{"kind": "run"}', "is JSON, but no result of taskdemo"),
+        (b"[1, 2]", "is JSON, but not a result of taskdemo"),
+        (b'{"kind": "run"}', "is JSON, but not a result of taskdemo"),
         (b'{"taskdemo": "9.1", "kind": "forecast"}', "written by taskdemo 9.1: pip install --upgrade taskdemo"),
         (b'{"taskdemo": "9.1", "kind": {}}', "which taskdemo 0.1.0 does not know"),
-        (b'{"taskdemo": "0.1.0", "kind": "run"}', "is no whole result of taskdemo: url is missing"),
+        (b'{"taskdemo": "0.1.0", "kind": "run"}', "is not a whole result of taskdemo: url is missing"),
     ],
 )
 def test_a_file_that_is_none_of_ours_is_refused_in_one_sentence(

@@ -205,7 +205,7 @@ def test_a_run_at_ones_own_application_says_whether_it_blocks_and_why_and_what_i
     text = words(reader)
     heading = "".join(text for tags, text in reader.texts if "h1" in tags)
     assert heading == "shop.main:app: 3 requests for /held"
-    assert "it holds up others It holds the event loop" in text
+    assert "it holds up others It blocks the event loop" in text
     assert "by a worker thread as any plain def endpoint is, waited up to 2.75 s" in text.replace(
         "\N{NO-BREAK SPACE}", " "
     )

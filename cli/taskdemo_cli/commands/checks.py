@@ -35,7 +35,7 @@ def mode_list(text: str | None) -> list[str] | None:
         return None
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
-        raise UserError(f"--modes names no mode; the modes are {','.join(MODE_BY_NAME)}")
+        raise UserError(f"--modes is empty; the modes are {','.join(MODE_BY_NAME)}")
     return [_one_of("mode", name, MODE_BY_NAME) for name in names]
 
 

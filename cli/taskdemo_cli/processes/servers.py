@@ -151,7 +151,7 @@ def get_json(url: str, path: str, token: str | None = None, timeout: float = ANS
     try:
         connection.connect()
     except UnicodeError:  # a part of the name is longer than any may be
-        raise OSError("there can be no host of that name") from None
+        raise OSError("that is not a valid host name") from None
     late = threading.Event()
 
     def hang_up(sock: socket.socket) -> None:

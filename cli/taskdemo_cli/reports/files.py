@@ -79,7 +79,7 @@ def _check_place(path: Path, option: str) -> None:
     if target.is_dir():
         raise UserError(f"{option} {_shown(path)}: that is a folder; name a file in it")
     if target.exists() and not target.is_file():  # it would be replaced, be it a device
-        raise UserError(f"{option} {_shown(path)}: that is no ordinary file; name one")
+        raise UserError(f"{option} {_shown(path)}: that is not an ordinary file; name one")
     if target.exists() and not os.access(target, os.W_OK):
         raise UserError(f"{option} {_shown(path)}: that file may not be written; choose another name or allow it")
     _remove_what_the_dead_left(target)
@@ -220,7 +220,7 @@ def load(path: str | Path) -> Document:
     path = Path(path)
     try:
         if stat.S_ISCHR(path.stat().st_mode):  # of which there may be no end
-            raise UserError(f"{_shown(path)} is no file; name one that --save wrote")
+            raise UserError(f"{_shown(path)} is not a file; name one that --save wrote")
         text = path.read_bytes()
     except OSError as error:
         raise UserError(f"{_shown(path)} cannot be read ({_why(error)}); name a file that --save wrote") from error
@@ -229,7 +229,9 @@ def load(path: str | Path) -> Document:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{_shown(path)} is not JSON; name a file that --save FILE.json wrote") from error
     if not isinstance(data, dict) or not isinstance(data.get("taskdemo"), str):
-        raise UserError(f"{_shown(path)} is JSON, but no result of taskdemo; name a file that --save FILE.json wrote")
+        raise UserError(
+            f"{_shown(path)} is JSON, but not a result of taskdemo; name a file that --save FILE.json wrote"
+        )
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in SHAPES:
         raise UserError(
@@ -240,19 +242,19 @@ def load(path: str | Path) -> Document:
         document: Document = fitted(data, SHAPES[kind])
     except (ShapeError, RecursionError) as error:
         raise UserError(
-            f"{_shown(path)} is no whole result of taskdemo: {shortened(str(error), 120)}; save it again"
+            f"{_shown(path)} is not a whole result of taskdemo: {shortened(str(error), 120)}; save it again"
         ) from error
     return document
 
 
 def _refused(text: str) -> Any:
-    raise ValueError(f"{text} is no figure")
+    raise ValueError(f"{text} is not a number")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is no figure")
+        raise ValueError(f"{text} is not a number")
     return number
 
 

@@ -96,7 +96,7 @@ LEGEND: Final = (
     ("open", "not ended when nobody looked any more"),
 )
 CAUSES: Final = {
-    "event loop held": "It holds the event loop: nobody at all is served meanwhile.",
+    "event loop held": "It blocks the event loop: nobody at all is served meanwhile.",
     "interpreter busy": "It computes in threads, which take the interpreter from the event loop.",
     "threads used up": "It uses up the worker threads, which all plain `def` endpoints share.",
     "not found": "A bystander waited for long, but nothing that was seen says why. Run it again.",
