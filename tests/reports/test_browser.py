@@ -166,7 +166,7 @@ def test_the_timeline_is_seen_where_the_figures_say(
     """Five blocking callers are stairs: each answered a second later than the one before it, the last at the right."""
     browser.show(pages["advised"], width)
     dots = browser.evaluate(
-        "[...document.querySelector('.band:not(.top) svg.plot').querySelectorAll('circle.answered')]"
+        "[...document.querySelector('.row:not(.top) svg.plot').querySelectorAll('circle.answered')]"
         ".map(dot => { const box = dot.getBoundingClientRect(); return [box.x + box.width / 2, box.y] })"
     )
     assert len(dots) == 5

@@ -81,7 +81,6 @@ OPTIONAL: Final[dict[str, Any]] = {
     "skipped": (),
     "blocking": None,
     "app": None,
-    "limits": None,
     "failed": (),
     "interrupted": False,
     "started_at": None,
@@ -97,7 +96,7 @@ LEGEND: Final = (
     ("open", "not ended when nobody looked any more"),
 )
 CAUSES: Final = {
-    "event loop held": "It holds the event loop: nobody at all is served meanwhile.",
+    "event loop held": "It blocks the event loop: nobody at all is served meanwhile.",
     "interpreter busy": "It computes in threads, which take the interpreter from the event loop.",
     "threads used up": "It uses up the worker threads, which all plain `def` endpoints share.",
     "not found": "A bystander waited for long, but nothing that was seen says why. Run it again.",
@@ -119,16 +118,12 @@ class Cell:
 
 
 def page(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the report of a run, a comparison or limits as HTML, in pieces.
-
-    A comparison's own recommendation, and the limits that were measured before, are shown where it has them.
-    """
+    """Yield the report of a run, a comparison or limits as HTML, in pieces."""
     runs = runs_of(document)
     earliest = min((run["round"] for run in runs), default=1)
     first = [run for run in runs if run["round"] == earliest]
     groups = list(by_mode(runs).items())
-    limits = document if document["kind"] == "limits" else document.get("limits")
-    modes: Mapping[str, Any] = limits["modes"] if limits else {}
+    modes: Mapping[str, Any] = document["modes"] if document["kind"] == "limits" else {}
     style = files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
     hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     rows = [(name, group, _cells(document, group)) for name, group in groups]
@@ -153,7 +148,6 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
         timeline=timeline.draw(),
         distribution=distribution.draw(),
         listings=listings,
-        limits={**OPTIONAL, **limits} if limits else None,
         modes=modes,
         limit_names=limits_in(modes),
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
