@@ -29,6 +29,7 @@ from taskdemo_cli.reports.terminal.limits import QUESTIONS
 from taskdemo_cli.stats import supported
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
+from taskdemo_server.contract import drawing
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.text import escape, shortened
 
@@ -86,15 +87,6 @@ OPTIONAL: Final[dict[str, Any]] = {
     "started_at": None,
 }
 """What not every document has."""
-LEGEND: Final = (
-    ("wait", "a caller waits"),
-    ("held", "its work runs, the caller waits"),
-    ("answered", "answered"),
-    ("queue", "its task is queued"),
-    ("free", "work after the answer, nobody waits"),
-    ("trouble", "failed, cancelled or lost"),
-    ("open", "not ended when nobody looked any more"),
-)
 CAUSES: Final = {
     "event loop held": "It blocks the event loop: nobody at all is served meanwhile.",
     "interpreter busy": "It computes in threads, which take the interpreter from the event loop.",
@@ -124,7 +116,7 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
     first = [run for run in runs if run["round"] == earliest]
     groups = list(by_mode(runs).items())
     modes: Mapping[str, Any] = document["modes"] if document["kind"] == "limits" else {}
-    style = files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
+    style = drawing.STYLE + files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
     hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     rows = [(name, group, _cells(document, group)) for name, group in groups]
     # a column that nobody has a figure for is left out
@@ -139,7 +131,7 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
                 see(request, task)
     yield from _template().generate(
         document={**OPTIONAL, **document},
-        style=Markup(style),  # noqa: S704 # a file of this package
+        style=Markup(style),  # noqa: S704 # files of our own
         style_hash=hashed,
         runs=runs,
         groups=groups,
@@ -153,7 +145,7 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
         columns=[COLUMNS[at] for at in told],
         statistics=STATISTICS,
-        legend=LEGEND,
+        legend=drawing.LEGEND,
         ends=ENDS,
         questions=QUESTIONS,
         causes=CAUSES,
@@ -191,6 +183,7 @@ def _template() -> Template:
         "supported": supported,
         "measured": _measured,
         "in_trouble": _in_trouble,
+        "key": lambda kind, thin: Markup(drawing.key(kind, thin=thin)),  # noqa: S704 # our own
         "figures_of": _figures,
     }
     return environment.get_template("report.html")

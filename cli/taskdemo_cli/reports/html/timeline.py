@@ -11,18 +11,16 @@ from typing import Any, Final
 from taskdemo_cli.documents.pairing import Row
 from taskdemo_cli.reports.html.concurrency import HALF, Crowd, concurrency_paths
 from taskdemo_cli.reports.html.scales import Moments, Tick
+from taskdemo_server.contract.drawing import HELD_UP_S, LANE
 
 LARGE: Final = 40
 """Up to so many requests have a lane with a dot and a figure of its own; more have thin lanes."""
 EACH: Final = 2000
 """Up to so many requests are drawn one by one; of more, it is drawn how many waited and ran at each moment."""
-LANE: Final = 18.0
 HIGHEST: Final = 160.0
 """Pixels that thin lanes share."""
 VISIBLE: Final = 8
 """Thousandths from which on one sees that the bystander waited."""
-HELD_UP_S: Final = 0.1
-"""A bystander who waited for so long was held up, however little of the picture that is."""
 MARGIN: Final = 1.01
 """Room after the last moment."""
 TROUBLE: Final = frozenset({"failed", "cancelled", "lost"})
