@@ -20,7 +20,7 @@ from taskdemo_cli.commands.checks import (
     per_second,
     seconds,
 )
-from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME, MODES
+from taskdemo_server.contract.modes import DEFAULT_MODES, ENGINES, GROUPS, MODE_BY_NAME, MODES
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 
 
@@ -32,7 +32,7 @@ def complete_mode(incomplete: str) -> list[tuple[str, str]]:
 def complete_modes(incomplete: str) -> list[str]:
     """Complete the last name of a comma-separated list of modes in the shell."""
     done, comma, last = incomplete.rpartition(",")
-    return [f"{done}{comma}{mode.name}" for mode in MODES if mode.name.startswith(last)]
+    return [f"{done}{comma}{name}" for name in (*MODE_BY_NAME, *GROUPS) if name.startswith(last)]
 
 
 def complete_work(incomplete: str) -> list[str]:
@@ -103,7 +103,7 @@ def _workers(panel: str, **details: Any) -> Any:
 
 
 def _broker(panel: str) -> Any:
-    words = "Broker of the queue engine, e.g. redis:// or amqp://."
+    words = "Broker of the queue engine, e.g. redis://, amqp:// or postgresql://."
     return _option("--broker", metavar="URL", rich_help_panel=panel, show_default="a private one", help=words)
 
 
@@ -150,8 +150,8 @@ Modes = Annotated[
         metavar="A,B,...",
         autocompletion=complete_modes,
         rich_help_panel=RUN,
-        show_default="all that are installed",
-        help=f"Modes to run, of {_MODES}.",
+        show_default=f"all up to {DEFAULT_MODES[-1]} that are installed",
+        help=f"Modes to run: queues (the queue engines), all, or some of {_MODES}.",
     ),
 ]
 Duration = Annotated[float, _duration(WORK)]
@@ -366,7 +366,7 @@ WorkerBroker = Annotated[
         "--broker",
         metavar="URL",
         rich_help_panel=QUEUE,
-        help="The broker that servers send their tasks to: redis:// or amqp://.",
+        help="The broker that servers send their tasks to, e.g. redis:// or amqp://.",
     ),
 ]
 WorkerBackend = Annotated[str | None, _backend(QUEUE, "Result backend that the servers use.")]

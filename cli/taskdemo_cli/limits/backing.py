@@ -17,6 +17,7 @@ from typing import Self
 
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import servers
+from taskdemo_server.contract.modes import Engine
 from taskdemo_server.contract.settings import Settings, WorkerSettings, telling
 
 PROCESSES = 2
@@ -35,9 +36,13 @@ class Child:
     """Its standard error."""
     said: str | None = None
     """The first line it printed, which says that it is ready; empty if it ended instead."""
+    restarts: int = 0
+    over: bool = False
+    """Whether it was ended from here."""
 
     def end(self) -> None:
         """Cut its lifeline, and kill it if it does not go then."""
+        self.over = True
         if self.process.stdin is not None:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()
@@ -47,15 +52,17 @@ class Child:
             self.kill()
 
     def kill(self) -> None:
-        """Kill it without warning."""
-        with contextlib.suppress(OSError):  # its guard leads a group, in which it is with all that it has started
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """Kill it, and all that it has started, without warning."""
+        self.over = True
+        for pid in sorted(family(self.process.pid), key=lambda pid: pid != self.process.pid):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
 
 def start(module: str, name: str, errors: Path, told: str) -> Child:
     """Start a module of the server and return at once; `said` is filled in when it is ready."""
-    with errors.open("wb") as stderr:
+    with errors.open("ab") as stderr:
         process = subprocess.Popen(
             servers.python(module),
             stdin=subprocess.PIPE,
@@ -77,47 +84,56 @@ def start(module: str, name: str, errors: Path, told: str) -> Child:
 
 
 class Broker:
-    """The broker of all experiments. Every experiment has a queue of its own, so none takes another's tasks."""
+    """The broker of all experiments, or one of each kind that their engines want.
+
+    Every experiment has a queue of its own, so none takes another's tasks.
+    """
 
     def __init__(self, folder: Path, url: str | None, backend: str | None) -> None:
         self.named = url is not None
         self.backend = backend
         self._folder = folder
         self._url = url
-        self._child: Child | None = None
+        self._children: dict[str, Child] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._child is not None:
-            self._child.end()
+        for child in self._children.values():
+            child.end()
 
-    def url(self, wait: Callable[[Callable[[], bool], float], bool]) -> str:
+    def url(self, engine: Engine, wait: Callable[[Callable[[], bool], float], bool]) -> str:
         """Return where it is; start it at the first call, and use `wait(until, timeout)` until it answers.
 
         Raises UserError where it does not.
         """
+        if self._url is not None:
+            return self._url
+        kind = str(engine.private_broker)
+        # A Unix socket's path must be short.
+        folder = self._folder / kind[0]
         with self._lock:
-            if self._url is not None:
-                return self._url
-            if self._child is None:
-                # A Unix socket's path must be short.
-                folder = self._folder / "b"
+            if kind == "file":
+                folder.mkdir(exist_ok=True)
+                return f"sqlite:///{folder}/tasks.db"
+            if kind not in self._children:
                 folder.mkdir()
-                errors = self._folder / "broker-stderr"
-                self._child = start("taskdemo_server.engines.valkey", "broker", errors, str(folder))
-            child = self._child
-            wait(lambda: child.said is not None, START_TIMEOUT_S)
-            if not child.said:
-                raise UserError(f"the private broker did not start: {_last_line(child)}")
-            self._url = child.said
-            return child.said
+                errors = self._folder / f"{kind}-stderr"
+                self._children[kind] = start(f"taskdemo_server.engines.{kind}", "broker", errors, str(folder))
+            child = self._children[kind]
+        wait(lambda: child.said is not None, START_TIMEOUT_S)
+        if not child.said:
+            raise UserError(f"the private broker did not start: {_last_line(child)}")
+        return child.said
 
 
 def start_worker(server: Settings, name: str, errors: Path) -> Child:
-    """Start an engine's worker for a server with these settings and return at once."""
+    """Start an engine's worker for a server with these settings and return at once.
+
+    One that ends by itself is started again, as by whatever looks after a worker elsewhere.
+    """
     settings = WorkerSettings(
         engine=server.mode,
         broker=str(server.broker),
@@ -127,7 +143,26 @@ def start_worker(server: Settings, name: str, errors: Path) -> Child:
         processes=PROCESSES,
         private=True,
     )
-    return start("taskdemo_server.worker", name, errors, settings.to_json())
+    worker = start("taskdemo_server.worker", name, errors, settings.to_json())
+
+    def attend() -> None:
+        one = worker
+        while one.process.wait() is not None and one.said and not worker.over:
+            one = start("taskdemo_server.worker", name, errors, settings.to_json())
+            worker.process, worker.restarts = one.process, worker.restarts + 1
+
+    threading.Thread(target=attend, name=f"attend {name}", daemon=True).start()
+    return worker
+
+
+def family(pid: int) -> set[int]:
+    """Return the ids of a process and of all that it has started."""
+    import psutil
+
+    try:
+        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+    except psutil.Error:
+        return {pid}
 
 
 def new_queue() -> str:

@@ -9,7 +9,8 @@ from concurrent.futures import Future
 
 from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.limits.trial import Answer, Trial, family
+from taskdemo_cli.limits.backing import family
+from taskdemo_cli.limits.trial import Answer, Trial
 from taskdemo_cli.processes import servers
 from taskdemo_server.contract.modes import MODE_BY_NAME
 

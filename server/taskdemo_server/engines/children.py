@@ -20,6 +20,7 @@ from taskdemo_server.contract.modes import Engine
 from taskdemo_server.contract.settings import Settings, WorkerSettings, telling
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import shortened
+from taskdemo_server.engines.base import PRIVATE
 
 _END_TIMEOUT_S: Final = 1.0
 _AGAIN_AFTER_S: Final = 0.2
@@ -48,10 +49,12 @@ class Children:
 
     def _run(self) -> None:
         folder = str(self._settings.private_broker)
-        broker = self._start("broker", "taskdemo_server.engines.valkey", folder)
-        if broker is None:
-            return
-        threading.Thread(target=self._attend_broker, args=(broker,), name="broker", daemon=True).start()
+        module = PRIVATE[str(self._engine.private_broker)].module
+        if module is not None:
+            broker = self._start("broker", module, folder)
+            if broker is None:
+                return
+            threading.Thread(target=self._attend_broker, args=(broker,), name="broker", daemon=True).start()
         worker = WorkerSettings(
             engine=self._settings.mode,
             broker=str(self._settings.broker),
