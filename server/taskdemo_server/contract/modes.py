@@ -265,6 +265,39 @@ MODES: Final[tuple[Mode, ...]] = (
             schemes=_REDIS_PY,
         ),
     ),
+    Mode(
+        name="taskiq",
+        page="taskdemo_server.engines.taskiq.page",
+        endpoint="await .kiq(message) and answers",
+        who_waits="nobody",
+        where="a Taskiq worker, maybe on another machine",
+        expect="Callers are answered at once; a Redis stream keeps the task until a Taskiq worker has done it.",
+        answers_first=True,
+        runs="worker",
+        cannot_cancel="Taskiq offers no cancelling: a task that was sent is run.",
+        gives_up={
+            "track": "telling waiting from running",
+            "cancel": "cancelling",
+            "orchestrate": "chains and groups (the caller waits)",
+            "survive_worker_kill": "a dead worker's tasks until another is sent",
+            **_QUEUE,
+        },
+        engine=Engine(
+            packages=("taskiq", "taskiq_redis", "redis"),
+            extra="taskiq",
+            install="taskiq-redis",
+            folder="taskdemo_server.engines.taskiq",
+            worker=(
+                *("taskiq", "worker", "taskdemo_server.engines.taskiq.engine:broker", "--workers", "{processes}"),
+                *("--max-async-tasks", "1", "--max-threadpool-threads", "1"),
+            ),
+            ready="Listening started",
+            ready_each=True,
+            private_broker="valkey",
+            brokers="redis://:PASSWORD@HOST:PORT/0",
+            schemes=_REDIS_PY,
+        ),
+    ),
 )
 MODE_BY_NAME: Final[dict[str, Mode]] = {mode.name: mode for mode in MODES}
 ENGINES: Final[tuple[str, ...]] = tuple(mode.name for mode in MODES if mode.engine is not None)

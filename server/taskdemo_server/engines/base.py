@@ -16,6 +16,7 @@ from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME, Engine
 from taskdemo_server.contract.settings import Settings, results_beside
+from taskdemo_server.contract.text import shortened, without_password
 from taskdemo_server.engines import valkey
 
 
@@ -77,6 +78,24 @@ PRIVATE: Final = {
 def load(engine: Engine) -> EngineModule:
     """Return an engine's module. The environment must say where its broker is before."""
     return cast("EngineModule", importlib.import_module(f"{engine.folder}.engine"))
+
+
+def why_no_redis(library: str, url: str, ping: Callable[[], object]) -> str | None:
+    """Return why a Redis cannot be used, as a sentence that says what to type instead; None where `ping` succeeds."""
+    shapes, shown = "redis://:PASSWORD@HOST:PORT/0", without_password(url)
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        return f"{shown!r} is not a broker that {library} knows here; type --broker {shapes}"
+    try:
+        ping()
+    except Exception as error:  # noqa: BLE001  the client's own, which this module does not import
+        text = f"{type(error).__name__} {error}".lower()
+        if any(word in text for word in ("auth", "wrongpass", "password")):
+            return f"The broker {shown} refuses the user or the password; type --broker {shapes}"
+        if isinstance(error, ValueError):
+            return f"{shown!r} is not a broker that {library} knows here; type --broker {shapes}"
+        reason = shortened(str(error) or type(error).__name__, 120)
+        return f"The broker {shown} cannot be reached ({reason}); start it, or type another: --broker {shapes}"
+    return None
 
 
 def environment(broker: str, backend: str | None, queue: str, longest_s: float) -> dict[str, str]:

@@ -37,6 +37,8 @@ class Children:
         self._ready = ready
         self._failed = failed
         self._ending = False
+        self.broker_started = threading.Event()
+        """Set when the broker is ready, or cannot be had."""
         self._children: list[Child] = []
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
@@ -53,8 +55,10 @@ class Children:
         if module is not None:
             broker = self._start("broker", module, folder)
             if broker is None:
+                self.broker_started.set()
                 return
             threading.Thread(target=self._attend_broker, args=(broker,), name="broker", daemon=True).start()
+        self.broker_started.set()
         worker = WorkerSettings(
             engine=self._settings.mode,
             broker=str(self._settings.broker),
