@@ -298,6 +298,38 @@ MODES: Final[tuple[Mode, ...]] = (
             schemes=_REDIS_PY,
         ),
     ),
+    Mode(
+        name="rq",
+        page="taskdemo_server.engines.rq.page",
+        endpoint="queue.enqueue(function, message) and answers",
+        who_waits="nobody",
+        where="a process that an RQ worker forks for it, maybe on another machine",
+        expect="Callers are answered at once; Redis keeps the job until an RQ worker forks a process that does it.",
+        answers_first=True,
+        runs="worker",
+        cannot_cancel="RQ could not be asked to cancel the job.",
+        gives_up={
+            "survive_worker_kill": "the tasks that a killed process or worker had begun",
+            "upkeep": _QUEUE["upkeep"],
+        },
+        engine=Engine(
+            packages=("rq", "redis"),
+            extra="rq",
+            install="rq",
+            folder="taskdemo_server.engines.rq",
+            worker=(
+                *("rq", "worker-pool", "{queue}", "-S", "json", "--num-workers", "{processes}"),
+                *("--worker-class", "taskdemo_server.engines.rq.engine.Carrying"),
+            ),
+            module="rq.cli",
+            ready="Listening on ",
+            ready_each=True,
+            private_broker="valkey",
+            brokers="redis://:PASSWORD@HOST:PORT/0",
+            variables={"RQ_REDIS_URL": "{broker}"},
+            schemes=_REDIS_PY,
+        ),
+    ),
 )
 MODE_BY_NAME: Final[dict[str, Mode]] = {mode.name: mode for mode in MODES}
 ENGINES: Final[tuple[str, ...]] = tuple(mode.name for mode in MODES if mode.engine is not None)

@@ -1,4 +1,4 @@
-"""Mode dramatiq: the endpoint hands the work to Dramatiq with `.send(message)` and answers; its worker does it."""
+"""Mode dramatiq: the endpoint sends a task; a worker of Dramatiq does it."""
 
 import os
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Mode taskiq: the endpoint hands the work to Taskiq with `await .kiq(message)` and answers; its worker does it."""
+"""Mode taskiq: the endpoint sends a task; a worker of Taskiq does it."""
 
 import asyncio
 import os
