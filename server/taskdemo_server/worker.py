@@ -60,7 +60,7 @@ def main() -> int:  # noqa: RET503  execv never returns
 
     try:
         prepare(work)
-        if why := base.load(engine).why_not():
+        if why := base.why_not(engine, broker):
             return _refuse(why)
     except UnusableError as error:
         return _refuse(str(error))

@@ -41,7 +41,7 @@ class Engine:
 
     def url(self, typed: str) -> str:
         """Return a broker's or a backend's URL as the library wants it."""
-        if self.private_broker == "file":
+        if self.private_broker == "file" and (typed.startswith("sqlite:///") or "://" not in typed):
             return str(Path(typed.removeprefix("sqlite:///")).absolute())
         scheme, colon, rest = typed.partition("://")
         return self.schemes.get(scheme, scheme) + colon + rest
@@ -328,6 +328,37 @@ MODES: Final[tuple[Mode, ...]] = (
             brokers="redis://:PASSWORD@HOST:PORT/0",
             variables={"RQ_REDIS_URL": "{broker}"},
             schemes=_REDIS_PY,
+        ),
+    ),
+    Mode(
+        name="huey",
+        page="taskdemo_server.engines.huey.page",
+        endpoint="calls the task, which enqueues it, and answers",
+        who_waits="nobody",
+        where="a Huey worker on this machine",
+        expect="Callers are answered at once; a file keeps the task until a Huey worker takes it out.",
+        answers_first=True,
+        runs="worker",
+        cannot_cancel="Huey can take back a task that still waits, never one that a worker has.",
+        gives_up={
+            "track": "a task's state before its result",
+            "cancel": "cancelling what has begun",
+            "survive_worker_kill": "the tasks that a killed process or worker had begun",
+            "machines": "other machines (a file is on one)",
+        },
+        engine=Engine(
+            packages=("huey",),
+            extra="huey",
+            install="huey",
+            folder="taskdemo_server.engines.huey",
+            worker=(
+                *("huey_consumer", "taskdemo_server.engines.huey.engine.huey", "-k", "process", "-g", "TERM"),
+                *("--workers", "{processes}"),
+            ),
+            module="huey.bin.huey_consumer",
+            ready="Huey consumer started with",
+            private_broker="file",
+            brokers="FILE.db",
         ),
     ),
 )

@@ -80,6 +80,17 @@ def load(engine: Engine) -> EngineModule:
     return cast("EngineModule", importlib.import_module(f"{engine.folder}.engine"))
 
 
+def why_not(engine: Engine, broker: str) -> str | None:
+    """Return why this broker cannot be used by this engine, as a sentence that says what to type instead."""
+    try:
+        return load(engine).why_not()
+    except Exception as error:  # noqa: BLE001  whatever the library makes of a URL that is not for it
+        return (
+            f"{without_password(broker)!r} is not a broker for {engine.packages[0]}"
+            f" ({shortened(str(error), 120)}); type --broker {engine.brokers}"
+        )
+
+
 def why_no_redis(library: str, url: str, ping: Callable[[], object]) -> str | None:
     """Return why a Redis cannot be used, as a sentence that says what to type instead; None where `ping` succeeds."""
     shapes, shown = "redis://:PASSWORD@HOST:PORT/0", without_password(url)
@@ -132,7 +143,7 @@ def with_broker(settings: Settings) -> Settings:
     os.environ.pop("RESULT_BACKEND", None)
     backend = None if settings.backend is None else engine.url(settings.backend)
     os.environ.update(environment(engine.url(str(settings.broker)), backend, settings.queue, settings.longest_s))
-    if not is_private(settings) and (why := load(engine).why_not()):
+    if not is_private(settings) and (why := why_not(engine, str(settings.broker))):
         raise UnusableError(why)
     return settings
 
