@@ -23,7 +23,7 @@ from taskdemo_server.contract.settings import Settings, WorkerSettings, telling
 PROCESSES = 2
 """Pool processes of a worker."""
 START_TIMEOUT_S = 30.0
-_END_TIMEOUT_S = 3.0
+_END_TIMEOUT_S = 10.0
 
 
 @dataclass(slots=True)

@@ -361,6 +361,37 @@ MODES: Final[tuple[Mode, ...]] = (
             brokers="FILE.db",
         ),
     ),
+    Mode(
+        name="procrastinate",
+        page="taskdemo_server.engines.procrastinate.page",
+        endpoint="await .defer_async(message=message) and answers",
+        who_waits="nobody",
+        where="a thread of a Procrastinate worker, maybe on another machine",
+        expect="Callers are answered at once; PostgreSQL keeps the task until a Procrastinate worker has done it.",
+        answers_first=True,
+        runs="worker",
+        cannot_cancel="Procrastinate can take back a job that still waits; one that runs must ask whether to stop.",
+        gives_up={
+            "cancel": "cancelling what has begun",
+            "orchestrate": "handing results on",
+            "failure": "a task's error (it is in the worker's log)",
+            **_QUEUE,
+        },
+        engine=Engine(
+            packages=("procrastinate", "psycopg"),
+            extra="procrastinate",
+            install="procrastinate psycopg[binary]",
+            folder="taskdemo_server.engines.procrastinate",
+            worker=(
+                *("procrastinate", "-a", "taskdemo_server.engines.procrastinate.engine.tasks", "worker"),
+                *("-q", "{queue}", "--concurrency", "{processes}"),
+            ),
+            ready="Starting worker on",
+            private_broker="postgres",
+            brokers="postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+            schemes={"postgres": "postgresql"},
+        ),
+    ),
 )
 MODE_BY_NAME: Final[dict[str, Mode]] = {mode.name: mode for mode in MODES}
 ENGINES: Final[tuple[str, ...]] = tuple(mode.name for mode in MODES if mode.engine is not None)

