@@ -76,7 +76,7 @@ def why_not() -> str | None:
             if found is None or found[0] is None:  # what `procrastinate schema --apply` does
                 connection.execute(SchemaManager.get_schema())
     except psycopg.Error as error:
-        text = str(error)
+        text = str(error).partition("\n")[0]
         if "password" in text or "authentication" in text or "role" in text:
             return f"The broker {shown} refuses the user or the password; type --broker {_SHAPES}"
         reason = shortened(text, 120)
