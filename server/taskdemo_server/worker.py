@@ -16,6 +16,7 @@ from taskdemo_server.contract.settings import (
     LONGEST_UNKNOWN_S,
     WORK,
     WorkerSettings,
+    one_per_cpu,
     results_beside,
     told,
 )
@@ -24,8 +25,6 @@ from taskdemo_server.contract.text import escape, without_password
 from taskdemo_server.runtime.guard import guard
 
 _COULD_NOT_RUN = 2
-_MOST_PROCESSES = 8
-"""Processes are started before the worker is ready, so a big machine gets no more than these unless it is told."""
 
 
 def main() -> int:  # noqa: RET503  execv never returns
@@ -51,7 +50,7 @@ def main() -> int:  # noqa: RET503  execv never returns
     os.environ.update({name: value.format(broker=broker) for name, value in engine.variables.items()})
     os.environ[WORK] = work.to_json()
     os.environ["PYTHONUNBUFFERED"] = "1"
-    processes = settings.processes or min(_MOST_PROCESSES, os.cpu_count() or 1)
+    processes = settings.processes or one_per_cpu()
     program, *words = engine.command(processes, queue)
     command = [sys.executable, "-P", "-m", engine.module or program, *words]
     if settings.private:

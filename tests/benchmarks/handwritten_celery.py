@@ -1,6 +1,6 @@
 """What one writes by hand with FastAPI and Celery: mode celery's page without taskdemo, and with its own work.
 
-    uvicorn handwritten_celery:app          celery -A handwritten_celery:celery worker
+uvicorn handwritten_celery:app          celery -A handwritten_celery:celery worker
 """
 
 import os
@@ -14,13 +14,13 @@ from kombu.exceptions import OperationalError
 broker = os.environ["BROKER_URL"]
 duration_s = float(os.environ["DURATION_S"])
 
-celery = Celery("handwritten", broker=broker)
+celery = Celery("handwritten", broker=broker, backend="disabled://")
 celery.conf.update(
     task_default_queue="handwritten",
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
-    task_ignore_result=True,
+    task_ignore_result=False,
     task_track_started=True,
     broker_pool_limit=40,
     broker_connection_timeout=0.5,
@@ -41,11 +41,10 @@ celery.conf.broker_transport_options = {
 app = FastAPI()
 
 
-@celery.task
+@celery.task  # type: ignore[untyped-decorator]
 def work(message: str) -> None:
     if duration_s > 0:
         time.sleep(duration_s)
-    print(f"Background Task called! {message}", flush=True)
 
 
 @app.get("/")

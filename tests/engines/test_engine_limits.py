@@ -1,4 +1,4 @@
-"""What `taskdemo limits` finds out about each engine: on private brokers, on real ones, and on one broken on purpose."""
+"""What `taskdemo limits` finds out about each engine: on private brokers, on real ones, and broken on purpose."""
 
 import os
 import socket

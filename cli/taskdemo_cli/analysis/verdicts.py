@@ -1,4 +1,4 @@
-"""What the figures of a run say, in one sentence a mode: who waited, who was held up, how much ran at once.
+"""What the figures of a run say, in one sentence per mode: who waited, who was held up, how much ran at once.
 
 Every clause is chosen by measured figures alone; no name of a mode decides anything, so a mode that promises not to
 block and does is described as blocking.
@@ -252,7 +252,7 @@ def _at_once(mode: ModeSummary) -> Iterator[str]:
         return
     if most == 1:
         stuck = ran.on_loop and mode.waited is not None and mode.waited >= max((mode.work or 0.0) / 2, HELD_UP_S)
-        yield "the work ran one at a time" + (": it never awaits, so it holds the event loop" if stuck else "")
+        yield "the work ran one at a time" + (": it never awaits, so it blocks the event loop" if stuck else "")
     elif mode.all_at_once:
         yield f"all {tasks:,} ran at once"
     elif most == ran.processes:

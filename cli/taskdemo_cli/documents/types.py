@@ -279,9 +279,7 @@ class Recommendation(TypedDict):
     mode: str
     why: str
     gives_up: list[str]
-    """First what was measured, a sentence for each of `measured_limits`; then what is known."""
     code: str
-    measured_limits: NotRequired[list[str]]
     basis: NotRequired[str]
     """Whether what it gives up was measured or is known, in words."""
 
@@ -297,7 +295,7 @@ LIMITS: Final = (
     "survive_worker_kill",
     "failure",
 )
-"""The limits, in the order of every matrix."""
+"""The limits, in the order of every table."""
 
 
 class Cell(TypedDict):
@@ -315,8 +313,6 @@ class FailedExperiment(TypedDict):
     mode: str
     limit: str
     why: str
-    unfit: NotRequired[bool]
-    """Whether nothing went wrong: it is the user's own work that the mode cannot run."""
 
 
 class LimitsDocument(TypedDict):
@@ -328,8 +324,6 @@ class LimitsDocument(TypedDict):
     skipped: list[Skipped]
     failed: NotRequired[list[FailedExperiment]]
     interrupted: NotRequired[bool]
-    work: NotRequired[str]
-    """The user's own work, `module:function`, where the experiments about the work were carried out with it."""
     started_at: NotRequired[str]
     """ISO 8601, in UTC; results of older versions have none."""
     environment: dict[str, Any]
@@ -353,8 +347,6 @@ class ComparisonDocument(TypedDict):
     thresholds: NotRequired[list[ThresholdRow]]
     recommendation: NotRequired[Recommendation | None]
     """Missing where the runs show too little, or nothing that one could recommend."""
-    limits: NotRequired[LimitsDocument | None]
-    """The limits that were measured before, where they were given."""
 
 
 def limits_in(modes: Mapping[str, Mapping[str, Any]]) -> list[str]:

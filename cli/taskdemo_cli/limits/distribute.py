@@ -49,7 +49,7 @@ def _over_workers(trial: Trial) -> Cell:
     def look() -> None:
         # At once, for a process may live for one task only.
         if any(task.starts and task.starts[-1].pid not in homes for task in trial.tasks(server)):
-            homes.update({pid: worker.name for worker in trial.workers for pid in family(worker.process.pid)})
+            homes.update({pid: worker.name for worker in trial.workers for pid in family(worker.child.pid)})
 
     _await(trial, server, trial.send_tasks(server, _TASKS), _SLOW_WORKERS_S, look)
     ran = Counter(homes.get(task.starts[-1].pid, "elsewhere") for task in trial.tasks(server) if task.starts)

@@ -201,6 +201,9 @@ def _task_counts(record: Record, requests: Sequence[int], tasks: Sequence[int], 
             continue  # It may have ended long ago: a loop that is held sends no word of it.
         before_end += 1
         if work and response * LATE_SHARE >= work:
+            # How much work ran when this answer came, without pairing starts with ends: what had started before it,
+            # less what had ended. `clear` shrinks that from both sides, so that work which began or ended at about
+            # the same moment does not count as running.
             running = bisect_left(starts, answered - clear) - bisect_right(ends, answered + clear)
             held_up += running <= 0
     last = max((record.ended(at) for at in tasks), default=NONE)

@@ -40,12 +40,10 @@ def chunks(document: Mapping[str, Any]) -> Iterator[str]:
             basis = f" ({escaped(recommendation['basis'])})" if recommendation.get("basis") else ""
             yield f"It gives up{basis}: {'; '.join(map(escaped, recommendation['gives_up']))}\n\n"
     if document["kind"] == "limits":
-        yield from _matrix(document)
+        yield from _limits_table(document)
         yield from _cells(document)
     else:
         yield from _runs(document)
-        if document.get("limits"):
-            yield from _matrix(document["limits"])
     for skipped in document.get("skipped") or ():
         yield f"- {_code(skipped['mode'])} was skipped: {escaped(skipped['why'])}\n"
     yield "\n" if document.get("skipped") else ""
@@ -83,7 +81,7 @@ def _figures(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _matrix(document: Mapping[str, Any]) -> Iterator[str]:
+def _limits_table(document: Mapping[str, Any]) -> Iterator[str]:
     modes = document["modes"]
     rows = [
         [

@@ -18,6 +18,7 @@ from taskdemo_server.contract.modes import MODE_BY_NAME, Engine
 from taskdemo_server.contract.settings import Settings, results_beside
 from taskdemo_server.contract.text import shortened, without_password
 from taskdemo_server.engines import postgres, valkey
+from taskdemo_server.runtime import orphans
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,8 @@ def with_broker(settings: Settings) -> Settings:
                 f" or type --broker {engine.brokers}"
             )
         folder = _folder(kind, settings.announce or settings.journal)
+        # Its guard removes it, unless this process ends before there is one.
+        orphans.cleanups.append(lambda: shutil.rmtree(folder, ignore_errors=True))
         settings = replace(settings, broker=kind.url(folder), private_broker=folder)
     else:
         # Only from there is known what becomes of tasks whose workers do not report.

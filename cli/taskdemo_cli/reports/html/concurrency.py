@@ -70,7 +70,7 @@ class Crowd:
         return self._waiting.levels(), running, [sum(both) for both in zip(running, self._queued.levels(), strict=True)]
 
 
-def areas(crowds: Iterable[Crowd]) -> list[tuple[list[tuple[str, str]], list[tuple[float, str]]]]:
+def concurrency_paths(crowds: Iterable[Crowd]) -> list[tuple[list[tuple[str, str]], list[tuple[float, str]]]]:
     """Return, for each run, its paths with their kind, and its ticks up and down: pixels from the top, and a label.
 
     The highest level of all runs is as high as there is room, so that heights can be compared between them.

@@ -20,7 +20,7 @@ PLOT: Final = 56.0
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class ModeTimes:
     """The response times of one mode, in all its runs."""
 
     runs: Sequence[Mapping[str, Any]]
@@ -36,7 +36,7 @@ class Picture:
     """All modes' response times on one scale."""
 
     ticks: list[Tick]
-    spreads: list[Spread]
+    modes: list[ModeTimes]
     logarithmic: bool
 
 
@@ -69,11 +69,11 @@ class Distribution:
         if not self._groups:
             return None
         most = max(max(counts) for _, counts in self._groups)
-        spreads = []
+        modes = []
         for runs, counts in self._groups:
             statistics = [run["summary"]["response_s"] for run in runs]
-            spreads.append(
-                Spread(
+            modes.append(
+                ModeTimes(
                     runs,
                     _dots(counts) if most <= DOTS else [],
                     _bars(counts) if most > DOTS else "",
@@ -81,7 +81,7 @@ class Distribution:
                     [self._scale.x(times["max"]) for times in statistics],
                 )
             )
-        return Picture(self._scale.ticks(), spreads, self._scale.logarithmic)
+        return Picture(self._scale.ticks(), modes, self._scale.logarithmic)
 
 
 def _dots(counts: Sequence[int]) -> list[tuple[float, float]]:

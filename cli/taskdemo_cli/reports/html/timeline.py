@@ -1,4 +1,4 @@
-"""The report's timeline as coordinates for a template to draw: one band a run, on one scale of time.
+"""The report's timeline as coordinates for a template to draw: one chart a run, on one scale of time.
 
 Turns the rows of runs into places and computes no figure. Across, places are thousandths of the width; down, they
 are pixels. However many requests there are, what is returned stays small.
@@ -9,20 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from taskdemo_cli.documents.pairing import Row
-from taskdemo_cli.reports.html.concurrency import HALF, Crowd, areas
+from taskdemo_cli.reports.html.concurrency import HALF, Crowd, concurrency_paths
 from taskdemo_cli.reports.html.scales import Moments, Tick
+from taskdemo_server.contract.drawing import HELD_UP_S, LANE
 
 LARGE: Final = 40
 """Up to so many requests have a lane with a dot and a figure of its own; more have thin lanes."""
 EACH: Final = 2000
 """Up to so many requests are drawn one by one; of more, it is drawn how many waited and ran at each moment."""
-LANE: Final = 18.0
-BAND: Final = 160.0
+HIGHEST: Final = 160.0
 """Pixels that thin lanes share."""
 VISIBLE: Final = 8
 """Thousandths from which on one sees that the bystander waited."""
-HELD_UP_S: Final = 0.1
-"""A bystander who waited for so long was held up, however little of the picture that is."""
 MARGIN: Final = 1.01
 """Room after the last moment."""
 TROUBLE: Final = frozenset({"failed", "cancelled", "lost"})
@@ -54,7 +52,7 @@ class Lane:
 
 
 @dataclass(slots=True)
-class Band:
+class Chart:
     """The picture of one run: lanes, or paths that are stretched across."""
 
     run: Mapping[str, Any]
@@ -71,17 +69,17 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """All bands on one scale: `lanes`, or `paths` for thin lanes, or `areas`, as `drawn` says."""
+    """All charts on one scale: `lanes`, or `paths` for thin lanes, or `areas`, as `drawn` says."""
 
     drawn: str
     ticks: list[Tick]
-    bands: list[Band]
+    charts: list[Chart]
     kinds: frozenset[str]
     """What is drawn of lanes, for the legend."""
 
 
 class Timeline:
-    """All bands on one scale. It must see every request with its task before it is drawn."""
+    """All charts on one scale. It must see every request with its task before it is drawn."""
 
     def __init__(self, runs: Sequence[Mapping[str, Any]]) -> None:
         self._runs = [run for run in runs if len(run["requests"])]
@@ -106,23 +104,23 @@ class Timeline:
             return None
         if self.drawn == "areas":
             scale = Moments(_horizon(self._runs))
-            bands = [
-                Band(run, height=2 * HALF, paths=paths, peaks=peaks)
-                for run, (paths, peaks) in zip(self._runs, areas(self._crowds), strict=True)
+            charts = [
+                Chart(run, height=2 * HALF, paths=paths, peaks=peaks)
+                for run, (paths, peaks) in zip(self._runs, concurrency_paths(self._crowds), strict=True)
             ]
         else:
             scale = Moments(
                 max(_horizon(self._runs), *(_last(pair) * MARGIN for pairs in self._pairs for pair in pairs))
             )
-            bands = [_band(run, pairs, scale, self.drawn) for run, pairs in zip(self._runs, self._pairs, strict=True)]
-        for band in bands:
-            band.pings, band.ping_waits = _pings(band.run["bystander"], scale)
-        return Picture(self.drawn, scale.ticks(), bands, frozenset(kind for band in bands for kind in _kinds(band)))
+            charts = [_chart(run, pairs, scale, self.drawn) for run, pairs in zip(self._runs, self._pairs, strict=True)]
+        for chart in charts:
+            chart.pings, chart.ping_waits = _pings(chart.run["bystander"], scale)
+        return Picture(self.drawn, scale.ticks(), charts, frozenset(kind for chart in charts for kind in _kinds(chart)))
 
 
-def _kinds(band: Band) -> Iterator[str]:
-    yield from (kind for kind, _ in band.paths)
-    for lane in band.lanes:
+def _kinds(chart: Chart) -> Iterator[str]:
+    yield from (kind for kind, _ in chart.paths)
+    for lane in chart.lanes:
         yield from (span.kind for span in lane.spans)
         yield "answered" if lane.ok else "trouble"
         if lane.trouble is not None:
@@ -148,14 +146,14 @@ def _last(pair: tuple[Row, Row | None]) -> float:
     return max((moment for moment in moments if moment is not None), default=0.0)
 
 
-def _band(run: Mapping[str, Any], pairs: Sequence[tuple[Row, Row | None]], scale: Moments, drawn: str) -> Band:
+def _chart(run: Mapping[str, Any], pairs: Sequence[tuple[Row, Row | None]], scale: Moments, drawn: str) -> Chart:
     """Return the picture of one run, its requests in an order that shows a queue as stairs."""
     together = max(map(_last, pairs), default=0.0) / 50 or 1.0
     ordered = sorted(pairs, key=lambda pair: (round((pair[0]["sent_s"] or 0.0) / together), _last(pair), pair[0]["n"]))
-    high = LANE if drawn == "lanes" else min(LANE, BAND / len(ordered))
+    high = LANE if drawn == "lanes" else min(LANE, HIGHEST / len(ordered))
     lanes = [_lane(run, request, task, scale, round(place * high, 2)) for place, (request, task) in enumerate(ordered)]
     height = round(high * len(ordered), 1)
-    return Band(run, height, lanes) if drawn == "lanes" else Band(run, height, paths=list(_paths(lanes, high)))
+    return Chart(run, height, lanes) if drawn == "lanes" else Chart(run, height, paths=list(_paths(lanes, high)))
 
 
 def _lane(run: Mapping[str, Any], request: Row, task: Row | None, scale: Moments, top: float) -> Lane:
