@@ -95,7 +95,7 @@ def _see(
     trial: Trial, server: servers.Server, pending: "list[Future[Answer]]", killed: str, *, restart: bool = False
 ) -> Fate:
     """See what becomes of the tasks that have not ended now, just after the kill."""
-    killed_at, restarts = time.monotonic(), sum(worker.restarts for worker in trial.workers)
+    killed_at, restarts = time.monotonic(), trial.restarts
     tasks = trial.tasks(server)
     open_ = {task.id for task in tasks if task.state != "finished"}
     if restart:
@@ -107,7 +107,10 @@ def _see(
     def settled() -> bool:
         return all(task.done for task in affected())
 
-    trial.wait_for_quiet(server, settled, trial.patience(_WORK_S))
+    known = restarts
+    while not trial.wait_for_quiet(server, settled, trial.patience(_WORK_S)) and trial.restarts > known:
+        known = trial.restarts
+        trial.await_workers()
     took = time.monotonic() - killed_at
     return Fate(
         killed=killed,
@@ -119,7 +122,7 @@ def _see(
         unanswered=sum(one.done() and one.result().status is None for one in pending),
         works_again=_works(trial, server),
         took_s=took,
-        restarts=sum(worker.restarts for worker in trial.workers) - restarts,
+        restarts=trial.restarts - restarts,
     )
 
 

@@ -175,6 +175,16 @@ class Trial:
         while server.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
 
+    @property
+    def restarts(self) -> int:
+        """How often a worker had to be started again."""
+        return sum(worker.restarts for worker in self.workers)
+
+    def await_workers(self) -> None:
+        """Wait until the workers are ready, those too that were started again."""
+        for worker in self.workers:
+            worker.await_ready(self.wait)
+
     def kill_child(self, server: servers.Server, pid: int) -> bool:
         """Kill a process that the server or a worker has started; False where `pid` is none of those."""
         if not any(pid in family(parent) for parent in (server.pid, *(one.child.pid for one in self.workers))):
