@@ -39,7 +39,6 @@ class Child:
         command: Sequence[str],
         *,
         told: str | None = None,
-        stdin: int = subprocess.PIPE,
         stdout: IO[bytes] | int | None = subprocess.DEVNULL,
         errors: Path | IO[bytes] | int | None = subprocess.DEVNULL,
         tidy: bool = False,
@@ -51,7 +50,7 @@ class Child:
         with _opened(errors) as stderr:
             self._process = subprocess.Popen(
                 command,
-                stdin=stdin,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE if says_ready else stdout,
                 stderr=stderr,
                 env=environment,
@@ -74,6 +73,11 @@ class Child:
         assert self._process.stdout is not None  # noqa: S101  as it says
         return self._process.stdout
 
+    @property
+    def _input(self) -> IO[bytes]:
+        assert self._process.stdin is not None  # noqa: S101  it is a pipe
+        return self._process.stdin
+
     def poll(self) -> int | None:
         """Return its exit code; None while it runs."""
         return self._process.poll()
@@ -89,10 +93,9 @@ class Child:
 
     def send(self, line: bytes) -> None:
         """Write to its standard input; one that is gone is noticed by whoever waits for its answer."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.write(line)
-                self._process.stdin.flush()
+        with contextlib.suppress(OSError):
+            self._input.write(line)
+            self._input.flush()
 
     def signal(self, number: int) -> None:
         """Pass on a signal that this command got."""
@@ -117,9 +120,8 @@ class Child:
             self._process.wait()
 
     def _close_input(self) -> None:
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+        with contextlib.suppress(OSError):
+            self._input.close()
 
     def _read_ready_line(self) -> None:
         with self.output as lines:
@@ -139,7 +141,7 @@ def end(*children: Child) -> None:
 
 
 def kill(pid: int) -> None:
-    """Kill a process that a child has started without warning, unless it is gone already."""
+    """Kill a process without warning, one that a child has started, unless it is gone already."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):

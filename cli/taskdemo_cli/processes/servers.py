@@ -88,7 +88,6 @@ def launch(settings: Settings, folder: Path, *, console: bool = False) -> Server
     child = Child(
         children.python("taskdemo_server"),
         told=settings.to_json(),
-        stdin=subprocess.PIPE if settings.lifeline else subprocess.DEVNULL,
         stdout=None if console else subprocess.DEVNULL,
         errors=None if console else folder / "stderr",
     )

@@ -196,6 +196,7 @@ def test_in_a_terminal_of_80_columns_it_is_short(mode: str) -> None:
     assert lines[0] == f"Use {mode}"
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 9
+    assert "def " not in "".join(lines), "the code of a work that comes along is in the document alone"
 
 
 def test_every_mode_that_can_be_recommended_says_what_it_gives_up() -> None:
@@ -342,9 +343,3 @@ def test_a_comparison_of_ones_own_function_ends_with_the_mode_its_price_and_the_
     assert document["recommendation"]["mode"] == "background"
     assert document["runs"][0]["own_work"] == {"is_async": False, "takes_message": True}
     assert "Recommendation: background" in (tmp_path / "report.html").read_text()
-
-
-def test_a_comparison_of_the_built_in_work_has_its_code_in_the_document_alone() -> None:
-    done = taskdemo("compare", "--modes", "background,process", "--count", "2", "--duration", "0.1")
-    assert "\nUse " in done.stdout
-    assert "def slow_work" not in done.stdout
