@@ -1,8 +1,8 @@
 """Prints the table of docs/queues.md, from what taskdemo itself measures of every queue engine that is installed here.
 
-By hand: `PYTHONPATH=tests python tests/benchmarks/queues_matrix.py`, on a quiet machine; it takes some four minutes. Beside `compare
---modes queues` (once with work of half a second, once with a thousand tasks that do nothing) and `limits --modes
-queues` it starts each engine's server once more, for the memory of its private worker and broker.
+By hand: `PYTHONPATH=tests python tests/benchmarks/queues_matrix.py`, on a quiet machine; it takes some four minutes.
+Beside `compare --modes queues` (once with work of half a second, once with a thousand tasks that do nothing) and
+`limits --modes queues` it starts each engine's server once more, for the memory of its private worker and broker.
 """
 
 import json
