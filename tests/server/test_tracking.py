@@ -146,7 +146,7 @@ def test_a_task_that_its_pool_loses_before_the_page_has_answered_is_accepted_and
         @app.get("/")
         async def hello() -> None:
             lost = pool.submit(slow_work, lambda: "cannot be handed over")  # type: ignore[arg-type]  # on purpose
-            with pytest.raises(Exception, match="pickle|local object"):
+            with pytest.raises(Exception, match=r"pickle|local object"):
                 await asyncio.wrap_future(lost)
 
         answer, events = ask("process", app)
