@@ -51,13 +51,14 @@ def row(mode: str, burst: dict[str, Any], drain: dict[str, Any], cells: dict[str
     version = burst["environment"]["packages"].get(package, "?")
     begun = min((task["started_s"] - task["accepted_s"] for task in burst["tasks"] if task["started_s"]), default=None)
     ended = [task["ended_s"] for task in drain["tasks"] if task["ended_s"] is not None]
+    refused = drain["summary"]["requests"]["failed"]
     worker, broker = memory(mode)
     return [
         f"`{mode}` {version}",
         milliseconds(burst["summary"]["response_s"]["p50"]),
         milliseconds(begun),
         f"{burst['summary']['tasks']['last_ended_s']:.2f} s",
-        f"{len(ended) / max(ended):.0f}",
+        f"{len(ended) / max(ended):.0f}" + (f" ({refused} refused)" if refused else ""),
         f"{worker:.0f} + {broker:.0f} MB",
         *(f"{cell['verdict']}, {cell['measured']['figure']}" for cell in cells.values()),
     ]

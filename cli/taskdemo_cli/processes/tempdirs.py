@@ -111,7 +111,8 @@ def _is_a_dead_brokers(folder: Path) -> bool:
     if sys.platform != "win32":
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
             found = folder.lstat()
-            ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+            # Root's PostgreSQL is run by another user, whose the folder is.
+            ours = stat.S_ISDIR(found.st_mode) and os.getuid() in {0, found.st_uid}
             if ours and time.time() - found.st_mtime > _UNOWNED_AFTER_S:
                 return probe.connect_ex(str(folder / BROKER_SOCKET)) != 0
     return False

@@ -276,10 +276,10 @@ MODES: Final[tuple[Mode, ...]] = (
         runs="worker",
         cannot_cancel="Taskiq offers no cancelling: a task that was sent is run.",
         gives_up={
-            "track": "telling waiting from running",
+            "track": "waiting or running",
             "cancel": "cancelling",
-            "orchestrate": "chains and groups (the caller waits)",
-            "survive_worker_kill": "a dead worker's tasks until another is sent",
+            "orchestrate": "chains, groups",
+            "survive_worker_kill": "a dead worker's tasks, for a while",
             **_QUEUE,
         },
         engine=Engine(
@@ -374,7 +374,7 @@ MODES: Final[tuple[Mode, ...]] = (
         gives_up={
             "cancel": "cancelling what has begun",
             "orchestrate": "handing results on",
-            "failure": "a task's error (it is in the worker's log)",
+            "failure": "a task's error",
             **_QUEUE,
         },
         engine=Engine(

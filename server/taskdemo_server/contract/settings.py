@@ -167,6 +167,8 @@ class WorkerSettings(Json):
     """Tasks at once; None for as many as there are CPUs, eight at the most."""
     private: bool = False
     """Whether it ends with its standard input, and says nothing on standard output but "ready"."""
+    folder: str | None = None
+    """A folder that goes then, because no broker runs that would take it along."""
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -72,6 +72,7 @@ class Children:
             work=self._settings.work_settings,
             processes=self._settings.tasks_at_once,
             private=True,
+            folder=folder if module is None else None,
         )
         first = True
         while (child := self._start("worker", "taskdemo_server.worker", worker.to_json())) is not None:

@@ -66,7 +66,7 @@ async def hello(
 ) -> dict[str, str]:
     try:
         # A caller waits while its task is added: notice a mute database soon.
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(3):
             await work.defer_async(message=message)
     except (ConnectorException, TimeoutError) as error:
         why = "The broker does not take the task."

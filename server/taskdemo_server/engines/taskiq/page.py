@@ -65,7 +65,7 @@ async def hello(
 ) -> dict[str, str]:
     try:
         # A caller waits while its task is sent: notice a mute broker soon.
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(3):
             await work.kiq(message)
     except (TaskiqError, TimeoutError) as error:
         why = "The broker does not take the task."
