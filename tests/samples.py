@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+from msgspec import to_builtins
 
 from taskdemo_cli.analysis.verdicts import comparison
-from taskdemo_cli.documents.rows import json_chunks
-from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, RunFacts
+from taskdemo_cli.documents.codec import AnyDocument, json_chunks, read
+from taskdemo_cli.documents.types import Cell, ComparisonDocument, LimitsDocument, RunDocument, RunFacts, Skipped
 from taskdemo_cli.loadgen.protocol import Sample
 from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.recording.summary import doubted
 from taskdemo_server.contract.events import TaskEvent, TaskState
 
 T0 = 5000.0
@@ -120,6 +124,11 @@ def recorder(
     return recorded
 
 
+def reported(recorded: Recorder, batch: list[Sample], *, sent: int | None = None) -> None:
+    """Tell the recorder of these samples; `sent`: how many requests were sent so far."""
+    recorded.load({"kind": "batch", "samples": batch, "in_flight": [], "sent": len(batch) if sent is None else sent})
+
+
 def facts(mode: str, count: int, *, round_number: int = 1, duration: float = 1.0) -> RunFacts:
     """What only the caller knows of a run of `count` at once."""
     return {
@@ -148,7 +157,7 @@ def blocking_run(count: int = 5, *, round_number: int = 1, late: float = 0.0) ->
         samples.append(sample(n, end + 0.0015, task=f"b{n}"))
     over = count * (1.001 + late)
     recorded = recorder(samples, events, pings(over, [(0.0015, over + 0.003)]))
-    return recorded.document(facts("blocking", count, round_number=round_number), overhead_s=0.0004)
+    return doubted(recorded.document(facts("blocking", count, round_number=round_number)), 0.0004)
 
 
 def background_run(count: int = 5, *, round_number: int = 1, late: float = 0.0) -> RunDocument:
@@ -160,7 +169,7 @@ def background_run(count: int = 5, *, round_number: int = 1, late: float = 0.0) 
         events += events_of(f"g{n}", start - 0.001, start, start + 1.0, where=where)
         samples.append(sample(n, start + 0.0008 + late, task=f"g{n}"))
     recorded = recorder(samples, events, pings(1.0))
-    return recorded.document(facts("background", count, round_number=round_number), overhead_s=0.0002)
+    return doubted(recorded.document(facts("background", count, round_number=round_number)), 0.0002)
 
 
 def threadpool_run(count: int = 60, threads: int = 40, *, round_number: int = 1) -> RunDocument:
@@ -172,7 +181,7 @@ def threadpool_run(count: int = 60, threads: int = 40, *, round_number: int = 1)
         events += events_of(f"t{n}", start, start, start + 1.0, mode="threadpool", where=where)
         samples.append(sample(n, start + 1.002, task=f"t{n}"))
     recorded = recorder(samples, events, pings(1.0 + (count - 1) // threads))
-    return recorded.document(facts("threadpool", count, round_number=round_number), overhead_s=0.001)
+    return doubted(recorded.document(facts("threadpool", count, round_number=round_number)), 0.001)
 
 
 def failed_run() -> RunDocument:
@@ -249,7 +258,7 @@ def comparison_document(rounds: int = 1) -> ComparisonDocument:
         ]
     return comparison(
         runs,
-        skipped=[{"mode": "celery", "why": "celery is not installed; pip install 'taskdemo[celery]'"}],
+        skipped=[Skipped(mode="celery", why="celery is not installed; pip install 'taskdemo[celery]'")],
         environment={"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
         command=f"taskdemo compare --count 5 --rounds {rounds}",
     )
@@ -268,27 +277,25 @@ def limits_document() -> LimitsDocument:
         "survive_worker_kill",
         "failure",
     )
-    return {
-        "taskdemo": "0.1.0",
-        "kind": "limits",
-        "modes": {
+    return LimitsDocument(
+        modes={
             "background": {
-                name: {"verdict": "no", "measured": {"runs": 1}, "text": f"BackgroundTasks cannot {name}: 0 of 3."}
+                name: Cell(verdict="no", measured={"runs": 1}, text=f"BackgroundTasks cannot {name}: 0 of 3.")
                 for name in names
             },
             "celery": {
-                name: {
-                    "verdict": "partly" if name == "orchestrate" else "yes",
-                    "measured": {"runs": 2, "delays_s": [0.1, 0.2]},
-                    "text": f"Celery did {name}: 3 of 3.",
-                }
+                name: Cell(
+                    verdict="partly" if name == "orchestrate" else "yes",
+                    measured={"runs": 2, "delays_s": [0.1, 0.2]},
+                    text=f"Celery did {name}: 3 of 3.",
+                )
                 for name in names
             },
         },
-        "skipped": [{"mode": "process", "why": "left out by --modes"}],
-        "environment": {"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
-        "command": "taskdemo limits --modes background,celery",
-    }
+        skipped=[Skipped(mode="process", why="left out by --modes")],
+        environment={"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
+        command="taskdemo limits --modes background,celery",
+    )
 
 
 ALL_RUNS = {
@@ -302,7 +309,16 @@ ALL_RUNS = {
 }
 
 
-def saved(document: RunDocument | ComparisonDocument | LimitsDocument) -> RunDocument:
-    """The document after it was written as JSON and read again; typed as a run, because most are."""
-    read: RunDocument = json.loads("".join(json_chunks(document)))
-    return read
+def saved(document: AnyDocument) -> Any:
+    """The document as the JSON of it is read by anybody: of dicts and lists."""
+    return json.loads("".join(json_chunks(document)))
+
+
+def changed(document: AnyDocument, **fields: Any) -> Any:
+    """The document with these fields in place of its own, as it could be read from a file."""
+    return typed({**saved(document), **to_builtins(fields)})
+
+
+def typed(data: Any) -> Any:
+    """The document that a file would hold as these dicts and lists."""
+    return read(data, data["kind"])

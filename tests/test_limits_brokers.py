@@ -52,7 +52,7 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(trial, "new_queue", noted)
             document = run(tmp_path_factory.mktemp("limits"), ["celery"], LIMITS, broker=url)
-        yield Found(request.param, verdicts(document)["celery"], document["modes"]["celery"], queues)
+        yield Found(request.param, verdicts(document)["celery"], document.modes["celery"], queues)
     finally:
         left_with(request.param, queues)
 
@@ -86,7 +86,7 @@ def left_with(broker: str, queues: list[str]) -> list[str]:
 
 def test_no_task_is_lost_when_a_process_or_a_whole_worker_dies(found: Found) -> None:
     assert found.verdicts["survive_worker_kill"] == "yes"
-    measured = found.cells["survive_worker_kill"]["measured"]
+    measured = found.cells["survive_worker_kill"].measured
     assert measured["lost"] == 0
     assert set(measured["killed"]) == {"process", "worker"}
     if found.broker == "redis":
@@ -96,7 +96,7 @@ def test_no_task_is_lost_when_a_process_or_a_whole_worker_dies(found: Found) -> 
 
 def test_failed_work_is_run_again(found: Found) -> None:
     assert found.verdicts["retry"] == "yes"
-    assert found.cells["retry"]["measured"]["attempts"] == 3
+    assert found.cells["retry"].measured["attempts"] == 3
 
 
 def test_a_task_can_be_tracked_where_there_is_a_result_backend(found: Found) -> None:
@@ -104,7 +104,7 @@ def test_a_task_can_be_tracked_where_there_is_a_result_backend(found: Found) -> 
         assert found.verdicts["track"] == "yes"
     else:
         assert found.verdicts["track"] == "no"
-        assert "No result backend is configured" in found.cells["track"]["text"]
+        assert "No result backend is configured" in found.cells["track"].text
 
 
 def test_nothing_of_the_experiments_stays_with_the_broker(found: Found) -> None:

@@ -25,8 +25,8 @@ def test_celery_has_none_of_the_limits(matrix: LimitsDocument) -> None:
 
 
 def test_celery_loses_no_task_at_any_kill(matrix: LimitsDocument) -> None:
-    server = matrix["modes"]["celery"]["survive_server_kill"]["measured"]
-    worker = matrix["modes"]["celery"]["survive_worker_kill"]["measured"]
+    server = matrix.modes["celery"]["survive_server_kill"].measured
+    worker = matrix.modes["celery"]["survive_worker_kill"].measured
     for measured in (server, worker):
         assert measured["lost"] == 0
         assert measured["ended"] == measured["unfinished"] > 0
@@ -35,7 +35,7 @@ def test_celery_loses_no_task_at_any_kill(matrix: LimitsDocument) -> None:
 
 
 def test_celery_repeats_failed_work_with_growing_delays(matrix: LimitsDocument) -> None:
-    measured = matrix["modes"]["celery"]["retry"]["measured"]
+    measured = matrix.modes["celery"]["retry"].measured
     assert measured["attempts"] == 3
     first, second = measured["delays_s"]
     assert first >= 0.9
@@ -43,13 +43,13 @@ def test_celery_repeats_failed_work_with_growing_delays(matrix: LimitsDocument) 
 
 
 def test_celery_stops_a_running_task_and_frees_its_place(matrix: LimitsDocument) -> None:
-    measured = matrix["modes"]["celery"]["cancel"]["measured"]
+    measured = matrix.modes["celery"]["cancel"].measured
     assert measured["running"]["ended_as"] == measured["waiting"]["ended_as"] == "cancelled"
     assert measured["freed_after_s"] is not None
 
 
 def test_celery_spreads_over_workers(matrix: LimitsDocument) -> None:
-    assert set(matrix["modes"]["celery"]["distribute"]["measured"]["by_place"]) == {"machine-a", "machine-b"}
+    assert set(matrix.modes["celery"]["distribute"].measured["by_place"]) == {"machine-a", "machine-b"}
 
 
 ACKNOWLEDGES_EARLY = """
@@ -72,5 +72,5 @@ def test_a_worker_that_acknowledges_before_it_works_is_seen_to_lose_tasks(
     monkeypatch.setattr(Trial, "patience", lambda *_: 4.0)
     document = run(tmp_path / "limits", ["celery"], ["survive_worker_kill"])
     assert verdicts(document)["celery"]["survive_worker_kill"] == "partly"
-    fate = document["modes"]["celery"]["survive_worker_kill"]["measured"]["killed"]["process"]
+    fate = document.modes["celery"]["survive_worker_kill"].measured["killed"]["process"]
     assert fate["ended"] < fate["unfinished"]

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self
 
-from taskdemo_cli.documents.types import RunDocument, RunFacts, Skipped
+from msgspec import UNSET, convert
+
+from taskdemo_cli.documents.types import OwnFunction, RunDocument, RunFacts, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.calibration import calibrate
 from taskdemo_cli.loadgen.loader import Loader
@@ -25,7 +27,7 @@ from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.event_stream import Watcher, clock_offset
 from taskdemo_cli.processes.signals import Stopped, Stopping
 from taskdemo_cli.recording.recorder import Recorder
-from taskdemo_cli.recording.summary import trusted
+from taskdemo_cli.recording.summary import doubted
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 from taskdemo_server.contract.text import shortened
@@ -96,6 +98,12 @@ class Target:
     def app(self) -> str | None:
         """The user's own application, where it serves that."""
         return self._said("app")
+
+    @property
+    def own_work(self) -> OwnFunction | None:
+        """How it calls the user's own function, where its work is one."""
+        called = self.health.get("own_work") if self.health else None
+        return called and convert(called, OwnFunction)
 
     @property
     def duration_s(self) -> float | None:
@@ -171,19 +179,16 @@ class Rig:
         _step_back()
         return _Run(self, target, plan, screen).conduct(facts, wait=wait)
 
-    def doubt(self, plan: Plan, runs: Sequence[RunDocument]) -> None:
-        """Measure what a response costs the client itself, at the fastest run's pace, and note it in each run.
+    def doubted(self, plan: Plan, runs: Sequence[RunDocument]) -> list[RunDocument]:
+        """Measure what a response costs the client itself, at the fastest run's pace, and return the runs with it.
 
         For the slower runs of the same plan that figure is an upper bound. Skipped where the user wants to stop.
         """
         if self.stopping.asked or not runs:
-            return
-        pace = max(run["summary"]["requests_per_s"] for run in runs)
-        overhead = calibrate(self.load, plan, pace)
-        for run in runs:
-            client, response = run["summary"]["client"], run["summary"]["response_s"]
-            client["overhead_s"] = overhead
-            client["trusted"] = trusted(overhead, response and response["p50"], client["cpu_share"])
+            return list(runs)
+        pace = max(run.summary.requests_per_s for run in runs)
+        overhead_s = calibrate(self.load, plan, pace)
+        return [doubted(run, overhead_s) for run in runs]
 
 
 @functools.cache
@@ -261,8 +266,8 @@ class _Run:
                 "mode": self.target.mode,
                 "work": self.target.work,
                 "duration_s": self.target.duration_s,
-                "app": self.target.app,
-                "own_work": self.target.health.get("own_work") if self.target.health else None,
+                "app": self.target.app or UNSET,
+                "own_work": self.target.own_work or UNSET,
                 "started_at": started_at.isoformat(timespec="milliseconds"),
                 **facts,
             },
@@ -383,10 +388,10 @@ def compare(
                 servers.await_ready(server, rig.stopping.check)
                 targets.append(find_target(server.url, server=server))
             except (UserError, OSError) as error:
-                skipped.append({"mode": server.settings.mode, "why": str(error)})
-        if targets or len({one["why"] for one in skipped}) > 1:  # otherwise that one reason is the command's error
+                skipped.append(Skipped(mode=server.settings.mode, why=str(error)))
+        if targets or len({one.why for one in skipped}) > 1:  # otherwise that one reason is the command's error
             for one in skipped:
-                screen.skip(one["mode"], one["why"])
+                screen.skip(one.mode, one.why)
         for number in range(1, rounds + 1):
             for served in targets if number % 2 else reversed(targets):
                 stage = f"round {number} of {rounds}" if rounds > 1 else ""

@@ -245,7 +245,7 @@ def test_the_states_of_tasks_come_from_the_result_backend_where_no_worker_report
     server = serve(start_server, stage, work="mine:work")
     good, bad, long = (ask(server, message=message) for message in ("good", "bad", "long"))
     until(lambda: server.running() == {long})
-    assert f"work | doing good\nBackground Task called! good\n" in worker.printed
+    assert "work | doing good\nBackground Task called! good\n" in worker.printed
     ends = {event.id: event for event in server.ended(2)}
     assert (ends[good].state, ends[good].error) == ("finished", None)
     assert (ends[bad].state, ends[bad].error) == ("failed", "ValueError: no good")

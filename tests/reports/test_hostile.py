@@ -1,8 +1,6 @@
-"""Text of every kind, from a server or in a result: none of it steers a terminal, or makes an event where there is none."""
+"""Text of every kind, from a server or in a result: none steers a terminal, or makes an event where there is none."""
 
-import copy
 import io
-import json
 import queue
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 import samples
+from samples import typed
 from strategies import foreign, hostile
 from taskdemo_cli.processes.event_stream import Watcher
 from taskdemo_cli.reports.terminal.limits import limits_report
@@ -48,13 +47,13 @@ def with_texts(value: Any, text: str, path: str = "") -> Any:
 
 
 def documents() -> list[Callable[[str], RenderableType]]:
-    comparison, limits = json.loads(json.dumps(samples.comparison_document(2), default=list)), samples.limits_document()
+    comparison, limits = samples.saved(samples.comparison_document(2)), samples.saved(samples.limits_document())
     runs = [samples.saved(make()) for make in samples.ALL_RUNS.values()]
     return [
-        *(lambda text, run=run: run_report(with_texts(copy.deepcopy(run), text)) for run in runs),
-        lambda text: comparison_report(with_texts(comparison, text)),
-        lambda text: timeline([with_texts(run, text) for run in comparison["runs"]]),
-        lambda text: limits_report(with_texts(json.loads(json.dumps(limits)), text)),
+        *(lambda text, run=run: run_report(typed(with_texts(run, text))) for run in runs),
+        lambda text: comparison_report(typed(with_texts(comparison, text))),
+        lambda text: timeline([typed(with_texts(run, text)) for run in comparison["runs"]]),
+        lambda text: limits_report(typed(with_texts(limits, text))),
     ]
 
 

@@ -277,7 +277,7 @@ def test_a_plain_line_is_never_cut() -> None:
 
 
 def test_the_limits_fill_in_while_the_experiments_run() -> None:
-    terminal, cells = Terminal(), limits_document()["modes"]["celery"]
+    terminal, cells = Terminal(), limits_document().modes["celery"]
     with limits_screen(terminal.console, "Limits", ["background", "celery"], list(cells)) as screen:
         assert isinstance(screen, LimitsScreen)
         screen.start("celery", "retry", "work that fails twice")
@@ -291,7 +291,7 @@ def test_the_limits_fill_in_while_the_experiments_run() -> None:
 
 def test_the_limits_into_a_pipe_are_plain_lines() -> None:
     console, file = plain_console()
-    cells = limits_document()["modes"]["celery"]
+    cells = limits_document().modes["celery"]
     with limits_screen(console, "Limits", ["celery"], list(cells)) as screen:
         assert isinstance(screen, PlainLimits)
         screen.start("celery", "retry", "work that fails twice")

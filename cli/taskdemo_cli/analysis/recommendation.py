@@ -8,14 +8,14 @@ several rounds figures are what the verdicts have: the mean for a typical time, 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Final
+from typing import Final
 
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S, MOSTLY, longest_wait
 from taskdemo_cli.analysis.pasting import Function
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.analysis.verdicts import BYSTANDER
-from taskdemo_cli.documents.types import Recommendation, RunDocument
+from taskdemo_cli.documents.types import Cell, Recommendation, RunDocument
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 
@@ -55,22 +55,22 @@ class Facts:
     @classmethod
     def of(cls, mode: str, runs: Sequence[RunDocument]) -> "Facts | None":
         """Return the facts; None where too little was measured to judge by."""
-        summaries = [run["summary"] for run in runs]
-        counts = [summary["tasks"] for summary in summaries]
-        ended = [count["last_ended_s"] for count in counts if count["last_ended_s"] is not None]
-        responses = [summary["response_s"]["p50"] for summary in summaries if summary["response_s"]]
-        works = [summary["work_s"]["p50"] for summary in summaries if summary["work_s"]]
+        summaries = [run.summary for run in runs]
+        counts = [summary.tasks for summary in summaries]
+        ended = [count.last_ended_s for count in counts if count.last_ended_s is not None]
+        responses = [summary.response_s.p50 for summary in summaries if summary.response_s]
+        works = [summary.work_s.p50 for summary in summaries if summary.work_s]
         if not responses or not works or not ended:
             return None
-        failed = sum(count["failed"] for count in counts)
-        own = max((summary["client"]["overhead_s"] or 0.0 for summary in summaries), default=0.0)
+        failed = sum(count.failed for count in counts)
+        own = max((summary.client.overhead_s or 0.0 for summary in summaries), default=0.0)
         response = fmean(responses)
         return cls(
             mode=mode,
             rounds=len(runs),
-            tasks=max(count["accepted"] for count in counts),
+            tasks=max(count.accepted for count in counts),
             whole=all(_whole(run) for run in runs),
-            all_failed=failed == sum(count["accepted"] for count in counts),
+            all_failed=failed == sum(count.accepted for count in counts),
             response=response,
             work=fmean(works),
             bystander=longest_wait(runs),
@@ -80,15 +80,17 @@ class Facts:
 
 
 def _whole(run: RunDocument) -> bool:
-    summary = run["summary"]
-    tasks, requests = summary["tasks"], summary["requests"]
+    summary = run.summary
+    tasks, requests = summary.tasks, summary.requests
     # A caller that waits for work which fails is told so by an HTTP 500: the work's doing, not the mode's.
-    own = sum(count for error, count in requests["errors"].items() if error != "HTTP 500")
-    ended = tasks["finished"] + tasks["failed"] == tasks["accepted"]
-    return not own and not run["not_sent"] and not run["interrupted"] and not run["timed_out"] and ended
+    own = sum(count for error, count in requests.errors.items() if error != "HTTP 500")
+    ended = tasks.finished + tasks.failed == tasks.accepted
+    return not own and not run.not_sent and not run.interrupted and not run.timed_out and ended
 
 
-def recommend(runs: Sequence[RunDocument], limits: Mapping[str, Any] | None = None) -> Recommendation | None:
+def recommend(
+    runs: Sequence[RunDocument], limits: Mapping[str, Mapping[str, Cell]] | None = None
+) -> Recommendation | None:
     """Return what these runs recommend; None where they show too little, or nothing that one could recommend.
 
     `limits` are the modes of a limits document, {mode: {limit: cell}}, that was measured in the same session.
@@ -98,17 +100,17 @@ def recommend(runs: Sequence[RunDocument], limits: Mapping[str, Any] | None = No
     chosen = choice.made() if good else None
     if chosen is None:
         return None
-    numbers = sorted({run["round"] for run in runs})
-    by_round = [_Choice(_good([run for run in runs if run["round"] == n and run["mode"] in good])) for n in numbers]
+    numbers = sorted({run.round for run in runs})
+    by_round = [_Choice(_good([run for run in runs if run.round == n and run.mode in good])) for n in numbers]
     price = _Price(chosen.mode, (limits or {}).get(chosen.mode) or {})
-    return {
-        "mode": chosen.mode,
-        "why": " ".join([*choice.reasons(chosen), *choice.doubts(chosen, [one.made() for one in by_round])]),
-        "gives_up": price.texts,
-        "code": pasting.code(chosen.mode, _function(runs[0])),
-        "measured_limits": list(price.lacking),
-        "basis": price.basis,
-    }
+    return Recommendation(
+        mode=chosen.mode,
+        why=" ".join([*choice.reasons(chosen), *choice.doubts(chosen, [one.made() for one in by_round])]),
+        gives_up=price.texts,
+        code=pasting.code(chosen.mode, _function(runs[0])),
+        measured_limits=list(price.lacking),
+        basis=price.basis,
+    )
 
 
 def _good(runs: Sequence[RunDocument]) -> dict[str, Facts]:
@@ -118,10 +120,10 @@ def _good(runs: Sequence[RunDocument]) -> dict[str, Facts]:
 
 
 def _function(run: RunDocument) -> Function:
-    work, called = run["work"] or "sleep", run.get("own_work")
-    if called is None:
-        return Function(work, duration_s=run["duration_s"] or 0.0)
-    return Function(work, called["is_async"], called["takes_message"])
+    work, called = run.work or "sleep", run.own_work
+    if not called:
+        return Function(work, duration_s=run.duration_s or 0.0)
+    return Function(work, called.is_async, called.takes_message)
 
 
 class _Choice:
@@ -253,8 +255,8 @@ def _listed(names: Sequence[str]) -> str:
 class _Price:
     """What a mode gives up: as its limits were measured (`cells`), and where they were not, as it is known."""
 
-    def __init__(self, mode: str, cells: Mapping[str, Any]) -> None:
-        self.lacking = {limit: cell for limit, cell in cells.items() if cell["verdict"] != "yes"}
+    def __init__(self, mode: str, cells: Mapping[str, Cell]) -> None:
+        self.lacking = {limit: cell for limit, cell in cells.items() if cell.verdict != "yes"}
         known = [text for limit, text in MODE_BY_NAME[mode].gives_up.items() if limit not in cells]
         mixed = bool(self.lacking and known)
         measured_mark, known_mark = (", measured", " (known)") if mixed else ("", "")
@@ -269,6 +271,6 @@ class _Price:
             self.basis += "; taskdemo limits measures it"
 
 
-def _cited(limit: str, cell: Mapping[str, Any], mark: str) -> str:
-    partly = ", partly" if cell["verdict"] == "partly" else ""
-    return f"{limit.replace('_', ' ').capitalize()}{partly}{mark}: {cell['text']}"
+def _cited(limit: str, cell: Cell, mark: str) -> str:
+    partly = ", partly" if cell.verdict == "partly" else ""
+    return f"{limit.replace('_', ' ').capitalize()}{partly}{mark}: {cell.text}"

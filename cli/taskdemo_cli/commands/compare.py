@@ -4,12 +4,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from taskdemo_cli import runner
 from taskdemo_cli.analysis import recommendation, verdicts
 from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
-from taskdemo_cli.documents.rows import json_chunks
+from taskdemo_cli.documents.codec import json_chunks
 from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import servers
@@ -47,18 +49,19 @@ def compare(
         facts = burst.facts()
 
         def document(runs: list[RunDocument], without: list[Skipped]) -> ComparisonDocument:
-            found = verdicts.comparison(
-                runs, skipped=[*skipped, *without], environment=facts["environment"], command=facts["command"]
+            return verdicts.comparison(
+                runs,
+                skipped=[*skipped, *without],
+                environment=facts["environment"],
+                command=facts["command"],
+                limits=limits,
             )
-            if limits is not None:
-                found["limits"] = limits
-            return found
 
         with comparison_screen(
             output.console, _comparison_title(burst, settings), [one.mode for one in settings]
         ) as screen:
             for absent in skipped:
-                screen.skip(absent["mode"], absent["why"])
+                screen.skip(absent.mode, absent.why)
             runs, failed = runner.compare(
                 rig,
                 started,
@@ -71,14 +74,14 @@ def compare(
         fastest = min(runs, key=_median, default=None)
         if fastest is not None:
             with output.waiting("measuring what the client itself takes"):
-                rig.doubt(burst.plan(Target(fastest["url"])), runs)
+                runs = rig.doubted(burst.plan(Target(fastest.url)), runs)
     if not runs:
         stopping.check()
         raise UserError(_why_none(failed))
     result = document(runs, failed)
-    if (advice := recommendation.recommend(runs, limits["modes"] if limits else None)) is not None:
-        result["recommendation"] = advice
-    keeping.judge(result)
+    if (advice := recommendation.recommend(runs, limits.modes if limits else None)) is not None:
+        result = replace(result, recommendation=advice)
+    result = keeping.judged(result)
     if keeping.as_json:
         output.document(json_chunks(result))
     else:
@@ -94,27 +97,27 @@ def _launched(settings: Settings, nursery: servers.Nursery, folder: Path) -> ser
 
 
 def _why_none(failed: Sequence[Skipped]) -> str:
-    whys = {one["why"] for one in failed}
+    whys = {one.why for one in failed}
     if len(whys) == 1:  # the work itself cannot be used, say
         return whys.pop()
-    return "no mode could be run: " + "; ".join(f"{one['mode']}: {one['why']}" for one in failed)
+    return "no mode could be run: " + "; ".join(f"{one.mode}: {one.why}" for one in failed)
 
 
 def installed(modes: Sequence[str] | None) -> tuple[list[str], list[Skipped]]:
     """Return the modes that can be run here, of those asked for or of all, and why the others cannot."""
     names = list(modes or MODE_BY_NAME)
     missing: list[Skipped] = [
-        {"mode": name, "why": f"not installed; pip install 'taskdemo[{extra}]' brings it"}
+        Skipped(mode=name, why=f"not installed; pip install 'taskdemo[{extra}]' brings it")
         for name in names
         if (extra := MODE_BY_NAME[name].missing)
     ]
-    without = {one["mode"] for one in missing}
+    without = {one.mode for one in missing}
     return [name for name in names if name not in without], missing
 
 
 def _median(run: RunDocument) -> float:
-    response = run["summary"]["response_s"]
-    return math.inf if response is None else response["p50"]
+    response = run.summary.response_s
+    return math.inf if response is None else response.p50
 
 
 def _comparison_title(burst: Burst, settings: Sequence[Settings]) -> str:

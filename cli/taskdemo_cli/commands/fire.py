@@ -3,12 +3,15 @@
 import contextlib
 from collections.abc import Iterator
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from taskdemo_cli import runner
 from taskdemo_cli.analysis import blocking, verdicts
 from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
-from taskdemo_cli.documents.rows import json_chunks
+from taskdemo_cli.documents.codec import json_chunks
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.loadgen.request import Place
 from taskdemo_cli.processes import servers
@@ -52,12 +55,11 @@ def fire(
         with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
             plan = burst.plan(target)
             run = rig.measure(target, plan, screen, burst.facts(), wait=wait)
-            if target.app is not None:
-                run["blocking"] = blocking.judge(run, target.found())
+            found = blocking.judge(run, target.found()) if target.app is not None else UNSET
         with output.waiting("measuring what the client itself takes"):
-            rig.doubt(plan, [run])
-    run["verdict"] = verdicts.verdict(run, blocking.sentence(run["blocking"]) if "blocking" in run else "")
-    keeping.judge(run)
+            (run,) = rig.doubted(plan, [run])
+    run = replace(run, blocking=found, verdict=verdicts.verdict(run, blocking.sentence(found) if found else ""))
+    run = keeping.judged(run)
     if keeping.as_json:
         output.document(json_chunks(run))
     else:

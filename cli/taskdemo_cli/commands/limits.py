@@ -5,8 +5,8 @@ import subprocess
 from collections.abc import Sequence
 
 from taskdemo_cli import limits
+from taskdemo_cli.documents.codec import json_chunks
 from taskdemo_cli.documents.environment import command_line, environment
-from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.documents.types import Skipped
 from taskdemo_cli.errors import FAILED, OK
 from taskdemo_cli.limits.trial import Own
@@ -59,7 +59,7 @@ def run(
     output.check()
     if stopping.asked:
         return stopping.exit_code
-    return FAILED if any(not one.get("unfit") for one in found.get("failed", [])) else OK
+    return FAILED if any(not one.unfit for one in found.failed or []) else OK
 
 
 def work(settings: WorkerSettings) -> int:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from taskdemo_cli.analysis.diff import compare_saved
-from taskdemo_cli.documents.rows import json_chunks
+from taskdemo_cli.documents.codec import json_chunks
 from taskdemo_cli.documents.types import LimitsDocument
 from taskdemo_cli.errors import OK, UserError
 from taskdemo_cli.reports import files
@@ -24,9 +24,9 @@ def report(path: str, html: str | None) -> int:
     from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 
     console = Output(as_json=False).console
-    if document["kind"] == "run":
+    if document.kind == "run":
         console.print(run_report(document))
-    elif document["kind"] == "comparison":
+    elif document.kind == "comparison":
         console.print(comparison_report(document))
     else:
         console.print(limits_report(document))
@@ -36,12 +36,12 @@ def report(path: str, html: str | None) -> int:
 def limits(path: str) -> LimitsDocument:
     """Read what `taskdemo limits --save` wrote. Raises UserError for anything else."""
     document = files.load(path)
-    if document["kind"] != "limits":
+    if document.kind != "limits":
         raise UserError(
-            f"--limits {escape(path)}: that is a {document['kind']}, and no limits; "
+            f"--limits {escape(path)}: that is a {document.kind}, and no limits; "
             "make some with: taskdemo limits --save limits.json"
         )
-    if not any(document["modes"].values()):
+    if not any(document.modes.values()):
         raise UserError(f"--limits {escape(path)}: no experiment in it was carried out; run taskdemo limits again")
     return document
 
@@ -50,7 +50,7 @@ def compare(old: str, new: str, as_json: bool) -> int:
     """Show two saved runs or comparisons side by side, and what changed beyond noise."""
     before, after = files.load(old), files.load(new)
     for path, document in ((old, before), (new, after)):
-        if document["kind"] == "limits":
+        if document.kind == "limits":
             raise UserError(f"{path} holds limits, which have no times to compare; give two runs or comparisons")
     changes = compare_saved(before, after)  # type: ignore[arg-type]  # limits were refused above
     output = Output(as_json)

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
+from msgspec import UNSET
+
 from taskdemo_cli.documents.types import Cell, FailedExperiment, LimitsDocument, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import Broker
@@ -28,7 +30,6 @@ from taskdemo_cli.limits.track import track
 from taskdemo_cli.limits.trial import CannotStartError, Own, Starter, StoppedError, Trial
 from taskdemo_cli.processes.servers import Nursery
 from taskdemo_cli.processes.signals import Stopping
-from taskdemo_server.contract.events import VERSION
 
 Experiment: TypeAlias = Callable[[Trial], Cell]
 
@@ -100,29 +101,25 @@ def run(
     """
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     for one in skipped:
-        screen.skip(one["mode"], one["why"])
+        screen.skip(one.mode, one.why)
     with Nursery() as nursery, Broker(folder, broker, backend) as shared:
         campaign = _Campaign(modes, limits, folder, Starter(nursery, shared, stopping, own), stopping, screen)
         campaign.run()
     cells = campaign.cells
-    found: LimitsDocument = {
-        "taskdemo": VERSION,
-        "kind": "limits",
-        "modes": {
+    return LimitsDocument(
+        modes={
             mode: {limit: cells[mode, limit] for limit in limits if (mode, limit) in cells}
             for mode in modes
             if mode not in campaign.skipped
         },
-        "skipped": [*skipped, *[Skipped(mode=mode, why=why) for mode, why in campaign.skipped.items()]],
-        "failed": [failed for failed in campaign.failed.values() if failed["mode"] not in campaign.skipped],
-        "interrupted": stopping.asked,
-        "started_at": started_at,
-        "environment": environment or {},
-        "command": command,
-    }
-    if own is not None:
-        found["work"] = own.name
-    return found
+        skipped=[*skipped, *[Skipped(mode=mode, why=why) for mode, why in campaign.skipped.items()]],
+        failed=[failed for failed in campaign.failed.values() if failed.mode not in campaign.skipped],
+        interrupted=stopping.asked,
+        started_at=started_at,
+        environment=environment or {},
+        command=command,
+        work=own.name if own is not None else UNSET,
+    )
 
 
 class _Campaign:
@@ -157,7 +154,7 @@ class _Campaign:
 
     def _check_work(self) -> None:
         """Raise UserError where no mode could run the user's own work: the other experiments are not wanted then."""
-        unfit = dict.fromkeys(failed["why"] for failed in self.failed.values() if failed.get("unfit"))
+        unfit = dict.fromkeys(failed.why for failed in self.failed.values() if failed.unfit)
         if unfit and not self.cells and not self._stopping.asked:
             # A worker says in more words what a server says too.
             raise UserError("; ".join(why for why in unfit if not any(one in why for one in unfit if one != why)))
@@ -220,9 +217,8 @@ class _Campaign:
                 self.cells[mode, limit] = content
                 self._screen.done(mode, limit, content)
             case "failed" | "unfit":
-                self.failed[mode, limit] = {"mode": mode, "limit": limit, "why": content}
-                if what == "unfit":
-                    self.failed[mode, limit]["unfit"] = True
+                unfit = True if what == "unfit" else UNSET
+                self.failed[mode, limit] = FailedExperiment(mode=mode, limit=limit, why=content, unfit=unfit)
                 self._screen.fail(mode, limit, content)
             case "skip" if any(done == mode for done, _ in self.cells):
                 self._take("failed", mode, limit, content)

@@ -82,9 +82,9 @@ def _cell(seen: _Seen) -> Cell:
     }
     shows = [place for place, so in places.items() if so]
     status = f"HTTP {seen.caller_status}" if seen.caller_status else "no answer"
-    return {
-        "verdict": "yes" if all(held) else "partly" if any(held) else "no",
-        "measured": {
+    return Cell(
+        verdict="yes" if all(held) else "partly" if any(held) else "no",
+        measured={
             "figure": f"{sum(held)} of 3",
             "caller_status": seen.caller_status,
             "error_told": told,
@@ -93,7 +93,7 @@ def _cell(seen: _Seen) -> Cell:
             "next_task_ran": seen.next_ran,
             "neighbour_status": seen.neighbour_status,
         },
-        "text": f"Its caller saw {status}; the next task of the same request "
+        text=f"Its caller saw {status}; the next task of the same request "
         f"{'ran' if seen.next_ran else 'never ran'}; a neighbour's request on the same connection was "
         f"{'answered' if unharmed else 'cut off'}; the error shows {' and '.join(shows) or 'nowhere'}.",
-    }
+    )

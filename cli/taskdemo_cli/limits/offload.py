@@ -110,9 +110,9 @@ def _cell(
     work = (min(works) if works else None) if own else _WORK_S
     longest = max(waited for waited, _ in waits.values())
     held_up = longest >= max((work or 0.0) / 2, HELD_UP_S)
-    return {
-        "verdict": "no" if not left else "partly" if held_up else "yes",
-        "measured": {
+    return Cell(
+        verdict="no" if not left else "partly" if held_up else "yes",
+        measured={
             "figure": format_seconds(longest),
             "ping_max_s": waits["/ping"][0],
             "ping_sync_max_s": waits["/ping/sync"][0],
@@ -123,9 +123,9 @@ def _cell(
             "work": own or "cpu",
             "work_s": work,
         },
-        "text": f"{_what(tasks, own, work)} ran {_where(pids, left)}; meanwhile {_waited(waits)} "
+        text=f"{_what(tasks, own, work)} ran {_where(pids, left)}; meanwhile {_waited(waits)} "
         f"(before: {format_seconds(idle)}).{_trouble(tasks, own)}",
-    }
+    )
 
 
 def _what(tasks: Sequence[TaskRecord], own: str | None, work: float | None) -> str:

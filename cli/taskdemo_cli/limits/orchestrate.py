@@ -91,9 +91,9 @@ def _cell(chain: _Seen, group: _Seen) -> Cell:
         sentences.append("The parts ran one after another.")
     if waited is not None:
         sentences.append(f"The caller waited for it all: {format_seconds(waited)} for the chain.")
-    return {
-        "verdict": "yes" if all(held) else "partly" if chain.in_order or group.in_order else "no",
-        "measured": {
+    return Cell(
+        verdict="yes" if all(held) else "partly" if chain.in_order or group.in_order else "no",
+        measured={
             "figure": f"{sum(held)} of 4",
             "chain_in_order": chain.in_order,
             "chain_results_passed": chain.results_passed,
@@ -102,8 +102,8 @@ def _cell(chain: _Seen, group: _Seen) -> Cell:
             "parts_at_once": group.at_once,
             "caller_waited_s": waited,
         },
-        "text": " ".join(sentences),
-    }
+        text=" ".join(sentences),
+    )
 
 
 def _words(step: str, before: str, results: str, seen: _Seen) -> str:

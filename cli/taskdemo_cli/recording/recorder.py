@@ -7,12 +7,15 @@ from array import array
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
 from taskdemo_cli.documents.types import BystanderRow, RunDocument, RunFacts
 from taskdemo_cli.loadgen.protocol import Sample
 from taskdemo_cli.recording.columns import ACCEPTED, CODE_OF, NONE, STARTED, RequestColumns, TaskColumns, Texts, micro
 from taskdemo_cli.recording.live import Live, LiveFigures
 from taskdemo_cli.recording.summary import Record, RequestRows, TaskRows, offset, responses_of, seconds, summarise
-from taskdemo_server.contract.events import VERSION, TaskEvent
+from taskdemo_server.contract.events import TaskEvent
 
 BROKEN: Final = frozenset({"ConnectError", "ReadError", "RemoteProtocolError", "WriteError"})
 """What requests end with when their server does."""
@@ -125,12 +128,10 @@ class Recorder:
         timed_out: bool = False,
         server_gone: bool = False,
         ended_because: str | None = None,
-        overhead_s: float | None = None,
     ) -> RunDocument:
         """Return the run as it is recorded now. Its rows are made when they are looked at: fold nothing afterwards.
 
-        `server_gone`: the server is known to have ended, so that tasks that have not are lost. `overhead_s`: what a
-        response costs the client itself at this concurrency, in seconds.
+        `server_gone`: the server is known to have ended, so that tasks that have not are lost.
         """
         base = self._base()
         done = self.done or {}
@@ -138,43 +139,26 @@ class Recorder:
         requests = RequestRows(record, array("i", self._requests.present()))
         tasks = TaskRows(record, self._task_places() if self.follows else array("i"))
         bystander = list(self._bystander_rows(self._bystander, base))
-        document: RunDocument = {
-            "taskdemo": VERSION,
-            "kind": "run",
-            "mode": facts.get("mode"),
-            "url": facts.get("url", ""),
-            "path": facts.get("path", "/"),
-            "method": facts.get("method", "GET"),
-            "work": facts.get("work"),
-            "duration_s": facts.get("duration_s"),
-            "count": facts.get("count"),
-            "for_s": facts.get("for_s"),
-            "concurrency": facts.get("concurrency"),
-            "rate": facts.get("rate"),
-            "message": facts.get("message"),
-            "round": facts.get("round", 1),
-            "started_at": facts.get("started_at", ""),
-            "interrupted": interrupted,
-            "timed_out": timed_out,
-            "ended_because": ended_because,
-            "transport": done.get("transport"),
-            "not_sent": done.get("not_sent", 0),
-            "late_sends": done.get("late", 0),
-            "unreported": max(self._live.sent - self._requests.reported, 0),
-            "command": facts.get("command", ""),
-            "environment": facts.get("environment", {}),
-            "summary": summarise(record, requests.places, tasks.places, bystander, done, facts.get("rate"), overhead_s),
-            "requests": requests,
-            "tasks": tasks,
-            "bystander": bystander,
-        }
-        if (own_work := facts.get("own_work")) is not None:
-            document["own_work"] = own_work
-        if (app := facts.get("app")) is not None:
-            document["app"] = app
-            document["bystander_threads"] = list(self._bystander_rows(self._bystander_threads, base))
-            document["summary"]["bystander_threads_s"] = responses_of(document["bystander_threads"])
-        return document
+        summary = summarise(record, requests.places, tasks.places, bystander, done, facts.get("rate"))
+        threads: list[BystanderRow] | UnsetType = UNSET
+        if facts.get("app"):
+            threads = list(self._bystander_rows(self._bystander_threads, base))
+            summary = replace(summary, bystander_threads_s=responses_of(threads))
+        return RunDocument(
+            **facts,
+            interrupted=interrupted,
+            timed_out=timed_out,
+            ended_because=ended_because,
+            transport=done.get("transport"),
+            not_sent=done.get("not_sent", 0),
+            late_sends=done.get("late", 0),
+            unreported=max(self._live.sent - self._requests.reported, 0),
+            summary=summary,
+            requests=requests,
+            tasks=tasks,
+            bystander=bystander,
+            bystander_threads=threads,
+        )
 
     def _add(self, sample: Sample) -> None:
         at = self._requests.add(sample, self._texts)
@@ -215,13 +199,13 @@ class Recorder:
         for at in columns.present():
             if NONE < columns.done[at] < base:  # before the burst
                 continue
-            yield {
-                "sent_s": offset(columns.sent[at], base),
-                "done_s": offset(columns.done[at], base),
-                "response_s": seconds(columns.response(at)),
-                "status": columns.status[at] if columns.status[at] >= 0 else None,
-                "error": columns.error_text(at, self._texts),
-            }
+            yield BystanderRow(
+                sent_s=offset(columns.sent[at], base),
+                done_s=offset(columns.done[at], base),
+                response_s=seconds(columns.response(at)),
+                status=columns.status[at] if columns.status[at] >= 0 else None,
+                error=columns.error_text(at, self._texts),
+            )
 
     def _base(self) -> int:
         if self.t0 is not None:

@@ -9,8 +9,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from taskdemo_cli.documents.rows import Rows
-from taskdemo_cli.documents.types import BystanderRow, RequestRow, Summary, TaskCounts, TaskRow
+from taskdemo_cli.documents.types import (
+    BystanderRow,
+    Client,
+    RequestCounts,
+    RequestRow,
+    RunDocument,
+    Summary,
+    TaskCounts,
+    TaskRow,
+)
 from taskdemo_cli.recording.columns import (
     ACCEPTED,
     LOST,
@@ -45,6 +56,15 @@ def trusted(overhead_s: float | None, median_s: float | None, cpu_share: float |
     if overhead_s is None or median_s is None:
         return None
     return overhead_s <= TRUSTED_SHARE * median_s
+
+
+def doubted(run: RunDocument, overhead_s: float | None) -> RunDocument:
+    """Return the run with what a response costs the client itself, in seconds, and whether to trust its figures."""
+    response, client = run.summary.response_s, run.summary.client
+    client = replace(
+        client, overhead_s=overhead_s, trusted=trusted(overhead_s, response.p50 if response else None, client.cpu_share)
+    )
+    return replace(run, summary=replace(run.summary, client=client))
 
 
 class Record:
@@ -87,17 +107,17 @@ class RequestRows(Rows[RequestRow]):
         """Make the row at the place `at` among them."""
         record, requests, place = self._record, self._record.requests, self.places[at]
         task = requests.task[place]
-        return {
-            "n": place + 1,
-            "task_id": record.tasks.ids[task] if task >= 0 else None,
-            "status": requests.status[place] if requests.status[place] >= 0 else None,
-            "error": requests.error_text(place, record.texts),
-            "planned_s": offset(requests.planned[place], record.base),
-            "sent_s": offset(requests.sent[place], record.base),
-            "first_byte_s": offset(requests.first_byte[place], record.base),
-            "done_s": offset(requests.done[place], record.base),
-            "response_s": seconds(requests.response(place)),
-        }
+        return RequestRow(
+            n=place + 1,
+            task_id=record.tasks.ids[task] if task >= 0 else None,
+            status=requests.status[place] if requests.status[place] >= 0 else None,
+            error=requests.error_text(place, record.texts),
+            planned_s=offset(requests.planned[place], record.base),
+            sent_s=offset(requests.sent[place], record.base),
+            first_byte_s=offset(requests.first_byte[place], record.base),
+            done_s=offset(requests.done[place], record.base),
+            response_s=seconds(requests.response(place)),
+        )
 
 
 class TaskRows(Rows[TaskRow]):
@@ -113,19 +133,19 @@ class TaskRows(Rows[TaskRow]):
     def make(self, at: int) -> TaskRow:
         """Make the row at the place `at` among them."""
         record, tasks, place = self._record, self._record.tasks, self.places[at]
-        return {
-            "id": tasks.ids[place],
-            "state": STATES[record.state(place)],
-            "accepted_s": offset(tasks.accepted[place], record.base),
-            "started_s": offset(tasks.started[place], record.base),
-            "ended_s": offset(record.ended(place), record.base),
-            "cpu_s": None if tasks.cpu[place] == NONE else tasks.cpu[place] / 1e6,
-            "where": record.text(tasks.where[place]),
-            "message": record.text(tasks.message[place]),
-            "error": record.text(tasks.error[place]),
-            "runs": tasks.runs(place),
-            "output": record.text(tasks.output[place]),
-        }
+        return TaskRow(
+            id=tasks.ids[place],
+            state=STATES[record.state(place)],
+            accepted_s=offset(tasks.accepted[place], record.base),
+            started_s=offset(tasks.started[place], record.base),
+            ended_s=offset(record.ended(place), record.base),
+            cpu_s=None if tasks.cpu[place] == NONE else tasks.cpu[place] / 1e6,
+            where=record.text(tasks.where[place]),
+            message=record.text(tasks.message[place]),
+            error=record.text(tasks.error[place]),
+            runs=tasks.runs(place),
+            output=record.text(tasks.output[place]),
+        )
 
 
 def summarise(
@@ -135,12 +155,10 @@ def summarise(
     bystander: Sequence[BystanderRow],
     done: Mapping[str, Any],
     rate: float | None,
-    overhead_s: float | None,
 ) -> Summary:
     """Return every figure of a run, of the requests and tasks at these places.
 
     `done`: what the load process said at the end. `rate`: requests per second, where the plan was a rate.
-    `overhead_s`: what a response costs the client itself at this concurrency, in seconds.
     """
     columns, books = record.requests, record.tasks
     responses = sorted(_measured(columns.response(at) for at in requests))
@@ -151,37 +169,37 @@ def summarise(
     errors = Counter(error for at in requests if (error := columns.error_text(at, record.texts)) is not None)
     wall = _wall(record, requests, done)
     work_s = describe(_between(books.started[at], record.ended(at)) for at in tasks if _has_worked(record, at))
-    return {
-        "response_s": response_s,
-        "corrected_s": None if rate is None else describe(_measured(_corrected(columns, at) for at in requests)),
-        "completion_s": describe(_measured(_completion(record, at) for at in requests)),
-        "bystander_s": responses_of(bystander),
-        "wait_s": describe(_measured(_between(columns.planned[at], columns.sent[at]) for at in requests)),
-        "first_byte_s": describe(_measured(_between(columns.sent[at], columns.first_byte[at]) for at in requests)),
-        "transfer_s": describe(_measured(_between(columns.first_byte[at], columns.done[at]) for at in requests)),
-        "queue_s": describe(_measured(_between(books.accepted[at], books.started[at]) for at in tasks)),
-        "work_s": work_s,
-        "histogram": bins,
-        "requests": {
-            "ok": len(requests) - errors.total(),
-            "failed": errors.total(),
-            "errors": dict(errors.most_common()),
-        },
-        "tasks": _task_counts(record, requests, tasks, round(work_s["p50"] * MICRO) if work_s else 0),
-        "wall_s": wall / MICRO,
-        "requests_per_s": round(answered * MICRO / wall, 3) if wall > 0 else 0.0,
-        "client": {
-            "cpu_share": done.get("cpu_share"),
-            "loop_lag_p99_s": done.get("loop_lag_p99"),
-            "overhead_s": overhead_s,
-            "trusted": trusted(overhead_s, response_s["p50"] if response_s else None, done.get("cpu_share")),
-        },
-    }
+    return Summary(
+        response_s=response_s,
+        corrected_s=None if rate is None else describe(_measured(_corrected(columns, at) for at in requests)),
+        completion_s=describe(_measured(_completion(record, at) for at in requests)),
+        bystander_s=responses_of(bystander),
+        wait_s=describe(_measured(_between(columns.planned[at], columns.sent[at]) for at in requests)),
+        first_byte_s=describe(_measured(_between(columns.sent[at], columns.first_byte[at]) for at in requests)),
+        transfer_s=describe(_measured(_between(columns.first_byte[at], columns.done[at]) for at in requests)),
+        queue_s=describe(_measured(_between(books.accepted[at], books.started[at]) for at in tasks)),
+        work_s=work_s,
+        histogram=bins,
+        requests=RequestCounts(
+            ok=len(requests) - errors.total(),
+            failed=errors.total(),
+            errors=dict(errors.most_common()),
+        ),
+        tasks=_task_counts(record, requests, tasks, round(work_s.p50 * MICRO) if work_s else 0),
+        wall_s=wall / MICRO,
+        requests_per_s=round(answered * MICRO / wall, 3) if wall > 0 else 0.0,
+        client=Client(
+            cpu_share=done.get("cpu_share"),
+            loop_lag_p99_s=done.get("loop_lag_p99"),
+            overhead_s=None,
+            trusted=trusted(None, None, done.get("cpu_share")),
+        ),
+    )
 
 
 def responses_of(rows: Iterable[BystanderRow]) -> Statistics | None:
     """Return what the response times of these rows come to, in seconds; None where there is none."""
-    return describe(round(row["response_s"] * MICRO) for row in rows if row["response_s"] is not None)
+    return describe(round(row.response_s * MICRO) for row in rows if row.response_s is not None)
 
 
 def _task_counts(record: Record, requests: Sequence[int], tasks: Sequence[int], work: int) -> TaskCounts:
@@ -204,19 +222,19 @@ def _task_counts(record: Record, requests: Sequence[int], tasks: Sequence[int], 
             running = bisect_left(starts, answered - clear) - bisect_right(ends, answered + clear)
             held_up += running <= 0
     last = max((record.ended(at) for at in tasks), default=NONE)
-    return {
-        "accepted": len(tasks),
-        "finished": states["finished"],
-        "failed": states["failed"],
-        "cancelled": states["cancelled"],
-        "lost": states["lost"],
-        "unfinished": states["accepted"] + states["started"],
-        "max_parallel": most_at_once(starts, ends),
-        "last_ended_s": offset(last, record.base),
-        "answered_before_end": before_end,
-        "answered_after_end": after_end,
-        "held_up": held_up,
-    }
+    return TaskCounts(
+        accepted=len(tasks),
+        finished=states["finished"],
+        failed=states["failed"],
+        cancelled=states["cancelled"],
+        lost=states["lost"],
+        unfinished=states["accepted"] + states["started"],
+        max_parallel=most_at_once(starts, ends),
+        last_ended_s=offset(last, record.base),
+        answered_before_end=before_end,
+        answered_after_end=after_end,
+        held_up=held_up,
+    )
 
 
 def _has_worked(record: Record, task: int) -> bool:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import samples
 from commands import eventually, taskdemo
 from taskdemo_cli import limits
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
-from taskdemo_cli.documents.types import RunDocument
+from taskdemo_cli.documents.types import Cell, RunDocument
+from taskdemo_cli.recording.summary import doubted
 from taskdemo_cli.reports.terminal.recommendation import advice_lines
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 
@@ -43,7 +45,7 @@ def a_run(
         answers.append(samples.sample(n, over + 0.001 if waits else 0.003, task=f"{mode}{n}"))
     pings = samples.pings(over, [(0.0, over)] if held else [])
     recorded = samples.recorder(answers, events, pings)
-    return recorded.document(samples.facts(mode, count, duration=work), overhead_s=0.0001)
+    return doubted(recorded.document(samples.facts(mode, count, duration=work)), 0.0001)
 
 
 def advice(*runs: RunDocument, **given: Any) -> Any:
@@ -60,52 +62,52 @@ def test_work_that_waits_in_threads_and_holds_up_nobody_goes_to_the_background()
         a_run("process"),
         a_run("celery"),
     )
-    assert found["mode"] == "background"
-    assert "In blocking a bystander waited 5.00 s" in found["why"]
-    assert "all 5 tasks had ended after 1.00 s" in found["why"]
+    assert found.mode == "background"
+    assert "In blocking a bystander waited 5.00 s" in found.why
+    assert "all 5 tasks had ended after 1.00 s" in found.why
 
 
 def test_work_that_threads_cannot_share_goes_to_processes() -> None:
     found = advice(a_run("background", at_once=1), a_run("process", at_once=2), a_run("celery", at_once=2))
-    assert found["mode"] == "process"
-    assert "In background the last task ended only after 5.00 s" in found["why"]
+    assert found.mode == "process"
+    assert "In background the last task ended only after 5.00 s" in found.why
 
 
 def test_without_processes_it_goes_to_celery() -> None:
-    assert advice(a_run("background", at_once=1, held=True), a_run("celery", at_once=2))["mode"] == "celery"
+    assert advice(a_run("background", at_once=1, held=True), a_run("celery", at_once=2)).mode == "celery"
 
 
 def test_work_that_truly_awaits_goes_to_the_background_of_the_event_loop() -> None:
     found = advice(a_run("async", waits=True), a_run("background-async"), a_run("process", at_once=2))
-    assert found["mode"] == "background-async"
+    assert found.mode == "background-async"
 
 
 def test_async_work_that_never_awaits_does_not_stay_on_the_event_loop() -> None:
     found = advice(a_run("async", waits=True, held=True), a_run("background-async", held=True), a_run("process"))
-    assert found["mode"] == "process"
-    assert "In async and background-async a bystander waited up to" in found["why"]
+    assert found.mode == "process"
+    assert "In async and background-async a bystander waited up to" in found.why
 
 
 def test_quick_work_is_waited_for() -> None:
     found = advice(a_run("threadpool", 0.01, waits=True), a_run("background", 0.01), a_run("celery", 0.01))
-    assert found["mode"] == "threadpool"
-    assert "which a caller can wait for" in found["why"]
+    assert found.mode == "threadpool"
+    assert "which a caller can wait for" in found.why
 
 
 def test_quick_work_of_many_that_holds_up_others_is_not() -> None:
     waiting = a_run("async", 0.02, count=100, at_once=1, waits=True, held=True)
     found = advice(waiting, a_run("process", 0.02, count=100, at_once=1))
-    assert found["mode"] == "process"
+    assert found.mode == "process"
 
 
 def test_a_mode_that_lost_or_refused_something_is_not_recommended() -> None:
-    assert advice(samples.failed_run(), a_run("celery"))["mode"] == "celery"
+    assert advice(samples.failed_run(), a_run("celery")).mode == "celery"
 
 
 def test_where_everything_holds_up_others_it_says_so() -> None:
     found = advice(a_run("background", held=True), a_run("background-async", at_once=1, held=True))
-    assert found["mode"] == "background"
-    assert "nothing held up others less" not in advice(a_run("background"))["why"]
+    assert found.mode == "background"
+    assert "nothing held up others less" not in advice(a_run("background")).why
 
 
 @pytest.mark.parametrize(
@@ -123,104 +125,104 @@ def test_where_nothing_can_be_recommended_nothing_is(runs: list[RunDocument]) ->
 
 
 def bystanders(run: RunDocument, *waits: float) -> RunDocument:
-    called = run["bystander"][0]
-    return {**run, "bystander": [{**called, "response_s": wait} for wait in waits]}
+    called = run.bystander[0]
+    return replace(run, bystander=[replace(called, response_s=wait) for wait in waits])
 
 
 def test_a_choice_that_was_close_names_the_limit_and_what_it_would_have_been() -> None:
     below = advice(bystanders(a_run("background"), 0.055), bystanders(a_run("process", at_once=4), 0.002))
-    assert below["mode"] == "background"
-    assert "Close: a bystander in background waited 55 ms; from 100 ms on the choice would be process." in below["why"]
+    assert below.mode == "background"
+    assert "Close: a bystander in background waited 55 ms; from 100 ms on the choice would be process." in below.why
     above = advice(bystanders(a_run("background"), 0.122), bystanders(a_run("process", at_once=4), 0.002))
-    assert above["mode"] == "process"
-    assert "In background a bystander waited 122 ms (limit: 100 ms)." in above["why"]
-    assert "Close: a bystander in background waited 122 ms; below 100 ms the choice would be background" in above["why"]
+    assert above.mode == "process"
+    assert "In background a bystander waited 122 ms (limit: 100 ms)." in above.why
+    assert "Close: a bystander in background waited 122 ms; below 100 ms the choice would be background" in above.why
     clear = advice(bystanders(a_run("background"), 0.9), bystanders(a_run("process", at_once=4), 0.002))
-    assert "Close" not in clear["why"]
+    assert "Close" not in clear.why
 
 
 def test_a_bystander_that_nobody_answered_was_held_up_too() -> None:
     run = a_run("background")
-    silent: RunDocument = {
-        **run,
-        "bystander": [{**run["bystander"][0], "sent_s": 0.1, "done_s": 4.1, "response_s": None, "error": "Cancelled"}],
-    }
-    assert advice(silent, a_run("process"))["mode"] == "process"
+    silent = replace(
+        run,
+        bystander=[replace(run.bystander[0], sent_s=0.1, done_s=4.1, response_s=None, error="Cancelled")],
+    )
+    assert advice(silent, a_run("process")).mode == "process"
 
 
 def test_a_single_round_is_said_to_be_one_measurement() -> None:
     one = a_run("background")
-    assert "Measured once; --rounds 5 says how sure." in advice(one)["why"]
-    assert "Measured once" not in advice(one, {**a_run("background"), "round": 2})["why"]
+    assert "Measured once; --rounds 5 says how sure." in advice(one).why
+    assert "Measured once" not in advice(one, replace(a_run("background"), round=2)).why
 
 
 def test_rounds_that_would_each_recommend_another_mode_are_said_to_differ() -> None:
     runs: list[RunDocument] = []
     for number, waited in enumerate((0.02, 0.3, 0.4), 1):
-        runs.append({**bystanders(a_run("background"), waited), "round": number})
-        runs.append({**bystanders(a_run("process", at_once=4), 0.002), "round": number})
+        runs.append(replace(bystanders(a_run("background"), waited), round=number))
+        runs.append(replace(bystanders(a_run("process", at_once=4), 0.002), round=number))
     found = advice(*runs)
-    assert found["mode"] == "process"
-    assert "But the rounds differ: 2 of 3 say process, 1 background." in found["why"]
+    assert found.mode == "process"
+    assert "But the rounds differ: 2 of 3 say process, 1 background." in found.why
 
 
 def test_what_is_called_the_most_is_the_most_of_all_rounds() -> None:
     runs: list[RunDocument] = [
-        {**bystanders(a_run("background", work), waited), "round": number}
+        replace(bystanders(a_run("background", work), waited), round=number)
         for number, (work, waited) in enumerate(((1.0, 0.002), (1.01, 0.003), (1.3, 0.04)), 1)
     ]
-    why = advice(*runs)["why"]
+    why = advice(*runs).why
     assert "a bystander (GET /ping) 40 ms at most" in why
     assert "all 5 tasks had ended after 1.30 s" in why
     assert "for work of 1.10 s" in why
 
 
 def test_the_work_is_the_modes_own_and_that_of_the_least_slowed_stands_beside_it() -> None:
-    why = advice(a_run("async", 2.0, waits=True, held=True), a_run("process", 4.0))["why"]
+    why = advice(a_run("async", 2.0, waits=True, held=True), a_run("process", 4.0)).why
     assert "for work of 4.00 s (2.00 s in async)" in why
 
 
 def test_a_mode_in_which_every_task_failed_is_not_recommended() -> None:
-    assert advice(a_run("background", state="failed"), a_run("process"))["mode"] == "process"
+    assert advice(a_run("background", state="failed"), a_run("process")).mode == "process"
 
 
 def test_a_single_request_is_said_to_show_little() -> None:
-    assert "With a single request" in advice(a_run("background", count=1))["why"]
+    assert "With a single request" in advice(a_run("background", count=1)).why
 
 
 def test_what_it_gives_up_is_said_once_to_be_known_and_not_measured() -> None:
     found = advice(a_run("background"))
-    assert found["gives_up"] == list(MODE_BY_NAME["background"].gives_up.values())
-    assert found["basis"] == "known, not measured here; taskdemo limits measures it"
-    assert found["measured_limits"] == []
+    assert found.gives_up == list(MODE_BY_NAME["background"].gives_up.values())
+    assert found.basis == "known, not measured here; taskdemo limits measures it"
+    assert found.measured_limits == []
 
 
 def test_where_its_limits_were_measured_the_cells_are_cited_instead() -> None:
-    cells = {limit: {"verdict": "no", "measured": {}, "text": f"No {limit}."} for limit in limits.LIMITS}
-    cells["offload"] = {"verdict": "partly", "measured": {}, "text": "In part."}
-    cells["failure"] = {"verdict": "yes", "measured": {}, "text": "All well."}
+    cells = {limit: Cell(verdict="no", text=f"No {limit}.") for limit in limits.LIMITS}
+    cells["offload"] = Cell(verdict="partly", text="In part.")
+    cells["failure"] = Cell(verdict="yes", text="All well.")
     found = advice(a_run("background"), limits={"background": cells})
-    assert found["gives_up"][0] == "Track: No track."
-    assert "Offload, partly: In part." in found["gives_up"]
-    assert found["measured_limits"] == [limit for limit in limits.LIMITS if limit != "failure"]
-    assert len(found["gives_up"]) == len(found["measured_limits"])
-    assert found["basis"] == "measured"
+    assert found.gives_up[0] == "Track: No track."
+    assert "Offload, partly: In part." in found.gives_up
+    assert found.measured_limits == [limit for limit in limits.LIMITS if limit != "failure"]
+    assert len(found.gives_up) == len(found.measured_limits)
+    assert found.basis == "measured"
 
 
 def test_measured_and_known_are_told_apart_where_both_are_there() -> None:
-    retry = {"verdict": "no", "measured": {}, "text": "Was started once in 3 s."}
+    retry = Cell(verdict="no", text="Was started once in 3 s.")
     found = advice(a_run("background"), limits={"background": {"retry": retry}})
-    assert found["gives_up"][0] == "Retry, measured: Was started once in 3 s."
-    assert all(text.endswith(" (known)") for text in found["gives_up"][1:])
-    assert "retries (known)" not in found["gives_up"]
-    assert found["measured_limits"] == ["retry"]
+    assert found.gives_up[0] == "Retry, measured: Was started once in 3 s."
+    assert all(text.endswith(" (known)") for text in found.gives_up[1:])
+    assert "retries (known)" not in found.gives_up
+    assert found.measured_limits == ["retry"]
 
 
 def test_a_mode_without_a_measured_limit_still_has_its_price() -> None:
-    cells = {limit: {"verdict": "yes", "measured": {}, "text": "Yes."} for limit in limits.LIMITS}
+    cells = {limit: Cell(verdict="yes", text="Yes.") for limit in limits.LIMITS}
     found = advice(a_run("celery"), limits={"celery": cells})
-    assert found["gives_up"] == list(MODE_BY_NAME["celery"].gives_up.values())
-    assert found["basis"] == "known, not measured here"
+    assert found.gives_up == list(MODE_BY_NAME["celery"].gives_up.values())
+    assert found.basis == "known, not measured here"
 
 
 @pytest.mark.parametrize("mode", sorted({*recommend.WAITING, *recommend.AFTERWARDS}))
@@ -230,7 +232,7 @@ def test_in_a_terminal_of_80_columns_it_is_short(mode: str) -> None:
     assert lines[0] == f"Use {mode}"
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 9
-    measured = samples.limits_document()["modes"]["background"]
+    measured = samples.limits_document().modes["background"]
     cited = advice(a_run("background"), limits={"background": measured})
     shown = "\n".join(line.plain for line in advice_lines(cited, measured, own=False, width=80))
     assert "It gives up (measured): track (1), cancel (1), retry (1)" in shown

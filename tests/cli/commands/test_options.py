@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import samples
 from commands import as_json, taskdemo
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.reports import files
@@ -138,7 +139,7 @@ def test_only_what_was_written_is_named(tmp_path: Path) -> None:
     wrote: list[str] = []
     here, nowhere = str(tmp_path / "a.json"), str(tmp_path / "none" / "b.json")
     with pytest.raises(UserError, match=r"b\.json"):
-        files.save_all({"kind": "run"}, [nowhere, here], wrote.append)
+        files.save_all(samples.background_run(), [nowhere, here], wrote.append)
     assert wrote == [here]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import samples
 from commands import taskdemo
 from limits_runs import run
 from taskdemo_cli import limits
@@ -162,7 +163,7 @@ def test_a_work_that_comes_along_is_nobodys_own() -> None:
 
 
 def offload(folder: Path, tmp_path: Path, function: str, *modes: str) -> Any:
-    return run(tmp_path / function, modes, ["offload"], own=Own(f"reports:{function}", str(folder)))
+    return samples.saved(run(tmp_path / function, modes, ["offload"], own=Own(f"reports:{function}", str(folder))))
 
 
 def test_where_ones_own_function_ran_is_observed(folder: Path, tmp_path: Path) -> None:

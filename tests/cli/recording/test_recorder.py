@@ -156,21 +156,19 @@ def test_counts_add_up_and_the_live_figures_agree_with_the_document(
     recorded = told(pieces, private=private)
     live = recorded.live(T0 + 1, 10)
     run = recorded.document({}, server_gone=gone)
-    counts, requests = run["summary"]["tasks"], run["summary"]["requests"]
-    parts = [counts[name] for name in ("finished", "failed", "cancelled", "lost", "unfinished")]
-    assert counts["accepted"] == sum(parts) == len(run["tasks"])
-    assert not (gone and counts["unfinished"])
-    assert requests["failed"] == sum(requests["errors"].values())
-    assert requests["ok"] + requests["failed"] == len(run["requests"]) == live.ok + live.failed
-    assert counts["answered_before_end"] + counts["answered_after_end"] <= len(run["requests"])
-    assert sum(live.tasks.values()) == counts["accepted"]
-    assert live.ended == counts["finished"] + counts["failed"] + counts["cancelled"]
-    assert recorded.unended == counts["unfinished"] + counts["lost"]
-    response = run["summary"]["response_s"]
-    assert (live.response_p50_s, live.response_max_s) == (
-        (response["p50"], response["max"]) if response else (None, None)
-    )
-    assert counts["max_parallel"] <= sum(task["runs"] for task in run["tasks"])
+    counts, requests = run.summary.tasks, run.summary.requests
+    parts = [getattr(counts, name) for name in ("finished", "failed", "cancelled", "lost", "unfinished")]
+    assert counts.accepted == sum(parts) == len(run.tasks)
+    assert not (gone and counts.unfinished)
+    assert requests.failed == sum(requests.errors.values())
+    assert requests.ok + requests.failed == len(run.requests) == live.ok + live.failed
+    assert counts.answered_before_end + counts.answered_after_end <= len(run.requests)
+    assert sum(live.tasks.values()) == counts.accepted
+    assert live.ended == counts.finished + counts.failed + counts.cancelled
+    assert recorded.unended == counts.unfinished + counts.lost
+    response = run.summary.response_s
+    assert (live.response_p50_s, live.response_max_s) == ((response.p50, response.max) if response else (None, None))
+    assert counts.max_parallel <= sum(task.runs for task in run.tasks)
 
 
 def test_a_task_that_ran_twice_keeps_its_first_start_and_last_end_and_says_so() -> None:
@@ -181,9 +179,9 @@ def test_a_task_that_ran_twice_keeps_its_first_start_and_last_end_and_says_so() 
         event("t", "finished", 3.0, where="b pid 2 x"),
     ]
     run = recorder([sample(1, 0.01, task="t")], events).document({})
-    (task,) = run["tasks"]
-    assert (task["started_s"], task["ended_s"], task["runs"], task["where"]) == (0.1, 3.0, 2, "b pid 2 x")
-    assert run["summary"]["tasks"]["max_parallel"] == 1
+    (task,) = run.tasks
+    assert (task.started_s, task.ended_s, task.runs, task.where) == (0.1, 3.0, 2, "b pid 2 x")
+    assert run.summary.tasks.max_parallel == 1
 
 
 def test_a_task_that_was_started_again_after_it_failed_is_running() -> None:
@@ -191,33 +189,33 @@ def test_a_task_that_was_started_again_after_it_failed_is_running() -> None:
         [sample(1, 0.01, task="t")],
         [event("t", "started", 0.1), event("t", "failed", 0.5, error="no"), event("t", "started", 0.7)],
     )
-    (task,) = recorded.document({})["tasks"]
-    assert (task["state"], task["ended_s"], task["error"]) == ("started", None, None)
+    (task,) = recorded.document({}).tasks
+    assert (task.state, task.ended_s, task.error) == ("started", None, None)
     assert recorded.unended == 1
 
 
 def test_on_a_shared_server_only_the_tasks_that_a_response_named_are_ours() -> None:
     mine, other = events_of("mine", 0.0, 0.1, 1.0), events_of("other", 0.0, 0.1, 1.0)
     run = recorder([sample(1, 0.01, task="mine")], mine + other, private=False).document({})
-    assert [task["id"] for task in run["tasks"]] == ["mine"]
+    assert [task.id for task in run.tasks] == ["mine"]
     run = recorder([sample(1, 0.01, task="mine")], mine + other, private=True).document({})
-    assert [task["id"] for task in run["tasks"]] == ["mine", "other"]
+    assert [task.id for task in run.tasks] == ["mine", "other"]
 
 
 def test_a_named_task_without_any_event_is_accepted_and_lost_only_with_its_server() -> None:
     recorded = recorder([sample(1, 0.01, task="t")])
     assert recorded.unended == 1
-    assert recorded.document({})["summary"]["tasks"]["unfinished"] == 1
-    assert recorded.document({}, server_gone=True)["tasks"][0]["state"] == "lost"
+    assert recorded.document({}).summary.tasks.unfinished == 1
+    assert recorded.document({}, server_gone=True).tasks[0].state == "lost"
 
 
 def test_a_task_that_the_journal_calls_lost_has_no_end() -> None:
     run = recorder(
         [sample(1, 0.01, task="t")], [event("t", "started", 0.1), event("t", "lost", 0.5, error="server killed")]
     ).document({})
-    (task,) = run["tasks"]
-    assert (task["state"], task["ended_s"], task["error"]) == ("lost", None, "server killed")
-    assert run["summary"]["completion_s"] is None
+    (task,) = run.tasks
+    assert (task.state, task.ended_s, task.error) == ("lost", None, "server killed")
+    assert run.summary.completion_s is None
 
 
 def test_task_ids_of_a_server_that_is_not_ours_mean_nothing() -> None:
@@ -225,19 +223,19 @@ def test_task_ids_of_a_server_that_is_not_ours_mean_nothing() -> None:
     recorded.load({"kind": "started", "t0": T0})
     recorded.load({"kind": "batch", "samples": [sample(1, 0.01, task="x")], "in_flight": [], "sent": 1})
     assert recorded.unended == 0
-    assert recorded.document({})["requests"][0]["task_id"] is None
+    assert recorded.document({}).requests[0].task_id is None
 
 
 def test_events_of_a_host_whose_clock_is_ahead_are_moved_to_ours() -> None:
     recorded = Recorder(private=True, clock_offset=100.0)
     recorded.load({"kind": "started", "t0": T0})
     recorded.event(event("t", "started", 100.25))
-    assert recorded.document({})["tasks"][0]["started_s"] == 0.25
+    assert recorded.document({}).tasks[0].started_s == 0.25
 
 
 def test_an_event_in_a_state_nobody_knows_changes_nothing() -> None:
     recorded = recorder([], [event("t", cast("TaskState", "exploded"), 0.1)])
-    assert list(recorded.document({})["tasks"]) == []
+    assert list(recorded.document({}).tasks) == []
 
 
 def test_requests_that_were_sent_and_never_reported_are_counted() -> None:
@@ -245,15 +243,15 @@ def test_requests_that_were_sent_and_never_reported_are_counted() -> None:
     recorded.load({"kind": "started", "t0": T0})
     recorded.load({"kind": "batch", "samples": [sample(2, 0.01)], "in_flight": [(1, T0)], "sent": 3})
     run = recorded.document({})
-    assert run["unreported"] == 2
-    assert [row["n"] for row in run["requests"]] == [2]
+    assert run.unreported == 2
+    assert [row.n for row in run.requests] == [2]
 
 
 def test_the_bystander_counts_from_the_first_planned_send_on() -> None:
     recorded = recorder([sample(1, 0.5)], bystander=[sample(1, -0.5, sent=-0.6), sample(2, 0.2, sent=-0.1)])
     run: Any = recorded.document({})
-    assert [row["sent_s"] for row in run["bystander"]] == [-0.1]
-    assert run["summary"]["bystander_s"]["max"] == 0.3
+    assert [row.sent_s for row in run.bystander] == [-0.1]
+    assert run.summary.bystander_s.max == 0.3
 
 
 def test_figures_are_trusted_up_to_a_tenth_of_the_median() -> None:
@@ -266,9 +264,9 @@ def test_figures_are_trusted_up_to_a_tenth_of_the_median() -> None:
 
 
 def test_a_run_that_never_began_is_still_a_document() -> None:
-    run = samples.saved(Recorder(private=True).document({"mode": "blocking"}, ended_because="it did not start"))
-    assert run["summary"]["response_s"] is None
-    assert run["summary"]["requests_per_s"] == 0.0
+    run = samples.changed(Recorder(private=True).document({"mode": "blocking"}, ended_because="it did not start"))
+    assert run.summary.response_s is None
+    assert run.summary.requests_per_s == 0.0
 
 
 @given(st.lists(st.text(), max_size=600))
@@ -346,16 +344,16 @@ def test_rows_keep_their_order_from_one_look_to_the_next() -> None:
 def test_the_running_median_of_many_is_within_one_percent() -> None:
     recorded = live_recorder(8000, 8000)
     live = recorded.live(T0 + 9, 10)
-    exact: Any = recorded.document({})["summary"]["response_s"]
-    assert live.response_max_s == exact["max"]
-    assert live.response_p50_s == pytest.approx(exact["p50"], rel=0.01)
+    exact: Any = recorded.document({}).summary.response_s
+    assert live.response_max_s == exact.max
+    assert live.response_p50_s == pytest.approx(exact.p50, rel=0.01)
 
 
 def test_an_answer_that_broke_off_is_no_response() -> None:
     run = recorder([sample(1, 1.0, status=200, error="ReadTimeout")]).document({})
-    assert run["requests"][0]["status"] == 200
-    assert run["requests"][0]["response_s"] is None
-    assert run["summary"]["response_s"] is None
+    assert run.requests[0].status == 200
+    assert run.requests[0].response_s is None
+    assert run.summary.response_s is None
 
 
 def test_completions_are_numbered_and_the_newest_fifty_are_kept() -> None:

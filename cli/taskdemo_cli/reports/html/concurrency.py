@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from taskdemo_cli.documents.pairing import Row
+from taskdemo_cli.documents.types import RequestRow, TaskRow
 from taskdemo_cli.reports.html.scales import WIDE
 
 HALF: Final = 70.0
@@ -53,15 +53,15 @@ class Crowd:
         self._horizon_s = horizon_s
         self._waiting, self._queued, self._running = (Occupancy(horizon_s) for _ in range(3))
 
-    def see(self, request: Row | None, task: Row | None) -> None:
+    def see(self, request: RequestRow | None, task: TaskRow | None) -> None:
         """Count one request and its task. What had not ended when nobody looked any more lasts to the end."""
         if request is not None:
-            self._waiting.add(request["sent_s"], request["done_s"])
+            self._waiting.add(request.sent_s, request.done_s)
         if task is not None:
-            started, ended = task["started_s"], task["ended_s"]
-            if ended is None and task["state"] in {"accepted", "started"}:
+            started, ended = task.started_s, task.ended_s
+            if ended is None and task.state in {"accepted", "started"}:
                 ended = self._horizon_s
-            self._queued.add(task["accepted_s"], started if started is not None else ended)
+            self._queued.add(task.accepted_s, started if started is not None else ended)
             self._running.add(started, ended)
 
     def levels(self) -> tuple[list[float], list[float], list[float]]:

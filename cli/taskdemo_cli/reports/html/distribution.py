@@ -3,11 +3,11 @@
 Turns response times into places on one scale and computes no figure.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from taskdemo_cli.documents.pairing import Row
+from taskdemo_cli.documents.types import RequestRow, RunDocument, TaskRow
 from taskdemo_cli.reports.html.scales import WIDE, Durations, Tick
 
 BINS: Final = 125
@@ -23,7 +23,7 @@ PLOT: Final = 56.0
 class Spread:
     """The response times of one mode, in all its runs."""
 
-    runs: Sequence[Mapping[str, Any]]
+    runs: Sequence[RunDocument]
     dots: list[tuple[float, float]]
     path: str
     """Of the bars, stretched across, where there are no dots."""
@@ -43,24 +43,24 @@ class Picture:
 class Distribution:
     """The response times of groups of runs. It must see every request before it is drawn."""
 
-    def __init__(self, groups: Sequence[Sequence[Mapping[str, Any]]]) -> None:
-        measured = [[run for run in runs if run["summary"]["response_s"]] for runs in groups]
+    def __init__(self, groups: Sequence[Sequence[RunDocument]]) -> None:
+        measured = [[run for run in runs if run.summary.response_s] for runs in groups]
         self._groups = [(runs, [0] * BINS) for runs in measured if runs]
-        every = [run["summary"]["response_s"] for runs, _ in self._groups for run in runs]
+        every = [times for runs, _ in self._groups for run in runs if (times := run.summary.response_s)]
         self._scale = Durations(
-            min((times["min"] for times in every), default=0.0), max((times["max"] for times in every), default=0.0)
+            min((times.min for times in every), default=0.0), max((times.max for times in every), default=0.0)
         )
 
-    def watcher(self, run: Mapping[str, Any]) -> Callable[[Row | None, Row | None], None] | None:
+    def watcher(self, run: RunDocument) -> Callable[[RequestRow | None, TaskRow | None], None] | None:
         """Return what must see the rows of this run, if they are to be drawn."""
         counts = next((counts for runs, counts in self._groups if any(own is run for own in runs)), None)
         if counts is None:
             return None
         place, bins = self._scale.x, BINS / WIDE
 
-        def see(request: Row | None, _: Row | None) -> None:
-            if request is not None and request["response_s"] is not None:
-                counts[min(int(place(request["response_s"]) * bins), BINS - 1)] += 1
+        def see(request: RequestRow | None, _: TaskRow | None) -> None:
+            if request is not None and request.response_s is not None:
+                counts[min(int(place(request.response_s) * bins), BINS - 1)] += 1
 
         return see
 
@@ -71,14 +71,14 @@ class Distribution:
         most = max(max(counts) for _, counts in self._groups)
         spreads = []
         for runs, counts in self._groups:
-            statistics = [run["summary"]["response_s"] for run in runs]
+            statistics = [times for run in runs if (times := run.summary.response_s)]
             spreads.append(
                 Spread(
                     runs,
                     _dots(counts) if most <= DOTS else [],
                     _bars(counts) if most > DOTS else "",
-                    [self._scale.x(times["p50"]) for times in statistics],
-                    [self._scale.x(times["max"]) for times in statistics],
+                    [self._scale.x(times.p50) for times in statistics],
+                    [self._scale.x(times.max) for times in statistics],
                 )
             )
         return Picture(self._scale.ticks(), spreads, self._scale.logarithmic)

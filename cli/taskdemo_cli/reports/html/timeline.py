@@ -4,11 +4,11 @@ Turns the rows of runs into places and computes no figure. Across, places are th
 are pixels. However many requests there are, what is returned stays small.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from taskdemo_cli.documents.pairing import Row
+from taskdemo_cli.documents.types import BystanderRow, RequestRow, RunDocument, TaskRow
 from taskdemo_cli.reports.html.concurrency import HALF, Crowd, areas
 from taskdemo_cli.reports.html.scales import Moments, Tick
 
@@ -49,15 +49,15 @@ class Lane:
     """Where its task failed, was cancelled or got lost."""
     open: bool
     """Whether its task had not ended when nobody looked any more."""
-    request: Row
-    task: Row | None
+    request: RequestRow
+    task: TaskRow | None
 
 
 @dataclass(slots=True)
 class Band:
     """The picture of one run: lanes, or paths that are stretched across."""
 
-    run: Mapping[str, Any]
+    run: RunDocument
     height: float
     lanes: list[Lane] = field(default_factory=list)
     paths: list[tuple[str, str]] = field(default_factory=list)
@@ -83,14 +83,14 @@ class Picture:
 class Timeline:
     """All bands on one scale. It must see every request with its task before it is drawn."""
 
-    def __init__(self, runs: Sequence[Mapping[str, Any]]) -> None:
-        self._runs = [run for run in runs if len(run["requests"])]
-        most = max((len(run["requests"]) for run in self._runs), default=0)
+    def __init__(self, runs: Sequence[RunDocument]) -> None:
+        self._runs = [run for run in runs if len(run.requests)]
+        most = max((len(run.requests) for run in self._runs), default=0)
         self.drawn = "lanes" if most <= LARGE else "paths" if most <= EACH else "areas"
         self._crowds = [Crowd(_horizon(self._runs)) for _ in self._runs]
-        self._pairs: list[list[tuple[Row, Row | None]]] = [[] for _ in self._runs]
+        self._pairs: list[list[tuple[RequestRow, TaskRow | None]]] = [[] for _ in self._runs]
 
-    def watcher(self, run: Mapping[str, Any]) -> Callable[[Row | None, Row | None], None] | None:
+    def watcher(self, run: RunDocument) -> Callable[[RequestRow | None, TaskRow | None], None] | None:
         """Return what must see the rows of this run, if it is to be drawn."""
         at = next((at for at, own in enumerate(self._runs) if own is run), None)
         if at is None:
@@ -116,7 +116,7 @@ class Timeline:
             )
             bands = [_band(run, pairs, scale, self.drawn) for run, pairs in zip(self._runs, self._pairs, strict=True)]
         for band in bands:
-            band.pings, band.ping_waits = _pings(band.run["bystander"], scale)
+            band.pings, band.ping_waits = _pings(band.run.bystander, scale)
         return Picture(self.drawn, scale.ticks(), bands, frozenset(kind for band in bands for kind in _kinds(band)))
 
 
@@ -131,42 +131,42 @@ def _kinds(band: Band) -> Iterator[str]:
             yield "open"
 
 
-def _horizon(runs: Iterable[Mapping[str, Any]]) -> float:
+def _horizon(runs: Iterable[RunDocument]) -> float:
     """Return the last second that is drawn, as the summaries have it, with some room after it."""
     moments = [1e-6]
     for run in runs:
-        moments += [run["summary"]["wall_s"] or 0.0, run["summary"]["tasks"]["last_ended_s"] or 0.0]
-        moments += [ping["done_s"] for ping in run["bystander"] if ping["done_s"] is not None]
+        moments += [run.summary.wall_s or 0.0, run.summary.tasks.last_ended_s or 0.0]
+        moments += [ping.done_s for ping in run.bystander if ping.done_s is not None]
     return max(moments) * MARGIN
 
 
-def _last(pair: tuple[Row, Row | None]) -> float:
+def _last(pair: tuple[RequestRow, TaskRow | None]) -> float:
     """Return the last moment that is known of a request and its task."""
     request, task = pair
-    moments = [request["sent_s"], request["done_s"]]
-    moments += [task["started_s"], task["ended_s"]] if task else []
+    moments = [request.sent_s, request.done_s]
+    moments += [task.started_s, task.ended_s] if task else []
     return max((moment for moment in moments if moment is not None), default=0.0)
 
 
-def _band(run: Mapping[str, Any], pairs: Sequence[tuple[Row, Row | None]], scale: Moments, drawn: str) -> Band:
+def _band(run: RunDocument, pairs: Sequence[tuple[RequestRow, TaskRow | None]], scale: Moments, drawn: str) -> Band:
     """Return the picture of one run, its requests in an order that shows a queue as stairs."""
     together = max(map(_last, pairs), default=0.0) / 50 or 1.0
-    ordered = sorted(pairs, key=lambda pair: (round((pair[0]["sent_s"] or 0.0) / together), _last(pair), pair[0]["n"]))
+    ordered = sorted(pairs, key=lambda pair: (round((pair[0].sent_s or 0.0) / together), _last(pair), pair[0].n))
     high = LANE if drawn == "lanes" else min(LANE, BAND / len(ordered))
     lanes = [_lane(run, request, task, scale, round(place * high, 2)) for place, (request, task) in enumerate(ordered)]
     height = round(high * len(ordered), 1)
     return Band(run, height, lanes) if drawn == "lanes" else Band(run, height, paths=list(_paths(lanes, high)))
 
 
-def _lane(run: Mapping[str, Any], request: Row, task: Row | None, scale: Moments, top: float) -> Lane:
-    sent, done = request["sent_s"], request["done_s"]
-    started, ended = (task["started_s"], task["ended_s"]) if task else (None, None)
-    state = task["state"] if task else None
-    ok = request["error"] is None and done is not None
+def _lane(run: RunDocument, request: RequestRow, task: TaskRow | None, scale: Moments, top: float) -> Lane:
+    sent, done = request.sent_s, request.done_s
+    started, ended = (task.started_s, task.ended_s) if task else (None, None)
+    state = task.state if task else None
+    ok = request.error is None and done is not None
     if sent is None:
         return Lane(top, [], None, False, None, False, request, task)
     answered = done if done is not None else sent
-    still = max(run["summary"]["wall_s"] or 0.0, answered, started or 0.0)
+    still = max(run.summary.wall_s or 0.0, answered, started or 0.0)
     spans = [_span(scale, "wait", sent, answered)]
     if started is not None:
         until = ended if ended is not None else still if state == "started" else max(started, answered)
@@ -211,12 +211,12 @@ def _paths(lanes: Iterable[Lane], high: float) -> Iterator[tuple[str, str]]:
     return ((kind, "".join(parts)) for kind, parts in of.items() if parts)
 
 
-def _pings(pings: Iterable[Mapping[str, Any]], scale: Moments) -> tuple[str, str]:
+def _pings(pings: Iterable[BystanderRow], scale: Moments) -> tuple[str, str]:
     """Return a path of dots where the bystander called, and one of the times that it was kept waiting."""
     dots: dict[float, None] = {}
     waits: list[tuple[float, float]] = []
     for ping in pings:
-        sent, done = ping["sent_s"], ping["done_s"]
+        sent, done = ping.sent_s, ping.done_s
         if sent is None:
             continue
         start, end = scale.x(sent), scale.x(done if done is not None else sent)

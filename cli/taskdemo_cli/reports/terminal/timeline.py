@@ -96,7 +96,7 @@ class Lane:
 
 def timeline(runs: Sequence[RunDocument]) -> Drawing:
     """Return the picture of one run or of several on one time scale; of several rounds, the first is drawn."""
-    drawn = [run for run in runs if run["round"] == 1]
+    drawn = [run for run in runs if run.round == 1]
     return Drawing(lambda width, glyphs: _lines(drawn, width, glyphs))
 
 
@@ -115,8 +115,8 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
     yield _axis(ticks, left, columns, "answer", glyphs)
     for run, bars in zip(runs, sampled, strict=True):
         notes = [(cell(_name(run), left), BOLD)]
-        if len(bars) < len(run["requests"]):
-            notes.append((cell(f"{len(bars)} of {len(run['requests']):,}", left), DIM))
+        if len(bars) < len(run.requests):
+            notes.append((cell(f"{len(bars)} of {len(run.requests):,}", left), DIM))
         blank = (" " * left, PLAIN)
         for index, bar in enumerate(bars):
             lane = Lane(columns, horizon)
@@ -128,7 +128,7 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
             style = PLAIN if bar.ok else BAD
             note = notes[index] if index < len(notes) else blank
             yield row(note, " ", *lane.parts(grid, glyphs.tick), (cell(figure, FIGURE, "right"), style))
-        if run["bystander"]:
+        if run.bystander:
             yield _bystander(run, left, Lane(columns, horizon), grid, glyphs)
         if len(runs) > 1:
             yield row(" " * (left + 1), *Lane(columns, horizon).parts(grid, glyphs.tick))
@@ -137,39 +137,39 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
 
 
 def _name(run: RunDocument) -> str:
-    return run["mode"] or "requests"
+    return run.mode or "requests"
 
 
 def _last(run: RunDocument) -> float:
     """Return the last moment that the run's summary and its bystander know of, in its seconds."""
-    summary = run["summary"]
-    pings = run["bystander"][-1:]
+    summary = run.summary
+    pings = run.bystander[-1:]
     return max(
-        summary["wall_s"],
-        summary["tasks"]["last_ended_s"] or 0.0,
-        *(moment for ping in pings for moment in (ping["sent_s"], ping["done_s"]) if moment is not None),
+        summary.wall_s,
+        summary.tasks.last_ended_s or 0.0,
+        *(moment for ping in pings for moment in (ping.sent_s, ping.done_s) if moment is not None),
     )
 
 
 def _bars(run: RunDocument) -> list[Bar]:
     """Return the requests that were sent, in an order that shows a queue as stairs; of very many, some."""
-    places = _sample(range(len(run["requests"])), CONSIDERED)
-    rows = [run["requests"][place] for place in places]
-    tasks = {task["id"]: task for task in _tasks_near(run, places, rows)}
+    places = _sample(range(len(run.requests)), CONSIDERED)
+    rows = [run.requests[place] for place in places]
+    tasks = {task.id: task for task in _tasks_near(run, places, rows)}
     bars = []
     for request in rows:
-        if request["sent_s"] is None:
+        if request.sent_s is None:
             continue
-        task = tasks.get(request["task_id"] or "")
+        task = tasks.get(request.task_id or "")
         bars.append(
             Bar(
-                request["n"],
-                request["sent_s"],
-                request["done_s"],
-                request["error"] is None and request["status"] is not None,
-                task["started_s"] if task else None,
-                task["ended_s"] if task else None,
-                task["state"] if task else None,
+                request.n,
+                request.sent_s,
+                request.done_s,
+                request.error is None and request.status is not None,
+                task.started_s if task else None,
+                task.ended_s if task else None,
+                task.state if task else None,
             )
         )
     together = max((bar.last for bar in bars), default=0.0) / 50 or 1.0
@@ -181,14 +181,14 @@ def _tasks_near(run: RunDocument, places: Sequence[int], rows: Sequence[RequestR
 
     Tasks come in the order of their requests, so that only requests without one shift them.
     """
-    tasks = run["tasks"]
-    shift = max(len(run["requests"]) - len(tasks), 0) + 1
+    tasks = run.tasks
+    shift = max(len(run.requests) - len(tasks), 0) + 1
     if shift * len(places) >= len(tasks):
         yield from tasks
         return
     for place, request in zip(places, rows, strict=True):
         near = tasks[max(place - shift, 0) : place + 1]
-        yield from (task for task in near if task["id"] == request["task_id"])
+        yield from (task for task in near if task.id == request.task_id)
 
 
 Anything = TypeVar("Anything")
@@ -246,14 +246,14 @@ def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: 
     paint_pings(
         lane,
         [
-            (ping["sent_s"], ping["done_s"] if ping["done_s"] is not None else ping["sent_s"])
-            for ping in run["bystander"]
-            if ping["sent_s"] is not None
+            (ping.sent_s, ping.done_s if ping.done_s is not None else ping.sent_s)
+            for ping in run.bystander
+            if ping.sent_s is not None
         ],
         glyphs,
     )
-    worst = run["summary"]["bystander_s"]
-    figure = format_seconds(worst["max"]) if worst else ""
+    worst = run.summary.bystander_s
+    figure = format_seconds(worst.max) if worst else ""
     return row(
         (cell("GET /ping", left), DIM), " ", *lane.parts(grid, glyphs.tick), (cell(figure, FIGURE, "right"), DIM)
     )
