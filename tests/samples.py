@@ -9,7 +9,7 @@ from msgspec import to_builtins
 from taskdemo_cli.analysis.verdicts import comparison
 from taskdemo_cli.documents.codec import AnyDocument, json_chunks, read
 from taskdemo_cli.documents.types import Cell, ComparisonDocument, LimitsDocument, RunDocument, RunFacts, Skipped
-from taskdemo_cli.loadgen.protocol import Sample
+from taskdemo_cli.loadgen.protocol import Batch, Done, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
 from taskdemo_server.contract.events import TaskEvent, TaskState
@@ -103,30 +103,20 @@ def recorder(
 ) -> Recorder:
     """A recorder that was told all this, in this order."""
     recorded = Recorder(private=private, count=count)
-    recorded.load({"kind": "started", "t0": T0})
+    recorded.load(Started(T0))
     for one in events:
         recorded.event(one)
     samples = list(samples)
-    recorded.load({"kind": "batch", "samples": samples, "in_flight": [], "sent": len(samples)})
-    recorded.bystander({"kind": "started", "t0": T0})
-    recorded.bystander({"kind": "batch", "samples": list(bystander), "in_flight": [], "sent": 0})
-    recorded.load(
-        {
-            "kind": "done",
-            "wall": 6.0,
-            "late": 0,
-            "cpu_share": 0.04,
-            "loop_lag_p99": 0.0008,
-            "transport": "taskdemo",
-            "not_sent": not_sent,
-        }
-    )
+    recorded.load(Batch(samples, [], len(samples)))
+    recorded.bystander(Started(T0))
+    recorded.bystander(Batch(list(bystander)))
+    recorded.load(Done(wall=6.0, cpu_share=0.04, loop_lag_p99=0.0008, transport="taskdemo", not_sent=not_sent))
     return recorded
 
 
 def reported(recorded: Recorder, batch: list[Sample], *, sent: int | None = None) -> None:
     """Tell the recorder of these samples; `sent`: how many requests were sent so far."""
-    recorded.load({"kind": "batch", "samples": batch, "in_flight": [], "sent": len(batch) if sent is None else sent})
+    recorded.load(Batch(batch, [], len(batch) if sent is None else sent))
 
 
 def facts(mode: str, count: int, *, round_number: int = 1, duration: float = 1.0) -> RunFacts:

@@ -21,10 +21,10 @@ from taskdemo_cli.documents.types import OwnFunction, RunDocument, RunFacts, Ski
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.calibration import calibrate
 from taskdemo_cli.loadgen.loader import Loader
-from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.loadgen.protocol import Done, Gone, Plan, Refused, Started
 from taskdemo_cli.loadgen.proxies import proxy_for
 from taskdemo_cli.processes import servers
-from taskdemo_cli.processes.event_stream import Watcher, clock_offset
+from taskdemo_cli.processes.event_stream import Heard, JournalTrouble, ServerGone, Watcher, clock_offset
 from taskdemo_cli.processes.signals import Stopped, Stopping
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
@@ -213,10 +213,14 @@ class _Run:
             follows=target.health is not None,
             waits=(mode := MODE_BY_NAME.get(target.mode or "")) is not None and not mode.answers_first,
         )
-        self.load_done = False
-        self.bystanders: dict[str, Loader] = {}
-        """Those that are on their way, by name."""
-        self.bystanders_started: set[str] = set()
+        self.folds = {
+            "load": self.recorder.load,
+            "bystander": self.recorder.bystander,
+            "threads": self.recorder.bystander_threads,
+        }
+        self.running: set[str] = set()
+        """The load processes that are on their way."""
+        self.begun: set[str] = set()
         self.gone: str | None = None
         """Why the server is known to be gone."""
         self.ended = False
@@ -236,13 +240,15 @@ class _Run:
                 self.rig.inbox.get_nowait()
         watcher = self._watch()
         interrupted = timed_out = False
+        bystanders: list[Loader] = []
         try:
-            self._start_bystanders()
+            bystanders = self._start_bystanders()
+            self.running.add("load")
             self.rig.load.run(self.plan)
-            interrupted = self._drain(lambda: self.load_done) == "asked to stop"
+            interrupted = self._drain(lambda: "load" not in self.running) == "asked to stop"
             if interrupted:
                 self.rig.load.stop()
-                self._drain(lambda: self.load_done, stoppable=False)
+                self._drain(lambda: "load" not in self.running, stoppable=False)
             elif wait and self.target.health:
                 if self.plan.timeout_s is not None and self.recorder.t0 is not None:
                     deadline = self.recorder.t0 + self.plan.timeout_s
@@ -251,9 +257,9 @@ class _Run:
             if self.target.server is not None and (self.gone or self.recorder.broken_off):
                 self._drain(lambda: self.ended, time.monotonic() + LAST_BREATH_S, stoppable=False)
         finally:
-            for bystander in self.bystanders.values():
+            for bystander in bystanders:
                 bystander.stop()
-            self._drain(lambda: not self.bystanders, stoppable=False)
+            self._drain(lambda: not self.running - {"load"}, stoppable=False)
             if watcher is not None:
                 watcher.stop()
         if self.broken is not None:
@@ -286,17 +292,20 @@ class _Run:
         watcher.start()
         return watcher
 
-    def _start_bystanders(self) -> None:
+    def _start_bystanders(self) -> list[Loader]:
         """Send the bystanders ahead, so that they are on their way when the burst comes."""
+        started = []
         paths = (
             ("bystander", self.rig.bystander, self.target.bystander_path),
             ("threads", self.rig.threads, self.target.threads_path),
         )
         for name, loader, path in paths:
             if loader is not None and path is not None:
-                self.bystanders[name] = loader
+                started.append(loader)
+                self.running.add(name)
                 loader.run(Plan(url=self.target.url + path, rate=BYSTANDER_RATE, until_stopped=True))
-        self._drain(lambda: self.bystanders_started >= self.bystanders.keys())
+        self._drain(lambda: self.begun >= self.running)
+        return started
 
     def _drain(
         self,
@@ -326,35 +335,27 @@ class _Run:
         return "done"
 
     def _take(self, name: str, content: Any) -> None:
-        if name == "events":
-            for event in content:
-                self.recorder.event(event)
-        elif name == "gone":
-            self.gone = self.gone or content
-        elif name == "trouble":
-            self.unheard = f"the server's journal cannot be written ({content})" if content else None
-            self.unheard_since = time.monotonic()
-        elif content["kind"] == "gone":
-            over = self.load_done if name == "load" else name not in self.bystanders
-            if not over:
-                self.broken = f"the {name} process ended unexpectedly (exit {content['returncode']}); run it again"
-            self.load_done = self.load_done or name == "load"
-            self.bystanders.pop(name, None)
-        elif content["kind"] == "refused":
-            where = self.target.url + (self.target.path if name == "load" else "")
-            self.broken = f"{shortened(where, 100)} cannot be fired at ({shortened(content['why'], 200)}); type another"
-            self.load_done = self.load_done or name == "load"
-            self.bystanders.pop(name, None)
-        elif name == "load":
-            self.recorder.load(content)
-            self.load_done = self.load_done or content["kind"] == "done"
-        else:
-            fold = self.recorder.bystander if name == "bystander" else self.recorder.bystander_threads
-            fold(content)
-            if content["kind"] == "started":
-                self.bystanders_started.add(name)
-            elif content["kind"] == "done":
-                self.bystanders.pop(name, None)
+        match content:
+            case Heard(events):
+                for event in events:
+                    self.recorder.event(event)
+            case ServerGone(why):
+                self.gone = self.gone or why
+            case JournalTrouble(why):
+                self.unheard = f"the server's journal cannot be written ({why})" if why else None
+                self.unheard_since = time.monotonic()
+            case Gone(returncode):
+                if name in self.running:
+                    self.broken = f"the {name} process ended unexpectedly (exit {returncode}); run it again"
+                self.running.discard(name)
+            case Refused(why):
+                where = self.target.url + (self.target.path if name == "load" else "")
+                self.broken = f"{shortened(where, 100)} cannot be fired at ({shortened(why, 200)}); type another"
+                self.running.discard(name)
+            case _:
+                self.folds[name](content)
+                self.begun |= {name} if isinstance(content, Started) else set()
+                self.running -= {name} if isinstance(content, Done) else set()
 
     def _look_after_server(self) -> None:
         server = self.target.server

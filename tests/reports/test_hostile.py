@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 import samples
 from samples import typed
 from strategies import foreign, hostile
-from taskdemo_cli.processes.event_stream import Watcher
+from taskdemo_cli.processes.event_stream import Heard, Watcher
 from taskdemo_cli.reports.terminal.limits import limits_report
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 from taskdemo_cli.reports.terminal.timeline import timeline
@@ -26,7 +26,12 @@ def test_whatever_a_server_streams_only_events_and_numbers_are_taken_from_it(blo
     heard: queue.Queue[tuple[str, Any]] = queue.Queue()
     watcher = Watcher("http://127.0.0.1:1", heard, 0)
     watcher._hand_over(blocks)
-    assert all(isinstance(event, TaskEvent) for _, each in list(heard.queue) for event in each)
+    assert all(
+        isinstance(event, TaskEvent)
+        for _, each in list(heard.queue)
+        if isinstance(each, Heard)
+        for event in each.events
+    )
     assert watcher._last_id.isdigit()
 
 

@@ -4,14 +4,14 @@ Pure: no I/O and no clock. News may come in any order and more than once; the re
 """
 
 from array import array
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from taskdemo_cli.documents.types import BystanderRow, RunDocument, RunFacts
-from taskdemo_cli.loadgen.protocol import Sample
+from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Sample, Started
 from taskdemo_cli.recording.columns import ACCEPTED, CODE_OF, NONE, STARTED, RequestColumns, TaskColumns, Texts, micro
 from taskdemo_cli.recording.live import Live, LiveFigures
 from taskdemo_cli.recording.summary import Record, RequestRows, TaskRows, offset, responses_of, seconds, summarise
@@ -44,7 +44,7 @@ class Recorder:
         self.follows = follows
         self.t0: float | None = None
         """The first planned send, on the client's monotonic clock."""
-        self.done: dict[str, Any] | None = None
+        self.done = Done()
         """What the load process said at the end of the run."""
         self._offset = clock_offset
         self._texts = Texts()
@@ -69,36 +69,36 @@ class Recorder:
         """Whether a connection broke, or could not be opened: the server may have ended."""
         return not BROKEN.isdisjoint(self._requests.errors(self._texts))
 
-    def load(self, frame: Mapping[str, Any]) -> None:
-        """Fold one frame of the load process; kinds that say nothing of the run are ignored."""
-        match frame["kind"]:
-            case "started":
-                self.t0 = frame["t0"]
-            case "batch":
-                for sample in frame["samples"]:
+    def load(self, frame: Frame) -> None:
+        """Fold one frame of the load process; those that say nothing of the run are ignored."""
+        match frame:
+            case Started(t0):
+                self.t0 = t0
+            case Batch(samples, in_flight, sent):
+                for sample in samples:
                     self._add(sample)
-                self._live.in_flight = list(frame["in_flight"])
-                self._live.sent = frame["sent"]
-            case "done":
-                self.done = dict(frame)
+                self._live.in_flight = in_flight
+                self._live.sent = sent
+            case Done():
+                self.done = frame
                 self._live.in_flight = []
 
-    def bystander(self, frame: Mapping[str, Any]) -> None:
+    def bystander(self, frame: Frame) -> None:
         """Fold one frame of the bystander's process."""
-        match frame["kind"]:
-            case "batch":
-                for sample in frame["samples"]:
+        match frame:
+            case Batch(samples, in_flight):
+                for sample in samples:
                     at = self._bystander.add(sample, self._texts)
                     if at >= 0 and (response := self._bystander.response(at)) != NONE:
                         self._live.pinged(self._bystander.sent[at], response)
-                self._live.bystander_in_flight = list(frame["in_flight"])
-            case "done":
+                self._live.bystander_in_flight = in_flight
+            case Done():
                 self._live.bystander_in_flight = []
 
-    def bystander_threads(self, frame: Mapping[str, Any]) -> None:
+    def bystander_threads(self, frame: Frame) -> None:
         """Fold one frame of the second bystander's process, whom worker threads answer."""
-        if frame["kind"] == "batch":
-            for sample in frame["samples"]:
+        if isinstance(frame, Batch):
+            for sample in frame.samples:
                 self._bystander_threads.add(sample, self._texts)
 
     def event(self, event: TaskEvent) -> None:
@@ -134,7 +134,7 @@ class Recorder:
         `server_gone`: the server is known to have ended, so that tasks that have not are lost.
         """
         base = self._base()
-        done = self.done or {}
+        done = self.done
         record = Record(self._requests, self._tasks, self._texts, base, server_gone)
         requests = RequestRows(record, array("i", self._requests.present()))
         tasks = TaskRows(record, self._task_places() if self.follows else array("i"))
@@ -149,9 +149,9 @@ class Recorder:
             interrupted=interrupted,
             timed_out=timed_out,
             ended_because=ended_because,
-            transport=done.get("transport"),
-            not_sent=done.get("not_sent", 0),
-            late_sends=done.get("late", 0),
+            transport=done.transport,
+            not_sent=done.not_sent,
+            late_sends=done.late,
             unreported=max(self._live.sent - self._requests.reported, 0),
             summary=summary,
             requests=requests,

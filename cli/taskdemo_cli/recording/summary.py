@@ -6,8 +6,8 @@ Pure: no I/O and no clock.
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -22,6 +22,7 @@ from taskdemo_cli.documents.types import (
     TaskCounts,
     TaskRow,
 )
+from taskdemo_cli.loadgen.protocol import Done
 from taskdemo_cli.recording.columns import (
     ACCEPTED,
     LOST,
@@ -153,7 +154,7 @@ def summarise(
     requests: Sequence[int],
     tasks: Sequence[int],
     bystander: Sequence[BystanderRow],
-    done: Mapping[str, Any],
+    done: Done,
     rate: float | None,
 ) -> Summary:
     """Return every figure of a run, of the requests and tasks at these places.
@@ -189,10 +190,10 @@ def summarise(
         wall_s=wall / MICRO,
         requests_per_s=round(answered * MICRO / wall, 3) if wall > 0 else 0.0,
         client=Client(
-            cpu_share=done.get("cpu_share"),
-            loop_lag_p99_s=done.get("loop_lag_p99"),
+            cpu_share=done.cpu_share,
+            loop_lag_p99_s=done.loop_lag_p99,
             overhead_s=None,
-            trusted=trusted(None, None, done.get("cpu_share")),
+            trusted=trusted(None, None, done.cpu_share),
         ),
     )
 
@@ -250,7 +251,7 @@ def _completion(record: Record, at: int) -> int:
     return _between(record.requests.sent[at], record.ended(task)) if task >= 0 else NONE
 
 
-def _wall(record: Record, requests: Sequence[int], done: Mapping[str, Any]) -> int:
+def _wall(record: Record, requests: Sequence[int], done: Done) -> int:
     """Return the microseconds from the first planned send to the end of the last request.
 
     That is the last byte of all, unless a request never got one: then only the load process knows.
@@ -259,7 +260,7 @@ def _wall(record: Record, requests: Sequence[int], done: Mapping[str, Any]) -> i
     last = max((ends[at] for at in requests), default=NONE)
     measured = max(last - record.base, 0) if last != NONE else 0
     complete = all(ends[at] != NONE for at in requests)
-    return measured if complete and last != NONE else max(measured, micro(done.get("wall", 0.0)))
+    return measured if complete and last != NONE else max(measured, micro(done.wall))
 
 
 def _between(start: int, end: int) -> int:

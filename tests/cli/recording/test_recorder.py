@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import samples
 from samples import T0, event, events_of, recorder, sample
-from taskdemo_cli.loadgen.protocol import Sample
+from taskdemo_cli.loadgen.protocol import Batch, Sample, Started
 from taskdemo_cli.recording.columns import Texts
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import trusted
@@ -122,10 +122,10 @@ def news(draw: st.DrawFn) -> list[Sample | TaskEvent]:
 
 def told(pieces: list[Sample | TaskEvent], *, private: bool) -> Recorder:
     recorded = Recorder(private=private)
-    recorded.load({"kind": "started", "t0": T0})
+    recorded.load(Started(T0))
     for piece in pieces:
         if isinstance(piece, tuple):
-            recorded.load({"kind": "batch", "samples": [piece], "in_flight": [], "sent": 0})
+            recorded.load(Batch([piece]))
         else:
             recorded.event(piece)
     return recorded
@@ -220,15 +220,15 @@ def test_a_task_that_the_journal_calls_lost_has_no_end() -> None:
 
 def test_task_ids_of_a_server_that_is_not_ours_mean_nothing() -> None:
     recorded = Recorder(private=False, follows=False)
-    recorded.load({"kind": "started", "t0": T0})
-    recorded.load({"kind": "batch", "samples": [sample(1, 0.01, task="x")], "in_flight": [], "sent": 1})
+    recorded.load(Started(T0))
+    recorded.load(Batch([sample(1, 0.01, task="x")], [], 1))
     assert recorded.unended == 0
     assert recorded.document({}).requests[0].task_id is None
 
 
 def test_events_of_a_host_whose_clock_is_ahead_are_moved_to_ours() -> None:
     recorded = Recorder(private=True, clock_offset=100.0)
-    recorded.load({"kind": "started", "t0": T0})
+    recorded.load(Started(T0))
     recorded.event(event("t", "started", 100.25))
     assert recorded.document({}).tasks[0].started_s == 0.25
 
@@ -240,8 +240,8 @@ def test_an_event_in_a_state_nobody_knows_changes_nothing() -> None:
 
 def test_requests_that_were_sent_and_never_reported_are_counted() -> None:
     recorded = Recorder(private=True)
-    recorded.load({"kind": "started", "t0": T0})
-    recorded.load({"kind": "batch", "samples": [sample(2, 0.01)], "in_flight": [(1, T0)], "sent": 3})
+    recorded.load(Started(T0))
+    recorded.load(Batch([sample(2, 0.01)], [(1, T0)], 3))
     run = recorded.document({})
     assert run.unreported == 2
     assert [row.n for row in run.requests] == [2]
@@ -282,12 +282,12 @@ def test_a_request_and_its_task_take_less_than_a_fifth_of_a_kilobyte() -> None:
     many = 6_000
     tracemalloc.start()
     recorded = Recorder(private=True)
-    recorded.load({"kind": "started", "t0": T0})
+    recorded.load(Started(T0))
     for n in range(1, many + 1):
         for one in events_of(f"{n:032x}", n * 1e-4, n * 1e-4, n * 1e-4 + 1):
             recorded.event(one)
         batch = [sample(n, n * 1e-4 + 0.004, task=f"{n:032x}")]
-        recorded.load({"kind": "batch", "samples": batch, "in_flight": [], "sent": n})
+        recorded.load(Batch(batch, [], n))
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert used / many < 200
@@ -296,7 +296,7 @@ def test_a_request_and_its_task_take_less_than_a_fifth_of_a_kilobyte() -> None:
 def live_recorder(count: int, reported: int, *, seed: int = 1) -> Recorder:
     chance = random.Random(seed)
     recorded = Recorder(private=True, count=count)
-    recorded.load({"kind": "started", "t0": T0})
+    recorded.load(Started(T0))
     batch = []
     for n in range(1, reported + 1):
         sent = n * 0.001
@@ -305,7 +305,7 @@ def live_recorder(count: int, reported: int, *, seed: int = 1) -> Recorder:
         for one in events_of(f"t{n}", sent, sent, sent + 1)[: 3 if n < reported - 20 else 2]:
             recorded.event(one)
     in_flight = [(n, T0 + n * 0.001) for n in range(reported + 1, min(reported + 10, count) + 1)]
-    recorded.load({"kind": "batch", "samples": batch, "in_flight": in_flight, "sent": reported + len(in_flight)})
+    recorded.load(Batch(batch, in_flight, reported + len(in_flight)))
     return recorded
 
 
@@ -334,7 +334,7 @@ def test_of_many_requests_the_interesting_ones_have_a_row_each_once() -> None:
 def test_rows_keep_their_order_from_one_look_to_the_next() -> None:
     recorded = live_recorder(5000, 3000)
     before = [(row.why, row.n) for row in recorded.live(T0 + 3.1, 30).rows]
-    recorded.load({"kind": "batch", "samples": [sample(3001, 3.2, sent=3.1)], "in_flight": [], "sent": 3010})
+    recorded.load(Batch([sample(3001, 3.2, sent=3.1)], [], 3010))
     after = [(row.why, row.n) for row in recorded.live(T0 + 3.2, 30).rows]
     stayed = [row for row in before if row in after]
     assert len(stayed) >= 20
