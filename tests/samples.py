@@ -8,7 +8,7 @@ from msgspec import to_builtins
 
 from taskdemo_cli.analysis.verdicts import comparison
 from taskdemo_cli.documents.codec import AnyDocument, json_chunks, read
-from taskdemo_cli.documents.types import Cell, ComparisonDocument, LimitsDocument, RunDocument, RunFacts, Skipped
+from taskdemo_cli.documents.types import Cell, ComparisonDocument, LimitsDocument, RunDocument, RunHeader, Skipped
 from taskdemo_cli.loadgen.protocol import Batch, Done, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
@@ -119,7 +119,7 @@ def reported(recorded: Recorder, batch: list[Sample], *, sent: int | None = None
     recorded.load(Batch(batch, [], len(batch) if sent is None else sent))
 
 
-def facts(mode: str, count: int, *, round_number: int = 1, duration: float = 1.0) -> RunFacts:
+def facts(mode: str, count: int, *, round_number: int = 1, duration: float = 1.0) -> RunHeader:
     """What only the caller knows of a run of `count` at once."""
     return {
         "mode": mode,
@@ -147,7 +147,7 @@ def blocking_run(count: int = 5, *, round_number: int = 1, late: float = 0.0) ->
         samples.append(sample(n, end + 0.0015, task=f"b{n}"))
     over = count * (1.001 + late)
     recorded = recorder(samples, events, pings(over, [(0.0015, over + 0.003)]))
-    return doubted(recorded.document(facts("blocking", count, round_number=round_number)), 0.0004)
+    return doubted(recorded.finish(facts("blocking", count, round_number=round_number)), 0.0004)
 
 
 def background_run(count: int = 5, *, round_number: int = 1, late: float = 0.0) -> RunDocument:
@@ -159,7 +159,7 @@ def background_run(count: int = 5, *, round_number: int = 1, late: float = 0.0) 
         events += events_of(f"g{n}", start - 0.001, start, start + 1.0, where=where)
         samples.append(sample(n, start + 0.0008 + late, task=f"g{n}"))
     recorded = recorder(samples, events, pings(1.0))
-    return doubted(recorded.document(facts("background", count, round_number=round_number)), 0.0002)
+    return doubted(recorded.finish(facts("background", count, round_number=round_number)), 0.0002)
 
 
 def threadpool_run(count: int = 60, threads: int = 40, *, round_number: int = 1) -> RunDocument:
@@ -171,7 +171,7 @@ def threadpool_run(count: int = 60, threads: int = 40, *, round_number: int = 1)
         events += events_of(f"t{n}", start, start, start + 1.0, mode="threadpool", where=where)
         samples.append(sample(n, start + 1.002, task=f"t{n}"))
     recorded = recorder(samples, events, pings(1.0 + (count - 1) // threads))
-    return doubted(recorded.document(facts("threadpool", count, round_number=round_number)), 0.001)
+    return doubted(recorded.finish(facts("threadpool", count, round_number=round_number)), 0.001)
 
 
 def failed_run() -> RunDocument:
@@ -193,7 +193,7 @@ def failed_run() -> RunDocument:
     ]
     because = "the background server ended (exit -9) while it was fired at"
     recorded = recorder(samples, events, pings(1.0))
-    return recorded.document(facts("background", 6), server_gone=True, ended_because=because)
+    return recorded.finish(facts("background", 6), server_gone=True, ended_because=because)
 
 
 def interrupted_run() -> RunDocument:
@@ -209,7 +209,7 @@ def interrupted_run() -> RunDocument:
         sample(3, None, status=None, error="Cancelled"),
     ]
     recorded = recorder(samples, events, not_sent=2)
-    return recorded.document({**facts("blocking", 5), "concurrency": 3}, interrupted=True)
+    return recorded.finish({**facts("blocking", 5), "concurrency": 3}, interrupted=True)
 
 
 def hostile_run() -> RunDocument:
@@ -218,9 +218,9 @@ def hostile_run() -> RunDocument:
         HOSTILE, 0.002, 0.003, 1.003, where=HOSTILE, state="failed", error=HOSTILE + "x" * 5000, message=HOSTILE
     )
     samples = [sample(1, 0.004, task=HOSTILE), sample(2, None, status=None, error=HOSTILE)]
-    hostile: RunFacts = {"message": HOSTILE, "url": f"http://x/{HOSTILE}", "command": HOSTILE, "work": HOSTILE}
+    hostile: RunHeader = {"message": HOSTILE, "url": f"http://x/{HOSTILE}", "command": HOSTILE, "work": HOSTILE}
     recorded = recorder(samples, events)
-    return recorded.document({**facts("background", 2), **hostile}, ended_because=HOSTILE)
+    return recorded.finish({**facts("background", 2), **hostile}, ended_because=HOSTILE)
 
 
 def rate_run(seconds: int = 10, rate: float = 50.0) -> RunDocument:
@@ -232,8 +232,8 @@ def rate_run(seconds: int = 10, rate: float = 50.0) -> RunDocument:
         begun = max(sent, 2.0) if 1.0 <= planned < 2.0 else sent
         samples.append(sample(n, begun + 0.004 + (n % 7) * 0.0003, planned=planned, sent=sent))
     recorded = recorder(samples, bystander=pings(float(seconds), [(1.0, 2.0)]), private=False)
-    rated: RunFacts = {"mode": None, "work": None, "duration_s": None, "for_s": float(seconds), "rate": rate}
-    return recorded.document({**facts("background", 1), **rated, "count": None, "concurrency": None})
+    rated: RunHeader = {"mode": None, "work": None, "duration_s": None, "for_s": float(seconds), "rate": rate}
+    return recorded.finish({**facts("background", 1), **rated, "count": None, "concurrency": None})
 
 
 def comparison_document(rounds: int = 1) -> ComparisonDocument:

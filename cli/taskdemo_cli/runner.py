@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self
 
 from msgspec import UNSET, convert
 
-from taskdemo_cli.documents.types import OwnFunction, RunDocument, RunFacts, Skipped
+from taskdemo_cli.documents.types import OwnFunction, RunDocument, RunHeader, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.calibration import calibrate
 from taskdemo_cli.loadgen.loader import Loader
@@ -170,14 +170,16 @@ class Rig:
     def _loaders(self) -> list[Loader]:
         return [self.load, self.bystander, *([self.threads] if self.threads else [])]
 
-    def measure(self, target: Target, plan: Plan, screen: Screen, facts: RunFacts, *, wait: bool = True) -> RunDocument:
+    def measure(
+        self, target: Target, plan: Plan, screen: Screen, header: RunHeader, *, wait: bool = True
+    ) -> RunDocument:
         """Fire `plan` at `target`, wait for the accepted tasks to end if `wait`, and return the whole run.
 
         Whatever ends it early (Ctrl-C, `plan.timeout_s`, a server that dies) is said in the run; nothing measured
-        is lost. `facts` are the document's fields that only the caller knows.
+        is lost. `header` holds the document's fields that only the caller knows.
         """
         _step_back()
-        return _Run(self, target, plan, screen).conduct(facts, wait=wait)
+        return _Run(self, target, plan, screen).conduct(header, wait=wait)
 
     def doubted(self, plan: Plan, runs: Sequence[RunDocument]) -> list[RunDocument]:
         """Measure what a response costs the client itself, at the fastest run's pace, and return the runs with it.
@@ -232,7 +234,7 @@ class _Run:
         """Which process of ours died, so that the figures are not whole."""
         self.next_look = 0.0
 
-    def conduct(self, facts: RunFacts, *, wait: bool) -> RunDocument:
+    def conduct(self, header: RunHeader, *, wait: bool) -> RunDocument:
         started_at = datetime.now(UTC)
         deadline = math.inf
         with contextlib.suppress(queue.Empty):
@@ -265,7 +267,7 @@ class _Run:
         if self.broken is not None:
             raise UserError(self.broken)
         self.screen.update(self.recorder, time.monotonic())
-        return self.recorder.document(
+        return self.recorder.finish(
             {
                 "url": self.target.url,
                 "path": self.target.path,
@@ -275,7 +277,7 @@ class _Run:
                 "app": self.target.app or UNSET,
                 "own_work": self.target.own_work or UNSET,
                 "started_at": started_at.isoformat(timespec="milliseconds"),
-                **facts,
+                **header,
             },
             interrupted=interrupted,
             timed_out=timed_out,
@@ -369,7 +371,7 @@ def compare(
     started: Sequence[servers.Server],
     plan: Callable[[Target], Plan],
     screen: ComparisonScreen,
-    facts: RunFacts,
+    facts: RunHeader,
     *,
     rounds: int = 1,
     keep: Callable[[list[RunDocument]], None] = lambda _: None,

@@ -61,7 +61,7 @@ def supported(p: float, count: int) -> bool:
     return count >= 1 and (p <= 0.5 or count * (1 - p) >= 1 - 1e-9)
 
 
-def describe(microseconds: Iterable[int]) -> Statistics | None:
+def describe(microseconds: Iterable[float]) -> Statistics | None:
     """Return the statistics of these durations in seconds; None where there are none."""
     ordered = sorted(microseconds)
     if not ordered:
@@ -79,7 +79,7 @@ def describe(microseconds: Iterable[int]) -> Statistics | None:
     )
 
 
-def histogram(ordered: Sequence[int]) -> list[Bin]:
+def histogram(ordered: Sequence[float]) -> list[Bin]:
     """Return up to ten bins from the shortest to the longest of these ascending durations.
 
     Bins of one width, as hey draws them; where the longest is 20 times the shortest or more, bins of one
@@ -92,7 +92,7 @@ def histogram(ordered: Sequence[int]) -> list[Bin]:
         return [Bin(from_s=low / MICRO, to_s=high / MICRO, count=len(ordered))]
     if high >= LOGARITHMIC_FROM * max(low, 1):
         first = max(low, 1)
-        edges = [low] + [round(first * (high / first) ** (i / BINS)) for i in range(1, BINS)] + [high]
+        edges = [low, *(float(round(first * (high / first) ** (i / BINS))) for i in range(1, BINS)), high]
     else:
         edges = [low + (high - low) * i // BINS for i in range(BINS + 1)]
     edges = sorted(set(edges))
@@ -105,7 +105,7 @@ def histogram(ordered: Sequence[int]) -> list[Bin]:
     return bins
 
 
-def most_at_once(starts: Sequence[int], ends: Sequence[int]) -> int:
+def most_at_once(starts: Sequence[float], ends: Sequence[float]) -> int:
     """Return how many intervals overlap where most of them do, from the ascending starts and the ascending ends.
 
     An end at the moment of a start comes first. Intervals without an end go on for ever.

@@ -39,7 +39,7 @@ def record(count: int) -> None:
         samples.reported(recorded, batch, sent=numbers[-1])
         fold += time.process_time() - began
     began = time.process_time()
-    run = recorded.document(samples.facts("background", count))
+    run = recorded.finish(samples.facts("background", count))
     finish = time.process_time() - began
     began = time.process_time()
     files.save(run, "/dev/shm/taskdemo-recording.json")

@@ -302,49 +302,32 @@ def test_no_text_changes_the_structure_of_the_page(text: str) -> None:
     assert "".join(escape(text).split()) in "".join(words(reader).split())
 
 
-class Many(Rows[RequestRow]):
-    """Requests that are made when they are looked at."""
-
-    def __init__(self, count: int) -> None:
-        self.size = count
-
-    def __len__(self) -> int:
-        return self.size
-
-    def make(self, at: int) -> RequestRow:
-        sent = at / 1000
-        took = 0.004 + at % 17 * 0.0001
-        return RequestRow(
-            n=at + 1,
-            task_id=f"t{at}",
-            status=200,
-            planned_s=sent,
-            sent_s=sent,
-            first_byte_s=sent + took,
-            done_s=sent + took,
-            response_s=took,
-        )
+def one_of_many(at: int) -> RequestRow:
+    sent, took = at / 1000, 0.004 + at % 17 * 0.0001
+    return RequestRow(
+        n=at + 1,
+        task_id=f"t{at}",
+        status=200,
+        planned_s=sent,
+        sent_s=sent,
+        first_byte_s=sent + took,
+        done_s=sent + took,
+        response_s=took,
+    )
 
 
-class ManyTasks(Rows[TaskRow]):
-    def __init__(self, count: int) -> None:
-        self.size = count
-
-    def __len__(self) -> int:
-        return self.size
-
-    def make(self, at: int) -> TaskRow:
-        start = at / 1000 + 0.002
-        return TaskRow(
-            id=f"t{at}",
-            state="finished",
-            accepted_s=start,
-            started_s=start + 0.001,
-            ended_s=start + 1,
-            where="laptop pid 1",
-            message="Hello",
-            runs=1,
-        )
+def its_task(at: int) -> TaskRow:
+    start = at / 1000 + 0.002
+    return TaskRow(
+        id=f"t{at}",
+        state="finished",
+        accepted_s=start,
+        started_s=start + 0.001,
+        ended_s=start + 1,
+        where="laptop pid 1",
+        message="Hello",
+        runs=1,
+    )
 
 
 def burst(count: int) -> RunDocument:
@@ -354,8 +337,8 @@ def burst(count: int) -> RunDocument:
         few,
         count=count,
         summary=replace(few.summary, tasks=tasks, wall_s=count / 1000),
-        requests=Many(count),
-        tasks=ManyTasks(count),
+        requests=Rows(range(count), one_of_many),
+        tasks=Rows(range(count), its_task),
         bystander=[],
     )
 

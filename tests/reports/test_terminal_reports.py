@@ -49,12 +49,12 @@ def printed(report: RenderableType, width: int = 80, encoding: str = "utf-8", **
 
 
 def empty_run() -> RunDocument:
-    return recorder([]).document(facts("background", 5), interrupted=True)
+    return recorder([]).finish(facts("background", 5), interrupted=True)
 
 
 def all_failed_run() -> RunDocument:
     samples = [sample(n, 0.001 * n, status=None, error="ConnectError") for n in range(1, 31)]
-    return recorder(samples).document(facts("background", 30))
+    return recorder(samples).finish(facts("background", 30))
 
 
 def seven_modes() -> ComparisonDocument:
@@ -224,7 +224,7 @@ def test_a_task_that_waits_for_its_turn_is_drawn_as_queued() -> None:
         event("q", "started", 1.0),
         event("q", "finished", 2.0),
     ]
-    (bar,) = bars(recorder([sample(1, 0.002, task="q")], events).document(facts("background", 1)))
+    (bar,) = bars(recorder([sample(1, 0.002, task="q")], events).finish(facts("background", 1)))
     assert bar.startswith("●····")
     assert bar.index("·") < bar.index("▆")
 

@@ -4,7 +4,6 @@ Over several rounds a typical time is the mean of what each round gives, as the 
 slowest, longest or last one is that of all rounds, so that "at most" is true of each; counts are sums.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -156,15 +155,14 @@ class Places:
         """Return where this run's work ran."""
         if run.app:
             return cls(is_app=True)
-        wheres = [where for task in islice(run.tasks, LOOKED_AT) if (where := task.where)]
-        on_loop = bool(wheres) and all(where.endswith(" event loop") for where in wheres)
-        in_threads = bool(wheres) and all("worker thread" in where for where in wheres)
-        pids = {found[0] for where in wheres if (found := re.match(r"\S+ pid \d+", where))}
+        ran = {(task.host, task.pid, task.thread) for task in islice(run.tasks, LOOKED_AT) if task.thread is not None}
+        on_loop = bool(ran) and all(thread == "event loop" for _, _, thread in ran)
+        in_threads = bool(ran) and all("worker thread" in (thread or "") for _, _, thread in ran)
         cpus = run.environment.get("cpus")
         return cls(
             on_loop=on_loop,
             in_threads=in_threads,
-            processes=0 if on_loop or in_threads else len(pids),
+            processes=0 if on_loop or in_threads else len({(host, pid) for host, pid, _ in ran}),
             cpus=cpus if isinstance(cpus, int) else None,
             computes=run.work == "cpu",
             is_own=run.work not in {None, "sleep", "cpu"},

@@ -1,14 +1,20 @@
-"""Rows of a document that are made when they are looked at."""
+"""Rows of a document that are made when they are looked at: a million of them would take most of a gigabyte."""
 
-from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar, overload
 
 Row = TypeVar("Row")
 
 
 class Rows(Sequence[Row], Generic[Row]):
-    """Rows that are made when they are looked at, because a million of them as dicts would take a gigabyte."""
+    """The rows that `make` makes of what is at these places, in their order."""
+
+    def __init__(self, places: Sequence[int], make: Callable[[int], Row]) -> None:
+        self._places = places
+        self._make = make
+
+    def __len__(self) -> int:
+        return len(self._places)
 
     @overload
     def __getitem__(self, at: int) -> Row: ...
@@ -17,15 +23,8 @@ class Rows(Sequence[Row], Generic[Row]):
     def __getitem__(self, at: int | slice) -> Row | list[Row]:
         """Make the row at this place, or a list of those in a slice."""
         if isinstance(at, slice):
-            return [self.make(i) for i in range(*at.indices(len(self)))]
-        size = len(self)
-        if not -size <= at < size:
-            raise IndexError(at)
-        return self.make(at % size)
-
-    @abstractmethod
-    def make(self, at: int) -> Row:
-        """Make the row at the place `at`, 0 <= at < len(self)."""
+            return [self._make(place) for place in self._places[at]]
+        return self._make(self._places[at])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and list(self) == list(other)

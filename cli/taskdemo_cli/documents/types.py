@@ -120,6 +120,10 @@ class TaskRow(Struct, frozen=True, kw_only=True):
     cpu_s: Seconds | None = None
     """CPU seconds that its work took of its thread."""
     where: str | None = None
+    """Host, process and thread in one text, for people."""
+    host: str | None = None
+    pid: int | None = None
+    thread: str | None = None
     message: str | None = None
     error: str | None = None
     runs: int
@@ -175,7 +179,7 @@ class OwnFunction(Struct, frozen=True, kw_only=True):
     takes_message: bool
 
 
-class RunFacts(TypedDict, total=False):
+class RunHeader(TypedDict, total=False):
     """What only the caller knows of a run; as in RunDocument, which has a default for what is left out."""
 
     mode: str | None

@@ -45,7 +45,7 @@ def a_run(
         answers.append(samples.sample(n, over + 0.001 if waits else 0.003, task=f"{mode}{n}"))
     pings = samples.pings(over, [(0.0, over)] if held else [])
     recorded = samples.recorder(answers, events, pings)
-    return doubted(recorded.document(samples.facts(mode, count, duration=work)), 0.0001)
+    return doubted(recorded.finish(samples.facts(mode, count, duration=work)), 0.0001)
 
 
 def advice(*runs: RunDocument, **given: Any) -> Any:

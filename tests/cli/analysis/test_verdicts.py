@@ -27,7 +27,7 @@ def run_of(
         events += events_of(f"t{n}", 0.001, start, end, mode=mode)
     made = [sample(n, done, task=f"t{n}") for n, done in enumerate(answers, 1)]
     recorded = recorder(made, events, pings(max([end for _, end in spans] + list(answers)), held))
-    return doubted(recorded.document(facts(mode, len(answers))), overhead)
+    return doubted(recorded.finish(facts(mode, len(answers))), overhead)
 
 
 def test_one_request_that_was_answered_before_its_task_ended() -> None:
@@ -88,14 +88,14 @@ def test_failures_losses_and_what_is_unfinished_are_said() -> None:
     given_up = replace(samples.interrupted_run(), interrupted=False)
     assert "of 2 tasks 1 had not ended when we stopped looking" in verdict(given_up)
     assert "the task was lost" in verdict(
-        recorder([sample(1, 0.004, task="t")]).document(facts("background", 1), server_gone=True)
+        recorder([sample(1, 0.004, task="t")]).finish(facts("background", 1), server_gone=True)
     )
 
 
 def test_nothing_answered_and_nothing_reported() -> None:
-    refused = recorder([sample(n, None, status=None, error="ConnectError") for n in (1, 2)]).document({})
+    refused = recorder([sample(n, None, status=None, error="ConnectError") for n in (1, 2)]).finish({})
     assert verdict(refused) == "None of 2 requests was answered (2 ConnectError)."
-    assert verdict(recorder([]).document({})) == "No request was reported, so nothing can be said."
+    assert verdict(recorder([]).finish({})) == "No request was reported, so nothing can be said."
 
 
 def test_a_verdict_says_when_the_response_times_are_the_clients_own() -> None:
@@ -179,9 +179,7 @@ def test_one_round_claims_no_small_difference_and_has_no_interval() -> None:
 
 
 def test_a_round_in_which_one_mode_has_no_figure_is_left_out_of_the_difference() -> None:
-    broken = recorder([sample(1, None, status=None, error="ConnectError")]).document(
-        {**facts("process", 1), "round": 1}
-    )
+    broken = recorder([sample(1, None, status=None, error="ConnectError")]).finish({**facts("process", 1), "round": 1})
     runs = [*rounds_of("background", [0.004, 0.0041, 0.0042]), broken, *rounds_of("process", [0.01] * 3)[1:]]
     entry = next(e for e in intervals(runs, "background") if e.mode == "process" and e.difference)
     assert entry.rounds == 2
@@ -250,7 +248,7 @@ def test_of_a_task_whose_end_was_not_heard_of_nothing_is_claimed() -> None:
         *events_of("t1", 0.001, 0.002, 1.0, mode="blocking"),
         *events_of("t2", 1.001, 1.002, 2.0, mode="blocking")[:2],
     ]
-    run = recorder([sample(1, 1.001, task="t1"), sample(2, 2.001, task="t2")], events).document(facts("blocking", 2))
+    run = recorder([sample(1, 1.001, task="t1"), sample(2, 2.001, task="t2")], events).finish(facts("blocking", 2))
     assert run.summary.tasks.answered_before_end == 0
     text = verdict(interrupted(run))
     assert "did not" not in text
@@ -260,9 +258,9 @@ def test_of_a_task_whose_end_was_not_heard_of_nothing_is_claimed() -> None:
 
 def test_a_bystander_that_was_not_answered_has_waited_at_least_so_long() -> None:
     unanswered = sample(9, 3.34, sent=0.5, status=None, error="Cancelled")
-    run = recorder([sample(1, 1.004)], bystander=[*pings(0.3), unanswered]).document(facts("blocking", 1))
+    run = recorder([sample(1, 1.004)], bystander=[*pings(0.3), unanswered]).finish(facts("blocking", 1))
     assert "a bystander (GET /ping) was held up for at least 2.84 s" in verdict(run)
-    alone = recorder([sample(1, 1.004)], bystander=[unanswered]).document(facts("blocking", 1))
+    alone = recorder([sample(1, 1.004)], bystander=[unanswered]).finish(facts("blocking", 1))
     assert "a bystander (GET /ping) waited 2.84 s and got no answer at all" in verdict(alone)
 
 
@@ -289,7 +287,7 @@ def test_over_rounds_a_typical_time_is_the_mean_and_a_longest_one_is_the_longest
 
 
 def test_where_every_request_failed_nothing_else_is_said() -> None:
-    refused = recorder([sample(n, 0.003, status=405) for n in (1, 2)], bystander=pings(1.0)).document({})
+    refused = recorder([sample(n, 0.003, status=405) for n in (1, 2)], bystander=pings(1.0)).finish({})
     assert verdict(refused, "About the endpoint.") == (
         "All 2 requests failed (HTTP 405). So nothing can be said of waiting."
     )
@@ -306,7 +304,7 @@ def test_where_every_task_failed_its_error_is_named_once_and_made_visible() -> N
             )
         ]
         made = [sample(n, 0.004, task=f"t{n}") for n in (1, 2)]
-        runs.append(recorder(made, events, pings(0.1)).document(facts(mode, 2)))
+        runs.append(recorder(made, events, pings(0.1)).finish(facts(mode, 2)))
     first, second = (entry.text for entry in comparison(runs).verdicts)
     assert first.startswith("All 2 tasks failed: KeyError: \\x1bxxx")
     assert len(first) < 200
@@ -335,7 +333,7 @@ def placed(
     ]
     made = [sample(n, 0.004, task=f"t{n}") for n in range(1, len(spans) + 1)]
     recorded = recorder(made, events, pings(2.0, [(0.2, 0.2 + held)] if held else []))
-    return recorded.document({**facts(mode, len(spans)), "work": work})
+    return recorded.finish({**facts(mode, len(spans)), "work": work})
 
 
 def test_the_cause_is_named_where_the_tasks_say_where_they_ran() -> None:

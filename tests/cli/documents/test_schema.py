@@ -74,7 +74,7 @@ def test_the_text_is_one_json_value_whatever_the_rows_hold() -> None:
 
 
 def test_empty_rows_are_written_as_empty_lists() -> None:
-    empty = samples.recorder([]).document({"url": "http://x"})
+    empty = samples.recorder([]).finish({"url": "http://x"})
     read = samples.saved(empty)
     assert (read["requests"], read["tasks"], read["bystander"]) == ([], [], [])
 
