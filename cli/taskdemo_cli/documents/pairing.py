@@ -18,12 +18,7 @@ def runs_of(document: AnyDocument) -> Sequence[RunDocument]:
 
 
 def pairs(run: RunDocument) -> Iterator[tuple[RequestRow, TaskRow | None]]:
-    """Yield every request with its task, if it has one."""
-    return ((request, task) for request, task in walk(run) if request is not None)
-
-
-def walk(run: RunDocument) -> Iterator[tuple[RequestRow | None, TaskRow | None]]:
-    """Yield every request with its task, if it has one, and then the tasks that no request has named.
+    """Yield every request with its task, if it has one.
 
     The tasks come in the order of their requests, so those read ahead are few; in any other order it works too.
     """
@@ -37,5 +32,3 @@ def walk(run: RunDocument) -> Iterator[tuple[RequestRow | None, TaskRow | None]]
                 if task.id == wanted:
                     break
         yield request, ahead.pop(wanted, None) if wanted is not None else None
-    yield from ((None, task) for task in ahead.values())
-    yield from ((None, task) for task in tasks)

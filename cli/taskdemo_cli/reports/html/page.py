@@ -5,14 +5,15 @@ and the page's own policy lets no script run and nothing be fetched, whatever a 
 """
 
 import hashlib
-import heapq
 import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from heapq import nlargest
 from importlib.resources import files
+from itertools import islice
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -23,7 +24,7 @@ from msgspec.structs import asdict
 from taskdemo_cli.analysis.mode_summary import ModeSummary
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.codec import AnyDocument
-from taskdemo_cli.documents.pairing import runs_of, walk
+from taskdemo_cli.documents.pairing import pairs, runs_of
 from taskdemo_cli.documents.types import (
     LimitsDocument,
     RequestRow,
@@ -33,9 +34,9 @@ from taskdemo_cli.documents.types import (
     name_of,
 )
 from taskdemo_cli.reports.error_words import error_words
-from taskdemo_cli.reports.html.distribution import Distribution
-from taskdemo_cli.reports.html.timeline import TROUBLE, Timeline
+from taskdemo_cli.reports.html import distribution, timeline
 from taskdemo_cli.reports.terminal.limits import QUESTIONS
+from taskdemo_cli.reports.timeline import TROUBLE
 from taskdemo_cli.stats import supported
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
@@ -144,14 +145,6 @@ def page(document: AnyDocument) -> Iterator[str]:
     rows = [(name, group, _cells(document, group)) for name, group in groups]
     # a column that nobody has a figure for is left out
     told = [at for at in range(len(COLUMNS)) if any(cells[at].value is not None for _, _, cells in rows)]
-    timeline, distribution = Timeline(first), Distribution([group for _, group in groups])
-    listings = [_Listing(run) for run in runs]
-    for listing in listings:
-        watchers = [listing.see, timeline.watcher(listing.run), distribution.watcher(listing.run)]
-        seeing = [see for see in watchers if see is not None]
-        for request, task in walk(listing.run):
-            for see in seeing:
-                see(request, task)
     yield from _template().generate(
         document=_fields(document),
         style=Markup(style),  # noqa: S704 # a file of this package
@@ -160,9 +153,9 @@ def page(document: AnyDocument) -> Iterator[str]:
         groups=groups,
         rows=[(name, group, [cells[at] for at in told]) for name, group, cells in rows],
         extremes=_extremes(first),
-        timeline=timeline.draw(),
-        distribution=distribution.draw(),
-        listings=listings,
+        timeline=timeline.draw(first),
+        distribution=distribution.draw([group for _, group in groups]),
+        listings=[_listing(run) for run in runs],
         limits=_fields(limits) if limits else None,
         modes=modes,
         limit_names=limits_in(modes),
@@ -281,35 +274,27 @@ def _extremes(runs: Sequence[RunDocument]) -> tuple[RunDocument, RunDocument] | 
     return max(answered, key=median), min(answered, key=median)
 
 
-class _Listing:
-    """The requests that are listed one by one: all, or the slowest and the first in trouble, in order."""
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The requests of a run that are listed one by one: all, or the slowest and the first in trouble, in order."""
 
-    def __init__(self, run: RunDocument) -> None:
-        self.run = run
-        self.all = len(run.requests) <= LISTED
-        self._most = LISTED if self.all else SLOWEST
-        self._slowest: list[tuple[float, int, tuple[RequestRow, TaskRow | None]]] = []
-        self._troubles: dict[int, tuple[RequestRow, TaskRow | None]] = {}
-        self._seen = 0
+    run: RunDocument
+    all: bool
+    pairs: list[tuple[RequestRow, TaskRow | None]]
 
-    def see(self, request: RequestRow | None, task: TaskRow | None) -> None:
-        """Look at one request with its task."""
-        if request is None:
-            return
-        self._seen += 1
-        took = request.response_s or 0.0
-        if len(self._slowest) < self._most:
-            heapq.heappush(self._slowest, (took, -self._seen, (request, task)))
-        elif took > self._slowest[0][0]:
-            heapq.heapreplace(self._slowest, (took, -self._seen, (request, task)))
-        if (request.error or (task and task.state in TROUBLE)) and len(self._troubles) < FIRST_TROUBLES:
-            self._troubles[self._seen] = (request, task)
 
-    @property
-    def pairs(self) -> list[tuple[RequestRow, TaskRow | None]]:
-        """The requests with their tasks."""
-        chosen = {-place: pair for _, place, pair in self._slowest} | self._troubles
-        return [chosen[place] for place in sorted(chosen)]
+def _listing(run: RunDocument) -> Listing:
+    if len(run.requests) <= LISTED:
+        return Listing(run, True, list(pairs(run)))
+    slowest = nlargest(SLOWEST, pairs(run), key=lambda pair: pair[0].response_s or 0.0)
+    troubles = islice(filter(_went_wrong, pairs(run)), FIRST_TROUBLES)
+    chosen = {pair[0].n: pair for pair in (*slowest, *troubles)}
+    return Listing(run, False, [chosen[n] for n in sorted(chosen)])
+
+
+def _went_wrong(pair: tuple[RequestRow, TaskRow | None]) -> bool:
+    request, task = pair
+    return request.error is not None or (task is not None and task.state in TROUBLE)
 
 
 def _measured(key: str, value: object) -> Markup | str:
