@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from msgspec import UNSET, convert
 
@@ -42,6 +42,12 @@ LAST_BREATH_S = 2.0
 """How long it may take until the end of a server that has just broken off, or fallen silent, is known."""
 BYSTANDER_RATE = 10.0
 """Calls of GET /ping per second, sent on schedule whatever the answers do."""
+
+
+ServerState = Literal["well", "unheard", "gone", "ended"]
+"""`unheard`: it cannot say what becomes of its tasks; `gone`: it answers nobody; `ended`: its process is no more."""
+End = Literal["done", "asked to stop", "deadline", "gone", "unheard"]
+"""Why a part of a run was over."""
 
 
 class Screen(Protocol):
@@ -223,13 +229,10 @@ class _Run:
         self.running: set[str] = set()
         """The load processes that are on their way."""
         self.begun: set[str] = set()
-        self.gone: str | None = None
-        """Why the server is known to be gone."""
-        self.ended = False
-        """Whether that is its own exit code, and not only its silence."""
-        self.unheard: str | None = None
-        """Why the server cannot say what becomes of its tasks."""
-        self.unheard_since = 0.0
+        self.server: ServerState = "well"
+        self.because: str | None = None
+        """Why the server is as it is; None where it is well."""
+        self.since = 0.0
         self.broken: str | None = None
         """Which process of ours died, so that the figures are not whole."""
         self.next_look = 0.0
@@ -241,23 +244,22 @@ class _Run:
             while True:  # what came too late for the run before
                 self.rig.inbox.get_nowait()
         watcher = self._watch()
-        interrupted = timed_out = False
+        end: End = "done"
         bystanders: list[Loader] = []
         try:
             bystanders = self._start_bystanders()
             self.running.add("load")
             self.rig.load.run(self.plan)
-            interrupted = self._drain(lambda: "load" not in self.running) == "asked to stop"
-            if interrupted:
+            end = self._drain(lambda: "load" not in self.running)
+            if end == "asked to stop":
                 self.rig.load.stop()
                 self._drain(lambda: "load" not in self.running, stoppable=False)
             elif wait and self.target.health:
                 if self.plan.timeout_s is not None and self.recorder.t0 is not None:
                     deadline = self.recorder.t0 + self.plan.timeout_s
-                why = self._drain(lambda: self.recorder.unended == 0, deadline, until_gone=True)
-                interrupted, timed_out = why == "asked to stop", why == "deadline"
-            if self.target.server is not None and (self.gone or self.recorder.broken_off):
-                self._drain(lambda: self.ended, time.monotonic() + LAST_BREATH_S, stoppable=False)
+                end = self._drain(lambda: self.recorder.unended == 0, deadline, until_gone=True)
+            if self.target.server is not None and (self.server == "gone" or self.recorder.broken_off):
+                self._drain(lambda: self.server == "ended", time.monotonic() + LAST_BREATH_S, stoppable=False)
         finally:
             for bystander in bystanders:
                 bystander.stop()
@@ -279,10 +281,10 @@ class _Run:
                 "started_at": started_at.isoformat(timespec="milliseconds"),
                 **header,
             },
-            interrupted=interrupted,
-            timed_out=timed_out,
-            server_gone=self.gone is not None,
-            ended_because=self.gone or self.unheard,
+            interrupted=end == "asked to stop",
+            timed_out=end == "deadline",
+            server_gone=self.server in {"gone", "ended"},
+            ended_because=self.because,
         )
 
     def _watch(self) -> Watcher | None:
@@ -316,15 +318,15 @@ class _Run:
         *,
         stoppable: bool = True,
         until_gone: bool = False,
-    ) -> str:
+    ) -> End:
         """Take in what is reported until `done`, and say what ended it."""
         while not done() and not (stoppable and self.broken):
             now = time.monotonic()
             if stoppable and self.rig.stopping.asked:
                 return "asked to stop"
-            if until_gone and self.gone:
+            if until_gone and self.server in {"gone", "ended"}:
                 return "gone"
-            if until_gone and self.unheard and now - self.unheard_since > UNHEARD_S:
+            if until_gone and self.server == "unheard" and now - self.since > UNHEARD_S:
                 return "unheard"
             if now >= deadline:
                 return "deadline"
@@ -342,10 +344,11 @@ class _Run:
                 for event in events:
                     self.recorder.event(event)
             case ServerGone(why):
-                self.gone = self.gone or why
-            case JournalTrouble(why):
-                self.unheard = f"the server's journal cannot be written ({why})" if why else None
-                self.unheard_since = time.monotonic()
+                self._note("gone", why)
+            case JournalTrouble(why) if why:
+                self._note("unheard", f"the server's journal cannot be written ({why})")
+            case JournalTrouble():
+                self._note("well", None)
             case Gone(returncode):
                 if name in self.running:
                     self.broken = f"the {name} process ended unexpectedly (exit {returncode}); run it again"
@@ -361,9 +364,13 @@ class _Run:
 
     def _look_after_server(self) -> None:
         server = self.target.server
-        if server is not None and not self.ended and (code := server.poll()) is not None:
-            self.ended = True
-            self.gone = f"the {server.settings.mode} server ended (exit {code}) while it was fired at"
+        if server is not None and self.server != "ended" and (code := server.poll()) is not None:
+            self._note("ended", f"the {server.settings.mode} server ended (exit {code}) while it was fired at")
+
+    def _note(self, server: ServerState, because: str | None) -> None:
+        """Take note of how the server is: one that is gone can only be seen to have ended, and then that is it."""
+        if self.server in {"well", "unheard"} or (self.server, server) == ("gone", "ended"):
+            self.server, self.because, self.since = server, because, time.monotonic()
 
 
 def compare(
