@@ -33,6 +33,17 @@ ONTO_3_AND_4 = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execvp(sys.argv[3], sys.argv[3:])"
 )
 PATIENCE_S = 60.0
+AXE = """axe.run({resultTypes: ['violations']}).then(all => ({
+  held: all.passes.length,
+  violated: all.violations.map(one => [one.id, one.help, one.nodes.slice(0, 3).map(node => node.html)]),
+}))"""
+OVERFLOWING = """
+[...document.querySelectorAll('body *')].filter(one => {
+  if (one.closest('.scroll, pre') || one.closest('svg svg, svg g')) return false
+  const box = one.getBoundingClientRect()
+  return box.width > 0 && (box.right > innerWidth + 1 || box.left < -1)
+}).map(one => one.outerHTML.slice(0, 200))
+"""
 
 
 def found() -> str | None:
@@ -50,6 +61,8 @@ class Browser:
         self._number = 0
         self._session: str | None = None
         self._happened: list[str] = []
+        self._own = "file:"
+        """Where a page may ask for what belongs to it."""
         self.complaints: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -71,17 +84,17 @@ class Browser:
                 result: dict[str, Any] = message["result"]
                 return result
 
-    def show(self, path: Path, width: int, height: int = 900, *, dark: bool = False) -> None:
-        """Load the page from a file, at this size of the window."""
+    def show(self, page: Path | str, width: int, height: int = 900, *, dark: bool = False, calm: bool = False) -> None:
+        """Load the page from a file or a server, at this size of the window; `calm` for who wants nothing to move."""
+        self._load("about:blank")  # so that the page before this one complains no more
         self.complaints.clear()
-        self._happened.clear()
         phone = width < 600
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", media="", features=[scheme])
-        self.call("Page.navigate", url=path.resolve().as_uri())
-        while "Page.loadEventFired" not in self._happened:
-            self._next()
+        motion = {"name": "prefers-reduced-motion", "value": "reduce" if calm else "no-preference"}
+        self.call("Emulation.setEmulatedMedia", media="", features=[scheme, motion])
+        self._own = "file:" if isinstance(page, Path) else "/".join(page.split("/", 3)[:3])
+        self._load(page.resolve().as_uri() if isinstance(page, Path) else page)
 
     def evaluate(self, expression: str) -> Any:
         """Return what a JavaScript expression, or the promise of it, comes to."""
@@ -90,13 +103,32 @@ class Browser:
             raise RuntimeError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
-    def screenshot(self) -> bytes:
-        """Return the whole page as PNG."""
-        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
+    def violations(self, axe: str) -> list[Any]:
+        """Return what axe-core, of which this is the source, finds wrong with the page."""
+        self.evaluate(axe)
+        found = self.evaluate(AXE)
+        assert found["held"] > 15
+        violated: list[Any] = found["violated"]
+        return violated
+
+    def overflowing(self) -> list[str]:
+        """Return the elements that reach beyond the window's sides."""
+        found: list[str] = self.evaluate(OVERFLOWING)
+        return found
+
+    def screenshot(self, *, whole: bool = True) -> bytes:
+        """Return the whole page, or what of it is in the window, as PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"])
 
     def pdf(self) -> bytes:
         """Return the page as it is printed."""
         return base64.b64decode(self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)["data"])
+
+    def _load(self, url: str) -> None:
+        self._happened.clear()
+        self.call("Page.navigate", url=url)
+        while "Page.loadEventFired" not in self._happened:
+            self._next()
 
     def _next(self) -> dict[str, Any]:
         end = time.monotonic() + PATIENCE_S
@@ -121,7 +153,7 @@ class Browser:
             self.complaints.append(str(happened["args"]))
         elif method == "Log.entryAdded" and happened["entry"]["level"] in {"error", "warning"}:
             self.complaints.append(happened["entry"]["text"])
-        elif method == "Network.requestWillBeSent" and not happened["request"]["url"].startswith(("file:", "data:")):
+        elif method == "Network.requestWillBeSent" and not happened["request"]["url"].startswith((self._own, "data:")):
             self.complaints.append(f"asked for {happened['request']['url']}")
 
 

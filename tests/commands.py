@@ -1,8 +1,11 @@
 """How the tests run the command line: as a user does, with an eye on what is left behind."""
 
 import contextlib
+import io
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
+
+from taskdemo_cli import app
+from taskdemo_cli.processes.signals import STOP_SIGNALS
 
 TASKDEMO = str(Path(sys.executable).with_name("taskdemo"))
 PATIENCE_S = 30.0
@@ -27,6 +34,27 @@ def taskdemo(*arguments: str, timeout: float = 60, **options: Any) -> "subproces
         encoding="utf-8",
         **options,
     )
+
+
+def in_process(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command that starts no process, in this one: a hundred times as quick. `environment` is added to ours."""
+    kept = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            code = app.outcome([*arguments])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    return subprocess.CompletedProcess([*arguments], code, out.getvalue(), err.getvalue())
 
 
 def as_json(*arguments: str) -> Any:

@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+import chromium
 from taskdemo_server.contract.events import ENDED, TaskEvent
 from taskdemo_server.contract.settings import Settings
 
@@ -158,3 +159,29 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
     """One `background` server with short work, for all the tests of a file that leave it as it was."""
     with serving(tmp_path_factory.mktemp("shared"), duration=0) as server:
         yield server
+
+
+def without(what: str) -> None:
+    """Skip for want of a real part, or fail where all parts must be there."""
+    if os.environ.get("TASKDEMO_REQUIRE_PARTS") == "1":
+        pytest.fail(f"needs {what}, and TASKDEMO_REQUIRE_PARTS=1 says that it is there")
+    pytest.skip(f"needs {what}")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Browser]:
+    program = chromium.found()
+    if program is None:
+        without("Chromium or Chrome")
+        return
+    with chromium.browser(program, tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core, from the file that $TASKDEMO_AXE names: a test fetches nothing."""
+    path = Path(os.environ.get("TASKDEMO_AXE", ""))
+    if not path.is_file():
+        without("axe-core: `npm pack axe-core@4`, and TASKDEMO_AXE naming the axe.min.js in it")
+    return path.read_text(encoding="utf-8")

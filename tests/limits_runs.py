@@ -7,8 +7,7 @@ import psutil
 
 from taskdemo_cli import limits
 from taskdemo_cli.documents.types import Cell, LimitsDocument
-from taskdemo_cli.limits.trial import Own
-from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.processes.signals import StopRequest
 
 
 class Remembering:
@@ -41,15 +40,14 @@ def run(
     modes: Sequence[str],
     names: Sequence[str] = limits.LIMITS,
     screen: Remembering | None = None,
-    stopping: Stopping | None = None,
-    own: Own | None = None,
+    stopping: StopRequest | None = None,
     broker: str | None = None,
 ) -> LimitsDocument:
     """Run the experiments, and see to it that they leave no process behind."""
     folder.mkdir(exist_ok=True)
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     document = limits.run(
-        modes, screen or Remembering(), stopping or Stopping(), folder, limits=names, own=own, broker=broker
+        modes, screen or Remembering(), stopping or StopRequest(), folder, limits=names, broker=broker
     )
     left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
     assert not left, f"left behind: {left}"

@@ -8,9 +8,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from taskdemo_cli.commands import checks, options
-from taskdemo_cli.errors import COULD_NOT_RUN, FAILED, INTERRUPTED, UserError
-from taskdemo_cli.processes import signals as stopping
-from taskdemo_cli.reports.output import Leaving, complain
+from taskdemo_cli.errors import COULD_NOT_RUN, INTERRUPTED, UserError
+from taskdemo_cli.processes import signals
+from taskdemo_cli.reports.output import OutputStream, complain
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.modes import ENGINES
 from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
@@ -54,36 +54,30 @@ def run() -> None:
     """Run the command line and exit with the documented code; however it ends, no folder of it stays."""
     code = INTERRUPTED
     try:
-        stopping.listen(stopping.interrupt)
+        signals.listen(signals.interrupt)
         code = outcome(sys.argv[1:])
-        stopping.ignore()
-    except stopping.Stopped as stopped:  # just before, or just after
+        signals.ignore()
+    except signals.Stopped as stopped:  # just before, or just after
         code = stopped.exit_code
     finally:
-        stopping.ignore()
+        signals.ignore()
         if "taskdemo_cli.processes.tempdirs" in sys.modules:
-            from taskdemo_cli.processes import tempdirs as scratch
+            from taskdemo_cli.processes import tempdirs
 
-            scratch.clear()
+            tempdirs.clear()
     sys.exit(code)
 
 
 def outcome(arguments: list[str]) -> int:
     """Run a command and return its exit code; every foreseen trouble is one sentence on stderr."""
-    out = Leaving(sys.stdout)
-    with contextlib.redirect_stdout(out):
-        code = _outcome(arguments)
-        out.flush()
-    return code or (FAILED if out.trouble else 0)
-
-
-def _outcome(arguments: list[str]) -> int:
     try:
-        code = app(arguments, prog_name="taskdemo", standalone_mode=False)
+        with contextlib.redirect_stdout(OutputStream(sys.stdout)) as out:
+            code = app(arguments, prog_name="taskdemo", standalone_mode=False)
+            out.flush()
     except UserError as error:
         complain(str(error), error.more)
         return error.exit_code
-    except stopping.Stopped as stopped:
+    except signals.Stopped as stopped:
         return stopped.exit_code
     except Exception as error:
         # Typer's own usage errors, whichever Click they come from, carry a sentence and an exit code.
@@ -132,21 +126,21 @@ def taskdemo(
     epilog=_examples("taskdemo serve --mode blocking --duration 500ms", "taskdemo serve --work mymodule:function")
 )
 def serve(
-    mode: options.ModeName = "background",
-    duration: options.Duration = 1.0,
-    work: options.Work = "sleep",
-    host: options.Host = "127.0.0.1",
-    port: options.Port = 8000,
-    workers: options.Workers = 1,
-    threads: options.Threads = 40,
-    max_pending: options.MaxPending = 10_000,
-    journal: options.Journal = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    token: options.Token = None,
+    mode: Annotated[str, options.MODE] = "background",
+    duration: Annotated[float, options.DURATION] = 1.0,
+    work: Annotated[str, options.WORK] = "sleep",
+    host: Annotated[str, options.HOST] = "127.0.0.1",
+    port: Annotated[int, options.PORT] = 8000,
+    workers: Annotated[int, options.WORKERS] = 1,
+    threads: Annotated[int, options.THREADS] = 40,
+    max_pending: Annotated[int, options.MAX_PENDING] = 10_000,
+    journal: Annotated[str | None, options.JOURNAL] = None,
+    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    backend: Annotated[str | None, options.BACKEND] = None,
+    token: Annotated[str | None, options.TOKEN] = None,
 ) -> int:
     """Start the demo server: one endpoint, GET /, that does slow work in the chosen mode."""
-    from taskdemo_cli.commands import serve as serving
+    from taskdemo_cli.commands import serve
 
     settings = Settings(
         mode=mode,
@@ -163,7 +157,7 @@ def serve(
         token=token,
         journal=journal or "",
     )
-    return serving.serve(settings)
+    return serve.serve(settings)
 
 
 @app.command(
@@ -173,35 +167,35 @@ def serve(
     )
 )
 def fire(
-    count: options.Count = None,
-    for_: options.ForSeconds = None,
-    concurrency: options.Concurrency = None,
-    rate: options.Rate = None,
-    message: options.Message = None,
-    method: options.Method = None,
-    header: options.Headers = None,
-    body: options.Body = None,
-    timeout: options.Timeout = None,
-    no_wait: options.NoWait = False,
-    url: options.Url = None,
-    port: options.TargetPort = None,
-    mode: options.OptionalMode = None,
-    app: options.App = None,
-    path: options.Path = None,
-    token: options.SentToken = None,
-    duration: options.PrivateDuration = None,
-    work: options.PrivateWork = None,
-    threads: options.PrivateThreads = None,
-    workers: options.PrivateWorkers = None,
-    broker: options.PrivateBroker = None,
-    backend: options.PrivateBackend = None,
-    json: options.Json = False,
-    save: options.Save = None,
-    html: options.Html = None,
-    fail_if: options.FailIf = None,
+    count: Annotated[int | None, options.shown(options.COUNT, "1")] = None,
+    for_: Annotated[float | None, options.FOR] = None,
+    concurrency: Annotated[int | None, options.CONCURRENCY] = None,
+    rate: Annotated[float | None, options.RATE] = None,
+    message: Annotated[str | None, options.MESSAGE] = None,
+    method: Annotated[str | None, options.METHOD] = None,
+    header: Annotated[list[str] | None, options.HEADER] = None,
+    body: Annotated[str | None, options.BODY] = None,
+    timeout: Annotated[float | None, options.TIMEOUT] = None,
+    no_wait: Annotated[bool, options.NO_WAIT] = False,
+    url: Annotated[str | None, options.TARGET_URL] = None,
+    port: Annotated[int | None, options.TARGET_PORT] = None,
+    mode: Annotated[str | None, options.PRIVATE_MODE] = None,
+    app: Annotated[str | None, options.APP] = None,
+    path: Annotated[str | None, options.PATH] = None,
+    duration: Annotated[float | None, options.shown(options.DURATION, "1")] = None,
+    work: Annotated[str | None, options.shown(options.WORK, "sleep")] = None,
+    threads: Annotated[int | None, options.shown(options.THREADS, "40")] = None,
+    workers: Annotated[int | None, options.shown(options.WORKERS, "1")] = None,
+    token: Annotated[str | None, options.TOKEN] = None,
+    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    backend: Annotated[str | None, options.BACKEND] = None,
+    json: Annotated[bool, options.JSON] = False,
+    save: Annotated[list[str] | None, options.SAVE] = None,
+    html: Annotated[str | None, options.HTML] = None,
+    fail_if: Annotated[list[str] | None, options.FAIL_IF] = None,
 ) -> int:
     """Send requests, all at once or as told, and watch the responses and the tasks."""
-    from taskdemo_cli.commands import fire as firing
+    from taskdemo_cli.commands import fire
     from taskdemo_cli.loadgen.request import read_place, read_request
 
     checks.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
@@ -221,7 +215,7 @@ def fire(
     elif app is not None:
         private = Settings(mode="app", app=app, folder=checks.folder_of(app), journal="", port=0, console=False)
     place = read_place(url if url is not None else f"http://127.0.0.1:{port or 8000}", path)
-    burst = firing.Burst(
+    burst = fire.Burst(
         count=count,
         for_s=for_,
         concurrency=concurrency,
@@ -230,10 +224,8 @@ def fire(
         timeout_s=timeout,
         request=read_request(method, header or (), body, token=token, more=place.headers),
     )
-    keeping = firing.Keeping(json, save or (), html, fail_if or (), [mode] if mode else ())
-    return firing.fire(
-        burst, keeping, place=place, named=url is not None, private=private, token=token, wait=not no_wait
-    )
+    keeping = fire.Keeping(json, save or (), html, fail_if or (), [mode] if mode else ())
+    return fire.fire(burst, keeping, place=place, named=url is not None, private=private, token=token, wait=not no_wait)
 
 
 @app.command(
@@ -245,39 +237,33 @@ def fire(
     ),
 )
 def compare(
-    saved: options.SavedResults = None,
-    modes: options.Modes = None,
-    count: options.BurstCount = 5,
-    duration: options.ComparedDuration = 1.0,
-    work: options.ComparedWork = "sleep",
-    threads: options.ComparedThreads = 40,
-    rounds: options.Rounds = 1,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    limits: options.MeasuredLimits = None,
-    json: options.Json = False,
-    save: options.Save = None,
-    html: options.Html = None,
-    fail_if: options.FailIf = None,
+    saved: Annotated[list[str] | None, options.SAVED_RESULTS] = None,
+    modes: Annotated[str | None, options.MODE_LIST] = None,
+    count: Annotated[int, options.COUNT] = 5,
+    duration: Annotated[float, options.DURATION] = 1.0,
+    work: Annotated[str, options.WORK] = "sleep",
+    threads: Annotated[int, options.THREADS] = 40,
+    rounds: Annotated[int, options.ROUNDS] = 1,
+    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    backend: Annotated[str | None, options.BACKEND] = None,
+    json: Annotated[bool, options.JSON] = False,
+    save: Annotated[list[str] | None, options.SAVE] = None,
+    html: Annotated[str | None, options.HTML] = None,
+    fail_if: Annotated[list[str] | None, options.FAIL_IF] = None,
 ) -> int:
     """Run the same burst in every mode and say what the difference means; or compare two results that were saved."""
-    from taskdemo_cli.commands import report as results
+    from taskdemo_cli.commands import compare, report
 
     if saved:
         if len(saved) != 2:
             raise UserError("compare takes two saved results, old and new: taskdemo compare OLD.json NEW.json")
-        if limits is not None:
-            raise UserError("--limits joins a comparison that is run; two saved results are compared as they are")
         for option, value in {"--save": save, "--html": html, "--fail-if": fail_if}.items():
             if value:
                 raise UserError(
                     f"{option} is for a comparison that is run; of two saved results --json tells everything"
                 )
-        return results.compare(saved[0], saved[1], json)
-    from taskdemo_cli.commands import compare as firing
-
-    known = None if limits is None else results.limits(limits)
-    names, missing = firing.installed(checks.mode_list(modes))
+        return report.compare(saved[0], saved[1], json)
+    names, missing = compare.installed(checks.mode_list(modes))
     settings = [
         Settings(
             mode=name, journal="", port=0, console=False,
@@ -286,47 +272,41 @@ def compare(
         )
         for name in names
     ]  # fmt: skip
-    keeping = firing.Keeping(json, save or (), html, fail_if or (), names)
-    return firing.compare(settings, missing, firing.Burst(count=count), keeping, rounds, known)
+    keeping = compare.Keeping(json, save or (), html, fail_if or (), names)
+    return compare.compare(settings, missing, compare.Burst(count=count), keeping, rounds)
 
 
-@app.command(epilog=_examples("taskdemo limits --modes background,celery --html limits.html"))
+@app.command(epilog=_examples("taskdemo limits --modes background,process --html limits.html"))
 def limits(
-    modes: options.Modes = None,
-    work: options.LimitsWork = None,
-    broker: options.Broker = None,
-    backend: options.Backend = None,
-    json: options.Json = False,
-    save: options.Save = None,
-    html: options.Html = None,
+    modes: Annotated[str | None, options.MODE_LIST] = None,
+    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    backend: Annotated[str | None, options.BACKEND] = None,
+    json: Annotated[bool, options.JSON] = False,
+    save: Annotated[list[str] | None, options.SAVE] = None,
+    html: Annotated[str | None, options.HTML] = None,
 ) -> int:
     """Show by experiment what each mode can and cannot do: track, cancel, retry, survive a kill, and so on."""
-    from taskdemo_cli.commands import compare as firing
-    from taskdemo_cli.commands import limits as limiting
-    from taskdemo_cli.limits.trial import Own
+    from taskdemo_cli.commands import compare, limits
 
-    names, missing = firing.installed(checks.mode_list(modes))
-    own = None if work is None else Own(work, checks.folder_of(work))
-    return limiting.run(
-        names, missing, broker=broker, backend=backend, own=own, as_json=json, saves=save or (), html=html
-    )  # fmt: skip
+    names, missing = compare.installed(checks.mode_list(modes))
+    return limits.run(names, missing, broker=broker, backend=backend, as_json=json, saves=save or (), html=html)
 
 
 @app.command(epilog=_examples("taskdemo worker --broker redis://broker:6379/0 --server http://server:8000"))
 def worker(
-    broker: options.WorkerBroker,
-    engine: options.EngineName = ENGINES[0],
-    backend: options.WorkerBackend = None,
-    work: options.WorkersWork = "sleep",
-    duration: options.WorkerDuration = 1.0,
-    processes: options.Processes = None,
-    server: options.ReportServer = None,
-    token: options.ReportToken = None,
+    broker: Annotated[str, options.BROKER],
+    engine: Annotated[str, options.ENGINE] = ENGINES[0],
+    backend: Annotated[str | None, options.BACKEND] = None,
+    work: Annotated[str, options.WORK] = "sleep",
+    duration: Annotated[float, options.DURATION] = 1.0,
+    processes: Annotated[int | None, options.PROCESSES] = None,
+    server: Annotated[str | None, options.REPORT_TO] = None,
+    token: Annotated[str | None, options.TOKEN] = None,
 ) -> int:
     """Run a queue engine's own worker on this machine, for servers that use the same broker."""
-    from taskdemo_cli.commands import limits as limiting
+    from taskdemo_cli.commands import limits
 
-    return limiting.work(
+    return limits.work(
         WorkerSettings(
             engine=engine,
             broker=broker,
@@ -346,8 +326,8 @@ def worker(
 
 
 @app.command(epilog=_examples("taskdemo report result.json --html report.html"))
-def report(file: options.SavedResult, html: options.Html = None) -> int:
+def report(file: Annotated[str, options.SAVED_RESULT], html: Annotated[str | None, options.HTML] = None) -> int:
     """Draw a saved result again, as a page with --html, or on the terminal."""
-    from taskdemo_cli.commands import report as saved
+    from taskdemo_cli.commands import report
 
-    return saved.report(file, html)
+    return report.report(file, html)

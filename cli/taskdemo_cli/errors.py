@@ -6,7 +6,7 @@ OK = 0
 FAILED = 1
 """The run happened, but a request failed or an accepted task was lost."""
 COULD_NOT_RUN = 2
-THRESHOLD_HELD = 99
+THRESHOLD_MET = 99
 INTERRUPTED = 130
 
 

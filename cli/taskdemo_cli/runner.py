@@ -25,7 +25,7 @@ from taskdemo_cli.loadgen.protocol import Done, Gone, Plan, Refused, Started
 from taskdemo_cli.loadgen.proxies import proxy_for
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.event_stream import Heard, JournalTrouble, ServerGone, Watcher, clock_offset
-from taskdemo_cli.processes.signals import Stopped, Stopping
+from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -37,7 +37,7 @@ TICK_S = 0.125
 UNHEARD_S = 5.0
 """How long a server that cannot write its journal is waited for, to be able to again."""
 FOUND_S = 1.0
-"""How long the user's own application is waited for to say what held it: it may be held for ever."""
+"""How long to wait until the user's own application says what blocked it: it may be blocked for ever."""
 LAST_BREATH_S = 2.0
 """How long it may take until the end of a server that has just broken off, or fallen silent, is known."""
 BYSTANDER_RATE = 10.0
@@ -127,7 +127,7 @@ class Target:
         return f"{self.under}/ping/sync" if self.app else None
 
     def found(self) -> dict[str, Any]:
-        """Return what the server of the user's own application has seen of who held its event loop."""
+        """Return what the server of the user's own application has seen of what blocked its event loop."""
         with contextlib.suppress(OSError, UserError):
             health = servers.health(self.url, self.token, self.under, timeout=FOUND_S)
             return dict((health or {}).get("held") or {})
@@ -157,7 +157,7 @@ class Rig:
     `threads`: whether there is to be a second bystander, for the worker threads.
     """
 
-    def __init__(self, stopping: Stopping, *, threads: bool = False) -> None:
+    def __init__(self, stopping: StopRequest, *, threads: bool = False) -> None:
         self.stopping = stopping
         self.inbox: queue.Queue[tuple[str, Any]] = queue.Queue()
         self.load = Loader(self.inbox, name="load")
@@ -391,30 +391,27 @@ def compare(
     """
     runs: list[RunDocument] = []
     skipped: list[Skipped] = []
-    try:
-        targets: list[Target] = []
-        for server in started:
-            try:
-                servers.await_ready(server, rig.stopping.check)
-                targets.append(find_target(server.url, server=server))
-            except (UserError, OSError) as error:
-                skipped.append(Skipped(mode=server.settings.mode, why=str(error)))
-        if targets or len({one.why for one in skipped}) > 1:  # otherwise that one reason is the command's error
-            for one in skipped:
-                screen.skip(one.mode, one.why)
-        for number in range(1, rounds + 1):
-            for served in targets if number % 2 else reversed(targets):
-                stage = f"round {number} of {rounds}" if rounds > 1 else ""
-                screen.start(str(served.mode), stage)
-                target = served if number == 1 else _again(served)
-                run = rig.measure(target, plan(target), screen, {**facts, "round": number})
-                runs.append(run)
-                screen.done(run)
-                keep(runs)
-                if rig.stopping.asked:
-                    return runs, skipped
-    except Stopped:
-        pass  # asked to stop while the servers started: what was measured so far is the result
+    targets: list[Target] = []
+    for server in started:
+        try:
+            servers.await_ready(server, rig.stopping.check)
+            targets.append(find_target(server.url, server=server))
+        except (UserError, OSError) as error:
+            skipped.append(Skipped(mode=server.settings.mode, why=str(error)))
+    if targets or len({one.why for one in skipped}) > 1:  # otherwise that one reason is the command's error
+        for one in skipped:
+            screen.skip(one.mode, one.why)
+    for number in range(1, rounds + 1):
+        for served in targets if number % 2 else reversed(targets):
+            stage = f"round {number} of {rounds}" if rounds > 1 else ""
+            screen.start(str(served.mode), stage)
+            target = served if number == 1 else _again(served)
+            run = rig.measure(target, plan(target), screen, {**facts, "round": number})
+            runs.append(run)
+            screen.done(run)
+            keep(runs)
+            if rig.stopping.asked:
+                return runs, skipped
     return runs, skipped
 
 

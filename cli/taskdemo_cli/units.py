@@ -11,7 +11,7 @@ _LONGER: Final = {"m": 60.0, "min": 60.0, "h": 3600.0}
 def read_plain(text: str) -> float:
     """Read a number. Raises ValueError where it is none, or has a unit."""
     if not _PLAIN.fullmatch(text := text.strip()):
-        raise ValueError(f"{text[:40]!r} is no such figure")
+        raise ValueError(f"{text[:40]!r} is not a number we can read")
     return float(text)
 
 
@@ -24,13 +24,13 @@ def read_seconds(text: str) -> float:
         return read_plain(number) * _LONGER[unit]
     if unit in _SHORTER:
         return read_plain(number) / _SHORTER[unit]
-    raise ValueError(f"{text[:40]!r} is no such figure")
+    raise ValueError(f"{text[:40]!r} is not a number we can read")
 
 
 def read_whole(text: str) -> int:
     """Read a whole number. Raises ValueError where it is none."""
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text := text.strip()):
-        raise ValueError(f"{text[:40]!r} is no such figure")
+        raise ValueError(f"{text[:40]!r} is not a number we can read")
     return int(text)
 
 

@@ -14,10 +14,14 @@ from typing import Final
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.settings import OWN_PATHS, Settings
 
-OPEN_PATHS: Final = frozenset({"/", "/ping", "/ping/sync"})
+LIVE_PATHS: Final = frozenset({"/live", f"{OWN_PATHS}/live"})
+"""The live page, which is the same everywhere: without the token, nothing that it asks for is answered."""
+OPEN_PATHS: Final = LIVE_PATHS | {"/", "/ping", "/ping/sync"}
 """What needs no token."""
+LINKED_PATHS: Final = LIVE_PATHS | {"/docs"}
+"""Pages to which others may link; reading them does nothing."""
 _KNOWN_LIMIT: Final = 100
 _HOST: Final = re.compile(r"(?:\[(?P<address>[^]]+)\]|(?P<name>[^][:]+))(?::\d*)?")
 
@@ -65,7 +69,7 @@ class Access:
             return 403, "This server is not known under that name: ask by its address (Host is checked)."
         if origin is not None and origin.partition(b"://")[2] != host:
             return 403, "Pages of other origins may not ask this server (Origin is checked)."
-        if site is not None and site not in (b"same-origin", b"none") and scope["path"] != "/docs":
+        if site is not None and site not in (b"same-origin", b"none") and scope["path"] not in LINKED_PATHS:
             return 403, "Other pages may not ask this server (Sec-Fetch-Site is checked)."
         if self._token is None or scope["path"] in OPEN_PATHS:
             return None

@@ -16,6 +16,7 @@ from taskdemo_server.contract.settings import (
     LONGEST_UNKNOWN_S,
     WORK,
     WorkerSettings,
+    one_per_cpu,
     results_beside,
     told,
 )
@@ -24,8 +25,6 @@ from taskdemo_server.contract.text import escape
 from taskdemo_server.runtime.guard import guard
 
 _COULD_NOT_RUN = 2
-_MOST_PROCESSES = 8
-"""Processes are started before the worker is ready, so a big machine gets no more than these unless it is told."""
 
 
 def main() -> int:  # noqa: RET503  execv never returns
@@ -48,7 +47,7 @@ def main() -> int:  # noqa: RET503  execv never returns
     os.environ.update(base.environment(settings.broker, backend, settings.queue, longest_s))
     os.environ[WORK] = work.to_json()
     os.environ["PYTHONUNBUFFERED"] = "1"
-    processes = settings.processes or min(_MOST_PROCESSES, os.cpu_count() or 1)
+    processes = settings.processes or one_per_cpu()
     words = [word.format(processes=processes) for word in mode.engine.worker]
     command = [sys.executable, "-P", "-m", *words]
     if settings.private:

@@ -86,9 +86,9 @@ class Ours:
         self.peak_memory = 0
 
     def process_id(self) -> int:
-        process = self._pairs[0][0]._process
-        assert process is not None
-        return process.pid
+        child = self._pairs[0][0]._child
+        assert child is not None
+        return child.pid
 
     def fire(self, plan: Plan, *, keep: bool = True, only_ok: bool = True) -> tuple[list[Sample], float]:
         """Run the plan in every process; return all samples and the longest wall time."""

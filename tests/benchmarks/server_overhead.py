@@ -2,8 +2,9 @@
 
     python tests/benchmarks/server_overhead.py [MODE ...]
 
-Both run the same page under the same uvicorn, and print to a file; wrk asks them in turn, and the medians are compared. Also
-counts the events that ours has journaled: three for each answer, none lost. Exits with 1 where a ratio is below 0.9.
+Both run the same page under the same uvicorn, and print to a file; wrk asks them in turn, and the medians are compared.
+Also counts the events that ours has journaled: three for each answer, none lost. Exits with 1 where a ratio is below
+0.9.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Brokers and workers for the tests of the engines: each is guarded, so that it dies with the test, however that ends."""
+"""Brokers and workers for the tests of the engines: guarded, so that they die with the test, however it ends."""
 
 import secrets
 import socket

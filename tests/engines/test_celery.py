@@ -1,4 +1,4 @@
-"""What is Celery's own: workers of one's own over Valkey, Redis and RabbitMQ, its result backend, messages and tools."""
+"""What is Celery's own: its workers over Valkey, Redis and RabbitMQ, its result backend, its messages and its tools."""
 
 import json
 import os
@@ -52,14 +52,19 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
             yield stage
             return
         stage.broker, port = {"redis": (REDIS, 6379), "rabbitmq": (RABBITMQ, 5672)}[request.param]
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            if os.environ.get("TASKDEMO_REQUIRE_PARTS") == "1":
-                pytest.fail(f"no {request.param} at 127.0.0.1:{port}")
-            pytest.skip(f"no {request.param} at 127.0.0.1:{port}")
+        must_listen(request.param, port)
         yield stage
     clean(stage)
+
+
+def must_listen(name: str, port: int) -> None:
+    """Skip the test where this broker is not there, or fail it where it should be."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        if os.environ.get("TASKDEMO_REQUIRE_PARTS") == "1":
+            pytest.fail(f"no {name} at 127.0.0.1:{port}")
+        pytest.skip(f"no {name} at 127.0.0.1:{port}")
 
 
 def clean(stage: Stage) -> None:
@@ -107,7 +112,7 @@ def test_workers_share_the_tasks_report_to_the_server_and_end_as_celerys_own_do(
     broker.ready(*workers)
     tasks = [ask(server, message=f"number {number}") for number in range(10)]
     server.ended(10, 20)
-    assert {task: states(server, task) for task in tasks} == dict.fromkeys(tasks, ["accepted", "started", "finished"])
+    assert all(states(server, task) == ["accepted", "started", "finished"] for task in tasks)
     pids = {event.pid for event in server.events() if event.state == "finished"}
     assert pids == {worker.program.children()[0].pid for worker in workers}
     lines = "".join(worker.printed for worker in workers).splitlines()
@@ -164,9 +169,7 @@ def test_a_running_and_a_waiting_task_are_cancelled_by_the_worker_that_has_them(
     for task in (waiting, *running):
         assert server.client.delete(f"/tasks/{task}").status_code == 200
     server.ended(3)
-    assert {task: states(server, task) for task in running} == dict.fromkeys(
-        running, ["accepted", "started", "cancelled"]
-    )
+    assert all(states(server, task) == ["accepted", "started", "cancelled"] for task in running)
     assert states(server, waiting) == ["accepted", "cancelled"]
 
 
@@ -196,8 +199,9 @@ class Evil:
 
 with Connection(sys.argv[1], transport_options=eval(sys.argv[4])) as connection:
     connection.Producer().publish(
-        pickle.dumps(Evil()), exchange=sys.argv[2], routing_key=sys.argv[2], content_type="application/x-python-serialize",
-        content_encoding="binary", headers={"id": "1", "task": "taskdemo_server.engines.celery.page.work"},
+        pickle.dumps(Evil()), exchange=sys.argv[2], routing_key=sys.argv[2],
+        content_type="application/x-python-serialize", content_encoding="binary",
+        headers={"id": "1", "task": "taskdemo_server.engines.celery.page.work"},
     )
 """
 
@@ -245,7 +249,7 @@ def test_the_states_of_tasks_come_from_the_result_backend_where_no_worker_report
     server = serve(start_server, stage, work="mine:work")
     good, bad, long = (ask(server, message=message) for message in ("good", "bad", "long"))
     until(lambda: server.running() == {long})
-    assert "work | doing good\nBackground Task called! good\n" in worker.printed
+    assert f"task {good[:8]} | doing good\nBackground Task called! good\n" in worker.printed
     ends = {event.id: event for event in server.ended(2)}
     assert (ends[good].state, ends[good].error) == ("finished", None)
     assert (ends[bad].state, ends[bad].error) == ("failed", "ValueError: no good")
@@ -270,16 +274,18 @@ def test_tasks_stay_with_the_broker_and_a_server_that_was_down_learns_what_becam
     assert "lost" not in again.states()
 
 
-def test_a_result_backend_that_is_gone_refuses_callers_too(start_server: Start, stage: Stage) -> None:
-    results = stage.broker
-    backend = Stage(stage.folder, stack=stage.stack)
-    broken = backend.valkey()
-    server = serve(start_server, stage, broker=results, backend=backend.broker)
-    ask(server)
-    broken.program.kill()
-    broken.wait()
-    assert server.get("/ping").status_code == 200
-    assert server.get("/tasks").status_code == 200
+def test_callers_are_refused_while_the_result_backend_is_gone(start_server: Start, stage: Stage) -> None:
+    with staging(stage.folder / "backend") as other:
+        backend = other.valkey()
+        server = serve(start_server, stage, backend=other.broker)
+        ask(server)
+        backend.program.kill()
+        backend.wait()
+        # The first one after its death is still taken: Celery notices when it lets go of that task's result.
+        until(lambda: server.get().status_code == 503, 5)
+        assert server.get().headers["Retry-After"] == "1"
+        other.valkey(int(other.broker.rpartition(":")[2].partition("/")[0]))
+        until(lambda: server.get().status_code == 200)
 
 
 # --- Celery's own tools -----------------------------------------------------------------------------------------------
@@ -316,7 +322,7 @@ def test_the_private_worker_is_celerys_own_command(start_server: Start) -> None:
 # --- what cannot be used ----------------------------------------------------------------------------------------------
 
 
-def refusal(program: str, broker: str, tmp_path: Path, **work: str) -> str:
+def refusal(program: str, broker: str, tmp_path: Path, **work: Any) -> str:
     """Start a server or a worker with this broker; return the one sentence with which it ends."""
     if program == "server":
         settings = Settings(mode="celery", journal=str(tmp_path / "j"), port=0, lifeline=False, broker=broker).to_json()
@@ -360,9 +366,8 @@ def test_a_wrong_password_is_said_and_never_shown(program: str, tmp_path: Path) 
 
 @pytest.mark.broker
 @pytest.mark.parametrize("program", ["server", "worker"])
-def test_a_wrong_password_for_rabbitmq_is_said_and_never_shown(program: str, broker: Stage, tmp_path: Path) -> None:
-    if not broker.broker.startswith("amqp"):
-        pytest.skip("RabbitMQ alone")
+def test_a_wrong_password_for_rabbitmq_is_said_and_never_shown(program: str, tmp_path: Path) -> None:
+    must_listen("rabbitmq", 5672)
     sentence = refusal(program, RABBITMQ.replace("guest@", "wrong-secret@"), tmp_path)
     assert "refuses the user or the password" in sentence
     assert "secret" not in sentence

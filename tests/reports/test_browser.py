@@ -1,10 +1,5 @@
 """The report's page in a real browser: nothing overflows, nothing complains, an accessibility checker finds nothing."""
 
-import os
-import shutil
-import subprocess
-import tarfile
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,23 +29,6 @@ PAGES: dict[str, Any] = {
 WIDTHS = (360, 1280)
 
 
-def without(what: str) -> None:
-    """Skip for want of a real part, or fail where all parts must be there."""
-    if os.environ.get("TASKDEMO_REQUIRE_PARTS") == "1":
-        pytest.fail(f"needs {what}, and TASKDEMO_REQUIRE_PARTS=1 says that it is there")
-    pytest.skip(f"needs {what}")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Browser]:
-    program = chromium.found()
-    if program is None:
-        without("Chromium or Chrome")
-        return
-    with chromium.browser(program, tmp_path_factory.mktemp("browser")) as started:
-        yield started
-
-
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
@@ -59,47 +37,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / f"{name}.html" for name in PAGES}
 
 
-@pytest.fixture(scope="module")
-def axe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The source of axe-core, from npm; kept in pytest's cache."""
-    assert request.config.cache is not None
-    kept = request.config.cache.mkdir("axe-core") / "axe.min.js"
-    if not kept.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            without("npm, to fetch axe-core")
-            return ""
-        folder = tmp_path_factory.mktemp("npm")
-        try:
-            packed = subprocess.run(
-                [npm, "pack", "--silent", "axe-core@4"],
-                cwd=folder,
-                check=True,
-                timeout=60,
-                capture_output=True,
-                text=True,
-            )
-            with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
-                source = archive.extractfile("package/axe.min.js")
-                assert source is not None
-                kept.write_bytes(source.read())
-        except (subprocess.SubprocessError, OSError) as error:
-            without(f"axe-core from npm ({error})")
-    return kept.read_text(encoding="utf-8")
-
-
 OPEN_DETAILS = "document.querySelectorAll('details').forEach(one => { one.open = true })"
-AXE_FOUND = """({
-  held: all.passes.length,
-  violated: all.violations.map(one => [one.id, one.help, one.nodes.slice(0, 3).map(node => node.html)]),
-})"""
-OVERFLOWING = """
-[...document.querySelectorAll('body *')].filter(one => {
-  if (one.closest('.scroll, pre') || one.closest('svg svg')) return false
-  const box = one.getBoundingClientRect()
-  return box.width > 0 && (box.right > innerWidth + 1 || box.left < -1)
-}).map(one => one.outerHTML.slice(0, 200))
-"""
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -110,7 +48,7 @@ def test_no_page_is_wider_than_the_window_and_none_complains(
     browser.show(pages[name], width)
     browser.evaluate(OPEN_DETAILS)
     assert browser.evaluate("document.documentElement.scrollWidth") == width
-    assert browser.evaluate(OVERFLOWING) == []
+    assert browser.overflowing() == []
     assert browser.complaints == []
 
 
@@ -121,10 +59,7 @@ def test_an_accessibility_checker_finds_nothing(
 ) -> None:
     browser.show(pages[name], 1280 if dark else 360, dark=dark)
     browser.evaluate(OPEN_DETAILS)
-    browser.evaluate(axe)
-    found = browser.evaluate("axe.run({resultTypes: ['violations']}).then(all => " + AXE_FOUND + ")")
-    assert found["held"] > 15
-    assert found["violated"] == []
+    assert browser.violations(axe) == []
 
 
 def test_dark_and_light_are_what_the_reader_prefers(browser: chromium.Browser, pages: dict[str, Path]) -> None:
@@ -166,7 +101,7 @@ def test_the_timeline_is_seen_where_the_figures_say(
     """Five blocking callers are stairs: each answered a second later than the one before it, the last at the right."""
     browser.show(pages["advised"], width)
     dots = browser.evaluate(
-        "[...document.querySelector('.band:not(.top) svg.plot').querySelectorAll('circle.answered')]"
+        "[...document.querySelector('.row:not(.top) svg.plot').querySelectorAll('circle.answered')]"
         ".map(dot => { const box = dot.getBoundingClientRect(); return [box.x + box.width / 2, box.y] })"
     )
     assert len(dots) == 5

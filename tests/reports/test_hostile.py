@@ -1,4 +1,4 @@
-"""Text of every kind, from a server or in a result: none steers a terminal, or makes an event where there is none."""
+"""Text of every kind, from a server or in a result: none of it steers a terminal, or makes an event of what is none."""
 
 import io
 import queue

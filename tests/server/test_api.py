@@ -50,6 +50,7 @@ def test_health_tells_what_this_server_is(start_server: Start) -> None:
         "duration_s": 0.25,
         "threads": 3,
         "workers": 1,
+        "slots": 3,
         "own_work": None,
         "pid": server.process.pid,
         "broker": None,
@@ -58,6 +59,21 @@ def test_health_tells_what_this_server_is(start_server: Start) -> None:
     }
     assert abs(clock - time.monotonic()) < 5
     assert offset == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "slots"),
+    [
+        ({"mode": "threadpool", "threads": 3}, 3),
+        ({"mode": "process", "processes": 2}, 2),
+        ({"mode": "background", "threads": 3, "workers": 2}, 6),
+        ({"mode": "async"}, None),
+    ],
+)
+def test_health_tells_how_many_works_can_run_at_once(
+    start_server: Start, given: dict[str, object], slots: int | None
+) -> None:
+    assert start_server(duration=0, **given).get("/health").json()["slots"] == slots
 
 
 def test_tasks_are_paged_newest_last(start_server: Start) -> None:

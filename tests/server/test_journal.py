@@ -161,10 +161,11 @@ def test_with_too_much_waiting_it_is_stuck_until_its_disk_has_room(
     monkeypatch.setattr(journal_file, "MOST_WAITING", 500)
     with full_disk(journal):
         put(journal, "aa", "accepted")
-        assert not journal.stuck
+        stuck = [journal.stuck]
         put(journal, "aa", "started", "finished")
         put(journal, "bb", "accepted")
-        assert journal.stuck
+        stuck.append(journal.stuck)
+    assert stuck == [False, True]
     until(lambda: not journal.stuck)
     assert len(written(journal)) == 4
 

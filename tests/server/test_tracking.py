@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -17,15 +19,19 @@ from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import WorkSettings
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.tracking import Tracking
-from taskdemo_server.work import slow_work, slow_work_async, workplace
+from taskdemo_server.work import pools, slow_work, slow_work_async, workplace
 
 Ask = Callable[..., tuple[httpx.Response, list[TaskEvent]]]
 
 
 @pytest.fixture
-def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
+def journal(tmp_path: Path) -> Journal:
+    return Journal(str(tmp_path / "journal"))
+
+
+@pytest.fixture
+def ask(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Return what asks an application, as the page of a mode: the answer, and the events when all has ended."""
-    journal = Journal(str(tmp_path / "journal"))
     monkeypatch.setattr(workplace, "_here", None)
 
     def ask(
@@ -40,7 +46,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
                 return await client.get("/", params=params)
 
         answer = asyncio.run(get())
-        assert tracking.open == {}
+        assert tracking.open == {} or mode == "process"  # There the journal tells what has ended.
         lines = Path(journal.path).read_bytes().splitlines()
         return answer, [event for line in lines if (event := TaskEvent.from_line(line))]
 
@@ -107,6 +113,14 @@ def test_a_task_whose_request_ends_without_its_work_is_lost(ask: Ask, mode: str)
     assert events[1].error == "Its request has ended, and its work was never begun."
 
 
+def test_while_the_journal_is_stuck_no_request_becomes_a_task(ask: Ask, journal: Journal) -> None:
+    journal.stuck = True
+    answer, events = ask("background", FastAPI())
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.json()["detail"].startswith("The journal cannot be written")
+    assert events == []
+
+
 def test_a_page_that_waits_and_never_works_has_no_task(ask: Ask) -> None:
     app = FastAPI()
 
@@ -117,6 +131,27 @@ def test_a_page_that_waits_and_never_works_has_no_task(ask: Ask) -> None:
     answer, events = ask("async", app)
     assert "X-Task-ID" not in answer.headers
     assert events == []
+
+
+def test_a_task_that_its_pool_loses_before_the_page_has_answered_is_accepted_and_lost(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", ProcessPoolExecutor.submit)  # It is put back at the end.
+    pools.Futures().follow()
+    app = FastAPI()
+
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+
+        @app.get("/")
+        async def hello() -> None:
+            lost = pool.submit(slow_work, lambda: "cannot be handed over")  # type: ignore[arg-type]  # on purpose
+            with pytest.raises(Exception, match="pickle"):
+                await asyncio.wrap_future(lost)
+
+        answer, events = ask("process", app)
+    assert answer.headers["X-Task-ID"] == events[0].id
+    assert states(events) == ["accepted", "lost"]
+    assert "pickle" in str(events[1].error)
 
 
 def test_work_that_begins_after_an_answer_that_sounds_like_a_refusal_is_a_task_all_the_same(ask: Ask) -> None:

@@ -118,7 +118,7 @@ def test_an_async_endpoint_that_sleeps_is_found_to_hold_the_event_loop_and_where
     assert (found["blocks"], found["cause"]) == (True, "event loop held")
     assert found["loop_wait_s"] > 0.3
     assert found["places"][0]["place"] == "shop/main.py:14 in held"
-    assert run["verdict"].startswith("This endpoint blocks the server: it holds the event loop (at shop/main.py:14 in")
+    assert run["verdict"].startswith("This endpoint blocks the server: it blocks the event loop (at shop/main.py:14 in")
     assert run["summary"]["bystander_s"]["max"] > 0.3
     assert [task["output"] for task in run["tasks"]] == ["held \x1b[31mred"] * 3
     assert [task["message"] for task in run["tasks"]] == ["GET /held"] * 3

@@ -1,8 +1,6 @@
 """The slow work: what it journals and shows when it ends, raises or is cancelled, and the CPU seconds that it took."""
 
 import asyncio
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.settings import WorkSettings
 from taskdemo_server.contract.text import error_text
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.work import pools, slow_work, slow_work_async, workplace
+from taskdemo_server.work import slow_work, slow_work_async, workplace
 from taskdemo_server.work.workplace import CurrentTask, Workplace, current_task
 
 
@@ -135,18 +133,6 @@ def test_without_taskdemo_work_prints_and_journals_nothing(
     monkeypatch.delenv("TASKDEMO_WORK", raising=False)
     slow_work("from nobody")
     assert capfd.readouterr().out == "Background Task called! from nobody\n"
-
-
-def test_a_task_that_cannot_be_handed_to_a_pool_process_is_lost_with_the_reason(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", ProcessPoolExecutor.submit)  # It is put back at the end.
-    pools.Futures().follow()
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        pool.submit(slow_work, lambda: "no text")  # type: ignore[arg-type]  # on purpose
-    [lost] = events(place)
-    assert (lost.id, lost.state) == ("0123456789abcdef", "lost")
-    assert "pickle" in str(lost.error)
 
 
 def test_an_unknown_work_is_refused_by_name() -> None:

@@ -70,7 +70,6 @@ def make_case(seed: int) -> Case:
         [
             (["serve", "--port", "0", "--mode", mode, *work], 3.0),
             (["serve", "--port", "0", "--mode", mode, "--workers", "2", *work], 4.0),
-            (["serve", "--port", "0", "--detach", "--mode", mode, *work], 2.0),
             (["fire", "--mode", mode, "--count", "6", *work, "--save", "run.json"], 4.0),
             (["fire", "--mode", mode, "--for", "3", "--json", "--html", "run.html"], 4.0),
             (["compare", "--modes", f"{mode},{others}", *work, "--save", "all.json"], 6.0),
@@ -126,7 +125,7 @@ def _run(case: Case, folder: Path, environment: dict[str, str], mark: str) -> No
         )
     os.close(theirs)
     _read_until(ours, time.monotonic() + case.after_s)
-    if case.command[0] == "serve" and "--detach" not in case.command:
+    if case.command[0] == "serve":
         _give_it_tasks(mark)
     family = members(mark)
     case.saw = len(family)
@@ -149,8 +148,6 @@ def _run(case: Case, folder: Path, environment: dict[str, str], mark: str) -> No
         case.code = process.wait()
         case.troubles.append(f"the command does not end: {(folder / '.err').read_text(errors='replace')[-9000:]}")
     case.took_s = time.monotonic() - since
-    if "--detach" in case.command:
-        _stop_detached(environment, folder)
     left = _until_none(lambda: members(mark))
     if left:
         case.troubles.append(f"alive: {[' '.join(one.cmdline())[:80] for one in left if one.is_running()]}")
@@ -235,23 +232,9 @@ def _start_the_next(environment: dict[str, str], folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=folder)
 
 
-def _stop_detached(environment: dict[str, str], folder: Path) -> None:
-    """End a server that got so far as to be detached, as its user would."""
-    for record in Path(environment["TMPDIR"]).glob("*/detached-*.json"):
-        port = record.stem.partition("-")[2]
-        subprocess.run(
-            [TASKDEMO, "stop", "--port", port],
-            check=False,
-            env=environment,
-            cwd=folder,
-            capture_output=True,
-            timeout=20,
-        )
-
-
 def _codes(case: Case) -> set[int]:
     number = SIGNALS[case.ending]
-    ended_before = {0, 1} if case.command[0] != "serve" or "--detach" in case.command else set()
+    ended_before = {0, 1} if case.command[0] != "serve" else set()
     codes = {128 + number, -number} | ended_before
     if case.command[0] == "serve":
         codes |= {0, 1}  # SIGTERM and a hang-up are obeyed

@@ -69,9 +69,9 @@ def sentence(blocking: Blocking) -> str:
     limit = format_seconds(HELD_UP_S)
     if blocking.cause == "event loop held":
         why = (
-            f"it holds the event loop{_where(blocking)}, so everybody waits"
+            f"it blocks the event loop{_where(blocking)}, so everybody waits"
             if blocking.places
-            else "the event loop answered nobody for a while, and what held it is not known"
+            else "the event loop answered nobody for a while, and what blocked it is not known"
         )
         text = f"This endpoint blocks the server: {why}. A {BYSTANDER} waited up to {format_seconds(loop)}."
     elif blocking.cause == "interpreter busy":

@@ -187,11 +187,6 @@ def _waits(runs: Iterable[RunDocument]) -> Iterator[tuple[float, bool]]:
                 yield call.done_s - call.sent_s, False
 
 
-def longest_wait(runs: Iterable[RunDocument]) -> float | None:
-    """Return the longest that a bystander waited in these runs, answered or not; None where none called."""
-    return max((waited for waited, _ in _waits(runs)), default=None)
-
-
 def _first_error(runs: Iterable[RunDocument]) -> str | None:
     return next((task.error for run in runs for task in run.tasks if task.state == "failed"), None)
 

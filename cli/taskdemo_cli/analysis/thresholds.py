@@ -101,13 +101,13 @@ class Outcome:
     measured: str
     """With its unit, and in a comparison its mode; or that it was not measured."""
     value: float | None
-    held: bool
+    met: bool
     """Whether the command is to fail; also where the metric was not measured, because silence is no success."""
     text: str
 
     def row(self) -> ThresholdRow:
         """Return the outcome as documents keep it."""
-        return ThresholdRow(expression=self.expression, value=self.value, held=self.held, text=self.text)
+        return ThresholdRow(expression=self.expression, value=self.value, held=self.met, text=self.text)
 
 
 def parse(text: str, modes: Sequence[str] = ()) -> Threshold:
@@ -156,9 +156,9 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument) -
         return Outcome(threshold.expression, f"nothing: {what}", None, True, f"{what}, so it cannot be ruled out")
     value, run = _deciding(beyond or known, threshold.operator)
     shown = _shown(threshold.metric, value) + _doubt(threshold.metric, run) + (f" in {run.mode}" if several else "")
-    held = bool(beyond)
-    text = f"{threshold.metric} was {shown}, so {threshold.expression} {'holds' if held else 'does not hold'}"
-    return Outcome(threshold.expression, shown, value, held, text)
+    met = bool(beyond)
+    text = f"{threshold.metric} was {shown}, so {threshold.expression} {'is met' if met else 'is not met'}"
+    return Outcome(threshold.expression, shown, value, met, text)
 
 
 def value_of(run: RunDocument, metric: str) -> float | None:

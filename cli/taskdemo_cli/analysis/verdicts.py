@@ -1,4 +1,4 @@
-"""What the figures of a run say, in one sentence a mode: who waited, who was held up, how much ran at once.
+"""What the figures of a run say, in one sentence per mode: who waited, who was held up, how much ran at once.
 
 Every clause is chosen by measured figures alone; no name of a mode decides anything, so a mode that promises not to
 block and does is described as blocking.
@@ -9,11 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from msgspec import UNSET
-
 from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S, MOSTLY, ModeSummary
 from taskdemo_cli.analysis.rounds import by_mode, intervals, reference_of
-from taskdemo_cli.documents.types import ComparisonDocument, Interval, LimitsDocument, RunDocument, Skipped, Verdict
+from taskdemo_cli.documents.types import ComparisonDocument, Interval, RunDocument, Skipped, Verdict
 from taskdemo_cli.recording.summary import TRUSTED_SHARE
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.contract.text import shortened
@@ -48,7 +46,6 @@ def comparison(
     skipped: Sequence[Skipped] = (),
     environment: dict[str, Any] | None = None,
     command: str = "",
-    limits: LimitsDocument | None = None,
 ) -> ComparisonDocument:
     """Return the comparison of these runs, at least one, with its intervals and verdicts."""
     grouped = by_mode(runs)
@@ -63,7 +60,6 @@ def comparison(
         skipped=list(skipped),
         environment=environment or {},
         command=command,
-        limits=limits or UNSET,
     )
 
 
@@ -253,7 +249,7 @@ def _at_once(mode: ModeSummary) -> Iterator[str]:
         return
     if most == 1:
         stuck = ran.on_loop and mode.waited is not None and mode.waited >= max((mode.work or 0.0) / 2, HELD_UP_S)
-        yield "the work ran one at a time" + (": it never awaits, so it holds the event loop" if stuck else "")
+        yield "the work ran one at a time" + (": it never awaits, so it blocks the event loop" if stuck else "")
     elif mode.all_at_once:
         yield f"all {tasks:,} ran at once"
     elif most == ran.processes:

@@ -1,9 +1,9 @@
-"""What an option's text must be: each check returns what was meant, or raises UserError with what to type instead."""
+"""Validators for option values: each returns what was meant, or raises UserError with what to type instead."""
 
 import difflib
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from taskdemo_cli.errors import UserError
@@ -13,106 +13,78 @@ from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 from taskdemo_server.contract.text import shortened
 
+# --- names -------------------------------------------------------------------------------------------------
 
-def a_mode(name: str | None) -> str | None:
-    """Check a mode's name. Raises UserError with the names there are, the nearest first."""
-    if name is None or name in MODE_BY_NAME:
-        return name
-    near = difflib.get_close_matches(name, MODE_BY_NAME, n=1)
+
+def _one_of(kind: str, name: str, names: Iterable[str], more: str = "") -> str:
+    near = difflib.get_close_matches(name, names, n=1)
     guess = f"did you mean {near[0]}? The" if near else "the"
-    raise UserError(f"there is no mode {name!r}; {guess} modes are {', '.join(MODE_BY_NAME)}")
-
-
-def an_engine(name: str) -> str:
-    """Check an engine's name. Raises UserError with the names there are."""
-    if name not in ENGINES:
-        raise UserError(f"there is no engine {name!r}; the engines are {', '.join(ENGINES)}")
+    if name not in names:
+        raise UserError(f"there is no {kind} {name!r}; {guess} {kind}s are {', '.join(names)}{more}")
     return name
 
 
-def a_work(text: str | None) -> str | None:
-    """Check a work's name, not yet whether there is such a function. Raises UserError with what to type instead."""
-    if text is None or text in BUILT_IN_WORKS:
-        return text
-    if ":" in text or "." in text:
-        try:
-            import_string.parse("--work", text)
-        except import_string.UnusableError as error:
-            raise UserError(str(error)) from None
-        return text
-    near = difflib.get_close_matches(text, BUILT_IN_WORKS, n=1)
-    guess = f"did you mean {near[0]}? The" if near else "the"
-    raise UserError(
-        f"there is no work {text!r}; {guess} works are {', '.join(BUILT_IN_WORKS)}, or your own as module:function"
-    )
+def mode(name: str | None) -> str | None:
+    """Check a mode's name."""
+    return None if name is None else _one_of("mode", name, MODE_BY_NAME)
 
 
-def an_own_work(text: str | None) -> str | None:
-    """Check the name of a function of the user's own. Raises UserError with what to type instead."""
-    if text in BUILT_IN_WORKS:
-        raise UserError(f"--work is {text}: each experiment has its own; leave --work out, or name module:function")
-    return a_work(text)
+def mode_list(text: str | None) -> list[str] | None:
+    """Read `A,B,...`; None where nothing was asked for."""
+    if text is None:
+        return None
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise UserError(f"--modes is empty; the modes are {','.join(MODE_BY_NAME)}")
+    return [_one_of("mode", name, MODE_BY_NAME) for name in names]
 
 
-def an_app(text: str | None) -> str | None:
-    """Check the name of an ASGI application. Raises UserError with what to type instead."""
+def engine(name: str) -> str:
+    """Check an engine's name."""
+    return _one_of("engine", name, ENGINES)
+
+
+def work(text: str | None) -> str | None:
+    """Check a work's name, not yet whether there is such a function."""
+    if text is None or ":" in text or "." in text:
+        return _import_string("--work", text)
+    return _one_of("work", text, BUILT_IN_WORKS, ", or your own as module:function")
+
+
+def app(text: str | None) -> str | None:
+    """Check the name of an ASGI application."""
+    return _import_string("--app", text)
+
+
+def _import_string(option: str, text: str | None) -> str | None:
     try:
         if text is not None:
-            import_string.parse("--app", text)
+            import_string.parse(option, text)
     except import_string.UnusableError as error:
         raise UserError(str(error)) from None
     return text
 
 
-def a_token(text: str | None) -> str | None:
-    """Check that a secret can be sent in a header. Raises UserError (which does not repeat it)."""
+def token(text: str | None) -> str | None:
+    """Check that a secret can be sent in a header. The error does not repeat it."""
     if text is not None and not (text and text.isascii() and text.isprintable() and text == text.strip()):
         raise UserError("--token goes into a header: it takes visible ASCII characters, at least one")
     return text
 
 
-def folder_of(name: str) -> str | None:
-    """Return where to look for what the user has named: the current folder; None for a work that comes along."""
-    try:
-        return None if name in BUILT_IN_WORKS else str(pathlib.Path.cwd())
-    except FileNotFoundError:
-        raise UserError("the current folder is gone, and what you named is looked for there; cd to another") from None
+# --- numbers -----------------------------------------------------------------------------------------------
 
 
-def only_one(choices: dict[str, object]) -> None:
-    """Raise UserError where more than one of these options was given."""
-    given = [name for name, value in choices.items() if value is not None]
-    if len(given) > 1:
-        raise UserError(f"{given[0]} and {given[1]} each say where to fire: give one of them")
+def _number(
+    read: Callable[[str], float], words: str, least: float = 0, most: float = 1e9, *, above: bool = False
+) -> Callable[[str, Any], Any]:
+    """Return what reads the number of an option, by its name and text; its default, a number already, stays.
 
-
-def mode_list(text: str | None) -> list[str] | None:
-    """Read `A,B,...`; None where nothing was asked for. Raises UserError for a name that is not a mode's."""
-    if text is None:
-        return None
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if not names:
-        raise UserError(f"--modes names no mode; the modes are {','.join(MODE_BY_NAME)}")
-    for name in names:
-        a_mode(name)
-    return names
-
-
-def a_number(
-    option: str,
-    read: Callable[[str], float],
-    words: str,
-    least: float = 0,
-    most: float = 1e9,
-    *,
-    above: bool = False,
-) -> Callable[[Any], Any]:
-    """Return what makes a number of an option's text; an option that was not given keeps its own default.
-
-    What is returned raises UserError, with what the option takes.
+    `above`: it must be more than `least`. `words` say in the error what the option takes. Typer's own `min` and `max`
+    name neither the value nor what to type, and know no units.
     """
 
-    def parse(given: Any) -> Any:
+    def check(option: str, given: Any) -> Any:
         try:
             value = read(given) if isinstance(given, str) else given
         except ValueError:
@@ -123,24 +95,35 @@ def a_number(
             raise UserError(f"{option} is {what}: it takes {words}{limit}")
         return value
 
-    return parse
+    return check
 
 
-def from_1(option: str, most: float = 1e9) -> Callable[[Any], Any]:
-    """Return what reads a count, 1 or more."""
-    return a_number(option, read_whole, "a whole number from 1", 1, most)
-
-
-def seconds(option: str, *, above: bool = False) -> Callable[[Any], Any]:
-    """Return what reads a time in seconds; `above`: 0 is not one."""
-    least = " above 0" if above else ", 0 or more"
-    return a_number(option, read_seconds, f"seconds{least}, such as 2, 500ms or 1m", above=above)
-
-
-def per_second(text: str) -> float:
-    """Read a rate, `50` or `50/s`. Raises ValueError."""
+def _read_rate(text: str) -> float:
     return read_plain(text.strip().removesuffix("/s"))
 
 
-a_port = a_number("--port", read_whole, "0 (any free port) to 65535", 0, 65535)
-a_used_port = a_number("--port", read_whole, "the port of a server, 1 to 65535", 1, 65535)
+count = _number(read_whole, "a whole number from 1", 1)
+process_count = _number(read_whole, "a whole number from 1", 1, 1000)
+seconds = _number(read_seconds, "seconds, 0 or more, such as 2, 500ms or 1m")
+seconds_above_0 = _number(read_seconds, "seconds above 0, such as 2, 500ms or 1m", above=True)
+rate = _number(_read_rate, "requests per second, above 0", 0, 1e6, above=True)
+port = _number(read_whole, "0 (any free port) to 65535", 0, 65535)
+used_port = _number(read_whole, "the port of a server, 1 to 65535", 1, 65535)
+
+
+# --- several options together ------------------------------------------------------------------------------
+
+
+def only_one(choices: dict[str, object]) -> None:
+    """Raise UserError where more than one of these options was given."""
+    given = [name for name, value in choices.items() if value is not None]
+    if len(given) > 1:
+        raise UserError(f"{given[0]} and {given[1]} each say where to fire: give one of them")
+
+
+def folder_of(name: str) -> str | None:
+    """Return where to look for what the user has named: the current folder; None for a work that comes along."""
+    try:
+        return None if name in BUILT_IN_WORKS else str(pathlib.Path.cwd())
+    except FileNotFoundError:
+        raise UserError("the current folder is gone, and what you named is looked for there; cd to another") from None

@@ -11,12 +11,11 @@ from taskdemo_cli.analysis import recommendation, verdicts
 from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
-from taskdemo_cli.documents.codec import json_chunks
-from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, Skipped
+from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import servers
-from taskdemo_cli.processes.signals import Stopping
-from taskdemo_cli.processes.tempdirs import scratch
+from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import Output
 from taskdemo_cli.runner import Rig, Target
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -31,16 +30,12 @@ def compare(
     burst: Burst,
     keeping: Keeping,
     rounds: int,
-    limits: LimitsDocument | None = None,
 ) -> int:
-    """Fire the same burst at a private server of each mode, show what differs, and return the exit code.
-
-    `limits`, measured before, join the result, and the recommendation cites them.
-    """
+    """Fire the same burst at a private server of each mode, show what differs, and return the exit code."""
     burst.check_capacity()
-    stopping = Stopping().listen()
-    with scratch() as folder, servers.Nursery() as nursery, Rig(stopping) as rig:
-        started = [_launched(one, nursery, folder / one.mode) for one in settings]
+    stopping = StopRequest().listen()
+    with temporary_folder() as folder, servers.ForkServer() as fork_server, Rig(stopping) as rig:
+        started = [_launched(one, fork_server, folder / one.mode) for one in settings]
         # What follows takes a while to import, and the servers start meanwhile.
         from taskdemo_cli.reports.terminal.live import comparison_screen
         from taskdemo_cli.reports.terminal.report import comparison_report
@@ -50,11 +45,7 @@ def compare(
 
         def document(runs: list[RunDocument], without: list[Skipped]) -> ComparisonDocument:
             return verdicts.comparison(
-                runs,
-                skipped=[*skipped, *without],
-                environment=facts["environment"],
-                command=facts["command"],
-                limits=limits,
+                runs, skipped=[*skipped, *without], environment=facts["environment"], command=facts["command"]
             )
 
         with comparison_screen(
@@ -79,21 +70,19 @@ def compare(
         stopping.check()
         raise UserError(_why_none(failed))
     result = document(runs, failed)
-    if (advice := recommendation.recommend(runs, limits.modes if limits else None)) is not None:
-        result = replace(result, recommendation=advice)
+    if (recommended := recommendation.recommend(runs)) is not None:
+        result = replace(result, recommendation=recommended)
     result = keeping.judged(result)
-    if keeping.as_json:
-        output.document(json_chunks(result))
-    else:
-        output.console.print(comparison_report(result))
-    keeping.save(result, output)
-    output.check()
+    try:
+        output.show(result, comparison_report)
+    finally:
+        keeping.save(result, output)
     return exit_code(result, runs, stopping)
 
 
-def _launched(settings: Settings, nursery: servers.Nursery, folder: Path) -> servers.Server:
+def _launched(settings: Settings, fork_server: servers.ForkServer, folder: Path) -> servers.Server:
     folder.mkdir()
-    return nursery.launch(serve.placed(settings, folder), folder)
+    return fork_server.launch(serve.placed(settings, folder), folder)
 
 
 def _why_none(failed: Sequence[Skipped]) -> str:

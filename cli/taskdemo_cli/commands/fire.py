@@ -11,12 +11,11 @@ from taskdemo_cli.analysis import blocking, verdicts
 from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
-from taskdemo_cli.documents.codec import json_chunks
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.loadgen.request import Place
 from taskdemo_cli.processes import servers
-from taskdemo_cli.processes.signals import Stopping
-from taskdemo_cli.processes.tempdirs import scratch
+from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import Output, complain
 from taskdemo_cli.runner import Rig, Target
 from taskdemo_server.contract.settings import OWN_PATHS, Settings
@@ -43,7 +42,7 @@ def fire(
 
     burst.check_capacity()
     output = Output(keeping.as_json)
-    stopping = Stopping().listen()
+    stopping = StopRequest().listen()
     with contextlib.ExitStack() as stack:
         if private is None:
             target = _running(place, token, named=named)
@@ -60,25 +59,23 @@ def fire(
             (run,) = rig.doubted(plan, [run])
     run = replace(run, blocking=found, verdict=verdicts.verdict(run, blocking.sentence(found) if found else ""))
     run = keeping.judged(run)
-    if keeping.as_json:
-        output.document(json_chunks(run))
-    else:
-        output.console.print(run_report(run))
-    keeping.save(run, output)
-    output.check()
+    try:
+        output.show(run, run_report)
+    finally:
+        keeping.save(run, output)
     return exit_code(run, [run], stopping)
 
 
 @contextlib.contextmanager
-def _private(settings: Settings, path: str, stopping: Stopping) -> Iterator[Target]:
-    with scratch() as folder:
+def _private(settings: Settings, path: str, stopping: StopRequest) -> Iterator[Target]:
+    with temporary_folder() as folder:
         server = servers.launch(serve.placed(settings, folder), folder)
         try:
             servers.await_ready(server, stopping.check)
             under = OWN_PATHS if settings.app is not None else ""
             yield _found(server, path, under)
         finally:
-            servers.end(server)
+            server.end()
 
 
 def _found(server: servers.Server, path: str, under: str) -> Target:

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from taskdemo_cli.analysis import thresholds
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument
-from taskdemo_cli.errors import FAILED, OK, THRESHOLD_HELD, UserError
-from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.errors import FAILED, OK, THRESHOLD_MET, UserError
+from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output
 
@@ -53,15 +53,15 @@ class Keeping:
         document = make()
         for path in paths:
             with contextlib.suppress(UserError):  # it is tried, and told, again at the end
-                files.save(document, path, rescue=False)
+                files.save(document, path)
 
 
-def exit_code(document: RunDocument | ComparisonDocument, runs: Sequence[RunDocument], stopping: Stopping) -> int:
+def exit_code(document: RunDocument | ComparisonDocument, runs: Sequence[RunDocument], stopping: StopRequest) -> int:
     """Return the exit code that says how these runs went."""
     if stopping.asked:
         return stopping.exit_code
     if any(threshold.held for threshold in document.thresholds or ()):
-        return THRESHOLD_HELD
+        return THRESHOLD_MET
     trouble = any(
         run.summary.requests.failed or run.summary.tasks.lost or run.not_sent or run.timed_out or run.ended_because
         for run in runs

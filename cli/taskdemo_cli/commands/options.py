@@ -1,429 +1,240 @@
-"""The command line's options: their names and help, shared by the commands that take them."""
+"""Every option of the command line, once: its name, help, panel, and what checks its value.
 
+A command says of which type an option is there, and its default: `count: Annotated[int, options.COUNT] = 5`.
+"""
+
+import copy
 import os
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from taskdemo_cli.commands.checks import (
-    a_mode,
-    a_number,
-    a_port,
-    a_token,
-    a_used_port,
-    a_work,
-    an_app,
-    an_engine,
-    an_own_work,
-    from_1,
-    per_second,
-    seconds,
-)
+from taskdemo_cli.commands import checks
 from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME, MODES
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 
 
-def complete_mode(incomplete: str) -> list[tuple[str, str]]:
-    """Complete a mode's name in the shell."""
+def _option(panel: str, *names: str, check: Callable[[str, Any], Any] | None = None, **details: Any) -> Any:
+    if check is not None:
+
+        def parse(text: str) -> Any:
+            return check(names[0], text)
+
+        details["parser"] = parse
+    # Every option has its environment variable; naming each would double the length of the help.
+    return typer.Option(*names, rich_help_panel=panel, show_envvar=False, **details)
+
+
+def shown(option: Any, default: str) -> Any:
+    """Return the option with this default in its help, for a command that must see whether it was given."""
+    option = copy.copy(option)
+    option.show_default = default
+    return option
+
+
+def _complete_mode(incomplete: str) -> list[tuple[str, str]]:
     return [(mode.name, mode.expect) for mode in MODES if mode.name.startswith(incomplete)]
 
 
-def complete_modes(incomplete: str) -> list[str]:
-    """Complete the last name of a comma-separated list of modes in the shell."""
+def _complete_modes(incomplete: str) -> list[str]:
     done, comma, last = incomplete.rpartition(",")
     return [f"{done}{comma}{mode.name}" for mode in MODES if mode.name.startswith(last)]
 
 
-def complete_work(incomplete: str) -> list[str]:
-    """Complete the built-in works in the shell."""
+def _complete_work(incomplete: str) -> list[str]:
     return [work for work in BUILT_IN_WORKS if work.startswith(incomplete)]
 
 
-def _one_a_line(variable: str) -> Callable[..., Any]:
-    """Take an option that was not given from its environment variable, which holds one value a line.
+def _one_per_line(variable: str) -> dict[str, Any]:
+    """Return what lets a repeatable option's environment variable hold one value per line.
 
     Typer would cut it at every space.
     """
 
-    def look(ctx: typer.Context, given: list[str] | None) -> list[str]:
+    def read(ctx: typer.Context, given: list[str] | None) -> list[str]:
         if not given and ctx.auto_envvar_prefix is not None:
             text = os.environ.get(f"{ctx.auto_envvar_prefix}_{variable}", "")
             return [line for line in text.splitlines() if line.strip()]
         return list(given or ())
 
-    return look
+    return {"callback": read, "allow_from_autoenv": False}
 
-
-def _option(*names: str, **details: Any) -> Any:
-    # Every option has its environment variable; naming each would double the length of the help.
-    return typer.Option(*names, show_envvar=False, **details)
-
-
-SEND, AT, OWN, KEEP = "What to send", "Where to", "The server that --mode starts", "What becomes of the result"
-RUN, WORK, LISTEN, ENGINE = "What to run", "The slow work", "The server", "The queue engine"
-QUEUE, WORKER = "Where its tasks come from", "The worker"
 
 _MODES = ", ".join(MODE_BY_NAME)
-_DURATION = "How long the slow work takes, asleep or computing: 2, 500ms, 1m."
-_WORK = "The slow work: sleep, cpu, or your own module:function."
-_THREADS = "Worker threads of each server process (AnyIO's limit)."
-_WORKERS = "Server processes that share the port."
+_COUNT: dict[str, Any] = {"metavar": "N", "check": checks.count}
+_PROCESS_COUNT: dict[str, Any] = {"metavar": "N", "check": checks.process_count}
+_SECONDS: dict[str, Any] = {"metavar": "S", "check": checks.seconds}
+_ABOVE_0: dict[str, Any] = {"metavar": "S", "check": checks.seconds_above_0}
+_URL: dict[str, Any] = {"metavar": "URL"}
+_FILE: dict[str, Any] = {"metavar": "FILE"}
+_MODE: dict[str, Any] = {"metavar": "M", "callback": checks.mode, "autocompletion": _complete_mode}
 
+WORK_PANEL = "The slow work"
+MODE = _option(WORK_PANEL, "--mode", "-m", help=f"How the slow work is run: {_MODES}.", **_MODE)
+PRIVATE_MODE = _option(
+    WORK_PANEL, "--mode", "-m", help=f"Start a private server in this mode, fire at it, and end it: {_MODES}.", **_MODE
+)
+MODE_LIST = _option(
+    WORK_PANEL,
+    "--modes",
+    metavar="A,B,...",
+    autocompletion=_complete_modes,
+    show_default="all that are installed",
+    help=f"Modes to run, of {_MODES}.",
+)
+DURATION = _option(
+    WORK_PANEL, "--duration", "-d", help="How long the slow work takes, asleep or computing: 2, 500ms, 1m.", **_SECONDS
+)
+WORK = _option(
+    WORK_PANEL,
+    "--work",
+    "-w",
+    metavar="W",
+    callback=checks.work,
+    autocompletion=_complete_work,
+    help="The slow work: sleep, cpu, or your own module:function.",
+)
 
-def _duration(panel: str, words: str = _DURATION, **details: Any) -> Any:
-    return _option(
-        "--duration", "-d", metavar="S", parser=seconds("--duration"), rich_help_panel=panel, help=words, **details
-    )
+SERVER_PANEL = "The server"
+HOST = _option(SERVER_PANEL, "--host", metavar="ADDRESS", help="Address to listen on.")
+PORT = _option(
+    SERVER_PANEL, "--port", "-p", metavar="N", check=checks.port, help="Port to listen on; 0 takes a free one."
+)
+WORKERS = _option(SERVER_PANEL, "--workers", help="Server processes that share the port.", **_PROCESS_COUNT)
+THREADS = _option(SERVER_PANEL, "--threads", help="Worker threads of each server process (AnyIO's limit).", **_COUNT)
+MAX_PENDING = _option(
+    SERVER_PANEL, "--max-pending", help="Unended tasks that each server process takes; more requests get 503.", **_COUNT
+)
+JOURNAL = _option(
+    SERVER_PANEL, "--journal", help="Keep the record of every task here.", show_default="a temporary file", **_FILE
+)
+TOKEN = _option(
+    SERVER_PANEL,
+    "--token",
+    metavar="T",
+    callback=checks.token,
+    help="Secret that a server asks of its callers, where it listens beyond loopback.",
+)
+REPORT_TO = _option(
+    SERVER_PANEL,
+    "--server",
+    show_default="none: it asks the result backend",
+    help="The server to report to what becomes of its tasks.",
+    **_URL,
+)
 
+ENGINE_PANEL = "The queue engine"
+ENGINE = _option(
+    ENGINE_PANEL,
+    "--engine",
+    metavar="NAME",
+    callback=checks.engine,
+    help=f"The queue engine: {', '.join(ENGINES)}.",
+)
+BROKER = _option(ENGINE_PANEL, "--broker", help="Broker of the queue engine, e.g. redis:// or amqp://.", **_URL)
+BACKEND = _option(
+    ENGINE_PANEL, "--backend", help="Result backend of the queue engine.", show_default="follows --broker", **_URL
+)
+PROCESSES = _option(
+    ENGINE_PANEL,
+    "--processes",
+    show_default="one per CPU",
+    help="Tasks that the worker runs at once.",
+    **_PROCESS_COUNT,
+)
 
-def _work(panel: str, **details: Any) -> Any:
-    return _option(
-        "--work",
-        "-w",
-        metavar="W",
-        callback=a_work,
-        autocompletion=complete_work,
-        rich_help_panel=panel,
-        help=_WORK,
-        **details,
-    )
+SEND_PANEL = "What to send"
+COUNT = _option(SEND_PANEL, "--count", "-n", help="Requests to send.", **_COUNT)
+ROUNDS = _option(SEND_PANEL, "--rounds", help="Repeat every mode so often, in changing order.", **_COUNT)
+FOR = _option(
+    SEND_PANEL,
+    "--for",
+    envvar="TASKDEMO_FIRE_FOR",
+    help="Send for so long, not --count: 10, 90s, 2m.",
+    **_ABOVE_0,
+)
+CONCURRENCY = _option(
+    SEND_PANEL,
+    "--concurrency",
+    "-c",
+    show_default="all at once; 50 with --for",
+    help="Requests in flight at the most.",
+    **_COUNT,
+)
+RATE = _option(
+    SEND_PANEL,
+    "--rate",
+    metavar="R",
+    check=checks.rate,
+    help="Send R requests per second on schedule, however slow the answers are (open loop).",
+)
+MESSAGE = _option(
+    SEND_PANEL, "--message", metavar="TEXT", help="The task's argument; {n} in it is the request's number."
+)
+METHOD = _option(
+    SEND_PANEL, "--method", "-X", metavar="NAME", show_default="GET; POST with --body", help="HTTP method."
+)
+HEADER = _option(
+    SEND_PANEL,
+    "--header",
+    "-H",
+    metavar="'NAME: VALUE'",
+    help="Header of each request; repeatable. No report shows its value.",
+    **_one_per_line("HEADER"),
+)
+BODY = _option(
+    SEND_PANEL,
+    "--body",
+    metavar="TEXT|@FILE",
+    help="Body of each request, sent as it is; its Content-Type is JSON's if it is JSON, unless --header says.",
+)
+TIMEOUT = _option(
+    SEND_PANEL,
+    "--timeout",
+    show_default="never",
+    help="End everything so long after the first send; what is unanswered then has failed.",
+    **_ABOVE_0,
+)
+NO_WAIT = _option(SEND_PANEL, "--no-wait", help="Do not wait for the accepted tasks to end.")
 
+TARGET_PANEL = "Where to"
+TARGET_PORT = _option(
+    TARGET_PANEL,
+    "--port",
+    "-p",
+    metavar="N",
+    check=checks.used_port,
+    help="Fire at the server on this port.",
+    show_default="8000",
+)
+TARGET_URL = _option(TARGET_PANEL, "--url", help="Fire at any HTTP server.", **_URL)
+APP = _option(
+    TARGET_PANEL,
+    "--app",
+    metavar="package.module:app",
+    callback=checks.app,
+    help="Start your own ASGI application and fire at it.",
+)
+PATH = _option(
+    TARGET_PANEL,
+    "--path",
+    metavar="PATH",
+    show_default="/",
+    help="Path to ask for, with a query or none; in a --url it comes after the URL's own.",
+)
 
-def _threads(panel: str, **details: Any) -> Any:
-    return _option(
-        "--threads", metavar="N", parser=from_1("--threads"), rich_help_panel=panel, help=_THREADS, **details
-    )
-
-
-def _workers(panel: str, **details: Any) -> Any:
-    return _option(
-        "--workers", metavar="N", parser=from_1("--workers", 1000), rich_help_panel=panel, help=_WORKERS, **details
-    )
-
-
-def _broker(panel: str) -> Any:
-    words = "Broker of the queue engine, e.g. redis:// or amqp://."
-    return _option("--broker", metavar="URL", rich_help_panel=panel, show_default="a private one", help=words)
-
-
-def _backend(panel: str, words: str = "Result backend of the queue engine.") -> Any:
-    return _option("--backend", metavar="URL", rich_help_panel=panel, show_default="follows --broker", help=words)
-
-
-def _token(panel: str, words: str) -> Any:
-    return _option("--token", metavar="T", callback=a_token, rich_help_panel=panel, help=words)
-
-
-def _count(panel: str, words: str, **details: Any) -> Any:
-    return _option("--count", "-n", metavar="N", parser=from_1("--count"), rich_help_panel=panel, help=words, **details)
-
-
-ModeName = Annotated[
-    str,
-    _option(
-        "--mode",
-        "-m",
-        metavar="M",
-        callback=a_mode,
-        autocompletion=complete_mode,
-        rich_help_panel=WORK,
-        help=f"How the slow work is run: {_MODES}.",
-    ),
-]
-OptionalMode = Annotated[
-    str | None,
-    _option(
-        "--mode",
-        "-m",
-        metavar="M",
-        callback=a_mode,
-        autocompletion=complete_mode,
-        rich_help_panel=AT,
-        help=f"Start a private server in this mode, fire at it, and end it: {_MODES}.",
-    ),
-]
-Modes = Annotated[
-    str | None,
-    _option(
-        "--modes",
-        metavar="A,B,...",
-        autocompletion=complete_modes,
-        rich_help_panel=RUN,
-        show_default="all that are installed",
-        help=f"Modes to run, of {_MODES}.",
-    ),
-]
-Duration = Annotated[float, _duration(WORK)]
-ComparedDuration = Annotated[float, _duration(RUN)]
-PrivateDuration = Annotated[float | None, _duration(OWN, show_default="1")]
-Work = Annotated[str, _work(WORK)]
-ComparedWork = Annotated[str, _work(RUN)]
-PrivateWork = Annotated[str | None, _work(OWN, show_default="sleep")]
-WorkersWork = Annotated[str, _work(WORKER)]
-LimitsWork = Annotated[
-    str | None,
-    _option(
-        "--work",
-        "-w",
-        metavar="module:function",
-        callback=an_own_work,
-        rich_help_panel=RUN,
-        help="Your own function, for the experiment about the work itself: offload.",
-    ),
-]
-Host = Annotated[str, _option("--host", metavar="ADDRESS", rich_help_panel=LISTEN, help="Address to listen on.")]
-Port = Annotated[
-    int,
-    _option(
-        "--port",
-        "-p",
-        metavar="N",
-        parser=a_port,
-        rich_help_panel=LISTEN,
-        help="Port to listen on; 0 takes a free one.",
-    ),
-]
-TargetPort = Annotated[
-    int | None,
-    _option(
-        "--port",
-        "-p",
-        metavar="N",
-        parser=a_used_port,
-        rich_help_panel=AT,
-        help="Fire at the server on this port.",
-        show_default="8000",
-    ),
-]
-ServerPort = Annotated[
-    int, _option("--port", "-p", metavar="N", parser=a_used_port, help="Port of the server on this machine.")
-]
-Workers = Annotated[int, _workers(LISTEN)]
-PrivateWorkers = Annotated[int | None, _workers(OWN, show_default="1")]
-Threads = Annotated[int, _threads(LISTEN)]
-ComparedThreads = Annotated[int, _threads(RUN)]
-PrivateThreads = Annotated[int | None, _threads(OWN, show_default="40")]
-MaxPending = Annotated[
-    int,
-    _option(
-        "--max-pending",
-        metavar="N",
-        parser=from_1("--max-pending"),
-        rich_help_panel=LISTEN,
-        help="Unended tasks that each server process takes; more requests get 503.",
-    ),
-]
-Broker = Annotated[str | None, _broker(ENGINE)]
-PrivateBroker = Annotated[str | None, _broker(OWN)]
-Backend = Annotated[str | None, _backend(ENGINE)]
-PrivateBackend = Annotated[str | None, _backend(OWN)]
-Journal = Annotated[
-    str | None,
-    _option(
-        "--journal",
-        metavar="FILE",
-        rich_help_panel=LISTEN,
-        help="Keep the record of every task here.",
-        show_default="a temporary file",
-    ),
-]
-Token = Annotated[str | None, _token(LISTEN, "Secret that callers must send, for servers beyond loopback.")]
-SentToken = Annotated[str | None, _token(AT, "The secret of a server that was started with --token.")]
-Count = Annotated[int | None, _count(SEND, "Requests to send.", show_default="1")]
-BurstCount = Annotated[int, _count(RUN, "Requests to send at once, in each mode.")]
-ForSeconds = Annotated[
-    float | None,
-    _option(
-        "--for",
-        metavar="S",
-        envvar="TASKDEMO_FIRE_FOR",
-        parser=seconds("--for", above=True),
-        rich_help_panel=SEND,
-        help="Send for so long, not --count: 10, 90s, 2m.",
-    ),
-]
-Concurrency = Annotated[
-    int | None,
-    _option(
-        "--concurrency",
-        "-c",
-        metavar="N",
-        parser=from_1("--concurrency"),
-        rich_help_panel=SEND,
-        help="Requests in flight at the most.",
-        show_default="all at once; 50 with --for",
-    ),
-]
-Rate = Annotated[
-    float | None,
-    _option(
-        "--rate",
-        metavar="R",
-        parser=a_number("--rate", per_second, "requests per second, above 0", 0, 1e6, above=True),
-        rich_help_panel=SEND,
-        help="Send R requests per second on schedule, however slow the answers are (open loop).",
-    ),
-]
-Message = Annotated[
-    str | None,
-    _option(
-        "--message",
-        metavar="TEXT",
-        rich_help_panel=SEND,
-        help="The task's argument; {n} in it is the request's number.",
-    ),
-]
-Timeout = Annotated[
-    float | None,
-    _option(
-        "--timeout",
-        metavar="S",
-        parser=seconds("--timeout", above=True),
-        rich_help_panel=SEND,
-        help="End everything so long after the first send; what is unanswered then has failed.",
-        show_default="never",
-    ),
-]
-NoWait = Annotated[bool, _option("--no-wait", rich_help_panel=SEND, help="Do not wait for the accepted tasks to end.")]
-Url = Annotated[str | None, _option("--url", metavar="URL", rich_help_panel=AT, help="Fire at any HTTP server.")]
-App = Annotated[
-    str | None,
-    _option(
-        "--app",
-        metavar="package.module:app",
-        callback=an_app,
-        rich_help_panel=AT,
-        help="Start your own ASGI application and fire at it.",
-    ),
-]
-Path = Annotated[
-    str | None,
-    _option(
-        "--path",
-        metavar="PATH",
-        rich_help_panel=AT,
-        show_default="/",
-        help="Path to ask for, with a query or none; in a --url it comes after the URL's own.",
-    ),
-]
-Method = Annotated[
-    str | None,
-    _option(
-        "--method",
-        "-X",
-        metavar="NAME",
-        rich_help_panel=SEND,
-        show_default="GET; POST with --body",
-        help="HTTP method.",
-    ),
-]
-Headers = Annotated[
-    list[str] | None,
-    _option(
-        "--header",
-        "-H",
-        metavar="'NAME: VALUE'",
-        callback=_one_a_line("HEADER"),
-        allow_from_autoenv=False,
-        rich_help_panel=SEND,
-        help="Header of each request; repeatable. No report shows its value.",
-    ),
-]
-Body = Annotated[
-    str | None,
-    _option(
-        "--body",
-        metavar="TEXT|@FILE",
-        rich_help_panel=SEND,
-        help="Body of each request, sent as it is; its Content-Type is JSON's if it is JSON, unless --header says.",
-    ),
-]
-Json = Annotated[
-    bool, _option("--json", rich_help_panel=KEEP, help="Print one JSON document to stdout; progress goes to stderr.")
-]
-Save = Annotated[
-    list[str] | None, _option("--save", metavar="FILE", rich_help_panel=KEEP, help="Save the result; repeatable.")
-]
-Html = Annotated[
-    str | None,
-    _option("--html", metavar="FILE", rich_help_panel=KEEP, help="Save the result as one self-contained page."),
-]
-FailIf = Annotated[
-    list[str] | None,
-    _option(
-        "--fail-if",
-        metavar="EXPR",
-        callback=_one_a_line("FAIL_IF"),
-        allow_from_autoenv=False,
-        rich_help_panel=KEEP,
-        help="Exit 99 if this holds, e.g. 'response.p95 > 200ms'; repeatable.",
-    ),
-]
-WorkerBroker = Annotated[
-    str,
-    _option(
-        "--broker",
-        metavar="URL",
-        rich_help_panel=QUEUE,
-        help="The broker that servers send their tasks to: redis:// or amqp://.",
-    ),
-]
-WorkerBackend = Annotated[str | None, _backend(QUEUE, "Result backend that the servers use.")]
-WorkerDuration = Annotated[float, _duration(WORKER, "How long sleep and cpu take, as the server has it.")]
-Processes = Annotated[
-    int | None,
-    _option(
-        "--processes",
-        metavar="N",
-        parser=from_1("--processes", 1000),
-        rich_help_panel=WORKER,
-        show_default="one per CPU",
-        help="Tasks that it runs at once.",
-    ),
-]
-EngineName = Annotated[
-    str,
-    _option(
-        "--engine",
-        metavar="NAME",
-        callback=an_engine,
-        rich_help_panel=QUEUE,
-        help=f"The queue engine: {', '.join(ENGINES)}.",
-    ),
-]
-ReportServer = Annotated[
-    str | None,
-    _option(
-        "--server",
-        metavar="URL",
-        rich_help_panel=QUEUE,
-        show_default="none: it asks the result backend",
-        help="The server to report to what becomes of its tasks.",
-    ),
-]
-ReportToken = Annotated[str | None, _token(QUEUE, "The secret of that server.")]
-MeasuredLimits = Annotated[
-    str | None,
-    _option(
-        "--limits",
-        metavar="FILE.json",
-        rich_help_panel=KEEP,
-        help="Join the result of taskdemo limits --save FILE.json to this one, and recommend by it.",
-    ),
-]
-SavedResults = Annotated[
-    # Hidden, because the usage and an example show them; the help would call them a <list[str]>.
-    list[str] | None, typer.Argument(metavar="OLD.json NEW.json", hidden=True)
-]
-SavedResult = Annotated[str, typer.Argument(metavar="FILE.json", help="A result that --save FILE.json wrote.")]
-Rounds = Annotated[
-    int,
-    _option(
-        "--rounds",
-        metavar="N",
-        parser=from_1("--rounds"),
-        rich_help_panel=RUN,
-        help="Repeat every mode so often, in changing order.",
-    ),
-]
+RESULT_PANEL = "What becomes of the result"
+JSON = _option(RESULT_PANEL, "--json", help="Print one JSON document to stdout; progress goes to stderr.")
+SAVE = _option(RESULT_PANEL, "--save", help="Save the result; repeatable.", **_FILE)
+HTML = _option(RESULT_PANEL, "--html", help="Save the result as one self-contained page.", **_FILE)
+FAIL_IF = _option(
+    RESULT_PANEL,
+    "--fail-if",
+    metavar="EXPR",
+    help="Exit 99 if this is met, e.g. 'response.p95 > 200ms'; repeatable.",
+    **_one_per_line("FAIL_IF"),
+)
+SAVED_RESULT = typer.Argument(metavar="FILE.json", help="A result that --save FILE.json wrote.")
+# Hidden, because the usage and an example show them; the help would call them a <list[str]>.
+SAVED_RESULTS = typer.Argument(metavar="OLD.json NEW.json", hidden=True)

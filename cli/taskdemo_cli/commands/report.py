@@ -3,8 +3,6 @@
 from typing import Any
 
 from taskdemo_cli.analysis.diff import compare_saved
-from taskdemo_cli.documents.codec import json_chunks
-from taskdemo_cli.documents.types import LimitsDocument
 from taskdemo_cli.errors import OK, UserError
 from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output, say
@@ -33,19 +31,6 @@ def report(path: str, html: str | None) -> int:
     return OK
 
 
-def limits(path: str) -> LimitsDocument:
-    """Read what `taskdemo limits --save` wrote. Raises UserError for anything else."""
-    document = files.load(path)
-    if document.kind != "limits":
-        raise UserError(
-            f"--limits {escape(path)}: that is a {document.kind}, and no limits; "
-            "make some with: taskdemo limits --save limits.json"
-        )
-    if not any(document.modes.values()):
-        raise UserError(f"--limits {escape(path)}: no experiment in it was carried out; run taskdemo limits again")
-    return document
-
-
 def compare(old: str, new: str, as_json: bool) -> int:
     """Show two saved runs or comparisons side by side, and what changed beyond noise."""
     before, after = files.load(old), files.load(new)
@@ -53,12 +38,8 @@ def compare(old: str, new: str, as_json: bool) -> int:
         if document.kind == "limits":
             raise UserError(f"{path} holds limits, which have no times to compare; give two runs or comparisons")
     changes = compare_saved(before, after)  # type: ignore[arg-type]  # limits were refused above
-    output = Output(as_json)
-    if as_json:
-        facts: dict[str, Any] = {"taskdemo": VERSION, "kind": "changes", "old": old, "new": new}
-        output.document(json_chunks({**facts, **changes}))
-    else:
-        from taskdemo_cli.reports.terminal.diff_table import changes_report
+    from taskdemo_cli.reports.terminal.diff_table import changes_report
 
-        output.console.print(changes_report(changes))
+    result: Any = {"taskdemo": VERSION, "kind": "changes", "old": old, "new": new, **changes}
+    Output(as_json).show(result, changes_report)
     return OK

@@ -4,7 +4,6 @@ import contextlib
 import math
 import queue
 import signal
-import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -13,8 +12,8 @@ from types import FrameType
 from typing import Final
 
 from taskdemo_cli.errors import FAILED, UserError
-from taskdemo_cli.processes import servers
-from taskdemo_cli.processes import tempdirs as scratch
+from taskdemo_cli.processes import servers, tempdirs
+from taskdemo_cli.processes.children import Child
 from taskdemo_cli.processes.signals import Stopped, listen
 from taskdemo_server.contract.settings import Settings
 
@@ -36,31 +35,31 @@ def serve(settings: Settings) -> int:
         heard.put(number)
 
     listen(hear)
-    with scratch.scratch() as folder:
+    with tempdirs.temporary_folder() as folder:
         settings = placed(settings, folder)
-        process = servers.start(settings, folder, stdout=None)
+        server = servers.launch(settings, folder, console=True)
         try:
-            code = _attend(process, Path(str(settings.announce)), heard)
+            code = _attend(server.child, Path(str(settings.announce)), heard)
         finally:
-            servers.end(servers.Server(settings, folder, process))
+            server.end()
     if code < 0:
         raise UserError(f"the server was ended by {signal.Signals(-code).name}", FAILED)
     return code
 
 
-def _attend(process: "subprocess.Popen[bytes]", announced: Path, heard: "queue.SimpleQueue[int]") -> int:
+def _attend(server: Child, announced: Path, heard: "queue.SimpleQueue[int]") -> int:
     """Pass on the signals that are heard until the server has ended, and return its exit code.
 
     Raises Stopped where the server does not listen (yet, or any more) and is to be ended from outside.
     """
 
     def wait() -> None:
-        process.wait()
+        server.wait()
         heard.put(0)
 
     threading.Thread(target=wait, name="server", daemon=True).start()
     first, insist_at, kill_at = 0, math.inf, math.inf
-    while (code := process.poll()) is None:
+    while (code := server.poll()) is None:
         number = 0
         with contextlib.suppress(queue.Empty):
             # With a timeout, because a system may hand a signal to another thread, which does not end the wait.
@@ -74,12 +73,12 @@ def _attend(process: "subprocess.Popen[bytes]", announced: Path, heard: "queue.S
             first = number
             if not announced.exists():
                 raise Stopped(first)
-            servers.ask_to_stop(process, number)
+            server.signal(number)
             if number == getattr(signal, "SIGHUP", None):
                 insist_at = now + _INSIST_AFTER_S
         elif number and kill_at == math.inf:
             insist_at, kill_at = math.inf, now + _KILL_AFTER_S
-            servers.ask_to_stop(process, number)
+            server.signal(number)
     return code
 
 

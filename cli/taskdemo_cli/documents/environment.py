@@ -9,13 +9,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-PACKAGES = ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "httpx", "anyio", "celery", "redis")
+from taskdemo_server.contract.modes import MODES
+
+PACKAGES = ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "httpx", "anyio")
+"""Packages whose versions are told, beside those of the engines."""
 
 
 def environment() -> dict[str, Any]:
     """Return Python, platform, processors and package versions; nothing that names the machine or its user."""
     packages = {}
-    for package in PACKAGES:
+    of_engines = (package for mode in MODES if mode.engine for package in mode.engine.packages)
+    for package in (*PACKAGES, *of_engines):
         try:
             packages[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -290,9 +290,7 @@ class Recommendation(Struct, frozen=True, kw_only=True):
     mode: str
     why: str
     gives_up: list[str] = []
-    """First what was measured, a sentence for each of `measured_limits`; then what is known."""
     code: str
-    measured_limits: list[str] | UnsetType = UNSET
     basis: str | UnsetType = UNSET
     """Whether what it gives up was measured or is known, in words."""
 
@@ -308,7 +306,7 @@ LIMITS: Final = (
     "survive_worker_kill",
     "failure",
 )
-"""The limits, in the order of every matrix."""
+"""The limits, in the order of every table."""
 
 
 class Cell(Struct, frozen=True, kw_only=True):
@@ -326,8 +324,6 @@ class FailedExperiment(Struct, frozen=True, kw_only=True):
     mode: str
     limit: str
     why: str
-    unfit: bool | UnsetType = UNSET
-    """Whether nothing went wrong: it is the user's own work that the mode cannot run."""
 
 
 class LimitsDocument(Struct, frozen=True, kw_only=True):
@@ -339,8 +335,6 @@ class LimitsDocument(Struct, frozen=True, kw_only=True):
     skipped: list[Skipped] = []
     failed: list[FailedExperiment] | UnsetType = UNSET
     interrupted: bool | UnsetType = UNSET
-    work: str | UnsetType = UNSET
-    """The user's own work, `module:function`, where the experiments about the work were carried out with it."""
     started_at: str | UnsetType = UNSET
     """ISO 8601, in UTC; results of older versions have none."""
     environment: dict[str, Any] = {}
@@ -364,8 +358,6 @@ class ComparisonDocument(Struct, frozen=True, kw_only=True):
     thresholds: list[ThresholdRow] | UnsetType = UNSET
     recommendation: Recommendation | UnsetType | None = UNSET
     """Missing where the runs show too little, or nothing that one could recommend."""
-    limits: LimitsDocument | UnsetType | None = UNSET
-    """The limits that were measured before, where they were given."""
 
 
 def limits_in(modes: Mapping[str, Iterable[str]]) -> list[str]:

@@ -1,8 +1,7 @@
 """`taskdemo limits`: one experiment for each mode and each limit, on a fresh server; cells hold what was observed.
 
 What `yes`, `partly` and `no` mean is said at the head of each experiment's module, and in docs/limits.md. Experiments
-run a few at a time, except those that measure what others would disturb: these come first. The user's own work takes
-part where the experiment is about the work itself and nothing depends on how long it takes.
+run a few at a time, except those that measure what others would disturb: these come first.
 """
 
 import contextlib
@@ -13,8 +12,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
-
-from msgspec import UNSET
 
 from taskdemo_cli.documents.types import Cell, FailedExperiment, LimitsDocument, Skipped
 from taskdemo_cli.errors import UserError
@@ -27,9 +24,10 @@ from taskdemo_cli.limits.orchestrate import orchestrate
 from taskdemo_cli.limits.retry import retry
 from taskdemo_cli.limits.survive import survive_server_kill, survive_worker_kill
 from taskdemo_cli.limits.track import track
-from taskdemo_cli.limits.trial import CannotStartError, Own, Starter, StoppedError, Trial
-from taskdemo_cli.processes.servers import Nursery
-from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.limits.trial import CannotStartError, Starter, StoppedError, Trial
+from taskdemo_cli.processes.servers import ForkServer
+from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_server.contract.events import VERSION
 
 Experiment: TypeAlias = Callable[[Trial], Cell]
 
@@ -44,12 +42,10 @@ EXPERIMENTS: Final[dict[str, tuple[str, Experiment]]] = {
     "survive_worker_kill": ("kills the process that runs a task", survive_worker_kill),
     "failure": ("lets a task raise", failure),
 }
-"""For each limit, in the order of the matrix, what its experiment does, and the experiment."""
+"""For each limit, in the order of the table, what its experiment does, and the experiment."""
 LIMITS: Final = tuple(EXPERIMENTS)
 ALONE: Final = frozenset({"offload"})
 """Limits whose figures would suffer from others running beside them."""
-OF_THE_WORK: Final = frozenset({"offload"})
-"""Limits that are about the work itself, so that the user's own can take part."""
 AT_ONCE: Final = 12
 """Experiments beside each other: they mostly wait."""
 _TICK_S: Final = 0.1
@@ -57,11 +53,11 @@ _END_TIMEOUT_S: Final = 5.0
 
 Job: TypeAlias = tuple[str, str]
 """A mode and a limit."""
-News: TypeAlias = tuple[Literal["start", "done", "failed", "unfit", "skip", "stopped", "over"], str, str, Any]
+News: TypeAlias = tuple[Literal["start", "done", "failed", "skip", "stopped", "over"], str, str, Any]
 
 
 class Screen(Protocol):
-    """Whatever shows the matrix while it fills in."""
+    """Whatever shows the table while it fills in."""
 
     def start(self, mode: str, limit: str, what: str = "") -> None:
         """Say that an experiment begins; `what` is what it does, in words."""
@@ -83,12 +79,11 @@ class Screen(Protocol):
 def run(
     modes: Sequence[str],
     screen: Screen,
-    stopping: Stopping,
+    stopping: StopRequest,
     folder: Path,
     *,
     broker: str | None = None,
     backend: str | None = None,
-    own: Own | None = None,
     limits: Sequence[str] = LIMITS,
     skipped: Sequence[Skipped] = (),
     environment: dict[str, Any] | None = None,
@@ -96,17 +91,18 @@ def run(
 ) -> LimitsDocument:
     """Run the experiments of every mode and limit, and return what they showed; `folder` is private and ours.
 
-    Where `stopping` is asked meanwhile, the cells so far are returned. `skipped` are modes that are not even tried,
-    `own` is the work of the experiments about the work. Raises UserError where no mode can run that.
+    Where `stopping` is asked meanwhile, the cells so far are returned. `skipped` are modes that are not even tried.
     """
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     for one in skipped:
         screen.skip(one.mode, one.why)
-    with Nursery() as nursery, Broker(folder, broker, backend) as shared:
-        campaign = _Campaign(modes, limits, folder, Starter(nursery, shared, stopping, own), stopping, screen)
+    with ForkServer() as fork_server, Broker(folder, broker, backend) as shared:
+        campaign = _Campaign(modes, limits, folder, Starter(fork_server, shared, stopping), stopping, screen)
         campaign.run()
     cells = campaign.cells
     return LimitsDocument(
+        taskdemo=VERSION,
+        kind="limits",
         modes={
             mode: {limit: cells[mode, limit] for limit in limits if (mode, limit) in cells}
             for mode in modes
@@ -118,7 +114,6 @@ def run(
         started_at=started_at,
         environment=environment or {},
         command=command,
-        work=own.name if own is not None else UNSET,
     )
 
 
@@ -131,7 +126,7 @@ class _Campaign:
         limits: Sequence[str],
         folder: Path,
         starter: Starter,
-        stopping: Stopping,
+        stopping: StopRequest,
         screen: Screen,
     ) -> None:
         jobs = [(mode, limit) for limit in limits for mode in modes]
@@ -149,15 +144,7 @@ class _Campaign:
     def run(self) -> None:
         """Carry out everything, or what can be until the command is asked to stop."""
         self._carry_out(self._alone, 1)
-        self._check_work()
         self._carry_out(self._together, AT_ONCE)
-
-    def _check_work(self) -> None:
-        """Raise UserError where no mode could run the user's own work: the other experiments are not wanted then."""
-        unfit = dict.fromkeys(failed.why for failed in self.failed.values() if failed.unfit)
-        if unfit and not self.cells and not self._stopping.asked:
-            # A worker says in more words what a server says too.
-            raise UserError("; ".join(why for why in unfit if not any(one in why for one in unfit if one != why)))
 
     def _carry_out(self, jobs: list[Job], at_once: int) -> None:
         waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -175,7 +162,7 @@ class _Campaign:
                 with contextlib.suppress(queue.Empty):
                     at_work -= self._take(*self._news.get(timeout=_TICK_S))
         finally:
-            # A second Ctrl-C may have come out of the loop; servers end with the nursery whatever the threads do.
+            # A second Ctrl-C may have ended the loop; servers end with their fork server, whatever the threads do.
             if at_work:
                 self._starter.end()
             deadline = time.monotonic() + _END_TIMEOUT_S
@@ -200,7 +187,7 @@ class _Campaign:
             with Trial(mode, limit, self._folder / f"{mode}-{limit}", self._starter) as trial:
                 return "done", mode, limit, experiment(trial)
         except CannotStartError as error:
-            return "unfit" if self._starter.own and limit in OF_THE_WORK else "skip", mode, limit, str(error)
+            return "skip", mode, limit, str(error)
         except UserError as error:
             return "failed", mode, limit, str(error)
         except StoppedError:
@@ -216,9 +203,8 @@ class _Campaign:
             case "done":
                 self.cells[mode, limit] = content
                 self._screen.done(mode, limit, content)
-            case "failed" | "unfit":
-                unfit = True if what == "unfit" else UNSET
-                self.failed[mode, limit] = FailedExperiment(mode=mode, limit=limit, why=content, unfit=unfit)
+            case "failed":
+                self.failed[mode, limit] = FailedExperiment(mode=mode, limit=limit, why=content)
                 self._screen.fail(mode, limit, content)
             case "skip" if any(done == mode for done, _ in self.cells):
                 self._take("failed", mode, limit, content)

@@ -1,79 +1,26 @@
 """What an engine needs beside its server, so that it outlives it: a broker for all experiments, workers for each.
 
-A private Valkey is started at the first need; a broker that was named is only used. Everything started here ends when
-its standard input does, so nothing stays behind whatever becomes of this command.
+A private Valkey is started at the first need; a broker that was named is only used.
 """
 
-import contextlib
-import os
 import secrets
-import signal
-import subprocess
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.processes import servers
-from taskdemo_server.contract.settings import Settings, WorkerSettings, telling
+from taskdemo_cli.processes import children
+from taskdemo_cli.processes.children import Child
+from taskdemo_server.contract.settings import Settings, WorkerSettings
 
 PROCESSES = 2
 """Pool processes of a worker."""
 START_TIMEOUT_S = 30.0
-_END_TIMEOUT_S = 3.0
 
 
-@dataclass(slots=True)
-class Child:
-    """A broker or a worker that was started here."""
-
-    name: str
-    process: "subprocess.Popen[bytes]"
-    errors: Path
-    """Its standard error."""
-    said: str | None = None
-    """The first line it printed, which says that it is ready; empty if it ended instead."""
-
-    def end(self) -> None:
-        """Cut its lifeline, and kill it if it does not go then."""
-        if self.process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self.process.stdin.close()
-        try:
-            self.process.wait(_END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def kill(self) -> None:
-        """Kill it without warning."""
-        with contextlib.suppress(OSError):  # its guard leads a group, in which it is with all that it has started
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-def start(module: str, name: str, errors: Path, told: str) -> Child:
-    """Start a module of the server and return at once; `said` is filled in when it is ready."""
-    with errors.open("wb") as stderr:
-        process = subprocess.Popen(
-            servers.python(module),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            # Its temporary files are to go with the experiment's folder: nobody tidies up after a SIGKILL.
-            env={**telling(told), "TMPDIR": str(errors.parent)},
-            **servers.own_session(),
-        )
-    child = Child(name, process, errors)
-
-    def read() -> None:
-        assert process.stdout is not None  # noqa: S101  it is a pipe
-        with process.stdout as lines:
-            child.said = lines.readline().decode().strip()
-
-    threading.Thread(target=read, name=f"start {name}", daemon=True).start()
-    return child
+Wait = Callable[[Callable[[], bool], float], bool]
+"""Waits until something is so, for some seconds at the most."""
 
 
 class Broker:
@@ -83,6 +30,7 @@ class Broker:
         self.named = url is not None
         self.backend = backend
         self._folder = folder
+        self._errors = folder / "broker-stderr"
         self._url = url
         self._child: Child | None = None
         self._lock = threading.Lock()
@@ -94,40 +42,43 @@ class Broker:
         if self._child is not None:
             self._child.end()
 
-    def url(self, wait: Callable[[Callable[[], bool], float], bool]) -> str:
-        """Return where it is; start it at the first call, and use `wait(until, timeout)` until it answers.
+    def url(self, wait: Wait) -> str:
+        """Return where it is; start it at the first call, and `wait` until it answers.
 
         Raises UserError where it does not.
         """
         with self._lock:
-            if self._url is not None:
-                return self._url
-            if self._child is None:
-                # A Unix socket's path must be short.
-                folder = self._folder / "b"
-                folder.mkdir()
-                errors = self._folder / "broker-stderr"
-                self._child = start("taskdemo_server.engines.valkey", "broker", errors, str(folder))
-            child = self._child
-            wait(lambda: child.said is not None, START_TIMEOUT_S)
-            if not child.said:
-                raise UserError(f"the private broker did not start: {_last_line(child)}")
-            self._url = child.said
-            return child.said
+            if self._url is None:
+                if self._child is None:
+                    # A Unix socket's path must be short.
+                    folder = self._folder / "b"
+                    folder.mkdir()
+                    self._child = _start("taskdemo_server.engines.valkey", self._errors, str(folder))
+                self._url = _await_ready(self._child, self._errors, wait, "private broker")
+            return self._url
 
 
-def start_worker(server: Settings, name: str, errors: Path) -> Child:
-    """Start an engine's worker for a server with these settings and return at once."""
-    settings = WorkerSettings(
-        engine=server.mode,
-        broker=str(server.broker),
-        backend=server.backend,
-        queue=server.queue,
-        work=server.work_settings,
-        processes=PROCESSES,
-        private=True,
-    )
-    return start("taskdemo_server.worker", name, errors, settings.to_json())
+class Worker:
+    """An engine's worker for a server with these settings; it is started at once, under this host name."""
+
+    def __init__(self, server: Settings, name: str, errors: Path) -> None:
+        self.name = name
+        self.errors = errors
+        """Its standard error."""
+        settings = WorkerSettings(
+            engine=server.mode,
+            broker=str(server.broker),
+            backend=server.backend,
+            queue=server.queue,
+            work=server.work_settings,
+            processes=PROCESSES,
+            private=True,
+        )
+        self.child = _start("taskdemo_server.worker", errors, settings.to_json())
+
+    def await_ready(self, wait: Wait) -> None:
+        """Wait until it is ready. Raises UserError with its last words where it is not."""
+        _await_ready(self.child, self.errors, wait, "worker")
 
 
 def new_queue() -> str:
@@ -135,13 +86,12 @@ def new_queue() -> str:
     return f"taskdemo-limits-{secrets.token_hex(4)}"
 
 
-def await_ready(child: Child, wait: Callable[[Callable[[], bool], float], bool]) -> None:
-    """Wait until a worker is ready. Raises UserError with its last words where it is not."""
-    wait(lambda: child.said is not None, START_TIMEOUT_S)
-    if not child.said:
-        raise UserError(f"the worker did not start: {_last_line(child)}")
+def _start(module: str, errors: Path, told: str) -> Child:
+    return Child(children.python(module), told=told, errors=errors, tidy=True, says_ready=True)
 
 
-def _last_line(child: Child) -> str:
-    lines = child.errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+def _await_ready(child: Child, errors: Path, wait: Wait, what: str) -> str:
+    wait(lambda: child.ready_line is not None, START_TIMEOUT_S)
+    if not child.ready_line:
+        raise UserError(f"the {what} did not start: {children.last_line(errors) or 'it said nothing'}")
+    return child.ready_line

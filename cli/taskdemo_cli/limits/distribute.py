@@ -43,7 +43,7 @@ def _over_workers(trial: Trial) -> Cell:
     names = ("machine-a", "machine-b")
     server = trial.serve(duration=_WORK_S, workers=names)
     _await(trial, server, trial.send_tasks(server, _TASKS), _SLOW_WORKERS_S)
-    homes = {pid: worker.name for worker in trial.workers for pid in family(worker.process.pid)}
+    homes = {pid: worker.name for worker in trial.workers for pid in family(worker.child.pid)}
     ran = Counter(homes.get(task.starts[-1].pid, "elsewhere") for task in trial.tasks(server) if task.starts)
     return _cell(ran, f"Two workers ran, {' and '.join(names)}, and the server accepted {_TASKS} tasks")
 

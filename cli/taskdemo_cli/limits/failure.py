@@ -18,7 +18,7 @@ _TEXT = "fails on purpose"
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Observation:
     caller_status: int | None
     neighbour_status: int | None
     """None where the neighbour was cut off."""
@@ -36,7 +36,7 @@ def failure(trial: Trial) -> Cell:
     answer = trial.ask(server, "/limits/ask?key=fail")
     told = answer.body["error"] if answer.status == 200 else None
     return _cell(
-        _Seen(
+        _Observation(
             caller_status=caller,
             neighbour_status=neighbour,
             next_ran=bool(trial.notes(server, "fail", "following", "started")),
@@ -71,29 +71,29 @@ def _status(answers: IO[bytes]) -> int | None:
         return None
 
 
-def _cell(seen: _Seen) -> Cell:
-    told = seen.in_engine is not None or (seen.caller_status or 0) >= 500
-    unharmed = seen.neighbour_status == 200
-    held = [told, seen.next_ran, unharmed]
+def _cell(observed: _Observation) -> Cell:
+    told = observed.in_engine is not None or (observed.caller_status or 0) >= 500
+    unharmed = observed.neighbour_status == 200
+    met = [told, observed.next_ran, unharmed]
     places = {
-        "to its caller": (seen.caller_status or 0) >= 500,
-        "to whoever asks the engine": seen.in_engine is not None,
-        "on the server's standard error": seen.in_stderr,
+        "to its caller": (observed.caller_status or 0) >= 500,
+        "to whoever asks the engine": observed.in_engine is not None,
+        "on the server's standard error": observed.in_stderr,
     }
     shows = [place for place, so in places.items() if so]
-    status = f"HTTP {seen.caller_status}" if seen.caller_status else "no answer"
+    status = f"HTTP {observed.caller_status}" if observed.caller_status else "no answer"
     return Cell(
-        verdict="yes" if all(held) else "partly" if any(held) else "no",
+        verdict="yes" if all(met) else "partly" if any(met) else "no",
         measured={
-            "figure": f"{sum(held)} of 3",
-            "caller_status": seen.caller_status,
+            "figure": f"{sum(met)} of 3",
+            "caller_status": observed.caller_status,
             "error_told": told,
-            "in_stderr": seen.in_stderr,
-            "in_engine": seen.in_engine,
-            "next_task_ran": seen.next_ran,
-            "neighbour_status": seen.neighbour_status,
+            "in_stderr": observed.in_stderr,
+            "in_engine": observed.in_engine,
+            "next_task_ran": observed.next_ran,
+            "neighbour_status": observed.neighbour_status,
         },
         text=f"Its caller saw {status}; the next task of the same request "
-        f"{'ran' if seen.next_ran else 'never ran'}; a neighbour's request on the same connection was "
+        f"{'ran' if observed.next_ran else 'never ran'}; a neighbour's request on the same connection was "
         f"{'answered' if unharmed else 'cut off'}; the error shows {' and '.join(shows) or 'nowhere'}.",
     )

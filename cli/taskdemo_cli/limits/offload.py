@@ -1,7 +1,7 @@
 """Limit `offload`: whether work leaves the server's process, and what bystanders wait meanwhile.
 
-CPU work, or the user's own function. `yes`: it ran in another process, and no bystander was held up, which is to wait
-for half the time of one piece of work, and for 0.1 s at least. `partly`: it ran in another process, but a bystander
+CPU work. `yes`: it ran in another process, and no bystander was held up, which is to wait for half the time of one
+piece of work. `partly`: it ran in another process, but a bystander
 was held up. `no`: it ran in the server's own process.
 """
 
@@ -9,19 +9,14 @@ import http.client
 import threading
 import time
 from collections.abc import Sequence
-from typing import Final
 
-from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.trial import ANSWER_TIMEOUT_S, Trial
 from taskdemo_cli.processes import servers
-from taskdemo_cli.units import format_seconds
+from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.events import TaskRecord
-from taskdemo_server.contract.text import shortened
 
-OWN_PATIENCE_S: Final = 60.0
-"""Seconds after which the user's own function, which may take any time, is waited for no longer."""
 _WORK_S = 0.6
 _TASKS = 2
 _EVERY_S = 0.04
@@ -70,7 +65,7 @@ class Bystander(threading.Thread):
 
 def offload(trial: Trial) -> Cell:
     """Let two tasks run while two bystanders ask for something that costs nothing."""
-    server = trial.serve(work=trial.own or "cpu", duration=_WORK_S, threads=40)
+    server = trial.serve(work="cpu", duration=_WORK_S, threads=40)
     bystanders = [Bystander(server, "/ping"), Bystander(server, "/ping/sync")]
     for bystander in bystanders:
         bystander.start()
@@ -83,33 +78,25 @@ def offload(trial: Trial) -> Cell:
         return len(tasks) == _TASKS and all(task.done for task in tasks)
 
     try:
-        if trial.own:
-            trial.wait(lambda: over() or server.poll() is not None, OWN_PATIENCE_S)
-        else:
-            trial.wait_for_quiet(server, over, 2 * _TASKS * _WORK_S + 1.0)
+        trial.wait_for_quiet(server, over, 2 * _TASKS * _WORK_S + 1.0)
     finally:
         for bystander in bystanders:
             bystander.stop()
     if server.poll() is not None:
-        raise UserError(f"the server ended (exit {server.poll()}) while it ran {trial.own.name if trial.own else 'it'}")
+        raise UserError(f"the server ended (exit {server.poll()}) while it computed")
     return _cell(
         trial.tasks(server),
         server_pid=server.pid,
-        own=trial.own.name if trial.own else None,
         waits={one.path: (one.longest(begun), one.answered) for one in bystanders},
         idle=max(one.longest(0, begun) for one in bystanders),
     )
 
 
-def _cell(
-    tasks: Sequence[TaskRecord], *, server_pid: int, own: str | None, waits: dict[str, tuple[float, bool]], idle: float
-) -> Cell:
+def _cell(tasks: Sequence[TaskRecord], *, server_pid: int, waits: dict[str, tuple[float, bool]], idle: float) -> Cell:
     pids = {task.starts[-1].pid for task in tasks if task.starts}
     left = bool(pids) and server_pid not in pids
-    works = [task.end.clock - task.starts[-1].clock for task in tasks if task.end is not None and task.starts]
-    work = (min(works) if works else None) if own else _WORK_S
     longest = max(waited for waited, _ in waits.values())
-    held_up = longest >= max((work or 0.0) / 2, HELD_UP_S)
+    held_up = longest >= _WORK_S / 2
     return Cell(
         verdict="no" if not left else "partly" if held_up else "yes",
         measured={
@@ -120,20 +107,16 @@ def _cell(
             "left": left,
             "server_pid": server_pid,
             "work_pids": sorted(pids),
-            "work": own or "cpu",
-            "work_s": work,
+            "work": "cpu",
+            "work_s": _WORK_S,
         },
-        text=f"{_what(tasks, own, work)} ran {_where(pids, left)}; meanwhile {_waited(waits)} "
-        f"(before: {format_seconds(idle)}).{_trouble(tasks, own)}",
+        text=f"{_what(tasks)} ran {_where(pids, left)}; meanwhile {_waited(waits)} (before: {format_seconds(idle)}).",
     )
 
 
-def _what(tasks: Sequence[TaskRecord], own: str | None, work: float | None) -> str:
+def _what(tasks: Sequence[TaskRecord]) -> str:
     count = len([task for task in tasks if task.starts])
-    tasks_of = "1 task" if count == 1 else f"{count} tasks"
-    if own is None:
-        return f"{tasks_of} of {format_seconds(_WORK_S)} CPU time"
-    return f"{tasks_of} of {own} ({format_seconds(work)})" if work is not None else f"{tasks_of} of {own}"
+    return f"{format_count(count, 'task')} of {format_seconds(_WORK_S)} CPU time"
 
 
 def _where(pids: set[int], left: bool) -> str:
@@ -148,13 +131,3 @@ def _waited(waits: dict[str, tuple[float, bool]]) -> str:
         + (f"up to {format_seconds(waited)}" if answered else f"{format_seconds(waited)} and got no answer")
         for at, (path, (waited, answered)) in enumerate(waits.items())
     )
-
-
-def _trouble(tasks: Sequence[TaskRecord], own: str | None) -> str:
-    """Say what of the user's own work did not end well: its figures are those of a failure then."""
-    if own is None:
-        return ""
-    failed = [task for task in tasks if task.state == "failed"]
-    open_ = [task for task in tasks if not task.done]
-    said = f" {len(failed)} of them failed: {shortened(failed[0].error or 'no reason', 120)}." if failed else ""
-    return f"{said} {len(open_)} had not ended after {format_seconds(OWN_PATIENCE_S)}." if open_ else said

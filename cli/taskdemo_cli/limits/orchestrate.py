@@ -16,8 +16,8 @@ _QUIET_S = 1.2
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What was seen of a plan: its last step, and those before it."""
+class _Observation:
+    """What was observed of a plan: its last step, and those before it."""
 
     ran: bool
     """Whether all steps came to their end."""
@@ -38,7 +38,7 @@ def orchestrate(trial: Trial) -> Cell:
     )
 
 
-def _follow(trial: Trial, server: servers.Server, plan: str, before: list[str], last: str) -> _Seen:
+def _follow(trial: Trial, server: servers.Server, plan: str, before: list[str], last: str) -> _Observation:
     pending = trial.send(server, f"/limits/{plan}?key={plan}")
 
     def over() -> bool:
@@ -49,14 +49,14 @@ def _follow(trial: Trial, server: servers.Server, plan: str, before: list[str], 
     begun = {note.step: note for note in notes if note.state == "started"}
     ended = {note.step: note for note in notes if note.state == "ended"}
     if last not in begun or last not in ended or not all(step in ended for step in before):
-        return _Seen(
+        return _Observation(
             ran=False, in_order=False, results_passed=False, at_once=_at_once(notes, before), caller_waited_s=None
         )
     results = [ended[step].result for step in before]
     given = begun[last].given
     trial.wait(pending.done, _QUIET_S)
     waited = pending.done() and pending.result().answered >= ended[last].clock
-    return _Seen(
+    return _Observation(
         ran=True,
         in_order=begun[last].clock >= max(ended[step].clock for step in before),
         results_passed=given == results[0] if len(results) == 1 else _same(given, results),
@@ -78,8 +78,8 @@ def _at_once(notes: list[Note], steps: list[str]) -> int:
     return most
 
 
-def _cell(chain: _Seen, group: _Seen) -> Cell:
-    held = [chain.in_order, chain.results_passed, group.in_order, group.results_passed]
+def _cell(chain: _Observation, group: _Observation) -> Cell:
+    met = [chain.in_order, chain.results_passed, group.in_order, group.results_passed]
     waited = chain.caller_waited_s
     sentences = [
         _words("The chain's second step", "the first", "its result", chain),
@@ -92,9 +92,9 @@ def _cell(chain: _Seen, group: _Seen) -> Cell:
     if waited is not None:
         sentences.append(f"The caller waited for it all: {format_seconds(waited)} for the chain.")
     return Cell(
-        verdict="yes" if all(held) else "partly" if chain.in_order or group.in_order else "no",
+        verdict="yes" if all(met) else "partly" if chain.in_order or group.in_order else "no",
         measured={
-            "figure": f"{sum(held)} of 4",
+            "figure": f"{sum(met)} of 4",
             "chain_in_order": chain.in_order,
             "chain_results_passed": chain.results_passed,
             "group_in_order": group.in_order,
@@ -106,10 +106,10 @@ def _cell(chain: _Seen, group: _Seen) -> Cell:
     )
 
 
-def _words(step: str, before: str, results: str, seen: _Seen) -> str:
-    if not seen.ran:
+def _words(step: str, before: str, results: str, observed: _Observation) -> str:
+    if not observed.ran:
         return f"{step} did not come to its end."
-    order = f"{step} waited for {before}" if seen.in_order else f"{step} did not wait for {before}"
-    if seen.results_passed:
+    order = f"{step} waited for {before}" if observed.in_order else f"{step} did not wait for {before}"
+    if observed.results_passed:
         return f"{order} and was given {results}."
-    return f"{order} {'but' if seen.in_order else 'and'} was not given {results}."
+    return f"{order} {'but' if observed.in_order else 'and'} was not given {results}."

@@ -62,9 +62,9 @@ def survive_worker_kill(trial: Trial) -> Cell:
     if trial.workers:
         server, pending = _busy(trial, workers=("machine-a", "machine-b"))
         victim = next(worker for worker in trial.workers if worker.name == "machine-a")
-        pids = family(victim.process.pid)
+        pids = family(victim.child.pid)
         trial.wait(lambda: any(task.starts[-1].pid in pids for task in _running(trial, server)), 5)
-        victim.kill()
+        victim.child.kill()
         fates["worker"] = _see(trial, server, pending, "one of two whole workers")
     return fate_cell(fates)
 

@@ -16,17 +16,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.limits.backing import (
-    PROCESSES,
-    Broker,
-    Child,
-    await_ready,
-    new_queue,
-    start_worker,
-)
+from taskdemo_cli.limits.backing import PROCESSES, Broker, Worker, new_queue
 from taskdemo_cli.limits.evidence import Note, read_journal, read_steps
-from taskdemo_cli.processes import servers
-from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.processes import children, servers
+from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_server.contract.events import TaskRecord
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, results_beside
@@ -64,25 +57,14 @@ class Answer:
         return self.answered - self.asked
 
 
-@dataclass(frozen=True, slots=True)
-class Own:
-    """The user's own work, which takes the place of a built-in one where nothing depends on how long it takes."""
-
-    name: str
-    """`module:function`."""
-    folder: str | None
-    """Where the module is looked for first."""
-
-
 class Starter:
     """Starts servers for all experiments, and makes sure of the end of each."""
 
-    def __init__(self, nursery: servers.Nursery, broker: Broker, stopping: Stopping, own: Own | None = None) -> None:
-        self._nursery = nursery
+    def __init__(self, fork_server: servers.ForkServer, broker: Broker, stopping: StopRequest) -> None:
+        self._fork_server = fork_server
         self._stopping = stopping
         self._ending = threading.Event()
         self.broker = broker
-        self.own = own
         self._lock = threading.Lock()
 
     def stopped(self) -> bool:
@@ -100,7 +82,7 @@ class Starter:
     def start(self, settings: Settings, folder: Path) -> servers.Server:
         """Start a server and wait until it serves."""
         with self._lock:
-            server = self._nursery.launch(settings, folder)
+            server = self._fork_server.launch(settings, folder)
         try:
             return servers.await_ready(server, self._check)
         except UserError as error:
@@ -115,11 +97,10 @@ class Trial:
         self.limit = limit
         self._folder = folder
         self._starter = starter
-        self.own = starter.own
         self._servers: list[servers.Server] = []
         self._redelivery_s = 0.0
         """After how long the engine gives a dead worker's task to another."""
-        self.workers: list[Child] = []
+        self.workers: list[Worker] = []
         """An engine's workers, in the order of their start; none in the other modes."""
 
     def __enter__(self) -> Self:
@@ -127,7 +108,7 @@ class Trial:
 
     def __exit__(self, *_: object) -> None:
         for worker in self.workers:
-            worker.end()
+            worker.child.end()
         for server in self._servers:
             if self.workers and self._starter.broker.named and server.poll() is None:
                 _ask(server.port, "/limits", "DELETE")
@@ -138,7 +119,7 @@ class Trial:
     def serve(
         self,
         *,
-        work: str | Own = "sleep",
+        work: str = "sleep",
         duration: float = 0.6,
         threads: int = THREADS,
         workers: Sequence[str] = ("worker",),
@@ -153,8 +134,7 @@ class Trial:
             mode=self.mode,
             journal=str(folder / "journal.jsonl"),
             step_log=str(folder / "steps.jsonl"),
-            work=work.name if isinstance(work, Own) else work,
-            folder=work.folder if isinstance(work, Own) else None,
+            work=work,
             duration=duration,
             threads=threads,
             port=0,
@@ -167,10 +147,10 @@ class Trial:
             backend = self._starter.broker.backend or results_beside(url)
             settings = replace(settings, broker=url, backend=backend, queue=new_queue())
             server = self._start(settings, folder)  # which says at once what is wrong with the broker
-            started = [start_worker(settings, name, folder / f"{name}-stderr") for name in workers]
+            started = [Worker(settings, name, folder / f"{name}-stderr") for name in workers]
             self.workers += started
             for worker in started:
-                await_ready(worker, self.wait)
+                worker.await_ready(self.wait)
         except UserError as error:
             raise CannotStartError(str(error)) from None
         self._redelivery_s = self.ask(server, "/limits").body["redelivered_after_s"] or 0.0
@@ -189,16 +169,16 @@ class Trial:
     def kill(self, server: servers.Server) -> None:
         """Kill a server of this experiment without warning, and wait until it is gone."""
         if server.poll() is None:
-            servers.kill(server.pid)
+            children.kill(server.pid)
         deadline = time.monotonic() + END_TIMEOUT_S
         while server.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
 
     def kill_child(self, server: servers.Server, pid: int) -> bool:
         """Kill a process that the server or a worker has started; False where `pid` is none of those."""
-        if not any(pid in family(parent) for parent in (server.pid, *(one.process.pid for one in self.workers))):
+        if not any(pid in family(parent) for parent in (server.pid, *(one.child.pid for one in self.workers))):
             return False
-        servers.kill(pid)
+        children.kill(pid)
         return True
 
     def at_once(self, server: servers.Server) -> int | None:

@@ -2,7 +2,6 @@
 
 import queue
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Gone, Plan, Refused
 from taskdemo_cli.loadgen.proxies import needs_httpx
+from taskdemo_cli.processes.children import Child
 
 CALIBRATION_S: Final = 0.15
 CALIBRATION_LIMIT_S: Final = 2.0
@@ -34,18 +34,13 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
         count = max(callers, int(CALIBRATION_S * requests_per_s))
         count = min(count, plan.count or count)
         service_s = min(1 / requests_per_s if requests_per_s else 1.0, CALIBRATION_S / count)
-    server = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(Path(__file__).with_name("noop_server.py")), repr(service_s)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("noop_server.py")), repr(service_s)]
+    server = Child(command, says_ready=True)
     frames: Frames = queue.Queue()
     elsewhere, loader.frames = loader.frames, frames
     medians: list[float] = []
     try:
-        port = int(server.stdout.readline())  # type: ignore[union-attr]  # opened as a pipe above
+        port = int(server.await_ready_line(CALIBRATION_LIMIT_S))
         again = Plan(
             url=f"http://127.0.0.1:{port}/",
             count=count,
@@ -63,8 +58,7 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
         return None
     finally:
         loader.frames = elsewhere
-        server.kill()
-        server.communicate()
+        server.end()
     return min(medians, default=None)
 
 

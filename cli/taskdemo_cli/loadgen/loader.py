@@ -4,13 +4,12 @@ Light on purpose: the engine, with httpx and the parser, is imported in the load
 (`python -m taskdemo_cli.loadgen.process`).
 """
 
-import contextlib
 import subprocess
-import sys
 import threading
 from typing import IO
 
 from taskdemo_cli.loadgen.protocol import Command, Frames, Gone, Plan, Stop, decode_frame, encode_command
+from taskdemo_cli.processes.children import Child, python
 
 
 class Loader:
@@ -20,19 +19,14 @@ class Loader:
         self.frames = frames
         self._name = name
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._gone: Gone | None = None
 
     def start(self) -> None:
         """Start the process; it is of use at once, and says `Ready` when its imports are done."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "taskdemo_cli.loadgen.process"],  # -P: nothing from the current folder
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            start_new_session=True,
-        )
-        threading.Thread(target=self._follow, args=(self._process,), daemon=True).start()
+        command = python("taskdemo_cli.loadgen.process")
+        self._child = Child(command, stdout=subprocess.PIPE, errors=self._log)
+        threading.Thread(target=self._follow, args=(self._child,), daemon=True).start()
 
     def run(self, plan: Plan) -> None:
         """Begin a run; the one before must be done. A process that is gone says so again."""
@@ -46,34 +40,21 @@ class Loader:
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
-        process = self._process
-        if process is None:
-            return
-        with contextlib.suppress(OSError):
-            process.stdin.close()  # type: ignore[union-attr]  # opened as a pipe above
-        try:
-            process.wait(1)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if self._child is not None:
+            self._child.end()
 
     def _say(self, command: Command) -> None:
-        if self._process is None or self._process.stdin is None:
+        if self._child is None:
             raise RuntimeError("The load process was not started")
-        with contextlib.suppress(OSError):  # a process that is gone says so with its last frame
-            self._process.stdin.write(encode_command(command))
-            self._process.stdin.flush()
+        self._child.send(encode_command(command))
 
-    def _follow(self, process: subprocess.Popen[bytes]) -> None:
-        pipe = process.stdout
-        if pipe is None:
-            return
-        with pipe:
+    def _follow(self, child: Child) -> None:
+        with child.output as pipe:
             while len(head := pipe.read(4)) == 4:
                 size = int.from_bytes(head, "big")
                 body = pipe.read(size)
                 if len(body) < size:
                     break
                 self.frames.put((self._name, decode_frame(body)))
-        self._gone = Gone(process.wait())
+        self._gone = Gone(child.wait())
         self.frames.put((self._name, self._gone))

@@ -88,7 +88,7 @@ def read_place(url: str, path: str | None) -> Place:
         raise UserError(f"--url {_shown(url)} is not an HTTP URL; type {guess}")
     userinfo, _, address = parts.netloc.rpartition("@")
     if not all(character.isprintable() and not character.isspace() for character in address) or port == 0:
-        raise UserError(f"--url {_shown(url)} names no host that there can be; type {_URL_EXAMPLE}")
+        raise UserError(f"--url {_shown(url)} has no valid host name; type {_URL_EXAMPLE}")
     target = parts.path + (f"?{parts.query}" if parts.query else "") + (f"#{parts.fragment}" if parts.fragment else "")
     if path is not None and parts.query:
         raise UserError(
@@ -126,7 +126,7 @@ def merged(ours: Iterable[tuple[str, str]], theirs: Iterable[tuple[str, str]]) -
 
 def _method(text: str) -> str:
     if not _TOKEN.fullmatch(text):
-        raise UserError(f"--method {_shown(text)} is no HTTP method; type GET, POST, PUT, PATCH, DELETE or HEAD")
+        raise UserError(f"--method {_shown(text)} is not an HTTP method; type GET, POST, PUT, PATCH, DELETE or HEAD")
     if text.upper() == "CONNECT":
         raise UserError("--method CONNECT asks a proxy for a tunnel, which fire does not use; type another method")
     return text.upper()
@@ -138,7 +138,7 @@ def _header(text: str) -> tuple[str, str]:
     if not colon:
         raise UserError(f"one of the --header has no colon; write it like {_HEADER_EXAMPLE}")
     if not _TOKEN.fullmatch(name):
-        raise UserError(f"--header: {_shown(name)} is no header's name; write it like {_HEADER_EXAMPLE}")
+        raise UserError(f"--header: {_shown(name)} is not a header name; write it like {_HEADER_EXAMPLE}")
     if not _VALUE.fullmatch(value):
         raise UserError(f"--header {name}: its value takes visible ASCII characters, spaces and tabs, on one line")
     if name.lower() in {"content-length", "transfer-encoding"}:

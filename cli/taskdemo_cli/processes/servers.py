@@ -1,28 +1,27 @@
-"""Starts, awaits and ends server processes, and asks them who they are. Knows no screen and no measurement."""
+"""Starts and awaits servers, and asks them who they are. Knows no screen and no measurement."""
 
 import contextlib
 import http.client
 import json
 import os
-import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from taskdemo_cli.errors import UserError
-from taskdemo_server.contract.settings import Settings, telling
-from taskdemo_server.contract.text import escape, shortened
+from taskdemo_cli.processes import children
+from taskdemo_cli.processes.children import Child
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.text import escape
 
 START_TIMEOUT_S = 60.0
-END_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 5.0
 MOST_SECONDS = 1e10
 """Three centuries, more than any clock of ours tells."""
@@ -35,10 +34,9 @@ class Server:
 
     settings: Settings
     folder: Path
-    process: "subprocess.Popen[bytes] | None"
-    """None for one that a nursery forked."""
-    nursery: "subprocess.Popen[bytes] | None" = None
-    """That nursery, with which it ends."""
+    child: Child
+    """Its process, or the fork server's, with which it ends."""
+    is_forked: bool = False
     url: str = ""
     port: int = 0
     pid: int = 0
@@ -46,82 +44,54 @@ class Server:
 
     def poll(self) -> int | None:
         """Return its exit code; None while it runs."""
-        if self.process is not None:
-            return self.process.poll()
-        with contextlib.suppress(FileNotFoundError):
-            if code := Path(f"{self.settings.announce}.ended").read_text(encoding="ascii"):  # else it is being written
-                return int(code)
-        return None if self.nursery is None else self.nursery.poll()
+        if self.is_forked:
+            with contextlib.suppress(FileNotFoundError):
+                if code := Path(f"{self.settings.announce}.ended").read_text(encoding="ascii"):  # else it is half there
+                    return int(code)
+        return self.child.poll()
+
+    def end(self) -> None:
+        """End it, where it was not forked: then it ends with its fork server."""
+        if not self.is_forked:
+            self.child.end()
 
 
-class Nursery:
+class ForkServer:
     """Starts servers for the price of one: they are forked from a process that has imported everything already.
 
-    Where processes cannot be forked (Windows), each is started on its own. All end with the nursery.
+    Where processes cannot be forked (Windows), each is started on its own. All end with it.
     """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._apart: list[Server] = []
 
     def __enter__(self) -> Self:
         if hasattr(os, "fork"):
-            self._process = subprocess.Popen(
-                python("taskdemo_server.runtime.fork_server"),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                **own_session(),
-            )
+            self._child = Child(children.python("taskdemo_server.runtime.fork_server"))
         return self
 
     def __exit__(self, *_: object) -> None:
-        end(*self._apart)
-        if self._process is not None:
-            _cut(self._process, time.monotonic() + END_TIMEOUT_S)
+        children.end(*(server.child for server in self._apart), *([self._child] if self._child else []))
 
     def launch(self, settings: Settings, folder: Path) -> Server:
         """Start a server and return at once; the folder takes what it announces, its journal and its last words."""
-        if self._process is None or self._process.stdin is None:
+        if self._child is None:
             self._apart.append(launch(settings, folder))
             return self._apart[-1]
-        with contextlib.suppress(OSError):  # a nursery that is gone is noticed by whoever waits for the server
-            self._process.stdin.write(settings.to_json().encode() + b"\n")
-            self._process.stdin.flush()
-        return Server(settings, folder, None, self._process)
+        self._child.send(settings.to_json().encode() + b"\n")
+        return Server(settings, folder, self._child, is_forked=True)
 
 
-def own_session() -> dict[str, Any]:
-    """Popen arguments that keep the terminal's Ctrl-C and hang-up from a child: the command line decides."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    else:  # noqa: RET505  else the type checker, told of a Windows, finds the rest unreachable
-        return {"start_new_session": True}
-
-
-def python(*arguments: str) -> list[str]:
-    """Return the command that runs a module of ours in this very interpreter; `-P` keeps the current folder out."""
-    return [sys.executable, "-P", "-m", *arguments]
-
-
-def start(
-    settings: Settings, folder: Path, stdout: IO[bytes] | int | None = subprocess.DEVNULL
-) -> "subprocess.Popen[bytes]":
-    """Start a server process and return at once; `folder` takes its standard error unless it has a console."""
-    with (folder / "stderr").open("wb") as stderr:
-        return subprocess.Popen(
-            python("taskdemo_server"),
-            env=telling(settings.to_json()),
-            stdin=subprocess.PIPE if settings.lifeline else subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=None if stdout is None else stderr,
-            **own_session(),
-        )
-
-
-def launch(settings: Settings, folder: Path) -> Server:
-    """Start a silent server and return at once; `folder` takes what it announces and its last words."""
-    return Server(settings, folder, start(settings, folder))
+def launch(settings: Settings, folder: Path, *, console: bool = False) -> Server:
+    """Start a server and return at once; `folder` takes what it announces and, without a console, its last words."""
+    child = Child(
+        children.python("taskdemo_server"),
+        told=settings.to_json(),
+        stdout=None if console else subprocess.DEVNULL,
+        errors=None if console else folder / "stderr",
+    )
+    return Server(settings, folder, child)
 
 
 def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Server:
@@ -149,51 +119,7 @@ def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Ser
 
 def last_words(server: Server) -> str:
     """Return the last line the server wrote to its standard error, made safe to show; empty if there is none."""
-    with contextlib.suppress(OSError):
-        lines = (server.folder / "stderr").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        if lines:
-            return shortened(lines[-1].removeprefix("taskdemo: "), 300)  # whoever says it puts that first again
-    return ""
-
-
-def end(*servers: Server) -> None:
-    """End servers at once, all together: their lifelines are cut, and what does not go then is killed."""
-    processes = [server.process for server in servers if server.process is not None]
-    for process in processes:
-        if process.stdin is not None:
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-    deadline = time.monotonic() + END_TIMEOUT_S
-    for process in processes:
-        _cut(process, deadline)
-
-
-def _cut(process: "subprocess.Popen[bytes]", deadline: float) -> None:
-    if process.stdin is not None:
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-    try:
-        process.wait(timeout=max(deadline - time.monotonic(), 0.01))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def kill(pid: int) -> None:
-    """Kill a process without warning, unless it is gone already."""
-    import psutil
-
-    with contextlib.suppress(psutil.NoSuchProcess):
-        psutil.Process(pid).kill()
-
-
-def ask_to_stop(process: "subprocess.Popen[bytes]", number: int) -> None:
-    """Pass a signal on to a child in its own session."""
-    with contextlib.suppress(OSError):  # it is gone, or on Windows there is no console to press a key in
-        if sys.platform == "win32":
-            process.send_signal(signal.CTRL_BREAK_EVENT)
-        else:
-            process.send_signal(number)
+    return children.last_line(server.folder / "stderr")
 
 
 def connect(url: str, timeout: float) -> http.client.HTTPConnection:
@@ -224,7 +150,7 @@ def get_json(url: str, path: str, token: str | None = None, timeout: float = ANS
     try:
         connection.connect()
     except UnicodeError:  # a part of the name is longer than any may be
-        raise OSError("there can be no host of that name") from None
+        raise OSError("that is not a valid host name") from None
     late = threading.Event()
 
     def hang_up(sock: socket.socket) -> None:

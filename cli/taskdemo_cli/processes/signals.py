@@ -23,7 +23,7 @@ class Stopped(BaseException):
         self.exit_code = 128 + number
 
 
-class Stopping:
+class StopRequest:
     """Remembers whether, and by which signal, the command was asked to stop.
 
     The first signal only sets `asked`, so that a run can end in order and what was measured is kept; a second one

@@ -149,7 +149,7 @@ def clear() -> None:
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """Yield a folder (mode 0700) of this process, gone at the end."""
     folder = make()
     try:

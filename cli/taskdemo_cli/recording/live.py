@@ -264,6 +264,9 @@ class LiveFigures:
         tasks = self._tasks
         if self._waits:  # what a response has named has ended
             return
+        # Tasks end in about the order in which they were heard of, so all that have ended at the front are passed for
+        # good: each is looked at once in a whole run. One old task that never ends stops that; then the look ahead of
+        # it is bounded by LOOK, and what is further behind is not shown, which costs a row and no time.
         while self._oldest_task < len(tasks) and tasks.state[self._oldest_task] not in UNENDED:
             self._oldest_task += 1
         for at in range(self._oldest_task, min(self._oldest_task + LOOK, len(tasks))):

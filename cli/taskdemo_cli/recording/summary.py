@@ -117,11 +117,7 @@ def responses_of(rows: Iterable[BystanderRow]) -> Statistics | None:
 
 
 def _task_counts(record: Record, work: float) -> TaskCounts:
-    """Return how the tasks of the run ended, and which requests were answered before theirs had.
-
-    A caller was held up where a response took a good part of the work and came when no work ran: at that moment as many
-    executions had ended as had started, and two bisects tell how many of each.
-    """
+    """Return how the tasks of the run ended, and which requests were answered before theirs had."""
     requests, tasks = record.requests, record.tasks
     states = Counter(tasks.state[at] for at in record.of_tasks)
     starts, ends = (array("d", sorted(times)) for times in tasks.executions(record.of_tasks))
@@ -138,6 +134,9 @@ def _task_counts(record: Record, work: float) -> TaskCounts:
             continue  # It may have ended long ago: a loop that is held sends no word of it.
         before_end += 1
         if work and response * LATE_SHARE >= work:
+            # How much work ran when this answer came, without pairing starts with ends: what had started before it,
+            # less what had ended. `clear` shrinks that from both sides, so that work which began or ended at about
+            # the same moment does not count as running.
             running = bisect_left(starts, answered - clear) - bisect_right(ends, answered + clear)
             held_up += running <= 0
     return TaskCounts(

@@ -72,7 +72,19 @@ class Tasks:
         return at
 
     def fold(self, at: int, event: TaskEvent, clock: float) -> None:
-        """Change the task at the place `at` as the event says, which happened at `clock`."""
+        """Change the task at the place `at` as the event says, which happened at `clock`.
+
+        Events come in any order, and some twice. What a start or an end does depends on what is known already:
+
+        | known         | a start comes                         | an end comes                                |
+        | nothing       | started                               | ended; where it ran is the end's            |
+        | a start       | the same again: nothing; else history | not before the start: ended; else history   |
+        | an end        | not after it: its start; else history | the same again: nothing; else history       |
+        | a history     | into the history                      | into the history                            |
+
+        A history is a set of all starts and ends, for the few tasks that ran more than once; `_settle` reads the
+        task's state off it.
+        """
         if event.message is not None:
             self.message[at] = interned(event.message)
         if event.cpu_s is not None:

@@ -1,7 +1,6 @@
 """Results as files: written by their ending, whole or not at all, and read back. Draws nothing itself.
 
-A file appears under its name only when it is complete; what cannot be written where it was meant to go is
-written to the system's folder for temporary files instead, because a measurement that was made is never thrown away.
+A file appears under its name only when it is complete.
 """
 
 import contextlib
@@ -13,7 +12,6 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -75,7 +73,7 @@ def _check_place(path: Path, option: str) -> None:
     if target.is_dir():
         raise UserError(f"{option} {_shown(path)}: that is a folder; name a file in it")
     if target.exists() and not target.is_file():  # it would be replaced, be it a device
-        raise UserError(f"{option} {_shown(path)}: that is no ordinary file; name one")
+        raise UserError(f"{option} {_shown(path)}: that is not an ordinary file; name one")
     if target.exists() and not os.access(target, os.W_OK):
         raise UserError(f"{option} {_shown(path)}: that file may not be written; choose another name or allow it")
     _remove_what_the_dead_left(target)
@@ -93,19 +91,17 @@ def _check_place(path: Path, option: str) -> None:
 # --- writing -----------------------------------------------------------------------------------------------
 
 
-def save(document: AnyDocument, path: str | Path, *, rescue: bool = True) -> None:
+def save(document: AnyDocument, path: str | Path) -> None:
     """Write the document to the file in the format that its ending names: .json, .csv, .md, .svg or .html.
 
-    The file holds the whole document or stays as it was. Raises UserError where it could not be written; with
-    `rescue` the sentence names the file in the system's temporary folder where the result is instead.
+    The file holds the whole document or stays as it was. Raises UserError where it could not be written.
     """
     path = Path(path)
     write = WRITERS[".html" if path.suffix.lower() == ".htm" else path.suffix.lower()]
     try:
         _write(_target(path), write(document))
     except OSError as error:
-        trouble = f"{_shown(path)} could not be written ({_why(error)})"
-        raise UserError(f"{trouble}{_rescued(document, path, write)}" if rescue else trouble) from error
+        raise UserError(f"{_shown(path)} could not be written ({_why(error)}); name one elsewhere") from error
 
 
 def save_all(document: AnyDocument, paths: Iterable[str], wrote: Callable[[str], None] = lambda _: None) -> None:
@@ -140,20 +136,6 @@ def _write(target: Path, chunks: Iterable[str]) -> None:
     finally:
         with contextlib.suppress(OSError):
             growing.unlink(missing_ok=True)
-
-
-def _rescued(document: AnyDocument, path: Path, write: Callable[[AnyDocument], Iterable[str]]) -> str:
-    """Write the document to the temporary folder and return how the sentence goes on that says so."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="taskdemo-rescued-"))
-        try:
-            _write(folder / path.name, write(document))
-        except BaseException:
-            folder.rmdir()  # nothing half-written is in it
-            raise
-    except OSError as second:
-        return f", and neither could {_shown(Path(tempfile.gettempdir()))} ({_why(second)})"
-    return f"; the result is in {_shown(folder / path.name)}"
 
 
 def _beside(target: Path) -> Path:
@@ -232,7 +214,7 @@ def load(path: str | Path) -> AnyDocument:
     path = Path(path)
     try:
         if stat.S_ISCHR(path.stat().st_mode):  # of which there may be no end
-            raise UserError(f"{_shown(path)} is no file; name one that --save wrote")
+            raise UserError(f"{_shown(path)} is not a file; name one that --save wrote")
         text = path.read_bytes()
     except OSError as error:
         raise UserError(f"{_shown(path)} cannot be read ({_why(error)}); name a file that --save wrote") from error
@@ -241,7 +223,9 @@ def load(path: str | Path) -> AnyDocument:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{_shown(path)} is not JSON; name a file that --save FILE.json wrote") from error
     if not isinstance(data, dict) or not isinstance(data.get("taskdemo"), str):
-        raise UserError(f"{_shown(path)} is JSON, but no result of taskdemo; name a file that --save FILE.json wrote")
+        raise UserError(
+            f"{_shown(path)} is JSON, but not a result of taskdemo; name a file that --save FILE.json wrote"
+        )
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(
@@ -252,18 +236,18 @@ def load(path: str | Path) -> AnyDocument:
         return read(data, kind)
     except (ShapeError, RecursionError) as error:
         raise UserError(
-            f"{_shown(path)} is no whole result of taskdemo: {shortened(str(error), 120)}; save it again"
+            f"{_shown(path)} is not a whole result of taskdemo: {shortened(str(error), 120)}; save it again"
         ) from error
 
 
 def _refused(text: str) -> Any:
-    raise ValueError(f"{text} is no figure")
+    raise ValueError(f"{text} is not a number")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is no figure")
+        raise ValueError(f"{text} is not a number")
     return number
 
 

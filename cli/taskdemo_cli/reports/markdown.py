@@ -50,11 +50,9 @@ def chunks(document: AnyDocument) -> Iterator[str]:
             for verdict in document.verdicts:
                 yield f"- {_code(verdict.mode)}: {escaped(verdict.text)}\n"
             yield "\n" if document.verdicts else ""
-            if document.limits:
-                yield from _matrix(document.limits)
             yield from _skipped(document.skipped)
         case LimitsDocument():
-            yield from _matrix(document)
+            yield from _limits_table(document)
             yield from _cells(document)
             yield from _skipped(document.skipped)
     yield _origin(document)
@@ -103,7 +101,7 @@ def _figures(summary: Summary) -> list[str]:
     ]
 
 
-def _matrix(document: LimitsDocument) -> Iterator[str]:
+def _limits_table(document: LimitsDocument) -> Iterator[str]:
     modes = document.modes
     rows = [
         [

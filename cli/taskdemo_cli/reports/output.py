@@ -1,17 +1,22 @@
-"""Where a command writes: people read stdout, or with --json stderr, and a reader that leaves early ends nothing."""
+"""Where a command writes: people read stdout, or with --json stderr. A reader that leaves ends the command."""
 
 import contextlib
 import errno
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from taskdemo_cli.documents.codec import json_chunks
 from taskdemo_cli.errors import FAILED, UserError
+from taskdemo_cli.processes.signals import Stopped
 from taskdemo_server.contract import stderr
 from taskdemo_server.contract.text import escape
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 PLAIN_WIDTH = 100
 """Columns of human output that goes to a file or a pipe, where COLUMNS does not say otherwise."""
@@ -19,17 +24,19 @@ PLAIN_WIDTH = 100
 NARROWEST = 40
 """Columns that everything is drawn in at least: on a narrower terminal lines wrap, or are cropped."""
 
+_SIGPIPE: Final = 13
+"""What ends other tools whose reader has left (`| head`); Windows has no name for it."""
 
-class Leaving(io.TextIOBase):
-    """A text stream that may end early: its reader leaves (`| head`), its terminal is closed, its disk is full.
 
-    What follows then is dropped, and said once on stderr. `stream` is None where there was none from the start.
+class OutputStream(io.TextIOBase):
+    """A text stream whose other end may go away; what is written after that is dropped.
+
+    `stream` is None where there was none from the start. Raises Stopped where the reader has left, and UserError where
+    the disk is full. A terminal that was closed raises nothing: its hang-up asks the command to stop in order.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
-        self.trouble: str | None = None
-        """Why the output is not whole, as a sentence; None where it is, and where nobody wanted the rest."""
 
     def write(self, text: str) -> int:
         """Write, if there is still somebody who takes it."""
@@ -37,7 +44,7 @@ class Leaving(io.TextIOBase):
             try:
                 _write_whole(self._stream, text)
             except OSError as error:
-                self._leave(error)
+                self._give_up(self._stream, error)
         return len(text)
 
     def flush(self) -> None:
@@ -46,7 +53,7 @@ class Leaving(io.TextIOBase):
             try:
                 self._stream.flush()
             except OSError as error:
-                self._leave(error)
+                self._give_up(self._stream, error)
 
     def isatty(self) -> bool:
         """Whether people look at it live."""
@@ -63,18 +70,13 @@ class Leaving(io.TextIOBase):
         """The stream's own encoding: views fall back to ASCII where it cannot show their glyphs."""
         return (self._stream and self._stream.encoding) or "ascii"
 
-    def _leave(self, error: OSError) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stderr.send_nowhere(stream)
+    def _give_up(self, stream: TextIO, error: OSError) -> None:
+        self._stream = None
+        stderr.send_nowhere(stream)
         if error.errno == errno.EPIPE:
-            sentence = "the output's reader has left; the rest of it is dropped"
-        elif error.errno == errno.EIO:
-            sentence = "the output's terminal was closed; the rest of it is dropped"
-        else:
-            self.trouble = sentence = f"the output could not be written whole ({error.strerror})"
-        if stream is not sys.stderr:
-            complain(sentence)
+            raise Stopped(_SIGPIPE)
+        if error.errno != errno.EIO:
+            raise UserError(f"the output could not be written ({error.strerror}); write it elsewhere", FAILED)
 
 
 def _write_whole(stream: TextIO, text: str) -> None:
@@ -98,14 +100,14 @@ def complain(sentence: str, more: Iterable[str] = ()) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line to stdout, if there is still somebody who takes it."""
+    """Print a line to stdout."""
     out = _stdout()
     out.write(f"{line}\n")
     out.flush()
 
 
-def _stdout() -> Leaving:
-    return sys.stdout if isinstance(sys.stdout, Leaving) else Leaving(sys.stdout)
+def _stdout() -> OutputStream:
+    return sys.stdout if isinstance(sys.stdout, OutputStream) else OutputStream(sys.stdout)
 
 
 def _plain_width() -> int:
@@ -114,14 +116,14 @@ def _plain_width() -> int:
 
 
 class Output:
-    """One command's output: `console` for people, `document()` for programs."""
+    """One command's output: `console` for people, and on stdout with --json the document for programs."""
 
     def __init__(self, as_json: bool) -> None:
         from rich.console import Console
 
         self.as_json = as_json
         self._stdout = _stdout()
-        human = Leaving(sys.stderr) if as_json else self._stdout
+        human = OutputStream(sys.stderr) if as_json else self._stdout
         self.console = Console(
             file=human,  # type: ignore[arg-type] # a TextIOBase, which is all that rich uses of it
             width=None if human.isatty() else _plain_width(),
@@ -136,9 +138,12 @@ class Output:
             return self.console.status(what, spinner="dots")
         return contextlib.nullcontext()
 
-    def document(self, chunks: Iterable[str]) -> None:
-        """Print a JSON document, given in pieces, to stdout."""
-        for chunk in chunks:
+    def show(self, document: Any, draw: "Callable[[Any], RenderableType]") -> None:
+        """Print the result: drawn for people, or with --json as one document."""
+        if not self.as_json:
+            self.console.print(draw(document))
+            return
+        for chunk in json_chunks(document):
             self._stdout.write(chunk)
         self._stdout.write("\n")
         self._stdout.flush()
@@ -147,8 +152,3 @@ class Output:
         """Say that a file was written, where people look: what they open next."""
         self.console.file.write(f"wrote {escape(path)}\n")
         self.console.file.flush()
-
-    def check(self) -> None:
-        """Raise UserError where what was printed did not arrive whole, and not because nobody wanted the rest."""
-        if self._stdout.trouble is not None:
-            raise UserError("what was measured did not all reach the output: write it elsewhere", FAILED)

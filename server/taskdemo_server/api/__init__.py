@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
-from taskdemo_server.api import events, health, ping, tasks
+from taskdemo_server.api import events, health, live, ping, tasks
 from taskdemo_server.api.state import Refusal, State
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -37,7 +37,7 @@ def create_api(state: State, page: FastAPI | None) -> tuple[FastAPI, Callable[[s
     With a `page`, its routes are in the documentation too; they are answered by the page itself.
     """
     settings = state.settings
-    routers = [make(state) for make in (ping.router, health.router, tasks.router, events.router)]
+    routers = [make(state) for make in (ping.router, health.router, tasks.router, events.router, live.router)]
     if settings.step_log is not None:
         from taskdemo_server.limits.endpoints import router
 

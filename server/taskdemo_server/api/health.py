@@ -9,6 +9,8 @@ from typing_extensions import TypedDict  # pydantic wants this one on Python 3.1
 
 from taskdemo_server.api.state import State
 from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.text import without_password
 
 
@@ -33,6 +35,8 @@ class Health(TypedDict):
     duration_s: float
     threads: int
     workers: int
+    slots: int | None
+    """How many works can run at once; None where no such number is known, or the event loop does them all."""
     pid: int
     broker: str | None
     """The broker's URL without its password, in the mode of an engine."""
@@ -53,6 +57,8 @@ def router(state: State) -> APIRouter:
     if function is not None:
         own_work = {"is_async": function.is_async, "takes_message": function.takes_message}
 
+    slots = _slots(settings)
+
     @routes.get("/health", summary="Tell what this server is")
     async def health() -> Health:
         return {
@@ -65,6 +71,7 @@ def router(state: State) -> APIRouter:
             "duration_s": settings.duration,
             "threads": settings.threads,
             "workers": settings.workers,
+            "slots": slots,
             "pid": os.getpid(),
             "broker": without_password(settings.broker) if settings.broker else None,
             "journal": settings.journal,
@@ -74,3 +81,13 @@ def router(state: State) -> APIRouter:
         }
 
     return routes
+
+
+def _slots(settings: Settings) -> int | None:
+    runs = MODE_BY_NAME[settings.mode].runs if settings.app is None else None
+    if runs == "thread":
+        return settings.threads * settings.workers
+    if runs == "process":
+        return settings.tasks_at_once * settings.workers
+    # Of a broker of others nobody knows how many workers it has.
+    return settings.tasks_at_once if runs == "worker" and settings.private_broker is not None else None

@@ -13,8 +13,8 @@ from typing import Final, Literal
 class Engine:
     """A library that runs tasks outside the server's process, with a broker and workers of its own."""
 
-    package: str
-    """The module whose presence shows that the library is installed."""
+    packages: tuple[str, ...]
+    """Its packages; that the first can be imported shows that it is installed."""
     extra: str
     """The optional extra of the distribution that brings it."""
     install: str
@@ -68,7 +68,7 @@ class Mode:
     def missing(self) -> str | None:
         """The extra that must be installed first; None where all is there."""
         engine = self.engine
-        return engine.extra if engine is not None and importlib.util.find_spec(engine.package) is None else None
+        return engine.extra if engine is not None and importlib.util.find_spec(engine.packages[0]) is None else None
 
 
 _IN_A_THREAD: Final = "a worker thread cannot await it, and FastAPI itself would run it on the event loop"
@@ -188,7 +188,7 @@ MODES: Final[tuple[Mode, ...]] = (
             "upkeep": "having nothing but the server to look after (a broker and workers must run)",
         },
         engine=Engine(
-            package="celery",
+            packages=("celery", "redis"),
             extra="celery",
             install="celery[redis]",
             folder="taskdemo_server.engines.celery",

@@ -17,10 +17,17 @@ BROKER_FOLDER: Final = "taskdemo-broker-"
 """How the name of a private broker's folder begins where it cannot lie beside the other files of its server."""
 BROKER_SOCKET: Final = "sock"
 """The private broker's socket, in its folder; short, because the path of a socket must be."""
+MOST_PROCESSES: Final = 8
+"""A big machine gets no more processes than these unless it is told: each takes its time to start."""
 BUILT_IN_WORKS: Final = ("sleep", "cpu")
 """The works that come along; any other is the user's own `module:function`."""
 LONGEST_UNKNOWN_S: Final = 3600.0
 """How long a work may take of which nobody knows."""
+
+
+def one_per_cpu() -> int:
+    """Return how many processes work where nobody said so."""
+    return min(MOST_PROCESSES, os.cpu_count() or 1)
 
 
 def results_beside(broker: str) -> str | None:
@@ -103,6 +110,8 @@ class Settings(Json):
     """Server processes that share the port and the journal."""
     threads: int = 40
     """Worker threads per server process (AnyIO's limiter)."""
+    processes: int | None = None
+    """Tasks that mode `process`, or an engine's private worker, runs at once; None for one per CPU, at most eight."""
     max_pending: int = 10_000
     """Tasks per server process that may be accepted and not have ended; what would be one more is refused with 503."""
     console: bool = True
@@ -120,6 +129,11 @@ class Settings(Json):
     token: str | None = None
     step_log: str | None = None
     """The file in which the experiments of `taskdemo limits` note their steps; only with one are their routes there."""
+
+    @property
+    def tasks_at_once(self) -> int:
+        """How many tasks mode `process`, or an engine's private worker, runs at once."""
+        return self.processes or one_per_cpu()
 
     @property
     def longest_s(self) -> float:

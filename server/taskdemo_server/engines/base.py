@@ -17,6 +17,7 @@ from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME, Engine
 from taskdemo_server.contract.settings import Settings, results_beside
 from taskdemo_server.engines import valkey
+from taskdemo_server.runtime import orphans
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ def with_broker(settings: Settings) -> Settings:
                 f" or type --broker {engine.brokers}"
             )
         folder = _folder(settings.announce or settings.journal)
+        # Its guard removes it, unless this process ends before there is one.
+        orphans.cleanups.append(lambda: shutil.rmtree(folder, ignore_errors=True))
         settings = replace(settings, broker=valkey.url(folder), private_broker=folder)
     else:
         # Only from there is known what becomes of tasks whose workers do not report.

@@ -58,6 +58,7 @@ class Children:
             backend=self._settings.backend,
             queue=self._settings.queue,
             work=self._settings.work_settings,
+            processes=self._settings.tasks_at_once,
             private=True,
         )
         first = True

@@ -1,1 +1,1 @@
-"""The experiments of `taskdemo limits`. Imports nothing: pool processes and Celery workers want `steps` alone."""
+"""The experiments of `taskdemo limits`. Imports nothing: pool processes and workers want `step` alone."""

@@ -1,6 +1,5 @@
 """Mode `process` in the experiments of `taskdemo limits`: each step goes to the page's pool, for a Future."""
 
-import os
 from concurrent.futures import Future
 from typing import Any
 
@@ -11,7 +10,7 @@ from taskdemo_server.limits.base import Steps
 from taskdemo_server.limits.step import step
 
 
-def steps(step_log: str, page: FastAPI, _settings: Settings) -> Steps:
+def steps(step_log: str, page: FastAPI, settings: Settings) -> Steps:
     """Submit to the pool of the endpoint."""
     handles: dict[str, Any] = {}
 
@@ -42,4 +41,4 @@ def steps(step_log: str, page: FastAPI, _settings: Settings) -> Steps:
         handles[key] = page.state.pool.submit(step, step_log, key, "broken")
         page.state.pool.submit(step, step_log, key, "following")
 
-    return Steps(track, retry, chain, group, fail, handles, ask, error, at_once=os.cpu_count())
+    return Steps(track, retry, chain, group, fail, handles, ask, error, at_once=settings.tasks_at_once)

@@ -1,7 +1,7 @@
 """The pieces of work that the experiments run, each writing into the step_log what happens to it, wherever it runs.
 
 A note is one line of JSON: {"key", "step", "state": "started" | "ended" | "failed", "given", "result", "error",
-"clock", "host", "pid"}. Pool processes and Celery workers import this module, which needs the standard library only.
+"clock", "host", "pid"}. Pool processes and workers import this module, which needs the standard library only.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """Mode process: the endpoint hands the work to a pool of processes and answers."""
 
 import multiprocessing
+import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
@@ -10,12 +11,14 @@ from fastapi import FastAPI, Query
 
 from taskdemo_server.work import slow_work
 
+processes = int(os.environ.get("PROCESSES", os.cpu_count() or 1))
+
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     # To fork a process that has threads may hang it; spawn starts clean.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(mp_context=spawn) as app.state.pool:
+    with ProcessPoolExecutor(processes, spawn) as app.state.pool:
         yield
 
 

@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections import deque
 from typing import Final, TextIO
+from urllib.parse import quote
 
 from taskdemo_server.contract.import_string import described
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -78,6 +79,7 @@ def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
         "mode": f"{mode.name}: {mode.endpoint}",
         "work": f"{work}, {mode.where}",
         "url": url,
+        "live": f"{url}/live" + (f"#{quote(settings.token, safe='')}" if settings.token is not None else ""),
         "docs": f"{url}/docs",
         "try": f"taskdemo fire --count 5 --port {port}{token}",
     }
@@ -102,7 +104,7 @@ def _styled(expect: str, rows: dict[str, str]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    styles = {"url": "bold cyan", "docs": "cyan", "try": "bold green", "mode": "bold"}
+    styles = {"url": "bold cyan", "live": "cyan", "docs": "cyan", "try": "bold green", "mode": "bold"}
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column(overflow="fold")

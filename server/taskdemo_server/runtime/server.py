@@ -69,6 +69,7 @@ class Server(uvicorn.Server):
         say = console.say if settings.console else None
         # What pool processes start with: they set their own workplace up.
         os.environ[settings_module.WORK] = settings.work_settings.to_json()
+        os.environ["PROCESSES"] = str(settings.tasks_at_once)
         place = workplace.set_up(settings.work_settings, self.journal, say)
         mode = MODE_BY_NAME.get(settings.mode)
         served = app or _page(settings)

@@ -251,19 +251,9 @@ def _check(settings: Settings) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-        # Here rather than in uvicorn, because two may bind one port, and only listening shows which was first.
-        listener.listen(2048)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+    # Here rather than in uvicorn, because two may bind one port, and only listening shows which was first.
+    return socket.create_server((host, port), family=family, backlog=2048)
 
 
 def _why_not_listening(settings: Settings, error: OSError) -> str:

@@ -122,10 +122,8 @@ class Workplace:
     def begin(self, message: str) -> Run:
         """Journal that the current task's work begins."""
         task = current_task.get()
-        if task is not None and self.sink is not None:
-            before = task.begun()
-            line = event_line(task.id, "started", time.time(), time.monotonic(), self.place, message=message)
-            self.sink.write(before + line)
+        if task is not None:
+            self.note(task.id, "started", task.begun(), message=message)
         if self.function is None:
             return Run(task, message, None)
         label = "work" if task is None else f"task {task.id[:8]}"
@@ -148,10 +146,10 @@ class Workplace:
         if self.say is not None and not cancelled:
             self.say(end_line(run.message, text))
 
-    def note(self, task_id: str, state: TaskState, **more: Any) -> None:
-        """Journal an event of a task that happens here and now; `more` are its optional fields."""
+    def note(self, task_id: str, state: TaskState, before: bytes = b"", **more: Any) -> None:
+        """Journal an event of a task that happens here and now, after `before`; `more` are its optional fields."""
         if self.sink is not None:
-            self.sink.write(event_line(task_id, state, time.time(), time.monotonic(), self.place, **more))
+            self.sink.write(before + event_line(task_id, state, time.time(), time.monotonic(), self.place, **more))
 
     @property
     def place(self) -> str:

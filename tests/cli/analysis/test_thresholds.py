@@ -95,7 +95,7 @@ def test_no_text_does_anything_but_be_read_or_refused(text: str) -> None:
         return
     assert threshold.metric in METRICS
     outcome = evaluate(threshold, samples.comparison_document())
-    assert isinstance(outcome.held, bool)
+    assert isinstance(outcome.met, bool)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -117,13 +117,13 @@ def test_a_threshold_holds_exactly_when_its_condition_does(sign: str, limit: flo
         "!=": operator.ne,
     }[sign]
     outcome = evaluate(parse(f"requests.ok {sign} {limit}"), samples.blocking_run(5))
-    assert outcome.held == compare(5, limit)
+    assert outcome.met == compare(5, limit)
     assert (outcome.value, outcome.measured) == (5, "5")
 
 
 def test_the_outcome_has_the_measured_value_beside_it() -> None:
     outcome = evaluate(parse("response.max >  4s"), samples.blocking_run(5))
-    assert outcome.text == "response.max was 5.01 s, so response.max > 4s holds"
+    assert outcome.text == "response.max was 5.01 s, so response.max > 4s is met"
     assert asdict(outcome.row()) == {
         "expression": "response.max > 4s",
         "value": outcome.value,
@@ -131,14 +131,14 @@ def test_the_outcome_has_the_measured_value_beside_it() -> None:
         "text": outcome.text,
     }
     shares = evaluate(parse("requests.failed_share > 50%"), samples.failed_run())
-    assert (shares.held, shares.measured) == (False, "33 %")
+    assert (shares.met, shares.measured) == (False, "33 %")
 
 
 def test_a_time_is_equal_to_the_same_time_in_another_unit() -> None:
     run = samples.blocking_run(1)
     wall = round(run.summary.wall_s * 1e6)
-    assert evaluate(parse(f"wall == {wall}us"), run).held
-    assert evaluate(parse(f"wall == {wall / 1e6}s"), run).held
+    assert evaluate(parse(f"wall == {wall}us"), run).met
+    assert evaluate(parse(f"wall == {wall / 1e6}s"), run).met
 
 
 def test_a_percentile_of_too_few_is_told_for_what_it_is() -> None:
@@ -149,30 +149,30 @@ def test_a_percentile_of_too_few_is_told_for_what_it_is() -> None:
 @pytest.mark.parametrize("expression", ["corrected.p95 > 1s", "corrected.p95 < 1s", "client.overhead > 1s"])
 def test_what_was_not_measured_does_not_pass_silently(expression: str) -> None:
     outcome = evaluate(parse(expression), samples.failed_run())
-    assert outcome.held
+    assert outcome.met
     assert outcome.value is None
     assert "was not measured, so it cannot be ruled out" in outcome.text
 
 
 def test_a_server_that_is_not_ours_has_no_task_figures() -> None:
     outcome = evaluate(parse("tasks.lost > 0"), samples.rate_run())
-    assert outcome.held
+    assert outcome.met
     assert outcome.value is None
 
 
 def test_in_a_comparison_the_worst_run_of_all_or_of_one_mode_decides() -> None:
     document = samples.comparison_document(2)
     every = evaluate(parse("response.max > 1.5s", MODES), document)
-    assert every.held
+    assert every.met
     assert every.measured.endswith("in blocking")
     one = evaluate(parse("background.response.max > 1.5s", MODES), document)
-    assert not one.held
+    assert not one.met
     least = evaluate(parse("requests_per_s < 2", MODES), document)
-    assert least.held
+    assert least.met
     assert least.measured.endswith("in blocking")
 
 
 def test_a_mode_that_was_skipped_was_not_measured() -> None:
     outcome = evaluate(parse("celery.response.max > 1s", MODES), samples.comparison_document())
-    assert outcome.held
+    assert outcome.met
     assert outcome.value is None

@@ -340,7 +340,7 @@ def test_the_cause_is_named_where_the_tasks_say_where_they_ran() -> None:
     in_turn, at_once = [(0.002, 1.0), (1.001, 2.0)], [(0.002, 2.5), (0.002, 2.5)]
     loop, threads = ["laptop pid 1 event loop"] * 2, ["laptop pid 1 AnyIO worker thread 7"] * 2
     stuck = verdict(placed("async", loop, "cpu", in_turn, 1.0))
-    assert "the work ran one at a time: it never awaits, so it holds the event loop" in stuck
+    assert "the work ran one at a time: it never awaits, so it blocks the event loop" in stuck
     assert "awaits" not in verdict(placed("async", loop, "cpu", in_turn, 0.0))
     shared = verdict(placed("background", threads, "cpu", at_once, 0.3))
     assert "work of 1.00 s took 2.50 s, because 2 threads shared one interpreter with the server" in shared

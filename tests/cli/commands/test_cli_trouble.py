@@ -10,76 +10,20 @@ from pathlib import Path
 import pytest
 
 from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, running, serving, taskdemo
+from soak.kill_anywhere import members
 
 
-@pytest.mark.parametrize(
-    ("arguments", "names"),
-    [
-        (["fire", "--port", "1"], "taskdemo serve"),
-        (["fire", "--count", "0"], "--count"),
-        (["fire", "--count", "-3"], "--count"),
-        (["fire", "--count", "many"], "--count is many: it takes a whole number from 1"),
-        (["fire", "--count", "10000000000"], "at most 1,000,000,000"),
-        (["fire", "--for", "10x"], "--for is 10x: it takes seconds above 0, such as 2, 500ms or 1m"),
-        (["fire", "--rate", "9" * 400], "--rate"),
-        (["fire", "--timeout", "0ms"], "--timeout"),
-        (["fire", "--fail-if", "p95 > 200"], "did you mean response.p95?"),
-        (["fire", "--count", "3", "--for", "2"], "--for"),
-        (["fire", "--rate", "0"], "--rate"),
-        (["fire", "--duration", "1"], "--mode"),
-        (["fire", "--url", "ftp://127.0.0.1"], "--url"),
-        (["fire", "--url", "http://127.0.0.1:1", "--mode", "async"], "--url"),
-        (["fire", "--mode", "backgruond"], "did you mean background"),
-        (["fire", "--mode", "background", "--save", "result.exe"], ".json"),
-        (["fire", "--mode", "background", "--save", "/nowhere/at/all.json"], "/nowhere"),
-        (["fire", "--mode", "background", "--html", "/dev/null/page.html"], "/dev/null"),
-        (["fire", "--mode", "background", "--fail-if", "response.p59 > 1ms"], "response.p99"),
-        (["fire", "--mode", "background", "--work", "nonsense"], "nonsense"),
-        (["serve", "--duration", "-1"], "--duration"),
-        (["serve", "--duration", "soon"], "--duration is soon: it takes seconds, 0 or more, such as"),
-        (["serve", "--duration", ""], "--duration is '': it takes"),
-        (["serve", "--workers", "1.5"], "--workers is 1.5: it takes a whole number"),
-        (["serve", "--duration", "nan"], "--duration"),
-        (["serve", "--mode", "fast"], "background-async"),
-        (["serve", "--port", "70000"], "--port"),
-        (["compare", "--modes", "blocking,quick"], "quick"),
-        (["compare", "--modes", ","], "--modes"),
-        (["compare", "--count", "0"], "--count"),
-        (["compare", "old.json", "new.json", "--html", "page.html"], "--html"),
-        (["fire", "--port", "0"], "--port"),
-        (["fire", "--url", f"http://{'x' * 70}.a/"], "no host of that name"),
-        (["serve", "--port", "0", "--host", "x" * 70], "--host"),
-        (["fire", "--token", "a\r\nHost: b"], "--token"),
-        (["serve", "--token", ""], "--token"),
-        (["serve", "--token", "gehéim"], "--token"),
-        (["explode"], "taskdemo --help"),
-        (["compar"], "Did you mean 'compare'? taskdemo --help shows how"),
-        (["--explode"], "; taskdemo --help shows how"),
-        (["serve", "--explode"], "; taskdemo serve --help shows how"),
-        (["--debug", "serve", "--explode"], "; taskdemo serve --help shows how"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
-)
-def test_bad_input_is_one_sentence_that_names_the_way_out(arguments: list[str], names: str) -> None:
-    done = taskdemo(*arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    sentence, *more = done.stderr.splitlines(keepends=True)
-    assert one_sentence(sentence), done.stderr
-    assert all(line.startswith("  ") for line in more)
-    assert names in sentence
+def test_a_user_error_is_one_sentence_on_stderr_and_exit_code_2() -> None:
+    done = taskdemo("fire", "--count", "many")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "taskdemo: --count is many: it takes a whole number from 1\n"
 
 
-def test_the_metrics_that_there_are_take_a_line_a_kind_that_fits_a_terminal() -> None:
-    done = taskdemo("fire", "--fail-if", "zzz > 1")
-    lines = done.stderr.splitlines()
-    assert [line.split(":")[0].strip() for line in lines[1:] if ":" in line] == [
-        "times",
-        "durations",
-        "shares",
-        "counts",
-        "rates",
-    ]
+def test_a_host_that_there_cannot_be_is_named() -> None:
+    done = taskdemo("serve", "--port", "0", "--host", "x" * 70)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert one_sentence(done.stderr)
+    assert "--host" in done.stderr
 
 
 def test_a_busy_port_is_named() -> None:
@@ -147,15 +91,25 @@ def test_a_server_that_dies_while_it_is_fired_at_loses_its_tasks_and_the_report_
     assert document["ended_because"]
 
 
-def test_a_reader_that_leaves_early_ends_nothing_and_loses_nothing(tmp_path: Path) -> None:
-    saved = tmp_path / "run.json"
-    line = f"{TASKDEMO} fire --mode background --count 30 --duration 0.1 --save {saved} | head -n 1"
+@pytest.mark.parametrize(
+    "command",
+    [
+        "fire --mode background --for 60 --rate 10 --duration 0.1",
+        "compare --modes blocking,background --count 5 --duration 0.5 --rounds 9",
+    ],
+)
+def test_a_reader_that_leaves_early_ends_the_run_quietly_and_nothing_is_left(command: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=30, check=False
+        ["bash", "-o", "pipefail", "-c", f"{TASKDEMO} {command} | head -n 1"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
     )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    assert json.loads(saved.read_text())["summary"]["requests"]["ok"] == 30
+    assert (done.returncode, done.stderr) == (141, "")
+    assert [file for file in tmp_path.rglob("*") if file.name != f"taskdemo-{os.getuid()}"] == []
+    assert eventually(lambda: not members(f"TMPDIR={tmp_path}"), 5)
 
 
 def test_a_timeout_ends_everything_and_says_what_was_left() -> None:
@@ -202,9 +156,9 @@ def test_what_follows_a_complaint_that_had_no_room_is_said() -> None:
 
 PRINTS = """
 import signal, sys
-from taskdemo_cli.reports.output import Leaving
+from taskdemo_cli.reports.output import OutputStream
 signal.signal(signal.SIGINT, lambda *_: None)
-out = Leaving(sys.stdout)
+out = OutputStream(sys.stdout)
 for piece in range(10):
     out.write("".join(f"{piece * 10_000 + n:08}\\n" for n in range(10_000)))
 out.flush()

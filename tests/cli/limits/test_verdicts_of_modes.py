@@ -9,7 +9,7 @@ from limits_runs import Remembering, run, verdicts
 from taskdemo_cli import limits
 from taskdemo_cli.documents import types as documents
 from taskdemo_cli.documents.types import LimitsDocument, Skipped
-from taskdemo_cli.processes.signals import Stopping
+from taskdemo_cli.processes.signals import StopRequest
 
 CORE = ["blocking", "async", "threadpool", "background", "background-async", "process"]
 
@@ -137,7 +137,7 @@ def test_a_failed_task_in_a_pool_hurts_nobody_and_its_future_knows(matrix: Limit
 
 
 def test_a_stop_keeps_the_cells_so_far_and_leaves_no_process(tmp_path: Path) -> None:
-    stopping = Stopping()
+    stopping = StopRequest()
 
     def stop() -> None:
         stopping.signal = signal.SIGINT

@@ -260,14 +260,14 @@ def test_an_open_loop_uses_an_idle_connection_before_it_opens_one(
 def test_sends_that_could_not_be_made_on_time_are_counted_as_late_and_still_made(
     loader: Loader, frames: Frames, target: Target
 ) -> None:
-    process = loader._process
+    process = loader._child
     assert process is not None
     loader.run(Plan(url=target.url(), count=100, rate=200))
     until(lambda: len(target.requests) > 10)
-    process.send_signal(signal.SIGSTOP)
+    os.kill(process.pid, signal.SIGSTOP)
     until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
     time.sleep(0.2)  # the length of the trouble
-    process.send_signal(signal.SIGCONT)
+    os.kill(process.pid, signal.SIGCONT)
     fired = Fired(frames)
     assert len(fired.samples) == 100
     late = [s for s in fired.samples if s[2] - s[1] > 0.1]
@@ -438,17 +438,17 @@ def test_a_reader_that_does_not_read_does_not_hold_up_the_load(target: Target) -
 
 
 def test_ctrl_c_is_left_to_the_command_line(loader: Loader, frames: Frames, target: Target) -> None:
-    process = loader._process
+    process = loader._child
     assert process is not None
     assert frames.get(timeout=WAIT)[1] == Ready()
-    process.send_signal(signal.SIGINT)
+    os.kill(process.pid, signal.SIGINT)
     loader.run(Plan(url=target.url(), count=2))
     assert Fired(frames).errors == [None, None]
 
 
 def test_a_load_process_that_is_killed_is_reported_as_gone(loader: Loader, frames: Frames) -> None:
-    assert loader._process is not None
-    loader._process.kill()
+    assert loader._child is not None
+    loader._child.kill()
     while frames.get(timeout=WAIT)[1] != Gone(-signal.SIGKILL):
         pass
     loader.run(Plan(url="http://127.0.0.1:1/", count=1))  # says nothing more, and does not raise
@@ -568,7 +568,7 @@ loader.close()
 
 def test_no_load_process_is_left_when_its_starter_is_killed() -> None:
     script = "import queue, time; from taskdemo_cli.loadgen.loader import Loader; "
-    script += "l = Loader(queue.Queue()); l.start(); print(l._process.pid, flush=True); time.sleep(60)"
+    script += "l = Loader(queue.Queue()); l.start(); print(l._child.pid, flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout
         pid = int(process.stdout.readline())

@@ -201,46 +201,6 @@ def test_a_taskdemo_server_takes_get_alone_and_that_is_measured() -> None:
     assert json.loads(done.stdout)["summary"]["requests"]["errors"] == {"HTTP 405": 1}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "names"),
-    [
-        (["--method", "GE T"], "type GET, POST"),
-        (["--method", ""], "type GET, POST"),
-        (["--method", "connect"], "another method"),
-        (["--header", f"Bearer {SECRET}"], "'Name: value'"),
-        (["--header", "X-Ä: b"], "'Name: value'"),
-        (["--header", f": {SECRET}"], "'Name: value'"),
-        (["--header", f"X: {SECRET}\r\nY: c"], "on one line"),
-        (["--header", f"X: {SECRET}é"], "ASCII"),
-        (["--header", "content-length: 3"], "leave it out"),
-        (["--header", "Authorization: a", "--token", SECRET], "give one of them"),
-        (["--header", "Authorization: a", "--header", "authorization: b"], "give one of them"),
-        (["--url", f"http://a:{SECRET}@127.0.0.1:1", "--token", "t"], "give one of them"),
-        (["--body", "@/no/such/file"], "No such file"),
-        (["--body", "@/dev/zero"], "64 MB"),
-        (["--body", "@"], "name a file"),
-        (["--path", "a b"], "a%20b"),
-        (["--path", "/items/{id}"], "'{' is not allowed"),
-        (["--path", "/\x1b[31m"], "\\x1b"),
-        (["--path", "ü"], "%C3%BC"),
-        (["--path", "#top"], "%23top"),
-        (["--url", "http://127.0.0.1:1/?a=b", "--path", "x"], "all in one"),
-        (["--url", "http://127.0.0.1:1/a b"], "a%20b"),
-        (["--url", "http://a b/"], "--url"),
-        (["--url", "localhost:8000/x"], "--url http://localhost:8000/x"),
-        (["--url", "http://127.0.0.1:port/"], "--url"),
-        (["--url", f"ftp://me:{SECRET}@127.0.0.1/"], "--url"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
-)
-def test_what_cannot_be_sent_is_one_sentence_that_repeats_no_secret(arguments: list[str], names: str) -> None:
-    done = taskdemo("fire", *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert one_sentence(done.stderr), done.stderr
-    assert names in done.stderr
-    assert SECRET not in done.stderr
-
-
 def test_a_plan_that_no_connection_can_be_made_for_is_refused_and_the_next_one_fired(listener: Listener) -> None:
     frames: Frames = queue.Queue()
     loader = Loader(frames)

@@ -328,6 +328,13 @@ def test_only_a_process_with_a_session_of_its_own_ends_its_group(own_session: bo
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of all temporary folders, for this very process."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tempdirs.root()
+
+
 def test_the_next_start_sweeps_what_the_dead_left_and_nothing_else(state: Path) -> None:
     for name, pid, born in (
         ("alive", os.getpid(), tempdirs.born(os.getpid())),

@@ -65,7 +65,9 @@ def _levels(run: RunDocument, horizon_s: float) -> tuple[list[float], list[float
     return waiting.levels(), work, [sum(both) for both in zip(work, queued.levels(), strict=True)]
 
 
-def areas(runs: Sequence[RunDocument], horizon_s: float) -> list[tuple[list[tuple[str, str]], list[tuple[float, str]]]]:
+def concurrency_paths(
+    runs: Sequence[RunDocument], horizon_s: float
+) -> list[tuple[list[tuple[str, str]], list[tuple[float, str]]]]:
     """Return, for each run, its paths with their kind, and its ticks up and down: pixels from the top, and a label.
 
     The highest level of all runs is as high as there is room, so that heights can be compared between them.

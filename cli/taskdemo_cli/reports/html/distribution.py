@@ -20,7 +20,7 @@ PLOT: Final = 56.0
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class ModeTimes:
     """The response times of one mode, in all its runs."""
 
     runs: Sequence[RunDocument]
@@ -36,7 +36,7 @@ class Picture:
     """All modes' response times on one scale."""
 
     ticks: list[Tick]
-    spreads: list[Spread]
+    modes: list[ModeTimes]
     logarithmic: bool
 
 
@@ -52,7 +52,7 @@ def draw(groups: Sequence[Sequence[RunDocument]]) -> Picture | None:
     counts = [_counts(runs, scale) for runs in answered]
     has_dots = max(map(max, counts)) <= DOTS
     spreads = [
-        Spread(
+        ModeTimes(
             runs,
             _dots(columns) if has_dots else [],
             "" if has_dots else _bars(columns),

@@ -40,6 +40,7 @@ from taskdemo_cli.reports.timeline import TROUBLE
 from taskdemo_cli.stats import supported
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
+from taskdemo_server.contract import drawing
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.text import escape, shortened
 
@@ -92,23 +93,13 @@ OPTIONAL: Final[dict[str, Any]] = {
     "skipped": (),
     "blocking": None,
     "app": None,
-    "limits": None,
     "failed": (),
     "interrupted": False,
     "started_at": None,
 }
 """What not every document has."""
-LEGEND: Final = (
-    ("wait", "a caller waits"),
-    ("held", "its work runs, the caller waits"),
-    ("answered", "answered"),
-    ("queue", "its task is queued"),
-    ("free", "work after the answer, nobody waits"),
-    ("trouble", "failed, cancelled or lost"),
-    ("open", "not ended when nobody looked any more"),
-)
 CAUSES: Final = {
-    "event loop held": "It holds the event loop: nobody at all is served meanwhile.",
+    "event loop held": "It blocks the event loop: nobody at all is served meanwhile.",
     "interpreter busy": "It computes in threads, which take the interpreter from the event loop.",
     "threads used up": "It uses up the worker threads, which all plain `def` endpoints share.",
     "not found": "A bystander waited for long, but nothing that was seen says why. Run it again.",
@@ -130,24 +121,20 @@ class Cell:
 
 
 def page(document: AnyDocument) -> Iterator[str]:
-    """Yield the report of a run, a comparison or limits as HTML, in pieces.
-
-    A comparison's own recommendation, and the limits that were measured before, are shown where it has them.
-    """
+    """Yield the report of a run, a comparison or limits as HTML, in pieces."""
     runs = runs_of(document)
     earliest = min((run.round for run in runs), default=1)
     first = [run for run in runs if run.round == earliest]
     groups = list(by_mode(runs).items())
-    limits = document if isinstance(document, LimitsDocument) else getattr(document, "limits", None)
-    modes: Mapping[str, Any] = limits.modes if limits else {}
-    style = files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
+    modes: Mapping[str, Any] = document.modes if isinstance(document, LimitsDocument) else {}
+    style = drawing.STYLE + files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
     hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     rows = [(name, group, _cells(document, group)) for name, group in groups]
     # a column that nobody has a figure for is left out
     told = [at for at in range(len(COLUMNS)) if any(cells[at].value is not None for _, _, cells in rows)]
     yield from _template().generate(
         document=_fields(document),
-        style=Markup(style),  # noqa: S704 # a file of this package
+        style=Markup(style),  # noqa: S704 # files of our own
         style_hash=hashed,
         runs=runs,
         groups=groups,
@@ -156,13 +143,12 @@ def page(document: AnyDocument) -> Iterator[str]:
         timeline=timeline.draw(first),
         distribution=distribution.draw([group for _, group in groups]),
         listings=[_listing(run) for run in runs],
-        limits=_fields(limits) if limits else None,
         modes=modes,
         limit_names=limits_in(modes),
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
         columns=[COLUMNS[at] for at in told],
         statistics=STATISTICS,
-        legend=LEGEND,
+        legend=drawing.LEGEND,
         ends=ENDS,
         questions=QUESTIONS,
         causes=CAUSES,
@@ -200,6 +186,7 @@ def _template() -> Template:
         "supported": supported,
         "measured": _measured,
         "in_trouble": _in_trouble,
+        "key": lambda kind, thin: Markup(drawing.key(kind, thin=thin)),  # noqa: S704 # our own
         "figures_of": _figures,
     }
     return environment.get_template("report.html")

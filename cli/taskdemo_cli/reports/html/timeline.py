@@ -1,4 +1,4 @@
-"""The report's timeline as coordinates for a template to draw: one band a run, on one scale of time.
+"""The report's timeline as coordinates for a template to draw: one chart a run, on one scale of time.
 
 Turns the rows of runs into places and computes no figure. Across, places are thousandths of the width; down, they
 are pixels. However many requests there are, what is returned stays small.
@@ -10,21 +10,19 @@ from typing import Final, TypeAlias
 
 from taskdemo_cli.documents.pairing import pairs
 from taskdemo_cli.documents.types import BystanderRow, RequestRow, RunDocument, TaskRow
-from taskdemo_cli.reports.html.concurrency import HALF, areas
+from taskdemo_cli.reports.html.concurrency import HALF, concurrency_paths
 from taskdemo_cli.reports.html.scales import Moments, Tick
 from taskdemo_cli.reports.timeline import Bar, last_moment, stairs_key
+from taskdemo_server.contract.drawing import HELD_UP_S, LANE
 
 LARGE: Final = 40
 """Up to so many requests have a lane with a dot and a figure of its own; more have thin lanes."""
 EACH: Final = 2000
 """Up to so many requests are drawn one by one; of more, it is drawn how many waited and ran at each moment."""
-LANE: Final = 18.0
-BAND: Final = 160.0
+HIGHEST: Final = 160.0
 """Pixels that thin lanes share."""
 VISIBLE: Final = 8
 """Thousandths from which on one sees that the bystander waited."""
-HELD_UP_S: Final = 0.1
-"""A bystander who waited for so long was held up, however little of the picture that is."""
 MARGIN: Final = 1.01
 """Room after the last moment."""
 
@@ -55,7 +53,7 @@ class Lane:
 
 
 @dataclass(slots=True)
-class Band:
+class Chart:
     """The picture of one run: lanes, or paths that are stretched across."""
 
     run: RunDocument
@@ -72,11 +70,11 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """All bands on one scale: `lanes`, or `paths` for thin lanes, or `areas`, as `drawn` says."""
+    """All charts on one scale: `lanes`, or `paths` for thin lanes, or `areas`, as `drawn` says."""
 
     drawn: str
     ticks: list[Tick]
-    bands: list[Band]
+    charts: list[Chart]
     kinds: frozenset[str]
     """What is drawn of lanes, for the legend."""
 
@@ -91,22 +89,22 @@ def draw(every_run: Sequence[RunDocument]) -> Picture | None:
     last = max(map(last_moment, runs))
     if drawn == "areas":
         scale = Moments(last * MARGIN)
-        bands = [
-            Band(run, height=2 * HALF, paths=paths, peaks=peaks)
-            for run, (paths, peaks) in zip(runs, areas(runs, scale.horizon_s), strict=True)
+        charts = [
+            Chart(run, height=2 * HALF, paths=paths, peaks=peaks)
+            for run, (paths, peaks) in zip(runs, concurrency_paths(runs, scale.horizon_s), strict=True)
         ]
     else:
         found = [[(Bar.of(*pair), *pair) for pair in pairs(run)] for run in runs]
         scale = Moments(max(last, *(bar.last for each in found for bar, _, _ in each if bar)) * MARGIN)
-        bands = [_band(run, each, scale, drawn) for run, each in zip(runs, found, strict=True)]
-    for band in bands:
-        band.pings, band.ping_waits = _pings(band.run.bystander, scale)
-    return Picture(drawn, scale.ticks(), bands, frozenset(kind for band in bands for kind in _kinds(band)))
+        charts = [_chart(run, each, scale, drawn) for run, each in zip(runs, found, strict=True)]
+    for chart in charts:
+        chart.pings, chart.ping_waits = _pings(chart.run.bystander, scale)
+    return Picture(drawn, scale.ticks(), charts, frozenset(kind for chart in charts for kind in _kinds(chart)))
 
 
-def _kinds(band: Band) -> Iterator[str]:
-    yield from (kind for kind, _ in band.paths)
-    for lane in band.lanes:
+def _kinds(chart: Chart) -> Iterator[str]:
+    yield from (kind for kind, _ in chart.paths)
+    for lane in chart.lanes:
         yield from (span.kind for span in lane.spans)
         yield "answered" if lane.ok else "trouble"
         if lane.trouble is not None:
@@ -118,14 +116,14 @@ def _kinds(band: Band) -> Iterator[str]:
 Requested: TypeAlias = tuple[Bar | None, RequestRow, TaskRow | None]
 
 
-def _band(run: RunDocument, requested: Sequence[Requested], scale: Moments, drawn: str) -> Band:
+def _chart(run: RunDocument, requested: Sequence[Requested], scale: Moments, drawn: str) -> Chart:
     """Return the picture of one run, its requests in an order that shows a queue as stairs."""
     key = stairs_key(bar for bar, _, _ in requested if bar)
     ordered = sorted(requested, key=lambda one: key(one[0]) if one[0] else (0, 0.0, one[1].n))
-    high = LANE if drawn == "lanes" else min(LANE, BAND / len(ordered))
+    high = LANE if drawn == "lanes" else min(LANE, HIGHEST / len(ordered))
     lanes = [_lane(run, *one, scale, round(place * high, 2)) for place, one in enumerate(ordered)]
     height = round(high * len(ordered), 1)
-    return Band(run, height, lanes) if drawn == "lanes" else Band(run, height, paths=list(_paths(lanes, high)))
+    return Chart(run, height, lanes) if drawn == "lanes" else Chart(run, height, paths=list(_paths(lanes, high)))
 
 
 def _lane(

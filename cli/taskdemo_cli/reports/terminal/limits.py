@@ -1,4 +1,4 @@
-"""The matrix of limits: what each mode can and cannot do, while the experiments run and when they are through.
+"""The table of limits: what each mode can and cannot do, while the experiments run and when they are through.
 
 Draws limits documents and computes nothing.
 """
@@ -57,21 +57,16 @@ def limit_name(limit: str) -> str:
     return limit.removeprefix("survive_").replace("_", " ")
 
 
-def print_limits(console: Console, document: LimitsDocument) -> None:
-    """Print the sentences that explain the matrix, and the matrix."""
-    console.print(limits_report(document))
-
-
 def limits_report(document: LimitsDocument) -> RenderableType:
-    """Return a sentence for each cell, modes with the same one sharing it, and the matrix.
+    """Return a sentence for each cell, modes with the same one sharing it, and the table.
 
-    The matrix comes last, so that it is what a terminal still shows when the command is through.
+    The table comes last, so that it is what a terminal still shows when the command is through.
     """
     modes = document.modes
     return Group(
         Drawing(lambda width, glyphs: _sentence_lines(document, width, glyphs)),
         Drawing(lambda width, _: _note_lines(document, width)),
-        Drawing(lambda width, glyphs: matrix_lines(list(modes), modes, limits_in(modes), frozenset(), width, glyphs)),
+        Drawing(lambda width, glyphs: limits_table(list(modes), modes, limits_in(modes), frozenset(), width, glyphs)),
         Drawing(_legend_lines),
     )
 
@@ -81,7 +76,7 @@ def _legend_lines(width: int, glyphs: Glyphs) -> Iterator[Text]:
     yield from paragraph(BESIDE, width, DIM, signs, "")
 
 
-def matrix_lines(
+def limits_table(
     modes: Sequence[str],
     cells: Mapping[str, Mapping[str, Cell]],
     limits: Sequence[str],
@@ -89,7 +84,7 @@ def matrix_lines(
     width: int,
     glyphs: Glyphs,
 ) -> Iterator[Text]:
-    """Yield the matrix: a line for each limit, a column for each mode; `running` are the (mode, limit) under way."""
+    """Yield the table: a line for each limit, a column for each mode; `running` are the (mode, limit) under way."""
     column = max(min((width - LABEL) // max(len(modes), 1), WIDEST_COLUMN), 2)
     names = [_broken(mode, column - 1) for mode in modes]
     for line in range(max(map(len, names), default=0)):
@@ -153,7 +148,7 @@ def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Ite
 
 
 def _note_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
-    """Yield what is missing in the matrix, and why."""
+    """Yield what is missing in the table, and why."""
     for skipped in document.skipped:
         yield from paragraph(f"skipped: {skipped.why}", width, DIM, first=cell(skipped.mode, 17))
     if document.interrupted:
@@ -166,7 +161,7 @@ def _note_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
 
 
 class LimitsScreen(AbstractContextManager["LimitsScreen"]):
-    """The experiments on a terminal: the matrix, filling in."""
+    """The experiments on a terminal: the table, filling in."""
 
     def __init__(self, console: Console, title: str, modes: Sequence[str], limits: Sequence[str]) -> None:
         self._block = Block(console)
@@ -211,7 +206,7 @@ class LimitsScreen(AbstractContextManager["LimitsScreen"]):
     def _paint(self) -> None:
         width = min(self._block.width, WIDEST)
         lines = [row((cell(self._title, width), BOLD)), row("")]
-        lines += matrix_lines(self._modes, self._cells, self._limits, frozenset(self._running), width, self._glyphs)
+        lines += limits_table(self._modes, self._cells, self._limits, frozenset(self._running), width, self._glyphs)
         lines.append(row(""))
         for (mode, limit), what in self._running.items():
             words = f"{mode}, {limit_name(limit)}{': ' if what else ''}{what}"

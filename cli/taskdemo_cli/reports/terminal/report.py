@@ -19,7 +19,7 @@ from taskdemo_cli.reports.terminal.comparison_table import (
     interval_lines,
 )
 from taskdemo_cli.reports.terminal.figures import histogram, statistics_table
-from taskdemo_cli.reports.terminal.recommendation import advice_lines
+from taskdemo_cli.reports.terminal.recommendation import recommendation_lines
 from taskdemo_cli.reports.terminal.style import (
     BAD,
     BOLD,
@@ -61,16 +61,14 @@ def comparison_report(document: ComparisonDocument) -> RenderableType:
         parts += ["", timeline(document.runs)]
     if document.verdicts:
         parts += ["", Drawing(lambda width, _: _verdict_lines(document, width))]
-    if advice := document.recommendation:
+    if recommendation := document.recommendation:
         own = any(run.own_work for run in document.runs)
-        limits = document.limits
-        cells = limits.modes.get(advice.mode, {}) if limits else {}
-        parts += ["", Drawing(lambda width, _: advice_lines(advice, cells, own, width))]
+        parts += ["", Drawing(lambda width, _: recommendation_lines(recommendation, own, width))]
     return Group(*parts, Drawing(lambda width, glyphs: threshold_lines(document.thresholds or (), width, glyphs)))
 
 
 def threshold_lines(thresholds: Sequence[ThresholdRow], width: int, glyphs: Glyphs) -> Iterator[Text]:
-    """Yield, after an empty line, each threshold with its measured value, and whether it held."""
+    """Yield, after an empty line, each threshold with its measured value, and whether it is met."""
     if thresholds:
         yield row("")
     for threshold in thresholds:

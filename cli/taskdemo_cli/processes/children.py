@@ -1,0 +1,173 @@
+"""Child processes of this command, whatever they run: one way to start, to await and to end them.
+
+A child ends when its standard input does, so nothing stays behind whatever becomes of this command. Each has a session
+of its own: the terminal's Ctrl-C and hang-up reach this command alone, which decides.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+from taskdemo_server.contract.settings import telling
+from taskdemo_server.contract.text import shortened
+
+END_TIMEOUT_S: Final = 3.0
+"""A child whose standard input has ended, and that is still there after this long, is killed."""
+
+
+def python(*arguments: str) -> list[str]:
+    """Return the command that runs a module of ours in this very interpreter; `-P` keeps the current folder out."""
+    return [sys.executable, "-P", "-m", *arguments]
+
+
+class Child:
+    """A process that was started here.
+
+    `told`: what it finds in its environment as its settings. `errors`: the file for its standard error; its temporary
+    files go beside it with `tidy`, because nobody tidies up after a SIGKILL. `says_ready`: it prints a line when it is.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        told: str | None = None,
+        stdout: IO[bytes] | int | None = subprocess.DEVNULL,
+        errors: Path | IO[bytes] | int | None = subprocess.DEVNULL,
+        tidy: bool = False,
+        says_ready: bool = False,
+    ) -> None:
+        environment = None if told is None else telling(told)
+        if tidy and isinstance(errors, Path):
+            environment = {**(environment or os.environ), "TMPDIR": str(errors.parent)}
+        with _opened(errors) as stderr:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if says_ready else stdout,
+                stderr=stderr,
+                env=environment,
+                **_own_session(),
+            )
+        self.ready_line: str | None = None
+        """The line that says it is ready; None before, empty where it ended instead."""
+        if says_ready:
+            self._reader = threading.Thread(target=self._read_ready_line, name="await a child", daemon=True)
+            self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is that of its group too."""
+        return self._process.pid
+
+    @property
+    def output(self) -> IO[bytes]:
+        """The pipe that it writes to, where it was started with `stdout=PIPE`."""
+        assert self._process.stdout is not None  # noqa: S101  as it says
+        return self._process.stdout
+
+    @property
+    def _input(self) -> IO[bytes]:
+        assert self._process.stdin is not None  # noqa: S101  it is a pipe
+        return self._process.stdin
+
+    def poll(self) -> int | None:
+        """Return its exit code; None while it runs."""
+        return self._process.poll()
+
+    def wait(self) -> int:
+        """Wait until it has ended, and return its exit code."""
+        return self._process.wait()
+
+    def await_ready_line(self, timeout: float) -> str:
+        """Wait for the line that says it is ready; empty where there is none in time."""
+        self._reader.join(timeout)
+        return self.ready_line or ""
+
+    def send(self, line: bytes) -> None:
+        """Write to its standard input; one that is gone is noticed by whoever waits for its answer."""
+        with contextlib.suppress(OSError):
+            self._input.write(line)
+            self._input.flush()
+
+    def signal(self, number: int) -> None:
+        """Pass on a signal that this command got."""
+        with contextlib.suppress(OSError):  # it is gone, or on Windows there is no console to press a key in
+            if sys.platform == "win32":
+                self._process.send_signal(signal.CTRL_BREAK_EVENT)
+            else:
+                self._process.send_signal(number)
+
+    def end(self) -> None:
+        """End it: see `end`."""
+        end(self)
+
+    def kill(self) -> None:
+        """Kill it without warning, and all of its group."""
+        if self.poll() is None:
+            with contextlib.suppress(OSError):
+                if sys.platform == "win32":
+                    self._process.kill()
+                else:
+                    os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def _close_input(self) -> None:
+        with contextlib.suppress(OSError):
+            self._input.close()
+
+    def _read_ready_line(self) -> None:
+        with self.output as lines:
+            self.ready_line = lines.readline().decode().strip()
+
+
+def end(*children: Child) -> None:
+    """End children, all together: their standard inputs are closed, and what does not go then is killed."""
+    for child in children:
+        child._close_input()  # noqa: SLF001  the other half of this module
+    deadline = time.monotonic() + END_TIMEOUT_S
+    for child in children:
+        try:
+            child._process.wait(max(deadline - time.monotonic(), 0.01))  # noqa: SLF001
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
+def kill(pid: int) -> None:
+    """Kill a process without warning, one that a child has started, unless it is gone already."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).kill()
+
+
+def last_line(errors: Path) -> str:
+    """Return the last line of a file of standard error, made safe to show; empty if there is none."""
+    with contextlib.suppress(OSError):
+        lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if lines:
+            return shortened(lines[-1].removeprefix("taskdemo: "), 300)  # whoever says it puts that first again
+    return ""
+
+
+@contextlib.contextmanager
+def _opened(errors: Path | IO[bytes] | int | None) -> Iterator[IO[bytes] | int | None]:
+    if isinstance(errors, Path):
+        with errors.open("wb") as file:
+            yield file
+    else:
+        yield errors
+
+
+def _own_session() -> dict[str, Any]:
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    else:  # noqa: RET505  else the type checker, told of a Windows, finds the rest unreachable
+        return {"start_new_session": True}

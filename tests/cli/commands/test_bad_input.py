@@ -1,0 +1,135 @@
+"""Bad input, all of it: one sentence that names the value and what to type instead, and exit code 2."""
+
+import pytest
+
+from commands import in_process, one_sentence
+
+SECRET = "hush-hush"
+BAD = [
+    ("fire --port 1", "no server answers on port 1; start one with: taskdemo serve --port 1"),
+    ("fire --port 0", "--port is 0: it takes the port of a server, 1 to 65535"),
+    ("fire --count 0", "--count is 0: it takes a whole number from 1"),
+    ("fire --count -3", "--count is -3: it takes a whole number from 1"),
+    ("fire --count many", "--count is many: it takes a whole number from 1"),
+    ("fire --count 10000000000", "--count is 10000000000: it takes a whole number from 1, at most 1,000,000,000"),
+    ("fire --count 3 --for 2", "--count and --for both bound the run: give one of them"),
+    ("fire --for 10x", "--for is 10x: it takes seconds above 0, such as 2, 500ms or 1m"),
+    ("fire --for 0", "--for is 0: it takes seconds above 0"),
+    (f"fire --rate {'9' * 400}", "it takes requests per second, above 0"),
+    ("fire --rate 0", "--rate is 0: it takes requests per second, above 0"),
+    ("fire --rate 1 --concurrency 2", "--concurrency waits for answers and --rate does not: give one of them"),
+    ("fire --timeout 0ms", "--timeout is 0ms: it takes seconds above 0"),
+    ("fire --duration 1", "--duration describes a private server: give --mode too"),
+    ("fire --url ftp://127.0.0.1", "--url 'ftp://127.0.0.1' is not an HTTP URL"),
+    ("fire --url http://127.0.0.1:1 --mode async", "--url and --mode each say where to fire: give one of them"),
+    (f"fire --url http://{'x' * 70}.a/", "not a valid host name"),
+    ("fire --mode backgruond", "there is no mode 'backgruond'; did you mean background?"),
+    ("fire --mode background --work slep", "there is no work 'slep'; did you mean sleep? The works are sleep, cpu"),
+    ("fire --mode background --work nonsense", "or your own as module:function"),
+    ("fire --mode background --work a:b:c", "--work is 'a:b:c': it takes --work module:name"),
+    ("fire --app .:app", "--app is '.:app': it takes --app module:name"),
+    ("fire --mode background --save result.exe", "the file's ending says the format, one of .json"),
+    ("fire --mode background --save /nowhere/at/all.json", "mkdir -p /nowhere/at"),
+    ("fire --mode background --save page.html", "a page is made by --html page.html"),
+    ("fire --mode background --html /dev/null/page.html", "/dev/null"),
+    ("fire --mode background --fail-if response.p59>1ms", "response.p99"),
+    ("fire --fail-if p95>200", "did you mean response.p95?"),
+    ("fire --token a\r\nHost:b", "--token goes into a header: it takes visible ASCII characters"),
+    ("serve --token gehéim", "--token goes into a header"),
+    ("serve --token=", "--token goes into a header"),
+    ("serve --duration -1", "--duration is -1: it takes seconds, 0 or more"),
+    ("serve --duration soon", "--duration is soon: it takes seconds, 0 or more, such as 2, 500ms or 1m"),
+    ("serve --duration nan", "--duration is nan: it takes seconds"),
+    ("serve --duration=", "--duration is '': it takes seconds"),
+    ("serve --workers 1.5", "--workers is 1.5: it takes a whole number from 1"),
+    ("serve --workers 1001", "--workers is 1001: it takes a whole number from 1, at most 1,000"),
+    ("serve --mode fast", "the modes are blocking, async, threadpool, background, background-async"),
+    ("serve --port 70000", "--port is 70000: it takes 0 (any free port) to 65535"),
+    ("compare --modes blocking,quick", "there is no mode 'quick'"),
+    ("compare --modes ,", "--modes is empty; the modes are blocking,async"),
+    ("compare --count 0", "--count is 0"),
+    ("compare old.json", "compare takes two saved results, old and new"),
+    ("compare old.json new.json --html page.html", "--html is for a comparison that is run"),
+    ("compare old.json new.json", "old.json cannot be read"),
+    ("limits --modes fast", "there is no mode 'fast'"),
+    ("limits --save limits.exe", "the file's ending says the format"),
+    ("worker", "Missing option '--broker'; taskdemo worker --help shows how"),
+    ("worker --broker redis:// --engine selery", "there is no engine 'selery'; did you mean celery?"),
+    ("worker --broker redis:// --processes 0", "--processes is 0: it takes a whole number from 1"),
+    ("report nothing.json", "nothing.json cannot be read"),
+    ("explode", "taskdemo --help shows how"),
+    ("compar", "Did you mean 'compare'? taskdemo --help shows how"),
+    ("--explode", "; taskdemo --help shows how"),
+    ("serve --explode", "; taskdemo serve --help shows how"),
+    ("--debug serve --explode", "; taskdemo serve --help shows how"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), BAD, ids=[line[:60] for line, _ in BAD])
+def test_bad_input_is_one_sentence_that_names_the_way_out(line: str, says: str) -> None:
+    done = in_process(*line.split(" "))
+    assert (done.returncode, done.stdout) == (2, "")
+    sentence, *more = done.stderr.splitlines(keepends=True)
+    assert one_sentence(sentence), done.stderr
+    assert all(line.startswith("  ") for line in more)
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--method", "GE T"], "type GET, POST"),
+        (["--method", ""], "type GET, POST"),
+        (["--method", "connect"], "another method"),
+        (["--header", f"Bearer {SECRET}"], "'Name: value'"),
+        (["--header", "X-Ä: b"], "'Name: value'"),
+        (["--header", f": {SECRET}"], "'Name: value'"),
+        (["--header", f"X: {SECRET}\r\nY: c"], "on one line"),
+        (["--header", f"X: {SECRET}é"], "ASCII"),
+        (["--header", "content-length: 3"], "leave it out"),
+        (["--header", "Authorization: a", "--token", SECRET], "give one of them"),
+        (["--header", "Authorization: a", "--header", "authorization: b"], "give one of them"),
+        (["--url", f"http://a:{SECRET}@127.0.0.1:1", "--token", "t"], "give one of them"),
+        (["--body", "@/no/such/file"], "No such file"),
+        (["--body", "@/dev/zero"], "64 MB"),
+        (["--body", "@"], "name a file"),
+        (["--path", "a b"], "a%20b"),
+        (["--path", "/items/{id}"], "'{' is not allowed"),
+        (["--path", "/\x1b[31m"], "\\x1b"),
+        (["--path", "ü"], "%C3%BC"),
+        (["--path", "#top"], "%23top"),
+        (["--url", "http://127.0.0.1:1/?a=b", "--path", "x"], "all in one"),
+        (["--url", "http://127.0.0.1:1/a b"], "a%20b"),
+        (["--url", "http://a b/"], "--url"),
+        (["--url", "localhost:8000/x"], "--url http://localhost:8000/x"),
+        (["--url", "http://127.0.0.1:port/"], "--url"),
+        (["--url", f"ftp://me:{SECRET}@127.0.0.1/"], "--url"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_sent_is_one_sentence_that_repeats_no_secret(arguments: list[str], names: str) -> None:
+    done = in_process("fire", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert one_sentence(done.stderr), done.stderr
+    assert names in done.stderr
+    assert SECRET not in done.stderr
+
+
+def test_the_metrics_that_there_are_take_a_line_per_kind_that_fits_a_terminal() -> None:
+    lines = in_process("fire", "--fail-if", "zzz > 1").stderr.splitlines()
+    kinds = [line.split(":")[0].strip() for line in lines[1:] if ":" in line]
+    assert kinds == ["times", "durations", "shares", "counts", "rates"]
+
+
+def test_the_environment_is_checked_as_the_options_are() -> None:
+    assert in_process("fire", TASKDEMO_FIRE_FOR="soon").stderr == (
+        "taskdemo: --for is soon: it takes seconds above 0, such as 2, 500ms or 1m\n"
+    )
+    done = in_process("fire", TASKDEMO_FIRE_FAIL_IF="response.p95 > 1m\nresponse.p95 > 20s\n")
+    assert "'response.p95 > 1m': response.p95 is a time, so its limit takes one of the units" in done.stderr
+
+
+def test_the_environment_installs_nothing_and_asks_for_no_version() -> None:
+    done = in_process("report", "nothing.json", TASKDEMO_VERSION="1", TASKDEMO_INSTALL_COMPLETION="1", HOME="/nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nothing.json" in done.stderr

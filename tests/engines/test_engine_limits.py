@@ -1,0 +1,195 @@
+"""What `taskdemo limits` finds out about each engine: on private brokers, on real ones, and broken on purpose."""
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from engines.stage import EVERY_ENGINE
+from limits_runs import run, verdicts
+from taskdemo_cli import limits
+from taskdemo_cli.documents.types import Cell, LimitsDocument
+from taskdemo_cli.limits import trial
+from taskdemo_cli.limits.backing import new_queue
+from taskdemo_cli.limits.trial import Trial
+from taskdemo_server.contract.modes import Mode
+from taskdemo_server.engines import valkey
+
+pytestmark = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
+
+
+@pytest.fixture(scope="module", params=EVERY_ENGINE)
+def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Mode, LimitsDocument]:
+    return request.param, run(tmp_path_factory.mktemp("limits"), [request.param.name])
+
+
+def test_an_engine_has_the_limits_that_the_registry_says_and_no_other(matrix: tuple[Mode, LimitsDocument]) -> None:
+    mode, document = matrix
+    found = verdicts(document)[mode.name]
+    assert set(found) == set(limits.LIMITS)
+    assert {limit for limit, verdict in found.items() if verdict != "yes"} == set(mode.gives_up) & set(limits.LIMITS)
+
+
+def test_no_task_is_lost_at_any_kill(matrix: tuple[Mode, LimitsDocument]) -> None:
+    mode, document = matrix
+    server = document.modes[mode.name]["survive_server_kill"].measured
+    worker = document.modes[mode.name]["survive_worker_kill"].measured
+    for measured in (server, worker):
+        assert measured["lost"] == 0
+        assert measured["ended"] == measured["unfinished"] > 0
+    assert set(worker["killed"]) == {"process", "worker"}
+    assert worker["killed"]["process"]["ran_twice"] >= 1  # the one that was killed at work was begun anew
+
+
+def test_failed_work_is_repeated_with_growing_delays(matrix: tuple[Mode, LimitsDocument]) -> None:
+    mode, document = matrix
+    measured = document.modes[mode.name]["retry"].measured
+    assert measured["attempts"] == 3
+    first, second = measured["delays_s"]
+    assert 0.9 <= first < second
+
+
+def test_a_running_task_is_stopped_and_its_place_is_free(matrix: tuple[Mode, LimitsDocument]) -> None:
+    mode, document = matrix
+    measured = document.modes[mode.name]["cancel"].measured
+    assert measured["running"]["ended_as"] == measured["waiting"]["ended_as"] == "cancelled"
+    assert measured["freed_after_s"] is not None
+
+
+def test_tasks_spread_over_two_workers(matrix: tuple[Mode, LimitsDocument]) -> None:
+    mode, document = matrix
+    by_place = document.modes[mode.name]["distribute"].measured["by_place"]
+    assert len(by_place) == 2
+    assert all(by_place.values())
+
+
+ACKNOWLEDGES_EARLY = """
+import sys
+
+if any("celery" in word for word in sys.orig_argv):
+    from celery.signals import worker_init
+
+    @worker_init.connect
+    def acknowledge_early(sender, **_):
+        sender.app.conf.task_acks_late = sender.app.conf.task_reject_on_worker_lost = False
+        for task in sender.app.tasks.values():
+            task.acks_late = task.reject_on_worker_lost = False
+"""
+
+
+def test_a_worker_that_acknowledges_before_it_works_is_seen_to_lose_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("celery", reason="the extra `celery` is not installed")
+    (tmp_path / "sitecustomize.py").write_text(ACKNOWLEDGES_EARLY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    # What is lost when a pool process dies shows soon; a whole worker's tasks would come again only after 6 s.
+    monkeypatch.setattr(Trial, "patience", lambda *_: 4.0)
+    document = run(tmp_path / "limits", ["celery"], ["survive_worker_kill"])
+    assert verdicts(document)["celery"]["survive_worker_kill"] == "partly"
+    fate = document.modes["celery"]["survive_worker_kill"].measured["killed"]["process"]
+    assert fate["ended"] < fate["unfinished"]
+
+
+BROKERS = {
+    "redis": (6379, "redis://127.0.0.1:6379/12"),
+    "rabbitmq": (5672, "amqp://guest:guest@127.0.0.1:5672//"),
+}
+LIMITS = ("survive_worker_kill", "retry", "track")
+
+
+@dataclass
+class Found:
+    broker: str
+    verdicts: dict[str, str]
+    cells: dict[str, Cell]
+    queues: list[str]
+    """The queues that the experiments had, each one of its own."""
+
+
+@pytest.fixture(scope="module", params=BROKERS)
+def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
+    """Celery's decisive limits against the real brokers."""
+    pytest.importorskip("celery", reason="the extra `celery` is not installed")
+    port, url = BROKERS[request.param]
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        if os.environ.get("TASKDEMO_REQUIRE_PARTS") == "1":
+            pytest.fail(f"no {request.param} at 127.0.0.1:{port}, and TASKDEMO_REQUIRE_PARTS=1 says that it is there")
+        pytest.skip(f"no {request.param} at 127.0.0.1:{port}")
+    queues: list[str] = []
+
+    def noted() -> str:
+        queues.append(new_queue())
+        return queues[-1]
+
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(trial, "new_queue", noted)
+            document = run(tmp_path_factory.mktemp("limits"), ["celery"], LIMITS, broker=url)
+        yield Found(request.param, verdicts(document)["celery"], document.modes["celery"], queues)
+    finally:
+        left_with(request.param, queues)
+
+
+def left_with(broker: str, queues: list[str]) -> list[str]:
+    """Return what is still there by these queues' names, and remove it; nothing else is touched."""
+    _, url = BROKERS[broker]
+    if broker == "redis":
+        import redis
+
+        with redis.Redis.from_url(url) as client:
+            keys = [key for queue in queues for key in client.scan_iter(match=f"*{queue}*")]
+            if keys:
+                client.delete(*keys)
+            return [str(key) for key in keys]
+    import amqp.exceptions  # type: ignore[import-untyped]  # comes without types
+    from celery import Celery
+
+    there = []
+    for queue in queues:
+        with Celery(broker=url).connection_for_write() as connection:
+            channel = connection.default_channel
+            try:
+                channel.queue_declare(queue, passive=True)
+            except amqp.exceptions.NotFound:
+                continue
+            there.append(queue)
+            channel.queue_delete(queue)
+    return there
+
+
+@pytest.mark.broker
+def test_no_task_is_lost_over_a_real_broker_when_a_process_or_a_whole_worker_dies(found: Found) -> None:
+    assert found.verdicts["survive_worker_kill"] == "yes"
+    measured = found.cells["survive_worker_kill"].measured
+    assert measured["lost"] == 0
+    assert set(measured["killed"]) == {"process", "worker"}
+    if found.broker == "redis":
+        # Redis does not know that a worker is gone: what it held comes again after the visibility timeout of 6 s.
+        assert measured["killed"]["worker"]["took_s"] > 4
+
+
+@pytest.mark.broker
+def test_failed_work_is_run_again_over_a_real_broker(found: Found) -> None:
+    assert found.verdicts["retry"] == "yes"
+    assert found.cells["retry"].measured["attempts"] == 3
+
+
+@pytest.mark.broker
+def test_a_task_can_be_tracked_where_there_is_a_result_backend(found: Found) -> None:
+    if found.broker == "redis":
+        assert found.verdicts["track"] == "yes"
+    else:
+        assert found.verdicts["track"] == "no"
+        assert "No result backend is configured" in found.cells["track"].text
+
+
+@pytest.mark.broker
+def test_nothing_of_the_experiments_stays_with_the_broker(found: Found) -> None:
+    assert len(found.queues) == len(set(found.queues)) == len(LIMITS) + 1
+    assert left_with(found.broker, found.queues) == []

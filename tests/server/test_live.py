@@ -1,0 +1,127 @@
+"""The live page as a server gives it out: who may open it, what its policy lets in, and that it is no secret."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from conftest import RunningServer
+from taskdemo_server.api import live
+from taskdemo_server.contract.drawing import LEGEND, STYLE
+from taskdemo_server.contract.modes import MODES
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.runtime.console import banner
+
+Start = Callable[..., RunningServer]
+APP = "from fastapi import FastAPI\n\napp = FastAPI()\n\n\n@app.get('/live')\ndef live() -> str:\n    return 'theirs'\n"
+
+
+def pieces(page: str, tag: str) -> list[str]:
+    return re.findall(f"<{tag}[^>]*>(.*?)</{tag}>", page, re.DOTALL)
+
+
+def test_the_page_lets_nothing_run_or_be_asked_but_its_own(shared_server: RunningServer) -> None:
+    answer = shared_server.get("/live")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cache-control"] == "no-store"
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    hashes = {}
+    for tag in ("script", "style"):
+        [piece] = pieces(answer.text, tag)
+        hashes[f"{tag}-src"] = f"'sha256-{base64.b64encode(hashlib.sha256(piece.encode()).digest()).decode()}'"
+    assert policy == {
+        "default-src": "'none'",
+        **hashes,
+        "connect-src": "'self'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+    }
+    assert re.findall(r"""(?:src|href)=["'](?!data:,)""", answer.text) == []
+    assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", answer.text) == []
+    assert re.findall(r"""\s(?:style|on\w+)=["']""", answer.text) == []
+
+
+def test_it_is_drawn_in_the_colours_and_words_of_the_report(shared_server: RunningServer) -> None:
+    page = shared_server.get("/live").text
+    [style] = pieces(page, "style")
+    assert STYLE in style
+    for kind, words in LEGEND:
+        assert (words in page) == (kind != "open")
+
+
+def test_it_knows_the_modes_from_the_registry_and_is_the_same_on_every_server(
+    shared_server: RunningServer, start_server: Start
+) -> None:
+    page = shared_server.get("/live").text
+    found = re.search(r"const FACTS = (\{.*\})\n", page)
+    assert found
+    facts = json.loads(found[1])
+    assert {name: known["expect"] for name, known in facts["modes"].items()} == {
+        mode.name: mode.expect for mode in MODES
+    }
+    other = start_server(mode="threadpool", duration=3.25, threads=7, token="t0ken-of-this-server")
+    assert other.get("/live").text == page
+
+
+def test_what_stands_in_the_registry_cannot_end_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MODES", [replace(MODES[0], expect="</script><b>")])
+    page, _ = live._page.__wrapped__()
+    [script] = pieces(page, "script")
+    assert "\\u003c/script>\\u003cb>" in script
+
+
+def test_with_a_token_the_page_is_open_and_all_that_it_asks_for_is_not(start_server: Start) -> None:
+    server = start_server(host="0.0.0.0", duration=0, token="t0ken")
+    page = server.get("/live")
+    assert page.status_code == 200
+    assert "t0ken" not in page.text
+    for path in ("/health", "/events", "/tasks/1"):
+        assert server.get(path).status_code == 401
+    assert server.client.delete("/tasks/1").status_code == 401
+    assert server.get("/health", headers={"Authorization": "Bearer t0ken"}).status_code == 200
+
+
+def test_others_may_link_to_the_page_but_not_ask_for_it_or_for_what_it_shows(shared_server: RunningServer) -> None:
+    linked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert shared_server.get("/live", headers=linked).status_code == 200
+    assert shared_server.get("/events", headers=linked).status_code == 403
+    assert shared_server.get("/live", headers={"Origin": "http://example.com"}).status_code == 403
+    assert shared_server.get("/live", headers={"Host": "example.com"}).status_code == 403
+    assert shared_server.client.post("/live").status_code == 405
+
+
+def test_beside_a_users_own_application_it_stands_under_a_path_of_ours(start_server: Start) -> None:
+    folder = start_server(duration=0).folder
+    (folder / "theirs.py").write_text(APP)
+    server = start_server(mode="app", app="theirs:app", folder=str(folder), token="t0ken")
+    assert server.get("/live").json() == "theirs"
+    page = server.get("/.taskdemo/live")
+    assert page.status_code == 200
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert server.get("/.taskdemo/health").status_code == 401
+
+
+def test_several_server_processes_give_out_one_page(start_server: Start) -> None:
+    server = start_server(workers=2, duration=0)
+    pages = set()
+    for _ in range(8):
+        answer = httpx.get(f"{server.url}/live", trust_env=False)
+        pages.add((answer.text, answer.headers["content-security-policy"]))
+    assert len(pages) == 1
+
+
+def test_the_banner_names_the_page_with_the_token_that_it_needs_where_no_server_hears_it() -> None:
+    settings = Settings(mode="background", journal="/journal")
+    assert "  live   http://127.0.0.1:8000/live\n" in banner(settings, "http://127.0.0.1:8000", 8000, terminal=False)
+    settings = Settings(mode="background", journal="/journal", token="a b#c")
+    assert "/live#a%20b%23c\n" in banner(settings, "http://127.0.0.1:8000", 8000, terminal=False)
