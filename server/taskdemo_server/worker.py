@@ -21,7 +21,7 @@ from taskdemo_server.contract.settings import (
     told,
 )
 from taskdemo_server.contract.stderr import complain
-from taskdemo_server.contract.text import escape
+from taskdemo_server.contract.text import escape, without_password
 from taskdemo_server.runtime.guard import guard
 
 _COULD_NOT_RUN = 2
@@ -38,29 +38,32 @@ def main() -> int:  # noqa: RET503  execv never returns
         return _refuse(f"Engine {mode.name} is not installed: pip install 'taskdemo[{mode.missing}]'")
     from taskdemo_server.engines import base
 
-    work = settings.work
+    engine, work = mode.engine, settings.work
+    broker, queue = engine.url(settings.broker), settings.queue
     if settings.private:  # Engines import from the current folder first, where the user may have a module of any name.
         work = replace(work, cwd=os.getcwd())  # noqa: PTH109  the work finds itself where the user is
         os.chdir(tempfile.gettempdir())
     backend = settings.backend or (None if settings.private else results_beside(settings.broker))
+    backend = None if backend is None else engine.url(backend)
     longest_s = work.duration if work.work in BUILT_IN_WORKS else LONGEST_UNKNOWN_S
-    os.environ.update(base.environment(settings.broker, backend, settings.queue, longest_s))
+    os.environ.update(base.environment(broker, backend, queue, longest_s))
+    os.environ.update({name: value.format(broker=broker) for name, value in engine.variables.items()})
     os.environ[WORK] = work.to_json()
     os.environ["PYTHONUNBUFFERED"] = "1"
     processes = settings.processes or one_per_cpu()
-    words = [word.format(processes=processes) for word in mode.engine.worker]
-    command = [sys.executable, "-P", "-m", *words]
+    program, *words = engine.command(processes, queue)
+    command = [sys.executable, "-P", "-m", engine.module or program, *words]
     if settings.private:
-        return guard(command, mode.engine.ready)
+        return guard(command, engine.ready, times=processes if engine.ready_each else 1)
     from taskdemo_server.work.workplace import prepare
 
     try:
         prepare(work)
-        if why := base.load(mode.engine).why_not():
+        if why := base.why_not(engine, broker):
             return _refuse(why)
     except UnusableError as error:
         return _refuse(str(error))
-    print(f"The worker of engine {mode.name}: {' '.join(words)}", flush=True)
+    print(f"The worker of engine {mode.name}: {engine.shown(processes, queue, without_password(broker))}", flush=True)
     # It takes the place of this process, so that signals are its own and nobody is left to outlive anybody.
     os.execv(command[0], command)  # noqa: S606  no shell is wanted
 

@@ -150,5 +150,7 @@ def all_of(process: psutil.Process) -> list[psutil.Process]:
 
 def private(server_pid: int, module: str) -> psutil.Process:
     """Return the private broker or worker of a server: the program that the guard `module` runs."""
-    guards = [one for one in psutil.Process(server_pid).children() if module in one.cmdline()]
+    guards = [
+        one for one in psutil.Process(server_pid).children() if any(word.startswith(module) for word in one.cmdline())
+    ]
     return guards[0].children()[0]

@@ -25,9 +25,11 @@ HOSTILE = "<img src=x onerror=alert(1)>\u202e\x1b[31m</script>"
 class LivePage:
     """The page of a server, as a person sees it."""
 
-    def __init__(self, browser: chromium.Browser, url: str, width: int = 1280, **given: Any) -> None:
+    def __init__(
+        self, browser: chromium.Browser, url: str, width: int = 1280, fragment: str = "", **given: Any
+    ) -> None:
         self.browser = browser
-        browser.show(f"{url}/live", width, **given)
+        browser.show(f"{url}/live{fragment}", width, **given)
         until(lambda: self.text("link") == "follows the server", 20)
 
     def text(self, name: str) -> str:
@@ -59,6 +61,10 @@ class LivePage:
         until(lambda: self.count("ended") == count, 20)
         until(lambda: self.drawn(kind) == count, 5)
 
+    def buttons(self) -> int:
+        """How many tasks one is offered to cancel."""
+        return int(self.browser.evaluate("document.querySelectorAll('#list button:not([hidden])').length"))
+
     def frames(self) -> int:
         return int(self.browser.evaluate("document.getElementById('plot').dataset.frames"))
 
@@ -78,7 +84,7 @@ def test_five_clicks_on_five_show_five_bars_each_time(
     for sent in (5, 10, 15, 20, 25):
         page.send(5)
         page.shows(sent, kind)
-        assert page.drawn("answered") == sent
+        page.shows(sent, "answered")
     assert [page.count(name) for name in ("waiting", "running", "queued", "failed", "lost")] == [0] * 5
     until(lambda: "Background Task called! Hello 25" in page.text("lines"))
     assert sorted(event.message or "" for event in server.events() if event.state == "started") == sorted(
@@ -110,7 +116,7 @@ def test_what_a_queue_engine_does_is_seen_too(browser: chromium.Browser, start_s
     page = LivePage(browser, start_server(mode="celery", duration=0.3).url)
     page.send(5)
     page.shows(5, "free")
-    assert page.drawn("answered") == 5
+    page.shows(5, "answered")
     assert " of " in page.text("slots")
 
 
@@ -160,14 +166,15 @@ def test_cancelling_shows_the_servers_own_answer(browser: chromium.Browser, star
     page = LivePage(browser, start_server(mode="background", duration=2.0).url)
     page.send(1)
     until(lambda: page.count("running") == 1)
-    until(lambda: browser.evaluate("document.querySelectorAll('#list button:not([hidden])').length") == 1)
+    until(lambda: page.buttons() == 1)
     browser.evaluate(CANCEL)
     refused = "Cancel Hello 1: BackgroundTasks keeps no handle on a task: once added, nothing can take it back."
     until(lambda: page.text("said") == refused)
     page = LivePage(browser, start_server(mode="process", processes=1, duration=1.0).url)
-    page.send(5)
-    until(lambda: page.count("queued") >= 3)
-    until(lambda: browser.evaluate("document.querySelectorAll('#list button:not([hidden])').length") == 5)
+    page.send(20)  # of which connections that open late may bring some out of turn
+    until(lambda: page.count("queued") >= 15)
+    until(lambda: page.buttons() == 10)
+    until(lambda: "runs" in page.text("list"))  # however many have come after it
     browser.evaluate(CANCEL)
     until(lambda: page.text("said").endswith(": done."))
     until(lambda: page.drawn("trouble") == 1)
@@ -200,13 +207,13 @@ def test_a_token_comes_behind_the_hash_and_is_taken_out_of_sight(
     url = f"http://127.0.0.1:{server.port}"
     browser.show(f"{url}/live", 1280)
     until(lambda: "wants its token" in str(browser.evaluate("document.getElementById('link').textContent")))
-    browser.show(f"{url}/live?#t0%20ken", 1280)
-    until(lambda: browser.evaluate("document.getElementById('link').textContent") == "follows the server")
+    page = LivePage(browser, url, fragment="#t0%20ken")
     assert browser.evaluate("location.href") == f"{url}/live"
-    browser.evaluate("document.querySelector('.send [value=\"1\"]').click()")
-    until(lambda: browser.evaluate("document.querySelectorAll('#list button:not([hidden])').length") == 1)
+    page.send(1)
+    until(lambda: page.buttons() == 1)
     browser.evaluate(CANCEL)
-    until(lambda: "keeps no handle" in str(browser.evaluate("document.getElementById('said').textContent")))
+    until(lambda: "keeps no handle" in page.text("said"))
+    LivePage(browser, url)  # A reload needs no token in its address.
     browser.evaluate("sessionStorage.clear()")
 
 
@@ -216,9 +223,8 @@ def test_text_from_outside_stays_text(browser: chromium.Browser, start_server: S
     page.send(1, HOSTILE)
     server.get(params={"message": HOSTILE})
     until(lambda: page.count("ended") == 2)
-    until(lambda: "onerror" in page.text("list"))
-    shown = page.text("list") + page.text("lines")
-    assert shown.count("<img src=x onerror=alert(1)>\\u{202e}\\u{1b}[31m</script>") == 4
+    shown = "<img src=x onerror=alert(1)>\\u{202e}\\u{1b}[31m</script>"
+    until(lambda: (page.text("list") + page.text("lines")).count(shown) == 4)
     assert browser.evaluate("document.querySelectorAll('img').length") == 0
     assert browser.evaluate("document.scripts.length") == 1
     browser.evaluate(
@@ -265,7 +271,7 @@ def test_it_can_be_used_by_keyboard_and_the_list_keeps_the_focus(
             "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r", windowsVirtualKeyCode=13
         )
     until(lambda: page.count("running") == 1)
-    until(lambda: browser.evaluate("document.querySelectorAll('#list button:not([hidden])').length") == 1)
+    until(lambda: page.buttons() == 1)
     browser.evaluate("document.querySelector('#list button').focus()")
     until(lambda: page.count("ended") == 1)
     until(lambda: browser.evaluate("document.activeElement.id") == "tasks")  # and not lost with its button

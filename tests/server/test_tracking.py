@@ -1,6 +1,7 @@
 """The layer around an application: which requests become tasks, whatever the application does with them."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -145,13 +146,13 @@ def test_a_task_that_its_pool_loses_before_the_page_has_answered_is_accepted_and
         @app.get("/")
         async def hello() -> None:
             lost = pool.submit(slow_work, lambda: "cannot be handed over")  # type: ignore[arg-type]  # on purpose
-            with pytest.raises(Exception, match="pickle"):
+            with pytest.raises(Exception, match=r"pickle|local object"):
                 await asyncio.wrap_future(lost)
 
         answer, events = ask("process", app)
     assert answer.headers["X-Task-ID"] == events[0].id
     assert states(events) == ["accepted", "lost"]
-    assert "pickle" in str(events[1].error)
+    assert re.search("pickle|local object", str(events[1].error))
 
 
 def test_work_that_begins_after_an_answer_that_sounds_like_a_refusal_is_a_task_all_the_same(ask: Ask) -> None:

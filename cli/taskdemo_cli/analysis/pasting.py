@@ -67,7 +67,7 @@ def _how_to_run(mode: Mode, file: str) -> list[str]:
     lines = [f"{file}; run it with:  uvicorn {module}:app"]
     if mode.engine is not None:
         # The command without its options, which are about how soon it is ready and what it prints.
-        words = itertools.takewhile(lambda word: not word.startswith("--"), mode.engine.worker)
+        words = itertools.takewhile(lambda word: not word.startswith("--"), mode.engine.command("2", "hello"))
         command = " ".join(words).replace(f"{mode.engine.folder}.engine", module)
         lines += [f"the worker:  {command}", f'both need:  pip install "{mode.engine.install}"']
     return lines

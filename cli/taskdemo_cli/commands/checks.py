@@ -9,7 +9,7 @@ from typing import Any
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
 from taskdemo_server.contract import import_string
-from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME
+from taskdemo_server.contract.modes import ENGINES, GROUPS, MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 from taskdemo_server.contract.text import shortened
 
@@ -30,10 +30,11 @@ def mode(name: str | None) -> str | None:
 
 
 def mode_list(text: str | None) -> list[str] | None:
-    """Read `A,B,...`; None where nothing was asked for."""
+    """Read `A,B,...`, with groups of modes among them; None where nothing was asked for."""
     if text is None:
         return None
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    given = [name.strip() for name in text.split(",") if name.strip()]
+    names = list(dict.fromkeys(mode for name in given for mode in GROUPS.get(name, (name,))))
     if not names:
         raise UserError(f"--modes is empty; the modes are {','.join(MODE_BY_NAME)}")
     return [_one_of("mode", name, MODE_BY_NAME) for name in names]

@@ -18,7 +18,7 @@ from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import Output
 from taskdemo_cli.runner import Rig, Target
-from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.modes import DEFAULT_MODES, MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 
 __all__ = ["Burst", "Keeping", "compare", "installed"]
@@ -93,8 +93,8 @@ def _why_none(failed: Sequence[Skipped]) -> str:
 
 
 def installed(modes: Sequence[str] | None) -> tuple[list[str], list[Skipped]]:
-    """Return the modes that can be run here, of those asked for or of all, and why the others cannot."""
-    names = list(modes or MODE_BY_NAME)
+    """Return the modes that can be run here, of those asked for or of the usual ones, and why the others cannot."""
+    names = list(modes or DEFAULT_MODES)
     missing: list[Skipped] = [
         Skipped(mode=name, why=f"not installed; pip install 'taskdemo[{extra}]' brings it")
         for name in names

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from taskdemo_cli.commands import checks
-from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME, MODES
+from taskdemo_server.contract.modes import DEFAULT_MODES, ENGINES, GROUPS, MODE_BY_NAME, MODES
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 
 
@@ -39,7 +39,7 @@ def _complete_mode(incomplete: str) -> list[tuple[str, str]]:
 
 def _complete_modes(incomplete: str) -> list[str]:
     done, comma, last = incomplete.rpartition(",")
-    return [f"{done}{comma}{mode.name}" for mode in MODES if mode.name.startswith(last)]
+    return [f"{done}{comma}{name}" for name in (*MODE_BY_NAME, *GROUPS) if name.startswith(last)]
 
 
 def _complete_work(incomplete: str) -> list[str]:
@@ -80,8 +80,8 @@ MODE_LIST = _option(
     "--modes",
     metavar="A,B,...",
     autocompletion=_complete_modes,
-    show_default="all that are installed",
-    help=f"Modes to run, of {_MODES}.",
+    show_default=f"all up to {DEFAULT_MODES[-1]} that are installed",
+    help=f"Modes to run: queues (the queue engines), all, or some of {_MODES}.",
 )
 DURATION = _option(
     WORK_PANEL, "--duration", "-d", help="How long the slow work takes, asleep or computing: 2, 500ms, 1m.", **_SECONDS
@@ -132,7 +132,9 @@ ENGINE = _option(
     callback=checks.engine,
     help=f"The queue engine: {', '.join(ENGINES)}.",
 )
-BROKER = _option(ENGINE_PANEL, "--broker", help="Broker of the queue engine, e.g. redis:// or amqp://.", **_URL)
+BROKER = _option(
+    ENGINE_PANEL, "--broker", help="Broker of the queue engine, e.g. redis://, amqp:// or postgresql://.", **_URL
+)
 BACKEND = _option(
     ENGINE_PANEL, "--backend", help="Result backend of the queue engine.", show_default="follows --broker", **_URL
 )

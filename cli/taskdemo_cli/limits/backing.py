@@ -12,6 +12,7 @@ from typing import Self
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import children
 from taskdemo_cli.processes.children import Child
+from taskdemo_server.contract.modes import Engine
 from taskdemo_server.contract.settings import Settings, WorkerSettings
 
 PROCESSES = 2
@@ -30,41 +31,49 @@ class Broker:
         self.named = url is not None
         self.backend = backend
         self._folder = folder
-        self._errors = folder / "broker-stderr"
         self._url = url
-        self._child: Child | None = None
+        self._children: dict[str, tuple[Child, Path]] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._child is not None:
-            self._child.end()
+        children.end(*(child for child, _ in self._children.values()))
 
-    def url(self, wait: Wait) -> str:
-        """Return where it is; start it at the first call, and `wait` until it answers.
+    def url(self, engine: Engine, wait: Wait) -> str:
+        """Return where one for this engine is; start it at the first call, and `wait` until it answers.
 
         Raises UserError where it does not.
         """
-        with self._lock:
-            if self._url is None:
-                if self._child is None:
-                    # A Unix socket's path must be short.
-                    folder = self._folder / "b"
-                    folder.mkdir()
-                    self._child = _start("taskdemo_server.engines.valkey", self._errors, str(folder))
-                self._url = _await_ready(self._child, self._errors, wait, "private broker")
+        if self._url is not None:
             return self._url
+        kind = str(engine.private_broker)
+        folder = self._folder / kind[0]  # A Unix socket's path must be short.
+        with self._lock:
+            if kind == "file":
+                folder.mkdir(exist_ok=True)
+                return f"sqlite:///{folder}/tasks.db"
+            if kind not in self._children:
+                folder.mkdir()
+                errors = self._folder / f"{kind}-stderr"
+                self._children[kind] = _start(f"taskdemo_server.engines.{kind}", errors, str(folder)), errors
+            child, errors = self._children[kind]
+        return _await_ready(child, errors, wait, "private broker")
 
 
 class Worker:
-    """An engine's worker for a server with these settings; it is started at once, under this host name."""
+    """An engine's worker for a server with these settings; it is started at once, under this host name.
+
+    One that ends by itself is started again, as by whatever looks after a worker elsewhere.
+    """
 
     def __init__(self, server: Settings, name: str, errors: Path) -> None:
         self.name = name
         self.errors = errors
         """Its standard error."""
+        self.restarts = 0
+        self._over = False
         settings = WorkerSettings(
             engine=server.mode,
             broker=str(server.broker),
@@ -74,11 +83,42 @@ class Worker:
             processes=PROCESSES,
             private=True,
         )
-        self.child = _start("taskdemo_server.worker", errors, settings.to_json())
+        self._told = settings.to_json()
+        self.child = _start("taskdemo_server.worker", errors, self._told)
+        threading.Thread(target=self._attend, name=f"attend {name}", daemon=True).start()
 
     def await_ready(self, wait: Wait) -> None:
         """Wait until it is ready. Raises UserError with its last words where it is not."""
         _await_ready(self.child, self.errors, wait, "worker")
+
+    def end(self) -> None:
+        """End it."""
+        self._over = True
+        self.child.end()
+
+    def kill(self) -> None:
+        """Kill it without warning, and all that it has started: some lead a group of their own."""
+        self._over = True
+        started = family(self.child.pid)
+        self.child.kill()
+        for pid in started:
+            children.kill(pid)
+
+    def _attend(self) -> None:
+        while self.child.wait() is not None and self.child.ready_line and not self._over:
+            self.errors = self.errors.with_name(f"{self.name}-stderr-{self.restarts + 1}")
+            self.child = _start("taskdemo_server.worker", self.errors, self._told)
+            self.restarts += 1  # only now, that whoever sees it finds the new one
+
+
+def family(pid: int) -> set[int]:
+    """Return the ids of a process and of all that it has started."""
+    import psutil
+
+    try:
+        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+    except psutil.Error:
+        return {pid}
 
 
 def new_queue() -> str:

@@ -5,11 +5,13 @@ those. `yes`: both ran some. `no`: one ran them all.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.limits.trial import Answer, Trial, family
+from taskdemo_cli.limits.backing import family
+from taskdemo_cli.limits.trial import Answer, Trial
 from taskdemo_cli.processes import servers
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
@@ -42,18 +44,29 @@ def _over_workers(trial: Trial) -> Cell:
     """Start one server and two workers, as on two machines."""
     names = ("machine-a", "machine-b")
     server = trial.serve(duration=_WORK_S, workers=names)
-    _await(trial, server, trial.send_tasks(server, _TASKS), _SLOW_WORKERS_S)
-    homes = {pid: worker.name for worker in trial.workers for pid in family(worker.child.pid)}
+    homes: dict[int, str] = {}
+
+    def look() -> None:
+        # At once, for a process may live for one task only.
+        if any(task.starts and task.starts[-1].pid not in homes for task in trial.tasks(server)):
+            homes.update({pid: worker.name for worker in trial.workers for pid in family(worker.child.pid)})
+
+    _await(trial, server, trial.send_tasks(server, _TASKS), _SLOW_WORKERS_S, look)
     ran = Counter(homes.get(task.starts[-1].pid, "elsewhere") for task in trial.tasks(server) if task.starts)
     return _cell(ran, f"Two workers ran, {' and '.join(names)}, and the server accepted {_TASKS} tasks")
 
 
 def _await(
-    trial: Trial, server: servers.Server, pending: "list[Future[Answer]]", quiet: float = 2 * _WORK_S + 0.8
+    trial: Trial,
+    server: servers.Server,
+    pending: "list[Future[Answer]]",
+    quiet: float = 2 * _WORK_S + 0.8,
+    look: Callable[[], None] = lambda: None,
 ) -> None:
-    """Wait until all tasks have ended, or nothing happens any more."""
+    """Wait until all tasks have ended, or nothing happens any more; meanwhile `look`, again and again."""
 
     def over() -> bool:
+        look()
         return all(one.done() for one in pending) and all(task.done for task in trial.tasks(server))
 
     trial.wait_for_quiet(server, over, quiet)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from taskdemo_cli.documents.types import Cell
-from taskdemo_cli.limits.trial import Trial, open_socket
+from taskdemo_cli.limits.trial import SETTLE_S, Trial, open_socket
 from taskdemo_cli.processes import servers
 
 _QUIET_S = 1.0
@@ -33,8 +33,15 @@ def failure(trial: Trial) -> Cell:
     server = trial.serve()
     caller, neighbour = _two_on_one_connection(server, "/limits/fail?key=fail", "/limits/neighbour")
     trial.wait_for_quiet(server, lambda: bool(trial.notes(server, "fail", "following", "ended")), _QUIET_S)
-    answer = trial.ask(server, "/limits/ask?key=fail")
-    told = answer.body["error"] if answer.status == 200 else None
+
+    def ask() -> str | None:
+        answer = trial.ask(server, "/limits/ask?key=fail")
+        return answer.body["error"] if answer.status == 200 else None
+
+    told = ask()
+    if told is None:  # the engine may be about to note it
+        trial.pause(SETTLE_S)
+        told = ask()
     return _cell(
         _Observation(
             caller_status=caller,

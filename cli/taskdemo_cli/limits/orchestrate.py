@@ -11,8 +11,11 @@ from taskdemo_cli.limits.evidence import Note
 from taskdemo_cli.limits.trial import Trial
 from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_seconds
+from taskdemo_server.contract.modes import MODE_BY_NAME
 
 _QUIET_S = 1.2
+_WORKER_QUIET_S = 6.0
+"""A worker may look only every five seconds for what may begin now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def _follow(trial: Trial, server: servers.Server, plan: str, before: list[str], 
     def over() -> bool:
         return all(trial.notes(server, plan, step, "ended") for step in [*before, last])
 
-    trial.wait_for_quiet(server, over, _QUIET_S)
+    trial.wait_for_quiet(server, over, _QUIET_S if MODE_BY_NAME[trial.mode].engine is None else _WORKER_QUIET_S)
     notes = trial.notes(server, plan)
     begun = {note.step: note for note in notes if note.state == "started"}
     ended = {note.step: note for note in notes if note.state == "ended"}

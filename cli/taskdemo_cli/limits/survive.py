@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from taskdemo_cli.documents.types import Cell
-from taskdemo_cli.limits.trial import Answer, Trial, family
+from taskdemo_cli.limits.backing import family
+from taskdemo_cli.limits.trial import Answer, Trial
 from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.events import TaskRecord
@@ -39,6 +40,8 @@ class Fate:
     """Whether a task that was sent afterwards did end."""
     took_s: float
     """Seconds from the kill until the last of them had ended, or until nothing more was expected."""
+    restarts: int = 0
+    """How often a worker had to be started again, which ended with a process of it."""
 
 
 def survive_server_kill(trial: Trial) -> Cell:
@@ -64,7 +67,7 @@ def survive_worker_kill(trial: Trial) -> Cell:
         victim = next(worker for worker in trial.workers if worker.name == "machine-a")
         pids = family(victim.child.pid)
         trial.wait(lambda: any(task.starts[-1].pid in pids for task in _running(trial, server)), 5)
-        victim.child.kill()
+        victim.kill()
         fates["worker"] = _see(trial, server, pending, "one of two whole workers")
     return fate_cell(fates)
 
@@ -92,7 +95,7 @@ def _see(
     trial: Trial, server: servers.Server, pending: "list[Future[Answer]]", killed: str, *, restart: bool = False
 ) -> Fate:
     """See what becomes of the tasks that have not ended now, just after the kill."""
-    killed_at = time.monotonic()
+    killed_at, restarts = time.monotonic(), trial.restarts
     tasks = trial.tasks(server)
     open_ = {task.id for task in tasks if task.state != "finished"}
     if restart:
@@ -104,7 +107,10 @@ def _see(
     def settled() -> bool:
         return all(task.done for task in affected())
 
-    trial.wait_for_quiet(server, settled, trial.patience(_WORK_S))
+    known = restarts
+    while not trial.wait_for_quiet(server, settled, trial.patience(_WORK_S)) and trial.restarts > known:
+        known = trial.restarts
+        trial.await_workers()
     took = time.monotonic() - killed_at
     return Fate(
         killed=killed,
@@ -116,6 +122,7 @@ def _see(
         unanswered=sum(one.done() and one.result().status is None for one in pending),
         works_again=_works(trial, server),
         took_s=took,
+        restarts=trial.restarts - restarts,
     )
 
 
@@ -169,6 +176,8 @@ def _words(fate: Fate) -> str:
     if fate.ran_twice:
         text += f"; {fate.ran_twice} {'was' if fate.ran_twice == 1 else 'were'} begun twice"
     text += "."
+    if fate.restarts:
+        text += " The worker ended with it, and was started again, as whatever looks after it elsewhere would do."
     if fate.unanswered:
         text += f" {format_count(fate.unanswered, 'caller')} got no answer."
     if not fate.works_again:

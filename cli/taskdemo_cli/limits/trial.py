@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.limits.backing import PROCESSES, Broker, Worker, new_queue
+from taskdemo_cli.limits.backing import PROCESSES, Broker, Worker, family, new_queue
 from taskdemo_cli.limits.evidence import Note, read_journal, read_steps
 from taskdemo_cli.processes import children, servers
 from taskdemo_cli.processes.signals import StopRequest
@@ -108,7 +108,7 @@ class Trial:
 
     def __exit__(self, *_: object) -> None:
         for worker in self.workers:
-            worker.child.end()
+            worker.end()
         for server in self._servers:
             if self.workers and self._starter.broker.named and server.poll() is None:
                 _ask(server.port, "/limits", "DELETE")
@@ -140,10 +140,11 @@ class Trial:
             port=0,
             console=False,
         )
-        if MODE_BY_NAME[self.mode].engine is None:
+        engine = MODE_BY_NAME[self.mode].engine
+        if engine is None:
             return self._start(settings, folder)
         try:
-            url = self._starter.broker.url(self.wait)
+            url = self._starter.broker.url(engine, self.wait)
             backend = self._starter.broker.backend or results_beside(url)
             settings = replace(settings, broker=url, backend=backend, queue=new_queue())
             server = self._start(settings, folder)  # which says at once what is wrong with the broker
@@ -173,6 +174,16 @@ class Trial:
         deadline = time.monotonic() + END_TIMEOUT_S
         while server.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker had to be started again."""
+        return sum(worker.restarts for worker in self.workers)
+
+    def await_workers(self) -> None:
+        """Wait until the workers are ready, those too that were started again."""
+        for worker in self.workers:
+            worker.await_ready(self.wait)
 
     def kill_child(self, server: servers.Server, pid: int) -> bool:
         """Kill a process that the server or a worker has started; False where `pid` is none of those."""
@@ -273,16 +284,6 @@ class Trial:
     def pause(self, seconds: float) -> None:
         """Let some time pass."""
         self.wait(lambda: False, seconds)
-
-
-def family(pid: int) -> set[int]:
-    """Return the ids of a process and of all that it has started."""
-    import psutil
-
-    try:
-        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
-    except psutil.Error:
-        return {pid}
 
 
 def _ask(port: int, path: str, method: str) -> Answer:

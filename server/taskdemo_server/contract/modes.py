@@ -6,6 +6,7 @@ The code of a mode is its page, an ordinary FastAPI application; nothing else in
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Literal
 
 
@@ -25,10 +26,34 @@ class Engine:
     """The library's own worker command; `{processes}` stands for how many tasks it runs at once."""
     ready: str
     """What the worker prints when it is ready."""
-    private_broker: Literal["valkey"] | None
+    private_broker: Literal["valkey", "postgres", "file"] | None
     """The broker that a server can start for itself; None where there is none."""
     brokers: str
     """URLs of brokers that it takes, as one would type them."""
+    ready_each: bool = False
+    """Whether every process of the worker prints `ready`."""
+    module: str | None = None
+    """What `python -m` runs for the first word of `worker`; None for that word."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables that the worker command reads, beside those of the page; `{broker}` stands for its URL."""
+    schemes: Mapping[str, str] = field(default_factory=dict)
+    """What the library calls a scheme that people type, or that a private broker has."""
+
+    def url(self, typed: str) -> str:
+        """Return a broker's or a backend's URL as the library wants it."""
+        if self.private_broker == "file" and (typed.startswith("sqlite:///") or "://" not in typed):
+            return str(Path(typed.removeprefix("sqlite:///")).absolute())
+        scheme, colon, rest = typed.partition("://")
+        return self.schemes.get(scheme, scheme) + colon + rest
+
+    def command(self, processes: int | str, queue: str) -> list[str]:
+        """Return the words of its worker command."""
+        return [word.format(processes=processes, queue=queue) for word in self.worker]
+
+    def shown(self, processes: int | str, queue: str, broker: str = "URL") -> str:
+        """Return its worker command, and the variables before it, as one would type it."""
+        variables = [f"{name}={value.format(broker=broker)}" for name, value in self.variables.items()]
+        return " ".join([*variables, *self.command(processes, queue)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +98,16 @@ class Mode:
 
 _IN_A_THREAD: Final = "a worker thread cannot await it, and FastAPI itself would run it on the event loop"
 _NO_HANDLE: Final = "BackgroundTasks keeps no handle on a task: once added, nothing can take it back."
+_REDIS: Final = {"valkey": "redis", "valkeys": "rediss"}
+_REDIS_PY: Final = {**_REDIS, "redis+socket": "unix"}
 _SERVER_KILL: Final = "the tasks of a killed server, which a queue engine keeps"
 _WAITING: Final = {
     "track": "word of the work to a caller who hangs up",
     "retry": "retries, which a queue engine makes",
+}
+_QUEUE: Final = {
+    "duplicates": "being sure that a task runs only once (what a dead worker held is delivered again)",
+    "upkeep": "having nothing but the server to look after (a broker and workers must run)",
 }
 _BACKGROUND: Final = {
     "track": "a task's status (failures show only in the log)",
@@ -183,10 +214,7 @@ MODES: Final[tuple[Mode, ...]] = (
         answers_first=True,
         runs="worker",
         cannot_cancel="The broker could not be asked to revoke the task.",
-        gives_up={
-            "duplicates": "being sure that a task runs only once (what a dead worker held is delivered again)",
-            "upkeep": "having nothing but the server to look after (a broker and workers must run)",
-        },
+        gives_up=_QUEUE,
         engine=Engine(
             packages=("celery", "redis"),
             extra="celery",
@@ -200,9 +228,175 @@ MODES: Final[tuple[Mode, ...]] = (
             ready=" ready.",
             private_broker="valkey",
             brokers="redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//",
+            schemes=_REDIS,
+        ),
+    ),
+    Mode(
+        name="dramatiq",
+        page="taskdemo_server.engines.dramatiq.page",
+        endpoint=".send(message) and answers",
+        who_waits="nobody",
+        where="a Dramatiq worker, maybe on another machine",
+        expect="Callers are answered at once; a broker keeps the task until a Dramatiq worker has done it.",
+        answers_first=True,
+        runs="worker",
+        cannot_cancel="Dramatiq offers no cancelling: a message that was sent is run.",
+        gives_up={
+            "track": "a task's state before its result",
+            "cancel": "cancelling",
+            "orchestrate": "a group's results in its final step",
+            **_QUEUE,
+        },
+        engine=Engine(
+            packages=("dramatiq", "redis"),
+            extra="dramatiq",
+            install="dramatiq[redis]",
+            folder="taskdemo_server.engines.dramatiq",
+            worker=(
+                *("dramatiq", "taskdemo_server.engines.dramatiq.engine"),
+                *("--processes", "{processes}", "--threads", "1"),
+            ),
+            ready="Worker process is ready for action",
+            ready_each=True,
+            private_broker="valkey",
+            brokers="redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT",
+            # Else each thread fetches two, and one waits behind the other while another process is idle.
+            variables={"dramatiq_queue_prefetch": "1"},
+            schemes=_REDIS_PY,
+        ),
+    ),
+    Mode(
+        name="taskiq",
+        page="taskdemo_server.engines.taskiq.page",
+        endpoint="await .kiq(message) and answers",
+        who_waits="nobody",
+        where="a Taskiq worker, maybe on another machine",
+        expect="Callers are answered at once; a Redis stream keeps the task until a Taskiq worker has done it.",
+        answers_first=True,
+        runs="worker",
+        cannot_cancel="Taskiq offers no cancelling: a task that was sent is run.",
+        gives_up={
+            "track": "telling waiting from running",
+            "cancel": "cancelling",
+            "orchestrate": "chains and groups (the caller waits)",
+            "survive_worker_kill": "a dead worker's tasks until another is sent",
+            **_QUEUE,
+        },
+        engine=Engine(
+            packages=("taskiq", "taskiq_redis", "redis"),
+            extra="taskiq",
+            install="taskiq-redis",
+            folder="taskdemo_server.engines.taskiq",
+            worker=(
+                *("taskiq", "worker", "taskdemo_server.engines.taskiq.engine:broker", "--workers", "{processes}"),
+                *("--max-async-tasks", "1", "--max-threadpool-threads", "1"),
+            ),
+            ready="Listening started",
+            ready_each=True,
+            private_broker="valkey",
+            brokers="redis://:PASSWORD@HOST:PORT/0",
+            schemes=_REDIS_PY,
+        ),
+    ),
+    Mode(
+        name="rq",
+        page="taskdemo_server.engines.rq.page",
+        endpoint="queue.enqueue(function, message) and answers",
+        who_waits="nobody",
+        where="a process that an RQ worker forks for it, maybe on another machine",
+        expect="Callers are answered at once; Redis keeps the job until an RQ worker forks a process that does it.",
+        answers_first=True,
+        runs="worker",
+        cannot_cancel="RQ could not be asked to cancel the job.",
+        gives_up={
+            "survive_worker_kill": "the tasks that a killed process or worker had begun",
+            "upkeep": _QUEUE["upkeep"],
+        },
+        engine=Engine(
+            packages=("rq", "redis"),
+            extra="rq",
+            install="rq",
+            folder="taskdemo_server.engines.rq",
+            worker=(
+                *("rq", "worker-pool", "{queue}", "-S", "json", "--num-workers", "{processes}"),
+                *("--worker-class", "taskdemo_server.engines.rq.engine.Carrying"),
+            ),
+            module="rq.cli",
+            ready="Listening on ",
+            ready_each=True,
+            private_broker="valkey",
+            brokers="redis://:PASSWORD@HOST:PORT/0",
+            variables={"RQ_REDIS_URL": "{broker}"},
+            schemes=_REDIS_PY,
+        ),
+    ),
+    Mode(
+        name="huey",
+        page="taskdemo_server.engines.huey.page",
+        endpoint="calls the task, which enqueues it, and answers",
+        who_waits="nobody",
+        where="a Huey worker on this machine",
+        expect="Callers are answered at once; a file keeps the task until a Huey worker takes it out.",
+        answers_first=True,
+        runs="worker",
+        cannot_cancel="Huey can take back a task that still waits, never one that a worker has.",
+        gives_up={
+            "track": "a task's state before its result",
+            "cancel": "cancelling what has begun",
+            "survive_worker_kill": "the tasks that a killed process or worker had begun",
+            "machines": "other machines (a file is on one)",
+        },
+        engine=Engine(
+            packages=("huey",),
+            extra="huey",
+            install="huey",
+            folder="taskdemo_server.engines.huey",
+            worker=(
+                *("huey_consumer", "taskdemo_server.engines.huey.engine.huey", "-k", "process", "-g", "TERM"),
+                *("--workers", "{processes}"),
+            ),
+            module="huey.bin.huey_consumer",
+            ready="Huey consumer started with",
+            private_broker="file",
+            brokers="FILE.db",
+        ),
+    ),
+    Mode(
+        name="procrastinate",
+        page="taskdemo_server.engines.procrastinate.page",
+        endpoint="await .defer_async(message=message) and answers",
+        who_waits="nobody",
+        where="a thread of a Procrastinate worker, maybe on another machine",
+        expect="Callers are answered at once; PostgreSQL keeps the task until a Procrastinate worker has done it.",
+        answers_first=True,
+        runs="worker",
+        cannot_cancel="Procrastinate can take back a job that still waits; one that runs must ask whether to stop.",
+        gives_up={
+            "cancel": "cancelling what has begun",
+            "orchestrate": "handing results on",
+            "failure": "a task's error (it is in the worker's log)",
+            **_QUEUE,
+        },
+        engine=Engine(
+            packages=("procrastinate", "psycopg"),
+            extra="procrastinate",
+            install="procrastinate psycopg[binary]",
+            folder="taskdemo_server.engines.procrastinate",
+            worker=(
+                *("procrastinate", "-a", "taskdemo_server.engines.procrastinate.engine.tasks", "worker"),
+                *("-q", "{queue}", "--concurrency", "{processes}"),
+            ),
+            ready="Starting worker on",
+            private_broker="postgres",
+            brokers="postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+            schemes={"postgres": "postgresql"},
         ),
     ),
 )
 MODE_BY_NAME: Final[dict[str, Mode]] = {mode.name: mode for mode in MODES}
 ENGINES: Final[tuple[str, ...]] = tuple(mode.name for mode in MODES if mode.engine is not None)
 """The modes whose work an engine's worker does."""
+DEFAULT_MODES: Final[tuple[str, ...]] = (*(mode.name for mode in MODES if mode.engine is None), *ENGINES[:1])
+"""What is compared where nobody says otherwise: one queue engine stands for them all."""
+GROUPS: Final[dict[str, tuple[str, ...]]] = {"queues": ENGINES, "all": tuple(MODE_BY_NAME)}
+"""Names for several modes at once."""

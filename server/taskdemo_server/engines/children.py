@@ -20,8 +20,9 @@ from taskdemo_server.contract.modes import Engine
 from taskdemo_server.contract.settings import Settings, WorkerSettings, telling
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import shortened
+from taskdemo_server.engines.base import PRIVATE, why_not
 
-_END_TIMEOUT_S: Final = 1.0
+_END_TIMEOUT_S: Final = 3.0
 _AGAIN_AFTER_S: Final = 0.2
 
 
@@ -36,6 +37,8 @@ class Children:
         self._ready = ready
         self._failed = failed
         self._ending = False
+        self.broker_started = threading.Event()
+        """Set when the broker is ready, or cannot be had."""
         self._children: list[Child] = []
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
@@ -48,10 +51,19 @@ class Children:
 
     def _run(self) -> None:
         folder = str(self._settings.private_broker)
-        broker = self._start("broker", "taskdemo_server.engines.valkey", folder)
-        if broker is None:
+        module = PRIVATE[str(self._engine.private_broker)].module
+        if module is not None:
+            broker = self._start("broker", module, folder)
+            if broker is None:
+                self.broker_started.set()
+                return
+            threading.Thread(target=self._attend_broker, args=(broker,), name="broker", daemon=True).start()
+        why = why_not(self._engine, str(self._settings.broker))
+        self.broker_started.set()
+        if why is not None:
+            complain(f"The private {self._settings.mode} broker cannot be used: {why}")
+            self._failed()
             return
-        threading.Thread(target=self._attend_broker, args=(broker,), name="broker", daemon=True).start()
         worker = WorkerSettings(
             engine=self._settings.mode,
             broker=str(self._settings.broker),

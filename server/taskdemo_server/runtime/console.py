@@ -84,7 +84,7 @@ def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
         "try": f"taskdemo fire --count 5 --port {port}{token}",
     }
     if mode.engine is not None:
-        rows["worker"] = " ".join(mode.engine.worker).format(processes="N")
+        rows["worker"] = mode.engine.shown("N", settings.queue)
         if settings.private_broker is None:
             rows["worker"] = (
                 f"taskdemo worker --engine {mode.name} --broker {without_password(str(settings.broker))}"

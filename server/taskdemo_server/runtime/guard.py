@@ -4,6 +4,7 @@ Says so on standard output, once, as soon as the command is ready; what the comm
 A broker or a worker of any library can be run by it: none of them notices that its starter is gone.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -11,15 +12,30 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import IO, TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import psutil
 
 _MOST_LINE: Final = 1 << 16
+_LAST_WORDS_S: Final = 1.0
+_END_TIMEOUT_S: Final = 0.2
 
 
-def guard(command: list[str], ready: str, say: str = "ready", cleanup: Callable[[], None] = lambda: None) -> int:
+def guard(
+    command: list[str],
+    ready: str,
+    say: str = "ready",
+    cleanup: Callable[[], None] = lambda: None,
+    *,
+    times: int = 1,
+    user: str | None = None,
+    first: int | None = None,
+) -> int:
     """Run `command` until it ends, or standard input does; return its exit code.
 
-    As soon as the command prints `ready`, this prints `say`. `cleanup` is called when standard input ends.
+    As soon as the command has printed `ready` so many `times`, this prints `say`. `cleanup` is called when standard
+    input ends. The command runs as `user`, or as whoever runs this. Before it is killed, it gets the signal `first`.
     """
     # A signal from the terminal is for the server alone to judge; it closes our standard input when it is done.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
@@ -30,32 +46,71 @@ def guard(command: list[str], ready: str, say: str = "ready", cleanup: Callable[
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         preexec_fn=_as_child_of(os.getpid()),
+        user=user,
     )
+    if sys.platform == "linux":  # Whom a process of the command leaves behind becomes a child of this one.
+        ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
     ending = threading.Event()
-    lifeline = threading.Thread(target=_end_with_input, args=(process, ending, cleanup), daemon=True)
+    lifeline = threading.Thread(target=_end_with_input, args=(process, first, ending, cleanup), daemon=True)
     lifeline.start()
-    is_ready = False
     assert process.stdout is not None  # noqa: S101  it is a pipe
-    while line := process.stdout.readline(_MOST_LINE):
-        os.write(2, line)
-        if not is_ready and ready.encode() in line:
-            is_ready = True
-            print(say, flush=True)
+    output = threading.Thread(target=_pass_on, args=(process.stdout, ready.encode(), times, say), daemon=True)
+    output.start()
     code = process.wait()
     if ending.is_set():
         lifeline.join()  # it ends this process, too
+    _kill_descendants()  # A main process that was killed may leave workers, which would go on.
+    output.join(_LAST_WORDS_S)
     return code
 
 
-def _end_with_input(process: "subprocess.Popen[bytes]", ending: threading.Event, cleanup: Callable[[], None]) -> None:
+def _pass_on(output: IO[bytes], ready: bytes, times: int, say: str) -> None:
+    while line := output.readline(_MOST_LINE):
+        os.write(2, line)
+        if times and ready in line:
+            times -= 1
+            if not times:
+                print(say, flush=True)
+
+
+def _end_with_input(
+    process: "subprocess.Popen[bytes]", first: int | None, ending: threading.Event, cleanup: Callable[[], None]
+) -> None:
     while os.read(0, 4096):
         pass
     ending.set()
-    process.kill()
+    if first is not None:
+        process.send_signal(first)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_LAST_WORDS_S)
+    _kill_descendants()
     cleanup()
     if os.getpgrp() == os.getpid():  # All that is left of what it has started, and this process.
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
+
+
+def _kill_descendants() -> None:
+    """Kill all that was started, until nobody is left: some lead a group or a session of their own."""
+    import psutil
+
+    while True:
+        left = [one for one in psutil.Process().children(recursive=True) if _lives(one)]
+        if not left:
+            return
+        for one in left:
+            with contextlib.suppress(psutil.Error):
+                one.kill()
+        psutil.wait_procs(left, _END_TIMEOUT_S)
+
+
+def _lives(process: "psutil.Process") -> bool:
+    import psutil
+
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _as_child_of(parent: int) -> Callable[[], None]:

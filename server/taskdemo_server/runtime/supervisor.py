@@ -29,6 +29,7 @@ from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import escape, shortened
 from taskdemo_server.engines import base
 from taskdemo_server.engines.children import Children
+from taskdemo_server.engines.deaths import follow_deaths
 from taskdemo_server.engines.results import follow_results
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.journal.index import Index
@@ -85,7 +86,7 @@ def serve(settings: Settings) -> int:
         thread.join()
         return _end_of_app(settings, supervisor.crew)
     catch_signals(inbox)
-    supervisor.crew.start()
+    supervisor.start()
     return supervisor.run()
 
 
@@ -117,6 +118,13 @@ class Supervisor:
             self._children = Children(
                 settings, engine, lambda: inbox.put(("ready", 0)), lambda: inbox.put(("failed", 0))
             )
+            follow_deaths(base.load(engine), self._index, settings.mode, settings.longest_s)
+
+    def start(self) -> None:
+        """Start serving, once a private broker is there to connect to."""
+        if self._children is not None:
+            self._children.broker_started.wait()
+        self.crew.start()
 
     def run(self) -> int:
         """Hear what happens until the server has ended; return the exit code."""

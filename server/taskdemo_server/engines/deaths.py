@@ -1,0 +1,50 @@
+"""Tasks whose process has died, and which the engine has not begun again: they are lost, as far as one can tell.
+
+A private worker's engine may bring such a task back late, or never. Without this a server would wait for it for ever;
+an end that comes after all is journaled by the worker, and takes the place of this conclusion.
+"""
+
+import threading
+import time
+from typing import Final
+
+from taskdemo_server.contract.events import TaskEvent, event_line, place_of
+from taskdemo_server.engines.base import EngineModule
+from taskdemo_server.journal.index import Index
+
+_EVERY_S: Final = 1.0
+_REST: Final = 20
+"""Rests so many times as long as it took to look, which is long where many thousand tasks wait."""
+_GRACE_S: Final = 5.0
+"""So much longer than it should take, it may take on a busy machine."""
+
+
+def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float) -> None:
+    """Look in a thread of its own, for as long as the process lives."""
+    place = place_of(mode, "the server", 0, "")
+    patience = (engine.redelivered_after(work_s) or 0.0) + _GRACE_S
+
+    def follow() -> None:
+        dead_since: dict[TaskEvent, float] = {}
+        took = 0.0
+        while True:
+            time.sleep(max(_EVERY_S, took * _REST))
+            now = time.monotonic()
+            begun = {task.starts[-1]: task.id for task in index.unfinished() if task.running}
+            dead_since = {start: dead_since.get(start, now) for start in begun if not _lives(start.pid)}
+            for start, since in dead_since.items():
+                if now - since >= patience:
+                    why = "The process that ran it died, and no other has begun it again."
+                    index.journal.write(event_line(begun[start], "lost", time.time(), now, place, error=why))
+            took = time.monotonic() - now
+
+    threading.Thread(target=follow, name="deaths", daemon=True).start()
+
+
+def _lives(pid: int) -> bool:
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

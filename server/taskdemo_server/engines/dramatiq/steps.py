@@ -1,0 +1,101 @@
+"""Dramatiq in the experiments of `taskdemo limits`: every step is an actor of its own, sent to the page's broker."""
+
+import asyncio
+from typing import Any, Final
+
+import dramatiq
+from dramatiq.middleware import GroupCallbacks
+from dramatiq.rate_limits.backends import RedisBackend as Barriers
+from dramatiq.results import Results
+from dramatiq.results.backends import RedisBackend
+from dramatiq.results.errors import ResultFailure, ResultMissing
+from fastapi import FastAPI
+
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.engines.dramatiq.page import broker, queue
+from taskdemo_server.limits.base import CannotAskError, Steps
+from taskdemo_server.limits.step import step
+
+BACKOFF_MS: Final = 1000
+"""Dramatiq waits between half of it and all of it before each repetition."""
+client: Any = getattr(broker, "client", None)
+if client is not None:  # results and groups want a backend; RabbitMQ is none
+    results = RedisBackend(client=client, namespace=f"dramatiq:{queue}:results", use_namespace_prefix_keys=True)
+    broker.add_middleware(Results(backend=results))
+    # Its keys have no prefix by which they could be removed, so they are to go by themselves.
+    broker.add_middleware(GroupCallbacks(Barriers(client=client), barrier_ttl=60_000))
+KEPT: Final[dict[str, Any]] = {} if client is None else {"store_results": True}
+
+
+@dramatiq.actor(queue_name=queue, max_retries=0, **KEPT)
+def do_step(step_log: str, key: str, name: str) -> int:
+    """Do a step that needs nothing."""
+    return step(step_log, key, name)
+
+
+@dramatiq.actor(queue_name=queue, max_retries=0)
+def follow(step_log: str, key: str, name: str, given: int | None = None) -> int:
+    """Do a step after others: in a pipeline Dramatiq hands the result in last, after a group it hands in nothing."""
+    return step(step_log, key, name, given)
+
+
+@dramatiq.actor(queue_name=queue, max_retries=3, min_backoff=BACKOFF_MS, max_backoff=BACKOFF_MS)
+def flaky(step_log: str, key: str) -> int:
+    """Fail twice. That it is run again is asked for in the line above, and nowhere else."""
+    return step(step_log, key, "flaky")
+
+
+def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
+    """Send to the broker. In plain `def`s: sending and asking go over the network."""
+    handles: dict[str, Any] = {}
+
+    def track(key: str) -> None:
+        handles[key] = do_step.send(step_log, key, "tracked")
+
+    async def ask(message: dramatiq.Message[int]) -> str:
+        return (await asyncio.to_thread(_result, message))[0]
+
+    async def error(message: dramatiq.Message[int]) -> str | None:
+        return (await asyncio.to_thread(_result, message))[1]
+
+    def retry(key: str) -> None:
+        flaky.send(step_log, key)
+
+    def chain(key: str) -> None:
+        first, second = do_step.message(step_log, key, "first"), follow.message(step_log, key, "second")
+        (first | second).run()
+
+    def group(key: str) -> None:
+        parts = dramatiq.group([do_step.message(step_log, key, f"part {number}") for number in range(3)])
+        parts.add_completion_callback(follow.message(step_log, key, "final"))
+        parts.run()
+
+    def fail(key: str) -> None:
+        handles[key] = do_step.send(step_log, key, "broken")
+        do_step.send(step_log, key, "following")
+
+    async def clean() -> None:
+        await asyncio.to_thread(_delete_queue)
+
+    return Steps(track, retry, chain, group, fail, handles, ask, error, clean=clean)
+
+
+def _result(message: dramatiq.Message[int]) -> tuple[str, str | None]:
+    if client is None:
+        raise CannotAskError("No result backend is configured.")
+    try:
+        results.get_result(message)
+    except ResultMissing:
+        return "ResultMissing", None
+    except ResultFailure as failure:
+        return "ResultFailure", str(failure)
+    return "a result", None
+
+
+def _delete_queue() -> None:
+    if client is None:
+        channel = broker.channel  # type: ignore[attr-defined]  # RabbitMQ's alone
+        for name in (queue, f"{queue}.DQ", f"{queue}.XQ"):
+            channel.queue_delete(name)
+    else:
+        client.delete(*client.scan_iter(f"dramatiq:{queue}*"), "nothing")

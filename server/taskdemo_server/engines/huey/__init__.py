@@ -1,0 +1,1 @@
+"""Huey, over a SQLite file."""

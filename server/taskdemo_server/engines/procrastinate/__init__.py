@@ -1,0 +1,1 @@
+"""Procrastinate, over PostgreSQL."""

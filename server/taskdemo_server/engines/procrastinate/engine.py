@@ -1,0 +1,121 @@
+"""How taskdemo drives Procrastinate: by a wrapped enqueue call and a worker middleware; for server and worker."""
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+from procrastinate import App, JobContext, SyncPsycopgConnector
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Status as JobStatus
+from procrastinate.schema import SchemaManager
+
+from taskdemo_server.contract.events import TaskState
+from taskdemo_server.contract.settings import WORK
+from taskdemo_server.contract.text import shortened, without_password
+from taskdemo_server.engines.base import Status
+from taskdemo_server.engines.procrastinate.page import app, tasks, url
+from taskdemo_server.work.workplace import CurrentTask, current_task, here
+
+__all__ = ["app", "cancel", "redelivered_after", "status", "tasks", "why_not"]
+
+_SHAPES: Final = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+_SCHEMA_LOCK: Final = 7_403_651
+"""A number by which two who find no schema do not both make one."""
+_STATES: Final[dict[JobStatus, TaskState]] = {
+    JobStatus.DOING: "started",
+    JobStatus.SUCCEEDED: "finished",
+    JobStatus.FAILED: "failed",
+    JobStatus.CANCELLED: "cancelled",
+    JobStatus.ABORTED: "cancelled",
+}
+_batch_defer: Final = tasks.job_manager.batch_defer_jobs_async
+
+
+async def batch_defer_jobs_async(jobs: Any, *args: Any, **options: Any) -> Any:
+    """In the server: send the id of the current request along, as the job's queueing lock; note what it is called.
+
+    Procrastinate has no hook for whoever defers, so that its own call is wrapped. A lock that nobody else uses locks
+    nothing.
+    """
+    task = current_task.get()
+    if task is not None:
+        jobs = [job.evolve(queueing_lock=job.queueing_lock or task.id) for job in jobs]
+    deferred = await _batch_defer(jobs, *args, **options)
+    if task is not None:
+        task.ref = str(deferred[0].id)
+    return deferred
+
+
+tasks.job_manager.batch_defer_jobs_async = batch_defer_jobs_async  # type: ignore[method-assign]  # see there
+
+
+async def begin(call_next: Callable[[], Awaitable[Any]], context: JobContext, _worker: Any) -> Any:
+    """In the worker: work for the request whose id came along."""
+    request_id = context.job.queueing_lock
+    current_task.set(None if request_id is None else CurrentTask(request_id))
+    return await call_next()
+
+
+tasks.worker_defaults["worker_middleware"] = [begin]
+if WORK in os.environ and here().settings.step_log is not None:
+    from taskdemo_server.engines.procrastinate import steps  # noqa: F401  a worker must know these tasks
+
+
+def why_not() -> str | None:
+    """Try to connect to the database, and see to it that Procrastinate's tables are there; return why that failed."""
+    shown = without_password(url)
+    if not url.startswith("postgresql://"):
+        return f"{shown!r} is not a broker that Procrastinate knows here; type --broker {_SHAPES}"
+    try:
+        with psycopg.connect(url, connect_timeout=2) as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
+            found = connection.execute("SELECT to_regclass('procrastinate_jobs')").fetchone()
+            if found is None or found[0] is None:  # what `procrastinate schema --apply` does
+                connection.execute(SchemaManager.get_schema())
+    except psycopg.Error as error:
+        text = str(error).partition("\n")[0]
+        if "password" in text or "authentication" in text or "role" in text:
+            return f"The broker {shown} refuses the user or the password; type --broker {_SHAPES}"
+        reason = shortened(text, 120)
+        return f"The broker {shown} cannot be reached ({reason}); start it, or type another: --broker {_SHAPES}"
+    return None
+
+
+@contextmanager
+def _asking() -> Iterator[App]:
+    """Give an app of its own: the page's belongs to the event loop of the server."""
+    asking = App(connector=SyncPsycopgConnector(conninfo=url, min_size=1, max_size=1, timeout=2))
+    with asking.open():
+        yield asking
+
+
+def cancel(ref: str) -> bool:
+    """Take a job back that waits; False for one that runs, which would have to ask whether it is to stop."""
+    try:
+        with _asking() as asking:
+            jobs = asking.job_manager.list_jobs(id=int(ref))
+            if not jobs or not asking.job_manager.cancel_job_by_id(int(ref)):
+                return False
+    except (ConnectorException, psycopg.Error):
+        return False
+    here().note(str(next(iter(jobs)).queueing_lock), "cancelled")
+    return True
+
+
+def status(refs: Sequence[str]) -> Mapping[str, Status]:
+    """Return what the table says; it keeps no errors, and none of its times is asked for here."""
+    found = {}
+    with _asking() as asking:
+        for ref in refs:
+            state = _STATES.get(asking.job_manager.get_job_status(int(ref)))
+            if state is not None:
+                found[ref] = Status(state, time.time(), "Procrastinate keeps no error." if state == "failed" else None)
+    return found
+
+
+def redelivered_after(_work_s: float) -> float | None:
+    """Return after how long the page's periodic task finds a worker dead."""
+    return 6.0

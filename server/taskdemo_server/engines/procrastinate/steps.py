@@ -1,0 +1,67 @@
+"""Procrastinate in the experiments of `taskdemo limits`: every step is a task of its own, in the page's queue."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from procrastinate import RetryStrategy
+from procrastinate.jobs import Job
+
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.engines.procrastinate.page import queue, tasks
+from taskdemo_server.limits.base import Steps
+from taskdemo_server.limits.step import step
+
+
+@tasks.task(queue=queue)
+def do_step(step_log: str, key: str, name: str) -> int:
+    """Do a step. What it returns goes nowhere: Procrastinate keeps no results."""
+    return step(step_log, key, name)
+
+
+@tasks.task(queue=queue, retry=RetryStrategy(max_attempts=3, wait=1))
+def flaky(step_log: str, key: str) -> int:
+    """Fail twice. That it is run again is asked for in the line above, and nowhere else."""
+    return step(step_log, key, "flaky")
+
+
+def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
+    """Add rows to the page's database."""
+    handles: dict[str, Any] = {}
+
+    async def start(key: str, name: str, lock: str | None = None) -> int:
+        return await do_step.configure(lock=lock).defer_async(step_log=step_log, key=key, name=name)
+
+    async def track(key: str) -> None:
+        number = await start(key, "tracked")
+        [handles[key]] = await tasks.job_manager.list_jobs_async(id=number)
+
+    async def ask(job: Job) -> str:
+        return (await tasks.job_manager.get_job_status_async(int(job.id or 0))).value
+
+    async def retry(key: str) -> None:
+        await flaky.defer_async(step_log=step_log, key=key)
+
+    async def chain(key: str) -> None:
+        # Procrastinate has no chains; jobs with the same lock it runs one after another, in their order.
+        await start(key, "first", f"lock {queue} {key}")
+        await start(key, "second", f"lock {queue} {key}")
+
+    async def group(key: str) -> None:
+        for number in range(3):
+            await start(key, f"part {number}", f"lock {queue} {key}")
+        await start(key, "final", f"lock {queue} {key}")
+
+    async def fail(key: str) -> None:
+        number = await start(key, "broken")
+        [handles[key]] = await tasks.job_manager.list_jobs_async(id=number)
+        await start(key, "following")
+
+    async def clean() -> None:
+        await tasks.connector.execute_query_async(
+            "DELETE FROM procrastinate_periodic_defers WHERE periodic_id = %(queue)s", queue=queue
+        )
+        await tasks.connector.execute_query_async(
+            "DELETE FROM procrastinate_jobs WHERE queue_name = %(queue)s", queue=queue
+        )
+
+    return Steps(track, retry, chain, group, fail, handles, ask, clean=clean)

@@ -1,0 +1,1 @@
+"""RQ, over Redis."""

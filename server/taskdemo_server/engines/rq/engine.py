@@ -1,0 +1,112 @@
+"""How taskdemo drives RQ: by a wrapped enqueue call, and a worker class. Server and worker import this."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from redis import Redis, RedisError
+from rq import Queue, Worker
+from rq.command import send_stop_job_command
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.job import Job, JobStatus
+
+from taskdemo_server.contract.events import TaskState
+from taskdemo_server.contract.settings import WORK
+from taskdemo_server.engines.base import Status, why_no_redis
+from taskdemo_server.engines.rq.page import app, queue, url
+from taskdemo_server.work.workplace import CurrentTask, current_task, here
+
+__all__ = ["Carrying", "app", "cancel", "redelivered_after", "status", "why_not"]
+
+_STOP_S: Final = 2.0
+_STATES: Final[dict[JobStatus, TaskState]] = {
+    JobStatus.STARTED: "started",
+    JobStatus.FINISHED: "finished",
+    JobStatus.FAILED: "failed",
+    JobStatus.STOPPED: "cancelled",
+    JobStatus.CANCELED: "cancelled",
+}
+_enqueue_call: Final = Queue.enqueue_call
+
+
+def enqueue_call(self: Queue, *args: Any, **options: Any) -> Job:
+    """In the server: send the id of the current request along, in the job's `meta`, and note what RQ calls the task.
+
+    RQ has no hook for whoever enqueues, so that its own call is wrapped.
+    """
+    task = current_task.get()
+    if task is not None:
+        options["meta"] = {**(options.get("meta") or {}), "request_id": task.id}
+    job = _enqueue_call(self, *args, **options)
+    if task is not None:
+        task.ref = job.id
+    return job
+
+
+Queue.enqueue_call = enqueue_call  # type: ignore[method-assign]  # see there
+
+
+class Carrying(Worker):
+    """RQ's worker, with what it offers for this: methods that say what becomes of a job."""
+
+    def perform_job(self, job: Job, *args: Any) -> bool:
+        """In the job's own process: work for the request whose id came along."""
+        request_id = job.meta.get("request_id")
+        current_task.set(None if request_id is None else CurrentTask(request_id))
+        return super().perform_job(job, *args)
+
+    def handle_work_horse_killed(self, job: Job, *args: Any) -> None:
+        """In the worker: journal a job whose process was killed as failed, as RQ has it."""
+        super().handle_work_horse_killed(job, *args)
+        request_id = job.meta.get("request_id")
+        if request_id is not None and not job.retries_left:
+            here().note(request_id, "failed", error="The work-horse, its process, was killed.")
+
+
+if WORK in os.environ and here().settings.step_log is not None:  # the user's function is imported before any fork
+    from taskdemo_server.engines.rq import steps  # noqa: F401  and so are the steps of the experiments
+
+
+def why_not() -> str | None:
+    """Try to connect to the broker, for a second or so; return why that failed, as a sentence."""
+    return why_no_redis("RQ", url, queue.connection.ping)
+
+
+def cancel(ref: str) -> bool:
+    """Take a job back that waits, or have the process killed that runs it; False where it could not be done in time."""
+    try:
+        job = Job.fetch(ref, connection=queue.connection, serializer=queue.serializer)
+        if job.is_started:
+            send_stop_job_command(queue.connection, ref, serializer=queue.serializer)
+            deadline = time.monotonic() + _STOP_S
+            while job.get_status() is not JobStatus.STOPPED:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.02)
+        else:
+            job.cancel()
+    except (RedisError, NoSuchJobError, InvalidJobOperation):
+        return False
+    here().note(job.meta["request_id"], "cancelled")
+    return True
+
+
+def status(refs: Sequence[str]) -> Mapping[str, Status]:
+    """Return what RQ keeps of the jobs: of those that ended well, for 500 seconds."""
+    # Not the page's connection, whose timeouts are those of a caller.
+    with Redis.from_url(url, socket_timeout=5) as connection:
+        found = {}
+        for job in Job.fetch_many(refs, connection=connection, serializer=queue.serializer):
+            state = _STATES.get(job.get_status(refresh=False)) if job is not None else None
+            if job is not None and state is not None:
+                at = (job.started_at if state == "started" else job.ended_at) or job.enqueued_at
+                result = job.latest_result() if state == "failed" else None
+                lines = (result.exc_string or "").strip().splitlines() if result is not None else []
+                found[job.id] = Status(state, at.timestamp() if at else time.time(), lines[-1] if lines else None)
+        return found
+
+
+def redelivered_after(_work_s: float) -> float | None:
+    """Return None: a job whose process dies has failed, and what a dead worker held is noticed after many minutes."""
+    return None

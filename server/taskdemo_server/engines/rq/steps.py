@@ -1,0 +1,78 @@
+"""RQ in the experiments of `taskdemo limits`: every step is a job of its own, in the page's queue."""
+
+import asyncio
+from typing import Any, Final
+
+from fastapi import FastAPI
+from rq import Retry, Worker, get_current_job
+from rq.job import Job
+from rq.worker_registration import unregister
+
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.engines.rq.page import queue
+from taskdemo_server.limits.base import Steps
+from taskdemo_server.limits.step import step
+
+INTERVALS_S: Final = [1, 2, 4]
+"""Seconds before each repetition."""
+
+
+def follow(step_log: str, key: str, name: str) -> int:
+    """Do a step that needs the result of the job before it, or the list of theirs: RQ lets it fetch them."""
+    job = get_current_job()
+    given: list[Any] = [one.return_value() for one in job.fetch_dependencies()] if job is not None else []
+    return step(step_log, key, name, given if len(given) > 1 else given[0])
+
+
+def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
+    """Send to the broker. In plain `def`s: sending and asking go over the network."""
+    handles: dict[str, Any] = {}
+
+    def track(key: str) -> None:
+        handles[key] = queue.enqueue(step, step_log, key, "tracked")
+
+    async def ask(job: Job) -> str:
+        return (await asyncio.to_thread(job.get_status)).value
+
+    async def error(job: Job) -> str | None:
+        result = await asyncio.to_thread(job.latest_result)
+        return result.exc_string if result is not None else None
+
+    def retry(key: str) -> None:
+        queue.enqueue(step, step_log, key, "flaky", retry=Retry(max=3, interval=INTERVALS_S))
+
+    def chain(key: str) -> None:
+        first = queue.enqueue(step, step_log, key, "first")
+        queue.enqueue(follow, step_log, key, "second", depends_on=first)
+
+    def group(key: str) -> None:
+        parts = [queue.enqueue(step, step_log, key, f"part {number}") for number in range(3)]
+        queue.enqueue(follow, step_log, key, "final", depends_on=parts)
+
+    def fail(key: str) -> None:
+        handles[key] = queue.enqueue(step, step_log, key, "broken")
+        queue.enqueue(step, step_log, key, "following")
+
+    async def clean() -> None:
+        await asyncio.to_thread(_delete_queue)
+
+    return Steps(track, retry, chain, group, fail, handles, ask, error, clean=clean)
+
+
+def _delete_queue() -> None:
+    for worker in Worker.all(queue=queue):  # they were killed, so none has said good-bye
+        unregister(worker)
+        queue.connection.delete(worker.key)
+    registries = (
+        queue.started_job_registry,
+        queue.finished_job_registry,
+        queue.failed_job_registry,
+        queue.canceled_job_registry,
+        queue.scheduled_job_registry,
+    )
+    ids = [job_id for registry in registries for job_id in registry.get_job_ids(cleanup=False)]
+    for job in Job.fetch_many(ids, connection=queue.connection, serializer=queue.serializer):
+        if job is not None:
+            job.delete()
+    queue.delete()
+    queue.connection.delete(*queue.connection.scan_iter(f"rq:*:{queue.name}*"), "nothing")

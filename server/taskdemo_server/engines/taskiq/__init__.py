@@ -1,0 +1,1 @@
+"""Taskiq, over a Redis stream."""

@@ -1,0 +1,77 @@
+"""How taskdemo drives Taskiq: by a middleware, and its result backend. Server and worker import this."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis import Redis
+from taskiq import TaskiqMessage, TaskiqMiddleware
+from taskiq.serializers import JSONSerializer
+from taskiq_redis import RedisAsyncResultBackend
+
+from taskdemo_server.contract.settings import WORK
+from taskdemo_server.engines.base import Status, why_no_redis
+from taskdemo_server.engines.taskiq.page import app, backend, broker, queue, url
+from taskdemo_server.work.workplace import CurrentTask, current_task, here
+
+__all__ = ["app", "broker", "cancel", "redelivered_after", "status", "why_not"]
+
+
+class Carry(TaskiqMiddleware):
+    """Sends the id of the current request along, in a label of the message."""
+
+    def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
+        """In the server: note what Taskiq calls the task, too."""
+        task = current_task.get()
+        if task is not None:
+            message.labels["request_id"], task.ref = task.id, message.task_id
+        return message
+
+    def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
+        """In the worker: work for the request whose id came along."""
+        request_id = message.labels.get("request_id")
+        current_task.set(None if request_id is None else CurrentTask(request_id))
+        return message
+
+
+broker.add_middlewares(Carry())
+if WORK in os.environ and here().settings.step_log is not None:  # the user's function is imported before any fork
+    from taskdemo_server.engines.taskiq import steps  # noqa: F401  a worker must know the tasks of the experiments
+
+
+def why_not() -> str | None:
+    """Try to connect to the broker, for a second or so; return why that failed, as a sentence."""
+    return why_no_redis("Taskiq", url, lambda: Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1).ping())
+
+
+def cancel(_ref: str) -> bool:
+    """Return False: Taskiq offers no cancelling."""
+    return False
+
+
+def status(refs: Sequence[str]) -> Mapping[str, Status]:
+    """Return what the result backend knows, which is what has ended; nothing where there is none."""
+    return {} if backend is None else asyncio.run(_status(backend, refs))
+
+
+async def _status(url: str, refs: Sequence[str]) -> dict[str, Status]:
+    prefix = f"taskiq:{queue}:result"
+    # Not the page's: that belongs to the event loop of the server.
+    results = RedisAsyncResultBackend[Any](url, prefix_str=prefix, serializer=JSONSerializer())
+    found = {}
+    try:
+        for ref in refs:
+            if await results.is_result_ready(ref):
+                result = await results.get_result(ref)
+                error = f"{type(result.error).__name__}: {result.error}" if result.is_err else None
+                found[ref] = Status("failed" if result.is_err else "finished", time.time(), error)
+    finally:
+        await results.shutdown()
+    return found
+
+
+def redelivered_after(work_s: float) -> float | None:
+    """Return the idle timeout that the page sets; a dead worker's task comes with the first message after that."""
+    return 2 * work_s + 5.0

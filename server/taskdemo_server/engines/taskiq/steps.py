@@ -1,0 +1,75 @@
+"""Taskiq in the experiments of `taskdemo limits`: every step is a task of its own, sent to the page's broker."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from redis.asyncio import Redis
+from taskiq import AsyncTaskiqTask, SimpleRetryMiddleware
+
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.engines.taskiq.page import backend, broker, queue
+from taskdemo_server.limits.base import CannotAskError, Steps
+from taskdemo_server.limits.step import step
+
+broker.add_middlewares(SimpleRetryMiddleware())
+
+
+@broker.task
+def do_step(step_log: str, key: str, name: str) -> int:
+    """Do a step that needs nothing."""
+    return step(step_log, key, name)
+
+
+@broker.task(retry_on_error=True, max_retries=3)
+def flaky(step_log: str, key: str) -> int:
+    """Fail twice. That it is run again is asked for in the line above, and nowhere else."""
+    return step(step_log, key, "flaky")
+
+
+def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
+    """Send to the broker."""
+    handles: dict[str, Any] = {}
+
+    async def track(key: str) -> None:
+        handles[key] = await do_step.kiq(step_log, key, "tracked")
+
+    async def ask(task: AsyncTaskiqTask[int]) -> str:
+        _check_backend()
+        return "ready" if await task.is_ready() else "not ready"
+
+    async def error(task: AsyncTaskiqTask[int]) -> str | None:
+        _check_backend()
+        if not await task.is_ready():
+            return None
+        result = await task.get_result()
+        return repr(result.error) if result.is_err else None
+
+    async def retry(key: str) -> None:
+        await flaky.kiq(step_log, key)
+
+    async def chain(key: str) -> None:
+        # Taskiq has no chains (taskiq-pipelines adds them): the second does not know of the first.
+        await do_step.kiq(step_log, key, "first")
+        await do_step.kiq(step_log, key, "second")
+
+    async def group(key: str) -> None:
+        # Nor groups: `gather` waits in the caller, who is not the engine.
+        for number in range(3):
+            await do_step.kiq(step_log, key, f"part {number}")
+        await do_step.kiq(step_log, key, "final")
+
+    async def fail(key: str) -> None:
+        handles[key] = await do_step.kiq(step_log, key, "broken")
+        await do_step.kiq(step_log, key, "following")
+
+    async def clean() -> None:
+        async with Redis(connection_pool=broker.connection_pool) as client:
+            keys = [name async for name in client.scan_iter(f"*taskiq:{queue}*")]
+            await client.delete(*keys, "nothing")
+
+    return Steps(track, retry, chain, group, fail, handles, ask, error, clean=clean)
+
+
+def _check_backend() -> None:
+    if backend is None:
+        raise CannotAskError("No result backend is configured.")
