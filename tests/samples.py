@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+from msgspec import to_builtins
 
 from taskdemo_cli.analysis.verdicts import comparison
-from taskdemo_cli.documents.rows import json_chunks
-from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, RunFacts
-from taskdemo_cli.loadgen.protocol import Sample
+from taskdemo_cli.documents.codec import AnyDocument, json_chunks, read
+from taskdemo_cli.documents.types import Cell, ComparisonDocument, LimitsDocument, RunDocument, RunHeader, Skipped
+from taskdemo_cli.loadgen.protocol import Batch, Done, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.recording.summary import doubted
 from taskdemo_server.contract.events import TaskEvent, TaskState
 
 T0 = 5000.0
@@ -99,28 +103,23 @@ def recorder(
 ) -> Recorder:
     """A recorder that was told all this, in this order."""
     recorded = Recorder(private=private, count=count)
-    recorded.load({"kind": "started", "t0": T0})
+    recorded.load(Started(T0))
     for one in events:
         recorded.event(one)
     samples = list(samples)
-    recorded.load({"kind": "batch", "samples": samples, "in_flight": [], "sent": len(samples)})
-    recorded.bystander({"kind": "started", "t0": T0})
-    recorded.bystander({"kind": "batch", "samples": list(bystander), "in_flight": [], "sent": 0})
-    recorded.load(
-        {
-            "kind": "done",
-            "wall": 6.0,
-            "late": 0,
-            "cpu_share": 0.04,
-            "loop_lag_p99": 0.0008,
-            "transport": "taskdemo",
-            "not_sent": not_sent,
-        }
-    )
+    recorded.load(Batch(samples, [], len(samples)))
+    recorded.bystander(Started(T0))
+    recorded.bystander(Batch(list(bystander)))
+    recorded.load(Done(wall=6.0, cpu_share=0.04, loop_lag_p99=0.0008, transport="taskdemo", not_sent=not_sent))
     return recorded
 
 
-def facts(mode: str, count: int, *, round_number: int = 1, duration: float = 1.0) -> RunFacts:
+def reported(recorded: Recorder, batch: list[Sample], *, sent: int | None = None) -> None:
+    """Tell the recorder of these samples; `sent`: how many requests were sent so far."""
+    recorded.load(Batch(batch, [], len(batch) if sent is None else sent))
+
+
+def facts(mode: str, count: int, *, round_number: int = 1, duration: float = 1.0) -> RunHeader:
     """What only the caller knows of a run of `count` at once."""
     return {
         "mode": mode,
@@ -148,7 +147,7 @@ def blocking_run(count: int = 5, *, round_number: int = 1, late: float = 0.0) ->
         samples.append(sample(n, end + 0.0015, task=f"b{n}"))
     over = count * (1.001 + late)
     recorded = recorder(samples, events, pings(over, [(0.0015, over + 0.003)]))
-    return recorded.document(facts("blocking", count, round_number=round_number), overhead_s=0.0004)
+    return doubted(recorded.finish(facts("blocking", count, round_number=round_number)), 0.0004)
 
 
 def background_run(count: int = 5, *, round_number: int = 1, late: float = 0.0) -> RunDocument:
@@ -160,7 +159,7 @@ def background_run(count: int = 5, *, round_number: int = 1, late: float = 0.0) 
         events += events_of(f"g{n}", start - 0.001, start, start + 1.0, where=where)
         samples.append(sample(n, start + 0.0008 + late, task=f"g{n}"))
     recorded = recorder(samples, events, pings(1.0))
-    return recorded.document(facts("background", count, round_number=round_number), overhead_s=0.0002)
+    return doubted(recorded.finish(facts("background", count, round_number=round_number)), 0.0002)
 
 
 def threadpool_run(count: int = 60, threads: int = 40, *, round_number: int = 1) -> RunDocument:
@@ -172,7 +171,7 @@ def threadpool_run(count: int = 60, threads: int = 40, *, round_number: int = 1)
         events += events_of(f"t{n}", start, start, start + 1.0, mode="threadpool", where=where)
         samples.append(sample(n, start + 1.002, task=f"t{n}"))
     recorded = recorder(samples, events, pings(1.0 + (count - 1) // threads))
-    return recorded.document(facts("threadpool", count, round_number=round_number), overhead_s=0.001)
+    return doubted(recorded.finish(facts("threadpool", count, round_number=round_number)), 0.001)
 
 
 def failed_run() -> RunDocument:
@@ -194,7 +193,7 @@ def failed_run() -> RunDocument:
     ]
     because = "the background server ended (exit -9) while it was fired at"
     recorded = recorder(samples, events, pings(1.0))
-    return recorded.document(facts("background", 6), server_gone=True, ended_because=because)
+    return recorded.finish(facts("background", 6), server_gone=True, ended_because=because)
 
 
 def interrupted_run() -> RunDocument:
@@ -210,7 +209,7 @@ def interrupted_run() -> RunDocument:
         sample(3, None, status=None, error="Cancelled"),
     ]
     recorded = recorder(samples, events, not_sent=2)
-    return recorded.document({**facts("blocking", 5), "concurrency": 3}, interrupted=True)
+    return recorded.finish({**facts("blocking", 5), "concurrency": 3}, interrupted=True)
 
 
 def hostile_run() -> RunDocument:
@@ -219,9 +218,9 @@ def hostile_run() -> RunDocument:
         HOSTILE, 0.002, 0.003, 1.003, where=HOSTILE, state="failed", error=HOSTILE + "x" * 5000, message=HOSTILE
     )
     samples = [sample(1, 0.004, task=HOSTILE), sample(2, None, status=None, error=HOSTILE)]
-    hostile: RunFacts = {"message": HOSTILE, "url": f"http://x/{HOSTILE}", "command": HOSTILE, "work": HOSTILE}
+    hostile: RunHeader = {"message": HOSTILE, "url": f"http://x/{HOSTILE}", "command": HOSTILE, "work": HOSTILE}
     recorded = recorder(samples, events)
-    return recorded.document({**facts("background", 2), **hostile}, ended_because=HOSTILE)
+    return recorded.finish({**facts("background", 2), **hostile}, ended_because=HOSTILE)
 
 
 def rate_run(seconds: int = 10, rate: float = 50.0) -> RunDocument:
@@ -233,8 +232,8 @@ def rate_run(seconds: int = 10, rate: float = 50.0) -> RunDocument:
         begun = max(sent, 2.0) if 1.0 <= planned < 2.0 else sent
         samples.append(sample(n, begun + 0.004 + (n % 7) * 0.0003, planned=planned, sent=sent))
     recorded = recorder(samples, bystander=pings(float(seconds), [(1.0, 2.0)]), private=False)
-    rated: RunFacts = {"mode": None, "work": None, "duration_s": None, "for_s": float(seconds), "rate": rate}
-    return recorded.document({**facts("background", 1), **rated, "count": None, "concurrency": None})
+    rated: RunHeader = {"mode": None, "work": None, "duration_s": None, "for_s": float(seconds), "rate": rate}
+    return recorded.finish({**facts("background", 1), **rated, "count": None, "concurrency": None})
 
 
 def comparison_document(rounds: int = 1) -> ComparisonDocument:
@@ -249,7 +248,7 @@ def comparison_document(rounds: int = 1) -> ComparisonDocument:
         ]
     return comparison(
         runs,
-        skipped=[{"mode": "celery", "why": "celery is not installed; pip install 'taskdemo[celery]'"}],
+        skipped=[Skipped(mode="celery", why="celery is not installed; pip install 'taskdemo[celery]'")],
         environment={"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
         command=f"taskdemo compare --count 5 --rounds {rounds}",
     )
@@ -268,27 +267,25 @@ def limits_document() -> LimitsDocument:
         "survive_worker_kill",
         "failure",
     )
-    return {
-        "taskdemo": "0.1.0",
-        "kind": "limits",
-        "modes": {
+    return LimitsDocument(
+        modes={
             "background": {
-                name: {"verdict": "no", "measured": {"runs": 1}, "text": f"BackgroundTasks cannot {name}: 0 of 3."}
+                name: Cell(verdict="no", measured={"runs": 1}, text=f"BackgroundTasks cannot {name}: 0 of 3.")
                 for name in names
             },
             "celery": {
-                name: {
-                    "verdict": "partly" if name == "orchestrate" else "yes",
-                    "measured": {"runs": 2, "delays_s": [0.1, 0.2]},
-                    "text": f"Celery did {name}: 3 of 3.",
-                }
+                name: Cell(
+                    verdict="partly" if name == "orchestrate" else "yes",
+                    measured={"runs": 2, "delays_s": [0.1, 0.2]},
+                    text=f"Celery did {name}: 3 of 3.",
+                )
                 for name in names
             },
         },
-        "skipped": [{"mode": "process", "why": "left out by --modes"}],
-        "environment": {"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
-        "command": "taskdemo limits --modes background,celery",
-    }
+        skipped=[Skipped(mode="process", why="left out by --modes")],
+        environment={"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
+        command="taskdemo limits --modes background,celery",
+    )
 
 
 ALL_RUNS = {
@@ -302,7 +299,16 @@ ALL_RUNS = {
 }
 
 
-def saved(document: RunDocument | ComparisonDocument | LimitsDocument) -> RunDocument:
-    """The document after it was written as JSON and read again; typed as a run, because most are."""
-    read: RunDocument = json.loads("".join(json_chunks(document)))
-    return read
+def saved(document: AnyDocument) -> Any:
+    """The document as the JSON of it is read by anybody: of dicts and lists."""
+    return json.loads("".join(json_chunks(document)))
+
+
+def changed(document: AnyDocument, **fields: Any) -> Any:
+    """The document with these fields in place of its own, as it could be read from a file."""
+    return typed({**saved(document), **to_builtins(fields)})
+
+
+def typed(data: Any) -> Any:
+    """The document that a file would hold as these dicts and lists."""
+    return read(data, data["kind"])

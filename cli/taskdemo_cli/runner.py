@@ -13,19 +13,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
-from taskdemo_cli.documents.types import RunDocument, RunFacts, Skipped
+from msgspec import UNSET, convert
+
+from taskdemo_cli.documents.types import OwnFunction, RunDocument, RunHeader, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.calibration import calibrate
 from taskdemo_cli.loadgen.loader import Loader
-from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.loadgen.protocol import Done, Gone, Plan, Refused, Started
 from taskdemo_cli.loadgen.proxies import proxy_for
 from taskdemo_cli.processes import servers
-from taskdemo_cli.processes.event_stream import Watcher, clock_offset
+from taskdemo_cli.processes.event_stream import Heard, JournalTrouble, ServerGone, Watcher, clock_offset
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.recording.recorder import Recorder
-from taskdemo_cli.recording.summary import trusted
+from taskdemo_cli.recording.summary import doubted
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 from taskdemo_server.contract.text import shortened
@@ -40,6 +42,12 @@ LAST_BREATH_S = 2.0
 """How long it may take until the end of a server that has just broken off, or fallen silent, is known."""
 BYSTANDER_RATE = 10.0
 """Calls of GET /ping per second, sent on schedule whatever the answers do."""
+
+
+ServerState = Literal["well", "unheard", "gone", "ended"]
+"""`unheard`: it cannot say what becomes of its tasks; `gone`: it answers nobody; `ended`: its process is no more."""
+End = Literal["done", "asked to stop", "deadline", "gone", "unheard"]
+"""Why a part of a run was over."""
 
 
 class Screen(Protocol):
@@ -96,6 +104,12 @@ class Target:
     def app(self) -> str | None:
         """The user's own application, where it serves that."""
         return self._said("app")
+
+    @property
+    def own_work(self) -> OwnFunction | None:
+        """How it calls the user's own function, where its work is one."""
+        called = self.health.get("own_work") if self.health else None
+        return called and convert(called, OwnFunction)
 
     @property
     def duration_s(self) -> float | None:
@@ -162,28 +176,27 @@ class Rig:
     def _loaders(self) -> list[Loader]:
         return [self.load, self.bystander, *([self.threads] if self.threads else [])]
 
-    def measure(self, target: Target, plan: Plan, screen: Screen, facts: RunFacts, *, wait: bool = True) -> RunDocument:
+    def measure(
+        self, target: Target, plan: Plan, screen: Screen, header: RunHeader, *, wait: bool = True
+    ) -> RunDocument:
         """Fire `plan` at `target`, wait for the accepted tasks to end if `wait`, and return the whole run.
 
         Whatever ends it early (Ctrl-C, `plan.timeout_s`, a server that dies) is said in the run; nothing measured
-        is lost. `facts` are the document's fields that only the caller knows.
+        is lost. `header` holds the document's fields that only the caller knows.
         """
         _step_back()
-        return _Run(self, target, plan, screen).conduct(facts, wait=wait)
+        return _Run(self, target, plan, screen).conduct(header, wait=wait)
 
-    def doubt(self, plan: Plan, runs: Sequence[RunDocument]) -> None:
-        """Measure what a response costs the client itself, at the fastest run's pace, and note it in each run.
+    def doubted(self, plan: Plan, runs: Sequence[RunDocument]) -> list[RunDocument]:
+        """Measure what a response costs the client itself, at the fastest run's pace, and return the runs with it.
 
         For the slower runs of the same plan that figure is an upper bound. Skipped where the user wants to stop.
         """
         if self.stopping.asked or not runs:
-            return
-        pace = max(run["summary"]["requests_per_s"] for run in runs)
-        overhead = calibrate(self.load, plan, pace)
-        for run in runs:
-            client, response = run["summary"]["client"], run["summary"]["response_s"]
-            client["overhead_s"] = overhead
-            client["trusted"] = trusted(overhead, response and response["p50"], client["cpu_share"])
+            return list(runs)
+        pace = max(run.summary.requests_per_s for run in runs)
+        overhead_s = calibrate(self.load, plan, pace)
+        return [doubted(run, overhead_s) for run in runs]
 
 
 @functools.cache
@@ -208,68 +221,70 @@ class _Run:
             follows=target.health is not None,
             waits=(mode := MODE_BY_NAME.get(target.mode or "")) is not None and not mode.answers_first,
         )
-        self.load_done = False
-        self.bystanders: dict[str, Loader] = {}
-        """Those that are on their way, by name."""
-        self.bystanders_started: set[str] = set()
-        self.gone: str | None = None
-        """Why the server is known to be gone."""
-        self.ended = False
-        """Whether that is its own exit code, and not only its silence."""
-        self.unheard: str | None = None
-        """Why the server cannot say what becomes of its tasks."""
-        self.unheard_since = 0.0
+        self.folds = {
+            "load": self.recorder.load,
+            "bystander": self.recorder.bystander,
+            "threads": self.recorder.bystander_threads,
+        }
+        self.running: set[str] = set()
+        """The load processes that are on their way."""
+        self.begun: set[str] = set()
+        self.server: ServerState = "well"
+        self.because: str | None = None
+        """Why the server is as it is; None where it is well."""
+        self.since = 0.0
         self.broken: str | None = None
         """Which process of ours died, so that the figures are not whole."""
         self.next_look = 0.0
 
-    def conduct(self, facts: RunFacts, *, wait: bool) -> RunDocument:
+    def conduct(self, header: RunHeader, *, wait: bool) -> RunDocument:
         started_at = datetime.now(UTC)
         deadline = math.inf
         with contextlib.suppress(queue.Empty):
             while True:  # what came too late for the run before
                 self.rig.inbox.get_nowait()
         watcher = self._watch()
-        interrupted = timed_out = False
+        end: End = "done"
+        bystanders: list[Loader] = []
         try:
-            self._start_bystanders()
+            bystanders = self._start_bystanders()
+            self.running.add("load")
             self.rig.load.run(self.plan)
-            interrupted = self._drain(lambda: self.load_done) == "asked to stop"
-            if interrupted:
+            end = self._drain(lambda: "load" not in self.running)
+            if end == "asked to stop":
                 self.rig.load.stop()
-                self._drain(lambda: self.load_done, stoppable=False)
+                self._drain(lambda: "load" not in self.running, stoppable=False)
             elif wait and self.target.health:
                 if self.plan.timeout_s is not None and self.recorder.t0 is not None:
                     deadline = self.recorder.t0 + self.plan.timeout_s
-                why = self._drain(lambda: self.recorder.unended == 0, deadline, until_gone=True)
-                interrupted, timed_out = why == "asked to stop", why == "deadline"
-            if self.target.server is not None and (self.gone or self.recorder.broken_off):
-                self._drain(lambda: self.ended, time.monotonic() + LAST_BREATH_S, stoppable=False)
+                end = self._drain(lambda: self.recorder.unended == 0, deadline, until_gone=True)
+            if self.target.server is not None and (self.server == "gone" or self.recorder.broken_off):
+                self._drain(lambda: self.server == "ended", time.monotonic() + LAST_BREATH_S, stoppable=False)
         finally:
-            for bystander in self.bystanders.values():
+            for bystander in bystanders:
                 bystander.stop()
-            self._drain(lambda: not self.bystanders, stoppable=False)
+            self._drain(lambda: not self.running - {"load"}, stoppable=False)
             if watcher is not None:
                 watcher.stop()
         if self.broken is not None:
             raise UserError(self.broken)
         self.screen.update(self.recorder, time.monotonic())
-        return self.recorder.document(
+        return self.recorder.finish(
             {
                 "url": self.target.url,
                 "path": self.target.path,
                 "mode": self.target.mode,
                 "work": self.target.work,
                 "duration_s": self.target.duration_s,
-                "app": self.target.app,
-                "own_work": self.target.health.get("own_work") if self.target.health else None,
+                "app": self.target.app or UNSET,
+                "own_work": self.target.own_work or UNSET,
                 "started_at": started_at.isoformat(timespec="milliseconds"),
-                **facts,
+                **header,
             },
-            interrupted=interrupted,
-            timed_out=timed_out,
-            server_gone=self.gone is not None,
-            ended_because=self.gone or self.unheard,
+            interrupted=end == "asked to stop",
+            timed_out=end == "deadline",
+            server_gone=self.server in {"gone", "ended"},
+            ended_because=self.because,
         )
 
     def _watch(self) -> Watcher | None:
@@ -281,17 +296,20 @@ class _Run:
         watcher.start()
         return watcher
 
-    def _start_bystanders(self) -> None:
+    def _start_bystanders(self) -> list[Loader]:
         """Send the bystanders ahead, so that they are on their way when the burst comes."""
+        started = []
         paths = (
             ("bystander", self.rig.bystander, self.target.bystander_path),
             ("threads", self.rig.threads, self.target.threads_path),
         )
         for name, loader, path in paths:
             if loader is not None and path is not None:
-                self.bystanders[name] = loader
+                started.append(loader)
+                self.running.add(name)
                 loader.run(Plan(url=self.target.url + path, rate=BYSTANDER_RATE, until_stopped=True))
-        self._drain(lambda: self.bystanders_started >= self.bystanders.keys())
+        self._drain(lambda: self.begun >= self.running)
+        return started
 
     def _drain(
         self,
@@ -300,15 +318,15 @@ class _Run:
         *,
         stoppable: bool = True,
         until_gone: bool = False,
-    ) -> str:
+    ) -> End:
         """Take in what is reported until `done`, and say what ended it."""
         while not done() and not (stoppable and self.broken):
             now = time.monotonic()
             if stoppable and self.rig.stopping.asked:
                 return "asked to stop"
-            if until_gone and self.gone:
+            if until_gone and self.server in {"gone", "ended"}:
                 return "gone"
-            if until_gone and self.unheard and now - self.unheard_since > UNHEARD_S:
+            if until_gone and self.server == "unheard" and now - self.since > UNHEARD_S:
                 return "unheard"
             if now >= deadline:
                 return "deadline"
@@ -321,41 +339,38 @@ class _Run:
         return "done"
 
     def _take(self, name: str, content: Any) -> None:
-        if name == "events":
-            for event in content:
-                self.recorder.event(event)
-        elif name == "gone":
-            self.gone = self.gone or content
-        elif name == "trouble":
-            self.unheard = f"the server's journal cannot be written ({content})" if content else None
-            self.unheard_since = time.monotonic()
-        elif content["kind"] == "gone":
-            over = self.load_done if name == "load" else name not in self.bystanders
-            if not over:
-                self.broken = f"the {name} process ended unexpectedly (exit {content['returncode']}); run it again"
-            self.load_done = self.load_done or name == "load"
-            self.bystanders.pop(name, None)
-        elif content["kind"] == "refused":
-            where = self.target.url + (self.target.path if name == "load" else "")
-            self.broken = f"{shortened(where, 100)} cannot be fired at ({shortened(content['why'], 200)}); type another"
-            self.load_done = self.load_done or name == "load"
-            self.bystanders.pop(name, None)
-        elif name == "load":
-            self.recorder.load(content)
-            self.load_done = self.load_done or content["kind"] == "done"
-        else:
-            fold = self.recorder.bystander if name == "bystander" else self.recorder.bystander_threads
-            fold(content)
-            if content["kind"] == "started":
-                self.bystanders_started.add(name)
-            elif content["kind"] == "done":
-                self.bystanders.pop(name, None)
+        match content:
+            case Heard(events):
+                for event in events:
+                    self.recorder.event(event)
+            case ServerGone(why):
+                self._note("gone", why)
+            case JournalTrouble(why) if why:
+                self._note("unheard", f"the server's journal cannot be written ({why})")
+            case JournalTrouble():
+                self._note("well", None)
+            case Gone(returncode):
+                if name in self.running:
+                    self.broken = f"the {name} process ended unexpectedly (exit {returncode}); run it again"
+                self.running.discard(name)
+            case Refused(why):
+                where = self.target.url + (self.target.path if name == "load" else "")
+                self.broken = f"{shortened(where, 100)} cannot be fired at ({shortened(why, 200)}); type another"
+                self.running.discard(name)
+            case _:
+                self.folds[name](content)
+                self.begun |= {name} if isinstance(content, Started) else set()
+                self.running -= {name} if isinstance(content, Done) else set()
 
     def _look_after_server(self) -> None:
         server = self.target.server
-        if server is not None and not self.ended and (code := server.poll()) is not None:
-            self.ended = True
-            self.gone = f"the {server.settings.mode} server ended (exit {code}) while it was fired at"
+        if server is not None and self.server != "ended" and (code := server.poll()) is not None:
+            self._note("ended", f"the {server.settings.mode} server ended (exit {code}) while it was fired at")
+
+    def _note(self, server: ServerState, because: str | None) -> None:
+        """Take note of how the server is: one that is gone can only be seen to have ended, and then that is it."""
+        if self.server in {"well", "unheard"} or (self.server, server) == ("gone", "ended"):
+            self.server, self.because, self.since = server, because, time.monotonic()
 
 
 def compare(
@@ -363,7 +378,7 @@ def compare(
     started: Sequence[servers.Server],
     plan: Callable[[Target], Plan],
     screen: ComparisonScreen,
-    facts: RunFacts,
+    facts: RunHeader,
     *,
     rounds: int = 1,
     keep: Callable[[list[RunDocument]], None] = lambda _: None,
@@ -382,10 +397,10 @@ def compare(
             servers.await_ready(server, rig.stopping.check)
             targets.append(find_target(server.url, server=server))
         except (UserError, OSError) as error:
-            skipped.append({"mode": server.settings.mode, "why": str(error)})
-    if targets or len({one["why"] for one in skipped}) > 1:  # otherwise that one reason is the command's error
+            skipped.append(Skipped(mode=server.settings.mode, why=str(error)))
+    if targets or len({one.why for one in skipped}) > 1:  # otherwise that one reason is the command's error
         for one in skipped:
-            screen.skip(one["mode"], one["why"])
+            screen.skip(one.mode, one.why)
     for number in range(1, rounds + 1):
         for served in targets if number % 2 else reversed(targets):
             stage = f"round {number} of {rounds}" if rounds > 1 else ""

@@ -9,7 +9,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from statistics import fmean, variance
-from typing import TypedDict, TypeVar
+from typing import TypeVar
+
+from msgspec import Struct
 
 Number = TypeVar("Number", int, float)
 MICRO = 1_000_000
@@ -18,7 +20,7 @@ LOGARITHMIC_FROM = 20
 """Where the longest time is this many times the shortest, the bins widen by a factor instead of a width."""
 
 
-class Statistics(TypedDict):
+class Statistics(Struct, frozen=True, kw_only=True):
     """What a set of times comes to. Percentiles by nearest rank; `count` says which of them are supported."""
 
     count: int
@@ -32,7 +34,7 @@ class Statistics(TypedDict):
     max: float
 
 
-class Bin(TypedDict):
+class Bin(Struct, frozen=True, kw_only=True):
     """One bar of a histogram: `count` times with from_s <= time < to_s (the last bin: <= to_s)."""
 
     from_s: float
@@ -59,25 +61,25 @@ def supported(p: float, count: int) -> bool:
     return count >= 1 and (p <= 0.5 or count * (1 - p) >= 1 - 1e-9)
 
 
-def describe(microseconds: Iterable[int]) -> Statistics | None:
+def describe(microseconds: Iterable[float]) -> Statistics | None:
     """Return the statistics of these durations in seconds; None where there are none."""
     ordered = sorted(microseconds)
     if not ordered:
         return None
-    return {
-        "count": len(ordered),
-        "min": ordered[0] / MICRO,
-        "mean": round(sum(ordered) / len(ordered) / MICRO, 9),
-        "p50": nearest_rank(ordered, 500) / MICRO,
-        "p90": nearest_rank(ordered, 900) / MICRO,
-        "p95": nearest_rank(ordered, 950) / MICRO,
-        "p99": nearest_rank(ordered, 990) / MICRO,
-        "p999": nearest_rank(ordered, 999) / MICRO,
-        "max": ordered[-1] / MICRO,
-    }
+    return Statistics(
+        count=len(ordered),
+        min=ordered[0] / MICRO,
+        mean=round(sum(ordered) / len(ordered) / MICRO, 9),
+        p50=nearest_rank(ordered, 500) / MICRO,
+        p90=nearest_rank(ordered, 900) / MICRO,
+        p95=nearest_rank(ordered, 950) / MICRO,
+        p99=nearest_rank(ordered, 990) / MICRO,
+        p999=nearest_rank(ordered, 999) / MICRO,
+        max=ordered[-1] / MICRO,
+    )
 
 
-def histogram(ordered: Sequence[int]) -> list[Bin]:
+def histogram(ordered: Sequence[float]) -> list[Bin]:
     """Return up to ten bins from the shortest to the longest of these ascending durations.
 
     Bins of one width, as hey draws them; where the longest is 20 times the shortest or more, bins of one
@@ -87,10 +89,10 @@ def histogram(ordered: Sequence[int]) -> list[Bin]:
         return []
     low, high = ordered[0], ordered[-1]
     if low == high:
-        return [{"from_s": low / MICRO, "to_s": high / MICRO, "count": len(ordered)}]
+        return [Bin(from_s=low / MICRO, to_s=high / MICRO, count=len(ordered))]
     if high >= LOGARITHMIC_FROM * max(low, 1):
         first = max(low, 1)
-        edges = [low] + [round(first * (high / first) ** (i / BINS)) for i in range(1, BINS)] + [high]
+        edges = [low, *(float(round(first * (high / first) ** (i / BINS))) for i in range(1, BINS)), high]
     else:
         edges = [low + (high - low) * i // BINS for i in range(BINS + 1)]
     edges = sorted(set(edges))
@@ -98,12 +100,12 @@ def histogram(ordered: Sequence[int]) -> list[Bin]:
     counted = 0
     for start, end in pairwise(edges):
         below = len(ordered) if end == high else bisect_left(ordered, end)
-        bins.append({"from_s": start / MICRO, "to_s": end / MICRO, "count": below - counted})
+        bins.append(Bin(from_s=start / MICRO, to_s=end / MICRO, count=below - counted))
         counted = below
     return bins
 
 
-def most_at_once(starts: Sequence[int], ends: Sequence[int]) -> int:
+def most_at_once(starts: Sequence[float], ends: Sequence[float]) -> int:
     """Return how many intervals overlap where most of them do, from the ascending starts and the ascending ends.
 
     An end at the moment of a start comes first. Intervals without an end go on for ever.

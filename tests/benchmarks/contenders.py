@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import psutil
 
 from taskdemo_cli.loadgen.loader import Loader
-from taskdemo_cli.loadgen.protocol import Frames, Plan
+from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Plan
 
 FOREIGN = 0.05
 PATIENCE_S = float(os.environ.get("PATIENCE_S", "60"))
@@ -82,7 +82,7 @@ class Ours:
             loader = Loader(frames, log=2)
             loader.start()
             self._pairs.append((loader, frames))
-        self.last: dict[str, object] = {}
+        self.last = Done()
         self.peak_memory = 0
 
     def process_id(self) -> int:
@@ -98,17 +98,18 @@ class Ours:
         for loader, _ in self._pairs:
             loader.run(plan)
         for _, frames in self._pairs:
-            while (frame := frames.get(timeout=60)[1])["kind"] != "done":
-                failed = [sample for sample in frame.get("samples", ()) if sample[5] != 200]
+            while not isinstance(frame := frames.get(timeout=60)[1], Done):
+                told = frame.samples if isinstance(frame, Batch) else []
+                failed = [sample for sample in told if sample[5] != 200]
                 if failed and only_ok:
                     raise RuntimeError(f"{len(failed)} failed, the first: {failed[0]}")
                 if keep:
-                    samples += frame.get("samples", ())
+                    samples += told
                 else:
                     memory = psutil.Process(self.process_id()).memory_info().rss
                     self.peak_memory = max(self.peak_memory, memory)
             self.last = frame
-            wall = max(wall, frame["wall"])
+            wall = max(wall, frame.wall)
         return samples, wall
 
     def __call__(self, url: str, count: int, concurrency: int) -> Figures:

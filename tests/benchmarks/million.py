@@ -23,7 +23,7 @@ def main() -> None:
 
     def row(title: str, plan: Plan) -> None:
         _, wall = ours.fire(plan, keep=False, only_ok=False)
-        cpu = float(str(ours.last["cpu_share"])) * wall / (plan.count or 1)
+        cpu = (ours.last.cpu_share or 0.0) * wall / (plan.count or 1)
         peak = ours.peak_memory / 1e6
         after = process.memory_info().rss / 1e6
         print(f"{title:30}{(plan.count or 0) / wall:12.0f}{cpu * 1e6:14.1f}{peak:12.1f}{after:12.1f}")

@@ -25,7 +25,7 @@ def main() -> None:
 
     def open_loop(url: str, rate: float, *, corrected: bool) -> Figures:
         samples, wall = ours.fire(Plan(url=url, rate=rate, count=int(rate * SECONDS)))
-        late.append(int(str(ours.last["late"])))
+        late.append(ours.last.late)
         times = sorted(s[4] - (s[1] if corrected else s[2]) for s in samples)
         return Figures(len(samples) / wall, percentile(times, 0.5), percentile(times, 0.99))
 

@@ -68,7 +68,7 @@ def main() -> None:
                         seen["hey -c 1 -q"].append((figures.p50, float("nan"), figures.p99))
                     else:
                         samples, _ = ours.fire(Plan(url=url, rate=RATE, count=int(RATE * RUN_S)))
-                        late.append(ours.last["late"])
+                        late.append(ours.last.late)
                         for name, since in (("corrected", 1), ("sent to done", 2)):
                             times = sorted(sample[4] - sample[since] for sample in samples)
                             seen[name].append(tuple(percentile(times, share) for share in (0.5, 0.95, 0.99)))

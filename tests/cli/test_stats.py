@@ -35,8 +35,9 @@ def test_a_percentile_is_the_smallest_value_that_enough_of_all_do_not_exceed(val
 def test_percentiles_of_one_to_a_hundred_are_their_numbers() -> None:
     statistics = describe(n * 1_000_000 for n in range(1, 101))
     assert statistics is not None
-    assert [statistics[name] for name in ("p50", "p90", "p95", "p99", "p999", "max")] == [50, 90, 95, 99, 100, 100]
-    assert (statistics["count"], statistics["min"], statistics["mean"]) == (100, 1.0, 50.5)
+    names = ("p50", "p90", "p95", "p99", "p999", "max")
+    assert [getattr(statistics, name) for name in names] == [50, 90, 95, 99, 100, 100]
+    assert (statistics.count, statistics.min, statistics.mean) == (100, 1.0, 50.5)
 
 
 def test_nothing_measured_is_no_statistics() -> None:
@@ -58,19 +59,19 @@ def test_a_percentile_is_supported_from_the_count_on_at_which_one_value_lies_bey
 def test_every_time_is_in_exactly_one_bin(values: list[int]) -> None:
     bins = histogram(sorted(values))
     assert 1 <= len(bins) <= BINS
-    assert sum(bar["count"] for bar in bins) == len(values)
-    assert all(before["to_s"] == after["from_s"] for before, after in pairwise(bins))
+    assert sum(bar.count for bar in bins) == len(values)
+    assert all(before.to_s == after.from_s for before, after in pairwise(bins))
     for place, bar in enumerate(bins):
         last = place == len(bins) - 1
-        inside = [v for v in values if bar["from_s"] <= v / 1e6 < bar["to_s"] or (last and v / 1e6 == bar["to_s"])]
-        assert bar["count"] == len(inside)
+        inside = [v for v in values if bar.from_s <= v / 1e6 < bar.to_s or (last and v / 1e6 == bar.to_s)]
+        assert bar.count == len(inside)
 
 
 def test_bins_have_one_width_where_times_are_alike_and_one_ratio_where_they_are_not() -> None:
     alike = histogram(list(range(1_000_000, 2_000_001, 1000)))
-    assert {round(bar["to_s"] - bar["from_s"], 6) for bar in alike} == {0.1}
+    assert {round(bar.to_s - bar.from_s, 6) for bar in alike} == {0.1}
     spread = histogram(sorted([1000, *[2000] * 98, 5_000_000]))
-    ratios = [bar["to_s"] / bar["from_s"] for bar in spread]
+    ratios = [bar.to_s / bar.from_s for bar in spread]
     assert max(ratios) / min(ratios) < 1.01
 
 

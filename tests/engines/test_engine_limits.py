@@ -35,8 +35,8 @@ def test_an_engine_has_the_limits_that_the_registry_says_and_no_other(matrix: tu
 
 def test_no_task_is_lost_at_any_kill(matrix: tuple[Mode, LimitsDocument]) -> None:
     mode, document = matrix
-    server = document["modes"][mode.name]["survive_server_kill"]["measured"]
-    worker = document["modes"][mode.name]["survive_worker_kill"]["measured"]
+    server = document.modes[mode.name]["survive_server_kill"].measured
+    worker = document.modes[mode.name]["survive_worker_kill"].measured
     for measured in (server, worker):
         if measured is worker and "survive_worker_kill" in mode.gives_up:
             assert 0 < measured["ended"] < measured["unfinished"]  # what waited was done, and what ran was not
@@ -49,14 +49,14 @@ def test_no_task_is_lost_at_any_kill(matrix: tuple[Mode, LimitsDocument]) -> Non
 
 def test_failed_work_is_repeated_until_it_succeeds(matrix: tuple[Mode, LimitsDocument]) -> None:
     mode, document = matrix
-    measured = document["modes"][mode.name]["retry"]["measured"]
+    measured = document.modes[mode.name]["retry"].measured
     assert measured["attempts"] == 3
     assert measured["succeeded"]
 
 
 def test_a_running_task_is_stopped_and_its_place_is_free(matrix: tuple[Mode, LimitsDocument]) -> None:
     mode, document = matrix
-    measured = document["modes"][mode.name]["cancel"]["measured"]
+    measured = document.modes[mode.name]["cancel"].measured
     if "cancel" in mode.gives_up:
         assert measured["running"]["ended_as"] == "finished"
         return
@@ -66,7 +66,7 @@ def test_a_running_task_is_stopped_and_its_place_is_free(matrix: tuple[Mode, Lim
 
 def test_tasks_spread_over_two_workers(matrix: tuple[Mode, LimitsDocument]) -> None:
     mode, document = matrix
-    by_place = document["modes"][mode.name]["distribute"]["measured"]["by_place"]
+    by_place = document.modes[mode.name]["distribute"].measured["by_place"]
     assert len(by_place) == 2
     assert all(by_place.values())
 
@@ -95,7 +95,7 @@ def test_a_worker_that_acknowledges_before_it_works_is_seen_to_lose_tasks(
     monkeypatch.setattr(Trial, "patience", lambda *_: 4.0)
     document = run(tmp_path / "limits", ["celery"], ["survive_worker_kill"])
     assert verdicts(document)["celery"]["survive_worker_kill"] == "partly"
-    fate = document["modes"]["celery"]["survive_worker_kill"]["measured"]["killed"]["process"]
+    fate = document.modes["celery"]["survive_worker_kill"].measured["killed"]["process"]
     assert fate["ended"] < fate["unfinished"]
 
 
@@ -136,7 +136,7 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(trial, "new_queue", noted)
             document = run(tmp_path_factory.mktemp("limits"), ["celery"], LIMITS, broker=url)
-        yield Found(request.param, verdicts(document)["celery"], document["modes"]["celery"], queues)
+        yield Found(request.param, verdicts(document)["celery"], document.modes["celery"], queues)
     finally:
         left_with(request.param, queues)
 
@@ -171,7 +171,7 @@ def left_with(broker: str, queues: list[str]) -> list[str]:
 @pytest.mark.broker
 def test_no_task_is_lost_over_a_real_broker_when_a_process_or_a_whole_worker_dies(found: Found) -> None:
     assert found.verdicts["survive_worker_kill"] == "yes"
-    measured = found.cells["survive_worker_kill"]["measured"]
+    measured = found.cells["survive_worker_kill"].measured
     assert measured["lost"] == 0
     assert set(measured["killed"]) == {"process", "worker"}
     if found.broker == "redis":
@@ -182,7 +182,7 @@ def test_no_task_is_lost_over_a_real_broker_when_a_process_or_a_whole_worker_die
 @pytest.mark.broker
 def test_failed_work_is_run_again_over_a_real_broker(found: Found) -> None:
     assert found.verdicts["retry"] == "yes"
-    assert found.cells["retry"]["measured"]["attempts"] == 3
+    assert found.cells["retry"].measured["attempts"] == 3
 
 
 @pytest.mark.broker
@@ -191,7 +191,7 @@ def test_a_task_can_be_tracked_where_there_is_a_result_backend(found: Found) -> 
         assert found.verdicts["track"] == "yes"
     else:
         assert found.verdicts["track"] == "no"
-        assert "No result backend is configured" in found.cells["track"]["text"]
+        assert "No result backend is configured" in found.cells["track"].text
 
 
 @pytest.mark.broker

@@ -22,7 +22,7 @@ PAGES: dict[str, Any] = {
     "interrupted": samples.interrupted_run(),
     "rate": samples.rate_run(),
     "hostile": samples.hostile_run(),
-    "half": samples.recorder([samples.sample(n, n / 10) for n in range(1, 6)]).document(samples.facts("blocking", 5)),
+    "half": samples.recorder([samples.sample(n, n / 10) for n in range(1, 6)]).finish(samples.facts("blocking", 5)),
     "thousand": burst(1000),
     "areas": burst(5000),
 }

@@ -1,8 +1,6 @@
 """Text of every kind, from a server or in a result: none of it steers a terminal, or makes an event of what is none."""
 
-import copy
 import io
-import json
 import queue
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +12,9 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 import samples
+from samples import typed
 from strategies import foreign, hostile
-from taskdemo_cli.processes.event_stream import Watcher
+from taskdemo_cli.processes.event_stream import Heard, Watcher
 from taskdemo_cli.reports.terminal.limits import limits_report
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 from taskdemo_cli.reports.terminal.timeline import timeline
@@ -27,7 +26,12 @@ def test_whatever_a_server_streams_only_events_and_numbers_are_taken_from_it(blo
     heard: queue.Queue[tuple[str, Any]] = queue.Queue()
     watcher = Watcher("http://127.0.0.1:1", heard, 0)
     watcher._hand_over(blocks)
-    assert all(isinstance(event, TaskEvent) for _, each in list(heard.queue) for event in each)
+    assert all(
+        isinstance(event, TaskEvent)
+        for _, each in list(heard.queue)
+        if isinstance(each, Heard)
+        for event in each.events
+    )
     assert watcher._last_id.isdigit()
 
 
@@ -48,13 +52,13 @@ def with_texts(value: Any, text: str, path: str = "") -> Any:
 
 
 def documents() -> list[Callable[[str], RenderableType]]:
-    comparison, limits = json.loads(json.dumps(samples.comparison_document(2), default=list)), samples.limits_document()
+    comparison, limits = samples.saved(samples.comparison_document(2)), samples.saved(samples.limits_document())
     runs = [samples.saved(make()) for make in samples.ALL_RUNS.values()]
     return [
-        *(lambda text, run=run: run_report(with_texts(copy.deepcopy(run), text)) for run in runs),
-        lambda text: comparison_report(with_texts(comparison, text)),
-        lambda text: timeline([with_texts(run, text) for run in comparison["runs"]]),
-        lambda text: limits_report(with_texts(json.loads(json.dumps(limits)), text)),
+        *(lambda text, run=run: run_report(typed(with_texts(run, text))) for run in runs),
+        lambda text: comparison_report(typed(with_texts(comparison, text))),
+        lambda text: timeline([typed(with_texts(run, text)) for run in comparison["runs"]]),
+        lambda text: limits_report(typed(with_texts(limits, text))),
     ]
 
 

@@ -11,37 +11,39 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import samples
 from taskdemo_cli.documents.rows import Rows
-from taskdemo_cli.documents.types import RequestRow, TaskRow
+from taskdemo_cli.documents.types import RequestRow, RunDocument, TaskRow
 from taskdemo_cli.reports.html import page as html
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 from taskdemo_server.contract.text import escape
 
 
-def app_run() -> dict[str, Any]:
+def app_run() -> Any:
     """A run at the user's own application, whose endpoint holds the event loop and prints."""
     run = samples.blocking_run(3)
-    summary = {**run["summary"], "bystander_threads_s": run["summary"]["bystander_s"]}
-    return {
-        **run,
-        "mode": None,
-        "work": None,
-        "duration_s": None,
-        "app": "shop.main:app",
-        "path": "/held",
-        "summary": summary,
-        "tasks": [{**task, "output": f"held \x1b[1m\nand <b>{'x' * 500}"} for task in run["tasks"]],
-        "blocking": {
+    output = f"held \x1b[1m\nand <b>{'x' * 500}"
+    places = [{"place": "shop/main.py:14 in held", "share": 0.75}, {"place": "<b>", "share": 0.25}]
+    return samples.changed(
+        run,
+        mode=None,
+        work=None,
+        duration_s=None,
+        app="shop.main:app",
+        path="/held",
+        summary=replace(run.summary, bystander_threads_s=run.summary.bystander_s),
+        tasks=[replace(task, output=output) for task in run.tasks],
+        blocking={
             "blocks": True,
             "cause": "event loop held",
             "loop_wait_s": 2.5,
             "threads_wait_s": 2.75,
-            "places": [{"place": "shop/main.py:14 in held", "share": 0.75}, {"place": "<b>", "share": 0.25}],
+            "places": places,
         },
-    }
+    )
 
 
 VOID = {"meta", "link", "br", "line", "rect", "circle", "path"}
@@ -80,9 +82,9 @@ class Reader(HTMLParser):
             self.texts.append((tuple(tag for tag, _ in self.open), data))
 
 
-def read(document: Mapping[str, Any]) -> Reader:
+def read(document: Any) -> Reader:
     reader = Reader()
-    reader.feed("".join(html.page(document)))
+    reader.feed("".join(html.page(samples.typed(document) if isinstance(document, dict) else document)))
     reader.close()
     assert reader.open == []
     return reader
@@ -104,26 +106,26 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def advised() -> dict[str, Any]:
+def advised() -> Any:
     """A comparison with everything that a page can show."""
-    return {
-        **samples.comparison_document(),
-        "thresholds": [
+    return samples.changed(
+        samples.comparison_document(),
+        thresholds=[
             {"expression": "response.p50 > 200ms", "value": 3.0, "held": True, "text": "response.p50 was 3.00 s"},
             {"expression": "tasks.lost > 0", "value": 0.0, "held": False, "text": "tasks.lost was 0"},
         ],
-        "recommendation": {
+        recommendation={
             "mode": "background",
             "why": "Callers were answered in 5.8 ms at the median.",
             "gives_up": ["A killed server loses its tasks."],
             "code": "app = FastAPI()\n\n\n@app.get('/')\nasync def root() -> None:\n\tpass\n",
         },
-    }
+    )
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_figure_on_the_page_is_in_the_json(name: str) -> None:
-    document: dict[str, Any] = {**samples.saved(DOCUMENTS[name])}
+    document = samples.saved(DOCUMENTS[name])
     found = [leaf for leaf in leaves(document) if leaf is not None]
     numbers = {float(leaf) for leaf in found if isinstance(leaf, int | float)}
     # How many rows there are is a figure of the JSON too.
@@ -149,7 +151,7 @@ NUMERAL = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?!\w)")
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_saved_document_gives_the_same_page(name: str) -> None:
-    assert "".join(html.page(samples.saved(DOCUMENTS[name]))) == "".join(html.page(DOCUMENTS[name]))
+    assert "".join(html.page(samples.changed(DOCUMENTS[name]))) == "".join(html.page(DOCUMENTS[name]))
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -220,7 +222,7 @@ def test_a_run_at_ones_own_application_says_whether_it_blocks_and_why_and_what_i
 
 def test_limits_say_what_is_missing() -> None:
     failed = [{"mode": "threadpool", "limit": "offload", "why": "a thread cannot await it"}]
-    text = words(read({**samples.limits_document(), "failed": failed}))
+    text = words(read(samples.changed(samples.limits_document(), failed=failed)))
     assert "Celery did cancel: 3 of 3." in text
     assert "threadpool offload was not carried out: a thread cannot await it" in text
     assert "process was skipped: left out by --modes" in text
@@ -240,7 +242,7 @@ def test_every_request_and_task_of_a_burst_has_its_bar_and_its_row() -> None:
 
 
 def test_what_decides_is_told_once_and_code_in_it_is_code() -> None:
-    document = advised()
+    document = samples.saved(advised())
     document["recommendation"]["gives_up"] = ["threads that `def` endpoints <b>need</b>"]
     document["verdicts"][0]["text"] = "It is a plain `def`."
     reader = read(document)
@@ -252,7 +254,7 @@ def test_what_decides_is_told_once_and_code_in_it_is_code() -> None:
 
 
 def test_a_page_explains_the_words_that_are_on_it_and_no_others() -> None:
-    limits = words(read({**samples.limits_document(), "started_at": "2026-01-02T03:04:05.678+00:00"}))
+    limits = words(read(replace(samples.limits_document(), started_at="2026-01-02T03:04:05.678+00:00")))
     assert "2026-01-02 03:04 UTC" in limits
     assert "2 of 3 The count that the verdict rests on" in limits
     assert "p50" not in limits
@@ -298,48 +300,45 @@ def test_no_text_changes_the_structure_of_the_page(text: str) -> None:
     assert "".join(escape(text).split()) in "".join(words(reader).split())
 
 
-class Many(Rows[RequestRow]):
-    """Requests that are made when they are looked at."""
-
-    def __init__(self, count: int) -> None:
-        self.size = count
-
-    def __len__(self) -> int:
-        return self.size
-
-    def make(self, at: int) -> RequestRow:
-        sent = at / 1000
-        took = 0.004 + at % 17 * 0.0001
-        times = {"planned_s": sent, "sent_s": sent, "first_byte_s": sent + took, "done_s": sent + took}
-        return {"n": at + 1, "task_id": f"t{at}", "status": 200, "error": None, "response_s": took, **times}  # type: ignore[typeddict-item]
+def one_of_many(at: int) -> RequestRow:
+    sent, took = at / 1000, 0.004 + at % 17 * 0.0001
+    return RequestRow(
+        n=at + 1,
+        task_id=f"t{at}",
+        status=200,
+        planned_s=sent,
+        sent_s=sent,
+        first_byte_s=sent + took,
+        done_s=sent + took,
+        response_s=took,
+    )
 
 
-class ManyTasks(Rows[TaskRow]):
-    def __init__(self, count: int) -> None:
-        self.size = count
+def its_task(at: int) -> TaskRow:
+    start = at / 1000 + 0.002
+    return TaskRow(
+        id=f"t{at}",
+        state="finished",
+        accepted_s=start,
+        started_s=start + 0.001,
+        ended_s=start + 1,
+        where="laptop pid 1",
+        message="Hello",
+        runs=1,
+    )
 
-    def __len__(self) -> int:
-        return self.size
 
-    def make(self, at: int) -> TaskRow:
-        start = at / 1000 + 0.002
-        times = {"accepted_s": start, "started_s": start + 0.001, "ended_s": start + 1}
-        told = {"where": "laptop pid 1", "message": "Hello", "error": None, "runs": 1, "output": None}
-        return {"id": f"t{at}", "state": "finished", **times, **told}  # type: ignore[typeddict-item]
-
-
-def burst(count: int) -> dict[str, Any]:
+def burst(count: int) -> RunDocument:
     few = samples.background_run(5)
-    summary = few["summary"]
-    tasks = {**summary["tasks"], "last_ended_s": count / 1000 + 1}
-    return {
-        **few,
-        "count": count,
-        "summary": {**summary, "tasks": tasks, "wall_s": count / 1000},
-        "requests": Many(count),
-        "tasks": ManyTasks(count),
-        "bystander": [],
-    }
+    tasks = replace(few.summary.tasks, last_ended_s=count / 1000 + 1)
+    return replace(
+        few,
+        count=count,
+        summary=replace(few.summary, tasks=tasks, wall_s=count / 1000),
+        requests=Rows(range(count), one_of_many),
+        tasks=Rows(range(count), its_task),
+        bystander=[],
+    )
 
 
 @pytest.mark.parametrize("count", [40, 41, 1000, 2000])
@@ -372,5 +371,5 @@ def test_more_requests_are_drawn_as_areas_and_the_page_says_so() -> None:
 
 
 def test_a_document_without_runs_still_is_a_page() -> None:
-    empty = {**samples.comparison_document(), "runs": [], "verdicts": []}
+    empty = replace(samples.comparison_document(), runs=[], verdicts=[])
     assert "Nothing was run" in words(read(empty))

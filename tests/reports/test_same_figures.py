@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import samples
 from taskdemo_cli.documents.types import ComparisonDocument
@@ -18,8 +19,7 @@ WIDTHS = (10, 10, 9, 8, 9)
 
 def cut_short() -> ComparisonDocument:
     document = samples.comparison_document(2)
-    document["runs"][-1]["interrupted"] = True
-    return document
+    return replace(document, runs=[*document.runs[:-1], replace(document.runs[-1], interrupted=True)])
 
 
 DOCUMENTS: dict[str, Any] = {

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from samples import HOSTILE, T0, background_run, blocking_run, event, events_of, limits_document, sample
 from taskdemo_cli import runner
-from taskdemo_cli.loadgen.protocol import Plan, Sample
+from taskdemo_cli.loadgen.protocol import Batch, Plan, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.limits import LimitsScreen, PlainLimits, limits_screen
 from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
@@ -68,7 +68,7 @@ class Story:
 
     def __init__(self, count: int, work: float = 1.0, message: str = "Hello from the background") -> None:
         self.recorder = Recorder(private=True, count=count)
-        self.recorder.load({"kind": "started", "t0": T0})
+        self.recorder.load(Started(T0))
         self._samples: list[Sample] = [sample(n, 0.01 + n * 0.001, task=f"k{n}") for n in range(1, count + 1)]
         self._events: list[TaskEvent] = []
         for n in range(1, count + 1):
@@ -82,7 +82,7 @@ class Story:
         self._samples = self._samples[len(told) :]
         flying = [(one[0], one[2] or T0) for one in self._samples if (one[2] or 0.0) <= T0 + moment]
         sent = len(flying) + self.recorder.reported + len(told)
-        self.recorder.load({"kind": "batch", "samples": told, "in_flight": flying, "sent": sent})
+        self.recorder.load(Batch(told, flying, sent))
         while self._events and self._events[0].clock <= T0 + moment:
             self.recorder.event(self._events.pop(0))
         return T0 + moment
@@ -277,7 +277,7 @@ def test_a_plain_line_is_never_cut() -> None:
 
 
 def test_the_limits_fill_in_while_the_experiments_run() -> None:
-    terminal, cells = Terminal(), limits_document()["modes"]["celery"]
+    terminal, cells = Terminal(), limits_document().modes["celery"]
     with limits_screen(terminal.console, "Limits", ["background", "celery"], list(cells)) as screen:
         assert isinstance(screen, LimitsScreen)
         screen.start("celery", "retry", "work that fails twice")
@@ -291,7 +291,7 @@ def test_the_limits_fill_in_while_the_experiments_run() -> None:
 
 def test_the_limits_into_a_pipe_are_plain_lines() -> None:
     console, file = plain_console()
-    cells = limits_document()["modes"]["celery"]
+    cells = limits_document().modes["celery"]
     with limits_screen(console, "Limits", ["celery"], list(cells)) as screen:
         assert isinstance(screen, PlainLimits)
         screen.start("celery", "retry", "work that fails twice")
@@ -302,8 +302,8 @@ def test_the_limits_into_a_pipe_are_plain_lines() -> None:
 
 def test_a_task_that_fails_is_told_with_its_error() -> None:
     recorder = Recorder(private=True, count=1)
-    recorder.load({"kind": "started", "t0": T0})
-    recorder.load({"kind": "batch", "samples": [sample(1, 0.004, task="f")], "in_flight": [], "sent": 1})
+    recorder.load(Started(T0))
+    recorder.load(Batch([sample(1, 0.004, task="f")], [], 1))
     recorder.event(event("f", "accepted", 0.002))
     recorder.event(event("f", "started", 0.003))
     recorder.event(event("f", "failed", 0.5, error="ValueError: no such report"))
@@ -316,12 +316,12 @@ def test_a_task_that_fails_is_told_with_its_error() -> None:
 def held_loop() -> Recorder:
     """Three callers of `blocking`, 2.4 s on: two were answered, and no event came since the loop is held."""
     held = Recorder(private=True, count=3, waits=True)
-    held.load({"kind": "started", "t0": T0})
-    held.bystander({"kind": "started", "t0": T0})
+    held.load(Started(T0))
+    held.bystander(Started(T0))
     held.event(event("b1", "accepted", 0.001, mode="blocking"))
     told = [sample(1, 1.0, task="b1"), sample(2, 2.0, task="b2")]
-    held.load({"kind": "batch", "samples": told, "in_flight": [(3, T0 + 0.001)], "sent": 3})
-    held.bystander({"kind": "batch", "samples": [sample(1, 0.002)], "in_flight": [(2, T0 + 0.1)], "sent": 2})
+    held.load(Batch(told, [(3, T0 + 0.001)], 3))
+    held.bystander(Batch([sample(1, 0.002)], [(2, T0 + 0.1)], 2))
     return held
 
 
@@ -345,8 +345,8 @@ def test_an_answer_ends_a_task_in_the_modes_that_answer_after_the_work_and_in_no
     nothing: Any = None
     target = Target("http://127.0.0.1:1", health={"mode": mode.name})
     run = runner._Run(nothing, target, Plan(url=target.url, count=1), nothing)
-    run.recorder.load({"kind": "started", "t0": T0})
-    run.recorder.load({"kind": "batch", "samples": [sample(1, 0.5, task="t")], "in_flight": [], "sent": 1})
+    run.recorder.load(Started(T0))
+    run.recorder.load(Batch([sample(1, 0.5, task="t")], [], 1))
     assert run.recorder.live(T0 + 1, 1).ended == (0 if mode.answers_first else 1)
 
 
@@ -370,7 +370,7 @@ def test_while_the_server_answers_nobody_nothing_is_claimed_of_what_runs() -> No
 
 def test_a_task_of_which_there_is_no_news_is_drawn_only_as_far_as_there_was_some() -> None:
     story = Story(1, work=3.0)
-    story.recorder.bystander({"kind": "batch", "samples": [], "in_flight": [(1, T0 + 0.5)], "sent": 1})
+    story.recorder.bystander(Batch([], [(1, T0 + 0.5)], 1))
     terminal = Terminal()
     with RunScreen(terminal.console, "1 request", None) as screen:
         screen.update(story.recorder, story.until(2.0))

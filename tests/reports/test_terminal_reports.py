@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
@@ -14,6 +15,7 @@ from samples import (
     HOSTILE,
     background_run,
     blocking_run,
+    changed,
     comparison_document,
     event,
     facts,
@@ -47,25 +49,22 @@ def printed(report: RenderableType, width: int = 80, encoding: str = "utf-8", **
 
 
 def empty_run() -> RunDocument:
-    return recorder([]).document(facts("background", 5), interrupted=True)
+    return recorder([]).finish(facts("background", 5), interrupted=True)
 
 
 def all_failed_run() -> RunDocument:
     samples = [sample(n, 0.001 * n, status=None, error="ConnectError") for n in range(1, 31)]
-    return recorder(samples).document(facts("background", 30))
+    return recorder(samples).finish(facts("background", 30))
 
 
 def seven_modes() -> ComparisonDocument:
-    document = comparison_document()
-    document["runs"] = [{**background_run(), "mode": mode.name} for mode in MODES]
-    return document
+    return replace(comparison_document(), runs=[replace(background_run(), mode=mode.name) for mode in MODES])
 
 
 def wide_limits() -> RenderableType:
     document = limits_document()
-    found = document["modes"]["celery"]
-    document["modes"] = {mode.name: found for mode in MODES}
-    return limits_report(document)
+    found = document.modes["celery"]
+    return limits_report(replace(document, modes={mode.name: found for mode in MODES}))
 
 
 REPORTS: dict[str, Callable[[], RenderableType]] = {
@@ -101,10 +100,10 @@ def test_a_terminal_of_plain_ascii_gets_the_same_report_in_ascii(name: str) -> N
 def test_a_run_tells_its_counts_times_and_tasks(width: int) -> None:
     run = threadpool_run()
     text = printed(run_report(run), width)
-    response = run["summary"]["response_s"]
+    response = run.summary.response_s
     assert response is not None
     for figure in ("p50", "max"):
-        assert format_seconds(response[figure]) in text
+        assert format_seconds(getattr(response, figure)) in text
     assert "60 ok, 0 failed" in text
     assert "60 accepted, 60 finished; at most 40 ran at once" in " ".join(text.split())
 
@@ -123,15 +122,14 @@ def test_a_histogram_comes_with_enough_requests() -> None:
 
 
 def test_what_was_seen_and_then_the_thresholds_come_last_where_no_screen_scrolls_them_away() -> None:
-    run = background_run()
-    run["verdict"] = "Answered in 4 ms; the task ended 1.00 s later."
-    run["thresholds"] = [
+    thresholds = [
         {"expression": "response.p50 > 1ms", "value": 0.004, "held": True, "text": "response.p50 > 1ms: 4 ms, held"},
         {"expression": "tasks.lost > 0", "value": 0.0, "held": False, "text": "tasks.lost > 0: 0, did not hold"},
     ]
+    run = changed(background_run(), verdict="Answered in 4 ms; the task ended 1.00 s later.", thresholds=thresholds)
     lines = printed(run_report(run)).splitlines()
     assert lines[-4:] == [
-        run["verdict"],
+        run.verdict,
         "",
         "✗ response.p50 > 1ms: 4 ms, held",
         "✓ tasks.lost > 0: 0, did not hold",
@@ -139,23 +137,25 @@ def test_what_was_seen_and_then_the_thresholds_come_last_where_no_screen_scrolls
 
 
 def test_a_comparison_ends_with_its_thresholds() -> None:
-    document = comparison_document()
-    document["thresholds"] = [
-        {"expression": "response.p50 > 1ms", "value": 0.004, "held": True, "text": "response.p50 > 1ms: 4 ms, held"}
-    ]
+    threshold = {
+        "expression": "response.p50 > 1ms",
+        "value": 0.004,
+        "held": True,
+        "text": "response.p50 > 1ms: 4 ms, held",
+    }
+    document = changed(comparison_document(), thresholds=[threshold])
     assert printed(comparison_report(document)).splitlines()[-1] == "✗ response.p50 > 1ms: 4 ms, held"
 
 
 def test_what_ended_a_run_early_stands_before_the_verdict() -> None:
-    run = background_run()
-    run["verdict"], run["ended_because"] = "Answered in 4 ms.", "the server stopped answering"
+    run = replace(background_run(), verdict="Answered in 4 ms.", ended_because="the server stopped answering")
     text = printed(run_report(run))
     assert text.index("works, nobody waits") < text.index("stopped answering") < text.index("Answered in 4 ms.")
 
 
 def test_a_burst_has_no_rate_and_a_longer_run_has_one() -> None:
     assert "requests/s" not in printed(run_report(background_run(5)))
-    assert "requests/s" in printed(run_report({**background_run(5), "concurrency": 2}))
+    assert "requests/s" in printed(run_report(replace(background_run(5), concurrency=2)))
 
 
 def test_errors_are_told_by_kind_and_lost_tasks_by_number() -> None:
@@ -168,8 +168,7 @@ def test_errors_are_told_by_kind_and_lost_tasks_by_number() -> None:
 
 
 def test_a_run_that_was_cut_short_says_so() -> None:
-    run = background_run()
-    run["timed_out"], run["not_sent"], run["late_sends"] = True, 7, 3
+    run = replace(background_run(), timed_out=True, not_sent=7, late_sends=3)
     text = printed(run_report(run))
     assert "Timed out" in text
     assert "7 requests were never sent" in text
@@ -206,13 +205,13 @@ def bars(run: RunDocument, width: int = 80) -> list[str]:
 
 
 def test_callers_that_queue_make_stairs() -> None:
-    answers = [bar.index("●") for bar in bars({**blocking_run(), "mode": "background"})]
+    answers = [bar.index("●") for bar in bars(replace(blocking_run(), mode="background"))]
     assert answers == sorted(set(answers))
     assert len(answers) == 5
 
 
 def test_work_that_is_waited_for_lies_before_the_answer_and_other_work_after_it() -> None:
-    for bar in bars({**blocking_run(), "mode": "background"}):
+    for bar in bars(replace(blocking_run(), mode="background")):
         assert "▆" in bar.split("●")[0]
         assert "▆" not in bar.split("●")[1]
     for bar in bars(background_run()):
@@ -225,13 +224,13 @@ def test_a_task_that_waits_for_its_turn_is_drawn_as_queued() -> None:
         event("q", "started", 1.0),
         event("q", "finished", 2.0),
     ]
-    (bar,) = bars(recorder([sample(1, 0.002, task="q")], events).document(facts("background", 1)))
+    (bar,) = bars(recorder([sample(1, 0.002, task="q")], events).finish(facts("background", 1)))
     assert bar.startswith("●····")
     assert bar.index("·") < bar.index("▆")
 
 
 def test_many_requests_are_told_by_a_sample_of_stated_size() -> None:
-    assert len(bars({**threadpool_run(), "mode": "background"})) == 6
+    assert len(bars(replace(threadpool_run(), mode="background"))) == 6
     assert "6 of 60" in printed(timeline([threadpool_run()]))
 
 
@@ -263,16 +262,16 @@ def test_a_run_without_requests_says_that_there_is_nothing_to_draw() -> None:
 def test_a_comparison_has_a_row_a_mode_the_reason_of_each_left_out_and_every_verdict() -> None:
     document = comparison_document()
     text = " ".join(printed(comparison_report(document)).split())
-    for verdict in document["verdicts"]:
-        assert verdict["text"] in text
+    for verdict in document.verdicts:
+        assert verdict.text in text
     assert "celery skipped: celery is not installed" in text
-    summary = document["runs"][0]["summary"]
-    response, bystander, ended = summary["response_s"], summary["bystander_s"], summary["tasks"]["last_ended_s"]
+    summary = document.runs[0].summary
+    response, bystander, ended = summary.response_s, summary.bystander_s, summary.tasks.last_ended_s
     assert response is not None
     assert bystander is not None
     assert ended is not None
-    figures = [response["p50"], response["max"], ended]
-    row = f"blocking {' '.join(map(format_seconds, figures))} 1 {format_seconds(bystander['max'])} none"
+    figures = [response.p50, response.max, ended]
+    row = f"blocking {' '.join(map(format_seconds, figures))} 1 {format_seconds(bystander.max)} none"
     assert row in text
 
 
@@ -284,8 +283,7 @@ def test_rounds_bring_intervals_and_what_is_beyond_noise() -> None:
 
 
 def test_trouble_is_told_in_the_modes_row() -> None:
-    document = comparison_document()
-    document["runs"] = [failed_run()]
+    document = replace(comparison_document(), runs=[failed_run()])
     assert "2 not ok, 1 failed" in printed(comparison_report(document), 120)
 
 
@@ -316,9 +314,8 @@ def test_a_name_is_broken_where_it_has_its_hyphen_if_there_is_room(width: int, n
 
 
 def test_hostile_text_in_the_matrix_stays_text() -> None:
-    document = limits_document()
-    hostile: Cell = {"verdict": "no", "measured": {"figure": HOSTILE}, "text": HOSTILE}
-    document["modes"] = {HOSTILE: {HOSTILE: hostile}}
+    hostile = Cell(verdict="no", measured={"figure": HOSTILE}, text=HOSTILE)
+    document = replace(limits_document(), modes={HOSTILE: {HOSTILE: hostile}})
     text = printed(limits_report(document), 60)
     assert "\x1b" not in text
     assert "[bold]rich[/bold]" in text
@@ -333,8 +330,7 @@ def test_two_results_stand_side_by_side_with_what_is_known_of_the_noise() -> Non
 
 
 def test_what_makes_two_results_hard_to_compare_comes_before_their_figures() -> None:
-    other = blocking_run()
-    other["work"], other["duration_s"] = "reports:build", None
+    other = replace(blocking_run(), work="reports:build", duration_s=None)
     lines = printed(changes_report(compare_saved(blocking_run(), other))).splitlines()
     assert lines[0].startswith("These two did different work (sleep of 1.00 s; reports:build)")
 
@@ -356,5 +352,5 @@ def test_a_picture_is_a_well_formed_svg_that_fetches_nothing() -> None:
 
 
 def test_bars_of_very_many_requests_still_have_their_tasks() -> None:
-    for bar in bars({**threadpool_run(3000, 3000), "mode": "background"}):
+    for bar in bars(replace(threadpool_run(3000, 3000), mode="background")):
         assert "▆" in bar.split("●")[0]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from anyio.to_thread import current_default_thread_limiter, run_sync
+from msgspec.structs import replace
 
 import samples
 from commands import all_gone, family_of, running, taskdemo
@@ -210,14 +211,15 @@ def test_nothing_is_left_of_it_when_the_command_is_killed(folder: Path) -> None:
 
 
 def a_run(loop: list[float], threads: list[float]) -> RunDocument:
-    run = samples.background_run(2)
-    run["bystander"] = [call(wait) for wait in loop]
-    run["bystander_threads"] = [call(wait) for wait in threads]
-    return run
+    return replace(
+        samples.background_run(2),
+        bystander=[call(wait) for wait in loop],
+        bystander_threads=[call(wait) for wait in threads],
+    )
 
 
 def call(wait: float) -> BystanderRow:
-    return {"sent_s": 1.0, "done_s": 1.0 + wait, "response_s": wait, "status": 200, "error": None}
+    return BystanderRow(sent_s=1.0, done_s=1.0 + wait, response_s=wait, status=200, error=None)
 
 
 @pytest.mark.parametrize(
@@ -235,8 +237,8 @@ def test_the_cause_is_what_the_server_saw_while_a_bystander_waited(
     loop: list[float], threads: list[float], found: dict[str, Any], cause: str
 ) -> None:
     blocked = blocking.judge(a_run(loop, threads), found)
-    assert blocked["cause"] == cause
-    assert blocked["blocks"] is (cause != "neither")
+    assert blocked.cause == cause
+    assert blocked.blocks is (cause != "neither")
     assert blocking.sentence(blocked).endswith(".")
 
 
@@ -255,7 +257,7 @@ def test_a_wait_that_nothing_explains_is_told_and_no_cause_made_up(
     loop: list[float], threads: list[float], found: dict[str, Any]
 ) -> None:
     blocked = blocking.judge(a_run(loop, threads), found)
-    assert (blocked["cause"], blocked["blocks"]) == ("not found", False)
+    assert (blocked.cause, blocked.blocks) == ("not found", False)
     said = blocking.sentence(blocked)
     assert "is not clear" in said
     assert "was not seen" in said
@@ -317,7 +319,6 @@ def compiled(file: str) -> FrameType:
 
 
 def test_a_bystander_that_got_no_answer_has_waited_too() -> None:
-    run = a_run([], [])
-    unanswered: BystanderRow = {"sent_s": 0.5, "done_s": 3.0, "response_s": None, "status": None, "error": "Cancelled"}
-    run["bystander"] = [unanswered]
-    assert blocking.judge(run, {})["loop_wait_s"] == 2.5
+    unanswered = BystanderRow(sent_s=0.5, done_s=3.0, response_s=None, status=None, error="Cancelled")
+    run = replace(a_run([], []), bystander=[unanswered])
+    assert blocking.judge(run, {}).loop_wait_s == 2.5

@@ -69,7 +69,7 @@ def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | Comp
 
 
 def _runs(document: RunDocument | ComparisonDocument) -> list[RunDocument]:
-    return document["runs"] if document["kind"] == "comparison" else [document]
+    return document.runs if document.kind == "comparison" else [document]
 
 
 Pair: TypeAlias = tuple[str, Sequence[RunDocument], Sequence[RunDocument]]
@@ -85,19 +85,18 @@ def _other_work(pairs: Sequence[Pair]) -> list[str]:
 
 
 def _work(run: RunDocument) -> str:
-    what = shortened(run.get("app") or run["work"] or "work that is not known", 60)
-    return what if run["duration_s"] is None else f"{what} of {format_seconds(run['duration_s'])}"
+    what = shortened(run.app or run.work or "work that is not known", 60)
+    return what if run.duration_s is None else f"{what} of {format_seconds(run.duration_s)}"
 
 
 def _other_settings(pairs: Sequence[Pair]) -> list[str]:
     """Return which settings differ; one that differs alike in every mode is told once."""
     said: dict[str, list[str]] = {}
     for mode, (old, *_), (new, *_) in pairs:
-        before: dict[str, object] = {**old}
-        after: dict[str, object] = {**new}
         for name in SETTINGS:
-            if before.get(name) != after.get(name):
-                said.setdefault(f"{name} was {before.get(name)} and is {after.get(name)}", []).append(mode)
+            before, after = getattr(old, name), getattr(new, name)
+            if before != after:
+                said.setdefault(f"{name} was {before} and is {after}", []).append(mode)
     return [text if len(modes) == len(pairs) else f"{', '.join(modes)}: {text}" for text, modes in said.items()]
 
 

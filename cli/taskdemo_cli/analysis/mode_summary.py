@@ -4,13 +4,14 @@ Over several rounds a typical time is the mean of what each round gives, as the 
 slowest, longest or last one is that of all rounds, so that "at most" is true of each; counts are sums.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
 from typing import Final
+
+from msgspec.structs import asdict
 
 from taskdemo_cli.analysis.rounds import figure_of
 from taskdemo_cli.documents.types import RunDocument
@@ -74,41 +75,41 @@ class ModeSummary:
     @classmethod
     def of(cls, all_runs: Sequence[RunDocument]) -> "ModeSummary":
         """Return what these runs of one mode, at least one, show."""
-        runs = [run for run in all_runs if not run["interrupted"]] or all_runs
-        summaries = [run["summary"] for run in runs]
+        runs = [run for run in all_runs if not run.interrupted] or all_runs
+        summaries = [run.summary for run in runs]
         tasks: Counter[str] = Counter()
-        for counts in (summary["tasks"] for summary in summaries):
-            tasks.update({name: value for name, value in counts.items() if isinstance(value, int)})
-        tasks["max_parallel"] = max(summary["tasks"]["max_parallel"] for summary in summaries)
+        for counts in (summary.tasks for summary in summaries):
+            tasks.update({name: value for name, value in asdict(counts).items() if isinstance(value, int)})
+        tasks["max_parallel"] = max(summary.tasks.max_parallel for summary in summaries)
         errors = sum((_failures(run) for run in runs), Counter[str]())
         waits = list(_waits(runs))
         waited, is_answered = max(waits, default=(None, True))
         return cls(
-            requests=sum(s["requests"]["ok"] for s in summaries) + errors.total(),
-            answered=sum(s["response_s"]["count"] for s in summaries if s["response_s"]),
+            requests=sum(s.requests.ok for s in summaries) + errors.total(),
+            answered=sum(s.response_s.count for s in summaries if s.response_s),
             errors=errors,
-            median=_mean(_value(s["response_s"], "p50") for s in summaries),
+            median=_mean(_value(s.response_s, "p50") for s in summaries),
             p95=_mean(figure_of(run, "response_s.p95") for run in runs),
-            slowest=_most(_value(s["response_s"], "max") for s in summaries),
-            work=_mean(_value(s["work_s"], "p50") for s in summaries),
-            asked_work=_most(run["duration_s"] for run in runs if run["work"] in {"sleep", "cpu"}),
-            longest_work=_most(_value(s["work_s"], "max") for s in summaries),
+            slowest=_most(_value(s.response_s, "max") for s in summaries),
+            work=_mean(_value(s.work_s, "p50") for s in summaries),
+            asked_work=_most(run.duration_s for run in runs if run.work in {"sleep", "cpu"}),
+            longest_work=_most(_value(s.work_s, "max") for s in summaries),
             tasks=tasks,
-            last_ended=_most(s["tasks"]["last_ended_s"] for s in summaries),
-            completed=_most(_value(s["completion_s"], "max") for s in summaries),
-            tasks_in_a_run=max(s["tasks"]["accepted"] for s in summaries),
-            all_at_once=all(s["tasks"]["max_parallel"] == s["tasks"]["accepted"] for s in summaries),
+            last_ended=_most(s.tasks.last_ended_s for s in summaries),
+            completed=_most(_value(s.completion_s, "max") for s in summaries),
+            tasks_in_a_run=max(s.tasks.accepted for s in summaries),
+            all_at_once=all(s.tasks.max_parallel == s.tasks.accepted for s in summaries),
             ran=Places.of(runs[0]),
             error=_first_error(runs) if tasks["failed"] else None,
             waited=waited,
             is_answered=is_answered,
             bystanders_answered=sum(answered for _, answered in waits),
-            bystander=_most(_value(s["bystander_s"], "max") for s in summaries),
-            overhead=_most(s["client"]["overhead_s"] for s in summaries),
-            doubted=any(s["client"]["trusted"] is False for s in summaries),
-            busy=any((s["client"]["cpu_share"] or 0.0) >= BUSY_SHARE for s in summaries),
-            is_partial=any(run["interrupted"] for run in runs),
-            cut_short=next((run for run in all_runs if run["interrupted"]), None),
+            bystander=_most(_value(s.bystander_s, "max") for s in summaries),
+            overhead=_most(s.client.overhead_s for s in summaries),
+            doubted=any(s.client.trusted is False for s in summaries),
+            busy=any((s.client.cpu_share or 0.0) >= BUSY_SHARE for s in summaries),
+            is_partial=any(run.interrupted for run in runs),
+            cut_short=next((run for run in all_runs if run.interrupted), None),
         )
 
     def figures(self) -> dict[str, float | None]:
@@ -152,27 +153,26 @@ class Places:
     @classmethod
     def of(cls, run: RunDocument) -> "Places":
         """Return where this run's work ran."""
-        if "app" in run:
+        if run.app:
             return cls(is_app=True)
-        wheres = [where for task in islice(run["tasks"], LOOKED_AT) if (where := task["where"])]
-        on_loop = bool(wheres) and all(where.endswith(" event loop") for where in wheres)
-        in_threads = bool(wheres) and all("worker thread" in where for where in wheres)
-        pids = {found[0] for where in wheres if (found := re.match(r"\S+ pid \d+", where))}
-        cpus = run["environment"].get("cpus")
+        ran = {(task.host, task.pid, task.thread) for task in islice(run.tasks, LOOKED_AT) if task.thread is not None}
+        on_loop = bool(ran) and all(thread == "event loop" for _, _, thread in ran)
+        in_threads = bool(ran) and all("worker thread" in (thread or "") for _, _, thread in ran)
+        cpus = run.environment.get("cpus")
         return cls(
             on_loop=on_loop,
             in_threads=in_threads,
-            processes=0 if on_loop or in_threads else len(pids),
+            processes=0 if on_loop or in_threads else len({(host, pid) for host, pid, _ in ran}),
             cpus=cpus if isinstance(cpus, int) else None,
-            computes=run["work"] == "cpu",
-            is_own=run["work"] not in {None, "sleep", "cpu"},
+            computes=run.work == "cpu",
+            is_own=run.work not in {None, "sleep", "cpu"},
         )
 
 
 def _failures(run: RunDocument) -> Counter[str]:
     """Return the errors of the requests that failed: one that was given up because the user stopped did not."""
-    failures = Counter(run["summary"]["requests"]["errors"])
-    if run["interrupted"]:
+    failures = Counter(run.summary.requests.errors)
+    if run.interrupted:
         del failures["Cancelled"]
     return failures
 
@@ -180,19 +180,19 @@ def _failures(run: RunDocument) -> Counter[str]:
 def _waits(runs: Iterable[RunDocument]) -> Iterator[tuple[float, bool]]:
     """Yield how long each bystander waited and whether it was answered, as far as one knows how long it waited."""
     for run in runs:
-        for call in run["bystander"]:
-            if call["response_s"] is not None:
-                yield call["response_s"], True
-            elif call["sent_s"] is not None and call["done_s"] is not None:
-                yield call["done_s"] - call["sent_s"], False
+        for call in run.bystander:
+            if call.response_s is not None:
+                yield call.response_s, True
+            elif call.sent_s is not None and call.done_s is not None:
+                yield call.done_s - call.sent_s, False
 
 
 def _first_error(runs: Iterable[RunDocument]) -> str | None:
-    return next((task["error"] for run in runs for task in run["tasks"] if task["state"] == "failed"), None)
+    return next((task.error for run in runs for task in run.tasks if task.state == "failed"), None)
 
 
 def _value(statistics: Statistics | None, name: str) -> float | None:
-    return None if statistics is None else float(statistics[name])  # type: ignore[literal-required]  # p50 or max
+    return None if statistics is None else float(getattr(statistics, name))
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

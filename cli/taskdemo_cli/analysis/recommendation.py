@@ -42,15 +42,15 @@ def recommend(runs: Sequence[RunDocument]) -> Recommendation | None:
     chosen = choice.made()
     if chosen is None:
         return None
-    rounds = sorted({run["round"] for run in runs})
-    by_round = [_Choice(_good([run for run in runs if run["round"] == n and run["mode"] in good])) for n in rounds]
-    return {
-        "mode": chosen,
-        "why": " ".join([*choice.reasons(chosen), *_doubts(chosen, [one.made() for one in by_round])]),
-        "gives_up": list(MODE_BY_NAME[chosen].gives_up.values()),
-        "basis": BASIS,
-        "code": pasting.code(chosen, _function(runs[0])),
-    }
+    rounds = sorted({run.round for run in runs})
+    by_round = [_Choice(_good([run for run in runs if run.round == n and run.mode in good])) for n in rounds]
+    return Recommendation(
+        mode=chosen,
+        why=" ".join([*choice.reasons(chosen), *_doubts(chosen, [one.made() for one in by_round])]),
+        gives_up=list(MODE_BY_NAME[chosen].gives_up.values()),
+        basis=BASIS,
+        code=pasting.code(chosen, _function(runs[0])),
+    )
 
 
 def _good(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
@@ -67,18 +67,18 @@ def _is_telling(one: ModeSummary) -> bool:
 
 def _is_whole(run: RunDocument) -> bool:
     """Tell whether every request was answered and every task came to its end."""
-    tasks, requests = run["summary"]["tasks"], run["summary"]["requests"]
+    tasks, requests = run.summary.tasks, run.summary.requests
     # A caller that waits for work which fails is told so by an HTTP 500: the work's doing, not the mode's.
-    own = sum(count for error, count in requests["errors"].items() if error != "HTTP 500")
-    ended = tasks["finished"] + tasks["failed"] == tasks["accepted"]
-    return not own and not run["not_sent"] and not run["interrupted"] and not run["timed_out"] and ended
+    own = sum(count for error, count in requests.errors.items() if error != "HTTP 500")
+    ended = tasks.finished + tasks.failed == tasks.accepted
+    return not own and not run.not_sent and not run.interrupted and not run.timed_out and ended
 
 
 def _function(run: RunDocument) -> Function:
-    work, called = run["work"] or "sleep", run.get("own_work")
-    if called is None:
-        return Function(work, duration_s=run["duration_s"] or 0.0)
-    return Function(work, called["is_async"], called["takes_message"])
+    work, called = run.work or "sleep", run.own_work
+    if not called:
+        return Function(work, duration_s=run.duration_s or 0.0)
+    return Function(work, called.is_async, called.takes_message)
 
 
 class _Choice:

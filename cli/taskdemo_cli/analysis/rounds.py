@@ -3,14 +3,12 @@
 A figure that a round did not measure, or of which it measured too little, has no part in an interval.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from taskdemo_cli.documents.types import Difference, Interval, RunDocument, name_of
 from taskdemo_cli.stats import interval, supported
-
-Run = TypeVar("Run", bound=Mapping[str, Any])
 
 FIGURES: Final = (
     "response_s.p50",
@@ -46,22 +44,22 @@ def intervals(runs: Sequence[RunDocument], reference: str) -> list[Interval]:
             others = {} if mode == reference else _by_round(grouped.get(reference, []), figure)
             pairs = [values[number] - others[number] for number in values if number in others]
             entries.append(
-                {
-                    "mode": mode,
-                    "figure": figure,
-                    "rounds": len(values),
-                    "mean": fmean(values.values()),
-                    "low": low,
-                    "high": high,
-                    "difference": _difference(pairs) if len(pairs) >= 2 else None,
-                }
+                Interval(
+                    mode=mode,
+                    figure=figure,
+                    rounds=len(values),
+                    mean=fmean(values.values()),
+                    low=low,
+                    high=high,
+                    difference=_difference(pairs) if len(pairs) >= 2 else None,
+                )
             )
     return entries
 
 
-def by_mode(runs: Iterable[Run]) -> dict[str, list[Run]]:
+def by_mode(runs: Iterable[RunDocument]) -> dict[str, list[RunDocument]]:
     """Return the runs of each mode, in the order in which the modes were run first."""
-    grouped: dict[str, list[Run]] = {}
+    grouped: dict[str, list[RunDocument]] = {}
     for run in runs:
         grouped.setdefault(name_of(run), []).append(run)
     return grouped
@@ -73,20 +71,19 @@ def figure_of(run: RunDocument, figure: str) -> float | None:
     A percentile that the count does not support is too little.
     """
     name, _, statistic = figure.partition(".")
-    summary: dict[str, Any] = {**run["summary"]}
-    value = summary[name]
+    value: Any = getattr(run.summary, name)
     if not statistic or value is None:
         return value  # type: ignore[no-any-return]  # a number: the caller names a figure of the summary
-    if statistic in SHARE_OF and not supported(SHARE_OF[statistic], value["count"]):
+    if statistic in SHARE_OF and not supported(SHARE_OF[statistic], value.count):
         return None
-    return float(value[statistic])
+    return float(getattr(value, statistic))
 
 
 def _by_round(group: Sequence[RunDocument], figure: str) -> dict[int, float]:
-    found = ((run["round"], figure_of(run, figure)) for run in group if not run["interrupted"])
+    found = ((run.round, figure_of(run, figure)) for run in group if not run.interrupted)
     return {number: value for number, value in found if value is not None}
 
 
 def _difference(pairs: Sequence[float]) -> Difference:
     low, high = interval(pairs)
-    return {"mean": fmean(pairs), "low": low, "high": high, "within_noise": low <= 0 <= high}
+    return Difference(mean=fmean(pairs), low=low, high=high, within_noise=low <= 0 <= high)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
-from typing import Any, Final
+from typing import Final
 
 from taskdemo_cli.analysis.rounds import SHARE_OF, by_mode
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, ThresholdRow
@@ -107,7 +107,7 @@ class Outcome:
 
     def row(self) -> ThresholdRow:
         """Return the outcome as documents keep it."""
-        return {"expression": self.expression, "value": self.value, "held": self.met, "text": self.text}
+        return ThresholdRow(expression=self.expression, value=self.value, held=self.met, text=self.text)
 
 
 def parse(text: str, modes: Sequence[str] = ()) -> Threshold:
@@ -143,19 +143,19 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument) -
     It holds if it does in any of the runs that it speaks of: all, or those of its mode, in every round. What is shown
     is the run that decided: the one furthest beyond the limit, or nearest to it.
     """
-    runs = document["runs"] if document["kind"] == "comparison" else [document]
+    runs = document.runs if document.kind == "comparison" else [document]
     chosen = runs if threshold.mode is None else by_mode(runs).get(threshold.mode, [])
     values = [(value_of(run, threshold.metric), run) for run in chosen]
     missing = [run for value, run in values if value is None]
     known = [(value, run) for value, run in values if value is not None]
-    several = len({run["mode"] for run in runs}) > 1 and threshold.mode is None
+    several = len({run.mode for run in runs}) > 1 and threshold.mode is None
     beyond = [entry for entry in known if OPERATORS[threshold.operator](entry[0], threshold.limit)]
     if (missing and not beyond) or not values:
-        where = f" in {missing[0]['mode']}" if missing and several else ""
+        where = f" in {missing[0].mode}" if missing and several else ""
         what = f"{threshold.metric} was not measured{where}"
         return Outcome(threshold.expression, f"nothing: {what}", None, True, f"{what}, so it cannot be ruled out")
     value, run = _deciding(beyond or known, threshold.operator)
-    shown = _shown(threshold.metric, value) + _doubt(threshold.metric, run) + (f" in {run['mode']}" if several else "")
+    shown = _shown(threshold.metric, value) + _doubt(threshold.metric, run) + (f" in {run.mode}" if several else "")
     met = bool(beyond)
     text = f"{threshold.metric} was {shown}, so {threshold.expression} {'is met' if met else 'is not met'}"
     return Outcome(threshold.expression, shown, value, met, text)
@@ -163,22 +163,23 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument) -
 
 def value_of(run: RunDocument, metric: str) -> float | None:
     """Return the metric's value in this run: seconds, a share of 1, or a plain number; None where not measured."""
-    summary: dict[str, Any] = {**run["summary"]}
+    summary = run.summary
     first, _, second = metric.partition(".")
     if first in TIMES:
-        statistics = summary.get(TIMES[first])
-        if statistics is None:
+        statistics = getattr(summary, TIMES[first])
+        if not statistics:
             return 0.0 if second == "count" else None
-        return float(statistics[second])
+        return float(getattr(statistics, second))
     if metric == "requests.failed_share":
-        counts = summary["requests"]
-        total = counts["ok"] + counts["failed"]
-        return counts["failed"] / total if total else None
-    if first == "tasks" and run["mode"] is None:
+        counts = summary.requests
+        total = counts.ok + counts.failed
+        return counts.failed / total if total else None
+    if first == "tasks" and run.mode is None:
         return None  # a server that is not taskdemo's says nothing of its tasks; its zeros are no finding
     if metric == "wall":
-        return float(summary["wall_s"])
-    value = summary.get(metric) if not second else summary[first].get(f"{second}_s" if metric in DURATIONS else second)
+        return summary.wall_s
+    part = getattr(summary, first)
+    value = getattr(part, f"{second}_s" if metric in DURATIONS else second) if second else part
     return None if value is None else float(value)
 
 

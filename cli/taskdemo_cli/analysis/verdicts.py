@@ -14,7 +14,6 @@ from taskdemo_cli.analysis.rounds import by_mode, intervals, reference_of
 from taskdemo_cli.documents.types import ComparisonDocument, Interval, RunDocument, Skipped, Verdict
 from taskdemo_cli.recording.summary import TRUSTED_SHARE
 from taskdemo_cli.units import format_count, format_seconds, format_share
-from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.text import shortened
 
 QUEUED: Final = 1.5
@@ -52,18 +51,16 @@ def comparison(
     grouped = by_mode(runs)
     reference = reference_of(list(grouped))
     measured = intervals(runs, reference)
-    return {
-        "taskdemo": VERSION,
-        "kind": "comparison",
-        "reference": reference,
-        "rounds": max(len(group) for group in grouped.values()),
-        "runs": list(runs),
-        "verdicts": compare(runs, reference, measured),
-        "intervals": measured,
-        "skipped": list(skipped),
-        "environment": environment or {},
-        "command": command,
-    }
+    return ComparisonDocument(
+        reference=reference,
+        rounds=max(len(group) for group in grouped.values()),
+        runs=list(runs),
+        verdicts=compare(runs, reference, measured),
+        intervals=measured,
+        skipped=list(skipped),
+        environment=environment or {},
+        command=command,
+    )
 
 
 def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Interval] = ()) -> list[Verdict]:
@@ -78,9 +75,9 @@ def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Inte
         if mode != reference and reference in summaries:
             noise = next(
                 (
-                    entry["difference"]["within_noise"]
+                    entry.difference.within_noise
                     for entry in measured
-                    if entry["mode"] == mode and entry["figure"] == "response_s.p50" and entry["difference"]
+                    if entry.mode == mode and entry.figure == "response_s.p50" and entry.difference
                 ),
                 None,
             )
@@ -89,7 +86,7 @@ def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Inte
             summary = replace(summary, error=THE_SAME)
         else:
             told.add(summary.error)
-        verdicts.append({"mode": mode, "text": _text(summary, clauses, explain=explain)})
+        verdicts.append(Verdict(mode=mode, text=_text(summary, clauses, explain=explain)))
         explain = explain and not _mentions_bystander(summary)
     return verdicts
 
@@ -134,18 +131,18 @@ def _failure(mode: ModeSummary) -> str:
 
 
 def _stopped(run: RunDocument) -> str:
-    requests = run["summary"]["requests"]
-    waiting = requests["errors"].get("Cancelled", 0)
-    answered = requests["ok"] + requests["failed"] - waiting
-    calls = [call["sent_s"] for call in run["bystander"] if call["sent_s"] is not None]
-    after = max([run["summary"]["wall_s"], *calls])
-    of = "" if run["count"] is None else f" of {run['count']:,}"
+    requests = run.summary.requests
+    waiting = requests.errors.get("Cancelled", 0)
+    answered = requests.ok + requests.failed - waiting
+    calls = [call.sent_s for call in run.bystander if call.sent_s is not None]
+    after = max([run.summary.wall_s, *calls])
+    of = "" if run.count is None else f" of {run.count:,}"
     words = [f"{answered:,}{of} {'was' if answered == 1 else 'were'} answered"]
     if waiting:
         words.append(f"{waiting:,} {'was' if waiting == 1 else 'were'} still waiting when you stopped")
-    if run["not_sent"]:
-        words.append(f"{run['not_sent']:,} not sent")
-    which = f"Round {run['round']} was interrupted" if run["round"] > 1 else "Interrupted"
+    if run.not_sent:
+        words.append(f"{run.not_sent:,} not sent")
+    which = f"Round {run.round} was interrupted" if run.round > 1 else "Interrupted"
     return f"{which} after {format_seconds(after)}; {', '.join(words)}."
 
 

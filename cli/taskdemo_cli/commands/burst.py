@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from taskdemo_cli.documents.environment import command_line, environment
-from taskdemo_cli.documents.types import RunFacts
+from taskdemo_cli.documents.types import RunHeader
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.capacity import capacity_problem
 from taskdemo_cli.loadgen.protocol import Plan
@@ -68,7 +68,7 @@ class Burst:
             headers=[*self.request.headers, *servers.authorization(target.token).items()],
         )
 
-    def facts(self) -> RunFacts:
+    def facts(self) -> RunHeader:
         """Return what a run's document says of this."""
         return {
             "count": self.planned,

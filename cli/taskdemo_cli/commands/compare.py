@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from taskdemo_cli import runner
 from taskdemo_cli.analysis import recommendation, verdicts
 from taskdemo_cli.commands import serve
@@ -50,7 +52,7 @@ def compare(
             output.console, _comparison_title(burst, settings), [one.mode for one in settings]
         ) as screen:
             for absent in skipped:
-                screen.skip(absent["mode"], absent["why"])
+                screen.skip(absent.mode, absent.why)
             runs, failed = runner.compare(
                 rig,
                 started,
@@ -63,14 +65,14 @@ def compare(
         fastest = min(runs, key=_median, default=None)
         if fastest is not None:
             with output.waiting("measuring what the client itself takes"):
-                rig.doubt(burst.plan(Target(fastest["url"])), runs)
+                runs = rig.doubted(burst.plan(Target(fastest.url)), runs)
     if not runs:
         stopping.check()
         raise UserError(_why_none(failed))
     result = document(runs, failed)
     if (recommended := recommendation.recommend(runs)) is not None:
-        result["recommendation"] = recommended
-    keeping.judge(result)
+        result = replace(result, recommendation=recommended)
+    result = keeping.judged(result)
     try:
         output.show(result, comparison_report)
     finally:
@@ -84,27 +86,27 @@ def _launched(settings: Settings, fork_server: servers.ForkServer, folder: Path)
 
 
 def _why_none(failed: Sequence[Skipped]) -> str:
-    whys = {one["why"] for one in failed}
+    whys = {one.why for one in failed}
     if len(whys) == 1:  # the work itself cannot be used, say
         return whys.pop()
-    return "no mode could be run: " + "; ".join(f"{one['mode']}: {one['why']}" for one in failed)
+    return "no mode could be run: " + "; ".join(f"{one.mode}: {one.why}" for one in failed)
 
 
 def installed(modes: Sequence[str] | None) -> tuple[list[str], list[Skipped]]:
     """Return the modes that can be run here, of those asked for or of the usual ones, and why the others cannot."""
     names = list(modes or DEFAULT_MODES)
     missing: list[Skipped] = [
-        {"mode": name, "why": f"not installed; pip install 'taskdemo[{extra}]' brings it"}
+        Skipped(mode=name, why=f"not installed; pip install 'taskdemo[{extra}]' brings it")
         for name in names
         if (extra := MODE_BY_NAME[name].missing)
     ]
-    without = {one["mode"] for one in missing}
+    without = {one.mode for one in missing}
     return [name for name in names if name not in without], missing
 
 
 def _median(run: RunDocument) -> float:
-    response = run["summary"]["response_s"]
-    return math.inf if response is None else response["p50"]
+    response = run.summary.response_s
+    return math.inf if response is None else response.p50
 
 
 def _comparison_title(burst: Burst, settings: Sequence[Settings]) -> str:

@@ -3,6 +3,9 @@
 import contextlib
 from collections.abc import Iterator
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from taskdemo_cli import runner
 from taskdemo_cli.analysis import blocking, verdicts
 from taskdemo_cli.commands import serve
@@ -51,12 +54,11 @@ def fire(
         with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
             plan = burst.plan(target)
             run = rig.measure(target, plan, screen, burst.facts(), wait=wait)
-            if target.app is not None:
-                run["blocking"] = blocking.judge(run, target.found())
+            found = blocking.judge(run, target.found()) if target.app is not None else UNSET
         with output.waiting("measuring what the client itself takes"):
-            rig.doubt(plan, [run])
-    run["verdict"] = verdicts.verdict(run, blocking.sentence(run["blocking"]) if "blocking" in run else "")
-    keeping.judge(run)
+            (run,) = rig.doubted(plan, [run])
+    run = replace(run, blocking=found, verdict=verdicts.verdict(run, blocking.sentence(found) if found else ""))
+    run = keeping.judged(run)
     try:
         output.show(run, run_report)
     finally:

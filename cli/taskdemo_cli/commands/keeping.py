@@ -2,6 +2,9 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from msgspec.structs import replace
 
 from taskdemo_cli.analysis import thresholds
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument
@@ -9,6 +12,8 @@ from taskdemo_cli.errors import FAILED, OK, THRESHOLD_MET, UserError
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output
+
+RunOrComparison = TypeVar("RunOrComparison", RunDocument, ComparisonDocument)
 
 
 class Keeping:
@@ -30,10 +35,11 @@ class Keeping:
         self._thresholds = [thresholds.parse(text, modes) for text in fail_if]
         files.check(saves, html)
 
-    def judge(self, document: RunDocument | ComparisonDocument) -> None:
-        """Hold the thresholds against the result, and note in it what became of them."""
-        if self._thresholds:
-            document["thresholds"] = [thresholds.evaluate(one, document).row() for one in self._thresholds]
+    def judged(self, document: RunOrComparison) -> RunOrComparison:
+        """Return the result with what became of the thresholds that were held against it."""
+        if not self._thresholds:
+            return document
+        return replace(document, thresholds=[thresholds.evaluate(one, document).row() for one in self._thresholds])
 
     def save(self, document: RunDocument | ComparisonDocument, output: Output) -> None:
         """Save the result everywhere it was asked for; what cannot be is said at the end, after all the others."""
@@ -54,14 +60,10 @@ def exit_code(document: RunDocument | ComparisonDocument, runs: Sequence[RunDocu
     """Return the exit code that says how these runs went."""
     if stopping.asked:
         return stopping.exit_code
-    if any(threshold["held"] for threshold in document.get("thresholds", ())):
+    if any(threshold.held for threshold in document.thresholds or ()):
         return THRESHOLD_MET
     trouble = any(
-        run["summary"]["requests"]["failed"]
-        or run["summary"]["tasks"]["lost"]
-        or run["not_sent"]
-        or run["timed_out"]
-        or run["ended_because"]
+        run.summary.requests.failed or run.summary.tasks.lost or run.not_sent or run.timed_out or run.ended_because
         for run in runs
     )
     return FAILED if trouble else OK

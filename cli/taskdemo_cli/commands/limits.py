@@ -51,7 +51,7 @@ def run(
         files.save_all(found, [*saves, *([html] if html else [])], output.wrote)
     if stopping.asked:
         return stopping.exit_code
-    return FAILED if found.get("failed") else OK
+    return FAILED if found.failed else OK
 
 
 def work(settings: WorkerSettings) -> int:

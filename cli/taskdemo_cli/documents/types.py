@@ -1,26 +1,34 @@
-"""The shape of every document: run, comparison, limits.
+"""The types of every document: run, comparison, limits.
 
-Types only: nothing here computes a figure, reads a clock or opens a file. Seconds everywhere, as floats in
-names ending in `_s`; offsets count from the first planned send of the run; None where not measured. `schema.json`
-beside this module says the same to programs.
+What is printed as JSON, what is accepted of a saved file, and `schema.json` beside this module all come from them.
+Nothing here computes a figure, reads a clock or opens a file. Seconds everywhere, as floats in names ending in `_s`;
+offsets count from the first planned send of the run; None where not measured, UNSET where a document leaves it out.
+A field has a default where files of earlier versions may lack it. Each document is made once and whole:
+`msgspec.structs.replace` makes another one of it.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NotRequired, TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, TypedDict
+
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from taskdemo_cli.stats import Bin, Statistics
-from taskdemo_server.contract.events import TaskState
+from taskdemo_server.contract.events import VERSION, TaskState
+
+LONGEST_S: Final = 1e9
+"""No time is longer than these 31 years; a scale for a longer one could not be drawn."""
+Seconds = Annotated[float, Meta(ge=-LONGEST_S, le=LONGEST_S)]
 
 
-class RequestCounts(TypedDict):
+class RequestCounts(Struct, frozen=True, kw_only=True):
     """Every request is either ok or failed; `errors` counts the failed ones by kind."""
 
     ok: int
     failed: int
-    errors: dict[str, int]
+    errors: dict[str, int] = {}
 
 
-class TaskCounts(TypedDict):
+class TaskCounts(Struct, frozen=True, kw_only=True):
     """`accepted` counts all tasks; finished + failed + cancelled + lost + unfinished add up to it."""
 
     accepted: int
@@ -32,7 +40,7 @@ class TaskCounts(TypedDict):
     """Neither ended nor known to be lost when we stopped looking."""
     max_parallel: int
     """The most tasks whose work ran at the same moment."""
-    last_ended_s: float | None
+    last_ended_s: Seconds | None = None
     answered_before_end: int
     """Requests whose last byte came before the work of their own task had ended; not those whose tasks are
     unfinished, because word of the end may not have come."""
@@ -43,93 +51,97 @@ class TaskCounts(TypedDict):
     got their answer at a moment when no work ran: the work of others stood in their way."""
 
 
-class Client(TypedDict):
+class Client(Struct, frozen=True, kw_only=True):
     """The run's doubt about itself. `overhead_s` is the client's own share of a response at this concurrency."""
 
-    cpu_share: float | None
-    loop_lag_p99_s: float | None
-    overhead_s: float | None
-    trusted: bool | None
+    cpu_share: float | None = None
+    loop_lag_p99_s: Seconds | None = None
+    overhead_s: Seconds | None = None
+    trusted: bool | None = None
     """None where the overhead was not measured."""
 
 
-class Summary(TypedDict):
+class Summary(Struct, frozen=True, kw_only=True):
     """Every figure of a run, folded from its requests, tasks and bystander."""
 
-    response_s: Statistics | None
+    response_s: Statistics | None = None
     """Sent to last byte, of every request that was answered, whatever its status."""
-    corrected_s: Statistics | None
+    corrected_s: Statistics | None = None
     """Planned send to last byte; None without a rate."""
-    completion_s: Statistics | None
+    completion_s: Statistics | None = None
     """Sent to the end of the task's work."""
-    bystander_s: Statistics | None
-    bystander_threads_s: NotRequired[Statistics | None]
+    bystander_s: Statistics | None = None
+    bystander_threads_s: Statistics | UnsetType | None = UNSET
     """As `bystander_s`, of a second one, answered from a worker thread; beside the user's own application only."""
-    wait_s: Statistics | None
+    wait_s: Statistics | None = None
     """Planned send to sent."""
-    first_byte_s: Statistics | None
+    first_byte_s: Statistics | None = None
     """Sent to first byte."""
-    transfer_s: Statistics | None
+    transfer_s: Statistics | None = None
     """First byte to last byte."""
-    queue_s: Statistics | None
+    queue_s: Statistics | None = None
     """Task accepted to its work started."""
-    work_s: Statistics | None
+    work_s: Statistics | None = None
     """Work started to ended."""
-    histogram: list[Bin]
+    histogram: list[Bin] = []
     """Of response_s; empty where that is None."""
     requests: RequestCounts
     tasks: TaskCounts
-    wall_s: float
-    requests_per_s: float
+    wall_s: Seconds
+    requests_per_s: Seconds
     client: Client
 
 
-class RequestRow(TypedDict):
+class RequestRow(Struct, frozen=True, kw_only=True):
     """What the client saw of one request."""
 
     n: int
-    task_id: str | None
-    status: int | None
-    error: str | None
+    task_id: str | None = None
+    status: int | None = None
+    error: str | None = None
     """An httpx exception's class name, or `HTTP 503`."""
-    planned_s: float | None
-    sent_s: float | None
-    first_byte_s: float | None
-    done_s: float | None
-    response_s: float | None
+    planned_s: Seconds | None = None
+    sent_s: Seconds | None = None
+    first_byte_s: Seconds | None = None
+    done_s: Seconds | None = None
+    response_s: Seconds | None = None
 
 
-class TaskRow(TypedDict):
+class TaskRow(Struct, frozen=True, kw_only=True):
     """What the journal says of one task. `runs` counts how often its work was started."""
 
     id: str
     state: TaskState
-    accepted_s: float | None
-    started_s: float | None
+    accepted_s: Seconds | None = None
+    started_s: Seconds | None = None
     """The first start."""
-    ended_s: float | None
+    ended_s: Seconds | None = None
     """The last end; None for a task that was lost."""
-    cpu_s: NotRequired[float | None]
-    """CPU seconds that its work took of its thread; not in files of earlier versions."""
-    where: str | None
-    message: str | None
-    error: str | None
+    cpu_s: Seconds | None = None
+    """CPU seconds that its work took of its thread."""
+    where: str | None = None
+    """Host, process and thread in one text, for people."""
+    host: str | None = None
+    pid: int | None = None
+    thread: str | None = None
+    message: str | None = None
+    error: str | None = None
     runs: int
-    output: str | None
+    output: str | None = None
     """The beginning of what the user's own work has printed."""
 
 
-class BystanderRow(TypedDict):
+class BystanderRow(Struct, frozen=True, kw_only=True):
     """One `GET /ping` beside the run."""
 
-    sent_s: float | None
-    done_s: float | None
-    response_s: float | None
-    status: int | None
-    error: str | None
+    sent_s: Seconds | None = None
+    done_s: Seconds | None = None
+    response_s: Seconds | None = None
+    status: int | None = None
+    error: str | None = None
 
 
-class Place(TypedDict):
+class Place(Struct, frozen=True, kw_only=True):
     """Where in the code the event loop was held, in this share of the looks at it while it was late."""
 
     place: str
@@ -137,47 +149,47 @@ class Place(TypedDict):
     share: float
 
 
-class Blocking(TypedDict):
+class Blocking(Struct, frozen=True, kw_only=True):
     """Whether the endpoint of the user's own application holds up others, and a guess at the cause."""
 
     blocks: bool
     """False also where nothing is proven: with the cause `not found`."""
     cause: Literal["event loop held", "interpreter busy", "threads used up", "not found", "neither"]
     """`not found`: a bystander waited for long, and nothing that was seen explains it."""
-    loop_wait_s: float | None
+    loop_wait_s: Seconds | None = None
     """The longest that the bystander on the event loop waited."""
-    threads_wait_s: float | None
+    threads_wait_s: Seconds | None = None
     """The longest that the bystander in a worker thread waited."""
-    places: list[Place]
+    places: list[Place] = []
 
 
-class ThresholdRow(TypedDict):
+class ThresholdRow(Struct, frozen=True, kw_only=True):
     """What became of one `--fail-if`; `value` is the measured one, in seconds where it is a time."""
 
     expression: str
-    value: float | None
+    value: float | None = None
     held: bool
     text: str
 
 
-class OwnFunction(TypedDict):
+class OwnFunction(Struct, frozen=True, kw_only=True):
     """How the user's own work is called: awaited or not, with the message or with nothing."""
 
     is_async: bool
     takes_message: bool
 
 
-class RunFacts(TypedDict, total=False):
-    """What only the caller knows of a run; as in RunDocument. What is left out is None, 1 or empty there."""
+class RunHeader(TypedDict, total=False):
+    """What only the caller knows of a run; as in RunDocument, which has a default for what is left out."""
 
     mode: str | None
     url: str
     path: str
     method: str
     work: str | None
-    duration_s: float | None
+    duration_s: Seconds | None
     count: int | None
-    for_s: float | None
+    for_s: Seconds | None
     concurrency: int | None
     rate: float | None
     message: str | None
@@ -185,65 +197,64 @@ class RunFacts(TypedDict, total=False):
     started_at: str
     command: str
     environment: dict[str, Any]
-    app: str | None
-    own_work: OwnFunction | None
+    app: str | UnsetType
+    own_work: OwnFunction | UnsetType
 
 
-class RunDocument(TypedDict):
+class RunDocument(Struct, frozen=True, kw_only=True):
     """One server in one mode, and one burst of requests."""
 
-    taskdemo: str
-    kind: Literal["run"]
-    mode: str | None
+    taskdemo: str = VERSION
+    kind: Literal["run"] = "run"
+    mode: str | None = None
     """None where the server is not taskdemo's."""
-    url: str
-    path: str
-    work: str | None
-    duration_s: float | None
-    count: int | None
+    url: str = ""
+    path: str = "/"
+    method: str = "GET"
+    work: str | None = None
+    duration_s: Seconds | None = None
+    count: int | None = None
     """As asked for; None where `for_s` bounds the run."""
-    for_s: float | None
-    concurrency: int | None
-    rate: float | None
-    message: str | None
+    for_s: Seconds | None = None
+    concurrency: int | None = None
+    rate: float | None = None
+    message: str | None = None
     """The template."""
-    round: int
-    started_at: str
-    interrupted: bool
-    timed_out: bool
-    ended_because: str | None
-    transport: str | None
-    not_sent: int
-    late_sends: int
-    unreported: int
+    round: int = 1
+    started_at: str = ""
+    interrupted: bool = False
+    timed_out: bool = False
+    ended_because: str | None = None
+    transport: str | None = None
+    not_sent: int = 0
+    late_sends: int = 0
+    unreported: int = 0
     """Requests that were sent, but the load process ended before it could say what became of them."""
-    command: str
-    environment: dict[str, Any]
+    command: str = ""
+    environment: dict[str, Any] = {}
     summary: Summary
-    requests: Sequence[RequestRow]
-    tasks: Sequence[TaskRow]
-    bystander: Sequence[BystanderRow]
-    method: NotRequired[str]
-    """GET where a document does not say."""
-    app: NotRequired[str]
+    requests: Sequence[RequestRow] = ()
+    tasks: Sequence[TaskRow] = ()
+    bystander: Sequence[BystanderRow] = ()
+    app: str | UnsetType = UNSET
     """The user's own application, `module:name`, where that was served: then `tasks` are its requests, each ended when
     the application's call returned, background tasks included."""
-    own_work: NotRequired[OwnFunction]
-    bystander_threads: NotRequired[Sequence[BystanderRow]]
-    blocking: NotRequired[Blocking]
-    verdict: NotRequired[str]
+    own_work: OwnFunction | UnsetType = UNSET
+    bystander_threads: Sequence[BystanderRow] | UnsetType = UNSET
+    blocking: Blocking | UnsetType = UNSET
+    verdict: str | UnsetType = UNSET
     """One sentence that says what was seen."""
-    thresholds: NotRequired[list[ThresholdRow]]
+    thresholds: list[ThresholdRow] | UnsetType = UNSET
 
 
-class Verdict(TypedDict):
+class Verdict(Struct, frozen=True, kw_only=True):
     """One sentence about one mode, computed from its figures."""
 
     mode: str
     text: str
 
 
-class Difference(TypedDict):
+class Difference(Struct, frozen=True, kw_only=True):
     """A figure minus the reference's, over the rounds, with the interval that it lies in."""
 
     mean: float
@@ -252,7 +263,7 @@ class Difference(TypedDict):
     within_noise: bool
 
 
-class Interval(TypedDict):
+class Interval(Struct, frozen=True, kw_only=True):
     """One figure of one mode over the rounds: its mean, the 95 % interval, the difference to the reference."""
 
     mode: str
@@ -262,25 +273,25 @@ class Interval(TypedDict):
     mean: float
     low: float
     high: float
-    difference: Difference | None
+    difference: Difference | None = None
     """None for the reference itself, and where fewer than two rounds have both figures."""
 
 
-class Skipped(TypedDict):
+class Skipped(Struct, frozen=True, kw_only=True):
     """A mode that could not be run, and why."""
 
     mode: str
     why: str
 
 
-class Recommendation(TypedDict):
+class Recommendation(Struct, frozen=True, kw_only=True):
     """Which mode to use, on what evidence, what it gives up, and the endpoint to paste."""
 
     mode: str
     why: str
-    gives_up: list[str]
+    gives_up: list[str] = []
     code: str
-    basis: NotRequired[str]
+    basis: str | UnsetType = UNSET
     """Whether what it gives up was measured or is known, in words."""
 
 
@@ -298,16 +309,16 @@ LIMITS: Final = (
 """The limits, in the order of every table."""
 
 
-class Cell(TypedDict):
+class Cell(Struct, frozen=True, kw_only=True):
     """What the experiment about one limit of one mode showed."""
 
     verdict: Literal["yes", "no", "partly"]
-    measured: dict[str, Any]
+    measured: dict[str, Any] = {}
     """The figures; `figure` among them is the one beside the verdict, a few characters of text."""
     text: str
 
 
-class FailedExperiment(TypedDict):
+class FailedExperiment(Struct, frozen=True, kw_only=True):
     """An experiment that could not be carried out to its end, and why: its cell is missing."""
 
     mode: str
@@ -315,41 +326,41 @@ class FailedExperiment(TypedDict):
     why: str
 
 
-class LimitsDocument(TypedDict):
+class LimitsDocument(Struct, frozen=True, kw_only=True):
     """Every experiment of `taskdemo limits`."""
 
-    taskdemo: str
-    kind: Literal["limits"]
-    modes: dict[str, dict[str, Cell]]
-    skipped: list[Skipped]
-    failed: NotRequired[list[FailedExperiment]]
-    interrupted: NotRequired[bool]
-    started_at: NotRequired[str]
+    taskdemo: str = VERSION
+    kind: Literal["limits"] = "limits"
+    modes: dict[str, dict[str, Cell]] = {}
+    skipped: list[Skipped] = []
+    failed: list[FailedExperiment] | UnsetType = UNSET
+    interrupted: bool | UnsetType = UNSET
+    started_at: str | UnsetType = UNSET
     """ISO 8601, in UTC; results of older versions have none."""
-    environment: dict[str, Any]
-    command: str
+    environment: dict[str, Any] = {}
+    command: str = ""
 
 
-class ComparisonDocument(TypedDict):
+class ComparisonDocument(Struct, frozen=True, kw_only=True):
     """The same burst at several modes."""
 
-    taskdemo: str
-    kind: Literal["comparison"]
+    taskdemo: str = VERSION
+    kind: Literal["comparison"] = "comparison"
     reference: str
     rounds: int
-    runs: list[RunDocument]
-    verdicts: list[Verdict]
-    intervals: list[Interval]
+    runs: list[RunDocument] = []
+    verdicts: list[Verdict] = []
+    intervals: list[Interval] = []
     """Empty with one round."""
-    skipped: list[Skipped]
-    environment: dict[str, Any]
-    command: str
-    thresholds: NotRequired[list[ThresholdRow]]
-    recommendation: NotRequired[Recommendation | None]
+    skipped: list[Skipped] = []
+    environment: dict[str, Any] = {}
+    command: str = ""
+    thresholds: list[ThresholdRow] | UnsetType = UNSET
+    recommendation: Recommendation | UnsetType | None = UNSET
     """Missing where the runs show too little, or nothing that one could recommend."""
 
 
-def limits_in(modes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def limits_in(modes: Mapping[str, Iterable[str]]) -> list[str]:
     """Return the limits of which these modes have cells: those we know in their own order, then any others."""
     found = dict.fromkeys(name for cells in modes.values() for name in cells)
     return [*(name for name in LIMITS if name in found), *(name for name in found if name not in LIMITS)]
@@ -357,12 +368,10 @@ def limits_in(modes: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def asked(run: RunDocument) -> str:
     """Return what was asked for: the URL, with its path if it has one, and the method if that is not GET."""
-    method = run.get("method", "GET")
-    url = run["url"] + (run["path"] if run["path"] != "/" else "")
-    return url if method == "GET" else f"{url} ({method})"
+    url = run.url + (run.path if run.path != "/" else "")
+    return url if run.method == "GET" else f"{url} ({run.method})"
 
 
-def name_of(run: Mapping[str, Any]) -> str:
+def name_of(run: RunDocument) -> str:
     """Return what a run goes by: its mode, the user's application, or the URL of a server that is not taskdemo's."""
-    name: str = run["mode"] or run.get("app") or run["url"]
-    return name
+    return run.mode or run.app or run.url

@@ -95,26 +95,26 @@ def run(
     """
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     for one in skipped:
-        screen.skip(one["mode"], one["why"])
+        screen.skip(one.mode, one.why)
     with ForkServer() as fork_server, Broker(folder, broker, backend) as shared:
         campaign = _Campaign(modes, limits, folder, Starter(fork_server, shared, stopping), stopping, screen)
         campaign.run()
     cells = campaign.cells
-    return {
-        "taskdemo": VERSION,
-        "kind": "limits",
-        "modes": {
+    return LimitsDocument(
+        taskdemo=VERSION,
+        kind="limits",
+        modes={
             mode: {limit: cells[mode, limit] for limit in limits if (mode, limit) in cells}
             for mode in modes
             if mode not in campaign.skipped
         },
-        "skipped": [*skipped, *[Skipped(mode=mode, why=why) for mode, why in campaign.skipped.items()]],
-        "failed": [failed for failed in campaign.failed.values() if failed["mode"] not in campaign.skipped],
-        "interrupted": stopping.asked,
-        "started_at": started_at,
-        "environment": environment or {},
-        "command": command,
-    }
+        skipped=[*skipped, *[Skipped(mode=mode, why=why) for mode, why in campaign.skipped.items()]],
+        failed=[failed for failed in campaign.failed.values() if failed.mode not in campaign.skipped],
+        interrupted=stopping.asked,
+        started_at=started_at,
+        environment=environment or {},
+        command=command,
+    )
 
 
 class _Campaign:
@@ -204,7 +204,7 @@ class _Campaign:
                 self.cells[mode, limit] = content
                 self._screen.done(mode, limit, content)
             case "failed":
-                self.failed[mode, limit] = {"mode": mode, "limit": limit, "why": content}
+                self.failed[mode, limit] = FailedExperiment(mode=mode, limit=limit, why=content)
                 self._screen.fail(mode, limit, content)
             case "skip" if any(done == mode for done, _ in self.cells):
                 self._take("failed", mode, limit, content)

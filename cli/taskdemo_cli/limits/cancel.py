@@ -92,16 +92,16 @@ def _cell(*, waiting: dict[str, object] | None, running: dict[str, object] | Non
             sentences.append(f"Its place was taken by the next task {format_seconds(freed_after)} later.")
         elif waiting is not None:
             sentences.append("Its place stayed taken until its work would have ended.")
-    return {
-        "verdict": "yes" if everything else "partly" if any(stopped) else "no",
-        "measured": {
+    return Cell(
+        verdict="yes" if everything else "partly" if any(stopped) else "no",
+        measured={
             "figure": f"{sum(map(bool, stopped))} of {len(stopped)}",
             "waiting": waiting,
             "running": running,
             "freed_after_s": freed_after,
         },
-        "text": " ".join(filter(None, sentences)),
-    }
+        text=" ".join(filter(None, sentences)),
+    )
 
 
 def _words(which: str, tried: dict[str, object] | None) -> str:

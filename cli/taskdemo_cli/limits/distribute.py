@@ -77,8 +77,8 @@ def _cell(ran: Counter[str], setting: str) -> Cell:
         raise UserError("no task was begun, so nothing was seen; run it again")
     places = len(ran)
     words = ", ".join(f"{name} ran {count}" for name, count in sorted(ran.items()))
-    return {
-        "verdict": "yes" if places > 1 else "no",
-        "measured": {"figure": f"{places} of 2", "ran_on": places, "tasks": ran.total(), "by_place": dict(ran)},
-        "text": f"{setting}: {words}.",
-    }
+    return Cell(
+        verdict="yes" if places > 1 else "no",
+        measured={"figure": f"{places} of 2", "ran_on": places, "tasks": ran.total(), "by_place": dict(ran)},
+        text=f"{setting}: {words}.",
+    )

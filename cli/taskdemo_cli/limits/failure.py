@@ -89,9 +89,9 @@ def _cell(observed: _Observation) -> Cell:
     }
     shows = [place for place, so in places.items() if so]
     status = f"HTTP {observed.caller_status}" if observed.caller_status else "no answer"
-    return {
-        "verdict": "yes" if all(met) else "partly" if any(met) else "no",
-        "measured": {
+    return Cell(
+        verdict="yes" if all(met) else "partly" if any(met) else "no",
+        measured={
             "figure": f"{sum(met)} of 3",
             "caller_status": observed.caller_status,
             "error_told": told,
@@ -100,7 +100,7 @@ def _cell(observed: _Observation) -> Cell:
             "next_task_ran": observed.next_ran,
             "neighbour_status": observed.neighbour_status,
         },
-        "text": f"Its caller saw {status}; the next task of the same request "
+        text=f"Its caller saw {status}; the next task of the same request "
         f"{'ran' if observed.next_ran else 'never ran'}; a neighbour's request on the same connection was "
         f"{'answered' if unharmed else 'cut off'}; the error shows {' and '.join(shows) or 'nowhere'}.",
-    }
+    )

@@ -97,9 +97,9 @@ def _cell(tasks: Sequence[TaskRecord], *, server_pid: int, waits: dict[str, tupl
     left = bool(pids) and server_pid not in pids
     longest = max(waited for waited, _ in waits.values())
     held_up = longest >= _WORK_S / 2
-    return {
-        "verdict": "no" if not left else "partly" if held_up else "yes",
-        "measured": {
+    return Cell(
+        verdict="no" if not left else "partly" if held_up else "yes",
+        measured={
             "figure": format_seconds(longest),
             "ping_max_s": waits["/ping"][0],
             "ping_sync_max_s": waits["/ping/sync"][0],
@@ -110,9 +110,8 @@ def _cell(tasks: Sequence[TaskRecord], *, server_pid: int, waits: dict[str, tupl
             "work": "cpu",
             "work_s": _WORK_S,
         },
-        "text": f"{_what(tasks)} ran {_where(pids, left)}; meanwhile {_waited(waits)} "
-        f"(before: {format_seconds(idle)}).",
-    }
+        text=f"{_what(tasks)} ran {_where(pids, left)}; meanwhile {_waited(waits)} (before: {format_seconds(idle)}).",
+    )
 
 
 def _what(tasks: Sequence[TaskRecord]) -> str:

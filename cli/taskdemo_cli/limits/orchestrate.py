@@ -94,9 +94,9 @@ def _cell(chain: _Observation, group: _Observation) -> Cell:
         sentences.append("The parts ran one after another.")
     if waited is not None:
         sentences.append(f"The caller waited for it all: {format_seconds(waited)} for the chain.")
-    return {
-        "verdict": "yes" if all(met) else "partly" if chain.in_order or group.in_order else "no",
-        "measured": {
+    return Cell(
+        verdict="yes" if all(met) else "partly" if chain.in_order or group.in_order else "no",
+        measured={
             "figure": f"{sum(met)} of 4",
             "chain_in_order": chain.in_order,
             "chain_results_passed": chain.results_passed,
@@ -105,8 +105,8 @@ def _cell(chain: _Observation, group: _Observation) -> Cell:
             "parts_at_once": group.at_once,
             "caller_waited_s": waited,
         },
-        "text": " ".join(sentences),
-    }
+        text=" ".join(sentences),
+    )
 
 
 def _words(step: str, before: str, results: str, observed: _Observation) -> str:

@@ -35,14 +35,14 @@ def _cell(attempts: int, delays: list[float], *, succeeded: bool) -> Cell:
         text = f"It failed twice, was run again by itself after {after}, and then succeeded."
     else:
         text = f"It was run again by itself after {after}, but never succeeded."
-    return {
-        "verdict": "yes" if attempts > 1 and succeeded else "partly" if attempts > 1 else "no",
-        "measured": {
+    return Cell(
+        verdict="yes" if attempts > 1 and succeeded else "partly" if attempts > 1 else "no",
+        measured={
             "figure": format_count(attempts, "run"),
             "attempts": attempts,
             "delays_s": delays,
             "succeeded": succeeded,
             "watched_s": WATCHED_S,
         },
-        "text": text,
-    }
+        text=text,
+    )

@@ -145,9 +145,9 @@ def fate_cell(fates: dict[str, Fate]) -> Cell:
         verdict = "no"
     elif ended == unfinished:
         verdict = "yes"
-    return {
-        "verdict": verdict,
-        "measured": {
+    return Cell(
+        verdict=verdict,
+        measured={
             "figure": f"{ended} of {unfinished}",
             "unfinished": unfinished,
             "ended": ended,
@@ -155,8 +155,8 @@ def fate_cell(fates: dict[str, Fate]) -> Cell:
             "ran_twice": sum(fate.ran_twice for fate in fates.values()),
             "killed": {name: asdict(fate) for name, fate in fates.items()},
         },
-        "text": " ".join(_words(fate) for fate in fates.values()),
-    }
+        text=" ".join(_words(fate) for fate in fates.values()),
+    )
 
 
 def _words(fate: Fate) -> str:

@@ -86,14 +86,14 @@ def _cell(said: dict[str, _Said], wrong: int) -> Cell:
         )
     if any(one.late for one in said.values()):
         sentences.append("While it ran, the question was not even answered.")
-    return {
-        "verdict": "yes" if apart == len(said) else "partly" if apart else "no",
-        "measured": {
+    return Cell(
+        verdict="yes" if apart == len(said) else "partly" if apart else "no",
+        measured={
             "figure": f"{apart} of {len(said)}",
             "asked": asked,
             **{moment: one.state for moment, one in said.items()},
             "told_apart": apart,
             "waiting_called_running": wrong,
         },
-        "text": " ".join(sentences),
-    }
+        text=" ".join(sentences),
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from taskdemo_cli.loadgen.loader import Loader
-from taskdemo_cli.loadgen.protocol import Frames, Plan
+from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Gone, Plan, Refused
 from taskdemo_cli.loadgen.proxies import needs_httpx
 from taskdemo_cli.processes.children import Child
 
@@ -68,10 +68,11 @@ def _shares(loader: Loader, plan: Plan, frames: Frames) -> list[float]:
     loader.run(plan)
     while True:
         _, frame = frames.get(timeout=2 * CALIBRATION_LIMIT_S)
-        if frame["kind"] == "batch":
-            for _, _, sent, _, done, status, _, stamps in frame["samples"]:
-                if status == 200:
-                    came, answered = map(float, stamps.split())
-                    shares.append((done - sent) - (answered - came))
-        elif frame["kind"] in {"done", "gone", "refused"}:
-            return shares
+        match frame:
+            case Batch(samples):
+                for _, _, sent, _, done, status, _, stamps in samples:
+                    if status == 200 and done is not None and sent is not None and stamps is not None:
+                        came, answered = map(float, stamps.split())
+                        shares.append((done - sent) - (answered - came))
+            case Done() | Gone() | Refused():
+                return shares

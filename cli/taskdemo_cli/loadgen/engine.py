@@ -27,7 +27,7 @@ import httpx
 
 from taskdemo_cli.loadgen.connection import Connection, Origin, serialise
 from taskdemo_cli.loadgen.httpx_connection import HttpxConnection
-from taskdemo_cli.loadgen.protocol import LATE_S, Frame, Plan, Sample
+from taskdemo_cli.loadgen.protocol import LATE_S, Batch, Done, Frame, Plan, Sample, Started
 from taskdemo_cli.loadgen.proxies import needs_httpx, proxy_for
 from taskdemo_cli.loadgen.request import merged
 from taskdemo_cli.loadgen.timer import Timer
@@ -130,7 +130,7 @@ class Run:
         cpu = time.process_time()
         lag = LoopLag(self._loop)
         t0 = self._t0 = time.monotonic()
-        self._emit({"kind": "started", "t0": t0})
+        self._emit(Started(t0))
         self._flushing = self._loop.call_later(BATCH_S, self._flush_again)
         deadline = None
         if plan.timeout_s is not None:
@@ -153,15 +153,14 @@ class Run:
                 lane.abort()
         self._flush()
         self._emit(
-            {
-                "kind": "done",
-                "wall": wall,
-                "late": self._late,
-                "cpu_share": cpu / wall if wall else 0.0,
-                "loop_lag_p99": lag_p99,
-                "transport": "httpx" if self.through_httpx else "taskdemo",
-                "not_sent": 0 if self._total is None else self._total - self._n,
-            }
+            Done(
+                wall=wall,
+                late=self._late,
+                cpu_share=cpu / wall if wall else 0.0,
+                loop_lag_p99=lag_p99,
+                transport="httpx" if self.through_httpx else "taskdemo",
+                not_sent=0 if self._total is None else self._total - self._n,
+            )
         )
 
     def _begin_sending(self, t0: float) -> None:
@@ -368,4 +367,4 @@ class Run:
     def _flush(self) -> None:
         samples, self._samples = self._samples, []
         oldest = [(n, lane.sent) for n, lane in islice(self._in_flight.items(), IN_FLIGHT_SHOWN)]
-        self._emit({"kind": "batch", "samples": samples, "in_flight": oldest, "sent": self._sent})
+        self._emit(Batch(samples, oldest, self._sent))

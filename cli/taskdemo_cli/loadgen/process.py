@@ -5,8 +5,6 @@ See `loadgen.protocol` for what comes in and goes out.
 
 import asyncio
 import gc
-import json
-import marshal
 import os
 import queue
 import signal
@@ -16,7 +14,8 @@ from collections.abc import Callable
 
 from taskdemo_cli.loadgen.capacity import SPARE_FILES, raise_file_limit
 from taskdemo_cli.loadgen.engine import Run
-from taskdemo_cli.loadgen.protocol import Frame, Plan
+from taskdemo_cli.loadgen.protocol import Frame, Plan, Ready, Refused, Stop, decode_command, encode_frame
+from taskdemo_server.contract.text import escape
 
 
 class LoadProcess:
@@ -32,13 +31,13 @@ class LoadProcess:
         """Run the plans that arrive, for ever."""
         connections = raise_file_limit() - SPARE_FILES
         threading.Thread(target=self._listen, daemon=True).start()
-        self._emit({"kind": "ready"})
+        self._emit(Ready())
         while True:
             plan = await self._commands.get()
             try:
                 await self._fire(plan, connections)
             except Exception as error:  # noqa: BLE001  whatever it is, it is an answer: this process goes on
-                self._emit({"kind": "refused", "why": f"{type(error).__name__}: {error}"})
+                self._emit(Refused(escape(f"{type(error).__name__}: {error}")))
             finally:
                 self._run = None
                 gc.enable()
@@ -54,11 +53,11 @@ class LoadProcess:
 
     def _listen(self) -> None:
         for line in sys.stdin.buffer:
-            command = json.loads(line)
-            if command.pop("cmd") == "run":
-                self._loop.call_soon_threadsafe(self._commands.put_nowait, Plan(**command))
-            else:
-                self._loop.call_soon_threadsafe(self._stop)
+            match decode_command(line):
+                case Plan() as plan:
+                    self._loop.call_soon_threadsafe(self._commands.put_nowait, plan)
+                case Stop():
+                    self._loop.call_soon_threadsafe(self._stop)
         os._exit(0)
 
     def _stop(self) -> None:
@@ -73,7 +72,7 @@ def write_frames(descriptor: int) -> Callable[[Frame], None]:
     def write() -> None:
         with os.fdopen(descriptor, "wb", buffering=0) as pipe:
             while True:
-                body = marshal.dumps(frames.get())
+                body = encode_frame(frames.get())
                 left = memoryview(len(body).to_bytes(4, "big") + body)
                 try:
                     while left:

@@ -1,16 +1,16 @@
-"""What crosses the pipe to the load process and back: a `Plan` goes in, frames come out.
+"""What crosses the pipe to the load process and back: a `Plan` or a `Stop` goes in, frames come out.
 
-One JSON command a line on the process's standard input, frames (four bytes of big-endian length, then a marshalled
-dict) on its standard output; both ends are the same Python. The end of standard input ends the process at once.
+One JSON command a line on the process's standard input, frames (four bytes of big-endian length, then msgpack) on its
+standard output. The end of standard input ends the process at once.
 """
 
+import json
 import queue
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
-Frame: TypeAlias = dict[str, Any]
-Frames: TypeAlias = queue.Queue[tuple[str, Frame]]
+from msgspec import Struct, convert, to_builtins
+from msgspec.msgpack import Decoder, Encoder
 
 Sample: TypeAlias = tuple[int, float, float | None, float | None, float | None, int | None, str | None, str | None]
 """n, planned, sent, first byte, done, status, error, task id: what a frame says of one request."""
@@ -19,8 +19,7 @@ LATE_S: Final = 0.002
 """Open loop: a send that happens later than this after its planned time counts as late."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True, tag=True):
     """What one run fires. Closed loop with `concurrency`, open loop with `rate`; times in seconds, rates per second."""
 
     url: str
@@ -39,6 +38,74 @@ class Plan:
     headers: Sequence[tuple[str, str]] = ()
     """Instead of ours where the names are the same; one name may come several times."""
     until_stopped: bool = False
-    """Begin requests until `stop`."""
+    """Begin requests until `Stop`."""
     through_httpx: bool = False
     """Use httpx's own transport although ours would do; so that its overhead can be measured."""
+
+
+class Stop(Struct, frozen=True, tag=True):
+    """End the run now: what is in flight is reported as Cancelled, and `Done` follows."""
+
+
+class Ready(Struct, frozen=True, tag=True):
+    """The process has done its imports."""
+
+
+class Started(Struct, frozen=True, tag=True):
+    """A run has begun; `t0` is its first planned send."""
+
+    t0: float
+
+
+class Batch(Struct, frozen=True, tag=True):
+    """The requests that have ended since the last batch, and those that are under way."""
+
+    samples: list[Sample]
+    in_flight: list[tuple[int, float]] = []
+    """Number and time of sending of the oldest ones."""
+    sent: int = 0
+    """How many requests were sent so far."""
+
+
+class Done(Struct, frozen=True, tag=True, kw_only=True):
+    """A run has ended, and how the client itself did."""
+
+    wall: float = 0.0
+    late: int = 0
+    """Sends that came later than planned."""
+    cpu_share: float | None = None
+    loop_lag_p99: float | None = None
+    transport: str | None = None
+    not_sent: int = 0
+
+
+class Refused(Struct, frozen=True, tag=True):
+    """The plan cannot be fired; the next one may be."""
+
+    why: str
+
+
+class Gone(Struct, frozen=True):
+    """The process has ended. It does not say so itself; its handle does."""
+
+    returncode: int
+
+
+Command: TypeAlias = Plan | Stop
+Frame: TypeAlias = Ready | Started | Batch | Done | Refused
+Frames: TypeAlias = queue.Queue[tuple[str, Frame | Gone]]
+
+encode_frame: Final = Encoder().encode
+_decoder: Final[Decoder[Frame]] = Decoder(Frame)
+decode_frame: Final = _decoder.decode
+
+
+def encode_command(command: Command) -> bytes:
+    """Return the command as a line; a text in it may hold lone surrogates, as a shell passes on what is no UTF-8."""
+    return json.dumps(to_builtins(command)).encode() + b"\n"
+
+
+def decode_command(line: bytes) -> Command:
+    """Return the command of a line."""
+    command: Command = convert(json.loads(line), Plan | Stop)
+    return command

@@ -5,6 +5,7 @@ import http.client
 import queue
 import socket
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 from taskdemo_cli.processes.servers import authorization, connect
@@ -21,12 +22,31 @@ TROUBLE = b"event: trouble\ndata: "
 _RETRY_AFTER_S = 0.2
 
 
-class Watcher(threading.Thread):
-    """Puts ("events", [TaskEvent, ...]) into `sink`, resuming where it was after a lost connection.
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What happened to tasks, as the journal has it."""
 
-    Where the server says that it cannot write its journal, so that nothing more will be heard of tasks, it puts
-    ("trouble", why), with an empty why when that is over. When the server stays unreachable it puts
-    ("gone", sentence) and ends.
+    events: list[TaskEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class JournalTrouble:
+    """The server cannot write its journal, so nothing more will be heard of tasks; no `why` when that is over."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerGone:
+    """The server stays unreachable."""
+
+    why: str
+
+
+class Watcher(threading.Thread):
+    """Puts ("events", Heard) into `sink`, resuming where it was after a lost connection; and JournalTrouble.
+
+    When the server stays unreachable it puts ("events", ServerGone) and ends.
     """
 
     def __init__(
@@ -73,7 +93,7 @@ class Watcher(threading.Thread):
                 break
             self._stopped.wait(_RETRY_AFTER_S)
         if not self._stopped.is_set():
-            self._sink.put(("gone", "the server stopped answering"))
+            self._sink.put(("events", ServerGone("the server stopped answering")))
 
     def _follow(self) -> None:
         connection = self._connection = connect(self._url, SILENCE_S)
@@ -97,7 +117,8 @@ class Watcher(threading.Thread):
         events: list[TaskEvent] = []
         for block in blocks:
             if block.startswith(TROUBLE):
-                self._sink.put(("trouble", shortened(block[len(TROUBLE) :].decode(errors="replace"), 200)))
+                why = shortened(block[len(TROUBLE) :].decode(errors="replace"), 200)
+                self._sink.put(("events", JournalTrouble(why)))
                 continue
             for line in block.split(b"\n"):
                 if line.startswith(b"data:"):
@@ -107,7 +128,7 @@ class Watcher(threading.Thread):
                 elif line.startswith(b"id:") and (number := line[3:].strip()).isdigit() and len(number) < MOST_DIGITS:
                     self._last_id = number.decode("ascii")
         if events and not self._stopped.is_set():
-            self._sink.put(("events", events))
+            self._sink.put(("events", Heard(events)))
 
 
 def clock_offset(health: dict[str, Any], asked: float, answered: float) -> float:

@@ -11,9 +11,11 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from math import isnan
 from typing import Literal
 
-from taskdemo_cli.recording.columns import ABSENT, NO_TEXT, NONE, STARTED, STATES, RequestColumns, TaskColumns, Texts
+from taskdemo_cli.recording.requests import Requests, seconds
+from taskdemo_cli.recording.tasks import STATES, UNENDED, Tasks
 from taskdemo_cli.stats import MICRO, nearest_rank
 from taskdemo_server.contract.events import TaskState
 
@@ -97,10 +99,10 @@ class RunningMedian:
 
     def __init__(self) -> None:
         self._count = 0
-        self._ordered: list[int] = []
+        self._ordered: list[float] = []
         self._bins = array("Q", [0]) * 4500
 
-    def add(self, time: int) -> None:
+    def add(self, time: float) -> None:
         """Count one duration."""
         self._count += 1
         self._bins[int(math.log(time + 1) * 100)] += 1
@@ -121,10 +123,9 @@ class RunningMedian:
 class LiveFigures:
     """What the recorder tells as it folds, and the live figures made of it."""
 
-    def __init__(self, requests: RequestColumns, tasks: TaskColumns, texts: Texts, *, waits: bool = False) -> None:
+    def __init__(self, requests: Requests, tasks: Tasks, *, waits: bool = False) -> None:
         self._requests = requests
         self._tasks = tasks
-        self._texts = texts
         self._waits = waits
         """Whether an answer comes only when its task has ended: then it is news of that, before any event."""
         self.sent = 0
@@ -132,20 +133,20 @@ class LiveFigures:
         self.ok = 0
         self.failed = 0
         self._median = RunningMedian()
-        self._longest: int | None = None
-        self._longest_ping: int | None = None
+        self._longest: float | None = None
+        self._longest_ping: float | None = None
         self.bystander_in_flight: list[tuple[int, float]] = []
-        self._pings: deque[tuple[int, int]] = deque(maxlen=PINGS)
+        self._pings: deque[tuple[float, float]] = deque(maxlen=PINGS)
         """When a call was sent and how long it took."""
         self._named = 0
         """Answers that named their task."""
-        self.states = [0] * len(STATES)
-        self.heard = 0
+        self.states: dict[TaskState, int] = dict.fromkeys(STATES, 0)
+        self.heard = 0.0
         """When the latest event was that we heard of."""
         self._completed = 0
-        self._completions: deque[tuple[int, int, int, int]] = deque(maxlen=KEPT)
+        self._completions: deque[tuple[int, int, TaskState, float]] = deque(maxlen=KEPT)
         """Number, place of the task, its state and when it came into it: it may be started again later."""
-        self._slowest: list[tuple[int, int]] = []
+        self._slowest: list[tuple[float, int]] = []
         self._failed: deque[int] = deque(maxlen=KEPT)
         self._newest: deque[int] = deque(maxlen=KEPT)
         self._oldest_task = 0
@@ -153,16 +154,16 @@ class LiveFigures:
     def answered(self, at: int) -> None:
         """Take note of the request at this place, which was just reported."""
         n = at + 1
-        if self._requests.failed(at):
+        if self._requests.trouble(at) is not None:
             self.failed += 1
             self._failed.append(n)
         else:
             self.ok += 1
         self._newest.append(n)
-        if self._requests.task[at] >= 0:
+        if self._requests.task_id[at] is not None:
             self._named += 1
         response = self._requests.response(at)
-        if response == NONE:
+        if isnan(response):
             return
         self._median.add(response)
         self._longest = max(self._longest or 0, response)
@@ -171,24 +172,24 @@ class LiveFigures:
         elif response > self._slowest[0][0]:
             heapq.heapreplace(self._slowest, (response, -n))
 
-    def pinged(self, sent: int, response: int) -> None:
+    def pinged(self, sent: float, response: float) -> None:
         """Take note of an answer to the bystander."""
         self._longest_ping = max(self._longest_ping or 0, response)
         self._pings.append((sent, response))
 
-    def moved(self, at: int, before: int | None) -> None:
+    def moved(self, at: int, before: TaskState | None) -> None:
         """Take note of the task at this place, which was in the state `before` (None: not ours so far)."""
         after = self._tasks.state[at]
         if before is not None:
             self.states[before] -= 1
         self.states[after] += 1
-        if after > STARTED and (before is None or before <= STARTED):
+        if after not in UNENDED and (before is None or before in UNENDED):
             self._completed += 1
             self._completions.append((self._completed, at, after, self._tasks.ended[at]))
-            if STATES[after] == "failed" and self._tasks.request[at]:
+            if after == "failed" and self._tasks.request[at]:
                 self._failed.append(self._tasks.request[at])
 
-    def figures(self, now: float, base: int, count: int | None, rows: int) -> Live:
+    def figures(self, now: float, base: float, count: int | None, rows: int) -> Live:
         """Return the figures at the moment `now` of a run whose first planned send was at `base` microseconds."""
         bystander = min((sent for _, sent in self.bystander_in_flight), default=None)
         bystander_waits = None if bystander is None else max(now - bystander, 0.0)
@@ -216,12 +217,13 @@ class LiveFigures:
 
     def _counts(self) -> tuple[dict[TaskState, int], int]:
         """Return the tasks by state and those that have ended: where callers wait, answers tell as much as events."""
-        tasks = dict(zip(STATES, self.states, strict=True))
-        heard = sum(self.states[STARTED + 1 :])
+        tasks = dict(self.states)
+        heard = sum(count for state, count in tasks.items() if state not in UNENDED)
         if not self._waits or self._named <= heard:
             return tasks, heard
         unheard = self._named - heard
-        for state in ("started", "accepted"):
+        unended: tuple[TaskState, ...] = ("started", "accepted")
+        for state in unended:
             less = min(tasks[state], unheard)
             tasks[state] -= less
             unheard -= less
@@ -265,61 +267,53 @@ class LiveFigures:
         # Tasks end in about the order in which they were heard of, so all that have ended at the front are passed for
         # good: each is looked at once in a whole run. One old task that never ends stops that; then the look ahead of
         # it is bounded by LOOK, and what is further behind is not shown, which costs a row and no time.
-        while self._oldest_task < len(tasks) and tasks.state[self._oldest_task] > STARTED:
+        while self._oldest_task < len(tasks) and tasks.state[self._oldest_task] not in UNENDED:
             self._oldest_task += 1
         for at in range(self._oldest_task, min(self._oldest_task + LOOK, len(tasks))):
-            if tasks.state[at] <= STARTED and tasks.request[at]:
+            if tasks.state[at] in UNENDED and tasks.request[at]:
                 yield tasks.request[at]
                 most -= 1
                 if most == 0:
                     return
 
-    def _row(self, n: int, why: Why, now: float, base: int) -> LiveRow:
+    def _row(self, n: int, why: Why, now: float, base: float) -> LiveRow:
         requests, tasks, at = self._requests, self._tasks, n - 1
-        reported = at < len(requests.status) and requests.status[at] != ABSENT
+        reported = at < len(requests.is_reported) and requests.is_reported[at]
         if not reported:
             sent = next((sent for number, sent in self.in_flight if number == n), None)
             waits = None if sent is None else max(now - sent, 0.0)
             sent_s = None if sent is None else sent - base / MICRO
             state: Literal["planned", "waiting"] = "planned" if sent is None else "waiting"
             return LiveRow(n, why, state, sent_s, waits, None, None, None, None, None)
-        error = requests.error_text(at, self._texts)
+        error = requests.trouble(at)
         response = requests.response(at)
-        task = requests.task[at]
-        named = task >= 0
-        task_state = STATES[tasks.state[task]] if named else None
-        ended = _offset(tasks.ended[task], base) if named and task_state != "lost" else None
-        if self._waits and task_state in {"accepted", "started"} and requests.status[at] >= 0:
+        task = None if (task_id := requests.task_id[at]) is None else tasks.place_of[task_id]
+        task_state = None if task is None else tasks.state[task]
+        ended = None if task is None else seconds(tasks.end(task) - base)
+        if self._waits and task_state in {"accepted", "started"} and requests.status[at] is not None:
             # Its event is still to come; it ended when it was answered, at the latest.
-            task_state, ended = "finished" if error is None else "failed", _offset(requests.done[at], base)
+            task_state, ended = "finished" if error is None else "failed", seconds(requests.done[at] - base)
         return LiveRow(
             n=n,
             why=why,
             state="answered" if error is None else "failed",
-            sent_s=_offset(requests.sent[at], base),
-            response_s=None if response == NONE else response / MICRO,
-            status=requests.status[at] if requests.status[at] >= 0 else None,
+            sent_s=seconds(requests.sent[at] - base),
+            response_s=seconds(response),
+            status=requests.status[at],
             error=error,
             task_state=task_state,
-            task_started_s=_offset(tasks.started[task], base) if named else None,
+            task_started_s=None if task is None else seconds(tasks.started[task] - base),
             task_ended_s=ended,
         )
 
-    def _completion(self, number: int, at: int, state: int, ended: int, base: int) -> Completion:
+    def _completion(self, number: int, at: int, state: TaskState, ended: float, base: float) -> Completion:
         tasks = self._tasks
         return Completion(
             number=number,
             n=tasks.request[at],
-            state=STATES[state],
+            state=state,
             ended_s=(ended - base) / MICRO,
-            message=self._text(tasks.message[at]),
-            error=self._text(tasks.error[at]),
-            output=self._text(tasks.output[at]),
+            message=tasks.message[at],
+            error=tasks.error[at],
+            output=tasks.output[at],
         )
-
-    def _text(self, number: int) -> str | None:
-        return None if number == NO_TEXT else self._texts[number]
-
-
-def _offset(time: int, base: int) -> float | None:
-    return None if time == NONE else (time - base) / MICRO

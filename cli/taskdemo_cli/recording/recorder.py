@@ -4,15 +4,20 @@ Pure: no I/O and no clock. News may come in any order and more than once; the re
 """
 
 from array import array
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from math import isnan
+from typing import Final
 
-from taskdemo_cli.documents.types import BystanderRow, RunDocument, RunFacts
-from taskdemo_cli.loadgen.protocol import Sample
-from taskdemo_cli.recording.columns import ACCEPTED, CODE_OF, NONE, STARTED, RequestColumns, TaskColumns, Texts, micro
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
+from taskdemo_cli.documents.rows import Rows
+from taskdemo_cli.documents.types import BystanderRow, RunDocument, RunHeader
+from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Sample, Started
 from taskdemo_cli.recording.live import Live, LiveFigures
-from taskdemo_cli.recording.summary import Record, RequestRows, TaskRows, offset, responses_of, seconds, summarise
-from taskdemo_server.contract.events import VERSION, TaskEvent
+from taskdemo_cli.recording.requests import Requests, micro
+from taskdemo_cli.recording.summary import Record, responses_of, summarise
+from taskdemo_cli.recording.tasks import STATES, UNENDED, Tasks
+from taskdemo_server.contract.events import TaskEvent
 
 BROKEN: Final = frozenset({"ConnectError", "ReadError", "RemoteProtocolError", "WriteError"})
 """What requests end with when their server does."""
@@ -41,20 +46,19 @@ class Recorder:
         self.follows = follows
         self.t0: float | None = None
         """The first planned send, on the client's monotonic clock."""
-        self.done: dict[str, Any] | None = None
+        self.done = Done()
         """What the load process said at the end of the run."""
         self._offset = clock_offset
-        self._texts = Texts()
-        self._requests = RequestColumns()
-        self._tasks = TaskColumns()
-        self._bystander = RequestColumns()
-        self._bystander_threads = RequestColumns()
-        self._live = LiveFigures(self._requests, self._tasks, self._texts, waits=waits)
+        self._requests = Requests()
+        self._tasks = Tasks()
+        self._bystander = Requests()
+        self._bystander_threads = Requests()
+        self._live = LiveFigures(self._requests, self._tasks, waits=waits)
 
     @property
     def unended(self) -> int:
         """Tasks of this run that have been accepted and have not ended, as far as we heard."""
-        return self._live.states[ACCEPTED] + self._live.states[STARTED]
+        return sum(self._live.states[state] for state in UNENDED)
 
     @property
     def reported(self) -> int:
@@ -64,50 +68,50 @@ class Recorder:
     @property
     def broken_off(self) -> bool:
         """Whether a connection broke, or could not be opened: the server may have ended."""
-        return not BROKEN.isdisjoint(self._requests.errors(self._texts))
+        return not BROKEN.isdisjoint(self._requests.error)
 
-    def load(self, frame: Mapping[str, Any]) -> None:
-        """Fold one frame of the load process; kinds that say nothing of the run are ignored."""
-        match frame["kind"]:
-            case "started":
-                self.t0 = frame["t0"]
-            case "batch":
-                for sample in frame["samples"]:
+    def load(self, frame: Frame) -> None:
+        """Fold one frame of the load process; those that say nothing of the run are ignored."""
+        match frame:
+            case Started(t0):
+                self.t0 = t0
+            case Batch(samples, in_flight, sent):
+                for sample in samples:
                     self._add(sample)
-                self._live.in_flight = list(frame["in_flight"])
-                self._live.sent = frame["sent"]
-            case "done":
-                self.done = dict(frame)
+                self._live.in_flight = in_flight
+                self._live.sent = sent
+            case Done():
+                self.done = frame
                 self._live.in_flight = []
 
-    def bystander(self, frame: Mapping[str, Any]) -> None:
+    def bystander(self, frame: Frame) -> None:
         """Fold one frame of the bystander's process."""
-        match frame["kind"]:
-            case "batch":
-                for sample in frame["samples"]:
-                    at = self._bystander.add(sample, self._texts)
-                    if at >= 0 and (response := self._bystander.response(at)) != NONE:
+        match frame:
+            case Batch(samples, in_flight):
+                for sample in samples:
+                    at = sample[0] - 1
+                    if self._bystander.add(sample) and not isnan(response := self._bystander.response(at)):
                         self._live.pinged(self._bystander.sent[at], response)
-                self._live.bystander_in_flight = list(frame["in_flight"])
-            case "done":
+                self._live.bystander_in_flight = in_flight
+            case Done():
                 self._live.bystander_in_flight = []
 
-    def bystander_threads(self, frame: Mapping[str, Any]) -> None:
+    def bystander_threads(self, frame: Frame) -> None:
         """Fold one frame of the second bystander's process, whom worker threads answer."""
-        if frame["kind"] == "batch":
-            for sample in frame["samples"]:
-                self._bystander_threads.add(sample, self._texts)
+        if isinstance(frame, Batch):
+            for sample in frame.samples:
+                self._bystander_threads.add(sample)
 
     def event(self, event: TaskEvent) -> None:
         """Fold one event of the journal; one in a state that we do not know is ignored."""
-        if event.state not in CODE_OF:
+        if event.state not in STATES:
             return
         tasks = self._tasks
         known = len(tasks)
-        at = tasks.place_of(event.id)
+        at = tasks.place(event.id)
         before = tasks.state[at] if at < known else None
         moment = micro(event.clock - self._offset)
-        tasks.fold(at, event, moment, self._texts)
+        tasks.fold(at, event, moment)
         self._live.heard = max(self._live.heard, moment)
         if self.private or tasks.request[at]:
             self._live.moved(at, before)
@@ -117,113 +121,75 @@ class Recorder:
         base = micro(now if self.t0 is None else self.t0)
         return self._live.figures(now, base, self.count, rows)
 
-    def document(
+    def finish(
         self,
-        facts: RunFacts,
+        header: RunHeader,
         *,
         interrupted: bool = False,
         timed_out: bool = False,
         server_gone: bool = False,
         ended_because: str | None = None,
-        overhead_s: float | None = None,
     ) -> RunDocument:
-        """Return the run as it is recorded now. Its rows are made when they are looked at: fold nothing afterwards.
+        """Return the whole run. Its rows are made when they are looked at: fold nothing afterwards.
 
-        `server_gone`: the server is known to have ended, so that tasks that have not are lost. `overhead_s`: what a
-        response costs the client itself at this concurrency, in seconds.
+        `server_gone`: the server is known to have ended, so that tasks that have not are lost.
         """
-        base = self._base()
-        done = self.done or {}
-        record = Record(self._requests, self._tasks, self._texts, base, server_gone)
-        requests = RequestRows(record, array("i", self._requests.present()))
-        tasks = TaskRows(record, self._task_places() if self.follows else array("i"))
-        bystander = list(self._bystander_rows(self._bystander, base))
-        document: RunDocument = {
-            "taskdemo": VERSION,
-            "kind": "run",
-            "mode": facts.get("mode"),
-            "url": facts.get("url", ""),
-            "path": facts.get("path", "/"),
-            "method": facts.get("method", "GET"),
-            "work": facts.get("work"),
-            "duration_s": facts.get("duration_s"),
-            "count": facts.get("count"),
-            "for_s": facts.get("for_s"),
-            "concurrency": facts.get("concurrency"),
-            "rate": facts.get("rate"),
-            "message": facts.get("message"),
-            "round": facts.get("round", 1),
-            "started_at": facts.get("started_at", ""),
-            "interrupted": interrupted,
-            "timed_out": timed_out,
-            "ended_because": ended_because,
-            "transport": done.get("transport"),
-            "not_sent": done.get("not_sent", 0),
-            "late_sends": done.get("late", 0),
-            "unreported": max(self._live.sent - self._requests.reported, 0),
-            "command": facts.get("command", ""),
-            "environment": facts.get("environment", {}),
-            "summary": summarise(record, requests.places, tasks.places, bystander, done, facts.get("rate"), overhead_s),
-            "requests": requests,
-            "tasks": tasks,
-            "bystander": bystander,
-        }
-        if (own_work := facts.get("own_work")) is not None:
-            document["own_work"] = own_work
-        if (app := facts.get("app")) is not None:
-            document["app"] = app
-            document["bystander_threads"] = list(self._bystander_rows(self._bystander_threads, base))
-            document["summary"]["bystander_threads_s"] = responses_of(document["bystander_threads"])
-        return document
+        requests, tasks, done, base = self._requests, self._tasks, self.done, self._base()
+        if server_gone:
+            tasks.state[:] = ["lost" if state in UNENDED else state for state in tasks.state]
+        record = Record(requests, tasks, array("i", requests.places()), self._task_places(), base)
+        bystander = self._bystander.bystander_rows(base)
+        summary = summarise(record, bystander, done, header.get("rate"))
+        threads: list[BystanderRow] | UnsetType = UNSET
+        if header.get("app"):
+            threads = self._bystander_threads.bystander_rows(base)
+            summary = replace(summary, bystander_threads_s=responses_of(threads))
+        return RunDocument(
+            **header,
+            interrupted=interrupted,
+            timed_out=timed_out,
+            ended_because=ended_because,
+            transport=done.transport,
+            not_sent=done.not_sent,
+            late_sends=done.late,
+            unreported=max(self._live.sent - requests.reported, 0),
+            summary=summary,
+            requests=Rows(record.of_requests, lambda at: requests.row(at, base)),
+            tasks=Rows(record.of_tasks, lambda at: tasks.row(at, base)),
+            bystander=bystander,
+            bystander_threads=threads,
+        )
 
     def _add(self, sample: Sample) -> None:
-        at = self._requests.add(sample, self._texts)
-        if at < 0:
+        if not self._requests.add(sample):
             return
-        task_id = sample[7]
+        n, task_id = sample[0], sample[7]
         if task_id is not None and self.follows:
-            self._name(at, task_id)
-        self._live.answered(at)
+            self._name(n, task_id)
+        self._live.answered(n - 1)
 
-    def _name(self, at: int, task_id: str) -> None:
-        """Note that the response to the request at the place `at` named this task."""
+    def _name(self, n: int, task_id: str) -> None:
+        """Note that the response to the request `n` named this task."""
         tasks = self._tasks
         known = len(tasks)
-        task = tasks.place_of(task_id)
+        task = tasks.place(task_id)
         counted = task < known if self.private else tasks.request[task] != 0
-        self._requests.task[at] = task
+        self._requests.task_id[n - 1] = tasks.ids[task]
         if tasks.request[task] == 0:
-            tasks.request[task] = at + 1
+            tasks.request[task] = n
         if not counted:
             self._live.moved(task, None)
 
     def _task_places(self) -> "array[int]":
         """Return where the tasks of this run are: by their requests' numbers, then those that no response named."""
-        tasks, requests = self._tasks, self._requests
-        places = array("i")
-        for at in requests.present():
-            task = requests.task[at]
-            if task >= 0 and tasks.request[task] == at + 1:
-                places.append(task)
-        if self.private and len(places) < len(tasks):
-            unnamed = [task for task, n in enumerate(tasks.request) if n == 0]
-            unnamed.sort(key=lambda task: (tasks.accepted[task], tasks.ids[task]))
-            places.extend(unnamed)
-        return places
+        tasks = self._tasks
+        named = sorted((at for at, n in enumerate(tasks.request) if n), key=tasks.request.__getitem__)
+        if not self.private:
+            return array("i", named)
+        unnamed = (at for at, n in enumerate(tasks.request) if not n)
+        return array("i", [*named, *sorted(unnamed, key=lambda at: (tasks.accepted[at], tasks.ids[at]))])
 
-    def _bystander_rows(self, columns: RequestColumns, base: int) -> Iterator[BystanderRow]:
-        for at in columns.present():
-            if NONE < columns.done[at] < base:  # before the burst
-                continue
-            yield {
-                "sent_s": offset(columns.sent[at], base),
-                "done_s": offset(columns.done[at], base),
-                "response_s": seconds(columns.response(at)),
-                "status": columns.status[at] if columns.status[at] >= 0 else None,
-                "error": columns.error_text(at, self._texts),
-            }
-
-    def _base(self) -> int:
+    def _base(self) -> float:
         if self.t0 is not None:
             return micro(self.t0)
-        return min((sent for sent in self._requests.sent if sent != NONE), default=0)
+        return min((sent for sent in self._requests.sent if not isnan(sent)), default=0.0)

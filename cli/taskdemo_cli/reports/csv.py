@@ -3,10 +3,12 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.pairing import pairs, runs_of
+from taskdemo_cli.documents.types import LimitsDocument
 from taskdemo_server.contract.text import escape
 
 RUN_COLUMNS: Final = ("mode", "round")
@@ -27,21 +29,21 @@ FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet takes a text that begins like this for something to compute."""
 
 
-def chunks(document: Mapping[str, Any]) -> Iterator[str]:
+def chunks(document: AnyDocument) -> Iterator[str]:
     """Yield the document as CSV (RFC 4180): a row a request with its task beside it, or a row a cell of the limits."""
-    if document["kind"] == "limits":
+    if isinstance(document, LimitsDocument):
         yield _line(CELL_COLUMNS)
-        for mode, cells in document["modes"].items():
+        for mode, cells in document.modes.items():
             for limit, cell in cells.items():
-                measured = json.dumps(cell["measured"])
-                yield _line((mode, limit, cell["verdict"], cell["text"], measured))
+                measured = json.dumps(cell.measured)
+                yield _line((mode, limit, cell.verdict, cell.text, measured))
         return
     yield _line((*RUN_COLUMNS, *REQUEST_COLUMNS, *(f"task_{column}" for column in TASK_COLUMNS)))
     for run in runs_of(document):
-        head = [run[column] for column in RUN_COLUMNS]
+        head = [getattr(run, column) for column in RUN_COLUMNS]
         for request, task in pairs(run):
-            tail = [task.get(column) if task else None for column in TASK_COLUMNS]
-            yield _line([*head, *(request[column] for column in REQUEST_COLUMNS), *tail])
+            tail = [getattr(task, column) if task else None for column in TASK_COLUMNS]
+            yield _line([*head, *(getattr(request, column) for column in REQUEST_COLUMNS), *tail])
 
 
 def _line(values: Iterable[Any]) -> str:

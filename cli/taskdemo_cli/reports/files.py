@@ -13,22 +13,16 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from taskdemo_cli.documents.rows import json_chunks
-from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument
-from taskdemo_cli.documents.validation import ShapeError, fitted
+from taskdemo_cli.documents.codec import KINDS, AnyDocument, ShapeError, json_chunks, read
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.reports import csv
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.text import escape, shortened
 
-Document = RunDocument | ComparisonDocument | LimitsDocument
-
-
-SHAPES: Final = {"run": RunDocument, "comparison": ComparisonDocument, "limits": LimitsDocument}
 PAGE: Final = ".html"
 _PART: Final = ".part"
 _STILL_S: Final = 60.0
@@ -97,7 +91,7 @@ def _check_place(path: Path, option: str) -> None:
 # --- writing -----------------------------------------------------------------------------------------------
 
 
-def save(document: Mapping[str, Any], path: str | Path) -> None:
+def save(document: AnyDocument, path: str | Path) -> None:
     """Write the document to the file in the format that its ending names: .json, .csv, .md, .svg or .html.
 
     The file holds the whole document or stays as it was. Raises UserError where it could not be written.
@@ -110,7 +104,7 @@ def save(document: Mapping[str, Any], path: str | Path) -> None:
         raise UserError(f"{_shown(path)} could not be written ({_why(error)}); name one elsewhere") from error
 
 
-def save_all(document: Mapping[str, Any], paths: Iterable[str], wrote: Callable[[str], None] = lambda _: None) -> None:
+def save_all(document: AnyDocument, paths: Iterable[str], wrote: Callable[[str], None] = lambda _: None) -> None:
     """Save the document everywhere it is to go; what cannot be is said at the end, after all the others.
 
     `wrote` is called with each path that is written. Raises UserError with the exit code of a run in which something
@@ -182,25 +176,25 @@ def _shown(path: Path) -> str:
 # --- the formats -------------------------------------------------------------------------------------------
 
 
-def _svg(document: Mapping[str, Any]) -> Iterable[str]:
+def _svg(document: AnyDocument) -> Iterable[str]:
     from taskdemo_cli.reports import svg  # rich takes its time to load
 
     yield svg.picture_of(document)
 
 
-def _markdown(document: Mapping[str, Any]) -> Iterable[str]:
+def _markdown(document: AnyDocument) -> Iterable[str]:
     from taskdemo_cli.reports import markdown
 
     return markdown.chunks(document)
 
 
-def _html(document: Mapping[str, Any]) -> Iterable[str]:
+def _html(document: AnyDocument) -> Iterable[str]:
     from taskdemo_cli.reports.html import page  # Jinja2 takes its time to load
 
     return page.page(document)
 
 
-WRITERS: Final[dict[str, Callable[[Mapping[str, Any]], Iterable[str]]]] = {
+WRITERS: Final[dict[str, Callable[[AnyDocument], Iterable[str]]]] = {
     ".json": json_chunks,
     ".csv": csv.chunks,
     ".md": _markdown,
@@ -212,10 +206,10 @@ WRITERS: Final[dict[str, Callable[[Mapping[str, Any]], Iterable[str]]]] = {
 # --- reading back ------------------------------------------------------------------------------------------
 
 
-def load(path: str | Path) -> Document:
+def load(path: str | Path) -> AnyDocument:
     """Read a saved result back. Raises UserError for a file that is missing, or is none of ours.
 
-    Whatever is in the file, what is returned has the shape that the reports rely on; fields they do not know stay.
+    Whatever is in the file, what is returned has the shape that the reports rely on.
     """
     path = Path(path)
     try:
@@ -233,18 +227,17 @@ def load(path: str | Path) -> Document:
             f"{_shown(path)} is JSON, but not a result of taskdemo; name a file that --save FILE.json wrote"
         )
     kind = data.get("kind")
-    if not isinstance(kind, str) or kind not in SHAPES:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(
             f"{_shown(path)} holds {shortened(repr(kind), 40)}, which taskdemo {VERSION} does not know; it was "
             f"written by taskdemo {shortened(data['taskdemo'], 40)}: pip install --upgrade taskdemo"
         )
     try:
-        document: Document = fitted(data, SHAPES[kind])
+        return read(data, kind)
     except (ShapeError, RecursionError) as error:
         raise UserError(
             f"{_shown(path)} is not a whole result of taskdemo: {shortened(str(error), 120)}; save it again"
         ) from error
-    return document
 
 
 def _refused(text: str) -> Any:

@@ -1,10 +1,19 @@
 """A document as GitHub-flavoured Markdown for a pull request, that also reads well as it is. Computes nothing."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from taskdemo_cli.documents.types import limits_in, name_of
+from taskdemo_cli.documents.codec import AnyDocument
+from taskdemo_cli.documents.types import (
+    ComparisonDocument,
+    LimitsDocument,
+    RunDocument,
+    Skipped,
+    Summary,
+    limits_in,
+    name_of,
+)
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
 from taskdemo_server.contract.text import shortened
@@ -26,67 +35,78 @@ LONGEST: Final = 600
 SIGNS: Final = {"yes": "yes", "no": "**no**", "partly": "*partly*"}
 
 
-def chunks(document: Mapping[str, Any]) -> Iterator[str]:
+def chunks(document: AnyDocument) -> Iterator[str]:
     """Yield the document as Markdown: what was found, the table, and where it comes from."""
-    for threshold in document.get("thresholds") or ():
-        outcome = "failed" if threshold["held"] else "passed"
-        yield f"- **{outcome}**: {escaped(threshold['text'])}\n"
-    if document.get("thresholds"):
-        yield "\n"
-    recommendation = document.get("recommendation")
-    if recommendation:
-        yield f"**Recommended: {escaped(recommendation['mode'])}.** {escaped(recommendation['why'])}\n\n"
-        if recommendation["gives_up"]:
-            basis = f" ({escaped(recommendation['basis'])})" if recommendation.get("basis") else ""
-            yield f"It gives up{basis}: {'; '.join(map(escaped, recommendation['gives_up']))}\n\n"
-    if document["kind"] == "limits":
-        yield from _limits_table(document)
-        yield from _cells(document)
-    else:
-        yield from _runs(document)
-    for skipped in document.get("skipped") or ():
-        yield f"- {_code(skipped['mode'])} was skipped: {escaped(skipped['why'])}\n"
-    yield "\n" if document.get("skipped") else ""
+    match document:
+        case RunDocument():
+            yield from _thresholds(document)
+            yield from _runs([document])
+            if document.verdict:
+                yield escaped(document.verdict) + "\n\n"
+        case ComparisonDocument():
+            yield from _thresholds(document)
+            yield from _recommendation(document)
+            yield from _runs(document.runs)
+            for verdict in document.verdicts:
+                yield f"- {_code(verdict.mode)}: {escaped(verdict.text)}\n"
+            yield "\n" if document.verdicts else ""
+            yield from _skipped(document.skipped)
+        case LimitsDocument():
+            yield from _limits_table(document)
+            yield from _cells(document)
+            yield from _skipped(document.skipped)
     yield _origin(document)
 
 
-def _runs(document: Mapping[str, Any]) -> Iterator[str]:
-    runs = [document] if document["kind"] == "run" else document["runs"]
-    rounds = any(run["round"] > 1 for run in runs)
+def _thresholds(document: RunDocument | ComparisonDocument) -> Iterator[str]:
+    for threshold in document.thresholds or ():
+        yield f"- **{'failed' if threshold.held else 'passed'}**: {escaped(threshold.text)}\n"
+    yield "\n" if document.thresholds else ""
+
+
+def _recommendation(document: ComparisonDocument) -> Iterator[str]:
+    if advice := document.recommendation:
+        yield f"**Recommended: {escaped(advice.mode)}.** {escaped(advice.why)}\n\n"
+        if advice.gives_up:
+            basis = f" ({escaped(advice.basis)})" if advice.basis else ""
+            yield f"It gives up{basis}: {'; '.join(map(escaped, advice.gives_up))}\n\n"
+
+
+def _skipped(skipped: Sequence[Skipped]) -> Iterator[str]:
+    for one in skipped:
+        yield f"- {_code(one.mode)} was skipped: {escaped(one.why)}\n"
+    yield "\n"
+
+
+def _runs(runs: Sequence[RunDocument]) -> Iterator[str]:
+    rounds = any(run.round > 1 for run in runs)
     yield from _table(
         [*HEADINGS[:1], *(["round"] if rounds else []), *HEADINGS[1:]],
-        [[_cell(name_of(run)), *([str(run["round"])] if rounds else []), *_figures(run["summary"])] for run in runs],
+        [[_cell(name_of(run)), *([str(run.round)] if rounds else []), *_figures(run.summary)] for run in runs],
         left=1,
     )
     yield "\n"
-    if document["kind"] == "run":
-        if document.get("verdict"):
-            yield escaped(document["verdict"]) + "\n\n"
-        return
-    for verdict in document["verdicts"]:
-        yield f"- {_code(verdict['mode'])}: {escaped(verdict['text'])}\n"
-    yield "\n" if document["verdicts"] else ""
 
 
-def _figures(summary: Mapping[str, Any]) -> list[str]:
-    response, bystander, tasks = summary["response_s"], summary["bystander_s"], summary["tasks"]
+def _figures(summary: Summary) -> list[str]:
+    response, bystander, tasks = summary.response_s, summary.bystander_s, summary.tasks
     return [
-        duration(response["p50"]) if response else NOTHING,
-        duration(response["max"]) if response else NOTHING,
-        duration(tasks["last_ended_s"]) if tasks["last_ended_s"] is not None else NOTHING,
-        number(tasks["max_parallel"]) if tasks["accepted"] else NOTHING,
-        duration(bystander["max"]) if bystander else NOTHING,
-        number(summary["requests"]["failed"]),
-        number(tasks["lost"]) if tasks["accepted"] else NOTHING,
+        duration(response.p50) if response else NOTHING,
+        duration(response.max) if response else NOTHING,
+        duration(tasks.last_ended_s) if tasks.last_ended_s is not None else NOTHING,
+        number(tasks.max_parallel) if tasks.accepted else NOTHING,
+        duration(bystander.max) if bystander else NOTHING,
+        number(summary.requests.failed),
+        number(tasks.lost) if tasks.accepted else NOTHING,
     ]
 
 
-def _limits_table(document: Mapping[str, Any]) -> Iterator[str]:
-    modes = document["modes"]
+def _limits_table(document: LimitsDocument) -> Iterator[str]:
+    modes = document.modes
     rows = [
         [
             name.replace("_", " "),
-            *(SIGNS[cells[name]["verdict"]] if name in cells else NOTHING for cells in modes.values()),
+            *(SIGNS[cells[name].verdict] if name in cells else NOTHING for cells in modes.values()),
         ]
         for name in limits_in(modes)
     ]
@@ -94,13 +114,13 @@ def _limits_table(document: Mapping[str, Any]) -> Iterator[str]:
     yield "\n"
 
 
-def _cells(document: Mapping[str, Any]) -> Iterator[str]:
-    for mode, cells in document["modes"].items():
+def _cells(document: LimitsDocument) -> Iterator[str]:
+    for mode, cells in document.modes.items():
         for name, cell in cells.items():
-            yield f"- {_code(mode)}, {escaped(name.replace('_', ' '))}: {escaped(cell['text'])}\n"
-    for failed in document.get("failed") or ():
-        what = f"{failed['limit'].replace('_', ' ')} was not carried out: {failed['why']}"
-        yield f"- {_code(failed['mode'])}, {escaped(what)}\n"
+            yield f"- {_code(mode)}, {escaped(name.replace('_', ' '))}: {escaped(cell.text)}\n"
+    for failed in document.failed or ():
+        what = f"{failed.limit.replace('_', ' ')} was not carried out: {failed.why}"
+        yield f"- {_code(failed.mode)}, {escaped(what)}\n"
     yield "\n"
 
 
@@ -116,14 +136,14 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int) ->
         yield f"| {' | '.join(cells)} |\n"
 
 
-def _origin(document: Mapping[str, Any]) -> str:
-    words = [f"taskdemo {escaped(document['taskdemo'])}"]
-    environment = document["environment"]
+def _origin(document: AnyDocument) -> str:
+    words = [f"taskdemo {escaped(document.taskdemo)}"]
+    environment = document.environment
     if isinstance(environment.get("python"), str):
         words.append(escaped(environment["python"]))
     if isinstance(environment.get("platform"), str):
         words.append(escaped(environment["platform"]))
-    return f"<sub>{', '.join(words)}: {_code(document['command'] or 'taskdemo')}</sub>\n"
+    return f"<sub>{', '.join(words)}: {_code(document.command or 'taskdemo')}</sub>\n"
 
 
 def escaped(text: str) -> str:

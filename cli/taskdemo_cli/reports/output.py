@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from taskdemo_cli.documents.rows import json_chunks
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.processes.signals import Stopped
 from taskdemo_server.contract import stderr
@@ -143,6 +142,10 @@ class Output:
         if not self.as_json:
             self.console.print(draw(document))
             return
+        from taskdemo_cli.documents.codec import (
+            json_chunks,
+        )  # msgspec takes its time to load, and --help is to be quick
+
         for chunk in json_chunks(document):
             self._stdout.write(chunk)
         self._stdout.write("\n")

@@ -2,24 +2,25 @@
 
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console, RenderableType
 
+from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.reports.terminal.limits import limits_report
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 from taskdemo_server.contract.text import shortened
 
 
-def picture_of(document: Mapping[str, Any]) -> str:
+def picture_of(document: AnyDocument) -> str:
     """Return the report of any document as a picture."""
     draw: dict[str, Callable[[Any], Any]] = {
         "run": run_report,
         "comparison": comparison_report,
         "limits": limits_report,
     }
-    return picture(draw[document["kind"]](document), shortened(document["command"] or "taskdemo", 80))
+    return picture(draw[document.kind](document), shortened(document.command or "taskdemo", 80))
 
 
 def picture(report: RenderableType, title: str, width: int = 100) -> str:

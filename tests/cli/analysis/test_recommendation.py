@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import samples
 from commands import eventually, taskdemo
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
 from taskdemo_cli.documents.types import RunDocument
+from taskdemo_cli.recording.summary import doubted
 from taskdemo_cli.reports.terminal.recommendation import recommendation_lines
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 
@@ -42,7 +44,7 @@ def a_run(
         answers.append(samples.sample(n, over + 0.001 if waits else 0.003, task=f"{mode}{n}"))
     pings = samples.pings(over, [(0.0, over)] if held else [])
     recorded = samples.recorder(answers, events, pings)
-    return recorded.document(samples.facts(mode, count, duration=work), overhead_s=0.0001)
+    return doubted(recorded.finish(samples.facts(mode, count, duration=work)), 0.0001)
 
 
 def advice(*runs: RunDocument, **given: Any) -> Any:
@@ -59,52 +61,52 @@ def test_work_that_waits_in_threads_and_holds_up_nobody_goes_to_the_background()
         a_run("process"),
         a_run("celery"),
     )
-    assert found["mode"] == "background"
-    assert "In blocking a bystander waited 5.00 s" in found["why"]
-    assert "all 5 tasks had ended after 1.00 s" in found["why"]
+    assert found.mode == "background"
+    assert "In blocking a bystander waited 5.00 s" in found.why
+    assert "all 5 tasks had ended after 1.00 s" in found.why
 
 
 def test_work_that_threads_cannot_share_goes_to_processes() -> None:
     found = advice(a_run("background", at_once=1), a_run("process", at_once=2), a_run("celery", at_once=2))
-    assert found["mode"] == "process"
-    assert "In background the last task ended only after 5.00 s" in found["why"]
+    assert found.mode == "process"
+    assert "In background the last task ended only after 5.00 s" in found.why
 
 
 def test_without_processes_it_goes_to_celery() -> None:
-    assert advice(a_run("background", at_once=1, held=True), a_run("celery", at_once=2))["mode"] == "celery"
+    assert advice(a_run("background", at_once=1, held=True), a_run("celery", at_once=2)).mode == "celery"
 
 
 def test_work_that_truly_awaits_goes_to_the_background_of_the_event_loop() -> None:
     found = advice(a_run("async", waits=True), a_run("background-async"), a_run("process", at_once=2))
-    assert found["mode"] == "background-async"
+    assert found.mode == "background-async"
 
 
 def test_async_work_that_never_awaits_does_not_stay_on_the_event_loop() -> None:
     found = advice(a_run("async", waits=True, held=True), a_run("background-async", held=True), a_run("process"))
-    assert found["mode"] == "process"
-    assert "In async and background-async a bystander waited up to" in found["why"]
+    assert found.mode == "process"
+    assert "In async and background-async a bystander waited up to" in found.why
 
 
 def test_quick_work_is_waited_for() -> None:
     found = advice(a_run("threadpool", 0.01, waits=True), a_run("background", 0.01), a_run("celery", 0.01))
-    assert found["mode"] == "threadpool"
-    assert "which a caller can wait for" in found["why"]
+    assert found.mode == "threadpool"
+    assert "which a caller can wait for" in found.why
 
 
 def test_quick_work_of_many_that_holds_up_others_is_not() -> None:
     waiting = a_run("async", 0.02, count=100, at_once=1, waits=True, held=True)
     found = advice(waiting, a_run("process", 0.02, count=100, at_once=1))
-    assert found["mode"] == "process"
+    assert found.mode == "process"
 
 
 def test_a_mode_that_lost_or_refused_something_is_not_recommended() -> None:
-    assert advice(samples.failed_run(), a_run("celery"))["mode"] == "celery"
+    assert advice(samples.failed_run(), a_run("celery")).mode == "celery"
 
 
 def test_where_everything_holds_up_others_it_says_so() -> None:
     found = advice(a_run("background", held=True), a_run("background-async", at_once=1, held=True))
-    assert found["mode"] == "background"
-    assert "nothing held up others less" not in advice(a_run("background"))["why"]
+    assert found.mode == "background"
+    assert "nothing held up others less" not in advice(a_run("background")).why
 
 
 @pytest.mark.parametrize(
@@ -122,71 +124,71 @@ def test_where_nothing_can_be_recommended_nothing_is(runs: list[RunDocument]) ->
 
 
 def bystanders(run: RunDocument, *waits: float) -> RunDocument:
-    called = run["bystander"][0]
-    return {**run, "bystander": [{**called, "response_s": wait} for wait in waits]}
+    called = run.bystander[0]
+    return replace(run, bystander=[replace(called, response_s=wait) for wait in waits])
 
 
 def test_whom_a_bystander_waited_for_too_long_is_passed_over_with_the_limit() -> None:
     other = bystanders(a_run("process", at_once=4), 0.002)
-    assert advice(bystanders(a_run("background"), 0.055), other)["mode"] == "background"
+    assert advice(bystanders(a_run("background"), 0.055), other).mode == "background"
     above = advice(bystanders(a_run("background"), 0.122), other)
-    assert above["mode"] == "process"
-    assert "In background a bystander waited 122 ms (limit: 100 ms)." in above["why"]
+    assert above.mode == "process"
+    assert "In background a bystander waited 122 ms (limit: 100 ms)." in above.why
 
 
 def test_a_bystander_that_nobody_answered_was_held_up_too() -> None:
     run = a_run("background")
-    silent: RunDocument = {
-        **run,
-        "bystander": [{**run["bystander"][0], "sent_s": 0.1, "done_s": 4.1, "response_s": None, "error": "Cancelled"}],
-    }
-    assert advice(silent, a_run("process"))["mode"] == "process"
+    silent = replace(
+        run,
+        bystander=[replace(run.bystander[0], sent_s=0.1, done_s=4.1, response_s=None, error="Cancelled")],
+    )
+    assert advice(silent, a_run("process")).mode == "process"
 
 
 def test_a_single_round_is_said_to_be_one_measurement() -> None:
     one = a_run("background")
-    assert "Measured once; --rounds 5 says how sure." in advice(one)["why"]
-    assert "Measured once" not in advice(one, {**a_run("background"), "round": 2})["why"]
+    assert "Measured once; --rounds 5 says how sure." in advice(one).why
+    assert "Measured once" not in advice(one, replace(a_run("background"), round=2)).why
 
 
 def test_rounds_that_would_each_recommend_another_mode_are_said_to_differ() -> None:
     runs: list[RunDocument] = []
     for number, waited in enumerate((0.02, 0.3, 0.4), 1):
-        runs.append({**bystanders(a_run("background"), waited), "round": number})
-        runs.append({**bystanders(a_run("process", at_once=4), 0.002), "round": number})
+        runs.append(replace(bystanders(a_run("background"), waited), round=number))
+        runs.append(replace(bystanders(a_run("process", at_once=4), 0.002), round=number))
     found = advice(*runs)
-    assert found["mode"] == "process"
-    assert "But the rounds differ: 2 of 3 say process, 1 background." in found["why"]
+    assert found.mode == "process"
+    assert "But the rounds differ: 2 of 3 say process, 1 background." in found.why
 
 
 def test_what_is_called_the_most_is_the_most_of_all_rounds() -> None:
     runs: list[RunDocument] = [
-        {**bystanders(a_run("background", work), waited), "round": number}
+        replace(bystanders(a_run("background", work), waited), round=number)
         for number, (work, waited) in enumerate(((1.0, 0.002), (1.01, 0.003), (1.3, 0.04)), 1)
     ]
-    why = advice(*runs)["why"]
+    why = advice(*runs).why
     assert "a bystander (GET /ping) 40 ms at most" in why
     assert "all 5 tasks had ended after 1.30 s" in why
     assert "for work of 1.10 s" in why
 
 
 def test_the_work_is_the_modes_own_and_that_of_the_least_slowed_stands_beside_it() -> None:
-    why = advice(a_run("async", 2.0, waits=True, held=True), a_run("process", 4.0))["why"]
+    why = advice(a_run("async", 2.0, waits=True, held=True), a_run("process", 4.0)).why
     assert "for work of 4.00 s (2.00 s in async)" in why
 
 
 def test_a_mode_in_which_every_task_failed_is_not_recommended() -> None:
-    assert advice(a_run("background", state="failed"), a_run("process"))["mode"] == "process"
+    assert advice(a_run("background", state="failed"), a_run("process")).mode == "process"
 
 
 def test_a_single_request_is_said_to_show_little() -> None:
-    assert "With a single request" in advice(a_run("background", count=1))["why"]
+    assert "With a single request" in advice(a_run("background", count=1)).why
 
 
 def test_what_it_gives_up_is_said_once_to_be_known_and_not_measured() -> None:
     found = advice(a_run("background"))
-    assert found["gives_up"] == list(MODE_BY_NAME["background"].gives_up.values())
-    assert found["basis"] == "known, not measured here; taskdemo limits measures it"
+    assert found.gives_up == list(MODE_BY_NAME["background"].gives_up.values())
+    assert found.basis == "known, not measured here; taskdemo limits measures it"
 
 
 @pytest.mark.parametrize("mode", sorted({*recommend.WAITING, *recommend.AFTERWARDS}))

@@ -3,6 +3,7 @@ import operator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 import samples
 from taskdemo_cli.analysis.thresholds import METRICS, OPERATORS, evaluate, parse, value_of
@@ -123,7 +124,7 @@ def test_a_threshold_holds_exactly_when_its_condition_does(sign: str, limit: flo
 def test_the_outcome_has_the_measured_value_beside_it() -> None:
     outcome = evaluate(parse("response.max >  4s"), samples.blocking_run(5))
     assert outcome.text == "response.max was 5.01 s, so response.max > 4s is met"
-    assert outcome.row() == {
+    assert asdict(outcome.row()) == {
         "expression": "response.max > 4s",
         "value": outcome.value,
         "held": True,
@@ -135,7 +136,7 @@ def test_the_outcome_has_the_measured_value_beside_it() -> None:
 
 def test_a_time_is_equal_to_the_same_time_in_another_unit() -> None:
     run = samples.blocking_run(1)
-    wall = round(run["summary"]["wall_s"] * 1e6)
+    wall = round(run.summary.wall_s * 1e6)
     assert evaluate(parse(f"wall == {wall}us"), run).met
     assert evaluate(parse(f"wall == {wall / 1e6}s"), run).met
 

@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import samples
 from samples import events_of, facts, pings, recorder, sample
@@ -9,6 +10,7 @@ from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.analysis.rounds import figure_of, intervals, reference_of
 from taskdemo_cli.analysis.verdicts import compare, comparison, verdict
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument
+from taskdemo_cli.recording.summary import doubted
 
 
 def run_of(
@@ -25,7 +27,7 @@ def run_of(
         events += events_of(f"t{n}", 0.001, start, end, mode=mode)
     made = [sample(n, done, task=f"t{n}") for n, done in enumerate(answers, 1)]
     recorded = recorder(made, events, pings(max([end for _, end in spans] + list(answers)), held))
-    return recorded.document(facts(mode, len(answers)), overhead_s=overhead)
+    return doubted(recorded.finish(facts(mode, len(answers))), overhead)
 
 
 def test_one_request_that_was_answered_before_its_task_ended() -> None:
@@ -83,17 +85,17 @@ def test_failures_losses_and_what_is_unfinished_are_said() -> None:
     text = verdict(samples.failed_run())
     assert "2 of 6 requests failed (1 HTTP 503, 1 ReadTimeout)" in text
     assert "of 4 tasks 1 failed (ValueError: no such report), 1 lost" in text
-    given_up: RunDocument = {**samples.interrupted_run(), "interrupted": False}
+    given_up = replace(samples.interrupted_run(), interrupted=False)
     assert "of 2 tasks 1 had not ended when we stopped looking" in verdict(given_up)
     assert "the task was lost" in verdict(
-        recorder([sample(1, 0.004, task="t")]).document(facts("background", 1), server_gone=True)
+        recorder([sample(1, 0.004, task="t")]).finish(facts("background", 1), server_gone=True)
     )
 
 
 def test_nothing_answered_and_nothing_reported() -> None:
-    refused = recorder([sample(n, None, status=None, error="ConnectError") for n in (1, 2)]).document({})
+    refused = recorder([sample(n, None, status=None, error="ConnectError") for n in (1, 2)]).finish({})
     assert verdict(refused) == "None of 2 requests was answered (2 ConnectError)."
-    assert verdict(recorder([]).document({})) == "No request was reported, so nothing can be said."
+    assert verdict(recorder([]).finish({})) == "No request was reported, so nothing can be said."
 
 
 def test_a_verdict_says_when_the_response_times_are_the_clients_own() -> None:
@@ -108,7 +110,7 @@ def test_a_small_part_of_the_clients_own_is_said_and_nothing_more() -> None:
         run_of("blocking", [(0.002, 1.002)], [1.004]),
         run_of("background", [(0.003, 1.0)], [0.004], overhead=0.001),
     ]
-    assert "times sooner than with blocking" in comparison(runs)["verdicts"][1]["text"]
+    assert "times sooner than with blocking" in comparison(runs).verdicts[1].text
 
 
 def test_text_from_outside_is_made_visible() -> None:
@@ -122,12 +124,12 @@ def test_a_run_without_tasks_speaks_of_answers_only() -> None:
 
 def test_the_comparison_speaks_of_every_mode_in_its_order_and_against_the_reference() -> None:
     document = samples.comparison_document()
-    assert document["reference"] == "blocking"
-    assert [entry["mode"] for entry in document["verdicts"]] == ["blocking", "threadpool", "background"]
-    texts = {entry["mode"]: entry["text"] for entry in document["verdicts"]}
+    assert document.reference == "blocking"
+    assert [entry.mode for entry in document.verdicts] == ["blocking", "threadpool", "background"]
+    texts = {entry.mode: entry.text for entry in document.verdicts}
     assert "than with blocking" not in texts["blocking"]
     assert "callers were answered 3.0 times sooner than with blocking" in texts["threadpool"]
-    assert document["intervals"] == []
+    assert document.intervals == []
 
 
 def test_the_reference_is_blocking_or_the_first() -> None:
@@ -136,26 +138,26 @@ def test_the_reference_is_blocking_or_the_first() -> None:
 
 
 def rounds_of(mode: str, medians: Sequence[float]) -> list[RunDocument]:
-    return [{**run_of(mode, [(0.0005, 1.0)], [median]), "round": number} for number, median in enumerate(medians, 1)]
+    return [replace(run_of(mode, [(0.0005, 1.0)], [median]), round=number) for number, median in enumerate(medians, 1)]
 
 
 def test_differences_within_the_noise_of_the_rounds_are_called_so() -> None:
     runs = rounds_of("background", [0.004, 0.006, 0.005]) + rounds_of("process", [0.006, 0.004, 0.0055])
-    text = comparison(runs)["verdicts"][1]["text"]
+    text = comparison(runs).verdicts[1].text
     assert "the difference to the responses of background is within noise" in text
 
 
 def test_differences_beyond_the_noise_of_the_rounds_are_given() -> None:
     runs = rounds_of("background", [0.004, 0.0041, 0.0042]) + rounds_of("process", [0.0081, 0.0082, 0.0083])
     document = comparison(runs)
-    assert "callers were answered 2.0 times later than with background" in document["verdicts"][1]["text"]
+    assert "callers were answered 2.0 times later than with background" in document.verdicts[1].text
     entry: Any = next(
-        entry for entry in document["intervals"] if (entry["mode"], entry["figure"]) == ("process", "response_s.p50")
+        entry for entry in document.intervals if (entry.mode, entry.figure) == ("process", "response_s.p50")
     )
-    assert entry["rounds"] == 3
-    assert entry["low"] <= entry["mean"] <= entry["high"]
-    assert entry["difference"]["mean"] == pytest.approx(0.0041, abs=1e-5)
-    assert not entry["difference"]["within_noise"]
+    assert entry.rounds == 3
+    assert entry.low <= entry.mean <= entry.high
+    assert entry.difference.mean == pytest.approx(0.0041, abs=1e-5)
+    assert not entry.difference.within_noise
 
 
 def test_work_that_took_longer_than_it_was_asked_to_is_said_so() -> None:
@@ -165,24 +167,22 @@ def test_work_that_took_longer_than_it_was_asked_to_is_said_so() -> None:
 
 def test_a_comparison_of_few_answers_says_how_few() -> None:
     runs = [run_of("blocking", [(0.002, 1.002)], [1.004]), run_of("background", [(0.003, 1.003)], [0.004])]
-    text = comparison(runs)["verdicts"][1]["text"]
+    text = comparison(runs).verdicts[1].text
     assert "259 times sooner than with blocking (as far as 1 answer can tell)" in text
-    assert "as far as" not in samples.comparison_document()["verdicts"][1]["text"]
+    assert "as far as" not in samples.comparison_document().verdicts[1].text
 
 
 def test_one_round_claims_no_small_difference_and_has_no_interval() -> None:
     runs = [run_of("background", [(0.0005, 1.0)], [0.004]), run_of("process", [(0.0005, 1.0)], [0.005])]
     assert intervals(runs, "background") == []
-    assert "about as soon as with background" in compare(runs, "background")[1]["text"]
+    assert "about as soon as with background" in compare(runs, "background")[1].text
 
 
 def test_a_round_in_which_one_mode_has_no_figure_is_left_out_of_the_difference() -> None:
-    broken = recorder([sample(1, None, status=None, error="ConnectError")]).document(
-        {**facts("process", 1), "round": 1}
-    )
+    broken = recorder([sample(1, None, status=None, error="ConnectError")]).finish({**facts("process", 1), "round": 1})
     runs = [*rounds_of("background", [0.004, 0.0041, 0.0042]), broken, *rounds_of("process", [0.01] * 3)[1:]]
-    entry = next(e for e in intervals(runs, "background") if e["mode"] == "process" and e["difference"])
-    assert entry["rounds"] == 2
+    entry = next(e for e in intervals(runs, "background") if e.mode == "process" and e.difference)
+    assert entry.rounds == 2
 
 
 def test_an_unsupported_percentile_is_no_figure() -> None:
@@ -210,7 +210,7 @@ def test_two_saved_comparisons_with_rounds_show_what_changed_beyond_noise() -> N
 
 
 def test_two_single_runs_say_that_the_noise_between_runs_is_not_known() -> None:
-    changes = compare_saved(samples.blocking_run(), samples.saved(samples.background_run()))
+    changes = compare_saved(samples.blocking_run(), samples.background_run())
     by_figure = {change["figure"]: change for change in changes["changes"]}
     assert "537 times less" not in by_figure["response_s.max"]["text"]
     assert {change["outcome"] for change in changes["changes"]} == {"unknown"}
@@ -231,7 +231,7 @@ def test_what_makes_two_results_hard_to_compare_is_said() -> None:
 
 
 def interrupted(run: RunDocument) -> RunDocument:
-    return {**run, "interrupted": True}
+    return replace(run, interrupted=True)
 
 
 def test_an_interrupted_run_says_first_what_it_was_cut_short_at_and_calls_nobody_failed() -> None:
@@ -248,8 +248,8 @@ def test_of_a_task_whose_end_was_not_heard_of_nothing_is_claimed() -> None:
         *events_of("t1", 0.001, 0.002, 1.0, mode="blocking"),
         *events_of("t2", 1.001, 1.002, 2.0, mode="blocking")[:2],
     ]
-    run = recorder([sample(1, 1.001, task="t1"), sample(2, 2.001, task="t2")], events).document(facts("blocking", 2))
-    assert run["summary"]["tasks"]["answered_before_end"] == 0
+    run = recorder([sample(1, 1.001, task="t1"), sample(2, 2.001, task="t2")], events).finish(facts("blocking", 2))
+    assert run.summary.tasks.answered_before_end == 0
     text = verdict(interrupted(run))
     assert "did not" not in text
     assert "no word had come of the end of 1 task" in text
@@ -258,36 +258,36 @@ def test_of_a_task_whose_end_was_not_heard_of_nothing_is_claimed() -> None:
 
 def test_a_bystander_that_was_not_answered_has_waited_at_least_so_long() -> None:
     unanswered = sample(9, 3.34, sent=0.5, status=None, error="Cancelled")
-    run = recorder([sample(1, 1.004)], bystander=[*pings(0.3), unanswered]).document(facts("blocking", 1))
+    run = recorder([sample(1, 1.004)], bystander=[*pings(0.3), unanswered]).finish(facts("blocking", 1))
     assert "a bystander (GET /ping) was held up for at least 2.84 s" in verdict(run)
-    alone = recorder([sample(1, 1.004)], bystander=[unanswered]).document(facts("blocking", 1))
+    alone = recorder([sample(1, 1.004)], bystander=[unanswered]).finish(facts("blocking", 1))
     assert "a bystander (GET /ping) waited 2.84 s and got no answer at all" in verdict(alone)
 
 
 def test_a_round_that_was_cut_short_is_left_out_of_the_figures_of_the_others() -> None:
     whole, cut = rounds_of("background", [0.004, 0.9])
     document = comparison([whole, interrupted(cut), *rounds_of("process", [0.005])])
-    text = document["verdicts"][0]["text"]
+    text = document.verdicts[0].text
     assert text.startswith("Round 2 was interrupted after ")
     assert "Answered in 3.9 ms; " in text
-    assert not [entry for entry in document["intervals"] if entry["mode"] == "background"]
-    alone = comparison([interrupted(whole), *rounds_of("process", [0.5])])["verdicts"][1]["text"]
+    assert not [entry for entry in document.intervals if entry.mode == "background"]
+    alone = comparison([interrupted(whole), *rounds_of("process", [0.5])]).verdicts[1].text
     assert "than with background" not in alone
 
 
 def test_over_rounds_a_typical_time_is_the_mean_and_a_longest_one_is_the_longest_of_all() -> None:
     runs = rounds_of("background", [0.002, 0.003, 0.01])
-    runs[1]["bystander"] = [{**runs[1]["bystander"][0], "response_s": 0.03}]
+    runs[1] = replace(runs[1], bystander=[replace(runs[1].bystander[0], response_s=0.03)])
     document = comparison(runs)
-    text = document["verdicts"][0]["text"]
-    mean = next(entry["mean"] for entry in document["intervals"] if entry["figure"] == "response_s.p50")
+    text = document.verdicts[0].text
+    mean = next(entry.mean for entry in document.intervals if entry.figure == "response_s.p50")
     assert mean == pytest.approx(0.00488)
     assert text.startswith("Answered in 4.9 ms (median; slowest 9.9 ms)")
     assert "a bystander (GET /ping) waited 30 ms at most" in text
 
 
 def test_where_every_request_failed_nothing_else_is_said() -> None:
-    refused = recorder([sample(n, 0.003, status=405) for n in (1, 2)], bystander=pings(1.0)).document({})
+    refused = recorder([sample(n, 0.003, status=405) for n in (1, 2)], bystander=pings(1.0)).finish({})
     assert verdict(refused, "About the endpoint.") == (
         "All 2 requests failed (HTTP 405). So nothing can be said of waiting."
     )
@@ -304,8 +304,8 @@ def test_where_every_task_failed_its_error_is_named_once_and_made_visible() -> N
             )
         ]
         made = [sample(n, 0.004, task=f"t{n}") for n in (1, 2)]
-        runs.append(recorder(made, events, pings(0.1)).document(facts(mode, 2)))
-    first, second = (entry["text"] for entry in comparison(runs)["verdicts"])
+        runs.append(recorder(made, events, pings(0.1)).finish(facts(mode, 2)))
+    first, second = (entry.text for entry in comparison(runs).verdicts)
     assert first.startswith("All 2 tasks failed: KeyError: \\x1bxxx")
     assert len(first) < 200
     assert second == "All 2 tasks failed: the same error. So nothing can be said of waiting."
@@ -333,7 +333,7 @@ def placed(
     ]
     made = [sample(n, 0.004, task=f"t{n}") for n in range(1, len(spans) + 1)]
     recorded = recorder(made, events, pings(2.0, [(0.2, 0.2 + held)] if held else []))
-    return recorded.document({**facts(mode, len(spans)), "work": work})
+    return recorded.finish({**facts(mode, len(spans)), "work": work})
 
 
 def test_the_cause_is_named_where_the_tasks_say_where_they_ran() -> None:
@@ -358,7 +358,7 @@ def test_processes_are_named_where_they_are_what_bounds_how_much_runs_at_once() 
 
 def test_what_an_application_does_in_a_call_is_not_called_its_work() -> None:
     """The calls of a `def` endpoint that wait for a worker thread are under way too."""
-    run: RunDocument = {**samples.threadpool_run(60), "app": "shop:app", "mode": None, "work": None}
+    run = replace(samples.threadpool_run(60), app="shop:app", mode=None, work=None)
     text = verdict(run, "About the endpoint.")
     assert text.startswith("About the endpoint. ")
     assert "at once" not in text
@@ -373,15 +373,14 @@ def test_a_wait_near_the_limit_is_called_close() -> None:
 
 
 def test_the_bystander_is_explained_once_in_a_comparison() -> None:
-    texts = [entry["text"] for entry in samples.comparison_document()["verdicts"]]
+    texts = [entry.text for entry in samples.comparison_document().verdicts]
     assert ["GET /ping" in text for text in texts] == [True, False, False]
 
 
 def test_results_of_different_work_say_so_first_and_once() -> None:
     old, new = samples.comparison_document(), samples.comparison_document()
-    for run in old["runs"]:
-        run["work"], run["duration_s"] = "reports:\x1bbuild", None
-    new["runs"][0]["count"] = 6
+    old = replace(old, runs=[replace(run, work="reports:\x1bbuild", duration_s=None) for run in old.runs])
+    new = replace(new, runs=[replace(new.runs[0], count=6), *new.runs[1:]])
     remarks = compare_saved(old, new)["remarks"]
     assert remarks == [
         "These two did different work (reports:\\x1bbuild; sleep of 1.00 s): the changes need not be the server's.",

@@ -20,7 +20,7 @@ import pytest
 
 from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, running, serving, taskdemo
 from taskdemo_cli.processes import servers
-from taskdemo_cli.processes.event_stream import Watcher
+from taskdemo_cli.processes.event_stream import Heard, ServerGone, Watcher
 
 Answer = Callable[[socket.socket, str], None]
 """What a server does with a connection on which this path was asked for."""
@@ -315,7 +315,7 @@ def follow(serve: Answer, within: float = 20) -> list[tuple[str, Any]]:
         watcher = Watcher(server.url, sink, 0)
         watcher.start()
         reported: list[tuple[str, Any]] = []
-        while not reported or reported[-1][0] != "gone":
+        while not reported or not isinstance(reported[-1][1], ServerGone):
             reported.append(sink.get(timeout=within))
         watcher.join(5)
         assert not watcher.is_alive()
@@ -332,7 +332,7 @@ def test_events_that_are_none_are_passed_over() -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
     reported = follow(serve)
-    events = [one for name, content in reported if name == "events" for one in content]
+    events = [one for _, content in reported if isinstance(content, Heard) for one in content.events]
     assert {(one.id, one.state) for one in events} == {("t2", "started")}
 
 
@@ -351,7 +351,7 @@ def test_a_stream_of_events_that_never_brings_any_is_given_up(answer: bytes) -> 
         connection.sendall(answer)
         connection.shutdown(socket.SHUT_RDWR)
 
-    assert [name for name, _ in follow(serve)] == ["gone"]
+    assert [type(content) for _, content in follow(serve)] == [ServerGone]
 
 
 def test_an_event_without_an_end_is_not_kept() -> None:

@@ -121,7 +121,7 @@ def test_only_what_was_written_is_named(tmp_path: Path) -> None:
     wrote: list[str] = []
     here, nowhere = str(tmp_path / "a.json"), str(tmp_path / "none" / "b.json")
     with pytest.raises(UserError, match=r"b\.json"):
-        files.save_all({"kind": "run"}, [nowhere, here], wrote.append)
+        files.save_all(samples.background_run(), [nowhere, here], wrote.append)
     assert wrote == [here]
 
 

@@ -36,7 +36,7 @@ def test_a_process_mode_that_stays_in_the_server_is_seen_to(tmp_path: Path, monk
     affect(tmp_path, monkeypatch, PRETENDS.format(mode="process", page="threadpool"))
     document = run(tmp_path / "limits", ["process"], ["offload"])
     assert verdicts(document)["process"]["offload"] == "no"
-    assert not document["modes"]["process"]["offload"]["measured"]["left"]
+    assert not document.modes["process"]["offload"].measured["left"]
 
 
 DROPS_RESULTS = """
@@ -55,7 +55,7 @@ def test_an_engine_that_drops_results_is_seen_to(tmp_path: Path, monkeypatch: py
     affect(tmp_path, monkeypatch, DROPS_RESULTS)
     document = run(tmp_path / "limits", ["async"], ["orchestrate"])
     assert verdicts(document)["async"]["orchestrate"] == "partly"
-    assert document["modes"]["async"]["orchestrate"]["measured"]["figure"] == "2 of 4"
+    assert document.modes["async"]["orchestrate"].measured["figure"] == "2 of 4"
 
 
 REPEATS = """
@@ -79,7 +79,7 @@ def test_an_engine_that_repeats_failed_work_is_seen_to(tmp_path: Path, monkeypat
     affect(tmp_path, monkeypatch, REPEATS)
     document = run(tmp_path / "limits", ["threadpool"], ["retry"])
     assert verdicts(document)["threadpool"]["retry"] == "yes"
-    assert document["modes"]["threadpool"]["retry"]["measured"]["attempts"] == 3
+    assert document.modes["threadpool"]["retry"].measured["attempts"] == 3
 
 
 FORGETS = """
@@ -102,4 +102,4 @@ def test_an_engine_that_forgets_errors_is_seen_to(tmp_path: Path, monkeypatch: p
     affect(tmp_path, monkeypatch, FORGETS)
     document = run(tmp_path / "limits", ["process"], ["failure"])
     assert verdicts(document)["process"]["failure"] == "partly"
-    assert not document["modes"]["process"]["failure"]["measured"]["error_told"]
+    assert not document.modes["process"]["failure"].measured["error_told"]

@@ -63,10 +63,10 @@ def test_survival_is_judged_by_how_many_unfinished_tasks_ended(ended: int, verdi
         took_s=2.5,
     )
     cell = fate_cell({"server": fate})
-    assert cell["verdict"] == verdict
-    assert cell["measured"]["figure"] == f"{ended} of 4"
-    assert cell["measured"]["lost"] == 4 - ended
-    assert "1 was begun twice" in cell["text"]
+    assert cell.verdict == verdict
+    assert cell.measured["figure"] == f"{ended} of 4"
+    assert cell.measured["lost"] == 4 - ended
+    assert "1 was begun twice" in cell.text
 
 
 def test_a_single_task_is_not_told_as_one_of_one() -> None:
@@ -81,7 +81,7 @@ def test_a_single_task_is_not_told_as_one_of_one() -> None:
         works_again=True,
         took_s=2.5,
     )
-    text = fate_cell({"server": fate})["text"]
+    text = fate_cell({"server": fate}).text
     assert text == "When the server was killed, the one accepted task had not ended; it was lost."
 
 
@@ -89,5 +89,5 @@ def test_a_task_that_is_called_running_before_its_work_begins_is_explained_besid
     states = {"waiting": "PENDING", "running": "RUNNING", "ended": "FINISHED"}
     said = {moment: _Said("Future", state) for moment, state in states.items()}
     cell = _cell(said, wrong=3)
-    assert cell["verdict"] == "yes"
-    assert "It also said 'RUNNING' of 3 whose work had not begun: it says so from the hand-over on." in cell["text"]
+    assert cell.verdict == "yes"
+    assert "It also said 'RUNNING' of 3 whose work had not begun: it says so from the hand-over on." in cell.text

@@ -8,7 +8,7 @@ import pytest
 from limits_runs import Remembering, run, verdicts
 from taskdemo_cli import limits
 from taskdemo_cli.documents import types as documents
-from taskdemo_cli.documents.types import LimitsDocument
+from taskdemo_cli.documents.types import LimitsDocument, Skipped
 from taskdemo_cli.processes.signals import StopRequest
 
 CORE = ["blocking", "async", "threadpool", "background", "background-async", "process"]
@@ -24,14 +24,14 @@ def test_the_documents_know_the_limits_in_the_order_of_their_experiments() -> No
 
 
 def test_every_cell_has_a_verdict_a_figure_and_a_sentence(matrix: LimitsDocument) -> None:
-    assert list(matrix["modes"]) == CORE
+    assert list(matrix.modes) == CORE
     for mode, cells in verdicts(matrix).items():
         assert tuple(cells) == limits.LIMITS
         for limit, verdict in cells.items():
-            cell = matrix["modes"][mode][limit]
+            cell = matrix.modes[mode][limit]
             assert verdict in {"yes", "no", "partly"}
-            assert 0 < len(cell["measured"]["figure"]) <= 8
-            assert cell["text"].endswith(".")
+            assert 0 < len(cell.measured["figure"]) <= 8
+            assert cell.text.endswith(".")
 
 
 def test_only_what_is_in_a_pool_can_be_tracked_through_all_its_states(matrix: LimitsDocument) -> None:
@@ -48,41 +48,41 @@ def test_only_what_is_in_a_pool_can_be_tracked_through_all_its_states(matrix: Li
 def test_background_cannot_cancel_and_a_pool_can_only_take_back_what_waits(matrix: LimitsDocument) -> None:
     for mode in CORE[:-1]:
         assert verdicts(matrix)[mode]["cancel"] == "no"
-    background = matrix["modes"]["background"]["cancel"]["measured"]
+    background = matrix.modes["background"]["cancel"].measured
     assert (background["waiting"]["status"], background["waiting"]["ended_as"]) == (409, "finished")
     assert (background["running"]["status"], background["running"]["ended_as"]) == (409, "finished")
-    process = matrix["modes"]["process"]["cancel"]
-    assert process["verdict"] == "partly"
-    assert process["measured"]["waiting"]["ended_as"] == "cancelled"
-    assert process["measured"]["running"]["ended_as"] == "finished"
+    process = matrix.modes["process"]["cancel"]
+    assert process.verdict == "partly"
+    assert process.measured["waiting"]["ended_as"] == "cancelled"
+    assert process.measured["running"]["ended_as"] == "finished"
 
 
 def test_no_core_mode_runs_failed_work_again(matrix: LimitsDocument) -> None:
     for mode in CORE:
-        cell = matrix["modes"][mode]["retry"]
-        assert cell["verdict"] == "no"
-        assert cell["measured"]["attempts"] == 1
+        cell = matrix.modes[mode]["retry"]
+        assert cell.verdict == "no"
+        assert cell.measured["attempts"] == 1
 
 
 def test_background_tasks_keep_their_order_and_hand_no_result_on(matrix: LimitsDocument) -> None:
     for mode in ("background", "background-async"):
-        measured = matrix["modes"][mode]["orchestrate"]["measured"]
+        measured = matrix.modes[mode]["orchestrate"].measured
         assert measured["chain_in_order"]
         assert measured["group_in_order"]
         assert not measured["chain_results_passed"]
         assert not measured["group_results_passed"]
-        assert matrix["modes"][mode]["orchestrate"]["verdict"] == "partly"
+        assert matrix.modes[mode]["orchestrate"].verdict == "partly"
 
 
 def test_awaited_steps_run_side_by_side_and_their_caller_waits(matrix: LimitsDocument) -> None:
-    cell = matrix["modes"]["async"]["orchestrate"]
-    assert cell["verdict"] == "yes"
-    assert cell["measured"]["parts_at_once"] == 3
-    assert cell["measured"]["caller_waited_s"] >= 0.59  # two steps of 0.3 s, whose timers may end early
+    cell = matrix.modes["async"]["orchestrate"]
+    assert cell.verdict == "yes"
+    assert cell.measured["parts_at_once"] == 3
+    assert cell.measured["caller_waited_s"] >= 0.59  # two steps of 0.3 s, whose timers may end early
 
 
 def test_a_pool_calls_back_for_one_future_and_cannot_wait_for_three(matrix: LimitsDocument) -> None:
-    measured = matrix["modes"]["process"]["orchestrate"]["measured"]
+    measured = matrix.modes["process"]["orchestrate"].measured
     assert measured["chain_in_order"]
     assert measured["chain_results_passed"]
     assert not measured["group_results_passed"]
@@ -90,50 +90,50 @@ def test_a_pool_calls_back_for_one_future_and_cannot_wait_for_three(matrix: Limi
 
 def test_only_process_leaves_the_servers_process(matrix: LimitsDocument) -> None:
     for mode in CORE:
-        measured = matrix["modes"][mode]["offload"]["measured"]
+        measured = matrix.modes[mode]["offload"].measured
         assert measured["left"] == (mode == "process")
         assert (measured["server_pid"] in measured["work_pids"]) == (mode != "process")
     # Work on the event loop makes everybody wait for all of it.
     for mode in ("blocking", "async", "background-async"):
-        assert matrix["modes"][mode]["offload"]["measured"]["ping_max_s"] >= 0.5
+        assert matrix.modes[mode]["offload"].measured["ping_max_s"] >= 0.5
 
 
 def test_no_core_mode_spreads_over_servers(matrix: LimitsDocument) -> None:
     for mode in CORE:
-        cell = matrix["modes"][mode]["distribute"]
-        assert cell["verdict"] == "no"
-        assert cell["measured"]["by_place"] == {"first": 6}
+        cell = matrix.modes[mode]["distribute"]
+        assert cell.verdict == "no"
+        assert cell.measured["by_place"] == {"first": 6}
 
 
 @pytest.mark.parametrize("limit", ["survive_server_kill", "survive_worker_kill"])
 def test_no_core_mode_keeps_an_unfinished_task_over_a_kill(matrix: LimitsDocument, limit: str) -> None:
     for mode in CORE:
-        cell = matrix["modes"][mode][limit]
-        assert cell["verdict"] == "no"
-        assert cell["measured"]["unfinished"] == cell["measured"]["lost"] >= 1
-        assert cell["measured"]["ended"] == cell["measured"]["ran_twice"] == 0
+        cell = matrix.modes[mode][limit]
+        assert cell.verdict == "no"
+        assert cell.measured["unfinished"] == cell.measured["lost"] >= 1
+        assert cell.measured["ended"] == cell.measured["ran_twice"] == 0
         # One process that dies breaks a ProcessPoolExecutor for good.
         broken = mode == "process" and limit == "survive_worker_kill"
-        assert [fate["works_again"] for fate in cell["measured"]["killed"].values()] == [not broken]
-    assert "process" in matrix["modes"]["process"]["survive_worker_kill"]["measured"]["killed"]
+        assert [fate["works_again"] for fate in cell.measured["killed"].values()] == [not broken]
+    assert "process" in matrix.modes["process"]["survive_worker_kill"].measured["killed"]
 
 
 def test_a_failed_background_task_is_hidden_from_its_caller_and_hurts_its_neighbours(matrix: LimitsDocument) -> None:
     for mode in ("background", "background-async"):
-        cell = matrix["modes"][mode]["failure"]
-        assert cell["verdict"] == "no"
-        assert cell["measured"]["caller_status"] == 200
-        assert not cell["measured"]["next_task_ran"]
-        assert cell["measured"]["neighbour_status"] is None
-        assert cell["measured"]["in_stderr"]
-    assert matrix["modes"]["threadpool"]["failure"]["measured"]["caller_status"] == 500
+        cell = matrix.modes[mode]["failure"]
+        assert cell.verdict == "no"
+        assert cell.measured["caller_status"] == 200
+        assert not cell.measured["next_task_ran"]
+        assert cell.measured["neighbour_status"] is None
+        assert cell.measured["in_stderr"]
+    assert matrix.modes["threadpool"]["failure"].measured["caller_status"] == 500
 
 
 def test_a_failed_task_in_a_pool_hurts_nobody_and_its_future_knows(matrix: LimitsDocument) -> None:
-    cell = matrix["modes"]["process"]["failure"]
-    assert cell["verdict"] == "yes"
-    assert "OnPurposeError" in cell["measured"]["in_engine"]
-    assert cell["measured"]["neighbour_status"] == 200
+    cell = matrix.modes["process"]["failure"]
+    assert cell.verdict == "yes"
+    assert "OnPurposeError" in cell.measured["in_engine"]
+    assert cell.measured["neighbour_status"] == 200
 
 
 def test_a_stop_keeps_the_cells_so_far_and_leaves_no_process(tmp_path: Path) -> None:
@@ -144,16 +144,16 @@ def test_a_stop_keeps_the_cells_so_far_and_leaves_no_process(tmp_path: Path) -> 
 
     screen = Remembering(on_done=stop)
     document = run(tmp_path, CORE, screen=screen, stopping=stopping)
-    assert document["interrupted"]
-    cells = {(mode, limit): cell for mode, cells in document["modes"].items() for limit, cell in cells.items()}
+    assert document.interrupted
+    cells = {(mode, limit): cell for mode, cells in document.modes.items() for limit, cell in cells.items()}
     assert cells == screen.found
     assert 1 <= len(cells) <= limits.AT_ONCE
-    assert document["failed"] == []
+    assert document.failed == []
 
 
 def test_a_mode_whose_server_does_not_start_is_skipped_with_its_reason(tmp_path: Path) -> None:
     screen = Remembering()
     document = run(tmp_path, ["celery", "async"], ["track"], screen, broker="redis://127.0.0.1:1/0")
-    assert document["skipped"] == [{"mode": "celery", "why": screen.skipped["celery"]}]
+    assert document.skipped == [Skipped(mode="celery", why=screen.skipped["celery"])]
     assert "cannot be reached" in screen.skipped["celery"]
-    assert list(document["modes"]) == ["async"]
+    assert list(document.modes) == ["async"]

@@ -14,7 +14,7 @@ import pytest
 from talks import Talk, listening
 from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection, Origin, serialise
 from taskdemo_cli.loadgen.engine import Run
-from taskdemo_cli.loadgen.protocol import Frame, Plan, Sample
+from taskdemo_cli.loadgen.protocol import Batch, Frame, Plan, Sample
 
 LOOPS = ["asyncio", "uvloop"]
 
@@ -31,7 +31,7 @@ async def fired(plan: Plan) -> list[Sample]:
     """What the load process reports of each request of a plan."""
     frames: list[Frame] = []
     await Run(plan, frames.append, connections=100).go()
-    return [sample for frame in frames for sample in frame.get("samples", ())]
+    return [sample for frame in frames if isinstance(frame, Batch) for sample in frame.samples]
 
 
 def errors(samples: list[Sample]) -> list[str | None]:

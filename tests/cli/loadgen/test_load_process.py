@@ -1,7 +1,6 @@
 """The load process, fired at servers that count, wait, stall and break: nothing is lost and nothing hidden."""
 
 import asyncio
-import json
 import os
 import queue
 import shutil
@@ -23,7 +22,7 @@ from talks import listening
 from taskdemo_cli.loadgen.calibration import calibrate
 from taskdemo_cli.loadgen.capacity import capacity_problem
 from taskdemo_cli.loadgen.loader import Loader
-from taskdemo_cli.loadgen.protocol import Frame, Frames, Plan
+from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Gone, Plan, Ready, Started, encode_command
 from taskdemo_cli.loadgen.proxies import needs_httpx, proxy_for
 
 WAIT = 30.0
@@ -115,22 +114,24 @@ class Target:
 class Fired:
     """Everything one run's frames said."""
 
-    def __init__(self, frames: Frames, *, until: str = "done") -> None:
-        self.batches: list[Frame] = []
+    def __init__(self, frames: Frames) -> None:
+        self.batches: list[Batch] = []
         self.samples: list[Any] = []
         self.t0 = 0.0
         while True:
             name, frame = frames.get(timeout=WAIT)
             assert name == "load"
-            assert frame["kind"] != "gone"
-            if frame["kind"] == "started":
-                self.t0 = frame["t0"]
-            elif frame["kind"] == "batch":
-                self.batches.append(frame)
-                self.samples += frame["samples"]
-            if frame["kind"] == until:
-                self.done = frame
-                break
+            match frame:
+                case Started(t0):
+                    self.t0 = t0
+                case Batch(samples):
+                    self.batches.append(frame)
+                    self.samples += samples
+                case Done():
+                    self.done = frame
+                    break
+                case _:
+                    assert isinstance(frame, Ready)
         self.samples.sort()
 
     @property
@@ -167,22 +168,23 @@ def until(what: Any) -> None:
 def test_a_run_begins_with_started_and_ends_with_done_and_every_request_is_sampled_once(
     loader: Loader, frames: Frames, target: Target
 ) -> None:
-    assert frames.get(timeout=WAIT) == ("load", {"kind": "ready"})
+    assert frames.get(timeout=WAIT) == ("load", Ready())
     loader.run(Plan(url=target.url(), count=30, concurrency=4))
     name, started = frames.get(timeout=WAIT)
-    assert (name, started["kind"]) == ("load", "started")
+    assert name == "load"
+    assert isinstance(started, Started)
     fired = Fired(frames)
     assert [sample[0] for sample in fired.samples] == list(range(1, 31))
     for _, planned, sent, first_byte, done, status, error, task_id in fired.samples:
-        assert started["t0"] <= planned <= sent <= first_byte <= done
+        assert started.t0 <= planned <= sent <= first_byte <= done
         assert (status, error) == (200, None)
         assert task_id.startswith("t")
-    assert fired.done["transport"] == "taskdemo"
-    assert fired.done["not_sent"] == 0
-    assert fired.done["late"] == 0
-    assert 0 <= fired.done["cpu_share"] <= 1.5
-    assert fired.done["loop_lag_p99"] >= 0
-    assert fired.done["wall"] >= fired.samples[-1][4] - started["t0"]
+    assert fired.done.transport == "taskdemo"
+    assert fired.done.not_sent == 0
+    assert fired.done.late == 0
+    assert 0 <= (fired.done.cpu_share or 0.0) <= 1.5
+    assert fired.done.loop_lag_p99 is not None
+    assert fired.done.wall >= fired.samples[-1][4] - started.t0
 
 
 def test_a_closed_loop_uses_one_connection_a_caller_and_never_more_callers_than_asked(
@@ -270,7 +272,7 @@ def test_sends_that_could_not_be_made_on_time_are_counted_as_late_and_still_made
     assert len(fired.samples) == 100
     late = [s for s in fired.samples if s[2] - s[1] > 0.1]
     assert late
-    assert fired.done["late"] >= len(late)
+    assert fired.done.late >= len(late)
 
 
 def test_for_s_bounds_the_beginning_of_requests_in_both_loops(loader: Loader, frames: Frames, target: Target) -> None:
@@ -279,7 +281,7 @@ def test_for_s_bounds_the_beginning_of_requests_in_both_loops(loader: Loader, fr
     assert len(fired.samples) > 10
     assert all(s[1] < fired.t0 + 0.3 for s in fired.samples)
     assert set(fired.errors) == {None}
-    assert fired.done["not_sent"] == 0
+    assert fired.done.not_sent == 0
     loader.run(Plan(url=target.url(), for_s=0.3, rate=100))
     assert len(Fired(frames).samples) == 30
 
@@ -290,12 +292,12 @@ def test_the_deadline_ends_unanswered_requests_as_read_timeouts_and_counts_the_u
     loader.run(Plan(url=target.url("/never"), count=10, concurrency=4, timeout_s=0.3))
     fired = Fired(frames)
     assert fired.errors == ["ReadTimeout"] * 4
-    assert fired.done["not_sent"] == 6
-    assert 0.25 <= fired.done["wall"] <= 2
+    assert fired.done.not_sent == 6
+    assert 0.25 <= fired.done.wall <= 2
     loader.run(Plan(url=target.url("/never"), count=1000, rate=100, timeout_s=0.3))
     fired = Fired(frames)
     assert set(fired.errors) <= {"ReadTimeout", "ConnectTimeout"}  # the last one may still be connecting
-    assert len(fired.samples) + fired.done["not_sent"] == 1000
+    assert len(fired.samples) + fired.done.not_sent == 1000
 
 
 def test_stop_reports_what_is_in_flight_as_cancelled_and_the_next_run_is_unharmed(
@@ -306,7 +308,7 @@ def test_stop_reports_what_is_in_flight_as_cancelled_and_the_next_run_is_unharme
     loader.stop()
     fired = Fired(frames)
     assert fired.errors == ["Cancelled"] * 4
-    assert fired.done["not_sent"] == 6
+    assert fired.done.not_sent == 6
     target.let_go()
     until(lambda: target.open == 0)
     loader.stop()  # with nothing to stop
@@ -321,7 +323,7 @@ def test_a_bystander_goes_on_until_it_is_stopped(loader: Loader, frames: Frames,
     fired = Fired(frames)
     assert len(fired.samples) >= 15
     assert set(fired.errors) <= {None, "Cancelled"}
-    assert fired.done["not_sent"] == 0
+    assert fired.done.not_sent == 0
 
 
 def test_a_bystander_that_is_stopped_still_hears_the_answers_that_come_soon(
@@ -344,7 +346,7 @@ def test_a_timeout_of_next_to_nothing_accounts_for_every_request(
     for timeout in (1e-9, 1e-4):
         loader.run(Plan(url=target.url("/never"), count=3, timeout_s=timeout))
         fired = Fired(frames)
-        assert len(fired.samples) + fired.done["not_sent"] == 3
+        assert len(fired.samples) + fired.done.not_sent == 3
 
 
 def test_every_refused_request_is_counted(loader: Loader, frames: Frames) -> None:
@@ -398,10 +400,10 @@ def test_frames_show_the_oldest_fifty_in_flight(loader: Loader, frames: Frames, 
     until(lambda: len(target.requests) == 80)
     while True:
         _, frame = frames.get(timeout=WAIT)
-        if frame["kind"] == "batch" and frame["sent"] == 80:
+        if isinstance(frame, Batch) and frame.sent == 80:
             break
-    assert [n for n, _ in frame["in_flight"]] == list(range(1, 51))
-    assert sorted(sent for _, sent in frame["in_flight"]) == [sent for _, sent in frame["in_flight"]]
+    assert [n for n, _ in frame.in_flight] == list(range(1, 51))
+    assert sorted(sent for _, sent in frame.in_flight) == [sent for _, sent in frame.in_flight]
     target.let_go()
     Fired(frames)
 
@@ -416,7 +418,7 @@ def test_the_end_of_standard_input_ends_the_process_at_once_even_in_a_run(target
     with command() as process:
         assert process.stdin
         assert process.stdout
-        process.stdin.write(json.dumps({"cmd": "run", "url": target.url("/hold"), "count": 5}).encode() + b"\n")
+        process.stdin.write(encode_command(Plan(url=target.url("/hold"), count=5)))
         process.stdin.flush()
         until(lambda: len(target.requests) == 5)
         process.stdin.close()
@@ -428,8 +430,7 @@ def test_a_reader_that_does_not_read_does_not_hold_up_the_load(target: Target) -
     with command() as process:
         assert process.stdin
         assert process.stdout
-        plan = {"cmd": "run", "url": target.url(), "count": 3000, "concurrency": 20}
-        process.stdin.write(json.dumps(plan).encode() + b"\n")
+        process.stdin.write(encode_command(Plan(url=target.url(), count=3000, concurrency=20)))
         process.stdin.flush()
         until(lambda: len(target.requests) == 3000)
         process.stdin.close()
@@ -439,7 +440,7 @@ def test_a_reader_that_does_not_read_does_not_hold_up_the_load(target: Target) -
 def test_ctrl_c_is_left_to_the_command_line(loader: Loader, frames: Frames, target: Target) -> None:
     process = loader._child
     assert process is not None
-    assert frames.get(timeout=WAIT)[1]["kind"] == "ready"
+    assert frames.get(timeout=WAIT)[1] == Ready()
     os.kill(process.pid, signal.SIGINT)
     loader.run(Plan(url=target.url(), count=2))
     assert Fired(frames).errors == [None, None]
@@ -448,7 +449,7 @@ def test_ctrl_c_is_left_to_the_command_line(loader: Loader, frames: Frames, targ
 def test_a_load_process_that_is_killed_is_reported_as_gone(loader: Loader, frames: Frames) -> None:
     assert loader._child is not None
     loader._child.kill()
-    while frames.get(timeout=WAIT)[1] != {"kind": "gone", "returncode": -signal.SIGKILL}:
+    while frames.get(timeout=WAIT)[1] != Gone(-signal.SIGKILL):
         pass
     loader.run(Plan(url="http://127.0.0.1:1/", count=1))  # says nothing more, and does not raise
 
@@ -477,7 +478,7 @@ def test_https_goes_through_httpx_and_the_run_says_so(
     finally:
         loader.close()
     assert fired.errors == [None] * 12
-    assert fired.done["transport"] == "httpx"
+    assert fired.done.transport == "httpx"
     for _, planned, sent, first_byte, done, status, _, task_id in fired.samples:
         assert planned <= sent <= first_byte <= done
         assert status == 200
@@ -500,7 +501,7 @@ def test_a_proxy_of_the_environment_is_used_through_httpx_and_never_for_loopback
         fired = Fired(frames)
     finally:
         loader.close()
-    assert fired.done["transport"] == "httpx"
+    assert fired.done.transport == "httpx"
     assert fired.errors == [None, None]
     assert target.requests == ["http://taskdemo.invalid/x"] * 2
 
@@ -508,7 +509,7 @@ def test_a_proxy_of_the_environment_is_used_through_httpx_and_never_for_loopback
 def test_calibration_gives_a_small_share_and_leaves_the_loader_and_its_frames_alone(
     loader: Loader, frames: Frames, target: Target
 ) -> None:
-    assert frames.get(timeout=WAIT)[1]["kind"] == "ready"
+    assert frames.get(timeout=WAIT)[1] == Ready()
     for plan in (Plan(url=target.url(), count=400, concurrency=20), Plan(url=target.url(), rate=500, for_s=1)):
         overhead = calibrate(loader, plan, 2000)
         assert overhead is not None
@@ -539,7 +540,7 @@ def test_an_open_loop_that_can_open_no_more_connections_waits_for_one_and_counts
 ) -> None:
     script = f"""
 import queue, resource
-from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.loadgen.protocol import Done, Plan
 from taskdemo_cli.loadgen.loader import Loader
 resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))
 frames = queue.Queue()
@@ -547,9 +548,9 @@ loader = Loader(frames)
 loader.start()
 loader.run(Plan(url={target.url("/hold")!r}, count=100, rate={rate}))
 errors = []
-while (frame := frames.get(timeout={WAIT})[1])["kind"] != "done":
-    errors += [sample[6] for sample in frame.get("samples", [])]
-print(errors == [None] * 100, frame["late"] > 50)
+while not isinstance(frame := frames.get(timeout={WAIT})[1], Done):
+    errors += [sample[6] for sample in getattr(frame, "samples", [])]
+print(errors == [None] * 100, frame.late > 50)
 loader.close()
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:

@@ -4,11 +4,12 @@ Counts intervals in columns of time and computes no figure; every request and ev
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from taskdemo_cli.documents.pairing import Row
+from taskdemo_cli.documents.types import RunDocument
 from taskdemo_cli.reports.html.scales import WIDE
+from taskdemo_cli.reports.timeline import UNENDED
 
 HALF: Final = 70.0
 """Pixels for the callers who wait, above the line, and as many for the tasks below it."""
@@ -46,36 +47,32 @@ class Occupancy:
         return levels
 
 
-class Crowd:
-    """The callers and the tasks of one run."""
+def _levels(run: RunDocument, horizon_s: float) -> tuple[list[float], list[float], list[float]]:
+    """Return how many callers wait, tasks run, and tasks run or are queued, in each column.
 
-    def __init__(self, horizon_s: float) -> None:
-        self._horizon_s = horizon_s
-        self._waiting, self._queued, self._running = (Occupancy(horizon_s) for _ in range(3))
-
-    def see(self, request: Row | None, task: Row | None) -> None:
-        """Count one request and its task. What had not ended when nobody looked any more lasts to the end."""
-        if request is not None:
-            self._waiting.add(request["sent_s"], request["done_s"])
-        if task is not None:
-            started, ended = task["started_s"], task["ended_s"]
-            if ended is None and task["state"] in {"accepted", "started"}:
-                ended = self._horizon_s
-            self._queued.add(task["accepted_s"], started if started is not None else ended)
-            self._running.add(started, ended)
-
-    def levels(self) -> tuple[list[float], list[float], list[float]]:
-        """Return how many callers wait, tasks run, and tasks run or are queued, in each column."""
-        running = self._running.levels()
-        return self._waiting.levels(), running, [sum(both) for both in zip(running, self._queued.levels(), strict=True)]
+    What had not ended when nobody looked any more lasts to the end.
+    """
+    waiting, queued, running = (Occupancy(horizon_s) for _ in range(3))
+    for request in run.requests:
+        waiting.add(request.sent_s, request.done_s)
+    for task in run.tasks:
+        started, ended = task.started_s, task.ended_s
+        if ended is None and task.state in UNENDED:
+            ended = horizon_s
+        queued.add(task.accepted_s, started if started is not None else ended)
+        running.add(started, ended)
+    work = running.levels()
+    return waiting.levels(), work, [sum(both) for both in zip(work, queued.levels(), strict=True)]
 
 
-def concurrency_paths(crowds: Iterable[Crowd]) -> list[tuple[list[tuple[str, str]], list[tuple[float, str]]]]:
+def concurrency_paths(
+    runs: Sequence[RunDocument], horizon_s: float
+) -> list[tuple[list[tuple[str, str]], list[tuple[float, str]]]]:
     """Return, for each run, its paths with their kind, and its ticks up and down: pixels from the top, and a label.
 
     The highest level of all runs is as high as there is room, so that heights can be compared between them.
     """
-    every = [crowd.levels() for crowd in crowds]
+    every = [_levels(run, horizon_s) for run in runs]
     most_waiting = max((max(waiting) for waiting, _, _ in every), default=0.0)
     most_tasks = max((max(tasks) for _, _, tasks in every), default=0.0)
     up, down = HALF / (most_waiting or 1.0), HALF / (most_tasks or 1.0)

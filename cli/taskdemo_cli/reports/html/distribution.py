@@ -3,11 +3,11 @@
 Turns response times into places on one scale and computes no figure.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from taskdemo_cli.documents.pairing import Row
+from taskdemo_cli.documents.types import RunDocument
 from taskdemo_cli.reports.html.scales import WIDE, Durations, Tick
 
 BINS: Final = 125
@@ -23,7 +23,7 @@ PLOT: Final = 56.0
 class ModeTimes:
     """The response times of one mode, in all its runs."""
 
-    runs: Sequence[Mapping[str, Any]]
+    runs: Sequence[RunDocument]
     dots: list[tuple[float, float]]
     path: str
     """Of the bars, stretched across, where there are no dots."""
@@ -40,48 +40,37 @@ class Picture:
     logarithmic: bool
 
 
-class Distribution:
-    """The response times of groups of runs. It must see every request before it is drawn."""
-
-    def __init__(self, groups: Sequence[Sequence[Mapping[str, Any]]]) -> None:
-        measured = [[run for run in runs if run["summary"]["response_s"]] for runs in groups]
-        self._groups = [(runs, [0] * BINS) for runs in measured if runs]
-        every = [run["summary"]["response_s"] for runs, _ in self._groups for run in runs]
-        self._scale = Durations(
-            min((times["min"] for times in every), default=0.0), max((times["max"] for times in every), default=0.0)
+def draw(groups: Sequence[Sequence[RunDocument]]) -> Picture | None:
+    """Return the response times of groups of runs; None where nothing was answered."""
+    answered = [runs for group in groups if (runs := [run for run in group if run.summary.response_s])]
+    every = [[times for run in runs if (times := run.summary.response_s)] for runs in answered]
+    if not answered:
+        return None
+    scale = Durations(
+        min(times.min for group in every for times in group), max(times.max for group in every for times in group)
+    )
+    counts = [_counts(runs, scale) for runs in answered]
+    has_dots = max(map(max, counts)) <= DOTS
+    spreads = [
+        ModeTimes(
+            runs,
+            _dots(columns) if has_dots else [],
+            "" if has_dots else _bars(columns),
+            [scale.x(times.p50) for times in statistics],
+            [scale.x(times.max) for times in statistics],
         )
+        for runs, columns, statistics in zip(answered, counts, every, strict=True)
+    ]
+    return Picture(scale.ticks(), spreads, scale.logarithmic)
 
-    def watcher(self, run: Mapping[str, Any]) -> Callable[[Row | None, Row | None], None] | None:
-        """Return what must see the rows of this run, if they are to be drawn."""
-        counts = next((counts for runs, counts in self._groups if any(own is run for own in runs)), None)
-        if counts is None:
-            return None
-        place, bins = self._scale.x, BINS / WIDE
 
-        def see(request: Row | None, _: Row | None) -> None:
-            if request is not None and request["response_s"] is not None:
-                counts[min(int(place(request["response_s"]) * bins), BINS - 1)] += 1
-
-        return see
-
-    def draw(self) -> Picture | None:
-        """Return the picture; None where nothing was answered."""
-        if not self._groups:
-            return None
-        most = max(max(counts) for _, counts in self._groups)
-        modes = []
-        for runs, counts in self._groups:
-            statistics = [run["summary"]["response_s"] for run in runs]
-            modes.append(
-                ModeTimes(
-                    runs,
-                    _dots(counts) if most <= DOTS else [],
-                    _bars(counts) if most > DOTS else "",
-                    [self._scale.x(times["p50"]) for times in statistics],
-                    [self._scale.x(times["max"]) for times in statistics],
-                )
-            )
-        return Picture(self._scale.ticks(), modes, self._scale.logarithmic)
+def _counts(runs: Sequence[RunDocument], scale: Durations) -> list[int]:
+    counts = [0] * BINS
+    for run in runs:
+        for request in run.requests:
+            if request.response_s is not None:
+                counts[min(int(scale.x(request.response_s) * BINS / WIDE), BINS - 1)] += 1
+    return counts
 
 
 def _dots(counts: Sequence[int]) -> list[tuple[float, float]]:

@@ -5,27 +5,38 @@ and the page's own policy lets no script run and nothing be fetched, whatever a 
 """
 
 import hashlib
-import heapq
 import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from heapq import nlargest
 from importlib.resources import files
-from typing import Any, Final, cast
+from itertools import islice
+from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
+from msgspec import UNSET
+from msgspec.structs import asdict
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary
 from taskdemo_cli.analysis.rounds import by_mode
-from taskdemo_cli.documents.pairing import Row, runs_of, walk
-from taskdemo_cli.documents.types import RunDocument, limits_in, name_of
+from taskdemo_cli.documents.codec import AnyDocument
+from taskdemo_cli.documents.pairing import pairs, runs_of
+from taskdemo_cli.documents.types import (
+    LimitsDocument,
+    RequestRow,
+    RunDocument,
+    TaskRow,
+    limits_in,
+    name_of,
+)
 from taskdemo_cli.reports.error_words import error_words
-from taskdemo_cli.reports.html.distribution import Distribution
-from taskdemo_cli.reports.html.timeline import TROUBLE, Timeline
+from taskdemo_cli.reports.html import distribution, timeline
 from taskdemo_cli.reports.terminal.limits import QUESTIONS
+from taskdemo_cli.reports.timeline import TROUBLE
 from taskdemo_cli.stats import supported
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
@@ -109,37 +120,29 @@ class Cell:
     within_noise: bool
 
 
-def page(document: Mapping[str, Any]) -> Iterator[str]:
+def page(document: AnyDocument) -> Iterator[str]:
     """Yield the report of a run, a comparison or limits as HTML, in pieces."""
     runs = runs_of(document)
-    earliest = min((run["round"] for run in runs), default=1)
-    first = [run for run in runs if run["round"] == earliest]
+    earliest = min((run.round for run in runs), default=1)
+    first = [run for run in runs if run.round == earliest]
     groups = list(by_mode(runs).items())
-    modes: Mapping[str, Any] = document["modes"] if document["kind"] == "limits" else {}
+    modes: Mapping[str, Any] = document.modes if isinstance(document, LimitsDocument) else {}
     style = drawing.STYLE + files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
     hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     rows = [(name, group, _cells(document, group)) for name, group in groups]
     # a column that nobody has a figure for is left out
     told = [at for at in range(len(COLUMNS)) if any(cells[at].value is not None for _, _, cells in rows)]
-    timeline, distribution = Timeline(first), Distribution([group for _, group in groups])
-    listings = [_Listing(run) for run in runs]
-    for listing in listings:
-        watchers = [listing.see, timeline.watcher(listing.run), distribution.watcher(listing.run)]
-        seeing = [see for see in watchers if see is not None]
-        for request, task in walk(listing.run):
-            for see in seeing:
-                see(request, task)
     yield from _template().generate(
-        document={**OPTIONAL, **document},
+        document=_fields(document),
         style=Markup(style),  # noqa: S704 # files of our own
         style_hash=hashed,
         runs=runs,
         groups=groups,
         rows=[(name, group, [cells[at] for at in told]) for name, group, cells in rows],
         extremes=_extremes(first),
-        timeline=timeline.draw(),
-        distribution=distribution.draw(),
-        listings=listings,
+        timeline=timeline.draw(first),
+        distribution=distribution.draw([group for _, group in groups]),
+        listings=[_listing(run) for run in runs],
         modes=modes,
         limit_names=limits_in(modes),
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
@@ -222,69 +225,63 @@ def _data(value: float | None, words: str) -> Markup:
     return Markup('<data value="{}">{}</data>').format(repr(value), words.replace(" ", "\N{NO-BREAK SPACE}"))
 
 
-def _cells(document: Mapping[str, Any], group: Sequence[Mapping[str, Any]]) -> list[Cell]:
-    figures = ModeSummary.of(cast("Sequence[RunDocument]", group)).figures()
-    intervals = {each["figure"]: each for each in document.get("intervals") or () if each["mode"] == name_of(group[0])}
+def _fields(document: AnyDocument) -> dict[str, Any]:
+    """Return the document's fields, and those that only others have."""
+    return OPTIONAL | {name: value for name, value in asdict(document).items() if value is not UNSET}
+
+
+def _cells(document: AnyDocument, group: Sequence[RunDocument]) -> list[Cell]:
+    figures = ModeSummary.of(group).figures()
+    intervals = {each.figure: each for each in getattr(document, "intervals", ()) if each.mode == name_of(group[0])}
     cells = []
     for path, _, _ in COLUMNS:
         interval = intervals.get(path) if path in OF_EACH_ROUND and figures[path] is not None else None
-        difference = interval["difference"] if interval else None
+        difference = interval.difference if interval else None
         cells.append(
             Cell(
                 path,
                 figures[path],
-                interval["low"] if interval else None,
-                interval["high"] if interval else None,
-                bool(difference and difference["within_noise"]),
+                interval.low if interval else None,
+                interval.high if interval else None,
+                bool(difference and difference.within_noise),
             )
         )
     return cells
 
 
-def _extremes(runs: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+def _extremes(runs: Sequence[RunDocument]) -> tuple[RunDocument, RunDocument] | None:
     """Return the runs with the longest and the shortest median response, where there are two whose figures hold."""
-    answered = [
-        run for run in runs if run["summary"]["response_s"] and run["summary"]["client"]["trusted"] is not False
-    ]
+    answered = [run for run in runs if run.summary.response_s and run.summary.client.trusted is not False]
     if len(answered) < 2:
         return None
 
-    def median(run: Mapping[str, Any]) -> float:
-        figure: float = run["summary"]["response_s"]["p50"]
-        return figure
+    def median(run: RunDocument) -> float:
+        return run.summary.response_s.p50 if run.summary.response_s else 0.0
 
     return max(answered, key=median), min(answered, key=median)
 
 
-class _Listing:
-    """The requests that are listed one by one: all, or the slowest and the first in trouble, in order."""
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The requests of a run that are listed one by one: all, or the slowest and the first in trouble, in order."""
 
-    def __init__(self, run: Mapping[str, Any]) -> None:
-        self.run = run
-        self.all = len(run["requests"]) <= LISTED
-        self._most = LISTED if self.all else SLOWEST
-        self._slowest: list[tuple[float, int, tuple[Row, Row | None]]] = []
-        self._troubles: dict[int, tuple[Row, Row | None]] = {}
-        self._seen = 0
+    run: RunDocument
+    all: bool
+    pairs: list[tuple[RequestRow, TaskRow | None]]
 
-    def see(self, request: Row | None, task: Row | None) -> None:
-        """Look at one request with its task."""
-        if request is None:
-            return
-        self._seen += 1
-        took = request["response_s"] or 0.0
-        if len(self._slowest) < self._most:
-            heapq.heappush(self._slowest, (took, -self._seen, (request, task)))
-        elif took > self._slowest[0][0]:
-            heapq.heapreplace(self._slowest, (took, -self._seen, (request, task)))
-        if (request["error"] or (task and task["state"] in TROUBLE)) and len(self._troubles) < FIRST_TROUBLES:
-            self._troubles[self._seen] = (request, task)
 
-    @property
-    def pairs(self) -> list[tuple[Row, Row | None]]:
-        """The requests with their tasks."""
-        chosen = {-place: pair for _, place, pair in self._slowest} | self._troubles
-        return [chosen[place] for place in sorted(chosen)]
+def _listing(run: RunDocument) -> Listing:
+    if len(run.requests) <= LISTED:
+        return Listing(run, True, list(pairs(run)))
+    slowest = nlargest(SLOWEST, pairs(run), key=lambda pair: pair[0].response_s or 0.0)
+    troubles = islice(filter(_went_wrong, pairs(run)), FIRST_TROUBLES)
+    chosen = {pair[0].n: pair for pair in (*slowest, *troubles)}
+    return Listing(run, False, [chosen[n] for n in sorted(chosen)])
+
+
+def _went_wrong(pair: tuple[RequestRow, TaskRow | None]) -> bool:
+    request, task = pair
+    return request.error is not None or (task is not None and task.state in TROUBLE)
 
 
 def _measured(key: str, value: object) -> Markup | str:
@@ -294,33 +291,33 @@ def _measured(key: str, value: object) -> Markup | str:
     return _time(value) if key.endswith("_s") else _count(value)
 
 
-def _figures(run: Mapping[str, Any]) -> list[tuple[str, str, float | None]]:
+def _figures(run: RunDocument) -> list[tuple[str, str, float | None]]:
     """Return the columns of the statistics for which there are enough times."""
-    counts = [values["count"] for key, _, _ in STATISTICS if (values := run["summary"].get(key))]
+    counts = [values.count for key, _, _ in STATISTICS if (values := getattr(run.summary, key))]
     return [each for each in FIGURES if each[2] is None or any(supported(each[2], count) for count in counts)]
 
 
-def _in_trouble(run: Mapping[str, Any]) -> bool:
-    summary = run["summary"]
-    return bool(summary["requests"]["failed"] or any(summary["tasks"][end] for end in ENDS[1:]))
+def _in_trouble(run: RunDocument) -> bool:
+    summary = run.summary
+    return bool(summary.requests.failed or any(getattr(summary.tasks, end) for end in ENDS[1:]))
 
 
-def _notes(run: Mapping[str, Any]) -> list[str]:
+def _notes(run: RunDocument) -> list[str]:
     """Return what a reader must know before believing this run's figures."""
     notes = []
-    if run["interrupted"]:
+    if run.interrupted:
         notes.append("Interrupted: these are the figures up to then.")
-    if run["timed_out"]:
+    if run.timed_out:
         notes.append("Ended by --timeout before it was through.")
-    if run["ended_because"]:
-        notes.append(run["ended_because"])
+    if run.ended_because:
+        notes.append(run.ended_because)
     for key, words in (
         ("not_sent", "requests were never sent"),
         ("late_sends", "requests could not be sent at their planned time"),
         ("unreported", "requests were sent and nothing is known of their end"),
     ):
-        if run[key]:
-            notes.append(f"{number(run[key])} {words}.")
-    if run["transport"] == "httpx":
+        if count := getattr(run, key):
+            notes.append(f"{number(count)} {words}.")
+    if run.transport == "httpx":
         notes.append("Sent through httpx's own transport, whose times are less exact.")
     return notes

@@ -8,18 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from taskdemo_cli.reports.timeline import ticks
+
 WIDE: Final = 1000
 """Thousandths across a picture."""
 LOGARITHMIC_FROM: Final = 20
 """A longest time of so many times the shortest makes a scale of times logarithmic."""
-STEPS: Final = (
-    *(digit * 10.0**power for power in range(-6, 2) for digit in (1, 2, 5)),
-    *(60.0 * minutes for minutes in (1, 2, 5, 10, 15, 30)),
-    *(3600.0 * hours for hours in (1, 2, 6, 12, 24, 24 * 7, 24 * 28, 24 * 365)),
-)
-"""Distances between ticks, in seconds."""
-UNITS: Final = (("h", 3600.0, 3600.0), ("min", 60.0, 60.0), ("s", 1.0, 0.2), ("ms", 1e-3, 2e-4), ("µs", 1e-6, 0.0))
-"""A unit, its seconds, and the distance between ticks from which on it is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +63,7 @@ class Durations:
 
 
 def _ticks(horizon: float, place: Callable[[float], float]) -> list[Tick]:
-    step = next((step for step in STEPS if horizon / step <= 6), STEPS[-1])
-    moments = [index * step for index in range(int(horizon / step * (1 + 1e-9)) + 1)]
-    unit, per = next((unit, per) for unit, per, least in UNITS if step >= least)
-    return [_tick(place(moment), f"{moment / per:g} {unit}" if moment else "0") for moment in moments]
+    return [_tick(place(moment), label) for moment, label in ticks(horizon, 6)]
 
 
 def _tick(x: float, label: str) -> Tick:

@@ -4,13 +4,15 @@ Turns the rows of runs into places and computes no figure. Across, places are th
 are pixels. However many requests there are, what is returned stays small.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, TypeAlias
 
-from taskdemo_cli.documents.pairing import Row
-from taskdemo_cli.reports.html.concurrency import HALF, Crowd, concurrency_paths
+from taskdemo_cli.documents.pairing import pairs
+from taskdemo_cli.documents.types import BystanderRow, RequestRow, RunDocument, TaskRow
+from taskdemo_cli.reports.html.concurrency import HALF, concurrency_paths
 from taskdemo_cli.reports.html.scales import Moments, Tick
+from taskdemo_cli.reports.timeline import Bar, last_moment, stairs_key
 from taskdemo_server.contract.drawing import HELD_UP_S, LANE
 
 LARGE: Final = 40
@@ -23,7 +25,6 @@ VISIBLE: Final = 8
 """Thousandths from which on one sees that the bystander waited."""
 MARGIN: Final = 1.01
 """Room after the last moment."""
-TROUBLE: Final = frozenset({"failed", "cancelled", "lost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +48,15 @@ class Lane:
     """Where its task failed, was cancelled or got lost."""
     open: bool
     """Whether its task had not ended when nobody looked any more."""
-    request: Row
-    task: Row | None
+    request: RequestRow
+    task: TaskRow | None
 
 
 @dataclass(slots=True)
 class Chart:
     """The picture of one run: lanes, or paths that are stretched across."""
 
-    run: Mapping[str, Any]
+    run: RunDocument
     height: float
     lanes: list[Lane] = field(default_factory=list)
     paths: list[tuple[str, str]] = field(default_factory=list)
@@ -78,44 +79,27 @@ class Picture:
     """What is drawn of lanes, for the legend."""
 
 
-class Timeline:
-    """All charts on one scale. It must see every request with its task before it is drawn."""
-
-    def __init__(self, runs: Sequence[Mapping[str, Any]]) -> None:
-        self._runs = [run for run in runs if len(run["requests"])]
-        most = max((len(run["requests"]) for run in self._runs), default=0)
-        self.drawn = "lanes" if most <= LARGE else "paths" if most <= EACH else "areas"
-        self._crowds = [Crowd(_horizon(self._runs)) for _ in self._runs]
-        self._pairs: list[list[tuple[Row, Row | None]]] = [[] for _ in self._runs]
-
-    def watcher(self, run: Mapping[str, Any]) -> Callable[[Row | None, Row | None], None] | None:
-        """Return what must see the rows of this run, if it is to be drawn."""
-        at = next((at for at, own in enumerate(self._runs) if own is run), None)
-        if at is None:
-            return None
-        if self.drawn == "areas":
-            return self._crowds[at].see
-        pairs = self._pairs[at]
-        return lambda request, task: None if request is None else pairs.append((request, task))
-
-    def draw(self) -> Picture | None:
-        """Return the picture; None where no request was sent."""
-        if not self._runs:
-            return None
-        if self.drawn == "areas":
-            scale = Moments(_horizon(self._runs))
-            charts = [
-                Chart(run, height=2 * HALF, paths=paths, peaks=peaks)
-                for run, (paths, peaks) in zip(self._runs, concurrency_paths(self._crowds), strict=True)
-            ]
-        else:
-            scale = Moments(
-                max(_horizon(self._runs), *(_last(pair) * MARGIN for pairs in self._pairs for pair in pairs))
-            )
-            charts = [_chart(run, pairs, scale, self.drawn) for run, pairs in zip(self._runs, self._pairs, strict=True)]
-        for chart in charts:
-            chart.pings, chart.ping_waits = _pings(chart.run["bystander"], scale)
-        return Picture(self.drawn, scale.ticks(), charts, frozenset(kind for chart in charts for kind in _kinds(chart)))
+def draw(every_run: Sequence[RunDocument]) -> Picture | None:
+    """Return the picture of these runs; None where no request was sent."""
+    runs = [run for run in every_run if len(run.requests)]
+    if not runs:
+        return None
+    most = max(len(run.requests) for run in runs)
+    drawn = "lanes" if most <= LARGE else "paths" if most <= EACH else "areas"
+    last = max(map(last_moment, runs))
+    if drawn == "areas":
+        scale = Moments(last * MARGIN)
+        charts = [
+            Chart(run, height=2 * HALF, paths=paths, peaks=peaks)
+            for run, (paths, peaks) in zip(runs, concurrency_paths(runs, scale.horizon_s), strict=True)
+        ]
+    else:
+        found = [[(Bar.of(*pair), *pair) for pair in pairs(run)] for run in runs]
+        scale = Moments(max(last, *(bar.last for each in found for bar, _, _ in each if bar)) * MARGIN)
+        charts = [_chart(run, each, scale, drawn) for run, each in zip(runs, found, strict=True)]
+    for chart in charts:
+        chart.pings, chart.ping_waits = _pings(chart.run.bystander, scale)
+    return Picture(drawn, scale.ticks(), charts, frozenset(kind for chart in charts for kind in _kinds(chart)))
 
 
 def _kinds(chart: Chart) -> Iterator[str]:
@@ -129,61 +113,34 @@ def _kinds(chart: Chart) -> Iterator[str]:
             yield "open"
 
 
-def _horizon(runs: Iterable[Mapping[str, Any]]) -> float:
-    """Return the last second that is drawn, as the summaries have it, with some room after it."""
-    moments = [1e-6]
-    for run in runs:
-        moments += [run["summary"]["wall_s"] or 0.0, run["summary"]["tasks"]["last_ended_s"] or 0.0]
-        moments += [ping["done_s"] for ping in run["bystander"] if ping["done_s"] is not None]
-    return max(moments) * MARGIN
+Requested: TypeAlias = tuple[Bar | None, RequestRow, TaskRow | None]
 
 
-def _last(pair: tuple[Row, Row | None]) -> float:
-    """Return the last moment that is known of a request and its task."""
-    request, task = pair
-    moments = [request["sent_s"], request["done_s"]]
-    moments += [task["started_s"], task["ended_s"]] if task else []
-    return max((moment for moment in moments if moment is not None), default=0.0)
-
-
-def _chart(run: Mapping[str, Any], pairs: Sequence[tuple[Row, Row | None]], scale: Moments, drawn: str) -> Chart:
+def _chart(run: RunDocument, requested: Sequence[Requested], scale: Moments, drawn: str) -> Chart:
     """Return the picture of one run, its requests in an order that shows a queue as stairs."""
-    together = max(map(_last, pairs), default=0.0) / 50 or 1.0
-    ordered = sorted(pairs, key=lambda pair: (round((pair[0]["sent_s"] or 0.0) / together), _last(pair), pair[0]["n"]))
+    key = stairs_key(bar for bar, _, _ in requested if bar)
+    ordered = sorted(requested, key=lambda one: key(one[0]) if one[0] else (0, 0.0, one[1].n))
     high = LANE if drawn == "lanes" else min(LANE, HIGHEST / len(ordered))
-    lanes = [_lane(run, request, task, scale, round(place * high, 2)) for place, (request, task) in enumerate(ordered)]
+    lanes = [_lane(run, *one, scale, round(place * high, 2)) for place, one in enumerate(ordered)]
     height = round(high * len(ordered), 1)
     return Chart(run, height, lanes) if drawn == "lanes" else Chart(run, height, paths=list(_paths(lanes, high)))
 
 
-def _lane(run: Mapping[str, Any], request: Row, task: Row | None, scale: Moments, top: float) -> Lane:
-    sent, done = request["sent_s"], request["done_s"]
-    started, ended = (task["started_s"], task["ended_s"]) if task else (None, None)
-    state = task["state"] if task else None
-    ok = request["error"] is None and done is not None
-    if sent is None:
+def _lane(
+    run: RunDocument, bar: Bar | None, request: RequestRow, task: TaskRow | None, scale: Moments, top: float
+) -> Lane:
+    if bar is None:
         return Lane(top, [], None, False, None, False, request, task)
-    answered = done if done is not None else sent
-    still = max(run["summary"]["wall_s"] or 0.0, answered, started or 0.0)
-    spans = [_span(scale, "wait", sent, answered)]
-    if started is not None:
-        until = ended if ended is not None else still if state == "started" else max(started, answered)
-        if started > answered:
-            spans.append(_span(scale, "queue", answered, started))
-        if started < answered:
-            spans.append(_span(scale, "held", started, min(until, answered)))
-        if until > answered:
-            spans.append(_span(scale, "free", max(started, answered), until))
-    elif task:
-        spans.append(_span(scale, "queue", answered, ended if ended is not None else still))
-    trouble = (ended if ended is not None else max(answered, started or 0.0)) if state in TROUBLE else None
+    until_s = last_moment(run)
+    spans = [_span(scale, *span) for span in bar.spans(until_s)]
+    trouble = bar.trouble(until_s)
     return Lane(
         top,
         [span for span in spans if span.width > 0 or span.kind in {"free", "held"}],
-        scale.x(answered),
-        ok,
+        scale.x(bar.answer(until_s)),
+        bar.ok,
         None if trouble is None else scale.x(trouble),
-        state in {"accepted", "started"},
+        bar.is_open,
         request,
         task,
     )
@@ -209,12 +166,12 @@ def _paths(lanes: Iterable[Lane], high: float) -> Iterator[tuple[str, str]]:
     return ((kind, "".join(parts)) for kind, parts in of.items() if parts)
 
 
-def _pings(pings: Iterable[Mapping[str, Any]], scale: Moments) -> tuple[str, str]:
+def _pings(pings: Iterable[BystanderRow], scale: Moments) -> tuple[str, str]:
     """Return a path of dots where the bystander called, and one of the times that it was kept waiting."""
     dots: dict[float, None] = {}
     waits: list[tuple[float, float]] = []
     for ping in pings:
-        sent, done = ping["sent_s"], ping["done_s"]
+        sent, done = ping.sent_s, ping.done_s
         if sent is None:
             continue
         start, end = scale.x(sent), scale.x(done if done is not None else sent)

@@ -54,9 +54,9 @@ def comparison_cells(
         value = figures[path]
         shown = format_count if path == "tasks.max_parallel" else format_seconds
         yield cell(glyphs.dash if value is None else shown(value), size, "right"), PLAIN
-    summaries = [run["summary"] for run in runs]
-    counts = {"not ok": sum(each["requests"]["failed"] for each in summaries)}
-    counts |= {state: sum(each["tasks"][state] for each in summaries) for state in STATES}
+    summaries = [run.summary for run in runs]
+    counts = {"not ok": sum(each.requests.failed for each in summaries)}
+    counts |= {state: sum(getattr(each.tasks, state) for each in summaries) for state in STATES}
     words = [f"{format_count(count)} {what}" for what, count in counts.items() if count]
     room = width - NAME - sum(_widths(width)) - 2
     yield "  ", PLAIN
@@ -65,21 +65,21 @@ def comparison_cells(
 
 def interval_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield, for several rounds, where the median response lies, and whether its difference is more than noise."""
-    entries = [entry for entry in document["intervals"] if entry["figure"] == "response_s.p50"]
+    entries = [entry for entry in document.intervals if entry.figure == "response_s.p50"]
     if not entries:
         return
     yield row("")
-    yield row((f"{cell('', NAME)} p50, 95 % interval  against {cell(document['reference'], width - NAME - 29)}", DIM))
+    yield row((f"{cell('', NAME)} p50, 95 % interval  against {cell(document.reference, width - NAME - 29)}", DIM))
     for entry in entries:
-        span = f"{format_seconds(entry['low'])} {glyphs.dash} {format_seconds(entry['high'])}"
-        yield row((cell(entry["mode"], NAME), BOLD), f" {span:<19} ", *_against(entry))
+        span = f"{format_seconds(entry.low)} {glyphs.dash} {format_seconds(entry.high)}"
+        yield row((cell(entry.mode, NAME), BOLD), f" {span:<19} ", *_against(entry))
 
 
 def _against(entry: Interval) -> Iterator[tuple[str, Style]]:
-    difference = entry["difference"]
+    difference = entry.difference
     if difference is None:
         yield " -", DIM
         return
-    sign = "+" if difference["mean"] > 0 else ""
-    yield f" {sign}{format_seconds(difference['mean'])}".ljust(11), PLAIN
-    yield ("within noise", DIM) if difference["within_noise"] else ("beyond noise", PLAIN)
+    sign = "+" if difference.mean > 0 else ""
+    yield f" {sign}{format_seconds(difference.mean)}".ljust(11), PLAIN
+    yield ("within noise", DIM) if difference.within_noise else ("beyond noise", PLAIN)

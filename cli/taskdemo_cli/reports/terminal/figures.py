@@ -31,28 +31,28 @@ def statistics_table(rows: Sequence[tuple[str, Statistics | None]], width: int, 
     headings = "".join(cell("p99.9" if name == "p999" else name, COLUMN, "right") for name in columns)
     yield row((cell("", LABEL) + headings, DIM))
     for label, values in measured:
-        figures = [format_seconds(values[name]) if _told(name, values) else glyphs.dash for name in columns]
+        figures = [format_seconds(getattr(values, name)) if _told(name, values) else glyphs.dash for name in columns]
         yield row((cell(label, LABEL), PLAIN), *(cell(figure, COLUMN, "right") for figure in figures))
 
 
 def _told(name: Figure, values: Statistics) -> bool:
-    return name not in PERCENTILES or supported(PERCENTILES[name], values["count"])
+    return name not in PERCENTILES or supported(PERCENTILES[name], values.count)
 
 
 def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield one bar for each bin {"from_s", "to_s", "count"}, the longest as long as the width allows."""
-    most = max((bin_["count"] for bin_ in bins), default=0)
+    most = max((bin_.count for bin_ in bins), default=0)
     if not most:
         return
-    counts = max(len(format_count(bin_["count"])) for bin_ in bins)
+    counts = max(len(format_count(bin_.count)) for bin_ in bins)
     room = width - LABEL - 1 - counts - 1
     for bin_ in bins:
-        label = f"{format_seconds(bin_['from_s'])} {glyphs.dash} {format_seconds(bin_['to_s'])}"
-        bar = _bar(bin_["count"] / most, room, glyphs) if bin_["count"] else ""
+        label = f"{format_seconds(bin_.from_s)} {glyphs.dash} {format_seconds(bin_.to_s)}"
+        bar = _bar(bin_.count / most, room, glyphs) if bin_.count else ""
         yield row(
             (cell(label, LABEL, "right") + " ", DIM),
             (bar, WORKING),
-            f"{' ' if bar else ''}{format_count(bin_['count'])}",
+            f"{' ' if bar else ''}{format_count(bin_.count)}",
         )
 
 

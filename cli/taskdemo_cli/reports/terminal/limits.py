@@ -62,7 +62,7 @@ def limits_report(document: LimitsDocument) -> RenderableType:
 
     The table comes last, so that it is what a terminal still shows when the command is through.
     """
-    modes = document["modes"]
+    modes = document.modes
     return Group(
         Drawing(lambda width, glyphs: _sentence_lines(document, width, glyphs)),
         Drawing(lambda width, _: _note_lines(document, width)),
@@ -120,12 +120,12 @@ def _broken(mode: str, width: int) -> list[str]:
 
 
 def _sign(found: Cell, glyphs: Glyphs) -> tuple[str, Style]:
-    return {"yes": (glyphs.yes, GOOD), "no": (glyphs.no, BAD), "partly": (glyphs.partly, DOUBT)}[found["verdict"]]
+    return {"yes": (glyphs.yes, GOOD), "no": (glyphs.no, BAD), "partly": (glyphs.partly, DOUBT)}[found.verdict]
 
 
 def figure(found: Cell, width: int) -> str:
     """Return the figure beside the sign, whole or not at all: the text `figure`, or else the first number measured."""
-    measured = found["measured"]
+    measured = found.measured
     shown = escape(measured["figure"]) if isinstance(measured.get("figure"), str) else ""
     for name, value in measured.items():
         if not shown and isinstance(value, int | float) and not isinstance(value, bool):
@@ -134,13 +134,13 @@ def figure(found: Cell, width: int) -> str:
 
 
 def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
-    modes = document["modes"]
+    modes = document.modes
     for limit in limits_in(modes):
         yield row((cell(QUESTIONS.get(limit, limit_name(limit)), width).rstrip(), BOLD))
         said: dict[tuple[str, str, Style], list[str]] = {}
         for mode, cells in modes.items():
             if limit in cells:
-                said.setdefault((cells[limit]["text"], *_sign(cells[limit], glyphs)), []).append(mode)
+                said.setdefault((cells[limit].text, *_sign(cells[limit], glyphs)), []).append(mode)
         for (text, sign, style), sharing in said.items():
             yield row("  ", (sign, style), " ", (", ".join(map(escape, sharing)), DIM))
             yield from paragraph(text, width, PLAIN, "    ")
@@ -149,14 +149,14 @@ def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Ite
 
 def _note_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
     """Yield what is missing in the table, and why."""
-    for skipped in document["skipped"]:
-        yield from paragraph(f"skipped: {skipped['why']}", width, DIM, first=cell(skipped["mode"], 17))
-    if document.get("interrupted"):
+    for skipped in document.skipped:
+        yield from paragraph(f"skipped: {skipped.why}", width, DIM, first=cell(skipped.mode, 17))
+    if document.interrupted:
         yield from paragraph("Interrupted: these are the experiments that were through by then.", width, DOUBT)
-    for failed in document.get("failed", []):
-        what = f"{limit_name(failed['limit'])} was not carried out: {failed['why']}"
-        yield from paragraph(what, width, DIM, first=cell(failed["mode"], 17))
-    if document["skipped"] or document.get("interrupted") or document.get("failed"):
+    for failed in document.failed or []:
+        what = f"{limit_name(failed.limit)} was not carried out: {failed.why}"
+        yield from paragraph(what, width, DIM, first=cell(failed.mode, 17))
+    if document.skipped or document.interrupted or document.failed:
         yield row("")
 
 
@@ -229,7 +229,7 @@ class PlainLimits(AbstractContextManager["PlainLimits"]):
 
     def done(self, mode: str, limit: str, found: Cell) -> None:
         """Say what was found."""
-        self._say(f"  {mode}, {limit_name(limit)}: {found['verdict']} {figure(found, 40)}")
+        self._say(f"  {mode}, {limit_name(limit)}: {found.verdict} {figure(found, 40)}")
 
     def fail(self, mode: str, limit: str, why: str) -> None:
         """Say why an experiment could not be carried out."""

@@ -120,10 +120,10 @@ class ComparisonScreen(AbstractContextManager["ComparisonScreen"]):
 
     def done(self, run: RunDocument) -> None:
         """Put the figures of a run, with those of its mode's rounds before, into the mode's row."""
-        if run["mode"] is not None:
-            _, runs = self._done.get(run["mode"], (None, []))
+        if run.mode is not None:
+            _, runs = self._done.get(run.mode, (None, []))
             runs = [*runs, run]
-            self._done[run["mode"]] = ModeSummary.of(runs), runs
+            self._done[run.mode] = ModeSummary.of(runs), runs
         self._running = None
         self._paint(None)
 
@@ -219,11 +219,11 @@ class PlainComparison(AbstractContextManager["PlainComparison"]):
 
     def done(self, run: RunDocument) -> None:
         """Say what came of a mode."""
-        response = run["summary"]["response_s"]
+        response = run.summary.response_s
         told = "no answers"
         if response is not None:
-            told = f"response p50 {format_seconds(response['p50'])}, max {format_seconds(response['max'])}"
-        self._say(f"  {run['mode']}: {told}")
+            told = f"response p50 {format_seconds(response.p50)}, max {format_seconds(response.max)}"
+        self._say(f"  {run.mode}: {told}")
 
     def skip(self, mode: str, why: str) -> None:
         """Say why a mode does not run."""

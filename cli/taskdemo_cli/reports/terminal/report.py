@@ -49,7 +49,7 @@ def run_report(document: RunDocument) -> RenderableType:
     The end of a report is what a terminal still shows when the command is through.
     """
     parts: list[RenderableType] = [Drawing(lambda width, glyphs: _run_lines(document, width, glyphs))]
-    if document["requests"] and len(document["requests"]) <= DRAWN_REQUESTS:
+    if document.requests and len(document.requests) <= DRAWN_REQUESTS:
         parts += ["", timeline([document])]
     return Group(*parts, Drawing(lambda width, glyphs: _closing_lines(document, width, glyphs)))
 
@@ -57,14 +57,14 @@ def run_report(document: RunDocument) -> RenderableType:
 def comparison_report(document: ComparisonDocument) -> RenderableType:
     """Return a comparison: the table, the timeline, a sentence for each mode, the recommendation, the thresholds."""
     parts: list[RenderableType] = [Drawing(lambda width, glyphs: _comparison_lines(document, width, glyphs))]
-    if document["runs"]:
-        parts += ["", timeline(document["runs"])]
-    if document["verdicts"]:
+    if document.runs:
+        parts += ["", timeline(document.runs)]
+    if document.verdicts:
         parts += ["", Drawing(lambda width, _: _verdict_lines(document, width))]
-    if recommendation := document.get("recommendation"):
-        own = any(run.get("own_work") for run in document["runs"])
+    if recommendation := document.recommendation:
+        own = any(run.own_work for run in document.runs)
         parts += ["", Drawing(lambda width, _: recommendation_lines(recommendation, own, width))]
-    return Group(*parts, Drawing(lambda width, glyphs: threshold_lines(document.get("thresholds", ()), width, glyphs)))
+    return Group(*parts, Drawing(lambda width, glyphs: threshold_lines(document.thresholds or (), width, glyphs)))
 
 
 def threshold_lines(thresholds: Sequence[ThresholdRow], width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -72,94 +72,94 @@ def threshold_lines(thresholds: Sequence[ThresholdRow], width: int, glyphs: Glyp
     if thresholds:
         yield row("")
     for threshold in thresholds:
-        sign, style = (glyphs.no, BAD) if threshold["held"] else (glyphs.yes, GOOD)
-        first, *rest = paragraph(threshold["text"], width, PLAIN, "  ")
+        sign, style = (glyphs.no, BAD) if threshold.held else (glyphs.yes, GOOD)
+        first, *rest = paragraph(threshold.text, width, PLAIN, "  ")
         yield row((f"{sign} ", style), first.plain[2:])
         yield from rest
 
 
 def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
-    summary = document["summary"]
+    summary = document.summary
     yield from paragraph(_what(document), width, first=cell("Run", NAME))
     yield row((cell("Requests", NAME), BOLD), *_request_words(document))
-    for kind, count in sorted(summary["requests"]["errors"].items(), key=lambda error: -error[1]):
+    for kind, count in sorted(summary.requests.errors.items(), key=lambda error: -error[1]):
         yield row(
             (cell("", NAME), PLAIN),
             (f"{format_count(count)} {glyphs.no} ", BAD),
             cell(error_words(kind), width - NAME - 12).rstrip(),
         )
-    if summary["tasks"]["accepted"]:
-        yield from paragraph(_task_words(summary["tasks"]), width, first=cell("Tasks", NAME))
+    if summary.tasks.accepted:
+        yield from paragraph(_task_words(summary.tasks), width, first=cell("Tasks", NAME))
     yield row("")
     yield from statistics_table(_statistics(document), width, glyphs)
-    response = summary["response_s"]
-    if response and response["count"] >= 20 and summary["histogram"]:
+    response = summary.response_s
+    if response and response.count >= 20 and summary.histogram:
         yield row("")
         yield row((cell("Response times", NAME), BOLD))
-        yield from histogram(summary["histogram"], width, glyphs)
+        yield from histogram(summary.histogram, width, glyphs)
     yield from _client_lines(document, width)
 
 
 def _closing_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield what a reader wants to know first, and must therefore read last: no screen may scroll it away."""
     yield from _trouble_lines(document, width)
-    if document.get("verdict"):
+    if document.verdict:
         yield row("")
-        yield from paragraph(document["verdict"], width, BOLD)
-    yield from threshold_lines(document.get("thresholds", ()), width, glyphs)
+        yield from paragraph(document.verdict, width, BOLD)
+    yield from threshold_lines(document.thresholds or (), width, glyphs)
 
 
 def _what(document: RunDocument) -> str:
     """Return which server was asked how, as words."""
-    what = document["mode"] or document.get("app")
+    what = document.mode or document.app
     words = f"{what} at {asked(document)}" if what else asked(document)
-    if document["rate"] is not None:
-        words += f", {format_count(document['rate'])} requests/s"
-    elif document["concurrency"] is not None:
-        words += f", {format_count(document['concurrency'])} at once"
-    if document["work"]:
-        words += f", work: {document['work']}"
-        if document["duration_s"] is not None and document["work"] in {"sleep", "cpu"}:
-            words += f" of {format_seconds(document['duration_s'])}"
+    if document.rate is not None:
+        words += f", {format_count(document.rate)} requests/s"
+    elif document.concurrency is not None:
+        words += f", {format_count(document.concurrency)} at once"
+    if document.work:
+        words += f", work: {document.work}"
+        if document.duration_s is not None and document.work in {"sleep", "cpu"}:
+            words += f" of {format_seconds(document.duration_s)}"
     return words
 
 
 def _request_words(document: RunDocument) -> Iterator[tuple[str, Style]]:
-    summary = document["summary"]
-    requests = summary["requests"]
-    yield f"{format_count(requests['ok'])} ok, ", PLAIN
-    yield f"{format_count(requests['failed'])} failed", BAD if requests["failed"] else PLAIN
-    if summary["wall_s"] is not None:
-        yield f" in {format_seconds(summary['wall_s'])}", PLAIN
+    summary = document.summary
+    requests = summary.requests
+    yield f"{format_count(requests.ok)} ok, ", PLAIN
+    yield f"{format_count(requests.failed)} failed", BAD if requests.failed else PLAIN
+    if summary.wall_s is not None:
+        yield f" in {format_seconds(summary.wall_s)}", PLAIN
     # Of one burst the rate says nothing that its length does not.
-    burst = document["count"] is not None and document["concurrency"] == document["count"]
-    if summary["requests_per_s"] is not None and not burst:
-        yield f", {format_count(summary['requests_per_s'])} requests/s", PLAIN
+    burst = document.count is not None and document.concurrency == document.count
+    if summary.requests_per_s is not None and not burst:
+        yield f", {format_count(summary.requests_per_s)} requests/s", PLAIN
 
 
 def _task_words(tasks: TaskCounts) -> str:
-    states = [state for state in STATES if tasks[state]]
+    states = [state for state in STATES if getattr(tasks, state)]
     words = [
-        f"{format_count(tasks['accepted'])} accepted",
-        f"{format_count(tasks['finished'])} finished",
-        *(f"{format_count(tasks[state])} {state}" for state in states),
+        f"{format_count(tasks.accepted)} accepted",
+        f"{format_count(tasks.finished)} finished",
+        *(f"{format_count(getattr(tasks, state))} {state}" for state in states),
     ]
-    return ", ".join(words) + f"; at most {format_count(tasks['max_parallel'])} ran at once"
+    return ", ".join(words) + f"; at most {format_count(tasks.max_parallel)} ran at once"
 
 
 def _trouble_lines(document: RunDocument, width: int) -> Iterator[Text]:
     """Yield why a run is not a whole one."""
     said = []
-    if document["timed_out"]:
+    if document.timed_out:
         said.append("Timed out: --timeout ended this run before it was through.")
-    if document["ended_because"] is not None:
-        said.append(document["ended_because"])
-    if document["not_sent"]:
-        said.append(f"{format_count(document['not_sent'])} requests were never sent.")
-    if document["unreported"]:
-        said.append(f"What became of {format_count(document['unreported'])} requests that were sent is not known.")
-    if document["late_sends"]:
-        late, sent = format_count(document["late_sends"]), format_count(len(document["requests"]))
+    if document.ended_because is not None:
+        said.append(document.ended_because)
+    if document.not_sent:
+        said.append(f"{format_count(document.not_sent)} requests were never sent.")
+    if document.unreported:
+        said.append(f"What became of {format_count(document.unreported)} requests that were sent is not known.")
+    if document.late_sends:
+        late, sent = format_count(document.late_sends), format_count(len(document.requests))
         said.append(f"{late} of {sent} requests were sent later than planned: this client was busy.")
     if said:
         yield row("")
@@ -169,30 +169,30 @@ def _trouble_lines(document: RunDocument, width: int) -> Iterator[Text]:
 
 def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
     """Return the lines of the statistics table; the phases of a response only where they say something."""
-    summary = document["summary"]
-    response = summary["response_s"]
-    rows: list[tuple[str, Statistics | None]] = [("Response", response), ("from its plan", summary["corrected_s"])]
-    phases = (("  to be sent", summary["wait_s"]), ("  rest of body", summary["transfer_s"]))
+    summary = document.summary
+    response = summary.response_s
+    rows: list[tuple[str, Statistics | None]] = [("Response", response), ("from its plan", summary.corrected_s)]
+    phases = (("  to be sent", summary.wait_s), ("  rest of body", summary.transfer_s))
     for label, values in phases:
-        if response is not None and values is not None and values["max"] >= response["max"] * TELLING:
+        if response is not None and values is not None and values.max >= response.max * TELLING:
             rows.append((label, values))
-    rows.append(("Task ended after", summary["completion_s"]))
-    rows.append(("GET /ping", summary["bystander_s"]))
-    rows.append(("  by a thread", summary.get("bystander_threads_s")))
+    rows.append(("Task ended after", summary.completion_s))
+    rows.append(("GET /ping", summary.bystander_s))
+    rows.append(("  by a thread", summary.bystander_threads_s or None))
     return rows
 
 
 def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
     """Yield what the client itself took; what that means for the figures, the verdict says."""
-    client = document["summary"]["client"]
+    client = document.summary.client
     facts = []
-    if client["cpu_share"] is not None:
-        facts.append(f"{client['cpu_share']:.0%} of a core")
-    if client["loop_lag_p99_s"] is not None:
-        facts.append(f"event loop late by {format_seconds(client['loop_lag_p99_s'])} (p99)")
-    if client["overhead_s"] is not None:
-        facts.append(f"{format_seconds(client['overhead_s'])} of each response are its own")
-    if document["transport"] == "httpx":
+    if client.cpu_share is not None:
+        facts.append(f"{client.cpu_share:.0%} of a core")
+    if client.loop_lag_p99_s is not None:
+        facts.append(f"event loop late by {format_seconds(client.loop_lag_p99_s)} (p99)")
+    if client.overhead_s is not None:
+        facts.append(f"{format_seconds(client.overhead_s)} of each response are its own")
+    if document.transport == "httpx":
         facts.append("through httpx's own transport")
     yield row("")
     if facts:
@@ -201,22 +201,22 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
 
 def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     yield from comparison_heading(width)
-    for mode, runs in by_mode(document["runs"]).items():
+    for mode, runs in by_mode(document.runs).items():
         yield row((cell(mode, NAME), BOLD), *comparison_cells(ModeSummary.of(runs), runs, width, glyphs))
-    for skipped in document["skipped"]:
-        yield from paragraph(f"skipped: {skipped['why']}", width, DIM, first=cell(skipped["mode"], NAME + 1))
+    for skipped in document.skipped:
+        yield from paragraph(f"skipped: {skipped.why}", width, DIM, first=cell(skipped.mode, NAME + 1))
     yield from interval_lines(document, width, glyphs)
-    for run in document["runs"]:
-        if run["interrupted"] or run["timed_out"] or run["ended_because"]:
+    for run in document.runs:
+        if run.interrupted or run.timed_out or run.ended_because:
             yield row("")
-            why = f" ({run['ended_because']})" if run["ended_because"] else ""
+            why = f" ({run.ended_because})" if run.ended_because else ""
             yield from paragraph(f"{_named(run)}: this run did not go through to its end{why}.", width, DOUBT)
 
 
 def _named(run: RunDocument) -> str:
-    return f"{name_of(run)}, round {run['round']}" if run["round"] > 1 else name_of(run)
+    return f"{name_of(run)}, round {run.round}" if run.round > 1 else name_of(run)
 
 
 def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
-    for verdict in document["verdicts"]:
-        yield from paragraph(verdict["text"], width, first=cell(verdict["mode"], NAME) + " ")
+    for verdict in document.verdicts:
+        yield from paragraph(verdict.text, width, first=cell(verdict.mode, NAME) + " ")

@@ -27,7 +27,8 @@ from taskdemo_cli.reports.terminal.style import (
     cell,
     row,
 )
-from taskdemo_cli.reports.terminal.timeline import Bar, Lane, live_legend, paint, paint_pings
+from taskdemo_cli.reports.terminal.timeline import Lane, live_legend, paint, paint_pings
+from taskdemo_cli.reports.timeline import Bar
 from taskdemo_cli.units import format_count, format_seconds
 
 HORIZONS: Final = (

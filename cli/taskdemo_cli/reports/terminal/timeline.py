@@ -5,14 +5,14 @@ is the answer: a tall bar left of the dot was waited for, a tall bar right of it
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Final, TypeVar
 
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents.types import RequestRow, RunDocument, TaskRow
+from taskdemo_cli.documents.pairing import pairs
+from taskdemo_cli.documents.types import RunDocument
 from taskdemo_cli.reports.terminal.style import (
     BAD,
     BOLD,
@@ -26,38 +26,18 @@ from taskdemo_cli.reports.terminal.style import (
     cell,
     row,
 )
+from taskdemo_cli.reports.timeline import Bar, last_moment, stairs_key, ticks
 from taskdemo_cli.units import format_seconds
 
 BARS: Final = 6
 """Bars drawn of one run; of more requests, an evenly spread sample."""
 CONSIDERED: Final = 1000
 """Requests among which the bars are chosen."""
+TICK_COLUMNS: Final = 8
+"""From one tick to the next, at least."""
 FIGURE: Final = 9
 """Columns for the figure at the right."""
-STEPS: Final = (
-    *(digit * 10.0**power for power in range(-6, 1) for digit in (1, 2, 5)),
-    *(10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0),
-    *(3600.0 * hours for hours in (1, 2, 3, 6, 12, 24, 48, 168)),
-)
-"""Distances between ticks, in seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One request in seconds of the run, None where a moment was not seen; `ok` while nothing is wrong with it."""
-
-    n: int
-    sent: float
-    answered: float | None
-    ok: bool
-    started: float | None
-    ended: float | None
-    state: str | None
-
-    @property
-    def last(self) -> float:
-        """The last moment known of it."""
-        return max(moment for moment in (self.sent, self.answered, self.started, self.ended) if moment is not None)
+STYLES: Final = {"wait": WAITING, "held": WAITING, "queue": QUEUED, "free": WORKING}
 
 
 class Lane:
@@ -96,7 +76,7 @@ class Lane:
 
 def timeline(runs: Sequence[RunDocument]) -> Drawing:
     """Return the picture of one run or of several on one time scale; of several rounds, the first is drawn."""
-    drawn = [run for run in runs if run["round"] == 1]
+    drawn = [run for run in runs if run.round == 1]
     return Drawing(lambda width, glyphs: _lines(drawn, width, glyphs))
 
 
@@ -105,90 +85,47 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
     if not any(bars_of):
         yield row(("No request was sent, so there is no timeline.", DIM))
         return
-    horizon = max(1e-6, *(_last(run) for run in runs), *(bar.last for bars in bars_of for bar in bars))
+    horizon = max(*(last_moment(run) for run in runs), *(bar.last for bars in bars_of for bar in bars))
     sampled = [_sample(bars, BARS) for bars in bars_of]
     left = min(max([len(_name(run)) for run in runs] + [9]), width // 3)
     columns = width - left - 1 - FIGURE
-    ticks = _ticks(horizon, columns)
-    grid = {column for column, _ in ticks}
+    scale = (columns - 1) / horizon
+    axis = [(round(moment * scale), label) for moment, label in ticks(horizon, (columns - 1) / TICK_COLUMNS)]
+    grid = {column for column, _ in axis}
     painted: set[tuple[str, Style]] = set()
-    yield _axis(ticks, left, columns, "answer", glyphs)
+    yield _axis(axis, left, columns, "answer", glyphs)
     for run, bars in zip(runs, sampled, strict=True):
         notes = [(cell(_name(run), left), BOLD)]
-        if len(bars) < len(run["requests"]):
-            notes.append((cell(f"{len(bars)} of {len(run['requests']):,}", left), DIM))
+        if len(bars) < len(run.requests):
+            notes.append((cell(f"{len(bars)} of {len(run.requests):,}", left), DIM))
         blank = (" " * left, PLAIN)
         for index, bar in enumerate(bars):
             lane = Lane(columns, horizon)
-            paint(lane, bar, _last(run), glyphs)
-            if bar.state in {"accepted", "started"}:
-                lane.mark(_last(run), glyphs.open, BOLD)
+            paint(lane, bar, last_moment(run), glyphs)
+            if bar.is_open:
+                lane.mark(last_moment(run), glyphs.open, BOLD)
             painted.update(filter(None, lane.cells))
             figure = format_seconds(bar.answered - bar.sent) if bar.answered is not None else "no answer"
             style = PLAIN if bar.ok else BAD
             note = notes[index] if index < len(notes) else blank
             yield row(note, " ", *lane.parts(grid, glyphs.tick), (cell(figure, FIGURE, "right"), style))
-        if run["bystander"]:
+        if run.bystander:
             yield _bystander(run, left, Lane(columns, horizon), grid, glyphs)
         if len(runs) > 1:
             yield row(" " * (left + 1), *Lane(columns, horizon).parts(grid, glyphs.tick))
-    yield _axis(ticks, left, columns, "", glyphs)
+    yield _axis(axis, left, columns, "", glyphs)
     yield from _legend(painted, width, glyphs)
 
 
 def _name(run: RunDocument) -> str:
-    return run["mode"] or "requests"
-
-
-def _last(run: RunDocument) -> float:
-    """Return the last moment that the run's summary and its bystander know of, in its seconds."""
-    summary = run["summary"]
-    pings = run["bystander"][-1:]
-    return max(
-        summary["wall_s"],
-        summary["tasks"]["last_ended_s"] or 0.0,
-        *(moment for ping in pings for moment in (ping["sent_s"], ping["done_s"]) if moment is not None),
-    )
+    return run.mode or "requests"
 
 
 def _bars(run: RunDocument) -> list[Bar]:
     """Return the requests that were sent, in an order that shows a queue as stairs; of very many, some."""
-    places = _sample(range(len(run["requests"])), CONSIDERED)
-    rows = [run["requests"][place] for place in places]
-    tasks = {task["id"]: task for task in _tasks_near(run, places, rows)}
-    bars = []
-    for request in rows:
-        if request["sent_s"] is None:
-            continue
-        task = tasks.get(request["task_id"] or "")
-        bars.append(
-            Bar(
-                request["n"],
-                request["sent_s"],
-                request["done_s"],
-                request["error"] is None and request["status"] is not None,
-                task["started_s"] if task else None,
-                task["ended_s"] if task else None,
-                task["state"] if task else None,
-            )
-        )
-    together = max((bar.last for bar in bars), default=0.0) / 50 or 1.0
-    return sorted(bars, key=lambda bar: (round(bar.sent / together), bar.last, bar.n))
-
-
-def _tasks_near(run: RunDocument, places: Sequence[int], rows: Sequence[RequestRow]) -> Iterator[TaskRow]:
-    """Yield tasks with those of these requests among them: rows are made when looked at, and there may be a million.
-
-    Tasks come in the order of their requests, so that only requests without one shift them.
-    """
-    tasks = run["tasks"]
-    shift = max(len(run["requests"]) - len(tasks), 0) + 1
-    if shift * len(places) >= len(tasks):
-        yield from tasks
-        return
-    for place, request in zip(places, rows, strict=True):
-        near = tasks[max(place - shift, 0) : place + 1]
-        yield from (task for task in near if task["id"] == request["task_id"])
+    step = -(-len(run.requests) // CONSIDERED) or 1
+    found = [bar for pair in islice(pairs(run), 0, None, step) if (bar := Bar.of(*pair))]
+    return sorted(found, key=stairs_key(found))
 
 
 Anything = TypeVar("Anything")
@@ -203,31 +140,15 @@ def _sample(rows: Sequence[Anything], most: int) -> Sequence[Anything]:
 
 def paint(lane: Lane, bar: Bar, until_s: float, glyphs: Glyphs) -> None:
     """Paint one request and its task; what had not ended by `until_s` reaches to there."""
-    answered = bar.answered
-    if answered is None:
-        answered = until_s if bar.ok else bar.last
-    lane.fill(bar.sent, answered, glyphs.wait, WAITING)
-    if bar.state == "lost":
-        # Nobody saw when its work stopped.
-        lane.fill(answered, until_s, glyphs.queued, QUEUED)
-    elif bar.started is not None:
-        ended = bar.ended if bar.ended is not None else max(until_s, bar.last)
-        if 0 < answered - ended < 1 / lane.scale:
-            ended = answered
-        if bar.started > answered:
-            lane.fill(answered, bar.started, glyphs.queued, QUEUED)
-        if ended > answered:
-            lane.fill(max(bar.started, answered), ended, glyphs.work, WORKING)
-        if bar.started < answered:
-            lane.fill(bar.started, min(ended, answered), glyphs.work, WAITING)
-    elif bar.state in {"accepted", "cancelled"}:
-        lane.fill(answered, bar.ended if bar.ended is not None else until_s, glyphs.queued, QUEUED)
-    if bar.state in {"failed", "cancelled", "lost"}:
-        lane.mark(bar.ended if bar.ended is not None else until_s, glyphs.failed, BAD)
+    signs = {"wait": glyphs.wait, "held": glyphs.work, "queue": glyphs.queued, "free": glyphs.work}
+    for kind, start, end in bar.spans(until_s):
+        lane.fill(start, end, signs[kind], STYLES[kind])
+    if (trouble := bar.trouble(until_s)) is not None:
+        lane.mark(trouble, glyphs.failed, BAD)
     if not bar.ok:
-        lane.mark(answered, glyphs.failed, BAD)
+        lane.mark(bar.answer(until_s), glyphs.failed, BAD)
     elif bar.answered is not None:
-        lane.mark(answered, glyphs.answered, BOLD)
+        lane.mark(bar.answered, glyphs.answered, BOLD)
 
 
 def paint_pings(lane: Lane, waited: Sequence[tuple[float, float]], glyphs: Glyphs) -> None:
@@ -246,28 +167,17 @@ def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: 
     paint_pings(
         lane,
         [
-            (ping["sent_s"], ping["done_s"] if ping["done_s"] is not None else ping["sent_s"])
-            for ping in run["bystander"]
-            if ping["sent_s"] is not None
+            (ping.sent_s, ping.done_s if ping.done_s is not None else ping.sent_s)
+            for ping in run.bystander
+            if ping.sent_s is not None
         ],
         glyphs,
     )
-    worst = run["summary"]["bystander_s"]
-    figure = format_seconds(worst["max"]) if worst else ""
+    worst = run.summary.bystander_s
+    figure = format_seconds(worst.max) if worst else ""
     return row(
         (cell("GET /ping", left), DIM), " ", *lane.parts(grid, glyphs.tick), (cell(figure, FIGURE, "right"), DIM)
     )
-
-
-def _ticks(horizon_s: float, columns: int) -> list[tuple[int, str]]:
-    """Return ticks as (column, label), at least eight columns apart."""
-    scale = (columns - 1) / horizon_s
-    step = next((step for step in STEPS if step * scale >= 8), horizon_s / 5)
-    unit, per = ("µs", 1e6) if horizon_s < 1e-3 else ("ms", 1e3) if horizon_s < 1 else ("s", 1.0)
-    if step >= 60:
-        unit, per = ("min", 1 / 60) if step < 3600 else ("h", 1 / 3600)
-    count = int(horizon_s / step * (1 + 1e-9)) + 1
-    return [(round(index * step * scale), f"{index * step * per:g} {unit}") for index in range(count)]
 
 
 def _axis(ticks: list[tuple[int, str]], left: int, columns: int, heading: str, glyphs: Glyphs) -> Text:

@@ -1,0 +1,113 @@
+"""The requests of a run while it grows: one array a field, so that a million of them take 60 MB.
+
+Times are microseconds of the client's monotonic clock, not a number where there is none, so that every difference
+with one that there is not is none either.
+"""
+
+import sys
+from array import array
+from collections.abc import Iterator
+from math import isnan, nan
+from typing import Final
+
+from taskdemo_cli.documents.types import BystanderRow, RequestRow
+from taskdemo_cli.loadgen.protocol import Sample
+from taskdemo_cli.stats import MICRO
+
+NEVER: Final = nan
+
+
+def micro(seconds: float | None) -> float:
+    """Return the time in whole microseconds: the journal has no finer ones."""
+    return NEVER if seconds is None else float(round(seconds * MICRO))
+
+
+def seconds(microseconds: float) -> float | None:
+    """Return so many microseconds as seconds; None where there is no such time."""
+    return None if isnan(microseconds) else microseconds / MICRO
+
+
+def interned(text: str | None) -> str | None:
+    """Return the one object that all texts like this share."""
+    return text and sys.intern(text)
+
+
+class Requests:
+    """What was reported of every request; the request `n` is at the place n - 1."""
+
+    def __init__(self) -> None:
+        self.planned = array("d")
+        self.sent = array("d")
+        self.first_byte = array("d")
+        self.done = array("d")
+        self.status: list[int | None] = []
+        self.error: list[str | None] = []
+        self.task_id: list[str | None] = []
+        """Of the task that the response named, where its name means anything to us."""
+        self.is_reported = bytearray()
+        self.reported = 0
+
+    def add(self, sample: Sample) -> bool:
+        """Keep one sample, but for its task; return whether it is the first of this request."""
+        n, planned, sent, first_byte, done, status, error, _ = sample
+        missing = n - len(self.status)
+        if missing > 0:
+            for times in (self.planned, self.sent, self.first_byte, self.done):
+                times.extend([NEVER] * missing)
+            for column in (self.status, self.error, self.task_id):
+                column.extend([None] * missing)
+            self.is_reported.extend(bytes(missing))
+        at = n - 1
+        if self.is_reported[at]:
+            return False
+        self.planned[at] = micro(planned)
+        self.sent[at] = micro(sent)
+        self.first_byte[at] = micro(first_byte)
+        self.done[at] = micro(done)
+        self.status[at] = status
+        self.error[at] = interned(error)
+        self.is_reported[at] = True
+        self.reported += 1
+        return True
+
+    def places(self) -> Iterator[int]:
+        """Yield the places of the requests that were reported, in order of their numbers."""
+        return (at for at, reported in enumerate(self.is_reported) if reported)
+
+    def response(self, at: int) -> float:
+        """Return the microseconds from sent to last byte, if an answer came in full."""
+        whole = self.status[at] is not None and self.error[at] is None
+        return self.done[at] - self.sent[at] if whole else NEVER
+
+    def trouble(self, at: int) -> str | None:
+        """Return what went wrong, by kind: the exception's name, or `HTTP` and the status; None where nothing did."""
+        status = self.status[at]
+        return self.error[at] or (f"HTTP {status}" if status is not None and status >= 400 else None)
+
+    def row(self, at: int, base: float) -> RequestRow:
+        """Return the request at this place; times count from `base`."""
+        return RequestRow(
+            n=at + 1,
+            task_id=self.task_id[at],
+            status=self.status[at],
+            error=self.trouble(at),
+            planned_s=seconds(self.planned[at] - base),
+            sent_s=seconds(self.sent[at] - base),
+            first_byte_s=seconds(self.first_byte[at] - base),
+            done_s=seconds(self.done[at] - base),
+            response_s=seconds(self.response(at)),
+        )
+
+    def bystander_rows(self, base: float) -> list[BystanderRow]:
+        """Return the requests as a bystander's, but for those that were over before `base`."""
+        return [
+            BystanderRow(
+                sent_s=seconds(self.sent[at] - base),
+                done_s=seconds(self.done[at] - base),
+                response_s=seconds(self.response(at)),
+                status=self.status[at],
+                error=self.trouble(at),
+            )
+            for at in self.places()
+            if not self.done[at] < base
+        ]

@@ -1,0 +1,200 @@
+"""The tasks of a run while it grows, and how an event changes one. Knows nothing of figures.
+
+One array a field, and one dict that finds a task by its id: a million of them take 270 MB. Times are as with requests.
+"""
+
+from array import array
+from collections.abc import Iterable
+from math import isnan
+from typing import Final, NamedTuple, TypeAlias, get_args
+
+from taskdemo_cli.documents.types import TaskRow
+from taskdemo_cli.recording.requests import NEVER, interned, micro, seconds
+from taskdemo_server.contract.events import TaskEvent, TaskState
+
+STATES: Final[tuple[TaskState, ...]] = get_args(TaskState)
+UNENDED: Final[frozenset[TaskState]] = frozenset({"accepted", "started"})
+Where: TypeAlias = tuple[str, int, str]
+"""Host, process id and thread."""
+
+
+class Step(NamedTuple):
+    """A start or an end of a task's work; they sort by time, and at one moment the start comes first."""
+
+    clock: float
+    order: int
+    """Of its state among STATES."""
+    where: Where
+    error: str
+
+
+class Tasks:
+    """What the events said of every task so far, whatever their order and however often they came.
+
+    A task that was started or ended more than once (a worker was killed and the task given to another one)
+    keeps its first start and its last end here, and all of them in `histories`.
+    """
+
+    def __init__(self) -> None:
+        self.place_of: dict[str, int] = {}
+        self.ids: list[str] = []
+        self.accepted = array("d")
+        self.started = array("d")
+        self.ended = array("d")
+        self.cpu = array("d")
+        self.state: list[TaskState] = []
+        self.where: list[Where | None] = []
+        self.message: list[str | None] = []
+        self.error: list[str | None] = []
+        self.output: list[str | None] = []
+        self.request = array("i")
+        """The number of the request whose response named the task; 0 where none did (yet)."""
+        self.histories: dict[int, set[Step]] = {}
+        """Every start and end, of tasks that had more than one of either."""
+        self._wheres: dict[Where, Where] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def place(self, task_id: str) -> int:
+        """Return the place of the task, a new one if it was never heard of."""
+        at = self.place_of.get(task_id)
+        if at is None:
+            at = self.place_of[task_id] = len(self.ids)
+            self.ids.append(task_id)
+            self.state.append("accepted")
+            self.request.append(0)
+            for times in (self.accepted, self.started, self.ended, self.cpu):
+                times.append(NEVER)
+            self.where.append(None)
+            for texts in (self.message, self.error, self.output):
+                texts.append(None)
+        return at
+
+    def fold(self, at: int, event: TaskEvent, clock: float) -> None:
+        """Change the task at the place `at` as the event says, which happened at `clock`.
+
+        Events come in any order, and some twice. What a start or an end does depends on what is known already:
+
+        | known         | a start comes                         | an end comes                                |
+        | nothing       | started                               | ended; where it ran is the end's            |
+        | a start       | the same again: nothing; else history | not before the start: ended; else history   |
+        | an end        | not after it: its start; else history | the same again: nothing; else history       |
+        | a history     | into the history                      | into the history                            |
+
+        A history is a set of all starts and ends, for the few tasks that ran more than once; `_settle` reads the
+        task's state off it.
+        """
+        if event.message is not None:
+            self.message[at] = interned(event.message)
+        if event.cpu_s is not None:
+            self.cpu[at] = micro(event.cpu_s)
+        order = STATES.index(event.state)
+        state = STATES[order]
+        if state == "accepted":
+            if not self.accepted[at] <= clock:
+                self.accepted[at] = clock
+            return
+        where: Where = (event.host, event.pid, event.thread)
+        where = self._wheres.setdefault(where, where)
+        if event.output is not None:
+            self.output[at] = interned(event.output)
+        error = interned(event.error)
+        started, ended = self.started[at], self.ended[at]
+        has_started, has_ended = not isnan(started), not isnan(ended)
+        if at in self.histories:
+            self.histories[at].add(Step(clock, order, where, error or ""))
+            self._settle(at)
+        elif state == "started" and (not has_started or started == clock) and not ended < clock:
+            self.started[at] = clock
+            self.where[at] = where
+            if not has_ended:
+                self.state[at] = state
+        elif state != "started" and not has_ended and not started > clock:
+            self.ended[at] = clock
+            self.state[at] = state
+            self.error[at] = error
+            if not has_started:
+                self.where[at] = where
+        elif state == "started" or (ended, self.state[at]) != (clock, state):
+            self._start_history(at, Step(clock, order, where, error or ""))
+
+    def end(self, at: int) -> float:
+        """Return when the work of the task ended: nobody knows that of one that was lost."""
+        return NEVER if self.state[at] == "lost" else self.ended[at]
+
+    def runs(self, at: int) -> int:
+        """Return how often the work of the task was started."""
+        if at in self.histories:
+            return len({step.clock for step in self.histories[at] if STATES[step.order] == "started"})
+        return int(not isnan(self.started[at]))
+
+    def executions(self, places: Iterable[int]) -> "tuple[array[float], array[float]]":
+        """Return the starts and the ends of all work that these tasks have done, unpaired and unordered.
+
+        Work that was started again ended, at the latest, when it was. No work is shorter than a microsecond.
+        """
+        starts, ends = array("d"), array("d")
+        for at in places:
+            started, ended = self.started[at], self.ended[at]
+            if at in self.histories:
+                self._add_executions(at, starts, ends)
+            elif not isnan(started):
+                starts.append(started)
+                if not isnan(ended):
+                    ends.append(max(ended, started + 1))
+        return starts, ends
+
+    def _add_executions(self, at: int, starts: "array[float]", ends: "array[float]") -> None:
+        running: float | None = None
+        for clock, order, _, _ in sorted(self.histories[at]):
+            begins = STATES[order] == "started"
+            if begins and running == clock:
+                continue
+            if running is not None:
+                ends.append(max(clock, running + 1))
+                running = None
+            if begins:
+                starts.append(clock)
+                running = clock
+
+    def _start_history(self, at: int, step: Step) -> None:
+        history = {step}
+        where = self.where[at] or ("", 0, "")
+        if not isnan(self.started[at]):
+            history.add(Step(self.started[at], STATES.index("started"), where, ""))
+        if not isnan(self.ended[at]):
+            history.add(Step(self.ended[at], STATES.index(self.state[at]), where, self.error[at] or ""))
+        self.histories[at] = history
+        self._settle(at)
+
+    def _settle(self, at: int) -> None:
+        history = sorted(self.histories[at])
+        starts = [step for step in history if STATES[step.order] == "started"]
+        ends = [step for step in history if STATES[step.order] != "started"]
+        self.started[at] = starts[0].clock if starts else NEVER
+        self.where[at] = (starts or ends)[-1].where
+        last = ends[-1] if ends and (not starts or ends[-1].clock >= starts[-1].clock) else None
+        self.ended[at] = last.clock if last else NEVER
+        self.state[at] = STATES[last.order] if last else "started"
+        self.error[at] = (last.error or None) if last else None
+
+    def row(self, at: int, base: float) -> TaskRow:
+        """Return the task at this place; times count from `base`."""
+        host, pid, thread = self.where[at] or (None, None, None)
+        return TaskRow(
+            id=self.ids[at],
+            state=self.state[at],
+            accepted_s=seconds(self.accepted[at] - base),
+            started_s=seconds(self.started[at] - base),
+            ended_s=seconds(self.end(at) - base),
+            cpu_s=seconds(self.cpu[at]),
+            where=None if host is None else f"{host} pid {pid} {thread}",
+            host=host,
+            pid=pid,
+            thread=thread,
+            message=self.message[at],
+            error=self.error[at],
+            runs=self.runs(at),
+            output=self.output[at],
+        )

@@ -1,0 +1,116 @@
+"""The timeline of runs, in seconds: the spans and marks of each request with its task, and the ticks of a scale.
+
+One model for the terminal, which paints it in cells, and the page, which draws it as SVG. Computes no figure.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from taskdemo_cli.documents.types import RequestRow, RunDocument, TaskRow
+
+STEPS: Final = (
+    *(digit * 10.0**power for power in range(-6, 1) for digit in (1, 2, 5)),
+    *(10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0),
+    *(3600.0 * hours for hours in (1, 2, 3, 6, 12, 24, 24 * 7, 24 * 28, 24 * 365)),
+)
+"""Distances between ticks, in seconds."""
+UNITS: Final = (("h", 3600.0, 3600.0), ("min", 60.0, 60.0), ("s", 1.0, 0.1), ("ms", 1e-3, 2e-4), ("µs", 1e-6, 0.0))
+"""A unit, its seconds, and the distance between ticks from which on it is used."""
+TROUBLE: Final = frozenset({"failed", "cancelled", "lost"})
+UNENDED: Final = frozenset({"accepted", "started"})
+Kind: TypeAlias = Literal["wait", "held", "queue", "free"]
+"""The caller waits; its work runs and the caller waits; its task is queued; its work runs and nobody waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One request with its task in seconds of the run, None where a moment was not seen."""
+
+    n: int
+    sent: float
+    answered: float | None
+    ok: bool
+    """While nothing is wrong with the request."""
+    started: float | None = None
+    ended: float | None = None
+    state: str | None = None
+
+    @classmethod
+    def of(cls, request: RequestRow, task: TaskRow | None) -> "Bar | None":
+        """Return the bar of a request that was sent."""
+        if request.sent_s is None:
+            return None
+        ok = request.error is None and request.status is not None
+        if task is None:
+            return cls(request.n, request.sent_s, request.done_s, ok)
+        return cls(request.n, request.sent_s, request.done_s, ok, task.started_s, task.ended_s, task.state)
+
+    @property
+    def last(self) -> float:
+        """The last moment known of it."""
+        return max(moment for moment in (self.sent, self.answered, self.started, self.ended) if moment is not None)
+
+    def answer(self, until_s: float) -> float:
+        """Return when the caller's waiting ended: at `until_s` where it still waits."""
+        if self.answered is not None:
+            return self.answered
+        return until_s if self.ok else self.last
+
+    def spans(self, until_s: float) -> Iterator[tuple[Kind, float, float]]:
+        """Yield the kind, start and end of what is drawn; what had not ended by `until_s` reaches to there."""
+        answered = self.answer(until_s)
+        yield "wait", self.sent, answered
+        if self.state == "lost":  # nobody saw when its work stopped
+            yield "queue", answered, max(until_s, answered)
+        elif self.started is not None:
+            ended = self.ended if self.ended is not None else max(until_s, self.last)
+            if self.started > answered:
+                yield "queue", answered, self.started
+            if ended > answered:
+                yield "free", max(self.started, answered), ended
+            if self.started < answered:
+                yield "held", self.started, min(ended, answered)
+        elif self.state is not None:
+            yield "queue", answered, max(self.ended if self.ended is not None else until_s, answered)
+
+    def trouble(self, until_s: float) -> float | None:
+        """Return where its task failed or was cancelled, or the end where it got lost."""
+        if self.state not in TROUBLE:
+            return None
+        return self.ended if self.ended is not None else max(until_s, self.answer(until_s))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its task had not ended when nobody looked any more."""
+        return self.state in UNENDED
+
+
+def stairs_key(bars: Iterable[Bar]) -> "Stairs":
+    """Return what sorts these bars so that a queue shows as stairs."""
+    return Stairs(max((bar.last for bar in bars), default=0.0) / 50 or 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Stairs:
+    """An order: by when they were sent, in steps of `together` seconds, then by when they were over."""
+
+    together: float
+
+    def __call__(self, bar: Bar) -> tuple[int, float, int]:
+        """Return the key of a bar."""
+        return round(bar.sent / self.together), bar.last, bar.n
+
+
+def last_moment(run: RunDocument) -> float:
+    """Return the last moment that the run's summary and its bystander know of, in its seconds."""
+    pings = (moment for ping in run.bystander[-1:] for moment in (ping.sent_s, ping.done_s) if moment is not None)
+    return max(1e-6, run.summary.wall_s, run.summary.tasks.last_ended_s or 0.0, *pings)
+
+
+def ticks(horizon_s: float, most: float) -> list[tuple[float, str]]:
+    """Return the moments of at most so many ticks after 0 and their labels, from 0 to the horizon."""
+    step = next((step for step in STEPS if horizon_s / step <= most), STEPS[-1])
+    unit, per = next((unit, per) for unit, per, least in UNITS if step >= least)
+    moments = [index * step for index in range(int(horizon_s / step * (1 + 1e-9)) + 1)]
+    return [(moment, f"{moment / per:g} {unit}") for moment in moments]
