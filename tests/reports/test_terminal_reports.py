@@ -35,7 +35,7 @@ from taskdemo_cli.reports.terminal.limits import limits_report
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 from taskdemo_cli.reports.terminal.timeline import timeline
 from taskdemo_cli.units import format_seconds
-from taskdemo_server.contract.modes import MODES
+from taskdemo_server.contract.modes import DEFAULT_MODES, MODES
 
 WIDTHS = (60, 80, 120)
 
@@ -64,7 +64,7 @@ def seven_modes() -> ComparisonDocument:
 def wide_limits() -> RenderableType:
     document = limits_document()
     found = document.modes["celery"]
-    return limits_report(replace(document, modes={mode.name: found for mode in MODES}))
+    return limits_report(replace(document, modes=dict.fromkeys(DEFAULT_MODES, found)))
 
 
 REPORTS: dict[str, Callable[[], RenderableType]] = {

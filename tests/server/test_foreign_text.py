@@ -140,7 +140,7 @@ def test_who_follows_the_events_gets_those_of_the_journal_in_pieces_of_any_size(
         watcher._hand_over(blocks)
         sent = sent[size:]
     assert rest == b""
-    got = [event for _, each in list(heard.queue) for event in each]
+    got = [event for _, each in list(heard.queue) for event in each.events]
     assert got == [event for line in lines if (event := TaskEvent.from_line(line.replace(b"\r", b" ")))]
     assert watcher._last_id == str(len(content))
 

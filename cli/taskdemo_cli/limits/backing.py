@@ -106,6 +106,7 @@ class Worker:
 
     def _attend(self) -> None:
         while self.child.wait() is not None and self.child.ready_line and not self._over:
+            self.child.end()  # what is left of it
             self.errors = self.errors.with_name(f"{self.name}-stderr-{self.restarts + 1}")
             self.child = _start("taskdemo_server.worker", self.errors, self._told)
             self.restarts += 1  # only now, that whoever sees it finds the new one

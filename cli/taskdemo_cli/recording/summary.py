@@ -117,7 +117,11 @@ def responses_of(rows: Iterable[BystanderRow]) -> Statistics | None:
 
 
 def _task_counts(record: Record, work: float) -> TaskCounts:
-    """Return how the tasks of the run ended, and which requests were answered before theirs had."""
+    """Return how the tasks of the run ended, and which requests were answered before theirs had.
+
+    A caller was held up where a response took a good part of the work and came when no work ran: at that moment as many
+    executions had ended as had started, and two bisects tell how many of each.
+    """
     requests, tasks = record.requests, record.tasks
     states = Counter(tasks.state[at] for at in record.of_tasks)
     starts, ends = (array("d", sorted(times)) for times in tasks.executions(record.of_tasks))

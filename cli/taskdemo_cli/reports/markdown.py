@@ -65,17 +65,17 @@ def _thresholds(document: RunDocument | ComparisonDocument) -> Iterator[str]:
 
 
 def _recommendation(document: ComparisonDocument) -> Iterator[str]:
-    if advice := document.recommendation:
-        yield f"**Recommended: {escaped(advice.mode)}.** {escaped(advice.why)}\n\n"
-        if advice.gives_up:
-            basis = f" ({escaped(advice.basis)})" if advice.basis else ""
-            yield f"It gives up{basis}: {'; '.join(map(escaped, advice.gives_up))}\n\n"
+    if recommendation := document.recommendation:
+        yield f"**Recommended: {escaped(recommendation.mode)}.** {escaped(recommendation.why)}\n\n"
+        if recommendation.gives_up:
+            basis = f" ({escaped(recommendation.basis)})" if recommendation.basis else ""
+            yield f"It gives up{basis}: {'; '.join(map(escaped, recommendation.gives_up))}\n\n"
 
 
 def _skipped(skipped: Sequence[Skipped]) -> Iterator[str]:
     for one in skipped:
         yield f"- {_code(one.mode)} was skipped: {escaped(one.why)}\n"
-    yield "\n"
+    yield "\n" if skipped else ""
 
 
 def _runs(runs: Sequence[RunDocument]) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """What taskdemo asks of an engine, and how its page is told where its broker is."""
 
+import atexit
+import functools
 import importlib
 import os
 import shutil
@@ -149,8 +151,10 @@ def with_broker(settings: Settings) -> Settings:
                 f" or type --broker {engine.brokers}"
             )
         folder = _folder(kind, settings.announce or settings.journal)
-        # Its guard removes it, unless this process ends before there is one.
-        orphans.cleanups.append(lambda: shutil.rmtree(folder, ignore_errors=True))
+        # Its guard removes it, unless this process ends before there is one: by itself, or abruptly.
+        remove = functools.partial(shutil.rmtree, folder, ignore_errors=True)
+        atexit.register(remove)
+        orphans.cleanups.append(remove)
         settings = replace(settings, broker=kind.url(folder), private_broker=folder)
     else:
         # Only from there is known what becomes of tasks whose workers do not report.
