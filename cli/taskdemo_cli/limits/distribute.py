@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import family
-from taskdemo_cli.limits.trial import Answer, Trial
+from taskdemo_cli.limits.trial import BEGIN_S, Answer, Trial
 from taskdemo_cli.processes import servers
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
@@ -69,6 +69,7 @@ def _await(
         look()
         return all(one.done() for one in pending) and all(task.done for task in trial.tasks(server))
 
+    trial.wait(lambda: any(task.starts for task in trial.tasks(server)), BEGIN_S)
     trial.wait_for_quiet(server, over, quiet)
 
 

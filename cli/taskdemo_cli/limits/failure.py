@@ -32,6 +32,7 @@ def failure(trial: Trial) -> Cell:
     """Send two requests over one connection: the task of the first raises while the second is served."""
     server = trial.serve()
     caller, neighbour = _two_on_one_connection(server, "/limits/fail?key=fail", "/limits/neighbour")
+    trial.wait_for_begin(server, "fail")
     trial.wait_for_quiet(server, lambda: bool(trial.notes(server, "fail", "following", "ended")), _QUIET_S)
 
     def ask() -> str | None:

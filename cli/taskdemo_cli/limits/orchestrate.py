@@ -47,6 +47,7 @@ def _follow(trial: Trial, server: servers.Server, plan: str, before: list[str], 
     def over() -> bool:
         return all(trial.notes(server, plan, step, "ended") for step in [*before, last])
 
+    trial.wait_for_begin(server, plan)
     trial.wait_for_quiet(server, over, _QUIET_S if MODE_BY_NAME[trial.mode].engine is None else _WORKER_QUIET_S)
     notes = trial.notes(server, plan)
     begun = {note.step: note for note in notes if note.state == "started"}

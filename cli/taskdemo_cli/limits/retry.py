@@ -22,6 +22,7 @@ def retry(trial: Trial) -> Cell:
         return bool(trial.notes(server, "retry", "flaky", "ended"))
 
     watched_s = WORKER_WATCHED_S if trial.workers else WATCHED_S
+    trial.wait_for_begin(server, "retry")
     trial.wait_for_quiet(server, succeeded, watched_s)
     starts = [note.clock for note in trial.notes(server, "retry", "flaky", "started")]
     failures = [note.clock for note in trial.notes(server, "retry", "flaky", "failed")]

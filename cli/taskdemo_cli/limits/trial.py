@@ -25,6 +25,8 @@ from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, results_beside
 
 POLL_S = 0.01
+BEGIN_S = 10.0
+"""Seconds within which work begins, on a busy machine too."""
 SETTLE_S = 0.15
 """Seconds in which a request has reached the server's work, though nobody can tell from outside."""
 END_TIMEOUT_S = 5.0
@@ -265,6 +267,10 @@ class Trial:
                 return False
             time.sleep(POLL_S)
         return True
+
+    def wait_for_begin(self, server: servers.Server, key: str) -> None:
+        """Wait until a step of an experiment begins: a process pool starts its processes with the first one."""
+        self.wait(lambda: bool(self.notes(server, key)), BEGIN_S)
 
     def wait_for_quiet(self, server: servers.Server, until: Callable[[], bool], quiet: float) -> bool:
         """Wait until something is so, or until nothing new was written for `quiet` seconds; return whether it is."""
