@@ -63,10 +63,10 @@ def end_group() -> None:
 def end(code: int) -> NoReturn:
     """End this process at once with `code`, and its children with it. Nothing is finished or flushed."""
     try:
+        for cleanup in cleanups:
+            cleanup()
         for child in multiprocessing.active_children():
             child.kill()
         end_group()
     finally:
-        for cleanup in cleanups:  # Last: the other threads go on meanwhile, and may have made what is to be removed.
-            cleanup()
         os._exit(code)
