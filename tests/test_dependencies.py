@@ -30,7 +30,7 @@ def test_every_dependency_has_a_lower_bound() -> None:
 @pytest.mark.skipif(not OLDEST.exists(), reason="a source distribution holds no CI")
 def test_the_oldest_environment_has_the_lower_bounds() -> None:
     pins = dict(line.split("==") for line in OLDEST.read_text().splitlines() if not line.startswith("#"))
-    assert pins.keys() == BOUNDS.keys()
+    assert pins.keys() == BOUNDS.keys() | {"click"}  # the oldest Typer breaks with a newer Click than this
     for name, bound in BOUNDS.items():
         numbers = zip_longest(bound.split("."), pins[name].split("."), fillvalue="0")
         assert all(least == pinned for least, pinned in numbers), f"{name}: {bound} allowed, {pins[name]} tested"
