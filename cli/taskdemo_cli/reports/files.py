@@ -77,15 +77,17 @@ def _check_place(path: Path, option: str) -> None:
     if target.exists() and not os.access(target, os.W_OK):
         raise UserError(f"{option} {_shown(path)}: that file may not be written; choose another name or allow it")
     _remove_what_the_dead_left(target)
+    probe = _beside(target)
     try:
-        probe = _beside(target)
         probe.open("xb").close()
-        probe.unlink()
     except OSError as error:
         raise UserError(
             f"{option} {_shown(path)}: the folder {_shown(folder)} cannot be written to ({_why(error)}); "
             "choose another folder"
         ) from error
+    finally:  # a Ctrl-C may come in between
+        with contextlib.suppress(OSError):
+            probe.unlink()
 
 
 # --- writing -----------------------------------------------------------------------------------------------
