@@ -202,8 +202,7 @@ class Rig:
 @functools.cache
 def _step_back() -> None:
     """Let the screen and the bookkeeping, which are this process, wait for the server and the load."""
-    if hasattr(os, "nice"):
-        os.nice(10)
+    os.nice(10)
 
 
 class _Run:

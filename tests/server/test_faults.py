@@ -161,7 +161,6 @@ def test_files_are_private_to_the_user_even_where_they_were_not(start_server: St
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="started through a terminal's signals there")
 def test_a_token_is_in_no_command_line_that_others_could_see(tmp_path: Path) -> None:
     environment = {**os.environ, "TASKDEMO_SERVE_TOKEN": "s3cret-t0ken", "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "taskdemo_cli", "serve", "--port", "0", "--workers", "2", "--duration", "0"]

@@ -1,8 +1,8 @@
 """`limits` and `worker`: run the experiments and show the table; run an engine's worker on this machine."""
 
 import os
-import subprocess
 from collections.abc import Sequence
+from typing import NoReturn
 
 from taskdemo_cli import limits
 from taskdemo_cli.documents.environment import command_line, environment
@@ -54,10 +54,7 @@ def run(
     return FAILED if found.failed else OK
 
 
-def work(settings: WorkerSettings) -> int:
-    """Become an engine's worker until it is told to end, and return its exit code."""
-    command, environment = children.python("taskdemo_server.worker"), telling(settings.to_json())
-    if os.name == "posix":
-        # It takes the place of this process, so that signals are its own and nobody is left to outlive anybody.
-        os.execve(command[0], command, environment)  # noqa: S606  no shell is wanted
-    return subprocess.run(command, env=environment, check=False).returncode
+def work(settings: WorkerSettings) -> NoReturn:
+    """Become an engine's worker: it takes the place of this process, so that signals are its own."""
+    command = children.python("taskdemo_server.worker")
+    os.execve(command[0], command, telling(settings.to_json()))  # noqa: S606  no shell is wanted

@@ -1,7 +1,7 @@
 """How many connections this machine can open at once: files, ports, and what a plan asks for."""
 
 import contextlib
-import sys
+import resource
 from pathlib import Path
 from typing import Final
 
@@ -13,20 +13,15 @@ _ENOUGH_FILES: Final = 1_000_000
 
 def raise_file_limit() -> int:
     """Raise this process's limit of open files as far as it may, and return it; children started later inherit it."""
-    if sys.platform == "win32":  # which has no such limit
-        return _ENOUGH_FILES
-    else:  # noqa: RET505  else the type checker, told of a Windows, finds the rest unreachable
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = _ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH_FILES)
-        if soft == resource.RLIM_INFINITY or soft >= wanted:
-            return wanted
-        for limit in (wanted, 10_240):  # macOS says "unlimited" and grants OPEN_MAX
-            with contextlib.suppress(ValueError, OSError):
-                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-                return limit
-        return soft
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    for limit in (wanted, 10_240):  # macOS says "unlimited" and grants OPEN_MAX
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            return limit
+    return soft
 
 
 def capacity_problem(plan: Plan) -> str | None:
@@ -60,6 +55,6 @@ def capacity_problem(plan: Plan) -> str | None:
 def _ephemeral_ports() -> int:
     try:
         low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
-    except (OSError, ValueError):  # not Linux: the range IANA names, which macOS and Windows use
+    except (OSError, ValueError):  # not Linux: the range IANA names, which macOS uses
         return 65_535 - 49_152
     return int(high) - int(low)

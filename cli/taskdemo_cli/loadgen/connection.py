@@ -146,9 +146,8 @@ class Connection(asyncio.Protocol):
         """Take the socket."""
         self._transport = cast("asyncio.Transport", transport)
         self._parser = HttpResponseParser(self)
-        if os.name == "posix":
-            self._descriptor = transport.get_extra_info("socket").fileno()
-            self._direct = True
+        self._descriptor = transport.get_extra_info("socket").fileno()
+        self._direct = True
 
     def data_received(self, data: bytes) -> None:
         """Stamp and parse what came."""

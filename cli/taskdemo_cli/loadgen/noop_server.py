@@ -5,9 +5,7 @@ request after another, each for the given time (spent waiting busily, as work wo
 when it had the request and when it answered. What a response took beyond that is the client's share.
 """
 
-import _thread
 import contextlib
-import os
 import selectors
 import socket
 import sys
@@ -32,10 +30,7 @@ def serve(service_s: float) -> None:
     listener.setblocking(False)
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
-    if sys.platform == "win32":  # where it takes sockets only
-        _thread.start_new_thread(_end_with_input, ())
-    else:
-        selector.register(sys.stdin, selectors.EVENT_READ)
+    selector.register(sys.stdin, selectors.EVENT_READ)
     print(listener.getsockname()[1], flush=True)
     queue: deque[tuple[socket.socket, float]] = deque()
     turn_ends = 0.0
@@ -73,11 +68,6 @@ def serve(service_s: float) -> None:
             with contextlib.suppress(OSError):
                 peer.send(_ANSWER % (came, answered))
             turn_ends += service_s
-
-
-def _end_with_input() -> None:
-    os.read(0, 1)
-    os._exit(0)
 
 
 if __name__ == "__main__":

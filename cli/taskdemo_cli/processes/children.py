@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from taskdemo_server.contract.settings import telling
 from taskdemo_server.contract.text import shortened
@@ -54,7 +54,7 @@ class Child:
                 stdout=subprocess.PIPE if says_ready else stdout,
                 stderr=stderr,
                 env=environment,
-                **_own_session(),
+                start_new_session=True,
             )
         self.ready_line: str | None = None
         """The line that says it is ready; None before, empty where it ended instead."""
@@ -99,11 +99,7 @@ class Child:
 
     def signal(self, number: int) -> None:
         """Pass on a signal that this command got."""
-        with contextlib.suppress(OSError):  # it is gone, or on Windows there is no console to press a key in
-            if sys.platform == "win32":
-                self._process.send_signal(signal.CTRL_BREAK_EVENT)
-            else:
-                self._process.send_signal(number)
+        self._process.send_signal(number)
 
     def end(self) -> None:
         """End it: see `end`."""
@@ -113,10 +109,7 @@ class Child:
         """Kill it without warning, and all of its group."""
         if self.poll() is None:
             with contextlib.suppress(OSError):
-                if sys.platform == "win32":
-                    self._process.kill()
-                else:
-                    os.killpg(self.pid, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
 
     def _close_input(self) -> None:
@@ -164,10 +157,3 @@ def _opened(errors: Path | IO[bytes] | int | None) -> Iterator[IO[bytes] | int |
             yield file
     else:
         yield errors
-
-
-def _own_session() -> dict[str, Any]:
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    else:  # noqa: RET505  else the type checker, told of a Windows, finds the rest unreachable
-        return {"start_new_session": True}

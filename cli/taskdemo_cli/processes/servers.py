@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import os
 import socket
 import ssl
 import subprocess
@@ -57,28 +56,17 @@ class Server:
 
 
 class ForkServer:
-    """Starts servers for the price of one: they are forked from a process that has imported everything already.
-
-    Where processes cannot be forked (Windows), each is started on its own. All end with it.
-    """
-
-    def __init__(self) -> None:
-        self._child: Child | None = None
-        self._apart: list[Server] = []
+    """Starts servers for the price of one, from a process that has imported everything already. All end with it."""
 
     def __enter__(self) -> Self:
-        if hasattr(os, "fork"):
-            self._child = Child(children.python("taskdemo_server.runtime.fork_server"))
+        self._child = Child(children.python("taskdemo_server.runtime.fork_server"))
         return self
 
     def __exit__(self, *_: object) -> None:
-        children.end(*(server.child for server in self._apart), *([self._child] if self._child else []))
+        self._child.end()
 
     def launch(self, settings: Settings, folder: Path) -> Server:
         """Start a server and return at once; the folder takes what it announces, its journal and its last words."""
-        if self._child is None:
-            self._apart.append(launch(settings, folder))
-            return self._apart[-1]
         self._child.send(settings.to_json().encode() + b"\n")
         return Server(settings, folder, self._child, is_forked=True)
 
@@ -103,7 +91,7 @@ def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Ser
     announce = Path(str(server.settings.announce))
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
-        with contextlib.suppress(FileNotFoundError, PermissionError):  # Windows refuses it while it is being renamed
+        with contextlib.suppress(FileNotFoundError):
             announced = json.loads(announce.read_text(encoding="utf-8"))
             server.url, server.port, server.pid = announced["url"], announced["port"], announced["pid"]
             return server

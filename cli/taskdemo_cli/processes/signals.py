@@ -1,15 +1,11 @@
 """What asks a command to stop: Ctrl-C, SIGTERM, a closed terminal. The first asks, the second insists."""
 
 import signal
-import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Final, Self
 
-if sys.platform == "win32":
-    STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
-else:
-    STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import stat
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,12 +30,12 @@ def root() -> Path:
 
     Raises UserError where the folder belongs to somebody else or cannot be made.
     """
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    user = os.getuid()
     folder = Path(tempfile.gettempdir()) / f"taskdemo-{user}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
-        if hasattr(os, "getuid") and (found.st_uid != os.getuid() or folder.is_symlink()):
+        if found.st_uid != os.getuid() or folder.is_symlink():
             raise UserError(f"{folder} belongs to somebody else; set TMPDIR to a folder of yours")
         folder.chmod(0o700)
     except OSError as error:
@@ -108,13 +107,12 @@ def sweep() -> None:
 
 def _is_a_dead_brokers(folder: Path) -> bool:
     """Tell whether a folder is ours, and nobody answers at the socket in it, not even as one that has just begun."""
-    if sys.platform != "win32":
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-            found = folder.lstat()
-            # Root's PostgreSQL is run by another user, whose the folder is.
-            ours = stat.S_ISDIR(found.st_mode) and os.getuid() in {0, found.st_uid}
-            if ours and time.time() - found.st_mtime > _UNOWNED_AFTER_S:
-                return probe.connect_ex(str(folder / BROKER_SOCKET)) != 0
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        found = folder.lstat()
+        # Root's PostgreSQL is run by another user, whose the folder is.
+        ours = stat.S_ISDIR(found.st_mode) and os.getuid() in {0, found.st_uid}
+        if ours and time.time() - found.st_mtime > _UNOWNED_AFTER_S:
+            return probe.connect_ex(str(folder / BROKER_SOCKET)) != 0
     return False
 
 

@@ -4,10 +4,11 @@ import contextlib
 import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.processes.signals import Stopped
@@ -22,9 +23,6 @@ PLAIN_WIDTH = 100
 
 NARROWEST = 40
 """Columns that everything is drawn in at least: on a narrower terminal lines wrap, or are cropped."""
-
-_SIGPIPE: Final = 13
-"""What ends other tools whose reader has left (`| head`); Windows has no name for it."""
 
 
 class OutputStream(io.TextIOBase):
@@ -73,7 +71,7 @@ class OutputStream(io.TextIOBase):
         self._stream = None
         stderr.send_nowhere(stream)
         if error.errno == errno.EPIPE:
-            raise Stopped(_SIGPIPE)
+            raise Stopped(signal.SIGPIPE)  # what ends other tools whose reader has left (`| head`)
         if error.errno != errno.EIO:
             raise UserError(f"the output could not be written ({error.strerror}); write it elsewhere", FAILED)
 
@@ -85,7 +83,7 @@ def _write_whole(stream: TextIO, text: str) -> None:
     interrupts it or the disk is full, and the text stream drops the rest: https://github.com/python/cpython/issues/85393
     """
     raw = getattr(stream, "buffer", None)
-    if os.name != "posix" or not isinstance(raw, io.FileIO):
+    if not isinstance(raw, io.FileIO):
         stream.write(text)
         return
     rest = memoryview(text.encode(stream.encoding, stream.errors or "strict"))

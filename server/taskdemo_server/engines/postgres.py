@@ -86,7 +86,7 @@ def main() -> int:
 
 
 def _is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0
+    return os.geteuid() == 0
 
 
 if __name__ == "__main__":

@@ -165,7 +165,6 @@ out.flush()
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a write is interrupted by a signal on POSIX alone")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_what_is_printed_arrives_whole_however_often_a_signal_interrupts_it(unbuffered: str) -> None:
     arrived = b""
