@@ -6,6 +6,8 @@ Knows servers and files; what is asked and what it means is the experiments' bus
 import contextlib
 import http.client
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -13,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import PROCESSES, Broker, Worker, family, new_queue
@@ -25,14 +27,19 @@ from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, results_beside
 
 POLL_S = 0.01
-BEGIN_S = 10.0
+BEGIN_S = 15.0
 """Seconds within which work begins, on a busy machine too."""
 SETTLE_S = 0.15
 """Seconds in which a request has reached the server's work, though nobody can tell from outside."""
 END_TIMEOUT_S = 5.0
+RESTART_PATIENCE_S = 10.0
+"""For so long may a server take to end in order before it is killed: Docker's patience; Kubernetes' is 30 s."""
 ANSWER_TIMEOUT_S = 30.0
 THREADS = 2
 """Worker threads of a server: few, so that a task that waits for one is quickly made."""
+
+
+Seen = TypeVar("Seen")
 
 
 class StoppedError(Exception):
@@ -92,11 +99,10 @@ class Starter:
 
 
 class Trial:
-    """One experiment: everything in it is fresh, and ends with it."""
+    """One experiment, or several that share what they see: everything in it is fresh, and ends with it."""
 
-    def __init__(self, mode: str, limit: str, folder: Path, starter: Starter) -> None:
+    def __init__(self, mode: str, folder: Path, starter: Starter) -> None:
         self.mode = mode
-        self.limit = limit
         self._folder = folder
         self._starter = starter
         self._servers: list[servers.Server] = []
@@ -104,6 +110,7 @@ class Trial:
         """After how long the engine gives a dead worker's task to another."""
         self.workers: list[Worker] = []
         """An engine's workers, in the order of their start; none in the other modes."""
+        self._seen: dict[Callable[[Trial], Any], Any] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -115,6 +122,13 @@ class Trial:
             if self.workers and self._starter.broker.named and server.poll() is None:
                 _ask(server.port, "/limits", "DELETE")
             self.kill(server)
+
+    def once(self, see: Callable[["Trial"], Seen]) -> Seen:
+        """Return what `see` returns, calling it the first time only: experiments that share a trial share it."""
+        if see not in self._seen:
+            self._seen[see] = see(self)
+        found: Seen = self._seen[see]
+        return found
 
     # --- servers --------------------------------------------------------------------------------------------
 
@@ -176,6 +190,15 @@ class Trial:
         deadline = time.monotonic() + END_TIMEOUT_S
         while server.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
+
+    def tell(self, number: signal.Signals, server: servers.Server) -> float | None:
+        """Send a server a signal upon which it is to end; return how many seconds it took, None where a kill had to."""
+        told = time.monotonic()
+        os.kill(server.pid, number)
+        if self.wait(lambda: server.poll() is not None, RESTART_PATIENCE_S):
+            return time.monotonic() - told
+        self.kill(server)
+        return None
 
     @property
     def restarts(self) -> int:
@@ -268,9 +291,19 @@ class Trial:
             time.sleep(POLL_S)
         return True
 
-    def wait_for_begin(self, server: servers.Server, key: str) -> None:
-        """Wait until a step of an experiment begins: a process pool starts its processes with the first one."""
-        self.wait(lambda: bool(self.notes(server, key)), BEGIN_S)
+    def wait_for_begin(self, server: servers.Server, key: str | None = None) -> None:
+        """Wait until a step of an experiment, or else a task, begins: a process pool starts its processes only then.
+
+        Raises UserError where none does.
+        """
+
+        def begun() -> bool:
+            if key is not None:
+                return bool(self.notes(server, key))
+            return any(task.starts for task in self.tasks(server))
+
+        if not self.wait(begun, BEGIN_S):
+            raise UserError(f"nothing was begun within {BEGIN_S:.0f} s, so nothing was seen")
 
     def wait_for_quiet(self, server: servers.Server, until: Callable[[], bool], quiet: float) -> bool:
         """Wait until something is so, or until nothing new was written for `quiet` seconds; return whether it is."""

@@ -12,6 +12,7 @@ from taskdemo_cli.documents.types import LimitsDocument, Skipped
 from taskdemo_cli.processes.signals import StopRequest
 
 CORE = ["blocking", "async", "threadpool", "background", "background-async", "process"]
+LIMITS_OF_KILLS = ("survive_server_kill", "survive_worker_kill")
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +94,22 @@ def test_only_process_leaves_the_servers_process(matrix: LimitsDocument) -> None
         measured = matrix.modes[mode]["offload"].measured
         assert measured["left"] == (mode == "process")
         assert (measured["server_pid"] in measured["work_pids"]) == (mode != "process")
+        assert matrix.modes[mode]["offload"].measured["figure"] == ("2 of 2" if mode == "process" else "0 of 2")
+
+
+def test_whether_neighbours_are_held_up_follows_in_every_mode_from_the_one_wait_that_is_shown(
+    matrix: LimitsDocument,
+) -> None:
+    order = ["yes", "partly", "no"]
+    cells = sorted(
+        (cells["neighbours"] for cells in matrix.modes.values()), key=lambda cell: cell.measured["ping_max_s"]
+    )
+    assert [order.index(cell.verdict) for cell in cells] == sorted(order.index(cell.verdict) for cell in cells)
+    assert len({(cell.measured["yes_below_s"], cell.measured["no_from_s"]) for cell in cells}) == 1
     # Work on the event loop makes everybody wait for all of it.
     for mode in ("blocking", "async", "background-async"):
-        assert matrix.modes[mode]["offload"].measured["ping_max_s"] >= 0.5
+        assert matrix.modes[mode]["neighbours"].verdict == "no"
+        assert matrix.modes[mode]["neighbours"].measured["ping_max_s"] >= 0.5
 
 
 def test_no_core_mode_spreads_over_servers(matrix: LimitsDocument) -> None:
@@ -105,7 +119,7 @@ def test_no_core_mode_spreads_over_servers(matrix: LimitsDocument) -> None:
         assert cell.measured["by_place"] == {"first": 6}
 
 
-@pytest.mark.parametrize("limit", ["survive_server_kill", "survive_worker_kill"])
+@pytest.mark.parametrize("limit", LIMITS_OF_KILLS)
 def test_no_core_mode_keeps_an_unfinished_task_over_a_kill(matrix: LimitsDocument, limit: str) -> None:
     for mode in CORE:
         cell = matrix.modes[mode][limit]
@@ -116,6 +130,23 @@ def test_no_core_mode_keeps_an_unfinished_task_over_a_kill(matrix: LimitsDocumen
         broken = mode == "process" and limit == "survive_worker_kill"
         assert [fate["works_again"] for fate in cell.measured["killed"].values()] == [not broken]
     assert "process" in matrix.modes["process"]["survive_worker_kill"].measured["killed"]
+
+
+def test_where_the_server_runs_the_tasks_its_kill_is_told_once(matrix: LimitsDocument) -> None:
+    texts = {matrix.modes[mode]["survive_worker_kill"].text for mode in CORE[:-1]}
+    assert texts == {"The server itself runs the tasks: to kill what runs them is to kill the server, as above."}
+    for mode in CORE[:-1]:
+        server, worker = (matrix.modes[mode][limit].measured for limit in LIMITS_OF_KILLS)
+        assert worker == {**server, "figure": "same"}
+
+
+def test_a_normal_restart_waits_for_the_tasks_of_every_core_mode(matrix: LimitsDocument) -> None:
+    for mode in CORE:
+        cell = matrix.modes[mode]["survive_restart"]
+        assert cell.verdict == "yes"
+        assert list(cell.measured["killed"]) == ["SIGTERM", "SIGINT"]
+        for fate in cell.measured["killed"].values():
+            assert (fate["end_s"] is not None, fate["open_at_end"], fate["works_again"]) == (True, 0, True)
 
 
 def test_a_failed_background_task_is_hidden_from_its_caller_and_hurts_its_neighbours(matrix: LimitsDocument) -> None:
