@@ -26,8 +26,8 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return request.param, run(tmp_path_factory.mktemp("limits"), [request.param.name])
 
 
-NO_MATTER_OF_ENGINES = {"neighbours"}
-"""A wait, which a busy machine makes longer."""
+NO_MATTER_OF_ENGINES = {"neighbours", "session", "context"}
+"""A wait, which a busy machine makes longer, and what no worker has of a request."""
 
 
 def test_an_engine_has_the_limits_that_the_registry_says_and_no_other(matrix: tuple[Mode, LimitsDocument]) -> None:
@@ -37,7 +37,7 @@ def test_an_engine_has_the_limits_that_the_registry_says_and_no_other(matrix: tu
     assert {limit for limit, verdict in found.items() if verdict != "yes"} - NO_MATTER_OF_ENGINES == set(
         mode.gives_up
     ) & set(limits.LIMITS)
-    assert found["neighbours"] != "no"
+    assert (found["neighbours"] != "no", found["session"], found["context"]) == (True, "no", "no")
 
 
 def test_no_task_is_lost_at_any_kill(matrix: tuple[Mode, LimitsDocument]) -> None:

@@ -297,7 +297,7 @@ def test_the_matrix_has_a_sign_for_each_limit_and_modes_that_say_the_same_share_
 def test_the_matrix_comes_last_with_its_legend_and_fits_a_small_screen() -> None:
     lines = printed(wide_limits()).splitlines()[-23:]
     assert any(line.startswith("track ") for line in lines)
-    assert any(line.startswith("failure ") for line in lines)
+    assert any(line.startswith("context ") for line in lines)
     end = " ".join(" ".join(lines).split())
     assert end.endswith(
         "✓ yes ~ partly ✗ no; beside it what was counted, or the longest wait of GET /ping;"

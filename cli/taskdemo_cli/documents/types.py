@@ -307,6 +307,11 @@ LIMITS: Final = (
     "survive_server_kill",
     "survive_worker_kill",
     "failure",
+    "late_error",
+    "hang_up",
+    "middleware",
+    "session",
+    "context",
 )
 """The limits, in the order of every table."""
 

@@ -17,12 +17,17 @@ from taskdemo_cli.documents.types import Cell, FailedExperiment, LimitsDocument,
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import Broker
 from taskdemo_cli.limits.cancel import cancel
+from taskdemo_cli.limits.context import context
 from taskdemo_cli.limits.distribute import distribute
 from taskdemo_cli.limits.failure import failure
+from taskdemo_cli.limits.hang_up import hang_up
+from taskdemo_cli.limits.late_error import late_error
+from taskdemo_cli.limits.middleware import middleware
 from taskdemo_cli.limits.neighbours import neighbours
 from taskdemo_cli.limits.offload import offload
 from taskdemo_cli.limits.orchestrate import orchestrate
 from taskdemo_cli.limits.retry import retry
+from taskdemo_cli.limits.session import session
 from taskdemo_cli.limits.survive import survive_restart, survive_server_kill, survive_worker_kill
 from taskdemo_cli.limits.track import track
 from taskdemo_cli.limits.trial import CannotStartError, Starter, StoppedError, Trial
@@ -44,6 +49,11 @@ EXPERIMENTS: Final[dict[str, tuple[str, Experiment]]] = {
     "survive_server_kill": ("kills the server", survive_server_kill),
     "survive_worker_kill": ("kills the process that runs a task", survive_worker_kill),
     "failure": ("lets a task raise", failure),
+    "late_error": ("raises after the hand-over", late_error),
+    "hang_up": ("hangs up", hang_up),
+    "middleware": ("puts a BaseHTTPMiddleware in front", middleware),
+    "session": ("opens a session beside the task", session),
+    "context": ("sets context variables", context),
 }
 """For each limit, in the order of the table, what its experiment does, and the experiment."""
 LIMITS: Final = tuple(EXPERIMENTS)
@@ -52,6 +62,7 @@ SHARING: Final = (
     ("survive_server_kill", "survive_worker_kill"),
     ("survive_restart",),
     ("track", "retry", "orchestrate"),
+    ("failure", "late_error", "hang_up", "middleware", "session", "context"),
 )
 """Limits whose experiments share what they see, or a server: they are carried out one after another, in one trial.
 

@@ -40,6 +40,8 @@ class Note:
     pid: int
     given: Any
     result: Any
+    context: dict[str, bool]
+    """Which context variables were set there, by what sets them."""
 
 
 def read_steps(path: Path, key: str) -> list[Note]:
@@ -61,6 +63,7 @@ def _notes(path: Path, _size: int) -> list[Note]:
                 fields["pid"],
                 fields.get("given"),
                 fields.get("result"),
+                fields.get("context", {}),
             )
         except (ValueError, KeyError, TypeError):
             continue  # a line that a kill has cut short

@@ -120,7 +120,7 @@ class Trial:
             worker.end()
         for server in self._servers:
             if self.workers and self._starter.broker.named and server.poll() is None:
-                _ask(server.port, "/limits", "DELETE")
+                _ask(server.port, "/limits", method="DELETE")
             self.kill(server)
 
     def once(self, see: Callable[["Trial"], Seen]) -> Seen:
@@ -235,6 +235,11 @@ class Trial:
         """Return for how long nothing may happen before nothing more is expected, with work of so many seconds."""
         return self._redelivery_s + 3.0 if self.workers else work_s + 1.0
 
+    @property
+    def step_quiet(self) -> float:
+        """For how many seconds no step may begin or end before nothing more is expected; a worker may look rarely."""
+        return 6.0 if self.workers else 1.2
+
     def said(self, server: servers.Server) -> str:
         """Return what the server and its workers wrote to their standard errors."""
         files = [server.folder / "stderr", *(worker.errors for worker in self.workers)]
@@ -253,15 +258,31 @@ class Trial:
         pending: Future[Answer] = Future()
         name = f"ask {path}"
         threading.Thread(
-            target=lambda: pending.set_result(_ask(server.port, path, method)), name=name, daemon=True
+            target=lambda: pending.set_result(_ask(server.port, path, method=method)[0]), name=name, daemon=True
         ).start()
         return pending
+
+    def send_in_turn(self, server: servers.Server, paths: Sequence[str]) -> "Future[list[Answer]]":
+        """Ask for one path after another, on one connection, and do not wait."""
+        pending: Future[list[Answer]] = Future()
+        threading.Thread(
+            target=lambda: pending.set_result(_ask(server.port, *paths)), name=f"ask {paths[0]}", daemon=True
+        ).start()
+        return pending
+
+    def hang_up(
+        self, server: servers.Server, path: str, when: Callable[[], bool], timeout: float = ANSWER_TIMEOUT_S
+    ) -> None:
+        """Ask, and hang up as soon as something is so, or at the timeout, without having read an answer."""
+        with open_socket(server) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            self.wait(when, timeout)
 
     def send_tasks(self, server: servers.Server, count: int) -> "list[Future[Answer]]":
         """Ask `GET /` for so many tasks, all at once."""
         return [self.send(server, f"/?message=task+{number + 1}") for number in range(count)]
 
-    def wait_for_answers(self, pending: "Sequence[Future[Answer]]") -> None:
+    def wait_for_answers(self, pending: "Sequence[Future[Any]]") -> None:
         """Wait until the callers are answered, where the mode answers first; until all are on their way elsewhere."""
         answered = MODE_BY_NAME[self.mode].answers_first
         self.wait(lambda: all(one.done() for one in pending), ANSWER_TIMEOUT_S if answered else SETTLE_S)
@@ -291,7 +312,7 @@ class Trial:
             time.sleep(POLL_S)
         return True
 
-    def wait_for_begin(self, server: servers.Server, key: str | None = None) -> None:
+    def wait_for_begin(self, server: servers.Server, key: str | None = None, step: str = "") -> None:
         """Wait until a step of an experiment, or else a task, begins: a process pool starts its processes only then.
 
         Raises UserError where none does.
@@ -299,7 +320,7 @@ class Trial:
 
         def begun() -> bool:
             if key is not None:
-                return bool(self.notes(server, key))
+                return bool(self.notes(server, key, step))
             return any(task.starts for task in self.tasks(server))
 
         if not self.wait(begun, BEGIN_S):
@@ -325,22 +346,24 @@ class Trial:
         self.wait(lambda: False, seconds)
 
 
-def _ask(port: int, path: str, method: str) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_TIMEOUT_S)
-    asked = time.monotonic()
-    try:
-        connection.request(method, path)
-        response = connection.getresponse()
-        body = response.read()
-        status: int | None = response.status
-    except (OSError, http.client.HTTPException):
-        status, body = None, b""
-    finally:
-        connection.close()
-    answered = time.monotonic()
-    with contextlib.suppress(ValueError):
-        return Answer(status, json.loads(body), asked, answered)
-    return Answer(status, None, asked, answered)
+def _ask(port: int, *paths: str, method: str = "GET") -> list[Answer]:
+    """Ask for one path after another, on one connection."""
+    connection, answers = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_TIMEOUT_S), []
+    for path in paths:
+        asked = time.monotonic()
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            status, body = response.status, response.read()
+            connection.auto_open = 0  # what is asked next, is asked on this connection or not at all
+        except (OSError, http.client.HTTPException):
+            status, body = None, b""
+        answered, content = time.monotonic(), None
+        with contextlib.suppress(ValueError):
+            content = json.loads(body)
+        answers.append(Answer(status, content, asked, answered))
+    connection.close()
+    return answers
 
 
 def open_socket(server: servers.Server) -> socket.socket:

@@ -99,3 +99,30 @@ def test_an_engine_that_forgets_errors_is_seen_to(tmp_path: Path, monkeypatch: p
     document = run(tmp_path / "limits", ["process"], ["failure"])
     assert verdicts(document)["process"]["failure"] == "partly"
     assert not document.modes["process"]["failure"].measured["error_told"]
+
+
+WAITS_FOR_TASKS = """
+from taskdemo_server.limits.surprises import PassOn
+
+async def call(self, scope, receive, send):
+    messages = []
+
+    async def keep(message):
+        messages.append(message)
+
+    await self.app(scope, receive, keep)
+    for message in messages:
+        await send(message)
+
+PassOn.__call__ = call
+"""
+
+
+def test_a_middleware_that_holds_the_answer_back_is_seen_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    affect(tmp_path, monkeypatch, WAITS_FOR_TASKS)
+    cell = run(tmp_path / "limits", ["background"], ["middleware"]).modes["background"]["middleware"]
+    assert (cell.verdict, cell.measured["figure"]) == ("partly", "1 of 3")
+    assert cell.text.endswith(
+        "Without one, the answer came before the work's end and "
+        "the next request on its connection was answered before that."
+    )

@@ -167,6 +167,39 @@ def test_a_failed_task_in_a_pool_hurts_nobody_and_its_future_knows(matrix: Limit
     assert cell.measured["neighbour_status"] == 200
 
 
+def test_background_tasks_are_dropped_where_the_endpoint_raises_after_adding_them(matrix: LimitsDocument) -> None:
+    for mode in CORE:
+        cell = matrix.modes[mode]["late_error"]
+        assert cell.verdict == ("no" if mode.startswith("background") else "yes")
+        assert cell.measured["statuses"] == {"HTTPException": 409, "RuntimeError": 500}
+
+
+def test_nobody_who_hangs_up_stops_the_work_not_even_behind_a_middleware(matrix: LimitsDocument) -> None:
+    for mode in CORE:
+        assert matrix.modes[mode]["hang_up"].verdict == "yes"
+        cell = matrix.modes[mode]["middleware"]
+        assert cell.verdict == "yes"
+        assert cell.measured["behind"]["outlives_caller"]
+        assert cell.measured["behind"]["answer_first"] == (mode in {"background", "background-async", "process"})
+
+
+def test_a_session_is_held_for_a_background_task_unless_it_is_the_functions_own(matrix: LimitsDocument) -> None:
+    for mode in ("background", "background-async"):
+        assert matrix.modes[mode]["session"].measured["closed"] == {
+            "request": "after the task had ended",
+            "function": "before the task began",
+        }
+    for mode in ("blocking", "async", "threadpool"):
+        assert matrix.modes[mode]["session"].verdict == "yes"
+    assert matrix.modes["process"]["session"].verdict == "no"
+
+
+def test_work_in_this_process_sees_the_context_but_for_what_a_plain_dependency_sets(matrix: LimitsDocument) -> None:
+    for mode in CORE[:-1]:
+        assert matrix.modes[mode]["context"].measured["unseen"] == ["a `def` dependency"]
+    assert matrix.modes["process"]["context"].measured["seen"] == []
+
+
 def test_a_stop_keeps_the_cells_so_far_and_leaves_no_process(tmp_path: Path) -> None:
     stopping = StopRequest()
 

@@ -50,6 +50,11 @@ QUESTIONS: Final = {
     "survive_server_kill": "Server kill: does a task survive a killed server?",
     "survive_worker_kill": "Worker kill: does a task survive the kill of what runs it?",
     "failure": "Failure: is an error told, and does nobody else suffer?",
+    "late_error": "Late error: does a task run if its endpoint raises later?",
+    "hang_up": "Hang-up: does the work end although its caller hangs up?",
+    "middleware": "Middleware: is all the same behind a BaseHTTPMiddleware?",
+    "session": "Session: is a dependency's session open while the task runs?",
+    "context": "Context: does the work see the request's context variables?",
 }
 BESIDE: Final = "beside it what was counted, or the longest wait of GET /ping; same: the server runs the tasks"
 
@@ -154,7 +159,12 @@ def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Ite
 
 
 def _note_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
-    """Yield what is missing in the table, and why."""
+    """Yield with which versions it was seen, and what is missing in the table, and why."""
+    packages = document.environment.get("packages")
+    known = packages if isinstance(packages, dict) else {}
+    if versions := [f"{name} {known[name]}" for name in ("fastapi", "starlette", "uvicorn") if name in known]:
+        yield from paragraph(f"Seen with {', '.join(versions)}.", width, DIM)
+        yield row("")
     for skipped in document.skipped:
         yield from paragraph(f"skipped: {skipped.why}", width, DIM, first=cell(skipped.mode, 17))
     if document.interrupted:
