@@ -8,7 +8,15 @@ from msgspec import to_builtins
 
 from taskdemo_cli.analysis.verdicts import comparison
 from taskdemo_cli.documents.codec import AnyDocument, json_chunks, read
-from taskdemo_cli.documents.types import Cell, ComparisonDocument, LimitsDocument, RunDocument, RunHeader, Skipped
+from taskdemo_cli.documents.types import (
+    LIMITS,
+    Cell,
+    ComparisonDocument,
+    LimitsDocument,
+    RunDocument,
+    RunHeader,
+    Skipped,
+)
 from taskdemo_cli.loadgen.protocol import Batch, Done, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
@@ -255,23 +263,12 @@ def comparison_document(rounds: int = 1) -> ComparisonDocument:
 
 
 def limits_document() -> LimitsDocument:
-    """Two modes and the nine limits, with invented but plausible figures."""
-    names = (
-        "track",
-        "cancel",
-        "retry",
-        "orchestrate",
-        "offload",
-        "distribute",
-        "survive_server_kill",
-        "survive_worker_kill",
-        "failure",
-    )
+    """Two modes and all limits, with invented but plausible figures."""
     return LimitsDocument(
         modes={
             "background": {
                 name: Cell(verdict="no", measured={"runs": 1}, text=f"BackgroundTasks cannot {name}: 0 of 3.")
-                for name in names
+                for name in LIMITS
             },
             "celery": {
                 name: Cell(
@@ -279,7 +276,7 @@ def limits_document() -> LimitsDocument:
                     measured={"runs": 2, "delays_s": [0.1, 0.2]},
                     text=f"Celery did {name}: 3 of 3.",
                 )
-                for name in names
+                for name in LIMITS
             },
         },
         skipped=[Skipped(mode="process", why="left out by --modes")],

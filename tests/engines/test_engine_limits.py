@@ -26,11 +26,18 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return request.param, run(tmp_path_factory.mktemp("limits"), [request.param.name])
 
 
+NO_MATTER_OF_ENGINES = {"neighbours", "session", "context"}
+"""A wait, which a busy machine makes longer, and what no worker has of a request."""
+
+
 def test_an_engine_has_the_limits_that_the_registry_says_and_no_other(matrix: tuple[Mode, LimitsDocument]) -> None:
     mode, document = matrix
     found = verdicts(document)[mode.name]
     assert set(found) == set(limits.LIMITS)
-    assert {limit for limit, verdict in found.items() if verdict != "yes"} == set(mode.gives_up) & set(limits.LIMITS)
+    assert {limit for limit, verdict in found.items() if verdict != "yes"} - NO_MATTER_OF_ENGINES == set(
+        mode.gives_up
+    ) & set(limits.LIMITS)
+    assert (found["neighbours"] != "no", found["session"], found["context"]) == (True, "no", "no")
 
 
 def test_no_task_is_lost_at_any_kill(matrix: tuple[Mode, LimitsDocument]) -> None:
@@ -69,6 +76,16 @@ def test_tasks_spread_over_two_workers(matrix: tuple[Mode, LimitsDocument]) -> N
     by_place = document.modes[mode.name]["distribute"].measured["by_place"]
     assert len(by_place) == 2
     assert all(by_place.values())
+
+
+def test_an_engine_in_which_nothing_runs_has_no_cell_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("celery", reason="the extra `celery` is not installed")
+    monkeypatch.setattr(trial, "BEGIN_S", 2.0)
+    # Each process has a `memory://` of its own, so the worker waits for ever.
+    document = run(tmp_path, ["celery"], broker="memory://")
+    assert document.modes == {"celery": {}}
+    assert {failed.limit for failed in document.failed or []} == set(limits.LIMITS)
+    assert {failed.why for failed in document.failed or []} == {"nothing was begun within 2 s, so nothing was seen"}
 
 
 ACKNOWLEDGES_EARLY = """
@@ -196,5 +213,5 @@ def test_a_task_can_be_tracked_where_there_is_a_result_backend(found: Found) -> 
 
 @pytest.mark.broker
 def test_nothing_of_the_experiments_stays_with_the_broker(found: Found) -> None:
-    assert len(found.queues) == len(set(found.queues)) == len(LIMITS) + 1
+    assert len(found.queues) == len(set(found.queues)) == len(LIMITS) + 1  # three for the kills, one for the two others
     assert left_with(found.broker, found.queues) == []

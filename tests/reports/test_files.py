@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 import samples
+from taskdemo_cli.documents.types import LIMITS
 from taskdemo_cli.errors import COULD_NOT_RUN, UserError
 from taskdemo_cli.reports import files, markdown
 from taskdemo_cli.reports.csv import chunks as csv_chunks
@@ -231,7 +232,7 @@ def test_no_cell_of_the_csv_is_a_formula(text: str) -> None:
 
 def test_csv_of_limits_has_a_row_a_cell() -> None:
     rows = list(csv.DictReader(io.StringIO("".join(csv_chunks(samples.limits_document())), newline="")))
-    assert len(rows) == 18
+    assert len(rows) == 2 * len(LIMITS)
     assert rows[-1]["verdict"] == "yes"
     assert json.loads(rows[-1]["measured"]) == {"runs": 2, "delays_s": [0.1, 0.2]}
 

@@ -31,7 +31,7 @@ from taskdemo_cli.documents.types import Cell, ComparisonDocument, RunDocument
 from taskdemo_cli.reports.output import Output
 from taskdemo_cli.reports.svg import picture
 from taskdemo_cli.reports.terminal.diff_table import changes_report
-from taskdemo_cli.reports.terminal.limits import limits_report
+from taskdemo_cli.reports.terminal.limits import figure, limits_report
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 from taskdemo_cli.reports.terminal.timeline import timeline
 from taskdemo_cli.units import format_seconds
@@ -102,8 +102,8 @@ def test_a_run_tells_its_counts_times_and_tasks(width: int) -> None:
     text = printed(run_report(run), width)
     response = run.summary.response_s
     assert response is not None
-    for figure in ("p50", "max"):
-        assert format_seconds(getattr(response, figure)) in text
+    for name in ("p50", "max"):
+        assert format_seconds(getattr(response, name)) in text
     assert "60 ok, 0 failed" in text
     assert "60 accepted, 60 finished; at most 40 ran at once" in " ".join(text.split())
 
@@ -297,10 +297,11 @@ def test_the_matrix_has_a_sign_for_each_limit_and_modes_that_say_the_same_share_
 def test_the_matrix_comes_last_with_its_legend_and_fits_a_small_screen() -> None:
     lines = printed(wide_limits()).splitlines()[-23:]
     assert any(line.startswith("track ") for line in lines)
-    assert any(line.startswith("failure ") for line in lines)
+    assert any(line.startswith("context ") for line in lines)
     end = " ".join(" ".join(lines).split())
     assert end.endswith(
-        "✓ yes ~ partly ✗ no; beside it what was counted, or the longest wait of a bystander (GET /ping)"
+        "✓ yes ~ partly ✗ no; beside it what was counted, or the longest wait of GET /ping;"
+        " same: the server runs the tasks"
     )
 
 
@@ -311,6 +312,11 @@ def test_a_name_is_broken_where_it_has_its_hyphen_if_there_is_room(width: int, n
     found = [line.split() for line in heading[: len(names)]]
     for name, line in zip(names, found, strict=True):
         assert name in line
+
+
+def test_a_count_is_told_shorter_where_a_column_is_narrow() -> None:
+    found = Cell(verdict="yes", measured={"figure": "12 of 12"}, text="")
+    assert [figure(found, width) for width in (8, 6, 4)] == ["12 of 12", "12/12", ""]
 
 
 def test_hostile_text_in_the_matrix_stays_text() -> None:

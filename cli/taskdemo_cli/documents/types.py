@@ -301,10 +301,17 @@ LIMITS: Final = (
     "retry",
     "orchestrate",
     "offload",
+    "neighbours",
     "distribute",
+    "survive_restart",
     "survive_server_kill",
     "survive_worker_kill",
     "failure",
+    "late_error",
+    "hang_up",
+    "middleware",
+    "session",
+    "context",
 )
 """The limits, in the order of every table."""
 

@@ -1,4 +1,4 @@
-"""`taskdemo limits`: one experiment for each mode and each limit, on a fresh server; cells hold what was observed.
+"""`taskdemo limits`: one experiment for each mode and each limit, on fresh servers; cells hold what was observed.
 
 What `yes`, `partly` and `no` mean is said at the head of each experiment's module, and in docs/limits.md. Experiments
 run a few at a time, except those that measure what others would disturb: these come first.
@@ -17,12 +17,18 @@ from taskdemo_cli.documents.types import Cell, FailedExperiment, LimitsDocument,
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import Broker
 from taskdemo_cli.limits.cancel import cancel
+from taskdemo_cli.limits.context import context
 from taskdemo_cli.limits.distribute import distribute
 from taskdemo_cli.limits.failure import failure
+from taskdemo_cli.limits.hang_up import hang_up
+from taskdemo_cli.limits.late_error import late_error
+from taskdemo_cli.limits.middleware import middleware
+from taskdemo_cli.limits.neighbours import neighbours
 from taskdemo_cli.limits.offload import offload
 from taskdemo_cli.limits.orchestrate import orchestrate
 from taskdemo_cli.limits.retry import retry
-from taskdemo_cli.limits.survive import survive_server_kill, survive_worker_kill
+from taskdemo_cli.limits.session import session
+from taskdemo_cli.limits.survive import survive_restart, survive_server_kill, survive_worker_kill
 from taskdemo_cli.limits.track import track
 from taskdemo_cli.limits.trial import CannotStartError, Starter, StoppedError, Trial
 from taskdemo_cli.processes.servers import ForkServer
@@ -36,23 +42,41 @@ EXPERIMENTS: Final[dict[str, tuple[str, Experiment]]] = {
     "cancel": ("cancels a waiting and a running task", cancel),
     "retry": ("lets work fail twice", retry),
     "orchestrate": ("lets steps need the results of others", orchestrate),
-    "offload": ("computes, while bystanders ask", offload),
+    "offload": ("computes", offload),
+    "neighbours": ("asks for something else meanwhile", neighbours),
     "distribute": ("starts a second machine's worth", distribute),
+    "survive_restart": ("restarts the server", survive_restart),
     "survive_server_kill": ("kills the server", survive_server_kill),
     "survive_worker_kill": ("kills the process that runs a task", survive_worker_kill),
     "failure": ("lets a task raise", failure),
+    "late_error": ("raises after the hand-over", late_error),
+    "hang_up": ("hangs up", hang_up),
+    "middleware": ("puts a BaseHTTPMiddleware in front", middleware),
+    "session": ("opens a session beside the task", session),
+    "context": ("sets context variables", context),
 }
 """For each limit, in the order of the table, what its experiment does, and the experiment."""
 LIMITS: Final = tuple(EXPERIMENTS)
-ALONE: Final = frozenset({"offload"})
+SHARING: Final = (
+    ("offload", "neighbours"),
+    ("survive_server_kill", "survive_worker_kill"),
+    ("survive_restart",),
+    ("track", "retry", "orchestrate"),
+    ("failure", "late_error", "hang_up", "middleware", "session", "context"),
+)
+"""Limits whose experiments share what they see, or a server: they are carried out one after another, in one trial.
+
+The long ones, which are begun first, that nothing is left to wait for at the end; the others follow, each in its own.
+"""
+ALONE: Final = frozenset({"offload", "neighbours"})
 """Limits whose figures would suffer from others running beside them."""
 AT_ONCE: Final = 12
 """Experiments beside each other: they mostly wait."""
 _TICK_S: Final = 0.1
 _END_TIMEOUT_S: Final = 5.0
 
-Job: TypeAlias = tuple[str, str]
-"""A mode and a limit."""
+Job: TypeAlias = tuple[str, tuple[str, ...]]
+"""A mode, and the limits that share a trial."""
 News: TypeAlias = tuple[Literal["start", "done", "failed", "skip", "stopped", "over"], str, str, Any]
 
 
@@ -129,16 +153,18 @@ class _Campaign:
         stopping: StopRequest,
         screen: Screen,
     ) -> None:
-        jobs = [(mode, limit) for limit in limits for mode in modes]
-        self._together = [job for job in jobs if job[1] not in ALONE]
-        self._alone = [job for job in jobs if job[1] in ALONE]
+        shared = [tuple(limit for limit in group if limit in limits) for group in SHARING]
+        apart = [(limit,) for limit in limits if not any(limit in group for group in shared)]
+        jobs = [(mode, group) for group in [*shared, *apart] if group for mode in modes]
+        self._together = [job for job in jobs if not ALONE & set(job[1])]
+        self._alone = [job for job in jobs if ALONE & set(job[1])]
         self._folder = folder
         self._stopping = stopping
         self._screen = screen
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._starter = starter
-        self.cells: dict[Job, Cell] = {}
-        self.failed: dict[Job, FailedExperiment] = {}
+        self.cells: dict[tuple[str, str], Cell] = {}
+        self.failed: dict[tuple[str, str], FailedExperiment] = {}
         self.skipped: dict[str, str] = {}
 
     def run(self) -> None:
@@ -173,27 +199,34 @@ class _Campaign:
         """Carry out one experiment after another: a thread's whole life."""
         while not self._starter.stopped():
             try:
-                mode, limit = waiting.get_nowait()
+                mode, limits = waiting.get_nowait()
             except queue.Empty:
                 break
             if mode not in self.skipped:
-                self._news.put(self._experiment(mode, limit))
+                self._try(mode, limits)
         self._news.put(("over", "", "", None))
 
-    def _experiment(self, mode: str, limit: str) -> News:
-        what, experiment = EXPERIMENTS[limit]
-        self._news.put(("start", mode, limit, what))
+    def _try(self, mode: str, limits: tuple[str, ...]) -> None:
+        """Carry out the experiments that share a trial; what goes wrong in one ends it, and goes for those after it."""
+        left, why = list(limits), None
+        how: Literal["skip", "failed", "stopped"] = "failed"
         try:
-            with Trial(mode, limit, self._folder / f"{mode}-{limit}", self._starter) as trial:
-                return "done", mode, limit, experiment(trial)
+            with Trial(mode, self._folder / f"{mode}-{limits[0]}", self._starter) as trial:
+                while left:
+                    what, experiment = EXPERIMENTS[left[0]]
+                    self._news.put(("start", mode, left[0], what))
+                    self._news.put(("done", mode, left[0], experiment(trial)))
+                    del left[0]
         except CannotStartError as error:
-            return "skip", mode, limit, str(error)
+            how, why = "skip", str(error)
         except UserError as error:
-            return "failed", mode, limit, str(error)
+            why = str(error)
         except StoppedError:
-            return "stopped", mode, limit, None
-        except Exception as error:  # noqa: BLE001  one experiment that goes wrong must not take the others along
-            return "failed", mode, limit, f"{type(error).__name__}: {error}"
+            how = "stopped"
+        except Exception as error:  # noqa: BLE001  one that goes wrong must not take other trials along
+            why = f"{type(error).__name__}: {error}"
+        for limit in left:
+            self._news.put((how, mode, limit, why))
 
     def _take(self, what: str, mode: str, limit: str, content: Any) -> bool:
         """Take in a piece of news; return whether it was a thread's last."""

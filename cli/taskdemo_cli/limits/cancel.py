@@ -36,7 +36,7 @@ def cancel(trial: Trial) -> Cell:
     at_once = trial.at_once(server)
     count = trial.enough(server)
     trial.wait_for_answers(trial.send_tasks(server, count))
-    trial.wait(lambda: any(task.running for task in trial.tasks(server)), 30)
+    trial.wait_for_begin(server)
     running = _try(trial, server, [task for task in trial.tasks(server) if task.running])
     waiting = _try(trial, server, [task for task in reversed(trial.tasks(server)) if task.waiting])
     trial.wait_for_quiet(server, lambda: _all_over(trial.tasks(server), count), work_s + 1.0)

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from taskdemo_cli.documents.types import Cell
-from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import family
-from taskdemo_cli.limits.trial import BEGIN_S, Answer, Trial
+from taskdemo_cli.limits.trial import Answer, Trial
 from taskdemo_cli.processes import servers
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
@@ -69,13 +68,11 @@ def _await(
         look()
         return all(one.done() for one in pending) and all(task.done for task in trial.tasks(server))
 
-    trial.wait(lambda: any(task.starts for task in trial.tasks(server)), BEGIN_S)
+    trial.wait_for_begin(server)
     trial.wait_for_quiet(server, over, quiet)
 
 
 def _cell(ran: Counter[str], setting: str) -> Cell:
-    if not ran:
-        raise UserError("no task was begun, so nothing was seen; run it again")
     places = len(ran)
     words = ", ".join(f"{name} ran {count}" for name, count in sorted(ran.items()))
     return Cell(

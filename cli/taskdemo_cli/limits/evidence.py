@@ -1,10 +1,12 @@
 """What the experiments find out from: the server's journal, and the log in which the steps write.
 
-Reads files and folds their lines; knows no server.
+Reads files and folds their lines; knows no server. Both only grow, and are asked after every few milliseconds: one that
+has not grown is not read again.
 """
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,11 @@ from taskdemo_server.contract.events import TaskEvent, TaskRecord
 
 def read_journal(path: Path) -> list[TaskRecord]:
     """Return the tasks in the journal, in the order in which they were accepted."""
+    return _tasks(path, _size(path))
+
+
+@lru_cache
+def _tasks(path: Path, _size: int) -> list[TaskRecord]:
     tasks: dict[str, TaskRecord] = {}
     for line in _lines(path):
         if (event := TaskEvent.from_line(line)) is not None:
@@ -33,10 +40,17 @@ class Note:
     pid: int
     given: Any
     result: Any
+    context: dict[str, bool]
+    """Which context variables were set there, by what sets them."""
 
 
 def read_steps(path: Path, key: str) -> list[Note]:
     """Return the notes of one experiment, in their order."""
+    return [note for note in _notes(path, _size(path)) if note.key == key]
+
+
+@lru_cache
+def _notes(path: Path, _size: int) -> list[Note]:
     found = []
     for line in _lines(path):
         try:
@@ -49,12 +63,16 @@ def read_steps(path: Path, key: str) -> list[Note]:
                 fields["pid"],
                 fields.get("given"),
                 fields.get("result"),
+                fields.get("context", {}),
             )
         except (ValueError, KeyError, TypeError):
             continue  # a line that a kill has cut short
-        if note.key == key:
-            found.append(note)
+        found.append(note)
     return found
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -30,7 +30,7 @@ class _Observation:
 
 def failure(trial: Trial) -> Cell:
     """Send two requests over one connection: the task of the first raises while the second is served."""
-    server = trial.serve()
+    server = trial.once(Trial.serve)
     caller, neighbour = _two_on_one_connection(server, "/limits/fail?key=fail", "/limits/neighbour")
     trial.wait_for_begin(server, "fail")
     trial.wait_for_quiet(server, lambda: bool(trial.notes(server, "fail", "following", "ended")), _QUIET_S)

@@ -1,35 +1,32 @@
-"""Limit `offload`: whether work leaves the server's process, and what bystanders wait meanwhile.
+"""Limit `offload`: whether work that computes leaves the server's process.
 
-CPU work. `yes`: it ran in another process, and no bystander was held up, which is to wait for half the time of one
-piece of work. `partly`: it ran in another process, but a bystander
-was held up. `no`: it ran in the server's own process.
+`yes`: all of it ran in other processes. `no`: none of it did. `partly`: some did.
 """
 
 import http.client
 import threading
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from taskdemo_cli.documents.types import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.trial import ANSWER_TIMEOUT_S, Trial
 from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_server.contract.events import TaskRecord
 
-_WORK_S = 0.6
+WORK_S = 0.6
+"""CPU seconds of each task."""
 _TASKS = 2
 _EVERY_S = 0.04
 _BEFORE_S = 0.3
-"""Bystanders ask for so long before the work begins: what they wait then is what waiting costs anyway."""
+"""The bystander asks for so long before the work begins: what it waits then is what waiting costs anyway."""
 
 
 class Bystander(threading.Thread):
-    """Asks for `path` at a steady rate; a wait counts from the planned moment of asking."""
+    """Asks for `GET /ping` at a steady rate; a wait counts from the planned moment of asking."""
 
-    def __init__(self, server: servers.Server, path: str) -> None:
-        super().__init__(name=f"bystander {path}", daemon=True)
-        self.path = path
+    def __init__(self, server: servers.Server) -> None:
+        super().__init__(name="bystander", daemon=True)
         self.waits: list[tuple[float, float]] = []
         """(planned, waited) in seconds."""
         self.answered = True
@@ -48,7 +45,7 @@ class Bystander(threading.Thread):
         planned = time.monotonic()
         try:
             while not self._over.wait(max(planned - time.monotonic(), 0)):
-                connection.request("GET", self.path)
+                connection.request("GET", "/ping")
                 connection.getresponse().read()
                 self.waits.append((planned, time.monotonic() - planned))
                 planned += _EVERY_S
@@ -63,12 +60,38 @@ class Bystander(threading.Thread):
         return max((waited for planned, waited in self.waits if since <= planned < until), default=0.0)
 
 
-def offload(trial: Trial) -> Cell:
-    """Let two tasks run while two bystanders ask for something that costs nothing."""
-    server = trial.serve(work="cpu", duration=_WORK_S, threads=40)
-    bystanders = [Bystander(server, "/ping"), Bystander(server, "/ping/sync")]
-    for bystander in bystanders:
-        bystander.start()
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What was seen while tasks computed beside a bystander."""
+
+    server_pid: int
+    pids: list[int]
+    """Where each task ran."""
+    longest_s: float
+    """The bystander's longest wait meanwhile."""
+    before_s: float
+    """Its longest wait before."""
+    answered: bool
+
+    @property
+    def elsewhere(self) -> int:
+        """How many tasks ran in another process than the server's."""
+        return sum(pid != self.server_pid for pid in self.pids)
+
+    @property
+    def where(self) -> str:
+        """Where they ran, in words."""
+        if not self.elsewhere:
+            return "in the server's own process"
+        others = len(set(self.pids) - {self.server_pid})
+        return "in another process" if others == 1 else f"in {others} other processes"
+
+
+def compute_beside_a_bystander(trial: Trial) -> Computed:
+    """Let two tasks compute while a bystander asks for something that costs nothing."""
+    server = trial.serve(work="cpu", duration=WORK_S, threads=40)
+    bystander = Bystander(server)
+    bystander.start()
     trial.pause(_BEFORE_S)
     begun = time.monotonic() - _EVERY_S
     trial.send_tasks(server, _TASKS)
@@ -78,56 +101,36 @@ def offload(trial: Trial) -> Cell:
         return len(tasks) == _TASKS and all(task.done for task in tasks)
 
     try:
-        trial.wait_for_quiet(server, over, 2 * _TASKS * _WORK_S + 1.0)
+        trial.wait_for_begin(server)
+        trial.wait_for_quiet(server, over, 2 * _TASKS * WORK_S + 1.0)
     finally:
-        for bystander in bystanders:
-            bystander.stop()
+        bystander.stop()
     if server.poll() is not None:
         raise UserError(f"the server ended (exit {server.poll()}) while it computed")
-    return _cell(
-        trial.tasks(server),
+    return Computed(
         server_pid=server.pid,
-        waits={one.path: (one.longest(begun), one.answered) for one in bystanders},
-        idle=max(one.longest(0, begun) for one in bystanders),
+        pids=[task.starts[-1].pid for task in trial.tasks(server) if task.starts],
+        longest_s=bystander.longest(begun),
+        before_s=bystander.longest(0, begun),
+        answered=bystander.answered,
     )
 
 
-def _cell(tasks: Sequence[TaskRecord], *, server_pid: int, waits: dict[str, tuple[float, bool]], idle: float) -> Cell:
-    pids = {task.starts[-1].pid for task in tasks if task.starts}
-    left = bool(pids) and server_pid not in pids
-    longest = max(waited for waited, _ in waits.values())
-    held_up = longest >= _WORK_S / 2
+def offload(trial: Trial) -> Cell:
+    """See where tasks that compute run."""
+    found = trial.once(compute_beside_a_bystander)
+    count = len(found.pids)
     return Cell(
-        verdict="no" if not left else "partly" if held_up else "yes",
+        verdict="no" if not found.elsewhere else "yes" if found.elsewhere == count else "partly",
         measured={
-            "figure": format_seconds(longest),
-            "ping_max_s": waits["/ping"][0],
-            "ping_sync_max_s": waits["/ping/sync"][0],
-            "idle_max_s": idle,
-            "left": left,
-            "server_pid": server_pid,
-            "work_pids": sorted(pids),
+            "figure": f"{found.elsewhere} of {count}",
+            "ping_max_s": found.longest_s,
+            "idle_max_s": found.before_s,
+            "left": found.elsewhere == count,
+            "server_pid": found.server_pid,
+            "work_pids": sorted(set(found.pids)),
             "work": "cpu",
-            "work_s": _WORK_S,
+            "work_s": WORK_S,
         },
-        text=f"{_what(tasks)} ran {_where(pids, left)}; meanwhile {_waited(waits)} (before: {format_seconds(idle)}).",
-    )
-
-
-def _what(tasks: Sequence[TaskRecord]) -> str:
-    count = len([task for task in tasks if task.starts])
-    return f"{format_count(count, 'task')} of {format_seconds(_WORK_S)} CPU time"
-
-
-def _where(pids: set[int], left: bool) -> str:
-    if not left:
-        return "in the server's own process" if pids else "nowhere"
-    return "in another process" if len(pids) == 1 else f"in {len(pids)} other processes"
-
-
-def _waited(waits: dict[str, tuple[float, bool]]) -> str:
-    return ", ".join(
-        f"GET {path} {'waited ' if at == 0 else ''}"
-        + (f"up to {format_seconds(waited)}" if answered else f"{format_seconds(waited)} and got no answer")
-        for at, (path, (waited, answered)) in enumerate(waits.items())
+        text=f"{format_count(count, 'task')} of {format_seconds(WORK_S)} CPU time ran {found.where}.",
     )

@@ -34,7 +34,7 @@ class _Observation:
 
 def orchestrate(trial: Trial) -> Cell:
     """Let the engine do the chain, and then the group."""
-    server = trial.serve()
+    server = trial.once(Trial.serve)
     return _cell(
         chain=_follow(trial, server, "chain", ["first"], "second"),
         group=_follow(trial, server, "group", ["part 0", "part 1", "part 2"], "final"),

@@ -15,7 +15,7 @@ WORKER_WATCHED_S = 8.0
 
 def retry(trial: Trial) -> Cell:
     """Start work that fails at its first two attempts, and watch."""
-    server = trial.serve()
+    server = trial.once(Trial.serve)
     trial.send(server, "/limits/retry?key=retry")
 
     def succeeded() -> bool:

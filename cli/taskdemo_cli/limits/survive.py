@@ -1,16 +1,22 @@
-"""Limits `survive_server_kill` and `survive_worker_kill`: what becomes of accepted tasks when a process is killed.
+"""Limits `survive_restart`, `survive_server_kill` and `survive_worker_kill`: what becomes of accepted tasks.
 
-SIGKILL, while tasks run and wait; a server that was killed is started again on its journal. `yes`: every task that
-was accepted and had not ended did end. `partly`: some did. `no`: none did. One that was begun twice is counted.
+The process ends while tasks run and wait: as a normal restart has it (SIGTERM, and SIGINT), or killed (SIGKILL). A
+server is then started again on its journal. `yes`: every task that was accepted and had not ended did end. `partly`:
+some did. `no`: none did. One that was begun twice is counted.
 """
 
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Literal
 
+from msgspec.structs import replace
+
 from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import family
 from taskdemo_cli.limits.trial import Answer, Trial
 from taskdemo_cli.processes import servers
@@ -24,10 +30,10 @@ _WAITING = 4
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What became of the tasks that were unfinished at a kill."""
+    """What became of the tasks that were unfinished when a process had to end."""
 
     killed: str
-    """What was killed, in words."""
+    """What had to end, and how, in words."""
     accepted: int
     unfinished: int
     ended: int
@@ -42,33 +48,65 @@ class Fate:
     """Seconds from the kill until the last of them had ended, or until nothing more was expected."""
     restarts: int = 0
     """How often a worker had to be started again, which ended with a process of it."""
+    end_s: float | None = None
+    """How long the server took to end by itself; None where it was killed, or had to be."""
+    open_at_end: int = 0
+    """How many of the tasks had not ended when the server had."""
+
+
+def survive_restart(trial: Trial) -> Cell:
+    """Tell the server to end, as Ctrl-C does and whatever looks after it elsewhere, and start it again."""
+    fates = {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        server, pending = _busy(trial)
+        told = f"the server was told to end ({number.name})"
+        fates[number.name] = _see(trial, server, pending, told, partial(trial.tell, number))
+    cell = fate_cell(fates)
+    return cell if cell.verdict != "yes" else replace(cell, text=_restarted(list(fates.values())))
+
+
+def _restarted(fates: list[Fate]) -> str:
+    """Return in few words that nothing was lost."""
+    ends = [fate.end_s for fate in fates if fate.end_s is not None]
+    took = f"took {format_seconds(max(ends))} at most" if len(ends) == len(fates) else "had to be killed in the end"
+    waited = "did not wait" if any(fate.open_at_end for fate in fates) else "waited"
+    unanswered = sum(fate.unanswered for fate in fates)
+    return (
+        f"Told to end, by SIGTERM and by SIGINT, the server {waited} for its "
+        f"{format_count(sum(fate.unfinished for fate in fates), 'unfinished task')} and {took}; all came to their end."
+        + (f" {format_count(unanswered, 'caller')} got no answer." if unanswered else "")
+    )
 
 
 def survive_server_kill(trial: Trial) -> Cell:
     """Kill the server, and start it again."""
-    server, pending = _busy(trial)
-    return fate_cell({"server": _kill_server(trial, server, pending)})
+    return fate_cell({"server": trial.once(_kill_server)[0]})
 
 
 def survive_worker_kill(trial: Trial) -> Cell:
-    """Kill the process that runs a task: often that is the server itself, which then is started again.
+    """Kill the process that runs a task; where that is the server itself, this has been seen.
 
     Where the mode has workers of its own, one of these as a whole is killed too, in a second go, beside another.
     """
+    fate, runs_tasks = trial.once(_kill_server)
+    if runs_tasks:
+        cell = fate_cell({"server": fate})
+        text = "The server itself runs the tasks: to kill what runs them is to kill the server, as above."
+        return replace(cell, measured={**cell.measured, "figure": "same"}, text=text)
     server, pending = _busy(trial)
     trial.wait(lambda: bool(_running(trial, server)), 5)
-    pid = _running(trial, server)[0].starts[-1].pid
-    if pid == server.pid:
-        return fate_cell({"server": _kill_server(trial, server, pending)})
-    killed = "a process that ran a task" if trial.kill_child(server, pid) else "nothing"
-    fates = {"process": _see(trial, server, pending, killed)}
+    running = _running(trial, server)
+    if not running:
+        raise UserError("no task was seen running, so nothing could be killed; run it again")
+    killed = "a process that ran a task" if trial.kill_child(server, running[0].starts[-1].pid) else "nothing"
+    fates = {"process": _see(trial, server, pending, f"{killed} was killed")}
     if trial.workers:
         server, pending = _busy(trial, workers=("machine-a", "machine-b"))
-        victim = next(worker for worker in trial.workers if worker.name == "machine-a")
+        victim = next(worker for worker in trial.workers[-2:] if worker.name == "machine-a")
         pids = family(victim.child.pid)
         trial.wait(lambda: any(task.starts[-1].pid in pids for task in _running(trial, server)), 5)
         victim.kill()
-        fates["worker"] = _see(trial, server, pending, "one of two whole workers")
+        fates["worker"] = _see(trial, server, pending, "one of two whole workers was killed")
     return fate_cell(fates)
 
 
@@ -80,26 +118,36 @@ def _busy(trial: Trial, workers: Sequence[str] = ("worker",)) -> "tuple[servers.
     """Return a server with tasks that run and tasks that wait, and the answers to their callers."""
     server = trial.serve(duration=_WORK_S, workers=workers)
     pending = trial.send_tasks(server, (trial.at_once(server) or 0) * len(workers) + _WAITING)
-    trial.wait(lambda: bool(_running(trial, server)), 30)
+    trial.wait_for_begin(server)
     trial.wait_for_answers(pending)
     return server, pending
 
 
-def _kill_server(trial: Trial, server: servers.Server, pending: "list[Future[Answer]]") -> Fate:
-    trial.kill(server)
-    killed = "the server, in which the tasks ran," if _ran_in(trial, server, server.pid) else "the server"
-    return _see(trial, server, pending, killed, restart=True)
+def _kill_server(trial: Trial) -> tuple[Fate, bool]:
+    """Kill a busy server, and start it again; return what became of its tasks, and whether it ran them itself."""
+    server, pending = _busy(trial)
+    runs_tasks = any(task.starts[-1].pid == server.pid for task in trial.tasks(server) if task.starts)
+    killed = "the server, in which the tasks ran, was killed" if runs_tasks else "the server was killed"
+    return _see(trial, server, pending, killed, trial.kill), runs_tasks
 
 
 def _see(
-    trial: Trial, server: servers.Server, pending: "list[Future[Answer]]", killed: str, *, restart: bool = False
+    trial: Trial,
+    server: servers.Server,
+    pending: "list[Future[Answer]]",
+    killed: str,
+    end: Callable[[servers.Server], float | None] | None = None,
 ) -> Fate:
-    """See what becomes of the tasks that have not ended now, just after the kill."""
-    killed_at, restarts = time.monotonic(), trial.restarts
-    tasks = trial.tasks(server)
-    open_ = {task.id for task in tasks if task.state != "finished"}
-    if restart:
+    """See what becomes of the tasks that have not ended now; `end` ends the server, which is then started again."""
+    killed_at, restarts, end_s = time.monotonic(), trial.restarts, None
+    tasks = before = trial.tasks(server)
+    if end is not None:
+        end_s = end(server)
+        tasks = trial.tasks(server)
         server = trial.restart(server)
+    if end_s is None:  # What ended at the last moment before a kill, has ended.
+        before = tasks
+    open_ = {task.id for task in before if task.state != "finished"}
 
     def affected() -> list[TaskRecord]:
         return [task for task in trial.tasks(server) if task.id in open_]
@@ -114,7 +162,7 @@ def _see(
     took = time.monotonic() - killed_at
     return Fate(
         killed=killed,
-        accepted=len(tasks),
+        accepted=len(before),
         unfinished=len(open_),
         ended=sum(task.state == "finished" for task in affected()),
         ran_twice=sum(len(task.starts) > 1 for task in affected()),
@@ -123,11 +171,9 @@ def _see(
         works_again=_works(trial, server),
         took_s=took,
         restarts=trial.restarts - restarts,
+        end_s=end_s,
+        open_at_end=sum(task.state != "finished" for task in tasks if task.id in open_),
     )
-
-
-def _ran_in(trial: Trial, server: servers.Server, pid: int) -> bool:
-    return any(task.starts[-1].pid == pid for task in trial.tasks(server) if task.starts)
 
 
 def _works(trial: Trial, server: servers.Server) -> bool:
@@ -163,7 +209,7 @@ def _words(fate: Fate) -> str:
     lost = fate.unfinished - fate.ended
     whole = fate.unfinished == fate.accepted == 1
     tasks = "the one accepted task" if whole else f"{fate.unfinished} of {format_count(fate.accepted, 'accepted task')}"
-    text = f"When {fate.killed} was killed, {tasks} had not ended"
+    text = f"When {fate.killed}, {tasks} had not ended"
     within = f"within {format_seconds(fate.took_s)}"
     if not fate.ended:
         text += f"; {'it was' if lost == 1 else 'all were'} lost"
@@ -176,6 +222,8 @@ def _words(fate: Fate) -> str:
     if fate.ran_twice:
         text += f"; {fate.ran_twice} {'was' if fate.ran_twice == 1 else 'were'} begun twice"
     text += "."
+    if fate.end_s is not None:
+        text += f" It took {format_seconds(fate.end_s)} to end."
     if fate.restarts:
         text += " The worker ended with it, and was started again, as whatever looks after it elsewhere would do."
     if fate.unanswered:

@@ -28,13 +28,13 @@ class _Said:
 
 def track(trial: Trial) -> Cell:
     """Start more tasks than run at once, and ask after the last one at three moments."""
-    server = trial.serve()
+    server = trial.once(Trial.serve)
     keys = [str(number) for number in range(trial.enough(server))]
     trial.wait_for_answers([trial.send(server, f"/limits/track?key={key}") for key in keys[:-1]])
     trial.wait_for_answers([trial.send(server, f"/limits/track?key={keys[-1]}")])
     waiting = _ask_while(trial, server, keys[-1], "waiting")
     others = [_ask_while(trial, server, key, "waiting") for key in keys[:-1]] if waiting.state else []
-    trial.wait(lambda: _moment(trial, server, keys[-1]) != "waiting", 30)
+    trial.wait_for_begin(server, keys[-1])
     running = _ask_while(trial, server, keys[-1], "running")
     trial.wait(lambda: _moment(trial, server, keys[-1]) == "ended", 30)
     trial.pause(SETTLE_S)

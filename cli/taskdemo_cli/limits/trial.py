@@ -6,6 +6,8 @@ Knows servers and files; what is asked and what it means is the experiments' bus
 import contextlib
 import http.client
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -13,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import PROCESSES, Broker, Worker, family, new_queue
@@ -25,14 +27,19 @@ from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, results_beside
 
 POLL_S = 0.01
-BEGIN_S = 10.0
+BEGIN_S = 15.0
 """Seconds within which work begins, on a busy machine too."""
 SETTLE_S = 0.15
 """Seconds in which a request has reached the server's work, though nobody can tell from outside."""
 END_TIMEOUT_S = 5.0
+RESTART_PATIENCE_S = 10.0
+"""For so long may a server take to end in order before it is killed: Docker's patience; Kubernetes' is 30 s."""
 ANSWER_TIMEOUT_S = 30.0
 THREADS = 2
 """Worker threads of a server: few, so that a task that waits for one is quickly made."""
+
+
+Seen = TypeVar("Seen")
 
 
 class StoppedError(Exception):
@@ -92,11 +99,10 @@ class Starter:
 
 
 class Trial:
-    """One experiment: everything in it is fresh, and ends with it."""
+    """One experiment, or several that share what they see: everything in it is fresh, and ends with it."""
 
-    def __init__(self, mode: str, limit: str, folder: Path, starter: Starter) -> None:
+    def __init__(self, mode: str, folder: Path, starter: Starter) -> None:
         self.mode = mode
-        self.limit = limit
         self._folder = folder
         self._starter = starter
         self._servers: list[servers.Server] = []
@@ -104,6 +110,7 @@ class Trial:
         """After how long the engine gives a dead worker's task to another."""
         self.workers: list[Worker] = []
         """An engine's workers, in the order of their start; none in the other modes."""
+        self._seen: dict[Callable[[Trial], Any], Any] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -113,8 +120,15 @@ class Trial:
             worker.end()
         for server in self._servers:
             if self.workers and self._starter.broker.named and server.poll() is None:
-                _ask(server.port, "/limits", "DELETE")
+                _ask(server.port, "/limits", method="DELETE")
             self.kill(server)
+
+    def once(self, see: Callable[["Trial"], Seen]) -> Seen:
+        """Return what `see` returns, calling it the first time only: experiments that share a trial share it."""
+        if see not in self._seen:
+            self._seen[see] = see(self)
+        found: Seen = self._seen[see]
+        return found
 
     # --- servers --------------------------------------------------------------------------------------------
 
@@ -177,6 +191,15 @@ class Trial:
         while server.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
 
+    def tell(self, number: signal.Signals, server: servers.Server) -> float | None:
+        """Send a server a signal upon which it is to end; return how many seconds it took, None where a kill had to."""
+        told = time.monotonic()
+        os.kill(server.pid, number)
+        if self.wait(lambda: server.poll() is not None, RESTART_PATIENCE_S):
+            return time.monotonic() - told
+        self.kill(server)
+        return None
+
     @property
     def restarts(self) -> int:
         """How often a worker had to be started again."""
@@ -212,6 +235,11 @@ class Trial:
         """Return for how long nothing may happen before nothing more is expected, with work of so many seconds."""
         return self._redelivery_s + 3.0 if self.workers else work_s + 1.0
 
+    @property
+    def step_quiet(self) -> float:
+        """For how many seconds no step may begin or end before nothing more is expected; a worker may look rarely."""
+        return 6.0 if self.workers else 1.2
+
     def said(self, server: servers.Server) -> str:
         """Return what the server and its workers wrote to their standard errors."""
         files = [server.folder / "stderr", *(worker.errors for worker in self.workers)]
@@ -230,15 +258,31 @@ class Trial:
         pending: Future[Answer] = Future()
         name = f"ask {path}"
         threading.Thread(
-            target=lambda: pending.set_result(_ask(server.port, path, method)), name=name, daemon=True
+            target=lambda: pending.set_result(_ask(server.port, path, method=method)[0]), name=name, daemon=True
         ).start()
         return pending
+
+    def send_in_turn(self, server: servers.Server, paths: Sequence[str]) -> "Future[list[Answer]]":
+        """Ask for one path after another, on one connection, and do not wait."""
+        pending: Future[list[Answer]] = Future()
+        threading.Thread(
+            target=lambda: pending.set_result(_ask(server.port, *paths)), name=f"ask {paths[0]}", daemon=True
+        ).start()
+        return pending
+
+    def hang_up(
+        self, server: servers.Server, path: str, when: Callable[[], bool], timeout: float = ANSWER_TIMEOUT_S
+    ) -> None:
+        """Ask, and hang up as soon as something is so, or at the timeout, without having read an answer."""
+        with open_socket(server) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            self.wait(when, timeout)
 
     def send_tasks(self, server: servers.Server, count: int) -> "list[Future[Answer]]":
         """Ask `GET /` for so many tasks, all at once."""
         return [self.send(server, f"/?message=task+{number + 1}") for number in range(count)]
 
-    def wait_for_answers(self, pending: "Sequence[Future[Answer]]") -> None:
+    def wait_for_answers(self, pending: "Sequence[Future[Any]]") -> None:
         """Wait until the callers are answered, where the mode answers first; until all are on their way elsewhere."""
         answered = MODE_BY_NAME[self.mode].answers_first
         self.wait(lambda: all(one.done() for one in pending), ANSWER_TIMEOUT_S if answered else SETTLE_S)
@@ -268,9 +312,19 @@ class Trial:
             time.sleep(POLL_S)
         return True
 
-    def wait_for_begin(self, server: servers.Server, key: str) -> None:
-        """Wait until a step of an experiment begins: a process pool starts its processes with the first one."""
-        self.wait(lambda: bool(self.notes(server, key)), BEGIN_S)
+    def wait_for_begin(self, server: servers.Server, key: str | None = None, step: str = "") -> None:
+        """Wait until a step of an experiment, or else a task, begins: a process pool starts its processes only then.
+
+        Raises UserError where none does.
+        """
+
+        def begun() -> bool:
+            if key is not None:
+                return bool(self.notes(server, key, step))
+            return any(task.starts for task in self.tasks(server))
+
+        if not self.wait(begun, BEGIN_S):
+            raise UserError(f"nothing was begun within {BEGIN_S:.0f} s, so nothing was seen")
 
     def wait_for_quiet(self, server: servers.Server, until: Callable[[], bool], quiet: float) -> bool:
         """Wait until something is so, or until nothing new was written for `quiet` seconds; return whether it is."""
@@ -292,22 +346,24 @@ class Trial:
         self.wait(lambda: False, seconds)
 
 
-def _ask(port: int, path: str, method: str) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_TIMEOUT_S)
-    asked = time.monotonic()
-    try:
-        connection.request(method, path)
-        response = connection.getresponse()
-        body = response.read()
-        status: int | None = response.status
-    except (OSError, http.client.HTTPException):
-        status, body = None, b""
-    finally:
-        connection.close()
-    answered = time.monotonic()
-    with contextlib.suppress(ValueError):
-        return Answer(status, json.loads(body), asked, answered)
-    return Answer(status, None, asked, answered)
+def _ask(port: int, *paths: str, method: str = "GET") -> list[Answer]:
+    """Ask for one path after another, on one connection."""
+    connection, answers = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_TIMEOUT_S), []
+    for path in paths:
+        asked = time.monotonic()
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            status, body = response.status, response.read()
+            connection.auto_open = 0  # what is asked next, is asked on this connection or not at all
+        except (OSError, http.client.HTTPException):
+            status, body = None, b""
+        answered, content = time.monotonic(), None
+        with contextlib.suppress(ValueError):
+            content = json.loads(body)
+        answers.append(Answer(status, content, asked, answered))
+    connection.close()
+    return answers
 
 
 def open_socket(server: servers.Server) -> socket.socket:

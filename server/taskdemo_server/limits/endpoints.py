@@ -14,6 +14,7 @@ from typing_extensions import TypedDict  # pydantic wants this one on Python 3.1
 from taskdemo_server.api.state import State
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.engines import base
+from taskdemo_server.limits import surprises
 from taskdemo_server.limits.base import CannotAskError, Steps
 
 NEIGHBOUR_S: Final = 0.9
@@ -46,6 +47,7 @@ def router(state: State, page: FastAPI | None) -> APIRouter:
     steps: Steps = module.steps(str(settings.step_log), page, settings)
     for name in ("track", "retry", "chain", "group", "fail"):
         routes.get(f"/{name}")(getattr(steps, name))
+    routes.include_router(surprises.router(steps.track, str(settings.step_log)))
 
     @routes.get("")
     async def equipment() -> Equipment:

@@ -1,7 +1,7 @@
 """The pieces of work that the experiments run, each writing into the step_log what happens to it, wherever it runs.
 
 A note is one line of JSON: {"key", "step", "state": "started" | "ended" | "failed", "given", "result", "error",
-"clock", "host", "pid"}. Pool processes and workers import this module, which needs the standard library only.
+"context", "clock", "host", "pid"}. Pool processes and workers import this module: it needs the standard library alone.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import time
+from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
 from taskdemo_server.journal.file import open_appending
@@ -19,6 +20,12 @@ TRACKED_S: Final = 0.8
 """Seconds that the step `tracked` takes: long enough to be asked for while it waits and runs."""
 FAILURES: Final = 2
 """How often `flaky` fails before it succeeds."""
+
+CONTEXT: Final = {
+    name: ContextVar(name, default=False)
+    for name in ("a BaseHTTPMiddleware", "an `async def` dependency", "a `def` dependency")
+}
+"""Context variables, by what sets them; a note's `context` says which are set where it is written."""
 
 Given: TypeAlias = int | list[int] | None
 
@@ -69,6 +76,7 @@ def _result(name: str, given: Given) -> int:
 def note(step_log: str, **facts: Any) -> None:
     """Append one note in one write, so that those of several processes never mix."""
     here = {"clock": time.monotonic(), "host": socket.gethostname(), "pid": os.getpid()}
+    facts["context"] = {name: variable.get() for name, variable in CONTEXT.items()}
     file = open_appending(step_log)
     try:
         os.write(file, json.dumps(facts | here).encode() + b"\n")

@@ -12,8 +12,9 @@ PRETENDS = """
 import dataclasses
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
-pretended = MODE_BY_NAME["{page}"]
-MODE_BY_NAME["{mode}"] = dataclasses.replace(MODE_BY_NAME["{mode}"], page=pretended.page, runs=pretended.runs)
+for mode, page in (("background", "process"), ("process", "threadpool")):
+    pretended = MODE_BY_NAME[page]
+    MODE_BY_NAME[mode] = dataclasses.replace(MODE_BY_NAME[mode], page=pretended.page, runs=pretended.runs)
 """
 
 
@@ -22,20 +23,15 @@ def affect(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setenv("PYTHONPATH", str(folder))
 
 
-def test_a_background_mode_that_really_offloads_is_seen_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    affect(
-        tmp_path,
-        monkeypatch,
-        PRETENDS.format(mode="background", page="process"),
-    )
-    found = verdicts(run(tmp_path / "limits", ["background"], ["offload"]))["background"]
-    assert found["offload"] != "no"
-
-
-def test_a_process_mode_that_stays_in_the_server_is_seen_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    affect(tmp_path, monkeypatch, PRETENDS.format(mode="process", page="threadpool"))
-    document = run(tmp_path / "limits", ["process"], ["offload"])
-    assert verdicts(document)["process"]["offload"] == "no"
+def test_where_the_work_runs_is_seen_whatever_the_mode_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    affect(tmp_path, monkeypatch, PRETENDS)
+    document = run(tmp_path / "limits", ["background", "process"], ["offload"])
+    assert {mode: cells["offload"] for mode, cells in verdicts(document).items()} == {
+        "background": "yes",
+        "process": "no",
+    }
     assert not document.modes["process"]["offload"].measured["left"]
 
 
@@ -103,3 +99,30 @@ def test_an_engine_that_forgets_errors_is_seen_to(tmp_path: Path, monkeypatch: p
     document = run(tmp_path / "limits", ["process"], ["failure"])
     assert verdicts(document)["process"]["failure"] == "partly"
     assert not document.modes["process"]["failure"].measured["error_told"]
+
+
+WAITS_FOR_TASKS = """
+from taskdemo_server.limits.surprises import PassOn
+
+async def call(self, scope, receive, send):
+    messages = []
+
+    async def keep(message):
+        messages.append(message)
+
+    await self.app(scope, receive, keep)
+    for message in messages:
+        await send(message)
+
+PassOn.__call__ = call
+"""
+
+
+def test_a_middleware_that_holds_the_answer_back_is_seen_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    affect(tmp_path, monkeypatch, WAITS_FOR_TASKS)
+    cell = run(tmp_path / "limits", ["background"], ["middleware"]).modes["background"]["middleware"]
+    assert (cell.verdict, cell.measured["figure"]) == ("partly", "1 of 3")
+    assert cell.text.endswith(
+        "Without one, the answer came before the work's end and "
+        "the next request on its connection was answered before that."
+    )

@@ -52,7 +52,7 @@ def test_files_that_are_not_there_yet_tell_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("ended", "verdict"), [(0, "no"), (2, "partly"), (4, "yes")])
 def test_survival_is_judged_by_how_many_unfinished_tasks_ended(ended: int, verdict: str) -> None:
     fate = Fate(
-        "the server",
+        "the server was killed",
         accepted=5,
         unfinished=4,
         ended=ended,
@@ -71,7 +71,7 @@ def test_survival_is_judged_by_how_many_unfinished_tasks_ended(ended: int, verdi
 
 def test_a_single_task_is_not_told_as_one_of_one() -> None:
     fate = Fate(
-        "the server",
+        "the server was killed",
         accepted=1,
         unfinished=1,
         ended=0,

@@ -12,6 +12,7 @@ from taskdemo_cli.documents.types import LimitsDocument, Skipped
 from taskdemo_cli.processes.signals import StopRequest
 
 CORE = ["blocking", "async", "threadpool", "background", "background-async", "process"]
+LIMITS_OF_KILLS = ("survive_server_kill", "survive_worker_kill")
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +94,22 @@ def test_only_process_leaves_the_servers_process(matrix: LimitsDocument) -> None
         measured = matrix.modes[mode]["offload"].measured
         assert measured["left"] == (mode == "process")
         assert (measured["server_pid"] in measured["work_pids"]) == (mode != "process")
+        assert matrix.modes[mode]["offload"].measured["figure"] == ("2 of 2" if mode == "process" else "0 of 2")
+
+
+def test_whether_neighbours_are_held_up_follows_in_every_mode_from_the_one_wait_that_is_shown(
+    matrix: LimitsDocument,
+) -> None:
+    order = ["yes", "partly", "no"]
+    cells = sorted(
+        (cells["neighbours"] for cells in matrix.modes.values()), key=lambda cell: cell.measured["ping_max_s"]
+    )
+    assert [order.index(cell.verdict) for cell in cells] == sorted(order.index(cell.verdict) for cell in cells)
+    assert len({(cell.measured["yes_below_s"], cell.measured["no_from_s"]) for cell in cells}) == 1
     # Work on the event loop makes everybody wait for all of it.
     for mode in ("blocking", "async", "background-async"):
-        assert matrix.modes[mode]["offload"].measured["ping_max_s"] >= 0.5
+        assert matrix.modes[mode]["neighbours"].verdict == "no"
+        assert matrix.modes[mode]["neighbours"].measured["ping_max_s"] >= 0.5
 
 
 def test_no_core_mode_spreads_over_servers(matrix: LimitsDocument) -> None:
@@ -105,7 +119,7 @@ def test_no_core_mode_spreads_over_servers(matrix: LimitsDocument) -> None:
         assert cell.measured["by_place"] == {"first": 6}
 
 
-@pytest.mark.parametrize("limit", ["survive_server_kill", "survive_worker_kill"])
+@pytest.mark.parametrize("limit", LIMITS_OF_KILLS)
 def test_no_core_mode_keeps_an_unfinished_task_over_a_kill(matrix: LimitsDocument, limit: str) -> None:
     for mode in CORE:
         cell = matrix.modes[mode][limit]
@@ -116,6 +130,23 @@ def test_no_core_mode_keeps_an_unfinished_task_over_a_kill(matrix: LimitsDocumen
         broken = mode == "process" and limit == "survive_worker_kill"
         assert [fate["works_again"] for fate in cell.measured["killed"].values()] == [not broken]
     assert "process" in matrix.modes["process"]["survive_worker_kill"].measured["killed"]
+
+
+def test_where_the_server_runs_the_tasks_its_kill_is_told_once(matrix: LimitsDocument) -> None:
+    texts = {matrix.modes[mode]["survive_worker_kill"].text for mode in CORE[:-1]}
+    assert texts == {"The server itself runs the tasks: to kill what runs them is to kill the server, as above."}
+    for mode in CORE[:-1]:
+        server, worker = (matrix.modes[mode][limit].measured for limit in LIMITS_OF_KILLS)
+        assert worker == {**server, "figure": "same"}
+
+
+def test_a_normal_restart_waits_for_the_tasks_of_every_core_mode(matrix: LimitsDocument) -> None:
+    for mode in CORE:
+        cell = matrix.modes[mode]["survive_restart"]
+        assert cell.verdict == "yes"
+        assert list(cell.measured["killed"]) == ["SIGTERM", "SIGINT"]
+        for fate in cell.measured["killed"].values():
+            assert (fate["end_s"] is not None, fate["open_at_end"], fate["works_again"]) == (True, 0, True)
 
 
 def test_a_failed_background_task_is_hidden_from_its_caller_and_hurts_its_neighbours(matrix: LimitsDocument) -> None:
@@ -134,6 +165,39 @@ def test_a_failed_task_in_a_pool_hurts_nobody_and_its_future_knows(matrix: Limit
     assert cell.verdict == "yes"
     assert "OnPurposeError" in cell.measured["in_engine"]
     assert cell.measured["neighbour_status"] == 200
+
+
+def test_background_tasks_are_dropped_where_the_endpoint_raises_after_adding_them(matrix: LimitsDocument) -> None:
+    for mode in CORE:
+        cell = matrix.modes[mode]["late_error"]
+        assert cell.verdict == ("no" if mode.startswith("background") else "yes")
+        assert cell.measured["statuses"] == {"HTTPException": 409, "RuntimeError": 500}
+
+
+def test_nobody_who_hangs_up_stops_the_work_not_even_behind_a_middleware(matrix: LimitsDocument) -> None:
+    for mode in CORE:
+        assert matrix.modes[mode]["hang_up"].verdict == "yes"
+        cell = matrix.modes[mode]["middleware"]
+        assert cell.verdict == "yes"
+        assert cell.measured["behind"]["outlives_caller"]
+        assert cell.measured["behind"]["answer_first"] == (mode in {"background", "background-async", "process"})
+
+
+def test_a_session_is_held_for_a_background_task_unless_it_is_the_functions_own(matrix: LimitsDocument) -> None:
+    for mode in ("background", "background-async"):
+        assert matrix.modes[mode]["session"].measured["closed"] == {
+            "request": "after the task had ended",
+            "function": "before the task began",
+        }
+    for mode in ("blocking", "async", "threadpool"):
+        assert matrix.modes[mode]["session"].verdict == "yes"
+    assert matrix.modes["process"]["session"].verdict == "no"
+
+
+def test_work_in_this_process_sees_the_context_but_for_what_a_plain_dependency_sets(matrix: LimitsDocument) -> None:
+    for mode in CORE[:-1]:
+        assert matrix.modes[mode]["context"].measured["unseen"] == ["a `def` dependency"]
+    assert matrix.modes["process"]["context"].measured["seen"] == []
 
 
 def test_a_stop_keeps_the_cells_so_far_and_leaves_no_process(tmp_path: Path) -> None:

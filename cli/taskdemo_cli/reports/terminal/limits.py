@@ -44,12 +44,19 @@ QUESTIONS: Final = {
     "retry": "Retry: is work that failed run again?",
     "orchestrate": "Orchestrate: chains, and groups with a final step?",
     "offload": "Offload: does the work leave the server's process?",
+    "neighbours": "Neighbours: are others answered within 100 ms while it computes?",
     "distribute": "Distribute: can several machines share the tasks?",
+    "survive_restart": "Restart: does a task survive a normal one (SIGTERM, SIGINT)?",
     "survive_server_kill": "Server kill: does a task survive a killed server?",
     "survive_worker_kill": "Worker kill: does a task survive the kill of what runs it?",
     "failure": "Failure: is an error told, and does nobody else suffer?",
+    "late_error": "Late error: does a task run if its endpoint raises later?",
+    "hang_up": "Hang-up: does the work end although its caller hangs up?",
+    "middleware": "Middleware: is all the same behind a BaseHTTPMiddleware?",
+    "session": "Session: is a dependency's session open while the task runs?",
+    "context": "Context: does the work see the request's context variables?",
 }
-BESIDE: Final = "beside it what was counted, or the longest wait of a bystander (GET /ping)"
+BESIDE: Final = "beside it what was counted, or the longest wait of GET /ping; same: the server runs the tasks"
 
 
 def limit_name(limit: str) -> str:
@@ -124,13 +131,17 @@ def _sign(found: Cell, glyphs: Glyphs) -> tuple[str, Style]:
 
 
 def figure(found: Cell, width: int) -> str:
-    """Return the figure beside the sign, whole or not at all: the text `figure`, or else the first number measured."""
+    """Return the figure beside the sign, whole or not at all: the text `figure`, or else the first number measured.
+
+    Where `12 of 12` has no room, it is `12/12`.
+    """
     measured = found.measured
     shown = escape(measured["figure"]) if isinstance(measured.get("figure"), str) else ""
     for name, value in measured.items():
         if not shown and isinstance(value, int | float) and not isinstance(value, bool):
             shown = format_seconds(value) if name.endswith("_s") else format_count(value)
-    return shown if cell_len(shown) <= width else ""
+    shorter = shown if cell_len(shown) <= width else shown.replace(" of ", "/")
+    return shorter if cell_len(shorter) <= width else ""
 
 
 def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -148,14 +159,22 @@ def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Ite
 
 
 def _note_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
-    """Yield what is missing in the table, and why."""
+    """Yield with which versions it was seen, and what is missing in the table, and why."""
+    packages = document.environment.get("packages")
+    known = packages if isinstance(packages, dict) else {}
+    if versions := [f"{name} {known[name]}" for name in ("fastapi", "starlette", "uvicorn") if name in known]:
+        yield from paragraph(f"Seen with {', '.join(versions)}.", width, DIM)
+        yield row("")
     for skipped in document.skipped:
         yield from paragraph(f"skipped: {skipped.why}", width, DIM, first=cell(skipped.mode, 17))
     if document.interrupted:
         yield from paragraph("Interrupted: these are the experiments that were through by then.", width, DOUBT)
+    causes: dict[tuple[str, str], list[str]] = {}
     for failed in document.failed or []:
-        what = f"{limit_name(failed.limit)} was not carried out: {failed.why}"
-        yield from paragraph(what, width, DIM, first=cell(failed.mode, 17))
+        causes.setdefault((failed.mode, failed.why), []).append(limit_name(failed.limit))
+    for (mode, why), names in causes.items():
+        what = f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} not carried out: {why}"
+        yield from paragraph(what, width, DIM, first=cell(mode, 17))
     if document.skipped or document.interrupted or document.failed:
         yield row("")
 

@@ -1,0 +1,24 @@
+"""Limit `context`: whether work sees the context variables that were set on the way to its endpoint.
+
+`yes`: it saw all of them. `partly`: some. `no`: none.
+"""
+
+from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.limits.trial import Trial
+
+
+def context(trial: Trial) -> Cell:
+    """Have a context variable set in several places, and let a task say which it sees."""
+    server = trial.once(Trial.serve)
+    trial.wait_for_answers([trial.send(server, "/limits/behind/context?key=context")])
+    trial.wait_for_begin(server, "context")
+    found = trial.notes(server, "context")[0].context
+    seen, unseen = ([name for name, so in found.items() if so is which] for which in (True, False))
+    sentences = [f"The work saw the variable that was set by {', and by '.join(seen)}."] if seen else []
+    if unseen:
+        sentences.append(f"{'It' if seen else 'The work'} saw none that was set by {', or by '.join(unseen)}.")
+    return Cell(
+        verdict="yes" if not unseen else "partly" if seen else "no",
+        measured={"figure": f"{len(seen)} of {len(found)}", "seen": seen, "unseen": unseen},
+        text=" ".join(sentences),
+    )

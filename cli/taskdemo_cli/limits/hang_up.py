@@ -1,0 +1,32 @@
+"""Limit `hang_up`: whether work comes to its end although its caller hangs up.
+
+One caller hangs up before the endpoint has answered, another one while its task runs. `yes`: both tasks came to their
+end. `partly`: one did. `no`: neither did.
+"""
+
+from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.limits.trial import SETTLE_S, Trial
+
+
+def hang_up(trial: Trial) -> Cell:
+    """Hang up twice, and see what becomes of the tasks."""
+    server = trial.once(Trial.serve)
+    trial.hang_up(server, "/limits/hang-up?key=early", lambda: False, SETTLE_S)
+    trial.hang_up(server, "/limits/track?key=later", lambda: bool(trial.notes(server, "later")))
+    trial.wait_for_begin(server, "later")
+    keys = {"early": "before it was answered", "later": "while its task ran"}
+
+    def ended() -> list[str]:
+        return [key for key in keys if trial.notes(server, key, "tracked", "ended")]
+
+    trial.wait_for_quiet(server, lambda: len(ended()) == len(keys), trial.step_quiet)
+    count = len(ended())
+    return Cell(
+        verdict="yes" if count == len(keys) else "partly" if count else "no",
+        measured={"figure": f"{count} of {len(keys)}", **{f"ended_{key}": key in ended() for key in keys}},
+        text=" ".join(
+            f"{'A' if key == 'early' else 'Another'} caller hung up {when}: its task "
+            f"{'came to its end' if key in ended() else 'never came to its end'}."
+            for key, when in keys.items()
+        ),
+    )

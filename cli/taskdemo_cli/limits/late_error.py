@@ -1,0 +1,39 @@
+"""Limit `late_error`: whether a task runs although its endpoint raises after it has handed the task over.
+
+Once an HTTPException, once another error, beside a request that does not fail. `yes`: the tasks of both ran. `partly`:
+one did. `no`: neither did.
+"""
+
+from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.limits.trial import Trial
+
+_ERRORS = ("HTTPException", "RuntimeError")
+
+
+def late_error(trial: Trial) -> Cell:
+    """Send a request that is all right, and two that fail once they have handed their tasks over."""
+    server = trial.once(Trial.serve)
+    beside = trial.send(server, "/limits/track?key=beside")
+    answers = {error: trial.ask(server, f"/limits/late-error?key={error}&error={error}") for error in _ERRORS}
+    trial.wait_for_answers([beside])
+    trial.wait_for_begin(server, "beside")
+
+    def ran() -> list[str]:
+        return [error for error in _ERRORS if trial.notes(server, error)]
+
+    trial.wait_for_quiet(server, lambda: len(ran()) == len(_ERRORS), trial.step_quiet)
+    count = len(ran())
+    return Cell(
+        verdict="yes" if count == len(_ERRORS) else "partly" if count else "no",
+        measured={
+            "figure": f"{count} of {len(_ERRORS)}",
+            "ran": ran(),
+            "statuses": {error: answer.status for error, answer in answers.items()},
+        },
+        text="The endpoint raised when it had handed its task over. "
+        + " ".join(
+            f"{error}: its caller saw {f'HTTP {answer.status}' if answer.status else 'no answer'}, "
+            f"and the task {'ran' if error in ran() else 'never ran'}."
+            for error, answer in answers.items()
+        ),
+    )

@@ -1,0 +1,60 @@
+"""Limit `middleware`: whether a task behind a BaseHTTPMiddleware is what it is without one.
+
+Three things are looked at, without it and behind it: whether the answer comes before the work's end, whether the next
+request on the same connection is answered before that, and whether the task of a caller who hangs up before the answer
+comes to its end. `yes`: all three are the same. `partly`: some are. `no`: none is.
+"""
+
+from dataclasses import asdict, astuple, dataclass
+
+from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.limits.trial import SETTLE_S, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class _Observation:
+    answer_first: bool
+    next_first: bool
+    outlives_caller: bool
+
+    @property
+    def words(self) -> list[str]:
+        return [
+            f"the answer came {'before' if self.answer_first else 'after'} the work's end",
+            f"the next request on its connection was answered {'before' if self.next_first else 'after'} that",
+            f"the task of a caller who hung up {'came' if self.outlives_caller else 'never came'} to its end",
+        ]
+
+
+def middleware(trial: Trial) -> Cell:
+    """Look at the three things, without the middleware and behind it."""
+    without, behind = _observe(trial, "/limits"), _observe(trial, "/limits/behind")
+    same = [one == other for one, other in zip(astuple(without), astuple(behind), strict=True)]
+    changed = [words for words, alike in zip(without.words, same, strict=True) if not alike]
+    return Cell(
+        verdict="yes" if all(same) else "partly" if any(same) else "no",
+        measured={"figure": f"{sum(same)} of {len(same)}", "without": asdict(without), "behind": asdict(behind)},
+        text=f"Behind a BaseHTTPMiddleware {_list(behind.words)}{'' if changed else ': all as without one'}."
+        + (f" Without one, {_list(changed)}." if changed else ""),
+    )
+
+
+def _observe(trial: Trial, under: str) -> _Observation:
+    server = trial.once(Trial.serve)
+    key = under.rpartition("/")[2]
+    answers = trial.send_in_turn(server, [f"{under}/track?key={key}", "/ping"])
+    trial.hang_up(server, f"{under}/hang-up?key={key}-unheard", lambda: False, SETTLE_S)
+    trial.wait_for_begin(server, key)
+
+    def ended() -> bool:
+        return all(trial.notes(server, one, "tracked", "ended") for one in (key, f"{key}-unheard"))
+
+    trial.wait_for_quiet(server, lambda: ended() and answers.done(), trial.step_quiet)
+    trial.wait_for_answers([answers])
+    ends = [note.clock for note in trial.notes(server, key, "tracked", "ended")]
+    answer, following = [bool(ends) and one.status == 200 and one.answered < ends[0] for one in answers.result()]
+    return _Observation(answer, following, bool(trial.notes(server, f"{key}-unheard", "tracked", "ended")))
+
+
+def _list(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
