@@ -1,15 +1,17 @@
 """How taskdemo drives Dramatiq: by a middleware. Server and worker import this."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import dramatiq
+from dramatiq.results.errors import ResultFailure, ResultMissing
 
 from taskdemo_server.contract.settings import WORK
 from taskdemo_server.contract.text import shortened, without_password
 from taskdemo_server.engines.base import Status
-from taskdemo_server.engines.dramatiq.page import app, broker, queue, url
+from taskdemo_server.engines.dramatiq.page import app, backend, broker, queue, url, work
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
 __all__ = ["app", "broker", "cancel", "redelivered_after", "status", "why_not"]
@@ -63,9 +65,19 @@ def cancel(_ref: str) -> bool:
     return False
 
 
-def status(_refs: Sequence[str]) -> Mapping[str, Status]:
-    """Return nothing: Dramatiq keeps results, of actors that ask for it, but no states."""
-    return {}
+def status(refs: Sequence[str]) -> Mapping[str, Status]:
+    """Return what the result backend knows, which is what has ended; nothing where there is none."""
+    found = {}
+    for ref in refs if backend is not None else ():
+        try:
+            work.message("").copy(message_id=ref).get_result()
+        except ResultMissing:
+            continue
+        except ResultFailure as failure:
+            found[ref] = Status("failed", time.time(), f"{failure.orig_exc_type}: {failure.orig_exc_msg}")
+        else:
+            found[ref] = Status("finished", time.time())
+    return found
 
 
 def redelivered_after(_work_s: float) -> float | None:

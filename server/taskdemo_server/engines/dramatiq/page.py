@@ -6,6 +6,8 @@ from typing import Annotated
 import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
+from dramatiq.results import Results
+from dramatiq.results.backends import RedisBackend
 from fastapi import FastAPI, HTTPException, Query
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
@@ -14,6 +16,7 @@ from redis.retry import Retry
 from taskdemo_server.work import slow_work
 
 url = os.environ.get("BROKER_URL", "redis://localhost:6379/0")
+backend = os.environ.get("RESULT_BACKEND")
 queue = os.environ.get("TASK_QUEUE", "hello")
 longest_task_s = float(os.environ.get("LONGEST_TASK_S", "3600"))
 
@@ -39,6 +42,14 @@ else:
         heartbeat_timeout=5000,
         maintenance_chance=1_000_000,
     )
+if backend is not None:
+    # Results are kept only where somebody asks, for ten minutes.
+    results = RedisBackend(
+        url=backend,
+        namespace=f"dramatiq:{queue}:results",
+        use_namespace_prefix_keys=True,
+    )
+    broker.add_middleware(Results(backend=results, store_results=True))
 dramatiq.set_broker(broker)
 
 app = FastAPI()

@@ -66,13 +66,18 @@ def cancel(ref: str) -> bool:
 
 
 def status(refs: Sequence[str]) -> Mapping[str, Status]:
-    """Return what Huey keeps: errors. It keeps no states, and of work that returns nothing no result."""
+    """Return what has ended, where results are kept, and what was revoked; Huey keeps no other states."""
     found = {}
     for ref in refs:
         try:
             huey.result(ref, preserve=True)
         except TaskException as failed:
             found[ref] = Status("failed", time.time(), str(failed.metadata.get("error")))
+        else:
+            if huey.storage.has_data_for_key(ref):
+                found[ref] = Status("finished", time.time())
+            elif huey.is_revoked(ref):
+                found[ref] = Status("cancelled", time.time())
     return found
 
 
