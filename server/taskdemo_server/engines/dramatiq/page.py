@@ -9,6 +9,7 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 from fastapi import FastAPI, HTTPException, Query
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -22,8 +23,10 @@ longest_task_s = float(os.environ.get("LONGEST_TASK_S", "3600"))
 
 broker: dramatiq.Broker
 if url.startswith("amqp"):
-    # RabbitMQ is to confirm that it has a task.
-    broker = RabbitmqBroker(url=url, confirm_delivery=True)
+    # RabbitMQ is to confirm that it has a task. A caller waits for that: notice
+    # soon that it is mute. (Defaults: 15 s to connect, a sign every minute.)
+    soon = "socket_timeout=0.5&stack_timeout=0.5&heartbeat=5"
+    broker = RabbitmqBroker(url=f"{url}?{soon}", confirm_delivery=True)
 else:
     broker = RedisBroker(
         # A caller waits while its task is sent: notice a mute broker soon,
@@ -73,7 +76,11 @@ def hello(
 ) -> dict[str, str]:
     try:
         work.send(message)
-    except (RedisError, dramatiq.BrokerConnectionError) as error:
+    except (
+        RedisError,
+        AMQPConnectorException,
+        dramatiq.BrokerConnectionError,
+    ) as error:
         why = "The broker does not take the task."
         raise HTTPException(503, why, {"Retry-After": "1"}) from error
     return {"message": "Hello World!"}
