@@ -315,11 +315,11 @@ def refusal(program: str, broker: str, tmp_path: Path, **work: Any) -> str:
 @pytest.mark.parametrize(
     ("broker", "said"),
     [
-        ("redis://127.0.0.1:{port}/0", "cannot be reached"),
-        ("amqp://guest:guest@127.0.0.1:{port}//", "cannot be reached"),
-        ("redis://nowhere.invalid:6379/0", "cannot be reached"),
-        ("rabbit://localhost", "is not a broker that Celery knows here"),
-        ("nonsense", "is not a broker that Celery knows here"),
+        ("redis://127.0.0.1:{port}/0", "cannot be used"),
+        ("amqp://guest:guest@127.0.0.1:{port}//", "cannot be used"),
+        ("redis://nowhere.invalid:6379/0", "cannot be used"),
+        ("rabbit://localhost", "is not a broker for celery"),
+        ("nonsense", "is not a broker for celery"),
     ],
 )
 def test_a_broker_that_cannot_be_used_is_one_sentence(program: str, broker: str, said: str, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_redis_that_cannot_hand_a_dead_workers_task_on_is_refused(tmp_path: Pa
         stage.valkey(0, "--rename-command", "XAUTOCLAIM", "")  # as before Redis 6.2
         worker = stage.worker(MODE)
         assert worker.wait() == 2
-        assert "is too old: Taskiq needs Redis 6.2" in worker.printed
+        assert "cannot be used (it is too old: Taskiq needs Redis 6.2)" in worker.printed
 
 
 def test_a_dead_workers_task_is_done_once_another_is_sent(
