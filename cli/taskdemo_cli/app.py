@@ -13,7 +13,7 @@ from taskdemo_cli.processes import signals
 from taskdemo_cli.reports.output import OutputStream, complain
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.modes import ENGINES
-from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
+from taskdemo_server.contract.settings import QUEUE, Settings, WorkerSettings, WorkSettings
 
 
 class Commands(TyperGroup):
@@ -137,6 +137,7 @@ def serve(
     journal: Annotated[str | None, options.JOURNAL] = None,
     broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
+    queue: Annotated[str, options.QUEUE] = QUEUE,
     token: Annotated[str | None, options.TOKEN] = None,
 ) -> int:
     """Start the demo server: one endpoint, GET /, that does slow work in the chosen mode."""
@@ -154,6 +155,7 @@ def serve(
         max_pending=max_pending,
         broker=broker,
         backend=backend,
+        queue=queue,
         token=token,
         journal=journal or "",
     )
@@ -297,6 +299,7 @@ def worker(
     broker: Annotated[str, options.BROKER],
     engine: Annotated[str, options.ENGINE] = ENGINES[0],
     backend: Annotated[str | None, options.BACKEND] = None,
+    queue: Annotated[str, options.QUEUE] = QUEUE,
     work: Annotated[str, options.WORK] = "sleep",
     duration: Annotated[float, options.DURATION] = 1.0,
     processes: Annotated[int | None, options.PROCESSES] = None,
@@ -311,6 +314,7 @@ def worker(
             engine=engine,
             broker=broker,
             backend=backend,
+            queue=queue,
             processes=processes,
             work=WorkSettings(
                 mode=engine,

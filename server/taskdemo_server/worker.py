@@ -66,6 +66,8 @@ def main() -> int:  # noqa: RET503  execv never returns
     except UnusableError as error:
         return _refuse(str(error))
     print(f"The worker of engine {mode.name}: {engine.shown(processes, queue, without_password(broker))}", flush=True)
+    if backend is None and work.server is None:
+        print("No server learns what becomes of its tasks: type --server URL, or --backend URL of a Redis.", flush=True)
     # It takes the place of this process, so that signals are its own and nobody is left to outlive anybody.
     os.execv(command[0], command)  # noqa: S606  no shell is wanted
 

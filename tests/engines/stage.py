@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from commands import TASKDEMO
+from conftest import without
 from taskdemo_server.contract.modes import MODES, Engine, Mode
 from taskdemo_server.contract.settings import WorkerSettings, WorkSettings
 from taskdemo_server.engines import valkey
@@ -25,6 +26,42 @@ EVERY_ENGINE = [
     for mode in MODES
     if mode.engine is not None
 ]
+
+PORTS = {"redis": 6379, "rabbitmq": 5672, "postgres": 5432}
+"""Where the machine has real brokers, if it has any."""
+
+
+def must_listen(name: str) -> None:
+    """Skip the test where the machine has no such broker, or fail it where it should be."""
+    try:
+        socket.create_connection(("127.0.0.1", PORTS[name]), 1).close()
+    except OSError:
+        without(f"a {name} at 127.0.0.1:{PORTS[name]}")
+
+
+def left_with(broker: str, names: Sequence[str]) -> list[str]:
+    """Return what is still there by these names at a real Redis or RabbitMQ, and remove it; nothing else is touched."""
+    if broker.startswith("redis"):
+        import redis
+
+        with redis.Redis.from_url(broker) as client:
+            keys = [key for name in names for key in client.scan_iter(match=f"*{name}*")]
+            client.delete("nothing", *keys)
+            return [str(key) for key in keys]
+    import amqp.exceptions  # type: ignore[import-untyped]  # comes without types
+    from celery import Celery
+
+    there = []
+    for name in names:
+        with Celery(broker=broker).connection_for_write() as connection:
+            channel = connection.default_channel
+            try:
+                channel.queue_declare(name, passive=True)
+            except amqp.exceptions.NotFound:
+                continue
+            there.append(name)
+            channel.queue_delete(name)
+    return there
 
 
 def of(mode: Mode) -> Engine:

@@ -1,14 +1,12 @@
 """What `taskdemo limits` finds out about each engine: on private brokers, on real ones, and broken on purpose."""
 
-import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from engines.stage import EVERY_ENGINE
+from engines.stage import EVERY_ENGINE, left_with, must_listen
 from limits_runs import run, verdicts
 from taskdemo_cli import limits
 from taskdemo_cli.documents.types import Cell, LimitsDocument
@@ -116,10 +114,7 @@ def test_a_worker_that_acknowledges_before_it_works_is_seen_to_lose_tasks(
     assert fate["ended"] < fate["unfinished"]
 
 
-BROKERS = {
-    "redis": (6379, "redis://127.0.0.1:6379/12"),
-    "rabbitmq": (5672, "amqp://guest:guest@127.0.0.1:5672//"),
-}
+BROKERS = {"redis": "redis://127.0.0.1:6379/12", "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//"}
 LIMITS = ("survive_worker_kill", "retry", "track")
 
 
@@ -136,13 +131,7 @@ class Found:
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
     """Celery's decisive limits against the real brokers."""
     pytest.importorskip("celery", reason="the extra `celery` is not installed")
-    port, url = BROKERS[request.param]
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        if os.environ.get("TASKDEMO_REQUIRE_PARTS") == "1":
-            pytest.fail(f"no {request.param} at 127.0.0.1:{port}, and TASKDEMO_REQUIRE_PARTS=1 says that it is there")
-        pytest.skip(f"no {request.param} at 127.0.0.1:{port}")
+    must_listen(request.param)
     queues: list[str] = []
 
     def noted() -> str:
@@ -152,37 +141,10 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     try:
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(trial, "new_queue", noted)
-            document = run(tmp_path_factory.mktemp("limits"), ["celery"], LIMITS, broker=url)
+            document = run(tmp_path_factory.mktemp("limits"), ["celery"], LIMITS, broker=BROKERS[request.param])
         yield Found(request.param, verdicts(document)["celery"], document.modes["celery"], queues)
     finally:
-        left_with(request.param, queues)
-
-
-def left_with(broker: str, queues: list[str]) -> list[str]:
-    """Return what is still there by these queues' names, and remove it; nothing else is touched."""
-    _, url = BROKERS[broker]
-    if broker == "redis":
-        import redis
-
-        with redis.Redis.from_url(url) as client:
-            keys = [key for queue in queues for key in client.scan_iter(match=f"*{queue}*")]
-            if keys:
-                client.delete(*keys)
-            return [str(key) for key in keys]
-    import amqp.exceptions  # type: ignore[import-untyped]  # comes without types
-    from celery import Celery
-
-    there = []
-    for queue in queues:
-        with Celery(broker=url).connection_for_write() as connection:
-            channel = connection.default_channel
-            try:
-                channel.queue_declare(queue, passive=True)
-            except amqp.exceptions.NotFound:
-                continue
-            there.append(queue)
-            channel.queue_delete(queue)
-    return there
+        left_with(BROKERS[request.param], queues)
 
 
 @pytest.mark.broker
@@ -214,4 +176,4 @@ def test_a_task_can_be_tracked_where_there_is_a_result_backend(found: Found) -> 
 @pytest.mark.broker
 def test_nothing_of_the_experiments_stays_with_the_broker(found: Found) -> None:
     assert len(found.queues) == len(set(found.queues)) == len(LIMITS) + 1  # three for the kills, one for the two others
-    assert left_with(found.broker, found.queues) == []
+    assert left_with(BROKERS[found.broker], found.queues) == []

@@ -3,6 +3,7 @@
 import difflib
 import math
 import pathlib
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -71,6 +72,13 @@ def token(text: str | None) -> str | None:
     if text is not None and not (text and text.isascii() and text.isprintable() and text == text.strip()):
         raise UserError("--token goes into a header: it takes visible ASCII characters, at least one")
     return text
+
+
+def queue(name: str) -> str:
+    """Check that every engine takes a queue of this name."""
+    if not re.fullmatch(r"[A-Za-z][\w.-]{0,99}", name, re.ASCII):
+        raise UserError(f"--queue {shortened(name, 80)!r}: type a letter and then letters, digits, '.', '_' or '-'")
+    return name
 
 
 # --- numbers -----------------------------------------------------------------------------------------------

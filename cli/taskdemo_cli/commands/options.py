@@ -138,6 +138,13 @@ BROKER = _option(
 BACKEND = _option(
     ENGINE_PANEL, "--backend", help="Result backend of the queue engine.", show_default="follows --broker", **_URL
 )
+QUEUE = _option(
+    ENGINE_PANEL,
+    "--queue",
+    metavar="NAME",
+    callback=checks.queue,
+    help="Queue of the server's tasks: one of its own where servers that share a broker share no workers.",
+)
 PROCESSES = _option(
     ENGINE_PANEL,
     "--processes",

@@ -21,6 +21,8 @@ MOST_PROCESSES: Final = 8
 """A big machine gets no more processes than these unless it is told: each takes its time to start."""
 BUILT_IN_WORKS: Final = ("sleep", "cpu")
 """The works that come along; any other is the user's own `module:function`."""
+QUEUE: Final = "taskdemo"
+"""An engine's queue, unless somebody says otherwise."""
 LONGEST_UNKNOWN_S: Final = 3600.0
 """How long a work may take of which nobody knows."""
 
@@ -31,8 +33,8 @@ def one_per_cpu() -> int:
 
 
 def results_beside(broker: str) -> str | None:
-    """Return where an engine's results go unless somebody says otherwise: Redis keeps them beside the tasks."""
-    return broker if broker.startswith(("redis", "valkey", "unix")) else None
+    """Return where an engine's results go unless somebody says otherwise: beside the tasks; RabbitMQ keeps none."""
+    return None if broker.startswith("amqp") else broker
 
 
 def told(arguments: Sequence[str]) -> str:
@@ -124,7 +126,7 @@ class Settings(Json):
     """The folder of the private broker, once the server has made it: `broker` leads there."""
     backend: str | None = None
     """Where an engine's results go; None for what suits the broker."""
-    queue: str = "taskdemo"
+    queue: str = QUEUE
     """The engine's queue, which is to be another one where servers that share a broker must not share workers."""
     token: str | None = None
     step_log: str | None = None
@@ -161,7 +163,7 @@ class WorkerSettings(Json):
     broker: str
     backend: str | None = None
     """None for the engine's default."""
-    queue: str = "taskdemo"
+    queue: str = QUEUE
     work: WorkSettings
     processes: int | None = None
     """Tasks at once; None for as many as there are CPUs, eight at the most."""

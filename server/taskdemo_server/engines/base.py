@@ -43,10 +43,10 @@ class EngineModule(Protocol):
     app: FastAPI
     """The page's."""
 
-    def why_not(self) -> str | None:
+    def check(self) -> None:
         """Try the broker, and make it ready for tasks, before the first is sent and any worker is started.
 
-        Return why it cannot be used, as a sentence that says what to type instead; None where it can.
+        Raises whatever the library does where it cannot be used.
         """
         ...
 
@@ -90,6 +90,10 @@ PRIVATE: Final = {
 """By the name that the registry uses."""
 
 
+_REFUSED: Final = ("auth", "access_refused", "access refused", "wrongpass", "password", 'role "')
+"""Words by which brokers refuse a user."""
+
+
 def load(engine: Engine) -> EngineModule:
     """Return an engine's module. The environment must say where its broker is before."""
     return cast("EngineModule", importlib.import_module(f"{engine.folder}.engine"))
@@ -97,31 +101,26 @@ def load(engine: Engine) -> EngineModule:
 
 def why_not(engine: Engine, broker: str) -> str | None:
     """Return why this broker cannot be used by this engine, as a sentence that says what to type instead."""
+    shown, instead = without_password(broker), f"type --broker {engine.brokers}"
     try:
-        return load(engine).why_not()
+        module = load(engine)
     except Exception as error:  # noqa: BLE001  whatever the library makes of a URL that is not for it
-        return (
-            f"{without_password(broker)!r} is not a broker for {engine.packages[0]}"
-            f" ({shortened(str(error), 120)}); type --broker {engine.brokers}"
-        )
-
-
-def why_no_redis(library: str, url: str, ping: Callable[[], object]) -> str | None:
-    """Return why a Redis cannot be used, as a sentence that says what to type instead; None where `ping` succeeds."""
-    shapes, shown = "redis://:PASSWORD@HOST:PORT/0", without_password(url)
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        return f"{shown!r} is not a broker that {library} knows here; type --broker {shapes}"
+        return f"{shown!r} is not a broker for {engine.extra} ({_reason(error)}); {instead}"
     try:
-        ping()
-    except Exception as error:  # noqa: BLE001  the client's own, which this module does not import
+        module.check()
+    except Exception as error:  # noqa: BLE001  each library, and each of its transports, has its own
         text = f"{type(error).__name__} {error}".lower()
-        if any(word in text for word in ("auth", "wrongpass", "password")):
-            return f"The broker {shown} refuses the user or the password; type --broker {shapes}"
-        if isinstance(error, ValueError):
-            return f"{shown!r} is not a broker that {library} knows here; type --broker {shapes}"
-        reason = shortened(str(error) or type(error).__name__, 120)
-        return f"The broker {shown} cannot be reached ({reason}); start it, or type another: --broker {shapes}"
+        if any(word in text for word in _REFUSED):
+            return f"The broker {shown} refuses the user or the password; {instead}"
+        if isinstance(error, KeyError | ValueError | ImportError | AttributeError):
+            return f"{shown!r} is not a broker for {engine.extra} ({_reason(error)}); {instead}"
+        return f"The broker {shown} cannot be used ({_reason(error)}); start it, or {instead}"
     return None
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error.__cause__ or error) or type(error).__name__
+    return shortened(text.partition("\n")[0], 120)
 
 
 def environment(broker: str, backend: str | None, queue: str, longest_s: float) -> dict[str, str]:

@@ -22,6 +22,7 @@ from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import shortened
 from taskdemo_server.engines.base import PRIVATE, why_not
 
+_START_TIMEOUT_S: Final = 30.0
 _END_TIMEOUT_S: Final = 3.0
 _AGAIN_AFTER_S: Final = 0.2
 
@@ -120,8 +121,13 @@ class Child:
             )
 
     def is_ready(self) -> bool:
-        """Wait until it says that it is; False where it ends instead."""
-        return self._process.stdout is not None and bool(self._process.stdout.readline())
+        """Wait until it says that it is; False where it ends instead, or is ended because it takes too long."""
+        timer = threading.Timer(_START_TIMEOUT_S, self.end)  # Some workers replace a process that dies for ever.
+        timer.daemon = True
+        timer.start()
+        said = self._process.stdout is not None and bool(self._process.stdout.readline())
+        timer.cancel()
+        return said
 
     def wait(self) -> None:
         """Wait until it, or its guard, has ended, and see to it that both have."""

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from taskdemo_server.contract.import_string import described
 from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, QUEUE, Settings
 from taskdemo_server.contract.text import escape, shortened, without_password
 
 _EVERY_S: Final = 0.05
@@ -88,12 +88,18 @@ def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
         if settings.private_broker is None:
             rows["worker"] = (
                 f"taskdemo worker --engine {mode.name} --broker {without_password(str(settings.broker))}"
-                f" --server {url}{token}"
+                f"{_like(settings)} --server {url}{token}"
             )
     if terminal:
         return _styled(mode.expect, rows)
     lines = [f"taskdemo serves mode {mode.name}.", mode.expect, *(f"  {name:<6} {rows[name]}" for name in rows)]
     return "\n".join(lines) + "\n"
+
+
+def _like(settings: Settings) -> str:
+    """Return the options with which a worker does the work of this server, where they are not the defaults."""
+    given = {"queue": (settings.queue, QUEUE), "work": (settings.work, "sleep"), "duration": (settings.duration, 1.0)}
+    return "".join(f" --{name} {escape(str(one))}" for name, (one, default) in given.items() if one != default)
 
 
 def _styled(expect: str, rows: dict[str, str]) -> str:

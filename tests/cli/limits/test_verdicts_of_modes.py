@@ -219,5 +219,5 @@ def test_a_mode_whose_server_does_not_start_is_skipped_with_its_reason(tmp_path:
     screen = Remembering()
     document = run(tmp_path, ["celery", "async"], ["track"], screen, broker="redis://127.0.0.1:1/0")
     assert document.skipped == [Skipped(mode="celery", why=screen.skipped["celery"])]
-    assert "cannot be reached" in screen.skipped["celery"]
+    assert "cannot be used" in screen.skipped["celery"]
     assert list(document.modes) == ["async"]

@@ -13,14 +13,12 @@ from kombu.exceptions import OperationalError
 
 from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.settings import WORK
-from taskdemo_server.contract.text import shortened, without_password
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.celery.page import app, broker, celery, queue, work
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "celery", "redelivered_after", "status", "why_not"]
+__all__ = ["app", "cancel", "celery", "check", "redelivered_after", "status"]
 
-_SHAPES: Final = "redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//"
 _CHECK_S: Final = 1.0
 _STATES: Final[dict[str, TaskState]] = {
     states.SUCCESS: "finished",
@@ -64,28 +62,13 @@ if WORK in os.environ and here().settings.step_log is not None:  # the user's fu
     from taskdemo_server.engines.celery import steps  # noqa: F401  a worker must know the tasks of the experiments
 
 
-def why_not() -> str | None:
-    """Try to connect to the broker, for a second or so; return why that failed, as a sentence."""
+def check() -> None:
+    """Connect to the broker, for a second or so."""
     if "://" not in broker:
-        return _why(ValueError())
-    try:
-        with celery.connection_for_write(connect_timeout=_CHECK_S) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CHECK_S)
-            connection.default_channel  # noqa: B018  Redis connects only here
-    except Exception as error:  # noqa: BLE001  each transport has its own
-        return _why(error)
-    return None
-
-
-def _why(error: BaseException) -> str:
-    shown = without_password(broker)
-    text = f"{type(error).__name__} {error}".lower()
-    if any(word in text for word in ("auth", "access_refused", "access refused", "wrongpass", "password")):
-        return f"The broker {shown} refuses the user or the password; type --broker {_SHAPES}"
-    if isinstance(error, KeyError | ValueError | ImportError | AttributeError):
-        return f"{shown!r} is not a broker that Celery knows here; type --broker {_SHAPES}"
-    reason = shortened(str(error.__cause__ or error), 120)
-    return f"The broker {shown} cannot be reached ({reason}); start it, or type another: --broker {_SHAPES}"
+        raise ValueError("it is no URL")
+    with celery.connection_for_write(connect_timeout=_CHECK_S) as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CHECK_S)
+        connection.default_channel  # noqa: B018  Redis connects only here
 
 
 def cancel(ref: str) -> bool:

@@ -1,20 +1,21 @@
 """How taskdemo drives Dramatiq: by a middleware. Server and worker import this."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import dramatiq
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.results.errors import ResultFailure, ResultMissing
 
 from taskdemo_server.contract.settings import WORK
-from taskdemo_server.contract.text import shortened, without_password
 from taskdemo_server.engines.base import Status
-from taskdemo_server.engines.dramatiq.page import app, broker, queue, url
+from taskdemo_server.engines.dramatiq.page import app, backend, broker, queue, work
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "broker", "cancel", "redelivered_after", "status", "why_not"]
-
-_SHAPES: Final = "redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT"
+__all__ = ["app", "broker", "cancel", "check", "redelivered_after", "status"]
 
 
 class Carry(dramatiq.Middleware):
@@ -38,24 +39,12 @@ if WORK in os.environ and here().settings.step_log is not None:  # the user's fu
     from taskdemo_server.engines.dramatiq import steps  # noqa: F401  a worker must know the tasks of the experiments
 
 
-def why_not() -> str | None:
-    """Try to connect to the broker, for a second or so; return why that failed, as a sentence."""
-    if not url.startswith(("redis://", "rediss://", "unix://", "amqp://", "amqps://")):
-        return f"{without_password(url)!r} is not a broker that Dramatiq knows here; type --broker {_SHAPES}"
-    client = getattr(broker, "client", None)
-    try:
-        if client is None:
-            broker.declare_queue(queue)
-            broker.get_queue_message_counts(queue)  # type: ignore[attr-defined]  # RabbitMQ's alone
-        else:
-            client.ping()
-    except Exception as error:  # noqa: BLE001  each transport has its own
-        text = f"{type(error).__name__} {error}".lower()
-        if any(word in text for word in ("auth", "access_refused", "wrongpass", "password")):
-            return f"The broker {without_password(url)} refuses the user or the password; type --broker {_SHAPES}"
-        reason = shortened(str(error) or type(error).__name__, 120)
-        return f"The broker {without_password(url)} cannot be reached ({reason}); type --broker {_SHAPES}"
-    return None
+def check() -> None:
+    """Connect to the broker, for a second or so."""
+    if isinstance(broker, RabbitmqBroker):
+        broker.declare_queue(queue, ensure=True)
+    elif isinstance(broker, RedisBroker):
+        broker.client.ping()
 
 
 def cancel(_ref: str) -> bool:
@@ -63,9 +52,19 @@ def cancel(_ref: str) -> bool:
     return False
 
 
-def status(_refs: Sequence[str]) -> Mapping[str, Status]:
-    """Return nothing: Dramatiq keeps results, of actors that ask for it, but no states."""
-    return {}
+def status(refs: Sequence[str]) -> Mapping[str, Status]:
+    """Return what the result backend knows, which is what has ended; nothing where there is none."""
+    found = {}
+    for ref in refs if backend is not None else ():
+        try:
+            work.message("").copy(message_id=ref).get_result()
+        except ResultMissing:
+            continue
+        except ResultFailure as failure:
+            found[ref] = Status("failed", time.time(), f"{failure.orig_exc_type}: {failure.orig_exc_msg}")
+        else:
+            found[ref] = Status("finished", time.time())
+    return found
 
 
 def redelivered_after(_work_s: float) -> float | None:

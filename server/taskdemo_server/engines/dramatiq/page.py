@@ -6,7 +6,10 @@ from typing import Annotated
 import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
+from dramatiq.results import Results
+from dramatiq.results.backends import RedisBackend
 from fastapi import FastAPI, HTTPException, Query
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -14,13 +17,16 @@ from redis.retry import Retry
 from taskdemo_server.work import slow_work
 
 url = os.environ.get("BROKER_URL", "redis://localhost:6379/0")
+backend = os.environ.get("RESULT_BACKEND")
 queue = os.environ.get("TASK_QUEUE", "hello")
 longest_task_s = float(os.environ.get("LONGEST_TASK_S", "3600"))
 
 broker: dramatiq.Broker
 if url.startswith("amqp"):
-    # RabbitMQ is to confirm that it has a task.
-    broker = RabbitmqBroker(url=url, confirm_delivery=True)
+    # RabbitMQ is to confirm that it has a task. A caller waits for that: notice
+    # soon that it is mute. (Defaults: 15 s to connect, a sign every minute.)
+    soon = "socket_timeout=0.5&stack_timeout=0.5&heartbeat=5"
+    broker = RabbitmqBroker(url=f"{url}?{soon}", confirm_delivery=True)
 else:
     broker = RedisBroker(
         # A caller waits while its task is sent: notice a mute broker soon,
@@ -39,6 +45,14 @@ else:
         heartbeat_timeout=5000,
         maintenance_chance=1_000_000,
     )
+if backend is not None:
+    # Results are kept only where somebody asks, for ten minutes.
+    results = RedisBackend(
+        url=backend,
+        namespace=f"dramatiq:{queue}:results",
+        use_namespace_prefix_keys=True,
+    )
+    broker.add_middleware(Results(backend=results, store_results=True))
 dramatiq.set_broker(broker)
 
 app = FastAPI()
@@ -62,7 +76,11 @@ def hello(
 ) -> dict[str, str]:
     try:
         work.send(message)
-    except (RedisError, dramatiq.BrokerConnectionError) as error:
+    except (
+        RedisError,
+        AMQPConnectorException,
+        dramatiq.BrokerConnectionError,
+    ) as error:
         why = "The broker does not take the task."
         raise HTTPException(503, why, {"Retry-After": "1"}) from error
     return {"message": "Hello World!"}

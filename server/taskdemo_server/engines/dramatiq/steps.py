@@ -4,30 +4,26 @@ import asyncio
 from typing import Any, Final
 
 import dramatiq
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.middleware import GroupCallbacks
 from dramatiq.rate_limits.backends import RedisBackend as Barriers
-from dramatiq.results import Results
-from dramatiq.results.backends import RedisBackend
 from dramatiq.results.errors import ResultFailure, ResultMissing
 from fastapi import FastAPI
+from redis import Redis
 
 from taskdemo_server.contract.settings import Settings
-from taskdemo_server.engines.dramatiq.page import broker, queue
+from taskdemo_server.engines.dramatiq.page import backend, broker, queue, url
 from taskdemo_server.limits.base import CannotAskError, Steps
 from taskdemo_server.limits.step import step
 
 BACKOFF_MS: Final = 1000
 """Dramatiq waits between half of it and all of it before each repetition."""
-client: Any = getattr(broker, "client", None)
-if client is not None:  # results and groups want a backend; RabbitMQ is none
-    results = RedisBackend(client=client, namespace=f"dramatiq:{queue}:results", use_namespace_prefix_keys=True)
-    broker.add_middleware(Results(backend=results))
+if backend is not None:  # which groups want, too
     # Its keys have no prefix by which they could be removed, so they are to go by themselves.
-    broker.add_middleware(GroupCallbacks(Barriers(client=client), barrier_ttl=60_000))
-KEPT: Final[dict[str, Any]] = {} if client is None else {"store_results": True}
+    broker.add_middleware(GroupCallbacks(Barriers(url=backend), barrier_ttl=60_000))
 
 
-@dramatiq.actor(queue_name=queue, max_retries=0, **KEPT)
+@dramatiq.actor(queue_name=queue, max_retries=0)
 def do_step(step_log: str, key: str, name: str) -> int:
     """Do a step that needs nothing."""
     return step(step_log, key, name)
@@ -81,10 +77,10 @@ def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
 
 
 def _result(message: dramatiq.Message[int]) -> tuple[str, str | None]:
-    if client is None:
+    if backend is None:
         raise CannotAskError("No result backend is configured.")
     try:
-        results.get_result(message)
+        message.get_result()
     except ResultMissing:
         return "ResultMissing", None
     except ResultFailure as failure:
@@ -93,9 +89,10 @@ def _result(message: dramatiq.Message[int]) -> tuple[str, str | None]:
 
 
 def _delete_queue() -> None:
-    if client is None:
-        channel = broker.channel  # type: ignore[attr-defined]  # RabbitMQ's alone
+    if isinstance(broker, RabbitmqBroker):
         for name in (queue, f"{queue}.DQ", f"{queue}.XQ"):
-            channel.queue_delete(name)
-    else:
-        client.delete(*client.scan_iter(f"dramatiq:{queue}*"), "nothing")
+            broker.channel.queue_delete(name)
+    for kept in {url, backend} - {None}:
+        if not str(kept).startswith("amqp"):
+            with Redis.from_url(str(kept)) as client:
+                client.delete(*client.scan_iter(f"dramatiq:{queue}*"), "nothing")

@@ -1,7 +1,6 @@
 """How taskdemo drives Huey: by its signals. Server and worker import this."""
 
 import os
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,12 +9,11 @@ from huey.exceptions import TaskException
 from huey.signals import SIGNAL_ENQUEUED, SIGNAL_EXECUTING, SIGNAL_REVOKED
 
 from taskdemo_server.contract.settings import WORK
-from taskdemo_server.contract.text import shortened
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.huey.page import app, huey
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "huey", "redelivered_after", "status", "why_not"]
+__all__ = ["app", "cancel", "check", "huey", "redelivered_after", "status"]
 
 
 @huey.signal(SIGNAL_ENQUEUED)
@@ -45,16 +43,9 @@ if WORK in os.environ and here().settings.step_log is not None:  # the user's fu
     from taskdemo_server.engines.huey import steps  # noqa: F401  a worker must know the tasks of the experiments
 
 
-def why_not() -> str | None:
-    """Try to read the file; return why that failed, as a sentence."""
-    name = huey.storage.filename
-    if "://" in name:
-        return f"{shortened(name, 120)} is not a broker that Huey knows here; type --broker FILE.db"
-    try:
-        huey.pending_count()
-    except sqlite3.Error as error:
-        return f"The file {shortened(name, 120)} cannot be used ({error}); type --broker FILE.db"
-    return None
+def check() -> None:
+    """Read the file."""
+    huey.pending_count()
 
 
 def cancel(ref: str) -> bool:
@@ -66,13 +57,18 @@ def cancel(ref: str) -> bool:
 
 
 def status(refs: Sequence[str]) -> Mapping[str, Status]:
-    """Return what Huey keeps: errors. It keeps no states, and of work that returns nothing no result."""
+    """Return what has ended, where results are kept, and what was revoked; Huey keeps no other states."""
     found = {}
     for ref in refs:
         try:
             huey.result(ref, preserve=True)
         except TaskException as failed:
             found[ref] = Status("failed", time.time(), str(failed.metadata.get("error")))
+        else:
+            if huey.storage.has_data_for_key(ref):
+                found[ref] = Status("finished", time.time())
+            elif huey.is_revoked(ref):
+                found[ref] = Status("cancelled", time.time())
     return found
 
 

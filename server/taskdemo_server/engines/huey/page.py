@@ -15,6 +15,8 @@ huey = SqliteHuey(
     # Tasks are pickles: whoever can write this file runs code in the
     # workers. So the file, or its folder, is to be the user's alone.
     filename=os.environ.get("BROKER_URL", "huey.db"),
+    # That work has ended is kept only where somebody asks: it returns None.
+    store_none="RESULT_BACKEND" in os.environ,
     # So many seconds a caller waits for a file that others write.
     timeout=1,
 )

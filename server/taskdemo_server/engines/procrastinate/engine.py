@@ -14,14 +14,12 @@ from procrastinate.schema import SchemaManager
 
 from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.settings import WORK
-from taskdemo_server.contract.text import shortened, without_password
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.procrastinate.page import app, tasks, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "redelivered_after", "status", "tasks", "why_not"]
+__all__ = ["app", "cancel", "check", "redelivered_after", "status", "tasks"]
 
-_SHAPES: Final = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 _SCHEMA_LOCK: Final = 7_403_651
 """A number by which two who find no schema do not both make one."""
 _STATES: Final[dict[JobStatus, TaskState]] = {
@@ -64,24 +62,15 @@ if WORK in os.environ and here().settings.step_log is not None:
     from taskdemo_server.engines.procrastinate import steps  # noqa: F401  a worker must know these tasks
 
 
-def why_not() -> str | None:
-    """Try to connect to the database, and see to it that Procrastinate's tables are there; return why that failed."""
-    shown = without_password(url)
+def check() -> None:
+    """Connect to the database, for two seconds at the most, and see to it that Procrastinate's tables are there."""
     if not url.startswith("postgresql://"):
-        return f"{shown!r} is not a broker that Procrastinate knows here; type --broker {_SHAPES}"
-    try:
-        with psycopg.connect(url, connect_timeout=2) as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
-            found = connection.execute("SELECT to_regclass('procrastinate_jobs')").fetchone()
-            if found is None or found[0] is None:  # what `procrastinate schema --apply` does
-                connection.execute(SchemaManager.get_schema())
-    except psycopg.Error as error:
-        text = str(error).partition("\n")[0]
-        if "password" in text or "authentication" in text or "role" in text:
-            return f"The broker {shown} refuses the user or the password; type --broker {_SHAPES}"
-        reason = shortened(text, 120)
-        return f"The broker {shown} cannot be reached ({reason}); start it, or type another: --broker {_SHAPES}"
-    return None
+        raise ValueError("it is no PostgreSQL")
+    with psycopg.connect(url, connect_timeout=2) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
+        found = connection.execute("SELECT to_regclass('procrastinate_jobs')").fetchone()
+        if found is None or found[0] is None:  # what `procrastinate schema --apply` does
+            connection.execute(SchemaManager.get_schema())
 
 
 @contextmanager

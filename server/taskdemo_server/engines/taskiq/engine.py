@@ -6,17 +6,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from redis import Redis
+from redis import Redis, ResponseError
 from taskiq import TaskiqMessage, TaskiqMiddleware
 from taskiq.serializers import JSONSerializer
 from taskiq_redis import RedisAsyncResultBackend
 
 from taskdemo_server.contract.settings import WORK
-from taskdemo_server.engines.base import Status, why_no_redis
+from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.taskiq.page import app, backend, broker, queue, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "broker", "cancel", "redelivered_after", "status", "why_not"]
+__all__ = ["app", "broker", "cancel", "check", "redelivered_after", "status"]
 
 
 class Carry(TaskiqMiddleware):
@@ -41,9 +41,15 @@ if WORK in os.environ and here().settings.step_log is not None:  # the user's fu
     from taskdemo_server.engines.taskiq import steps  # noqa: F401  a worker must know the tasks of the experiments
 
 
-def why_not() -> str | None:
-    """Try to connect to the broker, for a second or so; return why that failed, as a sentence."""
-    return why_no_redis("Taskiq", url, lambda: Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1).ping())
+def check() -> None:
+    """Connect to the broker, for a second or so."""
+    with Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
+        client.ping()
+        try:
+            client.xautoclaim(f"taskiq:{queue}", "nobody", "nobody", 0)
+        except ResponseError as error:  # there is no such group; or no such command, by which a dead worker's come back
+            if "unknown command" in str(error):
+                raise ResponseError("it is too old: Taskiq needs Redis 6.2") from None
 
 
 def cancel(_ref: str) -> bool:

@@ -1,0 +1,93 @@
+"""Every engine over the machine's own broker of each kind that it takes: what is known of its tasks, and whose.
+
+Tasks of a worker that reports to no server are known from what the engine itself keeps; RabbitMQ keeps nothing.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import RunningServer
+from engines.stage import Stage, left_with, must_listen, staging
+from taskdemo_server.contract.modes import MODES, Mode
+
+URLS = {
+    "redis": "redis://127.0.0.1:6379/10",
+    "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//",
+    "postgres": "postgresql://postgres@127.0.0.1:5432/",
+    "file": "FILE.db",
+}
+EVERY_PAIR = [
+    pytest.param(
+        mode,
+        name,
+        id=f"{mode.name} over {name}",
+        marks=[
+            pytest.mark.skipif(bool(mode.missing), reason=f"{mode.name} is missing"),
+            *([] if name == "file" else [pytest.mark.broker]),
+        ],
+    )
+    for mode in MODES
+    if mode.engine is not None
+    for name, url in URLS.items()
+    if url.partition("://")[0] in mode.engine.brokers
+]
+WORK = """
+def work(message):
+    if message == "bad":
+        raise ValueError("no good")
+"""
+
+
+@pytest.fixture
+def stage(name: str, tmp_path: Path) -> Iterator[Stage]:
+    """A stage with the real broker of that name; over PostgreSQL in a database of its own."""
+    with staging(tmp_path / "stage") as stage:
+        stage.broker = URLS[name]
+        if name == "file":
+            stage.broker = str(stage.folder / "tasks.db")
+        else:
+            must_listen(name)
+        if name == "postgres":
+            import psycopg
+
+            database = f"taskdemo_test_{secrets.token_hex(4)}"
+            stage.broker += database
+            with psycopg.connect(URLS[name], autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {database}")
+                stage.stack.callback(connection.execute, f"DROP DATABASE {database} WITH (FORCE)")
+                yield stage
+                stage.stack.close()  # with the connection
+        else:
+            yield stage
+
+
+@pytest.mark.parametrize(("mode", "name"), EVERY_PAIR)
+def test_a_server_learns_of_its_own_tasks_alone_what_the_engine_keeps_or_its_worker_reports(
+    mode: Mode, name: str, stage: Stage, start_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stage.folder / "mine.py").write_text(WORK)
+    monkeypatch.setenv("PYTHONPATH", str(stage.folder))
+    given: dict[str, Any] = {"mode": mode.name, "work": "mine:work", "broker": stage.broker}
+    given["step_log"] = str(stage.folder / "steps")  # so that a server can be told to remove what it has left
+    server, other = (start_server(**given, queue=queue) for queue in (stage.queue, f"other-{stage.queue}"))
+    worker = stage.worker(mode, work="mine:work", server=server.url if name == "rabbitmq" else None)
+    other.get()
+    good, bad = (server.get(params={"message": text}).headers["X-Task-ID"] for text in ("good", "bad"))
+    stage.ready(worker)
+    ends = {event.id: event for event in server.ended(2, 30)}
+    assert (ends[good].state, ends[bad].state) == ("finished", "failed")
+    assert "no good" in str(ends[bad].error) or "failure" in mode.gives_up
+    assert worker.printed.count("Background Task") == 2
+    assert {event.host for event in ends.values()} == {"the result backend"} or name == "rabbitmq"
+    assert other.states() == ["accepted"]
+    worker.end()
+    for one in (server, other):
+        assert one.client.delete("/limits").status_code == 200
+    if name in {"redis", "rabbitmq"}:
+        refs = [str(event.ref) for event in server.events() if event.ref]
+        left_with(stage.broker, refs)  # a result stays for a while
+        assert left_with(stage.broker, [stage.queue, f"other-{stage.queue}"]) == []
