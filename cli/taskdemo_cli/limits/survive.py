@@ -86,7 +86,7 @@ def _busy(trial: Trial, workers: Sequence[str] = ("worker",)) -> "tuple[servers.
 
 
 def _kill_server(trial: Trial, server: servers.Server, pending: "list[Future[Answer]]") -> Fate:
-    trial.kill(server)
+    server.kill()
     killed = "the server, in which the tasks ran," if _ran_in(trial, server, server.pid) else "the server"
     return _see(trial, server, pending, killed, restart=True)
 

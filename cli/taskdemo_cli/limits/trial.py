@@ -29,7 +29,6 @@ BEGIN_S = 10.0
 """Seconds within which work begins, on a busy machine too."""
 SETTLE_S = 0.15
 """Seconds in which a request has reached the server's work, though nobody can tell from outside."""
-END_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
 THREADS = 2
 """Worker threads of a server: few, so that a task that waits for one is quickly made."""
@@ -114,7 +113,7 @@ class Trial:
         for server in self._servers:
             if self.workers and self._starter.broker.named and server.poll() is None:
                 _ask(server.port, "/limits", "DELETE")
-            self.kill(server)
+            server.kill()
 
     # --- servers --------------------------------------------------------------------------------------------
 
@@ -168,14 +167,6 @@ class Trial:
         server = self._starter.start(replace(settings, announce=str(announce)), folder)
         self._servers.append(server)
         return server
-
-    def kill(self, server: servers.Server) -> None:
-        """Kill a server of this experiment without warning, and wait until it is gone."""
-        if server.poll() is None:
-            children.kill(server.pid)
-        deadline = time.monotonic() + END_TIMEOUT_S
-        while server.poll() is None and time.monotonic() < deadline:
-            time.sleep(POLL_S)
 
     @property
     def restarts(self) -> int:
