@@ -86,6 +86,12 @@ class Subject:
     work_s: float = 0.0
     """How long one piece of work takes: as asked, or as a single request has shown."""
 
+    @classmethod
+    def asked(cls, settings: Settings) -> "Subject":
+        """Return what these settings say of it."""
+        subject = cls(settings)
+        return subject if subject.is_measured else cls(settings, settings.duration)
+
     @property
     def mode(self) -> Mode | None:
         """The mode; None for the user's own application and for a URL."""
@@ -286,7 +292,7 @@ def _why(cause: CapacityCause, run: RunDocument, subject: Subject, broken: Seque
         case "broker":
             at_once = run.summary.tasks.max_parallel
             return f"at most {at_once} tasks ran at once: the broker did not hand them out in time"
-        case "event loop" if mode is not None and mode.runs == "loop" and run.summary.tasks.max_parallel == 1:
+        case "event loop" if subject.expected_per_s is not None and mode is not None and mode.runs == "loop":
             return "the work blocks the event loop, so it runs one at a time"
         case "event loop":
             ping = run.summary.bystander_s
@@ -333,7 +339,7 @@ def next_rate(steps: Sequence[CapacityStep], first: float, most: float | None = 
         lower = BELOW * (ended or 0.0)
         lower = lower if high.rate / 64 < lower < high.rate / APART else high.rate / 2
         return lower if lower * (high.to_s - high.from_s) >= FEWEST else None
-    if ended is not None and low.rate >= ABOVE * ended and tries[high.rate] == 1:
+    if ended is not None and low.rate >= RESOLUTION * ended and tries[high.rate] == 1:
         return high.rate
     if high.rate <= RESOLUTION * low.rate:
         return None
@@ -348,7 +354,7 @@ def _is_clear(step: CapacityStep) -> bool:
 
 def _decides_nothing(step: CapacityStep) -> bool:
     by_backlog = step.sustained or step.cause in BY_BACKLOG
-    return by_backlog and not _is_clear(step) and step.growth_low_per_s <= OBVIOUS * step.rate
+    return by_backlog and not _is_clear(step) and step.backlog_growth_per_s <= OBVIOUS * step.rate
 
 
 def _rate(step: CapacityStep) -> float:

@@ -79,8 +79,9 @@ class Search:
             minutes = math.ceil(STEPS_TOLD * (least + subject.settling_s) / 60)
             where = f" in mode {subject.mode.name}" if subject.mode else ""
             raise UserError(
-                f"work of {format_seconds(subject.work_s)}{where} needs steps of {least:.3g} s or more, about "
-                f"{format_count(minutes, 'minute')} in all; type --step {math.ceil(least)}s, or give shorter work"
+                f"work of {format_seconds(subject.work_s)}{where} needs steps of {least:.3g} s or more, which makes "
+                f"about {format_count(minutes, 'minute')} for each mode; type --step {math.ceil(least)}s, "
+                "or give it shorter work"
             )
 
 
@@ -88,7 +89,7 @@ def capacity_of_modes(
     settings: Sequence[Settings], skipped: Sequence[Skipped], search: Search, keeping: Keeping, path: str = "/"
 ) -> int:
     """Search the limit of a private server of each of these settings, show what was found, and return the exit code."""
-    subjects = [Subject(one, one.duration if one.work in BUILT_IN_WORKS else 0.0) for one in settings]
+    subjects = [Subject.asked(one) for one in settings]
     for subject in subjects:
         search.check(subject)
     with _Campaign([one.app or one.mode for one in settings], search, keeping, settings[0]) as campaign:
@@ -102,9 +103,15 @@ def capacity_of_modes(
 def capacity_of_url(place: Place, token: str | None, search: Search, keeping: Keeping) -> int:
     """Search the limit of a server that runs already, show what was found, and return the exit code."""
     name = place.url + place.path
+    target = running_target(place, token, named=True)
+    request = read_request(None, (), None, token=token, more=place.headers)
     with _Campaign([name], search, keeping, None) as campaign:
-        campaign.search(name, _Running(campaign, place, token), Subject())
+        campaign.search(name, _Running(campaign, target, request), Subject())
     return campaign.finish()
+
+
+class AskedToStopError(Exception):
+    """The command was asked to stop: the steps so far are the result."""
 
 
 class _Private:
@@ -130,7 +137,7 @@ class _Private:
             wanted = settings or self._settings
             folder = self._campaign.new_folder()
             server = self._campaign.fork_server.launch(serve.placed(wanted, folder), folder)
-            servers.await_ready(server, self._campaign.stopping.check)
+            servers.await_ready(server, self._campaign.check)
             self._target = private_target(server, self._path, OWN_PATHS if wanted.app is not None else "")
             mode = MODE_BY_NAME.get(wanted.mode)
             has_processes = mode is not None and mode.runs in {"process", "worker"}
@@ -153,11 +160,11 @@ class _Private:
 class _Running:
     """A server that is not ours, and that can only be waited for."""
 
-    def __init__(self, campaign: "_Campaign", place: Place, token: str | None) -> None:
+    def __init__(self, campaign: "_Campaign", target: Target, request: Request) -> None:
         self._campaign = campaign
-        self._target = running_target(place, token, named=True)
-        self.request = read_request(None, (), None, token=token, more=place.headers)
-        self.work_s = campaign.try_out(self._target, 1, self.request)
+        self._target = target
+        self.request = request
+        self.work_s = campaign.try_out(target, 1, request)
         """How long one request took, or its task."""
 
     def target(self, settings: Settings | None = None) -> Target:
@@ -242,6 +249,11 @@ class _Campaign:
         folder.mkdir()
         return folder
 
+    def check(self) -> None:
+        """Raise AskedToStopError where the command was asked to stop."""
+        if self.stopping.asked:
+            raise AskedToStopError
+
     def skip(self, name: str, why: str) -> None:
         """Take note of a mode that cannot be run."""
         self._skipped.append(Skipped(mode=name, why=why))
@@ -252,20 +264,18 @@ class _Campaign:
         steps: list[CapacityStep] = []
         confirmed = None
         try:
+            self.check()
             self._screen.start(name, "starting")
-            if not self.stopping.asked:
-                source.target()
+            source.target()
             if not subject.work_s and subject.is_measured:
                 subject = replace(subject, work_s=source.work_s)
                 self._search.check(subject)
             first = self._search.from_per_s or subject.first_rate
             while (rate := capacity.next_rate(steps, first, self._search.to_per_s)) is not None:
-                step = self._step(name, source, subject, rate)
-                if step is None:
-                    break
-                steps.append(step)
-            else:
-                confirmed = self._confirm(name, source, subject, steps)
+                steps.append(self._step(name, source, subject, rate))
+            confirmed = self._confirm(name, source, subject, steps)
+        except AskedToStopError:
+            pass  # the steps so far are the result
         except UserError as error:
             if not steps:
                 if len(self._names) == 1:
@@ -289,14 +299,12 @@ class _Campaign:
         option, settings = more
         rate = capacity.CONFIRMED_SHARE * capacity.MORE * low.rate
         step = self._step(name, source, replace(subject, settings=settings), rate, option)
-        return None if step is None else Confirmation(option=option, step=step)
+        return Confirmation(option=option, step=step)
 
     def _step(
         self, name: str, source: "_Private | _Running", subject: Subject, rate: float, option: str = ""
-    ) -> CapacityStep | None:
-        """Measure one rate, with an `option` on a server of its own; None where the command was asked to stop."""
-        if self.stopping.asked:
-            return None
+    ) -> CapacityStep:
+        """Measure one rate, with an `option` on a server of its own. Raises AskedToStopError."""
         target = source.target(subject.settings if option else None)
         settle_s, step_s = subject.settling_s, self._search.step_s
         self._screen.start(name, f"{option} {format_rate(rate)}".lstrip())
@@ -308,8 +316,7 @@ class _Campaign:
             request=source.request,
         ).plan(target)
         run = self.rig.measure(target, plan, watch, {"rate": rate}, enough=lambda: watch.is_hopeless)
-        if run.interrupted:
-            return None
+        self.check()
         seen = CAUSES.get(blocking.judge(run, target.found()).cause) if target.app is not None else None
         step = capacity.read_step(run, settle_s, step_s, subject, self._search.conditions, seen)
         self._screen.measured(step)
@@ -319,11 +326,12 @@ class _Campaign:
     def try_out(self, target: Target, count: int, request: Request) -> float:
         """Send so many requests at once, by which nothing is judged, and return how long their work took, in seconds.
 
-        Raises UserError where these fail already.
+        Raises UserError where these fail already, and AskedToStopError.
         """
         run = self.rig.measure(target, Burst(count=count, request=request).plan(target), _Quiet(), {})
+        self.check()
         errors = [row.error for row in run.requests if row.error] + [row.error for row in run.tasks if row.error]
-        if (errors or run.ended_because) and not run.interrupted:
+        if errors or run.ended_because:
             raise UserError(
                 f"a single request fails already ({shortened(run.ended_because or errors[0], 200)}), "
                 "so there is no rate to find; look at it with taskdemo fire"

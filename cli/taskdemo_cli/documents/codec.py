@@ -55,7 +55,8 @@ def _trouble(text: str) -> str:
     if text.startswith("Invalid enum value"):
         return f"{place} cannot be {text.removeprefix('Invalid enum value ')}"
     if " <= " in text or " >= " in text:
-        return f"{place} is not a valid time"
+        is_time = place.endswith("_s") and not place.endswith("per_s")
+        return f"{place} is not a valid {'time' if is_time else 'figure'}"
     expected = re.match(r"Expected `(\w+)", text)
     return f"{place} is not {NOUNS.get(expected[1], expected[1]) if expected else 'valid'}"
 

@@ -356,27 +356,33 @@ CapacityCause = Literal[
 """What gave in. `refused`: requests failed, or the server ended; `unknown`: nothing seen from outside says it."""
 
 
+Rate = Annotated[float, Meta(ge=1e-6, le=1e9)]
+"""Requests per second."""
+Growth = Annotated[float, Meta(ge=-1e9, le=1e9)]
+Backlog = Annotated[float, Meta(ge=0, le=1e12)]
+
+
 class CapacityStep(Struct, frozen=True, kw_only=True):
     """One run at one rate, and whether it was sustained.
 
     A request is in the backlog from its planned send until its task has ended, or its answer where it has no task.
     """
 
-    rate: float
+    rate: Rate
     """Requests per second."""
     response_s: Statistics | None = None
     corrected_s: Statistics | None = None
     completion_s: Statistics | None = None
     work_s: Statistics | None = None
     bystander_s: Statistics | None = None
-    backlog: float
+    backlog: Backlog
     """At the end of what was judged, averaged over the last span of `curve`."""
-    backlog_growth_per_s: float
+    backlog_growth_per_s: Growth
     """The slope of the line fitted to `curve`."""
-    growth_low_per_s: float
-    growth_high_per_s: float
+    growth_low_per_s: Growth
+    growth_high_per_s: Growth
     """The 95 % interval of that slope."""
-    curve: list[float] = []
+    curve: list[Backlog] = []
     """The backlog, averaged over spans of equal length from `from_s` to `to_s`."""
     from_s: Seconds
     """Where what is judged begins, after the settling time."""
@@ -402,13 +408,13 @@ class Confirmation(Struct, frozen=True, kw_only=True):
 class ModeCapacity(Struct, frozen=True, kw_only=True):
     """How much one mode, application or URL takes."""
 
-    sustained_per_s: float | None
+    sustained_per_s: Rate | None
     """The highest rate that was sustained; None where none was. The limit lies between it and the next."""
-    failed_at_per_s: float | None
+    failed_at_per_s: Rate | None
     """The lowest rate that was not; None where that was not reached."""
     cause: CapacityCause
     text: str
-    expected_per_s: float | None
+    expected_per_s: Rate | None
     """What arithmetic says: threads / work, processes / work or 1 / work; None where the work bounds nothing."""
     steps: list[CapacityStep] = []
     """In the order in which they were measured."""

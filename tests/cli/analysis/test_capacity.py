@@ -1,7 +1,5 @@
 """Whether a step was sustained, which rate comes next, and what gave in: without a clock or a server."""
 
-import heapq
-import itertools
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,15 +7,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from samples import events_of, recorder, sample
+from samples import SETTLE_S, STEP_S, WORK_S, open_loop_run
 from taskdemo_cli.analysis.capacity import Subject, bracket, is_hopeless, judge, next_rate, read_step
 from taskdemo_cli.analysis.thresholds import CAPACITY, evaluate, parse
-from taskdemo_cli.documents.types import CapacityDocument, CapacityStep, Confirmation, RunDocument
+from taskdemo_cli.documents.types import CapacityDocument, CapacityStep, Confirmation
 from taskdemo_cli.errors import UserError
 from taskdemo_server.contract.settings import Settings
-
-WORK_S = 0.1
-SETTLE_S, STEP_S = 0.4, 3.0
 
 
 def subject(mode: str, *, threads: int = 4, processes: int = 2, work: str = "sleep", work_s: float = WORK_S) -> Subject:
@@ -25,49 +20,9 @@ def subject(mode: str, *, threads: int = 4, processes: int = 2, work: str = "sle
     return Subject(settings, work_s)
 
 
-def served(
-    rate: float,
-    at_once: int,
-    *,
-    mode: str = "background",
-    work_s: float = WORK_S,
-    waits: bool = False,
-    stalls: Sequence[tuple[float, float]] = (),
-    cut_s: float | None = None,
-    failing: int = 0,
-    sent_late_s: float = 0.0,
-) -> RunDocument:
-    """A run of an open loop at a queue with so many servers; no server begins work in a stall (from, to)."""
-    free = [0.0] * at_once
-    samples, events = [], []
-    for n in itertools.count(1):
-        planned = (n - 1) / rate
-        if planned >= min(SETTLE_S + STEP_S, cut_s or 1e9) - 1e-9:
-            break
-        sent = planned + 0.0001 + sent_late_s
-        started = max(planned + 0.001, heapq.heappop(free))
-        started = next((to for begin, to in stalls if begin <= started < to), started)
-        ended = started + work_s
-        heapq.heappush(free, ended)
-        answered = ended + 0.0005 if waits else planned + 0.002
-        if n <= failing:
-            samples.append(sample(n, answered, planned=planned, sent=sent, status=503))
-            continue
-        task = f"task {n}"
-        if cut_s is not None and answered > cut_s:
-            samples.append(sample(n, cut_s, planned=planned, sent=sent, status=None, error="Cancelled"))
-            continue
-        samples.append(
-            sample(n, answered + sent_late_s, planned=planned, sent=planned + 0.0001 + sent_late_s, task=task)
-        )
-        told = events_of(task, planned + 0.001, started, ended, mode=mode)
-        events += [event for event in told if cut_s is None or event.clock <= told[0].clock - planned - 0.001 + cut_s]
-    return recorder(samples, events).finish({"mode": mode, "url": "http://x", "rate": rate})
-
-
 def step(rate: float, at_once: int, *, of: Subject | None = None, **details: Any) -> CapacityStep:
     mode = (of.mode.name if of and of.mode else None) or "background"
-    return read_step(served(rate, at_once, mode=mode, **details), SETTLE_S, STEP_S, of or subject("background"))
+    return read_step(open_loop_run(rate, at_once, mode=mode, **details), SETTLE_S, STEP_S, of or subject("background"))
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["answers first", "answers last"])
@@ -104,7 +59,7 @@ def test_a_client_that_sends_late_is_the_limit_itself() -> None:
 
 
 def test_a_condition_that_does_not_hold_or_was_not_measured_means_that_the_rate_is_not_sustained() -> None:
-    run = served(20, 4, waits=True)
+    run = open_loop_run(20, 4, waits=True)
     for text, sustained in (
         ("response.p95 < 200ms", True),
         ("response.p95 < 50ms", False),

@@ -140,7 +140,8 @@ def _text_lines(document: CapacityDocument, width: int) -> Iterator[Text]:
 def step_words(step: CapacityStep) -> str:
     """Return what became of a step, in a line."""
     took = f", response p50 {format_seconds(step.response_s.p50)}" if step.response_s else ""
-    backlog = f"backlog {format_count(round(step.backlog))}, growing by {format_rate(step.backlog_growth_per_s)}"
+    growth = round(step.backlog_growth_per_s, 2) + 0.0  # which makes a zero of a negative one
+    backlog = f"backlog {format_count(round(step.backlog))}, growing by {format_rate(growth)}"
     return f"{'sustained' if step.sustained else f'gave in, {step.cause}'}{took}, {backlog}"
 
 
