@@ -45,6 +45,8 @@ ENOUGH_S: Final = 1.0
 """How much of a step must have been seen for that."""
 RESOLUTION: Final = 1.1
 """The search ends where the rate that failed is no more than so many times the one that was sustained."""
+COARSE: Final = 1.25
+"""The same where the work bounds nothing, so that the machine is the limit: what else runs there moves it by more."""
 BELOW: Final = 0.96
 ABOVE: Final = 1.04
 """The search tries this much below and above the rate at which tasks ended while it gave in, before it halves."""
@@ -54,7 +56,7 @@ SETTLING_S: Final = 0.3
 """What comes before, beside the first work: connections are opened."""
 FIRST_SHARE: Final = 0.95
 """The first rate, as a share of what arithmetic says."""
-UNBOUNDED_FROM: Final = 400.0
+UNBOUNDED_FROM: Final = 800.0
 """The first rate where the work itself bounds nothing."""
 UNKNOWN_FROM: Final = 10.0
 """The first rate where nothing is known of the server."""
@@ -126,6 +128,11 @@ class Subject:
         if self.expected_per_s is not None:
             return FIRST_SHARE * self.expected_per_s
         return UNKNOWN_FROM if self.mode is None else UNBOUNDED_FROM
+
+    @property
+    def resolution(self) -> float:
+        """How close the rate that failed has to come to the one that was sustained, as their ratio."""
+        return COARSE if self.mode is not None and self.expected_per_s is None else RESOLUTION
 
     @property
     def settling_s(self) -> float:
@@ -316,7 +323,9 @@ def bracket(steps: Iterable[CapacityStep]) -> tuple[CapacityStep | None, Capacit
     return max((step for rate, step in by_rate.items() if rate < below), key=_rate, default=None), failed
 
 
-def next_rate(steps: Sequence[CapacityStep], first: float, most: float | None = None) -> float | None:
+def next_rate(
+    steps: Sequence[CapacityStep], first: float, most: float | None = None, resolution: float = RESOLUTION
+) -> float | None:
     """Return the rate to try next; None where the search is over.
 
     The rate doubles until it gives in. What ended in that time tells about where the limit is: the search tries a
@@ -341,7 +350,7 @@ def next_rate(steps: Sequence[CapacityStep], first: float, most: float | None = 
         return lower if lower * (high.to_s - high.from_s) >= FEWEST else None
     if ended is not None and low.rate >= RESOLUTION * ended and tries[high.rate] == 1:
         return high.rate
-    if high.rate <= RESOLUTION * low.rate:
+    if high.rate <= resolution * low.rate:
         return None
     guesses = (BELOW * ended, ABOVE * ended) if ended is not None and _is_clear(high) else ()
     inside = (guess for guess in guesses if APART * low.rate < guess < high.rate / APART)

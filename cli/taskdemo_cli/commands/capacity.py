@@ -270,8 +270,8 @@ class _Campaign:
             if not subject.work_s and subject.is_measured:
                 subject = replace(subject, work_s=source.work_s)
                 self._search.check(subject)
-            first = self._search.from_per_s or subject.first_rate
-            while (rate := capacity.next_rate(steps, first, self._search.to_per_s)) is not None:
+            first, most = self._search.from_per_s or subject.first_rate, self._search.to_per_s
+            while (rate := capacity.next_rate(steps, first, most, subject.resolution)) is not None:
                 steps.append(self._step(name, source, subject, rate))
             confirmed = self._confirm(name, source, subject, steps)
         except AskedToStopError:
