@@ -288,8 +288,8 @@ def _why(cause: CapacityCause, run: RunDocument, subject: Subject, broken: Seque
         case "client":
             return "the client itself could not send on time"
         case "threshold":
-            outcomes = [thresholds.evaluate(one, run) for one in broken]
-            return "; ".join(f"{one.measured}, and --while asks for {one.expression}" for one in outcomes)
+            measured = ((one, thresholds.evaluate(one, run).measured) for one in broken)
+            return "; ".join(f"{one.metric} was {was}, and --while asks for {one.expression}" for one, was in measured)
         case "threads":
             return f"all {settings.threads} threads were busy" if settings and mode else "the worker threads were busy"
         case "processes":

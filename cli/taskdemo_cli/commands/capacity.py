@@ -204,11 +204,11 @@ class _Watch:
     def update(self, source: Recorder, now: float) -> None:
         """Look at the backlog: what was due to be sent by now, less what is over."""
         live = source.live(now, 1)
-        if live.elapsed_s <= self.settle_s + self.step_s:
+        if live.elapsed_s <= self.settle_s + self.step_s and not self.is_hopeless:
             over = live.failed + (live.ended if source.follows else live.ok)
             self.backlog.append((live.elapsed_s, max(live.elapsed_s * self.rate - over, 0.0)))
             judged = [one for one in self.backlog if one[0] >= self.settle_s]
-            self.is_hopeless = self.is_hopeless or capacity.is_hopeless(judged, self.rate)
+            self.is_hopeless = capacity.is_hopeless(judged, self.rate)
         self.screen.update(self.backlog, live.elapsed_s / (self.settle_s + self.step_s))
 
 

@@ -68,6 +68,8 @@ def test_a_condition_that_does_not_hold_or_was_not_measured_means_that_the_rate_
         found = read_step(run, SETTLE_S, STEP_S, subject("background"), [parse(text, option="--while")])
         assert found.sustained is sustained
         assert found.cause == (None if sustained else "threshold")
+    found = read_step(run, SETTLE_S, STEP_S, subject("background"), [parse("response.p95 < 50ms", option="--while")])
+    assert found.why == "response.p95 was 101 ms, and --while asks for response.p95 < 50ms"
 
 
 @pytest.mark.parametrize(
