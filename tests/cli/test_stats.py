@@ -20,7 +20,7 @@ from taskdemo_cli.stats import (
     student_975,
     supported,
 )
-from taskdemo_cli.units import format_count, format_seconds, format_share
+from taskdemo_cli.units import format_count, format_rate, format_seconds, format_share
 
 durations = st.lists(st.integers(min_value=0, max_value=10**9), min_size=1, max_size=200)
 
@@ -198,3 +198,10 @@ def test_occupancy_is_how_many_intervals_are_open_on_average_over_each_span() ->
     for start, end in ((0.0, 2.0), (1.5, 9.0), (-3.0, 0.5), (-2.0, -1.0), (2.0, 2.0), (None, 3.0), (1.0, None)):
         occupancy.add(start, end)
     assert occupancy.levels() == pytest.approx([1.5, 1.5, 1.0, 1.0])
+
+
+def test_a_rate_has_as_many_figures_as_tell_it_from_its_neighbours() -> None:
+    rates = [0.5, 0.034, 9.504, 37.94, 99.96, 391.7, 1567.0, -2.5]
+    assert [format_rate(rate) for rate in rates] == [
+        *("0.5/s", "0.034/s", "9.5/s", "37.9/s", "100/s", "392/s", "1,570/s", "-2.5/s")
+    ]

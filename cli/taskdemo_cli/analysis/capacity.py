@@ -149,7 +149,7 @@ class Subject:
         if self.settings is not None and self.mode is not None and cause == "threads":
             threads = MORE * self.settings.threads
             return f"--threads {threads}", replace(self.settings, threads=threads)
-        if self.settings is not None and cause == "processes":
+        if self.settings is not None and self.settings.broker is None and cause == "processes":
             processes = MORE * self.settings.tasks_at_once
             return f"--processes {processes}", replace(self.settings, processes=processes)
         return None

@@ -49,7 +49,7 @@ __all__ = ["Keeping", "Search", "capacity_of_modes", "capacity_of_url"]
 LAST_ANSWERS_S = 1.0
 """How long a step waits, beyond the work, for what it has sent: a server that keeps up has answered by then."""
 REST_S = 20.0
-"""How long a server that is not ours is waited for after it gave in."""
+"""How long a server that is not ours, or whose broker is not, is waited for after it gave in."""
 STEPS_TOLD = 6
 """So many steps a mode takes, about, to say beforehand how long all will take."""
 CAUSES: dict[str, CapacityCause] = {
@@ -146,8 +146,11 @@ class _Private:
         return self._target
 
     def rest(self, run: RunDocument, *, overloaded: bool) -> None:
-        """Give up a server that has not done yet what it was asked to."""
-        if overloaded or run.timed_out or run.ended_because is not None:
+        """Give up a server that has not done yet what it was asked to; where others keep its tasks, wait for them."""
+        if self._settings.broker is not None and self._target is not None and run.ended_because is None:
+            if overloaded or run.timed_out:
+                self._campaign.await_rest(self._target, GET)
+        elif overloaded or run.timed_out or run.ended_because is not None:
             self.end()
 
     def end(self) -> None:
@@ -174,10 +177,9 @@ class _Running:
         return self._target
 
     def rest(self, run: RunDocument, *, overloaded: bool) -> None:
-        """Wait until it has done what it was asked to: one more request is answered, and its task ended, after that."""
+        """Wait until it has done what it was asked to."""
         if overloaded or run.timed_out:
-            last = Burst(count=1, timeout_s=REST_S, request=self.request).plan(self._target)
-            self._campaign.rig.measure(self.target(), last, _Quiet(), {})
+            self._campaign.await_rest(self._target, self.request)
 
     def end(self) -> None:
         """Leave it alone."""
@@ -322,6 +324,11 @@ class _Campaign:
         self._screen.measured(step)
         source.rest(run, overloaded=not step.sustained)
         return step
+
+    def await_rest(self, target: Target, request: Request) -> None:
+        """Wait, not for ever, until a server has done all: one more request is answered, and its task ended, last."""
+        last = Burst(count=1, timeout_s=REST_S, request=request).plan(target)
+        self.rig.measure(runner.again(target), last, _Quiet(), {})
 
     def try_out(self, target: Target, count: int, request: Request) -> float:
         """Send so many requests at once, by which nothing is judged, and return how long their work took, in seconds.
