@@ -6,6 +6,7 @@ requests that wait is the rate times how long each waits (Little's law), so with
 corrected response time that grows.
 """
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -62,6 +63,8 @@ UNKNOWN_FROM: Final = 10.0
 """The first rate where nothing is known of the server."""
 FEWEST: Final = 6
 """A step of fewer requests shows nothing."""
+PATIENCE: Final = 4.5
+"""On a machine that disturbs it the search closes in for no longer than so many whole steps take."""
 STEPS: Final = 24
 """No search is longer than this."""
 MORE: Final = 2
@@ -350,11 +353,18 @@ def next_rate(
         return lower if lower * (high.to_s - high.from_s) >= FEWEST else None
     if ended is not None and low.rate >= RESOLUTION * ended and tries[high.rate] == 1:
         return high.rate
-    if high.rate <= resolution * low.rate:
+    if high.rate <= resolution * low.rate or _has_lasted(steps):
         return None
     guesses = (BELOW * ended, ABOVE * ended) if ended is not None and _is_clear(high) else ()
     inside = (guess for guess in guesses if APART * low.rate < guess < high.rate / APART)
     return next(inside, math.sqrt(low.rate * high.rate))
+
+
+def _has_lasted(steps: Sequence[CapacityStep]) -> bool:
+    """Say whether the steps since the first at a rate that failed for good took as long as `PATIENCE` allows."""
+    failed = {rate for rate, step in {step.rate: step for step in steps}.items() if not step.sustained}
+    closing = itertools.dropwhile(lambda step: step.rate not in failed, steps)
+    return sum(step.to_s for step in closing) >= PATIENCE * max(step.to_s for step in steps)
 
 
 def _is_clear(step: CapacityStep) -> bool:
