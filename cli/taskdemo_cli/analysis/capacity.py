@@ -454,6 +454,11 @@ def _arithmetic(subject: Subject, expected: float) -> str:
 
 
 def _reason(subject: Subject, low: CapacityStep, high: CapacityStep | None, cause: CapacityCause) -> str:
-    if low.work_s and low.work_s.p50 > (1 + NEAR / 2) * subject.work_s:
-        return f", because the work took {format_seconds(low.work_s.p50)}"
-    return "" if high is None or cause in {"threads", "processes"} else f", because before that {high.why}"
+    work = (high or low).work_s or low.work_s
+    if work and work.mean > (1 + NEAR / 2) * subject.work_s:
+        return f", because the work took {format_seconds(work.mean)} on average"
+    if high is None:
+        return ""
+    if cause in {"threads", "processes"}:
+        return ": the rest went into handing tasks over, and to whatever else ran on this machine"
+    return f", because before that {high.why}"

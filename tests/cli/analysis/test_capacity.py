@@ -201,7 +201,12 @@ def test_the_sentences_say_the_limit_what_gave_in_and_what_arithmetic_says() -> 
 
 def test_a_rate_far_from_what_arithmetic_says_has_a_reason() -> None:
     slow = [step(25, 4, work_s=0.15), step(28, 4, work_s=0.15)]
-    assert "measured 25/s, 62 % of that, because the work took 150 ms." in judged("background", slow)
+    assert "measured 25/s, 62 % of that, because the work took 150 ms on average." in judged("background", slow)
+
+
+def test_hands_that_are_busy_and_end_less_than_arithmetic_says_are_explained() -> None:
+    text = judged("background", [step(25, 4), step(52, 4)])
+    assert "62 % of that: the rest went into handing tasks over, and to whatever else ran" in text
 
 
 def test_a_threshold_speaks_of_what_was_sustained() -> None:
