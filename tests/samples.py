@@ -1,17 +1,22 @@
 """Canned documents for tests: made by the real fold, from samples and events that a clock never saw."""
 
+import heapq
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import to_builtins
 
+from taskdemo_cli.analysis.capacity import Subject, judge, read_step
 from taskdemo_cli.analysis.verdicts import comparison
 from taskdemo_cli.documents.codec import AnyDocument, json_chunks, read
 from taskdemo_cli.documents.types import (
     LIMITS,
+    CapacityDocument,
     Cell,
     ComparisonDocument,
+    Confirmation,
     LimitsDocument,
     RunDocument,
     RunHeader,
@@ -21,9 +26,13 @@ from taskdemo_cli.loadgen.protocol import Batch, Done, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
 from taskdemo_server.contract.events import TaskEvent, TaskState
+from taskdemo_server.contract.settings import Settings
 
 T0 = 5000.0
 """The first planned send, on the canned monotonic clock."""
+WORK_S = 0.1
+SETTLE_S, STEP_S = 0.4, 3.0
+"""The work, and the settling and measuring times, of the open loops below."""
 UNIX = 1_760_000_000.0
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]rich[/bold] <script>alert('x')</script> \u202egnp.exe & \ud800"
 
@@ -282,6 +291,74 @@ def limits_document() -> LimitsDocument:
         skipped=[Skipped(mode="process", why="left out by --modes")],
         environment={"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
         command="taskdemo limits --modes background,celery",
+    )
+
+
+def open_loop_run(
+    rate: float,
+    at_once: int,
+    *,
+    mode: str = "background",
+    work_s: float = WORK_S,
+    waits: bool = False,
+    stalls: Sequence[tuple[float, float]] = (),
+    cut_s: float | None = None,
+    failing: int = 0,
+    sent_late_s: float = 0.0,
+) -> RunDocument:
+    """A run of an open loop at a queue with so many servers; no server begins work in a stall (from, to)."""
+    free = [0.0] * at_once
+    samples, events = [], []
+    for n in itertools.count(1):
+        planned = (n - 1) / rate
+        if planned >= min(SETTLE_S + STEP_S, cut_s or 1e9) - 1e-9:
+            break
+        sent = planned + 0.0001 + sent_late_s
+        started = max(planned + 0.001, heapq.heappop(free))
+        started = next((to for begin, to in stalls if begin <= started < to), started)
+        ended = started + work_s
+        heapq.heappush(free, ended)
+        answered = ended + 0.0005 if waits else planned + 0.002
+        if n <= failing:
+            samples.append(sample(n, answered, planned=planned, sent=sent, status=503))
+            continue
+        task = f"task {n}"
+        if cut_s is not None and answered > cut_s:
+            samples.append(sample(n, cut_s, planned=planned, sent=sent, status=None, error="Cancelled"))
+            continue
+        samples.append(
+            sample(n, answered + sent_late_s, planned=planned, sent=planned + 0.0001 + sent_late_s, task=task)
+        )
+        told = events_of(task, planned + 0.001, started, ended, mode=mode)
+        events += [event for event in told if cut_s is None or event.clock <= told[0].clock - planned - 0.001 + cut_s]
+    return recorder(samples, events).finish({"mode": mode, "url": "http://x", "rate": rate})
+
+
+def capacity_document() -> CapacityDocument:
+    """Three modes and the application of a stranger, measured at queues that a clock never saw."""
+    modes = {}
+    for mode, at_once, rates in (("blocking", 1, (9.5, 19.0, 10.4)), ("background", 4, (38.0, 76.0, 41.2))):
+        settings = Settings(mode=mode, journal="", threads=at_once)
+        subject = Subject(settings, WORK_S)
+        runs = [open_loop_run(rate, at_once, mode=mode, waits=mode == "blocking") for rate in rates]
+        steps = [read_step(run, SETTLE_S, STEP_S, subject) for run in runs]
+        more = read_step(open_loop_run(68.4, 8, mode=mode), SETTLE_S, STEP_S, subject)
+        confirmed = Confirmation(option="--threads 8", step=more) if mode == "background" else None
+        modes[mode] = judge(subject, steps, confirmed=confirmed)
+    few = [read_step(open_loop_run(rate, 40), SETTLE_S, STEP_S, Subject()) for rate in (50.0, 100.0)]
+    modes["async"] = judge(Subject(Settings(mode="async", journal=""), WORK_S), few)
+    failing = [read_step(open_loop_run(rate, 4, failing=9), SETTLE_S, STEP_S, Subject()) for rate in (4.0, 2.0)]
+    modes["http://127.0.0.1:9/slow?<b>"] = judge(Subject(), failing)
+    return CapacityDocument(
+        modes=modes,
+        work="sleep",
+        duration_s=WORK_S,
+        step_s=STEP_S,
+        conditions=["response.p95 < 200ms"],
+        skipped=[Skipped(mode="celery", why="not installed")],
+        started_at="2026-01-02T03:04:05.678+00:00",
+        environment={"python": "3.11.9", "platform": "Linux", "cpus": 2},
+        command="taskdemo capacity --threads 4",
     )
 
 

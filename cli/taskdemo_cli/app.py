@@ -294,6 +294,59 @@ def limits(
     return limits.run(names, missing, broker=broker, backend=backend, as_json=json, saves=save or (), html=html)
 
 
+@app.command(
+    epilog=_examples(
+        "taskdemo capacity --modes threadpool,background --threads 4 --html capacity.html",
+        "taskdemo capacity --app mymodule:app --path /orders --while 'response.p95 < 200ms'",
+    )
+)
+def capacity(
+    modes: Annotated[str | None, options.MODE_LIST] = None,
+    app: Annotated[str | None, options.APP] = None,
+    url: Annotated[str | None, options.TARGET_URL] = None,
+    path: Annotated[str | None, options.PATH] = None,
+    work: Annotated[str, options.WORK] = "sleep",
+    duration: Annotated[float, options.DURATION] = 0.1,
+    threads: Annotated[int, options.THREADS] = 40,
+    processes: Annotated[int | None, options.PROCESSES] = None,
+    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    backend: Annotated[str | None, options.BACKEND] = None,
+    token: Annotated[str | None, options.TOKEN] = None,
+    while_: Annotated[list[str] | None, options.WHILE] = None,
+    from_: Annotated[float | None, options.FROM] = None,
+    to: Annotated[float | None, options.TO] = None,
+    step: Annotated[float, options.STEP] = 3.0,
+    json: Annotated[bool, options.JSON] = False,
+    save: Annotated[list[str] | None, options.SAVE] = None,
+    html: Annotated[str | None, options.HTML] = None,
+    fail_if: Annotated[list[str] | None, options.FAIL_IF] = None,
+) -> int:
+    """Find the rate at which each mode, your application or a URL gives in, and what gave in."""
+    from taskdemo_cli.analysis.thresholds import CAPACITY
+    from taskdemo_cli.commands import capacity, compare
+    from taskdemo_cli.loadgen.request import read_place
+
+    checks.only_one({"--modes": modes, "--app": app, "--url": url})
+    search = capacity.Search(from_per_s=from_, to_per_s=to, step_s=step, conditions=capacity.conditions(while_ or ()))
+    names, missing = compare.installed(checks.mode_list(modes)) if app is None and url is None else ([], [])
+    keeping = capacity.Keeping(json, save or (), html, fail_if or (), names, CAPACITY)
+    place = read_place(url or "http://127.0.0.1:8000", path)
+    if url is not None:
+        return capacity.capacity_of_url(place, token, search, keeping)
+    if app is not None:
+        own = Settings(mode="app", app=app, folder=checks.folder_of(app), journal="", port=0, console=False)
+        return capacity.capacity_of_modes([own], (), search, keeping, place.path)
+    settings = [
+        Settings(
+            mode=name, journal="", port=0, console=False,
+            duration=duration, work=work, folder=checks.folder_of(work),
+            threads=threads, processes=processes, broker=broker, backend=backend,
+        )
+        for name in names
+    ]  # fmt: skip
+    return capacity.capacity_of_modes(settings, missing, search, keeping, place.path)
+
+
 @app.command(epilog=_examples("taskdemo worker --broker redis://broker:6379/0 --server http://server:8000"))
 def worker(
     broker: Annotated[str, options.BROKER],

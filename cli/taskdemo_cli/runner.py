@@ -177,15 +177,23 @@ class Rig:
         return [self.load, self.bystander, *([self.threads] if self.threads else [])]
 
     def measure(
-        self, target: Target, plan: Plan, screen: Screen, header: RunHeader, *, wait: bool = True
+        self,
+        target: Target,
+        plan: Plan,
+        screen: Screen,
+        header: RunHeader,
+        *,
+        wait: bool = True,
+        enough: Callable[[], bool] = lambda: False,
     ) -> RunDocument:
         """Fire `plan` at `target`, wait for the accepted tasks to end if `wait`, and return the whole run.
 
         Whatever ends it early (Ctrl-C, `plan.timeout_s`, a server that dies) is said in the run; nothing measured
-        is lost. `header` holds the document's fields that only the caller knows.
+        is lost. `header` holds the document's fields that only the caller knows. Once `enough`, which is asked again
+        and again, has been seen, requests in flight are Cancelled and no task is waited for.
         """
         _step_back()
-        return _Run(self, target, plan, screen).conduct(header, wait=wait)
+        return _Run(self, target, plan, screen).conduct(header, wait=wait, enough=enough)
 
     def doubted(self, plan: Plan, runs: Sequence[RunDocument]) -> list[RunDocument]:
         """Measure what a response costs the client itself, at the fastest run's pace, and return the runs with it.
@@ -236,7 +244,7 @@ class _Run:
         """Which process of ours died, so that the figures are not whole."""
         self.next_look = 0.0
 
-    def conduct(self, header: RunHeader, *, wait: bool) -> RunDocument:
+    def conduct(self, header: RunHeader, *, wait: bool, enough: Callable[[], bool]) -> RunDocument:
         started_at = datetime.now(UTC)
         deadline = math.inf
         with contextlib.suppress(queue.Empty):
@@ -249,8 +257,8 @@ class _Run:
             bystanders = self._start_bystanders()
             self.running.add("load")
             self.rig.load.run(self.plan)
-            end = self._drain(lambda: "load" not in self.running)
-            if end == "asked to stop":
+            end = self._drain(lambda: "load" not in self.running or enough())
+            if end == "asked to stop" or "load" in self.running:
                 self.rig.load.stop()
                 self._drain(lambda: "load" not in self.running, stoppable=False)
             elif wait and self.target.health:
@@ -404,7 +412,7 @@ def compare(
         for served in targets if number % 2 else reversed(targets):
             stage = f"round {number} of {rounds}" if rounds > 1 else ""
             screen.start(str(served.mode), stage)
-            target = served if number == 1 else _again(served)
+            target = served if number == 1 else again(served)
             run = rig.measure(target, plan(target), screen, {**facts, "round": number})
             runs.append(run)
             screen.done(run)
@@ -414,8 +422,8 @@ def compare(
     return runs, skipped
 
 
-def _again(target: Target) -> Target:
-    """Return the target as it is now: where its journal ends, so that the tasks before are not of the next round."""
+def again(target: Target) -> Target:
+    """Return the target as it is now: where its journal ends, so that the tasks before are not of the next run."""
     with contextlib.suppress(OSError, UserError):  # a server that has ended shows in the round itself
         return find_target(target.url, target.path, target.server, target.token, target.under)
     return target

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from statistics import fmean, variance
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 
@@ -118,6 +118,63 @@ def most_at_once(starts: Sequence[float], ends: Sequence[float]) -> int:
             running -= 1
         most = max(most, running)
     return most
+
+
+class Occupancy:
+    """How many intervals are open in each of `columns` equal spans from 0 to `horizon_s`, on average over the span."""
+
+    def __init__(self, horizon_s: float, columns: int) -> None:
+        self._columns = columns
+        self._per_second = columns / horizon_s
+        self._whole = [0.0] * (columns + 1)
+        self._part = [0.0] * (columns + 1)
+
+    def add(self, start_s: float | None, end_s: float | None) -> None:
+        """Count an interval; one whose start or end is not known is none."""
+        if start_s is not None and end_s is not None and end_s > start_s:
+            self._change(start_s, 1)
+            self._change(end_s, -1)
+
+    def _change(self, moment_s: float, by: int) -> None:
+        at = moment_s * self._per_second
+        at = 0.0 if at < 0 else at if at < self._columns else float(self._columns)
+        column = int(at)
+        self._part[column] += by * (column + 1 - at)
+        if column < self._columns:
+            self._whole[column + 1] += by
+
+    def levels(self) -> list[float]:
+        """Return the count of each column."""
+        levels, open_ = [], 0.0
+        for whole, part in zip(self._whole[: self._columns], self._part, strict=False):
+            open_ += whole
+            levels.append(max(open_ + part, 0.0))
+        return levels
+
+
+class Slope(NamedTuple):
+    """By how much a line rises for each step to the right, and the 95 % interval that this lies in."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def slope(xs: Sequence[float], ys: Sequence[float]) -> Slope:
+    """Return the slope of the line that fits three points or more best, at least two `xs` of them different.
+
+    Least squares, and Student's t interval of the slope. It supposes that the points scatter around their line
+    independently of each other: give it the means of spans that are longer than what happens in between.
+    """
+    if len(xs) < 3:
+        raise ValueError("a line with an interval takes at least three points")
+    middle_x, middle_y = fmean(xs), fmean(ys)
+    spread = math.fsum((x - middle_x) ** 2 for x in xs)
+    mean = math.fsum((x - middle_x) * (y - middle_y) for x, y in zip(xs, ys, strict=True)) / spread
+    squares = math.fsum((y - middle_y - mean * (x - middle_x)) ** 2 for x, y in zip(xs, ys, strict=True))
+    degrees = len(xs) - 2
+    arm = math.sqrt(squares / degrees / spread) * student_975(degrees)
+    return Slope(mean, mean - arm, mean + arm)
 
 
 # --- intervals over rounds -----------------------------------------------------------------------------

@@ -55,3 +55,9 @@ def format_count(count: float, noun: str = "") -> str:
     """Return `1 task`, `12,345 tasks`, `8.1`."""
     shown = f"{count:,.0f}" if count >= 100 or count == int(count) else f"{count:.3g}"
     return f"{shown} {noun}{'' if count == 1 else 's'}" if noun else shown
+
+
+def format_rate(per_second: float) -> str:
+    """Return a rate with three figures: 9.6/s, 392/s, 1,570/s."""
+    size = abs(per_second)
+    return f"{float(f'{per_second:.3g}'):,.0f}/s" if size >= 100 else f"{per_second:.{2 if size < 0.995 else 3}g}/s"

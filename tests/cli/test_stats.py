@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 
 from taskdemo_cli.stats import (
     BINS,
+    Occupancy,
     describe,
     histogram,
     interval,
     interval_between,
     most_at_once,
     nearest_rank,
+    slope,
     student_975,
     supported,
 )
-from taskdemo_cli.units import format_count, format_seconds, format_share
+from taskdemo_cli.units import format_count, format_rate, format_seconds, format_share
 
 durations = st.lists(st.integers(min_value=0, max_value=10**9), min_size=1, max_size=200)
 
@@ -172,3 +174,34 @@ def test_shares_and_counts_are_short() -> None:
     assert format_count(12345, "task") == "12,345 tasks"
     assert format_count(8.123) == "8.12"
     assert math.isclose(float(format_count(99.96)), 100)
+
+
+def test_the_slope_of_points_on_a_line_is_exact_and_certain() -> None:
+    found = slope([0.0, 1.0, 2.0, 5.0], [3.0, 5.0, 7.0, 13.0])
+    assert found == pytest.approx((2.0, 2.0, 2.0))
+    with pytest.raises(ValueError, match="at least three points"):
+        slope([0.0, 1.0], [0.0, 1.0])
+
+
+def test_nineteen_of_twenty_intervals_of_a_slope_hold_the_true_one() -> None:
+    chance = random.Random(7)
+    xs = [float(x) for x in range(12)]
+    held = 0
+    for _ in range(2000):
+        found = slope(xs, [0.5 * x + chance.gauss(0, 3) for x in xs])
+        held += found.low <= 0.5 <= found.high
+    assert 0.935 <= held / 2000 <= 0.965
+
+
+def test_occupancy_is_how_many_intervals_are_open_on_average_over_each_span() -> None:
+    occupancy = Occupancy(4.0, 4)
+    for start, end in ((0.0, 2.0), (1.5, 9.0), (-3.0, 0.5), (-2.0, -1.0), (2.0, 2.0), (None, 3.0), (1.0, None)):
+        occupancy.add(start, end)
+    assert occupancy.levels() == pytest.approx([1.5, 1.5, 1.0, 1.0])
+
+
+def test_a_rate_has_as_many_figures_as_tell_it_from_its_neighbours() -> None:
+    rates = [0.5, 0.034, 9.504, 37.94, 99.96, 391.7, 1567.0, -2.5]
+    assert [format_rate(rate) for rate in rates] == [
+        *("0.5/s", "0.034/s", "9.5/s", "37.9/s", "100/s", "392/s", "1,570/s", "-2.5/s")
+    ]

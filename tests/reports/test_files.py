@@ -32,6 +32,7 @@ DOCUMENTS: dict[str, Any] = {
     "comparison": samples.comparison_document(),
     "rounds": samples.comparison_document(3),
     "limits": samples.limits_document(),
+    "capacity": samples.capacity_document(),
 }
 
 
@@ -237,6 +238,19 @@ def test_csv_of_limits_has_a_row_a_cell() -> None:
     assert json.loads(rows[-1]["measured"]) == {"runs": 2, "delays_s": [0.1, 0.2]}
 
 
+def test_csv_of_a_capacity_has_a_row_a_step() -> None:
+    rows = list(csv.DictReader(io.StringIO("".join(csv_chunks(samples.capacity_document())), newline="")))
+    assert [row["rate"] for row in rows[:4]] == ["9.5", "19.0", "10.4", "38.0"]
+    assert (rows[1]["sustained"], rows[1]["cause"]) == ("False", "event loop")
+    assert float(rows[0]["response_p50_s"]) > 0.1
+
+
+def test_markdown_of_a_capacity_is_a_table_with_a_sentence_for_each_mode() -> None:
+    text = "".join(markdown.chunks(samples.capacity_document()))
+    assert "| `background`                  |      38/s |     41.2/s |            40/s |      threads |" in text
+    assert "- `blocking`: Sustained 9.5/s and gave in at 10.4/s: the work blocks the event loop" in text
+
+
 def test_markdown_is_a_table_for_a_pull_request_with_the_verdicts_under_it() -> None:
     lines = "".join(markdown.chunks(samples.comparison_document())).splitlines()
     assert lines[0].startswith("| mode         | response p50 |")
@@ -347,7 +361,7 @@ def with_value(document: Mapping[str, Any], at: tuple[Any, ...], value: Any) -> 
     return changed
 
 
-SAVED = [samples.saved(DOCUMENTS[name]) for name in ("failed", "rate", "rounds", "limits")]
+SAVED = [samples.saved(DOCUMENTS[name]) for name in ("failed", "rate", "rounds", "limits", "capacity")]
 SAVED.append(samples.saved(advised()))
 VALUES = (
     st.none()

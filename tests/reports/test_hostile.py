@@ -15,6 +15,7 @@ import samples
 from samples import typed
 from strategies import foreign, hostile
 from taskdemo_cli.processes.event_stream import Heard, Watcher
+from taskdemo_cli.reports.terminal.capacity import capacity_report
 from taskdemo_cli.reports.terminal.limits import limits_report
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 from taskdemo_cli.reports.terminal.timeline import timeline
@@ -53,12 +54,16 @@ def with_texts(value: Any, text: str, path: str = "") -> Any:
 
 def documents() -> list[Callable[[str], RenderableType]]:
     comparison, limits = samples.saved(samples.comparison_document(2)), samples.saved(samples.limits_document())
+    capacity = samples.saved(samples.capacity_document())
     runs = [samples.saved(make()) for make in samples.ALL_RUNS.values()]
     return [
         *(lambda text, run=run: run_report(typed(with_texts(run, text))) for run in runs),
         lambda text: comparison_report(typed(with_texts(comparison, text))),
         lambda text: timeline([typed(with_texts(run, text)) for run in comparison["runs"]]),
         lambda text: limits_report(typed(with_texts(limits, text))),
+        lambda text: capacity_report(
+            typed({**with_texts(capacity, text), "modes": {text: with_texts(capacity["modes"]["background"], text)}})
+        ),
     ]
 
 

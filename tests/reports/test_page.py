@@ -46,12 +46,13 @@ def app_run() -> Any:
     )
 
 
-VOID = {"meta", "link", "br", "line", "rect", "circle", "path"}
+VOID = {"meta", "link", "br", "line", "rect", "circle", "path", "polyline"}
 DOCUMENTS: dict[str, Any] = {
     **{name: make() for name, make in samples.ALL_RUNS.items()},
     "comparison": samples.comparison_document(),
     "rounds": samples.comparison_document(3),
     "limits": samples.limits_document(),
+    "capacity": samples.capacity_document(),
     "app": app_run(),
 }
 
@@ -141,6 +142,7 @@ def test_every_figure_on_the_page_is_in_the_json(name: str) -> None:
     numerals = {numeral for text in shown for numeral in NUMERAL.findall(text)}
     numerals |= {n for x in numbers for text in (format_seconds(x), format_count(x)) for n in NUMERAL.findall(text)}
     prose = {"95", "100"}  # "95 of 100", "95 % interval"
+    prose |= {f"{10**power:,}" for power in range(7)}  # ticks of a logarithmic scale
     for tags, text in reader.texts:
         if not {"data", "style", "time"} & set(tags):
             assert set(NUMERAL.findall(text)) <= numerals | prose, text
@@ -226,6 +228,20 @@ def test_limits_say_what_is_missing() -> None:
     assert "Celery did cancel: 3 of 3." in text
     assert "threadpool offload was not carried out: a thread cannot await it" in text
     assert "process was skipped: left out by --modes" in text
+
+
+def test_a_capacity_shows_each_limit_and_every_step_as_a_dot_of_each_curve() -> None:
+    document = samples.capacity_document()
+    reader = read(document)
+    text = words(reader)
+    assert "background: sustained 38/s, gave in at 41.2/s" in text
+    assert "With --threads 8 a step of its own sustained 68.4/s." in text
+    assert "celery was skipped: not installed" in text
+    assert "and response.p95 < 200ms" in text
+    dots = [attributes["class"] for tag, attributes in reader.tags if tag == "circle"]
+    steps = [step for found in document.modes.values() for step in found.steps]
+    assert dots.count("backlog") + dots.count("backlog hollow") == len(steps)
+    assert dots.count("backlog hollow") == sum(not step.sustained for step in steps)
 
 
 def test_every_request_and_task_of_a_burst_has_its_bar_and_its_row() -> None:

@@ -8,10 +8,21 @@ import pyte
 import pytest
 from rich.console import Console
 
-from samples import HOSTILE, T0, background_run, blocking_run, event, events_of, limits_document, sample
+from samples import (
+    HOSTILE,
+    T0,
+    background_run,
+    blocking_run,
+    capacity_document,
+    event,
+    events_of,
+    limits_document,
+    sample,
+)
 from taskdemo_cli import runner
 from taskdemo_cli.loadgen.protocol import Batch, Plan, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.reports.terminal.capacity import CapacityScreen, capacity_screen
 from taskdemo_cli.reports.terminal.limits import LimitsScreen, PlainLimits, limits_screen
 from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
 from taskdemo_cli.reports.terminal.painter import SHOW_CURSOR, Block
@@ -298,6 +309,40 @@ def test_the_limits_into_a_pipe_are_plain_lines() -> None:
         screen.done("celery", "retry", cells["retry"])
         screen.skip("background", "left out")
     assert file.getvalue().splitlines() == ["Limits", "  celery, retry: yes 2", "  background skipped: left out"]
+
+
+def test_the_search_for_a_limit_shows_its_steps_and_how_the_backlog_grows() -> None:
+    terminal, found = Terminal(), capacity_document().modes["background"]
+    with capacity_screen(terminal.console, "How much", ["background", "async"]) as screen:
+        assert isinstance(screen, CapacityScreen)
+        screen.start("background", "41.2/s")
+        screen.update([(0.125 * n, float(n)) for n in range(17)], 0.5)
+        assert any("background: 41.2/s, step 1 (mode 1 of 2)" in line for line in terminal.lines)
+        assert any(line.startswith("backlog") and "▁" in line and line.endswith("█ 16") for line in terminal.lines)
+        screen.measured(found.steps[2])
+        assert any("41.2/s ✗ gave in, threads" in line for line in terminal.lines)
+        screen.done("background", found)
+        screen.skip("async", "left out")
+        assert any(line.startswith("background") and "38/s" in line for line in terminal.lines)
+        assert not any("async" in line for line in terminal.lines)
+    assert terminal.used == []
+
+
+def test_the_search_for_a_limit_into_a_pipe_is_a_line_a_step() -> None:
+    console, file = plain_console()
+    found = capacity_document().modes["background"]
+    with capacity_screen(console, "How much", ["background"]) as screen:
+        screen.start("background", "38/s")
+        screen.update([], 0.5)
+        screen.measured(found.steps[0])
+        screen.done("background", found)
+        screen.skip("async", "left out")
+    assert file.getvalue().splitlines() == [
+        "How much",
+        "  background 38/s: sustained, response p50 1.9 ms, backlog 4, growing by 0/s",
+        "  background: 38/s, threads",
+        "  async skipped: left out",
+    ]
 
 
 def test_a_task_that_fails_is_told_with_its_error() -> None:

@@ -15,6 +15,7 @@ from samples import (
     HOSTILE,
     background_run,
     blocking_run,
+    capacity_document,
     changed,
     comparison_document,
     event,
@@ -30,6 +31,7 @@ from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.documents.types import Cell, ComparisonDocument, RunDocument
 from taskdemo_cli.reports.output import Output
 from taskdemo_cli.reports.svg import picture
+from taskdemo_cli.reports.terminal.capacity import capacity_report
 from taskdemo_cli.reports.terminal.diff_table import changes_report
 from taskdemo_cli.reports.terminal.limits import figure, limits_report
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
@@ -76,6 +78,7 @@ REPORTS: dict[str, Callable[[], RenderableType]] = {
     "seven modes": lambda: comparison_report(seven_modes()),
     "limits": lambda: limits_report(limits_document()),
     "seven modes' limits": wide_limits,
+    "capacity": lambda: capacity_report(capacity_document()),
     "changes": lambda: changes_report(compare_saved(comparison_document(3), comparison_document(2))),
 }
 
@@ -94,6 +97,16 @@ def test_a_terminal_of_plain_ascii_gets_the_same_report_in_ascii(name: str) -> N
     plain, full = printed(REPORTS[name](), encoding="ascii"), printed(REPORTS[name]())
     assert plain.isascii()
     assert len(plain.splitlines()) == len(full.splitlines())
+
+
+def test_a_capacity_draws_every_limit_on_one_scale_and_says_what_gave_in() -> None:
+    text = printed(capacity_report(capacity_document()), 80)
+    assert "38/s     40/s threads" in text
+    assert ">100/s        - not reached" in text
+    lines = {line[:8].strip(): line for line in text.splitlines() if "█" in line or "▒" in line}
+    assert lines["blocking"].count("█") < lines["backgrou"].count("█") < lines["async"].count("█")
+    assert "▒" not in lines["async"], "it has not given in"
+    assert "█" not in lines["http://1"], "it sustained nothing"
 
 
 @pytest.mark.parametrize("width", WIDTHS)

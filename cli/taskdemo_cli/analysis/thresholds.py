@@ -1,5 +1,7 @@
 """`--fail-if 'response.p95 > 200ms'`: read such an expression, and hold it against a document. No eval.
 
+`--while` reads the same expressions, of what must stay true.
+
 expression = [mode "."] metric operator number [unit]
 metric     = a time of the summary and one of its statistics (`response.p95`), or a figure (`tasks.lost`)
 operator   = < <= > >= == !=          unit = us ms s %
@@ -7,13 +9,13 @@ operator   = < <= > >= == !=          unit = us ms s %
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
 from typing import Final
 
 from taskdemo_cli.analysis.rounds import SHARE_OF, by_mode
-from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, ThresholdRow
+from taskdemo_cli.documents.types import CapacityDocument, ComparisonDocument, RunDocument, ThresholdRow
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.stats import supported
 from taskdemo_cli.units import format_count, format_seconds, format_share
@@ -70,6 +72,11 @@ EXPRESSION: Final = re.compile(
     r"(?P<number>[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})\s*(?P<unit>[^\s0-9.]*)\s*",
     re.ASCII,
 )
+CAPACITY: Final = {
+    "sustained": "sustained_per_s",
+    "failed_at": "failed_at_per_s",
+}
+"""What can be written of a capacity: requests per second."""
 ALL_METRICS: Final = (
     f"times:      {', '.join(TIMES)};",
     f"            each with one of .{', .'.join(STATISTICS)}",
@@ -80,6 +87,7 @@ ALL_METRICS: Final = (
 )
 """What can be written, for people: a line a kind."""
 EXAMPLE: Final = "write it like 'response.p95 > 200ms' or 'requests.failed_share >= 1%'"
+CAPACITY_EXAMPLE: Final = "write it like 'sustained < 300' or 'background.sustained < 300'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,52 +118,72 @@ class Outcome:
         return ThresholdRow(expression=self.expression, value=self.value, held=self.met, text=self.text)
 
 
-def parse(text: str, modes: Sequence[str] = ()) -> Threshold:
-    """Read one expression; `modes` are the ones that may stand before the metric.
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A metric of one mode; None where it was not measured. `more`: what stands behind its figure."""
 
-    Raises UserError, which names what can be written instead.
+    value: float | None
+    name: str
+    more: str
+
+
+def parse(
+    text: str, modes: Sequence[str] = (), *, metrics: Collection[str] = METRICS, option: str = "--fail-if"
+) -> Threshold:
+    """Read one expression; `modes` are the ones that may stand before the metric, one of `metrics`.
+
+    Raises UserError, which names `option` and what can be written instead.
     """
     shown = shortened(text, 80)
     match = EXPRESSION.fullmatch(text)
     if match is None:
-        raise UserError(f"--fail-if cannot read '{shown}'; {EXAMPLE}")
-    mode, metric = _split(match["name"], modes, shown)
+        raise UserError(f"{option} cannot read '{shown}'; {_example(metrics)}")
+    mode, metric = _split(match["name"], modes, shown, metrics, option)
     unit, number = match["unit"], float(match["number"])
     kind = _kind(metric)
     if kind == "time":
         if unit not in IN_A_SECOND:
-            raise UserError(f"--fail-if '{shown}': {metric} is a time, so its limit takes one of the units us, ms, s")
+            raise UserError(f"{option} '{shown}': {metric} is a time, so its limit takes one of the units us, ms, s")
         limit = number / IN_A_SECOND[unit]
     elif kind == "share":
         if unit not in ("", "%"):
-            raise UserError(f"--fail-if '{shown}': {metric} is a share; write 5% or 0.05")
+            raise UserError(f"{option} '{shown}': {metric} is a share; write 5% or 0.05")
         limit = number / 100 if unit == "%" else number
     else:
         if unit:
-            raise UserError(f"--fail-if '{shown}': {metric} is a plain number and takes no unit")
+            raise UserError(f"{option} '{shown}': {metric} is a plain number and takes no unit")
         limit = number
     return Threshold(" ".join(text.split()), mode, metric, match["operator"], limit)
 
 
-def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument) -> Outcome:
-    """Hold a threshold against a run or a comparison.
+def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | CapacityDocument) -> Outcome:
+    """Hold a threshold against a run, a comparison or a capacity.
 
     It holds if it does in any of the runs that it speaks of: all, or those of its mode, in every round. What is shown
     is the run that decided: the one furthest beyond the limit, or nearest to it.
     """
-    runs = document.runs if document.kind == "comparison" else [document]
-    chosen = runs if threshold.mode is None else by_mode(runs).get(threshold.mode, [])
-    values = [(value_of(run, threshold.metric), run) for run in chosen]
-    missing = [run for value, run in values if value is None]
-    known = [(value, run) for value, run in values if value is not None]
-    several = len({run.mode for run in runs}) > 1 and threshold.mode is None
+    if document.kind == "capacity":
+        of_all = [
+            Value(getattr(found, CAPACITY[threshold.metric]), name, "/s") for name, found in document.modes.items()
+        ]
+    else:
+        runs = document.runs if document.kind == "comparison" else [document]
+        of_all = [
+            Value(value_of(run, threshold.metric), name, _doubt(threshold.metric, run))
+            for name, group in by_mode(runs).items()
+            for run in group
+        ]
+    values = [one for one in of_all if threshold.mode in {None, one.name}]
+    missing = [one for one in values if one.value is None]
+    known = [(one.value, one) for one in values if one.value is not None]
+    several = len({one.name for one in of_all}) > 1 and threshold.mode is None
     beyond = [entry for entry in known if OPERATORS[threshold.operator](entry[0], threshold.limit)]
     if (missing and not beyond) or not values:
-        where = f" in {missing[0].mode}" if missing and several else ""
+        where = f" in {missing[0].name}" if missing and several else ""
         what = f"{threshold.metric} was not measured{where}"
         return Outcome(threshold.expression, f"nothing: {what}", None, True, f"{what}, so it cannot be ruled out")
-    value, run = _deciding(beyond or known, threshold.operator)
-    shown = _shown(threshold.metric, value) + _doubt(threshold.metric, run) + (f" in {run.mode}" if several else "")
+    value, one = _deciding(beyond or known, threshold.operator)
+    shown = _shown(threshold.metric, value) + one.more + (f" in {one.name}" if several else "")
     met = bool(beyond)
     text = f"{threshold.metric} was {shown}, so {threshold.expression} {'is met' if met else 'is not met'}"
     return Outcome(threshold.expression, shown, value, met, text)
@@ -190,36 +218,41 @@ def _kind(metric: str) -> str:
     return "share" if metric in SHARES else "number"
 
 
-def _split(name: str, modes: Sequence[str], shown: str) -> tuple[str | None, str]:
-    if name in METRICS:
+def _split(
+    name: str, modes: Sequence[str], shown: str, metrics: Collection[str], option: str
+) -> tuple[str | None, str]:
+    if name in metrics:
         return None, name
     first, _, rest = name.partition(".")
     if first in modes:
-        if rest in METRICS:
+        if rest in metrics:
             return first, rest
         name = rest
-    elif rest in METRICS:
+    elif rest in metrics:
         if not modes:
-            raise UserError(f"--fail-if '{shown}': without compare there is one mode; write '{rest}' alone")
+            raise UserError(f"{option} '{shown}': without compare there is one mode; write '{rest}' alone")
         names = ", ".join(difflib.get_close_matches(first, modes, len(modes), 0.0) or modes)
-        raise UserError(
-            f"--fail-if '{shown}': there is no mode '{shortened(first, 40)}' in this run; there are {names}"
-        )
-    nearest = _nearest(name)
-    guess = f"did you mean {nearest}?" if nearest else EXAMPLE
-    raise UserError(f"--fail-if '{shown}': there is no metric '{shortened(name, 40)}'; {guess}", more=ALL_METRICS)
+        raise UserError(f"{option} '{shown}': there is no mode '{shortened(first, 40)}' in this run; there are {names}")
+    nearest = _nearest(name, metrics)
+    guess = f"did you mean {nearest}?" if nearest else _example(metrics)
+    more = ALL_METRICS if metrics is METRICS else (f"rates:      {', '.join(metrics)}",)
+    raise UserError(f"{option} '{shown}': there is no metric '{shortened(name, 40)}'; {guess}", more=more)
 
 
-def _nearest(name: str) -> str | None:
+def _example(metrics: Collection[str]) -> str:
+    return EXAMPLE if metrics is METRICS else CAPACITY_EXAMPLE
+
+
+def _nearest(name: str, metrics: Collection[str]) -> str | None:
     """Return the metric that was probably meant: of a statistic or a time alone, that of the response times."""
-    if name in STATISTICS:
+    if metrics is METRICS and name in STATISTICS:
         return f"response.{name}"
-    if name in TIMES:
+    if metrics is METRICS and name in TIMES:
         return f"{name}.p95"
-    return next(iter(difflib.get_close_matches(name[:60], METRICS, 1, 0.4)), None)
+    return next(iter(difflib.get_close_matches(name[:60], metrics, 1, 0.4)), None)
 
 
-def _deciding(entries: Sequence[tuple[float, RunDocument]], operator: str) -> tuple[float, RunDocument]:
+def _deciding(entries: Sequence[tuple[float, Value]], operator: str) -> tuple[float, Value]:
     least_first = sorted(entries, key=lambda entry: entry[0])
     return least_first[0] if operator in {"<", "<="} else least_first[-1]
 

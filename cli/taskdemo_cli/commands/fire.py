@@ -45,7 +45,7 @@ def fire(
     stopping = StopRequest().listen()
     with contextlib.ExitStack() as stack:
         if private is None:
-            target = _running(place, token, named=named)
+            target = running_target(place, token, named=named)
             rig = stack.enter_context(Rig(stopping))
         else:
             rig = stack.enter_context(Rig(stopping, threads=private.app is not None))
@@ -73,19 +73,21 @@ def _private(settings: Settings, path: str, stopping: StopRequest) -> Iterator[T
         try:
             servers.await_ready(server, stopping.check)
             under = OWN_PATHS if settings.app is not None else ""
-            yield _found(server, path, under)
+            yield private_target(server, path, under)
         finally:
             server.end()
 
 
-def _found(server: servers.Server, path: str, under: str) -> Target:
+def private_target(server: servers.Server, path: str, under: str) -> Target:
+    """Return a private server of ours that is ready, as a target. Raises UserError where it has ended meanwhile."""
     try:
         return runner.find_target(server.url, path, server, under=under)
     except OSError:
         raise UserError(servers.last_words(server) or "the server ended just after its start", FAILED) from None
 
 
-def _running(place: Place, token: str | None, *, named: bool) -> Target:
+def running_target(place: Place, token: str | None, *, named: bool) -> Target:
+    """Return a server that runs already, as a target. Raises UserError where nobody answers."""
     url = place.url
     try:
         return runner.find_target(url, place.path, token=token)

@@ -1,19 +1,19 @@
-"""Where the result of `fire` and `compare` goes besides the screen, and the exit code that it makes."""
+"""Where the result of `fire`, `compare` and `capacity` goes besides the screen, and the exit code that it makes."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis import thresholds
-from taskdemo_cli.documents.types import ComparisonDocument, RunDocument
+from taskdemo_cli.documents.types import CapacityDocument, ComparisonDocument, RunDocument
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_MET, UserError
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output
 
-RunOrComparison = TypeVar("RunOrComparison", RunDocument, ComparisonDocument)
+Judged = TypeVar("Judged", RunDocument, ComparisonDocument, CapacityDocument)
 
 
 class Keeping:
@@ -29,24 +29,25 @@ class Keeping:
         html: str | None = None,
         fail_if: Sequence[str] = (),
         modes: Sequence[str] = (),
+        metrics: Collection[str] = thresholds.METRICS,
     ) -> None:
         self.as_json = as_json
         self._paths = [*saves, *([html] if html else [])]
-        self._thresholds = [thresholds.parse(text, modes) for text in fail_if]
+        self._thresholds = [thresholds.parse(text, modes, metrics=metrics) for text in fail_if]
         files.check(saves, html)
 
-    def judged(self, document: RunOrComparison) -> RunOrComparison:
+    def judged(self, document: Judged) -> Judged:
         """Return the result with what became of the thresholds that were held against it."""
         if not self._thresholds:
             return document
         return replace(document, thresholds=[thresholds.evaluate(one, document).row() for one in self._thresholds])
 
-    def save(self, document: RunDocument | ComparisonDocument, output: Output) -> None:
+    def save(self, document: RunDocument | ComparisonDocument | CapacityDocument, output: Output) -> None:
         """Save the result everywhere it was asked for; what cannot be is said at the end, after all the others."""
         files.save_all(document, self._paths, output.wrote)
 
-    def save_so_far(self, make: Callable[[], ComparisonDocument]) -> None:
-        """Keep what there is of a comparison that goes on, where it was to be saved as JSON; else nothing is made."""
+    def save_so_far(self, make: Callable[[], ComparisonDocument | CapacityDocument]) -> None:
+        """Keep what there is of a result that grows, where it was to be saved as JSON; else nothing is made."""
         paths = [path for path in self._paths if path.endswith(".json")]
         if not paths:
             return

@@ -149,7 +149,7 @@ PROCESSES = _option(
     ENGINE_PANEL,
     "--processes",
     show_default="one per CPU",
-    help="Tasks that the worker runs at once.",
+    help="Tasks that mode process, or the engine's worker, runs at once.",
     **_PROCESS_COUNT,
 )
 
@@ -206,6 +206,33 @@ TIMEOUT = _option(
     **_ABOVE_0,
 )
 NO_WAIT = _option(SEND_PANEL, "--no-wait", help="Do not wait for the accepted tasks to end.")
+
+RATE_PANEL = "The rates"
+WHILE = _option(
+    RATE_PANEL,
+    "--while",
+    metavar="EXPR",
+    help="What must stay true for a rate to count as sustained, e.g. 'response.p95 < 200ms'; repeatable.",
+    **_one_per_line("WHILE"),
+)
+FROM = _option(
+    RATE_PANEL,
+    "--from",
+    metavar="R",
+    check=checks.rate,
+    envvar="TASKDEMO_CAPACITY_FROM",
+    show_default="below what arithmetic says",
+    help="Requests per second of the first step.",
+)
+TO = _option(
+    RATE_PANEL, "--to", metavar="R", check=checks.rate, show_default="until it gives in", help="Try no higher rate."
+)
+STEP = _option(
+    RATE_PANEL,
+    "--step",
+    help="How long each rate is measured, after it has settled; at least twice as long as the work.",
+    **_ABOVE_0,
+)
 
 TARGET_PANEL = "Where to"
 TARGET_PORT = _option(

@@ -18,6 +18,7 @@ def report(path: str, html: str | None) -> int:
         files.save(document, html)
         say(f"wrote {escape(html)}")
         return OK
+    from taskdemo_cli.reports.terminal.capacity import capacity_report
     from taskdemo_cli.reports.terminal.limits import limits_report
     from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 
@@ -26,6 +27,8 @@ def report(path: str, html: str | None) -> int:
         console.print(run_report(document))
     elif document.kind == "comparison":
         console.print(comparison_report(document))
+    elif document.kind == "capacity":
+        console.print(capacity_report(document))
     else:
         console.print(limits_report(document))
     return OK
@@ -35,9 +38,10 @@ def compare(old: str, new: str, as_json: bool) -> int:
     """Show two saved runs or comparisons side by side, and what changed beyond noise."""
     before, after = files.load(old), files.load(new)
     for path, document in ((old, before), (new, after)):
-        if document.kind == "limits":
-            raise UserError(f"{path} holds limits, which have no times to compare; give two runs or comparisons")
-    changes = compare_saved(before, after)  # type: ignore[arg-type]  # limits were refused above
+        if document.kind in {"limits", "capacity"}:
+            what = "limits, which have no times" if document.kind == "limits" else "capacities, which have no runs"
+            raise UserError(f"{path} holds {what} to compare; give two runs or comparisons")
+    changes = compare_saved(before, after)  # type: ignore[arg-type]  # the others were refused above
     from taskdemo_cli.reports.terminal.diff_table import changes_report
 
     result: Any = {"taskdemo": VERSION, "kind": "changes", "old": old, "new": new, **changes}

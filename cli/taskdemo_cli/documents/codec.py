@@ -10,13 +10,14 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import UNSET, Struct, ValidationError, convert, to_builtins
 
-from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument
+from taskdemo_cli.documents.types import CapacityDocument, ComparisonDocument, LimitsDocument, RunDocument
 
-AnyDocument: TypeAlias = RunDocument | ComparisonDocument | LimitsDocument
+AnyDocument: TypeAlias = RunDocument | ComparisonDocument | LimitsDocument | CapacityDocument
 KINDS: Final[dict[str, type[AnyDocument]]] = {
     "run": RunDocument,
     "comparison": ComparisonDocument,
     "limits": LimitsDocument,
+    "capacity": CapacityDocument,
 }
 ROWS_PER_CHUNK: Final = 500
 NOUNS: Final = {
@@ -54,7 +55,8 @@ def _trouble(text: str) -> str:
     if text.startswith("Invalid enum value"):
         return f"{place} cannot be {text.removeprefix('Invalid enum value ')}"
     if " <= " in text or " >= " in text:
-        return f"{place} is not a valid time"
+        is_time = place.endswith("_s") and not place.endswith("per_s")
+        return f"{place} is not a valid {'time' if is_time else 'figure'}"
     expected = re.match(r"Expected `(\w+)", text)
     return f"{place} is not {NOUNS.get(expected[1], expected[1]) if expected else 'valid'}"
 
@@ -69,7 +71,7 @@ def json_chunks(document: Struct | dict[str, Any]) -> Iterator[str]:
 
 
 def _chunks(value: Any) -> Iterator[str]:
-    if isinstance(value, RunDocument | ComparisonDocument | LimitsDocument):
+    if isinstance(value, RunDocument | ComparisonDocument | LimitsDocument | CapacityDocument):
         fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
         opening = "{"
         for name, item in fields:

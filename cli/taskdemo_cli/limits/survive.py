@@ -128,7 +128,7 @@ def _kill_server(trial: Trial) -> tuple[Fate, bool]:
     server, pending = _busy(trial)
     runs_tasks = any(task.starts[-1].pid == server.pid for task in trial.tasks(server) if task.starts)
     killed = "the server, in which the tasks ran, was killed" if runs_tasks else "the server was killed"
-    return _see(trial, server, pending, killed, trial.kill), runs_tasks
+    return _see(trial, server, pending, killed, servers.Server.kill), runs_tasks
 
 
 def _see(

@@ -31,7 +31,6 @@ BEGIN_S = 15.0
 """Seconds within which work begins, on a busy machine too."""
 SETTLE_S = 0.15
 """Seconds in which a request has reached the server's work, though nobody can tell from outside."""
-END_TIMEOUT_S = 5.0
 RESTART_PATIENCE_S = 10.0
 """For so long may a server take to end in order before it is killed: Docker's patience; Kubernetes' is 30 s."""
 ANSWER_TIMEOUT_S = 30.0
@@ -121,7 +120,7 @@ class Trial:
         for server in self._servers:
             if self.workers and self._starter.broker.named and server.poll() is None:
                 _ask(server.port, "/limits", method="DELETE")
-            self.kill(server)
+            server.kill()
 
     def once(self, see: Callable[["Trial"], Seen]) -> Seen:
         """Return what `see` returns, calling it the first time only: experiments that share a trial share it."""
@@ -183,21 +182,13 @@ class Trial:
         self._servers.append(server)
         return server
 
-    def kill(self, server: servers.Server) -> None:
-        """Kill a server of this experiment without warning, and wait until it is gone."""
-        if server.poll() is None:
-            children.kill(server.pid)
-        deadline = time.monotonic() + END_TIMEOUT_S
-        while server.poll() is None and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-
     def tell(self, number: signal.Signals, server: servers.Server) -> float | None:
         """Send a server a signal upon which it is to end; return how many seconds it took, None where a kill had to."""
         told = time.monotonic()
         os.kill(server.pid, number)
         if self.wait(lambda: server.poll() is not None, RESTART_PATIENCE_S):
             return time.monotonic() - told
-        self.kill(server)
+        server.kill()
         return None
 
     @property

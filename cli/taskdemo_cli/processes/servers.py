@@ -22,6 +22,7 @@ from taskdemo_server.contract.text import escape
 
 START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 5.0
+KILL_TIMEOUT_S = 5.0
 MOST_SECONDS = 1e10
 """Three centuries, more than any clock of ours tells."""
 _POLL_S = 0.005
@@ -48,6 +49,14 @@ class Server:
                 if code := Path(f"{self.settings.announce}.ended").read_text(encoding="ascii"):  # else it is half there
                     return int(code)
         return self.child.poll()
+
+    def kill(self) -> None:
+        """Kill it without warning, and wait until it is gone."""
+        if self.poll() is None:
+            children.kill(self.pid)
+        deadline = time.monotonic() + KILL_TIMEOUT_S
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
     def end(self) -> None:
         """End it, where it was not forked: then it ends with its fork server."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.pairing import pairs, runs_of
-from taskdemo_cli.documents.types import LimitsDocument
+from taskdemo_cli.documents.types import CapacityDocument, LimitsDocument
 from taskdemo_server.contract.text import escape
 
 RUN_COLUMNS: Final = ("mode", "round")
@@ -25,18 +25,38 @@ REQUEST_COLUMNS: Final = (
 )
 TASK_COLUMNS: Final = ("state", "accepted_s", "started_s", "ended_s", "cpu_s", "where", "message", "error", "runs")
 CELL_COLUMNS: Final = ("mode", "limit", "verdict", "text", "measured")
+STEP_COLUMNS: Final = (
+    "rate",
+    "sustained",
+    "cause",
+    "failed",
+    "backlog",
+    "backlog_growth_per_s",
+    "growth_low_per_s",
+    "growth_high_per_s",
+    "max_parallel",
+)
+STEP_TIMES: Final = ("response_s", "corrected_s", "completion_s", "work_s", "bystander_s")
+"""Of each of these the median."""
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet takes a text that begins like this for something to compute."""
 
 
 def chunks(document: AnyDocument) -> Iterator[str]:
-    """Yield the document as CSV (RFC 4180): a row a request with its task beside it, or a row a cell of the limits."""
+    """Yield the document as CSV (RFC 4180): a row a request with its task, a cell of the limits, or a step."""
     if isinstance(document, LimitsDocument):
         yield _line(CELL_COLUMNS)
         for mode, cells in document.modes.items():
             for limit, cell in cells.items():
                 measured = json.dumps(cell.measured)
                 yield _line((mode, limit, cell.verdict, cell.text, measured))
+        return
+    if isinstance(document, CapacityDocument):
+        yield _line(("mode", *STEP_COLUMNS, *(f"{name.removesuffix('_s')}_p50_s" for name in STEP_TIMES)))
+        for mode, found in document.modes.items():
+            for step in found.steps:
+                medians = [getattr(getattr(step, name), "p50", None) for name in STEP_TIMES]
+                yield _line((mode, *(getattr(step, column) for column in STEP_COLUMNS), *medians))
         return
     yield _line((*RUN_COLUMNS, *REQUEST_COLUMNS, *(f"task_{column}" for column in TASK_COLUMNS)))
     for run in runs_of(document):

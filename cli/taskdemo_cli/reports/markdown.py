@@ -6,6 +6,7 @@ from typing import Final
 
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.types import (
+    CapacityDocument,
     ComparisonDocument,
     LimitsDocument,
     RunDocument,
@@ -15,6 +16,7 @@ from taskdemo_cli.documents.types import (
     name_of,
 )
 from taskdemo_cli.units import format_count as number
+from taskdemo_cli.units import format_rate
 from taskdemo_cli.units import format_seconds as duration
 from taskdemo_server.contract.text import shortened
 
@@ -55,10 +57,14 @@ def chunks(document: AnyDocument) -> Iterator[str]:
             yield from _limits_table(document)
             yield from _cells(document)
             yield from _skipped(document.skipped)
+        case CapacityDocument():
+            yield from _thresholds(document)
+            yield from _capacities(document)
+            yield from _skipped(document.skipped)
     yield _origin(document)
 
 
-def _thresholds(document: RunDocument | ComparisonDocument) -> Iterator[str]:
+def _thresholds(document: RunDocument | ComparisonDocument | CapacityDocument) -> Iterator[str]:
     for threshold in document.thresholds or ():
         yield f"- **{'failed' if threshold.held else 'passed'}**: {escaped(threshold.text)}\n"
     yield "\n" if document.thresholds else ""
@@ -121,6 +127,25 @@ def _cells(document: LimitsDocument) -> Iterator[str]:
     for failed in document.failed or ():
         what = f"{failed.limit.replace('_', ' ')} was not carried out: {failed.why}"
         yield f"- {_code(failed.mode)}, {escaped(what)}\n"
+    yield "\n"
+
+
+def _capacities(document: CapacityDocument) -> Iterator[str]:
+    rows = [
+        [
+            _cell(name),
+            *(
+                NOTHING if rate is None else format_rate(rate)
+                for rate in (found.sustained_per_s, found.failed_at_per_s, found.expected_per_s)
+            ),
+            found.cause,
+        ]
+        for name, found in document.modes.items()
+    ]
+    yield from _table(["mode", "sustained", "gave in at", "arithmetic says", "what gave in"], rows, left=1)
+    yield "\n"
+    for name, found in document.modes.items():
+        yield f"- {_code(name)}: {escaped(found.text)}\n"
     yield "\n"
 
 

@@ -22,6 +22,9 @@ CONTRACT = {
     "task": "id state accepted_s started_s ended_s where message error",
     "comparison": "taskdemo kind reference runs verdicts",
     "limits": "taskdemo kind modes",
+    "capacity": "taskdemo kind modes",
+    "mode_capacity": "sustained_per_s failed_at_per_s cause text expected_per_s steps",
+    "capacity_step": ("rate response_s corrected_s completion_s backlog backlog_growth_per_s failed sustained"),
 }
 
 
@@ -47,6 +50,10 @@ def test_comparisons_conform(rounds: int) -> None:
 
 def test_limits_conform() -> None:
     validate(samples.saved(samples.limits_document()))
+
+
+def test_a_capacity_conforms() -> None:
+    validate(samples.saved(samples.capacity_document()))
 
 
 def test_names_may_be_added_and_none_may_be_missing() -> None:

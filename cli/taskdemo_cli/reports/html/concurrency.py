@@ -10,41 +10,11 @@ from typing import Final
 from taskdemo_cli.documents.types import RunDocument
 from taskdemo_cli.reports.html.scales import WIDE
 from taskdemo_cli.reports.timeline import UNENDED
+from taskdemo_cli.stats import Occupancy
 
 HALF: Final = 70.0
 """Pixels for the callers who wait, above the line, and as many for the tasks below it."""
 COLUMNS: Final = 500
-
-
-class Occupancy:
-    """How many intervals are open in each column of time, on average over the column."""
-
-    def __init__(self, horizon_s: float) -> None:
-        self._per_second = COLUMNS / horizon_s
-        self._whole = [0.0] * (COLUMNS + 1)
-        self._part = [0.0] * (COLUMNS + 1)
-
-    def add(self, start_s: float | None, end_s: float | None) -> None:
-        """Count an interval; one whose start or end is not known is none."""
-        if start_s is not None and end_s is not None and end_s > start_s:
-            self._change(start_s, 1)
-            self._change(end_s, -1)
-
-    def _change(self, moment_s: float, by: int) -> None:
-        at = moment_s * self._per_second
-        at = 0.0 if at < 0 else at if at < COLUMNS else float(COLUMNS)
-        column = int(at)
-        self._part[column] += by * (column + 1 - at)
-        if column < COLUMNS:
-            self._whole[column + 1] += by
-
-    def levels(self) -> list[float]:
-        """Return the count of each column."""
-        levels, open_ = [], 0.0
-        for whole, part in zip(self._whole[:COLUMNS], self._part, strict=False):
-            open_ += whole
-            levels.append(max(open_ + part, 0.0))
-        return levels
 
 
 def _levels(run: RunDocument, horizon_s: float) -> tuple[list[float], list[float], list[float]]:
@@ -52,7 +22,7 @@ def _levels(run: RunDocument, horizon_s: float) -> tuple[list[float], list[float
 
     What had not ended when nobody looked any more lasts to the end.
     """
-    waiting, queued, running = (Occupancy(horizon_s) for _ in range(3))
+    waiting, queued, running = (Occupancy(horizon_s, COLUMNS) for _ in range(3))
     for request in run.requests:
         waiting.add(request.sent_s, request.done_s)
     for task in run.tasks:

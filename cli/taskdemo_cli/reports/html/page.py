@@ -26,6 +26,7 @@ from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.pairing import pairs, runs_of
 from taskdemo_cli.documents.types import (
+    CapacityDocument,
     LimitsDocument,
     RequestRow,
     RunDocument,
@@ -34,11 +35,12 @@ from taskdemo_cli.documents.types import (
     name_of,
 )
 from taskdemo_cli.reports.error_words import error_words
-from taskdemo_cli.reports.html import distribution, timeline
+from taskdemo_cli.reports.html import capacity, distribution, timeline
 from taskdemo_cli.reports.terminal.limits import QUESTIONS
 from taskdemo_cli.reports.timeline import TROUBLE
 from taskdemo_cli.stats import supported
 from taskdemo_cli.units import format_count as number
+from taskdemo_cli.units import format_rate
 from taskdemo_cli.units import format_seconds as duration
 from taskdemo_server.contract import drawing
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -121,7 +123,7 @@ class Cell:
 
 
 def page(document: AnyDocument) -> Iterator[str]:
-    """Yield the report of a run, a comparison or limits as HTML, in pieces."""
+    """Yield the report of a run, a comparison, limits or a capacity as HTML, in pieces."""
     runs = runs_of(document)
     earliest = min((run.round for run in runs), default=1)
     first = [run for run in runs if run.round == earliest]
@@ -144,6 +146,7 @@ def page(document: AnyDocument) -> Iterator[str]:
         distribution=distribution.draw([group for _, group in groups]),
         listings=[_listing(run) for run in runs],
         modes=modes,
+        capacity=capacity.draw(document) if isinstance(document, CapacityDocument) else None,
         limit_names=limits_in(modes),
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
         columns=[COLUMNS[at] for at in told],
@@ -169,10 +172,12 @@ def _template() -> Template:
     environment.filters |= {
         "time": _time,
         "count": _count,
+        "rate": _rate,
         "share": _share,
         "figure": lambda value, path: _count(value) if path.startswith("tasks.max") else _time(value),
         "words": duration,
         "number": number,
+        "rate_words": format_rate,
         "marked": _marked,
         "reason": error_words,
         "short": lambda text: shortened(text, LONGEST),
@@ -212,6 +217,10 @@ def _time(seconds: float | None) -> Markup | str:
 
 def _count(value: float | None) -> Markup | str:
     return _data(value, number(value)) if value is not None else _data(None, "")
+
+
+def _rate(value: float | None) -> Markup | str:
+    return _data(value, format_rate(value)) if value is not None else _data(None, "")
 
 
 def _share(value: float) -> Markup:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from taskdemo_cli.reports.timeline import ticks
+from taskdemo_cli.units import format_rate
 
 WIDE: Final = 1000
 """Thousandths across a picture."""
@@ -62,6 +63,27 @@ class Durations:
         return _decades(self.low_s, self.high_s, self.x) if self.logarithmic else _ticks(self.high_s, self.x)
 
 
+class Rates:
+    """From `low` to `high` requests per second, each step so many times more."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low = low / 1.5
+        self._start = math.log10(self.low)
+        self._per_unit = WIDE / (math.log10(high * 1.1) - self._start)
+
+    def x(self, rate: float) -> float:
+        """Return the place of this rate."""
+        return round(min(max((math.log10(rate) - self._start) * self._per_unit, 0.0), WIDE), 1)
+
+    def ticks(self) -> list[Tick]:
+        """Return ticks at round rates."""
+        high = 10 ** (self._start + WIDE / self._per_unit)
+        digits = (1,) if high / self.low > 100 else (1, 2, 5)
+        powers = range(math.floor(self._start), math.ceil(math.log10(high)) + 1)
+        rates = [digit * 10.0**power for power in powers for digit in digits]
+        return [_tick(self.x(rate), format_rate(rate)) for rate in rates if self.low <= rate <= high]
+
+
 def _ticks(horizon: float, place: Callable[[float], float]) -> list[Tick]:
     return [_tick(place(moment), label) for moment, label in ticks(horizon, 6)]
 
@@ -74,10 +96,11 @@ def _decades(low: float, high: float, place: Callable[[float], float]) -> list[T
     digits = (1,) if high / low > 1e5 else (1, 3) if high / low > 100 else (1, 2, 5)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     moments = [digit * 10.0**power for power in powers for digit in digits]
-    return [_tick(place(moment), _short(moment)) for moment in moments if low * 0.93 <= moment <= high * 1.07]
+    return [_tick(place(moment), duration_words(moment)) for moment in moments if low * 0.93 <= moment <= high * 1.07]
 
 
-def _short(seconds: float) -> str:
+def duration_words(seconds: float) -> str:
+    """Return a round time, as it stands at a tick."""
     for unit, per in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= per * 0.9999:
             return f"{seconds / per:g} {unit}"

@@ -54,6 +54,10 @@ class Glyphs:
     partly: str
     dash: str
     cut: str
+    full: str
+    hatched: str
+    levels: str
+    """From next to nothing to the most."""
 
 
 UNICODE: Final = Glyphs(
@@ -74,6 +78,9 @@ UNICODE: Final = Glyphs(
     partly="~",
     dash="-",
     cut="…",
+    full="█",
+    hatched="▒",
+    levels="▁▂▃▄▅▆▇█",
 )
 ASCII: Final = Glyphs(
     wait="_",
@@ -93,6 +100,9 @@ ASCII: Final = Glyphs(
     partly="~",
     dash="-",
     cut="~",
+    full="#",
+    hatched=":",
+    levels="_.-=+*%#",
 )
 
 

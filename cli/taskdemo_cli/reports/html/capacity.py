@@ -1,0 +1,125 @@
+"""How much each mode takes, as coordinates for a template to draw: its limit, and its steps as curves against the rate.
+
+Everything is on one logarithmic scale of rates. Turns figures into places and computes none.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from taskdemo_cli.documents.types import CapacityDocument, CapacityStep, ModeCapacity
+from taskdemo_cli.reports.html.scales import Rates, Tick, duration_words
+
+TALL: Final = 90.0
+"""Pixels of a mode's times, and of its backlogs."""
+MARGIN: Final = 8.0
+"""Pixels that stay free above and below a curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One figure against the rate: thousandths across and pixels from the top, and whether the step was sustained."""
+
+    kind: str
+    points: list[tuple[float, float, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One mode: where its bars end, and its curves. Each level is pixels from the top, and a label."""
+
+    name: str
+    found: ModeCapacity
+    sustained: float
+    failed: float
+    expected: float | None
+    times: list[Curve]
+    time_levels: list[tuple[float, str]]
+    backlogs: list[Curve]
+    backlog_levels: list[tuple[float, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """All modes on one scale."""
+
+    ticks: list[Tick]
+    limits: list[Limit]
+
+
+def draw(document: CapacityDocument) -> Picture | None:
+    """Return the picture; None where nothing was measured."""
+    modes = document.modes
+    rates = [step.rate for found in modes.values() for step in found.steps]
+    if not rates:
+        return None
+    told = [found.expected_per_s for found in modes.values() if found.expected_per_s]
+    scale = Rates(min(rates + told), max(rates + told))
+    times = [
+        value for found in modes.values() for step in found.steps for value in (_response(step), _completion(step))
+    ]
+    height_of_time, time_levels = _heights([value for value in times if value], duration_words)
+    sizes = [max(step.backlog, 1.0) for found in modes.values() for step in found.steps]
+    height_of_size, backlog_levels = _heights(sizes, lambda size: f"{size:,.0f}")
+    return Picture(
+        scale.ticks(),
+        [
+            Limit(
+                name,
+                found,
+                scale.x(found.sustained_per_s) if found.sustained_per_s else 0.0,
+                scale.x(found.failed_at_per_s or found.sustained_per_s or scale.low),
+                scale.x(found.expected_per_s) if found.expected_per_s else None,
+                [
+                    _curve("answers", found.steps, _response, scale, height_of_time),
+                    _curve("completions", found.steps, _completion, scale, height_of_time),
+                ],
+                time_levels,
+                [_curve("backlog", found.steps, lambda step: max(step.backlog, 1.0), scale, height_of_size)],
+                backlog_levels,
+            )
+            for name, found in modes.items()
+        ],
+    )
+
+
+def _response(step: CapacityStep) -> float | None:
+    return step.response_s.p50 if step.response_s else None
+
+
+def _completion(step: CapacityStep) -> float | None:
+    return step.completion_s.p50 if step.completion_s else None
+
+
+def _curve(
+    kind: str,
+    steps: Sequence[CapacityStep],
+    figure: Callable[[CapacityStep], float | None],
+    scale: Rates,
+    height: Callable[[float], float],
+) -> Curve:
+    last = {step.rate: step for step in steps}
+    return Curve(
+        kind,
+        [
+            (scale.x(rate), height(value), last[rate].sustained)
+            for rate in sorted(last)
+            if (value := figure(last[rate])) is not None
+        ],
+    )
+
+
+def _heights(
+    values: Sequence[float], words: Callable[[float], str]
+) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
+    """Return where a value stands on a logarithmic scale of these, in pixels from the top, and its powers of ten."""
+    low = math.floor(math.log10(max(min(values, default=1.0), 1e-6)))
+    high = max(math.ceil(math.log10(max(max(values, default=10.0), 1e-6))), low + 1)
+
+    def height(value: float) -> float:
+        share = (math.log10(max(value, 1e-6)) - low) / (high - low)
+        return round(TALL - MARGIN - min(max(share, 0.0), 1.0) * (TALL - 2 * MARGIN), 1)
+
+    apart = max(math.ceil((high - low) / 3), 1)
+    return height, [(height(10.0**power), words(10.0**power)) for power in range(low, high + 1, apart)]

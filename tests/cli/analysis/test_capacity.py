@@ -1,0 +1,224 @@
+"""Whether a step was sustained, which rate comes next, and what gave in: without a clock or a server."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from samples import SETTLE_S, STEP_S, WORK_S, open_loop_run
+from taskdemo_cli.analysis.capacity import Subject, bracket, is_hopeless, judge, next_rate, read_step
+from taskdemo_cli.analysis.thresholds import CAPACITY, evaluate, parse
+from taskdemo_cli.documents.types import CapacityDocument, CapacityStep, Confirmation
+from taskdemo_cli.errors import UserError
+from taskdemo_server.contract.settings import Settings
+
+
+def subject(mode: str, *, threads: int = 4, processes: int = 2, work: str = "sleep", work_s: float = WORK_S) -> Subject:
+    settings = Settings(mode=mode, journal="", threads=threads, processes=processes, work=work, duration=work_s)
+    return Subject(settings, work_s)
+
+
+def step(rate: float, at_once: int, *, of: Subject | None = None, **details: Any) -> CapacityStep:
+    mode = (of.mode.name if of and of.mode else None) or "background"
+    return read_step(open_loop_run(rate, at_once, mode=mode, **details), SETTLE_S, STEP_S, of or subject("background"))
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["answers first", "answers last"])
+@pytest.mark.parametrize(
+    ("share", "sustained"), [(0.5, True), (0.95, True), (1.0, True), (1.05, False), (1.5, False), (4.0, False)]
+)
+def test_a_rate_is_sustained_while_the_backlog_does_not_grow(share: float, sustained: bool, waits: bool) -> None:
+    found = step(40 * share, 4, waits=waits)
+    assert found.sustained is sustained
+    assert found.backlog_growth_per_s == pytest.approx(max(40 * (share - 1), 0.0), abs=0.5)
+    assert found.growth_low_per_s <= found.backlog_growth_per_s <= found.growth_high_per_s
+
+
+def test_a_single_stall_that_is_made_up_for_is_no_growth() -> None:
+    assert step(20, 4, stalls=[(1.0, 1.3)]).sustained
+
+
+def test_a_step_that_was_ended_early_is_judged_until_the_last_that_was_heard_of() -> None:
+    found = step(80, 4, cut_s=1.6)
+    assert not found.sustained
+    assert found.failed == 0, "what was still waiting has not failed"
+    assert found.backlog_growth_per_s == pytest.approx(40, rel=0.1)
+
+
+def test_a_request_that_fails_means_that_the_rate_is_not_sustained() -> None:
+    found = step(20, 4, failing=3)
+    assert (found.cause, found.failed) == ("refused", 3)
+    assert found.why == "3 of 68 requests failed (3 HTTP 503)"
+
+
+def test_a_client_that_sends_late_is_the_limit_itself() -> None:
+    found = step(20, 4, sent_late_s=0.2)
+    assert (found.sustained, found.cause) == (False, "client")
+
+
+def test_a_condition_that_does_not_hold_or_was_not_measured_means_that_the_rate_is_not_sustained() -> None:
+    run = open_loop_run(20, 4, waits=True)
+    for text, sustained in (
+        ("response.p95 < 200ms", True),
+        ("response.p95 < 50ms", False),
+        ("bystander.max < 1s", False),
+    ):
+        found = read_step(run, SETTLE_S, STEP_S, subject("background"), [parse(text, option="--while")])
+        assert found.sustained is sustained
+        assert found.cause == (None if sustained else "threshold")
+    found = read_step(run, SETTLE_S, STEP_S, subject("background"), [parse("response.p95 < 50ms", option="--while")])
+    assert found.why == "response.p95 was 101 ms, and --while asks for response.p95 < 50ms"
+
+
+@pytest.mark.parametrize(
+    ("mode", "at_once", "cause"),
+    [
+        ("blocking", 1, "event loop"),
+        ("threadpool", 4, "threads"),
+        ("background", 4, "threads"),
+        ("threadpool", 2, "interpreter"),
+        ("background-async", 30, "event loop"),
+        ("process", 2, "processes"),
+        ("process", 1, "event loop"),
+        ("celery", 2, "processes"),
+        ("celery", 1, "broker"),
+    ],
+)
+def test_what_gave_in_is_what_there_was_no_more_of(mode: str, at_once: int, cause: str) -> None:
+    assert step(2 * at_once / WORK_S, at_once, of=subject(mode)).cause == cause
+
+
+def test_threads_whose_work_takes_longer_than_alone_share_an_interpreter() -> None:
+    assert step(20, 4, of=subject("threadpool"), work_s=0.4).cause == "interpreter"
+
+
+def test_a_step_that_grows_without_doubt_is_hopeless_and_one_that_only_begins_is_not() -> None:
+    growing = [(0.125 * n, 5.0 * n + (n % 3)) for n in range(20)]
+    assert is_hopeless(growing, 80.0)
+    assert not is_hopeless(growing, 400.0), "it grows by less than a quarter of the rate"
+    assert not is_hopeless(growing[:6], 80.0)
+    assert not is_hopeless([(0.125 * n, 3.0 + (n % 3)) for n in range(20)], 80.0)
+
+
+# --- the search --------------------------------------------------------------------------------------------
+
+
+def searched(measure: Callable[[float], CapacityStep], first: float, most: float | None = None) -> list[CapacityStep]:
+    steps: list[CapacityStep] = []
+    while (rate := next_rate(steps, first, most)) is not None:
+        steps.append(measure(rate))
+    return steps
+
+
+@pytest.mark.parametrize("limit", [3.7, 40.0, 371.0])
+@pytest.mark.parametrize("first", [0.3, 0.95, 1.7, 9.0], ids="first at {} of the limit".format)
+def test_the_search_closes_in_on_the_limit_wherever_it_begins(limit: float, first: float) -> None:
+    at_once = max(round(limit / 10), 1)
+    steps = searched(lambda rate: step(rate, at_once, work_s=at_once / limit), first * limit)
+    low, high = bracket(steps)
+    assert low is not None
+    assert high is not None
+    assert 0.88 * limit <= low.rate <= 1.03 * limit
+    assert high.rate <= 1.1 * low.rate
+    assert len(steps) <= 9
+
+
+def test_the_rate_doubles_until_it_gives_in_and_no_further_than_was_asked() -> None:
+    rates = [one.rate for one in searched(lambda rate: step(rate, 40), 10.0, 100.0)]
+    assert rates == [10, 20, 40, 80, 100]
+    assert [one.rate for one in searched(lambda rate: step(rate, 40), 200.0, 100.0)] == [100]
+
+
+def test_a_server_that_sustains_nothing_is_told_from_one_that_was_asked_too_much() -> None:
+    steps = searched(lambda rate: step(rate, 4, failing=1000), 64.0)
+    assert bracket(steps)[0] is None
+    assert len(steps) < 12
+
+
+def test_a_step_that_something_else_disturbed_does_not_decide_the_search() -> None:
+    stalls = iter([(0.5, 1.9)])
+    steps = searched(lambda rate: step(rate, 4, stalls=[one] if (one := next(stalls, None)) else []), 30.0)
+    low, _ = bracket(steps)
+    assert low is not None
+    assert low.rate > 36
+    assert [one.rate for one in steps].count(30.0) == 2
+
+
+def test_three_searches_on_a_machine_with_stalls_agree_within_what_they_say() -> None:
+    for seed in range(5):
+        chance = random.Random(seed)
+
+        def measure(rate: float, chance: random.Random = chance) -> CapacityStep:
+            begins = [chance.uniform(0.0, 3.0) for _ in range(2)]
+            return step(rate, 4, stalls=[(begin, begin + chance.uniform(0.0, 0.05)) for begin in begins])
+
+        found = [bracket(searched(measure, 38.0)) for _ in range(3)]
+        limits = [(low.rate, high.rate) for low, high in found if low and high]
+        assert len(limits) == 3
+        assert max(low for low, _ in limits) <= min(high for _, high in limits)
+        assert all(34 <= low <= 42 for low, _ in limits)
+
+
+# --- what it means -----------------------------------------------------------------------------------------
+
+
+def judged(mode: str, steps: Sequence[CapacityStep], **details: Any) -> str:
+    return judge(subject(mode), steps, **details).text
+
+
+def test_arithmetic_says_what_the_work_bounds_and_nothing_where_it_bounds_nothing() -> None:
+    assert subject("threadpool", threads=40).expected_per_s == pytest.approx(400)
+    assert subject("threadpool", threads=40, work="cpu").expected_per_s == pytest.approx(10)
+    assert subject("blocking").expected_per_s == pytest.approx(10)
+    assert subject("celery").expected_per_s == pytest.approx(20)
+    assert subject("async").expected_per_s is None
+    assert subject("background", work_s=0.0).expected_per_s is None
+    assert Subject().expected_per_s is None
+
+
+def test_the_sentences_say_the_limit_what_gave_in_and_what_arithmetic_says() -> None:
+    steps = [step(38, 4), step(76, 4), step(41, 4)]
+    more = Confirmation(option="--threads 8", step=step(68.4, 8))
+    assert judged("background", steps, confirmed=more) == (
+        "Sustained 38/s and gave in at 41/s: all 4 threads were busy. 4 threads / 100 ms = 40/s; measured 38/s, 95 % "
+        "of that. At 41/s callers were answered in 1.9 ms (median) while the backlog grew by 1/s. With --threads 8 a "
+        "step of its own sustained 68.4/s."
+    )
+    assert judged("background", steps).endswith(
+        "--threads 8 would give about 76/s, until something else is busy; not measured."
+    )
+    assert judged("background", [step(50, 4)]).startswith("Gave in at 50/s already, the lowest rate tried: all 4")
+    assert judged("async", [step(50, 30, of=subject("async"))]) == (
+        "Sustained 50/s, the highest rate tried. The work only waits, so arithmetic sets no bound."
+    )
+    assert judged("threadpool", [step(20, 4), step(22, 4, sent_late_s=0.2)]).startswith(
+        "Sustained at least 20/s: at 22/s the client itself could not send on time, so it may take more."
+    )
+    assert judged("background", steps[:1], interrupted=True).startswith("Interrupted: these are the steps so far.")
+
+
+def test_a_rate_far_from_what_arithmetic_says_has_a_reason() -> None:
+    slow = [step(25, 4, work_s=0.15), step(28, 4, work_s=0.15)]
+    assert "measured 25/s, 62 % of that, because the work took 150 ms on average." in judged("background", slow)
+
+
+def test_hands_that_are_busy_and_end_less_than_arithmetic_says_are_explained() -> None:
+    text = judged("background", [step(25, 4), step(52, 4)])
+    assert "62 % of that: the rest went into handing tasks over, and to whatever else ran" in text
+
+
+def test_a_threshold_speaks_of_what_was_sustained() -> None:
+    found = judge(subject("background"), [step(38, 4), step(41, 4)])
+    nothing = replace(found, sustained_per_s=None)
+    document = CapacityDocument(modes={"background": found, "process": nothing}, step_s=3.0)
+    outcome = evaluate(parse("background.sustained < 300", ["background"], metrics=CAPACITY), document)
+    assert (outcome.met, outcome.value, outcome.measured) == (True, 38.0, "38/s")
+    assert not evaluate(parse("failed_at < 40", metrics=CAPACITY), document).met
+    outcome = evaluate(parse("process.sustained > 1", ["process"], metrics=CAPACITY), document)
+    assert (outcome.met, outcome.value) == (True, None)
+    with pytest.raises(UserError, match="--fail-if 'respnse > 1': there is no metric 'respnse'; write it like"):
+        parse("respnse > 1", metrics=CAPACITY)
+    with pytest.raises(UserError, match="--while 'nonsense > 1': there is no metric"):
+        parse("nonsense > 1", option="--while")

@@ -1,0 +1,139 @@
+"""`taskdemo capacity` with real servers: few runs, and short ones."""
+
+import json
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from commands import all_gone, as_json, family_of, in_process, one_sentence, running, serving, taskdemo
+
+SHOP = """
+import asyncio
+import os
+
+from fastapi import FastAPI
+
+app = FastAPI()
+calls = 0
+
+
+@app.get("/dies")
+async def dies():
+    global calls
+    calls += 1
+    if calls > 60:
+        os._exit(3)
+    return {}
+
+
+@app.get("/slow")
+async def slow():
+    await asyncio.sleep(1.5)
+
+
+@app.get("/fails")
+async def fails():
+    raise LookupError("no such order")
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    (tmp_path / "shop.py").write_text(SHOP)
+    return tmp_path
+
+
+def test_four_threads_take_forty_tasks_of_a_tenth_of_a_second_and_more_threads_take_more() -> None:
+    document = as_json("capacity", "--modes", "background", "--threads", "4", "--step", "1.5s")
+    found = document["modes"]["background"]
+    assert document["kind"] == "capacity"
+    assert found["expected_per_s"] == pytest.approx(40)
+    assert found["cause"] == "threads"
+    assert found["sustained_per_s"] < 42, "four threads cannot do more"
+    assert found["sustained_per_s"] < found["failed_at_per_s"]
+    hopeless = found["steps"][1]
+    assert not hopeless["sustained"]
+    assert hopeless["max_parallel"] == 4
+    assert hopeless["backlog_growth_per_s"] > 10
+    assert hopeless["response_s"]["p50"] < 0.1, "callers do not see the backlog"
+    assert found["confirmed"]["option"] == "--threads 8"
+    assert found["confirmed"]["step"]["max_parallel"] > 4
+
+
+def test_a_server_that_dies_at_the_limit_is_replaced_and_said_to_have_ended(shop: Path) -> None:
+    done = taskdemo(
+        *("capacity", "--app", "shop:app", "--path", "/dies", "--from", "20", "--step", "1s"),
+        *("--while", "response.p95 < 30s", "--fail-if", "sustained < 1000", "--save", "found.json"),
+        cwd=shop,
+    )
+    found = json.loads((shop / "found.json").read_text("utf-8"))["modes"]["shop:app"]
+    assert done.returncode == 99, done.stderr
+    assert "server ended (exit 3)" in found["text"]
+    assert found["cause"] == "refused"
+    assert found["sustained_per_s"] >= 20
+    assert "sustained was" in done.stdout
+
+
+def test_ctrl_c_leaves_the_steps_so_far_and_no_process(tmp_path: Path) -> None:
+    with running("capacity", "--modes", "blocking,async", "--save", str(tmp_path / "found.json")) as process:
+        assert process.stdout is not None
+        assert "How much 2 modes" in process.stdout.readline()
+        first = process.stdout.readline()
+        assert "blocking 9.5/s" in first
+        family = family_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+    assert "Interrupted: these are the limits and the steps up to then." in out
+    document = json.loads((tmp_path / "found.json").read_text("utf-8"))
+    assert document["interrupted"] is True
+    assert list(document["modes"]) == ["blocking"]
+    assert document["modes"]["blocking"]["steps"][0]["rate"] == 9.5
+    assert all_gone(family)
+
+
+def test_a_server_that_runs_already_is_measured_and_left_when_it_has_done_all(tmp_path: Path) -> None:
+    with serving("--mode", "background", "--threads", "1", "--duration", "50ms") as (_, port):
+        url = f"http://127.0.0.1:{port}"
+        done = taskdemo("capacity", "--url", url, "--from", "30", "--step", "1s", "--save", str(tmp_path / "f.json"))
+        tasks = httpx.get(f"{url}/tasks").json()
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads((tmp_path / "f.json").read_text("utf-8"))["modes"].values()
+    assert found["sustained_per_s"] < 21, "one thread cannot do more"
+    assert {task["state"] for task in tasks} == {"finished"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("--duration", "20"),
+            "needs steps of 40 s or more, which makes about 7 minutes for each mode; type --step 40s",
+        ),
+        (("--from", "10", "--to", "5"), "--from 10 is more than --to 5"),
+        (("--while", "respnse > 1"), "--while 'respnse > 1': there is no metric 'respnse'"),
+        (("--fail-if", "background.sustaind < 3"), "did you mean sustained?"),
+        (("--app", "shop:app"), "--modes and --app each say where to fire"),
+    ],
+)
+def test_what_cannot_be_searched_is_said_before_anything_runs(arguments: tuple[str, ...], said: str) -> None:
+    done = in_process("capacity", "--modes", "background", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[0]
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/slow", "work of 1.50 s needs steps of 3 s or more"),
+        ("/fails", "a single request fails already (HTTP 500), so there is no rate to find"),
+    ],
+)
+def test_one_request_shows_what_no_rate_can_be_found_for(path: str, said: str, shop: Path) -> None:
+    done = taskdemo("capacity", "--app", "shop:app", "--path", path, "--step", "1s", cwd=shop)
+    assert done.returncode == 2
+    assert one_sentence(done.stderr)
+    assert said in done.stderr
