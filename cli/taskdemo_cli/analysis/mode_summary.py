@@ -170,8 +170,13 @@ class Places:
 
 
 def _failures(run: RunDocument) -> Counter[str]:
-    """Return the errors of the requests that failed: one that was given up because the user stopped did not."""
-    failures = Counter(run.summary.requests.errors)
+    """Return the errors of the requests that failed, by kind and cause, but for those given up as the user stopped."""
+    requests = run.summary.requests
+    failures = Counter(requests.errors)
+    for kind, reasons in (requests.reasons or {}).items():
+        failures[kind] -= sum(reasons.values())
+        failures.update({f"{kind}: {reason}": count for reason, count in reasons.items()})
+    failures = +failures
     if run.interrupted:
         del failures["Cancelled"]
     return failures

@@ -122,7 +122,7 @@ def _failure(mode: ModeSummary) -> str:
         if not mode.answered:
             return f"None of {format_count(mode.requests, 'request')} was answered ({_errors(mode.errors)})."
         every = "The request" if mode.requests == 1 else f"All {mode.requests:,} requests"
-        kinds = shortened(next(iter(mode.errors)), 40) if len(mode.errors) == 1 else _errors(mode.errors)
+        kinds = shortened(next(iter(mode.errors)), LONGEST_ERROR) if len(mode.errors) == 1 else _errors(mode.errors)
         return f"{every} failed ({kinds}){error}. So nothing can be said of waiting."
     if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"]:
         every = "The task" if mode.tasks["failed"] == 1 else f"All {mode.tasks['failed']:,} tasks"
@@ -319,6 +319,6 @@ def _shares_interpreter(mode: ModeSummary) -> bool:
 
 
 def _errors(errors: Counter[str]) -> str:
-    kinds = [f"{count:,} {shortened(kind, 40)}" for kind, count in errors.most_common(3)]
+    kinds = [f"{count:,} {shortened(kind, LONGEST_ERROR)}" for kind, count in errors.most_common(3)]
     others = errors.total() - sum(count for _, count in errors.most_common(3))
     return ", ".join(kinds + ([f"{others:,} of other kinds"] if others else [])) or "no error was reported"

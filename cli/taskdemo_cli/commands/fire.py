@@ -1,6 +1,7 @@
 """`fire`: choose the target, send a burst, show what was measured, save it, and say by the exit code how it went."""
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 
 from msgspec import UNSET
@@ -92,6 +93,15 @@ def _running(place: Place, token: str | None, *, named: bool) -> Target:
     except servers.SilentError as error:
         complain(f"{url} took the connection but did not say what it is ({error}): its tasks, if any, are not followed")
         return Target(url, place.path, token=token)
+    except ssl.SSLCertVerificationError as error:
+        raise UserError(
+            f"{url} answers with a certificate that is not trusted ({error.verify_message.removesuffix('.')}); "
+            f"trust it, or whoever has signed it, with SSL_CERT_FILE=/path/to/it.pem before the command"
+        ) from None
+    except ssl.SSLError as error:
+        raise UserError(
+            f"{url} answers, but not in TLS ({_reason(error)}); type --url http://{url.partition('://')[2]}"
+        ) from None
     except OSError as error:
         if named:
             raise UserError(f"nobody answers at {url} ({_reason(error)}); is the server running?") from None

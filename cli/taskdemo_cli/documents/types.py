@@ -26,6 +26,8 @@ class RequestCounts(Struct, frozen=True, kw_only=True):
     ok: int
     failed: int
     errors: dict[str, int] = {}
+    reasons: dict[str, dict[str, int]] | UnsetType = UNSET
+    """How often each cause is known of errors of that kind: `{"ConnectError": {"Connection refused": 3}}`."""
 
 
 class TaskCounts(Struct, frozen=True, kw_only=True):
@@ -100,6 +102,8 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     status: int | None = None
     error: str | None = None
     """An httpx exception's class name, or `HTTP 503`."""
+    reason: str | None = None
+    """The cause of that exception, in the words of the system or the parser."""
     planned_s: Seconds | None = None
     sent_s: Seconds | None = None
     first_byte_s: Seconds | None = None
@@ -228,6 +232,11 @@ class RunDocument(Struct, frozen=True, kw_only=True):
     transport: str | None = None
     not_sent: int = 0
     late_sends: int = 0
+    """Open loop: sends that came later than planned."""
+    late_connecting: int = 0
+    """Those of them that waited for their own connection to be opened."""
+    late_unconnected: int = 0
+    """Those of them that waited for another's connection, because no more could be opened."""
     unreported: int = 0
     """Requests that were sent, but the load process ended before it could say what became of them."""
     command: str = ""

@@ -12,6 +12,7 @@ from itertools import filterfalse
 from math import isnan
 from typing import Final
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from taskdemo_cli.documents.types import (
@@ -98,7 +99,10 @@ def summarise(record: Record, bystander: Sequence[BystanderRow], done: Done, rat
         work_s=work_s,
         histogram=histogram(responses),
         requests=RequestCounts(
-            ok=len(record.of_requests) - errors.total(), failed=errors.total(), errors=dict(errors.most_common())
+            ok=len(record.of_requests) - errors.total(),
+            failed=errors.total(),
+            errors=dict(errors.most_common()),
+            reasons=_reasons(record) or UNSET,
         ),
         tasks=_task_counts(record, work_s.p50 * MICRO if work_s else 0.0),
         wall_s=wall / MICRO,
@@ -156,6 +160,16 @@ def _task_counts(record: Record, work: float) -> TaskCounts:
         answered_after_end=after_end,
         held_up=held_up,
     )
+
+
+def _reasons(record: Record) -> dict[str, dict[str, int]]:
+    requests = record.requests
+    known = Counter((requests.error[at], requests.reason[at]) for at in record.of_requests if requests.reason[at])
+    reasons: dict[str, dict[str, int]] = {}
+    for (kind, reason), count in known.most_common():
+        if kind is not None and reason is not None:
+            reasons.setdefault(kind, {})[reason] = count
+    return reasons
 
 
 def _corrected(requests: Requests, at: int) -> float:
