@@ -13,6 +13,7 @@ from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.errors import FAILED, UserError
+from taskdemo_cli.loadgen.proxies import proxy_for
 from taskdemo_cli.loadgen.request import Place
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
@@ -20,6 +21,7 @@ from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import Output, complain
 from taskdemo_cli.runner import Rig, Target
 from taskdemo_server.contract.settings import OWN_PATHS, Settings
+from taskdemo_server.contract.text import without_password
 
 __all__ = ["Burst", "Keeping", "fire"]
 
@@ -88,6 +90,8 @@ def _found(server: servers.Server, path: str, under: str) -> Target:
 
 def _running(place: Place, token: str | None, *, named: bool) -> Target:
     url = place.url
+    if (proxy := proxy_for(url)) is not None:
+        complain(f"{url} is reached through the proxy {without_password(proxy)}, which the environment names")
     try:
         return runner.find_target(url, place.path, token=token)
     except servers.SilentError as error:

@@ -44,6 +44,7 @@ class Engine:
         if self.private_broker == "file" and (typed.startswith("sqlite:///") or "://" not in typed):
             return str(Path(typed.removeprefix("sqlite:///")).absolute())
         scheme, colon, rest = typed.partition("://")
+        scheme = scheme.lower() if colon else scheme
         return self.schemes.get(scheme, scheme) + colon + rest
 
     def command(self, processes: int | str, queue: str) -> list[str]:

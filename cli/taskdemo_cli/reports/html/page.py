@@ -318,6 +318,8 @@ def _notes(run: RunDocument) -> list[str]:
     ):
         if count := getattr(run, key):
             notes.append(f"{number(count)} {words}.")
+    if (begun := run.summary.tasks.begun or 0) > run.summary.tasks.accepted:
+        notes.append(f"The work of {number(run.summary.tasks.accepted)} tasks was begun {number(begun)} times.")
     if run.late_sends:
         notes.append(late_words(run))
     if run.transport == "httpx":

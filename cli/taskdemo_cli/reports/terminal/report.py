@@ -143,6 +143,8 @@ def _task_words(tasks: TaskCounts) -> str:
         f"{format_count(tasks.finished)} finished",
         *(f"{format_count(getattr(tasks, state))} {state}" for state in states),
     ]
+    if (tasks.begun or 0) > tasks.accepted:
+        words.append(f"begun {format_count(tasks.begun or 0)} times")
     return ", ".join(words) + f"; at most {format_count(tasks.max_parallel)} ran at once"
 
 

@@ -21,6 +21,8 @@ from taskdemo_server.work.workplace import CurrentTask, current_task, here
 __all__ = ["app", "cancel", "celery", "redelivered_after", "status", "why_not"]
 
 _SHAPES: Final = "redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//"
+_SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp"})
+"""Those of brokers that keep what they are given; over files, messages are lost to a race or wait for ever."""
 _CHECK_S: Final = 1.0
 _STATES: Final[dict[str, TaskState]] = {
     states.SUCCESS: "finished",
@@ -66,7 +68,7 @@ if WORK in os.environ and here().settings.step_log is not None:  # the user's fu
 
 def why_not() -> str | None:
     """Try to connect to the broker, for a second or so; return why that failed, as a sentence."""
-    if "://" not in broker:
+    if broker.partition("://")[0] not in _SCHEMES:
         return _why(ValueError())
     try:
         with celery.connection_for_write(connect_timeout=_CHECK_S) as connection:
@@ -82,6 +84,8 @@ def _why(error: BaseException) -> str:
     text = f"{type(error).__name__} {error}".lower()
     if any(word in text for word in ("auth", "access_refused", "access refused", "wrongpass", "password")):
         return f"The broker {shown} refuses the user or the password; type --broker {_SHAPES}"
+    if "vhost" in text or "not_allowed" in text:
+        return f"The broker {shown} has no such virtual host, or not for this user; type --broker {_SHAPES}"
     if isinstance(error, KeyError | ValueError | ImportError | AttributeError):
         return f"{shown!r} is not a broker that Celery knows here; type --broker {_SHAPES}"
     reason = shortened(str(error.__cause__ or error), 120)
