@@ -165,7 +165,7 @@ def test_a_task_that_kills_its_process_is_begun_a_bounded_number_of_times_and_th
     (tmp_path / "poison.py").write_text("import os\ndef die(message): os._exit(1)\n")
     server = start_server(mode="celery", work="poison:die", folder=str(tmp_path))
     server.get()
-    [lost] = server.ended(1, 60)
+    lost, *_ = server.ended(1, 60)
     assert lost.state == "lost"
     begun = server.states().count("started")
     assert MOST_DEATHS <= begun <= MOST_DEATHS + 2  # some may be on their way when the bound is reached
@@ -361,7 +361,9 @@ def refusal(program: str, broker: str, tmp_path: Path, **work: Any) -> str:
         ("redis://127.0.0.1:{port}/0", "cannot be reached"),
         ("amqp://guest:guest@127.0.0.1:{port}//", "cannot be reached"),
         ("redis://nowhere.invalid:6379/0", "cannot be reached"),
+        ("REDIS://127.0.0.1:{port}/0", "cannot be reached"),
         ("rabbit://localhost", "is not a broker that Celery knows here"),
+        ("filesystem:///tmp/queue", "is not a broker that Celery knows here"),
         ("nonsense", "is not a broker that Celery knows here"),
     ],
 )

@@ -57,6 +57,15 @@ def all_failed_run() -> RunDocument:
     return recorder(samples).finish(facts("background", 30))
 
 
+def test_the_two_ends_of_a_bar_are_told_apart_or_are_one_figure() -> None:
+    alike = [sample(n, 1.001 + n * 0.00001) for n in range(1, 31)]
+    report = printed(run_report(recorder(alike).finish(facts("async", 30))))
+    assert "1.00 s - 1.00 s" not in report
+    assert "1.00060 - 1.00063 s █" in report
+    same = [sample(n, 1.0, sent=0.0) for n in range(1, 31)]
+    assert "       1.00 s █" in printed(run_report(recorder(same).finish(facts("async", 30))))
+
+
 def test_causes_are_counted_and_told_in_words() -> None:
     samples = [
         sample(1, None, status=None, error="ConnectError", reason="Connection refused"),

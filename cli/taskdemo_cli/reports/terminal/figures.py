@@ -45,12 +45,13 @@ def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]
     if not most:
         return
     counts = max(len(format_count(bin_.count)) for bin_ in bins)
-    room = width - LABEL - 1 - counts - 1
-    for bin_ in bins:
-        label = _span(bin_, glyphs)
+    labels = [_span(bin_, glyphs) for bin_ in bins]
+    left = min(max(LABEL, *map(len, labels)), width // 2)
+    room = width - left - 1 - counts - 1
+    for bin_, label in zip(bins, labels, strict=True):
         bar = _bar(bin_.count / most, room, glyphs) if bin_.count else ""
         yield row(
-            (cell(label, LABEL, "right") + " ", DIM),
+            (cell(label, left, "right") + " ", DIM),
             (bar, WORKING),
             f"{' ' if bar else ''}{format_count(bin_.count)}",
         )
