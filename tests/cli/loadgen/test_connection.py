@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from talks import Talk, listening
 from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection, Origin, serialise
@@ -261,6 +263,67 @@ def test_slow_headers_are_waited_for_and_stamped_at_their_first_and_last_byte() 
         assert done is not None
         assert done - first_byte >= 0.09
         assert first_byte - sent < 0.09
+
+    run("uvloop", scenario())
+
+
+PIECES = st.sampled_from(
+    [
+        OK,
+        OK[:9],
+        OK[:-1],
+        OK.replace(b"200", b"503"),
+        OK.replace(b"200", b"099"),
+        OK.replace(b"200 OK", b"307 X\r\nLocation: /other"),
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nX-Task-ID: early\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        b"\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x00\xff",
+        b"",
+    ]
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(PIECES, st.booleans()), max_size=5), st.booleans(), st.booleans(), st.booleans())
+def test_whatever_is_answered_every_request_has_one_end_and_times_in_their_order(
+    pieces: list[tuple[bytes, bool]], early: bool, close: bool, long_body: bool
+) -> None:
+    """Interim, cut, early, slow, foreign: in any order and in any pieces."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            if early:  # before it has read anything
+                await asyncio.sleep(0)
+            else:
+                await read_request(reader)
+            for piece, slowly in pieces:
+                writer.write(piece)
+                if slowly:
+                    await writer.drain()
+                    await asyncio.sleep(0.001)
+            if early:
+                await read_request(reader)
+            if close:
+                return
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            body = "x" * (3_000_000 if long_body else 3)
+            samples = await fired(Plan(url=url, method="POST", body=body, count=4, concurrency=2, timeout_s=0.5))
+        assert 1 <= len(samples) <= 4
+        assert len({n for n, *_ in samples}) == len(samples)
+        for _, planned, sent, first, done, status, error, _, reason in samples:
+            known = [moment for moment in (planned, sent, first, done) if moment is not None]
+            assert known == sorted(known)
+            assert error is not None or (status is not None and status >= 200)
+            assert error is not None or reason is None
 
     run("uvloop", scenario())
 

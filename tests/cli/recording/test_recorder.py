@@ -97,7 +97,7 @@ def test_every_figure_of_the_summary_follows_from_the_rows(name: str) -> None:
     assert summary["client"]["trusted"] == (None if overhead is None else overhead <= 0.1 * median)
 
 
-ENDS: list[TaskState] = ["finished", "failed", "cancelled"]
+ENDS: list[TaskState] = ["finished", "failed", "cancelled", "lost"]
 ends = st.sampled_from(ENDS)
 
 
@@ -169,8 +169,15 @@ def test_counts_add_up_and_the_live_figures_agree_with_the_document(
     assert requests.ok + requests.failed == len(run.requests) == live.ok + live.failed
     assert counts.answered_before_end + counts.answered_after_end <= len(run.requests)
     assert sum(live.tasks.values()) == counts.accepted
-    assert live.ended == counts.finished + counts.failed + counts.cancelled
-    assert recorded.unended == counts.unfinished + counts.lost
+    gone_with_server = recorded.unended if gone else 0
+    assert live.ended == counts.finished + counts.failed + counts.cancelled + counts.lost - gone_with_server
+    assert recorded.unended == counts.unfinished + gone_with_server
+    assert counts.begun == sum(task.runs for task in run.tasks)
+    assert (counts.waited_for_work or 0) <= counts.answered_after_end
+    times = [task.work_s for task in run.tasks if task.work_s is not None]
+    assert len(times) <= counts.finished
+    assert all(task.work_s is None or task.state == "finished" for task in run.tasks)
+    assert (run.summary.work_s is None) == (not times)
     response = run.summary.response_s
     assert (live.response_p50_s, live.response_max_s) == ((response.p50, response.max) if response else (None, None))
     assert counts.max_parallel <= sum(task.runs for task in run.tasks)
