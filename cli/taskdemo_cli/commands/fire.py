@@ -54,6 +54,8 @@ def fire(
             rig = stack.enter_context(Rig(stopping, threads=private.app is not None))
             with output.waiting(f"starting {private.app or f'the {private.mode} server'}"):
                 target = stack.enter_context(_private(private, place.path, stopping))
+        if wait:
+            runner.check_worker(target)
         with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
             plan = burst.plan(target)
             run = rig.measure(target, plan, screen, burst.facts(), wait=wait)

@@ -58,6 +58,10 @@ class EngineModule(Protocol):
         """Return what the engine itself knows of these tasks, where it keeps anything."""
         ...
 
+    def has_worker(self) -> bool | None:
+        """Ask whether a worker answers on the broker, for a second or so; None where the library cannot be asked."""
+        ...
+
     def redelivered_after(self, work_s: float) -> float | None:
         """Return after how many seconds a dead worker's task is given to another; None for never."""
         ...

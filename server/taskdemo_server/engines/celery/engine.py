@@ -18,7 +18,7 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.celery.page import app, broker, celery, queue, work
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "celery", "redelivered_after", "status", "why_not"]
+__all__ = ["app", "cancel", "celery", "has_worker", "redelivered_after", "status", "why_not"]
 
 _SHAPES: Final = "redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//"
 _SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp"})
@@ -116,6 +116,14 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
             error = f"{type(result.result).__name__}: {result.result}" if state == "failed" else None
             found[ref] = Status(state, at, error)
     return found
+
+
+def has_worker() -> bool | None:
+    """Ask the workers on this broker to answer."""
+    try:
+        return bool(celery.control.ping(timeout=_CHECK_S, limit=1))
+    except (OperationalError, CeleryError, OSError):
+        return None
 
 
 def redelivered_after(work_s: float) -> float | None:

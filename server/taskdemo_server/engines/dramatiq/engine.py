@@ -12,7 +12,7 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.dramatiq.page import app, broker, queue, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "broker", "cancel", "redelivered_after", "status", "why_not"]
+__all__ = ["app", "broker", "cancel", "has_worker", "redelivered_after", "status", "why_not"]
 
 _SHAPES: Final = "redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT"
 
@@ -66,6 +66,11 @@ def cancel(_ref: str) -> bool:
 def status(_refs: Sequence[str]) -> Mapping[str, Status]:
     """Return nothing: Dramatiq keeps results, of actors that ask for it, but no states."""
     return {}
+
+
+def has_worker() -> bool | None:
+    """Return None: Dramatiq knows of no workers."""
+    return None
 
 
 def redelivered_after(_work_s: float) -> float | None:

@@ -15,7 +15,7 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.huey.page import app, huey
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "huey", "redelivered_after", "status", "why_not"]
+__all__ = ["app", "cancel", "has_worker", "huey", "redelivered_after", "status", "why_not"]
 
 
 @huey.signal(SIGNAL_ENQUEUED)
@@ -74,6 +74,11 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
         except TaskException as failed:
             found[ref] = Status("failed", time.time(), str(failed.metadata.get("error")))
     return found
+
+
+def has_worker() -> bool | None:
+    """Return None: Huey knows of no workers."""
+    return None
 
 
 def redelivered_after(_work_s: float) -> float | None:

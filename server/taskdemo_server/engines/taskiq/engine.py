@@ -16,7 +16,7 @@ from taskdemo_server.engines.base import Status, why_no_redis
 from taskdemo_server.engines.taskiq.page import app, backend, broker, queue, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "broker", "cancel", "redelivered_after", "status", "why_not"]
+__all__ = ["app", "broker", "cancel", "has_worker", "redelivered_after", "status", "why_not"]
 
 
 class Carry(TaskiqMiddleware):
@@ -70,6 +70,11 @@ async def _status(url: str, refs: Sequence[str]) -> dict[str, Status]:
     finally:
         await results.shutdown()
     return found
+
+
+def has_worker() -> bool | None:
+    """Return None: Taskiq knows of no workers."""
+    return None
 
 
 def redelivered_after(work_s: float) -> float | None:
