@@ -92,8 +92,6 @@ def _found(server: servers.Server, path: str, under: str) -> Target:
 
 def _running(place: Place, token: str | None, *, named: bool) -> Target:
     url = place.url
-    if (proxy := proxy_for(url)) is not None:
-        complain(f"{url} is reached through the proxy {without_password(proxy)}, which the environment names")
     try:
         return runner.find_target(url, place.path, token=token)
     except servers.SilentError as error:
@@ -125,4 +123,6 @@ def _reason(error: OSError) -> str:
 def _title(burst: Burst, target: Target) -> str:
     what = target.mode or target.app
     name = f"{what} at {target.url}" if what else target.url
-    return f"{words(burst)} at {name}{target.path if target.path != '/' else ''}"
+    proxy = proxy_for(target.url)
+    through = "" if proxy is None else f", through the proxy {without_password(proxy)} of the environment"
+    return f"{words(burst)} at {name}{target.path if target.path != '/' else ''}{through}"

