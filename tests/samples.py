@@ -45,6 +45,7 @@ def sample(
     sent: float | None = None,
     status: int | None = 200,
     error: str | None = None,
+    reason: str | None = None,
     task: str | None = None,
 ) -> Sample:
     """A sample whose times are offsets from T0; sent 0.1 ms after the plan unless said."""
@@ -60,6 +61,7 @@ def sample(
         status,
         error,
         task,
+        reason,
     )
 
 

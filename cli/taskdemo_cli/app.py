@@ -246,6 +246,7 @@ def compare(
     work: Annotated[str, options.WORK] = "sleep",
     threads: Annotated[int, options.THREADS] = 40,
     rounds: Annotated[int, options.ROUNDS] = 1,
+    timeout: Annotated[float | None, options.shown(options.TIMEOUT, "never")] = None,
     broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
     json: Annotated[bool, options.JSON] = False,
@@ -275,7 +276,7 @@ def compare(
         for name in names
     ]  # fmt: skip
     keeping = compare.Keeping(json, save or (), html, fail_if or (), names)
-    return compare.compare(settings, missing, compare.Burst(count=count), keeping, rounds)
+    return compare.compare(settings, missing, compare.Burst(count=count, timeout_s=timeout), keeping, rounds)
 
 
 @app.command(epilog=_examples("taskdemo limits --modes background,process --html limits.html"))

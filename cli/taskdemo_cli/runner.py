@@ -151,6 +151,15 @@ def find_target(
     return Target(url.rstrip("/"), path, health, server, token, offset, under)
 
 
+def check_worker(target: Target) -> None:
+    """Raise UserError where nobody would do the work: no worker answers on the broker of the target's server."""
+    health = target.health or {}
+    if health.get("worker") is False:
+        raise UserError(
+            f"no worker answers on this broker: taskdemo worker --engine {target.mode} --broker {health.get('broker')}"
+        )
+
+
 class Rig:
     """The processes that measure: one that fires, the others are bystanders; all are started once and used again.
 
@@ -402,7 +411,9 @@ def compare(
     for server in started:
         try:
             servers.await_ready(server, rig.stopping.check)
-            targets.append(find_target(server.url, server=server))
+            target = find_target(server.url, server=server)
+            check_worker(target)
+            targets.append(target)
         except (UserError, OSError) as error:
             skipped.append(Skipped(mode=server.settings.mode, why=str(error)))
     if targets or len({one.why for one in skipped}) > 1:  # otherwise that one reason is the command's error

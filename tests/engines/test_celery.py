@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from commands import taskdemo
 from conftest import RunningServer, until
 from engines.stage import Stage, all_of, free_port, gone, must_listen, private, staging
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
 from taskdemo_server.engines import base, valkey
+from taskdemo_server.engines.deaths import MOST_DEATHS
 
 pytest.importorskip("celery", reason="the extra `celery` is not installed")
 pytestmark = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
@@ -145,6 +147,31 @@ def test_a_worker_that_is_killed_gives_its_task_to_another(start_server: Start, 
     }
     # RabbitMQ sees the connection break; over Redis the visibility timeout of 2 x 0.5 + 5 s must pass.
     assert (time.monotonic() - killed < 5) == broker.broker.startswith("amqp")
+
+
+def test_a_task_that_kills_its_process_is_begun_a_bounded_number_of_times_and_then_lost(
+    start_server: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "poison.py").write_text("import os\ndef die(message): os._exit(1)\n")
+    server = start_server(mode="celery", work="poison:die", folder=str(tmp_path))
+    server.get()
+    lost, *_ = server.ended(1, 60)
+    assert lost.state == "lost"
+    begun = server.states().count("started")
+    assert MOST_DEATHS <= begun <= MOST_DEATHS + 2  # some may be on their way when the bound is reached
+    assert str(lost.error).startswith("Given up after ")
+    until(lambda: "cancelled" in server.states(), 20)  # the worker drops it, and begins it no more
+    assert server.get(f"/tasks/{lost.id}").json()["state"] == "lost"
+
+
+def test_without_a_worker_on_the_broker_fire_says_so_and_does_not_wait(stage: Stage) -> None:
+    done = taskdemo("fire", "--mode", "celery", "--broker", stage.broker, "--count", "2", timeout=30)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith(
+        f"no worker answers on this broker: taskdemo worker --engine celery --broker {stage.broker}"
+    )
+    done = taskdemo("fire", "--mode", "celery", "--broker", stage.broker, "--count", "2", "--no-wait", timeout=30)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_running_and_a_waiting_task_are_cancelled_by_the_worker_that_has_them(
@@ -318,7 +345,9 @@ def refusal(program: str, broker: str, tmp_path: Path, **work: Any) -> str:
         ("redis://127.0.0.1:{port}/0", "cannot be used"),
         ("amqp://guest:guest@127.0.0.1:{port}//", "cannot be used"),
         ("redis://nowhere.invalid:6379/0", "cannot be used"),
+        ("REDIS://127.0.0.1:{port}/0", "cannot be used"),
         ("rabbit://localhost", "is not a broker for celery"),
+        ("filesystem:///tmp/queue", "is not a broker for celery"),
         ("nonsense", "is not a broker for celery"),
     ],
 )

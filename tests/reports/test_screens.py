@@ -1,6 +1,10 @@
 """The screens while a run goes on, on an emulated terminal: one block, repainted in place; the cursor is given back."""
 
 import io
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -22,10 +26,11 @@ from samples import (
 from taskdemo_cli import runner
 from taskdemo_cli.loadgen.protocol import Batch, Plan, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.reports.output import SHOW_CURSOR
 from taskdemo_cli.reports.terminal.capacity import CapacityScreen, capacity_screen
 from taskdemo_cli.reports.terminal.limits import LimitsScreen, PlainLimits, limits_screen
 from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
-from taskdemo_cli.reports.terminal.painter import SHOW_CURSOR, Block
+from taskdemo_cli.reports.terminal.painter import Block
 from taskdemo_cli.reports.terminal.run_frame import horizon_of
 from taskdemo_cli.runner import Target
 from taskdemo_server.contract.events import TaskEvent
@@ -160,6 +165,60 @@ def test_a_resized_terminal_still_shows_one_block(size: tuple[int, int]) -> None
             screen.update(story.recorder, story.until(moment))
         assert sum("5 requests" in line for line in terminal.lines) == 1
         assert sum("request  status" in line for line in terminal.lines) == 1
+
+
+@pytest.mark.parametrize("columns", [1, 20, 39, 50, 79, 80, 120])
+def test_nothing_above_the_block_is_touched_at_any_width(columns: int) -> None:
+    terminal = Terminal(columns, 40)
+    above = ["$", "~"]
+    for line in above:
+        terminal.write(f"{line}\r\n")
+    modes = [mode.name for mode in MODES[:6]]
+    title = "5 requests, all at once in each mode, work: sleep of 1 s"
+    with comparison_screen(terminal.console, title, modes) as screen:
+        for run in (blocking_run(), background_run()):
+            screen.start(str(run.mode))
+            screen.done(run)
+            assert terminal.lines[: len(above)] == above
+    assert terminal.used == above
+
+
+@pytest.mark.skipif(os.name != "posix", reason="stops and goes on as on POSIX")
+def test_a_screen_that_is_stopped_leaves_the_cursor_and_goes_on_below_what_came_meanwhile() -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from rich.console import Console\n"
+        "from rich.text import Text\n"
+        "from taskdemo_cli.reports.terminal.painter import Block\n"
+        "with Block(Console(force_terminal=True, width=80, height=20)) as block:\n"
+        "    block.paint([Text('before')])\n"
+        "    sys.stdin.readline()\n"
+        "    block.paint([Text('after')])\n"
+        "    sys.stdin.readline()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    said = b""
+    while b"before" not in said:
+        said += os.read(process.stdout.fileno(), 4096)
+    process.send_signal(signal.SIGTSTP)
+    said = b""
+    while SHOW_CURSOR.encode() not in said:
+        said += os.read(process.stdout.fileno(), 4096)
+    process.send_signal(signal.SIGCONT)  # where there is no shell to go on, it has not even stopped
+    process.stdin.write(b"go on\n")
+    process.stdin.flush()
+    while b"after" not in said:
+        said += os.read(process.stdout.fileno(), 4096)
+    assert b"\x1b[1A" not in said  # it does not climb back into what the shell wrote
+    process.send_signal(signal.SIGQUIT)
+    with process.stdout:
+        assert SHOW_CURSOR.encode() in process.stdout.read()
+    process.stdin.close()
+    assert process.wait(10) == -signal.SIGQUIT
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, None])

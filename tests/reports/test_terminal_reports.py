@@ -59,6 +59,36 @@ def all_failed_run() -> RunDocument:
     return recorder(samples).finish(facts("background", 30))
 
 
+def test_the_two_ends_of_a_bar_are_told_apart_or_are_one_figure() -> None:
+    alike = [sample(n, 1.001 + n * 0.00001) for n in range(1, 31)]
+    report = printed(run_report(recorder(alike).finish(facts("async", 30))))
+    assert "1.00 s - 1.00 s" not in report
+    assert "1.00060 - 1.00063 s █" in report
+    same = [sample(n, 1.0, sent=0.0) for n in range(1, 31)]
+    assert "       1.00 s █" in printed(run_report(recorder(same).finish(facts("async", 30))))
+
+
+def test_causes_are_counted_and_told_in_words() -> None:
+    samples = [
+        sample(1, None, status=None, error="ConnectError", reason="Connection refused"),
+        sample(2, None, status=None, error="ConnectError", reason="Connection refused"),
+        sample(3, 0.1, status=None, error="RemoteProtocolError", reason="The response is not HTTP: Expected HTTP/"),
+        sample(4, None, status=None, error="ReadTimeout"),
+    ]
+    report = printed(run_report(recorder(samples).finish(facts("background", 4))))
+    assert "2 ✗ could not connect: Connection refused" in report
+    assert "1 ✗ The response is not HTTP: Expected HTTP/" in report
+    assert "1 ✗ no answer in time" in report
+
+
+def test_why_requests_were_late_is_told() -> None:
+    run = replace(background_run(), late_sends=6, late_connecting=3, late_unconnected=2)
+    assert (
+        "requests were sent later than planned: 3 while their connection was opened, 2 because no more connections "
+        "could be opened (ulimit -n), 1 because this client was busy."
+    ) in " ".join(printed(run_report(run)).split())
+
+
 def seven_modes() -> ComparisonDocument:
     return replace(comparison_document(), runs=[replace(background_run(), mode=mode.name) for mode in MODES])
 

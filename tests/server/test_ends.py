@@ -166,6 +166,24 @@ def test_several_server_processes_tell_of_the_same_tasks(start_server: Start) ->
             assert {task["id"] for task in client.get("/tasks").json()} == tasks
 
 
+def test_an_exception_that_no_other_process_can_have_fails_its_own_task_alone(
+    start_server: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "fetch.py").write_text(
+        "class NotFound(Exception):\n"
+        "    def __init__(self, url, status): super().__init__(f'{url}: {status}')\n"
+        "def work(message):\n"
+        "    if message == '3': raise NotFound('http://example.test/', 404)\n"
+    )
+    server = start_server(mode="process", work="fetch:work", folder=str(tmp_path))
+    for n in range(1, 9):
+        assert server.get(f"/?message={n}").status_code == 200
+    ends = server.ended(8)
+    assert sorted(end.state for end in ends) == ["failed"] + ["finished"] * 7
+    assert [end.error for end in ends if end.state == "failed"] == ["NotFound: http://example.test/: 404"]
+    assert "which cannot be unpickled and would break a ProcessPoolExecutor" in server.complained
+
+
 def test_a_killed_pool_process_breaks_the_pool_and_the_ends_that_came_are_kept(start_server: Start) -> None:
     server = start_server(mode="process", duration=0)
     done = server.get().headers["X-Task-ID"]

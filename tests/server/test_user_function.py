@@ -1,6 +1,7 @@
 """A user's own function as the work: in every mode that can run it, and never anything but what the user named."""
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from conftest import RunningServer, until
 from taskdemo_server.contract import import_string
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
+from taskdemo_server.contract.settings import Settings
 from taskdemo_server.work import task_output, user_function
 from taskdemo_server.work.user_function import UserFunction
 
@@ -131,6 +133,29 @@ def test_it_runs_in_every_mode_and_what_it_prints_and_raises_is_told(
     complaints = server.complained.splitlines()
     assert len(complaints) <= 1  # In one line where it is a request's failure, too.
     assert all(one.endswith("LookupError: no report \\x1b[1m nothing (reports.py:10)") for one in complaints)
+
+
+def test_a_module_named_like_one_of_the_standard_library_is_in_no_process_of_a_pool(
+    start_server: Start, folder: Path
+) -> None:
+    (folder / "json.py").write_text("raise RuntimeError('not the json that was meant')\n")
+    server = start_server(mode="process", work="reports:build", folder=str(folder))
+    server.get()
+    assert [end.state for end in server.ended(1)] == ["finished"]
+
+
+def test_a_work_that_asks_at_its_import_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "asks.py").write_text("answer = input()\ndef work(message): ...\n")
+    told = Settings(mode="background", work="asks:work", folder=str(tmp_path), journal=str(tmp_path / "j"), port=0)
+    with subprocess.Popen(
+        [sys.executable, "-m", "taskdemo_server", told.to_json()],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.wait(30) == 2
+        assert server.stderr is not None
+        assert "importing it failed with EOFError" in server.stderr.read()
 
 
 def test_an_async_function_runs_where_something_can_await_it_and_the_other_modes_say_why(

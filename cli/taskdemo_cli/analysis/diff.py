@@ -14,7 +14,7 @@ from taskdemo_cli.stats import interval_between
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.contract.text import shortened
 
-SETTINGS: Final = ("count", "for_s", "concurrency", "rate", "path")
+SETTINGS: Final = ("method", "path", "message", "count", "for_s", "concurrency", "rate")
 """What two results must have in common to be compared, besides their work."""
 NAMES: Final = {
     "response_s.p50": "median response",
@@ -36,7 +36,7 @@ class Change(TypedDict):
     low: float | None
     high: float | None
     noise_from: Literal["rounds"] | None
-    outcome: Literal["better", "worse", "within noise", "unknown"]
+    outcome: Literal["better", "worse", "within noise", "unknown", "not comparable"]
     text: str
 
 
@@ -65,7 +65,10 @@ def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | Comp
             change = _change(mode, figure, before_runs, after_runs)
             if change is not None:
                 changes.append(change)
-    return {"changes": changes, "remarks": [*_other_work(pairs), *_other_settings(pairs), *alone]}
+    return {
+        "changes": changes,
+        "remarks": [*_not_whole(pairs), *_other_work(pairs), *_other_settings(pairs), *alone],
+    }
 
 
 def _runs(document: RunDocument | ComparisonDocument) -> list[RunDocument]:
@@ -73,6 +76,40 @@ def _runs(document: RunDocument | ComparisonDocument) -> list[RunDocument]:
 
 
 Pair: TypeAlias = tuple[str, Sequence[RunDocument], Sequence[RunDocument]]
+
+
+def _not_whole(pairs: Sequence[Pair]) -> list[str]:
+    """Return which results are not of a whole run that went well: their times are not those of the work's answers."""
+    return [
+        f"{mode}: the {which} result {flaw}, so nothing of the two is called better or worse."
+        for mode, *sides in pairs
+        for which, runs in zip(("old", "new"), sides, strict=True)
+        if (flaw := _flaw(runs))
+    ]
+
+
+def _flaw(runs: Sequence[RunDocument]) -> str:
+    requests = sum(run.summary.requests.ok + run.summary.requests.failed for run in runs)
+    failed = sum(run.summary.requests.failed for run in runs)
+    tasks = [run.summary.tasks for run in runs]
+    bad = sum(one.failed + one.cancelled + one.lost for one in tasks)
+    flaws = []
+    if failed:
+        flaws.append(f"has {failed:,} of {format_count(requests, 'request')} that failed")
+    if bad:
+        flaws.append(f"has {bad:,} of {format_count(sum(one.accepted for one in tasks), 'task')} that did not finish")
+    if any(run.interrupted or run.timed_out or run.ended_because for run in runs):
+        flaws.append("was cut short")
+    return " and ".join(flaws)
+
+
+def _are_alike(olds: Sequence[RunDocument], news: Sequence[RunDocument]) -> bool:
+    """Tell whether two results can be held against each other: whole runs of the same work and requests."""
+    if _flaw(olds) or _flaw(news):
+        return False
+    return _work(olds[0]) == _work(news[0]) and all(
+        getattr(olds[0], name) == getattr(news[0], name) for name in SETTINGS
+    )
 
 
 def _other_work(pairs: Sequence[Pair]) -> list[str]:
@@ -110,8 +147,10 @@ def _change(mode: str, figure: str, olds: Sequence[RunDocument], news: Sequence[
     high: float | None = None
     if len(before) >= 2 and len(after) >= 2:
         low, high = interval_between(before, after)
-    outcome: Literal["better", "worse", "within noise", "unknown"]
-    if low is None or high is None:
+    outcome: Literal["better", "worse", "within noise", "unknown", "not comparable"]
+    if not _are_alike(olds, news):
+        outcome = "not comparable"
+    elif low is None or high is None:
         outcome = "unknown"
     elif low <= 0 <= high:
         outcome = "within noise"
@@ -135,6 +174,7 @@ def _text(figure: str, old: float, new: float, outcome: str) -> str:
     noise = {
         "unknown": "the noise is not known, which takes two rounds or more of both; save both with --rounds 5",
         "within noise": "within the noise of the rounds",
+        "not comparable": "the two results are not comparable",
     }.get(outcome, f"{outcome}, beyond noise")
     of = " of a round" if outcome != "unknown" and figure.endswith(".max") else ""
     return f"{NAMES[figure]}{of}: {shown(old)}, now {shown(new)}{_by(old, new)}: {noise}"

@@ -14,9 +14,10 @@ from typing import Final
 from msgspec.structs import asdict
 
 from taskdemo_cli.analysis.rounds import figure_of
-from taskdemo_cli.documents.types import RunDocument
+from taskdemo_cli.documents.types import RunDocument, TaskCounts
 from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.stats import Statistics
+from taskdemo_server.contract.events import TaskState
 
 HELD_UP_S: Final = 0.1
 """A bystander that waited for less was not held up, however short the work is."""
@@ -57,6 +58,8 @@ class ModeSummary:
     ran: "Places"
     error: str | None
     """What the first task that failed said."""
+    loss: str | None
+    """Why the first task that was lost was."""
     waited: float | None
     """The longest that a bystander waited, answered or not."""
     is_answered: bool
@@ -80,6 +83,7 @@ class ModeSummary:
         tasks: Counter[str] = Counter()
         for counts in (summary.tasks for summary in summaries):
             tasks.update({name: value for name, value in asdict(counts).items() if isinstance(value, int)})
+        tasks["waited_for_work"] = sum(_waited_for_work(summary.tasks) for summary in summaries)
         tasks["max_parallel"] = max(summary.tasks.max_parallel for summary in summaries)
         errors = sum((_failures(run) for run in runs), Counter[str]())
         waits = list(_waits(runs))
@@ -100,7 +104,8 @@ class ModeSummary:
             tasks_in_a_run=max(s.tasks.accepted for s in summaries),
             all_at_once=all(s.tasks.max_parallel == s.tasks.accepted for s in summaries),
             ran=Places.of(runs[0]),
-            error=_first_error(runs) if tasks["failed"] else None,
+            error=_first_error(runs, "failed") if tasks["failed"] else None,
+            loss=_first_error(runs, "lost") if tasks["lost"] else None,
             waited=waited,
             is_answered=is_answered,
             bystanders_answered=sum(answered for _, answered in waits),
@@ -170,11 +175,20 @@ class Places:
 
 
 def _failures(run: RunDocument) -> Counter[str]:
-    """Return the errors of the requests that failed: one that was given up because the user stopped did not."""
-    failures = Counter(run.summary.requests.errors)
+    """Return the errors of the requests that failed, by kind and cause, but for those given up as the user stopped."""
+    requests = run.summary.requests
+    failures = Counter(requests.errors)
+    for kind, reasons in (requests.reasons or {}).items():
+        failures[kind] -= sum(reasons.values())
+        failures.update({f"{kind}: {reason}": count for reason, count in reasons.items()})
+    failures = +failures
     if run.interrupted:
         del failures["Cancelled"]
     return failures
+
+
+def _waited_for_work(counts: TaskCounts) -> int:
+    return counts.answered_after_end if counts.waited_for_work is None else counts.waited_for_work
 
 
 def _waits(runs: Iterable[RunDocument]) -> Iterator[tuple[float, bool]]:
@@ -187,8 +201,8 @@ def _waits(runs: Iterable[RunDocument]) -> Iterator[tuple[float, bool]]:
                 yield call.done_s - call.sent_s, False
 
 
-def _first_error(runs: Iterable[RunDocument]) -> str | None:
-    return next((task.error for run in runs for task in run.tasks if task.state == "failed"), None)
+def _first_error(runs: Iterable[RunDocument], state: TaskState) -> str | None:
+    return next((task.error for run in runs for task in run.tasks if task.state == state and task.error), None)
 
 
 def _value(statistics: Statistics | None, name: str) -> float | None:

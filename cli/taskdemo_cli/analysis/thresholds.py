@@ -146,6 +146,8 @@ def parse(
             raise UserError(f"{option} '{shown}': {metric} is a time, so its limit takes one of the units us, ms, s")
         limit = number / IN_A_SECOND[unit]
     elif kind == "share":
+        if not unit and number > 1:
+            raise UserError(f"--fail-if '{shown}': {metric} is a share, never more than 1; write {match['number']}%")
         if unit not in ("", "%"):
             raise UserError(f"{option} '{shown}': {metric} is a share; write 5% or 0.05")
         limit = number / 100 if unit == "%" else number

@@ -122,7 +122,7 @@ def _failure(mode: ModeSummary) -> str:
         if not mode.answered:
             return f"None of {format_count(mode.requests, 'request')} was answered ({_errors(mode.errors)})."
         every = "The request" if mode.requests == 1 else f"All {mode.requests:,} requests"
-        kinds = shortened(next(iter(mode.errors)), 40) if len(mode.errors) == 1 else _errors(mode.errors)
+        kinds = shortened(next(iter(mode.errors)), LONGEST_ERROR) if len(mode.errors) == 1 else _errors(mode.errors)
         return f"{every} failed ({kinds}){error}. So nothing can be said of waiting."
     if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"]:
         every = "The task" if mode.tasks["failed"] == 1 else f"All {mode.tasks['failed']:,} tasks"
@@ -134,7 +134,7 @@ def _stopped(run: RunDocument) -> str:
     requests = run.summary.requests
     waiting = requests.errors.get("Cancelled", 0)
     answered = requests.ok + requests.failed - waiting
-    calls = [call.sent_s for call in run.bystander if call.sent_s is not None]
+    calls = [moment for call in run.bystander for moment in (call.sent_s, call.done_s) if moment is not None]
     after = max([run.summary.wall_s, *calls])
     of = "" if run.count is None else f" of {run.count:,}"
     words = [f"{answered:,}{of} {'was' if answered == 1 else 'were'} answered"]
@@ -172,6 +172,9 @@ def _answered(mode: ModeSummary) -> str:
 def _who_waited(mode: ModeSummary) -> str:
     one, answered = mode.answered == 1, _answered(mode)
     before, after = mode.tasks["answered_before_end"], mode.tasks["answered_after_end"]
+    # A short work may end before its answer goes out, which did not wait for it.
+    by_chance = after - mode.tasks["waited_for_work"]
+    before, after = before + by_chance, after - by_chance
     if not before and not after:
         return answered
     if mode.work is not None and mode.work < TELLING_S:
@@ -264,18 +267,21 @@ def _troubles(mode: ModeSummary) -> Iterator[str]:
         yield f"{mode.errors.total():,} of {format_count(mode.requests, 'request')} failed ({_errors(mode.errors)})"
     tasks = mode.tasks["accepted"]
     error = f" ({shortened(mode.error, LONGEST_ERROR)})" if mode.error else ""
+    loss = f" ({shortened(mode.loss, LONGEST_ERROR)})" if mode.loss else ""
     ends = [
         f"the task {words}" if tasks == 1 else f"{mode.tasks[name]:,} {words}"
         for name, words in (
             ("failed", f"failed{error}"),
             ("cancelled", "was cancelled" if tasks == 1 else "cancelled"),
-            ("lost", "was lost" if tasks == 1 else "lost"),
+            ("lost", f"was lost{loss}" if tasks == 1 else f"lost{loss}"),
             ("unfinished", "had not ended when we stopped looking"),
         )
         if mode.tasks[name] and not (name == "unfinished" and mode.is_partial)
     ]
     if ends:
         yield ends[0] if tasks == 1 else f"of {format_count(tasks, 'task')} {', '.join(ends)}"
+    if mode.tasks["begun"] > tasks:
+        yield f"the work of {format_count(tasks, 'task')} was begun {mode.tasks['begun']:,} times"
     if mode.is_partial and mode.tasks["unfinished"]:
         yield f"no word had come of the end of {format_count(mode.tasks['unfinished'], 'task')}"
 
@@ -319,6 +325,6 @@ def _shares_interpreter(mode: ModeSummary) -> bool:
 
 
 def _errors(errors: Counter[str]) -> str:
-    kinds = [f"{count:,} {shortened(kind, 40)}" for kind, count in errors.most_common(3)]
+    kinds = [f"{count:,} {shortened(kind, LONGEST_ERROR)}" for kind, count in errors.most_common(3)]
     others = errors.total() - sum(count for _, count in errors.most_common(3))
     return ", ".join(kinds + ([f"{others:,} of other kinds"] if others else [])) or "no error was reported"

@@ -1,6 +1,7 @@
 """`fire`: choose the target, send a burst, show what was measured, save it, and say by the exit code how it went."""
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 
 from msgspec import UNSET
@@ -12,6 +13,7 @@ from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.errors import FAILED, UserError
+from taskdemo_cli.loadgen.proxies import proxy_for
 from taskdemo_cli.loadgen.request import Place
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
@@ -19,6 +21,7 @@ from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import Output, complain
 from taskdemo_cli.runner import Rig, Target
 from taskdemo_server.contract.settings import OWN_PATHS, Settings
+from taskdemo_server.contract.text import without_password
 
 __all__ = ["Burst", "Keeping", "fire"]
 
@@ -51,6 +54,8 @@ def fire(
             rig = stack.enter_context(Rig(stopping, threads=private.app is not None))
             with output.waiting(f"starting {private.app or f'the {private.mode} server'}"):
                 target = stack.enter_context(_private(private, place.path, stopping))
+        if wait:
+            runner.check_worker(target)
         with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
             plan = burst.plan(target)
             run = rig.measure(target, plan, screen, burst.facts(), wait=wait)
@@ -94,6 +99,15 @@ def running_target(place: Place, token: str | None, *, named: bool) -> Target:
     except servers.SilentError as error:
         complain(f"{url} took the connection but did not say what it is ({error}): its tasks, if any, are not followed")
         return Target(url, place.path, token=token)
+    except ssl.SSLCertVerificationError as error:
+        raise UserError(
+            f"{url} answers with a certificate that is not trusted ({error.verify_message.removesuffix('.')}); "
+            f"trust it, or whoever has signed it, with SSL_CERT_FILE=/path/to/it.pem before the command"
+        ) from None
+    except ssl.SSLError as error:
+        raise UserError(
+            f"{url} answers, but not in TLS ({_reason(error)}); type --url http://{url.partition('://')[2]}"
+        ) from None
     except OSError as error:
         if named:
             raise UserError(f"nobody answers at {url} ({_reason(error)}); is the server running?") from None
@@ -111,4 +125,6 @@ def _reason(error: OSError) -> str:
 def _title(burst: Burst, target: Target) -> str:
     what = target.mode or target.app
     name = f"{what} at {target.url}" if what else target.url
-    return f"{words(burst)} at {name}{target.path if target.path != '/' else ''}"
+    proxy = proxy_for(target.url)
+    through = "" if proxy is None else f", through the proxy {without_password(proxy)} of the environment"
+    return f"{words(burst)} at {name}{target.path if target.path != '/' else ''}{through}"

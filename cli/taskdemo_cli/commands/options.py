@@ -202,7 +202,7 @@ TIMEOUT = _option(
     SEND_PANEL,
     "--timeout",
     show_default="never",
-    help="End everything so long after the first send; what is unanswered then has failed.",
+    help="End a run so long after its first send; what is unanswered then has failed.",
     **_ABOVE_0,
 )
 NO_WAIT = _option(SEND_PANEL, "--no-wait", help="Do not wait for the accepted tasks to end.")
@@ -262,7 +262,7 @@ PATH = _option(
 
 RESULT_PANEL = "What becomes of the result"
 JSON = _option(RESULT_PANEL, "--json", help="Print one JSON document to stdout; progress goes to stderr.")
-SAVE = _option(RESULT_PANEL, "--save", help="Save the result; repeatable.", **_FILE)
+SAVE = _option(RESULT_PANEL, "--save", help="Save the result; repeatable.", **_FILE, **_one_per_line("SAVE"))
 HTML = _option(RESULT_PANEL, "--html", help="Save the result as one self-contained page.", **_FILE)
 FAIL_IF = _option(
     RESULT_PANEL,

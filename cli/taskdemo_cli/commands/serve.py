@@ -14,7 +14,7 @@ from typing import Final
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.processes import servers, tempdirs
 from taskdemo_cli.processes.children import Child
-from taskdemo_cli.processes.signals import Stopped, listen
+from taskdemo_cli.processes.signals import STOP_SIGNALS, Stopped, listen
 from taskdemo_server.contract.settings import Settings
 
 _INSIST_AFTER_S: Final = 3.0
@@ -42,6 +42,8 @@ def serve(settings: Settings) -> int:
             code = _attend(server.child, Path(str(settings.announce)), heard)
         finally:
             server.end()
+    if code < 0 and -code in STOP_SIGNALS:
+        return 128 - code  # it was told a second time when it had nothing left to finish, and no ear for it
     if code < 0:
         raise UserError(f"the server was ended by {signal.Signals(-code).name}", FAILED)
     return code

@@ -26,6 +26,8 @@ class RequestCounts(Struct, frozen=True, kw_only=True):
     ok: int
     failed: int
     errors: dict[str, int] = {}
+    reasons: dict[str, dict[str, int]] | UnsetType = UNSET
+    """How often each cause is known of errors of that kind: `{"ConnectError": {"Connection refused": 3}}`."""
 
 
 class TaskCounts(Struct, frozen=True, kw_only=True):
@@ -38,14 +40,19 @@ class TaskCounts(Struct, frozen=True, kw_only=True):
     lost: int
     unfinished: int
     """Neither ended nor known to be lost when we stopped looking."""
+    begun: int | None = None
+    """How often their work was begun: more often than there are tasks where an engine has begun some again."""
     max_parallel: int
-    """The most tasks whose work ran at the same moment."""
+    """The most executions of work at the same moment."""
     last_ended_s: Seconds | None = None
     answered_before_end: int
     """Requests whose last byte came before the work of their own task had ended; not those whose tasks are
     unfinished, because word of the end may not have come."""
     answered_after_end: int
-    """Requests whose last byte came after it: their callers waited for the work."""
+    """Requests whose last byte came after it."""
+    waited_for_work: int | None = None
+    """Of those the ones for whom work, their own or of others, ran during half of their waiting or more: that is what
+    they waited for. The others were answered late, and by chance after the end."""
     held_up: int
     """Of those answered before the end, the ones that nevertheless waited for a quarter of a median work or more, and
     got their answer at a moment when no work ran: the work of others stood in their way."""
@@ -69,7 +76,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     corrected_s: Statistics | None = None
     """Planned send to last byte; None without a rate."""
     completion_s: Statistics | None = None
-    """Sent to the end of the task's work."""
+    """Sent to the end of the task's work, of tasks that finished."""
     bystander_s: Statistics | None = None
     bystander_threads_s: Statistics | UnsetType | None = UNSET
     """As `bystander_s`, of a second one, answered from a worker thread; beside the user's own application only."""
@@ -82,7 +89,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     queue_s: Statistics | None = None
     """Task accepted to its work started."""
     work_s: Statistics | None = None
-    """Work started to ended."""
+    """Work started to ended, of tasks that finished; of one that was begun again, the execution that finished it."""
     histogram: list[Bin] = []
     """Of response_s; empty where that is None."""
     requests: RequestCounts
@@ -100,6 +107,8 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     status: int | None = None
     error: str | None = None
     """An httpx exception's class name, or `HTTP 503`."""
+    reason: str | None = None
+    """The cause of that exception, in the words of the system or the parser."""
     planned_s: Seconds | None = None
     sent_s: Seconds | None = None
     first_byte_s: Seconds | None = None
@@ -126,6 +135,8 @@ class TaskRow(Struct, frozen=True, kw_only=True):
     thread: str | None = None
     message: str | None = None
     error: str | None = None
+    work_s: Seconds | None = None
+    """How long the execution took that finished the task."""
     runs: int
     output: str | None = None
     """The beginning of what the user's own work has printed."""
@@ -228,6 +239,11 @@ class RunDocument(Struct, frozen=True, kw_only=True):
     transport: str | None = None
     not_sent: int = 0
     late_sends: int = 0
+    """Open loop: sends that came later than planned."""
+    late_connecting: int = 0
+    """Those of them that waited for their own connection to be opened."""
+    late_unconnected: int = 0
+    """Those of them that waited for another's connection, because no more could be opened."""
     unreported: int = 0
     """Requests that were sent, but the load process ended before it could say what became of them."""
     command: str = ""

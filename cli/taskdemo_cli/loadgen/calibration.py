@@ -19,9 +19,9 @@ CALIBRATION_LIMIT_S: Final = 2.0
 def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None:
     """Measure the client's own share of a response time, in seconds (median), in about 0.25 s.
 
-    The load process, which must be idle, repeats the plan's pattern against a no-op server that answers one request
-    after another at `requests_per_s`, the pace that the run reached: so the connections, the queueing and the
-    number of answers that arrive together are the run's. The no-op server says how long it had each request;
+    The load process, which must be idle, repeats the plan's pattern, with its very requests, against a no-op server
+    that answers one after another at `requests_per_s`, the pace that the run reached: so the connections, the queueing
+    and the number of answers that arrive together are the run's. The no-op server says how long it had each request;
     the rest of each response time was spent in the client (and in the kernel between the two).
     Very slow paces are hastened to stay in time, which makes the figure larger, never smaller. A small burst is fired
     several times, and the least of their medians counts: what else runs here only ever adds. None if it failed.
@@ -43,6 +43,10 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
         port = int(server.await_ready_line(CALIBRATION_LIMIT_S))
         again = Plan(
             url=f"http://127.0.0.1:{port}/",
+            method=plan.method,
+            headers=plan.headers,
+            body=plan.body,
+            message=plan.message,
             count=count,
             concurrency=None if plan.rate else callers,
             rate=plan.rate,
@@ -70,7 +74,7 @@ def _shares(loader: Loader, plan: Plan, frames: Frames) -> list[float]:
         _, frame = frames.get(timeout=2 * CALIBRATION_LIMIT_S)
         match frame:
             case Batch(samples):
-                for _, _, sent, _, done, status, _, stamps in samples:
+                for _, _, sent, _, done, status, _, stamps, _ in samples:
                     if status == 200 and done is not None and sent is not None and stamps is not None:
                         came, answered = map(float, stamps.split())
                         shares.append((done - sent) - (answered - came))

@@ -7,13 +7,17 @@ Knows sockets, the parser and httpx's words (requests, exceptions); knows nothin
   kept-alive connection turns out to be closed: with a load that starts tasks, a silent second attempt would
   start a second one and hide what the server did to the first. (httpx's own transport does the same.)
 - There is no limit on connections and no timeout but the caller's.
-- A connection is used again only if nothing is left of its last response: bytes beyond it close the connection.
+- A connection is used again only if nothing is left of its last response, and of its last request: bytes beyond the
+  response close it, and so does an answer that came before the whole request was sent. What is unsent then is dropped.
+- An answer that has arrived counts, although sending the rest of its request failed.
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Final, cast
@@ -28,15 +32,17 @@ _HEADER_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _ILLEGAL_VALUE: Final = re.compile(rb"[\x00\r\n]").search
 
 
-def serialise(request: httpx.Request, body: bytes = b"") -> bytes:
+def serialise(request: httpx.Request, body: bytes = b"", target: bytes | None = None) -> bytes:
     """Return the bytes of `request` as HTTP/1.1, ready to be sent as often as wanted.
+
+    `target`: path and query as they were written; httpx's own URL has resolved `..` in them.
 
     Raises httpx.LocalProtocolError where a header (or the method) would break out of its line.
     """
     method = request.method.encode("ascii", "replace")
     if not _HEADER_NAME(method):
         raise httpx.LocalProtocolError(f"Not an HTTP method: {request.method!r}", request=request)
-    lines = [b"%b %b HTTP/1.1" % (method, request.url.raw_path)]
+    lines = [b"%b %b HTTP/1.1" % (method, request.url.raw_path if target is None else target)]
     chunked = False
     for name, value in request.headers.raw:
         if not _HEADER_NAME(name) or _ILLEGAL_VALUE(value):
@@ -46,6 +52,27 @@ def serialise(request: httpx.Request, body: bytes = b"") -> bytes:
     if chunked:
         body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why this failed, in the words of whoever found it first; without an address, so that a cause is one."""
+    while (cause := _cause(error)) is not None:
+        error = cause
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message.removesuffix('.')}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
+    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).removesuffix(".")
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    if isinstance(error, BaseExceptionGroup):
+        return error.exceptions[0]
+    # httpx and httpcore translate what they catch, not always `from` it.
+    translated = type(error).__module__.partition(".")[0] in {"httpx", "httpcore"}
+    return error.__cause__ or (error.__context__ if translated else None)
 
 
 class Connection(asyncio.Protocol):
@@ -60,13 +87,13 @@ class Connection(asyncio.Protocol):
         "_busy",
         "_complete",
         "_descriptor",
-        "_direct",
         "_extra",
         "_framed",
         "_head_bytes",
         "_head_done",
         "_is_head",
         "_keep",
+        "_now",
         "_parser",
         "_transport",
         "closed",
@@ -78,6 +105,7 @@ class Connection(asyncio.Protocol):
         "sent",
         "status",
         "task_id",
+        "uses",
     )
 
     def __init__(self, ended: "Callable[[Connection, httpx.TransportError | None], None]") -> None:
@@ -87,6 +115,8 @@ class Connection(asyncio.Protocol):
         """The caller's number of the request; the connection does not read it."""
         self.planned = 0.0
         """When the caller meant to send the request; the connection does not read it."""
+        self.uses = 0
+        """How many requests the caller has sent on it; the connection does not read it."""
         self.sent = 0.0
         self.first_byte: float | None = None
         self.done: float | None = None
@@ -95,7 +125,7 @@ class Connection(asyncio.Protocol):
         self._parser: HttpResponseParser | None = None
         self._transport: asyncio.Transport | None = None
         self._descriptor = -1
-        self._direct = False
+        self._now = 0.0
         self._busy = self._complete = self._extra = self._framed = False
         self._head_done = self._is_head = self._keep = False
         self._head_bytes = 0
@@ -112,7 +142,7 @@ class Connection(asyncio.Protocol):
         if transport.is_closing():
             self._fail(httpx.RemoteProtocolError("Server disconnected without sending a response."))
             return
-        if not self._direct:
+        if self._descriptor < 0:
             transport.write(payload)
             return
         # uvloop would keep the bytes until the end of this turn of the loop; the stamp is to be the wire's.
@@ -121,10 +151,11 @@ class Connection(asyncio.Protocol):
         except BlockingIOError:
             written = 0
         except OSError as error:
-            self._fail(httpx.WriteError(str(error)))
+            self._read_what_came()
+            if self._busy:
+                self._fail(httpx.WriteError(reason_of(error)))
             return
-        if written < len(payload):
-            self._direct = False  # from here on the order of the bytes is asyncio's to keep
+        if written < len(payload):  # from here to the end of this request the order of the bytes is asyncio's to keep
             transport.write(payload[written:])
 
     def abort(self) -> None:
@@ -135,9 +166,13 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def close(self) -> None:
-        """Close an idle connection."""
+        """Close an idle connection, and drop what of its last request was never sent."""
         self.closed = True
-        if self._transport is not None:
+        if self._transport is None:
+            return
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
             self._transport.close()
 
     # asyncio's half
@@ -147,11 +182,10 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._parser = HttpResponseParser(self)
         self._descriptor = transport.get_extra_info("socket").fileno()
-        self._direct = True
 
     def data_received(self, data: bytes) -> None:
         """Stamp and parse what came."""
-        now = time.monotonic()
+        now = self._now = time.monotonic()
         if not self._busy:
             self.close()  # nobody asked
             return
@@ -162,20 +196,23 @@ class Connection(asyncio.Protocol):
             return
         try:
             parser.feed_data(data)
-        except HttpParserUpgrade:
-            self._fail(httpx.RemoteProtocolError("The server switched protocols without being asked"))
-            return
-        except HttpParserError as error:
+        except (HttpParserError, HttpParserUpgrade) as error:
+            if parser.should_upgrade():
+                self._fail(httpx.RemoteProtocolError("The server switched protocols without being asked"))
+                return
             if not self._complete:
                 self._fail(httpx.RemoteProtocolError(f"The response is not HTTP: {error}"))
                 return
             self._extra = True
+        if self.status is not None and self.status < 100:
+            self._fail(httpx.RemoteProtocolError(f"The response is not HTTP: its status is {self.status}"))
+            return
         if self._complete:
             self.done = now
             if self._is_head:  # the parser still waits for the body that HEAD never brings
                 self._extra |= not data.endswith(b"\r\n\r\n")
                 self._parser = HttpResponseParser(self)
-            if self._extra or not self._keep:
+            if self._extra or not self._keep or cast("asyncio.Transport", self._transport).get_write_buffer_size():
                 self.close()
             self._end(None)
         elif not self._head_done:
@@ -200,8 +237,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the request in flight, if any."""
         self.closed = True
+        if self._busy and exc is not None:
+            self._read_what_came()
         if self._busy:
-            self._end(httpx.ReadError(str(exc) if exc else "The connection was lost"))
+            self._end(httpx.ReadError(reason_of(exc) if exc else "The connection was lost"))
         self._parser = None  # parser and protocol point at each other, and a run does without the collector
 
     # the parser's half
@@ -210,6 +249,8 @@ class Connection(asyncio.Protocol):
         """See a response begin."""
         if self._complete:
             self._extra = True
+        elif self.first_byte is None:
+            self.first_byte = self._now
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep the task's id, and whether the body's length is told."""
@@ -242,15 +283,25 @@ class Connection(asyncio.Protocol):
         if self._complete:
             return
         if cast("int", self.status) < 200:  # 100 Continue, 103 Early Hints: the response is still to come
-            self._head_done = self._framed = False
-            self._head_bytes = 0
-            self.status = self.task_id = None
+            if cast("int", self.status) >= 100:
+                self._head_done = self._framed = False
+                self._head_bytes = 0
+                self.status = self.task_id = self.first_byte = None
             return
         self._complete = True
         self._keep = cast("HttpResponseParser", self._parser).should_keep_alive()
 
     def _count_trailer(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value)
+
+    def _read_what_came(self) -> None:
+        """Take the answer of a server that gave one and then closed: sending fails before that is read."""
+        self.closed = True
+        if self._descriptor < 0:
+            return
+        with contextlib.suppress(OSError):
+            while self._busy and (data := os.read(self._descriptor, 1 << 18)):
+                self.data_received(data)
 
     def _fail(self, error: httpx.TransportError) -> None:
         self.closed = True
@@ -293,4 +344,4 @@ class Origin:
                     self._addresses.sort(key=address.__ne__)
                     return
         except OSError as error:
-            raise httpx.ConnectError(str(error)) from error
+            raise httpx.ConnectError(reason_of(error)) from error

@@ -21,11 +21,11 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from itertools import islice
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
-from taskdemo_cli.loadgen.connection import Connection, Origin, serialise
+from taskdemo_cli.loadgen.connection import Connection, Origin, reason_of, serialise
 from taskdemo_cli.loadgen.httpx_connection import HttpxConnection
 from taskdemo_cli.loadgen.protocol import LATE_S, Batch, Done, Frame, Plan, Sample, Started
 from taskdemo_cli.loadgen.proxies import needs_httpx, proxy_for
@@ -51,10 +51,16 @@ class Payload:
         body = None if plan.body is None else plan.body.encode("latin-1")
         self.request = httpx.Request(plan.method, plan.url, headers=merged(ours, plan.headers), content=body)
         self.is_head = self.request.method == "HEAD"
-        whole = serialise(self.request, body or b"")
+        # As it was written: httpx resolves `..`, and the report shows what was asked for.
+        asked = urlsplit(plan.url)
+        target = ((asked.path or "/") + (f"?{asked.query}" if asked.query else "")).encode("ascii", "replace")
+        self.closes = any(
+            name.lower() == "connection" and "close" in value.lower() for name, value in self.request.headers.items()
+        )
+        """Whether each request says that it is its connection's last."""
+        whole = serialise(self.request, body or b"", target)
         self._parts = [whole]
         if plan.message is not None:
-            target = self.request.url.raw_path
             # What a shell let through that is not UTF-8 goes on as it came.
             parts = [quote(part, safe="", errors="surrogateescape").encode() for part in plan.message.split("{n}")]
             until = len(self.request.method) + 1 + len(target)
@@ -110,7 +116,10 @@ class Run:
         self._n = 0
         """How many requests were planned so far."""
         self._sent = 0
-        self._late = 0
+        self._late = self._late_connecting = self._late_unconnected = 0
+        self._timed_out = False
+        self._unconnected: set[int] = set()
+        """Requests that were in the backlog, and have not ended."""
         self._samples: list[Sample] = []
         self._waiting: dict[int, float] = {}
         """Requests whose connection is being opened: number -> planned."""
@@ -156,10 +165,13 @@ class Run:
             Done(
                 wall=wall,
                 late=self._late,
+                late_connecting=self._late_connecting,
+                late_unconnected=self._late_unconnected,
                 cpu_share=cpu / wall if wall else 0.0,
                 loop_lag_p99=lag_p99,
                 transport="httpx" if self.through_httpx else "taskdemo",
                 not_sent=0 if self._total is None else self._total - self._n,
+                timed_out=self._timed_out,
             )
         )
 
@@ -194,11 +206,14 @@ class Run:
             self._give_up("Cancelled")
 
     def _time_out(self) -> None:
+        if self._over.done():
+            return
+        self._timed_out = True
         now = time.monotonic()
         for n, planned in self._waiting.items():
-            self._samples.append((n, planned, None, None, now, None, "ConnectTimeout", None))
+            self._samples.append((n, planned, None, None, now, None, "ConnectTimeout", None, None))
         for n, planned in self._backlog:
-            self._samples.append((n, planned, None, None, now, None, "PoolTimeout", None))
+            self._samples.append((n, planned, None, None, now, None, "PoolTimeout", None, None))
         self._give_up("ReadTimeout")
 
     def _give_up(self, error: str) -> None:
@@ -207,7 +222,9 @@ class Run:
         now = time.monotonic()
         for n, lane in self._in_flight.items():
             lane.abort()
-            self._samples.append((n, lane.planned, lane.sent, lane.first_byte, now, lane.status, error, lane.task_id))
+            self._samples.append(
+                (n, lane.planned, lane.sent, lane.first_byte, now, lane.status, error, lane.task_id, None)
+            )
         self._in_flight.clear()
         self._over.set_result(None)
 
@@ -216,6 +233,7 @@ class Run:
     def _start(self, lane: Connection, n: int, planned: float) -> None:
         lane.n = n
         lane.planned = planned
+        lane.uses += 1
         self._in_flight[n] = lane
         self._sent += 1
         lane.start(self._payload(n), is_head=self._payload.is_head)
@@ -227,6 +245,11 @@ class Run:
         del self._in_flight[n]
         if self._timer is not None and lane.sent - lane.planned > LATE_S:
             self._late += 1
+            if n in self._unconnected:
+                self._late_unconnected += 1
+            elif lane.uses == 1:
+                self._late_connecting += 1
+        self._unconnected.discard(n)
         done = lane.done or 0.0
         self._samples.append(
             (
@@ -238,8 +261,11 @@ class Run:
                 lane.status,
                 error if error is None else type(error).__name__,
                 lane.task_id,
+                error if error is None else reason_of(error),
             )
         )
+        if self._payload.closes and not lane.closed:
+            lane.close()
         if lane.closed:
             self._lanes.discard(lane)
             self._go_on(None, done)
@@ -250,11 +276,11 @@ class Run:
         try:
             if not self.through_httpx:
                 await self._origin.connect(lane)
-        except httpx.ConnectError:
+        except httpx.ConnectError as error:
             now = time.monotonic()
             self._lanes.discard(lane)
             del self._waiting[n]
-            self._samples.append((n, planned, None, None, now, None, "ConnectError", None))
+            self._samples.append((n, planned, None, None, now, None, "ConnectError", None, reason_of(error)))
             self._go_on(None, now)
             return
         if self._barrier is not None:
@@ -291,6 +317,7 @@ class Run:
         if self._timer is not None:
             if self._backlog:
                 n, planned = self._backlog.popleft()
+                self._unconnected.add(n)
                 if lane is None:
                     self._open(n, planned)
                 else:

@@ -18,13 +18,13 @@ from taskdemo_cli.loadgen.connection import Connection
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    return httpx.create_ssl_context()
+    return ssl.create_default_context()  # the system's certificates and SSL_CERT_FILE, as wherever else we connect
 
 
 class HttpxConnection(Connection):
     """A `Connection` whose wire is httpx's own transport. It connects with its first request."""
 
-    __slots__ = ("_task", "_template", "_transport_of_httpx")
+    __slots__ = ("_has_proxy", "_task", "_template", "_transport_of_httpx")
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class HttpxConnection(Connection):
     ) -> None:
         super().__init__(ended)
         self._template = template
+        self._has_proxy = proxy is not None
         self._task: asyncio.Task[None] | None = None
         self._transport_of_httpx = httpx.AsyncHTTPTransport(
             verify=_tls(), proxy=proxy, limits=httpx.Limits(max_connections=1, max_keepalive_connections=1)
@@ -49,9 +50,13 @@ class HttpxConnection(Connection):
             self._template.url.copy_with(raw_path=target),
             headers=self._template.headers,
             content=self._template.content,
-            extensions={"trace": self._trace},
+            extensions={"trace": self._trace, **self._as_written(target)},
         )
         self._task = asyncio.get_running_loop().create_task(self._exchange(request))
+
+    def _as_written(self, target: bytes) -> dict[str, Any]:
+        """Return what keeps httpx from resolving `..` in the target; to a proxy it sends the whole URL instead."""
+        return {} if self._has_proxy else {"target": target}
 
     async def _trace(self, event: str, _: dict[str, Any]) -> None:
         # A request to a proxy comes before the real one, so the last of each kind counts.

@@ -24,8 +24,30 @@ _ANSWER = (
 )
 
 
+class Request:
+    """One that arrives in pieces, as it has to where it has a body."""
+
+    def __init__(self) -> None:
+        self.head = b""
+        self._missing = -1
+        """Bytes of the body that are still to come; -1 while the head is not whole."""
+
+    def take(self, data: bytes) -> bool:
+        """Take a piece, and return whether it was the last."""
+        if self._missing < 0:
+            self.head, end, data = (self.head + data).partition(b"\r\n\r\n")
+            if not end:
+                return False
+            length = next(
+                (line for line in self.head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b""
+            )
+            self._missing = int(length.partition(b":")[2] or 0)
+        self._missing -= len(data)
+        return self._missing <= 0
+
+
 def serve(service_s: float) -> None:
-    """Print the port, then answer until standard input ends. Requests are GETs, one at a time on a connection."""
+    """Print the port, then answer until standard input ends. Requests come one at a time on a connection."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     listener.setblocking(False)
     selector = selectors.DefaultSelector()
@@ -33,6 +55,7 @@ def serve(service_s: float) -> None:
     selector.register(sys.stdin, selectors.EVENT_READ)
     print(listener.getsockname()[1], flush=True)
     queue: deque[tuple[socket.socket, float]] = deque()
+    requests: dict[socket.socket, Request] = {}
     turn_ends = 0.0
     timeout: float | None = None
     while True:
@@ -57,16 +80,19 @@ def serve(service_s: float) -> None:
                     data = b""
                 if not data:
                     selector.unregister(peer)
+                    requests.pop(peer, None)
                     peer.close()
-                elif data.endswith(b"\r\n\r\n"):
+                elif requests.setdefault(peer, Request()).take(data):
                     if not queue:
                         turn_ends = now + service_s
                     queue.append((peer, now))
         if queue and time.monotonic() >= turn_ends:
             peer, came = queue.popleft()
+            request = requests.pop(peer, None)
             answered = time.monotonic()
             with contextlib.suppress(OSError):
-                peer.send(_ANSWER % (came, answered))
+                head, end, body = (_ANSWER % (came, answered)).partition(b"\r\n\r\n")
+                peer.send(head + end + (b"" if request and request.head.startswith(b"HEAD ") else body))
             turn_ends += service_s
 
 

@@ -12,8 +12,13 @@ from typing import Final, TypeAlias
 from msgspec import Struct, convert, to_builtins
 from msgspec.msgpack import Decoder, Encoder
 
-Sample: TypeAlias = tuple[int, float, float | None, float | None, float | None, int | None, str | None, str | None]
-"""n, planned, sent, first byte, done, status, error, task id: what a frame says of one request."""
+Sample: TypeAlias = tuple[
+    int, float, float | None, float | None, float | None, int | None, str | None, str | None, str | None
+]
+"""n, planned, sent, first byte, done, status, error, task id, reason: what a frame says of one request.
+
+The error is a kind, the name of an httpx exception; the reason is its cause, in the words of the system or the parser.
+"""
 
 LATE_S: Final = 0.002
 """Open loop: a send that happens later than this after its planned time counts as late."""
@@ -73,10 +78,16 @@ class Done(Struct, frozen=True, tag=True, kw_only=True):
     wall: float = 0.0
     late: int = 0
     """Sends that came later than planned."""
+    late_connecting: int = 0
+    """Those of them that waited for a connection of their own to be opened."""
+    late_unconnected: int = 0
+    """Those of them that waited for a connection of another, because no more could be opened."""
     cpu_share: float | None = None
     loop_lag_p99: float | None = None
     transport: str | None = None
     not_sent: int = 0
+    timed_out: bool = False
+    """Whether the plan's `timeout_s` ended it."""
 
 
 class Refused(Struct, frozen=True, tag=True):

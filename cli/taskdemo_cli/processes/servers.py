@@ -128,9 +128,10 @@ def connect(url: str, timeout: float) -> http.client.HTTPConnection:
         raise UserError(f"{escape(url)!r} is not a URL ({error}); type --url http://127.0.0.1:8000") from None
     if parts.scheme not in {"http", "https"} or not host:
         raise UserError(f"{escape(url)!r} is not an HTTP URL; type --url http://127.0.0.1:8000")
+    # The port is always named: without one http.client looks for it behind the last colon, where IPv6 has its own.
     if parts.scheme == "https":
-        return http.client.HTTPSConnection(host, port, timeout=timeout, context=ssl.create_default_context())
-    return http.client.HTTPConnection(host, port, timeout=timeout)
+        return http.client.HTTPSConnection(host, port or 443, timeout=timeout, context=ssl.create_default_context())
+    return http.client.HTTPConnection(host, port or 80, timeout=timeout)
 
 
 class SilentError(OSError):

@@ -45,6 +45,7 @@ class LiveRow:
     """While it waits: how long it has waited so far."""
     status: int | None
     error: str | None
+    reason: str | None
     task_state: TaskState | None
     task_started_s: float | None
     task_ended_s: float | None
@@ -73,6 +74,8 @@ class Live:
     count: int | None
     ok: int
     failed: int
+    answered: int
+    """Whole answers, whatever their status."""
     response_p50_s: float | None
     """Within 0.5 % where there are many responses."""
     response_max_s: float | None
@@ -98,25 +101,25 @@ class RunningMedian:
     """
 
     def __init__(self) -> None:
-        self._count = 0
+        self.count = 0
         self._ordered: list[float] = []
         self._bins = array("Q", [0]) * 4500
 
     def add(self, time: float) -> None:
         """Count one duration."""
-        self._count += 1
+        self.count += 1
         self._bins[int(math.log(time + 1) * 100)] += 1
-        if self._count <= EXACT:
+        if self.count <= EXACT:
             insort(self._ordered, time)
 
     def seconds(self) -> float | None:
         """Return the median so far; None where nothing was counted."""
-        if not self._count:
+        if not self.count:
             return None
-        if self._count <= EXACT:
+        if self.count <= EXACT:
             return nearest_rank(self._ordered, 500) / MICRO
         within = accumulate(self._bins)
-        place = next(place for place, count in enumerate(within) if 2 * count >= self._count)
+        place = next(place for place, count in enumerate(within) if 2 * count >= self.count)
         return (round(math.exp((place + 0.5) / 100)) - 1) / MICRO
 
 
@@ -200,6 +203,7 @@ class LiveFigures:
             count=count,
             ok=self.ok,
             failed=self.failed,
+            answered=self._median.count,
             response_p50_s=self._median.seconds(),
             response_max_s=None if self._longest is None else self._longest / MICRO,
             bystander_max_s=None if self._longest_ping is None else self._longest_ping / MICRO,
@@ -284,7 +288,7 @@ class LiveFigures:
             waits = None if sent is None else max(now - sent, 0.0)
             sent_s = None if sent is None else sent - base / MICRO
             state: Literal["planned", "waiting"] = "planned" if sent is None else "waiting"
-            return LiveRow(n, why, state, sent_s, waits, None, None, None, None, None)
+            return LiveRow(n, why, state, sent_s, waits, None, None, None, None, None, None)
         error = requests.trouble(at)
         response = requests.response(at)
         task = None if (task_id := requests.task_id[at]) is None else tasks.place_of[task_id]
@@ -301,6 +305,7 @@ class LiveFigures:
             response_s=seconds(response),
             status=requests.status[at],
             error=error,
+            reason=requests.reason[at],
             task_state=task_state,
             task_started_s=None if task is None else seconds(tasks.started[task] - base),
             task_ended_s=ended,

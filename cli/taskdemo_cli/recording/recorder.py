@@ -136,7 +136,9 @@ class Recorder:
         """
         requests, tasks, done, base = self._requests, self._tasks, self.done, self._base()
         if server_gone:
-            tasks.state[:] = ["lost" if state in UNENDED else state for state in tasks.state]
+            for at, state in enumerate(tasks.state):
+                if state in UNENDED:
+                    tasks.state[at], tasks.error[at] = "lost", ended_because
         record = Record(requests, tasks, array("i", requests.places()), self._task_places(), base)
         bystander = self._bystander.bystander_rows(base)
         summary = summarise(record, bystander, done, header.get("rate"))
@@ -147,11 +149,13 @@ class Recorder:
         return RunDocument(
             **header,
             interrupted=interrupted,
-            timed_out=timed_out,
+            timed_out=timed_out or done.timed_out,
             ended_because=ended_because,
             transport=done.transport,
             not_sent=done.not_sent,
             late_sends=done.late,
+            late_connecting=done.late_connecting,
+            late_unconnected=done.late_unconnected,
             unreported=max(self._live.sent - requests.reported, 0),
             summary=summary,
             requests=Rows(record.of_requests, lambda at: requests.row(at, base)),

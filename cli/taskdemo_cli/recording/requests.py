@@ -13,8 +13,10 @@ from typing import Final
 from taskdemo_cli.documents.types import BystanderRow, RequestRow
 from taskdemo_cli.loadgen.protocol import Sample
 from taskdemo_cli.stats import MICRO
+from taskdemo_server.contract.text import shortened
 
 NEVER: Final = nan
+LONGEST_REASON: Final = 120
 
 
 def micro(seconds: float | None) -> float:
@@ -42,6 +44,8 @@ class Requests:
         self.done = array("d")
         self.status: list[int | None] = []
         self.error: list[str | None] = []
+        self.reason: list[str | None] = []
+        """Why it failed, where more is known than the kind of error."""
         self.task_id: list[str | None] = []
         """Of the task that the response named, where its name means anything to us."""
         self.is_reported = bytearray()
@@ -49,12 +53,12 @@ class Requests:
 
     def add(self, sample: Sample) -> bool:
         """Keep one sample, but for its task; return whether it is the first of this request."""
-        n, planned, sent, first_byte, done, status, error, _ = sample
+        n, planned, sent, first_byte, done, status, error, _, reason = sample
         missing = n - len(self.status)
         if missing > 0:
             for times in (self.planned, self.sent, self.first_byte, self.done):
                 times.extend([NEVER] * missing)
-            for column in (self.status, self.error, self.task_id):
+            for column in (self.status, self.error, self.reason, self.task_id):
                 column.extend([None] * missing)
             self.is_reported.extend(bytes(missing))
         at = n - 1
@@ -66,6 +70,7 @@ class Requests:
         self.done[at] = micro(done)
         self.status[at] = status
         self.error[at] = interned(error)
+        self.reason[at] = interned(reason and shortened(reason, LONGEST_REASON))
         self.is_reported[at] = True
         self.reported += 1
         return True
@@ -91,6 +96,7 @@ class Requests:
             task_id=self.task_id[at],
             status=self.status[at],
             error=self.trouble(at),
+            reason=self.reason[at],
             planned_s=seconds(self.planned[at] - base),
             sent_s=seconds(self.sent[at] - base),
             first_byte_s=seconds(self.first_byte[at] - base),

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import filterfalse
-from math import isnan
+from math import inf, isnan
 from typing import Final
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from taskdemo_cli.documents.types import (
@@ -33,6 +34,8 @@ BUSY_SHARE: Final = 0.95
 """A load process that used so much of a core set the pace itself."""
 CLEAR_SHARE: Final = 50
 """A moment is clear of a work's start and end if it is a fiftieth of a median work away."""
+MOST_OF_IT: Final = 0.5
+"""A time during whose half or more work ran was spent waiting for work."""
 LATE_SHARE: Final = 4
 """An answer is late if it took a quarter of a median work."""
 
@@ -85,7 +88,7 @@ def summarise(record: Record, bystander: Sequence[BystanderRow], done: Done, rat
     responses = sorted(_measured(map(requests.response, record.of_requests)))
     errors = Counter(error for at in record.of_requests if (error := requests.trouble(at)) is not None)
     wall = _wall(record, done)
-    work_s = describe(_measured(tasks.end(at) - tasks.started[at] for at in record.of_tasks))
+    work_s = describe(_measured(map(tasks.work, record.of_tasks)))
     return Summary(
         response_s=describe(responses),
         corrected_s=describe(_measured(_corrected(requests, at) for at in record.of_requests)) if rate else None,
@@ -98,7 +101,10 @@ def summarise(record: Record, bystander: Sequence[BystanderRow], done: Done, rat
         work_s=work_s,
         histogram=histogram(responses),
         requests=RequestCounts(
-            ok=len(record.of_requests) - errors.total(), failed=errors.total(), errors=dict(errors.most_common())
+            ok=len(record.of_requests) - errors.total(),
+            failed=errors.total(),
+            errors=dict(errors.most_common()),
+            reasons=_reasons(record) or UNSET,
         ),
         tasks=_task_counts(record, work_s.p50 * MICRO if work_s else 0.0),
         wall_s=wall / MICRO,
@@ -116,16 +122,49 @@ def responses_of(rows: Iterable[BystanderRow]) -> Statistics | None:
     return describe(round(row.response_s * MICRO) for row in rows if row.response_s is not None)
 
 
+class Busy:
+    """When any work ran, from the ascending starts and ends of all."""
+
+    def __init__(self, starts: Sequence[float], ends: Sequence[float]) -> None:
+        self._from: list[float] = []
+        self._until: list[float] = []
+        self._before = [0.0]
+        """How long work ran before each of these stretches, and after all of them."""
+        ended = 0
+        for begun, start in enumerate(starts):
+            while ended < len(ends) and ends[ended] <= start:
+                ended += 1
+            if ended == begun:  # all that had begun has ended
+                if self._from:
+                    self._close(ends[ended - 1])
+                self._from.append(start)
+        if self._from:
+            self._close(ends[-1] if len(ends) >= len(starts) else inf)
+
+    def _close(self, end: float) -> None:
+        self._until.append(end)
+        self._before.append(self._before[-1] + end - self._from[-1])
+
+    def share(self, start: float, end: float) -> float:
+        """Return during how much of this time, of 1, work ran."""
+        return (self._ran(end) - self._ran(start)) / max(end - start, 1.0)
+
+    def _ran(self, until: float) -> float:
+        at = bisect_right(self._from, until)
+        return 0.0 if not at else self._before[at - 1] + min(until, self._until[at - 1]) - self._from[at - 1]
+
+
 def _task_counts(record: Record, work: float) -> TaskCounts:
     """Return how the tasks of the run ended, and which requests were answered before theirs had.
 
-    A caller was held up where a response took a good part of the work and came when no work ran: at that moment as many
-    executions had ended as had started, and two bisects tell how many of each.
+    A caller was held up where a response took a good part of the work, work ran for most of that time, and the response
+    came when none ran: as many executions had ended then as had started, and two bisects tell how many of each.
     """
     requests, tasks = record.requests, record.tasks
     states = Counter(tasks.state[at] for at in record.of_tasks)
     starts, ends = (array("d", sorted(times)) for times in tasks.executions(record.of_tasks))
-    before_end = after_end = held_up = 0
+    busy = Busy(starts, ends)
+    before_end = after_end = held_up = waited = 0
     clear = work // CLEAR_SHARE
     for at in record.of_requests:
         task, response, answered = record.task_of(at), requests.response(at), requests.done[at]
@@ -133,6 +172,7 @@ def _task_counts(record: Record, work: float) -> TaskCounts:
             continue
         if tasks.end(task) <= answered:
             after_end += 1
+            waited += busy.share(requests.sent[at], answered) >= MOST_OF_IT
             continue
         if tasks.state[task] in UNENDED:
             continue  # It may have ended long ago: a loop that is held sends no word of it.
@@ -142,7 +182,7 @@ def _task_counts(record: Record, work: float) -> TaskCounts:
             # less what had ended. `clear` shrinks that from both sides, so that work which began or ended at about
             # the same moment does not count as running.
             running = bisect_left(starts, answered - clear) - bisect_right(ends, answered + clear)
-            held_up += running <= 0
+            held_up += running <= 0 and busy.share(requests.sent[at], answered) >= MOST_OF_IT
     return TaskCounts(
         accepted=len(record.of_tasks),
         finished=states["finished"],
@@ -150,12 +190,24 @@ def _task_counts(record: Record, work: float) -> TaskCounts:
         cancelled=states["cancelled"],
         lost=states["lost"],
         unfinished=states["accepted"] + states["started"],
+        begun=len(starts),
         max_parallel=most_at_once(starts, ends),
         last_ended_s=seconds(max(_measured(map(tasks.end, record.of_tasks)), default=NEVER) - record.base),
         answered_before_end=before_end,
         answered_after_end=after_end,
+        waited_for_work=waited,
         held_up=held_up,
     )
+
+
+def _reasons(record: Record) -> dict[str, dict[str, int]]:
+    requests = record.requests
+    known = Counter((requests.error[at], requests.reason[at]) for at in record.of_requests if requests.reason[at])
+    reasons: dict[str, dict[str, int]] = {}
+    for (kind, reason), count in known.most_common():
+        if kind is not None and reason is not None:
+            reasons.setdefault(kind, {})[reason] = count
+    return reasons
 
 
 def _corrected(requests: Requests, at: int) -> float:
@@ -164,7 +216,9 @@ def _corrected(requests: Requests, at: int) -> float:
 
 def _completion(record: Record, at: int) -> float:
     task = record.task_of(at)
-    return NEVER if task is None else record.tasks.end(task) - record.requests.sent[at]
+    if task is None or record.tasks.state[task] != "finished":
+        return NEVER
+    return record.tasks.end(task) - record.requests.sent[at]
 
 
 def _wall(record: Record, done: Done) -> float:

@@ -13,6 +13,8 @@ from taskdemo_cli.recording.requests import NEVER, interned, micro, seconds
 from taskdemo_server.contract.events import TaskEvent, TaskState
 
 STATES: Final[tuple[TaskState, ...]] = get_args(TaskState)
+DONE: Final[frozenset[TaskState]] = frozenset({"finished", "failed"})
+"""Ends that the work itself has come to: none that others conclude takes their place."""
 UNENDED: Final[frozenset[TaskState]] = frozenset({"accepted", "started"})
 Where: TypeAlias = tuple[str, int, str]
 """Host, process id and thread."""
@@ -31,8 +33,8 @@ class Step(NamedTuple):
 class Tasks:
     """What the events said of every task so far, whatever their order and however often they came.
 
-    A task that was started or ended more than once (a worker was killed and the task given to another one)
-    keeps its first start and its last end here, and all of them in `histories`.
+    A task that was started or ended more than once (a worker was killed, or takes so long that its engine gives the
+    task to another one) keeps its first start and the end that counts here, and all of them in `histories`.
     """
 
     def __init__(self) -> None:
@@ -44,6 +46,8 @@ class Tasks:
         self.cpu = array("d")
         self.state: list[TaskState] = []
         self.where: list[Where | None] = []
+        self.where_ended: list[Where | None] = []
+        """Where the end was told, which may be another place: a history pairs starts with ends by it."""
         self.message: list[str | None] = []
         self.error: list[str | None] = []
         self.output: list[str | None] = []
@@ -67,6 +71,7 @@ class Tasks:
             for times in (self.accepted, self.started, self.ended, self.cpu):
                 times.append(NEVER)
             self.where.append(None)
+            self.where_ended.append(None)
             for texts in (self.message, self.error, self.output):
                 texts.append(None)
         return at
@@ -112,6 +117,7 @@ class Tasks:
                 self.state[at] = state
         elif state != "started" and not has_ended and not started > clock:
             self.ended[at] = clock
+            self.where_ended[at] = where
             self.state[at] = state
             self.error[at] = error
             if not has_started:
@@ -129,42 +135,61 @@ class Tasks:
             return len({step.clock for step in self.histories[at] if STATES[step.order] == "started"})
         return int(not isnan(self.started[at]))
 
+    def work(self, at: int) -> float:
+        """Return how long the work took that finished the task; never more than its longest execution."""
+        if self.state[at] != "finished":
+            return NEVER
+        if at not in self.histories:
+            return self.ended[at] - self.started[at]
+        return max((end - start for start, end in self._pairs(at) if end == self.ended[at]), default=NEVER)
+
     def executions(self, places: Iterable[int]) -> "tuple[array[float], array[float]]":
         """Return the starts and the ends of all work that these tasks have done, unpaired and unordered.
 
-        Work that was started again ended, at the latest, when it was. No work is shorter than a microsecond.
+        No work is shorter than a microsecond.
         """
         starts, ends = array("d"), array("d")
         for at in places:
             started, ended = self.started[at], self.ended[at]
             if at in self.histories:
-                self._add_executions(at, starts, ends)
+                for start, end in self._pairs(at):
+                    starts.append(start)
+                    if not isnan(end):
+                        ends.append(max(end, start + 1))
             elif not isnan(started):
                 starts.append(started)
                 if not isnan(ended):
                     ends.append(max(ended, started + 1))
         return starts, ends
 
-    def _add_executions(self, at: int, starts: "array[float]", ends: "array[float]") -> None:
-        running: float | None = None
-        for clock, order, _, _ in sorted(self.histories[at]):
-            begins = STATES[order] == "started"
-            if begins and running == clock:
-                continue
-            if running is not None:
-                ends.append(max(clock, running + 1))
-                running = None
-            if begins:
-                starts.append(clock)
-                running = clock
+    def _pairs(self, at: int) -> list[tuple[float, float]]:
+        """Return start and end of each execution of a task's work; an engine may have it run twice at the same time.
+
+        What was started at one place ended there. Where no end was seen, and it was begun again, its process may have
+        died at any moment in between: it counts as that of its start, so that no more are said to run than were seen.
+        """
+        pairs: list[tuple[float, float]] = []
+        running: dict[Where, float] = {}
+        for clock, order, where, _ in sorted(self.histories[at]):
+            begun = running.get(where)
+            if STATES[order] == "started":
+                if begun is not None and begun != clock:
+                    pairs.append((begun, begun))
+                running[where] = clock
+            elif running:  # an end that others report is that of the latest
+                where = where if begun is not None else max(running, key=running.__getitem__)
+                pairs.append((running.pop(where), clock))
+        last = max((*running.values(), *(start for start, _ in pairs)), default=NEVER)
+        return pairs + [(start, NEVER if start == last else start) for start in running.values()]
 
     def _start_history(self, at: int, step: Step) -> None:
         history = {step}
         where = self.where[at] or ("", 0, "")
+        ended_where = self.where_ended[at] or where
         if not isnan(self.started[at]):
             history.add(Step(self.started[at], STATES.index("started"), where, ""))
         if not isnan(self.ended[at]):
-            history.add(Step(self.ended[at], STATES.index(self.state[at]), where, self.error[at] or ""))
+            history.add(Step(self.ended[at], STATES.index(self.state[at]), ended_where, self.error[at] or ""))
         self.histories[at] = history
         self._settle(at)
 
@@ -174,7 +199,10 @@ class Tasks:
         ends = [step for step in history if STATES[step.order] != "started"]
         self.started[at] = starts[0].clock if starts else NEVER
         self.where[at] = (starts or ends)[-1].where
-        last = ends[-1] if ends and (not starts or ends[-1].clock >= starts[-1].clock) else None
+        # Of the ends since the last start, the last that the work itself came to, or else the first of the others.
+        done = [step for step in ends if STATES[step.order] in DONE]
+        since = [step for step in ends if not starts or step.clock >= starts[-1].clock]
+        last = next((step for step in reversed(since) if step in done), since[0] if since else None)
         self.ended[at] = last.clock if last else NEVER
         self.state[at] = STATES[last.order] if last else "started"
         self.error[at] = (last.error or None) if last else None
@@ -195,6 +223,7 @@ class Tasks:
             thread=thread,
             message=self.message[at],
             error=self.error[at],
+            work_s=seconds(self.work(at)),
             runs=self.runs(at),
             output=self.output[at],
         )

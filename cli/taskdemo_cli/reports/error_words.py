@@ -5,6 +5,8 @@ Draws documents and computes nothing.
 
 from typing import Final
 
+from taskdemo_cli.documents.types import RequestCounts, RunDocument
+
 ERROR_WORDS: Final = {
     "Cancelled": "not answered when it was stopped",
     "ConnectError": "could not connect",
@@ -20,6 +22,32 @@ ERROR_WORDS: Final = {
 """By the kinds of error that a load process reports."""
 
 
-def error_words(kind: str) -> str:
-    """Return what a kind of error means, for people; a kind that has no words is its own."""
-    return ERROR_WORDS.get(kind, kind)
+def error_words(kind: str, reason: str | None = None) -> str:
+    """Return what a kind of error means, for people, and its cause; a kind that has no words is its own."""
+    words = ERROR_WORDS.get(kind, kind)
+    if reason is None:
+        return words
+    # Why an answer was no whole one is said by whoever read it.
+    return reason if kind == "RemoteProtocolError" else f"{words}: {reason}"
+
+
+def errors_in_words(requests: RequestCounts) -> list[tuple[str, int]]:
+    """Return what went wrong, by kind and cause, and how often; the most frequent first."""
+    found: list[tuple[str, int]] = []
+    for kind, count in requests.errors.items():
+        reasons = (requests.reasons or {}).get(kind, {})
+        found += [(error_words(kind, reason), often) for reason, often in reasons.items()]
+        if (rest := count - sum(reasons.values())) > 0:
+            found.append((error_words(kind), rest))
+    return sorted(found, key=lambda one: -one[1])
+
+
+def late_words(run: RunDocument) -> str:
+    """Return why requests were sent later than planned, and how many for which reason."""
+    reasons = (
+        (run.late_connecting, "while their connection was opened"),
+        (run.late_unconnected, "because no more connections could be opened (ulimit -n)"),
+        (run.late_sends - run.late_connecting - run.late_unconnected, "because this client was busy"),
+    )
+    why = ", ".join(f"{count:,} {words}" for count, words in reasons if count > 0)
+    return f"{run.late_sends:,} of {len(run.requests):,} requests were sent later than planned: {why}."

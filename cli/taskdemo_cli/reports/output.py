@@ -6,9 +6,10 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, TextIO
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.processes.signals import Stopped
@@ -16,13 +17,16 @@ from taskdemo_server.contract import stderr
 from taskdemo_server.contract.text import escape
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 PLAIN_WIDTH = 100
 """Columns of human output that goes to a file or a pipe, where COLUMNS does not say otherwise."""
 
 NARROWEST = 40
 """Columns that everything is drawn in at least: on a narrower terminal lines wrap, or are cropped."""
+
+HIDE_CURSOR: Final = "\x1b[?25l"
+SHOW_CURSOR: Final = "\x1b[?25h"
 
 
 class OutputStream(io.TextIOBase):
@@ -112,6 +116,30 @@ def _plain_width() -> int:
     return max(int(said), NARROWEST) if said.isdecimal() and len(said) < 5 else PLAIN_WIDTH
 
 
+@contextlib.contextmanager
+def leaving_the_cursor(console: "Console", again: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Show the cursor, which the block hides, where Ctrl-Z stops or SIGQUIT ends this process; `again`: it goes on."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        file = console.file.fileno()  # past the buffer, in the middle of whose write this may come
+        os.write(file, f"\r\n{SHOW_CURSOR}".encode())
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        signal.signal(number, stop)  # here after `fg`
+        again()
+        os.write(file, f"{HIDE_CURSOR}\r".encode())
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.signal(number, stop) for number in (signal.SIGTSTP, signal.SIGQUIT)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
 class Output:
     """One command's output: `console` for people, and on stdout with --json the document for programs."""
 
@@ -124,16 +152,22 @@ class Output:
         self.console = Console(
             file=human,  # type: ignore[arg-type] # a TextIOBase, which is all that rich uses of it
             width=None if human.isatty() else _plain_width(),
+            # Colour is one thing, a terminal another: FORCE_COLOR colours a pipe, and repaints nothing in it.
+            force_terminal=human.isatty(),
+            color_system="auto" if human.isatty() or not os.environ.get("FORCE_COLOR") else "standard",
             highlight=False,
             markup=False,
             emoji=False,
         )
 
-    def waiting(self, what: str) -> AbstractContextManager[object]:
+    @contextlib.contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
         """Show what is waited for while the block runs; on a terminal, and gone afterwards."""
         if self.console.is_terminal and not self.console.is_dumb_terminal:
-            return self.console.status(what, spinner="dots")
-        return contextlib.nullcontext()
+            with leaving_the_cursor(self.console), self.console.status(what, spinner="dots"):
+                yield
+        else:
+            yield
 
     def show(self, document: Any, draw: "Callable[[Any], RenderableType]") -> None:
         """Print the result: drawn for people, or with --json as one document."""

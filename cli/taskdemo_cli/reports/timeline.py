@@ -35,6 +35,8 @@ class Bar:
     started: float | None = None
     ended: float | None = None
     state: str | None = None
+    runs: int = 1
+    """How often its work was begun."""
 
     @classmethod
     def of(cls, request: RequestRow, task: TaskRow | None) -> "Bar | None":
@@ -44,7 +46,7 @@ class Bar:
         ok = request.error is None and request.status is not None
         if task is None:
             return cls(request.n, request.sent_s, request.done_s, ok)
-        return cls(request.n, request.sent_s, request.done_s, ok, task.started_s, task.ended_s, task.state)
+        return cls(request.n, request.sent_s, request.done_s, ok, task.started_s, task.ended_s, task.state, task.runs)
 
     @property
     def last(self) -> float:

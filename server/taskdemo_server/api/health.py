@@ -1,11 +1,16 @@
 """GET /health: what this server is."""
 
+import asyncio
 import os
 import time
-from typing import Any, Literal
+from typing import (
+    Any,
+    Literal,
+    NotRequired,  # pydantic wants these on Python 3.11
+)
 
 from fastapi import APIRouter
-from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
+from typing_extensions import TypedDict
 
 from taskdemo_server.api.state import State
 from taskdemo_server.contract.events import VERSION
@@ -47,6 +52,8 @@ class Health(TypedDict):
     """The host's monotonic clock now, in seconds: the one that events carry."""
     held: dict[str, Any] | None
     """What was seen of who blocked the event loop, beside the user's own application."""
+    worker: NotRequired[bool | None]
+    """Where the broker is not the server's own: whether a worker answers there; None where that is not known."""
 
 
 def router(state: State) -> APIRouter:
@@ -61,7 +68,7 @@ def router(state: State) -> APIRouter:
 
     @routes.get("/health", summary="Tell what this server is")
     async def health() -> Health:
-        return {
+        told: Health = {
             "server": "taskdemo",
             "version": VERSION,
             "mode": None if settings.app else settings.mode,
@@ -79,6 +86,9 @@ def router(state: State) -> APIRouter:
             "clock": time.monotonic(),
             "held": state.seen() if state.seen is not None else None,
         }
+        if state.has_worker is not None:
+            told["worker"] = await asyncio.to_thread(state.has_worker)
+        return told
 
     return routes
 

@@ -30,3 +30,5 @@ class State:
     """Cancels the task of that id, and of that name in the engine; False where it cannot be."""
     seen: Callable[[], dict[str, Any]] | None = None
     """What was seen of who blocked the event loop, beside the user's own application."""
+    has_worker: Callable[[], bool | None] | None = None
+    """Asks whether a worker answers on a broker of others; takes a second or so where none does."""

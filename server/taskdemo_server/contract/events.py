@@ -199,11 +199,12 @@ class TaskRecord:
     def see(self, event: TaskEvent) -> None:
         """Fold one event in.
 
-        `lost` is what others conclude, so it yields to any end that really came; of real ends the first stays.
+        `lost` is what others conclude, so it yields to work that has really ended; of other ends the first stays. That
+        a lost task is cancelled means that its engine is not to begin it again.
         """
         if event.state == "accepted":
             self.accepted = event
         elif event.state == "started":
             self.starts.append(event)
-        elif self.end is None or (self.end.state == "lost" and event.state != "lost"):
+        elif self.end is None or (self.end.state == "lost" and event.state in {"finished", "failed"}):
             self.end = event

@@ -42,7 +42,7 @@ def load(option: str, text: str, folder: str | None) -> Any:
     """Import what `text` names, looking in `folder` first. Raises UnusableError, whatever goes wrong in the import."""
     module_name, name = parse(option, text)
     if folder is not None and folder not in sys.path:
-        sys.path.insert(0, folder)
+        sys.path.insert(_after_the_library(), folder)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -59,6 +59,12 @@ def load(option: str, text: str, folder: str | None) -> Any:
         has = f"{_place(module, folder)} has {_own_names(module, there)}"
         guess = f"did you mean {option} {module_name}:{near[0]}?" if near else has
         raise UnusableError(f"{option} {text}: there is no {name} in {module_name}; {guess}") from None
+
+
+def _after_the_library() -> int:
+    """Return the place in `sys.path` of what is installed: a user's json.py is to break no process that inherits it."""
+    places = (at for at, path in enumerate(sys.path) if Path(path).name in {"site-packages", "dist-packages"})
+    return next(places, len(sys.path))
 
 
 def _no_module(option: str, module: str, name: str, folder: str | None) -> str:

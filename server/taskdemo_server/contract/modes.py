@@ -44,6 +44,7 @@ class Engine:
         if self.private_broker == "file" and (typed.startswith("sqlite:///") or "://" not in typed):
             return str(Path(typed.removeprefix("sqlite:///")).absolute())
         scheme, colon, rest = typed.partition("://")
+        scheme = scheme.lower() if colon else scheme
         if scheme in {"amqp", "amqps"}:
             rest = rest.removesuffix("//")  # Celery's way to write the default virtual host; it takes none as well
         return self.schemes.get(scheme, scheme) + colon + rest

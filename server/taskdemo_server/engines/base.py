@@ -58,6 +58,10 @@ class EngineModule(Protocol):
         """Return what the engine itself knows of these tasks, where it keeps anything."""
         ...
 
+    def has_worker(self) -> bool | None:
+        """Ask whether a worker answers on the broker, for a second or so; None where the library cannot be asked."""
+        ...
+
     def redelivered_after(self, work_s: float) -> float | None:
         """Return after how many seconds a dead worker's task is given to another; None for never."""
         ...
@@ -112,6 +116,8 @@ def why_not(engine: Engine, broker: str) -> str | None:
         text = f"{type(error).__name__} {error}".lower()
         if any(word in text for word in _REFUSED):
             return f"The broker {shown} refuses the user or the password; {instead}"
+        if "vhost" in text or "not_allowed" in text:
+            return f"The broker {shown} has no such virtual host, or not for this user; {instead}"
         if isinstance(error, KeyError | ValueError | ImportError | AttributeError):
             return f"{shown!r} is not a broker for {engine.extra} ({_reason(error)}); {instead}"
         return f"The broker {shown} cannot be used ({_reason(error)}); start it, or {instead}"

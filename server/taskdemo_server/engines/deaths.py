@@ -1,7 +1,7 @@
 """Tasks whose process has died, and which the engine has not begun again: they are lost, as far as one can tell.
 
-A private worker's engine may bring such a task back late, or never. Without this a server would wait for it for ever;
-an end that comes after all is journaled by the worker, and takes the place of this conclusion.
+A private worker's engine may bring such a task back late, never, or again and again. Without this a server would wait
+for it for ever; an end that comes after all is journaled by the worker, and takes the place of this conclusion.
 """
 
 import threading
@@ -15,6 +15,8 @@ from taskdemo_server.journal.index import Index
 _EVERY_S: Final = 1.0
 _REST: Final = 20
 """Rests so many times as long as it took to look, which is long where many thousand tasks wait."""
+MOST_DEATHS: Final = 3
+"""A task whose process has died so often is not to be begun again: the next one would die, too."""
 _GRACE_S: Final = 5.0
 """So much longer than it should take, it may take on a busy machine."""
 
@@ -30,12 +32,20 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float) 
         while True:
             time.sleep(max(_EVERY_S, took * _REST))
             now = time.monotonic()
-            begun = {task.starts[-1]: task.id for task in index.unfinished() if task.running}
+            begun = {task.starts[-1]: task for task in index.unfinished() if task.running}
             dead_since = {start: dead_since.get(start, now) for start in begun if not _lives(start.pid)}
-            for start, since in dead_since.items():
-                if now - since >= patience:
+            for start, task in begun.items():
+                often = len({(one.pid, one.clock) for one in task.starts})
+                why = None
+                # Every execution but the last is over without an end; what is still alive is let come to one.
+                if often > MOST_DEATHS or (often == MOST_DEATHS and start in dead_since):
+                    why = f"Given up after {often} processes that ran it had died."
+                    if task.ref is not None:
+                        engine.cancel(task.ref)  # so that it is not begun again
+                elif start in dead_since and now - dead_since[start] >= patience:
                     why = "The process that ran it died, and no other has begun it again."
-                    index.journal.write(event_line(begun[start], "lost", time.time(), now, place, error=why))
+                if why is not None:
+                    index.journal.write(event_line(task.id, "lost", time.time(), now, place, error=why))
             took = time.monotonic() - now
 
     threading.Thread(target=follow, name="deaths", daemon=True).start()

@@ -78,7 +78,9 @@ class Server(uvicorn.Server):
         self.stalls = None if app is None else LoopStalls(settings.folder or ".")
         seen = None if self.stalls is None else self.stalls.found
         self.tracking.kept = mode is not None and mode.engine is not None and not base.is_private(settings)
-        state = State(settings, self.journal, Index(self.journal), self.tracking, self._cancel(), seen)
+        state = State(
+            settings, self.journal, Index(self.journal), self.tracking, self._cancel(), seen, self._has_worker()
+        )
         if app is None:
             self.tracking.own, self.tracking.is_own = create_api(state, served)  # type: ignore[arg-type]  # a FastAPI
             outermost: ASGIApp = Access(self.tracking, settings)
@@ -143,6 +145,12 @@ class Server(uvicorn.Server):
                         say(f"task {task_id[:8]} | {escape(line)}")
                     say(workplace.end_line(record.message or "", record.error))
             time.sleep(_FOLLOW_EVERY_S)
+
+    def _has_worker(self) -> Callable[[], bool | None] | None:
+        mode = MODE_BY_NAME.get(self.settings.mode)
+        if mode is None or mode.engine is None or base.is_private(self.settings):
+            return None
+        return base.load(mode.engine).has_worker
 
     def _cancel(self) -> Callable[[str, str | None], bool]:
         mode = MODE_BY_NAME.get(self.settings.mode)

@@ -5,10 +5,13 @@ the page drops is kept, so that a waiting task can be cancelled and a broken poo
 """
 
 import functools
+import pickle
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any, Final
 
+from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.text import error_text, escape
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
 _RAISED: Final = "_raised_by_the_work"
@@ -59,5 +62,22 @@ def run_as(task_id: str, function: Callable[..., Any], *args: Any, **kwargs: Any
     try:
         return function(*args, **kwargs)
     except BaseException as error:
-        setattr(error, _RAISED, True)
-        raise
+        if _comes_back(error):
+            setattr(error, _RAISED, True)
+            raise
+        # The whole pool would break, and lose what it has: that is said, and its other tasks are measured all the same.
+        complain(
+            f"The work raised {escape(type(error).__name__)}, which cannot be unpickled and would break a "
+            f"ProcessPoolExecutor: raise another in your own, or catch it there."
+        )
+        instead = RuntimeError(error_text(error))
+        setattr(instead, _RAISED, True)
+        raise instead from None
+
+
+def _comes_back(error: BaseException) -> bool:
+    """Tell whether an exception can be sent to another process."""
+    try:
+        return isinstance(pickle.loads(pickle.dumps(error)), BaseException)  # noqa: S301  our own bytes
+    except Exception:  # noqa: BLE001  whatever its own code raises
+        return False

@@ -67,6 +67,13 @@ def test_what_cannot_be_read_is_refused_with_what_can_be_written(text: str, says
     assert refused.value.exit_code == 2
 
 
+@pytest.mark.parametrize("metric", ["requests.failed_share", "client.cpu_share"])
+def test_a_share_that_can_never_be_is_refused_with_what_was_meant(metric: str) -> None:
+    with pytest.raises(UserError, match=r"never more than 1; write 5%"):
+        parse(f"{metric} > 5")
+    assert parse(f"{metric} >= 1").limit == 1
+
+
 def test_a_mode_without_compare_is_refused() -> None:
     with pytest.raises(UserError, match=r"without compare there is one mode; write 'response\.p95' alone"):
         parse("background.response.p95 > 1s")

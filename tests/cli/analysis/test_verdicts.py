@@ -95,6 +95,15 @@ def test_failures_losses_and_what_is_unfinished_are_said() -> None:
 def test_nothing_answered_and_nothing_reported() -> None:
     refused = recorder([sample(n, None, status=None, error="ConnectError") for n in (1, 2)]).finish({})
     assert verdict(refused) == "None of 2 requests was answered (2 ConnectError)."
+    why = ("Connection refused", "Connection refused", "Cannot assign requested address", None)
+    several = recorder(
+        [sample(n, None, status=None, error="ConnectError", reason=one) for n, one in enumerate(why, 1)]
+    ).finish({})
+    assert several.summary.requests.errors == {"ConnectError": 4}
+    assert verdict(several) == (
+        "None of 4 requests was answered (2 ConnectError: Connection refused, 1 ConnectError, "
+        "1 ConnectError: Cannot assign requested address)."
+    )
     assert verdict(recorder([]).finish({})) == "No request was reported, so nothing can be said."
 
 

@@ -1,6 +1,7 @@
 """The wire against raw sockets that misbehave: a right answer or a clear httpx exception, alone and in a whole run."""
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Coroutine
@@ -10,6 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from talks import Talk, listening
 from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection, Origin, serialise
@@ -147,6 +150,7 @@ CASES = {
         error=httpx.RemoteProtocolError,
         kept=False,
     ),
+    "a status that is none": Case((OK.replace(b"200", b"099"),), error=httpx.RemoteProtocolError, kept=False),
     "unasked 101": Case(
         (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nxx",),
         error=httpx.RemoteProtocolError,
@@ -177,8 +181,8 @@ def test_a_run_goes_on_after_every_answer_and_keeps_only_connections_that_are_go
             samples = await fired(Plan(url=url, method=case.method, count=3, concurrency=1))
         assert errors(samples) == [None if case.error is None else case.error.__name__] * 3
         if case.error is None:
-            assert [status for _, _, _, _, _, status, _, _ in samples] == [case.status] * 3
-            assert all(planned <= sent <= first <= done for _, planned, sent, first, done, _, _, _ in samples)  # type: ignore[operator]
+            assert [status for _, _, _, _, _, status, _, _, _ in samples] == [case.status] * 3
+            assert all(planned <= sent <= first <= done for _, planned, sent, first, done, _, _, _, _ in samples)  # type: ignore[operator]
         assert len(connections) == (1 if case.kept else 3)
 
     run(loop, scenario())
@@ -252,13 +256,201 @@ def test_slow_headers_are_waited_for_and_stamped_at_their_first_and_last_byte() 
 
     async def scenario() -> None:
         async with serving(script) as url:
-            ((_, _, sent, first_byte, done, _, error, _),) = await fired(Plan(url=url, count=1))
+            ((_, _, sent, first_byte, done, _, error, _, _),) = await fired(Plan(url=url, count=1))
         assert error is None
         assert sent is not None
         assert first_byte is not None
         assert done is not None
         assert done - first_byte >= 0.09
         assert first_byte - sent < 0.09
+
+    run("uvloop", scenario())
+
+
+PIECES = st.sampled_from(
+    [
+        OK,
+        OK[:9],
+        OK[:-1],
+        OK.replace(b"200", b"503"),
+        OK.replace(b"200", b"099"),
+        OK.replace(b"200 OK", b"307 X\r\nLocation: /other"),
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nX-Task-ID: early\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        b"\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x00\xff",
+        b"",
+    ]
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(PIECES, st.booleans()), max_size=5), st.booleans(), st.booleans(), st.booleans())
+def test_whatever_is_answered_every_request_has_one_end_and_times_in_their_order(
+    pieces: list[tuple[bytes, bool]], early: bool, close: bool, long_body: bool
+) -> None:
+    """Interim, cut, early, slow, foreign: in any order and in any pieces."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            if early:  # before it has read anything
+                await asyncio.sleep(0)
+            else:
+                await read_request(reader)
+            for piece, slowly in pieces:
+                writer.write(piece)
+                if slowly:
+                    await writer.drain()
+                    await asyncio.sleep(0.001)
+            if early:
+                await read_request(reader)
+            if close:
+                return
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            body = "x" * (3_000_000 if long_body else 3)
+            samples = await fired(Plan(url=url, method="POST", body=body, count=4, concurrency=2, timeout_s=0.5))
+        assert 1 <= len(samples) <= 4
+        assert len({n for n, *_ in samples}) == len(samples)
+        for _, planned, sent, first, done, status, error, _, reason in samples:
+            known = [moment for moment in (planned, sent, first, done) if moment is not None]
+            assert known == sorted(known)
+            assert error is not None or (status is not None and status >= 200)
+            assert error is not None or reason is None
+
+    run("uvloop", scenario())
+
+
+def test_the_first_byte_is_that_of_the_answer_and_not_of_an_interim_response() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        await asyncio.sleep(0.1)
+        writer.write(OK)
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            ((_, _, sent, first_byte, _, _, error, _, _),) = await fired(Plan(url=url, count=1))
+        assert error is None
+        assert sent is not None
+        assert first_byte is not None
+        assert first_byte - sent >= 0.09
+
+    run("uvloop", scenario())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_answer_before_the_whole_request_was_sent_ends_the_connection_and_the_rest_is_dropped(loop: str) -> None:
+    body = "x" * 20_000_000
+    heads: list[bytes] = []
+    arrived: asyncio.Queue[int] = asyncio.Queue()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await read_request(reader))
+        writer.write(OK)
+        await writer.drain()
+        count = 0
+        with contextlib.suppress(ConnectionResetError):
+            while piece := await reader.read(1 << 16):
+                count += len(piece)
+                await asyncio.sleep(0.001)  # slowly, so that the next request would wait behind this body
+        arrived.put_nowait(count)
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            samples = await fired(Plan(url=url, method="POST", body=body, count=3, concurrency=1))
+            assert errors(samples) == [None] * 3
+            assert len(heads) == 3
+            for _ in heads:
+                assert await arrived.get() < len(body)
+
+    run(loop, scenario())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_answer_that_has_arrived_counts_although_sending_the_rest_failed(loop: str) -> None:
+    refusal = b"HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\nContent-Length: 9\r\n\r\ntoo large"
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(refusal)  # and closes with the body unread, which resets the connection
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            samples = await fired(Plan(url=url, method="POST", body="x" * 20_000_000, count=20, concurrency=2))
+        assert [sample[5] for sample in samples] == [413] * 20
+        assert errors(samples) == [None] * 20
+
+    run(loop, scenario())
+
+
+def test_a_request_that_says_it_is_the_last_on_its_connection_is() -> None:
+    script, connections = answering(OK)
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            plan = Plan(url=url, headers=[("Connection", "close")], count=3, concurrency=1)
+            assert errors(await fired(plan)) == [None] * 3
+        assert len(connections) == 3
+
+    run("uvloop", scenario())
+
+
+def test_a_path_is_sent_as_it_was_written() -> None:
+    lines: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append((await read_request(reader)).partition(b"\r\n")[0])
+        writer.write(OK)
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            await fired(Plan(url=f"{url}a/../b/./c?x=%2e", count=1))
+            await fired(Plan(url=f"{url}a/../b/./c?x=%2e", count=1, through_httpx=True))
+
+    run("uvloop", scenario())
+    assert lines == [b"GET /a/../b/./c?x=%2e HTTP/1.1"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("garbage", "The response is not HTTP: Expected HTTP/, RTSP/ or ICE/"),
+        ("two lengths", "The response is not HTTP: Duplicate Content-Length"),
+        ("a status that is none", "The response is not HTTP: its status is 99"),
+        ("endless headers", f"The headers are longer than {HEAD_LIMIT} bytes"),
+        ("closed without a byte", "Server disconnected without sending a response"),
+        ("unasked 101", "The server switched protocols without being asked"),
+        ("reset", "Connection reset by peer"),
+    ],
+)
+def test_why_a_response_was_none_is_told(name: str, reason: str) -> None:
+    case = CASES[name]
+    script, _ = answering(*case.parts, close=case.close, reset=case.reset)
+
+    async def scenario() -> None:
+        async with serving(script) as url:
+            ((*_, told),) = await fired(Plan(url=url, count=1))
+        assert told == reason
+
+    run("uvloop", scenario())
+
+
+@pytest.mark.parametrize("through_httpx", [False, True])
+@pytest.mark.parametrize(("host", "reason"), [("127.0.0.1:9", "Connection refused"), ("no-such-host.invalid", "known")])
+def test_why_a_connection_could_not_be_opened_is_told(host: str, reason: str, through_httpx: bool) -> None:
+    async def scenario() -> None:
+        plan = Plan(url=f"http://{host}/", count=1, through_httpx=through_httpx)
+        ((*_, error, _, told),) = await fired(plan)
+        assert error == "ConnectError"
+        assert reason in str(told)
 
     run("uvloop", scenario())
 

@@ -18,6 +18,7 @@ from typing import Any, Self
 import psutil
 import pytest
 
+from commands import in_process
 from talks import listening
 from taskdemo_cli.loadgen.calibration import calibrate
 from taskdemo_cli.loadgen.capacity import capacity_problem
@@ -175,7 +176,7 @@ def test_a_run_begins_with_started_and_ends_with_done_and_every_request_is_sampl
     assert isinstance(started, Started)
     fired = Fired(frames)
     assert [sample[0] for sample in fired.samples] == list(range(1, 31))
-    for _, planned, sent, first_byte, done, status, error, task_id in fired.samples:
+    for _, planned, sent, first_byte, done, status, error, task_id, _ in fired.samples:
         assert started.t0 <= planned <= sent <= first_byte <= done
         assert (status, error) == (200, None)
         assert task_id.startswith("t")
@@ -293,9 +294,11 @@ def test_the_deadline_ends_unanswered_requests_as_read_timeouts_and_counts_the_u
     fired = Fired(frames)
     assert fired.errors == ["ReadTimeout"] * 4
     assert fired.done.not_sent == 6
+    assert fired.done.timed_out
     assert 0.25 <= fired.done.wall <= 2
     loader.run(Plan(url=target.url("/never"), count=1000, rate=100, timeout_s=0.3))
     fired = Fired(frames)
+    assert fired.done.timed_out
     assert set(fired.errors) <= {"ReadTimeout", "ConnectTimeout"}  # the last one may still be connecting
     assert len(fired.samples) + fired.done.not_sent == 1000
 
@@ -475,11 +478,22 @@ def test_https_goes_through_httpx_and_the_run_says_so(
             assert target.connections == 3
             loader.run(Plan(url=target.url("/never"), count=2, timeout_s=0.5))
             assert Fired(frames).errors == ["ReadTimeout"] * 2
+            # To connect takes longer over TLS, and is not the client's CPU: it is named for what it is.
+            loader.run(Plan(url=target.url(), count=4, rate=1000))
+            late = Fired(frames).done
+            assert late.late_connecting == late.late > 0
+            monkeypatch.delenv("SSL_CERT_FILE")
+            done = in_process("fire", "--url", target.url())
+            assert done.returncode == 2
+            assert "a certificate that is not trusted (self-signed certificate)" in done.stderr
+            assert "SSL_CERT_FILE=" in done.stderr
+            done = in_process("fire", "--url", target.url().replace("https", "http"), "--json", "--timeout", "20")
+            assert done.returncode == 1
     finally:
         loader.close()
     assert fired.errors == [None] * 12
     assert fired.done.transport == "httpx"
-    for _, planned, sent, first_byte, done, status, _, task_id in fired.samples:
+    for _, planned, sent, first_byte, done, status, _, task_id, _ in fired.samples:
         assert planned <= sent <= first_byte <= done
         assert status == 200
         assert task_id
@@ -517,6 +531,18 @@ def test_calibration_gives_a_small_share_and_leaves_the_loader_and_its_frames_al
     assert frames.empty()
     loader.run(Plan(url=target.url(), count=2))
     assert Fired(frames).errors == [None, None]
+
+
+def test_the_client_is_calibrated_with_the_requests_of_the_run(loader: Loader, frames: Frames, target: Target) -> None:
+    assert frames.get(timeout=WAIT)[1] == Ready()
+    bare = Plan(url=target.url(), count=4, concurrency=1)
+    costly = Plan(url=target.url(), count=4, concurrency=1, method="POST", body="x" * 20_000_000)
+    head = Plan(url=target.url(), count=4, concurrency=1, method="HEAD", headers=[("X-Large", "y" * 60_000)])
+    least, most, also = (calibrate(loader, plan, 100) for plan in (bare, costly, head))
+    assert least is not None
+    assert most is not None
+    assert also is not None
+    assert most > least  # 20 MB take longer to hand over than nothing
 
 
 def test_a_calibration_that_fails_says_none(loader: Loader) -> None:

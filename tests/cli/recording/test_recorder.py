@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import samples
-from samples import T0, event, events_of, recorder, sample
+from samples import T0, event, events_of, facts, recorder, sample
+from taskdemo_cli.analysis.verdicts import verdict
 from taskdemo_cli.loadgen.protocol import Batch, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import trusted
-from taskdemo_server.contract.events import TaskEvent, TaskState
+from taskdemo_server.contract.events import TaskEvent, TaskRecord, TaskState
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
@@ -48,13 +49,18 @@ def test_every_figure_of_the_summary_follows_from_the_rows(name: str) -> None:
         )
     corrected = described(minus(row["done_s"], row["planned_s"]) for row in requests if row["status"] is not None)
     assert summary["corrected_s"] == (corrected if run["rate"] else None)
-    assert summary["completion_s"] == described(minus(task["ended_s"], row["sent_s"]) for row, task in own)
+    assert summary["completion_s"] == described(
+        minus(task["ended_s"], row["sent_s"]) for row, task in own if task["state"] == "finished"
+    )
     assert summary["bystander_s"] == described(row["response_s"] for row in run["bystander"])
     assert summary["wait_s"] == described(minus(row["sent_s"], row["planned_s"]) for row in requests)
     assert summary["first_byte_s"] == described(minus(row["first_byte_s"], row["sent_s"]) for row in requests)
     assert summary["transfer_s"] == described(minus(row["done_s"], row["first_byte_s"]) for row in requests)
     assert summary["queue_s"] == described(minus(task["started_s"], task["accepted_s"]) for task in tasks)
-    assert summary["work_s"] == described(minus(task["ended_s"], task["started_s"]) for task in tasks)
+    assert summary["work_s"] == described(task["work_s"] for task in tasks)
+    for task in tasks:
+        whole = task["runs"] == 1 and task["state"] == "finished"
+        assert not whole or task["work_s"] == pytest.approx(minus(task["ended_s"], task["started_s"]), abs=1e-6)
     assert sum(bar["count"] for bar in summary["histogram"]) == sum(row["response_s"] is not None for row in requests)
 
     errors = Counter(row["error"] for row in requests if row["error"] is not None)
@@ -91,7 +97,7 @@ def test_every_figure_of_the_summary_follows_from_the_rows(name: str) -> None:
     assert summary["client"]["trusted"] == (None if overhead is None else overhead <= 0.1 * median)
 
 
-ENDS: list[TaskState] = ["finished", "failed", "cancelled"]
+ENDS: list[TaskState] = ["finished", "failed", "cancelled", "lost"]
 ends = st.sampled_from(ENDS)
 
 
@@ -163,8 +169,15 @@ def test_counts_add_up_and_the_live_figures_agree_with_the_document(
     assert requests.ok + requests.failed == len(run.requests) == live.ok + live.failed
     assert counts.answered_before_end + counts.answered_after_end <= len(run.requests)
     assert sum(live.tasks.values()) == counts.accepted
-    assert live.ended == counts.finished + counts.failed + counts.cancelled
-    assert recorded.unended == counts.unfinished + counts.lost
+    gone_with_server = recorded.unended if gone else 0
+    assert live.ended == counts.finished + counts.failed + counts.cancelled + counts.lost - gone_with_server
+    assert recorded.unended == counts.unfinished + gone_with_server
+    assert counts.begun == sum(task.runs for task in run.tasks)
+    assert (counts.waited_for_work or 0) <= counts.answered_after_end
+    times = [task.work_s for task in run.tasks if task.work_s is not None]
+    assert len(times) <= counts.finished
+    assert all(task.work_s is None or task.state == "finished" for task in run.tasks)
+    assert (run.summary.work_s is None) == (not times)
     response = run.summary.response_s
     assert (live.response_p50_s, live.response_max_s) == ((response.p50, response.max) if response else (None, None))
     assert counts.max_parallel <= sum(task.runs for task in run.tasks)
@@ -181,6 +194,43 @@ def test_a_task_that_ran_twice_keeps_its_first_start_and_last_end_and_says_so() 
     (task,) = run.tasks
     assert (task.started_s, task.ended_s, task.runs, task.where) == (0.1, 3.0, 2, "b pid 2 x")
     assert run.summary.tasks.max_parallel == 1
+    assert (run.summary.tasks.begun, task.work_s) == (2, 1.0)
+
+
+def test_no_work_is_longer_than_its_longest_execution_though_they_overlap() -> None:
+    events = []
+    for task in ("t", "u"):
+        for pid, at in ((1, 0.0), (2, 7.0), (3, 14.0)):
+            events.append(event(task, "started", at, where=f"{task} pid {pid} x"))
+            events.append(event(task, "finished", at + 15.0, where=f"{task} pid {pid} x"))
+    run = recorder([sample(1, 0.01, task="t"), sample(2, 0.01, task="u")], events).finish(facts("celery", 2))
+    assert run.summary.work_s is not None
+    assert run.summary.work_s.max == 15.0
+    assert (run.summary.tasks.begun, run.summary.tasks.max_parallel) == (6, 6)
+    assert [task.runs for task in run.tasks] == [3, 3]
+    assert "the work of 2 tasks was begun 6 times" in verdict(run)
+
+
+@pytest.mark.parametrize(
+    ("ends", "state", "error"),
+    [
+        ([("failed", "404"), ("lost", "its pool broke")], "failed", "404"),
+        ([("finished", None), ("cancelled", None)], "finished", None),
+        ([("lost", "given up"), ("cancelled", None)], "lost", "given up"),
+        ([("cancelled", None), ("lost", "it died")], "cancelled", None),
+        ([("lost", "it died"), ("finished", None)], "finished", None),
+    ],
+)
+def test_an_end_that_others_conclude_does_not_overwrite_one_that_came(
+    ends: list[tuple[TaskState, str | None]], state: str, error: str | None
+) -> None:
+    events = [event("t", "started", 0.1), *(event("t", one, 0.5 + n, error=e) for n, (one, e) in enumerate(ends))]
+    (task,) = recorder([sample(1, 0.01, task="t")], events).finish({}).tasks
+    assert (task.state, task.error) == (state, error)
+    record = TaskRecord("t", "celery")
+    for one in events:
+        record.see(one)
+    assert (record.state, record.error) == (state, error)
 
 
 def test_a_task_that_was_started_again_after_it_failed_is_running() -> None:
@@ -205,7 +255,8 @@ def test_a_named_task_without_any_event_is_accepted_and_lost_only_with_its_serve
     recorded = recorder([sample(1, 0.01, task="t")])
     assert recorded.unended == 1
     assert recorded.finish({}).summary.tasks.unfinished == 1
-    assert recorded.finish({}, server_gone=True).tasks[0].state == "lost"
+    (task,) = recorded.finish({}, server_gone=True, ended_because="the server ended").tasks
+    assert (task.state, task.error) == ("lost", "the server ended")
 
 
 def test_a_task_that_the_journal_calls_lost_has_no_end() -> None:

@@ -34,7 +34,7 @@ from taskdemo_cli.documents.types import (
     limits_in,
     name_of,
 )
-from taskdemo_cli.reports.error_words import error_words
+from taskdemo_cli.reports.error_words import error_words, errors_in_words, late_words
 from taskdemo_cli.reports.html import capacity, distribution, timeline
 from taskdemo_cli.reports.terminal.limits import QUESTIONS
 from taskdemo_cli.reports.timeline import TROUBLE
@@ -180,6 +180,7 @@ def _template() -> Template:
         "rate_words": format_rate,
         "marked": _marked,
         "reason": error_words,
+        "errors": errors_in_words,
         "short": lambda text: shortened(text, LONGEST),
         "printed": lambda text: Markup("\n").join(escape(line) for line in text[:LONGEST].splitlines()),
         "code_lines": lambda text: Markup("\n").join(escape(line.expandtabs(4)) for line in text.splitlines()),
@@ -322,11 +323,14 @@ def _notes(run: RunDocument) -> list[str]:
         notes.append(run.ended_because)
     for key, words in (
         ("not_sent", "requests were never sent"),
-        ("late_sends", "requests could not be sent at their planned time"),
         ("unreported", "requests were sent and nothing is known of their end"),
     ):
         if count := getattr(run, key):
             notes.append(f"{number(count)} {words}.")
+    if (begun := run.summary.tasks.begun or 0) > run.summary.tasks.accepted:
+        notes.append(f"The work of {number(run.summary.tasks.accepted)} tasks was begun {number(begun)} times.")
+    if run.late_sends:
+        notes.append(late_words(run))
     if run.transport == "httpx":
         notes.append("Sent through httpx's own transport, whose times are less exact.")
     return notes

@@ -68,6 +68,8 @@ def _percentage(change: Change) -> str:
 def _words(change: Change) -> tuple[str, Style]:
     if change["outcome"] == "unknown":
         return "noise not known", DIM
+    if change["outcome"] == "not comparable":
+        return "not comparable", DOUBT
     if change["outcome"] == "within noise":
         return "within noise", PLAIN
     return f"{change['outcome']}, beyond noise", GOOD if change["outcome"] == "better" else BAD

@@ -45,15 +45,29 @@ def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]
     if not most:
         return
     counts = max(len(format_count(bin_.count)) for bin_ in bins)
-    room = width - LABEL - 1 - counts - 1
-    for bin_ in bins:
-        label = f"{format_seconds(bin_.from_s)} {glyphs.dash} {format_seconds(bin_.to_s)}"
+    labels = [_span(bin_, glyphs) for bin_ in bins]
+    left = min(max(LABEL, *map(len, labels)), width // 2)
+    room = width - left - 1 - counts - 1
+    for bin_, label in zip(bins, labels, strict=True):
         bar = _bar(bin_.count / most, room, glyphs) if bin_.count else ""
         yield row(
-            (cell(label, LABEL, "right") + " ", DIM),
+            (cell(label, left, "right") + " ", DIM),
             (bar, WORKING),
             f"{' ' if bar else ''}{format_count(bin_.count)}",
         )
+
+
+def _span(bin_: Bin, glyphs: Glyphs) -> str:
+    """Return from when to when, in figures enough to tell the two apart; of all times alike, that one."""
+    first, last = format_seconds(bin_.from_s), format_seconds(bin_.to_s)
+    if bin_.from_s == bin_.to_s:
+        return first
+    if first != last:
+        return f"{first} {glyphs.dash} {last}"
+    unit = first.partition(" ")[2]
+    factor = {"s": 1.0, "ms": 1e3, "µs": 1e6}[unit]
+    decimals = next(n for n in range(1, 10) if f"{bin_.from_s * factor:.{n}f}" != f"{bin_.to_s * factor:.{n}f}")
+    return f"{bin_.from_s * factor:.{decimals}f} {glyphs.dash} {bin_.to_s * factor:.{decimals}f} {unit}"
 
 
 def _bar(share: float, room: int, glyphs: Glyphs) -> str:

@@ -12,11 +12,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from taskdemo_cli.reports.output import NARROWEST
+from taskdemo_cli.reports.output import HIDE_CURSOR, NARROWEST, SHOW_CURSOR, leaving_the_cursor
 from taskdemo_cli.reports.terminal.style import encodable
 
-HIDE_CURSOR = "\x1b[?25l"
-SHOW_CURSOR = "\x1b[?25h"
 ERASE_LINE = "\x1b[K"
 ERASE_BELOW = "\x1b[J"
 
@@ -45,6 +43,8 @@ class Block:
         return max(self.console.height - 1, 1)
 
     def __enter__(self) -> Self:
+        self._stops = leaving_the_cursor(self.console, self._again)
+        self._stops.__enter__()
         self._write(HIDE_CURSOR)
         return self
 
@@ -58,10 +58,12 @@ class Block:
         else:
             self._write(("\r\n" if self._shown else "") + SHOW_CURSOR)
         self._shown = []
+        self._stops.__exit__(kind, error, traceback)
 
     def paint(self, lines: Sequence[Text]) -> None:
         """Show these lines in place of the former ones; those beyond the terminal's height are left out."""
-        lines = lines[: self.height]
+        # Cropped here, so that it is known how many rows each takes, and none above them is ever painted over.
+        lines = [self._cropped(line) for line in lines[: self.height]]
         output = [self._to_top()]
         if self.console.width != self._columns:
             output.append(ERASE_BELOW)
@@ -85,6 +87,19 @@ class Block:
         columns = max(self.console.width, 1)
         rows = sum(max(-(-cell_len(line.plain) // columns), 1) for line in self._shown[:-1])
         return "\r" + (f"\x1b[{rows}A" if rows else "")
+
+    def _cropped(self, line: Text) -> Text:
+        room = max(self.console.width - 1, 1)
+        if cell_len(line.plain) <= room:
+            return line
+        line = line.copy()
+        line.truncate(room, overflow="crop")
+        return line
+
+    def _again(self) -> None:
+        """Begin on a new line: this was stopped, and whatever the shell has printed meanwhile stays."""
+        self._shown = []
+        self._columns = 0
 
     def _escaped(self, line: Text) -> str:
         with self.console.capture() as captured:

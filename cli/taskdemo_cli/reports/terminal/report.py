@@ -10,7 +10,7 @@ from rich.text import Text
 from taskdemo_cli.analysis.mode_summary import ModeSummary
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, TaskCounts, ThresholdRow, asked, name_of
-from taskdemo_cli.reports.error_words import error_words
+from taskdemo_cli.reports.error_words import errors_in_words, late_words
 from taskdemo_cli.reports.terminal.comparison_table import (
     NAME,
     STATES,
@@ -82,12 +82,11 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
     summary = document.summary
     yield from paragraph(_what(document), width, first=cell("Run", NAME))
     yield row((cell("Requests", NAME), BOLD), *_request_words(document))
-    for kind, count in sorted(summary.requests.errors.items(), key=lambda error: -error[1]):
-        yield row(
-            (cell("", NAME), PLAIN),
-            (f"{format_count(count)} {glyphs.no} ", BAD),
-            cell(error_words(kind), width - NAME - 12).rstrip(),
-        )
+    for words, count in errors_in_words(summary.requests):
+        often = f"{format_count(count)} {glyphs.no} "
+        first, *rest = paragraph(words, width, first=cell("", NAME) + " " * len(often))
+        yield row((cell("", NAME), PLAIN), (often, BAD), first.plain[NAME + len(often) :])
+        yield from rest
     if summary.tasks.accepted:
         yield from paragraph(_task_words(summary.tasks), width, first=cell("Tasks", NAME))
     yield row("")
@@ -144,6 +143,8 @@ def _task_words(tasks: TaskCounts) -> str:
         f"{format_count(tasks.finished)} finished",
         *(f"{format_count(getattr(tasks, state))} {state}" for state in states),
     ]
+    if (tasks.begun or 0) > tasks.accepted:
+        words.append(f"begun {format_count(tasks.begun or 0)} times")
     return ", ".join(words) + f"; at most {format_count(tasks.max_parallel)} ran at once"
 
 
@@ -159,8 +160,7 @@ def _trouble_lines(document: RunDocument, width: int) -> Iterator[Text]:
     if document.unreported:
         said.append(f"What became of {format_count(document.unreported)} requests that were sent is not known.")
     if document.late_sends:
-        late, sent = format_count(document.late_sends), format_count(len(document.requests))
-        said.append(f"{late} of {sent} requests were sent later than planned: this client was busy.")
+        said.append(late_words(document))
     if said:
         yield row("")
     for text in said:

@@ -118,11 +118,10 @@ def progress_cells(live: Live | None, for_s: float | None, room: int, glyphs: Gl
 
 def progress_words(live: Live) -> str:
     """Return how far a run is."""
-    answered = live.ok + live.failed
     words = (
-        f"{format_count(answered)} of {format_count(live.count)} answered"
+        f"{format_count(live.answered)} of {format_count(live.count)} answered"
         if live.count
-        else f"{format_count(answered)} answered"
+        else f"{format_count(live.answered)} answered"
     )
     if live.ended or any(live.tasks.values()):
         words += f", {format_count(live.ended)} task{'s' if live.ended != 1 else ''} ended"
@@ -133,7 +132,7 @@ def answer_words(request: LiveRow) -> str:
     """Return what became of a request."""
     took = f" after {format_seconds(request.response_s)}" if request.response_s is not None else ""
     if request.state == "failed":
-        return f"failed: {error_words(request.error) if request.error else request.status}{took}"
+        return f"failed: {error_words(request.error, request.reason) if request.error else request.status}{took}"
     return f"{request.status}{took}"
 
 

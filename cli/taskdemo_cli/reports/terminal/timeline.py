@@ -115,6 +115,8 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
             yield row(" " * (left + 1), *Lane(columns, horizon).parts(grid, glyphs.tick))
     yield _axis(axis, left, columns, "", glyphs)
     yield from _legend(painted, width, glyphs)
+    if any(bar.runs > 1 for bars in sampled for bar in bars):
+        yield row(("2", BAD), (" 3 ... 9 work that was begun so many times, or more", DIM))
 
 
 def _name(run: RunDocument) -> str:
@@ -143,6 +145,8 @@ def paint(lane: Lane, bar: Bar, until_s: float, glyphs: Glyphs) -> None:
     signs = {"wait": glyphs.wait, "held": glyphs.work, "queue": glyphs.queued, "free": glyphs.work}
     for kind, start, end in bar.spans(until_s):
         lane.fill(start, end, signs[kind], STYLES[kind])
+    if bar.runs > 1 and bar.started is not None:
+        lane.mark(bar.started, str(min(bar.runs, 9)), BAD)
     if (trouble := bar.trouble(until_s)) is not None:
         lane.mark(trouble, glyphs.failed, BAD)
     if not bar.ok:

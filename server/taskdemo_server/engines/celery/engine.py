@@ -17,8 +17,10 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.celery.page import app, broker, celery, queue, work
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "celery", "check", "redelivered_after", "status"]
+__all__ = ["app", "cancel", "celery", "check", "has_worker", "redelivered_after", "status"]
 
+_SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp"})
+"""Those of brokers that keep what they are given; over files, messages are lost to a race or wait for ever."""
 _CHECK_S: Final = 1.0
 _STATES: Final[dict[str, TaskState]] = {
     states.SUCCESS: "finished",
@@ -64,8 +66,8 @@ if WORK in os.environ and here().settings.step_log is not None:  # the user's fu
 
 def check() -> None:
     """Connect to the broker, for a second or so."""
-    if "://" not in broker:
-        raise ValueError("it is no URL")
+    if broker.partition("://")[0] not in _SCHEMES:
+        raise ValueError("it is no Redis and no RabbitMQ")
     with celery.connection_for_write(connect_timeout=_CHECK_S) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CHECK_S)
         connection.default_channel  # noqa: B018  Redis connects only here
@@ -95,6 +97,14 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
             error = f"{type(result.result).__name__}: {result.result}" if state == "failed" else None
             found[ref] = Status(state, at, error)
     return found
+
+
+def has_worker() -> bool | None:
+    """Ask the workers on this broker to answer."""
+    try:
+        return bool(celery.control.ping(timeout=_CHECK_S, limit=1))
+    except (OperationalError, CeleryError, OSError):
+        return None
 
 
 def redelivered_after(work_s: float) -> float | None:

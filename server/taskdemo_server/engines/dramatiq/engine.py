@@ -15,7 +15,7 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.dramatiq.page import app, backend, broker, queue, work
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "broker", "cancel", "check", "redelivered_after", "status"]
+__all__ = ["app", "broker", "cancel", "check", "has_worker", "redelivered_after", "status"]
 
 
 class Carry(dramatiq.Middleware):
@@ -65,6 +65,11 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
         else:
             found[ref] = Status("finished", time.time())
     return found
+
+
+def has_worker() -> bool | None:
+    """Return None: Dramatiq knows of no workers."""
+    return None
 
 
 def redelivered_after(_work_s: float) -> float | None:

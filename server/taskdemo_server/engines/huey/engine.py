@@ -13,7 +13,7 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.huey.page import app, huey
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "check", "huey", "redelivered_after", "status"]
+__all__ = ["app", "cancel", "check", "has_worker", "huey", "redelivered_after", "status"]
 
 
 @huey.signal(SIGNAL_ENQUEUED)
@@ -70,6 +70,11 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
             elif huey.is_revoked(ref):
                 found[ref] = Status("cancelled", time.time())
     return found
+
+
+def has_worker() -> bool | None:
+    """Return None: Huey knows of no workers."""
+    return None
 
 
 def redelivered_after(_work_s: float) -> float | None:

@@ -18,7 +18,7 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.procrastinate.page import app, tasks, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "check", "redelivered_after", "status", "tasks"]
+__all__ = ["app", "cancel", "check", "has_worker", "redelivered_after", "status", "tasks"]
 
 _SCHEMA_LOCK: Final = 7_403_651
 """A number by which two who find no schema do not both make one."""
@@ -103,6 +103,11 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
             if state is not None:
                 found[ref] = Status(state, time.time(), "Procrastinate keeps no error." if state == "failed" else None)
     return found
+
+
+def has_worker() -> bool | None:
+    """Return None: Procrastinate, as it is asked here, knows of no workers."""
+    return None
 
 
 def redelivered_after(_work_s: float) -> float | None:

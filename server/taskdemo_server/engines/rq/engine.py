@@ -17,7 +17,7 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.rq.page import app, queue, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["Carrying", "app", "cancel", "check", "redelivered_after", "status"]
+__all__ = ["Carrying", "app", "cancel", "check", "has_worker", "redelivered_after", "status"]
 
 _STOP_S: Final = 2.0
 _STATES: Final[dict[JobStatus, TaskState]] = {
@@ -105,6 +105,14 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
                 lines = (result.exc_string or "").strip().splitlines() if result is not None else []
                 found[job.id] = Status(state, at.timestamp() if at else time.time(), lines[-1] if lines else None)
         return found
+
+
+def has_worker() -> bool | None:
+    """Look for a worker of the queue; one that was killed counts for some minutes."""
+    try:
+        return bool(Worker.count(queue=queue))
+    except RedisError:
+        return None
 
 
 def redelivered_after(_work_s: float) -> float | None:

@@ -16,7 +16,7 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.taskiq.page import app, backend, broker, queue, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "broker", "cancel", "check", "redelivered_after", "status"]
+__all__ = ["app", "broker", "cancel", "check", "has_worker", "redelivered_after", "status"]
 
 
 class Carry(TaskiqMiddleware):
@@ -76,6 +76,11 @@ async def _status(url: str, refs: Sequence[str]) -> dict[str, Status]:
     finally:
         await results.shutdown()
     return found
+
+
+def has_worker() -> bool | None:
+    """Return None: Taskiq knows of no workers."""
+    return None
 
 
 def redelivered_after(work_s: float) -> float | None:
