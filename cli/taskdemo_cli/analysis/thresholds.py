@@ -23,6 +23,7 @@ TIMES: Final = {
     name: f"{name}_s"
     for name in (
         "response",
+        "failed",
         "corrected",
         "completion",
         "bystander",
@@ -130,6 +131,9 @@ def parse(text: str, modes: Sequence[str] = ()) -> Threshold:
         if unit not in ("", "%"):
             raise UserError(f"--fail-if '{shown}': {metric} is a share; write 5% or 0.05")
         limit = number / 100 if unit == "%" else number
+        if limit > 1:
+            written = f"{number:g}%" if number <= 100 else "5%"
+            raise UserError(f"--fail-if '{shown}': {metric} is never above 100 %; write {written}, or 0.05")
     else:
         if unit:
             raise UserError(f"--fail-if '{shown}': {metric} is a plain number and takes no unit")

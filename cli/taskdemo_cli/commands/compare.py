@@ -30,6 +30,7 @@ def compare(
     burst: Burst,
     keeping: Keeping,
     rounds: int,
+    cold: bool = False,
 ) -> int:
     """Fire the same burst at a private server of each mode, show what differs, and return the exit code."""
     burst.check_capacity()
@@ -60,6 +61,7 @@ def compare(
                 screen,
                 facts,
                 rounds=rounds,
+                cold=cold,
                 keep=lambda so_far: keeping.save_so_far(lambda: document(so_far, [])),
             )
         fastest = min(runs, key=_median, default=None)

@@ -139,16 +139,21 @@ BACKEND = _option(
     ENGINE_PANEL, "--backend", help="Result backend of the queue engine.", show_default="follows --broker", **_URL
 )
 PROCESSES = _option(
-    ENGINE_PANEL,
+    SERVER_PANEL,
     "--processes",
     show_default="one per CPU",
-    help="Tasks that the worker runs at once.",
+    help="Tasks that mode process, or a queue engine's worker, runs at once.",
     **_PROCESS_COUNT,
 )
 
 SEND_PANEL = "What to send"
 COUNT = _option(SEND_PANEL, "--count", "-n", help="Requests to send.", **_COUNT)
 ROUNDS = _option(SEND_PANEL, "--rounds", help="Repeat every mode so often, in changing order.", **_COUNT)
+COLD = _option(
+    SEND_PANEL,
+    "--cold",
+    help="Leave out the warm-up: requests for work that does nothing, before each measurement and not counted.",
+)
 FOR = _option(
     SEND_PANEL,
     "--for",

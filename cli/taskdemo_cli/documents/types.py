@@ -26,6 +26,10 @@ class RequestCounts(Struct, frozen=True, kw_only=True):
     ok: int
     failed: int
     errors: dict[str, int] = {}
+    statuses: dict[str, int] = {}
+    """How often each status came, of the failed ones too."""
+    bytes: int = 0
+    """Of the bodies of all answers."""
 
 
 class TaskCounts(Struct, frozen=True, kw_only=True):
@@ -47,8 +51,8 @@ class TaskCounts(Struct, frozen=True, kw_only=True):
     answered_after_end: int
     """Requests whose last byte came after it: their callers waited for the work."""
     held_up: int
-    """Of those answered before the end, the ones that nevertheless waited for a quarter of a median work or more, and
-    got their answer at a moment when no work ran: the work of others stood in their way."""
+    """Of those answered before the end, the ones that nevertheless waited for a quarter of a median work or more, most
+    of it while the event loop did the work of others, one after another, and were answered when it did none."""
 
 
 class Client(Struct, frozen=True, kw_only=True):
@@ -65,11 +69,13 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Every figure of a run, folded from its requests, tasks and bystander."""
 
     response_s: Statistics | None = None
-    """Sent to last byte, of every request that was answered, whatever its status."""
+    """Sent to last byte, of every request that went well; at a rate it counts from the planned send."""
+    failed_s: Statistics | None = None
+    """The same of every request that was answered with an error, a status of 400 or more."""
     corrected_s: Statistics | None = None
-    """Planned send to last byte; None without a rate."""
+    """What `response_s` is at a rate; None without one."""
     completion_s: Statistics | None = None
-    """Sent to the end of the task's work."""
+    """Sent, at a rate its plan, to the end of the task's work."""
     bystander_s: Statistics | None = None
     bystander_threads_s: Statistics | UnsetType | None = UNSET
     """As `bystander_s`, of a second one, answered from a worker thread; beside the user's own application only."""
@@ -82,7 +88,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     queue_s: Statistics | None = None
     """Task accepted to its work started."""
     work_s: Statistics | None = None
-    """Work started to ended."""
+    """Work started to ended, of the tasks that finished."""
     histogram: list[Bin] = []
     """Of response_s; empty where that is None."""
     requests: RequestCounts
@@ -105,6 +111,7 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     first_byte_s: Seconds | None = None
     done_s: Seconds | None = None
     response_s: Seconds | None = None
+    """Sent, at a rate planned, to last byte; of an answer with an error, too."""
 
 
 class TaskRow(Struct, frozen=True, kw_only=True):
@@ -199,6 +206,8 @@ class RunHeader(TypedDict, total=False):
     environment: dict[str, Any]
     app: str | UnsetType
     own_work: OwnFunction | UnsetType
+    warm_up: int | UnsetType
+    slots: int | UnsetType | None
 
 
 class RunDocument(Struct, frozen=True, kw_only=True):
@@ -240,6 +249,10 @@ class RunDocument(Struct, frozen=True, kw_only=True):
     """The user's own application, `module:name`, where that was served: then `tasks` are its requests, each ended when
     the application's call returned, background tasks included."""
     own_work: OwnFunction | UnsetType = UNSET
+    warm_up: int | UnsetType = UNSET
+    """Requests that were sent before, for work that does nothing, and are counted nowhere."""
+    slots: int | UnsetType | None = UNSET
+    """How many works the server could run at once, in threads or processes; None where no such number is known."""
     bystander_threads: Sequence[BystanderRow] | UnsetType = UNSET
     blocking: Blocking | UnsetType = UNSET
     verdict: str | UnsetType = UNSET
@@ -248,10 +261,12 @@ class RunDocument(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """One sentence about one mode, computed from its figures."""
+    """What was seen in one mode, computed from its figures."""
 
     mode: str
     text: str
+    short: str | UnsetType = UNSET
+    """The same in one line; results of older versions have none."""
 
 
 class Difference(Struct, frozen=True, kw_only=True):

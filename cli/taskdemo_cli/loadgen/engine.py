@@ -111,6 +111,7 @@ class Run:
         """How many requests were planned so far."""
         self._sent = 0
         self._late = 0
+        self._body_bytes = 0
         self._samples: list[Sample] = []
         self._waiting: dict[int, float] = {}
         """Requests whose connection is being opened: number -> planned."""
@@ -159,6 +160,7 @@ class Run:
                 cpu_share=cpu / wall if wall else 0.0,
                 loop_lag_p99=lag_p99,
                 transport="httpx" if self.through_httpx else "taskdemo",
+                body_bytes=self._body_bytes,
                 not_sent=0 if self._total is None else self._total - self._n,
             )
         )
@@ -207,6 +209,7 @@ class Run:
         now = time.monotonic()
         for n, lane in self._in_flight.items():
             lane.abort()
+            self._body_bytes += lane.body_bytes
             self._samples.append((n, lane.planned, lane.sent, lane.first_byte, now, lane.status, error, lane.task_id))
         self._in_flight.clear()
         self._over.set_result(None)
@@ -225,6 +228,7 @@ class Run:
         if self._over.done():
             return
         del self._in_flight[n]
+        self._body_bytes += lane.body_bytes
         if self._timer is not None and lane.sent - lane.planned > LATE_S:
             self._late += 1
         done = lane.done or 0.0

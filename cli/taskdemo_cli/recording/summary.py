@@ -8,8 +8,9 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import filterfalse
+from itertools import accumulate, filterfalse, islice
 from math import isnan
+from operator import le
 from typing import Final
 
 from msgspec.structs import replace
@@ -35,6 +36,8 @@ CLEAR_SHARE: Final = 50
 """A moment is clear of a work's start and end if it is a fiftieth of a median work away."""
 LATE_SHARE: Final = 4
 """An answer is late if it took a quarter of a median work."""
+MOSTLY: Final = 0.5
+"""Others' work held a caller up where it ran for so much of the wait."""
 
 
 def trusted(overhead_s: float | None, median_s: float | None, cpu_share: float | None = None) -> bool | None:
@@ -82,13 +85,22 @@ def summarise(record: Record, bystander: Sequence[BystanderRow], done: Done, rat
     """
     requests, tasks = record.requests, record.tasks
     planned, sent, first_byte, ended = requests.planned, requests.sent, requests.first_byte, requests.done
-    responses = sorted(_measured(map(requests.response, record.of_requests)))
     errors = Counter(error for at in record.of_requests if (error := requests.trouble(at)) is not None)
+    statuses = Counter(str(status) for at in record.of_requests if (status := requests.status[at]) is not None)
+    well = [at for at in record.of_requests if requests.trouble(at) is None]
+    failed = (at for at in record.of_requests if requests.trouble(at) is not None) if errors else ()
+    responses = sorted(_measured(map(requests.response, well)))
+    failed_s = describe(_measured(map(requests.response, failed)))
+    response_s = describe(responses)
+    answered = len(responses) + (failed_s.count if failed_s else 0)
     wall = _wall(record, done)
-    work_s = describe(_measured(tasks.end(at) - tasks.started[at] for at in record.of_tasks))
+    work_s = describe(
+        _measured(tasks.end(at) - tasks.started[at] for at in record.of_tasks if tasks.state[at] == "finished")
+    )
     return Summary(
-        response_s=describe(responses),
-        corrected_s=describe(_measured(_corrected(requests, at) for at in record.of_requests)) if rate else None,
+        response_s=response_s,
+        failed_s=failed_s,
+        corrected_s=response_s if rate else None,
         completion_s=describe(_measured(_completion(record, at) for at in record.of_requests)),
         bystander_s=responses_of(bystander),
         wait_s=describe(_measured(sent[at] - planned[at] for at in record.of_requests)),
@@ -98,11 +110,15 @@ def summarise(record: Record, bystander: Sequence[BystanderRow], done: Done, rat
         work_s=work_s,
         histogram=histogram(responses),
         requests=RequestCounts(
-            ok=len(record.of_requests) - errors.total(), failed=errors.total(), errors=dict(errors.most_common())
+            ok=len(record.of_requests) - errors.total(),
+            failed=errors.total(),
+            errors=dict(errors.most_common()),
+            statuses=dict(statuses.most_common()),
+            bytes=done.body_bytes,
         ),
         tasks=_task_counts(record, work_s.p50 * MICRO if work_s else 0.0),
         wall_s=wall / MICRO,
-        requests_per_s=round(len(responses) * MICRO / wall, 3) if wall > 0 else 0.0,
+        requests_per_s=round(answered * MICRO / wall, 3) if wall > 0 else 0.0,
         client=Client(
             cpu_share=done.cpu_share,
             loop_lag_p99_s=done.loop_lag_p99,
@@ -119,12 +135,14 @@ def responses_of(rows: Iterable[BystanderRow]) -> Statistics | None:
 def _task_counts(record: Record, work: float) -> TaskCounts:
     """Return how the tasks of the run ended, and which requests were answered before theirs had.
 
-    A caller was held up where a response took a good part of the work and came when no work ran: at that moment as many
-    executions had ended as had started, and two bisects tell how many of each.
+    A caller was held up where a response took a good part of the work, most of it while an event loop did the work of
+    others, and came when none ran: at that moment as many executions had ended as had started, and two bisects tell how
+    many of each.
     """
     requests, tasks = record.requests, record.tasks
     states = Counter(tasks.state[at] for at in record.of_tasks)
     starts, ends = (array("d", sorted(times)) for times in tasks.executions(record.of_tasks))
+    loops = _Loops.of(record)
     before_end = after_end = held_up = 0
     clear = work // CLEAR_SHARE
     for at in record.of_requests:
@@ -137,7 +155,7 @@ def _task_counts(record: Record, work: float) -> TaskCounts:
         if tasks.state[task] in UNENDED:
             continue  # It may have ended long ago: a loop that is held sends no word of it.
         before_end += 1
-        if work and response * LATE_SHARE >= work:
+        if work and response * LATE_SHARE >= work and loops.share(answered - response, answered) >= MOSTLY:
             # How much work ran when this answer came, without pairing starts with ends: what had started before it,
             # less what had ended. `clear` shrinks that from both sides, so that work which began or ended at about
             # the same moment does not count as running.
@@ -158,13 +176,36 @@ def _task_counts(record: Record, work: float) -> TaskCounts:
     )
 
 
-def _corrected(requests: Requests, at: int) -> float:
-    return requests.done[at] - requests.planned[at] if requests.status[at] is not None else NEVER
+class _Loops:
+    """The times in which an event loop did work, one after another; none where it did two at once: it awaited these."""
+
+    def __init__(self, starts: "array[float]", ends: "array[float]") -> None:
+        self._starts = starts
+        self._ends = ends
+        self._done = array("d", accumulate((end - start for start, end in zip(starts, ends, strict=True)), initial=0.0))
+        """How long it had worked before each of them."""
+
+    @classmethod
+    def of(cls, record: Record) -> "_Loops":
+        """Return those of a run."""
+        tasks = record.tasks
+        on_loop = [at for at in record.of_tasks if (where := tasks.where[at]) and where[2] == "event loop"]
+        starts, ends = (array("d", sorted(times)) for times in tasks.executions(on_loop))
+        apart = len(ends) <= len(starts) and all(map(le, ends, islice(starts, 1, None)))
+        return cls(starts[: len(ends)], ends) if apart else cls(array("d"), array("d"))
+
+    def share(self, since: float, until: float) -> float:
+        """Return in which share of the time between these two moments it worked."""
+        return (self._until(until) - self._until(since)) / (until - since) if until > since else 0.0
+
+    def _until(self, moment: float) -> float:
+        begun = bisect_left(self._starts, moment)
+        return self._done[begun] - (max(self._ends[begun - 1] - moment, 0.0) if begun else 0.0)
 
 
 def _completion(record: Record, at: int) -> float:
     task = record.task_of(at)
-    return NEVER if task is None else record.tasks.end(task) - record.requests.sent[at]
+    return NEVER if task is None else record.tasks.end(task) - record.requests.begun(at)
 
 
 def _wall(record: Record, done: Done) -> float:

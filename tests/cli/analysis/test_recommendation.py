@@ -62,7 +62,7 @@ def test_work_that_waits_in_threads_and_holds_up_nobody_goes_to_the_background()
         a_run("celery"),
     )
     assert found.mode == "background"
-    assert "In blocking a bystander waited 5.00 s" in found.why
+    assert "In blocking other requests waited 5.00 s" in found.why
     assert "all 5 tasks had ended after 1.00 s" in found.why
 
 
@@ -84,7 +84,7 @@ def test_work_that_truly_awaits_goes_to_the_background_of_the_event_loop() -> No
 def test_async_work_that_never_awaits_does_not_stay_on_the_event_loop() -> None:
     found = advice(a_run("async", waits=True, held=True), a_run("background-async", held=True), a_run("process"))
     assert found.mode == "process"
-    assert "In async and background-async a bystander waited up to" in found.why
+    assert "In async and background-async other requests waited up to" in found.why
 
 
 def test_quick_work_is_waited_for() -> None:
@@ -133,7 +133,7 @@ def test_whom_a_bystander_waited_for_too_long_is_passed_over_with_the_limit() ->
     assert advice(bystanders(a_run("background"), 0.055), other).mode == "background"
     above = advice(bystanders(a_run("background"), 0.122), other)
     assert above.mode == "process"
-    assert "In background a bystander waited 122 ms (limit: 100 ms)." in above.why
+    assert "In background other requests waited 122 ms (limit: 100 ms)." in above.why
 
 
 def test_a_bystander_that_nobody_answered_was_held_up_too() -> None:
@@ -167,7 +167,7 @@ def test_what_is_called_the_most_is_the_most_of_all_rounds() -> None:
         for number, (work, waited) in enumerate(((1.0, 0.002), (1.01, 0.003), (1.3, 0.04)), 1)
     ]
     why = advice(*runs).why
-    assert "a bystander (GET /ping) 40 ms at most" in why
+    assert "other requests (GET /ping) 40 ms at most" in why
     assert "all 5 tasks had ended after 1.30 s" in why
     assert "for work of 1.10 s" in why
 

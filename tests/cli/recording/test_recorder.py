@@ -41,27 +41,31 @@ def test_every_figure_of_the_summary_follows_from_the_rows(name: str) -> None:
     task_of = {task["id"]: task for task in tasks}
     own = [(row, task_of[row["task_id"]]) for row in requests if row["task_id"] is not None]
 
-    assert summary["response_s"] == described(row["response_s"] for row in requests)
+    begun = "planned_s" if run["rate"] else "sent_s"
+    assert summary["response_s"] == described(row["response_s"] for row in requests if row["error"] is None)
+    assert summary["failed_s"] == described(row["response_s"] for row in requests if row["error"] is not None)
+    assert summary["corrected_s"] == (summary["response_s"] if run["rate"] else None)
     for row in requests:
         assert row["response_s"] == (
-            None if row["status"] is None else pytest.approx(minus(row["done_s"], row["sent_s"]), abs=1e-6)
+            None if row["status"] is None else pytest.approx(minus(row["done_s"], row[begun]), abs=1e-6)
         )
-    corrected = described(minus(row["done_s"], row["planned_s"]) for row in requests if row["status"] is not None)
-    assert summary["corrected_s"] == (corrected if run["rate"] else None)
-    assert summary["completion_s"] == described(minus(task["ended_s"], row["sent_s"]) for row, task in own)
+    assert summary["completion_s"] == described(minus(task["ended_s"], row[begun]) for row, task in own)
     assert summary["bystander_s"] == described(row["response_s"] for row in run["bystander"])
     assert summary["wait_s"] == described(minus(row["sent_s"], row["planned_s"]) for row in requests)
     assert summary["first_byte_s"] == described(minus(row["first_byte_s"], row["sent_s"]) for row in requests)
     assert summary["transfer_s"] == described(minus(row["done_s"], row["first_byte_s"]) for row in requests)
     assert summary["queue_s"] == described(minus(task["started_s"], task["accepted_s"]) for task in tasks)
-    assert summary["work_s"] == described(minus(task["ended_s"], task["started_s"]) for task in tasks)
-    assert sum(bar["count"] for bar in summary["histogram"]) == sum(row["response_s"] is not None for row in requests)
+    finished = [task for task in tasks if task["state"] == "finished"]
+    assert summary["work_s"] == described(minus(task["ended_s"], task["started_s"]) for task in finished)
+    assert sum(bar["count"] for bar in summary["histogram"]) == summary["response_s"]["count"]
 
     errors = Counter(row["error"] for row in requests if row["error"] is not None)
     assert summary["requests"] == {
         "ok": len(requests) - errors.total(),
         "failed": errors.total(),
         "errors": dict(errors),
+        "statuses": dict(Counter(str(row["status"]) for row in requests if row["status"] is not None)),
+        "bytes": run["summary"]["requests"]["bytes"],
     }
     states = Counter(task["state"] for task in tasks)
     counts = summary["tasks"]

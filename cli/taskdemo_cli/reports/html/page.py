@@ -38,6 +38,7 @@ from taskdemo_cli.reports.html import distribution, timeline
 from taskdemo_cli.reports.terminal.limits import QUESTIONS
 from taskdemo_cli.reports.timeline import TROUBLE
 from taskdemo_cli.stats import supported
+from taskdemo_cli.units import format_bytes
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
 from taskdemo_server.contract import drawing
@@ -52,8 +53,8 @@ LONGEST: Final = 400
 """Characters of a message or an error that the list shows."""
 
 STATISTICS: Final = (
-    ("response_s", "Response", "sent to last byte"),
-    ("corrected_s", "Response, from plan", "planned send to last byte"),
+    ("response_s", "Response", "sent (at a rate: planned) to last byte, of answers that were no error"),
+    ("failed_s", "Error", "the same, of answers with an error"),
     ("wait_s", "To be sent", "planned send to sent"),
     ("first_byte_s", "First byte", "sent to first byte"),
     ("transfer_s", "Rest of the answer", "first byte to last byte"),
@@ -91,6 +92,7 @@ OPTIONAL: Final[dict[str, Any]] = {
     "intervals": (),
     "rounds": 1,
     "skipped": (),
+    "warm_up": 0,
     "blocking": None,
     "app": None,
     "failed": (),
@@ -170,6 +172,7 @@ def _template() -> Template:
         "time": _time,
         "count": _count,
         "share": _share,
+        "size": format_bytes,
         "figure": lambda value, path: _count(value) if path.startswith("tasks.max") else _time(value),
         "words": duration,
         "number": number,

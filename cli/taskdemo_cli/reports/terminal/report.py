@@ -9,7 +9,15 @@ from rich.text import Text
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary
 from taskdemo_cli.analysis.rounds import by_mode
-from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, TaskCounts, ThresholdRow, asked, name_of
+from taskdemo_cli.documents.types import (
+    ComparisonDocument,
+    RequestCounts,
+    RunDocument,
+    TaskCounts,
+    ThresholdRow,
+    asked,
+    name_of,
+)
 from taskdemo_cli.reports.error_words import error_words
 from taskdemo_cli.reports.terminal.comparison_table import (
     NAME,
@@ -35,7 +43,7 @@ from taskdemo_cli.reports.terminal.style import (
 )
 from taskdemo_cli.reports.terminal.timeline import timeline
 from taskdemo_cli.stats import Statistics
-from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_cli.units import format_bytes, format_count, format_seconds
 
 TELLING: Final = 0.1
 """A phase of the response is shown from this share of the whole on; before that the first byte is all of it."""
@@ -88,6 +96,8 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
             (f"{format_count(count)} {glyphs.no} ", BAD),
             cell(error_words(kind), width - NAME - 12).rstrip(),
         )
+    if summary.requests.statuses:
+        yield from paragraph(_status_words(summary.requests), width, first=cell("Answers", NAME))
     if summary.tasks.accepted:
         yield from paragraph(_task_words(summary.tasks), width, first=cell("Tasks", NAME))
     yield row("")
@@ -137,6 +147,11 @@ def _request_words(document: RunDocument) -> Iterator[tuple[str, Style]]:
         yield f", {format_count(summary.requests_per_s)} requests/s", PLAIN
 
 
+def _status_words(requests: RequestCounts) -> str:
+    statuses = ", ".join(f"{status}: {format_count(count)}" for status, count in requests.statuses.items())
+    return f"{statuses}; {format_bytes(requests.bytes)} of bodies"
+
+
 def _task_words(tasks: TaskCounts) -> str:
     states = [state for state in STATES if getattr(tasks, state)]
     words = [
@@ -171,7 +186,7 @@ def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
     """Return the lines of the statistics table; the phases of a response only where they say something."""
     summary = document.summary
     response = summary.response_s
-    rows: list[tuple[str, Statistics | None]] = [("Response", response), ("from its plan", summary.corrected_s)]
+    rows: list[tuple[str, Statistics | None]] = [("Response", response), ("  failed", summary.failed_s)]
     phases = (("  to be sent", summary.wait_s), ("  rest of body", summary.transfer_s))
     for label, values in phases:
         if response is not None and values is not None and values.max >= response.max * TELLING:
@@ -197,6 +212,13 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
     yield row("")
     if facts:
         yield from paragraph(", ".join(facts), width, DIM, first=cell("Client", NAME))
+    if document.warm_up:
+        yield from paragraph(warm_up_words(document.warm_up), width, DIM, first=cell("Warm-up", NAME))
+
+
+def warm_up_words(count: int) -> str:
+    """Return that the server was warmed up, with so many requests."""
+    return f"{format_count(count, 'request')} for work that does nothing went before, uncounted (--cold: none)"
 
 
 def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
