@@ -29,7 +29,7 @@ def draw(name: str) -> Path:
         document = files.load(result)
     if document["kind"] == "limits":
         raise ValueError("limits have no picture here")
-    report = run_report(document) if document["kind"] == "run" else comparison_report(document)
+    report = run_report(document) if document["kind"] == "run" else comparison_report(document, whole=True)
     target = HERE / f"{name}.svg"
     target.parent.mkdir(exist_ok=True)
     target.write_text(picture(report, COMMANDS[name], width=88), encoding="utf-8")

@@ -12,7 +12,7 @@ from taskdemo_cli.errors import COULD_NOT_RUN, INTERRUPTED, UserError
 from taskdemo_cli.processes import signals
 from taskdemo_cli.reports.output import OutputStream, complain
 from taskdemo_server.contract.events import VERSION
-from taskdemo_server.contract.modes import ENGINES
+from taskdemo_server.contract.modes import ENGINES, QUESTIONS
 from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
 
 
@@ -242,7 +242,10 @@ def fire(
     epilog=_examples(
         "taskdemo compare --count 5 --duration 500ms --html report.html",
         "taskdemo compare --modes background,process --work mymodule:function",
+        "taskdemo compare --work mymodule:function --need result --need quiet",
         "taskdemo compare old.json new.json",
+        "What to ask of slow work, and the needs that the answers come to:",
+        *(f"{question}  {', '.join(needs)}" for question, needs in QUESTIONS),
     ),
 )
 def compare(
@@ -253,6 +256,7 @@ def compare(
     work: Annotated[str, options.WORK] = "sleep",
     threads: Annotated[int, options.THREADS] = 40,
     processes: Annotated[int | None, options.PROCESSES] = None,
+    need: Annotated[list[str] | None, options.NEED] = None,
     rounds: Annotated[int, options.ROUNDS] = 1,
     cold: Annotated[bool, options.COLD] = False,
     broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
@@ -284,7 +288,9 @@ def compare(
         for name in names
     ]  # fmt: skip
     keeping = compare.Keeping(json, save or (), html, fail_if or (), names)
-    return compare.compare(settings, missing, compare.Burst(count=count), keeping, rounds, cold)
+    return compare.compare(
+        settings, missing, compare.Burst(count=count), keeping, rounds, cold, checks.needs(need or [])
+    )
 
 
 @app.command(epilog=_examples("taskdemo limits --modes background,process --html limits.html"))

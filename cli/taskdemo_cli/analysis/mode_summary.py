@@ -106,7 +106,7 @@ class ModeSummary:
             p95=_mean(figure_of(run, "response_s.p95") for run in runs),
             slowest=_most(_value(s.response_s, "max") for s in summaries),
             work=_mean(_value(s.work_s, "p50") for s in summaries),
-            cpu_share=_cpu_share(runs),
+            cpu_share=_mean(s.work_cpu_share for s in summaries),
             asked_work=_most(run.duration_s for run in runs if run.work in {"sleep", "cpu"}),
             longest_work=_most(_value(s.work_s, "max") for s in summaries),
             tasks=tasks,
@@ -200,11 +200,9 @@ def _worked(run: RunDocument) -> Iterator[tuple[float, float, float]]:
             yield times  # type: ignore[misc]  # none of them is None
 
 
-def _cpu_share(runs: Iterable[RunDocument]) -> float | None:
-    """Return how much of its time the work computed; None where it took no time, or nothing is known of it."""
-    worked = [times for run in runs for times in _worked(run)]
-    took = sum(end - start for start, end, _ in worked)
-    return min(sum(cpu for _, _, cpu in worked) / took, 1.0) if took > 0 else None
+def most_computing(runs: Iterable[RunDocument]) -> float | None:
+    """Return how much of its time the work computes in the run that leaves it the most of a CPU."""
+    return _most(run.summary.work_cpu_share for run in runs)
 
 
 def _computed_together(run: RunDocument) -> float:

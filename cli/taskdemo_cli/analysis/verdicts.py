@@ -269,9 +269,9 @@ def _at_once(mode: ModeSummary) -> Iterator[str]:
         yield f"at most {most:,} ran at once"
 
 
-def bounded(mode: ModeSummary) -> str:
+def bounded(mode: ModeSummary, *, brief: bool = False) -> str:
     """Return that it was the number of places, and not the mode, that made the last task late."""
-    places = f"{mode.slots:,} at a time" + (", one per CPU" if mode.slots == mode.ran.cpus else "")
+    places = f"{mode.slots:,} at a time" + (", one per CPU" if mode.slots == mode.ran.cpus and not brief else "")
     return places if mode.computes else f"{places}; --processes {mode.tasks_in_a_run:,} runs all at once"
 
 
@@ -289,13 +289,15 @@ def _short_clauses(mode: ModeSummary) -> Iterator[str]:
         if after and before:
             yield f"{after:,} of {before + after:,} callers waited for their work"
         elif after and _is_queue(mode):
-            yield "callers waited in line for one another"
+            yield "callers waited in line"
         elif after:
-            yield "each caller waited for its own work"
+            yield "each waited for its own work"
         elif mode.tasks["held_up"]:
             yield "callers waited for the work of others"
         elif before and mode.is_bounded and not mode.ran.in_threads:
-            yield f"answered first, then worked on {mode.slots:,} at a time"
+            yield f"answered first; {bounded(mode, brief=True)}"
+            if mode.waited is not None and mode.waited < HELD_UP_S:
+                return
         elif before:
             yield "answered first, then worked on"
         else:

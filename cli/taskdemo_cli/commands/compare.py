@@ -31,6 +31,7 @@ def compare(
     keeping: Keeping,
     rounds: int,
     cold: bool = False,
+    needs: Sequence[str] = (),
 ) -> int:
     """Fire the same burst at a private server of each mode, show what differs, and return the exit code."""
     burst.check_capacity()
@@ -72,8 +73,8 @@ def compare(
         stopping.check()
         raise UserError(_why_none(failed))
     result = document(runs, failed)
-    if (recommended := recommendation.recommend(runs)) is not None:
-        result = replace(result, recommendation=recommended)
+    advice = recommendation.recommend(runs, needs)
+    result = replace(result, recommendations=advice.each, recommendation=advice.one)
     result = keeping.judged(result)
     try:
         output.show(result, comparison_report)

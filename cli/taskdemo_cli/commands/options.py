@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from taskdemo_cli.commands import checks
-from taskdemo_server.contract.modes import DEFAULT_MODES, ENGINES, GROUPS, MODE_BY_NAME, MODES
+from taskdemo_server.contract.modes import DEFAULT_MODES, ENGINES, GROUPS, MODE_BY_NAME, MODES, NEEDS
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 
 
@@ -40,6 +40,10 @@ def _complete_mode(incomplete: str) -> list[tuple[str, str]]:
 def _complete_modes(incomplete: str) -> list[str]:
     done, comma, last = incomplete.rpartition(",")
     return [f"{done}{comma}{name}" for name in (*MODE_BY_NAME, *GROUPS) if name.startswith(last)]
+
+
+def _complete_need(incomplete: str) -> list[tuple[str, str]]:
+    return [(name, f"it {need.text}") for name, need in NEEDS.items() if name.startswith(incomplete)]
 
 
 def _complete_work(incomplete: str) -> list[str]:
@@ -94,6 +98,15 @@ WORK = _option(
     callback=checks.work,
     autocompletion=_complete_work,
     help="The slow work: sleep, cpu, or your own module:function.",
+)
+
+NEED = _option(
+    WORK_PANEL,
+    "--need",
+    metavar="NAME",
+    autocompletion=_complete_need,
+    help=f"Recommend a mode for whoever needs this: {', '.join(NEEDS)}; repeatable.",
+    **_one_per_line("NEED"),
 )
 
 SERVER_PANEL = "The server"

@@ -89,6 +89,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Task accepted to its work started."""
     work_s: Statistics | None = None
     """Work started to ended, of the tasks that finished."""
+    work_cpu_share: float | None = None
+    """How much of that time the work computed: its CPU seconds, divided by it."""
     histogram: list[Bin] = []
     """Of response_s; empty where that is None."""
     requests: RequestCounts
@@ -300,12 +302,16 @@ class Skipped(Struct, frozen=True, kw_only=True):
 
 
 class Recommendation(Struct, frozen=True, kw_only=True):
-    """Which mode to use, on what evidence, what it gives up, and the endpoint to paste."""
+    """Which mode to use for a need, on what evidence, what it gives up, and the endpoint to paste."""
 
-    mode: str
+    need: str | UnsetType = UNSET
+    """By the name that --need takes, several with commas between; empty where none was named."""
+    mode: str | None
+    """None where no mode that was run has it, or the runs allow no recommendation: `why` says which."""
     why: str
     gives_up: list[str] = []
-    code: str
+    code: str = ""
+    """Empty where there is no mode."""
     basis: str | UnsetType = UNSET
     """Whether what it gives up was measured or is known, in words."""
 
@@ -371,8 +377,10 @@ class ComparisonDocument(Struct, frozen=True, kw_only=True):
     environment: dict[str, Any] = {}
     command: str = ""
     thresholds: list[ThresholdRow] | UnsetType = UNSET
+    recommendations: list[Recommendation] | UnsetType = UNSET
+    """For each need by itself; empty where nothing can be recommended."""
     recommendation: Recommendation | UnsetType | None = UNSET
-    """Missing where the runs show too little, or nothing that one could recommend."""
+    """For all needs that were named, or for none; missing where the runs show too little."""
 
 
 def limits_in(modes: Mapping[str, Iterable[str]]) -> list[str]:

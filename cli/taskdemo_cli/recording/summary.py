@@ -108,6 +108,7 @@ def summarise(record: Record, bystander: Sequence[BystanderRow], done: Done, rat
         transfer_s=describe(_measured(ended[at] - first_byte[at] for at in record.of_requests)),
         queue_s=describe(_measured(tasks.started[at] - tasks.accepted[at] for at in record.of_tasks)),
         work_s=work_s,
+        work_cpu_share=_cpu_share(record),
         histogram=histogram(responses),
         requests=RequestCounts(
             ok=len(record.of_requests) - errors.total(),
@@ -130,6 +131,14 @@ def summarise(record: Record, bystander: Sequence[BystanderRow], done: Done, rat
 def responses_of(rows: Iterable[BystanderRow]) -> Statistics | None:
     """Return what the response times of these rows come to, in seconds; None where there is none."""
     return describe(round(row.response_s * MICRO) for row in rows if row.response_s is not None)
+
+
+def _cpu_share(record: Record) -> float | None:
+    """Return the share of its time in which the work of the tasks that finished computed, 1 at the most."""
+    tasks = record.tasks
+    known = [at for at in record.of_tasks if tasks.state[at] == "finished" and not isnan(tasks.cpu[at])]
+    took = sum(_measured(tasks.end(at) - tasks.started[at] for at in known))
+    return min(sum(tasks.cpu[at] for at in known) / took, 1.0) if took > 0 else None
 
 
 def _task_counts(record: Record, work: float) -> TaskCounts:

@@ -17,7 +17,7 @@ def picture_of(document: AnyDocument) -> str:
     """Return the report of any document as a picture."""
     draw: dict[str, Callable[[Any], Any]] = {
         "run": run_report,
-        "comparison": comparison_report,
+        "comparison": lambda document: comparison_report(document, whole=True),
         "limits": limits_report,
     }
     return picture(draw[document.kind](document), shortened(document.command or "taskdemo", 80))

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from msgspec import UNSET
 from msgspec.structs import asdict
 
-from taskdemo_cli.analysis.mode_summary import ModeSummary
+from taskdemo_cli.analysis.mode_summary import COMPUTES, ModeSummary, most_computing
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.pairing import pairs, runs_of
@@ -42,7 +42,8 @@ from taskdemo_cli.units import format_bytes
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
 from taskdemo_server.contract import drawing
-from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract import modes as modes_registry
+from taskdemo_server.contract.modes import MODE_BY_NAME, NEEDS
 from taskdemo_server.contract.text import escape, shortened
 
 LISTED: Final = 100
@@ -87,6 +88,7 @@ OF_EACH_ROUND: Final = {"response_s.p50", "response_s.p95"}
 OPTIONAL: Final[dict[str, Any]] = {
     "thresholds": None,
     "recommendation": None,
+    "recommendations": (),
     "verdict": None,
     "verdicts": (),
     "intervals": (),
@@ -153,6 +155,11 @@ def page(document: AnyDocument) -> Iterator[str]:
         legend=drawing.LEGEND,
         ends=ENDS,
         questions=QUESTIONS,
+        needs=NEEDS,
+        asking=modes_registry.QUESTIONS,
+        figures={name: ModeSummary.of(group).figures() for name, group in groups},
+        cpu_share=most_computing(first),
+        computes=COMPUTES,
         causes=CAUSES,
         longest=LONGEST,
     )
