@@ -35,9 +35,9 @@ class Compare(TyperCommand):
         return ["[OPTIONS]", "[OLD.json NEW.json]"]
 
 
-def _examples(*lines: str) -> str:
+def _examples(*lines: str, before: tuple[str, ...] = ()) -> str:
     # Lines of their own in every version of Typer, and no brackets: they would be markup.
-    return "\n\n".join(("For example:", *lines))
+    return "\n\n".join((*before, "For example:", *lines))
 
 
 app = typer.Typer(
@@ -244,8 +244,10 @@ def fire(
         "taskdemo compare --modes background,process --work mymodule:function",
         "taskdemo compare --work mymodule:function --need result --need quiet",
         "taskdemo compare old.json new.json",
-        "What to ask of slow work, and the needs that the answers come to:",
-        *(f"{question}  {', '.join(needs)}" for question, needs in QUESTIONS),
+        before=(
+            "What to ask of slow work, and the needs that the answers come to:",
+            *(f"{question}  {', '.join(needs)}" for question, needs in QUESTIONS),
+        ),
     ),
 )
 def compare(
