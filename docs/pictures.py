@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from taskdemo_cli.documents.types import ComparisonDocument
+
 HERE: Final = Path(__file__).parent / "pictures"
 COMMANDS: Final = {
     "compare": "taskdemo compare --count 5 --duration 1 --modes blocking,threadpool,background,process",
@@ -20,16 +22,16 @@ def draw(name: str) -> Path:
     """Run the command of this name, and return the picture of what it printed."""
     from taskdemo_cli.reports import files
     from taskdemo_cli.reports.svg import picture
-    from taskdemo_cli.reports.terminal.report import comparison_report, run_report
+    from taskdemo_cli.reports.terminal.report import comparison_report
 
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         command = [str(Path(sys.executable).with_name("taskdemo")), *shlex.split(COMMANDS[name])[1:]]
         subprocess.run([*command, "--save", str(result)], check=True, stdout=subprocess.DEVNULL)
         document = files.load(result)
-    if document["kind"] == "limits":
-        raise ValueError("limits have no picture here")
-    report = run_report(document) if document["kind"] == "run" else comparison_report(document)
+    if not isinstance(document, ComparisonDocument):
+        raise TypeError("only a comparison has a picture here")
+    report = comparison_report(document, whole=True)
     target = HERE / f"{name}.svg"
     target.parent.mkdir(exist_ok=True)
     target.write_text(picture(report, COMMANDS[name], width=88), encoding="utf-8")

@@ -57,9 +57,9 @@ def in_process(*arguments: str, **environment: str) -> "subprocess.CompletedProc
     return subprocess.CompletedProcess([*arguments], code, out.getvalue(), err.getvalue())
 
 
-def as_json(*arguments: str) -> Any:
+def as_json(*arguments: str, **options: Any) -> Any:
     """Run a command with --json and return its document; stdout holds nothing else."""
-    done = taskdemo(*arguments, "--json")
+    done = taskdemo(*arguments, "--json", **options)
     assert done.returncode in {0, 1}, done.stderr
     return json.loads(done.stdout)
 

@@ -74,11 +74,12 @@ def event(
     where: str = "laptop pid 4711 worker thread 1",
     message: str | None = None,
     error: str | None = None,
+    cpu_s: float | None = None,
 ) -> TaskEvent:
     """An event `at` seconds after T0."""
     host, _, rest = where.partition(" pid ")
     pid, _, thread = rest.partition(" ")
-    return TaskEvent(task, state, UNIX + at, T0 + at, mode, host, int(pid or 0), thread, message, error)
+    return TaskEvent(task, state, UNIX + at, T0 + at, mode, host, int(pid or 0), thread, message, error, cpu_s=cpu_s)
 
 
 def events_of(
@@ -92,12 +93,13 @@ def events_of(
     state: TaskState = "finished",
     error: str | None = None,
     message: str = "Hello from the background",
+    cpu_s: float | None = None,
 ) -> list[TaskEvent]:
     """The three events of a task that came to an end."""
     return [
         event(task, "accepted", accepted, mode=mode, where="laptop pid 4711", message=message),
         event(task, "started", started, mode=mode, where=where),
-        event(task, state, ended, mode=mode, where=where, error=error),
+        event(task, state, ended, mode=mode, where=where, error=error, cpu_s=cpu_s),
     ]
 
 
@@ -119,9 +121,10 @@ def recorder(
     private: bool = True,
     not_sent: int = 0,
     count: int | None = None,
+    rated: bool = False,
 ) -> Recorder:
     """A recorder that was told all this, in this order."""
-    recorded = Recorder(private=private, count=count)
+    recorded = Recorder(private=private, count=count, rated=rated)
     recorded.load(Started(T0))
     for one in events:
         recorded.event(one)
@@ -250,7 +253,7 @@ def rate_run(seconds: int = 10, rate: float = 50.0) -> RunDocument:
         sent = max(planned, 2.0) if 1.5 <= planned < 2.0 else planned
         begun = max(sent, 2.0) if 1.0 <= planned < 2.0 else sent
         samples.append(sample(n, begun + 0.004 + (n % 7) * 0.0003, planned=planned, sent=sent))
-    recorded = recorder(samples, bystander=pings(float(seconds), [(1.0, 2.0)]), private=False)
+    recorded = recorder(samples, bystander=pings(float(seconds), [(1.0, 2.0)]), private=False, rated=True)
     rated: RunHeader = {"mode": None, "work": None, "duration_s": None, "for_s": float(seconds), "rate": rate}
     return recorded.finish({**facts("background", 1), **rated, "count": None, "concurrency": None})
 

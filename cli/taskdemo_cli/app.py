@@ -12,7 +12,7 @@ from taskdemo_cli.errors import COULD_NOT_RUN, INTERRUPTED, UserError
 from taskdemo_cli.processes import signals
 from taskdemo_cli.reports.output import OutputStream, complain
 from taskdemo_server.contract.events import VERSION
-from taskdemo_server.contract.modes import ENGINES
+from taskdemo_server.contract.modes import ENGINES, QUESTIONS
 from taskdemo_server.contract.settings import QUEUE, Settings, WorkerSettings, WorkSettings
 
 
@@ -35,9 +35,9 @@ class Compare(TyperCommand):
         return ["[OPTIONS]", "[OLD.json NEW.json]"]
 
 
-def _examples(*lines: str) -> str:
+def _examples(*lines: str, before: tuple[str, ...] = ()) -> str:
     # Lines of their own in every version of Typer, and no brackets: they would be markup.
-    return "\n\n".join(("For example:", *lines))
+    return "\n\n".join((*before, "For example:", *lines))
 
 
 app = typer.Typer(
@@ -133,6 +133,7 @@ def serve(
     port: Annotated[int, options.PORT] = 8000,
     workers: Annotated[int, options.WORKERS] = 1,
     threads: Annotated[int, options.THREADS] = 40,
+    processes: Annotated[int | None, options.PROCESSES] = None,
     max_pending: Annotated[int, options.MAX_PENDING] = 10_000,
     journal: Annotated[str | None, options.JOURNAL] = None,
     broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
@@ -152,6 +153,7 @@ def serve(
         port=port,
         workers=workers,
         threads=threads,
+        processes=processes,
         max_pending=max_pending,
         broker=broker,
         backend=backend,
@@ -179,6 +181,7 @@ def fire(
     body: Annotated[str | None, options.BODY] = None,
     timeout: Annotated[float | None, options.TIMEOUT] = None,
     no_wait: Annotated[bool, options.NO_WAIT] = False,
+    cold: Annotated[bool, options.COLD] = False,
     url: Annotated[str | None, options.TARGET_URL] = None,
     port: Annotated[int | None, options.TARGET_PORT] = None,
     mode: Annotated[str | None, options.PRIVATE_MODE] = None,
@@ -187,6 +190,7 @@ def fire(
     duration: Annotated[float | None, options.shown(options.DURATION, "1")] = None,
     work: Annotated[str | None, options.shown(options.WORK, "sleep")] = None,
     threads: Annotated[int | None, options.shown(options.THREADS, "40")] = None,
+    processes: Annotated[int | None, options.PROCESSES] = None,
     workers: Annotated[int | None, options.shown(options.WORKERS, "1")] = None,
     token: Annotated[str | None, options.TOKEN] = None,
     broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
@@ -203,12 +207,14 @@ def fire(
     checks.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
     private = None
     own = {
-        "duration": duration, "work": work, "threads": threads, "workers": workers, "broker": broker, "backend": backend
+        "duration": duration, "work": work, "threads": threads, "processes": processes, "workers": workers,
+        "broker": broker, "backend": backend, "cold": cold or None,
     }  # fmt: skip
     if work is not None:
         own["folder"] = checks.folder_of(work)
     given = {name: value for name, value in own.items() if value is not None}
     if mode is not None:
+        given.pop("cold", None)
         private = Settings(mode=mode, journal="", port=0, console=False, **given)  # type: ignore[arg-type] # checked by Typer
     elif given:
         raise UserError(
@@ -227,7 +233,10 @@ def fire(
         request=read_request(method, header or (), body, token=token, more=place.headers),
     )
     keeping = fire.Keeping(json, save or (), html, fail_if or (), [mode] if mode else ())
-    return fire.fire(burst, keeping, place=place, named=url is not None, private=private, token=token, wait=not no_wait)
+    return fire.fire(
+        burst, keeping,
+        place=place, named=url is not None, private=private, token=token, wait=not no_wait, cold=cold,
+    )  # fmt: skip
 
 
 @app.command(
@@ -235,7 +244,12 @@ def fire(
     epilog=_examples(
         "taskdemo compare --count 5 --duration 500ms --html report.html",
         "taskdemo compare --modes background,process --work mymodule:function",
+        "taskdemo compare --work mymodule:function --need result --need quiet",
         "taskdemo compare old.json new.json",
+        before=(
+            "What to ask of slow work, and the needs that the answers come to:",
+            *(f"{question}  {', '.join(needs)}" for question, needs in QUESTIONS),
+        ),
     ),
 )
 def compare(
@@ -245,8 +259,11 @@ def compare(
     duration: Annotated[float, options.DURATION] = 1.0,
     work: Annotated[str, options.WORK] = "sleep",
     threads: Annotated[int, options.THREADS] = 40,
+    processes: Annotated[int | None, options.PROCESSES] = None,
+    need: Annotated[list[str] | None, options.NEED] = None,
     rounds: Annotated[int, options.ROUNDS] = 1,
     timeout: Annotated[float | None, options.shown(options.TIMEOUT, "never")] = None,
+    cold: Annotated[bool, options.COLD] = False,
     broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
     json: Annotated[bool, options.JSON] = False,
@@ -271,12 +288,13 @@ def compare(
         Settings(
             mode=name, journal="", port=0, console=False,
             duration=duration, work=work, folder=checks.folder_of(work),
-            threads=threads, broker=broker, backend=backend,
+            threads=threads, processes=processes, broker=broker, backend=backend,
         )
         for name in names
     ]  # fmt: skip
     keeping = compare.Keeping(json, save or (), html, fail_if or (), names)
-    return compare.compare(settings, missing, compare.Burst(count=count, timeout_s=timeout), keeping, rounds)
+    burst = compare.Burst(count=count, timeout_s=timeout)
+    return compare.compare(settings, missing, burst, keeping, rounds, cold, checks.needs(need or []))
 
 
 @app.command(epilog=_examples("taskdemo limits --modes background,process --html limits.html"))

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, Self
 
 from msgspec import UNSET, convert
+from msgspec.structs import replace
 
 from taskdemo_cli.documents.types import OwnFunction, RunDocument, RunHeader, Skipped
 from taskdemo_cli.errors import UserError
@@ -28,6 +29,7 @@ from taskdemo_cli.processes.event_stream import Heard, JournalTrouble, ServerGon
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
+from taskdemo_server.contract.events import WARM_UP
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 from taskdemo_server.contract.text import shortened
@@ -42,6 +44,10 @@ LAST_BREATH_S = 2.0
 """How long it may take until the end of a server that has just broken off, or fallen silent, is known."""
 BYSTANDER_RATE = 10.0
 """Calls of GET /ping per second, sent on schedule whatever the answers do."""
+WARM_UP_MOST = 40
+"""Requests of a warm-up at the most: FastAPI has so many threads, and each may open a connection to a broker."""
+WARM_UP_S = 20.0
+"""How long a warm-up may take: what a server has not done by then, it will not do."""
 
 
 ServerState = Literal["well", "unheard", "gone", "ended"]
@@ -115,6 +121,11 @@ class Target:
     def duration_s(self) -> float | None:
         """Seconds that its work takes, where the work is one of the built-in ones."""
         return float(self.health["duration_s"]) if self.health and self.work in BUILT_IN_WORKS else None
+
+    @property
+    def slots(self) -> int | None:
+        """How many works it can run at once, where it knows."""
+        return self.health.get("slots") if self.health else None
 
     @property
     def bystander_path(self) -> str | None:
@@ -204,6 +215,20 @@ class Rig:
         _step_back()
         return _Run(self, target, plan, screen).conduct(header, wait=wait, enough=enough)
 
+    def warmed_up(self, target: Target, plan: Plan) -> tuple[Target, int]:
+        """Fire the plan's first requests at a server of ours, for work that does nothing; nothing of it is counted.
+
+        So the run does not pay for first connections, imports and processes. Returns the target as it is afterwards,
+        and how many requests that took.
+        """
+        count = min(plan.concurrency or plan.count or WARM_UP_MOST, WARM_UP_MOST)
+        headers = [*plan.headers, (WARM_UP, "1")]
+        fired = replace(
+            plan, count=count, for_s=None, rate=None, concurrency=count, timeout_s=WARM_UP_S, headers=headers
+        )
+        _Run(self, target, fired, _Unseen()).conduct({}, wait=True, enough=lambda: False)
+        return again(target), count
+
     def doubted(self, plan: Plan, runs: Sequence[RunDocument]) -> list[RunDocument]:
         """Measure what a response costs the client itself, at the fastest run's pace, and return the runs with it.
 
@@ -222,6 +247,13 @@ def _step_back() -> None:
     os.nice(10)
 
 
+class _Unseen:
+    """A screen that shows nothing."""
+
+    def update(self, source: Recorder, now: float) -> None:
+        """Show nothing."""
+
+
 class _Run:
     """One run while it goes on: the inbox is drained, folded, and shown."""
 
@@ -235,6 +267,7 @@ class _Run:
             clock_offset=target.offset,
             count=plan.count,
             follows=target.health is not None,
+            rated=plan.rate is not None,
             waits=(mode := MODE_BY_NAME.get(target.mode or "")) is not None and not mode.answers_first,
         )
         self.folds = {
@@ -294,6 +327,7 @@ class _Run:
                 "duration_s": self.target.duration_s,
                 "app": self.target.app or UNSET,
                 "own_work": self.target.own_work or UNSET,
+                "slots": self.target.slots,
                 "started_at": started_at.isoformat(timespec="milliseconds"),
                 **header,
             },
@@ -397,13 +431,15 @@ def compare(
     facts: RunHeader,
     *,
     rounds: int = 1,
+    cold: bool = False,
     keep: Callable[[list[RunDocument]], None] = lambda _: None,
 ) -> tuple[list[RunDocument], list[Skipped]]:
     """Fire the same plan at each of the servers that were `started`, one after the other, and return every run.
 
     All of them serve before the first measurement, so that no run is disturbed by another's imports. With several
     `rounds` the order is reversed from one to the next, so that a machine that warms up or slows down favours
-    nobody. `keep` is called with the runs so far after each. A server that does not start is skipped, and says why.
+    nobody. Each is warmed up before it is measured, unless `cold`. `keep` is called with the runs so far after each. A
+    server that does not start is skipped, and says why.
     """
     runs: list[RunDocument] = []
     skipped: list[Skipped] = []
@@ -423,8 +459,10 @@ def compare(
         for served in targets if number % 2 else reversed(targets):
             stage = f"round {number} of {rounds}" if rounds > 1 else ""
             screen.start(str(served.mode), stage)
-            target = served if number == 1 else again(served)
-            run = rig.measure(target, plan(target), screen, {**facts, "round": number})
+            target, warm_up = served if number == 1 else again(served), 0
+            if not cold:
+                target, warm_up = rig.warmed_up(target, plan(target))
+            run = rig.measure(target, plan(target), screen, {**facts, "round": number, "warm_up": warm_up})
             runs.append(run)
             screen.done(run)
             keep(runs)

@@ -51,6 +51,14 @@ def format_share(share: float) -> str:
     return f"{percent:.{1 if 0 < percent < 9.95 else 0}f} %"
 
 
+def format_bytes(count: int) -> str:
+    """Return a size with two or three figures: 950 B, 4.1 kB, 12 MB."""
+    size, units = float(count), ["B", "kB", "MB", "GB"]
+    while size >= 999.5 and len(units) > 1:
+        size, _ = size / 1000, units.pop(0)
+    return f"{size:.{1 if size < 9.95 and size != int(size) else 0}f} {units[0]}"
+
+
 def format_count(count: float, noun: str = "") -> str:
     """Return `1 task`, `12,345 tasks`, `8.1`."""
     shown = f"{count:,.0f}" if count >= 100 or count == int(count) else f"{count:.3g}"

@@ -13,7 +13,7 @@ from typing import Any, Final
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskdemo_server.contract.events import event_line
+from taskdemo_server.contract.events import WARM_UP, event_line
 from taskdemo_server.contract.modes import Mode
 from taskdemo_server.contract.settings import OWN_PATHS
 from taskdemo_server.contract.text import error_text
@@ -22,6 +22,8 @@ from taskdemo_server.work.task_output import TaskOutput, current
 from taskdemo_server.work.workplace import CurrentTask, Workplace, current_task
 
 RETRY_AFTER_S: Final = "1"
+WARMS_UP: Final = (WARM_UP.encode(), b"1")
+"""The header, as ASGI has it, of a request that only warms the server up."""
 SAME_MOMENT_S: Final = 0.005
 """A call that returns so soon after its response had nothing left to do."""
 
@@ -31,8 +33,8 @@ class Task(CurrentTask):
 
     __slots__ = ("_arrived", "_arrived_at", "_send", "_tracking", "accepted", "answered", "answering", "over")
 
-    def __init__(self, tracking: "Tracking", send: Send) -> None:
-        super().__init__(f"{getrandbits(64):016x}")
+    def __init__(self, tracking: "Tracking", send: Send, prefix: str = "") -> None:
+        super().__init__(f"{prefix}{getrandbits(64):016x}")
         self._tracking = tracking
         self._send = send
         self._arrived = time.monotonic()
@@ -134,7 +136,7 @@ class Tracking:
         if len(self.open) >= self._max_pending or self.journal.stuck:
             await self._refusal()(scope, receive, send)
             return
-        task = Task(self, send)
+        task = Task(self, send, f"{WARM_UP}-" if WARMS_UP in scope["headers"] else "")
         self.open[task.id] = task
         current_task.set(task)
         if self._waits_for_thread:

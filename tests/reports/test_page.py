@@ -18,6 +18,7 @@ from taskdemo_cli.documents.rows import Rows
 from taskdemo_cli.documents.types import RequestRow, RunDocument, TaskRow
 from taskdemo_cli.reports.html import page as html
 from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_server.contract.modes import NEEDS
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 from taskdemo_server.contract.text import escape
 
@@ -115,7 +116,18 @@ def advised() -> Any:
             {"expression": "response.p50 > 200ms", "value": 3.0, "held": True, "text": "response.p50 was 3.00 s"},
             {"expression": "tasks.lost > 0", "value": 0.0, "held": False, "text": "tasks.lost was 0"},
         ],
+        recommendations=[
+            {
+                "need": need,
+                "mode": None if need == "retry" else "threadpool",
+                "why": f"It is good for {need}.",
+                "gives_up": ["A killed server loses its tasks."],
+                "code": "app = FastAPI()\n",
+            }
+            for need in NEEDS
+        ],
         recommendation={
+            "need": "",
             "mode": "background",
             "why": "Callers were answered in 5.8 ms at the median.",
             "gives_up": ["A killed server loses its tasks."],

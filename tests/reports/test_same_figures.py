@@ -37,7 +37,7 @@ def cells(line: str) -> Iterator[str]:
 
 
 def on_the_terminal(document: ComparisonDocument) -> dict[str, list[str]]:
-    table = printed(comparison_report(document), 100).split("\n\n", maxsplit=1)[0]
+    table = printed(comparison_report(document), 100).partition("\nmode ")[2].partition("\n\n")[0]
     return {name: list(cells(line)) for line in table.splitlines() if (name := line.split(" ")[0]) in MODES}
 
 

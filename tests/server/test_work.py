@@ -57,6 +57,17 @@ def test_work_that_ends_is_finished_and_shown_with_its_message(place: Workplace,
     assert shown == ["Background Task called! hi \\x1b"]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_work_of_a_warm_up_ends_at_once_and_calls_nothing(place: Workplace, asynchronous: bool) -> None:
+    place.call, place.call_async = fail, fail_async
+    current_task.set(CurrentTask("warm-up-0123456789abcdef"))
+    if asynchronous:
+        asyncio.run(slow_work_async("hi"))
+    else:
+        slow_work("hi")
+    assert states(place) == ["started", "finished"]
+
+
 def test_work_that_raises_is_failed_with_the_error_and_raises(place: Workplace, shown: list[str]) -> None:
     place.call, place.call_async = fail, fail_async
     with pytest.raises(RuntimeError):

@@ -26,7 +26,9 @@ CLOSE: Final = 2.0
 MOSTLY: Final = 0.5
 """From this share on a time is called the client's figure rather than the server's."""
 LOOKED_AT: Final = 1000
-"""So many tasks of a run are enough to see where the work ran."""
+"""So many tasks of a run are enough to see where the work ran, and whether it computes."""
+COMPUTES: Final = 0.5
+"""Work that uses a CPU for so much of its time computes; other work waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,21 @@ class ModeSummary:
 
     requests: int
     answered: int
+    """Requests that went well."""
     errors: Counter[str]
     """Without the requests that were given up because the user stopped."""
+    refused: int
+    """Requests that were answered with an error."""
+    refused_median: float | None
     median: float | None
+    """Of the answers that were no error, as all of the following."""
     p95: float | None
     """Of the rounds with enough answers for one."""
     slowest: float | None
     work: float | None
+    """Of the tasks that finished."""
+    cpu_share: float | None
+    """How much of its time that work computed: the CPU seconds that it took, divided by its time."""
     asked_work: float | None
     """How long the work was asked to take; a user's own function is not asked."""
     longest_work: float | None
@@ -55,6 +65,8 @@ class ModeSummary:
     tasks_in_a_run: int
     all_at_once: bool
     """Whether in every round all tasks ran at the same moment."""
+    slots: int | None
+    """How many tasks the server could run at once, where it knows."""
     ran: "Places"
     error: str | None
     """What the first task that failed said."""
@@ -92,10 +104,13 @@ class ModeSummary:
             requests=sum(s.requests.ok for s in summaries) + errors.total(),
             answered=sum(s.response_s.count for s in summaries if s.response_s),
             errors=errors,
+            refused=sum(s.failed_s.count for s in summaries if s.failed_s),
+            refused_median=_mean(_value(s.failed_s, "p50") for s in summaries),
             median=_mean(_value(s.response_s, "p50") for s in summaries),
             p95=_mean(figure_of(run, "response_s.p95") for run in runs),
             slowest=_most(_value(s.response_s, "max") for s in summaries),
             work=_mean(_value(s.work_s, "p50") for s in summaries),
+            cpu_share=_mean(s.work_cpu_share for s in summaries),
             asked_work=_most(run.duration_s for run in runs if run.work in {"sleep", "cpu"}),
             longest_work=_most(_value(s.work_s, "max") for s in summaries),
             tasks=tasks,
@@ -103,6 +118,7 @@ class ModeSummary:
             completed=_most(_value(s.completion_s, "max") for s in summaries),
             tasks_in_a_run=max(s.tasks.accepted for s in summaries),
             all_at_once=all(s.tasks.max_parallel == s.tasks.accepted for s in summaries),
+            slots=runs[0].slots or None,
             ran=Places.of(runs[0]),
             error=_first_error(runs, "failed") if tasks["failed"] else None,
             loss=_first_error(runs, "lost") if tasks["lost"] else None,
@@ -129,6 +145,16 @@ class ModeSummary:
         }
 
     @property
+    def computes(self) -> bool:
+        """Whether the work is known to compute, and not to wait."""
+        return self.cpu_share is not None and self.cpu_share >= COMPUTES
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether tasks had to wait for a place among those that the server runs at once."""
+        return self.slots is not None and self.tasks["max_parallel"] >= self.slots < self.tasks_in_a_run
+
+    @property
     def clients_share(self) -> float:
         """The client's own share of the median response, where that is doubted."""
         return self.overhead / self.median if self.doubted and self.overhead and self.median else 0.0
@@ -149,11 +175,9 @@ class Places:
     """How many other processes; 0 where it ran in the server's."""
     cpus: int | None = None
     computes: bool = False
-    """Whether the work is known to compute, and not to wait."""
+    """Whether work that ran at the same time used up most of one CPU together: in threads, the interpreter's."""
     is_app: bool = False
     """Whether the tasks are requests to the user's own application, of whose work no more is known."""
-    is_own: bool = False
-    """Whether it is the user's own function, of which that is not known."""
 
     @classmethod
     def of(cls, run: RunDocument) -> "Places":
@@ -169,9 +193,31 @@ class Places:
             in_threads=in_threads,
             processes=0 if on_loop or in_threads else len({(host, pid) for host, pid, _ in ran}),
             cpus=cpus if isinstance(cpus, int) else None,
-            computes=run.work == "cpu",
-            is_own=run.work not in {None, "sleep", "cpu"},
+            computes=_computed_together(run) >= COMPUTES,
         )
+
+
+def _worked(run: RunDocument) -> Iterator[tuple[float, float, float]]:
+    """Yield the start, the end and the CPU seconds of finished tasks, as far as they are known."""
+    for task in islice(run.tasks, LOOKED_AT):
+        times = task.started_s, task.ended_s, task.cpu_s
+        if task.state == "finished" and task.runs == 1 and None not in times:
+            yield times  # type: ignore[misc]  # none of them is None
+
+
+def most_computing(runs: Iterable[RunDocument]) -> float | None:
+    """Return how much of its time the work computes in the run that leaves it the most of a CPU."""
+    return _most(run.summary.work_cpu_share for run in runs)
+
+
+def _computed_together(run: RunDocument) -> float:
+    """Return the CPU seconds of all the work, divided by the time in which any of it ran."""
+    busy, until = 0.0, 0.0
+    worked = sorted(_worked(run))
+    for start, end, _ in worked:
+        busy += max(end - max(start, until), 0.0)
+        until = max(until, end)
+    return sum(cpu for _, _, cpu in worked) / busy if busy > 0 else 0.0
 
 
 def _failures(run: RunDocument) -> Counter[str]:

@@ -1,21 +1,23 @@
-"""Which mode to use, computed from the runs of a comparison: on what evidence, and what it gives up.
+"""Which mode for which need, computed from the runs of a comparison: on what evidence, and what it gives up.
 
-Pure. Only figures choose; modes are named where their cost for the reader is known without a measurement: which of two
-that did equally well needs less to be set up, and what neither run can show (what a crash loses, who tries again). The
-figures are the ModeSummary's, as in the verdicts and the table.
+Pure. Figures choose among the modes that have what is needed; whether one has what no run of a comparison can show
+(what a crash loses, who tries again) stands in its registry entry, which the experiments of `taskdemo limits` prove.
+The figures are those of ModeSummary, as in the verdicts and the table.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from taskdemo_cli.analysis import pasting
-from taskdemo_cli.analysis.mode_summary import HELD_UP_S, MOSTLY, ModeSummary
+from taskdemo_cli.analysis.mode_summary import HELD_UP_S, ModeSummary
 from taskdemo_cli.analysis.pasting import Function
 from taskdemo_cli.analysis.rounds import by_mode
-from taskdemo_cli.analysis.verdicts import BYSTANDER
+from taskdemo_cli.analysis.verdicts import BYSTANDER, bounded
 from taskdemo_cli.documents.types import Recommendation, RunDocument
-from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
+from taskdemo_cli.units import format_count, format_seconds, format_share
+from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS
+from taskdemo_server.contract.text import shortened
 
 QUICK_S: Final = 0.05
 """A caller can wait for work that takes less."""
@@ -23,6 +25,9 @@ SLOWER: Final = 1.5
 """A mode whose tasks took so many times longer than the best is passed over."""
 NOISE: Final = 2.0
 """Bystanders who waited so many times longer than the least one may still be the machine's doing."""
+TOO_MANY: Final = 0.5
+"""Work of which a larger share fails says nothing of where it should run."""
+LONGEST_ERROR: Final = 100
 BASIS: Final = "known, not measured here; taskdemo limits measures it"
 """What the list of what a mode gives up rests on."""
 WAITING: Final = tuple(
@@ -33,28 +38,62 @@ WAITING: Final = tuple(
 """Modes for work that a caller can wait for, the one that needs least of the work first."""
 AFTERWARDS: Final = tuple(mode.name for mode in MODES if mode.answers_first)
 """In the order of what they need besides FastAPI."""
+APART: Final = frozenset(mode.name for mode in MODES if mode.runs in {"process", "worker"})
+"""Modes whose work does not share the server's interpreter."""
 
 
-def recommend(runs: Sequence[RunDocument]) -> Recommendation | None:
-    """Return what these runs recommend; None where they show too little, or nothing that one could recommend."""
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a comparison recommends: for each need by itself, and for those that were named, or for none."""
+
+    each: list[Recommendation]
+    one: Recommendation | None
+    """None where the runs show too little."""
+
+
+def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
+    """Return what these runs recommend to whom needs all of `needs`; a mode that there is none of is None, with why."""
+    measured = {mode: ModeSummary.of(group) for mode, group in by_mode(runs).items()}
+    if why := _mostly_fails(measured):
+        return Advice([], Recommendation(need=", ".join(needs), mode=None, why=why))
     good = _good(runs)
-    choice = _Choice(good)
-    chosen = choice.made()
-    if chosen is None:
-        return None
+    choice = _Choice(good, _function(runs[0]) if runs else None)
     rounds = sorted({run.round for run in runs})
     by_round = [_Choice(_good([run for run in runs if run.round == n and run.mode in good])) for n in rounds]
-    return Recommendation(
-        mode=chosen,
-        why=" ".join([*choice.reasons(chosen), *_doubts(chosen, [one.made() for one in by_round])]),
-        gives_up=list(MODE_BY_NAME[chosen].gives_up.values()),
-        basis=BASIS,
-        code=pasting.code(chosen, _function(runs[0])),
+
+    def recommended(needs: Sequence[str], *, brief: bool) -> Recommendation:
+        chosen = choice.made(needs)
+        if chosen is None:
+            return Recommendation(need=", ".join(needs), mode=None, why=" ".join(choice.obstacles(needs)))
+        doubts = _doubts(chosen, [one.made(needs) for one in by_round])
+        return Recommendation(
+            need=", ".join(needs),
+            mode=chosen,
+            why=" ".join(choice.decisive(chosen, needs) if brief else [*choice.reasons(chosen, needs), *doubts]),
+            gives_up=list(dict.fromkeys(MODE_BY_NAME[chosen].gives_up.values())),
+            basis=BASIS,
+            code=pasting.code(chosen, _function(runs[0])),
+        )
+
+    if choice.made() is None and not needs:
+        return Advice([], None)
+    return Advice([recommended([need], brief=True) for need in NEEDS], recommended(needs, brief=False))
+
+
+def _mostly_fails(measured: Mapping[str, ModeSummary]) -> str:
+    """Return why work that mostly fails recommends nothing; empty where it does not."""
+    accepted = sum(one.tasks["accepted"] for one in measured.values())
+    failed = sum(one.tasks["failed"] for one in measured.values())
+    if not failed or failed <= TOO_MANY * accepted:
+        return ""
+    error = next((f" ({shortened(one.error, LONGEST_ERROR)})" for one in measured.values() if one.error), "")
+    return (
+        f"{failed:,} of {format_count(accepted, 'task')} failed{error}: such work says nothing of where it should run."
     )
 
 
 def _good(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
-    """Return what was measured of each mode that did its job; a work that always fails says nothing of one."""
+    """Return what was measured of each mode that did its job; a work that mostly fails says nothing of one."""
     whole = {mode: group for mode, group in by_mode(runs).items() if all(map(_is_whole, group))}
     summaries = {mode: ModeSummary.of(group) for mode, group in whole.items()}
     return {mode: one for mode, one in summaries.items() if _is_telling(one)}
@@ -62,7 +101,7 @@ def _good(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
 
 def _is_telling(one: ModeSummary) -> bool:
     measured = None not in {one.median, one.work, one.last_ended}
-    return measured and one.tasks["failed"] < one.tasks["accepted"]
+    return measured and one.tasks["failed"] <= TOO_MANY * one.tasks["accepted"]
 
 
 def _is_whole(run: RunDocument) -> bool:
@@ -84,8 +123,9 @@ def _function(run: RunDocument) -> Function:
 class _Choice:
     """The modes that did their job, and which of them is to be preferred."""
 
-    def __init__(self, good: Mapping[str, ModeSummary]) -> None:
+    def __init__(self, good: Mapping[str, ModeSummary], function: Function | None = None) -> None:
         self._good = good
+        self._function = function
         self._longest_wait = {mode: one.waited or 0.0 for mode, one in good.items()}
         """Of a bystander, answered or not."""
         self._ended = {mode: one.last_ended or 0.0 for mode, one in good.items()}
@@ -94,14 +134,32 @@ class _Choice:
         self._bearable = max(HELD_UP_S, NOISE * least)
         self._quickest = min(self._work, key=self._work.__getitem__, default="")
         """The mode that slows the work down least."""
+        shares = [one.cpu_share for one in good.values() if one.cpu_share is not None]
+        self._cpu_share = max(shares, default=None)
+        """Of the mode that left the work the most of a CPU."""
+        self._computes = any(one.computes for one in good.values())
 
-    def made(self) -> str | None:
-        """Return the mode to use; None where there is none to choose from."""
-        waiting = [mode for mode in WAITING if mode in self._good]
-        later = [mode for mode in AFTERWARDS if mode in self._good]
+    def made(self, needs: Sequence[str] = ()) -> str | None:
+        """Return the mode to use of those that have all that is needed; None where there is none to choose from."""
+        candidates = [mode for mode in self._good if not self._lacking(mode, needs)]
+        waiting = [mode for mode in WAITING if mode in candidates]
+        later = sorted((mode for mode in AFTERWARDS if mode in candidates), key=self._shares_interpreter)
         if self._is_quick():
             return self._first(waiting) or self._first(later) or self._least(waiting + later)
         return self._first(later) or self._first(waiting) or self._least(later or waiting)
+
+    def _lacking(self, mode: str, needs: Sequence[str]) -> str | None:
+        """Return what the mode gives up of these needs; None where it has them all."""
+        if "quiet" in needs and not (self._is_free(mode) and not self._shares_interpreter(mode)):
+            return "a server that is free for other requests"
+        return next((lack for need in needs if (lack := MODE_BY_NAME[mode].lacks(need))), None)
+
+    def _shares_interpreter(self, mode: str) -> bool:
+        """Whether this work computes and its mode lets it do so in the server's process, to the harm of others."""
+        one = self._good[mode]
+        at_once = one.tasks["max_parallel"] > 1 and self._work[mode] <= SLOWER * self._work[self._quickest]
+        let_go = one.ran.in_threads and at_once and self._is_free(mode)  # by C code, as of numpy
+        return self._computes and mode not in APART and not let_go
 
     def _is_quick(self) -> bool:
         return self._work.get(self._quickest, 0.0) < QUICK_S
@@ -110,7 +168,11 @@ class _Choice:
         """Return the first that held up nobody, unless another one was clearly sooner done."""
         free = [mode for mode in candidates if self._is_free(mode)]
         soonest = min((self._ended[mode] for mode in free), default=0.0)
-        return next((mode for mode in free if self._ended[mode] <= SLOWER * soonest), None)
+        return next((mode for mode in free if not self._is_late(mode, soonest)), None)
+
+    def _is_late(self, mode: str, soonest: float) -> bool:
+        """Whether its last task ended late, and not for want of places, of which --processes sets the number."""
+        return self._ended[mode] > SLOWER * soonest and not self._is_few(mode)
 
     def _least(self, candidates: Sequence[str]) -> str | None:
         return min(candidates, key=self._longest_wait.__getitem__, default=None)
@@ -118,13 +180,30 @@ class _Choice:
     def _is_free(self, mode: str) -> bool:
         return self._good[mode].waited is None or self._longest_wait[mode] < self._bearable
 
-    def reasons(self, chosen: str) -> Iterator[str]:
-        """Yield the sentences that give the evidence."""
+    def decisive(self, chosen: str, needs: Sequence[str]) -> list[str]:
+        """Return what speaks against the others, or where nothing does, the evidence for this one."""
+        few = [f"{chosen} did {bounded(self._good[chosen])}."] if self._is_few(chosen) else []
+        return [*self._failed(chosen), *self._passed_over(chosen, needs), *few] or list(self.reasons(chosen, needs))
+
+    def _failed(self, chosen: str) -> Iterator[str]:
         summary = self._good[chosen]
+        if failed := summary.tasks["failed"]:
+            error = f" ({shortened(summary.error, LONGEST_ERROR)})" if summary.error else ""
+            accepted = format_count(summary.tasks["accepted"], "task")
+            yield f"{failed:,} of {accepted} failed{error}; the times are those of the others."
+
+    def _is_few(self, mode: str) -> bool:
+        """Whether tasks waited for a place, of which --processes sets the number."""
+        return self._good[mode].is_bounded and mode in APART
+
+    def reasons(self, chosen: str, needs: Sequence[str]) -> Iterator[str]:
+        """Yield the sentences that give the evidence: what failed first."""
+        summary = self._good[chosen]
+        yield from self._failed(chosen)
         waited = format_seconds(summary.median or 0.0)
         beside = ""
         if summary.waited is not None:
-            beside = f", {BYSTANDER} (GET /ping) {format_seconds(summary.waited)} at most"
+            beside = f", {BYSTANDER} at most {format_seconds(summary.waited)}"
         took = format_seconds(self._work[chosen])
         if self._work[chosen] > SLOWER * self._work[self._quickest]:
             took += f" ({format_seconds(self._work[self._quickest])} in {self._quickest})"
@@ -134,10 +213,8 @@ class _Choice:
                 f"them waited {waited} or less{beside}."
             )
         elif chosen in WAITING:
-            yield (
-                f"The work takes {took}. Its callers waited {waited} at the median{beside}; "
-                f"no mode that answers first did better here."
-            )
+            better = "" if "result" in needs else "; no mode that answers first did better here"
+            yield f"The work takes {took}. Its callers waited {waited} at the median{beside}{better}."
         else:
             tasks = summary.tasks_in_a_run
             whose = "its task" if tasks == 1 else f"all {format_count(tasks, 'task')}"
@@ -145,23 +222,50 @@ class _Choice:
                 f"Callers waited {waited} (median) for work of {took}{beside}; "
                 f"{whose} had ended after {format_seconds(self._ended[chosen])}."
             )
+        if self._is_few(chosen):
+            yield f"It did {bounded(summary)}."
         if not self._is_free(chosen):
             yield "That is long: of what was run, nothing held up others less."
-        yield from self._passed_over(chosen)
+        if self._cpu_share is not None and self._computes:
+            elsewhere = "" if chosen in APART else ", and shares the interpreter with the server here"
+            yield f"The work computes {format_share(self._cpu_share)} of its time{elsewhere}."
+        yield from self._passed_over(chosen, needs)
         if summary.tasks_in_a_run == 1:
             yield "With a single request nothing was seen of how requests get in each other's way: try --count 5."
-        if summary.clients_share >= MOSTLY:
-            yield "Most of the callers' wait is the client's own time."
 
-    def _passed_over(self, chosen: str) -> Iterator[str]:
-        """Say what speaks against the others: those who held up everybody, and those who took longer."""
-        others = [mode for mode in self._good if mode != chosen]
+    def _passed_over(self, chosen: str, needs: Sequence[str]) -> Iterator[str]:
+        """Say what speaks against the others: what they give up, those who held up everybody, and who took longer."""
+        yield from self._given_up(needs)
+        others = [mode for mode in self._good if mode != chosen and not self._lacking(mode, needs)]
         if held_up := {mode: self._longest_wait[mode] for mode in others if not self._is_free(mode)}:
             limit = format_seconds(self._bearable)
-            yield f"In {_listed(held_up)} {BYSTANDER} waited {_at_most(held_up)} (limit: {limit})."
-        late = SLOWER * self._ended[chosen]
-        if slow := {mode: self._ended[mode] for mode in others if self._is_free(mode) and self._ended[mode] > late}:
+            yield f"In {_listed(held_up)} {BYSTANDER} waited {_at_most(held_up)} (limit: {limit}){self._why(held_up)}."
+        late = {mode: self._ended[mode] for mode in others if self._is_free(mode)}
+        if slow := {mode: ended for mode, ended in late.items() if self._is_late(mode, self._ended[chosen])}:
             yield f"In {_listed(slow)} the last task ended only after {_at_most(slow)}."
+
+    def _why(self, held_up: Mapping[str, float]) -> str:
+        """Say of a function that cannot await why the modes which await it do not help."""
+        awaited = [mode for mode in held_up if MODE_BY_NAME[mode].awaits]
+        cannot = self._function is not None and ":" in self._function.name and not self._function.is_async
+        return f": this function cannot await, so {_listed(awaited)} cannot help" if awaited and cannot else ""
+
+    def _given_up(self, needs: Sequence[str]) -> Iterator[str]:
+        """Say what the modes that lack a need give up of it, one sentence for all that give up the same."""
+        lacking: dict[str, list[str]] = {}
+        for mode in self._good:
+            if lack := self._lacking(mode, needs):
+                lacking.setdefault(lack, []).append(mode)
+        for lack, modes in lacking.items():
+            yield f"{_listed(modes)} give{'s' if len(modes) == 1 else ''} up {lack}."
+
+    def obstacles(self, needs: Sequence[str]) -> Iterator[str]:
+        """Yield why no mode that was run has all of this, and which others have it."""
+        yield "No mode that was run does that."
+        yield from self._given_up(needs)
+        others = [mode.name for mode in MODES if mode.name not in self._good and not any(map(mode.lacks, needs))]
+        if others and "quiet" not in needs:
+            yield f"Of those that were not run, {_listed(others)} would: --modes {','.join(others)}."
 
 
 def _doubts(chosen: str, by_round: Sequence[str | None]) -> Iterator[str]:
@@ -178,7 +282,7 @@ def _doubts(chosen: str, by_round: Sequence[str | None]) -> Iterator[str]:
         yield "Measured once; --rounds 5 says how sure."
 
 
-def _listed(modes: Mapping[str, float]) -> str:
+def _listed(modes: Mapping[str, float] | Sequence[str]) -> str:
     *names, last = modes
     return f"{', '.join(names)} and {last}" if names else last
 

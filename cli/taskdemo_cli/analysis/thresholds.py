@@ -25,6 +25,7 @@ TIMES: Final = {
     name: f"{name}_s"
     for name in (
         "response",
+        "failed",
         "corrected",
         "completion",
         "bystander",
@@ -146,11 +147,12 @@ def parse(
             raise UserError(f"{option} '{shown}': {metric} is a time, so its limit takes one of the units us, ms, s")
         limit = number / IN_A_SECOND[unit]
     elif kind == "share":
-        if not unit and number > 1:
-            raise UserError(f"--fail-if '{shown}': {metric} is a share, never more than 1; write {match['number']}%")
         if unit not in ("", "%"):
             raise UserError(f"{option} '{shown}': {metric} is a share; write 5% or 0.05")
         limit = number / 100 if unit == "%" else number
+        if limit > 1:
+            written = f"{number:g}%" if number <= 100 else "5%"
+            raise UserError(f"{option} '{shown}': {metric} is never above 100 %; write {written}, or 0.05")
     else:
         if unit:
             raise UserError(f"{option} '{shown}': {metric} is a plain number and takes no unit")

@@ -18,11 +18,14 @@ from taskdemo_server.contract.text import shortened
 
 QUEUED: Final = 1.5
 """Callers queued if the slowest waited so many times the longest work."""
-BYSTANDER: Final = "a bystander"
+BYSTANDER: Final = "other requests"
+"""Whom the bystander stands for."""
 CLEAR_FACTOR: Final = 1.5
 """One round tells a difference only from this factor on."""
 STRETCHED: Final = 1.5
 """Work that takes so many times what it was asked to has had to share something: a CPU, or Python's lock."""
+AT_ONCE: Final = 100.0
+"""From this factor on a caller was answered at once, and how many times sooner says nothing more."""
 TELLING_S: Final = 0.01
 """Where the work takes less, it explains no waiting."""
 LONGEST_ERROR: Final = 100
@@ -86,7 +89,7 @@ def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Inte
             summary = replace(summary, error=THE_SAME)
         else:
             told.add(summary.error)
-        verdicts.append(Verdict(mode=mode, text=_text(summary, clauses, explain=explain)))
+        verdicts.append(Verdict(mode=mode, text=_text(summary, clauses, explain=explain), short=_short(summary)))
         explain = explain and not _mentions_bystander(summary)
     return verdicts
 
@@ -100,6 +103,8 @@ def _sentences(mode: ModeSummary, more: Iterable[str], endpoint: str, explain: b
     if failure := _failure(mode):
         yield failure
         return
+    if troubles := "; ".join(_troubles(mode)):
+        yield troubles[0].upper() + troubles[1:] + "."
     yield endpoint
     bystander = () if endpoint else _bystander(mode, explain)
     if not mode.answered:
@@ -109,7 +114,7 @@ def _sentences(mode: ModeSummary, more: Iterable[str], endpoint: str, explain: b
     else:
         if mode.is_clients:  # then how it compares with others would compare clients
             more = ()
-        clauses = [_who_waited(mode), *_clients_part(mode), *more, *_at_once(mode), *_troubles(mode), *bystander]
+        clauses = [_who_waited(mode), *_clients_part(mode), *more, *_at_once(mode), *bystander]
     if clauses:
         text = "; ".join(clauses)
         yield text[0].upper() + text[1:] + "."
@@ -119,11 +124,11 @@ def _failure(mode: ModeSummary) -> str:
     """Return the sentence that says that nothing went well; empty where something did."""
     error = f": {shortened(mode.error, LONGEST_ERROR)}" if mode.error else ""
     if mode.errors and mode.errors.total() == mode.requests:
-        if not mode.answered:
+        if not mode.answered and not mode.refused:
             return f"None of {format_count(mode.requests, 'request')} was answered ({_errors(mode.errors)})."
         every = "The request" if mode.requests == 1 else f"All {mode.requests:,} requests"
         kinds = shortened(next(iter(mode.errors)), LONGEST_ERROR) if len(mode.errors) == 1 else _errors(mode.errors)
-        return f"{every} failed ({kinds}){error}. So nothing can be said of waiting."
+        return f"{every} failed ({kinds}){error}{_refused(mode)}. So nothing can be said of waiting."
     if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"]:
         every = "The task" if mode.tasks["failed"] == 1 else f"All {mode.tasks['failed']:,} tasks"
         return f"{every} failed{error}. So nothing can be said of waiting."
@@ -202,12 +207,16 @@ def _own_work(mode: ModeSummary, one: bool) -> str:
         return _answered(mode)
     if one:
         return f"the caller waited {format_seconds(mode.slowest)}, for {work} of work"
-    if mode.slowest > QUEUED * mode.longest_work:
+    if _is_queue(mode):
         return (
             f"callers queued: they waited {format_seconds(mode.median)} (median; the last "
             f"{format_seconds(mode.slowest)}), each for {work} of work"
         )
     return f"each caller waited for its own work of {work} and for little else: {_answered(mode)}"
+
+
+def _is_queue(mode: ModeSummary) -> bool:
+    return mode.slowest is not None and mode.slowest > QUEUED * (mode.longest_work or mode.slowest)
 
 
 def _afterwards(mode: ModeSummary, one: bool) -> str:
@@ -229,6 +238,8 @@ def _against(mode: ModeSummary, reference: ModeSummary, name: str, within_noise:
         yield f"the difference to the responses of {name} is within noise{few}"
     elif within_noise is None and 1 / CLEAR_FACTOR < factor < CLEAR_FACTOR:
         yield f"callers were answered about as soon as with {name}{few}"
+    elif factor >= AT_ONCE:
+        yield f"callers were answered at once, and with {name} after {format_seconds(reference.median)}{few}"
     elif factor >= 1:
         yield f"callers were answered {_times(factor)} sooner than with {name}{few}"
     else:
@@ -255,16 +266,55 @@ def _at_once(mode: ModeSummary) -> Iterator[str]:
         yield "the work ran one at a time" + (": it never awaits, so it blocks the event loop" if stuck else "")
     elif mode.all_at_once:
         yield f"all {tasks:,} ran at once"
-    elif most == ran.processes:
-        per_cpu = " (one per CPU)" if most == ran.cpus else ""
-        yield f"at most {most:,} ran at once, one in each of its {most:,} processes{per_cpu}"
+    elif mode.is_bounded and not ran.in_threads:
+        yield bounded(mode)
     else:
         yield f"at most {most:,} ran at once"
 
 
+def bounded(mode: ModeSummary, *, brief: bool = False) -> str:
+    """Return that it was the number of places, and not the mode, that made the last task late."""
+    places = f"{mode.slots:,} at a time" + (", one per CPU" if mode.slots == mode.ran.cpus and not brief else "")
+    return places if mode.computes else f"{places}; --processes {mode.tasks_in_a_run:,} runs all at once"
+
+
+def _short(mode: ModeSummary) -> str:
+    """Return the same in a line: what went wrong, who waited for what, and how long others did."""
+    if failure := _failure(mode):
+        return failure.partition(". So nothing")[0].rstrip(".")
+    troubles = [trouble.partition(" (")[0] for trouble in _troubles(mode)]
+    return "; ".join([*troubles, *_short_clauses(mode)]) or "no request was reported"
+
+
+def _short_clauses(mode: ModeSummary) -> Iterator[str]:
+    if mode.answered:
+        before, after = mode.tasks["answered_before_end"], mode.tasks["answered_after_end"]
+        if after and before:
+            yield f"{after:,} of {before + after:,} callers waited for their work"
+        elif after and _is_queue(mode):
+            yield "callers waited in line"
+        elif after:
+            yield "each waited for its own work"
+        elif mode.tasks["held_up"]:
+            yield "callers waited for the work of others"
+        elif before and mode.is_bounded and not mode.ran.in_threads:
+            yield f"answered first; {bounded(mode, brief=True)}"
+            if mode.waited is not None and mode.waited < HELD_UP_S:
+                return
+        elif before:
+            yield "answered first, then worked on"
+        else:
+            yield _answered(mode)
+    if mode.waited is not None:
+        at_least = "" if mode.is_answered else "at least "
+        up_to = "up to" if mode.waited >= HELD_UP_S else "at most"
+        yield f"others waited {at_least or up_to + ' '}{format_seconds(mode.waited)}"
+
+
 def _troubles(mode: ModeSummary) -> Iterator[str]:
     if mode.errors:
-        yield f"{mode.errors.total():,} of {format_count(mode.requests, 'request')} failed ({_errors(mode.errors)})"
+        failed = f"{mode.errors.total():,} of {format_count(mode.requests, 'request')} failed"
+        yield f"{failed} ({_errors(mode.errors)}{_refused(mode)})"
     tasks = mode.tasks["accepted"]
     error = f" ({shortened(mode.error, LONGEST_ERROR)})" if mode.error else ""
     loss = f" ({shortened(mode.loss, LONGEST_ERROR)})" if mode.loss else ""
@@ -304,16 +354,15 @@ def _bystander(mode: ModeSummary, explain: bool) -> Iterator[str]:
     if not mode.is_answered:
         shown = f"at least {shown}"
     if waited >= HELD_UP_S:
-        yield f"{who} was held up for {shown}{close}{_why_held_up(mode)}"
+        yield f"{who} were held up for {shown}{close}{_why_held_up(mode)}"
     else:
-        yield f"{who} waited {shown}{' at most' if mode.is_answered else ''}{close}"
+        yield f"{who} waited {'at most ' if mode.is_answered else ''}{shown}{close}"
 
 
 def _why_held_up(mode: ModeSummary) -> str:
-    if not mode.ran.in_threads or _shares_interpreter(mode) or not (mode.ran.computes or mode.ran.is_own):
+    if not mode.ran.in_threads or _shares_interpreter(mode) or not mode.ran.computes:
         return ""
-    probably = "" if mode.ran.computes else "probably "
-    return f", {probably}because the work computes in threads, which share one interpreter with the server"
+    return ", because the work computes in threads, which share one interpreter with the server"
 
 
 def _is_stretched(mode: ModeSummary) -> bool:
@@ -322,6 +371,14 @@ def _is_stretched(mode: ModeSummary) -> bool:
 
 def _shares_interpreter(mode: ModeSummary) -> bool:
     return _is_stretched(mode) and mode.ran.computes and mode.ran.in_threads and mode.tasks["max_parallel"] > 1
+
+
+def _refused(mode: ModeSummary) -> str:
+    """Return how soon the answers with an error came: they are in no other figure."""
+    if mode.refused_median is None:
+        return ""
+    took = format_seconds(mode.refused_median)
+    return f"; that answer took {took}" if mode.refused == 1 else f"; half of these answers took {took} or less"
 
 
 def _errors(errors: Counter[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
 from taskdemo_server.contract import import_string
-from taskdemo_server.contract.modes import ENGINES, GROUPS, MODE_BY_NAME
+from taskdemo_server.contract.modes import ENGINES, GROUPS, MODE_BY_NAME, NEEDS
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 from taskdemo_server.contract.text import shortened
 
@@ -39,6 +39,11 @@ def mode_list(text: str | None) -> list[str] | None:
     if not names:
         raise UserError(f"--modes is empty; the modes are {','.join(MODE_BY_NAME)}")
     return [_one_of("mode", name, MODE_BY_NAME) for name in names]
+
+
+def needs(names: list[str]) -> list[str]:
+    """Check the names of needs; each counts once."""
+    return [_one_of("need", name, NEEDS) for name in dict.fromkeys(names)]
 
 
 def engine(name: str) -> str:

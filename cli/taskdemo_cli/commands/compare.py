@@ -30,6 +30,8 @@ def compare(
     burst: Burst,
     keeping: Keeping,
     rounds: int,
+    cold: bool = False,
+    needs: Sequence[str] = (),
 ) -> int:
     """Fire the same burst at a private server of each mode, show what differs, and return the exit code."""
     burst.check_capacity()
@@ -60,6 +62,7 @@ def compare(
                 screen,
                 facts,
                 rounds=rounds,
+                cold=cold,
                 keep=lambda so_far: keeping.save_so_far(lambda: document(so_far, [])),
             )
         fastest = min(runs, key=_median, default=None)
@@ -70,8 +73,8 @@ def compare(
         stopping.check()
         raise UserError(_why_none(failed))
     result = document(runs, failed)
-    if (recommended := recommendation.recommend(runs)) is not None:
-        result = replace(result, recommendation=recommended)
+    advice = recommendation.recommend(runs, needs)
+    result = replace(result, recommendations=advice.each, recommendation=advice.one)
     result = keeping.judged(result)
     try:
         output.show(result, comparison_report)

@@ -35,6 +35,7 @@ def fire(
     private: Settings | None = None,
     token: str | None = None,
     wait: bool = True,
+    cold: bool = False,
 ) -> int:
     """Fire a burst at a place, of a private server or one that runs, and return the exit code.
 
@@ -56,9 +57,13 @@ def fire(
                 target = stack.enter_context(_private(private, place.path, stopping))
         if wait:
             runner.check_worker(target)
+        facts = burst.facts()
+        if private is not None and private.app is None and not cold:
+            with output.waiting("warming the server up"):
+                target, facts["warm_up"] = rig.warmed_up(target, burst.plan(target))
         with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
             plan = burst.plan(target)
-            run = rig.measure(target, plan, screen, burst.facts(), wait=wait)
+            run = rig.measure(target, plan, screen, facts, wait=wait)
             found = blocking.judge(run, target.found()) if target.app is not None else UNSET
         with output.waiting("measuring what the client itself takes"):
             (run,) = rig.doubted(plan, [run])

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from taskdemo_cli.commands import checks
-from taskdemo_server.contract.modes import DEFAULT_MODES, ENGINES, GROUPS, MODE_BY_NAME, MODES
+from taskdemo_server.contract.modes import DEFAULT_MODES, ENGINES, GROUPS, MODE_BY_NAME, MODES, NEEDS
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 
 
@@ -40,6 +40,10 @@ def _complete_mode(incomplete: str) -> list[tuple[str, str]]:
 def _complete_modes(incomplete: str) -> list[str]:
     done, comma, last = incomplete.rpartition(",")
     return [f"{done}{comma}{name}" for name in (*MODE_BY_NAME, *GROUPS) if name.startswith(last)]
+
+
+def _complete_need(incomplete: str) -> list[tuple[str, str]]:
+    return [(name, f"it {need.text}") for name, need in NEEDS.items() if name.startswith(incomplete)]
 
 
 def _complete_work(incomplete: str) -> list[str]:
@@ -96,6 +100,15 @@ WORK = _option(
     help="The slow work: sleep, cpu, or your own module:function.",
 )
 
+NEED = _option(
+    WORK_PANEL,
+    "--need",
+    metavar="NAME",
+    autocompletion=_complete_need,
+    help=f"Recommend a mode for whoever needs this: {', '.join(NEEDS)}; repeatable.",
+    **_one_per_line("NEED"),
+)
+
 SERVER_PANEL = "The server"
 HOST = _option(SERVER_PANEL, "--host", metavar="ADDRESS", help="Address to listen on.")
 PORT = _option(
@@ -146,16 +159,21 @@ QUEUE = _option(
     help="Queue of the server's tasks: one of its own where servers that share a broker share no workers.",
 )
 PROCESSES = _option(
-    ENGINE_PANEL,
+    SERVER_PANEL,
     "--processes",
     show_default="one per CPU",
-    help="Tasks that mode process, or the engine's worker, runs at once.",
+    help="Tasks that mode process, or a queue engine's worker, runs at once.",
     **_PROCESS_COUNT,
 )
 
 SEND_PANEL = "What to send"
 COUNT = _option(SEND_PANEL, "--count", "-n", help="Requests to send.", **_COUNT)
 ROUNDS = _option(SEND_PANEL, "--rounds", help="Repeat every mode so often, in changing order.", **_COUNT)
+COLD = _option(
+    SEND_PANEL,
+    "--cold",
+    help="Leave out the warm-up: requests for work that does nothing, before each measurement and not counted.",
+)
 FOR = _option(
     SEND_PANEL,
     "--for",

@@ -28,6 +28,10 @@ class RequestCounts(Struct, frozen=True, kw_only=True):
     errors: dict[str, int] = {}
     reasons: dict[str, dict[str, int]] | UnsetType = UNSET
     """How often each cause is known of errors of that kind: `{"ConnectError": {"Connection refused": 3}}`."""
+    statuses: dict[str, int] = {}
+    """How often each status came, of the failed ones too."""
+    bytes: int = 0
+    """Of the bodies of all answers."""
 
 
 class TaskCounts(Struct, frozen=True, kw_only=True):
@@ -54,8 +58,8 @@ class TaskCounts(Struct, frozen=True, kw_only=True):
     """Of those the ones for whom work, their own or of others, ran during half of their waiting or more: that is what
     they waited for. The others were answered late, and by chance after the end."""
     held_up: int
-    """Of those answered before the end, the ones that nevertheless waited for a quarter of a median work or more, and
-    got their answer at a moment when no work ran: the work of others stood in their way."""
+    """Of those answered before the end, the ones that nevertheless waited for a quarter of a median work or more, most
+    of it while the event loop did the work of others, one after another, and were answered when it did none."""
 
 
 class Client(Struct, frozen=True, kw_only=True):
@@ -72,11 +76,13 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Every figure of a run, folded from its requests, tasks and bystander."""
 
     response_s: Statistics | None = None
-    """Sent to last byte, of every request that was answered, whatever its status."""
+    """Sent to last byte, of every request that went well; at a rate it counts from the planned send."""
+    failed_s: Statistics | None = None
+    """The same of every request that was answered with an error, a status of 400 or more."""
     corrected_s: Statistics | None = None
-    """Planned send to last byte; None without a rate."""
+    """What `response_s` is at a rate; None without one."""
     completion_s: Statistics | None = None
-    """Sent to the end of the task's work, of tasks that finished."""
+    """Sent, at a rate its plan, to the end of the task's work, of tasks that finished."""
     bystander_s: Statistics | None = None
     bystander_threads_s: Statistics | UnsetType | None = UNSET
     """As `bystander_s`, of a second one, answered from a worker thread; beside the user's own application only."""
@@ -90,6 +96,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Task accepted to its work started."""
     work_s: Statistics | None = None
     """Work started to ended, of tasks that finished; of one that was begun again, the execution that finished it."""
+    work_cpu_share: float | None = None
+    """How much of that time the work computed: its CPU seconds, divided by it."""
     histogram: list[Bin] = []
     """Of response_s; empty where that is None."""
     requests: RequestCounts
@@ -114,6 +122,7 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     first_byte_s: Seconds | None = None
     done_s: Seconds | None = None
     response_s: Seconds | None = None
+    """Sent, at a rate planned, to last byte; of an answer with an error, too."""
 
 
 class TaskRow(Struct, frozen=True, kw_only=True):
@@ -210,6 +219,8 @@ class RunHeader(TypedDict, total=False):
     environment: dict[str, Any]
     app: str | UnsetType
     own_work: OwnFunction | UnsetType
+    warm_up: int | UnsetType
+    slots: int | UnsetType | None
 
 
 class RunDocument(Struct, frozen=True, kw_only=True):
@@ -256,6 +267,10 @@ class RunDocument(Struct, frozen=True, kw_only=True):
     """The user's own application, `module:name`, where that was served: then `tasks` are its requests, each ended when
     the application's call returned, background tasks included."""
     own_work: OwnFunction | UnsetType = UNSET
+    warm_up: int | UnsetType = UNSET
+    """Requests that were sent before, for work that does nothing, and are counted nowhere."""
+    slots: int | UnsetType | None = UNSET
+    """How many works the server could run at once, in threads or processes; None where no such number is known."""
     bystander_threads: Sequence[BystanderRow] | UnsetType = UNSET
     blocking: Blocking | UnsetType = UNSET
     verdict: str | UnsetType = UNSET
@@ -264,10 +279,12 @@ class RunDocument(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """One sentence about one mode, computed from its figures."""
+    """What was seen in one mode, computed from its figures."""
 
     mode: str
     text: str
+    short: str | UnsetType = UNSET
+    """The same in one line; results of older versions have none."""
 
 
 class Difference(Struct, frozen=True, kw_only=True):
@@ -301,12 +318,16 @@ class Skipped(Struct, frozen=True, kw_only=True):
 
 
 class Recommendation(Struct, frozen=True, kw_only=True):
-    """Which mode to use, on what evidence, what it gives up, and the endpoint to paste."""
+    """Which mode to use for a need, on what evidence, what it gives up, and the endpoint to paste."""
 
-    mode: str
+    need: str | UnsetType = UNSET
+    """By the name that --need takes, several with commas between; empty where none was named."""
+    mode: str | None
+    """None where no mode that was run has it, or the runs allow no recommendation: `why` says which."""
     why: str
     gives_up: list[str] = []
-    code: str
+    code: str = ""
+    """Empty where there is no mode."""
     basis: str | UnsetType = UNSET
     """Whether what it gives up was measured or is known, in words."""
 
@@ -479,8 +500,10 @@ class ComparisonDocument(Struct, frozen=True, kw_only=True):
     environment: dict[str, Any] = {}
     command: str = ""
     thresholds: list[ThresholdRow] | UnsetType = UNSET
+    recommendations: list[Recommendation] | UnsetType = UNSET
+    """For each need by itself; empty where nothing can be recommended."""
     recommendation: Recommendation | UnsetType | None = UNSET
-    """Missing where the runs show too little, or nothing that one could recommend."""
+    """For all needs that were named, or for none; missing where the runs show too little."""
 
 
 def limits_in(modes: Mapping[str, Iterable[str]]) -> list[str]:

@@ -96,6 +96,7 @@ class Connection(asyncio.Protocol):
         "_now",
         "_parser",
         "_transport",
+        "body_bytes",
         "closed",
         "done",
         "ended",
@@ -111,6 +112,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, ended: "Callable[[Connection, httpx.TransportError | None], None]") -> None:
         self.ended = ended
         self.closed = False
+        self.body_bytes = 0
+        """Of the answer's body, as they came."""
         self.n = 0
         """The caller's number of the request; the connection does not read it."""
         self.planned = 0.0
@@ -135,7 +138,7 @@ class Connection(asyncio.Protocol):
         self.first_byte = self.done = self.status = self.task_id = None
         self._complete = self._framed = self._head_done = False
         self._is_head = is_head
-        self._head_bytes = 0
+        self._head_bytes = self.body_bytes = 0
         self._busy = True
         transport = cast("asyncio.Transport", self._transport)
         self.sent = time.monotonic()
@@ -277,6 +280,10 @@ class Connection(asyncio.Protocol):
         if self._is_head and self.status >= 200:
             self._complete = True
             self._keep = parser.should_keep_alive()
+
+    def on_body(self, body: bytes) -> None:
+        """Count a piece of the body, and drop it."""
+        self.body_bytes += len(body)
 
     def on_message_complete(self) -> None:
         """See a response end."""

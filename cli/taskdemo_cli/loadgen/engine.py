@@ -118,6 +118,7 @@ class Run:
         self._sent = 0
         self._late = self._late_connecting = self._late_unconnected = 0
         self._timed_out = False
+        self._body_bytes = 0
         self._unconnected: set[int] = set()
         """Requests that were in the backlog, and have not ended."""
         self._samples: list[Sample] = []
@@ -170,6 +171,7 @@ class Run:
                 cpu_share=cpu / wall if wall else 0.0,
                 loop_lag_p99=lag_p99,
                 transport="httpx" if self.through_httpx else "taskdemo",
+                body_bytes=self._body_bytes,
                 not_sent=0 if self._total is None else self._total - self._n,
                 timed_out=self._timed_out,
             )
@@ -222,6 +224,7 @@ class Run:
         now = time.monotonic()
         for n, lane in self._in_flight.items():
             lane.abort()
+            self._body_bytes += lane.body_bytes
             self._samples.append(
                 (n, lane.planned, lane.sent, lane.first_byte, now, lane.status, error, lane.task_id, None)
             )
@@ -243,6 +246,7 @@ class Run:
         if self._over.done():
             return
         del self._in_flight[n]
+        self._body_bytes += lane.body_bytes
         if self._timer is not None and lane.sent - lane.planned > LATE_S:
             self._late += 1
             if n in self._unconnected:

@@ -43,6 +43,7 @@ class HttpxConnection(Connection):
     def start(self, payload: bytes, *, is_head: bool = False) -> None:  # noqa: ARG002 - the base's signature
         """Send the template's request, at the payload's target."""
         self.first_byte = self.done = self.status = self.task_id = None
+        self.body_bytes = 0
         self.sent = time.monotonic()
         target = payload.split(b" ", 2)[1]
         request = httpx.Request(
@@ -71,7 +72,7 @@ class HttpxConnection(Connection):
             response = await self._transport_of_httpx.handle_async_request(request)
             self.status = response.status_code
             self.task_id = response.headers.get("X-Task-ID")
-            await response.aread()
+            self.body_bytes = len(await response.aread())
         except httpx.TransportError as failure:
             error = failure
         except asyncio.CancelledError:

@@ -85,6 +85,8 @@ class Done(Struct, frozen=True, tag=True, kw_only=True):
     cpu_share: float | None = None
     loop_lag_p99: float | None = None
     transport: str | None = None
+    body_bytes: int = 0
+    """Of all answers."""
     not_sent: int = 0
     timed_out: bool = False
     """Whether the plan's `timeout_s` ended it."""

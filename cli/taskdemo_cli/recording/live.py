@@ -77,7 +77,7 @@ class Live:
     answered: int
     """Whole answers, whatever their status."""
     response_p50_s: float | None
-    """Within 0.5 % where there are many responses."""
+    """Of the requests that went well; within 0.5 % where there are many responses."""
     response_max_s: float | None
     bystander_max_s: float | None
     bystander_waits_s: float | None
@@ -157,7 +157,8 @@ class LiveFigures:
     def answered(self, at: int) -> None:
         """Take note of the request at this place, which was just reported."""
         n = at + 1
-        if self._requests.trouble(at) is not None:
+        trouble = self._requests.trouble(at)
+        if trouble is not None:
             self.failed += 1
             self._failed.append(n)
         else:
@@ -168,8 +169,9 @@ class LiveFigures:
         response = self._requests.response(at)
         if isnan(response):
             return
-        self._median.add(response)
-        self._longest = max(self._longest or 0, response)
+        if trouble is None:
+            self._median.add(response)
+            self._longest = max(self._longest or 0, response)
         if len(self._slowest) < KEPT:
             heapq.heappush(self._slowest, (response, -n))
         elif response > self._slowest[0][0]:

@@ -29,7 +29,7 @@ class Recorder:
     `private`: the server serves this run alone, so every event is of this run; otherwise only those of tasks that
     a response has named. `follows`: whether the task ids in responses mean anything to us. `waits`: an answer comes
     only when its task has ended. `clock_offset`: seconds that the clock of the events is ahead of the load process's.
-    `count`: how many requests were asked for.
+    `count`: how many requests were asked for. `rated`: they come at a rate.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Recorder:
         count: int | None = None,
         follows: bool = True,
         waits: bool = False,
+        rated: bool = False,
     ) -> None:
         self.private = private
         self.count = count
@@ -49,7 +50,7 @@ class Recorder:
         self.done = Done()
         """What the load process said at the end of the run."""
         self._offset = clock_offset
-        self._requests = Requests()
+        self._requests = Requests(from_plan=rated)
         self._tasks = Tasks()
         self._bystander = Requests()
         self._bystander_threads = Requests()

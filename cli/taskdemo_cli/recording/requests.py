@@ -35,9 +35,13 @@ def interned(text: str | None) -> str | None:
 
 
 class Requests:
-    """What was reported of every request; the request `n` is at the place n - 1."""
+    """What was reported of every request; the request `n` is at the place n - 1.
 
-    def __init__(self) -> None:
+    `from_plan`: at a rate a response counts from the planned send, so that a server that stalls cannot hide it.
+    """
+
+    def __init__(self, *, from_plan: bool = False) -> None:
+        self._from_plan = from_plan
         self.planned = array("d")
         self.sent = array("d")
         self.first_byte = array("d")
@@ -80,9 +84,13 @@ class Requests:
         return (at for at, reported in enumerate(self.is_reported) if reported)
 
     def response(self, at: int) -> float:
-        """Return the microseconds from sent to last byte, if an answer came in full."""
+        """Return the microseconds from its begin to the last byte, if an answer came in full."""
         whole = self.status[at] is not None and self.error[at] is None
-        return self.done[at] - self.sent[at] if whole else NEVER
+        return self.done[at] - self.begun(at) if whole else NEVER
+
+    def begun(self, at: int) -> float:
+        """Return when its response time begins to count."""
+        return self.planned[at] if self._from_plan else self.sent[at]
 
     def trouble(self, at: int) -> str | None:
         """Return what went wrong, by kind: the exception's name, or `HTTP` and the status; None where nothing did."""

@@ -8,8 +8,9 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import filterfalse
+from itertools import filterfalse, islice
 from math import inf, isnan
+from operator import le
 from typing import Final
 
 from msgspec import UNSET
@@ -85,13 +86,20 @@ def summarise(record: Record, bystander: Sequence[BystanderRow], done: Done, rat
     """
     requests, tasks = record.requests, record.tasks
     planned, sent, first_byte, ended = requests.planned, requests.sent, requests.first_byte, requests.done
-    responses = sorted(_measured(map(requests.response, record.of_requests)))
     errors = Counter(error for at in record.of_requests if (error := requests.trouble(at)) is not None)
+    statuses = Counter(str(status) for at in record.of_requests if (status := requests.status[at]) is not None)
+    well = [at for at in record.of_requests if requests.trouble(at) is None]
+    failed = (at for at in record.of_requests if requests.trouble(at) is not None) if errors else ()
+    responses = sorted(_measured(map(requests.response, well)))
+    failed_s = describe(_measured(map(requests.response, failed)))
+    response_s = describe(responses)
+    answered = len(responses) + (failed_s.count if failed_s else 0)
     wall = _wall(record, done)
     work_s = describe(_measured(map(tasks.work, record.of_tasks)))
     return Summary(
-        response_s=describe(responses),
-        corrected_s=describe(_measured(_corrected(requests, at) for at in record.of_requests)) if rate else None,
+        response_s=response_s,
+        failed_s=failed_s,
+        corrected_s=response_s if rate else None,
         completion_s=describe(_measured(_completion(record, at) for at in record.of_requests)),
         bystander_s=responses_of(bystander),
         wait_s=describe(_measured(sent[at] - planned[at] for at in record.of_requests)),
@@ -99,16 +107,19 @@ def summarise(record: Record, bystander: Sequence[BystanderRow], done: Done, rat
         transfer_s=describe(_measured(ended[at] - first_byte[at] for at in record.of_requests)),
         queue_s=describe(_measured(tasks.started[at] - tasks.accepted[at] for at in record.of_tasks)),
         work_s=work_s,
+        work_cpu_share=_cpu_share(record),
         histogram=histogram(responses),
         requests=RequestCounts(
             ok=len(record.of_requests) - errors.total(),
             failed=errors.total(),
             errors=dict(errors.most_common()),
             reasons=_reasons(record) or UNSET,
+            statuses=dict(statuses.most_common()),
+            bytes=done.body_bytes,
         ),
         tasks=_task_counts(record, work_s.p50 * MICRO if work_s else 0.0),
         wall_s=wall / MICRO,
-        requests_per_s=round(len(responses) * MICRO / wall, 3) if wall > 0 else 0.0,
+        requests_per_s=round(answered * MICRO / wall, 3) if wall > 0 else 0.0,
         client=Client(
             cpu_share=done.cpu_share,
             loop_lag_p99_s=done.loop_lag_p99,
@@ -154,16 +165,34 @@ class Busy:
         return 0.0 if not at else self._before[at - 1] + min(until, self._until[at - 1]) - self._from[at - 1]
 
 
+def _of_event_loops(record: Record) -> Busy:
+    """Return when an event loop did work, one after another; never where it did two at once: it awaited these."""
+    tasks = record.tasks
+    on_loop = [at for at in record.of_tasks if (where := tasks.where[at]) and where[2] == "event loop"]
+    starts, ends = (array("d", sorted(times)) for times in tasks.executions(on_loop))
+    apart = len(ends) <= len(starts) and all(map(le, ends, islice(starts, 1, None)))
+    return Busy(starts, ends) if apart else Busy((), ())
+
+
+def _cpu_share(record: Record) -> float | None:
+    """Return the share of its time in which the work of the tasks that finished computed, 1 at the most."""
+    tasks = record.tasks
+    known = [at for at in record.of_tasks if tasks.state[at] == "finished" and not isnan(tasks.cpu[at])]
+    took = sum(_measured(map(tasks.work, known)))
+    return min(sum(tasks.cpu[at] for at in known) / took, 1.0) if took > 0 else None
+
+
 def _task_counts(record: Record, work: float) -> TaskCounts:
     """Return how the tasks of the run ended, and which requests were answered before theirs had.
 
-    A caller was held up where a response took a good part of the work, work ran for most of that time, and the response
-    came when none ran: as many executions had ended then as had started, and two bisects tell how many of each.
+    A caller was held up where a response took a good part of the work, most of it while an event loop did the work of
+    others, and came when none ran: at that moment as many executions had ended as had started, and two bisects tell how
+    many of each.
     """
     requests, tasks = record.requests, record.tasks
     states = Counter(tasks.state[at] for at in record.of_tasks)
     starts, ends = (array("d", sorted(times)) for times in tasks.executions(record.of_tasks))
-    busy = Busy(starts, ends)
+    busy, loops = Busy(starts, ends), _of_event_loops(record)
     before_end = after_end = held_up = waited = 0
     clear = work // CLEAR_SHARE
     for at in record.of_requests:
@@ -172,17 +201,17 @@ def _task_counts(record: Record, work: float) -> TaskCounts:
             continue
         if tasks.end(task) <= answered:
             after_end += 1
-            waited += busy.share(requests.sent[at], answered) >= MOST_OF_IT
+            waited += busy.share(answered - response, answered) >= MOST_OF_IT
             continue
         if tasks.state[task] in UNENDED:
             continue  # It may have ended long ago: a loop that is held sends no word of it.
         before_end += 1
-        if work and response * LATE_SHARE >= work:
+        if work and response * LATE_SHARE >= work and loops.share(answered - response, answered) >= MOST_OF_IT:
             # How much work ran when this answer came, without pairing starts with ends: what had started before it,
             # less what had ended. `clear` shrinks that from both sides, so that work which began or ended at about
             # the same moment does not count as running.
             running = bisect_left(starts, answered - clear) - bisect_right(ends, answered + clear)
-            held_up += running <= 0 and busy.share(requests.sent[at], answered) >= MOST_OF_IT
+            held_up += running <= 0
     return TaskCounts(
         accepted=len(record.of_tasks),
         finished=states["finished"],
@@ -210,15 +239,11 @@ def _reasons(record: Record) -> dict[str, dict[str, int]]:
     return reasons
 
 
-def _corrected(requests: Requests, at: int) -> float:
-    return requests.done[at] - requests.planned[at] if requests.status[at] is not None else NEVER
-
-
 def _completion(record: Record, at: int) -> float:
     task = record.task_of(at)
     if task is None or record.tasks.state[task] != "finished":
         return NEVER
-    return record.tasks.end(task) - record.requests.sent[at]
+    return record.tasks.end(task) - record.requests.begun(at)
 
 
 def _wall(record: Record, done: Done) -> float:

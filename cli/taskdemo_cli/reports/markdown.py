@@ -52,6 +52,7 @@ def chunks(document: AnyDocument) -> Iterator[str]:
             for verdict in document.verdicts:
                 yield f"- {_code(verdict.mode)}: {escaped(verdict.text)}\n"
             yield "\n" if document.verdicts else ""
+            yield from _needs(document)
             yield from _skipped(document.skipped)
         case LimitsDocument():
             yield from _limits_table(document)
@@ -72,10 +73,20 @@ def _thresholds(document: RunDocument | ComparisonDocument | CapacityDocument) -
 
 def _recommendation(document: ComparisonDocument) -> Iterator[str]:
     if recommendation := document.recommendation:
-        yield f"**Recommended: {escaped(recommendation.mode)}.** {escaped(recommendation.why)}\n\n"
+        needs = f" for {recommendation.need}" if recommendation.need else ""
+        mode = f"Recommended{needs}: {recommendation.mode}" if recommendation.mode else f"No recommendation{needs}"
+        yield f"**{escaped(mode)}.** {escaped(recommendation.why)}\n\n"
         if recommendation.gives_up:
             basis = f" ({escaped(recommendation.basis)})" if recommendation.basis else ""
             yield f"It gives up{basis}: {'; '.join(map(escaped, recommendation.gives_up))}\n\n"
+
+
+def _needs(document: ComparisonDocument) -> Iterator[str]:
+    if found := document.recommendations:
+        rows = [[str(one.need), _cell(one.mode) if one.mode else NOTHING, "; ".join(one.gives_up)] for one in found]
+        escaped_rows = [[escaped(need), mode, escaped(gives_up)] for need, mode, gives_up in rows]
+        yield from _table(["need", "mode", "it gives up"], escaped_rows, left=3)
+        yield "\n"
 
 
 def _skipped(skipped: Sequence[Skipped]) -> Iterator[str]:

@@ -18,7 +18,7 @@ def picture_of(document: AnyDocument) -> str:
     """Return the report of any document as a picture."""
     draw: dict[str, Callable[[Any], Any]] = {
         "run": run_report,
-        "comparison": comparison_report,
+        "comparison": lambda document: comparison_report(document, whole=True),
         "limits": limits_report,
         "capacity": capacity_report,
     }

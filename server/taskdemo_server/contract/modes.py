@@ -81,9 +81,14 @@ class Mode:
     """Why this mode cannot run an `async def`; None where it can."""
     cannot_cancel: str
     """Why a task, or a task in the wrong state, cannot be cancelled here: a sentence."""
-    gives_up: Mapping[str, str] = field(default_factory=dict)
-    """What it gives up, by limit, or by a name of its own where no experiment is about it."""
+    gives_up: Mapping[str, str]
+    """What it gives up, by limit: exactly those in which its experiment finds no `yes`. By a name of its own, what no
+    experiment is about."""
     engine: Engine | None = None
+
+    def lacks(self, need: str) -> str | None:
+        """Return what it gives up of a need, one of NEEDS; None where it gives up nothing that is known."""
+        return next((self.gives_up[name] for name in NEEDS[need].shown_by if name in self.gives_up), None)
 
     @property
     def steps(self) -> str:
@@ -99,25 +104,71 @@ class Mode:
         return engine.extra if engine is not None and importlib.util.find_spec(engine.packages[0]) is None else None
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a reader may need of a mode."""
+
+    text: str
+    """What a mode that has it does, after "it"."""
+    shown_by: tuple[str, ...]
+    """What a mode that has it must not give up; nothing where only a measurement of the reader's own work tells."""
+
+
+NEEDS: Final[dict[str, Need]] = {
+    "result": Need("answers with the result", ("result",)),
+    "answer-first": Need("answers before the work is done", ("answer-first",)),
+    "survive": Need(
+        "loses no task when the server or a worker is killed", ("survive_server_kill", "survive_worker_kill")
+    ),
+    "retry": Need("tries failed work again", ("retry",)),
+    "track": Need("says how a task is doing", ("track",)),
+    "cancel": Need("cancels a task that waits or runs", ("cancel",)),
+    "quiet": Need("disturbs no other request", ()),
+    "no-service": Need("needs no broker", ("upkeep",)),
+}
+"""What one can ask for, by the name that --need takes."""
+QUESTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("Does the caller need the result?", ("result", "answer-first")),
+    ("Does the work compute, or wait?", ("quiet",)),
+    ("May a crash lose it?", ("survive",)),
+    ("Must it be tried again, seen, cancelled?", ("retry", "track", "cancel")),
+    ("May a service be added?", ("no-service",)),
+)
+"""What to ask of slow work, and the needs that the answers may come to."""
+
+
 _IN_A_THREAD: Final = "a worker thread cannot await it, and FastAPI itself would run it on the event loop"
 _NO_HANDLE: Final = "BackgroundTasks keeps no handle on a task: once added, nothing can take it back."
 _REDIS: Final = {"valkey": "redis", "valkeys": "rediss"}
 _REDIS_PY: Final = {**_REDIS, "redis+socket": "unix"}
-_SERVER_KILL: Final = "the tasks of a killed server, which a queue engine keeps"
+_CRASH: Final = "the tasks of a process that is killed"
+_HERE: Final = {
+    "retry": "retries",
+    "distribute": "other machines",
+    "survive_server_kill": _CRASH,
+    "survive_worker_kill": _CRASH,
+}
 _WAITING: Final = {
-    "track": "word of the work to a caller who hangs up",
-    "retry": "retries, which a queue engine makes",
+    "answer-first": "an answer before the work is done",
+    "track": "asking how the work is doing",
+    "cancel": "cancelling",
+    **_HERE,
+    "failure": "asking later why it failed (only its own caller hears that it did)",
+}
+_BLOCKS: Final = {"offload": "a free event loop, wherever the work does not await"}
+_RESULT: Final = {"result": "the result: the caller has the answer before there is one"}
+_BACKGROUND: Final = {
+    **_RESULT,
+    "track": "asking how the work is doing",
+    "cancel": "cancelling",
+    "orchestrate": "handing results from task to task",
+    **_HERE,
+    "failure": "word of a failure, but in the log",
 }
 _QUEUE: Final = {
+    **_RESULT,
     "duplicates": "being sure that a task runs only once (what a dead worker held is delivered again)",
     "upkeep": "having nothing but the server to look after (a broker and workers must run)",
-}
-_BACKGROUND: Final = {
-    "track": "a task's status (failures show only in the log)",
-    "cancel": "cancelling",
-    "retry": "retries",
-    "orchestrate": "chains",
-    "survive_server_kill": _SERVER_KILL,
 }
 
 MODES: Final[tuple[Mode, ...]] = (
@@ -132,6 +183,7 @@ MODES: Final[tuple[Mode, ...]] = (
         runs="loop",
         cannot_await="only an await runs it, and then this is mode async",
         cannot_cancel="The work blocks the event loop: while it runs, no other request is even looked at.",
+        gives_up={**_WAITING, "offload": "every other request, while the work runs"},
     ),
     Mode(
         name="async",
@@ -144,7 +196,7 @@ MODES: Final[tuple[Mode, ...]] = (
         runs="loop",
         awaits=True,
         cannot_cancel="The work is awaited inside its request, and FastAPI gives others no handle on that.",
-        gives_up={**_WAITING, "offload": "a free event loop, wherever the work does not await"},
+        gives_up={**_WAITING, **_BLOCKS},
     ),
     Mode(
         name="threadpool",
@@ -186,7 +238,7 @@ MODES: Final[tuple[Mode, ...]] = (
         runs="loop",
         awaits=True,
         cannot_cancel=_NO_HANDLE,
-        gives_up={**_BACKGROUND, "offload": "a free event loop, wherever the work does not await"},
+        gives_up={**_BACKGROUND, **_BLOCKS},
     ),
     Mode(
         name="process",
@@ -199,11 +251,10 @@ MODES: Final[tuple[Mode, ...]] = (
         runs="process",
         cannot_cancel="A process pool can take back a task that still waits, never one that a process has.",
         gives_up={
+            **_RESULT,
             "cancel": "cancelling what has begun",
-            "retry": "retries",
             "orchestrate": "groups with a final step",
-            "distribute": "other machines",
-            "survive_server_kill": _SERVER_KILL,
+            **_HERE,
             "survive_worker_kill": "all tasks, and the pool itself, when a process of it dies",
         },
     ),
@@ -312,6 +363,7 @@ MODES: Final[tuple[Mode, ...]] = (
         runs="worker",
         cannot_cancel="RQ could not be asked to cancel the job.",
         gives_up={
+            **_RESULT,
             "survive_worker_kill": "the tasks that a killed process or worker had begun",
             "upkeep": _QUEUE["upkeep"],
         },
@@ -344,10 +396,12 @@ MODES: Final[tuple[Mode, ...]] = (
         runs="worker",
         cannot_cancel="Huey can take back a task that still waits, never one that a worker has.",
         gives_up={
+            **_RESULT,
             "track": "a task's state before its result",
             "cancel": "cancelling what has begun",
             "survive_worker_kill": "the tasks that a killed process or worker had begun",
             "machines": "other machines (a file is on one)",
+            "worker": "having nothing but the server to start (a worker must run)",
         },
         engine=Engine(
             packages=("huey",),

@@ -18,13 +18,13 @@ _REST: Final = 20
 MOST_DEATHS: Final = 3
 """A task whose process has died so often is not to be begun again: the next one would die, too."""
 _GRACE_S: Final = 5.0
-"""So much longer than it should take, it may take on a busy machine."""
+"""So much longer than twice what it should take, it may take on a busy machine."""
 
 
 def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float) -> None:
     """Look in a thread of its own, for as long as the process lives."""
     place = place_of(mode, "the server", 0, "")
-    patience = (engine.redelivered_after(work_s) or 0.0) + _GRACE_S
+    patience = 2 * (engine.redelivered_after(work_s) or 0.0) + _GRACE_S
 
     def follow() -> None:
         dead_since: dict[TaskEvent, float] = {}

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
 from taskdemo_server.contract import settings
-from taskdemo_server.contract.events import TaskState, event_line
+from taskdemo_server.contract.events import WARM_UP, TaskState, event_line
 from taskdemo_server.contract.events import here as place_here
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -98,6 +98,11 @@ class Run:
         self.task = task
         self.message = message
         self.output = output
+
+    @property
+    def is_warm_up(self) -> bool:
+        """Whether only the way to the work is to be gone, and nothing done there."""
+        return self.task is not None and self.task.id.startswith(WARM_UP)
 
 
 class Workplace:

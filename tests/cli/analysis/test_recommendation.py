@@ -18,10 +18,10 @@ import samples
 from commands import eventually, taskdemo
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
-from taskdemo_cli.documents.types import RunDocument
+from taskdemo_cli.documents.types import OwnFunction, RunDocument
 from taskdemo_cli.recording.summary import doubted
 from taskdemo_cli.reports.terminal.recommendation import recommendation_lines
-from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
+from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS
 
 
 def a_run(
@@ -47,8 +47,18 @@ def a_run(
     return doubted(recorded.finish(samples.facts(mode, count, duration=work)), 0.0001)
 
 
+def every_mode() -> list[RunDocument]:
+    waiting = [a_run("async", waits=True), a_run("threadpool", waits=True)]
+    later = [a_run(mode) for mode in ("background", "background-async", "process", "celery")]
+    return [a_run("blocking", at_once=1, waits=True, held=True), *waiting, *later]
+
+
+def computing(run: RunDocument, share: float = 0.98) -> RunDocument:
+    return replace(run, summary=replace(run.summary, work_cpu_share=share))
+
+
 def advice(*runs: RunDocument, **given: Any) -> Any:
-    found = recommend.recommend(runs, **given)
+    found = recommend.recommend(runs, **given).one
     assert found is not None
     return found
 
@@ -62,7 +72,7 @@ def test_work_that_waits_in_threads_and_holds_up_nobody_goes_to_the_background()
         a_run("celery"),
     )
     assert found.mode == "background"
-    assert "In blocking a bystander waited 5.00 s" in found.why
+    assert "In blocking other requests waited 5.00 s" in found.why
     assert "all 5 tasks had ended after 1.00 s" in found.why
 
 
@@ -84,7 +94,114 @@ def test_work_that_truly_awaits_goes_to_the_background_of_the_event_loop() -> No
 def test_async_work_that_never_awaits_does_not_stay_on_the_event_loop() -> None:
     found = advice(a_run("async", waits=True, held=True), a_run("background-async", held=True), a_run("process"))
     assert found.mode == "process"
-    assert "In async and background-async a bystander waited up to" in found.why
+    assert "In async and background-async other requests waited up to" in found.why
+
+
+@pytest.mark.parametrize(
+    ("needs", "mode", "says"),
+    [
+        (["result"], "threadpool", "process and celery give up the result"),
+        (["answer-first"], "background", "blocking, async and threadpool give up an answer before the work is done."),
+        (
+            ["survive"],
+            "celery",
+            "background, background-async and process give up the tasks of a process that is killed",
+        ),
+        (["retry"], "celery", "give up retries."),
+        (["track"], "process", "background and background-async give up asking how the work is doing."),
+        (["cancel"], "celery", "process gives up cancelling what has begun."),
+        (["quiet"], "background", "blocking gives up a server that is free for other requests."),
+        (["no-service"], "background", "celery gives up having nothing but the server to look after"),
+        (["track", "no-service"], "process", "Callers waited 2.8 ms"),
+        (["result", "retry"], None, "No mode that was run does that. "),
+    ],
+)
+def test_each_need_has_its_mode_and_the_sentence_that_decides_it(needs: list[str], mode: str | None, says: str) -> None:
+    found = recommend.recommend(every_mode(), needs)
+    assert found.one is not None
+    assert (found.one.need, found.one.mode) == (", ".join(needs), mode)
+    assert says in found.one.why
+    if len(needs) == 1:
+        one = next(each for each in found.each if each.need == needs[0])
+        assert one.mode == mode
+        assert says in one.why
+    assert [each.need for each in found.each] == list(NEEDS)
+
+
+def test_what_no_mode_that_was_run_has_is_said_with_the_modes_that_have_it() -> None:
+    found = recommend.recommend([a_run("background"), a_run("process")], ["retry"]).one
+    assert found is not None
+    assert found.mode is None
+    assert found.code == ""
+    assert "Of those that were not run, celery, dramatiq, " in found.why
+
+
+def test_work_that_computes_leaves_the_servers_process_and_the_share_is_said() -> None:
+    threads, processes = computing(a_run("background", count=1)), computing(a_run("process", count=1))
+    assert advice(threads, processes).mode == "process"
+    assert "The work computes 98 % of its time." in advice(threads, processes).why
+    assert advice(computing(a_run("background", count=1), 0.02), processes).mode == "process"
+    waits = [computing(a_run(mode, count=1), 0.02) for mode in ("background", "process")]
+    assert advice(*waits).mode == "background"
+
+
+def test_work_that_lets_the_interpreter_go_may_compute_in_threads() -> None:
+    several = [replace(computing(a_run(mode)), tasks=threaded(a_run(mode))) for mode in ("background", "process")]
+    assert advice(*several).mode == "background"
+
+
+def threaded(run: RunDocument) -> Any:
+    return [replace(task, thread="AnyIO worker thread 1") for task in run.tasks]
+
+
+def test_no_recommendation_rests_on_the_number_of_processes() -> None:
+    few = replace(a_run("process", at_once=2), slots=2)
+    found = advice(few, a_run("celery"))
+    assert found.mode == "process"
+    assert "It did 2 at a time, one per CPU; --processes 5 runs all at once." in found.why
+    assert "ended only after" not in advice(a_run("background"), few).why
+
+
+def test_of_a_function_that_cannot_await_it_is_said_that_async_modes_do_not_help() -> None:
+    own = {"work": "shop:report", "own_work": OwnFunction(is_async=False, takes_message=True)}
+    runs = [replace(a_run("async", waits=True, held=True), **own), replace(a_run("threadpool", waits=True), **own)]
+    why = advice(*runs).why
+    assert (
+        "In async other requests waited 1.00 s (limit: 100 ms): this function cannot await, so async cannot help."
+        in why
+    )
+
+
+def failing(mode: str, failed: int) -> RunDocument:
+    """A run of six tasks, the first `failed` of which failed at once."""
+    answers, events = [], []
+    for n in range(1, 7):
+        bad = n <= failed
+        events += samples.events_of(
+            f"{mode}{n}", 0.001, 0.002, 0.00204 if bad else 2.0, mode=mode,
+            state="failed" if bad else "finished", error="RuntimeError: quick failure" if bad else None,
+        )  # fmt: skip
+        answers.append(samples.sample(n, 0.003, task=f"{mode}{n}"))
+    return samples.recorder(answers, events, samples.pings(2.0)).finish(samples.facts(mode, 6))
+
+
+def test_work_that_sometimes_fails_is_told_first_and_never_looks_quick() -> None:
+    found = advice(failing("background", 2), failing("process", 2))
+    assert found.mode == "background"
+    assert found.why.startswith(
+        "2 of 6 tasks failed (RuntimeError: quick failure); the times are those of the others. "
+    )
+    assert "for work of 2.00 s" in found.why
+
+
+def test_work_that_mostly_fails_recommends_nothing_and_says_why() -> None:
+    found = recommend.recommend([failing("threadpool", 5), failing("background", 5)])
+    assert found.each == []
+    assert found.one is not None
+    assert found.one.mode is None
+    assert found.one.why == (
+        "10 of 12 tasks failed (RuntimeError: quick failure): such work says nothing of where it should run."
+    )
 
 
 def test_quick_work_is_waited_for() -> None:
@@ -120,7 +237,9 @@ def test_where_everything_holds_up_others_it_says_so() -> None:
     ],
 )
 def test_where_nothing_can_be_recommended_nothing_is(runs: list[RunDocument]) -> None:
-    assert recommend.recommend(runs) is None
+    found = recommend.recommend(runs)
+    assert found.one is None or found.one.mode is None
+    assert found.each == []
 
 
 def bystanders(run: RunDocument, *waits: float) -> RunDocument:
@@ -133,7 +252,7 @@ def test_whom_a_bystander_waited_for_too_long_is_passed_over_with_the_limit() ->
     assert advice(bystanders(a_run("background"), 0.055), other).mode == "background"
     above = advice(bystanders(a_run("background"), 0.122), other)
     assert above.mode == "process"
-    assert "In background a bystander waited 122 ms (limit: 100 ms)." in above.why
+    assert "In background other requests waited 122 ms (limit: 100 ms)." in above.why
 
 
 def test_a_bystander_that_nobody_answered_was_held_up_too() -> None:
@@ -167,7 +286,7 @@ def test_what_is_called_the_most_is_the_most_of_all_rounds() -> None:
         for number, (work, waited) in enumerate(((1.0, 0.002), (1.01, 0.003), (1.3, 0.04)), 1)
     ]
     why = advice(*runs).why
-    assert "a bystander (GET /ping) 40 ms at most" in why
+    assert "other requests at most 40 ms" in why
     assert "all 5 tasks had ended after 1.30 s" in why
     assert "for work of 1.10 s" in why
 
@@ -187,15 +306,16 @@ def test_a_single_request_is_said_to_show_little() -> None:
 
 def test_what_it_gives_up_is_said_once_to_be_known_and_not_measured() -> None:
     found = advice(a_run("background"))
-    assert found.gives_up == list(MODE_BY_NAME["background"].gives_up.values())
+    assert set(found.gives_up) == set(MODE_BY_NAME["background"].gives_up.values())
+    assert found.gives_up[0] == "the result: the caller has the answer before there is one"
     assert found.basis == "known, not measured here; taskdemo limits measures it"
 
 
 @pytest.mark.parametrize("mode", sorted({*recommend.WAITING, *recommend.AFTERWARDS}))
 def test_in_a_terminal_of_80_columns_it_is_short(mode: str) -> None:
     found = advice(a_run(mode, waits=mode in recommend.WAITING), a_run("blocking", at_once=1, waits=True, held=True))
-    lines = [line.plain for line in recommendation_lines(found, own=False, width=80)]
-    assert lines[0] == f"Use {mode}"
+    lines = [line.plain for line in recommendation_lines(found, width=80)]
+    assert lines[0].startswith(f"Use {mode}: ")
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 9
     assert "def " not in "".join(lines), "the code of a work that comes along is in the document alone"
@@ -332,11 +452,12 @@ def test_a_comparison_of_ones_own_function_ends_with_the_mode_its_price_and_the_
     (tmp_path / "reports.py").write_text("import time\n\n\ndef build(message):\n    time.sleep(0.2)\n")
     done = taskdemo(
         "compare", "--work", "reports:build", "--modes", "blocking,background", "--count", "3",
+        "--need", "answer-first", "--need", "quiet",
         "--save", "result.json", "--html", "report.html",
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    *_, end = done.stdout.partition("\nUse background\n")
+    *_, end = done.stdout.partition("\nUse background for answer-first, quiet\n")
     assert "It gives up" in end
     code, *wrote = end[end.index('"""Callers') :].split("wrote ")
     assert "".join(wrote).split() == ["result.json", "report.html"]
@@ -344,4 +465,4 @@ def test_a_comparison_of_ones_own_function_ends_with_the_mode_its_price_and_the_
     document = json.loads((tmp_path / "result.json").read_text())
     assert document["recommendation"]["mode"] == "background"
     assert document["runs"][0]["own_work"] == {"is_async": False, "takes_message": True}
-    assert "Recommendation: background" in (tmp_path / "report.html").read_text()
+    assert "Recommendation for answer-first, quiet: background" in (tmp_path / "report.html").read_text()

@@ -47,6 +47,8 @@ def test_an_expression_is_read(text: str, mode: str | None, metric: str, sign: s
         ("response.p95 > 2min", "takes one of the units us, ms, s"),
         ("requests.failed > 1%", "takes no unit"),
         ("requests.failed_share > 1ms", "write 5% or 0.05"),
+        ("requests.failed_share > 5", "requests.failed_share is never above 100 %; write 5%, or 0.05"),
+        ("client.cpu_share > 500%", "client.cpu_share is never above 100 %; write 5%, or 0.05"),
         ("respones.p95 > 200ms", "did you mean response.p95?"),
         ("response.p96 > 200ms", "did you mean response.p9"),
         ("response > 200ms", "did you mean response.p95?"),
@@ -69,7 +71,7 @@ def test_what_cannot_be_read_is_refused_with_what_can_be_written(text: str, says
 
 @pytest.mark.parametrize("metric", ["requests.failed_share", "client.cpu_share"])
 def test_a_share_that_can_never_be_is_refused_with_what_was_meant(metric: str) -> None:
-    with pytest.raises(UserError, match=r"never more than 1; write 5%"):
+    with pytest.raises(UserError, match=r"never above 100 %; write 5%"):
         parse(f"{metric} > 5")
     assert parse(f"{metric} >= 1").limit == 1
 
@@ -110,6 +112,14 @@ def test_no_text_does_anything_but_be_read_or_refused(text: str) -> None:
 def test_every_metric_has_a_value_or_is_not_measured(metric: str, name: str) -> None:
     value = value_of(samples.ALL_RUNS[name](), metric)
     assert value is None or value >= 0
+
+
+def test_response_times_are_held_to_those_that_went_well_and_the_failed_apart() -> None:
+    refused = [samples.sample(n, 0.001, status=503) for n in range(2, 10)]
+    run = samples.recorder([samples.sample(1, 1.0), *refused]).finish({})
+    assert value_of(run, "response.p50") == pytest.approx(1, abs=0.001)
+    assert value_of(run, "failed.max") == pytest.approx(0.001, abs=0.0005)
+    assert (value_of(run, "response.count"), value_of(run, "failed.count")) == (1, 8)
 
 
 @pytest.mark.parametrize("sign", OPERATORS)

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,10 @@ def test_compare_shows_who_waits_in_each_mode() -> None:
     assert list(runs) == modes.split(",")
     assert [verdict["mode"] for verdict in document["verdicts"]] == list(runs)
     for run in runs.values():
-        assert run["summary"]["requests"] == {"ok": 5, "failed": 0, "errors": {}}
+        assert run["summary"]["requests"] == {
+            "ok": 5, "failed": 0, "errors": {}, "statuses": {"200": 5}, "bytes": 5 * len('{"message":"Hello World!"}')
+        }  # fmt: skip
+        assert run["warm_up"] == 5
         assert run["summary"]["tasks"]["finished"] == 5
         assert (run["work"], run["duration_s"], run["count"], run["concurrency"]) == ("sleep", D, 5, 5)
     slowest = {mode: run["summary"]["response_s"]["max"] for mode, run in runs.items()}
@@ -60,9 +64,33 @@ def test_a_comparison_on_a_pipe_is_plain_text_with_table_timeline_and_verdicts()
     done = taskdemo("compare", "--modes", "blocking,background", "--count", "3", "--duration", "0.2")
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
-    for word in ("blocking", "background", "answered", "GET /ping", "bystander"):
+    for word in ("blocking", "background", "answered", "GET /ping", "other requests"):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_a_warm_up_starts_the_processes_calls_no_work_and_is_counted_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("import os\n\ndef call(message):\n    print(message, os.getpid())\n")
+    command = (
+        "fire",
+        "--mode",
+        "process",
+        "--processes",
+        "2",
+        "--work",
+        "shop:call",
+        "--count",
+        "4",
+        "--message",
+        "{n}",
+    )
+    warm = as_json(*command, cwd=tmp_path)
+    assert (warm["warm_up"], warm["slots"]) == (4, 2)
+    assert sorted(task["output"].split()[0] for task in warm["tasks"]) == ["1", "2", "3", "4"]
+    cold = as_json(*command, "--cold", cwd=tmp_path)
+    assert "warm_up" not in cold
+    # Only the cold one waits until its first process has been started.
+    assert warm["summary"]["queue_s"]["min"] < cold["summary"]["queue_s"]["min"]
 
 
 def test_fire_at_a_private_server_reports_the_responses_and_the_tasks() -> None:

@@ -10,6 +10,7 @@ from taskdemo_cli import limits
 from taskdemo_cli.documents import types as documents
 from taskdemo_cli.documents.types import LimitsDocument, Skipped
 from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_server.contract.modes import MODE_BY_NAME
 
 CORE = ["blocking", "async", "threadpool", "background", "background-async", "process"]
 LIMITS_OF_KILLS = ("survive_server_kill", "survive_worker_kill")
@@ -33,6 +34,15 @@ def test_every_cell_has_a_verdict_a_figure_and_a_sentence(matrix: LimitsDocument
             assert verdict in {"yes", "no", "partly"}
             assert 0 < len(cell.measured["figure"]) <= 8
             assert cell.text.endswith(".")
+
+
+@pytest.mark.parametrize("mode", CORE)
+def test_a_mode_has_the_limits_that_the_registry_says_and_no_other(matrix: LimitsDocument, mode: str) -> None:
+    cells = matrix.modes[mode]
+    found = {limit for limit, cell in cells.items() if cell.verdict != "yes"}
+    if cells["offload"].measured["left"]:  # how long others waited even so, a busy machine decides
+        found.discard("offload")
+    assert found == set(MODE_BY_NAME[mode].gives_up) & set(limits.LIMITS)
 
 
 def test_only_what_is_in_a_pool_can_be_tracked_through_all_its_states(matrix: LimitsDocument) -> None:

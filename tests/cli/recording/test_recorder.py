@@ -42,15 +42,16 @@ def test_every_figure_of_the_summary_follows_from_the_rows(name: str) -> None:
     task_of = {task["id"]: task for task in tasks}
     own = [(row, task_of[row["task_id"]]) for row in requests if row["task_id"] is not None]
 
-    assert summary["response_s"] == described(row["response_s"] for row in requests)
+    begun = "planned_s" if run["rate"] else "sent_s"
+    assert summary["response_s"] == described(row["response_s"] for row in requests if row["error"] is None)
+    assert summary["failed_s"] == described(row["response_s"] for row in requests if row["error"] is not None)
+    assert summary["corrected_s"] == (summary["response_s"] if run["rate"] else None)
     for row in requests:
         assert row["response_s"] == (
-            None if row["status"] is None else pytest.approx(minus(row["done_s"], row["sent_s"]), abs=1e-6)
+            None if row["status"] is None else pytest.approx(minus(row["done_s"], row[begun]), abs=1e-6)
         )
-    corrected = described(minus(row["done_s"], row["planned_s"]) for row in requests if row["status"] is not None)
-    assert summary["corrected_s"] == (corrected if run["rate"] else None)
     assert summary["completion_s"] == described(
-        minus(task["ended_s"], row["sent_s"]) for row, task in own if task["state"] == "finished"
+        minus(task["ended_s"], row[begun]) for row, task in own if task["state"] == "finished"
     )
     assert summary["bystander_s"] == described(row["response_s"] for row in run["bystander"])
     assert summary["wait_s"] == described(minus(row["sent_s"], row["planned_s"]) for row in requests)
@@ -61,13 +62,15 @@ def test_every_figure_of_the_summary_follows_from_the_rows(name: str) -> None:
     for task in tasks:
         whole = task["runs"] == 1 and task["state"] == "finished"
         assert not whole or task["work_s"] == pytest.approx(minus(task["ended_s"], task["started_s"]), abs=1e-6)
-    assert sum(bar["count"] for bar in summary["histogram"]) == sum(row["response_s"] is not None for row in requests)
+    assert sum(bar["count"] for bar in summary["histogram"]) == summary["response_s"]["count"]
 
     errors = Counter(row["error"] for row in requests if row["error"] is not None)
     assert summary["requests"] == {
         "ok": len(requests) - errors.total(),
         "failed": errors.total(),
         "errors": dict(errors),
+        "statuses": dict(Counter(str(row["status"]) for row in requests if row["status"] is not None)),
+        "bytes": run["summary"]["requests"]["bytes"],
     }
     states = Counter(task["state"] for task in tasks)
     counts = summary["tasks"]
@@ -208,7 +211,7 @@ def test_no_work_is_longer_than_its_longest_execution_though_they_overlap() -> N
     assert run.summary.work_s.max == 15.0
     assert (run.summary.tasks.begun, run.summary.tasks.max_parallel) == (6, 6)
     assert [task.runs for task in run.tasks] == [3, 3]
-    assert "the work of 2 tasks was begun 6 times" in verdict(run)
+    assert verdict(run).startswith("The work of 2 tasks was begun 6 times.")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from msgspec import UNSET
 from msgspec.structs import asdict
 
-from taskdemo_cli.analysis.mode_summary import ModeSummary
+from taskdemo_cli.analysis.mode_summary import COMPUTES, ModeSummary, most_computing
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.pairing import pairs, runs_of
@@ -39,11 +39,12 @@ from taskdemo_cli.reports.html import capacity, distribution, timeline
 from taskdemo_cli.reports.terminal.limits import QUESTIONS
 from taskdemo_cli.reports.timeline import TROUBLE
 from taskdemo_cli.stats import supported
+from taskdemo_cli.units import format_bytes, format_rate
 from taskdemo_cli.units import format_count as number
-from taskdemo_cli.units import format_rate
 from taskdemo_cli.units import format_seconds as duration
 from taskdemo_server.contract import drawing
-from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract import modes as modes_registry
+from taskdemo_server.contract.modes import MODE_BY_NAME, NEEDS
 from taskdemo_server.contract.text import escape, shortened
 
 LISTED: Final = 100
@@ -54,8 +55,8 @@ LONGEST: Final = 400
 """Characters of a message or an error that the list shows."""
 
 STATISTICS: Final = (
-    ("response_s", "Response", "sent to last byte"),
-    ("corrected_s", "Response, from plan", "planned send to last byte"),
+    ("response_s", "Response", "sent (at a rate: planned) to last byte, of answers that were no error"),
+    ("failed_s", "Error", "the same, of answers with an error"),
     ("wait_s", "To be sent", "planned send to sent"),
     ("first_byte_s", "First byte", "sent to first byte"),
     ("transfer_s", "Rest of the answer", "first byte to last byte"),
@@ -88,11 +89,13 @@ OF_EACH_ROUND: Final = {"response_s.p50", "response_s.p95"}
 OPTIONAL: Final[dict[str, Any]] = {
     "thresholds": None,
     "recommendation": None,
+    "recommendations": (),
     "verdict": None,
     "verdicts": (),
     "intervals": (),
     "rounds": 1,
     "skipped": (),
+    "warm_up": 0,
     "blocking": None,
     "app": None,
     "failed": (),
@@ -154,6 +157,11 @@ def page(document: AnyDocument) -> Iterator[str]:
         legend=drawing.LEGEND,
         ends=ENDS,
         questions=QUESTIONS,
+        needs=NEEDS,
+        asking=modes_registry.QUESTIONS,
+        figures={name: ModeSummary.of(group).figures() for name, group in groups},
+        cpu_share=most_computing(first),
+        computes=COMPUTES,
         causes=CAUSES,
         longest=LONGEST,
     )
@@ -174,6 +182,7 @@ def _template() -> Template:
         "count": _count,
         "rate": _rate,
         "share": _share,
+        "size": format_bytes,
         "figure": lambda value, path: _count(value) if path.startswith("tasks.max") else _time(value),
         "words": duration,
         "number": number,

@@ -1,25 +1,66 @@
-"""The recommendation at the end of a comparison. Draws a document and computes nothing."""
+"""The end of a comparison: five questions with the modes that answer them, and the recommendation. Computes nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from taskdemo_cli.analysis.mode_summary import COMPUTES
 from taskdemo_cli.documents.types import Recommendation
-from taskdemo_cli.reports.terminal.style import BOLD, DIM, GOOD, cell, paragraph, row
+from taskdemo_cli.reports.terminal.comparison_table import NAME
+from taskdemo_cli.reports.terminal.style import BOLD, DOUBT, GOOD, PLAIN, cell, paragraph, row
+from taskdemo_cli.units import format_share
+from taskdemo_server.contract.modes import MODES, NEEDS, QUESTIONS
 from taskdemo_server.contract.text import escape
 
+MORE = "--need NAME picks one for a need, with its code."
+COMPUTES_QUESTION = "quiet"
+"""The need beside which it is said whether the work computes."""
+SOME = 0.005
+"""A smaller share of computing is not worth telling."""
 
-def recommendation_lines(recommendation: Recommendation, own: bool, width: int) -> Iterator[Text]:
-    """Yield which mode to use and why, what it gives up, and the code where the work is the reader's own."""
-    yield row((f"Use {cell(recommendation.mode, width).strip()}", GOOD + BOLD))
+
+def question_lines(found: Sequence[Recommendation], cpu_share: float | None, width: int) -> Iterator[Text]:
+    """Yield a line for each question, with the mode for each need in it, and what each of these modes gives up.
+
+    `cpu_share`: how much of its time the work computes.
+    """
+    modes = {str(one.need): one.mode for one in found}
+    wide = max(len(question) for question, _ in QUESTIONS) + 1
+    for question, needs in QUESTIONS:
+        answers = [_computing(cpu_share)] if cpu_share is not None and COMPUTES_QUESTION in needs else []
+        for name in dict.fromkeys(modes.get(need) for need in needs):
+            named = ", ".join(need for need in needs if modes.get(need) == name)
+            answers.append(f"{named}: {name or 'none of these'}")
+        yield from paragraph("; ".join(answers), width, first=cell(question, wide))
+    recommended = set(modes.values())
+    for mode in MODES:
+        if mode.name in recommended:
+            lacks = ", ".join(need for need in NEEDS if mode.lacks(need))
+            yield row((cell(mode.name, NAME) + " ", BOLD), (f"gives up: {lacks}", PLAIN))
+
+
+def _computing(share: float) -> str:
+    """Return whether work that computes in this share of its time waits or computes."""
+    if share < COMPUTES:
+        return "it waits" if share < SOME else f"it waits, and computes {format_share(share)} of its time"
+    return f"it computes {format_share(share)} of its time"
+
+
+def recommendation_lines(recommendation: Recommendation, width: int) -> Iterator[Text]:
+    """Yield which mode to use and why; where needs were named, what it gives up and its code, too."""
+    needs = f" for {recommendation.need}" if recommendation.need else ""
+    if recommendation.mode is None:
+        yield from paragraph(f"No recommendation{needs}: {recommendation.why}", width, DOUBT)
+        return
+    if not needs:
+        yield from paragraph(f"Use {recommendation.mode}: {recommendation.why} {MORE}", width, GOOD)
+        return
+    yield row((f"Use {cell(recommendation.mode, width).strip()}{needs}", GOOD + BOLD))
     yield from paragraph(recommendation.why, width)
     if recommendation.gives_up:
         basis = f" ({recommendation.basis})" if recommendation.basis else ""
         texts = "; ".join(recommendation.gives_up).rstrip(".")
         yield from paragraph(f"It gives up{basis}: {texts}.", width)
-    if not own:
-        yield from paragraph("The endpoint's code is in the page of --html FILE, and in --json.", width, DIM)
-        return
     yield row("")
     for line in recommendation.code.splitlines():
         # Never cut: it is to be pasted. Wide lines go on in the next one.

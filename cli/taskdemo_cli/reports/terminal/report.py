@@ -7,9 +7,17 @@ from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.analysis.mode_summary import ModeSummary
+from taskdemo_cli.analysis.mode_summary import ModeSummary, most_computing
 from taskdemo_cli.analysis.rounds import by_mode
-from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, TaskCounts, ThresholdRow, asked, name_of
+from taskdemo_cli.documents.types import (
+    ComparisonDocument,
+    RequestCounts,
+    RunDocument,
+    TaskCounts,
+    ThresholdRow,
+    asked,
+    name_of,
+)
 from taskdemo_cli.reports.error_words import errors_in_words, late_words
 from taskdemo_cli.reports.terminal.comparison_table import (
     NAME,
@@ -19,7 +27,7 @@ from taskdemo_cli.reports.terminal.comparison_table import (
     interval_lines,
 )
 from taskdemo_cli.reports.terminal.figures import histogram, statistics_table
-from taskdemo_cli.reports.terminal.recommendation import recommendation_lines
+from taskdemo_cli.reports.terminal.recommendation import question_lines, recommendation_lines
 from taskdemo_cli.reports.terminal.style import (
     BAD,
     BOLD,
@@ -33,12 +41,16 @@ from taskdemo_cli.reports.terminal.style import (
     paragraph,
     row,
 )
-from taskdemo_cli.reports.terminal.timeline import timeline
+from taskdemo_cli.reports.terminal.timeline import height, overview, timeline
 from taskdemo_cli.stats import Statistics
-from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_cli.units import format_bytes, format_count, format_seconds
 
 TELLING: Final = 0.1
 """A phase of the response is shown from this share of the whole on; before that the first byte is all of it."""
+SCREEN: Final = 40
+"""Lines of a screen that the end of a comparison is to fit on."""
+AROUND: Final = 18
+"""Lines of a comparison besides the picture, the table and the line for each mode."""
 DRAWN_REQUESTS: Final = 500
 """A run of more requests is told by its figures and its histogram; bars of a handful of them would say little."""
 
@@ -54,16 +66,20 @@ def run_report(document: RunDocument) -> RenderableType:
     return Group(*parts, Drawing(lambda width, glyphs: _closing_lines(document, width, glyphs)))
 
 
-def comparison_report(document: ComparisonDocument) -> RenderableType:
-    """Return a comparison: the table, the timeline, a sentence for each mode, the recommendation, the thresholds."""
-    parts: list[RenderableType] = [Drawing(lambda width, glyphs: _comparison_lines(document, width, glyphs))]
-    if document.runs:
-        parts += ["", timeline(document.runs)]
+def comparison_report(document: ComparisonDocument, *, whole: bool = False) -> RenderableType:
+    """Return a comparison: the picture, the table, a line for each mode, the recommendation, the thresholds.
+
+    A picture with a bar for each request is drawn where all that fits a screen, or where it is to be the `whole` one.
+    """
+    parts: list[RenderableType] = [Drawing(lambda width, glyphs: _conditions_lines(document, width, glyphs))]
+    if any(run.requests for run in document.runs):
+        fits = height(document.runs) + 2 * len(by_mode(document.runs)) + AROUND <= SCREEN
+        parts.append(timeline(document.runs) if whole or fits else overview(document.runs))
+    parts += [Drawing(lambda width, glyphs: _comparison_lines(document, width, glyphs))]
     if document.verdicts:
         parts += ["", Drawing(lambda width, _: _verdict_lines(document, width))]
-    if recommendation := document.recommendation:
-        own = any(run.own_work for run in document.runs)
-        parts += ["", Drawing(lambda width, _: recommendation_lines(recommendation, own, width))]
+    if document.recommendation:
+        parts += ["", Drawing(lambda width, _: _advice_lines(document, width))]
     return Group(*parts, Drawing(lambda width, glyphs: threshold_lines(document.thresholds or (), width, glyphs)))
 
 
@@ -87,6 +103,8 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
         first, *rest = paragraph(words, width, first=cell("", NAME) + " " * len(often))
         yield row((cell("", NAME), PLAIN), (often, BAD), first.plain[NAME + len(often) :])
         yield from rest
+    if summary.requests.statuses:
+        yield from paragraph(_status_words(summary.requests), width, first=cell("Answers", NAME))
     if summary.tasks.accepted:
         yield from paragraph(_task_words(summary.tasks), width, first=cell("Tasks", NAME))
     yield row("")
@@ -136,6 +154,11 @@ def _request_words(document: RunDocument) -> Iterator[tuple[str, Style]]:
         yield f", {format_count(summary.requests_per_s)} requests/s", PLAIN
 
 
+def _status_words(requests: RequestCounts) -> str:
+    statuses = ", ".join(f"{status}: {format_count(count)}" for status, count in requests.statuses.items())
+    return f"{statuses}; {format_bytes(requests.bytes)} of bodies"
+
+
 def _task_words(tasks: TaskCounts) -> str:
     states = [state for state in STATES if getattr(tasks, state)]
     words = [
@@ -171,7 +194,7 @@ def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
     """Return the lines of the statistics table; the phases of a response only where they say something."""
     summary = document.summary
     response = summary.response_s
-    rows: list[tuple[str, Statistics | None]] = [("Response", response), ("from its plan", summary.corrected_s)]
+    rows: list[tuple[str, Statistics | None]] = [("Response", response), ("  failed", summary.failed_s)]
     phases = (("  to be sent", summary.wait_s), ("  rest of body", summary.transfer_s))
     for label, values in phases:
         if response is not None and values is not None and values.max >= response.max * TELLING:
@@ -197,6 +220,30 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
     yield row("")
     if facts:
         yield from paragraph(", ".join(facts), width, DIM, first=cell("Client", NAME))
+    if document.warm_up:
+        yield from paragraph(warm_up_words(document.warm_up), width, DIM, first=cell("Warm-up", NAME))
+
+
+def warm_up_words(count: int) -> str:
+    """Return that the server was warmed up, with so many requests."""
+    return f"warmed up first by {format_count(count, 'request')} for work that does nothing, uncounted (--cold: not)"
+
+
+def _conditions_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
+    """Yield what may scroll away: that the servers were warmed up, and how sure the medians of several rounds are."""
+    if warm_up := next((run.warm_up for run in document.runs if run.warm_up), None):
+        yield from paragraph(f"Each server was {warm_up_words(warm_up)}.", width, DIM)
+    yield from interval_lines(document, width, glyphs)
+    yield row("")
+
+
+def _advice_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
+    recommendation = document.recommendation
+    if not recommendation:
+        return
+    if document.recommendations and not recommendation.need:
+        yield from question_lines(document.recommendations, most_computing(document.runs), width)
+    yield from recommendation_lines(recommendation, width)
 
 
 def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -205,7 +252,6 @@ def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) 
         yield row((cell(mode, NAME), BOLD), *comparison_cells(ModeSummary.of(runs), runs, width, glyphs))
     for skipped in document.skipped:
         yield from paragraph(f"skipped: {skipped.why}", width, DIM, first=cell(skipped.mode, NAME + 1))
-    yield from interval_lines(document, width, glyphs)
     for run in document.runs:
         if run.interrupted or run.timed_out or run.ended_because:
             yield row("")
@@ -219,4 +265,7 @@ def _named(run: RunDocument) -> str:
 
 def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
     for verdict in document.verdicts:
-        yield from paragraph(verdict.text, width, first=cell(verdict.mode, NAME) + " ")
+        if verdict.short:
+            yield row((cell(verdict.mode, NAME) + " ", BOLD), cell(verdict.short, width - NAME - 1).rstrip())
+        else:
+            yield from paragraph(verdict.text, width, first=cell(verdict.mode, NAME) + " ")

@@ -119,6 +119,44 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
         yield row(("2", BAD), (" 3 ... 9 work that was begun so many times, or more", DIM))
 
 
+def height(runs: Sequence[RunDocument]) -> int:
+    """Return how many lines `timeline` takes, at the most."""
+    drawn = [run for run in runs if run.round == 1]
+    return sum(min(len(run.requests), BARS) + 2 for run in drawn) + 4
+
+
+def overview(runs: Sequence[RunDocument]) -> Drawing:
+    """Return the same picture with a line for each run: what any of its callers and tasks did at each moment."""
+    drawn = [run for run in runs if run.round == 1]
+    return Drawing(lambda width, glyphs: _overview_lines(drawn, width, glyphs))
+
+
+def _overview_lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[Text]:
+    horizon = max(last_moment(run) for run in runs)
+    left = min(max([len(_name(run)) for run in runs] + [16]), width // 3)
+    columns = width - left - 1
+    axis = [
+        (round(moment * (columns - 1) / horizon), label) for moment, label in ticks(horizon, columns / TICK_COLUMNS)
+    ]
+    painted: set[tuple[str, Style]] = set()
+    yield _axis(axis, left, columns - FIGURE, "", glyphs)
+    for run in runs:
+        lane, bars, until_s = Lane(columns, horizon), _bars(run), last_moment(run)
+        spans = [span for bar in bars for span in bar.spans(until_s)]
+        signs = {"queue": glyphs.queued, "free": glyphs.work, "wait": glyphs.wait, "held": glyphs.work}
+        for kind, sign in signs.items():  # who waits is painted over what nobody waits for
+            for _, start, end in (span for span in spans if span[0] == kind and span[2] > span[1]):
+                lane.fill(start, end, sign, STYLES[kind])
+        for bar in bars:
+            if bar.answered is not None:
+                lane.mark(bar.answered, *((glyphs.answered, BOLD) if bar.ok else (glyphs.failed, BAD)))
+            if (trouble := bar.trouble(until_s)) is not None:
+                lane.mark(trouble, glyphs.failed, BAD)
+        painted.update(filter(None, lane.cells))
+        yield row((cell(_name(run), left), BOLD), " ", *lane.parts({column for column, _ in axis}, glyphs.tick))
+    yield from _legend(painted, width, glyphs)
+
+
 def _name(run: RunDocument) -> str:
     return run.mode or "requests"
 

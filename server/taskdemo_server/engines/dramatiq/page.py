@@ -23,8 +23,8 @@ longest_task_s = float(os.environ.get("LONGEST_TASK_S", "3600"))
 
 broker: dramatiq.Broker
 if url.startswith("amqp"):
-    # RabbitMQ is to confirm that it has a task. A caller waits for that: notice
-    # soon that it is mute. (Defaults: 15 s to connect, a sign every minute.)
+    # RabbitMQ is to confirm that it has a task. A caller waits for that:
+    # notice soon that it is mute. (Defaults: 15 s to connect, and 60 s.)
     soon = "socket_timeout=0.5&stack_timeout=0.5&heartbeat=5"
     broker = RabbitmqBroker(url=f"{url}?{soon}", confirm_delivery=True)
 else:

@@ -1,0 +1,83 @@
+"""The README and the docs: commands that run, a translation that has the same, claims that are the registry's."""
+
+import os
+import re
+import shlex
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from commands import in_process, running, taskdemo
+from taskdemo_server.contract.modes import MODE_BY_NAME, NEEDS, QUESTIONS
+
+ROOT = Path(__file__).parent.parent
+TOUR = ROOT / "docs" / "tour.md"
+SHORT = "0.1"
+"""Seconds of work in the tour, so that the test is over soon."""
+
+
+def commands(path: Path) -> list[str]:
+    return re.findall(r"^    (taskdemo .*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_commands_of_the_tour_run_one_after_another(tmp_path: Path) -> None:
+    pytest.importorskip("celery", reason="the extra `celery` is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    tour = [shlex.split(command)[1:] for command in commands(TOUR)]
+    assert {words[0] for words in tour} == {"serve", "fire", "limits", "compare"}
+    with ExitStack() as server:
+        for words in tour:
+            private = "--mode" in words or words[0] == "compare"
+            where = ["--port", port] if words[0] == "serve" or (words[0] == "fire" and not private) else []
+            command = [*words, *where, *(["--duration", SHORT] if private else [])]
+            if words[0] == "serve":
+                server.close()
+                process = server.enter_context(running(*command, env={**os.environ, "NO_COLOR": "1"}))
+                assert process.stdout is not None
+                assert any("http://" in line for line in process.stdout)
+            else:
+                done = taskdemo(*command, cwd=tmp_path)
+                assert done.returncode == 0, (words, done.stdout[-500:], done.stderr)
+
+
+def test_the_tour_in_russian_has_the_same_commands_and_sections() -> None:
+    russian = TOUR.with_name("tour.ru.md")
+    assert commands(russian) == commands(TOUR)
+    headings = [len(re.findall("^## ", path.read_text(encoding="utf-8"), re.MULTILINE)) for path in (TOUR, russian)]
+    assert headings[0] == headings[1] > 0
+
+
+def rows_of_the_readme() -> list[list[str]]:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+def test_the_readme_asks_the_five_questions_and_names_every_need() -> None:
+    rows = rows_of_the_readme()
+    assert [row[0] for row in rows if row[0].endswith("?")] == [question for question, _ in QUESTIONS]
+    assert {need for row in rows for need in NEEDS if len(row) == 3 and f"(`{need}`)" in row[1]} == set(NEEDS)
+
+
+def test_the_readme_says_of_each_mode_what_the_registry_says() -> None:
+    given_up = {row[0].strip("`"): row[-1] for row in rows_of_the_readme() if row[0].strip("`") in MODE_BY_NAME}
+    assert given_up == {
+        name: ", ".join(need for need in NEEDS if mode.lacks(need)) for name, mode in MODE_BY_NAME.items()
+    }
+
+
+def test_the_help_of_compare_asks_the_same_questions() -> None:
+    text = " ".join(in_process("compare", "--help", COLUMNS="200").stdout.split())
+    for question, needs in QUESTIONS:
+        assert f"{question} {', '.join(needs)}" in text
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda path: path.name
+)
+def test_every_link_to_a_file_leads_to_one(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
