@@ -98,7 +98,8 @@ def _text(mode: ModeSummary, more: Iterable[str], endpoint: str = "", *, explain
 
 def _sentences(mode: ModeSummary, more: Iterable[str], endpoint: str, explain: bool) -> Iterator[str]:
     if failure := _failure(mode):
-        yield failure
+        yield f"{failure} So nothing can be said of waiting." if mode.answered and not endpoint else failure
+        yield endpoint
         return
     yield endpoint
     bystander = () if endpoint else _bystander(mode, explain)
@@ -123,10 +124,10 @@ def _failure(mode: ModeSummary) -> str:
             return f"None of {format_count(mode.requests, 'request')} was answered ({_errors(mode.errors)})."
         every = "The request" if mode.requests == 1 else f"All {mode.requests:,} requests"
         kinds = shortened(next(iter(mode.errors)), 40) if len(mode.errors) == 1 else _errors(mode.errors)
-        return f"{every} failed ({kinds}){error}. So nothing can be said of waiting."
-    if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"]:
+        return f"{every} failed ({kinds}){error}."
+    if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"] and not mode.ran.is_app:
         every = "The task" if mode.tasks["failed"] == 1 else f"All {mode.tasks['failed']:,} tasks"
-        return f"{every} failed{error}. So nothing can be said of waiting."
+        return f"{every} failed{error}."
     return ""
 
 
@@ -172,7 +173,9 @@ def _answered(mode: ModeSummary) -> str:
 def _who_waited(mode: ModeSummary) -> str:
     one, answered = mode.answered == 1, _answered(mode)
     before, after = mode.tasks["answered_before_end"], mode.tasks["answered_after_end"]
-    if not before and not after:
+    if mode.ran.is_app or (
+        not before and not after
+    ):  # what an application does after its answer is told of its endpoint
         return answered
     if mode.work is not None and mode.work < TELLING_S:
         return answered + _afterwards(mode, one) if before else answered
@@ -194,9 +197,6 @@ def _own_work(mode: ModeSummary, one: bool) -> str:
     if mode.work is None or mode.longest_work is None:
         return f"the slowest caller waited {format_seconds(mode.slowest)}, until the work had ended"
     work = format_seconds(mode.work)
-    if mode.ran.is_app and (one or mode.slowest <= QUEUED * mode.longest_work):
-        # The call includes whatever the application itself had to wait for, a worker thread among it.
-        return _answered(mode)
     if one:
         return f"the caller waited {format_seconds(mode.slowest)}, for {work} of work"
     if mode.slowest > QUEUED * mode.longest_work:
@@ -245,7 +245,7 @@ def _at_once(mode: ModeSummary) -> Iterator[str]:
         took = f"work of {format_seconds(mode.asked_work or 0.0)} took {format_seconds(mode.work or 0.0)}"
         why = f", because {most:,} threads shared one interpreter with the server"
         yield took + (why if _shares_interpreter(mode) else "")
-    if tasks < 2 or most < 1 or (ran.is_app and (most > 1 or (mode.work or 0.0) < TELLING_S)):
+    if tasks < 2 or most < 1 or ran.is_app:
         return
     if most == 1:
         stuck = ran.on_loop and mode.waited is not None and mode.waited >= max((mode.work or 0.0) / 2, HELD_UP_S)

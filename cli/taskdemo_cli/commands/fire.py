@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from taskdemo_cli import runner
@@ -11,6 +11,7 @@ from taskdemo_cli.analysis import blocking, verdicts
 from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
+from taskdemo_cli.documents.types import Blocking
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.loadgen.request import Place
 from taskdemo_cli.processes import servers
@@ -51,10 +52,17 @@ def fire(
             rig = stack.enter_context(Rig(stopping, threads=private.app is not None))
             with output.waiting(f"starting {private.app or f'the {private.mode} server'}"):
                 target = stack.enter_context(_private(private, place.path, stopping))
+        mark = target.mark()
+        if target.app is not None:
+            with output.waiting("watching what it does when nobody asks it anything"):
+                target.settle(stopping)
         with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
             plan = burst.plan(target)
             run = rig.measure(target, plan, screen, burst.facts(), wait=wait)
-            found = blocking.judge(run, target.found()) if target.app is not None else UNSET
+        found: Blocking | UnsetType = UNSET
+        if target.app is not None:
+            with output.waiting("watching what it does after the last answer"):
+                found = blocking.judge(run, target.found(mark, stopping, wait=wait))
         with output.waiting("measuring what the client itself takes"):
             (run,) = rig.doubted(plan, [run])
     run = replace(run, blocking=found, verdict=verdicts.verdict(run, blocking.sentence(found) if found else ""))

@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
@@ -45,8 +45,6 @@ class Health(TypedDict):
     """Bytes in the journal now: what to resume `/events` from in order to see only what comes next."""
     clock: float
     """The host's monotonic clock now, in seconds: the one that events carry."""
-    held: dict[str, Any] | None
-    """What was seen of who blocked the event loop, beside the user's own application."""
 
 
 def router(state: State) -> APIRouter:
@@ -77,7 +75,6 @@ def router(state: State) -> APIRouter:
             "journal": settings.journal,
             "journal_offset": state.journal.size(),
             "clock": time.monotonic(),
-            "held": state.seen() if state.seen is not None else None,
         }
 
     return routes
