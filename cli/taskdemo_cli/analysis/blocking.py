@@ -77,9 +77,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     stalls: Sequence[Stall] = ()
     if evidence.own:
         stalls = evidence.own
-        cause, looks = "event loop held", [look for stall in stalls for look in stall.looks if look.of in OWN]
-        if sum(stall.gc_s for stall in stalls) >= MOST_OF_IT * sum(stall.lasted_s for stall in stalls):
-            cause = "garbage collection"
+        cause, looks = _held(stalls), [look for stall in stalls for look in stall.looks if look.of in OWN]
     elif evidence.busy or (late + late_threads >= LATE and _computing_s(found.waiting) >= max(HELD_UP_S, over_s / 4)):
         stalls = evidence.busy
         looks = [look for stall in stalls for look in stall.others]
@@ -97,7 +95,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     elif len(evidence.unseen) >= LATE or (
         late >= LATE and sum(wait >= UNSEEN * HELD_UP_S for wait in waits) >= LATE and not is_refused
     ):
-        stalls, cause = evidence.unseen, "event loop held"
+        stalls, cause = evidence.unseen, _held(evidence.unseen)
     elif is_refused:
         cause = "not reached"
     elif in_line := _in_line(run, found.waiting):
@@ -183,6 +181,12 @@ def _in_pieces(waiting: Iterable[Waiting]) -> list[Seen]:
     return looks if busy_s >= HELD_UP_S else []
 
 
+def _held(stalls: Sequence[Stall]) -> str:
+    """Return whether it was the garbage collector that blocked the loop most of the time."""
+    collected_s, lasted_s = sum(stall.gc_s for stall in stalls), sum(stall.lasted_s for stall in stalls)
+    return "garbage collection" if stalls and collected_s >= MOST_OF_IT * lasted_s else "event loop held"
+
+
 def _verdict(blocking: Blocking) -> str:
     loop, threads = blocking.loop_wait_s, blocking.threads_wait_s
     limit = format_seconds(HELD_UP_S)
@@ -199,7 +203,8 @@ def _verdict(blocking: Blocking) -> str:
         case "event loop held":
             return (
                 "This endpoint blocks the server: the event loop answered nobody for a while, and what blocked it is"
-                f" not known{longest}.{waited}"
+                " not known: it kept the interpreter for itself, as a long call into C does, so that nobody could look"
+                f"{longest}.{waited}"
             )
         case "garbage collection":
             text = (

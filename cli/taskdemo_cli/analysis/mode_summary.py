@@ -24,6 +24,8 @@ CLOSE: Final = 2.0
 """A wait within this factor of a limit could be on its other side next time."""
 MOSTLY: Final = 0.5
 """From this share on a time is called the client's figure rather than the server's."""
+COMPUTES: Final = 0.25
+"""Work that uses this share of a CPU computes: what sleeps uses none, and a busy machine gives no more."""
 LOOKED_AT: Final = 1000
 """So many tasks of a run are enough to see where the work ran."""
 
@@ -144,11 +146,9 @@ class Places:
     """How many other processes; 0 where it ran in the server's."""
     cpus: int | None = None
     computes: bool = False
-    """Whether the work is known to compute, and not to wait."""
+    """Whether the work computes, and does not wait: it is known to, or its measured CPU seconds say so."""
     is_app: bool = False
     """Whether the tasks are requests to the user's own application, of whose work no more is known."""
-    is_own: bool = False
-    """Whether it is the user's own function, of which that is not known."""
 
     @classmethod
     def of(cls, run: RunDocument) -> "Places":
@@ -164,9 +164,21 @@ class Places:
             in_threads=in_threads,
             processes=0 if on_loop or in_threads else len({(host, pid) for host, pid, _ in ran}),
             cpus=cpus if isinstance(cpus, int) else None,
-            computes=run.work == "cpu",
-            is_own=run.work not in {None, "sleep", "cpu"},
+            computes=run.work == "cpu" or (run.work not in {None, "sleep"} and _computes(run)),
         )
+
+
+def _computes(run: RunDocument) -> bool:
+    """Tell whether the tasks together used a good part of a CPU while they ran."""
+    ran = [
+        (task.started_s, task.ended_s, task.cpu_s)
+        for task in islice(run.tasks, LOOKED_AT)
+        if task.started_s is not None and task.ended_s is not None and task.cpu_s is not None
+    ]
+    if not ran:
+        return False
+    took = max(ended for _, ended, _ in ran) - min(started for started, _, _ in ran)
+    return sum(cpu_s for _, _, cpu_s in ran) >= COMPUTES * took
 
 
 def _failures(run: RunDocument) -> Counter[str]:

@@ -304,10 +304,9 @@ def _bystander(mode: ModeSummary, explain: bool) -> Iterator[str]:
 
 
 def _why_held_up(mode: ModeSummary) -> str:
-    if not mode.ran.in_threads or _shares_interpreter(mode) or not (mode.ran.computes or mode.ran.is_own):
+    if not mode.ran.in_threads or _shares_interpreter(mode) or not mode.ran.computes:
         return ""
-    probably = "" if mode.ran.computes else "probably "
-    return f", {probably}because the work computes in threads, which share one interpreter with the server"
+    return ", because the work computes in threads, which share one interpreter with the server"
 
 
 def _is_stretched(mode: ModeSummary) -> bool:

@@ -111,11 +111,10 @@ def _step(frame: FrameType) -> Step:
 
 
 class Reader:
-    """Reads stacks; `folder` is what files of the application are named relative to, `package` counts as its own."""
+    """Reads stacks; `folder` is what files of the application are named relative to."""
 
-    def __init__(self, folder: str, package: Path | None = None) -> None:
+    def __init__(self, folder: str) -> None:
         self._folder = Path(folder).resolve()
-        self._package = package
         self._names: dict[str, str | None] = {}
         self._calls: dict[tuple[CodeType, int], tuple[str | None, bool]] = {}
 
@@ -163,10 +162,8 @@ class Reader:
         if filename.startswith("<"):
             return None
         path = Path(filename).resolve()
-        if self._package is None or not path.is_relative_to(self._package):
-            others = (NOT_OURS, *PYTHON)
-            if not INSTALLED.isdisjoint(path.parts) or any(path.is_relative_to(other) for other in others):
-                return None
+        if not INSTALLED.isdisjoint(path.parts) or any(path.is_relative_to(other) for other in (NOT_OURS, *PYTHON)):
+            return None
         if path.is_relative_to(self._folder):
             return str(path.relative_to(self._folder))
         return "/".join(path.parts[-2:])

@@ -344,8 +344,11 @@ def test_the_cause_is_named_where_the_tasks_say_where_they_ran() -> None:
     shared = verdict(placed("background", threads, "cpu", at_once, 0.3))
     assert "work of 1.00 s took 2.50 s, because 2 threads shared one interpreter with the server" in shared
     assert shared.count("interpreter") == 1
-    own = verdict(placed("background", threads, "shop:report", at_once, 0.3))
-    assert "held up for 302 ms, probably because the work computes in threads" in own
+    own = placed("background", threads, "shop:report", at_once, 0.3)
+    computing = replace(own, tasks=[replace(task, cpu_s=1.0) for task in own.tasks])
+    assert "held up for 302 ms, because the work computes in threads" in verdict(computing)
+    waiting = replace(own, tasks=[replace(task, cpu_s=0.01) for task in own.tasks])
+    assert "because" not in verdict(waiting)
     assert "because" not in verdict(placed("background", threads, "sleep", [(0.002, 1.0)] * 2, 0.3))
 
 
