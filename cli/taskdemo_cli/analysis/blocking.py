@@ -148,7 +148,7 @@ def brief(blocking: Blocking) -> str:
 def _kind(stall: Stall) -> str:
     own = sum(look.seconds for look in stall.looks if look.of in OWN)
     others = sum(look.seconds for look in stall.looks) - own
-    computed = sum(look.seconds for look in stall.others)
+    computed = sum(look.seconds for look in stall.others if look.call is None)  # who wakes from a call computes, too
     least = MOST_OF_IT * stall.lasted_s
     # A thread that waits for the interpreter may be anywhere; one that makes a call is in it.
     called = sum(look.seconds for look in stall.looks if look.call is not None or look.cpu_s >= look.seconds / 2)
@@ -164,8 +164,10 @@ def _computing_s(waiting: Iterable[Waiting]) -> float:
     computing_s = 0.0
     for one in waiting:
         # Who sleeps is in a call. Who is in none computes, or waits until the interpreter is free to do so.
-        computing = [look for look in one.waiting if look.of == "thread" and look.call is None]
-        if sum(look.cpu_s for look in computing) and _seconds(computing) >= MOST_OF_IT * one.over_s:
+        threads = [look for look in one.waiting if look.of == "thread"]
+        computing = [look for look in threads if look.call is None]
+        least = MOST_OF_IT * max(one.over_s, _seconds(threads))
+        if sum(look.cpu_s for look in computing) and _seconds(computing) >= least:
             computing_s += one.over_s
     return computing_s
 

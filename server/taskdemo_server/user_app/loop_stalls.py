@@ -211,7 +211,9 @@ class LoopStalls:
             look = self._reader.look(stack(frame))
             cpu_s, queued_s = self._spent(thread)
             if look is not None and cpu_s:
-                found.append((_of_thread(thread), look, cpu_s + min(queued_s, QUEUED * cpu_s)))
+                # One that is in a call may sleep there, and wait for a processor whenever it wakes.
+                would_s = min(queued_s, QUEUED * cpu_s) if look.call is None else 0.0
+                found.append((_of_thread(thread), look, cpu_s + would_s))
         return found
 
     def _spent(self, thread: threading.Thread) -> tuple[float, float]:
