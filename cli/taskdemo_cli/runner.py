@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 from msgspec import UNSET, convert
@@ -28,6 +29,7 @@ from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.event_stream import Heard, JournalTrouble, ServerGone, Watcher, clock_offset
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.recording.sightings import Sightings, fold
 from taskdemo_cli.recording.summary import doubted
 from taskdemo_server.contract.events import WARM_UP
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -38,8 +40,12 @@ TICK_S = 0.125
 """Seconds between two looks of the screen at the figures."""
 UNHEARD_S = 5.0
 """How long a server that cannot write its journal is waited for, to be able to again."""
-FOUND_S = 1.0
-"""How long to wait until the user's own application says what blocked it: it may be blocked for ever."""
+SETTLE_S = 0.75
+"""How long the user's own application is watched before the first request: what blocks it then is not the endpoint."""
+QUIET_S = 0.5
+"""So long after a run, what the application does next has been seen."""
+STIRRING_S = 3.0
+"""How long to wait for an event loop that is still blocked after the run, and for tasks that have not ended."""
 LAST_BREATH_S = 2.0
 """How long it may take until the end of a server that has just broken off, or fallen silent, is known."""
 BYSTANDER_RATE = 10.0
@@ -103,8 +109,8 @@ class Target:
 
     @property
     def work(self) -> str | None:
-        """The work that it does, where it is a taskdemo server."""
-        return self._said("work")
+        """The work that it does, where it is a taskdemo server in a mode."""
+        return None if self.app else self._said("work")
 
     @property
     def app(self) -> str | None:
@@ -137,12 +143,40 @@ class Target:
         """What a second bystander asks for, whom worker threads answer: beside the user's own application."""
         return f"{self.under}/ping/sync" if self.app else None
 
-    def found(self) -> dict[str, Any]:
-        """Return what the server of the user's own application has seen of what blocked its event loop."""
-        with contextlib.suppress(OSError, UserError):
-            health = servers.health(self.url, self.token, self.under, timeout=FOUND_S)
-            return dict((health or {}).get("held") or {})
-        return {}
+    def mark(self) -> int:
+        """Return how far the server's journal has come: what is `found` from there on is of the run that follows."""
+        return Path(self._journal).stat().st_size if self._journal else 0
+
+    def settle(self, stopping: StopRequest) -> None:
+        """Let the user's own application be watched for a while before anybody asks it anything."""
+        end = time.monotonic() + SETTLE_S
+        while self.app is not None and time.monotonic() < end and not stopping.asked:
+            time.sleep(TICK_S)
+
+    def found(self, mark: int, stopping: StopRequest, *, wait: bool = True) -> Sightings:
+        """Return what the server of the user's own application has seen of it since `mark`.
+
+        With `wait`, once the event loop is quiet and the tasks that were left behind have ended, or STIRRING_S later.
+        Read from the journal, because a loop that is blocked answers nobody.
+        """
+        began = time.monotonic()
+        while True:
+            seen = self._seen(mark)
+            waited = time.monotonic() - began
+            if not wait or stopping.asked or waited > STIRRING_S or (waited > QUIET_S and seen.is_quiet):
+                return seen
+            time.sleep(TICK_S)
+
+    def _seen(self, mark: int) -> Sightings:
+        if self._journal is None:
+            return Sightings()
+        with open(self._journal, "rb") as file:  # noqa: PTH123  a binary file, read from the middle
+            file.seek(mark)
+            return fold(file)
+
+    @property
+    def _journal(self) -> str | None:
+        return None if self.server is None else self.server.settings.journal
 
     def _said(self, name: str) -> str | None:
         said = self.health.get(name) if self.health else None

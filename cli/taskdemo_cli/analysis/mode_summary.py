@@ -111,7 +111,7 @@ class ModeSummary:
             slowest=_most(_value(s.response_s, "max") for s in summaries),
             work=_mean(_value(s.work_s, "p50") for s in summaries),
             cpu_share=_mean(s.work_cpu_share for s in summaries),
-            asked_work=_most(run.duration_s for run in runs if run.work in {"sleep", "cpu"}),
+            asked_work=_most(run.duration_s for run in runs if run.work in {"sleep", "cpu"} and not run.app),
             longest_work=_most(_value(s.work_s, "max") for s in summaries),
             tasks=tasks,
             last_ended=_most(s.tasks.last_ended_s for s in summaries),

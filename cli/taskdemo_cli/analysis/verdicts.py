@@ -101,7 +101,9 @@ def _text(mode: ModeSummary, more: Iterable[str], endpoint: str = "", *, explain
 
 def _sentences(mode: ModeSummary, more: Iterable[str], endpoint: str, explain: bool) -> Iterator[str]:
     if failure := _failure(mode):
-        yield failure
+        silent = not mode.answered and not mode.refused
+        yield failure if silent or endpoint else f"{failure} So nothing can be said of waiting."
+        yield endpoint
         return
     if troubles := "; ".join(_troubles(mode)):
         yield troubles[0].upper() + troubles[1:] + "."
@@ -128,10 +130,10 @@ def _failure(mode: ModeSummary) -> str:
             return f"None of {format_count(mode.requests, 'request')} was answered ({_errors(mode.errors)})."
         every = "The request" if mode.requests == 1 else f"All {mode.requests:,} requests"
         kinds = shortened(next(iter(mode.errors)), LONGEST_ERROR) if len(mode.errors) == 1 else _errors(mode.errors)
-        return f"{every} failed ({kinds}){error}{_refused(mode)}. So nothing can be said of waiting."
-    if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"]:
+        return f"{every} failed ({kinds}){error}{_refused(mode)}."
+    if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"] and not mode.ran.is_app:
         every = "The task" if mode.tasks["failed"] == 1 else f"All {mode.tasks['failed']:,} tasks"
-        return f"{every} failed{error}. So nothing can be said of waiting."
+        return f"{every} failed{error}."
     return ""
 
 
@@ -180,7 +182,8 @@ def _who_waited(mode: ModeSummary) -> str:
     # A short work may end before its answer goes out, which did not wait for it.
     by_chance = after - mode.tasks["waited_for_work"]
     before, after = before + by_chance, after - by_chance
-    if not before and not after:
+    # What an application does after its answer is told of its endpoint.
+    if mode.ran.is_app or (not before and not after):
         return answered
     if mode.work is not None and mode.work < TELLING_S:
         return answered + _afterwards(mode, one) if before else answered
@@ -202,9 +205,6 @@ def _own_work(mode: ModeSummary, one: bool) -> str:
     if mode.work is None or mode.longest_work is None:
         return f"the slowest caller waited {format_seconds(mode.slowest)}, until the work had ended"
     work = format_seconds(mode.work)
-    if mode.ran.is_app and (one or mode.slowest <= QUEUED * mode.longest_work):
-        # The call includes whatever the application itself had to wait for, a worker thread among it.
-        return _answered(mode)
     if one:
         return f"the caller waited {format_seconds(mode.slowest)}, for {work} of work"
     if _is_queue(mode):
@@ -259,7 +259,7 @@ def _at_once(mode: ModeSummary) -> Iterator[str]:
         took = f"work of {format_seconds(mode.asked_work or 0.0)} took {format_seconds(mode.work or 0.0)}"
         why = f", because {most:,} threads shared one interpreter with the server"
         yield took + (why if _shares_interpreter(mode) else "")
-    if tasks < 2 or most < 1 or (ran.is_app and (most > 1 or (mode.work or 0.0) < TELLING_S)):
+    if tasks < 2 or most < 1 or ran.is_app:
         return
     if most == 1:
         stuck = ran.on_loop and mode.waited is not None and mode.waited >= max((mode.work or 0.0) / 2, HELD_UP_S)

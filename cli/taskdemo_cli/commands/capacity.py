@@ -317,9 +317,12 @@ class _Campaign:
             timeout_s=settle_s + step_s + LAST_ANSWERS_S + subject.shortest_step_s,
             request=source.request,
         ).plan(target)
+        mark = target.mark()
         run = self.rig.measure(target, plan, watch, {"rate": rate}, enough=lambda: watch.is_hopeless)
         self.check()
-        seen = CAUSES.get(blocking.judge(run, target.found()).cause) if target.app is not None else None
+        seen: CapacityCause | None = None
+        if target.app is not None:
+            seen = CAUSES.get(blocking.judge(run, target.found(mark, self.rig.stopping, wait=False)).cause)
         step = capacity.read_step(run, settle_s, step_s, subject, self._search.conditions, seen)
         self._screen.measured(step)
         source.rest(run, overloaded=not step.sustained)

@@ -4,7 +4,7 @@ import contextlib
 import ssl
 from collections.abc import Iterator
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from taskdemo_cli import runner
@@ -12,6 +12,7 @@ from taskdemo_cli.analysis import blocking, verdicts
 from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
+from taskdemo_cli.documents.types import Blocking
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.loadgen.proxies import proxy_for
 from taskdemo_cli.loadgen.request import Place
@@ -61,10 +62,17 @@ def fire(
         if private is not None and private.app is None and not cold:
             with output.waiting("warming the server up"):
                 target, facts["warm_up"] = rig.warmed_up(target, burst.plan(target))
+        mark = target.mark()
+        if target.app is not None:
+            with output.waiting("watching what it does when nobody asks it anything"):
+                target.settle(stopping)
         with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
             plan = burst.plan(target)
             run = rig.measure(target, plan, screen, facts, wait=wait)
-            found = blocking.judge(run, target.found()) if target.app is not None else UNSET
+        found: Blocking | UnsetType = UNSET
+        if target.app is not None:
+            with output.waiting("watching what it does after the last answer"):
+                found = blocking.judge(run, target.found(mark, stopping, wait=wait))
         with output.waiting("measuring what the client itself takes"):
             (run,) = rig.doubted(plan, [run])
     run = replace(run, blocking=found, verdict=verdicts.verdict(run, blocking.sentence(found) if found else ""))

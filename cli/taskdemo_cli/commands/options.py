@@ -266,9 +266,10 @@ TARGET_URL = _option(TARGET_PANEL, "--url", help="Fire at any HTTP server.", **_
 APP = _option(
     TARGET_PANEL,
     "--app",
-    metavar="package.module:app",
+    metavar="APP",
     callback=checks.app,
-    help="Start your own ASGI application and fire at it.",
+    help="Start your own ASGI application and fire at it: main.py, package.module:app, a factory, or . for what"
+    " fastapi dev would start here.",
 )
 PATH = _option(
     TARGET_PANEL,

@@ -3,11 +3,7 @@
 import asyncio
 import os
 import time
-from typing import (
-    Any,
-    Literal,
-    NotRequired,  # pydantic wants these on Python 3.11
-)
+from typing import Literal, NotRequired
 
 from fastapi import APIRouter
 from typing_extensions import TypedDict
@@ -50,8 +46,6 @@ class Health(TypedDict):
     """Bytes in the journal now: what to resume `/events` from in order to see only what comes next."""
     clock: float
     """The host's monotonic clock now, in seconds: the one that events carry."""
-    held: dict[str, Any] | None
-    """What was seen of who blocked the event loop, beside the user's own application."""
     worker: NotRequired[bool | None]
     """Where the broker is not the server's own: whether a worker answers there; None where that is not known."""
 
@@ -84,7 +78,6 @@ def router(state: State) -> APIRouter:
             "journal": settings.journal,
             "journal_offset": state.journal.size(),
             "clock": time.monotonic(),
-            "held": state.seen() if state.seen is not None else None,
         }
         if state.has_worker is not None:
             told["worker"] = await asyncio.to_thread(state.has_worker)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
@@ -28,7 +27,5 @@ class State:
     tracking: Tracking
     cancel: Callable[[str, str | None], bool]
     """Cancels the task of that id, and of that name in the engine; False where it cannot be."""
-    seen: Callable[[], dict[str, Any]] | None = None
-    """What was seen of who blocked the event loop, beside the user's own application."""
     has_worker: Callable[[], bool | None] | None = None
     """Asks whether a worker answers on a broker of others; takes a second or so where none does."""

@@ -8,6 +8,7 @@ import importlib
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from taskdemo_server.contract.text import shortened
@@ -41,24 +42,33 @@ def parse(option: str, text: str) -> tuple[str, str]:
 def load(option: str, text: str, folder: str | None) -> Any:
     """Import what `text` names, looking in `folder` first. Raises UnusableError, whatever goes wrong in the import."""
     module_name, name = parse(option, text)
+    return attribute(option, text, load_module(option, text, module_name, name, folder), name, folder)
+
+
+def load_module(option: str, text: str, module_name: str, name: str, folder: str | None) -> ModuleType:
+    """Import a module, looking in `folder` first; `name` is what is wanted of it, for the sentence of an error."""
     if folder is not None and folder not in sys.path:
         sys.path.insert(_after_the_library(), folder)
     try:
-        module = importlib.import_module(module_name)
+        return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise UnusableError(_no_module(option, module_name, name, folder)) from error
         raise UnusableError(_failed(option, text, error)) from error
     except (Exception, SystemExit) as error:
         raise UnusableError(_failed(option, text, error)) from error
+
+
+def attribute(option: str, text: str, module: ModuleType, name: str, folder: str | None) -> Any:
+    """Return what a module calls `name`. Raises UnusableError where there is nothing, with what there is."""
     try:
         return getattr(module, name)
     except AttributeError:
         there = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
         near = difflib.get_close_matches(name, there, n=1)
         has = f"{_place(module, folder)} has {_own_names(module, there)}"
-        guess = f"did you mean {option} {module_name}:{near[0]}?" if near else has
-        raise UnusableError(f"{option} {text}: there is no {name} in {module_name}; {guess}") from None
+        guess = f"did you mean {option} {module.__name__}:{near[0]}?" if near else has
+        raise UnusableError(f"{option} {text}: there is no {name} in {module.__name__}; {guess}") from None
 
 
 def _after_the_library() -> int:
@@ -71,8 +81,11 @@ def _no_module(option: str, module: str, name: str, folder: str | None) -> str:
     here = Path(folder or ".")
     there = {path.stem for path in here.glob("*.py")} | {path.parent.name for path in here.glob("*/__init__.py")}
     near = difflib.get_close_matches(module, sorted(there), n=1)
+    package, _, last = module.rpartition(".")
     if near:
         hint = f"did you mean {option} {near[0]}:{name}?"
+    elif package and (here / f"{package.replace('.', '/')}.py").is_file():
+        hint = f"did you mean {option} {package}:{last}?"
     else:
         hint = f"looked in {shortened(str(here), 200)} first; go to the folder that {module.partition('.')[0]} is in"
     return f"{option} {module}:{name}: there is no module {module}; {hint}"

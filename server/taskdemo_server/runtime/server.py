@@ -35,6 +35,8 @@ from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime.console import Console
 from taskdemo_server.tracking import Tracking
 from taskdemo_server.user_app.loop_stalls import LoopStalls
+from taskdemo_server.user_app.requests import Requests
+from taskdemo_server.user_app.stacks import Reader
 from taskdemo_server.work import workplace
 from taskdemo_server.work.pools import Futures
 
@@ -73,14 +75,17 @@ class Server(uvicorn.Server):
         os.environ["PROCESSES"] = str(settings.tasks_at_once)
         place = workplace.set_up(settings.work_settings, self.journal, say)
         mode = MODE_BY_NAME.get(settings.mode)
-        served = app or _page(settings)
+        self.stalls: LoopStalls | None = None
+        served: ASGIApp
+        if app is None:
+            served = _page(settings)
+        else:
+            reader = Reader(settings.folder or ".")
+            served = requests = Requests(app, self.journal, reader)
+            self.stalls = LoopStalls(self.journal, requests, reader)
         self.tracking = Tracking(served, mode, self.journal, place, settings.max_pending)
-        self.stalls = None if app is None else LoopStalls(settings.folder or ".")
-        seen = None if self.stalls is None else self.stalls.found
         self.tracking.kept = mode is not None and mode.engine is not None and not base.is_private(settings)
-        state = State(
-            settings, self.journal, Index(self.journal), self.tracking, self._cancel(), seen, self._has_worker()
-        )
+        state = State(settings, self.journal, Index(self.journal), self.tracking, self._cancel(), self._has_worker())
         if app is None:
             self.tracking.own, self.tracking.is_own = create_api(state, served)  # type: ignore[arg-type]  # a FastAPI
             outermost: ASGIApp = Access(self.tracking, settings)

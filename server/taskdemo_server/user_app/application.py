@@ -1,60 +1,268 @@
-"""The user's own ASGI application: found under the name that was given, or made by what is found there."""
+"""The user's own ASGI application: found as `fastapi dev` finds it, or made by what is found there.
+
+Beyond what `fastapi dev` takes: applications of any framework, factories, and a `src` folder.
+"""
 
 import inspect
 import logging.config
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from taskdemo_server.contract.import_string import UnusableError, load
+from taskdemo_server.contract import import_string
+from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.text import error_text, shortened
 from taskdemo_server.runtime.server import LOGGING
 from taskdemo_server.work import task_output
 
 OPTION: Final = "--app"
-_OF_WSGI: Final = 2
-"""Parameters of a WSGI application: environ and start_response. ASGI has scope, receive and send."""
-_BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+DEFAULT_FILES: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
+"""Where `fastapi dev` looks when it is told nothing, in its order."""
+FIRST_NAMES: Final = ("app", "api", "application", "asgi")
+FACTORIES: Final = ("create_app", "make_app", "get_app", "build_app", "app_factory", "create_application")
+_OF_ASGI: Final = ("scope", "receive", "send")
 
 
-def find_application(name: str, folder: str | None) -> ASGIApp:
-    """Import the application that `module:name` names, or what a function of that name makes; from `folder` first.
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where an application is: a name in a module, or whatever is one in it; and where that module is imported from."""
+
+    module: str
+    name: str | None
+    folder: Path
+    file: Path | None = None
+    """The file that was named; None where a module was."""
+
+
+def find_application(text: str, folder: str | None) -> ASGIApp:
+    """Import the application that `text` names, or what a factory of that name makes; relative to `folder`.
 
     What its requests print is told apart from then on. Raises UnusableError, with what it is instead.
     """
     task_output.tell_apart()
     logging.config.dictConfig(LOGGING)
-    found = load(OPTION, name, folder)
-    if inspect.isfunction(found) and not inspect.signature(found).parameters:
-        found = _made_by(found, name)
+    location = locate(text, Path(folder or ".").resolve())
+    module = import_string.load_module(OPTION, text, location.module, location.name or "app", str(location.folder))
+    _check_file(text, location, module)
+    if location.name is None:
+        name, found = _search(text, module)
+    else:
+        name = location.name
+        found = _attribute(text, module, name, str(location.folder))
+    return application_of(found, text if location.name else f"{text} ({name})")
+
+
+def locate(text: str, folder: Path) -> Location:
+    """Return where the application is that `text` names: a file, a folder, `module`, either with `:name`, or nothing.
+
+    Nothing, or a folder, means what `fastapi dev` in it would take: the entrypoint in its pyproject.toml, or a file of
+    a usual name. Raises UnusableError where there is no such file.
+    """
+    where, _, name = text.partition(":")
+    name = name.removesuffix("()")
+    if name and not all(part.isidentifier() for part in name.split(".")):
+        raise UnusableError(f"{OPTION} is {shortened(text, 100)!r}: behind the colon it takes a name of Python")
+    path = folder / where.replace("\\", "/")
+    if path.is_dir() and (not where or not path.joinpath("__init__.py").is_file()):
+        return _of_folder(text, path.resolve(), name or None)
+    if path.is_file() or where.endswith(".py") or "/" in where or "\\" in where:
+        if path.is_dir():
+            path /= "__init__.py"
+        if not path.is_file():
+            raise UnusableError(f"{OPTION} {text}: there is no file {shortened(str(path), 200)}")
+        return _of_file(path.resolve(), name or None)
+    if where == "__main__":
+        raise UnusableError(f"{OPTION} {text}: __main__ is taskdemo itself; name the file that the application is in")
+    if not all(part.isidentifier() for part in where.split(".")):
+        raise UnusableError(f"{OPTION} is {shortened(text, 100)!r}: it takes a file, or module:name, names of Python")
+    top = where.partition(".")[0]
+    return Location(
+        where, name or None, folder if _has(folder, top) or not _has(folder / "src", top) else folder / "src"
+    )
+
+
+def application_of(found: Any, text: str) -> ASGIApp:
+    """Return the ASGI application that `found` is, or makes when it is called. Raises UnusableError where neither."""
     if not callable(found):
-        raise UnusableError(f"{OPTION} {name}: that is {shortened(repr(found), 60)}, and no ASGI application")
-    names = _parameters(found)
-    if len(names) == _OF_WSGI:
+        raise UnusableError(f"{OPTION} {text}: that is {shortened(repr(found), 60)}, and no ASGI application")
+    if _is_asgi(found):
+        application: ASGIApp = found
+        return application
+    if not _can_be_called(found):
+        raise UnusableError(f"{OPTION} {text}: {_what_it_is(found)}")
+    made = _made_by(found, text)
+    if not callable(made) or not _is_asgi(made):
+        what = _what_it_is(made) if callable(made) else f"that is {shortened(repr(made), 60)}, and no ASGI application"
+        raise UnusableError(f"{OPTION} {text}: called, it returns something else: {what}")
+    return made  # type: ignore[no-any-return]  # as far as its signature tells
+
+
+def _of_folder(text: str, folder: Path, name: str | None) -> Location:
+    entrypoint = _entrypoint(text, folder)
+    if entrypoint is not None and name is None:
+        return locate(entrypoint, folder)
+    for file in DEFAULT_FILES:
+        for path in (folder / file, folder / "src" / file):
+            if path.is_file():
+                return _of_file(path, name)
+    raise UnusableError(
+        f"{OPTION} {text}: none of {', '.join(DEFAULT_FILES)} is in {shortened(str(folder), 200)}, and its"
+        f" pyproject.toml names no entrypoint under [tool.fastapi]; name the file: {OPTION} path/to/file.py"
+    )
+
+
+def _entrypoint(text: str, folder: Path) -> str | None:
+    try:
+        with (folder / "pyproject.toml").open("rb") as file:
+            found = tomllib.load(file).get("tool", {}).get("fastapi", {}).get("entrypoint")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, AttributeError) as error:
+        raise UnusableError(f"{OPTION} {text}: its pyproject.toml cannot be read ({error_text(error)})") from None
+    if found is not None and not (isinstance(found, str) and found.partition(":")[0]):
+        raise UnusableError(f"{OPTION} {text}: the entrypoint in its pyproject.toml is {found!r}; it takes module:name")
+    return found
+
+
+def _of_file(path: Path, name: str | None) -> Location:
+    """Return the module that a file is: every folder above it that has an __init__.py is a package."""
+    parts = [] if path.stem == "__init__" else [path.stem]
+    folder = path.parent
+    while folder.joinpath("__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    if not all(part.isidentifier() for part in parts):
+        raise UnusableError(f"{OPTION} {path.name}: Python cannot import a file of that name; rename it")
+    return Location(".".join(parts), name, folder, path)
+
+
+def _has(folder: Path, module: str) -> bool:
+    return folder.joinpath(f"{module}.py").is_file() or folder.joinpath(module).is_dir()
+
+
+def _check_file(text: str, location: Location, module: ModuleType) -> None:
+    """Refuse a file that has the name of a module that is there already: that one is what was imported."""
+    there = getattr(module, "__file__", None)
+    if location.file is not None and (there is None or not location.file.samefile(there)):
         raise UnusableError(
-            f"{OPTION} {name}: it takes {' and '.join(names)}, as WSGI applications do;"
-            " name an ASGI application, or wrap it (a2wsgi)"
+            f"{OPTION} {text}: there is another module of the name {location.module}; rename {location.file.name}"
         )
-    application: ASGIApp = found
-    return application
 
 
-def _made_by(factory: Callable[[], Any], name: str) -> Any:
+def _attribute(text: str, module: ModuleType, name: str, folder: str) -> Any:
+    first, *more = name.split(".")
+    found = import_string.attribute(OPTION, text, module, first, folder)
+    for part in more:
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise UnusableError(f"{OPTION} {text}: there is no {part} in {shortened(repr(found), 60)}") from None
+    return found
+
+
+def _search(text: str, module: ModuleType) -> tuple[str, Any]:
+    """Return the application of a module of which no name was given: of FastAPI first, then of any kind."""
+    candidates = list(_candidates(module))
+    for is_one in (lambda found: isinstance(found, Starlette), _looks_like_asgi):
+        for name, found in candidates:
+            if is_one(found):
+                return name, found
+    for name in FACTORIES:
+        if callable(found := getattr(module, name, None)):
+            return name, found
+    for name, found in candidates:  # so that the sentence says what it is instead
+        if name in FIRST_NAMES:
+            return name, found
+    raise UnusableError(
+        f"{OPTION} {text}: no application is in {module.__name__}; name it, or what makes it:"
+        f" {OPTION} {text.rstrip(':')}:name"
+    )
+
+
+def _candidates(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    names = [
+        *(name for name in FIRST_NAMES if hasattr(module, name)),
+        *(n for n in dir(module) if n not in FIRST_NAMES),
+    ]
+    for name in names:
+        found = getattr(module, name)
+        if not name.startswith("_") and not inspect.ismodule(found):
+            yield name, found
+
+
+def _looks_like_asgi(found: object) -> bool:
+    """Tell whether an object of an unknown kind says itself that it takes what an ASGI application is given."""
+    return callable(found) and not inspect.isclass(found) and tuple(_by_place(found)[-3:]) == _OF_ASGI
+
+
+def _is_asgi(found: Callable[..., object]) -> bool:
+    """Tell whether it can be given a scope, a receive and a send by place, and needs them."""
+    if isinstance(found, Starlette):
+        return True
+    if inspect.isclass(found):
+        return False
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):
+        return True  # It does not say what it takes: then its first request tells.
+    try:
+        signature.bind(*_OF_ASGI)
+    except TypeError:
+        return False
+    return _looks_like_asgi(found) or not _can_be_called(found) or inspect.iscoroutinefunction(_called(found))
+
+
+def _called(found: Callable[..., object]) -> object:
+    return found if inspect.isroutine(found) else type(found).__call__
+
+
+def _can_be_called(found: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(found).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _made_by(factory: Callable[[], Any], text: str) -> Any:
     try:
         made = factory()
     except Exception as error:
-        raise UnusableError(f"{OPTION} {name}: it failed with {shortened(error_text(error), 200)}") from error
+        raise UnusableError(f"{OPTION} {text}: it failed with {shortened(error_text(error), 200)}") from error
     if inspect.iscoroutine(made):
         made.close()
-        raise UnusableError(f"{OPTION} {name}: that is an async function; name an ASGI application, or what makes one")
+        raise UnusableError(f"{OPTION} {text}: that is an async function; name an ASGI application, or what makes one")
     return made
 
 
-def _parameters(found: Callable[..., object]) -> list[str]:
+def _what_it_is(found: Callable[..., object]) -> str:
+    """Return why what is no ASGI application cannot be called as a factory either, with what to do instead."""
+    names = _by_place(found)
+    if hasattr(found, "wsgi_app") or names[:2] == ["environ", "start_response"]:
+        return "it takes environ and start_response, as WSGI applications do; wrap it (a2wsgi), or name an ASGI one"
+    needed = [
+        one.name
+        for one in inspect.signature(found).parameters.values()
+        if one.default is one.empty and one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}
+    ]
+    if set(needed) == set(_OF_ASGI):
+        return "it takes scope, receive and send by name alone, and servers give them by place"
+    return (
+        f"it takes {' and '.join(needed) or 'nothing'}; an ASGI application takes scope, receive and send,"
+        " and what makes one is called with nothing"
+    )
+
+
+def _by_place(found: object) -> list[str]:
     """Return what a callable is given by place; nothing where it does not say."""
     try:
-        parameters = inspect.signature(found).parameters.values()
+        parameters = inspect.signature(found).parameters.values()  # type: ignore[arg-type]  # a callable
     except (TypeError, ValueError):
         return []
-    return [one.name for one in parameters if one.kind in _BY_PLACE]
+    return [one.name for one in parameters if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}]

@@ -1,15 +1,20 @@
-"""Who holds the event loop: a thread that looks, whenever the loop is late, at what its thread is doing.
+"""What holds up the user's own application: whenever its event loop is late, a thread looks at what the loop is doing.
 
-A guess from samples, as profilers make it: code that keeps the interpreter's lock for itself is not seen. And whether
-AnyIO's worker threads were all taken while somebody waited for one, which the loop itself looks at while it is free.
+And, whether it is late or not, at what the requests wait for that are open. What it sees goes into the journal as lines
+of their own, `stall` and `waiting`: it can be read there even when the loop never comes free again. Seconds everywhere;
+a look counts for the time since the one before. Code that keeps the interpreter for itself (one long call into C) is
+seen as it ends. Which share of a time was computing is measured by the system's clock of each thread, where it has one.
 """
 
 import asyncio
+import gc
+import itertools
+import json
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterable
+from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -17,83 +22,288 @@ from typing import Any, Final
 from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
 
+from taskdemo_server.journal.file import Journal
+from taskdemo_server.user_app.requests import Requests
+from taskdemo_server.user_app.stacks import Look, Reader, Step, stack, suspended_at
+
 BEAT_S: Final = 0.02
 LATE_S: Final = 0.08
-"""A loop that did not beat for so long is held; shorter than what a caller would call a wait."""
-BUSY: Final = 0.25
-"""From this share of a core on it is this process that is busy, and not the machine with others."""
-MOST_PLACES: Final = 20
-FRAMEWORK: Final = frozenset({"anyio", "asyncio", "fastapi", "selectors.py", "starlette", "taskdemo_server", "uvicorn"})
-"""Code that does not hold a loop by itself: found there, the thread waits for the interpreter, which others use."""
-WAITING: Final = FRAMEWORK | {"queue.py", "threading.py"}
-"""Where a thread is that has nothing to do."""
+"""A loop that did not beat for so long is blocked; shorter than what a caller would call a wait."""
+WAITING_EVERY_S: Final = 0.1
+TELL_EVERY_S: Final = 0.25
+QUEUED: Final = 4
+"""A thread that computes may wait for a processor so many times as long; one that sleeps waits for one, too."""
+MOST_LOOKS: Final = 12
+"""Looks of a kind that one line tells, those of the most seconds."""
+WORKERS: Final = ("AnyIO worker thread", "asyncio_", "uvloop_", "ThreadPoolExecutor")
+"""How the names of threads begin that work for requests."""
+AFTER_THE_ANSWER: Final = str(Path("starlette", "background.py"))
+
+
+class Clocks:
+    """Seconds that a thread of this process has computed, and has waited for a processor. Zeros where nobody says."""
+
+    def of(self, native_id: int | None) -> tuple[float, float]:
+        """Return both for the thread of this number; it may have ended."""
+        try:
+            text = Path(f"/proc/self/task/{native_id}/schedstat").read_bytes().split()
+            return int(text[0]) / 1e9, int(text[1]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return (time.process_time(), 0.0) if native_id == threading.main_thread().native_id else (0.0, 0.0)
+
+
+class Spent:
+    """For how long something was seen, and what of that was computing and waiting for a processor."""
+
+    __slots__ = ("cpu_s", "queued_s", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = self.cpu_s = self.queued_s = 0.0
+
+    def add(self, seconds: float, cpu_s: float = 0.0, queued_s: float = 0.0) -> None:
+        """Add a look."""
+        self.seconds += seconds
+        self.cpu_s += cpu_s
+        self.queued_s += queued_s
+
+
+Looks = defaultdict[tuple[Look, str], Spent]
+"""By what was seen, and whose it was: a request's (`request`, or after its answer `background`), a `task`'s that
+outlived one, a worker `thread`'s, or the `application`'s own."""
+
+
+class Stall:
+    """A time during which the event loop did not come round."""
+
+    def __init__(self, number: int, begun: float, *, idle: bool) -> None:
+        self.number = number
+        self.begun = begun
+        self.looked = begun
+        self.until = begun
+        self.idle = idle
+        """Whether no request was open when it began."""
+        self.looks: Looks = defaultdict(Spent)
+        self.others: Looks = defaultdict(Spent)
+        """What other threads computed while the loop's own thread did nothing of its own."""
+        self.total = Spent()
+        self.gc_s = 0.0
+        self.ended = False
+
+    def line(self) -> dict[str, Any]:
+        """Return what is journaled of it."""
+        return {
+            "stall": self.number, "clock": self.begun, "lasted_s": round(self.until - self.begun, 6),
+            "cpu_s": round(self.total.cpu_s, 6), "queued_s": round(self.total.queued_s, 6), "gc_s": round(self.gc_s, 6),
+            "idle": self.idle, "ended": self.ended, "looks": _told(self.looks), "others": _told(self.others),
+        }  # fmt: skip
 
 
 class LoopStalls:
-    """Where the loop's thread was when the loop was late: in the user's code, the files of `folder`, if possible."""
+    """Looks at an event loop and its worker threads, and journals what it sees."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = Path(folder).resolve()
-        self._places: Counter[str] = Counter()
-        self._starved = self._full = 0
-        self._beat = self._used = 0.0
-        self._known: dict[str, str | None] = {}
+    def __init__(self, journal: Journal, requests: Requests, reader: Reader) -> None:
+        self._journal = journal
+        self._requests = requests
+        self._reader = reader
+        self._clocks = Clocks()
+        self._beat = 0.0
+        self._numbers = itertools.count(1)
+        self._stall: Stall | None = None
+        self._missed: list[tuple[float, float, float]] = []
+        """Stalls that the loop itself has noticed: when they began and ended, and what its thread has computed."""
+        self._waiting: Looks = defaultdict(Spent)
+        self._loop: Looks = defaultdict(Spent)
+        """What the loop's thread did while requests were open, late or not."""
+        self._open_s = self._over_s = self._full_s = 0.0
+        self._gc_began = self._gc_s = 0.0
+        self._used: dict[int, tuple[float, float]] = {}
+        """What each thread had computed at the last look."""
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Watch this loop, and its worker threads, from now on; call from a task of it."""
-        own = threading.get_ident()
-        limiter = current_default_thread_limiter()
+        own, limiter = threading.current_thread(), current_default_thread_limiter()
+        self._requests.follow(loop)
+
+        used = time.thread_time()
 
         def beat() -> None:
-            self._beat, self._used = time.monotonic(), time.process_time()
-            self._count(limiter)
+            nonlocal used
+            before, used = used, time.thread_time()
+            now = time.monotonic()
+            if now - self._beat - BEAT_S >= LATE_S:
+                self._missed.append((self._beat + BEAT_S, now, used - before))
+            self._beat = now
             loop.call_later(BEAT_S, beat)
 
-        def look() -> None:
-            while not loop.is_closed():
-                time.sleep(BEAT_S)
-                if time.monotonic() - self._beat >= LATE_S:
-                    frames = sys._current_frames()  # noqa: SLF001  its documented use
-                    frames.pop(threading.get_ident(), None)
-                    if frame := frames.pop(own, None):
-                        self._see(frame, frames.values())
-
-        beat()
-        threading.Thread(target=look, name="holding", daemon=True).start()
-
-    def found(self) -> dict[str, Any]:
-        """Return how often what was seen.
-
-        {"places": {"file.py:12 in function": samples}, "starved": samples in which the loop's thread did nothing itself
-        and another one did, "full": moments at which every worker thread was taken and somebody waited for one}.
-        """
-        return {"places": dict(self._places.most_common(MOST_PLACES)), "starved": self._starved, "full": self._full}
-
-    def _count(self, limiter: CapacityLimiter) -> None:
-        if limiter.borrowed_tokens >= limiter.total_tokens and limiter.statistics().tasks_waiting:
-            self._full += 1
-
-    def _see(self, innermost: FrameType, others: Iterable[FrameType]) -> None:
-        frame: FrameType | None = innermost
-        while frame is not None:
-            name = self._name(frame.f_code.co_filename)
-            if name is not None:
-                self._places[f"{name}:{frame.f_lineno} in {frame.f_code.co_name}"] += 1
+        def collecting(phase: str, _: dict[str, int]) -> None:
+            if threading.get_ident() != own.ident:
                 return
-            frame = frame.f_back
-        file = Path(innermost.f_code.co_filename)
-        if FRAMEWORK.isdisjoint(file.parts):
-            self._places[f"{file.name}:{innermost.f_lineno} in {innermost.f_code.co_name}"] += 1
-        elif self._is_busy() and any(WAITING.isdisjoint(Path(other.f_code.co_filename).parts) for other in others):
-            self._starved += 1
+            now = time.monotonic()
+            if phase == "start":
+                self._gc_began = now
+            elif self._gc_began:
+                self._gc_s += now - self._gc_began
+                self._gc_began = 0.0
 
-    def _is_busy(self) -> bool:
-        return time.process_time() - self._used >= BUSY * (time.monotonic() - self._beat)
+        self._beat = time.monotonic()
+        gc.callbacks.append(collecting)
+        beat()
+        threading.Thread(target=self._look, args=(loop, own, limiter), name="loop stalls", daemon=True).start()
 
-    def _name(self, filename: str) -> str | None:
-        """Return how to call a file of the user's own; None for anybody else's."""
-        if filename not in self._known:
-            path = Path(filename)
-            own = path.is_relative_to(self._folder) and "site-packages" not in path.parts
-            self._known[filename] = str(path.relative_to(self._folder)) if own else None
-        return self._known[filename]
+    def _look(self, loop: asyncio.AbstractEventLoop, own: threading.Thread, limiter: CapacityLimiter) -> None:
+        waited = told = looked = time.monotonic()
+        spent = calm = self._clocks.of(own.native_id)  # by the loop's thread: at the last look, and when it was in time
+        while not loop.is_closed():
+            time.sleep(BEAT_S)
+            now = time.monotonic()
+            begun = self._beat + BEAT_S
+            is_late = now - begun >= LATE_S
+            # First of all, and in one go: whatever waits for a file here lets the loop's thread go on.
+            frames = sys._current_frames()  # noqa: SLF001  its documented use
+            steps = stack(frames.pop(own.ident or 0, None)) if is_late or self._requests.open else []
+            whose = self._whose(steps, loop)
+            if self._stall is not None and self._stall.begun < begun - BEAT_S / 2:
+                self._end_stall()
+            look = self._reader.look(steps)
+            before, spent = spent, self._clocks.of(own.native_id)
+            if look is not None and self._requests.open:
+                self._loop[look, whose].add(now - looked, spent[0] - before[0], spent[1] - before[1])
+            looked = now
+            if is_late:
+                if self._stall is None:
+                    self._stall = Stall(next(self._numbers), begun, idle=not self._requests.open)
+                self._see(self._stall, look, whose, now, (spent[0] - calm[0], spent[1] - calm[1]))
+                calm = spent
+                for thread, found, computed in self._computing(frames):
+                    self._stall.others[found, thread].add(computed, computed)
+            elif now < begun:
+                calm = spent
+            self._missed = [one for one in self._missed if not self._unseen(one)]
+            if now - waited >= WAITING_EVERY_S:
+                self._see_waiting(limiter, now - waited)
+                waited = now
+            if now - told >= TELL_EVERY_S:
+                self._tell(now)
+                told = now
+
+    def _see(self, stall: Stall, look: Look | None, whose: str, now: float, spent: tuple[float, float]) -> None:
+        seconds, stall.looked, stall.until = now - stall.looked, now, now
+        stall.total.add(seconds, *spent)
+        stall.gc_s = max(stall.gc_s, self._collected(now))
+        if look is not None:
+            stall.looks[look, whose].add(seconds, *spent)
+
+    def _whose(self, steps: list[Step], loop: asyncio.AbstractEventLoop) -> str:
+        if any(step.code is Requests.__call__.__code__ for step in steps):
+            return "background" if any(step.file.endswith(AFTER_THE_ANSWER) for step in steps) else "request"
+        return self._requests.whose(asyncio.current_task(loop))
+
+    def _computing(self, frames: dict[int, FrameType]) -> "list[tuple[str, Look, float]]":
+        """Return what other threads do, whose they are, and the seconds that each has computed since the last look.
+
+        Or would have, had the machine not been busy with others: the interpreter was its own meanwhile.
+        """
+        found = []
+        for thread in threading.enumerate():
+            frame = frames.get(thread.ident or 0)
+            if frame is None or thread.native_id is None or thread is threading.current_thread():
+                continue
+            look = self._reader.look(stack(frame))
+            cpu_s, queued_s = self._spent(thread)
+            if look is not None and cpu_s:
+                # One that is in a call may sleep there, and wait for a processor whenever it wakes.
+                would_s = min(queued_s, QUEUED * cpu_s) if look.call is None else 0.0
+                found.append((_of_thread(thread), look, cpu_s + would_s))
+        return found
+
+    def _spent(self, thread: threading.Thread) -> tuple[float, float]:
+        """Return what a thread has computed, and waited for a processor, since this was asked last."""
+        number = thread.native_id or 0
+        now = self._clocks.of(number)
+        # A worker thread that is new was started for the requests of now.
+        before = self._used.get(number, (0.0, 0.0) if _of_thread(thread) == "thread" else now)
+        self._used[number] = now
+        return now[0] - before[0], now[1] - before[1]
+
+    def _see_waiting(self, limiter: CapacityLimiter, seconds: float) -> None:
+        """Look at what the requests wait for that are open: suspended, or in a worker thread."""
+        count = len(self._requests.open)
+        if not count:
+            return
+        self._open_s += count * seconds
+        self._over_s += seconds
+        if limiter.borrowed_tokens >= limiter.total_tokens and limiter.statistics().tasks_waiting:
+            self._full_s += seconds
+        for tasks in self._requests.tasks():
+            steps = [step for task in tasks for step in suspended_at(task.get_coro())]
+            if (look := self._reader.look(steps, others=False)) is not None:
+                self._waiting[look, "request"].add(seconds)
+        frames = sys._current_frames()  # noqa: SLF001  its documented use
+        for thread in threading.enumerate():
+            frame = frames.get(thread.ident or 0)
+            if frame is None or _of_thread(thread) != "thread" or thread.native_id is None:
+                continue
+            look, (cpu_s, queued_s) = self._reader.look(stack(frame)), self._spent(thread)
+            if look is not None:
+                self._waiting[look, "thread"].add(seconds, cpu_s, min(queued_s, QUEUED * cpu_s))
+
+    def _end_stall(self) -> None:
+        """End the stall that was seen: the loop itself knows until when it lasted."""
+        stall, self._stall = self._stall, None
+        if stall is None:
+            return
+        for began, ended, cpu_s in self._missed:
+            if abs(began - stall.begun) < BEAT_S:
+                stall.until, stall.total.cpu_s = ended, cpu_s
+        self._missed = [one for one in self._missed if abs(one[0] - stall.begun) >= BEAT_S]
+        stall.ended = True
+        stall.gc_s = min(self._collected(stall.until), stall.until - stall.begun)
+        self._gc_s = 0.0
+        self._write(stall.line())
+
+    def _unseen(self, missed: tuple[float, float, float]) -> bool:
+        """Journal a stall that was over before anybody could look, and say so; not one that is being looked at."""
+        if self._stall is not None and abs(self._stall.begun - missed[0]) < BEAT_S:
+            return False
+        stall = Stall(next(self._numbers), missed[0], idle=not self._requests.open)
+        stall.until, stall.total.cpu_s, stall.ended = missed[1], missed[2], True
+        stall.gc_s = min(self._collected(missed[1]), missed[1] - missed[0])
+        self._gc_s = 0.0
+        self._write(stall.line())
+        return True
+
+    def _collected(self, now: float) -> float:
+        return self._gc_s + (now - self._gc_began if self._gc_began else 0.0)
+
+    def _tell(self, now: float) -> None:
+        self._requests.tell_left()
+        if self._stall is not None:
+            self._write(self._stall.line())
+        else:
+            self._gc_s = 0.0
+        if self._open_s:
+            self._write({
+                "waiting": _told(self._waiting), "loop": _told(self._loop), "clock": now,
+                "open_s": round(self._open_s, 6), "over_s": round(self._over_s, 6), "full_s": round(self._full_s, 6),
+            })  # fmt: skip
+            self._waiting.clear()
+            self._loop.clear()
+            self._open_s = self._over_s = self._full_s = 0.0
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._journal.write(json.dumps(line).encode() + b"\n")
+
+
+def _of_thread(thread: threading.Thread) -> str:
+    return "thread" if thread.name.startswith(WORKERS) else "application"
+
+
+def _told(looks: Looks) -> list[dict[str, Any]]:
+    most = sorted(looks.items(), key=lambda entry: -entry[1].seconds)[:MOST_LOOKS]
+    return [
+        {
+            **asdict(look), "of": of, "seconds": round(spent.seconds, 6), "cpu_s": round(spent.cpu_s, 6),
+            "queued_s": round(spent.queued_s, 6),
+        }
+        for (look, of), spent in most
+    ]  # fmt: skip

@@ -27,7 +27,6 @@ BAD = [
     ("fire --mode background --work slep", "there is no work 'slep'; did you mean sleep? The works are sleep, cpu"),
     ("fire --mode background --work nonsense", "or your own as module:function"),
     ("fire --mode background --work a:b:c", "--work is 'a:b:c': it takes --work module:name"),
-    ("fire --app .:app", "--app is '.:app': it takes --app module:name"),
     ("fire --mode background --save result.exe", "the file's ending says the format, one of .json"),
     ("fire --mode background --save /nowhere/at/all.json", "mkdir -p /nowhere/at"),
     ("fire --mode background --save page.html", "a page is made by --html page.html"),

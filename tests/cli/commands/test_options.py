@@ -128,3 +128,9 @@ def test_only_what_was_written_is_named(tmp_path: Path) -> None:
 def test_a_complaint_may_go_on_below_its_sentence_and_is_safe_to_show(capsys: pytest.CaptureFixture[str]) -> None:
     complain("a\x1b", ["b\n"])
     assert capsys.readouterr().err == "taskdemo: a\\x1b\n  b\\n\n"
+
+
+def test_an_empty_application_says_what_it_may_be() -> None:
+    done = in_process("fire", "--app", " ")
+    assert done.returncode == 2
+    assert "--app is empty; it takes a file, a folder, or module:name" in done.stderr

@@ -107,6 +107,10 @@ CAUSES: Final = {
     "event loop held": "It blocks the event loop: nobody at all is served meanwhile.",
     "interpreter busy": "It computes in threads, which take the interpreter from the event loop.",
     "threads used up": "It uses up the worker threads, which all plain `def` endpoints share.",
+    "garbage collection": "It makes so many objects that Python's garbage collection stops everything.",
+    "waiting in line": "Its callers wait in line for one lock or pool, and nobody else does.",
+    "application": "Not this endpoint: the application's own task or thread blocks the server.",
+    "not reached": "Most answers were refusals or errors, so nothing can be said of it.",
     "not found": "A bystander waited for long, but nothing that was seen says why. Run it again.",
     "neither": "Neither the event loop nor the worker threads kept a bystander waiting.",
 }

@@ -1,0 +1,82 @@
+"""What to write instead of a call that holds others up, and the rule of ruff that finds it in the source. Pure."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from taskdemo_cli.recording.sightings import Seen
+
+ASYNC_CLIENTS: Final[Mapping[str, str]] = {
+    "requests": "httpx.AsyncClient",
+    "urllib3": "httpx.AsyncClient",
+    "urllib": "httpx.AsyncClient",
+    "http": "httpx.AsyncClient",
+    "httpx": "httpx.AsyncClient",
+    "psycopg": "psycopg.AsyncConnection",
+    "psycopg2": "psycopg.AsyncConnection",
+    "psycopg_pool": "psycopg_pool.AsyncConnectionPool",
+    "sqlalchemy": "sqlalchemy.ext.asyncio",
+    "sqlite3": "aiosqlite",
+    "pymysql": "asyncmy",
+    "pymongo": "pymongo.AsyncMongoClient",
+    "redis": "redis.asyncio",
+    "valkey": "valkey.asyncio",
+    "boto3": "aioboto3",
+    "botocore": "aioboto3",
+    "smtplib": "aiosmtplib",
+    "paramiko": "asyncssh",
+    "elasticsearch": "elasticsearch.AsyncElasticsearch",
+    "openai": "openai.AsyncOpenAI",
+    "anthropic": "anthropic.AsyncAnthropic",
+}
+"""The package whose calls wait, and what does the same without blocking the loop."""
+CALLS: Final[Mapping[str, tuple[str, str | None]]] = {
+    "time.sleep": ("`await asyncio.sleep(...)`", "ASYNC251"),
+    "subprocess.run": ("`await asyncio.create_subprocess_exec(...)`", "ASYNC221"),
+    "subprocess.call": ("`await asyncio.create_subprocess_exec(...)`", "ASYNC221"),
+    "subprocess.check_call": ("`await asyncio.create_subprocess_exec(...)`", "ASYNC221"),
+    "subprocess.check_output": ("`await asyncio.create_subprocess_exec(...)`", "ASYNC221"),
+    "subprocess.Popen": ("`await asyncio.create_subprocess_exec(...)`", "ASYNC220"),
+    "os.system": ("`await asyncio.create_subprocess_shell(...)`", "ASYNC221"),
+    "os.popen": ("`await asyncio.create_subprocess_shell(...)`", "ASYNC220"),
+    "open": ("`await anyio.open_file(...)`", "ASYNC230"),
+    "input": ("`await asyncio.to_thread(input)`", "ASYNC250"),
+}
+"""By what is called: what to write instead, and ruff's rule."""
+HTTP_CALLS: Final = frozenset({"requests", "urllib3", "urllib"})
+NO_ENDPOINTS: Final = frozenset({"dispatch", "__call__"})
+"""Functions of middleware, which must stay `async def`."""
+
+
+def change_for(seen: Seen, *, waits: bool) -> tuple[str, str | None]:
+    """Return what to write instead, and ruff's rule where it sees this call: one that an `async def` makes itself."""
+    if seen.place.startswith("serialising"):
+        return (
+            "Answer less at a time (pages), or return a Response whose content is bytes: FastAPI encodes others itself",
+            None,
+        )
+    call = (seen.call or "").partition(" -> ")[0]
+    step = seen.called if seen.caller is not None else call
+    function = (seen.caller or seen.place).rpartition(" in ")[2]
+    threaded = f"`await asyncio.to_thread({step or function}, ...)`"
+    if not waits:
+        process = f"`await loop.run_in_executor(process_pool, {step or function}, ...)`"
+        return f"Computing needs a process: {process}, or a task queue; a thread would share the interpreter", None
+    if seen.in_line and seen.library in {None, "threading"}:
+        return f"A lock of threads blocks the event loop: use `asyncio.Lock`, or write {threaded}", None
+    if call.endswith(".result"):
+        return "Await the coroutine or the future itself: the event loop cannot run what it waits for", None
+    plain = "" if seen.of == "task" or function in NO_ENDPOINTS else f", or make {function} a plain `def`"
+    direct = seen.caller is None
+    if call in CALLS:
+        instead, rule = CALLS[call]
+        return f"Write {instead if direct else threaded}{plain}", rule if direct else None
+    client = ASYNC_CLIENTS.get(seen.library or call.partition(".")[0])
+    ways = f"{client}, or {threaded}{plain}" if client else f"{threaded}{plain}"
+    return f"{'Use' if client else 'Write'} {ways}", _rule(seen, call) if direct else None
+
+
+def _rule(seen: Seen, call: str) -> str | None:
+    package = call.partition(".")[0]
+    if package in HTTP_CALLS or package == "httpx":
+        return "ASYNC210"
+    return "ASYNC212" if seen.library == "httpx" else None

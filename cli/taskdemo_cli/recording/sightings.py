@@ -1,0 +1,136 @@
+"""What the server of the user's own application has seen of it, folded from lines of its journal.
+
+Pure: no I/O and no clock. `taskdemo_server.user_app` writes these lines; seconds everywhere, on the server's clock.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+
+from msgspec import DecodeError, Struct, ValidationError
+from msgspec.json import Decoder
+
+Whose = Literal["request", "background", "task", "thread", "application"]
+"""Whose code it was: a request's, after its answer, a task's that outlived one, a worker thread's, or none of these."""
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """One thing that was seen: as `taskdemo_server.user_app.stacks.Look`, and for how long."""
+
+    place: str
+    call: str | None = None
+    caller: str | None = None
+    called: str | None = None
+    library: str | None = None
+    in_line: bool = False
+    of: Whose
+    seconds: float
+    cpu_s: float = 0.0
+    queued_s: float = 0.0
+
+
+class Stall(Struct, frozen=True, kw_only=True):
+    """A time during which the event loop did not come round."""
+
+    stall: int
+    clock: float
+    lasted_s: float
+    cpu_s: float
+    """What the loop's own thread has computed."""
+    queued_s: float
+    """For how long it waited for a processor: the machine had others to serve."""
+    gc_s: float
+    idle: bool
+    """Whether no request was open when it began."""
+    ended: bool
+    looks: list[Seen] = []
+    others: list[Seen] = []
+    """What other threads computed meanwhile; their `seconds` are CPU seconds."""
+
+
+class Waiting(Struct, frozen=True, kw_only=True):
+    """What open requests waited for, in request-seconds."""
+
+    waiting: list[Seen]
+    loop: list[Seen] = []
+    """What the event loop's thread did meanwhile, in seconds: many short pieces of work hold others up, too."""
+    clock: float
+    open_s: float
+    """Request-seconds that were looked at."""
+    over_s: float
+    """Seconds that these looks cover."""
+    full_s: float
+    """Seconds during which every worker thread was taken, and somebody waited for one."""
+
+
+class Answered(Struct, frozen=True, kw_only=True):
+    """The first answer of its kind that was no success."""
+
+    answer: int
+    path: str
+    location: str | None = None
+    allow: str | None = None
+    authenticate: str | None = None
+    detail: str = ""
+    clock: float
+
+
+class Left(Struct, frozen=True, kw_only=True):
+    """An asyncio task that outlived the request which created it."""
+
+    left: int
+    call: str
+    place: str
+    kept: bool
+    state: Literal["running", "finished", "failed", "cancelled", "lost"]
+    error: str | None = None
+    after_s: float
+    """How long after the answer it ended, or was looked at."""
+    clock: float
+
+
+class Sightings(Struct, frozen=True, kw_only=True):
+    """All that was seen during one run."""
+
+    stalls: Sequence[Stall] = ()
+    waiting: Sequence[Waiting] = ()
+    answers: Sequence[Answered] = ()
+    left: Sequence[Left] = ()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing was going on any more at the last look."""
+        return all(stall.ended for stall in self.stalls) and all(task.state != "running" for task in self.left)
+
+
+KINDS: Final[dict[bytes, Decoder[Stall] | Decoder[Waiting] | Decoder[Answered] | Decoder[Left]]] = {
+    b'"stall"': Decoder(Stall),
+    b'"waiting"': Decoder(Waiting),
+    b'"answer"': Decoder(Answered),
+    b'"left"': Decoder(Left),
+}
+"""By the name with which a line begins."""
+
+
+def fold(lines: Iterable[bytes]) -> Sightings:
+    """Return what these lines of the journal say; of a stall and of a task, the last line counts."""
+    stalls: dict[int, Stall] = {}
+    left: dict[int, Left] = {}
+    waiting: list[Waiting] = []
+    answers: list[Answered] = []
+    for line in lines:
+        decoder = KINDS.get(line[1:].partition(b":")[0])
+        if decoder is None:
+            continue
+        try:
+            match decoder.decode(line):
+                case Stall() as stall:
+                    stalls[stall.stall] = stall
+                case Left() as task:
+                    left[task.left] = task
+                case Waiting() as look:
+                    waiting.append(look)
+                case Answered() as answer:
+                    answers.append(answer)
+        except (DecodeError, ValidationError):
+            continue  # a line that was torn
+    return Sightings(stalls=list(stalls.values()), waiting=waiting, answers=answers, left=list(left.values()))

@@ -1,0 +1,257 @@
+"""What a stack says in the user's terms: the line of the application, the call that it makes there, and who made it.
+
+Reads frames and suspended coroutines, of any thread; knows no clock. A file is the application's own unless it belongs
+to Python, to an installed package, or to taskdemo.
+"""
+
+import ast
+import gc
+import inspect
+import linecache
+import re
+import sysconfig
+import threading
+from dataclasses import dataclass
+from itertools import dropwhile, islice, takewhile
+from pathlib import Path
+from types import AsyncGeneratorType, CodeType, FrameType
+from typing import Any, Final, NamedTuple
+
+INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+NOT_OURS: Final = Path(__file__).resolve().parents[1]
+PYTHON: Final = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
+IDLE: Final = frozenset(
+    {"anyio", "asyncio", "concurrent", "fastapi", "starlette", "taskdemo_server", "threading", "uvicorn"}
+)
+"""Packages that hold nothing up: found there alone, a thread has nothing to do, or is kept from running."""
+STEPS: Final = {
+    "serialize_response": "serialising the answer",
+    "jsonable_encoder": "serialising the answer",
+    "render": "serialising the answer",
+    "request_body_to_args": "validating the request",
+    "solve_dependencies": "validating the request",
+    "compress": "compressing the answer",
+}
+"""What a framework does for the application, by the function that is on the stack."""
+FRAMEWORKS: Final = frozenset({"fastapi", "litestar", "starlette"})
+WAITING: Final = re.compile(r"/(asyncio|anyio|concurrent)/|/(threading|queue)\.py$")
+"""Files with whose functions one waits for others, in whatever way."""
+POOLS: Final = re.compile(r"pool[^/]*(/[^/]+)?\.py$")
+"""Files in which one waits for something that others have, if one waits there."""
+LINES: Final = frozenset({"CapacityLimiter", "Lock", "Queue", "RLock", "Semaphore", "SimpleQueue"})
+SIGNALS: Final = frozenset({"Event", "Future"})
+"""Who waits for these waits for something to happen, and not in a line."""
+WAITING_CALLS: Final = frozenset({"acquire", "get", "getconn", "join", "result", "wait"})
+STARTING: Final = threading.Thread.start.__code__
+WITH: Final = re.compile(r"(?:async\s+)?with\s+(.+?)(?:\s+as\s+\w+)?\s*:", re.DOTALL)
+LONGEST: Final = 60
+ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at a stack has shown."""
+
+    place: str
+    """`file.py:12 in function`, the innermost line of the application; or what its framework does for it."""
+    call: str | None = None
+    """What it calls there, and where that call is by now: `requests.get -> socket.recv_into`."""
+    caller: str | None = None
+    """The line of the `async def` (in a thread: the outermost function) that led there, where that is another one."""
+    called: str | None = None
+    """What the caller calls there."""
+    library: str | None = None
+    """The package that it calls, where that is written in Python."""
+    in_line: bool = False
+    """Whether it waits for a lock, a queue or a pool, which others use."""
+
+
+class Step(NamedTuple):
+    """One frame of a stack as it was at a moment: a frame itself goes on."""
+
+    code: CodeType
+    last: int
+    """The offset of its instruction."""
+    line: int
+    package: str
+
+    @property
+    def file(self) -> str:
+        """The file that its code is from."""
+        return self.code.co_filename
+
+
+def stack(innermost: FrameType | None) -> list[Step]:
+    """Return the stack of which this is the innermost frame, as it is now. Quick, and lets no other thread run."""
+    steps = []
+    while innermost is not None:
+        steps.append(_step(innermost))
+        innermost = innermost.f_back
+    return steps
+
+
+def suspended_at(awaitable: object) -> list[Step]:
+    """Return the stack of a suspended coroutine, the innermost frame first; empty for others that can be awaited."""
+    steps: list[Step] = []
+    while awaitable is not None:
+        found: Any = awaitable
+        if type(found).__name__ == "async_generator_asend":  # it does not say of which generator it is
+            found = next((one for one in gc.get_referents(found) if isinstance(one, AsyncGeneratorType)), None)
+        awaitable = None
+        for prefix in ("cr", "ag", "gi"):
+            if (frame := getattr(found, f"{prefix}_frame", None)) is not None:
+                steps.insert(0, _step(frame))
+                awaitable = getattr(found, "gi_yieldfrom" if prefix == "gi" else f"{prefix}_await", None)
+    return steps
+
+
+def _step(frame: FrameType) -> Step:
+    package = str(frame.f_globals.get("__name__") or "").partition(".")[0]
+    return Step(frame.f_code, frame.f_lasti, frame.f_lineno or 0, package)
+
+
+class Reader:
+    """Reads stacks; `folder` is what files of the application are named relative to."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder).resolve()
+        self._names: dict[str, str | None] = {}
+        self._calls: dict[tuple[CodeType, int], tuple[str | None, bool]] = {}
+
+    def own(self, filename: str) -> str | None:
+        """Return how to call a file of the application's own; None for anybody else's."""
+        if filename not in self._names:
+            self._names[filename] = self._name(filename)
+        return self._names[filename]
+
+    def look(self, steps: list[Step], *, others: bool = True) -> Look | None:
+        """Return what this stack shows, the innermost frame first; None where nothing of the application's is done.
+
+        `others`: whether what libraries do for it counts, where none of its own code is on the stack.
+        """
+        if any(step.code is STARTING for step in steps):
+            return None  # It waits until the new thread runs, which others keep from that.
+        steps = list(dropwhile(_interrupts, steps))
+        at = next((n for n, step in enumerate(steps) if self.own(step.file)), None)
+        if at is None:
+            return _look_at_others(steps) if others else None
+        own, inner = steps[at], steps[:at]
+        call, is_call = self._call(own)
+        if inner and (last := _where_by_now(inner[0], *self._call(inner[0]))) != call:
+            call = f"{call} -> {last}" if call else last
+        in_line = _in_line(inner) or (
+            not inner and call is not None and (not is_call or call.rpartition(".")[2] in WAITING_CALLS)
+        )
+        owns = [step for step in steps[at:] if self.own(step.file)]
+        caller = next((step for step in owns if step.code.co_flags & ASYNC), owns[-1])
+        library = inner[-1].package if inner else None
+        if (caller.file, function_of(caller.code)) == (own.file, function_of(own.code)):
+            return Look(self._place(own), call, library=library, in_line=in_line)
+        return Look(self._place(own), call, self._place(caller), self._call(caller)[0], library, in_line)
+
+    def maker(self, frame: FrameType | None) -> tuple[str, int, str] | None:
+        """Return the file, line and function of the application that led to this frame; None where none did."""
+        while frame is not None and not self.own(frame.f_code.co_filename):
+            frame = frame.f_back
+        return None if frame is None else (frame.f_code.co_filename, frame.f_lineno, function_of(frame.f_code))
+
+    def _place(self, step: Step) -> str:
+        return f"{self.own(step.file)}:{step.line} in {function_of(step.code)}"
+
+    def _name(self, filename: str) -> str | None:
+        if filename.startswith("<"):
+            return None
+        path = Path(filename).resolve()
+        if not INSTALLED.isdisjoint(path.parts) or any(path.is_relative_to(other) for other in (NOT_OURS, *PYTHON)):
+            return None
+        if path.is_relative_to(self._folder):
+            return str(path.relative_to(self._folder))
+        return "/".join(path.parts[-2:])
+
+    def _call(self, step: Step) -> tuple[str | None, bool]:
+        """Return what is called or awaited there, as the source names it, and whether that is a call."""
+        key = step.code, step.last
+        if key not in self._calls:
+            self._calls[key] = _expression(_source(*key))
+        return self._calls[key]
+
+
+def function_of(code: CodeType) -> str:
+    """Return the name of the function that this is the code of, or a comprehension in it."""
+    return next((part for part in reversed(code.co_qualname.split(".")) if not part.startswith("<")), code.co_name)
+
+
+def _source(code: CodeType, last: int) -> str:
+    """Return the source of what the instruction at this offset does; empty where there is none."""
+    positions = next(islice(code.co_positions(), max(last, 0) // 2, None), None)
+    if positions is None or None in positions:
+        return ""
+    line, end_line, column, end_column = (number or 0 for number in positions)
+    numbers = range(line, min(end_line, line + 20) + 1)
+    lines = [linecache.getline(code.co_filename, number).encode() for number in numbers]
+    if not lines:
+        return ""
+    lines[-1] = lines[-1][:end_column]
+    lines[0] = lines[0][column:]
+    return b"".join(lines).decode(errors="replace")
+
+
+def _expression(source: str) -> tuple[str | None, bool]:
+    """Return what is called or named by the source of an expression, and whether it is called."""
+    if opened := WITH.match(source):
+        source = opened[1]
+    try:
+        node: ast.expr = ast.parse(f"({source})", mode="eval").body
+    except (SyntaxError, ValueError):
+        return None, False
+    if isinstance(node, ast.Await):
+        node = node.value
+    is_call = isinstance(node, ast.Call)
+    if isinstance(node, ast.Call):
+        node = node.func
+    if not isinstance(node, ast.Name | ast.Attribute):
+        return None, False
+    for one in ast.walk(node):
+        if isinstance(one, ast.Call):
+            one.args, one.keywords = [ast.Constant(...)], []
+    name = ast.unparse(node)
+    return name if len(name) <= LONGEST else f"...{name[-LONGEST:]}", is_call
+
+
+def _in_line(steps: list[Step]) -> bool:
+    """Tell whether these frames of libraries, the innermost first, wait for a lock, a queue or a pool."""
+    waiting = list(takewhile(lambda step: WAITING.search(step.file), steps))
+    classes = {step.code.co_qualname.partition(".")[0] for step in waiting}
+    if not SIGNALS.isdisjoint(classes) and len(waiting) == len(steps):
+        return False
+    beyond = steps[len(waiting)].file if len(waiting) < len(steps) else ""
+    return not LINES.isdisjoint(classes) or POOLS.search(beyond) is not None
+
+
+def _interrupts(step: Step) -> bool:
+    """Tell whether a frame is of what the garbage collector calls, wherever a thread happens to be."""
+    return Path(step.file).stem in {"_weakrefset", "weakref", "loop_stalls"}
+
+
+def _where_by_now(step: Step, call: str | None, is_call: bool) -> str:
+    """Return what the innermost frame of a library does, by the name of its package."""
+    if call is not None and is_call:
+        return f"{step.package}.{call.rpartition('.')[2]}"
+    return f"{step.package}.{step.code.co_qualname.replace('<locals>.', '')}"
+
+
+def _look_at_others(steps: list[Step]) -> Look | None:
+    for step in steps:
+        if step.package in FRAMEWORKS and (doing := STEPS.get(step.code.co_name)):
+            return Look(f"{doing} ({step.package}.{step.code.co_name})")
+    other = next((step for step in steps if step.package not in IDLE and not _is_python(step)), None)
+    if other is None:
+        return None
+    return Look(f"{other.package}.{other.code.co_name}", _where_by_now(steps[0], None, False))
+
+
+def _is_python(step: Step) -> bool:
+    path = Path(step.file)
+    if path.name.startswith("<"):  # code without a file, such as what has started Python
+        return True
+    return INSTALLED.isdisjoint(path.parts) and (path.is_relative_to(PYTHON[0]) or path.is_relative_to(NOT_OURS))

@@ -1,0 +1,14 @@
+"""A blocking driver in an `async def`."""
+
+import psycopg
+from fastapi import FastAPI
+
+app = FastAPI()
+DATABASE = "host=127.0.0.1 user=postgres dbname=postgres connect_timeout=5"
+
+
+@app.get("/")
+async def orders() -> int:
+    with psycopg.connect(DATABASE) as connection:
+        connection.execute("select pg_sleep(0.2)")
+    return 1

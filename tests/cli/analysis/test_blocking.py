@@ -1,0 +1,243 @@
+"""What is made of what the server saw of an endpoint, and of what two bystanders waited beside it."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+import samples
+from taskdemo_cli.analysis import blocking
+from taskdemo_cli.analysis.change import change_for
+from taskdemo_cli.documents.types import Blocking, BystanderRow, RunDocument
+from taskdemo_cli.recording.sightings import Answered, Left, Seen, Sightings, Stall, Waiting, fold
+
+
+def a_run(loop: list[float], threads: list[float]) -> RunDocument:
+    run = samples.background_run(2)
+    assert run.summary.response_s is not None
+    slow = replace(run.summary, response_s=replace(run.summary.response_s, max=0.5))
+    return replace(
+        run,
+        summary=slow,
+        tasks=[],
+        bystander=[call(wait) for wait in loop],
+        bystander_threads=[call(wait) for wait in threads],
+    )
+
+
+def call(wait: float) -> BystanderRow:
+    return BystanderRow(sent_s=1.0, done_s=1.0 + wait, response_s=wait, status=200, error=None)
+
+
+def seen(place: str = "a.py:1 in f", **given: Any) -> Seen:
+    return Seen(**{"place": place, "of": "request", "seconds": 0.3, **given})
+
+
+def stall(*looks: Seen, **given: Any) -> Stall:
+    facts = {
+        "stall": 1, "clock": 1.0, "lasted_s": 0.3, "cpu_s": 0.0, "queued_s": 0.0, "gc_s": 0.0,
+        "idle": False, "ended": True,
+    }  # fmt: skip
+    return Stall(**{**facts, "looks": list(looks), **given})
+
+
+def waiting(*looks: Seen, **given: Any) -> Waiting:
+    return Waiting(**{"waiting": list(looks), "clock": 1.0, "open_s": 1.0, "over_s": 0.25, "full_s": 0.0, **given})
+
+
+HELD = Sightings(stalls=[stall(seen())])
+BUSY = Sightings(stalls=[stall(others=[seen("a.py:2 in g", of="thread")])])
+ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
+
+
+@pytest.mark.parametrize(
+    ("loop", "threads", "found", "cause"),
+    [
+        ([0.5], [0.5], HELD, "event loop held"),
+        ([0.01], [0.01], HELD, "event loop held"),  # what the server saw itself is enough
+        ([], [], HELD, "event loop held"),
+        ([0.5, 0.4], [0.5], Sightings(), "event loop held"),
+        ([0.5, 0.4], [0.9], BUSY, "interpreter busy"),
+        ([0.5], [0.5], ITS_OWN, "application"),
+        ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="application")])]), "application"),
+        ([0.5], [0.5], Sightings(stalls=[stall(seen(), gc_s=0.2)]), "garbage collection"),
+        ([0.2], [0.2], Sightings(waiting=[waiting(loop=[seen(seconds=0.2)])]), "event loop held"),
+        ([0.01], [0.5], Sightings(waiting=[waiting(full_s=0.5)]), "threads used up"),
+        ([0.01], [0.01], Sightings(waiting=[waiting(full_s=0.5)]), "neither"),
+        ([0.01], [0.01], Sightings(waiting=[waiting(seen(in_line=True, seconds=0.9))]), "waiting in line"),
+        ([0.01], [0.01], Sightings(waiting=[waiting(seen(in_line=True, seconds=0.2))]), "neither"),
+        ([0.01], [0.01], Sightings(stalls=[stall(seen(), queued_s=0.25)]), "neither"),  # the machine was busy
+        ([], [], Sightings(), "neither"),
+    ],
+)
+def test_the_cause_is_what_the_server_saw(
+    loop: list[float], threads: list[float], found: Sightings, cause: str
+) -> None:
+    blocked = blocking.judge(a_run(loop, threads), found)
+    assert blocked.cause == cause
+    assert blocked.blocks is (cause not in {"neither", "application", "waiting in line"})
+    assert blocking.sentence(blocked).endswith((".", ". Try --for 2."))
+
+
+@pytest.mark.parametrize(
+    ("loop", "threads", "found"),
+    [
+        ([0.002] * 20, [0.002] * 20 + [0.226], Sightings()),
+        ([0.002] * 20, [0.226] * 3, Sightings(waiting=[waiting(full_s=0.05)])),
+        ([0.002] * 20 + [0.5], [0.002], Sightings()),
+        ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.09)])),
+        ([0.15, 0.15], [0.002], Sightings()),
+    ],
+)
+def test_a_wait_that_nothing_explains_is_told_and_no_cause_made_up(
+    loop: list[float], threads: list[float], found: Sightings
+) -> None:
+    blocked = blocking.judge(a_run(loop, threads), found)
+    assert (blocked.cause, blocked.blocks) == ("not found", False)
+    said = blocking.sentence(blocked)
+    assert "is not clear" in said
+    assert "was not seen" in said
+    assert said.endswith("Run it again.")
+
+
+def test_the_limit_is_given_and_what_is_near_it_called_close() -> None:
+    clear = blocking.sentence(blocking.judge(a_run([0.002], [0.002]), Sightings()))
+    assert "(100 ms count as held up)" in clear
+    assert "close" not in clear
+    near = blocking.sentence(blocking.judge(a_run([0.06], [0.002]), Sightings()))
+    assert near.endswith("It is close to that: run it again to be sure.")
+    short = Sightings(stalls=[stall(seen(call="time.sleep", seconds=0.15), lasted_s=0.15)])
+    beyond = blocking.sentence(blocking.judge(a_run([0.15], [0.002]), short))
+    assert "It is close to the 100 ms that count as held up: run it again to be sure." in beyond
+
+
+def test_a_bystander_that_got_no_answer_has_waited_too() -> None:
+    unanswered = BystanderRow(sent_s=0.5, done_s=3.0, response_s=None, status=None, error="Cancelled")
+    run = replace(a_run([], []), bystander=[unanswered])
+    assert blocking.judge(run, Sightings()).loop_wait_s == 2.5
+
+
+@pytest.mark.parametrize(("cpu_s", "queued_s", "waits"), [(0.01, 0.01, True), (0.25, 0.0, False), (0.05, 0.2, False)])
+def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queued_s: float, waits: bool) -> None:
+    found = Sightings(stalls=[stall(seen(cpu_s=cpu_s, queued_s=queued_s))])
+    blocked = blocking.judge(a_run([0.5], [0.5]), found)
+    assert blocked.places[0].waits is waits
+    assert ("process" in (blocked.change or "")) is not waits
+
+
+@pytest.mark.parametrize(
+    ("look", "change", "rule"),
+    [
+        (seen(call="time.sleep"), "Write `await asyncio.sleep(...)`, or make f a plain `def`", "ASYNC251"),
+        (
+            seen(call="time.sleep", caller="a.py:9 in orders", called="build"),
+            "Write `await asyncio.to_thread(build, ...)`, or make orders a plain `def`",
+            None,
+        ),
+        (
+            seen(call="requests.get -> socket.recv_into", library="requests"),
+            "Use httpx.AsyncClient, or `await asyncio.to_thread(requests.get, ...)`, or make f a plain `def`",
+            "ASYNC210",
+        ),
+        (
+            seen("a.py:3 in dispatch", call="client.get -> httpcore.recv", library="httpx"),
+            "Use httpx.AsyncClient, or `await asyncio.to_thread(client.get, ...)`",
+            "ASYNC212",
+        ),
+        (seen(call="open"), "Write `await anyio.open_file(...)`, or make f a plain `def`", "ASYNC230"),
+        (
+            seen(call="cursor.execute", of="task"),
+            "Write `await asyncio.to_thread(cursor.execute, ...)`",
+            None,
+        ),
+    ],
+)
+def test_the_change_names_the_call_and_ruffs_rule_where_ruff_sees_it(look: Seen, change: str, rule: str | None) -> None:
+    assert change_for(look, waits=True) == (change, rule)
+
+
+def refused(status: int, count: int = 3, **given: Any) -> Blocking:
+    run = a_run([0.002], [0.002])
+    rows = [replace(run.requests[0], n=n + 1, status=status, error=None) for n in range(count)]
+    answer = Answered(**{"answer": status, "path": "/orders", "clock": 1.0, **given})
+    return blocking.judge(replace(run, requests=rows, url="http://127.0.0.1:8000"), Sightings(answers=[answer]))
+
+
+@pytest.mark.parametrize(
+    ("status", "given", "instead"),
+    [
+        (307, {"location": "http://127.0.0.1:8000/orders/"}, "--path /orders/"),
+        (307, {"location": "https://login.example/"}, None),
+        (401, {"authenticate": "Basic realm=x"}, "-H 'Authorization: Basic ...'"),
+        (403, {}, "-H 'Authorization: Bearer ...'"),
+        (405, {"allow": "POST"}, "--method POST"),
+        (404, {}, "taskdemo scan --app to see which paths there are"),
+        (422, {"detail": '{"detail":[{"loc":["query","q"],"msg":"Missing"}]}'}, "--path '/orders?q=...'"),
+        (422, {"detail": '{"detail":[{"loc":["header","x-key"],"msg":"Missing"}]}'}, "-H 'x-key: ...'"),
+        (422, {"detail": '{"detail":[{"loc":["body"],"msg":"Missing"}]}'}, "--body @FILE, with the JSON that it takes"),
+        (422, {"detail": '{"detail":[{"loc":'}, None),
+        (503, {}, None),
+    ],
+)  # fmt: skip
+def test_where_the_endpoint_was_not_reached_it_is_said_what_was_answered_and_what_to_type(
+    status: int, given: dict[str, Any], instead: str | None
+) -> None:
+    found = refused(status, **given)
+    assert (found.cause, found.blocks, found.type_instead) == ("not reached", False, instead)
+    said = blocking.sentence(found)
+    assert said.startswith(f"Nothing can be said of blocking: all 3 answers were {status}")
+    assert "waited" not in said
+    assert instead is None or said.endswith(f"Type {instead}.")
+
+
+def test_what_was_seen_is_said_whatever_the_status() -> None:
+    run = a_run([0.5], [0.5])
+    rows = [replace(row, status=503, error="HTTP 503") for row in run.requests]
+    found = blocking.judge(replace(run, requests=rows), HELD)
+    assert found.cause == "event loop held"
+    assert "Not all went well: all 2 answers were 503." in blocking.sentence(found)
+
+
+def test_tasks_that_outlived_their_request_are_told_by_the_line_that_made_them() -> None:
+    def left(number: int, **given: Any) -> Left:
+        facts = {
+            "left": number,
+            "call": "mail",
+            "place": "a.py:9 in order",
+            "kept": False,
+            "after_s": 0.5,
+            "clock": 1.0,
+        }
+        return Left(**{**facts, **given})
+
+    found = Sightings(
+        left=[
+            left(1, state="failed", error="ValueError: \x1b[31m"),
+            left(2, state="running"),
+            left(3, state="lost", after_s=1.5),
+        ]
+    )
+    blocked = blocking.judge(a_run([0.002], [0.002]), found)
+    (tasks,) = blocked.left
+    assert (tasks.count, tasks.failed, tasks.unfinished, tasks.lost, tasks.longest_s) == (3, 1, 1, 1, 1.5)
+    assert blocking.sentence(blocked).endswith(
+        "3 asyncio tasks outlived their requests: mail, created at a.py:9 in order: 1 failed (ValueError: \\x1b[31m),"
+        " 1 vanished before the end, 1 had not ended when we stopped looking; nobody keeps a reference to them."
+    )
+
+
+def test_of_a_stall_the_last_line_counts_and_lines_of_others_are_passed_over() -> None:
+    begun = b'{"stall": 1, "clock": 1.0, "cpu_s": 0, "queued_s": 0, "gc_s": 0, "idle": false, '
+    left = b'{"left": 1, "call": "mail", "place": "a.py:9 in f", "kept": true, "after_s": 1, "clock": 2, '
+    lines = [
+        b'{"id":"a","state":"started"}\n',
+        begun + b'"lasted_s": 0.1, "ended": false}\n',
+        begun + b'"lasted_s": 0.4, "ended": true}\n',
+        b'{"stall": 2, "clock": 1.0, "lasted\n',
+        left + b'"state": "running"}\n',
+        b"\n",
+    ]
+    found = fold(lines)
+    assert [(one.stall, one.lasted_s) for one in found.stalls] == [(1, 0.4)]
+    assert not found.is_quiet
+    assert fold([]).is_quiet

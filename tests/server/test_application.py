@@ -1,0 +1,149 @@
+"""What `--app` may be: whatever `fastapi dev` takes, factories, applications of any framework; or a sentence."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.applications import Starlette
+
+from taskdemo_server.contract.import_string import UnusableError
+from taskdemo_server.user_app.application import Location, application_of, locate
+
+FASTAPI = FastAPI()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for file in (
+        "main.py", "plain/api.py", "shop/__init__.py", "shop/main.py", "shop/site/__init__.py", "shop/site/web.py",
+        "project/src/store/__init__.py", "project/src/store/main.py", "named/other.py", "two words/x.py",
+    ):  # fmt: skip
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "named" / "pyproject.toml").write_text('[tool.fastapi]\nentrypoint = "other:site"\n')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "within", "module", "name", "root"),
+    [
+        ("main.py", ".", "main", None, "."),
+        ("main.py:site", ".", "main", "site", "."),
+        ("main", ".", "main", None, "."),
+        ("main:create_app()", ".", "main", "create_app", "."),
+        ("main:shop.app", ".", "main", "shop.app", "."),
+        (".", ".", "main", None, "."),
+        ("", ".", "main", None, "."),
+        (".:site", ".", "main", "site", "."),
+        ("plain", ".", "api", None, "plain"),
+        (".", "plain", "api", None, "."),
+        ("shop/main.py", ".", "shop.main", None, "."),
+        ("shop.main:app", ".", "shop.main", "app", "."),
+        ("shop/site/web.py:app", ".", "shop.site.web", "app", "."),
+        ("main.py", "shop", "shop.main", None, ".."),
+        ("src/store/main.py", "project", "store.main", None, "src"),
+        ("store.main:app", "project", "store.main", "app", "src"),
+        (".", "named", "other", "site", "."),
+    ],
+)
+def test_it_is_found_where_fastapi_dev_finds_it(
+    folder: Path, text: str, within: str, module: str, name: str | None, root: str
+) -> None:
+    here = folder / within
+    found = locate(text, here)
+    assert (found.module, found.name, found.folder) == (module, name, (here / root).resolve())
+    assert isinstance(found, Location)
+
+
+@pytest.mark.parametrize(
+    ("text", "within", "sentence"),
+    [
+        ("missing.py", ".", "there is no file"),
+        (".", "two words", "none of main.py, app.py, api.py, app/main.py, app/app.py, app/api.py is in"),
+        ("a-b", ".", "it takes a file, or module:name"),
+        ("main:1", ".", "behind the colon it takes a name of Python"),
+        ("__main__:app", ".", "__main__ is taskdemo itself"),
+    ],
+)
+def test_where_there_is_none_one_sentence_says_so(folder: Path, text: str, within: str, sentence: str) -> None:
+    with pytest.raises(UnusableError, match=sentence.replace(".", r"\.")):
+        locate(text, folder / within)
+
+
+async def plain(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+async def with_settings(settings: Any, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class Site:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    async def serve(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class Loose:
+    async def __call__(self, *given: Any) -> None: ...
+
+
+def with_defaults(settings: str = "dev", debug: bool = False) -> FastAPI:
+    return FASTAPI
+
+
+def with_any(*given: Any, **named: Any) -> FastAPI:
+    return FASTAPI
+
+
+@pytest.mark.parametrize(
+    "found", [plain, functools.partial(with_settings, "settings"), Site(), Site().serve, Loose(), FASTAPI, Starlette()]
+)
+def test_what_takes_a_scope_a_receive_and_a_send_is_an_application(found: Any) -> None:
+    assert application_of(found, "x") is found
+
+
+@pytest.mark.parametrize(
+    "factory", [with_defaults, with_any, functools.partial(with_defaults, debug=True), lambda: FASTAPI]
+)
+def test_what_can_be_called_with_nothing_makes_one(factory: Callable[..., Any]) -> None:
+    assert application_of(factory, "x") is FASTAPI
+
+
+def test_a_class_is_called_for_its_object() -> None:
+    assert isinstance(application_of(Site, "x"), Site)
+
+
+def wsgi(environ: Any, start_response: Any) -> Any: ...
+
+
+class Flask:
+    def wsgi_app(self, environ: Any, start_response: Any) -> Any: ...
+
+    def __call__(self, environ: Any, start_response: Any) -> Any: ...
+
+
+async def by_name(*, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+async def asynchronous() -> FastAPI:
+    return FASTAPI
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (wsgi, "it takes environ and start_response, as WSGI applications do"),
+        (Flask(), "it takes environ and start_response, as WSGI applications do"),
+        (by_name, "it takes scope, receive and send by name alone"),
+        (lambda settings: FASTAPI, "it takes settings; an ASGI application takes scope, receive and send"),
+        (asynchronous, "that is an async function"),
+        (lambda: "text", "called, it returns something else: that is 'text'"),
+        (lambda: wsgi, "called, it returns something else: it takes environ"),
+        (3, "that is 3, and no ASGI application"),
+    ],
+)
+def test_anything_else_is_one_sentence(found: Any, sentence: str) -> None:
+    with pytest.raises(UnusableError, match=sentence):
+        application_of(found, "x")

@@ -1,0 +1,176 @@
+"""What a stack says in the user's terms: the application's line, the call, who made it, and whether it is in a line."""
+
+import asyncio
+import importlib.util
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from conftest import until
+from taskdemo_server.user_app.stacks import Look, Reader, stack, suspended_at
+
+SHOP = """
+import asyncio
+import json
+import queue
+import subprocess
+import threading
+import time
+
+lock = threading.Lock()
+async_lock = asyncio.Lock()
+event = asyncio.Event()
+line = queue.Queue()
+gate = threading.Event()
+
+
+def wait():
+    gate.wait(5)
+
+
+async def endpoint():
+    wait()
+
+
+async def direct():
+    gate.wait(5)
+
+
+def many():
+    return [gate.wait(5) for _ in range(1)]
+
+
+def locked():
+    with lock:
+        pass
+
+
+def queued():
+    line.get()
+
+
+async def guarded():
+    async with async_lock:
+        pass
+
+
+async def signalled():
+    await event.wait()
+
+
+async def slept():
+    await asyncio.sleep(60)
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> ModuleType:
+    file = tmp_path / "shop.py"
+    file.write_text(SHOP)
+    spec = importlib.util.spec_from_file_location("shop", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def look_at_thread(folder: Path, run: Callable[[], object], release: Callable[[], object]) -> Look:
+    """Return what the stack of a thread shows that runs this, once it waits."""
+    reader = Reader(str(folder))
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        seen: Look = until(lambda: _waiting(reader, thread))
+        return seen
+    finally:
+        release()
+        thread.join()
+
+
+def _waiting(reader: Reader, thread: threading.Thread) -> Any:
+    first = stack(sys._current_frames().get(thread.ident or 0))
+    thread.join(0.02)
+    again = stack(sys._current_frames().get(thread.ident or 0))
+    return reader.look(again) if first == again else None
+
+
+def look_at_coroutine(folder: Path, coroutine: Any) -> Look | None:
+    async def look() -> Look | None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        try:
+            return Reader(str(folder)).look(suspended_at(task.get_coro()))
+        finally:
+            task.cancel()
+
+    return asyncio.run(look())
+
+
+def test_the_line_is_the_applications_and_the_call_goes_on_to_where_it_is_by_now(
+    shop: ModuleType, tmp_path: Path
+) -> None:
+    seen = look_at_thread(tmp_path, lambda: asyncio.run(shop.direct()), shop.gate.set)
+    assert (seen.place, seen.call, seen.caller) == ("shop.py:25 in direct", "gate.wait -> threading.acquire", None)
+    assert seen.library == "threading"
+
+
+def test_the_async_function_that_led_there_is_named_with_what_it_calls(shop: ModuleType, tmp_path: Path) -> None:
+    seen = look_at_thread(tmp_path, lambda: asyncio.run(shop.endpoint()), shop.gate.set)
+    assert (seen.place, seen.caller, seen.called) == ("shop.py:17 in wait", "shop.py:21 in endpoint", "wait")
+
+
+def test_a_comprehension_goes_by_the_name_of_its_function(shop: ModuleType, tmp_path: Path) -> None:
+    seen = look_at_thread(tmp_path, shop.many, shop.gate.set)
+    assert (seen.place, seen.caller) == ("shop.py:29 in many", None)
+
+
+def test_who_waits_for_a_lock_or_a_queue_waits_in_a_line_and_who_waits_for_an_event_does_not(
+    shop: ModuleType, tmp_path: Path
+) -> None:
+    shop.lock.acquire()
+    assert look_at_thread(tmp_path, shop.locked, shop.lock.release).in_line
+    assert look_at_thread(tmp_path, shop.queued, lambda: shop.line.put(1)).in_line
+    assert not look_at_thread(tmp_path, shop.wait, shop.gate.set).in_line
+
+
+def test_what_a_suspended_coroutine_awaits_is_named(shop: ModuleType, tmp_path: Path) -> None:
+    async def guarded() -> None:
+        async with shop.async_lock:
+            await shop.guarded()
+
+    seen = look_at_coroutine(tmp_path, guarded())
+    assert seen is not None
+    assert (seen.place.rpartition(" ")[2], seen.in_line) == ("guarded", True)
+    assert (seen.call or "").endswith("asyncio.Lock.acquire")
+    signalled = look_at_coroutine(tmp_path, shop.signalled())
+    assert signalled is not None
+    assert (signalled.call, signalled.in_line) == ("event.wait -> asyncio.Event.wait", False)
+    slept = look_at_coroutine(tmp_path, shop.slept())
+    assert slept is not None
+    assert (slept.call, slept.in_line) == ("asyncio.sleep", False)
+
+
+def test_a_file_of_the_application_goes_by_its_name_in_the_folder_or_by_its_own_folders(tmp_path: Path) -> None:
+    reader = Reader(str(tmp_path))
+    assert reader.own(str(tmp_path / "shop" / "main.py")) == "shop/main.py"
+    assert reader.own("/srv/shop/app/main.py") == "app/main.py"
+    assert reader.own(threading.__file__) is None
+    assert reader.own(pytest.__file__) is None
+    assert reader.own("<string>") is None
+
+
+def test_python_is_nobodys_own_even_from_the_root_folder() -> None:
+    reader = Reader("/")
+    assert reader.own(asyncio.__file__) is None
+    assert reader.own("/srv/shop/main.py") == "srv/shop/main.py"
+
+
+def test_a_thread_that_waits_for_work_does_nothing_of_the_applications(tmp_path: Path) -> None:
+    assert Reader(str(tmp_path)).look(stack(None)) is None
