@@ -175,7 +175,9 @@ def fire(
     method: Annotated[str | None, options.METHOD] = None,
     header: Annotated[list[str] | None, options.HEADER] = None,
     body: Annotated[str | None, options.BODY] = None,
+    form: Annotated[list[str] | None, options.FORM] = None,
     timeout: Annotated[float | None, options.TIMEOUT] = None,
+    request_timeout: Annotated[float | None, options.REQUEST_TIMEOUT] = None,
     no_wait: Annotated[bool, options.NO_WAIT] = False,
     url: Annotated[str | None, options.TARGET_URL] = None,
     port: Annotated[int | None, options.TARGET_PORT] = None,
@@ -222,7 +224,8 @@ def fire(
         rate=rate,
         message=message,
         timeout_s=timeout,
-        request=read_request(method, header or (), body, token=token, more=place.headers),
+        request_timeout_s=request_timeout,
+        request=read_request(method, header or (), body, form or (), token=token, more=place.headers),
     )
     keeping = fire.Keeping(json, save or (), html, fail_if or (), [mode] if mode else ())
     return fire.fire(burst, keeping, place=place, named=url is not None, private=private, token=token, wait=not no_wait)
