@@ -17,6 +17,7 @@ PAGES: dict[str, Any] = {
     "advised": advised(),
     "rounds": samples.comparison_document(3),
     "limits": samples.limits_document(),
+    "scan": samples.scan_document(),
     "app": app_run(),
     "failed": samples.failed_run(),
     "interrupted": samples.interrupted_run(),

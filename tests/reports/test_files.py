@@ -31,6 +31,7 @@ DOCUMENTS: dict[str, Any] = {
     "comparison": samples.comparison_document(),
     "rounds": samples.comparison_document(3),
     "limits": samples.limits_document(),
+    "scan": samples.scan_document(),
 }
 
 

@@ -51,7 +51,7 @@ def fire(
         else:
             rig = stack.enter_context(Rig(stopping, threads=private.app is not None))
             with output.waiting(f"starting {private.app or f'the {private.mode} server'}"):
-                target = stack.enter_context(_private(private, place.path, stopping))
+                target = stack.enter_context(private_target(private, place.path, stopping))
         mark = target.mark()
         if target.app is not None:
             with output.waiting("watching what it does when nobody asks it anything"):
@@ -75,7 +75,8 @@ def fire(
 
 
 @contextlib.contextmanager
-def _private(settings: Settings, path: str, stopping: StopRequest) -> Iterator[Target]:
+def private_target(settings: Settings, path: str, stopping: StopRequest) -> Iterator[Target]:
+    """Serve while the block runs, and give what to fire at."""
     with temporary_folder() as folder:
         server = servers.launch(serve.placed(settings, folder), folder)
         try:

@@ -214,6 +214,11 @@ REQUEST_TIMEOUT = _option(
 )
 NO_WAIT = _option(SEND_PANEL, "--no-wait", help="Do not wait for the accepted tasks to end.")
 
+SCAN_COUNT = _option(SEND_PANEL, "--count", "-n", help="Requests to send to each endpoint at once.", **_COUNT)
+SCAN_TIMEOUT = _option(
+    SEND_PANEL, "--timeout", help="End a burst so long after its first send; what is unanswered has failed.", **_ABOVE_0
+)
+
 TARGET_PANEL = "Where to"
 TARGET_PORT = _option(
     TARGET_PANEL,
@@ -252,6 +257,7 @@ FAIL_IF = _option(
     help="Exit 99 if this is met, e.g. 'response.p95 > 200ms'; repeatable.",
     **_one_per_line("FAIL_IF"),
 )
+FAIL_IF_BLOCKING = _option(RESULT_PANEL, "--fail-if-blocking", help="Exit 99 if an endpoint holds up everybody.")
 SAVED_RESULT = typer.Argument(metavar="FILE.json", help="A result that --save FILE.json wrote.")
 # Hidden, because the usage and an example show them; the help would call them a <list[str]>.
 SAVED_RESULTS = typer.Argument(metavar="OLD.json NEW.json", hidden=True)

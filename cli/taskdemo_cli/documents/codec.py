@@ -10,13 +10,14 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import UNSET, Struct, ValidationError, convert, to_builtins
 
-from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument
+from taskdemo_cli.documents.types import ComparisonDocument, LimitsDocument, RunDocument, ScanDocument
 
-AnyDocument: TypeAlias = RunDocument | ComparisonDocument | LimitsDocument
+AnyDocument: TypeAlias = RunDocument | ComparisonDocument | LimitsDocument | ScanDocument
 KINDS: Final[dict[str, type[AnyDocument]]] = {
     "run": RunDocument,
     "comparison": ComparisonDocument,
     "limits": LimitsDocument,
+    "scan": ScanDocument,
 }
 ROWS_PER_CHUNK: Final = 500
 NOUNS: Final = {
@@ -69,7 +70,7 @@ def json_chunks(document: Struct | dict[str, Any]) -> Iterator[str]:
 
 
 def _chunks(value: Any) -> Iterator[str]:
-    if isinstance(value, RunDocument | ComparisonDocument | LimitsDocument):
+    if isinstance(value, AnyDocument):
         fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
         opening = "{"
         for name, item in fields:

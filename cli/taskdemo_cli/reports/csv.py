@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.pairing import pairs, runs_of
-from taskdemo_cli.documents.types import LimitsDocument
+from taskdemo_cli.documents.types import LimitsDocument, ScanDocument
 from taskdemo_server.contract.text import escape
 
 RUN_COLUMNS: Final = ("mode", "round")
@@ -25,18 +25,37 @@ REQUEST_COLUMNS: Final = (
 )
 TASK_COLUMNS: Final = ("state", "accepted_s", "started_s", "ended_s", "cpu_s", "where", "message", "error", "runs")
 CELL_COLUMNS: Final = ("mode", "limit", "verdict", "text", "measured")
+ENDPOINT_COLUMNS: Final = (
+    *("method", "path", "target", "skipped", "ok", "failed", "response_p50_s", "response_max_s"),
+    *("blocks", "cause", "loop_wait_s", "threads_wait_s", "text"),
+)
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet takes a text that begins like this for something to compute."""
 
 
 def chunks(document: AnyDocument) -> Iterator[str]:
-    """Yield the document as CSV (RFC 4180): a row a request with its task beside it, or a row a cell of the limits."""
+    """Yield the document as CSV (RFC 4180): a row a request with its task, a cell of the limits, an endpoint."""
     if isinstance(document, LimitsDocument):
         yield _line(CELL_COLUMNS)
         for mode, cells in document.modes.items():
             for limit, cell in cells.items():
                 measured = json.dumps(cell.measured)
                 yield _line((mode, limit, cell.verdict, cell.text, measured))
+        return
+    if isinstance(document, ScanDocument):
+        yield _line(ENDPOINT_COLUMNS)
+        for one in document.endpoints:
+            requests, response = (one.summary.requests, one.summary.response_s) if one.summary else (None, None)
+            found = one.blocking
+            yield _line(
+                (
+                    *(one.method, one.path, one.target, one.skipped),
+                    *((requests.ok, requests.failed) if requests else (None, None)),
+                    *((response.p50, response.max) if response else (None, None)),
+                    *((found.blocks, found.cause, found.loop_wait_s, found.threads_wait_s) if found else [None] * 4),
+                    one.text,
+                )
+            )
         return
     yield _line((*RUN_COLUMNS, *REQUEST_COLUMNS, *(f"task_{column}" for column in TASK_COLUMNS)))
     for run in runs_of(document):

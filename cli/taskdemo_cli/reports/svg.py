@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.reports.terminal.limits import limits_report
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
+from taskdemo_cli.reports.terminal.scan import scan_report
 from taskdemo_server.contract.text import shortened
 
 
@@ -19,6 +20,7 @@ def picture_of(document: AnyDocument) -> str:
         "run": run_report,
         "comparison": comparison_report,
         "limits": limits_report,
+        "scan": scan_report,
     }
     return picture(draw[document.kind](document), shortened(document.command or "taskdemo", 80))
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
-from taskdemo_server.api import events, health, live, ping, tasks
+from taskdemo_server.api import events, health, live, openapi, ping, tasks
 from taskdemo_server.api.state import Refusal, State
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -44,7 +44,7 @@ def create_api(state: State, page: FastAPI | None) -> tuple[FastAPI, Callable[[s
         routers.append(router(state, page))
     if page is None:
         api = FastAPI(openapi_url=None)
-        for one in routers:
+        for one in (*routers, openapi.router(state)):
             api.include_router(one, prefix=OWN_PATHS)
         return api, lambda path: path.startswith(OWN_PATHS)
     mode = MODE_BY_NAME[settings.mode]

@@ -22,6 +22,8 @@ CONTRACT = {
     "task": "id state accepted_s started_s ended_s where message error",
     "comparison": "taskdemo kind reference runs verdicts",
     "limits": "taskdemo kind modes",
+    "scan": "taskdemo kind endpoints",
+    "endpoint": "method path skipped summary blocking",
 }
 
 
@@ -47,6 +49,10 @@ def test_comparisons_conform(rounds: int) -> None:
 
 def test_limits_conform() -> None:
     validate(samples.saved(samples.limits_document()))
+
+
+def test_scans_conform() -> None:
+    validate(samples.saved(samples.scan_document()))
 
 
 def test_names_may_be_added_and_none_may_be_missing() -> None:
