@@ -54,12 +54,13 @@ def scan(
             routes = runner.routes_of(server.target, {name.lower() for name, _ in headers})
             with output.waiting("listening to the application while nobody asks it"):
                 server.target.settle(stopping.check)
+            app = server.target.app or ""
             called = sum(route.skipped is None for route in routes)
-            title = f"{server.target.app}: {format_count(called, 'endpoint')}, up to {count} requests at once to each"
+            title = f"{app}: {format_count(called, 'endpoint')}, up to {count} requests at once to each"
             with scan_screen(output.console, title, routes) as screen:
                 endpoints = runner.scan(rig, server, routes, count, plan, screen)
     document = ScanDocument(
-        app=str(settings.app),
+        app=app,
         count=count,
         endpoints=endpoints,
         verdict=scanned.verdict(endpoints),
