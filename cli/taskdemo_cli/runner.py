@@ -50,7 +50,7 @@ STIRRING_S = 3.0
 """How long to wait for an event loop that is still blocked after the run, and for tasks that have not ended."""
 LAST_BREATH_S = 2.0
 """How long it may take until the end of a server that has just broken off, or fallen silent, is known."""
-QUIET_S = 3.0
+DRAIN_S = 3.0
 """How long a server may be busy after a burst; one that is so for longer is ended, and another one started."""
 DOCUMENT_S, DOCUMENT_BYTES = 30.0, 64 * 2**20
 """What a large application takes at the most to describe itself."""
@@ -533,7 +533,7 @@ def scan(
             try:
                 if not quiet:
                     server.restart()
-                    server.target.settle(lambda: None)
+                    server.target.settle(rig.stopping)
                 endpoint = _scan_endpoint(rig, server.target, route, count, plan, screen)
                 quiet = _is_quiet(server.target)
             except (UserError, OSError) as error:
@@ -564,13 +564,13 @@ def _scan_endpoint(
             )
         )
         size = None if rig.stopping.asked else scanned.next_burst(runs, count)
-    found = blocking.judge(runs[-1], target.found(mark, lambda: None))
+    found = blocking.judge(runs[-1], target.found(mark, rig.stopping))
     return scanned.judged(route, runs[-1], found)
 
 
 def _is_quiet(target: Target) -> bool:
-    """Wait until the server is at nobody's service any more, for QUIET_S at the most, and tell whether it is."""
-    deadline = time.monotonic() + QUIET_S
+    """Wait until the server is at nobody's service any more, for DRAIN_S at the most, and tell whether it is."""
+    deadline = time.monotonic() + DRAIN_S
     while True:
         try:
             for path in (target.bystander_path, target.threads_path):

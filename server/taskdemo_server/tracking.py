@@ -116,11 +116,6 @@ class Tracking:
         self._serve = self._serve_app if mode is None else self._serve_page
 
     @property
-    def app(self) -> ASGIApp:
-        """The application itself."""
-        return self._app
-
-    @property
     def awaited(self) -> bool:
         """Whether there are tasks for whose end this server's own end waits."""
         return bool(self.open) and not self.kept

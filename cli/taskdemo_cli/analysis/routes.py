@@ -40,9 +40,9 @@ def routes_of(document: Mapping[str, Any], under: str = "", given: Collection[st
     for path, item in _mapping(document.get("paths")).items():
         operations = _mapping(item)
         for method in METHODS:
-            if method not in operations:
-                continue
             whole = under + path
+            if method not in operations or not whole.startswith("/"):
+                continue
             if method == "get":
                 yield _route(document, whole, operations, _mapping(operations["get"]), given)
             else:

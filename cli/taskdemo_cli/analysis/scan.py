@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
+from msgspec.structs import replace
+
 from taskdemo_cli.analysis import blocking, verdicts
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.documents.types import Blocking, EndpointRow, RequestRow, RunDocument
@@ -58,6 +60,7 @@ def skipped(route: Route, why: str) -> EndpointRow:
 
 def judged(route: Route, run: RunDocument, found: Blocking) -> EndpointRow:
     """Return the row of an endpoint, of its burst and of what was found of it."""
+    found = replace(found, type_instead=_instead(route, run, found.type_instead))
     brief = found.loop_wait_s is None and found.cause == "neither"
     text = verdicts.verdict(run, OVER_AT_ONCE if brief else blocking.sentence(found))
     if run.timed_out:
@@ -69,6 +72,16 @@ def judged(route: Route, run: RunDocument, found: Blocking) -> EndpointRow:
     return EndpointRow(
         method=route.method, path=route.path, target=route.target, summary=run.summary, blocking=found, text=text
     )
+
+
+def _instead(route: Route, run: RunDocument, option: str | None) -> str | None:
+    """Return what to type where an endpoint was not reached: this command takes headers, and `fire` takes the rest."""
+    if option is None or option.startswith("-H"):
+        return option
+    by_hand = f"taskdemo fire --app {run.app}"
+    if option.startswith("--"):
+        return f"{by_hand} {option}"
+    return f"{by_hand} --path {route.path}, with values that there are" if "{" in route.path else None
 
 
 def outcome(endpoint: EndpointRow) -> Outcome:
@@ -85,9 +98,9 @@ def outcome(endpoint: EndpointRow) -> Outcome:
 
 
 def has_failed(endpoint: EndpointRow) -> bool:
-    """Tell whether requests failed at an endpoint that was reached."""
-    failed = endpoint.summary is not None and endpoint.summary.requests.failed > 0
-    return failed and outcome(endpoint) != "not reached"
+    """Tell whether requests failed, other than by a refusal (401, 404, 422): that is no fault of the endpoint's."""
+    errors = endpoint.summary.requests.errors if endpoint.summary is not None else {}
+    return any(not kind.startswith("HTTP 4") for kind in errors)
 
 
 def waited(endpoint: EndpointRow) -> float | None:
@@ -121,7 +134,7 @@ def verdict(endpoints: Sequence[EndpointRow]) -> str:
     else:
         text = f"None of {format_count(called, 'endpoint')} holds up everybody, as far as was seen."
     if unjudged := len(groups["not reached"]):
-        text += f" {format_count(unjudged, 'endpoint')} gave no answer of {'its' if unjudged == 1 else 'their'} own."
+        text += f" {format_count(unjudged, 'endpoint')} gave refusals or errors, which say nothing of it."
     if groups["skipped"]:
         text += f" {len(groups['skipped'])} {'was' if len(groups['skipped']) == 1 else 'were'} not called."
     return text

@@ -53,7 +53,7 @@ def scan(
         with server:
             routes = runner.routes_of(server.target, {name.lower() for name, _ in headers})
             with output.waiting("listening to the application while nobody asks it"):
-                server.target.settle(stopping.check)
+                server.target.settle(stopping)
             app = server.target.app or ""
             called = sum(route.skipped is None for route in routes)
             title = f"{app}: {format_count(called, 'endpoint')}, up to {count} requests at once to each"

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.types import ASGIApp
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
-from taskdemo_server.api.state import State
 from taskdemo_server.contract.text import error_text
 
 
@@ -20,13 +20,13 @@ class Document(TypedDict):
     """Why the document could not be made; then it is empty."""
 
 
-def router(state: State) -> APIRouter:
+def router(application: ASGIApp | None) -> APIRouter:
     """Return the route."""
     routes = APIRouter()
 
     @routes.get("/openapi")
     def openapi() -> list[Document]:
-        return list(_documents(state.tracking.app, ""))
+        return list(_documents(application, ""))
 
     return routes
 

@@ -72,6 +72,30 @@ def test_an_endpoint_that_fails_is_no_quiet_one() -> None:
     assert outcome(row("/a", "neither", 0.01)) == "quiet"
 
 
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [
+        ("-H 'Authorization: Bearer ...'", "-H 'Authorization: Bearer ...'"),
+        ("--path /a/", "taskdemo fire --app main:app --path /a/"),
+        ("taskdemo scan", "taskdemo fire --app main:app --path /a/{id}, with values that there are"),
+        (None, None),
+    ],
+)
+def test_what_to_type_where_an_endpoint_was_not_reached_is_a_whole_command(
+    option: str | None, instead: str | None
+) -> None:
+    found = Blocking(blocks=False, cause="not reached", type_instead=option)
+    reached = judged(Route("GET", "/a/{id}", "/a/7"), replace(status(404), app="main:app"), found)
+    assert reached.blocking
+    assert reached.blocking.type_instead == instead
+
+
+def test_a_refusal_is_no_failure_and_an_error_is_one() -> None:
+    found = Blocking(blocks=False, cause="not reached")
+    assert not has_failed(judged(ROUTE, status(401), found))
+    assert has_failed(judged(ROUTE, status(500), found))
+
+
 def test_a_burst_too_short_for_a_bystander_says_so() -> None:
     found = Blocking(blocks=False, cause="neither")
     assert judged(ROUTE, burst(3, 0.001), found).text.startswith("The burst was over before a bystander had to wait.")
