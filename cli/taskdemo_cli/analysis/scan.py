@@ -104,10 +104,12 @@ def has_failed(endpoint: EndpointRow) -> bool:
 
 
 def waited(endpoint: EndpointRow) -> float | None:
-    """Return the longest that a bystander waited beside it, in seconds."""
+    """Return the longest that others had to wait beside it, in seconds, as bystanders or the server itself saw it."""
     found = endpoint.blocking
-    waits = [] if found is None else [wait for wait in (found.loop_wait_s, found.threads_wait_s) if wait is not None]
-    return max(waits, default=None)
+    if found is None:
+        return None
+    seen = found.longest_s if found.blocks else None
+    return max((wait for wait in (found.loop_wait_s, found.threads_wait_s, seen) if wait is not None), default=None)
 
 
 def by_outcome(endpoints: Iterable[EndpointRow]) -> dict[Outcome, list[EndpointRow]]:

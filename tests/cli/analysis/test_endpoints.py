@@ -65,6 +65,11 @@ def test_the_sentence_names_those_that_hold_up_everybody_the_longest_first() -> 
     assert verdict(rows[3:]) == "No endpoint was called. 1 was not called."
 
 
+def test_what_blocks_after_the_bystanders_have_gone_counts_as_well() -> None:
+    found = Blocking(blocks=True, cause="event loop held", loop_wait_s=0.4, longest_s=3.0)
+    assert verdict([judged(ROUTE, burst(3, 0.1), found)]).endswith("GET /a (3.00 s).")
+
+
 def test_an_endpoint_that_fails_is_no_quiet_one() -> None:
     failed = row("/a", "neither", 0.01, status(500))
     assert outcome(failed) == "look"
