@@ -166,7 +166,7 @@ class Target:
             waited = time.monotonic() - began
             if not wait or stopping.asked or waited > STIRRING_S or (waited > QUIET_S and seen.is_quiet):
                 return seen
-            time.sleep(TICK_S)
+            time.sleep(min(TICK_S, QUIET_S - waited) if waited < QUIET_S else TICK_S)
 
     def _seen(self, mark: int) -> Sightings:
         if self._journal is None:

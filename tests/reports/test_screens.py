@@ -317,7 +317,7 @@ def test_the_endpoints_fill_in_while_a_scan_goes_on() -> None:
         assert terminal.lines[1] == "3 of 3 endpoints"
         slow = next(line for line in terminal.lines if line.startswith("✗ GET /slow"))
         assert slow.split()[3:8] == ["3", "4.5", "ms", "400", "ms"]
-        assert "main.py:7 in slow" in slow
+        assert "at main.py:7 in" in slow
         assert not any("POST" in line for line in terminal.lines)
     assert terminal.used == []
 

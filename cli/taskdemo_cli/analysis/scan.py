@@ -14,7 +14,7 @@ Outcome = Literal["blocks", "look", "not reached", "quiet", "skipped"]
 """`look`: it does not block, as far as was seen, but there is something to say of it."""
 OUTCOMES: Final[tuple[Outcome, ...]] = ("blocks", "look", "not reached", "skipped", "quiet")
 """In the order of a report."""
-BURST_S: Final = 2.0
+BURST_S: Final = 1.5
 """What a burst may take of an endpoint that answers one after another."""
 ONE_AFTER_ANOTHER: Final = 1.5
 """Two requests at once that take so many times what one does wait for each other."""

@@ -29,7 +29,7 @@ def status(code: int) -> RunDocument:
         ([burst(1, 0.01)], 20),
         ([burst(1, 0.01), burst(20, 0.2)], None),
         ([burst(1, 0.4)], 2),
-        ([burst(1, 0.4), burst(2, 0.8)], 5),
+        ([burst(1, 0.4), burst(2, 0.8)], 3),
         ([burst(1, 0.4), burst(2, 0.41)], 20),
         ([burst(1, 1.2), burst(2, 2.4)], None),
         ([burst(1, 0.4), burst(2, 0.8), burst(5, 2.0)], None),

@@ -41,7 +41,7 @@ from taskdemo_cli.units import format_count, format_seconds
 
 MOST_ROWS: Final = 24
 LEAST_NAME: Final = 16
-FIGURES: Final = (9, 10, 15)
+FIGURES: Final = (9, 10, 14)
 """Columns of the answers, the median response and what others waited."""
 HEADINGS: Final = ("answers", "p50", "others waited")
 WORDS: Final[dict[Outcome, str]] = {
