@@ -13,13 +13,17 @@ from taskdemo_cli.analysis.verdicts import comparison
 from taskdemo_cli.documents.codec import AnyDocument, json_chunks, read
 from taskdemo_cli.documents.types import (
     LIMITS,
+    Blocking,
     CapacityDocument,
     Cell,
     ComparisonDocument,
     Confirmation,
+    EndpointRow,
     LimitsDocument,
+    Place,
     RunDocument,
     RunHeader,
+    ScanDocument,
     Skipped,
 )
 from taskdemo_cli.loadgen.protocol import Batch, Done, Sample, Started
@@ -367,6 +371,36 @@ def capacity_document() -> CapacityDocument:
     )
 
 
+def scan_document() -> ScanDocument:
+    """An application of one endpoint of each kind, with invented but plausible figures."""
+    summary = background_run(3).summary
+
+    def row(path: str, cause: Any, text: str, target: str | None = None, **found: Any) -> EndpointRow:
+        blocks = cause == "event loop held"
+        judged = Blocking(
+            blocks=blocks, cause=cause, loop_wait_s=0.4 if blocks else 0.002, threads_wait_s=0.003, **found
+        )
+        return EndpointRow(method="GET", path=path, target=target or path, summary=summary, blocking=judged, text=text)
+
+    endpoints = [
+        row("/", "neither", "This endpoint does not block the server."),
+        row("/slow", "event loop held", "It blocks the event loop (at main.py:7 in slow).", places=PLACES),
+        row("/orders/{order_id}", "not found", "Whether it blocks is not clear.", "/orders/7?kind=a"),
+        EndpointRow(method="POST", path="/orders", skipped="POST is not GET: it may write"),
+        EndpointRow(method="GET", path="/users/{id}", skipped="it needs id (path), and no example of that is given"),
+    ]
+    return ScanDocument(
+        app="main:app",
+        count=20,
+        endpoints=endpoints,
+        verdict="1 of 3 endpoints holds up everybody: GET /slow (400 ms). 2 were not called.",
+        started_at="2026-01-02T03:04:05.678+00:00",
+        environment={"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
+        command="taskdemo scan --app main:app",
+    )
+
+
+PLACES = [Place(place="main.py:7 in slow", share=1.0)]
 ALL_RUNS = {
     "blocking": blocking_run,
     "background": background_run,

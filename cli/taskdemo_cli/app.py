@@ -179,7 +179,9 @@ def fire(
     method: Annotated[str | None, options.METHOD] = None,
     header: Annotated[list[str] | None, options.HEADER] = None,
     body: Annotated[str | None, options.BODY] = None,
+    form: Annotated[list[str] | None, options.FORM] = None,
     timeout: Annotated[float | None, options.TIMEOUT] = None,
+    request_timeout: Annotated[float | None, options.REQUEST_TIMEOUT] = None,
     no_wait: Annotated[bool, options.NO_WAIT] = False,
     cold: Annotated[bool, options.COLD] = False,
     url: Annotated[str | None, options.TARGET_URL] = None,
@@ -230,7 +232,8 @@ def fire(
         rate=rate,
         message=message,
         timeout_s=timeout,
-        request=read_request(method, header or (), body, token=token, more=place.headers),
+        request_timeout_s=request_timeout,
+        request=read_request(method, header or (), body, form or (), token=token, more=place.headers),
     )
     keeping = fire.Keeping(json, save or (), html, fail_if or (), [mode] if mode else ())
     return fire.fire(
@@ -398,6 +401,38 @@ def worker(
                 console=True,
             ),
         )
+    )
+
+
+@app.command(
+    epilog=_examples(
+        "taskdemo scan --app main.py",
+        "taskdemo scan --app main.py -H 'Authorization: Bearer ...' --fail-if-blocking",
+    )
+)
+def scan(
+    app: Annotated[str, options.shown(options.APP, "what fastapi dev would start here")] = ".",
+    count: Annotated[int, options.SCAN_COUNT] = 20,
+    header: Annotated[list[str] | None, options.HEADER] = None,
+    timeout: Annotated[float, options.SCAN_TIMEOUT] = 5.0,
+    json: Annotated[bool, options.JSON] = False,
+    save: Annotated[list[str] | None, options.SAVE] = None,
+    html: Annotated[str | None, options.HTML] = None,
+    fail_if_blocking: Annotated[bool, options.FAIL_IF_BLOCKING] = False,
+) -> int:
+    """Call every GET endpoint of your own application, and name those that hold up everybody, and the line at fault."""
+    from taskdemo_cli.commands import scan
+    from taskdemo_cli.loadgen.request import read_request
+
+    return scan.scan(
+        Settings(mode="app", app=app, folder=checks.folder_of(app), journal="", port=0, console=False),
+        count=count,
+        headers=read_request(None, header or (), None).headers,
+        timeout_s=timeout,
+        as_json=json,
+        saves=save or (),
+        html=html,
+        fail_if_blocking=fail_if_blocking,
     )
 
 

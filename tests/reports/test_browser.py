@@ -18,6 +18,7 @@ PAGES: dict[str, Any] = {
     "rounds": samples.comparison_document(3),
     "limits": samples.limits_document(),
     "capacity": samples.capacity_document(),
+    "scan": samples.scan_document(),
     "app": app_run(),
     "failed": samples.failed_run(),
     "interrupted": samples.interrupted_run(),

@@ -18,6 +18,7 @@ from taskdemo_cli.processes.event_stream import Heard, Watcher
 from taskdemo_cli.reports.terminal.capacity import capacity_report
 from taskdemo_cli.reports.terminal.limits import limits_report
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
+from taskdemo_cli.reports.terminal.scan import scan_report
 from taskdemo_cli.reports.terminal.timeline import timeline
 from taskdemo_server.contract.events import TaskEvent
 
@@ -48,13 +49,31 @@ def with_texts(value: Any, text: str, path: str = "") -> Any:
         return {key: with_texts(item, text, key) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [with_texts(item, text, path) for item in value]
-    free = {"url", "error", "where", "message", "text", "verdict", "why", "command", "ended_because", "work", "output"}
+    free = {
+        "path",
+        "target",
+        "skipped",
+        "app",
+        "place",
+        "url",
+        "error",
+        "where",
+        "message",
+        "text",
+        "verdict",
+        "why",
+        "command",
+        "ended_because",
+        "work",
+        "output",
+    }
     return text if isinstance(value, str) and path in free and value not in ("yes", "no", "partly") else value
 
 
 def documents() -> list[Callable[[str], RenderableType]]:
     comparison, limits = samples.saved(samples.comparison_document(2)), samples.saved(samples.limits_document())
     capacity = samples.saved(samples.capacity_document())
+    scan = samples.saved(samples.scan_document())
     runs = [samples.saved(make()) for make in samples.ALL_RUNS.values()]
     return [
         *(lambda text, run=run: run_report(typed(with_texts(run, text))) for run in runs),
@@ -64,6 +83,7 @@ def documents() -> list[Callable[[str], RenderableType]]:
         lambda text: capacity_report(
             typed({**with_texts(capacity, text), "modes": {text: with_texts(capacity["modes"]["background"], text)}})
         ),
+        lambda text: scan_report(typed(with_texts(scan, text))),
     ]
 
 

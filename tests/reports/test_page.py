@@ -54,6 +54,7 @@ DOCUMENTS: dict[str, Any] = {
     "rounds": samples.comparison_document(3),
     "limits": samples.limits_document(),
     "capacity": samples.capacity_document(),
+    "scan": samples.scan_document(),
     "app": app_run(),
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyte
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from samples import (
@@ -22,8 +23,10 @@ from samples import (
     events_of,
     limits_document,
     sample,
+    scan_document,
 )
 from taskdemo_cli import runner
+from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.loadgen.protocol import Batch, Plan, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.output import SHOW_CURSOR
@@ -32,6 +35,7 @@ from taskdemo_cli.reports.terminal.limits import LimitsScreen, PlainLimits, limi
 from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
 from taskdemo_cli.reports.terminal.painter import Block
 from taskdemo_cli.reports.terminal.run_frame import horizon_of
+from taskdemo_cli.reports.terminal.scan import scan_screen
 from taskdemo_cli.runner import Target
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.modes import MODES, Mode
@@ -401,6 +405,50 @@ def test_the_search_for_a_limit_into_a_pipe_is_a_line_a_step() -> None:
         "  background 38/s: sustained, response p50 1.9 ms, backlog 4, growing by 0/s",
         "  background: 38/s, threads",
         "  async skipped: left out",
+    ]
+
+
+ROUTES = [Route(one.method, one.path, one.target or "", (), one.skipped) for one in scan_document().endpoints]
+
+
+def test_the_endpoints_fill_in_while_a_scan_goes_on() -> None:
+    terminal, rows = Terminal(), scan_document().endpoints
+    with scan_screen(terminal.console, "main:app: 3 endpoints", ROUTES) as screen:
+        screen.start(ROUTES[1])
+        screen.update(Story(20).recorder, T0 + 0.5)
+        assert any(line.startswith("→ GET /slow") and "of 20 answered" in line for line in terminal.lines)
+        for one in rows:
+            screen.done(one)
+        assert terminal.lines[1] == "3 of 3 endpoints"
+        slow = next(line for line in terminal.lines if line.startswith("✗ GET /slow"))
+        assert slow.split()[3:8] == ["3", "4.5", "ms", "400", "ms"]
+        assert "at main.py:7 in" in slow
+        assert not any("POST" in line for line in terminal.lines)
+    assert terminal.used == []
+
+
+def test_of_more_endpoints_than_fit_those_that_block_stay_on_the_screen() -> None:
+    terminal, (quiet, slow, *_) = Terminal(lines=12), scan_document().endpoints
+    with scan_screen(terminal.console, "main:app", [Route("GET", f"/r{n}", f"/r{n}") for n in range(60)]) as screen:
+        screen.done(slow)
+        for n in range(60):
+            screen.done(replace(quiet, path=f"/r{n}"))
+        assert any(line.startswith("✗ GET /slow") for line in terminal.lines)
+        assert any(line.startswith("✓ GET /r59") for line in terminal.lines)
+        assert len(terminal.used) <= 12
+
+
+def test_a_scan_into_a_pipe_is_a_line_for_each_endpoint_that_was_called() -> None:
+    console, file = plain_console()
+    with scan_screen(console, "main:app", ROUTES) as screen:
+        screen.start(ROUTES[0])
+        for one in scan_document().endpoints:
+            screen.done(one)
+    assert file.getvalue().splitlines() == [
+        "main:app",
+        "  GET /: quiet, others waited 3 ms at most",
+        "  GET /slow: holds up everybody, others waited 400 ms at most",
+        "  GET /orders/{order_id}: does not block, but see the end, others waited 3 ms at most",
     ]
 
 

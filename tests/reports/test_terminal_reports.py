@@ -25,6 +25,7 @@ from samples import (
     limits_document,
     recorder,
     sample,
+    scan_document,
     threadpool_run,
 )
 from taskdemo_cli.analysis.diff import compare_saved
@@ -35,6 +36,7 @@ from taskdemo_cli.reports.terminal.capacity import capacity_report
 from taskdemo_cli.reports.terminal.diff_table import changes_report
 from taskdemo_cli.reports.terminal.limits import figure, limits_report
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
+from taskdemo_cli.reports.terminal.scan import scan_report
 from taskdemo_cli.reports.terminal.timeline import timeline
 from taskdemo_cli.units import format_seconds
 from taskdemo_server.contract.modes import DEFAULT_MODES, MODES
@@ -107,6 +109,7 @@ REPORTS: dict[str, Callable[[], RenderableType]] = {
     "rounds": lambda: comparison_report(comparison_document(3)),
     "seven modes": lambda: comparison_report(seven_modes()),
     "limits": lambda: limits_report(limits_document()),
+    "scan": lambda: scan_report(scan_document()),
     "seven modes' limits": wide_limits,
     "capacity": lambda: capacity_report(capacity_document()),
     "changes": lambda: changes_report(compare_saved(comparison_document(3), comparison_document(2))),
@@ -369,6 +372,16 @@ def test_hostile_text_in_the_matrix_stays_text() -> None:
     assert "\x1b" not in text
     assert "[bold]rich[/bold]" in text
     assert max(map(cell_len, text.splitlines())) <= 60
+
+
+def test_a_scan_ends_with_what_holds_up_everybody_and_tells_the_quiet_ones_in_one_line() -> None:
+    lines = printed(scan_report(scan_document()), 80).splitlines()
+    assert "✓ Quiet: GET / (others waited 3 ms at most)" in lines
+    assert "  POST /orders: POST is not GET: it may write" in lines
+    assert "~ GET /orders/{order_id} (asked for /orders/7?kind=a)  3 requests" in lines
+    end = lines.index("✗ GET /slow  3 requests")
+    assert lines[end + 1].strip() == "It blocks the event loop (at main.py:7 in slow)."
+    assert " ".join(lines[end + 3 :]) == scan_document().verdict
 
 
 def test_two_results_stand_side_by_side_with_what_is_known_of_the_noise() -> None:

@@ -25,6 +25,7 @@ class Burst:
     rate: float | None = None
     message: str | None = None
     timeout_s: float | None = None
+    request_timeout_s: float | None = None
     request: Request = GET
 
     def __post_init__(self) -> None:
@@ -59,12 +60,14 @@ class Burst:
             url=target.url + target.path,
             method=self.request.method,
             body=None if self.request.body is None else self.request.body.decode("latin-1"),
+            numbered=self.request.numbered,
             message=self.message,
             count=self.planned,
             for_s=self.for_s,
             concurrency=self.in_flight,
             rate=self.rate,
             timeout_s=self.timeout_s,
+            request_timeout_s=self.request_timeout_s,
             headers=[*self.request.headers, *servers.authorization(target.token).items()],
         )
 

@@ -18,7 +18,7 @@ from taskdemo_cli.analysis.capacity import Subject
 from taskdemo_cli.analysis.thresholds import Threshold
 from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst
-from taskdemo_cli.commands.fire import private_target, running_target
+from taskdemo_cli.commands.fire import running_target, target_at
 from taskdemo_cli.commands.keeping import Keeping
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.types import (
@@ -138,7 +138,7 @@ class _Private:
             folder = self._campaign.new_folder()
             server = self._campaign.fork_server.launch(serve.placed(wanted, folder), folder)
             servers.await_ready(server, self._campaign.check)
-            self._target = private_target(server, self._path, OWN_PATHS if wanted.app is not None else "")
+            self._target = target_at(server, self._path, OWN_PATHS if wanted.app is not None else "")
             mode = MODE_BY_NAME.get(wanted.mode)
             has_processes = mode is not None and mode.runs in {"process", "worker"}
             self.work_s = self._campaign.try_out(self._target, wanted.tasks_at_once if has_processes else 1, GET)

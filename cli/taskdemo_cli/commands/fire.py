@@ -55,7 +55,7 @@ def fire(
         else:
             rig = stack.enter_context(Rig(stopping, threads=private.app is not None))
             with output.waiting(f"starting {private.app or f'the {private.mode} server'}"):
-                target = stack.enter_context(_private(private, place.path, stopping))
+                target = stack.enter_context(private_target(private, place.path, stopping))
         if wait:
             runner.check_worker(target)
         facts = burst.facts()
@@ -85,18 +85,19 @@ def fire(
 
 
 @contextlib.contextmanager
-def _private(settings: Settings, path: str, stopping: StopRequest) -> Iterator[Target]:
+def private_target(settings: Settings, path: str, stopping: StopRequest) -> Iterator[Target]:
+    """Serve while the block runs, and give what to fire at."""
     with temporary_folder() as folder:
         server = servers.launch(serve.placed(settings, folder), folder)
         try:
             servers.await_ready(server, stopping.check)
             under = OWN_PATHS if settings.app is not None else ""
-            yield private_target(server, path, under)
+            yield target_at(server, path, under)
         finally:
             server.end()
 
 
-def private_target(server: servers.Server, path: str, under: str) -> Target:
+def target_at(server: servers.Server, path: str, under: str) -> Target:
     """Return a private server of ours that is ready, as a target. Raises UserError where it has ended meanwhile."""
     try:
         return runner.find_target(server.url, path, server, under=under)

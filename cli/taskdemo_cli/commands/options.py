@@ -214,13 +214,27 @@ BODY = _option(
     SEND_PANEL,
     "--body",
     metavar="TEXT|@FILE",
-    help="Body of each request, sent as it is; its Content-Type is JSON's if it is JSON, unless --header says.",
+    help="Body of each request; {n} in a text is the request's number. The Content-Type is JSON's if it is JSON.",
+)
+FORM = _option(
+    SEND_PANEL,
+    "--form",
+    metavar="NAME=VALUE|@FILE",
+    help="A field of a form, as the body; repeatable. A file makes it an upload.",
+    **_one_per_line("FORM"),
 )
 TIMEOUT = _option(
     SEND_PANEL,
     "--timeout",
     show_default="never",
     help="End a run so long after its first send; what is unanswered then has failed.",
+    **_ABOVE_0,
+)
+REQUEST_TIMEOUT = _option(
+    SEND_PANEL,
+    "--request-timeout",
+    show_default="never",
+    help="Give a request up so long after its sending: it has failed then.",
     **_ABOVE_0,
 )
 NO_WAIT = _option(SEND_PANEL, "--no-wait", help="Do not wait for the accepted tasks to end.")
@@ -252,6 +266,11 @@ STEP = _option(
     **_ABOVE_0,
 )
 
+SCAN_COUNT = _option(SEND_PANEL, "--count", "-n", help="Requests to send to each endpoint at once.", **_COUNT)
+SCAN_TIMEOUT = _option(
+    SEND_PANEL, "--timeout", help="End a burst so long after its first send; what is unanswered has failed.", **_ABOVE_0
+)
+
 TARGET_PANEL = "Where to"
 TARGET_PORT = _option(
     TARGET_PANEL,
@@ -262,7 +281,7 @@ TARGET_PORT = _option(
     help="Fire at the server on this port.",
     show_default="8000",
 )
-TARGET_URL = _option(TARGET_PANEL, "--url", help="Fire at any HTTP server.", **_URL)
+TARGET_URL = _option(TARGET_PANEL, "--url", help="Fire at any HTTP server; :8000/x is on this machine.", **_URL)
 APP = _option(
     TARGET_PANEL,
     "--app",
@@ -276,7 +295,7 @@ PATH = _option(
     "--path",
     metavar="PATH",
     show_default="/",
-    help="Path to ask for, with a query or none; in a --url it comes after the URL's own.",
+    help="Path to ask for, {n} in it for the request's number; with a query or none; in a --url after the URL's own.",
 )
 
 RESULT_PANEL = "What becomes of the result"
@@ -290,6 +309,7 @@ FAIL_IF = _option(
     help="Exit 99 if this is met, e.g. 'response.p95 > 200ms'; repeatable.",
     **_one_per_line("FAIL_IF"),
 )
+FAIL_IF_BLOCKING = _option(RESULT_PANEL, "--fail-if-blocking", help="Exit 99 if an endpoint holds up everybody.")
 SAVED_RESULT = typer.Argument(metavar="FILE.json", help="A result that --save FILE.json wrote.")
 # Hidden, because the usage and an example show them; the help would call them a <list[str]>.
 SAVED_RESULTS = typer.Argument(metavar="OLD.json NEW.json", hidden=True)

@@ -21,6 +21,7 @@ def report(path: str, html: str | None) -> int:
     from taskdemo_cli.reports.terminal.capacity import capacity_report
     from taskdemo_cli.reports.terminal.limits import limits_report
     from taskdemo_cli.reports.terminal.report import comparison_report, run_report
+    from taskdemo_cli.reports.terminal.scan import scan_report
 
     console = Output(as_json=False).console
     if document.kind == "run":
@@ -29,6 +30,8 @@ def report(path: str, html: str | None) -> int:
         console.print(comparison_report(document))
     elif document.kind == "capacity":
         console.print(capacity_report(document))
+    elif document.kind == "scan":
+        console.print(scan_report(document))
     else:
         console.print(limits_report(document))
     return OK
@@ -38,9 +41,9 @@ def compare(old: str, new: str, as_json: bool) -> int:
     """Show two saved runs or comparisons side by side, and what changed beyond noise."""
     before, after = files.load(old), files.load(new)
     for path, document in ((old, before), (new, after)):
-        if document.kind in {"limits", "capacity"}:
-            what = "limits, which have no times" if document.kind == "limits" else "capacities, which have no runs"
-            raise UserError(f"{path} holds {what} to compare; give two runs or comparisons")
+        if document.kind in {"limits", "scan", "capacity"}:
+            what = {"limits": "limits", "scan": "a scan", "capacity": "capacities"}[document.kind]
+            raise UserError(f"{path} holds {what}: there are no times to compare; give two runs or comparisons")
     changes = compare_saved(before, after)  # type: ignore[arg-type]  # the others were refused above
     from taskdemo_cli.reports.terminal.diff_table import changes_report
 

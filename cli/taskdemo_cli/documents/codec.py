@@ -10,14 +10,21 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import UNSET, Struct, ValidationError, convert, to_builtins
 
-from taskdemo_cli.documents.types import CapacityDocument, ComparisonDocument, LimitsDocument, RunDocument
+from taskdemo_cli.documents.types import (
+    CapacityDocument,
+    ComparisonDocument,
+    LimitsDocument,
+    RunDocument,
+    ScanDocument,
+)
 
-AnyDocument: TypeAlias = RunDocument | ComparisonDocument | LimitsDocument | CapacityDocument
+AnyDocument: TypeAlias = RunDocument | ComparisonDocument | LimitsDocument | CapacityDocument | ScanDocument
 KINDS: Final[dict[str, type[AnyDocument]]] = {
     "run": RunDocument,
     "comparison": ComparisonDocument,
     "limits": LimitsDocument,
     "capacity": CapacityDocument,
+    "scan": ScanDocument,
 }
 ROWS_PER_CHUNK: Final = 500
 NOUNS: Final = {
@@ -71,7 +78,7 @@ def json_chunks(document: Struct | dict[str, Any]) -> Iterator[str]:
 
 
 def _chunks(value: Any) -> Iterator[str]:
-    if isinstance(value, RunDocument | ComparisonDocument | LimitsDocument | CapacityDocument):
+    if isinstance(value, AnyDocument):
         fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
         opening = "{"
         for name, item in fields:

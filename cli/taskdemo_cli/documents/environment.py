@@ -32,13 +32,14 @@ def environment() -> dict[str, Any]:
     }
 
 
-_SECRETS = {"--token", "--header", "-H", "--body"}
+_SECRETS = {"--token", "--header", "-H", "--body", "--form"}
 
 
 def command_line(arguments: Sequence[str] | None = None) -> str:
     """Return the command as it was typed, without its secrets: they become `***`.
 
-    Secrets are tokens, the values of headers, bodies that are not in a file, and whoever a URL names before its host.
+    Secrets are tokens, the values of headers and of a form, bodies that are not in a file, and whoever a URL names
+    before its host.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     for at, word in enumerate(words):
@@ -57,6 +58,9 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
 def _masked(option: str, value: str) -> str:
     if option == "--body" and value.startswith("@"):
         return value
+    if option == "--form":
+        name, equals, given = value.partition("=")
+        return value if given.startswith("@") else f"{name}=***" if equals else "***"
     name, colon, _ = value.partition(":")
     return f"{name}: ***" if colon and option in {"--header", "-H"} else "***"
 

@@ -1,4 +1,4 @@
-"""The types of every document: run, comparison, limits, capacity.
+"""The types of every document: run, comparison, limits, capacity, scan.
 
 What is printed as JSON, what is accepted of a saved file, and `schema.json` beside this module all come from them.
 Nothing here computes a figure, reads a clock or opens a file. Seconds everywhere, as floats in names ending in `_s`;
@@ -549,6 +549,40 @@ class CapacityDocument(Struct, frozen=True, kw_only=True):
     environment: dict[str, Any] = {}
     command: str = ""
     thresholds: list[ThresholdRow] | UnsetType = UNSET
+
+
+class EndpointRow(Struct, frozen=True, kw_only=True):
+    """One operation of the user's own application: what a burst at it did to everybody else, or why there was none."""
+
+    method: str
+    path: str
+    """As its OpenAPI document has it: `/items/{item_id}`."""
+    target: str | None = None
+    """What was asked for, with the example values of the document in it; None where it was not called."""
+    skipped: str | None = None
+    """Why it was not called."""
+    summary: Summary | None = None
+    """Of its burst; None where it was not called."""
+    blocking: Blocking | None = None
+    text: str = ""
+    """One sentence that says what was seen."""
+
+
+class ScanDocument(Struct, frozen=True, kw_only=True):
+    """Every endpoint of the user's own application, each judged by a short burst of its own."""
+
+    taskdemo: str = VERSION
+    kind: Literal["scan"] = "scan"
+    app: str
+    count: int
+    """Requests of each burst at the most: of an endpoint that answers one after another, fewer."""
+    endpoints: list[EndpointRow] = []
+    verdict: str = ""
+    """One sentence about all of them."""
+    interrupted: bool = False
+    started_at: str = ""
+    environment: dict[str, Any] = {}
+    command: str = ""
 
 
 class ComparisonDocument(Struct, frozen=True, kw_only=True):

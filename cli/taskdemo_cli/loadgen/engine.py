@@ -29,7 +29,7 @@ from taskdemo_cli.loadgen.connection import Connection, Origin, reason_of, seria
 from taskdemo_cli.loadgen.httpx_connection import HttpxConnection
 from taskdemo_cli.loadgen.protocol import LATE_S, Batch, Done, Frame, Plan, Sample, Started
 from taskdemo_cli.loadgen.proxies import needs_httpx, proxy_for
-from taskdemo_cli.loadgen.request import merged
+from taskdemo_cli.loadgen.request import NUMBER, merged
 from taskdemo_cli.loadgen.timer import Timer
 from taskdemo_server.contract.events import VERSION
 
@@ -39,6 +39,10 @@ LAG_TICK_S: Final = 0.01
 LAST_ANSWERS_S: Final = 0.5
 """How long a run that was to go on until it is stopped then waits for what it has sent."""
 IN_FLIGHT_SHOWN: Final = 50
+TOO_LATE: Final = "ReadTimeout"
+"""What a request ends with that was sent and not answered in time."""
+_MARK: Final = "taskdemo-puts-the-number-here"
+"""Where the number goes while the request is put together: letters that a URL keeps as they are."""
 TURN: Final = 32
 """Requests sent in one turn of the loop at the start, before it looks for answers again."""
 
@@ -49,29 +53,35 @@ class Payload:
     def __init__(self, plan: Plan) -> None:
         ours = (("Accept", "*/*"), ("User-Agent", f"taskdemo/{VERSION}"))
         body = None if plan.body is None else plan.body.encode("latin-1")
-        self.request = httpx.Request(plan.method, plan.url, headers=merged(ours, plan.headers), content=body)
+        url = plan.url.replace(NUMBER, _MARK)
+        self.request = httpx.Request(plan.method, url, headers=merged(ours, plan.headers), content=body)
         self.is_head = self.request.method == "HEAD"
         # As it was written: httpx resolves `..`, and the report shows what was asked for.
-        asked = urlsplit(plan.url)
+        asked = urlsplit(url)
         target = ((asked.path or "/") + (f"?{asked.query}" if asked.query else "")).encode("ascii", "replace")
         self.closes = any(
             name.lower() == "connection" and "close" in value.lower() for name, value in self.request.headers.items()
         )
         """Whether each request says that it is its connection's last."""
-        whole = serialise(self.request, body or b"", target)
-        self._parts = [whole]
+        self._body = body.split(NUMBER.encode()) if body and plan.numbered else None
+        if self._body:
+            del self.request.headers["Content-Length"]  # it goes with the number
+        whole = serialise(self.request, b"" if self._body else body or b"", target)
         if plan.message is not None:
             # What a shell let through that is not UTF-8 goes on as it came.
-            parts = [quote(part, safe="", errors="surrogateescape").encode() for part in plan.message.split("{n}")]
+            message = quote(plan.message.replace(NUMBER, _MARK), safe="", errors="surrogateescape").encode()
             until = len(self.request.method) + 1 + len(target)
-            parts[0] = whole[:until] + (b"&" if b"?" in target else b"?") + b"message=" + parts[0]
-            parts[-1] += whole[until:]
-            self._parts = parts
+            whole = whole[:until] + (b"&" if b"?" in target else b"?") + b"message=" + message + whole[until:]
+        self._parts = whole.split(_MARK.encode())
 
     def __call__(self, n: int) -> bytes:
         """Return the request's bytes."""
         parts = self._parts
-        return parts[0] if len(parts) == 1 else str(n).encode().join(parts)
+        head = parts[0] if len(parts) == 1 else str(n).encode().join(parts)
+        if self._body is None:
+            return head
+        body = str(n).encode().join(self._body)
+        return b"%bContent-Length: %d\r\n\r\n%b" % (head[:-2], len(body), body)
 
 
 class LoopLag:
@@ -124,6 +134,8 @@ class Run:
         self._samples: list[Sample] = []
         self._waiting: dict[int, float] = {}
         """Requests whose connection is being opened: number -> planned."""
+        self._opening: dict[int, asyncio.Task[None]] = {}
+        """What opens it."""
         self._backlog: deque[tuple[int, float]] = deque()
         """Open loop: requests for which no connection may be opened and none is free."""
         self._in_flight: dict[int, Connection] = {}
@@ -131,6 +143,8 @@ class Run:
         self._idle: list[Connection] = []
         self._barrier: list[Connection] | None = None
         self._timer: Timer | None = None
+        self._patience: Timer | None = None
+        """Ends the requests that have taken as long as each may."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] = self._loop.create_future()
 
@@ -145,6 +159,9 @@ class Run:
         deadline = None
         if plan.timeout_s is not None:
             deadline = self._loop.call_later(plan.timeout_s, self._time_out)
+        if plan.request_timeout_s is not None:
+            self._patience = Timer(self._loop, self._end_patience)
+            self._patience.at(t0 + plan.request_timeout_s)
         try:
             self._begin_sending(t0)
             await self._over
@@ -155,8 +172,9 @@ class Run:
             self._flushing.cancel()
             if deadline is not None:
                 deadline.cancel()
-            if self._timer is not None:
-                self._timer.close()
+            for timer in (self._timer, self._patience):
+                if timer is not None:
+                    timer.close()
             for task in self._tasks:
                 task.cancel()
             for lane in self._lanes:
@@ -216,20 +234,50 @@ class Run:
             self._samples.append((n, planned, None, None, now, None, "ConnectTimeout", None, None))
         for n, planned in self._backlog:
             self._samples.append((n, planned, None, None, now, None, "PoolTimeout", None, None))
-        self._give_up("ReadTimeout")
+        self._give_up(TOO_LATE)
+
+    def _end_patience(self) -> None:
+        """End the requests that have taken as long as each may, and look again when the next one will have."""
+        patience, now = self._plan.request_timeout_s or math.inf, time.monotonic()
+        # While the callers' connections are opened together, none of those that are open is late.
+        opening = [] if self._barrier is not None else [n for n, task in self._opening.items() if not task.done()]
+        for n in opening:
+            if self._waiting[n] + patience <= now:
+                self._opening[n].cancel()
+                self._miss(n, self._waiting.pop(n), now, "ConnectTimeout")
+        while self._backlog and self._backlog[0][1] + patience <= now:
+            self._miss(*self._backlog.popleft(), now, "PoolTimeout")
+        for n, lane in list(self._in_flight.items()):
+            if lane.sent + patience > now:  # they are in the order of their sending
+                break
+            del self._in_flight[n]
+            self._lanes.discard(lane)
+            self._given_up(n, lane, now, TOO_LATE)
+            self._go_on(None, now)
+        began = [self._waiting[n] for n in opening if n in self._waiting]
+        began += [planned for _, planned in islice(self._backlog, 1)]
+        began += [lane.sent for lane in islice(self._in_flight.values(), 1)]
+        if self._patience is not None:
+            self._patience.at(min(began, default=now) + patience)
+
+    def _miss(self, n: int, planned: float, now: float, error: str) -> None:
+        """Take note of a request that was never sent."""
+        self._samples.append((n, planned, None, None, now, None, error, None, None))
+        self._go_on(None, now)
 
     def _give_up(self, error: str) -> None:
         if self._over.done():
             return
         now = time.monotonic()
         for n, lane in self._in_flight.items():
-            lane.abort()
-            self._body_bytes += lane.body_bytes
-            self._samples.append(
-                (n, lane.planned, lane.sent, lane.first_byte, now, lane.status, error, lane.task_id, None)
-            )
+            self._given_up(n, lane, now, error)
         self._in_flight.clear()
         self._over.set_result(None)
+
+    def _given_up(self, n: int, lane: Connection, now: float, error: str) -> None:
+        lane.abort()
+        self._body_bytes += lane.body_bytes
+        self._samples.append((n, lane.planned, lane.sent, lane.first_byte, now, lane.status, error, lane.task_id, None))
 
     # One request
 
@@ -280,6 +328,9 @@ class Run:
         try:
             if not self.through_httpx:
                 await self._origin.connect(lane)
+        except asyncio.CancelledError:
+            self._lanes.discard(lane)
+            raise
         except httpx.ConnectError as error:
             now = time.monotonic()
             self._lanes.discard(lane)
@@ -314,7 +365,9 @@ class Run:
             lane = Connection(self._ended)
         self._waiting[n] = planned
         self._lanes.add(lane)  # now, not when the task begins: the next send may be decided in this very turn
-        return self._spawn(self._connect(lane, n, planned))
+        self._opening[n] = task = self._spawn(self._connect(lane, n, planned))
+        task.add_done_callback(lambda _: self._opening.pop(n, None))
+        return task
 
     def _go_on(self, lane: Connection | None, now: float) -> None:
         """Send what comes next from a caller that is free, on its connection if still good; or see the end."""
@@ -354,8 +407,11 @@ class Run:
             callers = min(callers, self._total)
         self._n = callers
         self._barrier = []
-        await asyncio.wait([self._open(n, self._t0) for n in range(1, callers + 1)], timeout=BARRIER_S)
+        together = min(BARRIER_S, self._plan.request_timeout_s or BARRIER_S)
+        await asyncio.wait([self._open(n, self._t0) for n in range(1, callers + 1)], timeout=together)
         ready, self._barrier = self._barrier, None
+        if self._patience is not None:
+            self._patience.at(time.monotonic())
         for at, lane in enumerate(sorted(ready, key=lambda lane: lane.n), 1):
             if self._over.done():
                 return

@@ -46,11 +46,12 @@ class HttpxConnection(Connection):
         self.body_bytes = 0
         self.sent = time.monotonic()
         target = payload.split(b" ", 2)[1]
+        body = payload.partition(b"\r\n\r\n")[2]
         request = httpx.Request(
             self._template.method,
             self._template.url.copy_with(raw_path=target),
-            headers=self._template.headers,
-            content=self._template.content,
+            headers=[header for header in self._template.headers.raw if header[0].lower() != b"content-length"],
+            content=body or None,
             extensions={"trace": self._trace, **self._as_written(target)},
         )
         self._task = asyncio.get_running_loop().create_task(self._exchange(request))

@@ -28,9 +28,12 @@ class Plan(Struct, frozen=True, kw_only=True, tag=True):
     """What one run fires. Closed loop with `concurrency`, open loop with `rate`; times in seconds, rates per second."""
 
     url: str
+    """`{n}` in its path or query becomes the request's number, from 1."""
     method: str = "GET"
     body: str | None = None
     """Its bytes, each as the character of that number (Latin-1), so that a plan is JSON whatever they are."""
+    numbered: bool = False
+    """Whether `{n}` in the body becomes the request's number, as it does in the URL."""
     message: str | None = None
     """Goes along as `?message=`; `{n}` in it becomes the request's number, from 1."""
     count: int | None = None
@@ -40,6 +43,8 @@ class Plan(Struct, frozen=True, kw_only=True, tag=True):
     rate: float | None = None
     timeout_s: float | None = None
     """The whole run's deadline: requests in flight end with ReadTimeout, the rest is not sent."""
+    request_timeout_s: float | None = None
+    """Each request's own: from its sending it ends with ReadTimeout, and with ConnectTimeout while it connects."""
     headers: Sequence[tuple[str, str]] = ()
     """Instead of ours where the names are the same; one name may come several times."""
     until_stopped: bool = False

@@ -1,29 +1,34 @@
-"""What each request of a run is, read from --url, --path, --method, --header and --body before anything is sent.
+"""What each request of a run is, read from --url, --path, --header, --body and their like before anything is sent.
 
-Standard library only, and no I/O but reading the body's file. What is read here may be secret: it is never repeated
+Standard library only, and no I/O but reading the body's files. What is read here may be secret: it is never repeated
 in an error, and never part of a document.
 """
 
 import base64
 import json
+import mimetypes
 import re
+import secrets
 import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from taskdemo_cli.errors import UserError
-from taskdemo_server.contract.text import escape, shortened
+from taskdemo_server.contract.text import shortened
 
 Headers = tuple[tuple[str, str], ...]
 
 LARGEST_BODY: Final = 64 * 2**20
 """Bytes; each request in flight holds what of it the server has not taken yet."""
+NUMBER: Final = "{n}"
+"""In a path, a body or a message: the request's number."""
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _IN_A_TARGET: Final = frozenset(string.ascii_letters + string.digits + "-._~:/?[]@!$&'()*+,;=%")
+_FORM: Final = "application/x-www-form-urlencoded"
 _HEADER_EXAMPLE: Final = "--header 'Name: value'"
 _URL_EXAMPLE: Final = "--url http://127.0.0.1:8000"
 
@@ -35,6 +40,8 @@ class Request:
     method: str = "GET"
     headers: Headers = ()
     body: bytes | None = None
+    numbered: bool = False
+    """Whether `{n}` in the body stands for the request's number; in what is no text it does not."""
 
 
 GET: Final = Request()
@@ -50,7 +57,13 @@ class Place:
 
 
 def read_request(
-    method: str | None, headers: Sequence[str], body: str | None, *, token: str | None = None, more: Headers = ()
+    method: str | None,
+    headers: Sequence[str],
+    body: str | None,
+    form: Sequence[str] = (),
+    *,
+    token: str | None = None,
+    more: Headers = (),
 ) -> Request:
     """Read the options of one request; `more` are headers that come from elsewhere (`Place.headers`).
 
@@ -65,27 +78,35 @@ def read_request(
     ]
     if len(who) > 1:
         raise UserError(f"{who[0]} and {who[1]} both say who asks: give one of them")
-    content = None if body is None else _body(body)
+    if form and body is not None:
+        raise UserError("--body and --form both say what the body is: give one of them")
+    content, kind = _form(form) if form else (None, "") if body is None else _body(body)
     if content and "content-type" not in names:
-        given.append(("Content-Type", _kind(content)))
+        given.append(("Content-Type", kind))
     return Request(
-        _method(method) if method is not None else "GET" if body is None else "POST", (*given, *more), content
+        _method(method) if method is not None else "GET" if content is None else "POST",
+        (*given, *more),
+        content,
+        content is not None and NUMBER.encode() in content and _is_text(content),
     )
 
 
 def read_place(url: str, path: str | None) -> Place:
     """Read a URL, and the path to add to its own. Raises UserError with what to type instead.
 
-    Without a path the URL is taken as it is.
+    Without a path the URL is taken as it is. As with curl, a URL needs no scheme; and `:8000/x` is on this machine.
     """
+    if re.match(r":\d+(/|\?|$)", url):
+        url = f"127.0.0.1{url}"
+    if re.match(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d+)?(/|\?|$)", url):
+        url = f"http://{url}"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise UserError(f"--url {_shown(url)} is not a URL ({error}); type {_URL_EXAMPLE}") from None
     if parts.scheme not in {"http", "https"} or not host:
-        guess = f"--url http://{escape(url)}" if re.match(r"[\w.-]+(:\d+)?(/|$)", url) else _URL_EXAMPLE
-        raise UserError(f"--url {_shown(url)} is not an HTTP URL; type {guess}")
+        raise UserError(f"--url {_shown(url)} is not an HTTP URL; type {_URL_EXAMPLE}")
     userinfo, _, address = parts.netloc.rpartition("@")
     if not all(character.isprintable() and not character.isspace() for character in address) or port == 0:
         raise UserError(f"--url {_shown(url)} has no valid host name; type {_URL_EXAMPLE}")
@@ -106,10 +127,15 @@ def read_place(url: str, path: str | None) -> Place:
 
 
 def a_path(text: str, option: str = "--path") -> str:
-    """Return a path, with a query or none, that begins with a slash. Raises UserError with what to type instead."""
-    wrong = next((character for character in text if character not in _IN_A_TARGET), None)
+    """Return a path, with a query or none, that begins with a slash. Raises UserError with what to type instead.
+
+    `{n}` stays in it, for the request's number.
+    """
+    pieces = text.split(NUMBER)
+    wrong = next((character for character in "".join(pieces) if character not in _IN_A_TARGET), None)
     if wrong is not None:
-        better = quote(text, safe="".join(_IN_A_TARGET), errors="surrogateescape")
+        allowed = "".join(_IN_A_TARGET)
+        better = NUMBER.join(quote(piece, safe=allowed, errors="surrogateescape") for piece in pieces)
         raise UserError(
             f"{option}: {shortened(repr(wrong), 12)} is not allowed in {shortened(text, 60)}; "
             f"write it as {shortened(better, 80)}"
@@ -146,20 +172,69 @@ def _header(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _body(text: str) -> bytes:
-    if not text.startswith("@"):
-        return text.encode("utf-8", "surrogateescape")
+def _body(text: str) -> tuple[bytes, str]:
+    """Return a body and its kind."""
+    content = _content("--body", text[1:]) if text.startswith("@") else text.encode("utf-8", "surrogateescape")
+    return content, _kind(content)
+
+
+def _content(option: str, name: str) -> bytes:
+    """Return what is in a file."""
     try:
-        with Path(text[1:]).expanduser().open("rb") as file:
+        with Path(name).expanduser().open("rb") as file:
             content = file.read(LARGEST_BODY + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "no file can have that name"
         raise UserError(
-            f"--body {_shown(text)} cannot be read ({why}); name a file after the @, or write the body itself"
+            f"{option} {_shown(f'@{name}')} cannot be read ({why}); name a file after the @, or write the text itself"
         ) from None
     if len(content) > LARGEST_BODY:
-        raise UserError(f"--body {_shown(text)} is larger than {LARGEST_BODY // 2**20} MB; name a smaller file")
+        raise UserError(f"{option} {_shown(f'@{name}')} is larger than {LARGEST_BODY // 2**20} MB; name a smaller file")
     return content
+
+
+def _form(fields: Sequence[str]) -> tuple[bytes, str]:
+    """Return the body of a form and its kind: as a browser sends one, in parts where a file is among the fields."""
+    read: list[tuple[str, str, bytes | None]] = []
+    for text in fields:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UserError("one of the --form is no field; write it like --form name=value or --form name=@FILE")
+        read.append((name, value, _content("--form", value[1:]) if value.startswith("@") else None))
+    if all(content is None for _, _, content in read):
+        return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value, _ in read).encode(), _FORM
+    boundary = f"taskdemo-{secrets.token_hex(16)}"
+    body = b"".join(_part(boundary, *field) for field in read) + f"--{boundary}--\r\n".encode()
+    if any(content is None and NUMBER in value for _, value, content in read) and not _is_text(body):
+        raise UserError("--form: {n} cannot stand beside a file that is no text; leave one of them out")
+    return body, f"multipart/form-data; boundary={boundary}"
+
+
+def _quoted(text: str) -> str:
+    return NUMBER.join(quote_plus(piece, errors="surrogateescape") for piece in text.split(NUMBER))
+
+
+def _part(boundary: str, name: str, value: str, content: bytes | None) -> bytes:
+    """Return one field as a part: its name as browsers write it, its file under the last part of its own name."""
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_in_quotes(name)}"'
+    if content is None:
+        return f"{head}\r\n\r\n{value}\r\n".encode("utf-8", "surrogateescape")
+    file = Path(value[1:]).name
+    kind = mimetypes.guess_type(file)[0] or "application/octet-stream"
+    head += f'; filename="{_in_quotes(file)}"\r\nContent-Type: {kind}\r\n\r\n'
+    return head.encode("utf-8", "surrogateescape") + content + b"\r\n"
+
+
+def _in_quotes(text: str) -> str:
+    return text.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _kind(content: bytes) -> str:
@@ -167,11 +242,17 @@ def _kind(content: bytes) -> str:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         return "application/octet-stream"
+    if _is_json(text) or _is_json(text.replace(NUMBER, "1")):
+        return "application/json"
+    return "text/plain; charset=utf-8"
+
+
+def _is_json(text: str) -> bool:
     try:
         json.loads(text, parse_constant=_refused, parse_int=str)
     except (ValueError, RecursionError):
-        return "text/plain; charset=utf-8"
-    return "application/json"
+        return False
+    return True
 
 
 def _refused(text: str) -> object:

@@ -138,8 +138,10 @@ class SilentError(OSError):
     """A server took the connection and then did not answer in time."""
 
 
-def get_json(url: str, path: str, token: str | None = None, timeout: float = ANSWER_TIMEOUT_S) -> Any:
-    """GET a JSON document; None where the answer is not one.
+def get_json(
+    url: str, path: str, token: str | None = None, timeout: float = ANSWER_TIMEOUT_S, *, most: int = 1_000_000
+) -> Any:
+    """GET a JSON document; None where the answer is not one, or has more than `most` bytes.
 
     Raises OSError where nobody takes the connection, and SilentError where the answer is not there within `timeout`
     seconds, however it drips.
@@ -162,7 +164,7 @@ def get_json(url: str, path: str, token: str | None = None, timeout: float = ANS
     try:
         connection.request("GET", path, headers=authorization(token))
         with connection.getresponse() as response:
-            body = response.read(1_000_000)
+            body = response.read(most)
             return json.loads(body) if response.status == http.client.OK else None
     except (http.client.HTTPException, OSError, ValueError, RecursionError) as error:
         if late.is_set() or isinstance(error, TimeoutError):

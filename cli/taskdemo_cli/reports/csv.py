@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.pairing import pairs, runs_of
-from taskdemo_cli.documents.types import CapacityDocument, LimitsDocument
+from taskdemo_cli.documents.types import CapacityDocument, LimitsDocument, ScanDocument
 from taskdemo_server.contract.text import escape
 
 RUN_COLUMNS: Final = ("mode", "round")
@@ -38,12 +38,16 @@ STEP_COLUMNS: Final = (
 )
 STEP_TIMES: Final = ("response_s", "corrected_s", "completion_s", "work_s", "bystander_s")
 """Of each of these the median."""
+ENDPOINT_COLUMNS: Final = (
+    *("method", "path", "target", "skipped", "ok", "failed", "response_p50_s", "response_max_s"),
+    *("blocks", "cause", "loop_wait_s", "threads_wait_s", "text"),
+)
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet takes a text that begins like this for something to compute."""
 
 
 def chunks(document: AnyDocument) -> Iterator[str]:
-    """Yield the document as CSV (RFC 4180): a row a request with its task, a cell of the limits, or a step."""
+    """Yield the document as CSV (RFC 4180): a row a request with its task, a limit's cell, a step, or an endpoint."""
     if isinstance(document, LimitsDocument):
         yield _line(CELL_COLUMNS)
         for mode, cells in document.modes.items():
@@ -57,6 +61,25 @@ def chunks(document: AnyDocument) -> Iterator[str]:
             for step in found.steps:
                 medians = [getattr(getattr(step, name), "p50", None) for name in STEP_TIMES]
                 yield _line((mode, *(getattr(step, column) for column in STEP_COLUMNS), *medians))
+        return
+    if isinstance(document, ScanDocument):
+        yield _line(ENDPOINT_COLUMNS)
+        for one in document.endpoints:
+            requests, response = (one.summary.requests, one.summary.response_s) if one.summary else (None, None)
+            judged = one.blocking
+            yield _line(
+                (
+                    *(one.method, one.path, one.target, one.skipped),
+                    *((requests.ok, requests.failed) if requests else (None, None)),
+                    *((response.p50, response.max) if response else (None, None)),
+                    *(
+                        (judged.blocks, judged.cause, judged.loop_wait_s, judged.threads_wait_s)
+                        if judged
+                        else [None] * 4
+                    ),
+                    one.text,
+                )
+            )
         return
     yield _line((*RUN_COLUMNS, *REQUEST_COLUMNS, *(f"task_{column}" for column in TASK_COLUMNS)))
     for run in runs_of(document):

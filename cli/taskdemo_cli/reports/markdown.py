@@ -4,12 +4,15 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from taskdemo_cli.analysis.scan import by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.types import (
     CapacityDocument,
     ComparisonDocument,
+    EndpointRow,
     LimitsDocument,
     RunDocument,
+    ScanDocument,
     Skipped,
     Summary,
     limits_in,
@@ -62,6 +65,8 @@ def chunks(document: AnyDocument) -> Iterator[str]:
             yield from _thresholds(document)
             yield from _capacities(document)
             yield from _skipped(document.skipped)
+        case ScanDocument():
+            yield from _endpoints(document)
     yield _origin(document)
 
 
@@ -158,6 +163,36 @@ def _capacities(document: CapacityDocument) -> Iterator[str]:
     for name, found in document.modes.items():
         yield f"- {_code(name)}: {escaped(found.text)}\n"
     yield "\n"
+
+
+def _endpoints(document: ScanDocument) -> Iterator[str]:
+    yield f"**{escaped(document.verdict)}**\n\n"
+    called = [one for one in document.endpoints if one.summary is not None]
+    yield from _table(
+        ["endpoint", "requests", "failed", "response p50", "others waited", "seen"],
+        [[_cell(name_of_endpoint(one)), *_figures_of(one)] for one in called],
+        left=1,
+    )
+    yield "\n"
+    groups = by_outcome(document.endpoints)
+    for kind in ("blocks", "look", "not reached"):
+        for one in groups[kind]:
+            yield f"- {_code(name_of_endpoint(one))}: {escaped(one.text)}\n"
+    for one in groups["skipped"]:
+        yield f"- {_code(name_of_endpoint(one))} was not called: {escaped(one.skipped or '')}\n"
+    yield "\n"
+
+
+def _figures_of(endpoint: EndpointRow) -> list[str]:
+    summary, others, kind = endpoint.summary, waited(endpoint), outcome(endpoint)
+    requests, response = (summary.requests, summary.response_s) if summary else (None, None)
+    return [
+        number(requests.ok + requests.failed) if requests else NOTHING,
+        number(requests.failed) if requests else NOTHING,
+        duration(response.p50) if response else NOTHING,
+        duration(others) if others is not None else NOTHING,
+        f"**{kind}**" if kind == "blocks" else kind,
+    ]
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:

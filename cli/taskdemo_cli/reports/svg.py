@@ -11,6 +11,7 @@ from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.reports.terminal.capacity import capacity_report
 from taskdemo_cli.reports.terminal.limits import limits_report
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
+from taskdemo_cli.reports.terminal.scan import scan_report
 from taskdemo_server.contract.text import shortened
 
 
@@ -21,6 +22,7 @@ def picture_of(document: AnyDocument) -> str:
         "comparison": lambda document: comparison_report(document, whole=True),
         "limits": limits_report,
         "capacity": capacity_report,
+        "scan": scan_report,
     }
     return picture(draw[document.kind](document), shortened(document.command or "taskdemo", 80))
 

@@ -5,8 +5,9 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp
 
-from taskdemo_server.api import events, health, live, ping, tasks
+from taskdemo_server.api import events, health, live, openapi, ping, tasks
 from taskdemo_server.api.state import Refusal, State
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -31,10 +32,13 @@ _FAILED: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def create_api(state: State, page: FastAPI | None) -> tuple[FastAPI, Callable[[str], bool]]:
+def create_api(
+    state: State, page: FastAPI | None, application: ASGIApp | None = None
+) -> tuple[FastAPI, Callable[[str], bool]]:
     """Return the application that answers taskdemo's own paths, and what tells whether a path is one of them.
 
-    With a `page`, its routes are in the documentation too; they are answered by the page itself.
+    With a `page`, its routes are in the documentation too; they are answered by the page itself. Without one it is the
+    user's own `application` that is served beside.
     """
     settings = state.settings
     routers = [make(state) for make in (ping.router, health.router, tasks.router, events.router, live.router)]
@@ -44,7 +48,7 @@ def create_api(state: State, page: FastAPI | None) -> tuple[FastAPI, Callable[[s
         routers.append(router(state, page))
     if page is None:
         api = FastAPI(openapi_url=None)
-        for one in routers:
+        for one in (*routers, openapi.router(application)):
             api.include_router(one, prefix=OWN_PATHS)
         return api, lambda path: path.startswith(OWN_PATHS)
     mode = MODE_BY_NAME[settings.mode]

@@ -92,7 +92,7 @@ class Server(uvicorn.Server):
             if mode is not None and mode.runs in {"process", "worker"}:
                 threading.Thread(target=self._follow, args=(say,), name="follower", daemon=True).start()
         else:
-            api, self.tracking.is_own = create_api(state, None)
+            api, self.tracking.is_own = create_api(state, None, app)
             self.tracking.own = Access(api, settings)
             outermost = self.tracking
         super().__init__(

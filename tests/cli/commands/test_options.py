@@ -15,7 +15,7 @@ from taskdemo_cli.reports.output import complain
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
-COMMANDS = ("serve", "fire", "compare", "limits", "worker", "report")
+COMMANDS = ("serve", "fire", "compare", "limits", "worker", "scan", "report")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ CONTRACT = {
     "capacity": "taskdemo kind modes",
     "mode_capacity": "sustained_per_s failed_at_per_s cause text expected_per_s steps",
     "capacity_step": ("rate response_s corrected_s completion_s backlog backlog_growth_per_s failed sustained"),
+    "scan": "taskdemo kind endpoints",
+    "endpoint": "method path skipped summary blocking",
 }
 
 
@@ -54,6 +56,10 @@ def test_limits_conform() -> None:
 
 def test_a_capacity_conforms() -> None:
     validate(samples.saved(samples.capacity_document()))
+
+
+def test_scans_conform() -> None:
+    validate(samples.saved(samples.scan_document()))
 
 
 def test_names_may_be_added_and_none_may_be_missing() -> None:

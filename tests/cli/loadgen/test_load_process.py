@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from commands import in_process
 from talks import listening
@@ -301,6 +302,32 @@ def test_the_deadline_ends_unanswered_requests_as_read_timeouts_and_counts_the_u
     assert fired.done.timed_out
     assert set(fired.errors) <= {"ReadTimeout", "ConnectTimeout"}  # the last one may still be connecting
     assert len(fired.samples) + fired.done.not_sent == 1000
+
+
+def test_a_request_that_has_had_its_own_time_fails_and_the_next_one_is_sent(
+    loader: Loader, frames: Frames, target: Target
+) -> None:
+    closed = Plan(url=target.url("/never"), count=6, concurrency=2, request_timeout_s=0.2)
+    for plan in (closed, replace(closed, concurrency=None, rate=50)):
+        loader.run(plan)
+        fired = Fired(frames)
+        assert fired.errors == ["ReadTimeout"] * 6
+        assert all(done - sent >= 0.2 for _, _, sent, _, done, *_ in fired.samples)
+        assert fired.done.not_sent == 0
+    until(lambda: target.open == 0)
+    loader.run(Plan(url=target.url(), count=20, concurrency=2, request_timeout_s=WAIT))
+    assert Fired(frames).errors == [None] * 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a full backlog keeps callers waiting on Linux alone")
+def test_a_connection_that_does_not_come_about_in_a_requests_own_time_is_given_up(
+    loader: Loader, frames: Frames
+) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
+        loader.run(Plan(url=f"http://127.0.0.1:{full.getsockname()[1]}/", count=4, rate=100, request_timeout_s=0.2))
+        fired = Fired(frames)
+    assert fired.errors == ["ConnectTimeout"] * 4
+    assert all(0.2 <= done - planned < WAIT for _, planned, _, _, done, *_ in fired.samples)
 
 
 def test_stop_reports_what_is_in_flight_as_cancelled_and_the_next_run_is_unharmed(

@@ -86,9 +86,9 @@ def fire(listener: Listener, *arguments: str, **options: Any) -> tuple[Any, byte
 
 
 def test_a_body_makes_it_a_post_and_says_its_length_and_kind(listener: Listener) -> None:
-    document, request = fire(listener, "--body", '{"name": "tée {n}"}', "--path", "orders?a=b")
+    document, request = fire(listener, "--body", '{"name": "tée"}', "--path", "orders?a=b")
     head, _, body = request.partition(b"\r\n\r\n")
-    assert body == '{"name": "tée {n}"}'.encode()
+    assert body == '{"name": "tée"}'.encode()
     assert head.startswith(b"POST /orders?a=b HTTP/1.1\r\n")
     assert b"\r\nContent-Type: application/json" in head
     assert b"\r\nContent-Length: %d" % len(body) in head
@@ -104,6 +104,42 @@ def test_a_body_comes_from_a_file_whatever_is_in_it(listener: Listener, tmp_path
     assert head.startswith(b"PUT /?message=m1 HTTP/1.1\r\n")
     assert b"\r\nContent-Type: application/octet-stream" in head
     assert f"--body @{tmp_path}/body.bin" in document["command"]
+
+
+def test_the_number_goes_into_path_query_body_and_form_and_the_length_follows_it(listener: Listener) -> None:
+    many = ("--count", "10", "--concurrency", "1", "--json")
+    body = ("--path", "/users/{n}?again={n}", "--body", '{"id": {n}, "name": "tée {n}"}')
+    form = ("--form", "name=a b&{n}", "--form", "{n}=")
+    for arguments in (body, form):
+        done = taskdemo("fire", "--url", listener.url, *arguments, *many)
+        assert done.returncode == 0, done.stderr
+    numbered, filled = listener.fired()[:10], listener.fired()[10:]
+    for n, request in enumerate(numbered, 1):
+        head, _, content = request.partition(b"\r\n\r\n")
+        assert head.startswith(f"POST /users/{n}?again={n} HTTP/1.1\r\n".encode())
+        assert b"\r\nContent-Type: application/json" in head
+        assert content == f'{{"id": {n}, "name": "tée {n}"}}'.encode()
+    assert filled[9].endswith(b"\r\n\r\nname=a+b%2610&10=")
+    assert b"\r\nContent-Type: application/x-www-form-urlencoded" in filled[9]
+
+
+def test_a_form_with_a_file_is_an_upload_and_shows_none_of_its_values(listener: Listener, tmp_path: Path) -> None:
+    (tmp_path / 'a"b.png').write_bytes(b"\x89PNG\r\n{n}")
+    file = f'image=@{tmp_path}/a"b.png'
+    document, request = fire(listener, "--form", f"title={SECRET[:4]}", "--form", file)
+    head, _, body = request.partition(b"\r\n\r\n")
+    boundary = head.partition(b"boundary=")[2].partition(b"\r\n")[0]
+    before, title, image, after = body.split(b"--" + boundary)
+    assert (before, after) == (b"", b"--\r\n")
+    assert title == b'\r\nContent-Disposition: form-data; name="title"\r\n\r\nhush\r\n'
+    head, _, content = image.partition(b"\r\n\r\n")
+    assert head == (
+        b'\r\nContent-Disposition: form-data; name="image"; filename="a%22b.png"\r\nContent-Type: image/png'
+    )
+    assert content == b"\x89PNG\r\n{n}\r\n"
+    assert document["method"] == "POST"
+    assert "--form 'title=***'" in document["command"]
+    assert f"{tmp_path}" in document["command"]
 
 
 def test_headers_are_sent_as_given_and_their_values_are_in_no_result(listener: Listener, tmp_path: Path) -> None:
@@ -146,11 +182,12 @@ def test_what_goes_through_httpx_is_the_same_request(listener: Listener, method:
     try:
         for httpx in (False, True):
             plan = Plan(
-                url=f"{listener.url}/a",
+                url=f"{listener.url}/a{{n}}",
                 count=2,
                 concurrency=1,
                 method=method,
                 body=body,
+                numbered=True,
                 headers=[("X-A", "1"), ("X-A", "2")],
                 message="m{n}",
                 through_httpx=httpx,
@@ -163,8 +200,8 @@ def test_what_goes_through_httpx_is_the_same_request(listener: Listener, method:
         loader.close()
     ours, theirs = listener.requests[:2], listener.requests[2:]
     assert [request.partition(b" HTTP/1.1")[0].decode() for request in ours] == [
-        f"{method} /a?message=m1",
-        f"{method} /a?message=m2",
+        f"{method} /a1?message=m1",
+        f"{method} /a2?message=m2",
     ]
     assert [sorted(request.splitlines()) for request in ours] == [sorted(request.splitlines()) for request in theirs]
 
@@ -284,11 +321,28 @@ def test_without_a_body_there_is_no_kind_and_it_is_a_get() -> None:
         ("http://h?a=b", None, "/?a=b"),
         ("http://h", "?a=b", "/?a=b"),
         ("http://h", "", "/"),
+        ("http://h", "/items/{n}?a={n}", "/items/{n}?a={n}"),
     ],
 )
 def test_a_url_is_taken_as_it_is_and_a_path_comes_after_it(url: str, path: str | None, whole: str) -> None:
     place = read_place(url, path)
     assert (place.url, place.path) == ("http://h", whole)
+
+
+@pytest.mark.parametrize(
+    ("typed", "url", "path"),
+    [
+        (":8000", "http://127.0.0.1:8000", "/"),
+        (":8000/x?a=b", "http://127.0.0.1:8000", "/x?a=b"),
+        ("localhost:8000/x", "http://localhost:8000", "/x"),
+        ("127.0.0.1:8000", "http://127.0.0.1:8000", "/"),
+        ("[::1]:8000/x", "http://[::1]:8000", "/x"),
+        ("shop.example/x", "http://shop.example", "/x"),
+    ],
+)
+def test_a_url_may_be_typed_without_its_scheme(typed: str, url: str, path: str) -> None:
+    place = read_place(typed, None)
+    assert (place.url, place.path) == (url, path)
 
 
 def test_an_allowed_path_stays_as_it_is() -> None:

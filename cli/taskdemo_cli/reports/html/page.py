@@ -23,13 +23,16 @@ from msgspec.structs import asdict
 
 from taskdemo_cli.analysis.mode_summary import COMPUTES, ModeSummary, most_computing
 from taskdemo_cli.analysis.rounds import by_mode
+from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, outcome
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.pairing import pairs, runs_of
 from taskdemo_cli.documents.types import (
     CapacityDocument,
+    EndpointRow,
     LimitsDocument,
     RequestRow,
     RunDocument,
+    ScanDocument,
     TaskRow,
     limits_in,
     name_of,
@@ -114,6 +117,15 @@ CAUSES: Final = {
     "not found": "A bystander waited for long, but nothing that was seen says why. Run it again.",
     "neither": "Neither the event loop nor the worker threads kept a bystander waiting.",
 }
+SIGNS: Final[dict[Outcome, tuple[str, str]]] = {
+    "blocks": ("no", "✗ blocks"),
+    "look": ("partly", "~ see above"),
+    "not reached": ("partly", "~ not reached"),
+    "quiet": ("yes", "✓ quiet"),
+    "skipped": ("none", "not called"),
+}
+TOLD: Final[frozenset[Outcome]] = frozenset({"blocks", "look", "not reached"})
+"""Of which endpoints there is something to tell."""
 CODE: Final = re.compile(r"`([^`]+)`")
 ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
 
@@ -141,6 +153,7 @@ def page(document: AnyDocument) -> Iterator[str]:
     rows = [(name, group, _cells(document, group)) for name, group in groups]
     # a column that nobody has a figure for is left out
     told = [at for at in range(len(COLUMNS)) if any(cells[at].value is not None for _, _, cells in rows)]
+    endpoints = document.endpoints if isinstance(document, ScanDocument) else ()
     yield from _template().generate(
         document=_fields(document),
         style=Markup(style),  # noqa: S704 # files of our own
@@ -160,6 +173,8 @@ def page(document: AnyDocument) -> Iterator[str]:
         statistics=STATISTICS,
         legend=drawing.LEGEND,
         ends=ENDS,
+        endpoints=[_endpoint(one) for one in endpoints],
+        told=[_endpoint(one) for kind, group in by_outcome(endpoints).items() if kind in TOLD for one in group],
         questions=QUESTIONS,
         needs=NEEDS,
         asking=modes_registry.QUESTIONS,
@@ -251,6 +266,20 @@ def _data(value: float | None, words: str) -> Markup:
 def _fields(document: AnyDocument) -> dict[str, Any]:
     """Return the document's fields, and those that only others have."""
     return OPTIONAL | {name: value for name, value in asdict(document).items() if value is not UNSET}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A row of a scan, and what it is called."""
+
+    row: EndpointRow
+    name: str
+    sign: str
+    words: str
+
+
+def _endpoint(row: EndpointRow) -> Endpoint:
+    return Endpoint(row, name_of_endpoint(row), *SIGNS[outcome(row)])
 
 
 def _cells(document: AnyDocument, group: Sequence[RunDocument]) -> list[Cell]:

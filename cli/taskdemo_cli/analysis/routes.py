@@ -1,0 +1,171 @@
+"""The routes that OpenAPI documents tell of: which can be called without guessing, and with which values.
+
+Pure. A document is what somebody's application says of itself, so whatever in it is not as the specification has it
+counts as not said.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+METHODS: Final = ("get", "post", "put", "patch", "delete", "options", "head", "trace")
+DEEPEST: Final = 10
+"""References that lead further are taken to go round in a circle."""
+_IN_A_PATH: Final = "/-._~!$&'()*+,;=:@%"
+_NOTHING: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation of an application."""
+
+    method: str
+    path: str
+    """As the document has it: `/items/{item_id}`."""
+    target: str = ""
+    """What to ask for, with the example values of the document in it."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """What it needs besides, with example values too."""
+    skipped: str | None = None
+    """Why it is not called; None where it can be."""
+
+
+def routes_of(document: Mapping[str, Any], under: str = "", given: Collection[str] = ()) -> Iterator[Route]:
+    """Yield every operation of a document, in its order; `under` is where its application is mounted.
+
+    `given` are the names of headers, in small letters, that each request has anyway.
+    """
+    for path, item in _mapping(document.get("paths")).items():
+        operations = _mapping(item)
+        for method in METHODS:
+            whole = under + path
+            if method not in operations or not whole.startswith("/"):
+                continue
+            if method == "get":
+                yield _route(document, whole, operations, _mapping(operations["get"]), given)
+            else:
+                yield Route(method.upper(), whole, skipped=f"{method.upper()} is not GET: it may write")
+
+
+def _route(
+    document: Mapping[str, Any],
+    path: str,
+    item: Mapping[str, Any],
+    operation: Mapping[str, Any],
+    given: Collection[str],
+) -> Route:
+    values: dict[str, dict[str, Any]] = {"path": {}, "query": {}, "header": {}, "cookie": {}}
+    missing: list[str] = []
+    for (place, name), parameter in _parameters(document, item, operation).items():
+        if place not in values or not (place == "path" or parameter.get("required") is True):
+            continue
+        if place == "header" and name.lower() in given:
+            continue
+        value = _example(document, parameter)
+        if _is_usable(value, place):
+            values[place][name] = value
+        else:
+            missing.append(f"{name} ({place})")
+    filled = re.sub(r"\{([^{}]*)\}", lambda found: _filled(found, values["path"], missing), path)
+    if missing:
+        return Route("GET", path, skipped=f"it needs {' and '.join(missing)}, and no example of that is given")
+    if _resolved(document, operation.get("requestBody")).get("required") is True:
+        return Route("GET", path, skipped="it needs a body")
+    query = urlencode({name: _listed(value) for name, value in values["query"].items()}, doseq=True, quote_via=quote)
+    headers = [(name, _text(value)) for name, value in values["header"].items()]
+    if values["cookie"] and "cookie" not in given:
+        headers.append(("Cookie", "; ".join(f"{name}={_text(value)}" for name, value in values["cookie"].items())))
+    return Route("GET", path, quote(filled, safe=_IN_A_PATH) + (f"?{query}" if query else ""), tuple(headers))
+
+
+def _filled(found: "re.Match[str]", values: Mapping[str, Any], missing: list[str]) -> str:
+    """Return the value of a parameter of the path; one that the document does not describe is missing."""
+    name = found[1].partition(":")[0]
+    if name in values:
+        return quote(_text(values[name]), safe="")
+    if f"{name} (path)" not in missing:
+        missing.append(f"{name} (path)")
+    return ""
+
+
+def _parameters(
+    document: Mapping[str, Any], item: Mapping[str, Any], operation: Mapping[str, Any]
+) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Return the parameters by place and name; those of the operation come before those of the whole path."""
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for one in (*_sequence(item.get("parameters")), *_sequence(operation.get("parameters"))):
+        parameter = _resolved(document, one)
+        found[str(parameter.get("in")), str(parameter.get("name"))] = parameter
+    return found
+
+
+def _example(document: Mapping[str, Any], parameter: Mapping[str, Any]) -> Any:
+    """Return a value that the document itself gives a parameter; _NOTHING where it gives none."""
+    if "example" in parameter:
+        return parameter["example"]
+    for one in _mapping(parameter.get("examples")).values():
+        example = _resolved(document, one)
+        if "value" in example:
+            return example["value"]
+    return _example_of(document, parameter.get("schema"), 0)
+
+
+def _example_of(document: Mapping[str, Any], schema: Any, depth: int) -> Any:
+    schema = _resolved(document, schema)
+    if "example" in schema:
+        return schema["example"]
+    if examples := _sequence(schema.get("examples")):
+        return examples[0]
+    if schema.get("default") is not None:
+        return schema["default"]
+    if "const" in schema:
+        return schema["const"]
+    if allowed := _sequence(schema.get("enum")):
+        return allowed[0]
+    if depth < DEEPEST:
+        for one in (*_sequence(schema.get("allOf")), *_sequence(schema.get("anyOf")), *_sequence(schema.get("oneOf"))):
+            if (value := _example_of(document, one, depth + 1)) is not _NOTHING:
+                return value
+        if "items" in schema and (value := _example_of(document, schema["items"], depth + 1)) is not _NOTHING:
+            return [value]
+    return _NOTHING
+
+
+def _resolved(document: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
+    """Return what a reference into the document means; nothing where it leads nowhere."""
+    for _ in range(DEEPEST):
+        reference = _mapping(value).get("$ref")
+        if not isinstance(reference, str):
+            return _mapping(value)
+        value = document
+        for part in reference.removeprefix("#/").split("/"):
+            value = _mapping(value).get(part.replace("~1", "/").replace("~0", "~"))
+    return {}
+
+
+def _is_usable(value: Any, place: str) -> bool:
+    """Tell whether a value can be written where it goes."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return place == "query" and all(isinstance(one, str | int | float) for one in value)
+    if place == "query":
+        return isinstance(value, str | int | float)
+    # An empty one would be the path of another route, and a header takes visible characters on one line.
+    return isinstance(value, str | int | float) and bool(shown := _text(value)) and shown.isprintable()
+
+
+def _listed(value: Any) -> Any:
+    return [_text(one) for one in value] if isinstance(value, list) else _text(value)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _sequence(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()

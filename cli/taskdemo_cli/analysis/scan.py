@@ -1,0 +1,147 @@
+"""What a scan says of the endpoints of the user's own application: which of them matter, and why. Pure."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+
+from msgspec.structs import replace
+
+from taskdemo_cli.analysis import blocking, verdicts
+from taskdemo_cli.analysis.routes import Route
+from taskdemo_cli.documents.types import Blocking, EndpointRow, RequestRow, RunDocument
+from taskdemo_cli.units import format_count, format_seconds
+
+Outcome = Literal["blocks", "look", "not reached", "quiet", "skipped"]
+"""`look`: it does not block, as far as was seen, but there is something to say of it."""
+OUTCOMES: Final[tuple[Outcome, ...]] = ("blocks", "look", "not reached", "skipped", "quiet")
+"""In the order of a report."""
+BURST_S: Final = 1.5
+"""What a burst may take of an endpoint that answers one after another."""
+ONE_AFTER_ANOTHER: Final = 1.5
+"""Two requests at once that take so many times what one does wait for each other."""
+OVER_AT_ONCE: Final = "The burst was over before a bystander had to wait."
+NAMED: Final = 5
+"""So many endpoints are named in one sentence."""
+
+
+def next_burst(runs: Sequence[RunDocument], count: int) -> int | None:
+    """Return how many requests to send at once next, `count` at the most; None where the last burst says enough.
+
+    `runs` are the bursts so far, the first of a single request. Two at once tell whether the endpoint answers one
+    after another: then a whole burst would take long, and hold nobody up longer than a short one shows.
+    """
+    alone, last = runs[0], runs[-1]
+    took = _took(alone)
+    if len(last.requests) >= count or len(runs) > 2 or not all(map(_is_answer, alone.requests)) or last.ended_because:
+        return None
+    if last.timed_out or not alone.requests:
+        return None
+    if took * count <= BURST_S:
+        return count
+    if last is alone:
+        return 2
+    size = count if _took(last) < ONE_AFTER_ANOTHER * took else int(BURST_S / took)
+    return min(size, count) if size > len(last.requests) else None
+
+
+def _took(run: RunDocument) -> float:
+    """Return how long a burst kept the server busy, in seconds."""
+    return max(run.summary.wall_s, run.summary.tasks.last_ended_s or 0.0)
+
+
+def _is_answer(request: RequestRow) -> bool:
+    """Tell whether this is an answer of the endpoint: a redirect or a refusal comes before it."""
+    return request.status is not None and not 300 <= request.status < 500
+
+
+def skipped(route: Route, why: str) -> EndpointRow:
+    """Return the row of an endpoint that was not called."""
+    return EndpointRow(method=route.method, path=route.path, skipped=why)
+
+
+def judged(route: Route, run: RunDocument, found: Blocking) -> EndpointRow:
+    """Return the row of an endpoint, of its burst and of what was found of it."""
+    found = replace(found, type_instead=_instead(route, run, found.type_instead))
+    brief = found.loop_wait_s is None and found.cause == "neither"
+    text = verdicts.verdict(run, OVER_AT_ONCE if brief else blocking.sentence(found))
+    if run.timed_out:
+        begun = any(request.status is not None and request.error for request in run.requests)
+        text += " Its answer has begun and does not end, as that of a stream." if begun else ""
+        text += " The burst was ended by --timeout."
+    elif run.ended_because:
+        text += f" {run.ended_because[0].upper()}{run.ended_because[1:]}."
+    return EndpointRow(
+        method=route.method, path=route.path, target=route.target, summary=run.summary, blocking=found, text=text
+    )
+
+
+def _instead(route: Route, run: RunDocument, option: str | None) -> str | None:
+    """Return what to type where an endpoint was not reached: this command takes headers, and `fire` takes the rest."""
+    if option is None or option.startswith("-H"):
+        return option
+    by_hand = f"taskdemo fire --app {run.app}"
+    if option.startswith("--"):
+        return f"{by_hand} {option}"
+    return f"{by_hand} --path {route.path}, with values that there are" if "{" in route.path else None
+
+
+def outcome(endpoint: EndpointRow) -> Outcome:
+    """Return which kind of endpoint this is."""
+    found, summary = endpoint.blocking, endpoint.summary
+    if found is None or summary is None:
+        return "skipped"
+    if found.blocks:
+        return "blocks"
+    if found.cause == "not reached":
+        return "not reached"
+    troubled = summary.requests.failed or summary.tasks.failed or found.left or found.after_answer_error
+    return "look" if found.cause != "neither" or troubled else "quiet"
+
+
+def has_failed(endpoint: EndpointRow) -> bool:
+    """Tell whether requests failed, other than by a refusal (401, 404, 422): that is no fault of the endpoint's."""
+    errors = endpoint.summary.requests.errors if endpoint.summary is not None else {}
+    return any(not kind.startswith("HTTP 4") for kind in errors)
+
+
+def waited(endpoint: EndpointRow) -> float | None:
+    """Return the longest that others had to wait beside it, in seconds, as bystanders or the server itself saw it."""
+    found = endpoint.blocking
+    if found is None:
+        return None
+    seen = found.longest_s if found.blocks else None
+    return max((wait for wait in (found.loop_wait_s, found.threads_wait_s, seen) if wait is not None), default=None)
+
+
+def by_outcome(endpoints: Iterable[EndpointRow]) -> dict[Outcome, list[EndpointRow]]:
+    """Return the endpoints of each outcome, in the order of a report; those that hold others up longest come first."""
+    groups: dict[Outcome, list[EndpointRow]] = {one: [] for one in OUTCOMES}
+    for endpoint in endpoints:
+        groups[outcome(endpoint)].append(endpoint)
+    groups["blocks"].sort(key=lambda endpoint: -(waited(endpoint) or 0.0))
+    return groups
+
+
+def verdict(endpoints: Sequence[EndpointRow]) -> str:
+    """Say of all endpoints which hold up everybody."""
+    groups = by_outcome(endpoints)
+    called = len(endpoints) - len(groups["skipped"])
+    blocking_ones = groups["blocks"]
+    if not called:
+        text = "No endpoint was called."
+    elif blocking_ones:
+        names = [f"{name_of_endpoint(one)} ({format_seconds(waited(one) or 0.0)})" for one in blocking_ones[:NAMED]]
+        names += [f"{len(blocking_ones) - NAMED} more"] if len(blocking_ones) > NAMED else []
+        verb = "holds" if len(blocking_ones) == 1 else "hold"
+        text = f"{len(blocking_ones)} of {format_count(called, 'endpoint')} {verb} up everybody: {', '.join(names)}."
+    else:
+        text = f"None of {format_count(called, 'endpoint')} holds up everybody, as far as was seen."
+    if unjudged := len(groups["not reached"]):
+        text += f" {format_count(unjudged, 'endpoint')} gave refusals or errors, which say nothing of it."
+    if groups["skipped"]:
+        text += f" {len(groups['skipped'])} {'was' if len(groups['skipped']) == 1 else 'were'} not called."
+    return text
+
+
+def name_of_endpoint(endpoint: EndpointRow) -> str:
+    """Return what an endpoint goes by."""
+    return f"{endpoint.method} {endpoint.path}"

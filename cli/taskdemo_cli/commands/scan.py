@@ -1,0 +1,81 @@
+"""`scan`: a short burst at every endpoint of the user's own application, and which of them hold up everybody."""
+
+import functools
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from taskdemo_cli import runner
+from taskdemo_cli.analysis import scan as scanned
+from taskdemo_cli.analysis.routes import Route
+from taskdemo_cli.commands.burst import Burst
+from taskdemo_cli.commands.fire import private_target
+from taskdemo_cli.documents.environment import command_line, environment
+from taskdemo_cli.documents.types import ScanDocument
+from taskdemo_cli.errors import FAILED, OK, THRESHOLD_MET
+from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.loadgen.request import Headers, Request
+from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_cli.reports import files
+from taskdemo_cli.reports.output import Output
+from taskdemo_cli.runner import OwnServer, Rig, Target
+from taskdemo_cli.units import format_count
+from taskdemo_server.contract.settings import Settings
+
+
+def scan(
+    settings: Settings,
+    *,
+    count: int,
+    headers: Headers,
+    timeout_s: float,
+    as_json: bool,
+    saves: Sequence[str],
+    html: str | None,
+    fail_if_blocking: bool,
+) -> int:
+    """Judge every endpoint that can be called without guessing, show what was found, and return the exit code."""
+    from taskdemo_cli.reports.terminal.scan import scan_report, scan_screen
+
+    files.check(saves, html)
+    Burst(count=count).check_capacity()
+    output = Output(as_json)
+    stopping = StopRequest().listen()
+    started_at = datetime.now(UTC)
+
+    def plan(target: Target, route: Route, size: int) -> Plan:
+        request = Request("GET", (*headers, *route.headers))
+        return Burst(count=size, timeout_s=timeout_s, request=request).plan(target)
+
+    server = OwnServer(functools.partial(private_target, settings, "/", stopping))
+    with Rig(stopping, threads=True) as rig:
+        with output.waiting(f"starting {settings.app}"):
+            server.restart()
+        with server:
+            routes = runner.routes_of(server.target, {name.lower() for name, _ in headers})
+            with output.waiting("listening to the application while nobody asks it"):
+                server.target.settle(stopping)
+            app = server.target.app or ""
+            called = sum(route.skipped is None for route in routes)
+            title = f"{app}: {format_count(called, 'endpoint')}, up to {count} requests at once to each"
+            with scan_screen(output.console, title, routes) as screen:
+                endpoints = runner.scan(rig, server, routes, count, plan, screen)
+    document = ScanDocument(
+        app=app,
+        count=count,
+        endpoints=endpoints,
+        verdict=scanned.verdict(endpoints),
+        interrupted=stopping.asked,
+        started_at=started_at.isoformat(timespec="milliseconds"),
+        environment=environment(),
+        command=command_line(),
+    )
+    try:
+        output.show(document, scan_report)
+    finally:
+        files.save_all(document, [*saves, *([html] if html else [])], output.wrote)
+    if stopping.asked:
+        return stopping.exit_code
+    outcomes = {scanned.outcome(endpoint) for endpoint in endpoints}
+    if fail_if_blocking and "blocks" in outcomes:
+        return THRESHOLD_MET
+    return FAILED if any(map(scanned.has_failed, endpoints)) else OK

@@ -1,0 +1,227 @@
+"""A scan on the terminal: the table of endpoints while it fills, and at the end what matters, the worst last.
+
+Draws endpoint rows and computes nothing.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Final, Self
+
+from rich.console import Console, RenderableType
+from rich.style import Style
+from rich.text import Text
+
+from taskdemo_cli.analysis import blocking
+from taskdemo_cli.analysis.routes import Route
+from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, outcome, waited
+from taskdemo_cli.documents.types import EndpointRow, ScanDocument
+from taskdemo_cli.recording.live import Live
+from taskdemo_cli.reports.terminal.live import Source
+from taskdemo_cli.reports.terminal.painter import Block, can_repaint
+from taskdemo_cli.reports.terminal.run_frame import progress_cells, progress_words
+from taskdemo_cli.reports.terminal.style import (
+    ASCII,
+    BAD,
+    BOLD,
+    DIM,
+    DOUBT,
+    GOOD,
+    PLAIN,
+    UNICODE,
+    WIDEST,
+    Drawing,
+    Glyphs,
+    cell,
+    paragraph,
+    row,
+    say,
+)
+from taskdemo_cli.units import format_count, format_seconds
+
+MOST_ROWS: Final = 24
+LEAST_NAME: Final = 16
+FIGURES: Final = (9, 10, 14)
+"""Columns of the answers, the median response and what others waited."""
+HEADINGS: Final = ("answers", "p50", "others waited")
+WORDS: Final[dict[Outcome, str]] = {
+    "blocks": "holds up everybody",
+    "look": "does not block, but see the end",
+    "not reached": "not reached",
+    "quiet": "quiet",
+    "skipped": "not called",
+}
+
+
+def scan_report(document: ScanDocument) -> RenderableType:
+    """Return what a scan has found: what was not called, the quiet ones in one line, then what is to be looked at."""
+    return Drawing(lambda width, glyphs: _report_lines(document, width, glyphs))
+
+
+def _report_lines(document: ScanDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
+    groups = by_outcome(document.endpoints)
+    yield from _skipped_lines(groups["skipped"], width)
+    if quiet := groups["quiet"]:
+        longest = max((waited(one) or 0.0 for one in quiet), default=0.0)
+        words = f"{', '.join(map(name_of_endpoint, quiet))} (others waited {format_seconds(longest)} at most)"
+        yield from paragraph(words, width, PLAIN, f"{glyphs.yes} Quiet: ", "  ")
+    for kind in ("not reached", "look", "blocks"):
+        for endpoint in groups[kind]:
+            yield row("")
+            yield row((f"{_sign(kind, glyphs)[0]} ", _sign(kind, glyphs)[1]), *_title(endpoint, width - 2))
+            yield from paragraph(endpoint.text, width, PLAIN, "  ")
+    yield row("")
+    if document.interrupted:
+        yield from paragraph("Interrupted: this is what was found by then.", width, DOUBT)
+    yield from paragraph(document.verdict, width, BOLD)
+
+
+def _skipped_lines(endpoints: Sequence[EndpointRow], width: int) -> Iterator[Text]:
+    by_reason: dict[str, list[EndpointRow]] = {}
+    for endpoint in endpoints:
+        by_reason.setdefault(endpoint.skipped or "", []).append(endpoint)
+    if by_reason:
+        yield row(("Not called", BOLD))
+    for why, sharing in by_reason.items():
+        yield from paragraph(f"{', '.join(map(name_of_endpoint, sharing))}: {why}", width, DIM, "  ", "    ")
+    if by_reason:
+        yield row("")
+
+
+def _title(endpoint: EndpointRow, width: int) -> Iterator[tuple[str, Style]]:
+    """Yield the name of an endpoint, what was asked for where that is not the same, and what its burst came to."""
+    asked = f" (asked for {endpoint.target})" if endpoint.target not in {None, endpoint.path} else ""
+    shown = cell(name_of_endpoint(endpoint) + asked, width).rstrip()
+    yield shown, BOLD
+    if summary := endpoint.summary:
+        words = f"  {format_count(summary.requests.ok + summary.requests.failed, 'request')}"
+        yield cell(words, max(width - len(shown), 0)).rstrip(), DIM
+
+
+def _sign(kind: Outcome, glyphs: Glyphs) -> tuple[str, Style]:
+    return {
+        "blocks": (glyphs.no, BAD),
+        "look": (glyphs.partly, DOUBT),
+        "not reached": (glyphs.partly, DOUBT),
+        "quiet": (glyphs.yes, GOOD),
+        "skipped": (glyphs.dash, DIM),
+    }[kind]
+
+
+def _heading(longest: int, width: int) -> Text:
+    figures = (cell(heading, size, "right") for heading, size in zip(HEADINGS, FIGURES, strict=True))
+    seen = cell("  seen", max(width - 2 - longest - sum(FIGURES), 0))
+    return row((f"  {cell('endpoint', longest)}{''.join(figures)}{seen}", DIM))
+
+
+def _endpoint_cells(endpoint: EndpointRow, longest: int, width: int, glyphs: Glyphs) -> Iterator[tuple[str, Style]]:
+    kind = outcome(endpoint)
+    sign, style = _sign(kind, glyphs)
+    yield f"{sign} ", style
+    yield cell(name_of_endpoint(endpoint), longest), BOLD if kind == "blocks" else PLAIN
+    if endpoint.summary is None or endpoint.blocking is None:
+        yield f"  {cell(endpoint.skipped or '', max(width - longest - 4, 0)).rstrip()}", DIM
+        return
+    response, others = endpoint.summary.response_s, waited(endpoint)
+    figures = (
+        format_count(response.count if response else 0),
+        format_seconds(response.p50) if response else glyphs.dash,
+        glyphs.dash if others is None else format_seconds(others),
+    )
+    for figure, size in zip(figures, FIGURES, strict=True):
+        yield cell(figure, size, "right"), PLAIN
+    words = blocking.brief(endpoint.blocking) if kind != "quiet" else ""
+    yield f"  {cell(words, max(width - longest - sum(FIGURES) - 4, 0)).rstrip()}", style
+
+
+class ScanScreen(AbstractContextManager["ScanScreen"]):
+    """A scan on a terminal: the newest rows of the table, those that block among them in any case."""
+
+    def __init__(self, console: Console, title: str, routes: Sequence[Route]) -> None:
+        self._block = Block(console)
+        self._title = title
+        self._glyphs = ASCII if console.options.ascii_only else UNICODE
+        self._total = sum(route.skipped is None for route in routes)
+        self._longest = max([LEAST_NAME, *(len(f"{one.method} {one.path}") for one in routes if one.skipped is None)])
+        self._done: list[EndpointRow] = []
+        self._running: Route | None = None
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._block.__enter__()
+        self._paint(None, self._began)
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._block.__exit__(*details)  # type: ignore[arg-type] # what `with` gives is passed on as it is
+
+    def start(self, route: Route) -> None:
+        """Say that this endpoint is called now."""
+        self._running = route
+        self._paint(None, time.monotonic())
+
+    def update(self, source: Source, now: float) -> None:
+        """Show how far the burst is at `now`, the client's monotonic clock."""
+        self._paint(source.live(now, 1), now)
+
+    def done(self, endpoint: EndpointRow) -> None:
+        """Put what was found into its row."""
+        self._running = None
+        if endpoint.skipped is None:
+            self._done.append(endpoint)
+            self._paint(None, time.monotonic())
+
+    def _paint(self, live: Live | None, now: float) -> None:
+        width = min(self._block.width, WIDEST)
+        longest = min(self._longest, max(LEAST_NAME, (width - sum(FIGURES)) // 2))
+        lines = [
+            row((cell(self._title, width - 10), BOLD), f"{now - self._began:8.1f} s"),
+            row((f"{len(self._done)} of {format_count(self._total, 'endpoint')}", DIM)),
+            _heading(longest, width),
+        ]
+        lines += [row(*_endpoint_cells(one, longest, width, self._glyphs)) for one in self._shown()]
+        if self._running is not None:
+            asked = f"{self._running.method} {self._running.path}"
+            bar = list(progress_cells(live, None, 16, self._glyphs)) if live else []
+            words = cell(progress_words(live) if live else "", max(width - longest - 22, 0)).rstrip()
+            lines.append(row((f"{self._glyphs.open} {cell(asked, longest)}  ", BOLD), *bar, (f"  {words}", DIM)))
+        self._block.paint(lines)
+
+    def _shown(self) -> list[EndpointRow]:
+        room = max(min(self._block.height, MOST_ROWS) - 4, 1)
+        blocking_ones = [one for one in self._done if outcome(one) == "blocks"][-room:]
+        others = [one for one in self._done if outcome(one) != "blocks"][len(blocking_ones) - room :]
+        kept = [*blocking_ones, *others] if len(blocking_ones) < room else blocking_ones
+        return [one for one in self._done if one in kept]
+
+
+class PlainScan(AbstractContextManager["PlainScan"]):
+    """A scan as plain lines, one for each endpoint that is through."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._say(title)
+
+    def __exit__(self, *details: object) -> None:
+        """Nothing to tidy up."""
+
+    def start(self, route: Route) -> None:
+        """Nothing: an endpoint is told when it is through."""
+
+    def update(self, source: Source, now: float) -> None:
+        """Nothing: an endpoint's figures come when it is through."""
+
+    def done(self, endpoint: EndpointRow) -> None:
+        """Say what was found of an endpoint that was called."""
+        if endpoint.skipped is None:
+            others = waited(endpoint)
+            told = "" if others is None else f", others waited {format_seconds(others)} at most"
+            self._say(f"  {name_of_endpoint(endpoint)}: {WORDS[outcome(endpoint)]}{told}")
+
+    def _say(self, text: str) -> None:
+        say(self._console, text)
+
+
+def scan_screen(console: Console, title: str, routes: Sequence[Route]) -> ScanScreen | PlainScan:
+    """Return the screen of a scan, fit for what the console is; use it in a `with`."""
+    return ScanScreen(console, title, routes) if can_repaint(console) else PlainScan(console, title)

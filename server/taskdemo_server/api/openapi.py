@@ -1,0 +1,44 @@
+"""GET /openapi beside the user's own application: the documents of its routes, and of the applications in it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.types import ASGIApp
+from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
+
+from taskdemo_server.contract.text import error_text
+
+
+class Document(TypedDict):
+    """The OpenAPI document of one application, made in this process: whether it is served does not matter."""
+
+    under: str
+    """The path that it is mounted at; empty for the application itself."""
+    document: dict[str, Any]
+    error: str | None
+    """Why the document could not be made; then it is empty."""
+
+
+def router(application: ASGIApp | None) -> APIRouter:
+    """Return the route."""
+    routes = APIRouter()
+
+    @routes.get("/openapi")
+    def openapi() -> list[Document]:
+        return list(_documents(application, ""))
+
+    return routes
+
+
+def _documents(app: Any, under: str) -> Iterator[Document]:
+    while not hasattr(app, "openapi") and hasattr(app, "app"):  # middleware around it
+        app = app.app
+    if callable(make := getattr(app, "openapi", None)):
+        try:
+            yield {"under": under, "document": make(), "error": None}
+        except Exception as error:  # noqa: BLE001  it may be anything: the user's own types are read
+            yield {"under": under, "document": {}, "error": error_text(error)}
+    for route in getattr(app, "routes", ()):
+        if hasattr(route, "app") and not hasattr(route, "endpoint"):
+            yield from _documents(route.app, under + getattr(route, "path", ""))

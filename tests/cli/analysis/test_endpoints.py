@@ -1,0 +1,106 @@
+"""What a scan says of endpoints: how many requests they get, which kind they are, and one sentence about all."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+import samples
+from taskdemo_cli.analysis.routes import Route
+from taskdemo_cli.analysis.scan import by_outcome, has_failed, judged, next_burst, outcome, skipped, verdict
+from taskdemo_cli.documents.types import Blocking, EndpointRow, RunDocument
+
+ROUTE = Route("GET", "/a", "/a")
+
+
+def burst(count: int, took: float, **fields: Any) -> RunDocument:
+    """A burst that was answered, and kept the server busy for so long."""
+    run = samples.recorder([samples.sample(n, took) for n in range(1, count + 1)]).finish({"url": "http://x"})
+    return replace(run, summary=replace(run.summary, wall_s=took), **fields)
+
+
+def status(code: int) -> RunDocument:
+    return samples.recorder([samples.sample(1, 0.01, status=code)]).finish({"url": "http://x"})
+
+
+@pytest.mark.parametrize(
+    ("runs", "size"),
+    [
+        ([burst(1, 0.01)], 20),
+        ([burst(1, 0.01), burst(20, 0.2)], None),
+        ([burst(1, 0.4)], 2),
+        ([burst(1, 0.4), burst(2, 0.8)], 3),
+        ([burst(1, 0.4), burst(2, 0.41)], 20),
+        ([burst(1, 1.2), burst(2, 2.4)], None),
+        ([burst(1, 0.4), burst(2, 0.8), burst(5, 2.0)], None),
+        ([burst(1, 5.0, timed_out=True)], None),
+        ([burst(1, 0.4), burst(2, 5.0, timed_out=True)], None),
+        ([burst(1, 0.01, ended_because="the server ended")], None),
+        ([status(307)], None),
+        ([status(404)], None),
+        ([status(500)], 20),
+    ],
+)
+def test_a_burst_is_as_large_as_asked_unless_its_requests_wait_for_each_other(
+    runs: list[RunDocument], size: int | None
+) -> None:
+    assert next_burst(runs, 20) == size
+
+
+def test_a_scan_of_single_requests_has_no_bursts() -> None:
+    assert next_burst([burst(1, 0.4)], 1) is None
+
+
+def row(path: str, cause: Any, wait: float, run: RunDocument | None = None) -> EndpointRow:
+    found = Blocking(blocks=cause == "event loop held", cause=cause, loop_wait_s=wait, threads_wait_s=0.001)
+    return judged(Route("GET", path, path), run or burst(3, 0.1), found)
+
+
+def test_the_sentence_names_those_that_hold_up_everybody_the_longest_first() -> None:
+    rows = [row("/a", "event loop held", 0.2), row("/b", "neither", 0.01), row("/c", "event loop held", 1.5)]
+    rows += [skipped(Route("POST", "/d"), "POST is not GET: it may write")]
+    assert [one.path for one in by_outcome(rows)["blocks"]] == ["/c", "/a"]
+    assert verdict(rows) == ("2 of 3 endpoints hold up everybody: GET /c (1.50 s), GET /a (200 ms). 1 was not called.")
+    assert verdict(rows[1:2]) == "None of 1 endpoint holds up everybody, as far as was seen."
+    assert verdict(rows[3:]) == "No endpoint was called. 1 was not called."
+
+
+def test_what_blocks_after_the_bystanders_have_gone_counts_as_well() -> None:
+    found = Blocking(blocks=True, cause="event loop held", loop_wait_s=0.4, longest_s=3.0)
+    assert verdict([judged(ROUTE, burst(3, 0.1), found)]).endswith("GET /a (3.00 s).")
+
+
+def test_an_endpoint_that_fails_is_no_quiet_one() -> None:
+    failed = row("/a", "neither", 0.01, status(500))
+    assert outcome(failed) == "look"
+    assert has_failed(failed)
+    assert outcome(row("/a", "neither", 0.01)) == "quiet"
+
+
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [
+        ("-H 'Authorization: Bearer ...'", "-H 'Authorization: Bearer ...'"),
+        ("--path /a/", "taskdemo fire --app main:app --path /a/"),
+        ("taskdemo scan", "taskdemo fire --app main:app --path /a/{id}, with values that there are"),
+        (None, None),
+    ],
+)
+def test_what_to_type_where_an_endpoint_was_not_reached_is_a_whole_command(
+    option: str | None, instead: str | None
+) -> None:
+    found = Blocking(blocks=False, cause="not reached", type_instead=option)
+    reached = judged(Route("GET", "/a/{id}", "/a/7"), replace(status(404), app="main:app"), found)
+    assert reached.blocking
+    assert reached.blocking.type_instead == instead
+
+
+def test_a_refusal_is_no_failure_and_an_error_is_one() -> None:
+    found = Blocking(blocks=False, cause="not reached")
+    assert not has_failed(judged(ROUTE, status(401), found))
+    assert has_failed(judged(ROUTE, status(500), found))
+
+
+def test_a_burst_too_short_for_a_bystander_says_so() -> None:
+    found = Blocking(blocks=False, cause="neither")
+    assert judged(ROUTE, burst(3, 0.001), found).text.startswith("The burst was over before a bystander had to wait.")

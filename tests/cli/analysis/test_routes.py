@@ -1,0 +1,148 @@
+"""Which routes of an OpenAPI document can be called without guessing, and with what."""
+
+from enum import Enum
+from typing import Annotated, Any
+
+import pytest
+from fastapi import Cookie, FastAPI, Header, Path, Query
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskdemo_cli.analysis.routes import Route, routes_of
+
+
+class Kind(Enum):
+    TEA = "green tea"
+    CAKE = "cake"
+
+
+app = FastAPI()
+
+
+@app.get("/plain")
+async def plain(limit: int = 10, q: str | None = None) -> None: ...
+
+
+@app.get("/items/{item_id}/{kind}")
+async def item(item_id: Annotated[int, Path(examples=[7, 8])], kind: Kind) -> None: ...
+
+
+@app.get("/files/{name:path}")
+async def file(
+    name: Annotated[str, Path(openapi_examples={"one": {"value": "a b/ü"}})],
+    tag: Annotated[list[str], Query(examples=[["x", "y&z"]])],
+    deep: Annotated[bool, Query(examples=[True])],
+) -> None: ...
+
+
+@app.get("/users/{user_id}")
+async def user(user_id: int, q: str) -> None: ...
+
+
+@app.get("/mine")
+async def mine(
+    x_key: Annotated[str, Header(examples=["k"])], session: Annotated[str, Cookie(examples=["s1"])]
+) -> None: ...
+
+
+@app.get("/tenant")
+async def tenant(x_tenant: Annotated[str, Header()]) -> None: ...
+
+
+@app.post("/orders")
+@app.delete("/orders")
+async def orders() -> None: ...
+
+
+def routes(*given: str, under: str = "") -> dict[str, Route]:
+    return {f"{route.method} {route.path}": route for route in routes_of(app.openapi(), under, given)}
+
+
+def test_what_needs_nothing_is_called_as_it_is_and_what_is_optional_is_left_out() -> None:
+    assert routes()["GET /plain"].target == "/plain"
+    assert routes(under="/v1")["GET /v1/plain"].target == "/v1/plain"
+
+
+def test_what_is_needed_has_the_examples_that_the_document_gives() -> None:
+    found = routes()
+    assert found["GET /items/{item_id}/{kind}"].target == "/items/7/green%20tea"
+    assert found["GET /files/{name}"].target == "/files/a%20b%2F%C3%BC?tag=x&tag=y%26z&deep=true"
+    assert found["GET /mine"].headers == (("x-key", "k"), ("Cookie", "session=s1"))
+
+
+def test_what_would_have_to_be_guessed_is_not_called_and_says_what_is_missing() -> None:
+    why = "it needs user_id (path) and q (query), and no example of that is given"
+    assert routes()["GET /users/{user_id}"].skipped == why
+    assert routes()["GET /tenant"].skipped == "it needs x-tenant (header), and no example of that is given"
+    assert routes("x-tenant")["GET /tenant"] == Route("GET", "/tenant", "/tenant")
+
+
+def test_what_may_write_is_never_called() -> None:
+    found = routes()
+    assert {name for name, route in found.items() if route.target} >= {"GET /plain", "GET /mine"}
+    assert all(name.startswith("GET ") for name, route in found.items() if route.target)
+    assert found["POST /orders"].skipped == "POST is not GET: it may write"
+    assert found["DELETE /orders"].skipped == "DELETE is not GET: it may write"
+
+
+def one(parameter: Any, **document: Any) -> Route:
+    return next(routes_of({"paths": {"/a/{x}": {"get": {"parameters": [parameter]}}}, **document}))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "target"),
+    [
+        ({"example": 0}, "/a/0"),
+        ({"examples": {"one": {"$ref": "#/components/examples/e"}}}, "/a/e"),
+        ({"schema": {"default": "d"}}, "/a/d"),
+        ({"schema": {"const": False}}, "/a/false"),
+        ({"schema": {"anyOf": [{"type": "null"}, {"$ref": "#/components/schemas/s"}]}}, "/a/s"),
+        ({"schema": {"allOf": [{"enum": [1.5, 2]}]}}, "/a/1.5"),
+    ],
+)
+def test_an_example_is_found_wherever_the_specification_allows_it(parameter: dict[str, Any], target: str) -> None:
+    components = {"examples": {"e": {"value": "e"}}, "schemas": {"s": {"examples": ["s"]}}}
+    assert one({"name": "x", "in": "path", **parameter}, components=components).target == target
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        {"example": ""},
+        {"example": None},
+        {"example": ["a"]},
+        {"example": {"a": 1}},
+        {"schema": {"$ref": "#/components/schemas/round"}},
+        {"schema": {"$ref": "http://elsewhere/"}},
+        {"schema": {"anyOf": [{"$ref": "#/components/schemas/round"}]}},
+    ],
+)
+def test_what_cannot_be_written_into_a_path_is_no_example(parameter: dict[str, Any]) -> None:
+    components = {"schemas": {"round": {"$ref": "#/components/schemas/round"}}}
+    assert one({"name": "x", "in": "path", **parameter}, components=components).skipped
+
+
+def test_a_parameter_of_the_path_that_the_document_does_not_describe_is_missing() -> None:
+    (route,) = routes_of({"paths": {"/b/{y}/{y}": {"get": {}}}})
+    assert route.skipped == "it needs y (path), and no example of that is given"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["get", "post", "parameters", "name", "in", "schema", "required", "$ref", "anyOf", "/x{y}"]
+            ),
+            inner | st.sampled_from(["path", "query", "header", "cookie", "#/paths"]),
+            max_size=5,
+        )
+    ),
+)
+
+
+@given(paths=st.dictionaries(st.text(max_size=8), JSON, max_size=4))
+def test_whatever_a_document_holds_its_routes_are_called_or_say_why_not(paths: dict[str, Any]) -> None:
+    for route in routes_of({"paths": paths}):
+        assert (route.skipped is None) == (route.method == "GET" and route.target.isascii() and route.target != "")

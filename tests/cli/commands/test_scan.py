@@ -1,0 +1,105 @@
+"""`scan`: every GET endpoint of an application of one's own, on a real server."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from commands import one_sentence, running, taskdemo
+
+SHOP = """
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import fastapi
+
+admin = fastapi.FastAPI()
+app = fastapi.FastAPI(openapi_url=None)
+app.mount("/admin", admin)
+
+
+@app.get("/orders/{order_id}")
+async def order(order_id: Annotated[int, fastapi.Path(examples=[7])]):
+    return {"id": order_id}
+
+
+@app.get("/blocks")
+async def blocks():
+    time.sleep(0.3)
+
+
+@app.get("/dies")
+async def dies():
+    os._exit(3)
+
+
+@admin.get("/")
+async def after_the_end():
+    return {}
+
+
+@app.post("/orders")
+async def write():
+    Path("written").touch()
+"""
+
+
+BLOCKING_LINE = SHOP.splitlines().index("    time.sleep(0.3)") + 1
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    (tmp_path / "main.py").write_text(SHOP)
+    return tmp_path
+
+
+def test_a_scan_names_the_endpoint_that_blocks_writes_nothing_and_goes_on_where_one_ends_the_server(
+    shop: Path,
+) -> None:
+    done = taskdemo(
+        *("scan", "--app", "main:app", "--json", "--fail-if-blocking", "--save", "scan.json", "--html", "scan.html"),
+        cwd=shop,
+    )
+    assert done.returncode == 99, done.stderr
+    document = json.loads(done.stdout)
+    assert document == json.loads((shop / "scan.json").read_text())
+    assert document["kind"] == "scan"
+    rows = {f"{row['method']} {row['path']}": row for row in document["endpoints"]}
+    assert set(rows) == {"GET /orders/{order_id}", "POST /orders", "GET /blocks", "GET /dies", "GET /admin/"}
+    assert rows["POST /orders"]["skipped"] == "POST is not GET: it may write"
+    assert not (shop / "written").exists()
+    assert rows["GET /orders/{order_id}"]["target"] == "/orders/7"
+    assert rows["GET /orders/{order_id}"]["summary"]["requests"]["ok"] == 20
+    assert rows["GET /blocks"]["blocking"]["blocks"]
+    assert f"main.py:{BLOCKING_LINE}" in rows["GET /blocks"]["text"]
+    assert 2 <= rows["GET /blocks"]["summary"]["requests"]["ok"] < 20, "one after another, so a few tell enough"
+    assert "ended (exit 3)" in rows["GET /dies"]["text"]
+    assert rows["GET /admin/"]["summary"]["requests"]["ok"] == 20
+    assert document["verdict"].startswith("1 of 4 endpoints holds up everybody: GET /blocks (")
+    assert "Which endpoints of" in (shop / "scan.html").read_text()
+    again = taskdemo("report", "scan.json", cwd=shop)
+    assert "✗ GET /blocks" in again.stdout
+
+
+def test_a_scan_that_is_stopped_tells_what_it_has_found_by_then(shop: Path) -> None:
+    with running("scan", "--app", "main:app", "--save", "scan.json", cwd=shop) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if "GET /orders/{order_id}" in line)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == 130
+    document = json.loads((shop / "scan.json").read_text())
+    assert document["interrupted"]
+    assert document["endpoints"][0]["summary"]
+    assert document["endpoints"][-1]["skipped"] == "the scan was stopped before"
+
+
+def test_an_application_without_a_document_of_its_endpoints_is_one_sentence(shop: Path) -> None:
+    (shop / "plain.py").write_text("async def app(scope, receive, send):\n    raise RuntimeError\n")
+    done = taskdemo("scan", "--app", "plain:app", cwd=shop)
+    assert done.returncode == 2
+    assert one_sentence(done.stderr), done.stderr
+    assert "taskdemo fire --app plain:app --path /" in done.stderr
