@@ -55,7 +55,6 @@ def test_health_tells_what_this_server_is(start_server: Start) -> None:
         "pid": server.process.pid,
         "broker": None,
         "journal": str(server.journal),
-        "held": None,
     }
     assert abs(clock - time.monotonic()) < 5
     assert offset == 0

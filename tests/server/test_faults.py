@@ -76,7 +76,7 @@ def test_a_full_disk_is_said_once_fails_nobody_and_loses_nothing(start_server: S
     ids = {server.get().headers["X-Task-ID"] for _ in range(30)}
     until(lambda: "cannot be written" in server.complained)
     assert server.get("/ping").status_code == 200
-    for process in family:
+    for process in server.family():  # a pool starts processes as tasks come
         process.rlimit(psutil.RLIMIT_FSIZE, usual)
     server.ended(31)
     whole = ["accepted", "started", "finished"]  # Each process writes its own when it can.

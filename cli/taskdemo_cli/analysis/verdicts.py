@@ -130,7 +130,7 @@ def _failure(mode: ModeSummary) -> str:
             return f"None of {format_count(mode.requests, 'request')} was answered ({_errors(mode.errors)})."
         every = "The request" if mode.requests == 1 else f"All {mode.requests:,} requests"
         kinds = shortened(next(iter(mode.errors)), LONGEST_ERROR) if len(mode.errors) == 1 else _errors(mode.errors)
-        return f"{every} failed ({kinds}){error}{_refused(mode)}."
+        return f"{every} failed ({kinds}){error}{'' if mode.ran.is_app else _refused(mode)}."
     if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"] and not mode.ran.is_app:
         every = "The task" if mode.tasks["failed"] == 1 else f"All {mode.tasks['failed']:,} tasks"
         return f"{every} failed{error}."

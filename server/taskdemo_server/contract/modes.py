@@ -164,6 +164,7 @@ _BACKGROUND: Final = {
     "orchestrate": "handing results from task to task",
     **_HERE,
     "failure": "word of a failure, but in the log",
+    "late_error": "the task itself, where the endpoint raises after `add_task`",
 }
 _QUEUE: Final = {
     **_RESULT,

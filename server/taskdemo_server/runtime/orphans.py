@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 _LOOK_EVERY_S: Final = 0.25
+_MOST_LOOKS: Final = 20
 cleanups: Final[list[Callable[[], None]]] = []
 """Called before the process ends abruptly. Quick, and never raising."""
 
@@ -60,15 +61,29 @@ def end_group() -> None:
 
         # The tracker removes the semaphores that others leave, and ends with the last of them.
         spared = {os.getpid(), getattr(resource_tracker._resource_tracker, "_pid", None)}  # noqa: SLF001
-        for pid in psutil.pids():
-            with contextlib.suppress(OSError):
-                if pid not in spared and os.getpgid(pid) == os.getpid():
+        for _ in range(_MOST_LOOKS):  # the work goes on meanwhile, and may start more
+            others = [pid for pid in psutil.pids() if pid not in spared and _is_in_group(pid)]
+            for pid in others:
+                with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
+            if not others:
+                return
+            spared.update(others)
+
+
+def _is_in_group(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == os.getpid()
+    except OSError:  # it has ended
+        return False
 
 
 def end(code: int) -> NoReturn:
     """End this process at once with `code`, and its children with it. Nothing is finished or flushed."""
     try:
+        # What the other threads make of the end of their children, nobody needs to hear.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
         for cleanup in cleanups:
             cleanup()
         for child in multiprocessing.active_children():

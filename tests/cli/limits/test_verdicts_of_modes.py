@@ -36,13 +36,15 @@ def test_every_cell_has_a_verdict_a_figure_and_a_sentence(matrix: LimitsDocument
             assert cell.text.endswith(".")
 
 
+NO_LIMIT = {"neighbours", "session", "context"}
+"""A wait, which a busy machine makes longer, and how FastAPI is made, whatever the mode."""
+
+
 @pytest.mark.parametrize("mode", CORE)
 def test_a_mode_has_the_limits_that_the_registry_says_and_no_other(matrix: LimitsDocument, mode: str) -> None:
     cells = matrix.modes[mode]
     found = {limit for limit, cell in cells.items() if cell.verdict != "yes"}
-    if cells["offload"].measured["left"]:  # how long others waited even so, a busy machine decides
-        found.discard("offload")
-    assert found == set(MODE_BY_NAME[mode].gives_up) & set(limits.LIMITS)
+    assert found - NO_LIMIT == set(MODE_BY_NAME[mode].gives_up) & set(limits.LIMITS)
 
 
 def test_only_what_is_in_a_pool_can_be_tracked_through_all_its_states(matrix: LimitsDocument) -> None:
