@@ -26,8 +26,6 @@ MOST_OF_IT: Final = 0.5
 LATE: Final = 2
 """A single late answer of many proves nothing of the endpoint."""
 BYSTANDER: Final = "bystander (GET /ping, taskdemo's own)"
-UNSEEN: Final = 3
-"""Without the server's own evidence a bystander must have waited so many times longer, or the machine was just busy."""
 IN_LINE: Final = 0.4
 """Callers who spend this share of their time in a line for one lock or pool wait for one another."""
 REFUSED: Final = 0.9
@@ -91,10 +89,8 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
         cause, looks = "application", [look for stall in stalls for look in stall.looks]
     elif late and (pieces := _in_pieces(found.waiting)):
         cause, looks = "event loop held", pieces
-    # A server that has not seen its loop late may yet have been held, by code that keeps the interpreter for itself.
-    elif len(evidence.unseen) >= LATE or (
-        late >= LATE and sum(wait >= UNSEEN * HELD_UP_S for wait in waits) >= LATE and not is_refused
-    ):
+    # Code that keeps the interpreter for itself lets nobody look.
+    elif len(evidence.unseen) >= LATE or (evidence.unseen and late >= LATE and not is_refused):
         stalls, cause = evidence.unseen, _held(evidence.unseen)
     elif is_refused:
         cause = "not reached"

@@ -6,7 +6,6 @@ main thread, as it would from uvicorn: it may install signal handlers.
 """
 
 import asyncio
-import gc
 import importlib
 import multiprocessing
 import os
@@ -116,8 +115,6 @@ class Server(uvicorn.Server):
         if self.started:
             if self.stalls is not None:
                 self.stalls.watch(asyncio.get_running_loop())
-            # Pays a page back for most of what its three events cost: no collection looks at loaded modules again.
-            gc.freeze()
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
