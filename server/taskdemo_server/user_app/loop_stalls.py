@@ -13,7 +13,7 @@ import json
 import sys
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -33,6 +33,8 @@ WAITING_EVERY_S: Final = 0.1
 TELL_EVERY_S: Final = 0.25
 QUEUED: Final = 4
 """A thread that computes may wait for a processor so many times as long; one that sleeps waits for one, too."""
+MOST_COLLECTIONS: Final = 10_000
+"""Of the garbage, that are remembered while the loop is late."""
 MOST_LOOKS: Final = 12
 """Looks of a kind that one line tells, those of the most seconds."""
 WORKERS: Final = ("AnyIO worker thread", "asyncio_", "uvloop_", "ThreadPoolExecutor")
@@ -115,7 +117,9 @@ class LoopStalls:
         self._loop: Looks = defaultdict(Spent)
         """What the loop's thread did while requests were open, late or not."""
         self._open_s = self._over_s = self._full_s = 0.0
-        self._gc_began = self._gc_s = 0.0
+        self._gc_began = 0.0
+        self._collections: deque[tuple[float, float]] = deque(maxlen=MOST_COLLECTIONS)
+        """When the loop's thread collected garbage: from, to."""
         self._used: dict[int, tuple[float, float]] = {}
         """What each thread had computed at the last look."""
 
@@ -142,7 +146,7 @@ class LoopStalls:
             if phase == "start":
                 self._gc_began = now
             elif self._gc_began:
-                self._gc_s += now - self._gc_began
+                self._collections.append((self._gc_began, now))
                 self._gc_began = 0.0
 
         self._beat = time.monotonic()
@@ -189,7 +193,7 @@ class LoopStalls:
     def _see(self, stall: Stall, look: Look | None, whose: str, now: float, spent: tuple[float, float]) -> None:
         seconds, stall.looked, stall.until = now - stall.looked, now, now
         stall.total.add(seconds, *spent)
-        stall.gc_s = max(stall.gc_s, self._collected(now))
+        stall.gc_s = self._collected(stall.begun, now)
         if look is not None:
             stall.looks[look, whose].add(seconds, *spent)
 
@@ -257,8 +261,7 @@ class LoopStalls:
                 stall.until, stall.total.cpu_s = ended, cpu_s
         self._missed = [one for one in self._missed if abs(one[0] - stall.begun) >= BEAT_S]
         stall.ended = True
-        stall.gc_s = min(self._collected(stall.until), stall.until - stall.begun)
-        self._gc_s = 0.0
+        stall.gc_s = self._collected(stall.begun, stall.until)
         self._write(stall.line())
 
     def _unseen(self, missed: tuple[float, float, float]) -> bool:
@@ -267,20 +270,21 @@ class LoopStalls:
             return False
         stall = Stall(next(self._numbers), missed[0], idle=not self._requests.open)
         stall.until, stall.total.cpu_s, stall.ended = missed[1], missed[2], True
-        stall.gc_s = min(self._collected(missed[1]), missed[1] - missed[0])
-        self._gc_s = 0.0
+        stall.gc_s = self._collected(stall.begun, stall.until)
         self._write(stall.line())
         return True
 
-    def _collected(self, now: float) -> float:
-        return self._gc_s + (now - self._gc_began if self._gc_began else 0.0)
+    def _collected(self, since: float, until: float) -> float:
+        """Return for how long of this time garbage was collected."""
+        began = self._gc_began or until
+        return sum(max(min(to, until) - max(begin, since), 0.0) for begin, to in [*self._collections, (began, until)])
 
     def _tell(self, now: float) -> None:
         self._requests.tell_left()
         if self._stall is not None:
             self._write(self._stall.line())
-        else:
-            self._gc_s = 0.0
+        elif not self._missed:
+            self._collections.clear()
         if self._open_s:
             self._write({
                 "waiting": _told(self._waiting), "loop": _told(self._loop), "clock": now,
