@@ -4,7 +4,7 @@ import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from taskdemo_cli import runner
+from taskdemo_cli import scanner
 from taskdemo_cli.analysis import scan as scanned
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.commands.burst import Burst
@@ -17,7 +17,8 @@ from taskdemo_cli.loadgen.request import Headers, Request
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output
-from taskdemo_cli.runner import OwnServer, Rig, Target
+from taskdemo_cli.runner import Rig, Target
+from taskdemo_cli.scanner import OwnServer
 from taskdemo_cli.units import format_count
 from taskdemo_server.contract.settings import Settings
 
@@ -51,14 +52,14 @@ def scan(
         with output.waiting(f"starting {settings.app}"):
             server.restart()
         with server:
-            routes = runner.routes_of(server.target, {name.lower() for name, _ in headers})
+            routes = scanner.routes_of(server.target, {name.lower() for name, _ in headers})
             with output.waiting("listening to the application while nobody asks it"):
                 server.target.settle(stopping)
             app = server.target.app or ""
             called = sum(route.skipped is None for route in routes)
             title = f"{app}: {format_count(called, 'endpoint')}, up to {count} requests at once to each"
             with scan_screen(output.console, title, routes) as screen:
-                endpoints = runner.scan(rig, server, routes, count, plan, screen)
+                endpoints = scanner.scan(rig, server, routes, count, plan, screen)
     document = ScanDocument(
         app=app,
         count=count,
