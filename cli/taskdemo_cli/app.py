@@ -369,6 +369,38 @@ def capacity(
     return capacity.capacity_of_modes(settings, missing, search, keeping, place.path)
 
 
+@app.command(
+    epilog=_examples(
+        "taskdemo scan --app main.py",
+        "taskdemo scan --app main.py -H 'Authorization: Bearer ...' --fail-if-blocking",
+    )
+)
+def scan(
+    app: Annotated[str, options.shown(options.APP, "what fastapi dev would start here")] = ".",
+    count: Annotated[int, options.SCAN_COUNT] = 20,
+    header: Annotated[list[str] | None, options.HEADER] = None,
+    timeout: Annotated[float, options.SCAN_TIMEOUT] = 5.0,
+    json: Annotated[bool, options.JSON] = False,
+    save: Annotated[list[str] | None, options.SAVE] = None,
+    html: Annotated[str | None, options.HTML] = None,
+    fail_if_blocking: Annotated[bool, options.FAIL_IF_BLOCKING] = False,
+) -> int:
+    """Call every GET endpoint of your own application, and name those that hold up everybody, and the line at fault."""
+    from taskdemo_cli.commands import scan
+    from taskdemo_cli.loadgen.request import read_request
+
+    return scan.scan(
+        Settings(mode="app", app=app, folder=checks.folder_of(app), journal="", port=0, console=False),
+        count=count,
+        headers=read_request(None, header or (), None).headers,
+        timeout_s=timeout,
+        as_json=json,
+        saves=save or (),
+        html=html,
+        fail_if_blocking=fail_if_blocking,
+    )
+
+
 @app.command(epilog=_examples("taskdemo worker --broker redis://broker:6379/0 --server http://server:8000"))
 def worker(
     broker: Annotated[str, options.BROKER],
@@ -401,38 +433,6 @@ def worker(
                 console=True,
             ),
         )
-    )
-
-
-@app.command(
-    epilog=_examples(
-        "taskdemo scan --app main.py",
-        "taskdemo scan --app main.py -H 'Authorization: Bearer ...' --fail-if-blocking",
-    )
-)
-def scan(
-    app: Annotated[str, options.shown(options.APP, "what fastapi dev would start here")] = ".",
-    count: Annotated[int, options.SCAN_COUNT] = 20,
-    header: Annotated[list[str] | None, options.HEADER] = None,
-    timeout: Annotated[float, options.SCAN_TIMEOUT] = 5.0,
-    json: Annotated[bool, options.JSON] = False,
-    save: Annotated[list[str] | None, options.SAVE] = None,
-    html: Annotated[str | None, options.HTML] = None,
-    fail_if_blocking: Annotated[bool, options.FAIL_IF_BLOCKING] = False,
-) -> int:
-    """Call every GET endpoint of your own application, and name those that hold up everybody, and the line at fault."""
-    from taskdemo_cli.commands import scan
-    from taskdemo_cli.loadgen.request import read_request
-
-    return scan.scan(
-        Settings(mode="app", app=app, folder=checks.folder_of(app), journal="", port=0, console=False),
-        count=count,
-        headers=read_request(None, header or (), None).headers,
-        timeout_s=timeout,
-        as_json=json,
-        saves=save or (),
-        html=html,
-        fail_if_blocking=fail_if_blocking,
     )
 
 
