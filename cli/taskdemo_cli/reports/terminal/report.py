@@ -226,7 +226,8 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
 
 def warm_up_words(count: int) -> str:
     """Return that the server was warmed up, with so many requests."""
-    return f"warmed up first by {format_count(count, 'request')} for work that does nothing, uncounted (--cold: not)"
+    requests = format_count(count, "uncounted request")
+    return f"warmed up first by {requests} whose work does nothing (--cold leaves that out)"
 
 
 def _conditions_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
