@@ -89,21 +89,21 @@ def capacity_table(
     names: Sequence[str], modes: Mapping[str, ModeCapacity], width: int, glyphs: Glyphs, running: str | None = None
 ) -> Iterator[Text]:
     """Yield a row for each mode on one logarithmic scale: sustained in full, given in hatched."""
-    scale = RateScale(_rates(modes), max(width - NAME - 2 * FIGURE - CAUSE - 2, 8))
+    scale = RateScale(_rates(modes), max(width - NAME - 2 * FIGURE - CAUSE - 3, 8))
     yield row(
-        (cell("", NAME) + cell(scale.heading(), scale.columns), DIM),
+        (cell("", NAME + 1) + cell(scale.heading(), scale.columns), DIM),
         (f"{'sustained':>{FIGURE + 1}}{'reckoned':>{FIGURE}} gave in", DIM),
     )
     for name in names:
         found = modes.get(name)
         if found is None:
-            yield row((cell(name, NAME), BOLD), ("measured now" if name == running else "waiting", DIM))
+            yield row((cell(name, NAME + 1), BOLD), ("measured now" if name == running else "waiting", DIM))
             continue
         full = scale.cells(found.sustained_per_s) if found.sustained_per_s else 0
         until = scale.cells(found.failed_at_per_s) if found.failed_at_per_s else full
         until = max(until, full + 1 if found.failed_at_per_s else full)
         yield row(
-            (cell(name, NAME), BOLD),
+            (cell(name, NAME) + " ", BOLD),
             (glyphs.full * full, GOOD),
             (glyphs.hatched * (min(until, scale.columns) - full), WAITING),
             " " * (scale.columns - min(until, scale.columns)),
