@@ -42,7 +42,8 @@ def end_with_parent() -> None:
     parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        # A parent that was gone before this began is known by its number, which comes after the first imports.
+        while os.getppid() == getattr(multiprocessing.parent_process(), "pid", parent):
             time.sleep(_LOOK_EVERY_S)
         end(1)
 
