@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from taskdemo_cli.documents.types import ComparisonDocument
+from taskdemo_cli.documents.comparison import ComparisonDocument
 
 HERE: Final = Path(__file__).parent / "pictures"
 COMMANDS: Final = {

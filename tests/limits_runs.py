@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 
 from taskdemo_cli import limits
-from taskdemo_cli.documents.types import Cell, LimitsDocument
+from taskdemo_cli.documents.limits import Cell, LimitsDocument
 from taskdemo_cli.processes.signals import StopRequest
 
 

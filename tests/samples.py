@@ -10,22 +10,13 @@ from msgspec import to_builtins
 
 from taskdemo_cli.analysis.capacity import Subject, judge, read_step
 from taskdemo_cli.analysis.verdicts import comparison
+from taskdemo_cli.documents.blocking import Blocking, Place
+from taskdemo_cli.documents.capacity import CapacityDocument, Confirmation
 from taskdemo_cli.documents.codec import AnyDocument, json_chunks, read
-from taskdemo_cli.documents.types import (
-    LIMITS,
-    Blocking,
-    CapacityDocument,
-    Cell,
-    ComparisonDocument,
-    Confirmation,
-    EndpointRow,
-    LimitsDocument,
-    Place,
-    RunDocument,
-    RunHeader,
-    ScanDocument,
-    Skipped,
-)
+from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.limits import LIMITS, Cell, LimitsDocument
+from taskdemo_cli.documents.run import RunDocument, RunHeader, Skipped
+from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.loadgen.protocol import Batch, Done, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol, Self
 from msgspec import UNSET, convert
 from msgspec.structs import replace
 
-from taskdemo_cli.documents.types import OwnFunction, RunDocument, RunHeader, Skipped
+from taskdemo_cli.documents.run import OwnFunction, RunDocument, RunHeader, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.calibration import calibrate
 from taskdemo_cli.loadgen.loader import Loader

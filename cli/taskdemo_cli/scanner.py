@@ -10,7 +10,8 @@ from taskdemo_cli.analysis import blocking
 from taskdemo_cli.analysis import scan as scanned
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.analysis.routes import routes_of as read_routes
-from taskdemo_cli.documents.types import EndpointRow, RunDocument
+from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.documents.scan import EndpointRow
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.processes import servers

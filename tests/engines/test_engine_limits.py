@@ -9,7 +9,7 @@ import pytest
 from engines.stage import EVERY_ENGINE, left_with, must_listen, staging
 from limits_runs import run, verdicts
 from taskdemo_cli import limits
-from taskdemo_cli.documents.types import Cell, LimitsDocument
+from taskdemo_cli.documents.limits import Cell, LimitsDocument
 from taskdemo_cli.limits import trial
 from taskdemo_cli.limits.backing import new_queue
 from taskdemo_cli.limits.trial import Trial

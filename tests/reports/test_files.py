@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 import samples
-from taskdemo_cli.documents.types import LIMITS
+from taskdemo_cli.documents.limits import LIMITS
 from taskdemo_cli.errors import COULD_NOT_RUN, UserError
 from taskdemo_cli.reports import files, markdown
 from taskdemo_cli.reports.csv import chunks as csv_chunks

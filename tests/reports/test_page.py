@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 import samples
 from taskdemo_cli.documents.rows import Rows
-from taskdemo_cli.documents.types import RequestRow, RunDocument, TaskRow
+from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
 from taskdemo_cli.reports.html import page as html
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.modes import NEEDS

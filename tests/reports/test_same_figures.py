@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 import samples
-from taskdemo_cli.documents.types import ComparisonDocument
+from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.reports.html import page as html
 from taskdemo_cli.reports.terminal.report import comparison_report
 from test_terminal_reports import printed

@@ -29,7 +29,9 @@ from samples import (
     threadpool_run,
 )
 from taskdemo_cli.analysis.diff import compare_saved
-from taskdemo_cli.documents.types import Cell, ComparisonDocument, RunDocument
+from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.limits import Cell
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.output import Output
 from taskdemo_cli.reports.svg import picture
 from taskdemo_cli.reports.terminal.capacity import capacity_report

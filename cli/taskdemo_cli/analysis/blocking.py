@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from taskdemo_cli.analysis.change import change_for
 from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S
-from taskdemo_cli.documents.types import Answer, Blocking, BystanderRow, LeftTask, Place, RunDocument
+from taskdemo_cli.documents.blocking import Answer, Blocking, LeftTask, Place
+from taskdemo_cli.documents.run import BystanderRow, RunDocument
 from taskdemo_cli.recording.sightings import Answered, Left, Seen, Sightings, Stall, Waiting
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.text import shortened

@@ -17,16 +17,9 @@ from taskdemo_cli.analysis import thresholds
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.analysis.thresholds import Threshold
 from taskdemo_cli.analysis.verdicts import STRETCHED
+from taskdemo_cli.documents.capacity import CapacityCause, CapacityStep, Confirmation, ModeCapacity
 from taskdemo_cli.documents.pairing import pairs
-from taskdemo_cli.documents.types import (
-    CapacityCause,
-    CapacityStep,
-    Confirmation,
-    ModeCapacity,
-    RequestRow,
-    RunDocument,
-    TaskRow,
-)
+from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
 from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.stats import Occupancy, Slope, slope
 from taskdemo_cli.units import format_count, format_rate, format_seconds, format_share

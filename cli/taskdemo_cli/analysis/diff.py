@@ -9,7 +9,8 @@ from statistics import fmean
 from typing import Final, Literal, TypeAlias, TypedDict
 
 from taskdemo_cli.analysis.rounds import FIGURES, by_mode, figure_of
-from taskdemo_cli.documents.types import ComparisonDocument, RunDocument
+from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.stats import interval_between
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.contract.text import shortened

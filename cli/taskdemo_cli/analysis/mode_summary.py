@@ -14,7 +14,7 @@ from typing import Final
 from msgspec.structs import asdict
 
 from taskdemo_cli.analysis.rounds import figure_of
-from taskdemo_cli.documents.types import RunDocument, TaskCounts
+from taskdemo_cli.documents.run import RunDocument, TaskCounts
 from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.stats import Statistics
 from taskdemo_server.contract.events import TaskState

@@ -14,7 +14,8 @@ from taskdemo_cli.analysis.mode_summary import HELD_UP_S, ModeSummary
 from taskdemo_cli.analysis.pasting import Function
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.analysis.verdicts import BYSTANDER, bounded
-from taskdemo_cli.documents.types import Recommendation, RunDocument
+from taskdemo_cli.documents.comparison import Recommendation
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS
 from taskdemo_server.contract.text import shortened

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any, Final
 
-from taskdemo_cli.documents.types import Difference, Interval, RunDocument, name_of
+from taskdemo_cli.documents.comparison import Difference, Interval
+from taskdemo_cli.documents.run import RunDocument, name_of
 from taskdemo_cli.stats import interval, supported
 
 FIGURES: Final = (

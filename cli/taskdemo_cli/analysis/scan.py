@@ -7,7 +7,9 @@ from msgspec.structs import replace
 
 from taskdemo_cli.analysis import blocking, verdicts
 from taskdemo_cli.analysis.routes import Route
-from taskdemo_cli.documents.types import Blocking, EndpointRow, RequestRow, RunDocument
+from taskdemo_cli.documents.blocking import Blocking
+from taskdemo_cli.documents.run import RequestRow, RunDocument
+from taskdemo_cli.documents.scan import EndpointRow
 from taskdemo_cli.units import format_count, format_seconds
 
 Outcome = Literal["blocks", "look", "not reached", "quiet", "skipped"]

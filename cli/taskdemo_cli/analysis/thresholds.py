@@ -15,7 +15,9 @@ from operator import eq, ge, gt, le, lt, ne
 from typing import Final
 
 from taskdemo_cli.analysis.rounds import SHARE_OF, by_mode
-from taskdemo_cli.documents.types import CapacityDocument, ComparisonDocument, RunDocument, ThresholdRow
+from taskdemo_cli.documents.capacity import CapacityDocument
+from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.run import RunDocument, ThresholdRow
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.stats import supported
 from taskdemo_cli.units import format_count, format_seconds, format_share

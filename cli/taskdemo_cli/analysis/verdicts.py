@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S, MOSTLY, ModeSummary
 from taskdemo_cli.analysis.rounds import by_mode, intervals, reference_of
-from taskdemo_cli.documents.types import ComparisonDocument, Interval, RunDocument, Skipped, Verdict
+from taskdemo_cli.documents.comparison import ComparisonDocument, Interval, Verdict
+from taskdemo_cli.documents.run import RunDocument, Skipped
 from taskdemo_cli.recording.summary import TRUSTED_SHARE
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.contract.text import shortened

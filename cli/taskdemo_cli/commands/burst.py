@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from taskdemo_cli.documents.environment import command_line, environment
-from taskdemo_cli.documents.types import RunHeader
+from taskdemo_cli.documents.run import RunHeader
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.capacity import capacity_problem
 from taskdemo_cli.loadgen.protocol import Plan

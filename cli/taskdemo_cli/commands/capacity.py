@@ -20,16 +20,9 @@ from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst
 from taskdemo_cli.commands.fire import running_target, target_at
 from taskdemo_cli.commands.keeping import Keeping
+from taskdemo_cli.documents.capacity import CapacityCause, CapacityDocument, CapacityStep, Confirmation, ModeCapacity
 from taskdemo_cli.documents.environment import command_line, environment
-from taskdemo_cli.documents.types import (
-    CapacityCause,
-    CapacityDocument,
-    CapacityStep,
-    Confirmation,
-    ModeCapacity,
-    RunDocument,
-    Skipped,
-)
+from taskdemo_cli.documents.run import RunDocument, Skipped
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_MET, UserError
 from taskdemo_cli.loadgen.request import GET, Place, Request, read_request
 from taskdemo_cli.processes import servers

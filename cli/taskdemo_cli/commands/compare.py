@@ -11,7 +11,8 @@ from taskdemo_cli.analysis import recommendation, verdicts
 from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
-from taskdemo_cli.documents.types import ComparisonDocument, RunDocument, Skipped
+from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.run import RunDocument, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest

@@ -12,7 +12,7 @@ from taskdemo_cli.analysis import blocking, verdicts
 from taskdemo_cli.commands import serve
 from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
-from taskdemo_cli.documents.types import Blocking
+from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.loadgen.proxies import proxy_for
 from taskdemo_cli.loadgen.request import Place

@@ -7,7 +7,9 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis import thresholds
-from taskdemo_cli.documents.types import CapacityDocument, ComparisonDocument, RunDocument
+from taskdemo_cli.documents.capacity import CapacityDocument
+from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_MET, UserError
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports import files

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from taskdemo_cli import limits
 from taskdemo_cli.documents.environment import command_line, environment
-from taskdemo_cli.documents.types import Skipped
+from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.errors import FAILED, OK
 from taskdemo_cli.processes import children
 from taskdemo_cli.processes.signals import StopRequest

@@ -10,7 +10,7 @@ from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.commands.burst import Burst
 from taskdemo_cli.commands.fire import private_target
 from taskdemo_cli.documents.environment import command_line, environment
-from taskdemo_cli.documents.types import ScanDocument
+from taskdemo_cli.documents.scan import ScanDocument
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_MET
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import Headers, Request

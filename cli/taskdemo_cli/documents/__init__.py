@@ -1,1 +1,15 @@
-"""The types of what is saved, and how documents are read and written as JSON. Computes no figure."""
+"""The documents: what is saved, printed as JSON, and read back. A module a kind, and `schema.json` made of them all.
+
+Nothing here computes a figure, reads a clock or opens a file. Seconds everywhere, as floats in names ending in `_s`;
+offsets count from the first planned send of the run; None where not measured, UNSET where a document leaves it out.
+A field has a default where files of earlier versions may lack it. Each document is made once and whole:
+`msgspec.structs.replace` makes another one of it.
+"""
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+LONGEST_S: Final = 1e9
+"""No time is longer than these 31 years; a scale for a longer one could not be drawn."""
+Seconds = Annotated[float, Meta(ge=-LONGEST_S, le=LONGEST_S)]

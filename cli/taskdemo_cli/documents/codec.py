@@ -10,13 +10,11 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import UNSET, Struct, ValidationError, convert, to_builtins
 
-from taskdemo_cli.documents.types import (
-    CapacityDocument,
-    ComparisonDocument,
-    LimitsDocument,
-    RunDocument,
-    ScanDocument,
-)
+from taskdemo_cli.documents.capacity import CapacityDocument
+from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.limits import LimitsDocument
+from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.documents.scan import ScanDocument
 
 AnyDocument: TypeAlias = RunDocument | ComparisonDocument | LimitsDocument | CapacityDocument | ScanDocument
 KINDS: Final[dict[str, type[AnyDocument]]] = {

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from taskdemo_cli.documents.codec import AnyDocument
-from taskdemo_cli.documents.types import ComparisonDocument, RequestRow, RunDocument, TaskRow
+from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
 
 
 def runs_of(document: AnyDocument) -> Sequence[RunDocument]:

@@ -16,7 +16,7 @@ from msgspec.json import schema_components
 from msgspec.structs import fields
 
 from taskdemo_cli import stats
-from taskdemo_cli.documents import types
+from taskdemo_cli.documents import blocking, capacity, comparison, limits, run, scan
 from taskdemo_cli.documents.codec import KINDS
 
 DESCRIPTION: Final = (
@@ -29,7 +29,7 @@ PATH: Final = Path(str(files("taskdemo_cli.documents").joinpath("schema.json")))
 def schema() -> str:
     """Return the schema as JSON text, made of the types and of the strings below their fields."""
     _, components = schema_components(KINDS.values(), ref_template="#/$defs/{name}")
-    for module in (types, stats):
+    for module in (run, blocking, comparison, limits, capacity, scan, stats):
         told = _descriptions(inspect.getsource(module))
         for name in components.keys() & vars(module).keys():
             _complete(components[name], vars(module)[name], told.get(name, {}))

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from taskdemo_cli.documents.types import Cell, FailedExperiment, LimitsDocument, Skipped
+from taskdemo_cli.documents.limits import Cell, FailedExperiment, LimitsDocument
+from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import Broker
 from taskdemo_cli.limits.cancel import cancel

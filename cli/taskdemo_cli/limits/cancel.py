@@ -6,7 +6,7 @@ of them was stopped, or its place stayed taken. `no`: whatever could be tried, t
 
 from dataclasses import dataclass
 
-from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.trial import Answer, Trial
 from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_seconds

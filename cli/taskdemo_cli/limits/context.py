@@ -3,7 +3,7 @@
 `yes`: it saw all of them. `partly`: some. `no`: none.
 """
 
-from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.trial import Trial
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.backing import family
 from taskdemo_cli.limits.trial import Answer, Trial
 from taskdemo_cli.processes import servers

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import IO
 
-from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.trial import SETTLE_S, Trial, open_socket
 from taskdemo_cli.processes import servers
 

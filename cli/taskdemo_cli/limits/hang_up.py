@@ -4,7 +4,7 @@ One caller hangs up before the endpoint has answered, another one while its task
 end. `partly`: one did. `no`: neither did.
 """
 
-from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.trial import SETTLE_S, Trial
 
 

@@ -4,7 +4,7 @@ Once an HTTPException, once another error, beside a request that does not fail. 
 one did. `no`: neither did.
 """
 
-from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.trial import Trial
 
 _ERRORS = ("HTTPException", "RuntimeError")

@@ -7,7 +7,7 @@ comes to its end. `yes`: all three are the same. `partly`: some are. `no`: none 
 
 from dataclasses import asdict, astuple, dataclass
 
-from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.trial import SETTLE_S, Trial
 
 

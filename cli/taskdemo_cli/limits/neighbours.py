@@ -4,7 +4,7 @@ One bystander, `GET /ping`, and the same two limits in every mode. `yes`: it nev
 notices. `no`: it waited for half the time of a task, or longer. `partly`: in between.
 """
 
-from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.offload import WORK_S, compute_beside_a_bystander
 from taskdemo_cli.limits.trial import Trial
 from taskdemo_cli.units import format_seconds

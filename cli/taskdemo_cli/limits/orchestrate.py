@@ -6,7 +6,7 @@ both in order, results handed on. `partly`: at least one of them in order. `no`:
 
 from dataclasses import dataclass
 
-from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.evidence import Note
 from taskdemo_cli.limits.trial import Trial
 from taskdemo_cli.processes import servers

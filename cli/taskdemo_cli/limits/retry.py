@@ -3,7 +3,7 @@
 `yes`: it was, until it succeeded. `partly`: it was, but not until it succeeded. `no`: it was not.
 """
 
-from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.trial import Trial
 from taskdemo_cli.units import format_count, format_seconds
 

@@ -4,7 +4,7 @@ Once as FastAPI does it by default, once with `scope="function"`. `yes`: both we
 `partly`: one was. `no`: neither was, so that the task needs a session of its own.
 """
 
-from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.trial import Trial
 
 _SCOPES = {"request": "`Depends(session)`", "function": '`Depends(session, scope="function")`'}

@@ -15,7 +15,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import family
 from taskdemo_cli.limits.trial import Answer, Trial

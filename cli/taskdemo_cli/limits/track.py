@@ -6,7 +6,7 @@ says the same. taskdemo's own journal is not asked: it is taskdemo's, not the en
 
 from dataclasses import dataclass
 
-from taskdemo_cli.documents.types import Cell
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.trial import SETTLE_S, Trial
 from taskdemo_cli.processes import servers
 

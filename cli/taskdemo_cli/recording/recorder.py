@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from taskdemo_cli.documents.rows import Rows
-from taskdemo_cli.documents.types import BystanderRow, RunDocument, RunHeader
+from taskdemo_cli.documents.run import BystanderRow, RunDocument, RunHeader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Sample, Started
 from taskdemo_cli.recording.live import Live, LiveFigures
 from taskdemo_cli.recording.requests import Requests, micro

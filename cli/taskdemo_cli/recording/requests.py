@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from math import isnan, nan
 from typing import Final
 
-from taskdemo_cli.documents.types import BystanderRow, RequestRow
+from taskdemo_cli.documents.run import BystanderRow, RequestRow
 from taskdemo_cli.loadgen.protocol import Sample
 from taskdemo_cli.stats import MICRO
 from taskdemo_server.contract.text import shortened

@@ -16,14 +16,7 @@ from typing import Final
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from taskdemo_cli.documents.types import (
-    BystanderRow,
-    Client,
-    RequestCounts,
-    RunDocument,
-    Summary,
-    TaskCounts,
-)
+from taskdemo_cli.documents.run import BystanderRow, Client, RequestCounts, RunDocument, Summary, TaskCounts
 from taskdemo_cli.loadgen.protocol import Done
 from taskdemo_cli.recording.requests import NEVER, Requests, micro, seconds
 from taskdemo_cli.recording.tasks import UNENDED, Tasks

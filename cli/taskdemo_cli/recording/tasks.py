@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from math import isnan
 from typing import Final, NamedTuple, TypeAlias, get_args
 
-from taskdemo_cli.documents.types import TaskRow
+from taskdemo_cli.documents.run import TaskRow
 from taskdemo_cli.recording.requests import NEVER, interned, micro, seconds
 from taskdemo_server.contract.events import TaskEvent, TaskState
 

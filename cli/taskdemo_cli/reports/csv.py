@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
+from taskdemo_cli.documents.limits import LimitsDocument
 from taskdemo_cli.documents.pairing import pairs, runs_of
-from taskdemo_cli.documents.types import CapacityDocument, LimitsDocument, ScanDocument
+from taskdemo_cli.documents.scan import ScanDocument
 from taskdemo_server.contract.text import escape
 
 RUN_COLUMNS: Final = ("mode", "round")

@@ -5,7 +5,7 @@ Draws documents and computes nothing.
 
 from typing import Final
 
-from taskdemo_cli.documents.types import RequestCounts, RunDocument
+from taskdemo_cli.documents.run import RequestCounts, RunDocument
 
 ERROR_WORDS: Final = {
     "Cancelled": "not answered when it was stopped",

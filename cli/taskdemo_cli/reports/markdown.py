@@ -5,19 +5,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from taskdemo_cli.analysis.scan import by_outcome, name_of_endpoint, outcome, waited
+from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
-from taskdemo_cli.documents.types import (
-    CapacityDocument,
-    ComparisonDocument,
-    EndpointRow,
-    LimitsDocument,
-    RunDocument,
-    ScanDocument,
-    Skipped,
-    Summary,
-    limits_in,
-    name_of,
-)
+from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.limits import LimitsDocument, limits_in
+from taskdemo_cli.documents.run import RunDocument, Skipped, Summary, name_of
+from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_rate
 from taskdemo_cli.units import format_seconds as duration

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from taskdemo_cli.documents.types import RequestRow, RunDocument, TaskRow
+from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
 
 STEPS: Final = (
     *(digit * 10.0**power for power in range(-6, 1) for digit in (1, 2, 5)),

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 import samples
 from taskdemo_cli.analysis import blocking
 from taskdemo_cli.analysis.change import change_for
-from taskdemo_cli.documents.types import Blocking, BystanderRow, RunDocument
+from taskdemo_cli.documents.blocking import Blocking
+from taskdemo_cli.documents.run import BystanderRow, RunDocument
 from taskdemo_cli.recording.sightings import Answered, Left, Seen, Sightings, Stall, Waiting, fold
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from samples import SETTLE_S, STEP_S, WORK_S, open_loop_run
 from taskdemo_cli.analysis.capacity import Subject, bracket, is_hopeless, judge, next_rate, read_step
 from taskdemo_cli.analysis.thresholds import CAPACITY, evaluate, parse
-from taskdemo_cli.documents.types import CapacityDocument, CapacityStep, Confirmation
+from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, Confirmation
 from taskdemo_cli.errors import UserError
 from taskdemo_server.contract.settings import Settings
 

@@ -4,7 +4,8 @@ from msgspec.structs import replace
 from samples import event, facts, recorder, sample
 from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.analysis.verdicts import comparison
-from taskdemo_cli.documents.types import ComparisonDocument, RunDocument
+from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.run import RunDocument
 
 
 def rounds(seconds: float, *, status: int = 200, state: str = "finished", **changed: object) -> ComparisonDocument:

@@ -8,7 +8,9 @@ from msgspec.structs import replace
 import samples
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.analysis.scan import by_outcome, has_failed, judged, next_burst, outcome, skipped, verdict
-from taskdemo_cli.documents.types import Blocking, EndpointRow, RunDocument
+from taskdemo_cli.documents.blocking import Blocking
+from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.documents.scan import EndpointRow
 
 ROUTE = Route("GET", "/a", "/a")
 

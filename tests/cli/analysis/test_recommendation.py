@@ -18,7 +18,7 @@ import samples
 from commands import eventually, taskdemo
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
-from taskdemo_cli.documents.types import OwnFunction, RunDocument
+from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.recording.summary import doubted
 from taskdemo_cli.reports.terminal.recommendation import recommendation_lines
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS

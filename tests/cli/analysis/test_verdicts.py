@@ -9,7 +9,8 @@ from samples import events_of, facts, pings, recorder, sample
 from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.analysis.rounds import figure_of, intervals, reference_of
 from taskdemo_cli.analysis.verdicts import compare, comparison, verdict
-from taskdemo_cli.documents.types import ComparisonDocument, RunDocument
+from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.summary import doubted
 
 

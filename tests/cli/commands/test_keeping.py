@@ -7,7 +7,7 @@ import pytest
 
 import samples
 from taskdemo_cli.commands.keeping import Keeping
-from taskdemo_cli.documents.types import ComparisonDocument
+from taskdemo_cli.documents.comparison import ComparisonDocument
 
 
 def test_nothing_is_computed_of_a_comparison_that_goes_on_unless_it_is_to_be_saved(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from limits_runs import Remembering, run, verdicts
 from taskdemo_cli import limits
-from taskdemo_cli.documents import types as documents
-from taskdemo_cli.documents.types import LimitsDocument, Skipped
+from taskdemo_cli.documents import limits as documents
+from taskdemo_cli.documents.limits import LimitsDocument
+from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_server.contract.modes import MODE_BY_NAME
 

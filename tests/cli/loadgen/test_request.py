@@ -16,7 +16,7 @@ from msgspec.structs import replace
 import samples
 from commands import eventually, family_of, one_sentence, running, serving, taskdemo
 from taskdemo_cli.documents.environment import command_line, without_password
-from taskdemo_cli.documents.types import asked
+from taskdemo_cli.documents.run import asked
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Gone, Plan, Ready, Refused, Started

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from taskdemo_cli.documents.types import CapacityDocument, CapacityStep, ModeCapacity
+from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, ModeCapacity
 from taskdemo_cli.reports.html.scales import Rates, Tick, duration_words
 
 TALL: Final = 90.0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from taskdemo_cli.documents.types import RunDocument
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.html.scales import WIDE, Durations, Tick
 
 BINS: Final = 125

@@ -24,19 +24,12 @@ from msgspec.structs import asdict
 from taskdemo_cli.analysis.mode_summary import COMPUTES, ModeSummary, most_computing
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, outcome
+from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
+from taskdemo_cli.documents.limits import LimitsDocument, limits_in
 from taskdemo_cli.documents.pairing import pairs, runs_of
-from taskdemo_cli.documents.types import (
-    CapacityDocument,
-    EndpointRow,
-    LimitsDocument,
-    RequestRow,
-    RunDocument,
-    ScanDocument,
-    TaskRow,
-    limits_in,
-    name_of,
-)
+from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow, name_of
+from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.reports.error_words import error_words, errors_in_words, late_words
 from taskdemo_cli.reports.html import capacity, distribution, timeline
 from taskdemo_cli.reports.terminal.limits import QUESTIONS

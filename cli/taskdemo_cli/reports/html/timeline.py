@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from taskdemo_cli.documents.pairing import pairs
-from taskdemo_cli.documents.types import BystanderRow, RequestRow, RunDocument, TaskRow
+from taskdemo_cli.documents.run import BystanderRow, RequestRow, RunDocument, TaskRow
 from taskdemo_cli.reports.html.concurrency import HALF, concurrency_paths
 from taskdemo_cli.reports.html.scales import Moments, Tick
 from taskdemo_cli.reports.timeline import Bar, last_moment, stairs_key

@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents.types import CapacityDocument, CapacityStep, ModeCapacity
+from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, ModeCapacity
 from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.figures import progress
 from taskdemo_cli.reports.terminal.painter import Block, can_repaint

@@ -10,7 +10,8 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary
-from taskdemo_cli.documents.types import ComparisonDocument, Interval, RunDocument
+from taskdemo_cli.documents.comparison import ComparisonDocument, Interval
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.terminal.style import BAD, BOLD, DIM, PLAIN, Glyphs, cell, row
 from taskdemo_cli.units import format_count, format_seconds
 

@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents.types import Cell, LimitsDocument, limits_in
+from taskdemo_cli.documents.limits import Cell, LimitsDocument, limits_in
 from taskdemo_cli.reports.terminal.painter import Block, can_repaint
 from taskdemo_cli.reports.terminal.style import (
     ASCII,

@@ -13,7 +13,7 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary
-from taskdemo_cli.documents.types import RunDocument
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.reports.terminal.comparison_table import NAME, comparison_cells, comparison_heading
 from taskdemo_cli.reports.terminal.painter import Block, can_repaint

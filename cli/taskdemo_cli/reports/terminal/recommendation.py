@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from taskdemo_cli.analysis.mode_summary import COMPUTES
-from taskdemo_cli.documents.types import Recommendation
+from taskdemo_cli.documents.comparison import Recommendation
 from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.style import BOLD, DOUBT, GOOD, PLAIN, cell, paragraph, row
 from taskdemo_cli.units import format_share

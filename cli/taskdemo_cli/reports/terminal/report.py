@@ -9,15 +9,8 @@ from rich.text import Text
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary, most_computing
 from taskdemo_cli.analysis.rounds import by_mode
-from taskdemo_cli.documents.types import (
-    ComparisonDocument,
-    RequestCounts,
-    RunDocument,
-    TaskCounts,
-    ThresholdRow,
-    asked,
-    name_of,
-)
+from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.run import RequestCounts, RunDocument, TaskCounts, ThresholdRow, asked, name_of
 from taskdemo_cli.reports.error_words import errors_in_words, late_words
 from taskdemo_cli.reports.terminal.comparison_table import (
     NAME,

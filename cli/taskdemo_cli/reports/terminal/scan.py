@@ -15,7 +15,7 @@ from rich.text import Text
 from taskdemo_cli.analysis import blocking
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, outcome, waited
-from taskdemo_cli.documents.types import EndpointRow, ScanDocument
+from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.reports.terminal.live import Source
 from taskdemo_cli.reports.terminal.painter import Block, can_repaint

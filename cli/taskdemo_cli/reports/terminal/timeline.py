@@ -12,7 +12,7 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.documents.pairing import pairs
-from taskdemo_cli.documents.types import RunDocument
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.terminal.style import (
     BAD,
     BOLD,

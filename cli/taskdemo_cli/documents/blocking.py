@@ -1,0 +1,95 @@
+"""Whether an endpoint of the user's own application holds up others: part of a run and of a scan."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from taskdemo_cli.documents import Seconds
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """Where in the code the event loop was held, in this share of the looks at it while it was late."""
+
+    place: str
+    """`file.py:12 in function`: the innermost line of the application, or what its framework does for it."""
+    share: float
+    call: str | None = None
+    """What is called there, and where that call was: `requests.get -> socket.recv_into`."""
+    waits: bool | None = None
+    """Whether it waits there, or computes; None where that was not measured."""
+    caller: str | None = None
+    """The line of the `async def` that led there, where that is another one."""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What was answered so many times, where not all answers were successes."""
+
+    status: int
+    count: int
+    location: str | None = None
+    """Where a redirect leads."""
+    detail: str | None = None
+    """The beginning of what it said."""
+
+
+class LeftTask(Struct, frozen=True, kw_only=True):
+    """The asyncio tasks that one line of the application created and that outlived their requests."""
+
+    call: str
+    """The coroutine function's name."""
+    place: str
+    count: int
+    finished: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    lost: int = 0
+    """Taken by the garbage collector before they ended."""
+    unfinished: int = 0
+    """Not ended when we stopped looking."""
+    longest_s: Seconds
+    """From the answer to the end of the last one, or to when we stopped looking."""
+    error: str | None = None
+    """Of the first one that failed."""
+    kept: bool
+    """Whether anybody keeps a reference to them, without which they may vanish before they end."""
+
+
+class Blocking(Struct, frozen=True, kw_only=True):
+    """Whether the endpoint of the user's own application holds up others, and a guess at the cause."""
+
+    blocks: bool
+    """False also where nothing is proven: with the cause `not found`."""
+    cause: Literal[
+        "event loop held",
+        "interpreter busy",
+        "garbage collection",
+        "threads used up",
+        "waiting in line",
+        "application",
+        "not reached",
+        "not found",
+        "neither",
+    ]
+    """`waiting in line`: callers wait for one lock or pool, and hold up nobody else. `application`: its own task or
+    thread held others up, and not this endpoint. `not reached`: most answers were refusals or errors. `not found`: a
+    bystander waited for long, and nothing that was seen explains it."""
+    loop_wait_s: Seconds | None = None
+    """The longest that the bystander on the event loop waited."""
+    threads_wait_s: Seconds | None = None
+    """The longest that the bystander in a worker thread waited."""
+    places: list[Place] = []
+    longest_s: Seconds | None = None
+    """The longest time for which the event loop was seen blocked in one piece."""
+    change: str | None = None
+    """What to write instead."""
+    rule: str | None = None
+    """The rule of ruff that finds such a call in the source."""
+    answers: list[Answer] = []
+    """Empty where all were successes."""
+    type_instead: str | None = None
+    """The option that would reach the endpoint."""
+    after_answer_s: Seconds | None = None
+    """For how long background tasks went on after the answer, at the longest."""
+    after_answer_error: str | None = None
+    """What the first background task that failed has said."""
+    left: list[LeftTask] = []

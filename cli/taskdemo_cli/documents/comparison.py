@@ -1,0 +1,76 @@
+"""A comparison: the same burst at several modes, and what it means."""
+
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from taskdemo_cli.documents.run import RunDocument, Skipped, ThresholdRow
+from taskdemo_server.contract.events import VERSION
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """What was seen in one mode, computed from its figures."""
+
+    mode: str
+    text: str
+    short: str | UnsetType = UNSET
+    """The same in one line; results of older versions have none."""
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """A figure minus the reference's, over the rounds, with the interval that it lies in."""
+
+    mean: float
+    low: float
+    high: float
+    within_noise: bool
+
+
+class Interval(Struct, frozen=True, kw_only=True):
+    """One figure of one mode over the rounds: its mean, the 95 % interval, the difference to the reference."""
+
+    mode: str
+    figure: str
+    """A path into the summary, such as `response_s.p50`."""
+    rounds: int
+    mean: float
+    low: float
+    high: float
+    difference: Difference | None = None
+    """None for the reference itself, and where fewer than two rounds have both figures."""
+
+
+class Recommendation(Struct, frozen=True, kw_only=True):
+    """Which mode to use for a need, on what evidence, what it gives up, and the endpoint to paste."""
+
+    need: str | UnsetType = UNSET
+    """By the name that --need takes, several with commas between; empty where none was named."""
+    mode: str | None
+    """None where no mode that was run has it, or the runs allow no recommendation: `why` says which."""
+    why: str
+    gives_up: list[str] = []
+    code: str = ""
+    """Empty where there is no mode."""
+    basis: str | UnsetType = UNSET
+    """Whether what it gives up was measured or is known, in words."""
+
+
+class ComparisonDocument(Struct, frozen=True, kw_only=True):
+    """The same burst at several modes."""
+
+    taskdemo: str = VERSION
+    kind: Literal["comparison"] = "comparison"
+    reference: str
+    rounds: int
+    runs: list[RunDocument] = []
+    verdicts: list[Verdict] = []
+    intervals: list[Interval] = []
+    """Empty with one round."""
+    skipped: list[Skipped] = []
+    environment: dict[str, Any] = {}
+    command: str = ""
+    thresholds: list[ThresholdRow] | UnsetType = UNSET
+    recommendations: list[Recommendation] | UnsetType = UNSET
+    """For each need by itself; empty where nothing can be recommended."""
+    recommendation: Recommendation | UnsetType | None = UNSET
+    """For all needs that were named, or for none; missing where the runs show too little."""

@@ -1,0 +1,43 @@
+"""A scan: every endpoint of the user's own application, each judged by a burst of its own."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from taskdemo_cli.documents.blocking import Blocking
+from taskdemo_cli.documents.run import Summary
+from taskdemo_server.contract.events import VERSION
+
+
+class EndpointRow(Struct, frozen=True, kw_only=True):
+    """One operation of the user's own application: what a burst at it did to everybody else, or why there was none."""
+
+    method: str
+    path: str
+    """As its OpenAPI document has it: `/items/{item_id}`."""
+    target: str | None = None
+    """What was asked for, with the example values of the document in it; None where it was not called."""
+    skipped: str | None = None
+    """Why it was not called."""
+    summary: Summary | None = None
+    """Of its burst; None where it was not called."""
+    blocking: Blocking | None = None
+    text: str = ""
+    """One sentence that says what was seen."""
+
+
+class ScanDocument(Struct, frozen=True, kw_only=True):
+    """Every endpoint of the user's own application, each judged by a short burst of its own."""
+
+    taskdemo: str = VERSION
+    kind: Literal["scan"] = "scan"
+    app: str
+    count: int
+    """Requests of each burst at the most: of an endpoint that answers one after another, fewer."""
+    endpoints: list[EndpointRow] = []
+    verdict: str = ""
+    """One sentence about all of them."""
+    interrupted: bool = False
+    started_at: str = ""
+    environment: dict[str, Any] = {}
+    command: str = ""
