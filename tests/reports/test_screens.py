@@ -25,7 +25,6 @@ from samples import (
     sample,
     scan_document,
 )
-from taskdemo_cli import runner
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.loadgen.protocol import Batch, Plan, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
@@ -36,7 +35,8 @@ from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainRun, RunSc
 from taskdemo_cli.reports.terminal.painter import Block
 from taskdemo_cli.reports.terminal.run_frame import horizon_of
 from taskdemo_cli.reports.terminal.scan import scan_screen
-from taskdemo_cli.runner import Target
+from taskdemo_cli.runner import rig as runner
+from taskdemo_cli.runner.target import Target
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.modes import MODES, Mode
 

@@ -6,10 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from taskdemo_cli import runner
 from taskdemo_cli.analysis import recommendation, verdicts
-from taskdemo_cli.commands import serve
-from taskdemo_cli.commands.burst import Burst, words
 from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RunDocument, Skipped
@@ -18,7 +15,10 @@ from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import Output
-from taskdemo_cli.runner import Rig, Target
+from taskdemo_cli.runner import comparison
+from taskdemo_cli.runner.burst import Burst, words
+from taskdemo_cli.runner.rig import Rig
+from taskdemo_cli.runner.target import Target
 from taskdemo_server.contract.modes import DEFAULT_MODES, MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 
@@ -56,7 +56,7 @@ def compare(
         ) as screen:
             for absent in skipped:
                 screen.skip(absent.mode, absent.why)
-            runs, failed = runner.compare(
+            runs, failed = comparison.compare(
                 rig,
                 started,
                 burst.plan,
@@ -86,7 +86,7 @@ def compare(
 
 def _launched(settings: Settings, fork_server: servers.ForkServer, folder: Path) -> servers.Server:
     folder.mkdir()
-    return fork_server.launch(serve.placed(settings, folder), folder)
+    return fork_server.launch(settings, folder)
 
 
 def _why_none(failed: Sequence[Skipped]) -> str:

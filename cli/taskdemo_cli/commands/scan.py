@@ -4,11 +4,8 @@ import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from taskdemo_cli import scanner
 from taskdemo_cli.analysis import scan as scanned
 from taskdemo_cli.analysis.routes import Route
-from taskdemo_cli.commands.burst import Burst
-from taskdemo_cli.commands.fire import private_target
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.scan import ScanDocument
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_MET
@@ -17,8 +14,10 @@ from taskdemo_cli.loadgen.request import Headers, Request
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output
-from taskdemo_cli.runner import Rig, Target
-from taskdemo_cli.scanner import OwnServer
+from taskdemo_cli.runner import scan as conduct
+from taskdemo_cli.runner.burst import Burst
+from taskdemo_cli.runner.rig import Rig
+from taskdemo_cli.runner.target import Target, private_target
 from taskdemo_cli.units import format_count
 from taskdemo_server.contract.settings import Settings
 
@@ -47,19 +46,19 @@ def scan(
         request = Request("GET", (*headers, *route.headers))
         return Burst(count=size, timeout_s=timeout_s, request=request).plan(target)
 
-    server = OwnServer(functools.partial(private_target, settings, "/", stopping))
+    server = conduct.OwnServer(functools.partial(private_target, settings, "/", stopping))
     with Rig(stopping, threads=True) as rig:
         with output.waiting(f"starting {settings.app}"):
             server.restart()
         with server:
-            routes = scanner.routes_of(server.target, {name.lower() for name, _ in headers})
+            routes = conduct.routes_of(server.target, {name.lower() for name, _ in headers})
             with output.waiting("listening to the application while nobody asks it"):
                 server.target.settle(stopping)
             app = server.target.app or ""
             called = sum(route.skipped is None for route in routes)
             title = f"{app}: {format_count(called, 'endpoint')}, up to {count} requests at once to each"
             with scan_screen(output.console, title, routes) as screen:
-                endpoints = scanner.scan(rig, server, routes, count, plan, screen)
+                endpoints = conduct.scan(rig, server, routes, count, plan, screen)
     document = ScanDocument(
         app=app,
         count=count,

@@ -6,7 +6,6 @@ import queue
 import signal
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -36,10 +35,9 @@ def serve(settings: Settings) -> int:
 
     listen(hear)
     with tempdirs.temporary_folder() as folder:
-        settings = placed(settings, folder)
         server = servers.launch(settings, folder, console=True)
         try:
-            code = _attend(server.child, Path(str(settings.announce)), heard)
+            code = _attend(server.child, Path(str(server.settings.announce)), heard)
         finally:
             server.end()
     if code < 0 and -code in STOP_SIGNALS:
@@ -82,9 +80,3 @@ def _attend(server: Child, announced: Path, heard: "queue.SimpleQueue[int]") -> 
             insist_at, kill_at = math.inf, now + _KILL_AFTER_S
             server.signal(number)
     return code
-
-
-def placed(settings: Settings, folder: Path) -> Settings:
-    """Return the settings with the files that a server of ours needs, in `folder`; a journal that was named stays."""
-    journal = settings.journal or str(folder / "journal.jsonl")
-    return replace(settings, journal=str(Path(journal).absolute()), announce=str(folder / "announce.json"))

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -76,12 +76,14 @@ class ForkServer:
 
     def launch(self, settings: Settings, folder: Path) -> Server:
         """Start a server and return at once; the folder takes what it announces, its journal and its last words."""
+        settings = _placed(settings, folder)
         self._child.send(settings.to_json().encode() + b"\n")
         return Server(settings, folder, self._child, is_forked=True)
 
 
 def launch(settings: Settings, folder: Path, *, console: bool = False) -> Server:
     """Start a server and return at once; `folder` takes what it announces and, without a console, its last words."""
+    settings = _placed(settings, folder)
     child = Child(
         children.python("taskdemo_server"),
         told=settings.to_json(),
@@ -89,6 +91,12 @@ def launch(settings: Settings, folder: Path, *, console: bool = False) -> Server
         errors=None if console else folder / "stderr",
     )
     return Server(settings, folder, child)
+
+
+def _placed(settings: Settings, folder: Path) -> Settings:
+    """Return the settings with the files that a server of ours needs, in `folder`; what was named stays."""
+    journal = Path(settings.journal or folder / "journal.jsonl").absolute()
+    return replace(settings, journal=str(journal), announce=settings.announce or str(folder / "announce.json"))
 
 
 def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Server:

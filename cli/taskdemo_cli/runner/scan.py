@@ -15,7 +15,8 @@ from taskdemo_cli.documents.scan import EndpointRow
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.processes import servers
-from taskdemo_cli.runner import TICK_S, Rig, Screen, Target, again
+from taskdemo_cli.runner.rig import Rig, Screen
+from taskdemo_cli.runner.target import TICK_S, Target, again
 
 DRAIN_S = 3.0
 """How long a server may be busy after a burst; one that is so for longer is ended, and another one started."""

@@ -1,4 +1,4 @@
-"""What `fire` and `compare` send: the options of a burst, checked, and the plan that they make."""
+"""What is sent: the options of a burst, checked, and the plan that they make."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from taskdemo_cli.loadgen.capacity import capacity_problem
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import GET, Request
 from taskdemo_cli.processes import servers
-from taskdemo_cli.runner import Target
+from taskdemo_cli.runner.target import Target
 
 CONCURRENCY = 50
 """Requests in flight where --for bounds the run and nobody says how many."""

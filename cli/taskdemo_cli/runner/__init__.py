@@ -1,0 +1,1 @@
+"""Conducts what the commands measure: a run, a comparison, a scan, a search for capacity."""

@@ -1,0 +1,300 @@
+"""Conducts the search for the rate at which a mode, an application or a URL gives in. Knows no screen's insides.
+
+A step is one measured run of an open loop. A private server that was not overloaded is used again, because its tasks
+have all ended; one that gave in is replaced by a fresh one. A server that is not ours is waited for.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from taskdemo_cli.analysis import blocking, capacity
+from taskdemo_cli.analysis.capacity import Subject
+from taskdemo_cli.analysis.thresholds import Threshold
+from taskdemo_cli.documents.capacity import CapacityCause, CapacityStep, Confirmation, ModeCapacity
+from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.loadgen.request import GET, Request
+from taskdemo_cli.processes import servers
+from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.runner.burst import Burst
+from taskdemo_cli.runner.rig import Rig, Unseen
+from taskdemo_cli.runner.target import Target, again, target_at
+from taskdemo_cli.units import format_count, format_rate, format_seconds
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.settings import OWN_PATHS, Settings
+from taskdemo_server.contract.text import shortened
+
+LAST_ANSWERS_S = 1.0
+"""How long a step waits, beyond the work, for what it has sent: a server that keeps up has answered by then."""
+REST_S = 20.0
+"""How long a server that is not ours, or whose broker is not, is waited for after it gave in."""
+STEPS_TOLD = 6
+"""So many steps a mode takes, about, to say beforehand how long all will take."""
+CAUSES: dict[str, CapacityCause] = {
+    "event loop held": "event loop",
+    "interpreter busy": "interpreter",
+    "threads used up": "threads",
+}
+"""What gave in, by what the server of the user's own application has seen of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Which rates are tried, each for how long, and what must hold there."""
+
+    from_per_s: float | None = None
+    to_per_s: float | None = None
+    step_s: float = 3.0
+    conditions: Sequence[Threshold] = ()
+
+    def __post_init__(self) -> None:
+        if self.from_per_s is not None and self.to_per_s is not None and self.from_per_s > self.to_per_s:
+            raise UserError(f"--from {self.from_per_s:g} is more than --to {self.to_per_s:g}: rates rise")
+
+    def check(self, subject: Subject) -> None:
+        """Raise UserError where a step is too short for the work."""
+        if (least := subject.shortest_step_s) > self.step_s:
+            minutes = math.ceil(STEPS_TOLD * (least + subject.settling_s) / 60)
+            where = f" in mode {subject.mode.name}" if subject.mode else ""
+            raise UserError(
+                f"work of {format_seconds(subject.work_s)}{where} needs steps of {least:.3g} s or more, which makes "
+                f"about {format_count(minutes, 'minute')} for each mode; type --step {math.ceil(least)}s, "
+                "or give it shorter work"
+            )
+
+
+class CapacityScreen(Protocol):
+    """Whatever shows step after step."""
+
+    def start(self, name: str, what: str) -> None:
+        """Show what is done now with this mode, application or URL."""
+        ...
+
+    def update(self, backlog: Sequence[tuple[float, float]], share: float) -> None:
+        """Show how the backlog has grown in the step so far, and which share of the step is over."""
+        ...
+
+    def measured(self, step: CapacityStep) -> None:
+        """Show what came of a step."""
+        ...
+
+
+class AskedToStopError(Exception):
+    """The command was asked to stop: the steps so far are the result."""
+
+
+class _Private:
+    """The servers of one mode, one after another: each of them is there for as long as it keeps up."""
+
+    def __init__(self, searcher: "Searcher", settings: Settings, path: str) -> None:
+        self._searcher = searcher
+        self._settings = settings
+        self._path = path
+        self._target: Target | None = None
+        self.request = GET
+        self.work_s = 0.0
+        """How long the work took that a fresh server did first."""
+
+    def target(self, settings: Settings | None = None) -> Target:
+        """Return the server: a fresh one where there is none, or where other `settings` are asked for.
+
+        Every process of a fresh one has done a piece of work already.
+        """
+        if settings is not None:
+            self.end()
+        if self._target is None:
+            wanted = settings or self._settings
+            server = self._searcher.launch(wanted)
+            self._target = target_at(server, self._path, OWN_PATHS if wanted.app is not None else "")
+            mode = MODE_BY_NAME.get(wanted.mode)
+            has_processes = mode is not None and mode.runs in {"process", "worker"}
+            self.work_s = self._searcher.try_out(self._target, wanted.tasks_at_once if has_processes else 1, GET)
+        self._target = again(self._target)
+        return self._target
+
+    def rest(self, run: RunDocument, *, overloaded: bool) -> None:
+        """Give up a server that has not done yet what it was asked to; where others keep its tasks, wait for them."""
+        if self._settings.broker is not None and self._target is not None and run.ended_because is None:
+            if overloaded or run.timed_out:
+                self._searcher.await_rest(self._target, GET)
+        elif overloaded or run.timed_out or run.ended_because is not None:
+            self.end()
+
+    def end(self) -> None:
+        """End the server, if there is one, whatever it does."""
+        if self._target is not None and self._target.server is not None:
+            self._target.server.kill()
+        self._target = None
+
+
+class _Running:
+    """A server that is not ours, and that can only be waited for."""
+
+    def __init__(self, searcher: "Searcher", target: Target, request: Request) -> None:
+        self._searcher = searcher
+        self._target = target
+        self.request = request
+        self.work_s: float | None = None
+        """How long one request took, or its task; None before the first."""
+
+    def target(self, settings: Settings | None = None) -> Target:
+        """Return it as it is now."""
+        del settings
+        if self.work_s is None:
+            self.work_s = self._searcher.try_out(self._target, 1, self.request)
+        self._target = again(self._target)
+        return self._target
+
+    def rest(self, run: RunDocument, *, overloaded: bool) -> None:
+        """Wait until it has done what it was asked to."""
+        if overloaded or run.timed_out:
+            self._searcher.await_rest(self._target, self.request)
+
+    def end(self) -> None:
+        """Leave it alone."""
+
+
+@dataclass(slots=True)
+class _Watch:
+    """The screen of one step, which notes how the backlog grows, and sees when it is hopeless."""
+
+    screen: CapacityScreen
+    rate: float
+    settle_s: float
+    step_s: float
+    backlog: list[tuple[float, float]] = field(default_factory=list)
+    is_hopeless: bool = False
+
+    def update(self, source: Recorder, now: float) -> None:
+        """Look at the backlog: what was due to be sent by now, less what is over."""
+        live = source.live(now, 1)
+        if live.elapsed_s <= self.settle_s + self.step_s and not self.is_hopeless:
+            over = live.failed + (live.ended if source.follows else live.ok)
+            self.backlog.append((live.elapsed_s, max(live.elapsed_s * self.rate - over, 0.0)))
+            judged = [one for one in self.backlog if one[0] >= self.settle_s]
+            self.is_hopeless = capacity.is_hopeless(judged, self.rate)
+        self.screen.update(self.backlog, live.elapsed_s / (self.settle_s + self.step_s))
+
+
+class Searcher:
+    """Searches one limit after another with the same processes; `folder` takes the servers' files."""
+
+    def __init__(
+        self, rig: Rig, fork_server: servers.ForkServer, folder: Path, search: Search, screen: CapacityScreen
+    ) -> None:
+        self.rig = rig
+        self._fork_server = fork_server
+        self._folder = folder
+        self._servers = 0
+        self._search = search
+        self._screen = screen
+
+    def search_private(self, name: str, settings: Settings, path: str, subject: Subject) -> ModeCapacity | None:
+        """Search the limit of private servers with these settings.
+
+        None where the command was asked to stop before the first step. Raises UserError where there is no first step.
+        """
+        return self._search_limit(name, _Private(self, settings, path), subject)
+
+    def search_running(self, name: str, target: Target, request: Request) -> ModeCapacity | None:
+        """Search the limit of a server that runs already; returns and raises the same."""
+        return self._search_limit(name, _Running(self, target, request), Subject())
+
+    def _search_limit(self, name: str, source: "_Private | _Running", subject: Subject) -> ModeCapacity | None:
+        steps: list[CapacityStep] = []
+        confirmed = None
+        try:
+            self.check()
+            self._screen.start(name, "starting")
+            source.target()
+            if not subject.work_s and subject.is_measured:
+                subject = replace(subject, work_s=source.work_s or 0.0)
+                self._search.check(subject)
+            first, most = self._search.from_per_s or subject.first_rate, self._search.to_per_s
+            while (rate := capacity.next_rate(steps, first, most, subject.resolution)) is not None:
+                steps.append(self._step(name, source, subject, rate))
+            confirmed = self._confirm(name, source, subject, steps)
+        except AskedToStopError:
+            pass  # the steps so far are the result
+        except UserError:
+            if not steps:
+                raise
+        finally:
+            source.end()
+        if not steps:
+            return None
+        return capacity.judge(subject, steps, confirmed=confirmed, interrupted=self.rig.stopping.asked)
+
+    def launch(self, settings: Settings) -> servers.Server:
+        """Start a server in a folder of its own, and wait until it serves. Raises UserError and AskedToStopError."""
+        self._servers += 1
+        folder = self._folder / str(self._servers)
+        folder.mkdir()
+        return servers.await_ready(self._fork_server.launch(settings, folder), self.check)
+
+    def check(self) -> None:
+        """Raise AskedToStopError where the command was asked to stop."""
+        if self.rig.stopping.asked:
+            raise AskedToStopError
+
+    def _confirm(
+        self, name: str, source: "_Private | _Running", subject: Subject, steps: Sequence[CapacityStep]
+    ) -> Confirmation | None:
+        """Measure what more threads or processes would do, where they were what gave in."""
+        low, high = capacity.bracket(steps)
+        more = subject.with_more(high.cause if high else None)
+        if more is None or low is None:
+            return None
+        option, settings = more
+        rate = capacity.CONFIRMED_SHARE * capacity.MORE * low.rate
+        step = self._step(name, source, replace(subject, settings=settings), rate, option)
+        return Confirmation(option=option, step=step)
+
+    def _step(
+        self, name: str, source: "_Private | _Running", subject: Subject, rate: float, option: str = ""
+    ) -> CapacityStep:
+        """Measure one rate, with an `option` on a server of its own. Raises AskedToStopError."""
+        target = source.target(subject.settings if option else None)
+        settle_s, step_s = subject.settling_s, self._search.step_s
+        self._screen.start(name, f"{option} {format_rate(rate)}".lstrip())
+        watch = _Watch(self._screen, rate, settle_s, step_s)
+        plan = Burst(
+            rate=rate,
+            for_s=settle_s + step_s,
+            timeout_s=settle_s + step_s + LAST_ANSWERS_S + subject.shortest_step_s,
+            request=source.request,
+        ).plan(target)
+        mark = target.mark()
+        run = self.rig.measure(target, plan, watch, {"rate": rate}, enough=lambda: watch.is_hopeless)
+        self.check()
+        seen: CapacityCause | None = None
+        if target.app is not None:
+            seen = CAUSES.get(blocking.judge(run, target.found(mark, self.rig.stopping, wait=False)).cause)
+        step = capacity.read_step(run, settle_s, step_s, subject, self._search.conditions, seen)
+        self._screen.measured(step)
+        source.rest(run, overloaded=not step.sustained)
+        return step
+
+    def await_rest(self, target: Target, request: Request) -> None:
+        """Wait, not for ever, until a server has done all: one more request is answered, and its task ended, last."""
+        last = Burst(count=1, timeout_s=REST_S, request=request).plan(target)
+        self.rig.measure(again(target), last, Unseen(), {})
+
+    def try_out(self, target: Target, count: int, request: Request) -> float:
+        """Send so many requests at once, by which nothing is judged, and return how long their work took, in seconds.
+
+        Raises UserError where these fail already, and AskedToStopError.
+        """
+        run = self.rig.measure(target, Burst(count=count, request=request).plan(target), Unseen(), {})
+        self.check()
+        errors = [row.error for row in run.requests if row.error] + [row.error for row in run.tasks if row.error]
+        if errors or run.ended_because:
+            raise UserError(
+                f"a single request fails already ({shortened(run.ended_because or errors[0], 200)}), "
+                "so there is no rate to find; look at it with taskdemo fire"
+            )
+        took = run.summary.work_s or run.summary.response_s
+        return took.p50 if took else 0.0
