@@ -31,7 +31,7 @@ from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.output import SHOW_CURSOR
 from taskdemo_cli.reports.terminal.capacity import CapacityScreen, capacity_screen
 from taskdemo_cli.reports.terminal.limits import LimitsScreen, PlainLimits, limits_screen
-from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainRun, RunScreen, comparison_screen, run_screen
+from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainRun, comparison_screen, run_screen
 from taskdemo_cli.reports.terminal.painter import Block
 from taskdemo_cli.reports.terminal.run_frame import horizon_of
 from taskdemo_cli.reports.terminal.scan import scan_screen
@@ -111,7 +111,7 @@ class Story:
 def test_a_run_is_one_block_that_stays_in_its_place() -> None:
     terminal, story = Terminal(), Story(5)
     terminal.write("$ taskdemo fire\n")
-    with RunScreen(terminal.console, "5 requests at background", None) as screen:
+    with run_screen(terminal.console, "5 requests at background", count=None) as screen:
         heights = set()
         for moment in (0.001, 0.012, 0.02, 0.3, 0.9, 1.0):
             screen.update(story.recorder, story.until(moment))
@@ -125,7 +125,7 @@ def test_a_run_is_one_block_that_stays_in_its_place() -> None:
 
 def test_each_request_has_a_row_with_its_times_and_its_task() -> None:
     terminal, story = Terminal(), Story(3)
-    with RunScreen(terminal.console, "3 requests", None) as screen:
+    with run_screen(terminal.console, "3 requests", count=None) as screen:
         screen.update(story.recorder, story.until(0.5))
         (row,) = [line for line in terminal.lines if line.startswith("      2")]
         assert row.split()[:5] == ["2", "200", "12", "ms", "running"]
@@ -140,7 +140,7 @@ def test_each_request_has_a_row_with_its_times_and_its_task() -> None:
 def test_more_requests_than_rows_show_the_interesting_ones_within_the_terminal() -> None:
     for lines in (8, 12, 24, 60):
         terminal, story = Terminal(80, lines), Story(500)
-        with RunScreen(terminal.console, "500 requests", None) as screen:
+        with run_screen(terminal.console, "500 requests", count=None) as screen:
             for moment in (0.05, 0.2, 0.6, 1.2, 2.0):
                 screen.update(story.recorder, story.until(moment))
                 assert terminal.lines[0].startswith("500 requests")
@@ -152,7 +152,7 @@ def test_more_requests_than_rows_show_the_interesting_ones_within_the_terminal()
 
 def test_a_frame_in_which_little_changed_writes_little() -> None:
     terminal, story = Terminal(120, 40), Story(20)
-    with RunScreen(terminal.console, "20 requests", None) as screen:
+    with run_screen(terminal.console, "20 requests", count=None) as screen:
         screen.update(story.recorder, story.until(2.8))
         before = len(terminal.getvalue())
         screen.update(story.recorder, story.until(2.801))
@@ -162,7 +162,7 @@ def test_a_frame_in_which_little_changed_writes_little() -> None:
 @pytest.mark.parametrize("size", [(60, 20), (100, 40), (40, 10)])
 def test_a_resized_terminal_still_shows_one_block(size: tuple[int, int]) -> None:
     terminal, story = Terminal(), Story(5)
-    with RunScreen(terminal.console, "5 requests", None) as screen:
+    with run_screen(terminal.console, "5 requests", count=None) as screen:
         screen.update(story.recorder, story.until(0.5))
         terminal.resize(*size)
         for moment in (0.6, 0.7):
@@ -229,7 +229,7 @@ def test_a_screen_that_is_stopped_leaves_the_cursor_and_goes_on_below_what_came_
 def test_the_cursor_comes_back_however_the_run_ends(error: type[BaseException] | None) -> None:
     terminal, story = Terminal(), Story(5)
     try:
-        with RunScreen(terminal.console, "5 requests", None) as screen:
+        with run_screen(terminal.console, "5 requests", count=None) as screen:
             screen.update(story.recorder, story.until(0.5))
             assert terminal.screen.cursor.hidden
             if error is not None:
@@ -244,7 +244,7 @@ def test_the_cursor_comes_back_however_the_run_ends(error: type[BaseException] |
 
 def test_hostile_messages_do_not_reach_the_terminal() -> None:
     terminal, story = Terminal(100), Story(2, message=HOSTILE)
-    with RunScreen(terminal.console, HOSTILE, None) as screen:
+    with run_screen(terminal.console, HOSTILE, count=None) as screen:
         screen.update(story.recorder, story.until(2.0))
         assert "\x1b]" not in terminal.getvalue()
         assert "\u202e" not in terminal.getvalue()
@@ -460,7 +460,7 @@ def test_a_task_that_fails_is_told_with_its_error() -> None:
     recorder.event(event("f", "started", 0.003))
     recorder.event(event("f", "failed", 0.5, error="ValueError: no such report"))
     terminal = Terminal()
-    with RunScreen(terminal.console, "1 request", None) as screen:
+    with run_screen(terminal.console, "1 request", count=None) as screen:
         screen.update(recorder, T0 + 1)
         assert any("request 1: failed, ValueError: no such report" in line for line in terminal.lines)
 
@@ -479,7 +479,7 @@ def held_loop() -> Recorder:
 
 def test_where_callers_wait_an_answer_is_the_end_of_its_task_though_no_event_has_come() -> None:
     terminal = Terminal()
-    with RunScreen(terminal.console, "3 requests at blocking", None) as screen:
+    with run_screen(terminal.console, "3 requests at blocking", count=None) as screen:
         screen.update(held_loop(), T0 + 2.4)
         shown = "\n".join(terminal.lines)
         assert "2 of 3 answered, 2 tasks ended" in shown
@@ -505,7 +505,7 @@ def test_an_answer_ends_a_task_in_the_modes_that_answer_after_the_work_and_in_no
 def test_while_the_server_answers_nobody_nothing_is_claimed_of_what_runs() -> None:
     terminal = Terminal()
     silent, story = held_loop(), Story(1)
-    with RunScreen(terminal.console, "3 requests", None) as screen:
+    with run_screen(terminal.console, "3 requests", count=None) as screen:
         screen.update(silent, T0 + 2.4)
         (summary,) = [line for line in terminal.lines if line.startswith("p50")]
         assert "no news for  2.30 s" in summary  # the bystander waits since then
@@ -524,7 +524,7 @@ def test_a_task_of_which_there_is_no_news_is_drawn_only_as_far_as_there_was_some
     story = Story(1, work=3.0)
     story.recorder.bystander(Batch([], [(1, T0 + 0.5)], 1))
     terminal = Terminal()
-    with RunScreen(terminal.console, "1 request", None) as screen:
+    with run_screen(terminal.console, "1 request", count=None) as screen:
         screen.update(story.recorder, story.until(2.0))
         (row,) = [line for line in terminal.lines if line.startswith("      1")]
     assert "no news" in row

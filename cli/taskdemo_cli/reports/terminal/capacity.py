@@ -3,10 +3,11 @@
 Draws capacity documents and computes nothing.
 """
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Final, Self
+from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.style import Style
@@ -15,7 +16,7 @@ from rich.text import Text
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, ModeCapacity
 from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.figures import progress
-from taskdemo_cli.reports.terminal.painter import Block, can_repaint
+from taskdemo_cli.reports.terminal.painter import Block, fit_for
 from taskdemo_cli.reports.terminal.report import threshold_lines
 from taskdemo_cli.reports.terminal.style import (
     ASCII,
@@ -25,7 +26,6 @@ from taskdemo_cli.reports.terminal.style import (
     DOUBT,
     GOOD,
     PLAIN,
-    UNICODE,
     WAITING,
     WIDEST,
     WORKING,
@@ -145,28 +145,21 @@ def step_words(step: CapacityStep) -> str:
     return f"{'sustained' if step.sustained else f'gave in, {step.cause}'}{took}, {backlog}"
 
 
-class CapacityScreen(AbstractContextManager["CapacityScreen"]):
+class CapacityScreen:
     """The search on a terminal: the modes so far, the steps of the one that is measured, and how its backlog grows."""
 
-    def __init__(self, console: Console, title: str, names: Sequence[str]) -> None:
-        self._block = Block(console)
+    def __init__(self, block: Block, title: str, names: Sequence[str]) -> None:
+        self._block = block
         self._title = title
         self._names = list(names)
-        self._glyphs = ASCII if console.options.ascii_only else UNICODE
+        self._glyphs = block.glyphs
         self._found: dict[str, ModeCapacity] = {}
         self._running: str | None = None
         self._doing = ""
         self._steps: list[CapacityStep] = []
         self._backlog: Sequence[tuple[float, float]] = ()
         self._share = 0.0
-
-    def __enter__(self) -> Self:
-        self._block.__enter__()
         self._paint()
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._block.__exit__(*details)  # type: ignore[arg-type] # what `with` gives is passed on as it is
 
     def start(self, name: str, what: str) -> None:
         """Say what is done now: a step at this rate, with this option."""
@@ -228,17 +221,14 @@ class CapacityScreen(AbstractContextManager["CapacityScreen"]):
         yield f" {format_count(round(sizes[-1]))}" if sizes else "", PLAIN
 
 
-class PlainCapacity(AbstractContextManager["PlainCapacity"]):
+class PlainCapacity:
     """The search as plain lines, one for each step and one for each limit."""
 
     def __init__(self, console: Console, title: str, names: Sequence[str]) -> None:
-        self._console = console
+        self._say = functools.partial(say, console)
         self._names = list(names)
         self._doing = ""
         self._say(title)
-
-    def __exit__(self, *details: object) -> None:
-        """Nothing to tidy up."""
 
     def start(self, name: str, what: str) -> None:
         """Take note of what is done now: a step is told when it is through."""
@@ -260,12 +250,13 @@ class PlainCapacity(AbstractContextManager["PlainCapacity"]):
         """Say why a mode is left out."""
         self._say(f"  {name} skipped: {why}")
 
-    def _say(self, text: str) -> None:
-        say(self._console, text)
 
-
-def capacity_screen(console: Console, title: str, names: Sequence[str]) -> CapacityScreen | PlainCapacity:
+def capacity_screen(
+    console: Console, title: str, names: Sequence[str]
+) -> AbstractContextManager[CapacityScreen | PlainCapacity]:
     """Return the screen of the search, fit for what the console is; use it in a `with`."""
-    if can_repaint(console):
-        return CapacityScreen(console, title, names)
-    return PlainCapacity(console, title, names)
+    return fit_for(
+        console,
+        lambda block: CapacityScreen(block, title, names),
+        lambda plain: PlainCapacity(plain, title, names),
+    )

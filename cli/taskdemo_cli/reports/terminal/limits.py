@@ -3,9 +3,10 @@
 Draws limits documents and computes nothing.
 """
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Final, Self
+from typing import Final
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -13,16 +14,14 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.documents.limits import Cell, LimitsDocument, limits_in
-from taskdemo_cli.reports.terminal.painter import Block, can_repaint
+from taskdemo_cli.reports.terminal.painter import Block, fit_for
 from taskdemo_cli.reports.terminal.style import (
-    ASCII,
     BAD,
     BOLD,
     DIM,
     DOUBT,
     GOOD,
     PLAIN,
-    UNICODE,
     WIDEST,
     Drawing,
     Glyphs,
@@ -179,25 +178,18 @@ def _note_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
         yield row("")
 
 
-class LimitsScreen(AbstractContextManager["LimitsScreen"]):
+class LimitsScreen:
     """The experiments on a terminal: the table, filling in."""
 
-    def __init__(self, console: Console, title: str, modes: Sequence[str], limits: Sequence[str]) -> None:
-        self._block = Block(console)
+    def __init__(self, block: Block, title: str, modes: Sequence[str], limits: Sequence[str]) -> None:
+        self._block = block
         self._title = title
         self._modes = list(modes)
         self._limits = list(limits)
-        self._glyphs = ASCII if console.options.ascii_only else UNICODE
+        self._glyphs = block.glyphs
         self._cells: dict[str, dict[str, Cell]] = {}
         self._running: dict[tuple[str, str], str] = {}
-
-    def __enter__(self) -> Self:
-        self._block.__enter__()
         self._paint()
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._block.__exit__(*details)  # type: ignore[arg-type] # what `with` gives is passed on as it is
 
     def start(self, mode: str, limit: str, what: str = "") -> None:
         """Say that this experiment runs now; `what` is what it does, in words."""
@@ -233,15 +225,12 @@ class LimitsScreen(AbstractContextManager["LimitsScreen"]):
         self._block.paint(lines)
 
 
-class PlainLimits(AbstractContextManager["PlainLimits"]):
+class PlainLimits:
     """The experiments as plain lines, one for each that is through."""
 
     def __init__(self, console: Console, title: str) -> None:
-        self._console = console
+        self._say = functools.partial(say, console)
         self._say(title)
-
-    def __exit__(self, *details: object) -> None:
-        """Nothing to tidy up."""
 
     def start(self, mode: str, limit: str, what: str = "") -> None:
         """Nothing: an experiment is told when it is through."""
@@ -258,14 +247,11 @@ class PlainLimits(AbstractContextManager["PlainLimits"]):
         """Say why a mode is left out."""
         self._say(f"  {mode} skipped: {why}")
 
-    def _say(self, text: str) -> None:
-        say(self._console, text)
-
 
 def limits_screen(
     console: Console, title: str, modes: Sequence[str], limits: Sequence[str]
-) -> LimitsScreen | PlainLimits:
+) -> AbstractContextManager[LimitsScreen | PlainLimits]:
     """Return the screen of the experiments, fit for what the console is; use it in a `with`."""
-    if can_repaint(console):
-        return LimitsScreen(console, title, modes, limits)
-    return PlainLimits(console, title)
+    return fit_for(
+        console, lambda block: LimitsScreen(block, title, modes, limits), lambda plain: PlainLimits(plain, title)
+    )

@@ -4,9 +4,10 @@ Draws the live figures and computes nothing. Every frame has fixed columns and a
 to draw only lines that changed (see repaint).
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 from rich.console import Console
 from rich.style import Style
@@ -16,7 +17,7 @@ from taskdemo_cli.analysis.mode_summary import ModeSummary
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.reports.terminal.comparison_table import NAME, comparison_cells, comparison_heading
-from taskdemo_cli.reports.terminal.painter import Block, can_repaint
+from taskdemo_cli.reports.terminal.painter import Block, fit_for
 from taskdemo_cli.reports.terminal.run_frame import (
     answer_words,
     bar_lines,
@@ -28,11 +29,9 @@ from taskdemo_cli.reports.terminal.run_frame import (
     run_lines,
 )
 from taskdemo_cli.reports.terminal.style import (
-    ASCII,
     BOLD,
     DIM,
     PLAIN,
-    UNICODE,
     WIDEST,
     cell,
     row,
@@ -58,21 +57,14 @@ class Source(Protocol):
         ...
 
 
-class RunScreen(AbstractContextManager["RunScreen"]):
+class RunScreen:
     """One run on a terminal."""
 
-    def __init__(self, console: Console, title: str, for_s: float | None) -> None:
-        self._block = Block(console)
+    def __init__(self, block: Block, title: str, for_s: float | None) -> None:
+        self._block = block
         self._title = title
         self._for_s = for_s
-        self._glyphs = ASCII if console.options.ascii_only else UNICODE
-
-    def __enter__(self) -> Self:
-        self._block.__enter__()
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._block.__exit__(*details)  # type: ignore[arg-type] # what `with` gives is passed on as it is
+        self._glyphs = block.glyphs
 
     def update(self, source: Source, now: float) -> None:
         """Show the run as it is at `now`, the client's monotonic clock."""
@@ -82,13 +74,13 @@ class RunScreen(AbstractContextManager["RunScreen"]):
         self._block.paint(list(run_lines(live, self._title, self._for_s, log, self._block.width, self._glyphs)))
 
 
-class ComparisonScreen(AbstractContextManager["ComparisonScreen"]):
+class ComparisonScreen:
     """A comparison on a terminal: a row a mode, and under it the bars of the one that runs."""
 
-    def __init__(self, console: Console, modes: Sequence[str], title: str) -> None:
-        self._block = Block(console)
+    def __init__(self, block: Block, modes: Sequence[str], title: str) -> None:
+        self._block = block
         self._title = title
-        self._glyphs = ASCII if console.options.ascii_only else UNICODE
+        self._glyphs = block.glyphs
         self._modes = list(modes)
         self._done: dict[str, tuple[ModeSummary, list[RunDocument]]] = {}
         self._skipped: dict[str, str] = {}
@@ -97,14 +89,7 @@ class ComparisonScreen(AbstractContextManager["ComparisonScreen"]):
         self._scale_s = 1.0
         self._last: tuple[str, Live] | None = None
         """The bars that are shown: the running mode's, and until it has some, those of the one before."""
-
-    def __enter__(self) -> Self:
-        self._block.__enter__()
         self._paint(None)
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._block.__exit__(*details)  # type: ignore[arg-type] # what `with` gives is passed on as it is
 
     def start(self, mode: str, stage: str = "") -> None:
         """Say that this mode runs now; `stage` is what to say beside the title, such as the round."""
@@ -160,19 +145,16 @@ class ComparisonScreen(AbstractContextManager["ComparisonScreen"]):
             yield " waiting", DIM
 
 
-class PlainRun(AbstractContextManager["PlainRun"]):
+class PlainRun:
     """A run as plain lines: each answer and each task's end of a small one, a line a second of a large one."""
 
     def __init__(self, console: Console, title: str, small: bool) -> None:
-        self._console = console
+        self._say = functools.partial(say, console)
         self._small = small
         self._answered: set[int] = set()
         self._ended = 0
         self._next = 1.0
         self._say(title)
-
-    def __exit__(self, *details: object) -> None:
-        """Nothing to tidy up."""
 
     def update(self, source: Source, now: float) -> None:
         """Print what is new."""
@@ -196,19 +178,13 @@ class PlainRun(AbstractContextManager["PlainRun"]):
                 for line in printed_lines(completion):
                     self._say(f"            | {line}")
 
-    def _say(self, text: str) -> None:
-        say(self._console, text)
 
-
-class PlainComparison(AbstractContextManager["PlainComparison"]):
+class PlainComparison:
     """A comparison as plain lines: one when a mode starts, one when it is done."""
 
     def __init__(self, console: Console, title: str) -> None:
-        self._console = console
+        self._say = functools.partial(say, console)
         self._say(title)
-
-    def __exit__(self, *details: object) -> None:
-        """Nothing to tidy up."""
 
     def start(self, mode: str, stage: str = "") -> None:
         """Say that this mode runs now."""
@@ -229,17 +205,19 @@ class PlainComparison(AbstractContextManager["PlainComparison"]):
         """Say why a mode does not run."""
         self._say(f"  {mode} skipped: {why}")
 
-    def _say(self, text: str) -> None:
-        say(self._console, text)
 
-
-def run_screen(console: Console, title: str, *, count: int | None, for_s: float | None = None) -> RunScreen | PlainRun:
+def run_screen(
+    console: Console, title: str, *, count: int | None, for_s: float | None = None
+) -> AbstractContextManager[RunScreen | PlainRun]:
     """Return the screen of one run, fit for what the console is; use it in a `with`, call `update` often."""
-    if can_repaint(console):
-        return RunScreen(console, title, for_s)
-    return PlainRun(console, title, count is not None and count <= SMALL)
+    small = count is not None and count <= SMALL
+    return fit_for(console, lambda block: RunScreen(block, title, for_s), lambda plain: PlainRun(plain, title, small))
 
 
-def comparison_screen(console: Console, title: str, modes: Sequence[str]) -> ComparisonScreen | PlainComparison:
+def comparison_screen(
+    console: Console, title: str, modes: Sequence[str]
+) -> AbstractContextManager[ComparisonScreen | PlainComparison]:
     """Return the screen of a comparison, fit for what the console is; use it in a `with`."""
-    return ComparisonScreen(console, modes, title) if can_repaint(console) else PlainComparison(console, title)
+    return fit_for(
+        console, lambda block: ComparisonScreen(block, modes, title), lambda plain: PlainComparison(plain, title)
+    )

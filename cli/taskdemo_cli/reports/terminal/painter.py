@@ -4,19 +4,22 @@ rich's Live erases every line of every frame and loses its place when the termin
 the lines that changed, so that nothing flickers and a frame over a slow connection is a few hundred bytes.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from taskdemo_cli.reports.output import HIDE_CURSOR, NARROWEST, SHOW_CURSOR, leaving_the_cursor
-from taskdemo_cli.reports.terminal.style import encodable
+from taskdemo_cli.reports.terminal.style import ASCII, UNICODE, Glyphs, encodable
 
 ERASE_LINE = "\x1b[K"
 ERASE_BELOW = "\x1b[J"
+Live = TypeVar("Live")
+Plain = TypeVar("Plain")
 
 
 def can_repaint(console: Console) -> bool:
@@ -29,6 +32,7 @@ class Block:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.glyphs: Glyphs = ASCII if console.options.ascii_only else UNICODE
         self._shown: list[Text] = []
         self._columns = 0
 
@@ -109,3 +113,15 @@ class Block:
     def _write(self, text: str) -> None:
         self.console.file.write(text)
         self.console.file.flush()
+
+
+@contextlib.contextmanager
+def fit_for(
+    console: Console, live: Callable[[Block], Live], plain: Callable[[Console], Plain]
+) -> Iterator[Live | Plain]:
+    """Give the screen that is fit for the console while the `with` lasts: one in a block, or one of plain lines."""
+    if not can_repaint(console):
+        yield plain(console)
+        return
+    with Block(console) as block:
+        yield live(block)

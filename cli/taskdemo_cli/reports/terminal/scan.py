@@ -3,10 +3,11 @@
 Draws endpoint rows and computes nothing.
 """
 
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Final, Self
+from typing import Final
 
 from rich.console import Console, RenderableType
 from rich.style import Style
@@ -18,17 +19,15 @@ from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, ou
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.reports.terminal.live import Source
-from taskdemo_cli.reports.terminal.painter import Block, can_repaint
+from taskdemo_cli.reports.terminal.painter import Block, fit_for
 from taskdemo_cli.reports.terminal.run_frame import progress_cells, progress_words
 from taskdemo_cli.reports.terminal.style import (
-    ASCII,
     BAD,
     BOLD,
     DIM,
     DOUBT,
     GOOD,
     PLAIN,
-    UNICODE,
     WIDEST,
     Drawing,
     Glyphs,
@@ -134,26 +133,19 @@ def _endpoint_cells(endpoint: EndpointRow, longest: int, width: int, glyphs: Gly
     yield f"  {cell(words, max(width - longest - sum(FIGURES) - 4, 0)).rstrip()}", style
 
 
-class ScanScreen(AbstractContextManager["ScanScreen"]):
+class ScanScreen:
     """A scan on a terminal: the newest rows of the table, those that block among them in any case."""
 
-    def __init__(self, console: Console, title: str, routes: Sequence[Route]) -> None:
-        self._block = Block(console)
+    def __init__(self, block: Block, title: str, routes: Sequence[Route]) -> None:
+        self._block = block
         self._title = title
-        self._glyphs = ASCII if console.options.ascii_only else UNICODE
+        self._glyphs = block.glyphs
         self._total = sum(route.skipped is None for route in routes)
         self._longest = max([LEAST_NAME, *(len(f"{one.method} {one.path}") for one in routes if one.skipped is None)])
         self._done: list[EndpointRow] = []
         self._running: Route | None = None
         self._began = time.monotonic()
-
-    def __enter__(self) -> Self:
-        self._block.__enter__()
         self._paint(None, self._began)
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._block.__exit__(*details)  # type: ignore[arg-type] # what `with` gives is passed on as it is
 
     def start(self, route: Route) -> None:
         """Say that this endpoint is called now."""
@@ -195,15 +187,12 @@ class ScanScreen(AbstractContextManager["ScanScreen"]):
         return [one for one in self._done if one in kept]
 
 
-class PlainScan(AbstractContextManager["PlainScan"]):
+class PlainScan:
     """A scan as plain lines, one for each endpoint that is through."""
 
     def __init__(self, console: Console, title: str) -> None:
-        self._console = console
+        self._say = functools.partial(say, console)
         self._say(title)
-
-    def __exit__(self, *details: object) -> None:
-        """Nothing to tidy up."""
 
     def start(self, route: Route) -> None:
         """Nothing: an endpoint is told when it is through."""
@@ -218,10 +207,9 @@ class PlainScan(AbstractContextManager["PlainScan"]):
             told = "" if others is None else f", others waited {format_seconds(others)} at most"
             self._say(f"  {name_of_endpoint(endpoint)}: {WORDS[outcome(endpoint)]}{told}")
 
-    def _say(self, text: str) -> None:
-        say(self._console, text)
 
-
-def scan_screen(console: Console, title: str, routes: Sequence[Route]) -> ScanScreen | PlainScan:
+def scan_screen(
+    console: Console, title: str, routes: Sequence[Route]
+) -> AbstractContextManager[ScanScreen | PlainScan]:
     """Return the screen of a scan, fit for what the console is; use it in a `with`."""
-    return ScanScreen(console, title, routes) if can_repaint(console) else PlainScan(console, title)
+    return fit_for(console, lambda block: ScanScreen(block, title, routes), lambda plain: PlainScan(plain, title))
