@@ -8,7 +8,9 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from taskdemo_cli.analysis.capacity import Subject, judge, read_step
+from taskdemo_cli.analysis.capacity.step import read_step
+from taskdemo_cli.analysis.capacity.subject import Subject
+from taskdemo_cli.analysis.capacity.verdict import judge
 from taskdemo_cli.analysis.verdicts import comparison
 from taskdemo_cli.documents.blocking import Blocking, Place
 from taskdemo_cli.documents.capacity import CapacityDocument, Confirmation

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TypeAlias
 
 from taskdemo_cli.analysis import thresholds
-from taskdemo_cli.analysis.capacity import Subject
+from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.analysis.thresholds import Threshold
 from taskdemo_cli.commands.keeping import Keeping
 from taskdemo_cli.documents.capacity import CapacityDocument, ModeCapacity

@@ -10,8 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from taskdemo_cli.analysis import blocking, capacity
-from taskdemo_cli.analysis.capacity import Subject
+from taskdemo_cli.analysis import blocking
+from taskdemo_cli.analysis.capacity.search import CONFIRMED_SHARE, bracket, next_rate
+from taskdemo_cli.analysis.capacity.step import is_hopeless, read_step
+from taskdemo_cli.analysis.capacity.subject import MORE, Subject
+from taskdemo_cli.analysis.capacity.verdict import judge
 from taskdemo_cli.analysis.thresholds import Threshold
 from taskdemo_cli.documents.capacity import CapacityCause, CapacityStep, Confirmation, ModeCapacity
 from taskdemo_cli.documents.run import RunDocument
@@ -175,7 +178,7 @@ class _Watch:
             over = live.failed + (live.ended if source.follows else live.ok)
             self.backlog.append((live.elapsed_s, max(live.elapsed_s * self.rate - over, 0.0)))
             judged = [one for one in self.backlog if one[0] >= self.settle_s]
-            self.is_hopeless = capacity.is_hopeless(judged, self.rate)
+            self.is_hopeless = is_hopeless(judged, self.rate)
         self.screen.update(self.backlog, live.elapsed_s / (self.settle_s + self.step_s))
 
 
@@ -214,7 +217,7 @@ class Searcher:
                 subject = replace(subject, work_s=source.work_s or 0.0)
                 self._search.check(subject)
             first, most = self._search.from_per_s or subject.first_rate, self._search.to_per_s
-            while (rate := capacity.next_rate(steps, first, most, subject.resolution)) is not None:
+            while (rate := next_rate(steps, first, most, subject.resolution)) is not None:
                 steps.append(self._step(name, source, subject, rate))
             confirmed = self._confirm(name, source, subject, steps)
         except AskedToStopError:
@@ -226,7 +229,7 @@ class Searcher:
             source.end()
         if not steps:
             return None
-        return capacity.judge(subject, steps, confirmed=confirmed, interrupted=self.rig.stopping.asked)
+        return judge(subject, steps, confirmed=confirmed, interrupted=self.rig.stopping.asked)
 
     def launch(self, settings: Settings) -> servers.Server:
         """Start a server in a folder of its own, and wait until it serves. Raises UserError and AskedToStopError."""
@@ -244,12 +247,12 @@ class Searcher:
         self, name: str, source: "_Private | _Running", subject: Subject, steps: Sequence[CapacityStep]
     ) -> Confirmation | None:
         """Measure what more threads or processes would do, where they were what gave in."""
-        low, high = capacity.bracket(steps)
+        low, high = bracket(steps)
         more = subject.with_more(high.cause if high else None)
         if more is None or low is None:
             return None
         option, settings = more
-        rate = capacity.CONFIRMED_SHARE * capacity.MORE * low.rate
+        rate = CONFIRMED_SHARE * MORE * low.rate
         step = self._step(name, source, replace(subject, settings=settings), rate, option)
         return Confirmation(option=option, step=step)
 
@@ -273,7 +276,7 @@ class Searcher:
         seen: CapacityCause | None = None
         if target.app is not None:
             seen = CAUSES.get(blocking.judge(run, target.found(mark, self.rig.stopping, wait=False)).cause)
-        step = capacity.read_step(run, settle_s, step_s, subject, self._search.conditions, seen)
+        step = read_step(run, settle_s, step_s, subject, self._search.conditions, seen)
         self._screen.measured(step)
         source.rest(run, overloaded=not step.sustained)
         return step

@@ -8,7 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from samples import SETTLE_S, STEP_S, WORK_S, open_loop_run
-from taskdemo_cli.analysis.capacity import Subject, bracket, is_hopeless, judge, next_rate, read_step
+from taskdemo_cli.analysis.capacity.search import bracket, next_rate
+from taskdemo_cli.analysis.capacity.step import is_hopeless, read_step
+from taskdemo_cli.analysis.capacity.subject import Subject
+from taskdemo_cli.analysis.capacity.verdict import judge
 from taskdemo_cli.analysis.thresholds import CAPACITY, evaluate, parse
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, Confirmation
 from taskdemo_cli.errors import UserError

@@ -1,0 +1,93 @@
+"""The search for the limit: which rate comes next, and what the steps so far enclose."""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from taskdemo_cli.analysis.capacity.subject import FEWEST, RESOLUTION
+from taskdemo_cli.documents.capacity import CapacityStep
+
+UNCLEAR: Final = 0.05
+"""Where the interval of a backlog's growth reaches so far to either side, as a share of the rate, and the growth is not
+`OBVIOUS`, the step decides nothing."""
+OBVIOUS: Final = 0.1
+BELOW: Final = 0.96
+ABOVE: Final = 1.04
+"""The search tries this much below and above the rate at which tasks ended while it gave in, before it halves."""
+APART: Final = 1.01
+"""Rates closer than this are not told apart."""
+PATIENCE: Final = 4.5
+"""On a machine that disturbs it the search closes in for no longer than so many whole steps take."""
+STEPS: Final = 24
+"""No search is longer than this."""
+CONFIRMED_SHARE: Final = 0.9
+"""Of so many times the sustained rate, this share is asked of them."""
+BY_BACKLOG: Final = frozenset({"threads", "processes", "event loop", "interpreter", "broker", "unknown"})
+"""The causes that a backlog shows which grows."""
+
+
+def bracket(steps: Iterable[CapacityStep]) -> tuple[CapacityStep | None, CapacityStep | None]:
+    """Return the step of the highest rate that was sustained, and that of the lowest that failed.
+
+    Of several steps at one rate the last one counts.
+    """
+    by_rate = {step.rate: step for step in steps}
+    failed = min((step for step in by_rate.values() if not step.sustained), key=_rate, default=None)
+    below = math.inf if failed is None else failed.rate
+    return max((step for rate, step in by_rate.items() if rate < below), key=_rate, default=None), failed
+
+
+def next_rate(
+    steps: Sequence[CapacityStep], first: float, most: float | None = None, resolution: float = RESOLUTION
+) -> float | None:
+    """Return the rate to try next; None where the search is over.
+
+    The rate doubles until it gives in. What ended in that time tells about where the limit is: the search tries a
+    little below it and a little above, and halves what is left. A step that decides nothing is measured once more, and
+    so is one that failed although more was sustained afterwards than had ended in it: something else disturbed it.
+    """
+    if not steps:
+        return first if most is None else min(first, most)
+    last = steps[-1]
+    tries = Counter(step.rate for step in steps)
+    if _decides_nothing(last) and tries[last.rate] == 1:
+        return last.rate
+    low, high = bracket(steps)
+    if len(steps) >= STEPS:
+        return None
+    if high is None:
+        return None if most is not None and last.rate >= most else min(2 * last.rate, most or math.inf)
+    ended = high.rate - high.backlog_growth_per_s if high.cause in BY_BACKLOG else None
+    if low is None:
+        lower = BELOW * (ended or 0.0)
+        lower = lower if high.rate / 64 < lower < high.rate / APART else high.rate / 2
+        return lower if lower * (high.to_s - high.from_s) >= FEWEST else None
+    if ended is not None and low.rate >= RESOLUTION * ended and tries[high.rate] == 1:
+        return high.rate
+    if high.rate <= resolution * low.rate or _has_lasted(steps):
+        return None
+    guesses = (BELOW * ended, ABOVE * ended) if ended is not None and _is_clear(high) else ()
+    inside = (guess for guess in guesses if APART * low.rate < guess < high.rate / APART)
+    return next(inside, math.sqrt(low.rate * high.rate))
+
+
+def _has_lasted(steps: Sequence[CapacityStep]) -> bool:
+    """Say whether the steps since the first at a rate that failed for good took as long as `PATIENCE` allows."""
+    failed = {rate for rate, step in {step.rate: step for step in steps}.items() if not step.sustained}
+    closing = itertools.dropwhile(lambda step: step.rate not in failed, steps)
+    return sum(step.to_s for step in closing) >= PATIENCE * max(step.to_s for step in steps)
+
+
+def _is_clear(step: CapacityStep) -> bool:
+    return step.growth_high_per_s - step.growth_low_per_s <= 2 * UNCLEAR * step.rate
+
+
+def _decides_nothing(step: CapacityStep) -> bool:
+    by_backlog = step.sustained or step.cause in BY_BACKLOG
+    return by_backlog and not _is_clear(step) and step.backlog_growth_per_s <= OBVIOUS * step.rate
+
+
+def _rate(step: CapacityStep) -> float:
+    return step.rate

@@ -1,0 +1,187 @@
+"""One step of an open loop: whether its rate was sustained, and what gave in.
+
+A request is in the backlog from its planned send until its task has ended, or, where it has none, until its answer: so
+what waits unseen in a server's socket counts as what waits in a queue. The number of requests that wait is the rate
+times how long each waits (Little's law), so without tasks a backlog that grows is a corrected response time that grows.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from taskdemo_cli.analysis import thresholds
+from taskdemo_cli.analysis.capacity.subject import Subject
+from taskdemo_cli.analysis.mode_summary import HELD_UP_S
+from taskdemo_cli.analysis.thresholds import Threshold
+from taskdemo_cli.analysis.verdicts import STRETCHED
+from taskdemo_cli.documents.capacity import CapacityCause, CapacityStep
+from taskdemo_cli.documents.pairing import pairs
+from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
+from taskdemo_cli.recording.summary import BUSY_SHARE
+from taskdemo_cli.stats import Occupancy, Slope, slope
+from taskdemo_cli.units import format_count, format_seconds
+
+SLICES: Final = 12
+"""A step's backlog is averaged over so many spans; over fewer where requests are few, so that each has one."""
+GROWS: Final = 0.02
+"""A backlog grows where the interval of its slope lies above this share of the rate."""
+HOPELESS: Final = 0.25
+"""A step whose backlog surely grows by this share of the rate need not be measured to its end."""
+ENOUGH_S: Final = 1.0
+"""How much of a step must have been seen for that."""
+LATE_S: Final = 0.05
+"""A client whose median send is later than this does not send on time."""
+TROUBLE: Final = frozenset({"failed", "cancelled", "lost"})
+CUT: Final = frozenset({"Cancelled", "ReadTimeout", "ConnectTimeout", "PoolTimeout"})
+"""What requests end with that were still waiting when the step was over: they have not failed."""
+
+
+def is_hopeless(backlog: Sequence[tuple[float, float]], rate: float) -> bool:
+    """Say whether a step at `rate` gives in, whatever is still to come.
+
+    `backlog` are its sizes so far, each with its moment in seconds, without those of the settling time.
+    """
+    if len(backlog) < SLICES // 2 or backlog[-1][0] - backlog[0][0] < ENOUGH_S:
+        return False
+    moments, sizes = zip(*backlog, strict=True)
+    return slope(moments, sizes).low > HOPELESS * rate
+
+
+def read_step(
+    run: RunDocument,
+    settle_s: float,
+    step_s: float,
+    subject: Subject,
+    conditions: Sequence[Threshold] = (),
+    seen: CapacityCause | None = None,
+) -> CapacityStep:
+    """Return what a run of an open loop shows: its backlog between `settle_s` and `step_s` later, and why it gave in.
+
+    `conditions` must hold. `seen`: what the server of the user's own application says was used up. A run that was
+    ended early is judged by what there is of it.
+    """
+    rate = run.rate or 1.0
+    rows = list(pairs(run))
+    spans = [_span(request, task) for request, task in rows]
+    end_s = max(_seen_until(spans, settle_s + step_s, 1 / rate), settle_s + 1e-3)
+    slices = max(min(SLICES, int(rate * (end_s - settle_s))), 3)
+    waiting, unsent = Occupancy(end_s - settle_s, slices), Occupancy(end_s - settle_s, slices)
+    for planned_s, sent_s, over_s in spans:
+        waiting.add(planned_s - settle_s, min(over_s, end_s) - settle_s)
+        unsent.add(planned_s - settle_s, min(sent_s, end_s) - settle_s)
+    curve = waiting.levels()
+    growth, unsent_growth = _growth(curve, end_s - settle_s), _growth(unsent.levels(), end_s - settle_s)
+    failed = sum(_has_failed(request, task) for request, task in rows)
+    broken = [one for one in conditions if not _holds(one, run)]
+    cause: CapacityCause | None = None
+    if run.ended_because is not None or failed:
+        cause = "refused"
+    elif _is_late(run) or unsent_growth.low > GROWS * rate:
+        cause = "client"
+    elif growth.low > GROWS * rate:
+        cause = seen or _used_up(run, subject)
+    elif broken:
+        cause = "threshold"
+    summary = run.summary
+    return CapacityStep(
+        rate=rate,
+        response_s=summary.response_s,
+        corrected_s=summary.corrected_s,
+        completion_s=summary.completion_s,
+        work_s=summary.work_s,
+        bystander_s=summary.bystander_s,
+        backlog=round(curve[-1], 3),
+        backlog_growth_per_s=round(growth.mean, 3),
+        growth_low_per_s=round(growth.low, 3),
+        growth_high_per_s=round(growth.high, 3),
+        curve=[round(level, 3) for level in curve],
+        from_s=settle_s,
+        to_s=end_s,
+        failed=failed,
+        max_parallel=summary.tasks.max_parallel,
+        sustained=cause is None,
+        cause=cause,
+        why=None if cause is None else _why(cause, run, subject, broken, failed),
+    )
+
+
+def _span(request: RequestRow, task: TaskRow | None) -> tuple[float, float, float]:
+    """Return when a request was to be sent, was sent and was over; infinite where that was not seen."""
+    over_s = request.done_s if task is None else task.ended_s
+    if request.error in CUT:
+        over_s = None
+    planned_s, sent_s, over_s = (math.inf if at is None else at for at in (request.planned_s, request.sent_s, over_s))
+    return planned_s, sent_s, over_s
+
+
+def _seen_until(spans: Sequence[tuple[float, float, float]], end_s: float, apart_s: float) -> float:
+    """Return until when a step was seen: to its end, or, where it was ended early, to the last that was heard of."""
+    sent_until_s = max((planned_s for planned_s, *_ in spans), default=0.0) + apart_s
+    if sent_until_s >= end_s - apart_s:
+        return end_s
+    return min(sent_until_s, max((over_s for *_, over_s in spans if over_s < math.inf), default=sent_until_s))
+
+
+def _has_failed(request: RequestRow, task: TaskRow | None) -> bool:
+    return (request.error is not None and request.error not in CUT) or (task is not None and task.state in TROUBLE)
+
+
+def _growth(levels: Sequence[float], length_s: float) -> Slope:
+    return slope([(at + 0.5) * length_s / len(levels) for at in range(len(levels))], levels)
+
+
+def _holds(condition: Threshold, run: RunDocument) -> bool:
+    outcome = thresholds.evaluate(condition, run)
+    return outcome.met and outcome.value is not None
+
+
+def _is_late(run: RunDocument) -> bool:
+    wait, client = run.summary.wait_s, run.summary.client
+    return (client.cpu_share or 0.0) >= BUSY_SHARE or (wait is not None and wait.p50 > LATE_S)
+
+
+def _used_up(run: RunDocument, subject: Subject) -> CapacityCause:
+    """Return what there was no more of while the backlog grew."""
+    settings, mode = subject.settings, subject.mode
+    if settings is None or mode is None:
+        return "unknown"
+    at_once, work = run.summary.tasks.max_parallel, run.summary.work_s
+    if mode.runs == "thread":
+        is_stretched = bool(work and subject.work_s and work.p50 > STRETCHED * subject.work_s)
+        return "threads" if at_once >= settings.threads and not is_stretched else "interpreter"
+    if mode.runs == "loop":
+        return "event loop"
+    if at_once >= settings.tasks_at_once:
+        return "processes"
+    return "broker" if mode.engine is not None else "event loop"
+
+
+def _why(cause: CapacityCause, run: RunDocument, subject: Subject, broken: Sequence[Threshold], failed: int) -> str:
+    settings, mode = subject.settings, subject.mode
+    match cause:
+        case "refused":
+            errors = run.summary.requests.errors.items()
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in errors if kind not in CUT) or "their tasks"
+            return run.ended_because or f"{failed:,} of {format_count(len(run.requests), 'request')} failed ({kinds})"
+        case "client":
+            return "the client itself could not send on time"
+        case "threshold":
+            measured = ((one, thresholds.evaluate(one, run).measured) for one in broken)
+            return "; ".join(f"{one.metric} was {was}, and --while asks for {one.expression}" for one, was in measured)
+        case "threads":
+            return f"all {settings.threads} threads were busy" if settings and mode else "the worker threads were busy"
+        case "processes":
+            return f"all {settings.tasks_at_once if settings else ''} processes were busy"
+        case "interpreter":
+            return "the threads share one Python interpreter, and that was busy"
+        case "broker":
+            at_once = run.summary.tasks.max_parallel
+            return f"at most {at_once} tasks ran at once: the broker did not hand them out in time"
+        case "event loop" if subject.expected_per_s is not None and mode is not None and mode.runs == "loop":
+            return "the work blocks the event loop, so it runs one at a time"
+        case "event loop":
+            ping = run.summary.bystander_s
+            late = f", GET /ping waited up to {format_seconds(ping.max)}" if ping and ping.max >= HELD_UP_S else ""
+            return f"the event loop was busy{late}"
+        case _:
+            return "answers took longer and longer, and nothing seen from outside says why"

@@ -1,0 +1,102 @@
+"""What is measured, as far as that is known beforehand: what arithmetic says, and where the search begins."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+from taskdemo_cli.documents.capacity import CapacityCause
+from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
+
+RESOLUTION: Final = 1.1
+"""The search ends where the rate that failed is no more than so many times the one that was sustained."""
+COARSE: Final = 1.25
+"""The same where the work bounds nothing, so that the machine is the limit: what else runs there moves it by more."""
+SETTLING_S: Final = 0.3
+"""What comes before, beside the first work: connections are opened."""
+FIRST_SHARE: Final = 0.95
+"""The first rate, as a share of what arithmetic says."""
+UNBOUNDED_FROM: Final = 800.0
+"""The first rate where the work itself bounds nothing."""
+UNKNOWN_FROM: Final = 10.0
+"""The first rate where nothing is known of the server."""
+FEWEST: Final = 6
+"""A step of fewer requests shows nothing."""
+MORE: Final = 2
+"""So many times the threads or processes are tried, to confirm that they were what gave in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured, as far as that is known beforehand."""
+
+    settings: Settings | None = None
+    """Of the private server; None where the server is not ours."""
+    work_s: float = 0.0
+    """How long one piece of work takes: as asked, or as a single request has shown."""
+
+    @classmethod
+    def asked(cls, settings: Settings) -> "Subject":
+        """Return what these settings say of it."""
+        subject = cls(settings)
+        return subject if subject.is_measured else cls(settings, settings.duration)
+
+    @property
+    def mode(self) -> Mode | None:
+        """The mode; None for the user's own application and for a URL."""
+        return None if self.settings is None else MODE_BY_NAME.get(self.settings.mode)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether only a first request can show how long the work takes."""
+        return self.settings is None or self.settings.work not in BUILT_IN_WORKS or self.settings.app is not None
+
+    @property
+    def at_once(self) -> int | None:
+        """How many tasks can make progress at once; None where the work itself bounds nothing, or nobody knows."""
+        if self.settings is None or self.mode is None:
+            return None
+        if self.mode.runs in {"process", "worker"}:
+            return self.settings.tasks_at_once
+        if self.settings.work == "cpu":  # threads share one interpreter
+            return 1
+        if self.mode.runs == "thread":
+            return self.settings.threads
+        return None if self.mode.awaits else 1
+
+    @property
+    def expected_per_s(self) -> float | None:
+        """The rate that arithmetic gives; None where the work bounds none, or nothing is known of it."""
+        return self.at_once / self.work_s if self.work_s and self.at_once is not None else None
+
+    @property
+    def first_rate(self) -> float:
+        """The rate of the first step: below what arithmetic says, where it says something."""
+        if self.expected_per_s is not None:
+            return FIRST_SHARE * self.expected_per_s
+        return UNKNOWN_FROM if self.mode is None else UNBOUNDED_FROM
+
+    @property
+    def resolution(self) -> float:
+        """How close the rate that failed has to come to the one that was sustained, as their ratio."""
+        return COARSE if self.mode is not None and self.expected_per_s is None else RESOLUTION
+
+    @property
+    def settling_s(self) -> float:
+        """How long after the first send a step begins to be judged: until the first tasks have ended."""
+        return SETTLING_S + self.work_s
+
+    @property
+    def shortest_step_s(self) -> float:
+        """How long a step must be for its backlog to show anything: some work must end in it, and some be asked for."""
+        return max(2 * self.work_s, (FEWEST + 1) / (self.expected_per_s or math.inf))
+
+    def with_more(self, cause: CapacityCause | None) -> tuple[str, Settings] | None:
+        """Return the option that should help, as one types it, and the settings with it; None where none is known."""
+        if self.settings is not None and self.mode is not None and cause == "threads":
+            threads = MORE * self.settings.threads
+            return f"--threads {threads}", replace(self.settings, threads=threads)
+        if self.settings is not None and self.settings.broker is None and cause == "processes":
+            processes = MORE * self.settings.tasks_at_once
+            return f"--processes {processes}", replace(self.settings, processes=processes)
+        return None
