@@ -44,6 +44,8 @@ def main() -> int:  # noqa: RET503  execv never returns
     if settings.private:  # Engines import from the current folder first, where the user may have a module of any name.
         work = replace(work, cwd=os.getcwd())  # noqa: PTH109  the work finds itself where the user is
         os.chdir(tempfile.gettempdir())
+    else:
+        work = replace(work, worker=os.getpid())
     backend = settings.backend or (None if settings.private else results_beside(settings.broker))
     backend = None if backend is None else engine.url(backend)
     longest_s = work.duration if work.work in BUILT_IN_WORKS else LONGEST_UNKNOWN_S

@@ -221,6 +221,22 @@ def test_a_task_whose_process_or_worker_is_killed_is_begun_again(mode: Mode, sta
     assert private(server.process.pid, WORKER).pid != worker.pid
 
 
+def test_nobody_is_left_of_a_worker_started_by_hand_whose_main_process_is_killed(
+    mode: Mode, server: RunningServer, stage: Stage
+) -> None:
+    stage.broker = server.get("/health").json()["broker"]
+    worker = stage.worker(mode, processes=2)
+    stage.ready(worker)
+    family = all_of(worker.program)
+    guard = psutil.Process(worker.guard.pid)
+    guard.suspend()  # who started it by hand ends nobody
+    try:
+        worker.program.kill()
+        until(lambda: gone(family))
+    finally:
+        guard.resume()
+
+
 @pytest.mark.parametrize(("how", "workers"), [("killed", 2), ("its starter is gone", 1)])
 def test_nothing_is_left_of_a_server_that_is_killed(mode: Mode, start_server: Start, how: str, workers: int) -> None:
     server = start_server(mode=mode.name, duration=30, workers=workers)

@@ -85,6 +85,8 @@ class WorkSettings(Json):
     """Whether to print what tasks print, and their ends, on this process's standard output."""
     step_log: str | None = None
     """The file in which the experiments of `taskdemo limits` note their steps, where they run."""
+    worker: int | None = None
+    """The pid of the worker's main process, with which all the others are to end; None where a guard ends them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Final
 from taskdemo_server.contract.events import TaskEvent, event_line, place_of
 from taskdemo_server.engines.base import EngineModule
 from taskdemo_server.journal.index import Index
+from taskdemo_server.runtime.orphans import lives
 
 _EVERY_S: Final = 1.0
 _REST: Final = 20
@@ -33,7 +34,7 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float) 
             time.sleep(max(_EVERY_S, took * _REST))
             now = time.monotonic()
             begun = {task.starts[-1]: task for task in index.unfinished() if task.running}
-            dead_since = {start: dead_since.get(start, now) for start in begun if not _lives(start.pid)}
+            dead_since = {start: dead_since.get(start, now) for start in begun if not lives(start.pid)}
             for start, task in begun.items():
                 often = len({(one.pid, one.clock) for one in task.starts})
                 why = None
@@ -49,12 +50,3 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float) 
             took = time.monotonic() - now
 
     threading.Thread(target=follow, name="deaths", daemon=True).start()
-
-
-def _lives(pid: int) -> bool:
-    import psutil
-
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False

@@ -12,10 +12,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, Final
 
-if TYPE_CHECKING:
-    import psutil
+from taskdemo_server.runtime.orphans import lives
 
 _MOST_LINE: Final = 1 << 16
 _LAST_WORDS_S: Final = 1.0
@@ -95,22 +94,13 @@ def _kill_descendants() -> None:
     import psutil
 
     while True:
-        left = [one for one in psutil.Process().children(recursive=True) if _lives(one)]
+        left = [one for one in psutil.Process().children(recursive=True) if lives(one.pid)]
         if not left:
             return
         for one in left:
             with contextlib.suppress(psutil.Error):
                 one.kill()
         psutil.wait_procs(left, _END_TIMEOUT_S)
-
-
-def _lives(process: "psutil.Process") -> bool:
-    import psutil
-
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
 
 
 def _as_child_of(parent: int) -> Callable[[], None]:

@@ -50,6 +50,35 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
+def end_with_worker(main: int) -> None:
+    """End this process of an engine's worker as soon as the main process is gone, and so whatever it forks from now on.
+
+    Some engines' processes would go on without it, and take tasks, although nobody looks after them any more.
+    """
+
+    def watch() -> None:
+        while lives(main):
+            time.sleep(_LOOK_EVERY_S)
+        end(1)
+
+    def begin() -> None:
+        threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+    if os.getpid() != main:
+        begin()
+    os.register_at_fork(after_in_child=begin)
+
+
+def lives(pid: int) -> bool:
+    """Tell whether there is such a process, and it has not ended."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
 def end_group() -> None:
     """Kill whoever else is in the group of processes that this one leads: what the user's work has started, and left.
 

@@ -22,6 +22,7 @@ from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import WorkSettings
 from taskdemo_server.contract.text import error_text, escape
 from taskdemo_server.journal.file import Journal
+from taskdemo_server.runtime import orphans
 from taskdemo_server.work import task_output, user_function
 
 
@@ -212,6 +213,8 @@ def _from_environment() -> tuple[WorkSettings, Sink | None, Callable[[str], None
     given = WorkSettings.from_json(text)
     if given.cwd is not None:
         os.chdir(given.cwd)
+    if given.worker is not None:
+        orphans.end_with_worker(given.worker)
     sink: Sink | None = None
     if given.journal is not None:
         sink = Journal(given.journal)
