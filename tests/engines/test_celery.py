@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from commands import taskdemo
 from conftest import RunningServer, until
 from engines.stage import Stage, all_of, free_port, gone, must_listen, private, staging
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
 from taskdemo_server.engines import base, valkey
-from taskdemo_server.engines.deaths import MOST_DEATHS
+from taskdemo_server.engines.children import MOST_DEATHS
 
 pytest.importorskip("celery", reason="the extra `celery` is not installed")
 pytestmark = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
@@ -162,16 +161,6 @@ def test_a_task_that_kills_its_process_is_begun_a_bounded_number_of_times_and_th
     assert str(lost.error).startswith("Given up after ")
     until(lambda: "cancelled" in server.states(), 20)  # the worker drops it, and begins it no more
     assert server.get(f"/tasks/{lost.id}").json()["state"] == "lost"
-
-
-def test_without_a_worker_on_the_broker_fire_says_so_and_does_not_wait(stage: Stage) -> None:
-    done = taskdemo("fire", "--mode", "celery", "--broker", stage.broker, "--count", "2", timeout=30)
-    assert done.returncode == 2
-    assert done.stderr.strip().endswith(
-        f"no worker answers on this broker: taskdemo worker --engine celery --broker {stage.broker}"
-    )
-    done = taskdemo("fire", "--mode", "celery", "--broker", stage.broker, "--count", "2", "--no-wait", timeout=30)
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_running_and_a_waiting_task_are_cancelled_by_the_worker_that_has_them(

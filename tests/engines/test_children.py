@@ -1,10 +1,22 @@
-"""The private broker and worker as children of a server."""
+"""The private broker and worker as children of a server, and what becomes of tasks that they do not do."""
 
+import json
+import math
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from taskdemo_server.engines import children
+from conftest import until
+from taskdemo_server.contract.events import TaskState, event_line, here
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.engines import children, deaths
+from taskdemo_server.journal.file import Journal
+from taskdemo_server.journal.index import Index
 
 
 def test_a_worker_that_never_gets_ready_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,3 +29,73 @@ def test_a_worker_that_never_gets_ready_is_ended(tmp_path: Path, monkeypatch: py
     assert child.last_line == "trying again"
     assert child._process.stdout is not None
     child._process.stdout.close()
+
+
+def test_a_worker_that_dies_again_and_again_while_no_task_ends_ends_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Dead:
+        last_line = "no memory"
+
+        def __init__(self, *_: Any) -> None: ...
+
+        def is_ready(self) -> bool:
+            return True
+
+        def wait(self) -> None: ...
+
+    monkeypatch.setattr(children, "Child", Dead)
+    monkeypatch.setattr(children, "_AGAIN_AFTER_S", 0.0)
+    monkeypatch.setattr(children, "why_not", lambda *_: None)
+    engine = MODE_BY_NAME["huey"].engine
+    assert engine is not None
+    settings = Settings(mode="huey", journal="", processes=1, private_broker=str(tmp_path))
+    failed: list[bool] = []
+    ended = iter([0])  # and one before the second death
+    children.Children(settings, engine, lambda: next(ended, 1), lambda: None, lambda: failed.append(True))
+    until(lambda: failed)
+    *again, last = capfd.readouterr().err.splitlines()
+    assert len(again) == children.MOST_DEATHS + 1
+    assert set(again) == {"The private huey worker died (no memory); another takes its place."}
+    assert last == "The private huey worker died (no memory), the 4th time without any task ended: the server ends."
+
+
+@pytest.fixture
+def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SimpleNamespace]:
+    """Follow a journal with one task that waits, beside a worker that is there or is not yet."""
+    monkeypatch.setattr(deaths, "_EVERY_S", 0.01)
+    monkeypatch.setattr(deaths, "_HUNG_S", 0.1)
+    journal = Journal(str(tmp_path / "journal"))
+
+    def note(state: TaskState, task_id: str = "a") -> None:
+        journal.write(event_line(task_id, state, time.time(), time.monotonic(), here("huey")))
+
+    def follow(since: float) -> SimpleNamespace:
+        replaced: list[float] = []
+        worker = SimpleNamespace(worker_since=since, replace_worker=lambda: replaced.append(time.monotonic()))
+        engine: Any = SimpleNamespace(redelivered_after=lambda _: None, cancel=lambda _: False)
+        note("accepted")
+        index = Index(journal)
+        deaths.follow_deaths(engine, index, "huey", 1.0, worker)  # type: ignore[arg-type]  # as far as it is needed
+        states = lambda: [json.loads(line)["state"] for line in (tmp_path / "journal").read_text().splitlines()]  # noqa: E731
+        return SimpleNamespace(replaced=replaced, note=note, states=states, worker=worker)
+
+    return follow
+
+
+def test_a_worker_that_takes_no_task_is_replaced_and_what_the_next_does_not_take_is_lost(
+    waiting: Callable[..., SimpleNamespace],
+) -> None:
+    seen = waiting(time.monotonic())
+    until(lambda: len(seen.replaced) == 2)
+    until(lambda: seen.states() == ["accepted", "lost"])
+
+
+def test_a_worker_that_is_starting_or_at_work_is_not_replaced(waiting: Callable[..., SimpleNamespace]) -> None:
+    seen = waiting(math.inf)
+    time.sleep(0.3)
+    seen.note("started")
+    seen.worker.worker_since = 0.0
+    time.sleep(0.3)
+    assert not seen.replaced
+    assert seen.states() == ["accepted", "started"]

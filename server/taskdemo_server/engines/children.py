@@ -5,6 +5,7 @@ A worker that dies is replaced, and what it held comes back as its engine has it
 """
 
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -25,21 +26,37 @@ from taskdemo_server.engines.base import PRIVATE, why_not
 _START_TIMEOUT_S: Final = 30.0
 _END_TIMEOUT_S: Final = 3.0
 _AGAIN_AFTER_S: Final = 0.2
+_LONG_LIVED_S: Final = 60.0
+MOST_DEATHS: Final = 3
+"""A task whose process has died so often is not to be begun again: the next one would die, too."""
 
 
 class Children:
-    """The broker and the worker of one server. `ready` is called once; `failed` where one cannot be had (any more)."""
+    """The broker and the worker of one server. `ready` is called once; `failed` where one cannot be had (any more).
+
+    `ended` counts the tasks that have ended so far.
+    """
 
     def __init__(
-        self, settings: Settings, engine: Engine, ready: Callable[[], None], failed: Callable[[], None]
+        self,
+        settings: Settings,
+        engine: Engine,
+        ended: Callable[[], int],
+        ready: Callable[[], None],
+        failed: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._engine = engine
+        self._ended = ended
         self._ready = ready
         self._failed = failed
         self._ending = False
         self.broker_started = threading.Event()
         """Set when the broker is ready, or cannot be had."""
+        self.worker_since = math.inf
+        """Since when there is the worker, on the monotonic clock."""
+        self._worker: Child | None = None
+        self._hung = False
         self._children: list[Child] = []
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
@@ -49,6 +66,12 @@ class Children:
         for child in reversed(self._children):
             child.end()
         shutil.rmtree(str(self._settings.private_broker), ignore_errors=True)
+
+    def replace_worker(self) -> None:
+        """End a worker that takes no tasks; another takes its place."""
+        if self._worker is not None:
+            self._hung, self.worker_since = True, math.inf
+            self._worker.end()
 
     def _run(self) -> None:
         folder = str(self._settings.private_broker)
@@ -75,15 +98,26 @@ class Children:
             private=True,
             folder=folder if module is None else None,
         )
-        first = True
+        first, deaths, ended = True, 0, 0
         while (child := self._start("worker", "taskdemo_server.worker", worker.to_json())) is not None:
             if first:
                 self._ready()
             first = False
+            self._worker, self.worker_since = child, time.monotonic()
             child.wait()
             if self._ending:
                 return
-            complain(f"The private {self._settings.mode} worker died ({child.last_line}); another takes its place.")
+            long_lived = time.monotonic() - self.worker_since > _LONG_LIVED_S
+            before, ended = ended, self._ended()
+            deaths = 1 if long_lived or ended != before else deaths + 1
+            how = "took no tasks and was ended" if self._hung else f"died ({child.last_line})"
+            self.worker_since, self._hung = math.inf, False
+            said = f"The private {self._settings.mode} worker {how}"
+            if deaths > MOST_DEATHS * self._settings.tasks_at_once:
+                complain(f"{said}, the {deaths}th time without any task ended: the server ends.")
+                self._failed()
+                return
+            complain(f"{said}; another takes its place.")
             time.sleep(_AGAIN_AFTER_S)
 
     def _start(self, name: str, module: str, told: str) -> "Child | None":

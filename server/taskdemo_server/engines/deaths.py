@@ -1,7 +1,8 @@
-"""Tasks whose process has died, and which the engine has not begun again: they are lost, as far as one can tell.
+"""Tasks that no process does any more, or ever began: they are lost, as far as one can tell.
 
-A private worker's engine may bring such a task back late, never, or again and again. Without this a server would wait
-for it for ever; an end that comes after all is journaled by the worker, and takes the place of this conclusion.
+A private worker's engine may bring a dead process's task back late, never, or again and again; and a worker may live on
+without taking any. Without this a server would wait for ever; an end that comes after all is journaled by the worker,
+and takes the place of this conclusion.
 """
 
 import threading
@@ -9,44 +10,59 @@ import time
 from typing import Final
 
 from taskdemo_server.contract.events import TaskEvent, event_line, place_of
+from taskdemo_server.contract.settings import LONGEST_UNKNOWN_S
 from taskdemo_server.engines.base import EngineModule
+from taskdemo_server.engines.children import MOST_DEATHS, Children
+from taskdemo_server.engines.stall import Stall
 from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime.orphans import lives
 
 _EVERY_S: Final = 1.0
 _REST: Final = 20
 """Rests so many times as long as it took to look, which is long where many thousand tasks wait."""
-MOST_DEATHS: Final = 3
-"""A task whose process has died so often is not to be begun again: the next one would die, too."""
 _GRACE_S: Final = 5.0
 """So much longer than twice what it should take, it may take on a busy machine."""
+_UNKNOWN_S: Final = 30.0
+"""How long a work of unknown length is waited for to be begun again."""
+_HUNG_S: Final = 15.0
+"""A worker that begins nothing for so long, although tasks wait and none runs, hangs; Huey's may sleep for 10 s."""
 
 
-def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float) -> None:
+def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, children: Children) -> None:
     """Look in a thread of its own, for as long as the process lives."""
     place = place_of(mode, "the server", 0, "")
     patience = 2 * (engine.redelivered_after(work_s) or 0.0) + _GRACE_S
+    if work_s >= LONGEST_UNKNOWN_S:  # a redelivery that waits for the longest work would be hours away
+        patience = min(patience, _UNKNOWN_S)
+
+    def lose(task_id: str, why: str) -> None:
+        index.journal.write(event_line(task_id, "lost", time.time(), time.monotonic(), place, error=why))
 
     def follow() -> None:
         dead_since: dict[TaskEvent, float] = {}
+        stall, waited_before = Stall(), set[str]()
         took = 0.0
         while True:
             time.sleep(max(_EVERY_S, took * _REST))
             now = time.monotonic()
-            begun = {task.starts[-1]: task for task in index.unfinished() if task.running}
+            tasks = index.unfinished()
+            begun = {task.starts[-1]: task for task in tasks if task.running}
             dead_since = {start: dead_since.get(start, now) for start in begun if not lives(start.pid)}
             for start, task in begun.items():
                 often = len({(one.pid, one.clock) for one in task.starts})
-                why = None
                 # Every execution but the last is over without an end; what is still alive is let come to one.
                 if often > MOST_DEATHS or (often == MOST_DEATHS and start in dead_since):
-                    why = f"Given up after {often} processes that ran it had died."
                     if task.ref is not None:
                         engine.cancel(task.ref)  # so that it is not begun again
+                    lose(task.id, f"Given up after {often} processes that ran it had died.")
                 elif start in dead_since and now - dead_since[start] >= patience:
-                    why = "The process that ran it died, and no other has begun it again."
-                if why is not None:
-                    index.journal.write(event_line(task.id, "lost", time.time(), now, place, error=why))
+                    lose(task.id, f"The process that ran it died, and in {patience:g} s no other has begun it again.")
+            if stall.since(tasks, index.total, now) < now - _HUNG_S and children.worker_since < now - _HUNG_S:
+                waiting = {task.id for task in tasks}
+                for task_id in waiting & waited_before:
+                    lose(task_id, "No worker has begun it.")
+                waited_before = waiting
+                children.replace_worker()
             took = time.monotonic() - now
 
     threading.Thread(target=follow, name="deaths", daemon=True).start()

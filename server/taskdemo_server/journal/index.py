@@ -38,6 +38,11 @@ class Index:
         """All tasks there ever were."""
         return self.forgotten + len(self._tasks)
 
+    def ended(self) -> int:
+        """Count the tasks that have ended."""
+        self.update()
+        return self.total - len(self._unended)
+
     def update(self) -> list[str]:
         """Read what was written since the last time; return the tasks that have ended meanwhile."""
         ended: list[bytes] = []

@@ -113,12 +113,17 @@ class Supervisor:
         if not self._kept:  # What follows is about this server's own tasks.
             self._index = Index(self._journal, self._journal.size())
         if engine is not None and self._kept:
-            follow_results(base.load(engine), self._index, settings.mode)
+            worker = say.worker_command(settings, self._url)
+            follow_results(base.load(engine), self._index, settings.mode, worker)
         elif engine is not None:
             self._children = Children(
-                settings, engine, lambda: inbox.put(("ready", 0)), lambda: inbox.put(("failed", 0))
+                settings,
+                engine,
+                self._index.ended,
+                lambda: inbox.put(("ready", 0)),
+                lambda: inbox.put(("failed", 0)),
             )
-            follow_deaths(base.load(engine), self._index, settings.mode, settings.longest_s)
+            follow_deaths(base.load(engine), self._index, settings.mode, settings.longest_s, self._children)
 
     def start(self) -> None:
         """Start serving, once a private broker is there to connect to."""
