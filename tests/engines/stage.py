@@ -18,6 +18,7 @@ from conftest import without
 from taskdemo_server.contract.modes import MODES, Engine, Mode
 from taskdemo_server.contract.settings import WorkerSettings, WorkSettings
 from taskdemo_server.engines import valkey
+from taskdemo_server.engines.base import PRIVATE
 
 GUARD = "import sys; from taskdemo_server.runtime.guard import guard; sys.exit(guard(sys.argv[2:], sys.argv[1]))"
 
@@ -138,6 +139,23 @@ class Stage:
         self.ready(broker)
         self.broker = f"redis://127.0.0.1:{port}/0"
         return broker
+
+    def a_broker(self, mode: Mode) -> None:
+        """Have a broker of the kind that this engine's private one is; `broker` is its URL from now on."""
+        kind = PRIVATE[str(of(mode).private_broker)]
+        if kind.module is None:
+            self.broker = kind.url(str(self.folder))
+            return
+        guard = subprocess.Popen(
+            [sys.executable, "-m", kind.module, kind.new_folder()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.stack.callback(Guarded(guard, self.folder).end)
+        assert guard.stdout is not None
+        self.broker = guard.stdout.readline().decode().strip()
 
     def worker(self, mode: Mode, work: str = "sleep", **given: Any) -> Guarded:
         """Start a worker as `taskdemo worker` does, with one process and on this stage's queue."""

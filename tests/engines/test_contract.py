@@ -14,7 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import psutil
 import pytest
+import redis
 
+from commands import taskdemo
 from conftest import RunningServer, serving, until
 from engines.stage import EVERY_ENGINE, Stage, all_of, gone, of, private, staging
 from taskdemo_server.contract.events import TaskEvent
@@ -390,6 +392,50 @@ def test_a_broker_that_dies_and_comes_back_refuses_callers_meanwhile_and_an_idle
     until(lambda: "finished" in server.states(after), 30)
     assert worker.guard.poll() is None
     assert server.complained == ""
+
+
+def test_a_worker_goes_on_once_its_broker_takes_writes_again_or_ends_and_that_is_said(
+    mode: Mode, start_server: Start, stage: Stage
+) -> None:
+    only_over_valkey(mode)
+    stage.valkey()
+    server = start_server(mode=mode.name, duration=0.3, broker=stage.broker, queue=stage.queue)
+    worker = stage.worker(mode, duration=0.3, server=server.url)
+    stage.ready(worker)
+    ask(server)
+    until(server.running)
+    with redis.Redis.from_url(stage.broker) as client:
+        client.config_set("maxmemory", 1)
+        assert {answer.status_code for answer in answers(server)} == {503}
+        until(lambda: "maxmemory" in worker.printed)
+        client.config_set("maxmemory", 0)
+    until(lambda: server.get().status_code == 200)
+    task = ask(server)
+    until(lambda: "finished" in server.states(task) or worker.guard.poll() == 1, 30)
+    if worker.guard.poll() is not None:
+        until(lambda: "no worker answers on this broker" in server.complained, 20)
+    else:
+        assert server.complained == ""
+
+
+def test_that_no_worker_answers_is_said_by_the_server_and_by_whoever_fires_at_it(
+    mode: Mode, start_server: Start, stage: Stage
+) -> None:
+    stage.a_broker(mode)
+    server = start_server(mode=mode.name, broker=stage.broker, queue=stage.queue)
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as beside:
+        fired = beside.submit(taskdemo, "fire", "--port", str(server.port), "--count", "2")
+        ask(server)
+        no_worker = f"no worker answers on this broker: taskdemo worker --engine {mode.name} --broker {stage.broker}"
+        like = f"--queue {stage.queue} --duration 0.1 --server {server.url}"
+        until(lambda: f"{no_worker} {like}\n" in server.complained, 20)
+        assert time.monotonic() - began < of(mode).begins_within_s + 5  # and imports on a busy machine
+        done = fired.result()
+    assert done.returncode in {1, 2}  # refused, or given up while it waited
+    assert "".join(no_worker.split()) in "".join((done.stdout + done.stderr).split())  # it may be wrapped
+    stage.ready(stage.worker(mode, duration=0, server=server.url))
+    server.ended(server.states().count("accepted"), 30)
 
 
 HIDE = """

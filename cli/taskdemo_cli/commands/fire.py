@@ -55,7 +55,7 @@ def fire(
         facts = burst.facts()
         if private is not None and private.app is None and not cold:
             with output.waiting("warming the server up"):
-                target, facts["warm_up"] = rig.warmed_up(target, burst.plan(target))
+                target, facts["warm_up"] = rig.warmed_up(target, burst.plan(target), wait=wait)
         mark = target.mark()
         if target.app is not None:
             with output.waiting("watching what it does when nobody asks it anything"):

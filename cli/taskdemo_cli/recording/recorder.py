@@ -62,6 +62,11 @@ class Recorder:
         return sum(self._live.states[state] for state in UNENDED)
 
     @property
+    def running(self) -> int:
+        """Tasks of this run that are known to run."""
+        return self._live.states["started"]
+
+    @property
     def reported(self) -> int:
         """Requests whose end was reported."""
         return self._requests.reported

@@ -60,12 +60,18 @@ def compare(
         for one in skipped:
             screen.skip(one.mode, one.why)
     for number in range(1, rounds + 1):
-        for served in targets if number % 2 else reversed(targets):
+        for served in targets[:] if number % 2 else targets[::-1]:
             stage = f"round {number} of {rounds}" if rounds > 1 else ""
             screen.start(str(served.mode), stage)
             target, warm_up = served if number == 1 else again(served), 0
             if not cold:
-                target, warm_up = rig.warmed_up(target, plan(target))
+                try:
+                    target, warm_up = rig.warmed_up(target, plan(target))
+                except UserError as error:
+                    targets.remove(served)
+                    skipped.append(Skipped(mode=str(served.mode), why=str(error)))
+                    screen.skip(str(served.mode), str(error))
+                    continue
             run = rig.measure(target, plan(target), screen, {**facts, "round": number, "warm_up": warm_up})
             runs.append(run)
             screen.done(run)

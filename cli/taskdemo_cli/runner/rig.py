@@ -26,13 +26,15 @@ from taskdemo_cli.processes.event_stream import Heard, JournalTrouble, ServerGon
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
-from taskdemo_cli.runner.target import TICK_S, Target, again
+from taskdemo_cli.runner.target import TICK_S, Target, again, no_worker
 from taskdemo_server.contract.events import WARM_UP
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.text import shortened
 
 UNHEARD_S = 5.0
 """How long a server that cannot write its journal is waited for, to be able to again."""
+STALLED_S = 60.0
+"""How long to wait for tasks of which nothing is begun, although a worker answers: it may work for others."""
 LAST_BREATH_S = 2.0
 """How long it may take until the end of a server that has just broken off, or fallen silent, is known."""
 BYSTANDER_RATE = 10.0
@@ -43,7 +45,7 @@ WARM_UP_S = 20.0
 """How long a warm-up may take: what a server has not done by then, it will not do."""
 ServerState = Literal["well", "unheard", "gone", "ended"]
 """`unheard`: it cannot say what becomes of its tasks; `gone`: it answers nobody; `ended`: its process is no more."""
-End = Literal["done", "asked to stop", "deadline", "gone", "unheard"]
+End = Literal["done", "asked to stop", "deadline", "gone", "unheard", "stalled"]
 """Why a part of a run was over."""
 
 
@@ -99,18 +101,21 @@ class Rig:
         _step_back()
         return _Run(self, target, plan, screen).conduct(header, wait=wait, enough=enough)
 
-    def warmed_up(self, target: Target, plan: Plan) -> tuple[Target, int]:
+    def warmed_up(self, target: Target, plan: Plan, *, wait: bool = True) -> tuple[Target, int]:
         """Fire the plan's first requests at a server of ours, for work that does nothing; nothing of it is counted.
 
         So the run does not pay for first connections, imports and processes. Returns the target as it is afterwards,
-        and how many requests that took.
+        and how many requests that took. Raises UserError where nobody does the work, if that is to `wait`.
         """
         count = min(plan.concurrency or plan.count or WARM_UP_MOST, WARM_UP_MOST)
         headers = [*plan.headers, (WARM_UP, "1")]
         fired = replace(
             plan, count=count, for_s=None, rate=None, concurrency=count, timeout_s=WARM_UP_S, headers=headers
         )
-        _Run(self, target, fired, Unseen()).conduct({}, wait=True, enough=lambda: False)
+        run = _Run(self, target, fired, Unseen())
+        run.conduct({}, wait=wait, enough=lambda: False)
+        if run.stalled is not None:
+            raise UserError(run.stalled)
         return again(target), count
 
     def doubted(self, plan: Plan, runs: Sequence[RunDocument]) -> list[RunDocument]:
@@ -166,6 +171,11 @@ class _Run:
         self.because: str | None = None
         """Why the server is as it is; None where it is well."""
         self.since = 0.0
+        self.left = (0, 0)
+        """Tasks that had not ended, and those of them that ran, as it has been since `left_since`."""
+        self.left_since = self.ask_at = 0.0
+        self.stalled: str | None = None
+        """Why nobody does the tasks; None as long as somebody may."""
         self.broken: str | None = None
         """Which process of ours died, so that the figures are not whole."""
         self.next_look = 0.0
@@ -218,7 +228,7 @@ class _Run:
             interrupted=end == "asked to stop",
             timed_out=end == "deadline",
             server_gone=self.server in {"gone", "ended"},
-            ended_because=self.because,
+            ended_because=self.because or self.stalled,
         )
 
     def _watch(self) -> Watcher | None:
@@ -262,6 +272,8 @@ class _Run:
                 return "gone"
             if until_gone and self.server == "unheard" and now - self.since > UNHEARD_S:
                 return "unheard"
+            if until_gone and self._is_stalled(now):
+                return "stalled"
             if now >= deadline:
                 return "deadline"
             if now >= self.next_look:
@@ -295,6 +307,22 @@ class _Run:
                 self.folds[name](content)
                 self.begun |= {name} if isinstance(content, Started) else set()
                 self.running -= {name} if isinstance(content, Done) else set()
+
+    def _is_stalled(self, now: float) -> bool:
+        """Tell whether nobody does the tasks that a broker of others keeps, and note why."""
+        mode = MODE_BY_NAME.get(self.target.mode or "")
+        if mode is None or mode.engine is None or "worker" not in (self.target.health or {}):
+            return False
+        if (left := (self.recorder.unended, self.recorder.running)) != self.left:
+            self.left, self.left_since, self.ask_at = left, now, now + mode.engine.begins_within_s
+        if now >= self.ask_at:
+            self.ask_at = now + mode.engine.begins_within_s
+            answers = (again(self.target).health or {}).get("worker")
+            if answers is False or (answers is None and not self.recorder.running):
+                self.stalled = no_worker(self.target)
+            elif now - self.left_since >= STALLED_S and not self.recorder.running:
+                self.stalled = f"nothing was begun for {STALLED_S:.0f} s, although a worker answers on the broker"
+        return self.stalled is not None
 
     def _look_after_server(self) -> None:
         server = self.target.server

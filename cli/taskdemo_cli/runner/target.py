@@ -150,13 +150,16 @@ def again(target: Target) -> Target:
     return target
 
 
+def no_worker(target: Target) -> str:
+    """Return that no worker answers on the broker of the target's server, and what to type."""
+    broker = (target.health or {}).get("broker")
+    return f"no worker answers on this broker: taskdemo worker --engine {target.mode} --broker {broker}"
+
+
 def check_worker(target: Target) -> None:
-    """Raise UserError where nobody would do the work: no worker answers on the broker of the target's server."""
-    health = target.health or {}
-    if health.get("worker") is False:
-        raise UserError(
-            f"no worker answers on this broker: taskdemo worker --engine {target.mode} --broker {health.get('broker')}"
-        )
+    """Raise UserError where nobody would do the work."""
+    if (target.health or {}).get("worker") is False:
+        raise UserError(no_worker(target))
 
 
 @contextlib.contextmanager

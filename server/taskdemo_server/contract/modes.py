@@ -34,6 +34,8 @@ class Engine:
     """Whether every process of the worker prints `ready`."""
     module: str | None = None
     """What `python -m` runs for the first word of `worker`; None for that word."""
+    begins_within_s: float = 5.0
+    """Seconds within which an idle worker begins a task, whatever its polling."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that the worker command reads, beside those of the page; `{broker}` stands for its URL."""
     schemes: Mapping[str, str] = field(default_factory=dict)
@@ -415,6 +417,7 @@ MODES: Final[tuple[Mode, ...]] = (
             ),
             module="huey.bin.huey_consumer",
             ready="Huey consumer started with",
+            begins_within_s=12.0,  # one that has long been idle looks every ten
             private_broker="file",
             brokers="FILE.db",
         ),

@@ -59,7 +59,10 @@ class EngineModule(Protocol):
         ...
 
     def has_worker(self) -> bool | None:
-        """Ask whether a worker answers on the broker, for a second or so; None where the library cannot be asked."""
+        """Ask whether a worker answers on the broker, for a second or so; None where the library cannot be asked.
+
+        Raises whatever the library does where the broker does not answer.
+        """
         ...
 
     def redelivered_after(self, work_s: float) -> float | None:
@@ -122,6 +125,14 @@ def why_not(engine: Engine, broker: str) -> str | None:
             return f"{shown!r} is not a broker for {engine.extra} ({_reason(error)}); {instead}"
         return f"The broker {shown} cannot be used ({_reason(error)}); start it, or {instead}"
     return None
+
+
+def has_worker(module: EngineModule) -> bool | None:
+    """Tell whether a worker answers on the broker; None where nobody knows."""
+    try:
+        return module.has_worker()
+    except Exception:  # noqa: BLE001  as above
+        return None
 
 
 def _reason(error: BaseException) -> str:

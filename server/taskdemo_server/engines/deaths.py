@@ -5,6 +5,7 @@ without taking any. Without this a server would wait for ever; an end that comes
 and takes the place of this conclusion.
 """
 
+import socket
 import threading
 import time
 from typing import Final
@@ -28,9 +29,10 @@ _HUNG_S: Final = 15.0
 """A worker that begins nothing for so long, although tasks wait and none runs, hangs; Huey's may sleep for 10 s."""
 
 
-def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, children: Children) -> None:
-    """Look in a thread of its own, for as long as the process lives."""
+def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, children: Children | None) -> None:
+    """Look in a thread of its own, for as long as the process lives; after the private worker, where there is one."""
     place = place_of(mode, "the server", 0, "")
+    host = socket.gethostname()
     patience = 2 * (engine.redelivered_after(work_s) or 0.0) + _GRACE_S
     if work_s >= LONGEST_UNKNOWN_S:  # a redelivery that waits for the longest work would be hours away
         patience = min(patience, _UNKNOWN_S)
@@ -40,13 +42,14 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
 
     def follow() -> None:
         dead_since: dict[TaskEvent, float] = {}
-        stall, waited_before = Stall(), set[str]()
+        stall, waited_before = Stall(index), set[str]()
         took = 0.0
         while True:
             time.sleep(max(_EVERY_S, took * _REST))
             now = time.monotonic()
-            tasks = index.unfinished()
-            begun = {task.starts[-1]: task for task in tasks if task.running}
+            stall.look()
+            running = (task for task in stall.tasks if task.running and task.starts[-1].host == host)
+            begun = {task.starts[-1]: task for task in running}
             dead_since = {start: dead_since.get(start, now) for start in begun if not lives(start.pid)}
             for start, task in begun.items():
                 often = len({(one.pid, one.clock) for one in task.starts})
@@ -57,8 +60,8 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
                     lose(task.id, f"Given up after {often} processes that ran it had died.")
                 elif start in dead_since and now - dead_since[start] >= patience:
                     lose(task.id, f"The process that ran it died, and in {patience:g} s no other has begun it again.")
-            if stall.since(tasks, index.total, now) < now - _HUNG_S and children.worker_since < now - _HUNG_S:
-                waiting = {task.id for task in tasks}
+            if children is not None and stall.all_wait and max(stall.since, children.worker_since) < now - _HUNG_S:
+                waiting = {task.id for task in stall.tasks}
                 for task_id in waiting & waited_before:
                     lose(task_id, "No worker has begun it.")
                 waited_before = waiting

@@ -5,7 +5,11 @@ import time
 from typing import Final
 
 from taskdemo_server.contract.events import TaskState, event_line, place_of
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.stderr import complain
+from taskdemo_server.engines import base
 from taskdemo_server.engines.base import EngineModule
+from taskdemo_server.engines.stall import Stall
 from taskdemo_server.journal.index import Index
 
 _EVERY_S: Final = 1.0
@@ -14,15 +18,31 @@ _ON_ITS_WAY_S: Final = 2.0
 """A worker that reports does so at most this much later than the engine knows."""
 
 
-def follow_results(engine: EngineModule, index: Index, mode: str) -> None:
-    """Ask in a thread of its own, for as long as the process lives, whatever becomes of the broker."""
+def follow_results(engine: EngineModule, index: Index, mode: str, worker: str) -> None:
+    """Ask in a thread of its own, for as long as the process lives, whatever becomes of the broker.
+
+    Where nothing is begun, the command `worker` is what to type.
+    """
     place = place_of(mode, "the result backend", 0, "")
+    description = MODE_BY_NAME[mode].engine
+    begins_within_s = 0.0 if description is None else description.begins_within_s
+
+    def nobody_works(stall: Stall) -> bool:
+        if time.monotonic() - stall.since < begins_within_s:
+            return False
+        answers = base.has_worker(engine)
+        return answers is False or (answers is None and stall.all_wait)
 
     def follow() -> None:
+        stall, said = Stall(index), 0.0
         since: dict[tuple[str, TaskState], float] = {}
         while True:
             time.sleep(_EVERY_S)
-            open_tasks = {task.ref: task for task in index.unfinished() if task.ref is not None}
+            stall.look()
+            if stall.since != said and nobody_works(stall):
+                said = stall.since
+                complain(f"Nothing was begun for {begins_within_s:g} s; no worker answers on this broker: {worker}")
+            open_tasks = {task.ref: task for task in stall.tasks if task.ref is not None}
             refs = list(open_tasks)
             since = {key: at for key, at in since.items() if key[0] in open_tasks}
             for start in range(0, len(refs), _AT_ONCE):

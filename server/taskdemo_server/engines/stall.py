@@ -1,21 +1,28 @@
-"""Whether tasks wait and nothing is begun: their worker hangs, or there is none."""
+"""Since when nothing has happened to the tasks that have not ended: their worker hangs, or there is none."""
 
 import time
-from collections.abc import Sequence
 
 from taskdemo_server.contract.events import TaskRecord
+from taskdemo_server.journal.index import Index
 
 
 class Stall:
-    """Looked at again and again, it knows since when nothing has been begun or has ended although tasks wait."""
+    """The tasks that have not ended, looked at again and again, and since when none was begun or has ended."""
 
-    def __init__(self) -> None:
-        self._ended = 0
-        self._since = time.monotonic()
+    def __init__(self, index: Index) -> None:
+        self.tasks: list[TaskRecord] = []
+        self.since = time.monotonic()
+        self._index = index
+        self._moved = (0, 0)
 
-    def since(self, unfinished: Sequence[TaskRecord], total: int, now: float) -> float:
-        """Return since when, on the monotonic clock: `now` while one runs, none waits, or one has ended just now."""
-        ended = total - len(unfinished)
-        if ended != self._ended or not unfinished or not all(task.waiting for task in unfinished):
-            self._ended, self._since = ended, now
-        return self._since
+    def look(self) -> None:
+        """Read the journal on."""
+        self.tasks = self._index.unfinished()
+        moved = (self._index.total - len(self.tasks), sum(len(task.starts) for task in self.tasks))
+        if moved != self._moved or not self.tasks:
+            self._moved, self.since = moved, time.monotonic()
+
+    @property
+    def all_wait(self) -> bool:
+        """Whether no task is known to run."""
+        return all(task.waiting for task in self.tasks)

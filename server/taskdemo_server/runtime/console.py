@@ -86,20 +86,20 @@ def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
     if mode.engine is not None:
         rows["worker"] = mode.engine.shown("N", settings.queue)
         if settings.private_broker is None:
-            rows["worker"] = (
-                f"taskdemo worker --engine {mode.name} --broker {without_password(str(settings.broker))}"
-                f"{_like(settings)} --server {url}{token}"
-            )
+            rows["worker"] = worker_command(settings, url)
     if terminal:
         return _styled(mode.expect, rows)
     lines = [f"taskdemo serves mode {mode.name}.", mode.expect, *(f"  {name:<6} {rows[name]}" for name in rows)]
     return "\n".join(lines) + "\n"
 
 
-def _like(settings: Settings) -> str:
-    """Return the options with which a worker does the work of this server, where they are not the defaults."""
+def worker_command(settings: Settings, url: str) -> str:
+    """Return the command that starts a worker for the server at `url`, whose broker is not its own."""
     given = {"queue": (settings.queue, QUEUE), "work": (settings.work, "sleep"), "duration": (settings.duration, 1.0)}
-    return "".join(f" --{name} {escape(str(one))}" for name, (one, default) in given.items() if one != default)
+    like = "".join(f" --{name} {escape(str(one))}" for name, (one, default) in given.items() if one != default)
+    token = f" --token {escape(settings.token)}" if settings.token is not None else ""
+    broker = without_password(str(settings.broker))
+    return f"taskdemo worker --engine {settings.mode} --broker {broker}{like} --server {url}{token}"
 
 
 def _styled(expect: str, rows: dict[str, str]) -> str:

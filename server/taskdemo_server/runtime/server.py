@@ -6,6 +6,7 @@ main thread, as it would from uvicorn: it may install signal handlers.
 """
 
 import asyncio
+import functools
 import importlib
 import multiprocessing
 import os
@@ -152,7 +153,7 @@ class Server(uvicorn.Server):
         mode = MODE_BY_NAME.get(self.settings.mode)
         if mode is None or mode.engine is None or base.is_private(self.settings):
             return None
-        return base.load(mode.engine).has_worker
+        return functools.partial(base.has_worker, base.load(mode.engine))
 
     def _cancel(self) -> Callable[[str, str | None], bool]:
         mode = MODE_BY_NAME.get(self.settings.mode)

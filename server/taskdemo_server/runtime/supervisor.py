@@ -114,7 +114,10 @@ class Supervisor:
             self._index = Index(self._journal, self._journal.size())
         if engine is not None and self._kept:
             worker = say.worker_command(settings, self._url)
-            follow_results(base.load(engine), self._index, settings.mode, worker)
+            module = base.load(engine)
+            follow_results(module, self._index, settings.mode, worker)
+            if module.redelivered_after(settings.longest_s) is None:
+                follow_deaths(module, self._index, settings.mode, settings.longest_s, None)
         elif engine is not None:
             self._children = Children(
                 settings,

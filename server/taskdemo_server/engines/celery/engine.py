@@ -2,12 +2,14 @@
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import signals, states
+from celery.bootsteps import RUN
 from celery.exceptions import CeleryError
 from kombu.exceptions import OperationalError
 
@@ -15,6 +17,7 @@ from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.settings import WORK
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.celery.page import app, broker, celery, queue, work
+from taskdemo_server.runtime.orphans import lives
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
 __all__ = ["app", "cancel", "celery", "check", "has_worker", "redelivered_after", "status"]
@@ -22,6 +25,8 @@ __all__ = ["app", "cancel", "celery", "check", "has_worker", "redelivered_after"
 _SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp"})
 """Those of brokers that keep what they are given; over files, messages are lost to a race or wait for ever."""
 _CHECK_S: Final = 1.0
+_END_S: Final = 10.0
+"""How long a worker may take to end once none of its processes is left."""
 _STATES: Final[dict[str, TaskState]] = {
     states.SUCCESS: "finished",
     states.FAILURE: "failed",
@@ -34,6 +39,24 @@ _STATES: Final[dict[str, TaskState]] = {
 def name(instance: Any, **_: Any) -> None:
     """Give every worker a name of its own: RabbitMQ lets no second one of the same name start on a host."""
     instance.hostname = f"{queue}-{os.getpid()}@{socket.gethostname()}"
+
+
+@signals.worker_ready.connect
+def end_in_time(sender: Any, **_: Any) -> None:
+    """In the worker's main process: end it where it hangs in its own end, waiting for what a dead process was to send.
+
+    That happens after an error with which Celery gives up: a broker that takes no writes, or a task without memory.
+    """
+
+    def watch() -> None:
+        import psutil
+
+        while sender.controller.blueprint.state == RUN or any(lives(one.pid) for one in psutil.Process().children()):
+            time.sleep(_CHECK_S)
+        time.sleep(_END_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end", daemon=True).start()
 
 
 @signals.before_task_publish.connect
@@ -101,10 +124,7 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
 
 def has_worker() -> bool | None:
     """Ask the workers on this broker to answer."""
-    try:
-        return bool(celery.control.ping(timeout=_CHECK_S, limit=1))
-    except (OperationalError, CeleryError, OSError):
-        return None
+    return bool(celery.control.ping(timeout=_CHECK_S, limit=1))
 
 
 def redelivered_after(work_s: float) -> float | None:

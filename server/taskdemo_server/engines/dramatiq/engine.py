@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dramatiq
+import pika
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
-from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results.errors import ResultFailure, ResultMissing
 
 from taskdemo_server.contract.settings import WORK
@@ -43,7 +43,7 @@ def check() -> None:
     """Connect to the broker, for a second or so."""
     if isinstance(broker, RabbitmqBroker):
         broker.declare_queue(queue, ensure=True)
-    elif isinstance(broker, RedisBroker):
+    else:
         broker.client.ping()
 
 
@@ -68,8 +68,14 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
 
 
 def has_worker() -> bool | None:
-    """Return None: Dramatiq knows of no workers."""
-    return None
+    """Look for a heartbeat of another process, which one that only sends has as well; or ask RabbitMQ who consumes."""
+    if isinstance(broker, RabbitmqBroker):
+        with pika.BlockingConnection(broker.parameters) as connection:
+            asked = connection.channel().queue_declare(queue, passive=True)
+            return bool(asked.method.consumer_count)
+    since = time.time() * 1000 - broker.heartbeat_timeout
+    alive = broker.client.zrangebyscore(f"{broker.namespace}:__heartbeats__", since, "+inf")
+    return bool(set(alive) - {broker.broker_id.encode()})
 
 
 def redelivered_after(_work_s: float) -> float | None:

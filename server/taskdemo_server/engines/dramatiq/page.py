@@ -21,7 +21,7 @@ backend = os.environ.get("RESULT_BACKEND")
 queue = os.environ.get("TASK_QUEUE", "hello")
 longest_task_s = float(os.environ.get("LONGEST_TASK_S", "3600"))
 
-broker: dramatiq.Broker
+broker: RabbitmqBroker | RedisBroker
 if url.startswith("amqp"):
     # RabbitMQ is to confirm that it has a task. A caller waits for that:
     # notice soon that it is mute. (Defaults: 15 s to connect, and 60 s.)

@@ -57,8 +57,8 @@ def cancel(ref: str) -> bool:
 
 
 def status(refs: Sequence[str]) -> Mapping[str, Status]:
-    """Return what has ended, where results are kept, and what was revoked; Huey keeps no other states."""
-    found = {}
+    """Return what was revoked, what is in the file no more, and what has ended where results are kept."""
+    found, pending = {}, {task.id for task in huey.pending()}
     for ref in refs:
         try:
             huey.result(ref, preserve=True)
@@ -69,6 +69,8 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
                 found[ref] = Status("finished", time.time())
             elif huey.is_revoked(ref):
                 found[ref] = Status("cancelled", time.time())
+            elif ref not in pending:
+                found[ref] = Status("started", time.time())
     return found
 
 

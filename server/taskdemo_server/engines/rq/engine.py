@@ -109,10 +109,7 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
 
 def has_worker() -> bool | None:
     """Look for a worker of the queue; one that was killed counts for some minutes."""
-    try:
-        return bool(Worker.count(queue=queue))
-    except RedisError:
-        return None
+    return bool(Worker.count(queue=queue))
 
 
 def redelivered_after(_work_s: float) -> float | None:

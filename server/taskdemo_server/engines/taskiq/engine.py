@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from redis import Redis, ResponseError
 from taskiq import TaskiqMessage, TaskiqMiddleware
@@ -17,6 +17,10 @@ from taskdemo_server.engines.taskiq.page import app, backend, broker, queue, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
 __all__ = ["app", "broker", "cancel", "check", "has_worker", "redelivered_after", "status"]
+
+
+_ASKS_MS: Final = 5000
+"""An idle worker asks for more every two seconds."""
 
 
 class Carry(TaskiqMiddleware):
@@ -79,8 +83,13 @@ async def _status(url: str, refs: Sequence[str]) -> dict[str, Status]:
 
 
 def has_worker() -> bool | None:
-    """Return None: Taskiq knows of no workers."""
-    return None
+    """Look for a consumer of the stream that has asked for more lately, or has a task in its hands."""
+    with Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
+        try:
+            consumers = client.xinfo_consumers(f"taskiq:{queue}", broker.consumer_group_name)
+        except ResponseError:  # there is no such group, and so nobody in it
+            return False
+    return any(one["idle"] < (broker.idle_timeout if one["pending"] else _ASKS_MS) for one in consumers)
 
 
 def redelivered_after(work_s: float) -> float | None:

@@ -1,6 +1,6 @@
 """Thousands of tasks through an engine's two workers, one of which is killed every few seconds: how many are lost?
 
-    PYTHONPATH=tests python tests/soak/celery_workers.py [--engine celery] [--broker URL] [--count 10000] [--duration S]
+    PYTHONPATH=tests python tests/soak/killed_workers.py [--engine celery] [--broker URL] [--count 10000] [--duration S]
 
 Without a URL on a private broker. A killed worker is replaced at once. Counts the tasks that ended, those that ran
 more than once, and explains these: each must have been begun by a worker that was killed, or have been held by one.
