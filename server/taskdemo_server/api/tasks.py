@@ -1,6 +1,7 @@
 """GET /tasks, GET and DELETE /tasks/{id}: what became of the tasks, and cancelling where the engine itself can."""
 
 import asyncio
+import os
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
@@ -77,6 +78,11 @@ def router(state: State) -> APIRouter:
             raise HTTPException(409, f"The task has ended: it is {record.state}.")
         if not await asyncio.to_thread(state.cancel, task_id, record.ref):
             mode = MODE_BY_NAME.get(state.settings.mode)
+            holder = record.accepted.pid if record.accepted else os.getpid()
+            if mode is not None and mode.runs == "process" and holder != os.getpid():
+                raise HTTPException(
+                    409, f"Server process {holder} has this task's pool, and another was asked: ask again."
+                )
             raise HTTPException(409, mode.cannot_cancel if mode else "A request cannot be cancelled from outside.")
         return _view(await record_of(task_id))
 
