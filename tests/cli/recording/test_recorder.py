@@ -206,18 +206,6 @@ def test_counts_add_up_and_the_live_figures_agree_with_the_document(
     assert counts.max_parallel <= sum(task.runs for task in run.tasks)
 
 
-@settings(max_examples=60, deadline=None)
-@given(news(), st.booleans(), st.booleans(), st.randoms(use_true_random=False))
-def test_whatever_comes_no_figure_says_other_than_its_rows_and_a_sentence_can_be_made_of_it(
-    pieces: list[Sample | TaskEvent], private: bool, gone: bool, chance: random.Random
-) -> None:
-    """Repeated, in another order, or not at all."""
-    heard = chance.choices(pieces, k=chance.randrange(2 * len(pieces)) + 1)
-    run = told(heard, private=private).finish(facts("background", 6), server_gone=gone)
-    figures_follow_from_the_rows(samples.saved(run))
-    assert verdict(run)
-
-
 def test_a_task_that_ran_twice_keeps_its_first_start_and_last_end_and_says_so() -> None:
     events = [
         event("t", "accepted", 0.0),
