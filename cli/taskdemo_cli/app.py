@@ -1,6 +1,7 @@
 """The commands: parse, call, choose a view. The one place that catches user errors and turns them into exit codes."""
 
 import contextlib
+import os
 import sys
 from typing import Annotated, Any
 
@@ -75,7 +76,7 @@ def outcome(arguments: list[str]) -> int:
             code = app(arguments, prog_name="taskdemo", standalone_mode=False)
             out.flush()
     except UserError as error:
-        complain(str(error), error.more)
+        complain(f"{error}{_from_environment(arguments, str(error))}", error.more)
         return error.exit_code
     except signals.Stopped as stopped:
         return stopped.exit_code
@@ -92,9 +93,22 @@ def outcome(arguments: list[str]) -> int:
         text = sentence()
         if not text:  # no_args_is_help: the help is the message
             return COULD_NOT_RUN
-        complain(f"{text.rstrip('.')}{'' if text.endswith('?') else ';'} {_command(arguments)} --help shows how")
+        text = f"{text.rstrip('.')}{_from_environment(arguments, text)}"
+        complain(f"{text}{'' if text.endswith('?') else ';'} {_command(arguments)} --help shows how")
         return COULD_NOT_RUN
     return code if isinstance(code, int) else 0
+
+
+def _from_environment(arguments: list[str], sentence: str) -> str:
+    """Name the variables that gave an option, or a value, which a sentence is about; not what is in them."""
+    prefix = f"{_command(arguments).replace(' ', '_').upper()}_"
+    named = []
+    for variable, value in sorted(os.environ.items()):
+        option = f"--{variable.removeprefix(prefix).lower().replace('_', '-')}"
+        given = any(word.partition("=")[0] == option for word in arguments)
+        if variable.startswith(prefix) and not given and (option in sentence or f"'{value}'" in sentence):
+            named.append(variable)
+    return f" (from the environment: {', '.join(named)})" if named else ""
 
 
 def _command(arguments: list[str]) -> str:

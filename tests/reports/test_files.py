@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 import samples
+from taskdemo_cli.commands import report
 from taskdemo_cli.documents.limits import LIMITS
 from taskdemo_cli.errors import COULD_NOT_RUN, UserError
 from taskdemo_cli.reports import files, markdown
@@ -385,12 +386,21 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 @given(st.data())
 def test_whatever_a_file_holds_it_is_refused_or_can_be_drawn(tmp_path: Path, data: st.DataObject) -> None:
     original = data.draw(st.sampled_from(SAVED))
-    at = data.draw(st.sampled_from(list(places(original))))
-    path = tmp_path / "result.json"
-    path.write_text(json.dumps(with_value(original, at, data.draw(VALUES))))
+    changed = original
+    for at in data.draw(st.lists(st.sampled_from(list(places(original))), min_size=1, max_size=3)):
+        with contextlib.suppress(KeyError, IndexError, TypeError):  # the place was in what has been replaced
+            changed = with_value(changed, at, data.draw(VALUES))
+    path, other = tmp_path / "result.json", tmp_path / "other.json"
+    path.write_text(json.dumps(changed))
+    other.write_text(json.dumps(original))
     try:
         loaded = files.load(path)
     except UserError:
         return
     for chunks in (html.page(loaded), markdown.chunks(loaded), csv_chunks(loaded)):
         assert "".join(chunks)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        report.report(str(path), None)
+        if loaded.kind in {"run", "comparison"}:
+            report.compare(str(other), str(path), as_json=False)
+    assert out.getvalue()

@@ -212,3 +212,12 @@ def test_lines_come_out_whole_and_as_a_terminal_would_show_them() -> None:
         output.write(piece)
     assert output.end() == "one line\nprogress 1%\rprogress 2%\r\n\nrest"
     assert shown == ["task 1 | one line", "task 1 | progress 2%", "task 1 | rest"]
+
+
+def test_an_import_that_takes_long_says_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(import_string, "SLOW_IMPORT_S", 0.05)
+    (tmp_path / "slowly.py").write_text("import time\ntime.sleep(0.5)\ndef work(message): ...\n")
+    user_function.find("slowly:work", str(tmp_path))
+    assert "--work slowly:work: its import is still running after 0.05 s (at slowly.py:2)" in capsys.readouterr().err

@@ -39,7 +39,8 @@ def code(name: str, function: Function) -> str:
     [ours] = [node for node in imports if isinstance(node, ast.ImportFrom) and node.module == "taskdemo_server.work"]
     lines = source.splitlines()
     placeholder = ours.names[0].name
-    taken = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    taken = {"asyncio", "time"} | {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    taken |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     taken |= {one.asname or one.name for node in imports for one in node.names}
     work = _Work(function, placeholder, taken, awaited=mode.awaits)
     stdlib = [line for line in lines[docstring.end_lineno : ours.lineno - 1] if line]

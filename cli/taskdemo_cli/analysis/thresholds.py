@@ -189,7 +189,7 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | 
         what = f"{threshold.metric} was not measured{where}"
         return Outcome(threshold.expression, f"nothing: {what}", None, True, f"{what}, so it cannot be ruled out")
     value, one = _deciding(beyond or known, threshold.operator)
-    shown = _shown(threshold.metric, value) + one.more + (f" in {one.name}" if several else "")
+    shown = _apart(threshold, value) + one.more + (f" in {one.name}" if several else "")
     met = bool(beyond)
     text = f"{threshold.metric} was {shown}, so {threshold.expression} {'is met' if met else 'is not met'}"
     return Outcome(threshold.expression, shown, value, met, text)
@@ -269,6 +269,19 @@ def _doubt(metric: str, run: RunDocument) -> str:
         return ""
     count = value_of(run, f"{name}.count") or 0
     return "" if supported(SHARE_OF[statistic], int(count)) else f" (the maximum: {format_count(count)} are too few)"
+
+
+def _apart(threshold: Threshold, value: float) -> str:
+    """Return the value in figures enough to tell it from the limit, so that what is said of the two can be seen."""
+    shown = _shown(threshold.metric, value)
+    if value == threshold.limit or shown != _shown(threshold.metric, threshold.limit):
+        return shown
+    factor = {"%": 100.0, "µs": 1e6, "ms": 1e3, "s": 1.0}.get(unit := shown.partition(" ")[2], 1.0)
+    for decimals in range(1, 10):
+        exact, limit = (f"{number * factor:.{decimals}f} {unit}".rstrip() for number in (value, threshold.limit))
+        if exact != limit:
+            return exact
+    return shown
 
 
 def _shown(metric: str, value: float) -> str:

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Final
 
 from taskdemo_cli.errors import FAILED, UserError
+from taskdemo_cli.loadgen.capacity import raise_file_limit
 from taskdemo_cli.processes import servers, tempdirs
 from taskdemo_cli.processes.children import Child
 from taskdemo_cli.processes.signals import STOP_SIGNALS, Stopped, listen
@@ -34,6 +35,7 @@ def serve(settings: Settings) -> int:
         heard.put(number)
 
     listen(hear)
+    raise_file_limit()  # the server inherits it, and would hang up on whom it has no descriptor for
     with tempdirs.temporary_folder() as folder:
         server = servers.launch(settings, folder, console=True)
         try:

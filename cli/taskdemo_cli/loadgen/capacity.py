@@ -28,16 +28,16 @@ def capacity_problem(plan: Plan) -> str | None:
     """Say in one sentence why this machine cannot open the plan's connections, or return None.
 
     An open loop opens connections as it needs them and makes its sends wait (and counts them as late) where no
-    more can be opened, so only a closed loop can ask for too many.
+    more can be opened, so only a closed loop can ask for too many; but one there must be.
     """
-    if plan.rate is not None:
-        return None
-    wanted = plan.concurrency or plan.count or 1
+    wanted = 1 if plan.rate is not None else plan.concurrency or plan.count or 1
     if plan.count is not None:
         wanted = min(wanted, plan.count)
     files = raise_file_limit() - SPARE_FILES
     if files < 1:
         return f"the limit of open files leaves none for connections; raise it first: ulimit -n {wanted + SPARE_FILES}"
+    if plan.rate is not None:
+        return None
     if wanted > files:
         return (
             f"{wanted} connections at once are more than the {files} that this machine's limit of open files allows; "

@@ -28,6 +28,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 HEAD_LIMIT: Final = 128 * 1024
 """Bytes of status line and headers after which a response is refused; one read more may arrive first."""
 
+SWITCHING_PROTOCOLS: Final = 101
+
 _HEADER_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _ILLEGAL_VALUE: Final = re.compile(rb"[\x00\r\n]").search
 
@@ -200,7 +202,7 @@ class Connection(asyncio.Protocol):
         try:
             parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            if parser.should_upgrade():
+            if parser.should_upgrade() or self.status == SWITCHING_PROTOCOLS:
                 self._fail(httpx.RemoteProtocolError("The server switched protocols without being asked"))
                 return
             if not self._complete:

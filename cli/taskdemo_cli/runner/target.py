@@ -201,6 +201,11 @@ def running_target(place: Place, token: str | None, *, named: bool) -> Target:
             f"{url} answers, but not in TLS ({_reason(error)}); type --url http://{url.partition('://')[2]}"
         ) from None
     except OSError as error:
+        if isinstance(error, TimeoutError) and "handshake" in str(error):
+            raise UserError(
+                f"{url} took the connection and answered nothing in TLS within {servers.ANSWER_TIMEOUT_S:g} s; "
+                f"if it speaks plain HTTP, type --url http://{url.partition('://')[2]}"
+            ) from None
         if named:
             raise UserError(f"nobody answers at {url} ({_reason(error)}); is the server running?") from None
         port = url.rpartition(":")[2]

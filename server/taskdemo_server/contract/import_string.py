@@ -6,13 +6,17 @@ The one place where anything is imported because somebody named it; a name that 
 import difflib
 import importlib
 import sys
+import threading
 import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from taskdemo_server.contract.text import shortened
+from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.text import escape, shortened
 
+SLOW_IMPORT_S: Final = 10.0
+"""An import that takes longer is said to."""
 _WHY_LENGTH: Final = 200
 _NAMES_LENGTH: Final = 120
 
@@ -49,6 +53,9 @@ def load_module(option: str, text: str, module_name: str, name: str, folder: str
     """Import a module, looking in `folder` first; `name` is what is wanted of it, for the sentence of an error."""
     if folder is not None and folder not in sys.path:
         sys.path.insert(_after_the_library(), folder)
+    slow = threading.Timer(SLOW_IMPORT_S, _say_slow, [option, text, threading.get_ident()])
+    slow.daemon = True
+    slow.start()
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -57,6 +64,16 @@ def load_module(option: str, text: str, module_name: str, name: str, folder: str
         raise UnusableError(_failed(option, text, error)) from error
     except (Exception, SystemExit) as error:
         raise UnusableError(_failed(option, text, error)) from error
+    finally:
+        slow.cancel()
+
+
+def _say_slow(option: str, text: str, thread: int) -> None:
+    """Say where an import is that does not end: nothing else is heard of it until it has."""
+    frames = traceback.extract_stack(sys._current_frames().get(thread))  # noqa: SLF001  documented, whatever its name
+    own = [frame for frame in frames if not frame.filename.startswith("<frozen") and frame.filename != __file__]
+    where = f" (at {Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    complain(escape(f"{option} {text}: its import is still running after {SLOW_IMPORT_S:g} s{where}"))
 
 
 def attribute(option: str, text: str, module: ModuleType, name: str, folder: str | None) -> Any:

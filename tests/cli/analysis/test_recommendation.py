@@ -1,5 +1,6 @@
 """What a comparison recommends, by what figures, and that the code it gives runs as it is pasted."""
 
+import ast
 import contextlib
 import json
 import os
@@ -466,3 +467,14 @@ def test_a_comparison_of_ones_own_function_ends_with_the_mode_its_price_and_the_
     assert document["recommendation"]["mode"] == "background"
     assert document["runs"][0]["own_work"] == {"is_async": False, "takes_message": True}
     assert "Recommendation for answer-first, quiet: background" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["dict", "str", "hello", "app", "FastAPI", "asyncio", "time"])
+@pytest.mark.parametrize("mode", MODE_BY_NAME)
+def test_a_function_of_any_name_hides_nothing_that_the_pasted_file_needs(mode: str, name: str) -> None:
+    code = pasting.code(mode, pasting.Function(f"works:{name}"))
+    tree = ast.parse(code)
+    bound = [one.asname or one.name for node in tree.body if isinstance(node, ast.ImportFrom) for one in node.names]
+    bound += [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert len(bound) == len(set(bound))
+    assert not {*bound} & {"dict", "str"}

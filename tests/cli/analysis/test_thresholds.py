@@ -193,3 +193,8 @@ def test_a_mode_that_was_skipped_was_not_measured() -> None:
     outcome = evaluate(parse("celery.response.max > 1s", MODES), samples.comparison_document())
     assert outcome.met
     assert outcome.value is None
+
+
+def test_a_value_near_its_limit_is_shown_in_figures_that_tell_the_two_apart() -> None:
+    outcome = evaluate(parse("requests.failed_share < 33.4%"), samples.failed_run())
+    assert outcome.text == "requests.failed_share was 33.3 %, so requests.failed_share < 33.4% is met"

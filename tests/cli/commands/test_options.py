@@ -134,3 +134,9 @@ def test_an_empty_application_says_what_it_may_be() -> None:
     done = in_process("fire", "--app", " ")
     assert done.returncode == 2
     assert "--app is empty; it takes a file, a folder, or module:name" in done.stderr
+
+
+def test_an_error_names_the_variable_that_the_value_came_from() -> None:
+    for variable, value in {"TASKDEMO_FIRE_COUNT": "abc", "TASKDEMO_FIRE_MODE": "bla"}.items():
+        assert f"(from the environment: {variable})" in in_process("fire", **{variable: value}).stderr
+    assert "environment" not in in_process("fire", "--count", "x", TASKDEMO_FIRE_COUNT="3").stderr

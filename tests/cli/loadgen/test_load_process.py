@@ -587,6 +587,13 @@ def test_more_connections_than_the_machine_can_open_are_named_before_the_run() -
     assert capacity_problem(Plan(url="http://127.0.0.1/", count=20, concurrency=100_000_000)) is None
 
 
+def test_an_open_loop_too_needs_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskdemo_cli.loadgen.capacity.raise_file_limit", lambda: 60)
+    problem = capacity_problem(Plan(url="http://127.0.0.1/", count=20, rate=5))
+    assert problem is not None
+    assert "ulimit -n 65" in problem
+
+
 @pytest.mark.parametrize("rate", [1000, 1_000_000])  # at the second all are due in the first turn of the loop
 def test_an_open_loop_that_can_open_no_more_connections_waits_for_one_and_counts_the_late(
     target: Target, rate: int

@@ -45,7 +45,7 @@ def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]
     if not most:
         return
     counts = max(len(format_count(bin_.count)) for bin_ in bins)
-    labels = [_span(bin_, glyphs) for bin_ in bins]
+    labels = _spans(bins, glyphs)
     left = min(max(LABEL, *map(len, labels)), width // 2)
     room = width - left - 1 - counts - 1
     for bin_, label in zip(bins, labels, strict=True):
@@ -57,17 +57,22 @@ def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]
         )
 
 
-def _span(bin_: Bin, glyphs: Glyphs) -> str:
-    """Return from when to when, in figures enough to tell the two apart; of all times alike, that one."""
-    first, last = format_seconds(bin_.from_s), format_seconds(bin_.to_s)
-    if bin_.from_s == bin_.to_s:
-        return first
-    if first != last:
-        return f"{first} {glyphs.dash} {last}"
-    unit = first.partition(" ")[2]
-    factor = {"s": 1.0, "ms": 1e3, "µs": 1e6}[unit]
-    decimals = next(n for n in range(1, 10) if f"{bin_.from_s * factor:.{n}f}" != f"{bin_.to_s * factor:.{n}f}")
-    return f"{bin_.from_s * factor:.{decimals}f} {glyphs.dash} {bin_.to_s * factor:.{decimals}f} {unit}"
+def _spans(bins: Sequence[Bin], glyphs: Glyphs) -> list[str]:
+    """Return from when to when each bin goes, all in figures enough to tell every two edges apart."""
+    edges = sorted({edge for bin_ in bins for edge in (bin_.from_s, bin_.to_s)})
+    shown = {edge: format_seconds(edge) for edge in edges}
+    units = {text.partition(" ")[2] for text in shown.values()}
+    if len(set(shown.values())) < len(edges) and len(units) == 1:
+        unit = units.pop()
+        factor = {"s": 1.0, "ms": 1e3, "µs": 1e6}[unit]
+        for decimals in range(1, 10):
+            shown = {edge: f"{edge * factor:.{decimals}f} {unit}" for edge in edges}
+            if len(set(shown.values())) == len(edges):
+                break
+    return [
+        shown[one.from_s] if one.from_s == one.to_s else f"{shown[one.from_s]} {glyphs.dash} {shown[one.to_s]}"
+        for one in bins
+    ]
 
 
 def _bar(share: float, room: int, glyphs: Glyphs) -> str:
