@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, routing
 from starlette.applications import Starlette
 
+from taskdemo_server.api import openapi
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.user_app.application import Location, application_of, locate
 
@@ -147,3 +148,16 @@ async def asynchronous() -> FastAPI:
 def test_anything_else_is_one_sentence(found: Any, sentence: str) -> None:
     with pytest.raises(UnusableError, match=sentence):
         application_of(found, "x")
+
+
+@pytest.mark.skipif(not hasattr(routing, "iter_route_contexts"), reason="this FastAPI drops what a router mounts")
+def test_applications_that_an_included_router_mounts_are_documented_where_they_are() -> None:
+    shop, inner, outer, app = FastAPI(), APIRouter(), APIRouter(), FastAPI()
+    shop.get("/orders")(lambda: None)
+    app.get("/ping")(lambda: None)
+    inner.mount("/shop", shop)
+    outer.include_router(inner, prefix="/inner")
+    app.include_router(outer, prefix="/outer")
+    app.host("shop.example", shop)
+    found = [(one["under"], list(one["document"]["paths"])) for one in openapi._documents(app, "")]
+    assert found == [("", ["/ping"]), ("/outer/inner/shop", ["/orders"])]

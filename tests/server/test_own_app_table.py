@@ -1,4 +1,4 @@
-"""What `fire --app` says of each small application is what the table of docs/own-app.md says."""
+"""What `fire --app` and `scan` say of each small application is what the table of docs/own-app.md says."""
 
 import json
 import re
@@ -18,35 +18,40 @@ from conftest import without
 TESTS = Path(__file__).resolve().parents[1]
 APPS = TESTS / "apps"
 TABLE = TESTS.parent / "docs" / "own-app.md"
-BESIDE_EACH_OTHER = 3
+SITES = ("../all_apps.py:odd", "../all_apps.py:even")
+"""Applications that have many of the small ones in them: a scan of each asks all of these."""
+SCAN = ("scan", "--count", "6", "--timeout", "2")
+BESIDE_EACH_OTHER = 4
 """Most of the time is waiting: for servers to start, and for what the applications wait for."""
-AGAIN = 3
-"""A machine that is busy with others may hold up a bystander, whatever the application does: then it says so."""
+Said = tuple[int, dict[str, Any] | None, str]
+"""An exit code, what was said of an endpoint, and what was complained of."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table."""
+    """One row of the table, asked in one way."""
 
     app: str
-    options: list[str]
+    asked: list[str]
     cause: str
     words: list[str]
 
     @property
-    def command(self) -> list[str]:
-        return ["fire", "--app", self.app, *self.options]
+    def endpoint(self) -> str:
+        """Its path in one of the sites, where a scan asks it."""
+        return f"/{Path(self.app).stem}{self.asked[1] if len(self.asked) > 1 else '/'}"
 
     def __str__(self) -> str:
-        return shlex.join([self.app, *self.options])
+        return shlex.join([self.app, *self.asked])
 
 
 def rows() -> Iterator[Row]:
     _, _, table = TABLE.read_text(encoding="utf-8").partition("<!-- apps -->")
     for line in table.strip().splitlines()[2:]:
-        app, _, options, said = (cell.strip() for cell in line.strip("|").split(" | "))
+        app, _, ways, said = (cell.strip() for cell in line.strip("|").split(" | "))
         cause, _, words = said.partition(":")
-        yield Row(app.strip("` "), shlex.split(options.strip("`")), cause, re.findall(r"`([^`]+)`", words))
+        for asked in re.findall(r"`([^`]+)`", ways):
+            yield Row(app.strip("` "), shlex.split(asked), cause, re.findall(r"`([^`]+)`", words))
 
 
 ROWS = list(rows())
@@ -58,23 +63,41 @@ def reached(port: int) -> bool:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
-def fired(row: Row) -> tuple[int, Any, str]:
-    """Return the exit code, the document and what was complained of; once more where that is what the verdict says."""
-    for _ in range(AGAIN):
-        done = taskdemo(*row.command, "--json", cwd=APPS, timeout=100)
-        document = json.loads(done.stdout) if done.stdout else None
-        if document is None or document["blocking"]["cause"] != "not found":
-            break
-    return done.returncode, document, done.stderr
+def fired(row: Row) -> Said:
+    done = taskdemo("fire", "--app", row.app, *row.asked[1:], "--json", cwd=APPS, timeout=100)
+    document = json.loads(done.stdout) if done.stdout else None
+    return done.returncode, document and {**document, "text": document["verdict"]}, done.stderr
+
+
+def scanned(site: str) -> dict[str, Said]:
+    """Return what a scan of one of the sites says, by the path of the endpoint."""
+    done = taskdemo(*SCAN, "--app", site, "--json", cwd=APPS, timeout=200)
+    assert done.stdout, done.stderr
+    return {row["path"]: (done.returncode, row, done.stderr) for row in json.loads(done.stdout)["endpoints"]}
+
+
+class Asked:
+    """What was said, of all rows that this session tests: the scans begin first, for they take longest."""
+
+    def __init__(self, pool: ThreadPoolExecutor, wanted: list[Row]) -> None:
+        is_scanned = any(row.asked[0] == "scan" for row in wanted)
+        self._scans = [pool.submit(scanned, site) for site in SITES] if is_scanned else []
+        self._fires: dict[str, Future[Said]] = {
+            str(row): pool.submit(fired, row) for row in wanted if row.asked[0] == "fire"
+        }
+
+    def of(self, row: Row) -> Said:
+        if row.asked[0] == "fire":
+            return self._fires[str(row)].result()
+        return {path: said for scan in self._scans for path, said in scan.result().items()}[row.endpoint]
 
 
 @pytest.fixture(scope="module")
-def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, "Future[Any]"]]:
-    """The runs of all rows that this session tests, a few at a time."""
+def asked(request: pytest.FixtureRequest) -> Iterator[Asked]:
     calls = [getattr(item, "callspec", None) for item in request.session.items]
     wanted = [call.params["row"] for call in calls if call is not None and "row" in call.params]
     with ThreadPoolExecutor(BESIDE_EACH_OTHER) as pool:
-        yield {str(row): pool.submit(fired, row) for row in wanted}
+        yield Asked(pool, wanted)
         pool.shutdown(cancel_futures=True)
 
 
@@ -82,24 +105,23 @@ def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, "Future[Any]"]]:
 @pytest.mark.parametrize(
     "row", [pytest.param(r, id=str(r), marks=[pytest.mark.broker] * ("postgres" in r.app)) for r in ROWS]
 )
-def test_what_is_said_of_an_application_is_what_the_table_says(row: Row, runs: dict[str, "Future[Any]"]) -> None:
+def test_what_is_said_of_an_application_is_what_the_table_says(row: Row, asked: Asked) -> None:
     if "postgres" in row.app and not reached(5432):
         without("a PostgreSQL at 127.0.0.1:5432")
-    code, document, complained = runs[str(row)].result()
+    code, said, complained = asked.of(row)
     if row.cause == "refused":
         assert code == 2
         assert one_sentence(complained)
         assert all(word in complained for word in row.words)
         return
-    assert document is not None, complained
-    said = document["verdict"]
-    assert document["blocking"]["cause"] == row.cause, said
+    assert said is not None, complained
+    assert said["blocking"]["cause"] == row.cause, said["text"]
     for word in row.words:
-        assert word in said
+        assert word in said["text"]
     assert code in {0, 1}
 
 
 def test_every_application_is_in_the_table() -> None:
-    named = {re.split(r"\.py|:", row.app)[0] for row in ROWS}
+    named = {Path(row.app).stem for row in ROWS}
     assert named == {path.stem for path in APPS.glob("*.py")}
     assert len(named) >= 25

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from commands import eventually
 from conftest import until
 from taskdemo_server.user_app.stacks import Look, Reader, stack, suspended_at
+from taskdemo_server.user_app.unready import where_it_is
 
 SHOP = """
 import asyncio
@@ -20,7 +22,7 @@ import json
 import queue
 import subprocess
 import threading
-import time
+import time, anyio
 
 lock = threading.Lock()
 async_lock = asyncio.Lock()
@@ -65,6 +67,12 @@ async def signalled():
 
 async def slept():
     await asyncio.sleep(60)
+
+
+async def limited():
+    limiter = anyio.CapacityLimiter(1)
+    limiter.acquire_on_behalf_of_nowait("somebody")
+    await anyio.to_thread.run_sync(wait, limiter=limiter)
 """
 
 
@@ -149,6 +157,9 @@ def test_what_a_suspended_coroutine_awaits_is_named(shop: ModuleType, tmp_path: 
     assert seen is not None
     assert (seen.place.rpartition(" ")[2], seen.in_line) == ("guarded", True)
     assert (seen.call or "").endswith("asyncio.Lock.acquire")
+    limited = look_at_coroutine(tmp_path, shop.limited())
+    assert limited is not None
+    assert limited.in_line
     signalled = look_at_coroutine(tmp_path, shop.signalled())
     assert signalled is not None
     assert (signalled.call, signalled.in_line) == ("event.wait -> asyncio.Event.wait", False)
@@ -174,3 +185,22 @@ def test_python_is_nobodys_own_even_from_the_root_folder() -> None:
 
 def test_a_thread_that_waits_for_work_does_nothing_of_the_applications(tmp_path: Path) -> None:
     assert Reader(str(tmp_path)).look(stack(None)) is None
+
+
+def test_where_a_start_is_that_does_not_end_is_the_line_of_its_thread_or_of_what_it_awaits(
+    shop: ModuleType, tmp_path: Path
+) -> None:
+    reader = Reader(str(tmp_path))
+    thread = threading.Thread(target=shop.wait)
+    thread.start()
+    assert eventually(lambda: where_it_is(reader, thread).startswith(" at shop.py:17 in wait: gate.wait"))
+    shop.gate.set()
+    thread.join()
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(shop.slept())
+    loop.run_until_complete(asyncio.sleep(0))
+    assert where_it_is(reader, thread).endswith("in slept: asyncio.sleep")
+    task.cancel()
+    loop.run_until_complete(asyncio.wait([task]))
+    loop.close()

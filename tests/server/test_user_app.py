@@ -1,6 +1,7 @@
 """`fire --app`: does an endpoint of the user's own application block its server, and why?"""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,14 @@ async def says_goodbye(app):
         file.write("in order")
 
 
+@asynccontextmanager
+async def lingers(app):
+    yield
+    await asyncio.sleep(60)
+
+
 broken = FastAPI(lifespan=no_database)
+lingering = FastAPI(lifespan=lingers)
 polite = FastAPI(lifespan=says_goodbye)
 
 
@@ -90,6 +98,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "__init__.py").touch()
     (tmp_path / "shop" / "main.py").write_text(SHOP)
+    (tmp_path / "asks.py").write_text("name = input()\n")
     return tmp_path
 
 
@@ -160,9 +169,20 @@ def test_an_application_is_let_end_in_order(folder: Path) -> None:
     assert (folder / "goodbye").read_text() == "in order"
 
 
+def test_a_shutdown_that_takes_too_long_is_cut_off_and_told_with_its_line(folder: Path) -> None:
+    done = taskdemo("fire", "--app", "shop.main:lingering", "--json", cwd=folder)
+    assert re.search(
+        r"^taskdemo: shop.main:lingering: its shutdown, after 2 s still at shop/main.py:\d+ in lingers: asyncio.sleep,"
+        " was cut off$",
+        done.stderr,
+        re.MULTILINE,
+    ), done.stderr
+
+
 @pytest.mark.parametrize(
     ("app", "sentence"),
     [
+        ("asks.py", "importing it failed with EOFError"),
         ("shop.main.app", "did you mean --app shop.main:app?"),
         ("shop/main.py:ap", "there is no ap in shop.main; did you mean --app shop.main:app?"),
         ("shop.main:__name__", "that is 'shop.main', and no ASGI application"),

@@ -6,7 +6,7 @@ bystanders waited beside the endpoint: one is served by the event loop, the othe
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from taskdemo_cli.analysis.change import change_for
 from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S
-from taskdemo_cli.documents.blocking import Answer, Blocking, LeftTask, Place
+from taskdemo_cli.documents.blocking import Answer, Blocking, LeftTask, NeverRanTask, Place
 from taskdemo_cli.documents.run import BystanderRow, RunDocument
-from taskdemo_cli.recording.sightings import Answered, Left, Seen, Sightings, Stall, Waiting
+from taskdemo_cli.recording.sightings import Answered, Left, NeverRan, Seen, Sightings, Stall, Waiting
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.text import shortened
 
@@ -27,10 +27,15 @@ MOST_OF_IT: Final = 0.5
 LATE: Final = 2
 """A single late answer of many proves nothing of the endpoint."""
 BYSTANDER: Final = "bystander (GET /ping, taskdemo's own)"
+LOOP_LEGS, THREADS_LEGS = 2, 4
+"""So many times a bystander's request and its answer wake a thread, which may have to wait for a processor."""
 IN_LINE: Final = 0.4
 """Callers who spend this share of their time in a line for one lock or pool wait for one another."""
 REFUSED: Final = 0.9
 """From this share of the answers on, refusals say nothing of the endpoint."""
+HOLD_UP: Final = frozenset(
+    {"event loop held", "interpreter busy", "processors busy", "garbage collection", "threads used up"}
+)
 OWN: Final = frozenset({"request", "background", "task"})
 """Whose code is the endpoint's doing."""
 REFUSALS: Final = frozenset({*range(300, 400), 401, 403, 404, 405, 406, 411, 413, 415, 422, 426, 428, 429})
@@ -38,6 +43,11 @@ REFUSALS: Final = frozenset({*range(300, 400), 401, 403, 404, 405, 406, 411, 413
 NOTICED_S: Final = 0.05
 """What goes on for less after an answer is the end of that answer."""
 LONGEST: Final = 100
+TOO_LATE: Final = "ReadTimeout"
+"""The error of a request whose answer was not whole in time."""
+TOO_SHORT: Final = (
+    "Whether this endpoint blocks the server was not measured: the run was too short for a bystander. Try --for 2."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     looks: list[Seen] = []
     cause: Any = "neither"
     stalls: Sequence[Stall] = ()
+    processor_wait_s: float | None = None
     if evidence.own:
         stalls = evidence.own
         cause, looks = _held(stalls), [look for stall in stalls for look in stall.looks if look.of in OWN]
@@ -88,7 +99,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     elif evidence.application:
         stalls = evidence.application
         cause, looks = "application", [look for stall in stalls for look in stall.looks]
-    elif late and (pieces := _in_pieces(found.waiting)):
+    elif late + late_threads and (pieces := _in_pieces(found.waiting)):
         cause, looks = "event loop held", pieces
     # Code that keeps the interpreter for itself lets nobody look.
     elif len(evidence.unseen) >= LATE or (evidence.unseen and late >= LATE and not is_refused):
@@ -97,8 +108,12 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
         cause = "not reached"
     elif in_line := _in_line(run, found.waiting):
         cause, looks = "waiting in line", in_line
+    elif late + late_threads >= LATE and (burning := _burning(found.waiting)):
+        cause, looks = "processors busy", burning
     elif max(loop or 0.0, threads or 0.0) >= HELD_UP_S:
-        cause = "not found"
+        queued_s = max((look.queued_s for look in found.waiting), default=0.0)
+        explained = max((loop or 0.0) - LOOP_LEGS * queued_s, (threads or 0.0) - THREADS_LEGS * queued_s) < HELD_UP_S
+        cause, processor_wait_s = ("neither", queued_s) if explained else ("not found", None)
     if cause in {"neither", "not found"} and not run.summary.response_s:
         looks = [one for look in found.waiting for one in look.waiting]
     places = _places(looks)
@@ -107,31 +122,40 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     if evidence.own and not any(look.of == "background" for look in looks):
         after_s = None  # the end of a call is late, too, where the loop is blocked
     return Blocking(
-        blocks=cause in {"event loop held", "interpreter busy", "garbage collection", "threads used up"},
+        blocks=cause in HOLD_UP,
         cause=cause,
         loop_wait_s=loop,
         threads_wait_s=threads,
+        processor_wait_s=processor_wait_s,
         places=[replace(place, waits=False) for place in places] if cause == "interpreter busy" else places,
         longest_s=max((stall.lasted_s for stall in stalls), default=None),
         change=change,
         rule=rule,
         answers=answers,
         type_instead=_type_instead(run, found.answers, answers) if answers else None,
+        endless=sum(run.timed_out and row.status is not None and row.error == TOO_LATE for row in run.requests),
         after_answer_s=after_s,
         after_answer_error=after_error,
         left=_left(found.left),
+        never_ran=_never_ran(found.never_ran),
     )
 
 
-def sentence(blocking: Blocking) -> str:
-    """Say whether the endpoint blocks the server, by how much, why, and what to change; and what it left behind."""
-    parts = [_verdict(blocking)]
+def sentence(blocking: Blocking, too_short: str = TOO_SHORT) -> str:
+    """Say whether the endpoint blocks the server, by how much, why, and what to change; and what it left behind.
+
+    `too_short` is what is said where nobody had the time to wait beside it.
+    """
+    parts = [_verdict(blocking, too_short)]
     if blocking.change is not None:
         rule = f" (ruff finds it: {blocking.rule})" if blocking.rule else ""
         parts.append(f"{blocking.change}{rule}.")
     if blocking.answers and blocking.cause != "not reached":
         parts.append(f"Not all went well: {_told(blocking.answers)}.")
-    parts += [_told_after(blocking), *map(_told_left, blocking.left)]
+    if blocking.endless:
+        were = "1 answer was" if blocking.endless == 1 else f"{blocking.endless:,} answers were"
+        parts.append(f"{were} still going on, as those of a stream do.")
+    parts += [_told_after(blocking), *map(_told_left, blocking.left), *_told_never_ran(blocking.never_ran)]
     return " ".join(filter(None, parts))
 
 
@@ -153,7 +177,7 @@ def _kind(stall: Stall) -> str:
         return "busy"
     if own + others >= least:
         return "own" if own >= others else "application"
-    return "unseen" if stall.cpu_s >= least and not stall.idle else "other"
+    return "unseen" if stall.cpu_s + stall.queued_s >= least and not stall.idle else "other"
 
 
 def _computing_s(waiting: Iterable[Waiting]) -> float:
@@ -170,14 +194,30 @@ def _computing_s(waiting: Iterable[Waiting]) -> float:
 
 
 def _in_pieces(waiting: Iterable[Waiting]) -> list[Seen]:
-    """Return what kept the event loop busy most of the time, in pieces that are short, where that was so for long."""
+    """Return what kept the event loop busy most of the time, in pieces that are short, where that came to much.
+
+    The time that its thread waited for a processor is nobody's.
+    """
     looks, busy_s = [], 0.0
     for one in waiting:
         own = [look for look in one.loop if look.of in OWN]
-        if _seconds(own) >= MOST_OF_IT * one.over_s:
-            busy_s += one.over_s
+        queued_s = sum(look.queued_s for look in own)
+        if (net_s := _seconds(own) - queued_s) >= MOST_OF_IT * (one.over_s - queued_s):
+            busy_s += net_s
             looks += own
     return looks if busy_s >= HELD_UP_S else []
+
+
+def _burning(waiting: Iterable[Waiting]) -> list[Seen]:
+    """Return what worker threads computed without the interpreter, where that took much of a processor."""
+    looks = [
+        look
+        for one in waiting
+        for look in one.waiting
+        if look.of == "thread" and look.cpu_s + look.queued_s >= MOST_OF_IT * look.seconds
+    ]
+    least = max(HELD_UP_S, MOST_OF_IT * sum(one.over_s for one in waiting))
+    return looks if sum(look.cpu_s for look in looks) >= least else []
 
 
 def _held(stalls: Sequence[Stall]) -> str:
@@ -186,7 +226,7 @@ def _held(stalls: Sequence[Stall]) -> str:
     return "garbage collection" if stalls and collected_s >= MOST_OF_IT * lasted_s else "event loop held"
 
 
-def _verdict(blocking: Blocking) -> str:
+def _verdict(blocking: Blocking, too_short: str) -> str:
     loop, threads = blocking.loop_wait_s, blocking.threads_wait_s
     limit = format_seconds(HELD_UP_S)
     waited = "" if loop is None or loop < _least(blocking) else f" A {BYSTANDER} waited up to {format_seconds(loop)}."
@@ -215,6 +255,11 @@ def _verdict(blocking: Blocking) -> str:
                 f"This endpoint slows the whole server: it computes in threads{at}, which take the interpreter from the"
                 f" event loop{longest}.{waited}"
             )
+        case "processors busy":
+            text = (
+                f"This endpoint slows the whole server: it computes in threads{at}, and takes the processors from"
+                f" everybody.{waited}"
+            )
         case "threads used up":
             beside = (
                 ""
@@ -238,10 +283,7 @@ def _verdict(blocking: Blocking) -> str:
         case "waiting in line":
             return f"This endpoint does not block the server, but its callers wait in line for one another{at}.{waited}"
         case _ if loop is None:
-            return (
-                "Whether this endpoint blocks the server was not measured: the run was too short for a bystander. "
-                "Try --for 2."
-            )
+            return too_short
         case cause:
             beside = "" if threads is None else f", one that needs a worker thread up to {format_seconds(threads)}"
             both = f"a {BYSTANDER} waited up to {format_seconds(loop)}{beside}"
@@ -251,8 +293,12 @@ def _verdict(blocking: Blocking) -> str:
                     f"{limit} or more count as held up, but what held them up was not seen. Run it again."
                 )
             text = f"This endpoint does not block the server: {both} ({limit} count as held up)."
+            if blocking.processor_wait_s is not None:
+                wait = format_seconds(blocking.processor_wait_s)
+                return f"{text} That was the machine, which was busy: threads had to wait up to {wait} for a processor."
             if blocking.places:
-                text += f" Its callers got no answer: they were{at.replace('(', '').removesuffix(')')}."
+                answer = "no whole answer" if blocking.endless else "no answer"
+                text += f" Its callers got {answer}: they were{at.replace('(', '').removesuffix(')')}."
     longest_wait = max(loop or 0.0, threads or 0.0, blocking.longest_s or 0.0)
     if HELD_UP_S / CLOSE <= longest_wait < CLOSE * HELD_UP_S:
         limit = "that" if blocking.cause == "neither" else f"the {limit} that count as held up"
@@ -267,7 +313,7 @@ def _least(blocking: Blocking) -> float:
 
 def _where(place: Place) -> str:
     doing = {None: "", True: " waits", False: " computes"}[place.waits]
-    call = f": {place.call}{doing}" if place.call else f", which{doing}" if doing else ""
+    call = f": {place.call}{doing}" if place.call else ", which computes" if place.waits is False else ""
     by = f", called from {place.caller}" if place.caller else ""
     return shortened(f"{place.place}{call}{by}", 2 * LONGEST)
 
@@ -310,6 +356,8 @@ def _change(cause: str, looks: Sequence[Seen]) -> tuple[str | None, str | None]:
         return change_for(seen, waits=bool(most.waits))
     if cause == "interpreter busy":
         return change_for(seen, waits=False)
+    if cause == "processors busy":
+        return "Let fewer in at once (anyio.CapacityLimiter), or compute on another machine (a task queue)", None
     if cause == "threads used up" and most.waits:
         return "Wait without a thread: an `async def` with an async client; or hold the threads for less long", None
     if cause == "waiting in line":
@@ -419,7 +467,11 @@ def _type_instead(run: RunDocument, seen: Sequence[Answered], answers: Sequence[
         return f"--method {shortened(one.allow.split(',')[0].strip(), 20)}"
     if status in {401, 403}:
         scheme = shortened((one.authenticate or "Bearer").partition(" ")[0], 20)
+        if scheme.lower() == "apikey":  # as FastAPI calls a key that comes in a header of any name, a query or a cookie
+            return "-H 'NAME: KEY', with the header that it takes its key from"
         return f"-H 'Authorization: {scheme} ...'"
+    if status == 400 and "host" in one.detail.lower():
+        return "-H 'Host: NAME', with a host that it allows"
     if status == 422:
         return _missing(one)
     return "taskdemo scan --app to see which paths there are" if status == 404 else None
@@ -509,3 +561,28 @@ def _told_left(left: LeftTask) -> str:
         f"{format_count(left.count, 'asyncio task')} outlived {whose}: {shortened(left.call, 40)}, created at"
         f" {shortened(left.place, LONGEST)}{long}: {', '.join(ends)}{nobody}."
     )
+
+
+def _never_ran(tasks: Iterable[NeverRan]) -> list[NeverRanTask]:
+    groups: dict[tuple[str, str | None, str | None], list[NeverRan]] = {}
+    for task in tasks:
+        groups.setdefault((task.never_ran, task.place, task.because), []).append(task)
+    return [
+        NeverRanTask(call=call, place=place, count=len(group), status=group[0].status, because=because)
+        for (call, place, because), group in groups.items()
+    ]
+
+
+def _told_never_ran(tasks: Sequence[NeverRanTask]) -> Iterator[str]:
+    """Yield a sentence for each reason that background tasks never ran for."""
+    for because, members in groupby(sorted(tasks, key=lambda lost: lost.because or ""), lambda lost: lost.because):
+        group = list(members)
+        count = sum(lost.count for lost in group)
+        where = [shortened(lost.call, 40) + (f" (added at {lost.place})" if lost.place else "") for lost in group]
+        text = (
+            f"{format_count(count, 'background task')} {'was' if count == 1 else 'were'} added and never ran:"
+            f" {shortened(', '.join(where), 2 * LONGEST)}"
+        )
+        yield f"{text}: {shortened(because, LONGEST)}." if because else f"{text}."
+        if group[0].status >= 400:
+            yield "Return a Response of that status instead of raising an exception, and they run."

@@ -23,6 +23,7 @@ ASYNC_CLIENTS: Final[Mapping[str, str]] = {
     "boto3": "aioboto3",
     "botocore": "aioboto3",
     "smtplib": "aiosmtplib",
+    "logging": "logging.handlers.QueueHandler",
     "paramiko": "asyncssh",
     "elasticsearch": "elasticsearch.AsyncElasticsearch",
     "openai": "openai.AsyncOpenAI",
@@ -38,11 +39,16 @@ CALLS: Final[Mapping[str, tuple[str, str | None]]] = {
     "subprocess.Popen": ("`await asyncio.create_subprocess_exec(...)`", "ASYNC220"),
     "os.system": ("`await asyncio.create_subprocess_shell(...)`", "ASYNC221"),
     "os.popen": ("`await asyncio.create_subprocess_shell(...)`", "ASYNC220"),
+    "socket.getaddrinfo": ("`await loop.getaddrinfo(...)`", None),
+    "socket.gethostbyname": ("`await loop.getaddrinfo(...)`", None),
+    "socket.create_connection": ("`await asyncio.open_connection(...)`", None),
     "open": ("`await anyio.open_file(...)`", "ASYNC230"),
     "input": ("`await asyncio.to_thread(input)`", "ASYNC250"),
 }
 """By what is called: what to write instead, and ruff's rule."""
 HTTP_CALLS: Final = frozenset({"requests", "urllib3", "urllib"})
+ALONE: Final = 0.5
+"""Code that left the interpreter to others for this share of its time is no code of Python's."""
 NO_ENDPOINTS: Final = frozenset({"dispatch", "__call__"})
 """Functions of middleware, which must stay `async def`."""
 
@@ -58,6 +64,9 @@ def change_for(seen: Seen, *, waits: bool) -> tuple[str, str | None]:
     step = seen.called if seen.caller is not None else call
     function = (seen.caller or seen.place).rpartition(" in ")[2]
     threaded = f"`await asyncio.to_thread({step or function}, ...)`"
+    plain = "" if seen.of == "task" or function in NO_ENDPOINTS else f", or make {function} a plain `def`"
+    if not waits and seen.free_s >= ALONE * seen.seconds:
+        return f"It computes without the interpreter, so a thread will do: {threaded}{plain}", None
     if not waits:
         process = f"`await loop.run_in_executor(process_pool, {step or function}, ...)`"
         return f"Computing needs a process: {process}, or a task queue; a thread would share the interpreter", None
@@ -65,7 +74,6 @@ def change_for(seen: Seen, *, waits: bool) -> tuple[str, str | None]:
         return f"A lock of threads blocks the event loop: use `asyncio.Lock`, or write {threaded}", None
     if call.endswith(".result"):
         return "Await the coroutine or the future itself: the event loop cannot run what it waits for", None
-    plain = "" if seen.of == "task" or function in NO_ENDPOINTS else f", or make {function} a plain `def`"
     direct = seen.caller is None
     if call in CALLS:
         instead, rule = CALLS[call]

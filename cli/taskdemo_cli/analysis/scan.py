@@ -63,11 +63,8 @@ def skipped(route: Route, why: str) -> EndpointRow:
 def judged(route: Route, run: RunDocument, found: Blocking) -> EndpointRow:
     """Return the row of an endpoint, of its burst and of what was found of it."""
     found = replace(found, type_instead=_instead(route, run, found.type_instead))
-    brief = found.loop_wait_s is None and found.cause == "neither"
-    text = verdicts.verdict(run, OVER_AT_ONCE if brief else blocking.sentence(found))
+    text = verdicts.verdict(run, blocking.sentence(found, OVER_AT_ONCE))
     if run.timed_out:
-        begun = any(request.status is not None and request.error for request in run.requests)
-        text += " Its answer has begun and does not end, as that of a stream." if begun else ""
         text += " The burst was ended by --timeout."
     elif run.ended_because:
         text += f" {run.ended_because[0].upper()}{run.ended_because[1:]}."
@@ -95,14 +92,22 @@ def outcome(endpoint: EndpointRow) -> Outcome:
         return "blocks"
     if found.cause == "not reached":
         return "not reached"
-    troubled = summary.requests.failed or summary.tasks.failed or found.left or found.after_answer_error
+    troubled = (
+        summary.requests.failed or summary.tasks.failed or found.left or found.after_answer_error or found.never_ran
+    )
     return "look" if found.cause != "neither" or troubled else "quiet"
 
 
 def has_failed(endpoint: EndpointRow) -> bool:
-    """Tell whether requests failed, other than by a refusal (401, 404, 422): that is no fault of the endpoint's."""
-    errors = endpoint.summary.requests.errors if endpoint.summary is not None else {}
-    return any(not kind.startswith("HTTP 4") for kind in errors)
+    """Tell whether requests failed, other than by a refusal (401, 404, 422), or tasks were lost that they had added.
+
+    A stream that goes on has not failed.
+    """
+    if endpoint.summary is None or endpoint.blocking is None:
+        return False
+    errors = endpoint.summary.requests.errors
+    failed = sum(count for kind, count in errors.items() if not kind.startswith("HTTP 4"))
+    return failed > endpoint.blocking.endless or bool(endpoint.blocking.never_ran)
 
 
 def waited(endpoint: EndpointRow) -> float | None:

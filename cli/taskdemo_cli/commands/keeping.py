@@ -66,7 +66,12 @@ def exit_code(document: RunDocument | ComparisonDocument, runs: Sequence[RunDocu
     if any(threshold.held for threshold in document.thresholds or ()):
         return THRESHOLD_MET
     trouble = any(
-        run.summary.requests.failed or run.summary.tasks.lost or run.not_sent or run.timed_out or run.ended_because
+        run.summary.requests.failed
+        or run.summary.tasks.lost
+        or run.not_sent
+        or run.timed_out
+        or run.ended_because
+        or (run.blocking and run.blocking.never_ran)
         for run in runs
     )
     return FAILED if trouble else OK

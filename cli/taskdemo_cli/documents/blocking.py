@@ -54,6 +54,20 @@ class LeftTask(Struct, frozen=True, kw_only=True):
     """Whether anybody keeps a reference to them, without which they may vanish before they end."""
 
 
+class NeverRanTask(Struct, frozen=True, kw_only=True):
+    """The background tasks that one line of the application added and that never ran: they are lost."""
+
+    call: str
+    """The function's name."""
+    place: str | None
+    """None where no line of the application's own added them."""
+    count: int
+    status: int
+    """What the first of these requests was answered."""
+    because: str | None = None
+    """As far as that is known."""
+
+
 class Blocking(Struct, frozen=True, kw_only=True):
     """Whether the endpoint of the user's own application holds up others, and a guess at the cause."""
 
@@ -62,6 +76,7 @@ class Blocking(Struct, frozen=True, kw_only=True):
     cause: Literal[
         "event loop held",
         "interpreter busy",
+        "processors busy",
         "garbage collection",
         "threads used up",
         "waiting in line",
@@ -77,6 +92,8 @@ class Blocking(Struct, frozen=True, kw_only=True):
     """The longest that the bystander on the event loop waited."""
     threads_wait_s: Seconds | None = None
     """The longest that the bystander in a worker thread waited."""
+    processor_wait_s: Seconds | None = None
+    """The longest that a thread of the server had to wait for a processor at once, where that explains the waits."""
     places: list[Place] = []
     longest_s: Seconds | None = None
     """The longest time for which the event loop was seen blocked in one piece."""
@@ -88,8 +105,11 @@ class Blocking(Struct, frozen=True, kw_only=True):
     """Empty where all were successes."""
     type_instead: str | None = None
     """The option that would reach the endpoint."""
+    endless: int = 0
+    """Answers that had begun and were still going on when the run was ended: streams."""
     after_answer_s: Seconds | None = None
     """For how long background tasks went on after the answer, at the longest."""
     after_answer_error: str | None = None
     """What the first background task that failed has said."""
     left: list[LeftTask] = []
+    never_ran: list[NeverRanTask] = []

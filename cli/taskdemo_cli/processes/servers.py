@@ -117,9 +117,8 @@ def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Ser
             raise UserError(last_words(server) or f"the {server.settings.mode} server ended at its start (exit {code})")
         check()
         time.sleep(_POLL_S)
-    raise UserError(
-        f"the {server.settings.mode} server did not start within {START_TIMEOUT_S:.0f} s: {last_words(server)}"
-    )
+    what = server.settings.app or f"the {server.settings.mode} server"
+    raise UserError(f"{what} did not start within {START_TIMEOUT_S:.0f} s: {last_words(server) or 'it says nothing'}")
 
 
 def last_words(server: Server) -> str:

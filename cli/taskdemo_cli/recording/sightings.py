@@ -4,7 +4,7 @@ Pure: no I/O and no clock. `taskdemo_server.user_app` writes these lines; second
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from msgspec import DecodeError, Struct, ValidationError
 from msgspec.json import Decoder
@@ -26,6 +26,8 @@ class Seen(Struct, frozen=True, kw_only=True):
     seconds: float
     cpu_s: float = 0.0
     queued_s: float = 0.0
+    free_s: float = 0.0
+    """For how long others could have Python's interpreter meanwhile."""
 
 
 class Stall(Struct, frozen=True, kw_only=True):
@@ -60,6 +62,8 @@ class Waiting(Struct, frozen=True, kw_only=True):
     """Seconds that these looks cover."""
     full_s: float
     """Seconds during which every worker thread was taken, and somebody waited for one."""
+    queued_s: float = 0.0
+    """The longest that a thread which asks for next to nothing had to wait for a processor at once."""
 
 
 class Answered(Struct, frozen=True, kw_only=True):
@@ -88,6 +92,18 @@ class Left(Struct, frozen=True, kw_only=True):
     clock: float
 
 
+class NeverRan(Struct, frozen=True, kw_only=True):
+    """A background task that a request added, and that had not begun when the request was over."""
+
+    never_ran: str
+    """Its function's name."""
+    place: str | None = None
+    """Where it was added; None where that was not in the application's own code."""
+    status: int
+    because: str | None = None
+    clock: float
+
+
 class Sightings(Struct, frozen=True, kw_only=True):
     """All that was seen during one run."""
 
@@ -95,6 +111,7 @@ class Sightings(Struct, frozen=True, kw_only=True):
     waiting: Sequence[Waiting] = ()
     answers: Sequence[Answered] = ()
     left: Sequence[Left] = ()
+    never_ran: Sequence[NeverRan] = ()
 
     @property
     def is_quiet(self) -> bool:
@@ -102,11 +119,12 @@ class Sightings(Struct, frozen=True, kw_only=True):
         return all(stall.ended for stall in self.stalls) and all(task.state != "running" for task in self.left)
 
 
-KINDS: Final[dict[bytes, Decoder[Stall] | Decoder[Waiting] | Decoder[Answered] | Decoder[Left]]] = {
+KINDS: Final[dict[bytes, Decoder[Any]]] = {
     b'"stall"': Decoder(Stall),
     b'"waiting"': Decoder(Waiting),
     b'"answer"': Decoder(Answered),
     b'"left"': Decoder(Left),
+    b'"never_ran"': Decoder(NeverRan),
 }
 """By the name with which a line begins."""
 
@@ -117,6 +135,7 @@ def fold(lines: Iterable[bytes]) -> Sightings:
     left: dict[int, Left] = {}
     waiting: list[Waiting] = []
     answers: list[Answered] = []
+    never_ran: list[NeverRan] = []
     for line in lines:
         decoder = KINDS.get(line[1:].partition(b":")[0])
         if decoder is None:
@@ -131,6 +150,14 @@ def fold(lines: Iterable[bytes]) -> Sightings:
                     waiting.append(look)
                 case Answered() as answer:
                     answers.append(answer)
+                case NeverRan() as task:
+                    never_ran.append(task)
         except (DecodeError, ValidationError):
             continue  # a line that was torn
-    return Sightings(stalls=list(stalls.values()), waiting=waiting, answers=answers, left=list(left.values()))
+    return Sightings(
+        stalls=list(stalls.values()),
+        waiting=waiting,
+        answers=answers,
+        left=list(left.values()),
+        never_ran=never_ran,
+    )

@@ -20,7 +20,7 @@ from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.recording.sightings import Sightings, fold
 from taskdemo_cli.reports.output import complain
-from taskdemo_server.contract.settings import BUILT_IN_WORKS, OWN_PATHS, Settings
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, CUT_OFF, OWN_PATHS, Settings
 
 TICK_S = 0.125
 """Seconds between two looks at something that changes by itself."""
@@ -173,6 +173,8 @@ def private_target(settings: Settings, path: str, stopping: StopRequest) -> Iter
             yield target_at(server, path, under)
         finally:
             server.end()
+            if server.poll() == CUT_OFF:
+                complain(f"{settings.app}: {servers.last_words(server)}")
 
 
 def target_at(server: servers.Server, path: str, under: str) -> Target:

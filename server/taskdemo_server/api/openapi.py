@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, routing
 from starlette.types import ASGIApp
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
@@ -39,6 +39,10 @@ def _documents(app: Any, under: str) -> Iterator[Document]:
             yield {"under": under, "document": make(), "error": None}
         except Exception as error:  # noqa: BLE001  it may be anything: the user's own types are read
             yield {"under": under, "document": {}, "error": error_text(error)}
-    for route in getattr(app, "routes", ()):
-        if hasattr(route, "app") and not hasattr(route, "endpoint"):
-            yield from _documents(route.app, under + getattr(route, "path", ""))
+    routes = getattr(app, "routes", ())
+    if contexts := getattr(routing, "iter_route_contexts", None):
+        routes = contexts(routes)  # A router that is included keeps its mounts to itself; older FastAPI drops them.
+    for route in routes:
+        path = getattr(route, "path", None)  # None of an application for a host name, which nobody asks for here.
+        if path is not None and hasattr(route, "app") and getattr(route, "endpoint", None) is None:
+            yield from _documents(route.app, under + path)

@@ -13,6 +13,8 @@ WORK: Final = "TASKDEMO_WORK"
 
 OWN_PATHS: Final = "/.taskdemo"
 """Where taskdemo's own paths are in a server that is really somebody else's application."""
+CUT_OFF: Final = 3
+"""The exit code of a server whose application was still busy with its shutdown when there was no more time for it."""
 BROKER_FOLDER: Final = "taskdemo-broker-"
 """How the name of a private broker's folder begins where it cannot lie beside the other files of its server."""
 BROKER_SOCKET: Final = "sock"

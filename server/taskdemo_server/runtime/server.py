@@ -35,7 +35,7 @@ from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime.console import Console
 from taskdemo_server.tracking import Tracking
 from taskdemo_server.user_app.loop_stalls import LoopStalls
-from taskdemo_server.user_app.requests import Requests
+from taskdemo_server.user_app.requests import Requests, follow_background_tasks
 from taskdemo_server.user_app.stacks import Reader
 from taskdemo_server.work import workplace
 from taskdemo_server.work.pools import Futures
@@ -83,6 +83,7 @@ class Server(uvicorn.Server):
             reader = Reader(settings.folder or ".")
             served = requests = Requests(app, self.journal, reader)
             self.stalls = LoopStalls(self.journal, requests, reader)
+            follow_background_tasks(reader)
         self.tracking = Tracking(served, mode, self.journal, place, settings.max_pending)
         self.tracking.kept = mode is not None and mode.engine is not None and not base.is_private(settings)
         state = State(settings, self.journal, Index(self.journal), self.tracking, self._cancel(), self._has_worker())

@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -24,7 +24,7 @@ from taskdemo_server.access import is_loopback
 from taskdemo_server.contract.events import TaskRecord, event_line, here
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.settings import CUT_OFF, Settings
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import escape, shortened
 from taskdemo_server.engines import base
@@ -39,6 +39,8 @@ from taskdemo_server.runtime.processes import Processes
 from taskdemo_server.runtime.server import Inbox, OneProcess
 from taskdemo_server.runtime.signals import catch_signals, hear
 from taskdemo_server.user_app.application import find_application
+from taskdemo_server.user_app.stacks import Reader
+from taskdemo_server.user_app.unready import tell_while_starting, where_it_is
 from taskdemo_server.work.workplace import prepare
 
 COULD_NOT_RUN: Final = 2
@@ -54,8 +56,9 @@ Next: TypeAlias = "Callable[[str, int], Next] | int"
 def serve(settings: Settings) -> int:
     """Serve as `settings` say until told to end; return the exit code."""
     inbox: Inbox = queue.SimpleQueue()
+    crews: list[OneProcess | Processes] = []
     if settings.lifeline:
-        orphans.end_with_starter((lambda: _end_in_order(inbox)) if settings.app else lambda: None)
+        orphans.end_with_starter((lambda: _end_in_order(settings, inbox, crews)) if settings.app else lambda: None)
     if settings.token is None and not is_loopback(settings.host):
         settings = replace(settings, token=secrets.token_urlsafe(16))
     try:
@@ -63,6 +66,8 @@ def serve(settings: Settings) -> int:
             _check(settings)
             settings = base.with_broker(settings)
         listener = _listen(settings.host, settings.port)
+        if settings.app and settings.announce:
+            tell_while_starting(settings.folder, Path(settings.announce).exists)
         app = find_application(settings.app, settings.folder) if settings.app else None
         supervisor = Supervisor(settings, listener, inbox)
         supervisor.crew = (
@@ -70,6 +75,7 @@ def serve(settings: Settings) -> int:
             if settings.workers == 1
             else Processes(settings, listener, inbox)
         )
+        crews.append(supervisor.crew)
     except UnusableError as error:
         return _refuse(str(error))
     except UnicodeError:
@@ -297,10 +303,14 @@ def _announce(settings: Settings, url: str, port: int) -> None:
     draft.replace(path)
 
 
-def _end_in_order(inbox: Inbox) -> None:
-    """Let the user's own application end in order, for a while."""
+def _end_in_order(settings: Settings, inbox: Inbox, crews: Sequence[OneProcess | Processes]) -> None:
+    """Let the user's own application end in order, for a while; say so where its own shutdown takes longer."""
     inbox.put(("signal", signal.SIGTERM))
     time.sleep(_GRACE_S)
+    if any(isinstance(crew, OneProcess) and not crew.server.tracking.open for crew in crews):
+        where = where_it_is(Reader(settings.folder or "."), threading.main_thread())
+        complain(escape(f"its shutdown, after {_GRACE_S:g} s still{where or ' not through'}, was cut off"))
+        orphans.end(CUT_OFF)
 
 
 def _end_of_app(settings: Settings, crew: OneProcess) -> int:

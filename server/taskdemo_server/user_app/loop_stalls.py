@@ -7,6 +7,7 @@ seen as it ends. Which share of a time was computing is measured by the system's
 """
 
 import asyncio
+import concurrent.futures.thread
 import gc
 import itertools
 import json
@@ -57,16 +58,17 @@ class Clocks:
 class Spent:
     """For how long something was seen, and what of that was computing and waiting for a processor."""
 
-    __slots__ = ("cpu_s", "queued_s", "seconds")
+    __slots__ = ("cpu_s", "free_s", "queued_s", "seconds")
 
     def __init__(self) -> None:
-        self.seconds = self.cpu_s = self.queued_s = 0.0
+        self.seconds = self.cpu_s = self.queued_s = self.free_s = 0.0
 
-    def add(self, seconds: float, cpu_s: float = 0.0, queued_s: float = 0.0) -> None:
-        """Add a look."""
+    def add(self, seconds: float, cpu_s: float = 0.0, queued_s: float = 0.0, *, free: bool = False) -> None:
+        """Add a look; `free`: others could have Python's interpreter meanwhile."""
         self.seconds += seconds
         self.cpu_s += cpu_s
         self.queued_s += queued_s
+        self.free_s += seconds if free else 0.0
 
 
 Looks = defaultdict[tuple[Look, str], Spent]
@@ -111,12 +113,15 @@ class LoopStalls:
         self._beat = 0.0
         self._numbers = itertools.count(1)
         self._stall: Stall | None = None
-        self._missed: list[tuple[float, float, float]] = []
-        """Stalls that the loop itself has noticed: when they began and ended, and what its thread has computed."""
+        self._missed: list[tuple[float, float, float, float]] = []
+        """Stalls that the loop itself has noticed: when they began and ended, what its thread has computed meanwhile,
+        and for how long that waited for a processor."""
         self._waiting: Looks = defaultdict(Spent)
         self._loop: Looks = defaultdict(Spent)
         """What the loop's thread did while requests were open, late or not."""
         self._open_s = self._over_s = self._full_s = 0.0
+        self._queued_s = 0.0
+        """The longest that the looking thread, which asks for next to nothing, had to wait for a processor at once."""
         self._gc_began = 0.0
         self._collections: deque[tuple[float, float]] = deque(maxlen=MOST_COLLECTIONS)
         """When the loop's thread collected garbage: from, to."""
@@ -128,14 +133,14 @@ class LoopStalls:
         own, limiter = threading.current_thread(), current_default_thread_limiter()
         self._requests.follow(loop)
 
-        used = time.thread_time()
+        used = time.thread_time(), self._clocks.of(own.native_id)[1]
 
         def beat() -> None:
             nonlocal used
-            before, used = used, time.thread_time()
+            before, used = used, (time.thread_time(), self._clocks.of(own.native_id)[1])
             now = time.monotonic()
             if now - self._beat - BEAT_S >= LATE_S:
-                self._missed.append((self._beat + BEAT_S, now, used - before))
+                self._missed.append((self._beat + BEAT_S, now, used[0] - before[0], used[1] - before[1]))
             self._beat = now
             loop.call_later(BEAT_S, beat)
 
@@ -156,8 +161,10 @@ class LoopStalls:
 
     def _look(self, loop: asyncio.AbstractEventLoop, own: threading.Thread, limiter: CapacityLimiter) -> None:
         waited = told = looked = time.monotonic()
+        _, looker_queued_s = self._clocks.of(threading.get_native_id())
         spent = calm = self._clocks.of(own.native_id)  # by the loop's thread: at the last look, and when it was in time
         while not loop.is_closed():
+            slept = time.monotonic()
             time.sleep(BEAT_S)
             now = time.monotonic()
             begun = self._beat + BEAT_S
@@ -170,13 +177,17 @@ class LoopStalls:
                 self._end_stall()
             look = self._reader.look(steps)
             before, spent = spent, self._clocks.of(own.native_id)
+            queued_s, (_, looker_queued_s) = looker_queued_s, self._clocks.of(threading.get_native_id())
+            self._queued_s = max(self._queued_s, looker_queued_s - queued_s)
+            # Whoever wakes while Python code runs waits until that lets go, for a switch interval and more.
+            free = now - slept - BEAT_S - (looker_queued_s - queued_s) < sys.getswitchinterval() / 2
             if look is not None and self._requests.open:
-                self._loop[look, whose].add(now - looked, spent[0] - before[0], spent[1] - before[1])
+                self._loop[look, whose].add(now - looked, spent[0] - before[0], spent[1] - before[1], free=free)
             looked = now
             if is_late:
                 if self._stall is None:
                     self._stall = Stall(next(self._numbers), begun, idle=not self._requests.open)
-                self._see(self._stall, look, whose, now, (spent[0] - calm[0], spent[1] - calm[1]))
+                self._see(self._stall, look, whose, now, (spent[0] - calm[0], spent[1] - calm[1]), free=free)
                 calm = spent
                 for thread, found, computed in self._computing(frames):
                     self._stall.others[found, thread].add(computed, computed)
@@ -190,12 +201,14 @@ class LoopStalls:
                 self._tell(now)
                 told = now
 
-    def _see(self, stall: Stall, look: Look | None, whose: str, now: float, spent: tuple[float, float]) -> None:
+    def _see(
+        self, stall: Stall, look: Look | None, whose: str, now: float, spent: tuple[float, float], *, free: bool
+    ) -> None:
         seconds, stall.looked, stall.until = now - stall.looked, now, now
         stall.total.add(seconds, *spent)
         stall.gc_s = self._collected(stall.begun, now)
         if look is not None:
-            stall.looks[look, whose].add(seconds, *spent)
+            stall.looks[look, whose].add(seconds, *spent, free=free)
 
     def _whose(self, steps: list[Step], loop: asyncio.AbstractEventLoop) -> str:
         if any(step.code is Requests.__call__.__code__ for step in steps):
@@ -242,6 +255,10 @@ class LoopStalls:
             steps = [step for task in tasks for step in suspended_at(task.get_coro())]
             if (look := self._reader.look(steps, others=False)) is not None:
                 self._waiting[look, "request"].add(seconds)
+        for threads, waiting in _executors():
+            self._waiting[Look(f"a queue for {threads} threads of an executor", in_line=True), "request"].add(
+                waiting * seconds
+            )
         frames = sys._current_frames()  # noqa: SLF001  its documented use
         for thread in threading.enumerate():
             frame = frames.get(thread.ident or 0)
@@ -256,20 +273,21 @@ class LoopStalls:
         stall, self._stall = self._stall, None
         if stall is None:
             return
-        for began, ended, cpu_s in self._missed:
+        for began, ended, cpu_s, queued_s in self._missed:
             if abs(began - stall.begun) < BEAT_S:
-                stall.until, stall.total.cpu_s = ended, cpu_s
+                stall.until, stall.total.cpu_s, stall.total.queued_s = ended, cpu_s, queued_s
         self._missed = [one for one in self._missed if abs(one[0] - stall.begun) >= BEAT_S]
         stall.ended = True
         stall.gc_s = self._collected(stall.begun, stall.until)
         self._write(stall.line())
 
-    def _unseen(self, missed: tuple[float, float, float]) -> bool:
+    def _unseen(self, missed: tuple[float, float, float, float]) -> bool:
         """Journal a stall that was over before anybody could look, and say so; not one that is being looked at."""
         if self._stall is not None and abs(self._stall.begun - missed[0]) < BEAT_S:
             return False
         stall = Stall(next(self._numbers), missed[0], idle=not self._requests.open)
-        stall.until, stall.total.cpu_s, stall.ended = missed[1], missed[2], True
+        _, stall.until, stall.total.cpu_s, stall.total.queued_s = missed
+        stall.ended = True
         stall.gc_s = self._collected(stall.begun, stall.until)
         self._write(stall.line())
         return True
@@ -285,17 +303,25 @@ class LoopStalls:
             self._write(self._stall.line())
         elif not self._missed:
             self._collections.clear()
-        if self._open_s:
+        if self._open_s or self._queued_s >= BEAT_S:
             self._write({
                 "waiting": _told(self._waiting), "loop": _told(self._loop), "clock": now,
                 "open_s": round(self._open_s, 6), "over_s": round(self._over_s, 6), "full_s": round(self._full_s, 6),
+                "queued_s": round(self._queued_s, 6),
             })  # fmt: skip
             self._waiting.clear()
             self._loop.clear()
-            self._open_s = self._over_s = self._full_s = 0.0
+            self._open_s = self._over_s = self._full_s = self._queued_s = 0.0
 
     def _write(self, line: dict[str, Any]) -> None:
         self._journal.write(json.dumps(line).encode() + b"\n")
+
+
+def _executors() -> list[tuple[int, int]]:
+    """Return of each ThreadPoolExecutor, asyncio's among them, how many threads it has, and how much waits for one."""
+    queues = list(getattr(concurrent.futures.thread, "_threads_queues", {}).values())
+    counts = {id(one): (queues.count(one), one.qsize()) for one in queues}
+    return [(threads, waiting) for threads, waiting in counts.values() if waiting]
 
 
 def _of_thread(thread: threading.Thread) -> str:
@@ -307,7 +333,7 @@ def _told(looks: Looks) -> list[dict[str, Any]]:
     return [
         {
             **asdict(look), "of": of, "seconds": round(spent.seconds, 6), "cpu_s": round(spent.cpu_s, 6),
-            "queued_s": round(spent.queued_s, 6),
+            "queued_s": round(spent.queued_s, 6), "free_s": round(spent.free_s, 6),
         }
         for (look, of), spent in most
     ]  # fmt: skip

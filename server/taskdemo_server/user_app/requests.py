@@ -1,7 +1,8 @@
 """The requests that the user's own application has in hand, what it answered to them, and the asyncio tasks they leave.
 
-An ASGI layer right around the application, and a task factory for its event loop. What is known goes into the journal
-as lines of their own beside the tasks' (`answer`, `left`); nothing of the application is changed.
+An ASGI layer right around the application, a task factory for its event loop, and a note of what is added to
+BackgroundTasks. What is known goes into the journal as lines of their own beside the tasks' (`answer`, `left`,
+`never_ran`); what the application does stays as it is.
 """
 
 import ast
@@ -16,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
 from typing import Any, Final
 
+from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskdemo_server.contract.text import error_text, shortened
@@ -35,7 +37,7 @@ KEEPERS: Final = frozenset({"tg", "group", "task_group", "taskgroup", "nursery"}
 class Request:
     """One request while the application has it in hand."""
 
-    __slots__ = ("__weakref__", "answered", "over", "task")
+    __slots__ = ("__weakref__", "added", "answered", "ended_early", "over", "status", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[Any] | None = asyncio.current_task()
@@ -43,6 +45,12 @@ class Request:
         """When the last piece of the answer went out."""
         self.over = 0.0
         """When the application's call returned."""
+        self.status = 0
+        """Of the answer; 0 before there is one."""
+        self.added: dict[BackgroundTask, tuple[str, int, str] | None] = {}
+        """What was added to its BackgroundTasks and has not begun, with the file, line and function that did that."""
+        self.ended_early: str | None = None
+        """Why what was added may never begin, as far as a background task that did begin tells."""
 
 
 current: Final[ContextVar[Request | None]] = ContextVar("request", default=None)
@@ -108,6 +116,7 @@ class Requests:
 
         async def noting(message: Message) -> None:
             if message["type"] == "http.response.start":
+                request.status = int(message["status"])
                 self._note(scope, message, refused)
             elif message["type"] == "http.response.body":
                 if refused:
@@ -121,6 +130,7 @@ class Requests:
         finally:
             request.over = time.monotonic()
             self.open.pop(id(request), None)
+            self._tell_never_ran(request)
 
     def follow(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on, note which asyncio tasks are created while a request is handled."""
@@ -179,6 +189,14 @@ class Requests:
             if child.ended:
                 self._children.pop(child.number, None)
 
+    def _tell_never_ran(self, request: Request) -> None:
+        """Journal what the application had added to BackgroundTasks, and what never begun, as far as is known why."""
+        because = request.ended_early or (f"the answer was {request.status}" if request.status >= 400 else None)
+        for task, maker in request.added.items():
+            place = None if maker is None else f"{self._reader.own(maker[0])}:{maker[1]} in {maker[2]}"
+            self._write({"never_ran": _name_of(task), "place": place, "status": request.status, "because": because})
+        request.added.clear()
+
     def _note(self, scope: Scope, message: Message, refused: dict[str, Any]) -> None:
         status = int(message["status"])
         key = f"{scope['method']} {scope['path']}", status
@@ -200,6 +218,39 @@ class Requests:
 
     def _write(self, line: dict[str, Any]) -> None:
         self._journal.write(json.dumps({**line, "clock": time.monotonic()}).encode() + b"\n")
+
+
+def follow_background_tasks(reader: Reader) -> None:
+    """From now on, note what a request adds to Starlette's BackgroundTasks, and take off the note as it begins.
+
+    Starlette hands that list to nobody who could be asked: what an exception drops is gone with the endpoint's frame.
+    """
+    add, run = BackgroundTasks.add_task, BackgroundTask.__call__
+
+    def noting_add(self: BackgroundTasks, *given: Any, **named: Any) -> None:
+        add(self, *given, **named)
+        if (request := current.get()) is not None:
+            request.added[self.tasks[-1]] = reader.maker(sys._getframe(1))  # noqa: SLF001  as above
+
+    async def noting_run(self: BackgroundTask) -> None:
+        request = current.get()
+        if request is not None and self not in request.added:
+            request.ended_early = "the answer had a background task of its own, which takes their place"
+        elif request is not None:
+            del request.added[self]
+        try:
+            await run(self)
+        except BaseException as error:
+            if request is not None:
+                request.ended_early = f"{_name_of(self)} came before and failed: {error_text(error)}"
+            raise
+
+    BackgroundTasks.add_task = noting_add  # type: ignore[method-assign]  # nothing of what it does is changed
+    BackgroundTask.__call__ = noting_run  # type: ignore[method-assign]
+
+
+def _name_of(task: BackgroundTask) -> str:
+    return getattr(task.func, "__qualname__", type(task.func).__name__).replace("<locals>.", "")
 
 
 def is_kept(file: str, line: int) -> bool:

@@ -39,8 +39,6 @@ WAITING: Final = re.compile(r"/(asyncio|anyio|concurrent)/|/(threading|queue)\.p
 POOLS: Final = re.compile(r"pool[^/]*(/[^/]+)?\.py$")
 """Files in which one waits for something that others have, if one waits there."""
 LINES: Final = frozenset({"CapacityLimiter", "Lock", "Queue", "RLock", "Semaphore", "SimpleQueue"})
-SIGNALS: Final = frozenset({"Event", "Future"})
-"""Who waits for these waits for something to happen, and not in a line."""
 WAITING_CALLS: Final = frozenset({"acquire", "get", "getconn", "join", "result", "wait"})
 STARTING: Final = threading.Thread.start.__code__
 WITH: Final = re.compile(r"(?:async\s+)?with\s+(.+?)(?:\s+as\s+\w+)?\s*:", re.DOTALL)
@@ -222,10 +220,9 @@ def _in_line(steps: list[Step]) -> bool:
     """Tell whether these frames of libraries, the innermost first, wait for a lock, a queue or a pool."""
     waiting = list(takewhile(lambda step: WAITING.search(step.file), steps))
     classes = {step.code.co_qualname.partition(".")[0] for step in waiting}
-    if not SIGNALS.isdisjoint(classes) and len(waiting) == len(steps):
-        return False
-    beyond = steps[len(waiting)].file if len(waiting) < len(steps) else ""
-    return not LINES.isdisjoint(classes) or POOLS.search(beyond) is not None
+    if not LINES.isdisjoint(classes):
+        return True
+    return len(waiting) < len(steps) and POOLS.search(steps[len(waiting)].file) is not None
 
 
 def _interrupts(step: Step) -> bool:

@@ -10,7 +10,7 @@ from taskdemo_cli.analysis import blocking
 from taskdemo_cli.analysis.change import change_for
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.run import BystanderRow, RunDocument
-from taskdemo_cli.recording.sightings import Answered, Left, Seen, Sightings, Stall, Waiting, fold
+from taskdemo_cli.recording.sightings import Answered, Left, NeverRan, Seen, Sightings, Stall, Waiting, fold
 
 
 def a_run(loop: list[float], threads: list[float]) -> RunDocument:
@@ -46,8 +46,10 @@ def waiting(*looks: Seen, **given: Any) -> Waiting:
     return Waiting(**{"waiting": list(looks), "clock": 1.0, "open_s": 1.0, "over_s": 0.25, "full_s": 0.0, **given})
 
 
+LOGGING = "Use logging.handlers.QueueHandler, or `await asyncio.to_thread(log.info, ...)`, or make f a plain `def`"
 HELD = Sightings(stalls=[stall(seen())])
 BUSY = Sightings(stalls=[stall(others=[seen("a.py:2 in g", of="thread")])])
+HASHING = Sightings(waiting=[waiting(seen(of="thread", call="f", cpu_s=0.2, queued_s=0.1))])
 ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
 
 
@@ -64,11 +66,23 @@ ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
         ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="application")])]), "application"),
         ([0.5], [0.5], Sightings(stalls=[stall(seen(), gc_s=0.2)]), "garbage collection"),
         ([0.2], [0.2], Sightings(waiting=[waiting(loop=[seen(seconds=0.2)])]), "event loop held"),
+        ([0.01], [0.2], Sightings(waiting=[waiting(loop=[seen(seconds=0.2)])]), "event loop held"),
+        (
+            [0.2],
+            [0.2],
+            Sightings(waiting=[waiting(seen(of="thread", call="f", cpu_s=0.2, queued_s=0.1))]),
+            "processors busy",
+        ),
         ([0.01], [0.5], Sightings(waiting=[waiting(full_s=0.5)]), "threads used up"),
         ([0.01], [0.01], Sightings(waiting=[waiting(full_s=0.5)]), "neither"),
         ([0.01], [0.01], Sightings(waiting=[waiting(seen(in_line=True, seconds=0.9))]), "waiting in line"),
         ([0.01], [0.01], Sightings(waiting=[waiting(seen(in_line=True, seconds=0.2))]), "neither"),
         ([0.01], [0.01], Sightings(stalls=[stall(seen(), queued_s=0.25)]), "neither"),  # the machine was busy
+        ([0.15], [0.3], Sightings(waiting=[waiting(queued_s=0.06)]), "neither"),
+        ([0.15], [0.5], Sightings(waiting=[waiting(queued_s=0.06)]), "not found"),
+        ([0.2], [0.2], Sightings(waiting=[waiting(loop=[seen(seconds=0.2, queued_s=0.15)])]), "not found"),
+        ([0.2], [0.2], Sightings(waiting=[waiting(loop=[seen(seconds=0.2, queued_s=0.1)])]), "event loop held"),
+        ([0.5, 0.4], [0.5], Sightings(stalls=[stall(cpu_s=0.1, queued_s=0.1)]), "event loop held"),
         ([], [], Sightings(), "neither"),
     ],
 )
@@ -100,6 +114,14 @@ def test_a_wait_that_nothing_explains_is_told_and_no_cause_made_up(
     assert "is not clear" in said
     assert "was not seen" in said
     assert said.endswith("Run it again.")
+
+
+def test_a_machine_that_was_busy_is_named_where_it_explains_the_waits() -> None:
+    busy = blocking.judge(a_run([0.15], [0.3]), Sightings(waiting=[waiting(queued_s=0.06)]))
+    assert busy.processor_wait_s == 0.06
+    assert blocking.sentence(busy).endswith(
+        "That was the machine, which was busy: threads had to wait up to 60 ms for a processor."
+    )
 
 
 def test_the_limit_is_given_and_what_is_near_it_called_close() -> None:
@@ -146,6 +168,7 @@ def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queu
             "Use httpx.AsyncClient, or `await asyncio.to_thread(client.get, ...)`",
             "ASYNC212",
         ),
+        (seen(call="log.info", library="logging"), LOGGING, None),
         (seen(call="open"), "Write `await anyio.open_file(...)`, or make f a plain `def`", "ASYNC230"),
         (
             seen(call="cursor.execute", of="task"),
@@ -156,6 +179,22 @@ def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queu
 )
 def test_the_change_names_the_call_and_ruffs_rule_where_ruff_sees_it(look: Seen, change: str, rule: str | None) -> None:
     assert change_for(look, waits=True) == (change, rule)
+
+
+def test_what_computes_without_the_interpreter_needs_no_process() -> None:
+    change, _ = change_for(seen(call="bcrypt.hashpw", cpu_s=0.3, free_s=0.2), waits=False)
+    assert change == (
+        "It computes without the interpreter, so a thread will do: `await asyncio.to_thread(bcrypt.hashpw, ...)`,"
+        " or make f a plain `def`"
+    )
+
+
+def test_an_answer_that_goes_on_is_told_as_a_stream() -> None:
+    run = a_run([0.002], [0.002])
+    rows = [replace(row, status=200, error="ReadTimeout") for row in run.requests]
+    found = blocking.judge(replace(run, requests=rows, timed_out=True), Sightings())
+    assert found.endless == 2
+    assert blocking.sentence(found).endswith("2 answers were still going on, as those of a stream do.")
 
 
 def refused(status: int, count: int = 3, **given: Any) -> Blocking:
@@ -172,6 +211,8 @@ def refused(status: int, count: int = 3, **given: Any) -> Blocking:
         (307, {"location": "https://login.example/"}, None),
         (401, {"authenticate": "Basic realm=x"}, "-H 'Authorization: Basic ...'"),
         (403, {}, "-H 'Authorization: Bearer ...'"),
+        (401, {"authenticate": "APIKey"}, "-H 'NAME: KEY', with the header that it takes its key from"),
+        (400, {"detail": "Invalid host header"}, "-H 'Host: NAME', with a host that it allows"),
         (405, {"allow": "POST"}, "--method POST"),
         (404, {}, "taskdemo scan --app to see which paths there are"),
         (422, {"detail": '{"detail":[{"loc":["query","q"],"msg":"Missing"}]}'}, "--path '/orders?q=...'"),
@@ -225,6 +266,20 @@ def test_tasks_that_outlived_their_request_are_told_by_the_line_that_made_them()
     assert blocking.sentence(blocked).endswith(
         "3 asyncio tasks outlived their requests: mail, created at a.py:9 in order: 1 failed (ValueError: \\x1b[31m),"
         " 1 vanished before the end, 1 had not ended when we stopped looking; nobody keeps a reference to them."
+    )
+
+
+def test_background_tasks_that_never_ran_are_counted_by_what_dropped_them() -> None:
+    def lost(call: str, because: str | None, status: int = 503) -> NeverRan:
+        return NeverRan(never_ran=call, place="a.py:9 in f", status=status, because=because, clock=1.0)
+
+    raised = [lost("mail", "the answer was 503"), lost("mail", "the answer was 503"), lost("log", "the answer was 503")]
+    blocked = blocking.judge(a_run([0.002], [0.002]), Sightings(never_ran=[*raised, lost("mail", None, 200)]))
+    assert [(one.call, one.count) for one in blocked.never_ran] == [("mail", 2), ("log", 1), ("mail", 1)]
+    assert blocking.sentence(blocked).endswith(
+        "1 background task was added and never ran: mail (added at a.py:9 in f)."
+        " 3 background tasks were added and never ran: mail (added at a.py:9 in f), log (added at a.py:9 in f):"
+        " the answer was 503. Return a Response of that status instead of raising an exception, and they run."
     )
 
 

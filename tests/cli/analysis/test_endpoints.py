@@ -8,7 +8,7 @@ from msgspec.structs import replace
 import samples
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.analysis.scan import by_outcome, has_failed, judged, next_burst, outcome, skipped, verdict
-from taskdemo_cli.documents.blocking import Blocking
+from taskdemo_cli.documents.blocking import Blocking, NeverRanTask
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.documents.scan import EndpointRow
 
@@ -101,8 +101,16 @@ def test_a_refusal_is_no_failure_and_an_error_is_one() -> None:
     found = Blocking(blocks=False, cause="not reached")
     assert not has_failed(judged(ROUTE, status(401), found))
     assert has_failed(judged(ROUTE, status(500), found))
+    cut = samples.recorder([samples.sample(1, 2.0, error="ReadTimeout")]).finish({"url": "http://x"})
+    assert has_failed(judged(ROUTE, cut, found))
+    assert not has_failed(judged(ROUTE, cut, replace(found, endless=1))), "a stream that goes on"
 
 
-def test_a_burst_too_short_for_a_bystander_says_so() -> None:
-    found = Blocking(blocks=False, cause="neither")
-    assert judged(ROUTE, burst(3, 0.001), found).text.startswith("The burst was over before a bystander had to wait.")
+def test_a_burst_too_short_for_a_bystander_says_so_beside_all_else() -> None:
+    lost = NeverRanTask(call="mail", place=None, count=3, status=200)
+    row = judged(ROUTE, burst(3, 0.001), Blocking(blocks=False, cause="neither", never_ran=[lost]))
+    assert row.text.startswith(
+        "The burst was over before a bystander had to wait. 3 background tasks were added and never ran: mail."
+    )
+    assert outcome(row) == "look"
+    assert has_failed(row)

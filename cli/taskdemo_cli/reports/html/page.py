@@ -102,6 +102,7 @@ OPTIONAL: Final[dict[str, Any]] = {
 CAUSES: Final = {
     "event loop held": "It blocks the event loop: nobody at all is served meanwhile.",
     "interpreter busy": "It computes in threads, which take the interpreter from the event loop.",
+    "processors busy": "It computes in threads, which take the processors from everybody.",
     "threads used up": "It uses up the worker threads, which all plain `def` endpoints share.",
     "garbage collection": "It makes so many objects that Python's garbage collection stops everything.",
     "waiting in line": "Its callers wait in line for one lock or pool, and nobody else does.",

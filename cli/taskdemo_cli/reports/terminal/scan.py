@@ -61,9 +61,11 @@ def _report_lines(document: ScanDocument, width: int, glyphs: Glyphs) -> Iterato
     groups = by_outcome(document.endpoints)
     yield from _skipped_lines(groups["skipped"], width)
     if quiet := groups["quiet"]:
-        longest = max((waited(one) or 0.0 for one in quiet), default=0.0)
-        words = f"{', '.join(map(name_of_endpoint, quiet))} (others waited {format_seconds(longest)} at most)"
-        yield from paragraph(words, width, PLAIN, f"{glyphs.yes} Quiet: ", "  ")
+        longest = max((wait for one in quiet if (wait := waited(one)) is not None), default=None)
+        beside = "" if longest is None else f" (others waited {format_seconds(longest)} at most)"
+        yield from paragraph(
+            f"{', '.join(map(name_of_endpoint, quiet))}{beside}", width, PLAIN, f"{glyphs.yes} Quiet: ", "  "
+        )
     for kind in ("not reached", "look", "blocks"):
         for endpoint in groups[kind]:
             yield row("")

@@ -1,0 +1,43 @@
+"""Where the user's own application is while its start or its end takes long: told on standard error, its last words."""
+
+import gc
+import inspect
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.text import escape, shortened
+from taskdemo_server.user_app.stacks import Look, Reader, stack, suspended_at
+
+EVERY_S = 10.0
+
+
+def where_it_is(reader: Reader, thread: threading.Thread) -> str:
+    """Return ` at` the line of the application's own that this thread, or else a coroutine, is at; empty for none."""
+    look = next(_looks(reader, thread), None)
+    return "" if look is None else f" at {look.place}" + (f": {look.call}" if look.call else "")
+
+
+def tell_while_starting(folder: str | None, is_ready: Callable[[], bool]) -> None:
+    """From now on until it is ready, say every now and then where it is."""
+    reader = Reader(folder or ".")
+
+    def watch() -> None:
+        while True:
+            time.sleep(EVERY_S)
+            if is_ready():
+                return
+            complain(
+                escape(shortened(f"its start is{where_it_is(reader, threading.main_thread()) or ' not through'}", 200))
+            )
+
+    threading.Thread(target=watch, name="start", daemon=True).start()
+
+
+def _looks(reader: Reader, thread: threading.Thread) -> Iterator[Look]:
+    steps = stack(sys._current_frames().get(thread.ident or 0))  # noqa: SLF001  its documented use
+    for seen in (steps, *map(suspended_at, filter(inspect.iscoroutine, gc.get_objects()))):
+        if (look := reader.look(seen, others=False)) is not None:
+            yield look
