@@ -6,14 +6,14 @@ slowest, longest or last one is that of all rounds, so that "at most" is true of
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import fmean
 from typing import Final
 
 from msgspec.structs import asdict
 
-from taskdemo_cli.analysis.rounds import figure_of
+from taskdemo_cli.analysis.rounds import by_mode, figure_of
 from taskdemo_cli.documents.run import RunDocument, TaskCounts
 from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.stats import Statistics
@@ -54,7 +54,8 @@ class ModeSummary:
     work: float | None
     """Of the tasks that finished."""
     cpu_share: float | None
-    """How much of its time that work computed: the CPU seconds that it took, divided by its time."""
+    """How much of its time that work computed: the CPU seconds that it took, divided by its time. Beside other modes,
+    that of the one which left the work the most of a CPU."""
     asked_work: float | None
     """How long the work was asked to take; a user's own function is not asked."""
     longest_work: float | None
@@ -95,7 +96,11 @@ class ModeSummary:
         tasks: Counter[str] = Counter()
         for counts in (summary.tasks for summary in summaries):
             tasks.update({name: value for name, value in asdict(counts).items() if isinstance(value, int)})
-        tasks["waited_for_work"] = sum(_waited_for_work(summary.tasks) for summary in summaries)
+        # A mode that answers one caller before its work has ended makes none wait for it: where the work of another
+        # was over first, that was by chance, as with short work and a busy server.
+        tasks["waited_for_work"] = (
+            0 if tasks["answered_before_end"] else sum(_waited_for_work(summary.tasks) for summary in summaries)
+        )
         tasks["max_parallel"] = max(summary.tasks.max_parallel for summary in summaries)
         errors = sum((_failures(run) for run in runs), Counter[str]())
         waits = list(_waits(runs))
@@ -203,6 +208,12 @@ def _worked(run: RunDocument) -> Iterator[tuple[float, float, float]]:
         times = task.started_s, task.ended_s, task.cpu_s
         if task.state == "finished" and task.runs == 1 and None not in times:
             yield times  # type: ignore[misc]  # none of them is None
+
+
+def summaries(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
+    """Return what was measured of each mode; how much the work computes is no mode's doing, so all have one share."""
+    share = most_computing(runs)
+    return {mode: replace(ModeSummary.of(group), cpu_share=share) for mode, group in by_mode(runs).items()}
 
 
 def most_computing(runs: Iterable[RunDocument]) -> float | None:

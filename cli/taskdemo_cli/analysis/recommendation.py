@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from taskdemo_cli.analysis import pasting
-from taskdemo_cli.analysis.mode_summary import HELD_UP_S, ModeSummary
+from taskdemo_cli.analysis.mode_summary import HELD_UP_S, ModeSummary, summaries
 from taskdemo_cli.analysis.pasting import Function
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.analysis.verdicts import BYSTANDER, bounded
@@ -54,7 +54,7 @@ class Advice:
 
 def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
     """Return what these runs recommend to whom needs all of `needs`; a mode that there is none of is None, with why."""
-    measured = {mode: ModeSummary.of(group) for mode, group in by_mode(runs).items()}
+    measured = summaries(runs)
     if why := _mostly_fails(measured):
         return Advice([], Recommendation(need=", ".join(needs), mode=None, why=why))
     good = _good(runs)
@@ -95,9 +95,8 @@ def _mostly_fails(measured: Mapping[str, ModeSummary]) -> str:
 
 def _good(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
     """Return what was measured of each mode that did its job; a work that mostly fails says nothing of one."""
-    whole = {mode: group for mode, group in by_mode(runs).items() if all(map(_is_whole, group))}
-    summaries = {mode: ModeSummary.of(group) for mode, group in whole.items()}
-    return {mode: one for mode, one in summaries.items() if _is_telling(one)}
+    whole = [run for group in by_mode(runs).values() if all(map(_is_whole, group)) for run in group]
+    return {mode: one for mode, one in summaries(whole).items() if _is_telling(one)}
 
 
 def _is_telling(one: ModeSummary) -> bool:
@@ -135,9 +134,7 @@ class _Choice:
         self._bearable = max(HELD_UP_S, NOISE * least)
         self._quickest = min(self._work, key=self._work.__getitem__, default="")
         """The mode that slows the work down least."""
-        shares = [one.cpu_share for one in good.values() if one.cpu_share is not None]
-        self._cpu_share = max(shares, default=None)
-        """Of the mode that left the work the most of a CPU."""
+        self._cpu_share = next((one.cpu_share for one in good.values()), None)
         self._computes = any(one.computes for one in good.values())
 
     def made(self, needs: Sequence[str] = ()) -> str | None:
@@ -219,12 +216,11 @@ class _Choice:
         else:
             tasks = summary.tasks_in_a_run
             whose = "its task" if tasks == 1 else f"all {format_count(tasks, 'task')}"
+            places = f": {bounded(summary)}" if self._is_few(chosen) else ""
             yield (
                 f"Callers waited {waited} (median) for work of {took}{beside}; "
-                f"{whose} had ended after {format_seconds(self._ended[chosen])}."
+                f"{whose} had ended after {format_seconds(self._ended[chosen])}{places}."
             )
-        if self._is_few(chosen):
-            yield f"It did {bounded(summary)}."
         if not self._is_free(chosen):
             yield "That is long: of what was run, nothing held up others less."
         if self._cpu_share is not None and self._computes:
@@ -240,10 +236,10 @@ class _Choice:
         others = [mode for mode in self._good if mode != chosen and not self._lacking(mode, needs)]
         if held_up := {mode: self._longest_wait[mode] for mode in others if not self._is_free(mode)}:
             limit = format_seconds(self._bearable)
-            yield f"In {_listed(held_up)} {BYSTANDER} waited {_at_most(held_up)} (limit: {limit}){self._why(held_up)}."
+            yield f"In {_named(held_up)} {BYSTANDER} waited {_at_most(held_up)} (limit: {limit}){self._why(held_up)}."
         late = {mode: self._ended[mode] for mode in others if self._is_free(mode)}
         if slow := {mode: ended for mode, ended in late.items() if self._is_late(mode, self._ended[chosen])}:
-            yield f"In {_listed(slow)} the last task ended only after {_at_most(slow)}."
+            yield f"In {_named(slow)} the last task ended only after {_at_most(slow)}."
 
     def _why(self, held_up: Mapping[str, float]) -> str:
         """Say of a function that cannot await why the modes which await it do not help."""
@@ -286,6 +282,12 @@ def _doubts(chosen: str, by_round: Sequence[str | None]) -> Iterator[str]:
 def _listed(modes: Mapping[str, float] | Sequence[str]) -> str:
     *names, last = modes
     return f"{', '.join(names)} and {last}" if names else last
+
+
+def _named(modes: Mapping[str, float]) -> str:
+    """Return the modes of a figure that the table gives for each; of many, the first and how many more."""
+    first, *others = modes
+    return f"{first} and {len(others)} other modes" if len(others) > 2 else _listed(modes)
 
 
 def _at_most(times: Mapping[str, float]) -> str:

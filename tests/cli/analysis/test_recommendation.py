@@ -1,6 +1,7 @@
 """What a comparison recommends, by what figures, and that the code it gives runs as it is pasted."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -13,14 +14,17 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from rich.console import Console
 
 import samples
 from commands import eventually, taskdemo
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
+from taskdemo_cli.analysis.verdicts import comparison
 from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.recording.summary import doubted
 from taskdemo_cli.reports.terminal.recommendation import recommendation_lines
+from taskdemo_cli.reports.terminal.report import comparison_report
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS
 
 
@@ -158,7 +162,7 @@ def test_no_recommendation_rests_on_the_number_of_processes() -> None:
     few = replace(a_run("process", at_once=2), slots=2)
     found = advice(few, a_run("celery"))
     assert found.mode == "process"
-    assert "It did 2 at a time, one per CPU; --processes 5 runs all at once." in found.why
+    assert "all 5 tasks had ended after 3.00 s: 2 at a time, one per CPU; --processes 5 runs all at once." in found.why
     assert "ended only after" not in advice(a_run("background"), few).why
 
 
@@ -319,6 +323,20 @@ def test_in_a_terminal_of_80_columns_it_is_short(mode: str) -> None:
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 9
     assert "def " not in "".join(lines), "the code of a work that comes along is in the document alone"
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_end_of_a_comparison_of_seven_modes_leaves_a_line_of_forty_for_the_prompt(width: int) -> None:
+    """And two for the files that --save and --html wrote."""
+    runs = [*every_mode()[:5], *(replace(a_run(mode, at_once=2), slots=2) for mode in ("process", "celery"))]
+    found = recommend.recommend(runs)
+    document = replace(comparison(runs), recommendations=found.each, recommendation=found.one)
+    console = Console(width=width, file=io.StringIO())
+    console.print(comparison_report(document))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    picture = text[text.index("0 s") :]
+    assert picture.count("\n") <= 40 - 3, picture
+    assert "\nasync, threadpool: each caller waited for its own work\n" in text
 
 
 def test_every_mode_that_can_be_recommended_says_what_it_gives_up() -> None:

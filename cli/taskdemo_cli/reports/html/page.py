@@ -172,7 +172,7 @@ def page(document: AnyDocument) -> Iterator[str]:
         needs=NEEDS,
         asking=modes_registry.QUESTIONS,
         figures={name: ModeSummary.of(group).figures() for name, group in groups},
-        cpu_share=most_computing(first),
+        cpu_share=most_computing(runs),
         computes=COMPUTES,
         causes=CAUSES,
         longest=LONGEST,

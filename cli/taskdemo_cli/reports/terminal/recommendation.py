@@ -15,6 +15,8 @@ from taskdemo_server.contract.text import escape
 MORE = "--need NAME picks one for a need, with its code."
 COMPUTES_QUESTION = "quiet"
 """The need beside which it is said whether the work computes."""
+ROOMY = 90
+"""Columns of a terminal in which all answers stand below one another."""
 SOME = 0.005
 """A smaller share of computing is not worth telling."""
 
@@ -25,13 +27,14 @@ def question_lines(found: Sequence[Recommendation], cpu_share: float | None, wid
     `cpu_share`: how much of its time the work computes.
     """
     modes = {str(one.need): one.mode for one in found}
-    wide = max(len(question) for question, _ in QUESTIONS) + 1
+    # In a narrow terminal the longest question sticks out, so that an answer fits its line.
+    wide = sorted(len(question) for question, _ in QUESTIONS)[-1 if width >= ROOMY else -2] + 1
     for question, needs in QUESTIONS:
         answers = [_computing(cpu_share)] if cpu_share is not None and COMPUTES_QUESTION in needs else []
         for name in dict.fromkeys(modes.get(need) for need in needs):
             named = ", ".join(need for need in needs if modes.get(need) == name)
             answers.append(f"{named}: {name or 'none of these'}")
-        yield from paragraph("; ".join(answers), width, first=cell(question, wide))
+        yield from paragraph("; ".join(answers), width, first=f"{question:<{wide}} ")
     recommended = set(modes.values())
     for mode in MODES:
         if mode.name in recommended:
