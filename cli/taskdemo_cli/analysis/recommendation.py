@@ -25,7 +25,8 @@ QUICK_S: Final = 0.05
 SLOWER: Final = 1.5
 """A mode whose tasks took so many times longer than the best is passed over."""
 NOISE: Final = 2.0
-"""Bystanders who waited so many times longer than the least one may still be the machine's doing."""
+"""Bystanders who waited so many times longer than the least one may still be the machine's doing, up to so many times
+the limit: where they waited for longer in every mode, none is quiet."""
 TOO_MANY: Final = 0.5
 """Work of which a larger share fails says nothing of where it should run."""
 LONGEST_ERROR: Final = 100
@@ -131,7 +132,7 @@ class _Choice:
         self._ended = {mode: one.last_ended or 0.0 for mode, one in good.items()}
         self._work = {mode: one.work or 0.0 for mode, one in good.items()}
         least = min((one.waited for one in good.values() if one.waited is not None), default=0.0)
-        self._bearable = max(HELD_UP_S, NOISE * least)
+        self._bearable = max(HELD_UP_S, NOISE * min(least, HELD_UP_S))
         self._quickest = min(self._work, key=self._work.__getitem__, default="")
         """The mode that slows the work down least."""
         self._cpu_share = next((one.cpu_share for one in good.values()), None)
@@ -258,9 +259,14 @@ class _Choice:
 
     def obstacles(self, needs: Sequence[str]) -> Iterator[str]:
         """Yield why no mode that was run has all of this, and which others have it."""
-        yield "No mode that was run does that."
-        yield from self._given_up(needs)
         others = [mode.name for mode in MODES if mode.name not in self._good and not any(map(mode.lacks, needs))]
+        if met := [mode for mode in self._good if not self._lacking(mode, needs)]:  # `blocking`, which is for nobody
+            yield f"Of those that were run only {_listed(met)} does that, and holds up every other request."
+        elif others or "quiet" in needs:
+            yield "No mode that was run does that."
+        else:
+            yield "No mode at all does that: leave a need out."
+        yield from self._given_up(needs)
         if others and "quiet" not in needs:
             yield f"Of those that were not run, {_listed(others)} would: --modes {','.join(others)}."
 

@@ -117,7 +117,7 @@ def test_async_work_that_never_awaits_does_not_stay_on_the_event_loop() -> None:
         (["quiet"], "background", "blocking gives up a server that is free for other requests."),
         (["no-service"], "background", "celery gives up having nothing but the server to look after"),
         (["track", "no-service"], "process", "Callers waited 2.8 ms"),
-        (["result", "retry"], None, "No mode that was run does that. "),
+        (["result", "retry"], None, "No mode at all does that: leave a need out. "),
     ],
 )
 def test_each_need_has_its_mode_and_the_sentence_that_decides_it(needs: list[str], mode: str | None, says: str) -> None:
@@ -138,6 +138,16 @@ def test_what_no_mode_that_was_run_has_is_said_with_the_modes_that_have_it() -> 
     assert found.mode is None
     assert found.code == ""
     assert "Of those that were not run, celery, dramatiq, " in found.why
+
+
+def test_a_mode_that_holds_up_everybody_is_no_answer_and_none_is_quiet_where_all_do() -> None:
+    runs = [a_run("blocking", at_once=1, waits=True, held=True), a_run("background-async", at_once=1, held=True)]
+    found = {one.need: one for one in recommend.recommend(runs).each}
+    assert (found["result"].mode, found["quiet"].mode) == (None, None)
+    assert found["result"].why.startswith(
+        "Of those that were run only blocking does that, and holds up every other request. background-async gives up"
+    )
+    assert "That is long: of what was run, nothing held up others less." in advice(*runs).why
 
 
 def test_work_that_computes_leaves_the_servers_process_and_the_share_is_said() -> None:

@@ -247,11 +247,12 @@ def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) 
         yield row((cell(mode, NAME), BOLD), *comparison_cells(ModeSummary.of(runs), runs, width, glyphs))
     for skipped in document.skipped:
         yield from paragraph(f"skipped: {skipped.why}", width, DIM, first=cell(skipped.mode, NAME + 1))
-    for run in document.runs:
-        if run.interrupted or run.timed_out or run.ended_because:
-            yield row("")
-            why = f" ({run.ended_because})" if run.ended_because else ""
-            yield from paragraph(f"{_named(run)}: this run did not go through to its end{why}.", width, DOUBT)
+    cut_short = [run for run in document.runs if run.interrupted or run.timed_out or run.ended_because]
+    if cut_short:
+        yield row("")
+    for run in cut_short:
+        why = f" ({run.ended_because})" if run.ended_because else ""
+        yield from paragraph(f"{_named(run)}: this run did not go through to its end{why}.", width, DOUBT)
 
 
 def _named(run: RunDocument) -> str:
