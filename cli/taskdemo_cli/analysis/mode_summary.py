@@ -17,6 +17,7 @@ from taskdemo_cli.analysis.rounds import by_mode, figure_of
 from taskdemo_cli.documents.run import RunDocument, TaskCounts
 from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.stats import Statistics
+from taskdemo_cli.units import format_share
 from taskdemo_server.contract.events import TaskState
 
 HELD_UP_S: Final = 0.1
@@ -29,6 +30,8 @@ LOOKED_AT: Final = 1000
 """So many tasks of a run are enough to see where the work ran, and whether it computes."""
 COMPUTES: Final = 0.5
 """Work that uses a CPU for so much of its time computes; other work waits."""
+SOME: Final = 0.005
+"""A smaller share of computing is not worth telling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +222,13 @@ def summaries(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
 def most_computing(runs: Iterable[RunDocument]) -> float | None:
     """Return how much of its time the work computes in the run that leaves it the most of a CPU."""
     return _most(run.summary.work_cpu_share for run in runs)
+
+
+def computing(share: float) -> str:
+    """Return whether work that computes for this share of its time waits or computes."""
+    if share < COMPUTES:
+        return "waits" if share < SOME else f"waits, and computes {format_share(share)} of its time"
+    return f"computes {format_share(share)} of its time"
 
 
 def _computed_together(run: RunDocument) -> float:
