@@ -311,7 +311,7 @@ def test_a_comparison_has_a_row_a_mode_the_reason_of_each_left_out_and_every_ver
     document = comparison_document()
     text = " ".join(printed(comparison_report(document)).split())
     for verdict in document.verdicts:
-        assert f"{verdict.mode} {verdict.short}" in text
+        assert f"{verdict.mode}: {verdict.short}" in text
     assert "celery skipped: celery is not installed" in text
     summary = document.runs[0].summary
     response, bystander, ended = summary.response_s, summary.bystander_s, summary.tasks.last_ended_s
@@ -327,7 +327,7 @@ def test_rounds_bring_intervals_and_what_is_beyond_noise() -> None:
     text = printed(comparison_report(comparison_document(3)))
     assert "95 % interval" in text
     assert "beyond noise" in text
-    assert text.count("\nbackground ") == 4  # the table, its interval, the timeline, the verdict
+    assert text.count("\nbackground ") == 3  # the table, its interval, the timeline
 
 
 def test_trouble_is_told_in_the_modes_row() -> None:

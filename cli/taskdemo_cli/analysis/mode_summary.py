@@ -6,17 +6,18 @@ slowest, longest or last one is that of all rounds, so that "at most" is true of
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import fmean
 from typing import Final
 
 from msgspec.structs import asdict
 
-from taskdemo_cli.analysis.rounds import figure_of
+from taskdemo_cli.analysis.rounds import by_mode, figure_of
 from taskdemo_cli.documents.run import RunDocument, TaskCounts
 from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.stats import Statistics
+from taskdemo_cli.units import format_share
 from taskdemo_server.contract.events import TaskState
 
 HELD_UP_S: Final = 0.1
@@ -29,6 +30,8 @@ LOOKED_AT: Final = 1000
 """So many tasks of a run are enough to see where the work ran, and whether it computes."""
 COMPUTES: Final = 0.5
 """Work that uses a CPU for so much of its time computes; other work waits."""
+SOME: Final = 0.005
+"""A smaller share of computing is not worth telling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class ModeSummary:
     work: float | None
     """Of the tasks that finished."""
     cpu_share: float | None
-    """How much of its time that work computed: the CPU seconds that it took, divided by its time."""
+    """How much of its time that work computed: the CPU seconds that it took, divided by its time. Beside other modes,
+    that of the one which left the work the most of a CPU."""
     asked_work: float | None
     """How long the work was asked to take; a user's own function is not asked."""
     longest_work: float | None
@@ -95,7 +99,11 @@ class ModeSummary:
         tasks: Counter[str] = Counter()
         for counts in (summary.tasks for summary in summaries):
             tasks.update({name: value for name, value in asdict(counts).items() if isinstance(value, int)})
-        tasks["waited_for_work"] = sum(_waited_for_work(summary.tasks) for summary in summaries)
+        # A mode that answers one caller before its work has ended makes none wait for it: where the work of another
+        # was over first, that was by chance, as with short work and a busy server.
+        tasks["waited_for_work"] = (
+            0 if tasks["answered_before_end"] else sum(_waited_for_work(summary.tasks) for summary in summaries)
+        )
         tasks["max_parallel"] = max(summary.tasks.max_parallel for summary in summaries)
         errors = sum((_failures(run) for run in runs), Counter[str]())
         waits = list(_waits(runs))
@@ -205,9 +213,22 @@ def _worked(run: RunDocument) -> Iterator[tuple[float, float, float]]:
             yield times  # type: ignore[misc]  # none of them is None
 
 
+def summaries(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
+    """Return what was measured of each mode; how much the work computes is no mode's doing, so all have one share."""
+    share = most_computing(runs)
+    return {mode: replace(ModeSummary.of(group), cpu_share=share) for mode, group in by_mode(runs).items()}
+
+
 def most_computing(runs: Iterable[RunDocument]) -> float | None:
     """Return how much of its time the work computes in the run that leaves it the most of a CPU."""
     return _most(run.summary.work_cpu_share for run in runs)
+
+
+def computing(share: float) -> str:
+    """Return whether work that computes for this share of its time waits or computes."""
+    if share < COMPUTES:
+        return "waits" if share < SOME else f"waits, and computes {format_share(share)} of its time"
+    return f"computes {format_share(share)} of its time"
 
 
 def _computed_together(run: RunDocument) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from taskdemo_cli.analysis import pasting
-from taskdemo_cli.analysis.mode_summary import HELD_UP_S, ModeSummary
+from taskdemo_cli.analysis.mode_summary import HELD_UP_S, ModeSummary, summaries
 from taskdemo_cli.analysis.pasting import Function
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.analysis.verdicts import BYSTANDER, bounded
@@ -25,7 +25,8 @@ QUICK_S: Final = 0.05
 SLOWER: Final = 1.5
 """A mode whose tasks took so many times longer than the best is passed over."""
 NOISE: Final = 2.0
-"""Bystanders who waited so many times longer than the least one may still be the machine's doing."""
+"""Bystanders who waited so many times longer than the least one may still be the machine's doing, up to so many times
+the limit: where they waited for longer in every mode, none is quiet."""
 TOO_MANY: Final = 0.5
 """Work of which a larger share fails says nothing of where it should run."""
 LONGEST_ERROR: Final = 100
@@ -54,7 +55,7 @@ class Advice:
 
 def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
     """Return what these runs recommend to whom needs all of `needs`; a mode that there is none of is None, with why."""
-    measured = {mode: ModeSummary.of(group) for mode, group in by_mode(runs).items()}
+    measured = summaries(runs)
     if why := _mostly_fails(measured):
         return Advice([], Recommendation(need=", ".join(needs), mode=None, why=why))
     good = _good(runs)
@@ -95,9 +96,8 @@ def _mostly_fails(measured: Mapping[str, ModeSummary]) -> str:
 
 def _good(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
     """Return what was measured of each mode that did its job; a work that mostly fails says nothing of one."""
-    whole = {mode: group for mode, group in by_mode(runs).items() if all(map(_is_whole, group))}
-    summaries = {mode: ModeSummary.of(group) for mode, group in whole.items()}
-    return {mode: one for mode, one in summaries.items() if _is_telling(one)}
+    whole = [run for group in by_mode(runs).values() if all(map(_is_whole, group)) for run in group]
+    return {mode: one for mode, one in summaries(whole).items() if _is_telling(one)}
 
 
 def _is_telling(one: ModeSummary) -> bool:
@@ -132,12 +132,10 @@ class _Choice:
         self._ended = {mode: one.last_ended or 0.0 for mode, one in good.items()}
         self._work = {mode: one.work or 0.0 for mode, one in good.items()}
         least = min((one.waited for one in good.values() if one.waited is not None), default=0.0)
-        self._bearable = max(HELD_UP_S, NOISE * least)
+        self._bearable = max(HELD_UP_S, NOISE * min(least, HELD_UP_S))
         self._quickest = min(self._work, key=self._work.__getitem__, default="")
         """The mode that slows the work down least."""
-        shares = [one.cpu_share for one in good.values() if one.cpu_share is not None]
-        self._cpu_share = max(shares, default=None)
-        """Of the mode that left the work the most of a CPU."""
+        self._cpu_share = next((one.cpu_share for one in good.values()), None)
         self._computes = any(one.computes for one in good.values())
 
     def made(self, needs: Sequence[str] = ()) -> str | None:
@@ -219,12 +217,11 @@ class _Choice:
         else:
             tasks = summary.tasks_in_a_run
             whose = "its task" if tasks == 1 else f"all {format_count(tasks, 'task')}"
+            places = f": {bounded(summary)}" if self._is_few(chosen) else ""
             yield (
                 f"Callers waited {waited} (median) for work of {took}{beside}; "
-                f"{whose} had ended after {format_seconds(self._ended[chosen])}."
+                f"{whose} had ended after {format_seconds(self._ended[chosen])}{places}."
             )
-        if self._is_few(chosen):
-            yield f"It did {bounded(summary)}."
         if not self._is_free(chosen):
             yield "That is long: of what was run, nothing held up others less."
         if self._cpu_share is not None and self._computes:
@@ -240,10 +237,10 @@ class _Choice:
         others = [mode for mode in self._good if mode != chosen and not self._lacking(mode, needs)]
         if held_up := {mode: self._longest_wait[mode] for mode in others if not self._is_free(mode)}:
             limit = format_seconds(self._bearable)
-            yield f"In {_listed(held_up)} {BYSTANDER} waited {_at_most(held_up)} (limit: {limit}){self._why(held_up)}."
+            yield f"In {_named(held_up)} {BYSTANDER} waited {_at_most(held_up)} (limit: {limit}){self._why(held_up)}."
         late = {mode: self._ended[mode] for mode in others if self._is_free(mode)}
         if slow := {mode: ended for mode, ended in late.items() if self._is_late(mode, self._ended[chosen])}:
-            yield f"In {_listed(slow)} the last task ended only after {_at_most(slow)}."
+            yield f"In {_named(slow)} the last task ended only after {_at_most(slow)}."
 
     def _why(self, held_up: Mapping[str, float]) -> str:
         """Say of a function that cannot await why the modes which await it do not help."""
@@ -262,9 +259,14 @@ class _Choice:
 
     def obstacles(self, needs: Sequence[str]) -> Iterator[str]:
         """Yield why no mode that was run has all of this, and which others have it."""
-        yield "No mode that was run does that."
-        yield from self._given_up(needs)
         others = [mode.name for mode in MODES if mode.name not in self._good and not any(map(mode.lacks, needs))]
+        if met := [mode for mode in self._good if not self._lacking(mode, needs)]:  # `blocking`, which is for nobody
+            yield f"Of those that were run only {_listed(met)} does that, and holds up every other request."
+        elif others or "quiet" in needs:
+            yield "No mode that was run does that."
+        else:
+            yield "No mode at all does that: leave a need out."
+        yield from self._given_up(needs)
         if others and "quiet" not in needs:
             yield f"Of those that were not run, {_listed(others)} would: --modes {','.join(others)}."
 
@@ -286,6 +288,12 @@ def _doubts(chosen: str, by_round: Sequence[str | None]) -> Iterator[str]:
 def _listed(modes: Mapping[str, float] | Sequence[str]) -> str:
     *names, last = modes
     return f"{', '.join(names)} and {last}" if names else last
+
+
+def _named(modes: Mapping[str, float]) -> str:
+    """Return the modes of a figure that the table gives for each; of many, the first and how many more."""
+    first, *others = modes
+    return f"{first} and {len(others)} other modes" if len(others) > 2 else _listed(modes)
 
 
 def _at_most(times: Mapping[str, float]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S, MOSTLY, ModeSummary
+from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S, MOSTLY, ModeSummary, summaries
 from taskdemo_cli.analysis.rounds import by_mode, intervals, reference_of
 from taskdemo_cli.documents.comparison import ComparisonDocument, Interval, Verdict
 from taskdemo_cli.documents.run import RunDocument, Skipped
@@ -69,14 +69,13 @@ def comparison(
 
 def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Interval] = ()) -> list[Verdict]:
     """Return one sentence a mode, in the order in which the modes were run first."""
-    grouped = by_mode(runs)
-    summaries = {mode: ModeSummary.of(group) for mode, group in grouped.items()}
+    measured_of = summaries(runs)
     verdicts: list[Verdict] = []
     explain = True
     told: set[str | None] = set()
-    for mode, summary in summaries.items():
+    for mode, summary in measured_of.items():
         clauses: list[str] = []
-        if mode != reference and reference in summaries:
+        if mode != reference and reference in measured_of:
             noise = next(
                 (
                     entry.difference.within_noise
@@ -85,7 +84,7 @@ def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Inte
                 ),
                 None,
             )
-            clauses = list(_against(summary, summaries[reference], reference, noise))
+            clauses = list(_against(summary, measured_of[reference], reference, noise))
         if summary.error and summary.error in told:
             summary = replace(summary, error=THE_SAME)
         else:
@@ -179,17 +178,12 @@ def _answered(mode: ModeSummary) -> str:
 
 def _who_waited(mode: ModeSummary) -> str:
     one, answered = mode.answered == 1, _answered(mode)
-    before, after = mode.tasks["answered_before_end"], mode.tasks["answered_after_end"]
-    # A short work may end before its answer goes out, which did not wait for it.
-    by_chance = after - mode.tasks["waited_for_work"]
-    before, after = before + by_chance, after - by_chance
+    before, after = _before_and_after(mode)
     # What an application does after its answer is told of its endpoint.
     if mode.ran.is_app or (not before and not after):
         return answered
     if mode.work is not None and mode.work < TELLING_S:
         return answered + _afterwards(mode, one) if before else answered
-    if before and after:
-        return f"{after:,} of {before + after:,} callers waited for their work to end, {before:,} did not: {answered}"
     if after:
         return _own_work(mode, one)
     if mode.tasks["held_up"]:
@@ -198,6 +192,12 @@ def _who_waited(mode: ModeSummary) -> str:
             + _afterwards(mode, one)
         )
     return answered + _afterwards(mode, one)
+
+
+def _before_and_after(mode: ModeSummary) -> tuple[int, int]:
+    """Return how many callers did not wait for their own work, and how many did."""
+    after = mode.tasks["waited_for_work"]
+    return mode.tasks["answered_before_end"] + mode.tasks["answered_after_end"] - after, after
 
 
 def _own_work(mode: ModeSummary, one: bool) -> str:
@@ -275,8 +275,12 @@ def _at_once(mode: ModeSummary) -> Iterator[str]:
 
 def bounded(mode: ModeSummary, *, brief: bool = False) -> str:
     """Return that it was the number of places, and not the mode, that made the last task late."""
-    places = f"{mode.slots:,} at a time" + (", one per CPU" if mode.slots == mode.ran.cpus and not brief else "")
-    return places if mode.computes else f"{places}; --processes {mode.tasks_in_a_run:,} runs all at once"
+    places = f"{mode.slots:,} at a time"
+    more = "" if mode.computes else f"--processes {mode.tasks_in_a_run:,} runs all at once"
+    if brief:
+        return places + (f" ({more})" if more else "")
+    per_cpu = ", one per CPU" if mode.slots == mode.ran.cpus else ""
+    return places + per_cpu + (f"; {more}" if more else "")
 
 
 def _short(mode: ModeSummary) -> str:
@@ -289,27 +293,20 @@ def _short(mode: ModeSummary) -> str:
 
 def _short_clauses(mode: ModeSummary) -> Iterator[str]:
     if mode.answered:
-        before, after = mode.tasks["answered_before_end"], mode.tasks["answered_after_end"]
-        if after and before:
-            yield f"{after:,} of {before + after:,} callers waited for their work"
-        elif after and _is_queue(mode):
-            yield "callers waited in line"
-        elif after:
-            yield "each waited for its own work"
+        if mode.tasks["waited_for_work"]:
+            yield "callers waited in line" if _is_queue(mode) else "each caller waited for its own work"
         elif mode.tasks["held_up"]:
             yield "callers waited for the work of others"
-        elif before and mode.is_bounded and not mode.ran.in_threads:
-            yield f"answered first; {bounded(mode, brief=True)}"
-            if mode.waited is not None and mode.waited < HELD_UP_S:
-                return
-        elif before:
-            yield "answered first, then worked on"
-        else:
+        elif not mode.tasks["answered_before_end"]:
             yield _answered(mode)
-    if mode.waited is not None:
-        at_least = "" if mode.is_answered else "at least "
-        up_to = "up to" if mode.waited >= HELD_UP_S else "at most"
-        yield f"others waited {at_least or up_to + ' '}{format_seconds(mode.waited)}"
+        elif mode.is_bounded and not mode.ran.in_threads:
+            yield f"answered first; {bounded(mode, brief=True)}"
+        else:
+            yield "answered first, then worked on"
+    if mode.waited is not None and not mode.is_answered:
+        yield f"others waited at least {format_seconds(mode.waited)}"
+    elif mode.waited is not None and mode.waited >= HELD_UP_S:
+        yield "others were held up"
 
 
 def _troubles(mode: ModeSummary) -> Iterator[str]:

@@ -5,6 +5,7 @@ import http.client
 import queue
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.text import shortened
 
 SILENCE_S = 30.0
-"""Seconds without even a heartbeat after which the connection counts as dead."""
+"""Seconds without even a heartbeat after which the connection counts as dead, and is made anew."""
 RETRIES = 5
 LONGEST_EVENT = 1 << 22
 """Bytes of one event; a message and an output are far shorter, so whoever sends more is not one of our servers."""
@@ -46,7 +47,8 @@ class ServerGone:
 class Watcher(threading.Thread):
     """Puts ("events", Heard) into `sink`, resuming where it was after a lost connection; and JournalTrouble.
 
-    When the server stays unreachable it puts ("events", ServerGone) and ends.
+    When the server stays unreachable it puts ("events", ServerGone) and ends. A silent one may be one whose event loop
+    is blocked, by a hundred callers of slow work, say: it is waited for as long as `patient` says so.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Watcher(threading.Thread):
         offset: int,
         token: str | None = None,
         path: str = "/events",
+        patient: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(name="events", daemon=True)
         self._url = url
@@ -63,6 +66,7 @@ class Watcher(threading.Thread):
         self._sink = sink
         self._last_id = str(offset)
         self._token = token
+        self._patient = patient
         self._stopped = threading.Event()
         self._connection: http.client.HTTPConnection | None = None
         self._received = 0
@@ -88,6 +92,8 @@ class Watcher(threading.Thread):
                 error = caught
             failures = 1 if self._received > before else failures + 1
             silent = isinstance(error, TimeoutError)
+            if silent and self._patient():
+                failures = 0
             refused = isinstance(error, ConnectionRefusedError)
             if failures > RETRIES or (failures > 1 and (silent or refused)):
                 break

@@ -236,7 +236,12 @@ class _Run:
             return None
         target = self.target
         offset = int(self.target.health["journal_offset"])
-        watcher = Watcher(target.url, self.rig.inbox, offset, target.token, f"{target.under}/events")
+
+        def patient() -> bool:
+            """Tell whether silence is no end: the process of a server of ours is looked after, and callers wait."""
+            return target.server is not None or "load" in self.running
+
+        watcher = Watcher(target.url, self.rig.inbox, offset, target.token, f"{target.under}/events", patient)
         watcher.start()
         return watcher
 

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import io
 import json
 import os
 import re
@@ -14,14 +15,17 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from rich.console import Console
 
 import samples
 from commands import eventually, taskdemo
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
+from taskdemo_cli.analysis.verdicts import comparison
 from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.recording.summary import doubted
 from taskdemo_cli.reports.terminal.recommendation import recommendation_lines
+from taskdemo_cli.reports.terminal.report import comparison_report
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS
 
 
@@ -114,7 +118,7 @@ def test_async_work_that_never_awaits_does_not_stay_on_the_event_loop() -> None:
         (["quiet"], "background", "blocking gives up a server that is free for other requests."),
         (["no-service"], "background", "celery gives up having nothing but the server to look after"),
         (["track", "no-service"], "process", "Callers waited 2.8 ms"),
-        (["result", "retry"], None, "No mode that was run does that. "),
+        (["result", "retry"], None, "No mode at all does that: leave a need out. "),
     ],
 )
 def test_each_need_has_its_mode_and_the_sentence_that_decides_it(needs: list[str], mode: str | None, says: str) -> None:
@@ -135,6 +139,16 @@ def test_what_no_mode_that_was_run_has_is_said_with_the_modes_that_have_it() -> 
     assert found.mode is None
     assert found.code == ""
     assert "Of those that were not run, celery, dramatiq, " in found.why
+
+
+def test_a_mode_that_holds_up_everybody_is_no_answer_and_none_is_quiet_where_all_do() -> None:
+    runs = [a_run("blocking", at_once=1, waits=True, held=True), a_run("background-async", at_once=1, held=True)]
+    found = {one.need: one for one in recommend.recommend(runs).each}
+    assert (found["result"].mode, found["quiet"].mode) == (None, None)
+    assert found["result"].why.startswith(
+        "Of those that were run only blocking does that, and holds up every other request. background-async gives up"
+    )
+    assert "That is long: of what was run, nothing held up others less." in advice(*runs).why
 
 
 def test_work_that_computes_leaves_the_servers_process_and_the_share_is_said() -> None:
@@ -159,7 +173,7 @@ def test_no_recommendation_rests_on_the_number_of_processes() -> None:
     few = replace(a_run("process", at_once=2), slots=2)
     found = advice(few, a_run("celery"))
     assert found.mode == "process"
-    assert "It did 2 at a time, one per CPU; --processes 5 runs all at once." in found.why
+    assert "all 5 tasks had ended after 3.00 s: 2 at a time, one per CPU; --processes 5 runs all at once." in found.why
     assert "ended only after" not in advice(a_run("background"), few).why
 
 
@@ -320,6 +334,20 @@ def test_in_a_terminal_of_80_columns_it_is_short(mode: str) -> None:
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 9
     assert "def " not in "".join(lines), "the code of a work that comes along is in the document alone"
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_end_of_a_comparison_of_seven_modes_leaves_a_line_of_forty_for_the_prompt(width: int) -> None:
+    """And two for the files that --save and --html wrote."""
+    runs = [*every_mode()[:5], *(replace(a_run(mode, at_once=2), slots=2) for mode in ("process", "celery"))]
+    found = recommend.recommend(runs)
+    document = replace(comparison(runs), recommendations=found.each, recommendation=found.one)
+    console = Console(width=width, file=io.StringIO())
+    console.print(comparison_report(document))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    picture = text[text.index("0 s") :]
+    assert picture.count("\n") <= 40 - 3, picture
+    assert "\nasync, threadpool: each caller waited for its own work\n" in text
 
 
 def test_every_mode_that_can_be_recommended_says_what_it_gives_up() -> None:

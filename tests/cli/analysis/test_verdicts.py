@@ -104,9 +104,13 @@ def test_the_name_of_the_mode_decides_nothing() -> None:
     assert verdict(run_of("background", spans, answers)) == verdict(run_of("blocking", spans, answers))
 
 
-def test_some_callers_waited_and_some_did_not() -> None:
-    text = verdict(run_of("process", [(0.002, 1.0)] * 3, [0.004, 0.005, 1.2]))
-    assert text.startswith("1 of 3 callers waited for their work to end, 2 did not")
+def test_where_one_is_answered_before_its_work_ends_none_is_said_to_wait_for_it() -> None:
+    """Of short work and a busy server, some ends before its answer is out: the page did not wait for it."""
+    run = run_of("celery", [(0.002, 1.0)] * 3, [0.004, 0.005, 1.2])
+    assert run.summary.tasks.waited_for_work == 1
+    (said,) = comparison([run]).verdicts
+    assert said.text.startswith("Answered in 4.9 ms (median; slowest 1.20 s); the last task ended")
+    assert str(said.short).startswith("answered first")
 
 
 def test_failures_losses_and_what_is_unfinished_are_said() -> None:

@@ -64,7 +64,7 @@ def test_a_comparison_on_a_pipe_is_plain_text_with_table_timeline_and_verdicts()
     done = taskdemo("compare", "--modes", "blocking,background", "--count", "3", "--duration", "0.2")
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
-    for word in ("blocking", "background", "answered", "GET /ping", "others waited"):
+    for word in ("blocking", "background", "answered", "GET /ping", "others were held up"):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, running, serving, taskdemo
-from taskdemo_cli.processes import servers
+from taskdemo_cli.processes import event_stream, servers
 from taskdemo_cli.processes.event_stream import Heard, ServerGone, Watcher
 
 Answer = Callable[[socket.socket, str], None]
@@ -308,11 +308,11 @@ LIES = b"".join(
 )
 
 
-def follow(serve: Answer, within: float = 20) -> list[tuple[str, Any]]:
+def follow(serve: Answer, within: float = 20, patient: Callable[[], bool] = lambda: False) -> list[tuple[str, Any]]:
     """Return what a watcher of such a server reports until it says that the server is gone."""
     sink: queue.Queue[tuple[str, Any]] = queue.Queue()
     with raw_server(serve) as server:
-        watcher = Watcher(server.url, sink, 0)
+        watcher = Watcher(server.url, sink, 0, patient=patient)
         watcher.start()
         reported: list[tuple[str, Any]] = []
         while not reported or not isinstance(reported[-1][1], ServerGone):
@@ -352,6 +352,20 @@ def test_a_stream_of_events_that_never_brings_any_is_given_up(answer: bytes) -> 
         connection.shutdown(socket.SHUT_RDWR)
 
     assert [type(content) for _, content in follow(serve)] == [ServerGone]
+
+
+def test_a_server_whose_event_loop_is_blocked_is_not_gone_while_it_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_stream, "SILENCE_S", 0.02)
+    connections = []
+
+    def serve(connection: socket.socket, _: str) -> None:
+        connections.append(1)
+        connection.recv(1)  # until it is hung up
+
+    assert [type(content) for _, content in follow(serve, patient=lambda: len(connections) < 4)] == [ServerGone]
+    assert len(connections) >= 4
 
 
 def test_an_event_without_an_end_is_not_kept() -> None:

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from msgspec import UNSET
 from msgspec.structs import asdict
 
-from taskdemo_cli.analysis.mode_summary import COMPUTES, ModeSummary, most_computing
+from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, outcome
 from taskdemo_cli.documents.capacity import CapacityDocument
@@ -173,8 +173,8 @@ def page(document: AnyDocument) -> Iterator[str]:
         needs=NEEDS,
         asking=modes_registry.QUESTIONS,
         figures={name: ModeSummary.of(group).figures() for name, group in groups},
-        cpu_share=most_computing(first),
-        computes=COMPUTES,
+        cpu_share=most_computing(runs),
+        computing=computing,
         causes=CAUSES,
         longest=LONGEST,
     )

@@ -29,7 +29,7 @@ HEADINGS: Final = (
     ("response", "max"),
     ("tasks", "ended"),
     ("ran at", "once"),
-    ("/ping", "max"),
+    ("others", "waited"),
 )
 
 

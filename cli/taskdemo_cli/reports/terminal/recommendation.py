@@ -4,19 +4,18 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from taskdemo_cli.analysis.mode_summary import COMPUTES
+from taskdemo_cli.analysis.mode_summary import computing
 from taskdemo_cli.documents.comparison import Recommendation
 from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.style import BOLD, DOUBT, GOOD, PLAIN, cell, paragraph, row
-from taskdemo_cli.units import format_share
 from taskdemo_server.contract.modes import MODES, NEEDS, QUESTIONS
 from taskdemo_server.contract.text import escape
 
 MORE = "--need NAME picks one for a need, with its code."
 COMPUTES_QUESTION = "quiet"
 """The need beside which it is said whether the work computes."""
-SOME = 0.005
-"""A smaller share of computing is not worth telling."""
+ROOMY = 90
+"""Columns of a terminal in which all answers stand below one another."""
 
 
 def question_lines(found: Sequence[Recommendation], cpu_share: float | None, width: int) -> Iterator[Text]:
@@ -25,25 +24,19 @@ def question_lines(found: Sequence[Recommendation], cpu_share: float | None, wid
     `cpu_share`: how much of its time the work computes.
     """
     modes = {str(one.need): one.mode for one in found}
-    wide = max(len(question) for question, _ in QUESTIONS) + 1
+    # In a narrow terminal the longest question sticks out, so that an answer fits its line.
+    wide = sorted(len(question) for question, _ in QUESTIONS)[-1 if width >= ROOMY else -2] + 1
     for question, needs in QUESTIONS:
-        answers = [_computing(cpu_share)] if cpu_share is not None and COMPUTES_QUESTION in needs else []
+        answers = [f"it {computing(cpu_share)}"] if cpu_share is not None and COMPUTES_QUESTION in needs else []
         for name in dict.fromkeys(modes.get(need) for need in needs):
             named = ", ".join(need for need in needs if modes.get(need) == name)
             answers.append(f"{named}: {name or 'none of these'}")
-        yield from paragraph("; ".join(answers), width, first=cell(question, wide))
+        yield from paragraph("; ".join(answers), width, first=f"{question:<{wide}} ")
     recommended = set(modes.values())
     for mode in MODES:
         if mode.name in recommended:
             lacks = ", ".join(need for need in NEEDS if mode.lacks(need))
             yield row((cell(mode.name, NAME) + " ", BOLD), (f"gives up: {lacks}", PLAIN))
-
-
-def _computing(share: float) -> str:
-    """Return whether work that computes in this share of its time waits or computes."""
-    if share < COMPUTES:
-        return "it waits" if share < SOME else f"it waits, and computes {format_share(share)} of its time"
-    return f"it computes {format_share(share)} of its time"
 
 
 def recommendation_lines(recommendation: Recommendation, width: int) -> Iterator[Text]:

@@ -37,6 +37,7 @@ from taskdemo_cli.reports.terminal.style import (
 from taskdemo_cli.reports.terminal.timeline import height, overview, timeline
 from taskdemo_cli.stats import Statistics
 from taskdemo_cli.units import format_bytes, format_count, format_seconds
+from taskdemo_server.contract.text import escape
 
 TELLING: Final = 0.1
 """A phase of the response is shown from this share of the whole on; before that the first byte is all of it."""
@@ -246,11 +247,12 @@ def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) 
         yield row((cell(mode, NAME), BOLD), *comparison_cells(ModeSummary.of(runs), runs, width, glyphs))
     for skipped in document.skipped:
         yield from paragraph(f"skipped: {skipped.why}", width, DIM, first=cell(skipped.mode, NAME + 1))
-    for run in document.runs:
-        if run.interrupted or run.timed_out or run.ended_because:
-            yield row("")
-            why = f" ({run.ended_because})" if run.ended_because else ""
-            yield from paragraph(f"{_named(run)}: this run did not go through to its end{why}.", width, DOUBT)
+    cut_short = [run for run in document.runs if run.interrupted or run.timed_out or run.ended_because]
+    if cut_short:
+        yield row("")
+    for run in cut_short:
+        why = f" ({run.ended_because})" if run.ended_because else ""
+        yield from paragraph(f"{_named(run)}: this run did not go through to its end{why}.", width, DOUBT)
 
 
 def _named(run: RunDocument) -> str:
@@ -258,8 +260,14 @@ def _named(run: RunDocument) -> str:
 
 
 def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
+    """Yield what was seen of each mode in a line; modes of which it is the same share one."""
+    said: dict[str, list[str]] = {}
     for verdict in document.verdicts:
-        if verdict.short:
-            yield row((cell(verdict.mode, NAME) + " ", BOLD), cell(verdict.short, width - NAME - 1).rstrip())
+        said.setdefault(verdict.short or verdict.text, []).append(verdict.mode)
+    for text, modes in said.items():
+        names = cell(", ".join(modes) + ":", width).rstrip()
+        if len(names) + len(text) < width:
+            yield row((f"{names} ", BOLD), escape(text))
         else:
-            yield from paragraph(verdict.text, width, first=cell(verdict.mode, NAME) + " ")
+            yield row((names, BOLD))
+            yield from paragraph(text, width, first="  ")
