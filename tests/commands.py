@@ -7,33 +7,33 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+import forked
 from taskdemo_cli import app
 from taskdemo_cli.processes.signals import STOP_SIGNALS
 
-TASKDEMO = str(Path(sys.executable).with_name("taskdemo"))
+TASKDEMO = forked.PROGRAM
 PATIENCE_S = 30.0
 
 
-def taskdemo(*arguments: str, timeout: float = 60, **options: Any) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end."""
-    return subprocess.run(
-        [TASKDEMO, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        encoding="utf-8",
-        **options,
-    )
+def taskdemo(
+    *arguments: str, anew: bool = False, timeout: float = 60, **options: Any
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end, forked with all that it starts; `anew`: they are started, and import for themselves."""
+    command, pipes = [TASKDEMO, *arguments], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    start: Callable[..., Any] = subprocess.Popen if anew else forked.popen
+    process = start(command, text=True, encoding="utf-8", **pipes, **options)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def in_process(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

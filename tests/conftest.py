@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,9 @@ import psutil
 import pytest
 
 import chromium
+import forked
+from forked import Forked
+from taskdemo_cli.processes import children
 from taskdemo_server.contract.events import ENDED, TaskEvent
 from taskdemo_server.contract.settings import Settings
 
@@ -39,7 +41,7 @@ class RunningServer:
     """A server that serves, and the files it writes."""
 
     settings: Settings
-    process: "subprocess.Popen[bytes]"
+    process: Forked
     folder: Path
     url: str = ""
     port: int = 0
@@ -95,21 +97,17 @@ class RunningServer:
 
 
 @contextmanager
-def serving(folder: Path, /, **given: Any) -> Iterator[RunningServer]:
-    """Start a server as the command line does, wait until it serves, and leave nothing of it behind."""
+def serving(folder: Path, /, *, anew: bool = False, **given: Any) -> Iterator[RunningServer]:
+    """Start a server, wait until it serves, and leave nothing of it behind; `anew`: it imports everything itself."""
     folder.mkdir(parents=True, exist_ok=True)
     announce = folder / "announce"
     announce.unlink(missing_ok=True)
     fields = {"mode": "background", "journal": str(folder / "journal"), "announce": str(announce)}
     settings = Settings(**fields | {"port": 0, "duration": 0.1} | given)
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "taskdemo_server", settings.to_json()],
-            stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-        )
+        start: Callable[..., Any] = subprocess.Popen if anew else forked.popen
+        command = children.python("taskdemo_server", settings.to_json())
+        process = start(command, stdin=subprocess.PIPE, stdout=out, stderr=err, start_new_session=True)
     try:
         with httpx.Client(timeout=20, trust_env=False) as client:
             until(lambda: announce.exists() or process.poll() is not None, 30)
@@ -119,7 +117,6 @@ def serving(folder: Path, /, **given: Any) -> Iterator[RunningServer]:
             client.base_url = told["url"]
             yield RunningServer(settings, process, folder, told["url"], told["port"], client)
     finally:
-        assert process.stdin is not None
         process.stdin.close()
         try:
             process.wait(5)

@@ -99,5 +99,5 @@ def test_the_screens_show_what_was_printed_and_no_control_character(folder: Path
 def test_the_current_folder_is_not_looked_in_for_a_work_that_comes_along(folder: Path) -> None:
     (folder / "celery.py").write_text("raise SystemExit('imported')\n")
     (folder / "uvicorn.py").write_text("raise SystemExit('imported')\n")
-    done = taskdemo("fire", "--mode", "background", "--duration", "0", cwd=folder)
+    done = taskdemo("fire", "--mode", "background", "--duration", "0", anew=True, cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -123,7 +123,6 @@ def test_nobody_survives_the_server(start_server: Start, mode: str, workers: int
     if how == "killed":
         server.signal(signal.SIGKILL)
     else:
-        assert server.process.stdin is not None
         server.process.stdin.close()
     server.wait(2)
     gone(family)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import forked
 import taskdemo_server
 from conftest import RunningServer, until
 from taskdemo_server.contract.events import DEFAULT_MESSAGE, MESSAGE_LIMIT
@@ -86,23 +86,15 @@ def test_a_mode_greets_before_or_after_the_work_and_journals_it_under_the_id_in_
     assert server.complained == ""
 
 
-@pytest.fixture(scope="module")
-def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a copy of the server in whose pages somebody has changed the greeting."""
-    folder = tmp_path_factory.mktemp("changed")
-    copy = folder / "taskdemo_server"
-    shutil.copytree(Path(taskdemo_server.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    for page in (copy / "modes").glob("[!_]*.py"):
-        page.write_text(page.read_text().replace("Hello World!", "Moin!"))
-    return folder
-
-
-@pytest.mark.parametrize("mode", BUILT_IN)
 def test_changing_the_greeting_in_a_page_changes_what_is_answered(
-    start_server: Start, changed: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+    start_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(changed))
-    server = start_server(mode=mode, duration=0)
+    copy = tmp_path / "taskdemo_server"
+    shutil.copytree(Path(taskdemo_server.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    page = copy / "modes/background.py"
+    page.write_text(page.read_text().replace("Hello World!", "Moin!"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    server = start_server(anew=True, mode="background", duration=0)
     answer = server.get()
     assert answer.json() == {"message": "Moin!"}
     assert answer.headers["X-Task-ID"] == server.ended(1)[0].id
@@ -111,9 +103,9 @@ def test_changing_the_greeting_in_a_page_changes_what_is_answered(
 @pytest.mark.parametrize("mode", BUILT_IN)
 def test_a_page_is_served_by_uvicorn_without_taskdemo(tmp_path: Path, mode: str) -> None:
     path, printed = tmp_path / "s", tmp_path / "printed"
-    command = [sys.executable, "-m", "uvicorn", f"{MODE_BY_NAME[mode].page}:app", "--uds", str(path)]
+    command = [sys.executable, "-P", "-m", "uvicorn", f"{MODE_BY_NAME[mode].page}:app", "--uds", str(path)]
     with printed.open("wb") as out, (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=out, stderr=log, cwd=tmp_path)
+        process = forked.popen(command, stdout=out, stderr=log, cwd=tmp_path)
     try:
         until(lambda: "running on" in (tmp_path / "log").read_text())
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://page") as client:

@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol, cast
-
-from fastapi import FastAPI
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.import_string import UnusableError
@@ -21,6 +19,9 @@ from taskdemo_server.contract.settings import Settings, results_beside
 from taskdemo_server.contract.text import shortened, without_password
 from taskdemo_server.engines import postgres, valkey
 from taskdemo_server.runtime import orphans
+
+if TYPE_CHECKING:  # what starts a worker has no use for it, and importing it takes half a second
+    from fastapi import FastAPI
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class EngineModule(Protocol):
     (`CurrentTask.ref`), and journal in the worker what the work cannot see of itself: that it was cancelled.
     """
 
-    app: FastAPI
+    app: "FastAPI"
     """The page's."""
 
     def check(self) -> None:

@@ -549,7 +549,7 @@ def test_nothing_is_imported_from_the_current_folder(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / f"{name}.py").write_text("open('imported', 'w'); raise ImportError")
     for mode in ("background", "process", "celery"):
-        done = taskdemo("fire", "--mode", mode, "--duration", "0", "--count", "2", cwd=tmp_path)
+        done = taskdemo("fire", "--mode", mode, "--duration", "0", "--count", "2", anew=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(f"{name}.py" for name in names)
 
@@ -576,7 +576,7 @@ def limited(files: int) -> Callable[[], None]:
 
 @pytest.mark.parametrize("command", [["fire", "--mode", "background"], ["compare", "--modes", "background"]])
 def test_more_connections_than_file_descriptors_are_refused_before_the_run(command: list[str]) -> None:
-    done = taskdemo(*command, "--count", "500", preexec_fn=limited(256))
+    done = taskdemo(*command, "--count", "500", anew=True, preexec_fn=limited(256))
     assert done.returncode == 2
     assert done.stdout == ""
     assert "ulimit" in done.stderr
@@ -587,7 +587,7 @@ def test_more_connections_than_file_descriptors_are_refused_before_the_run(comma
 def test_an_open_loop_beyond_the_file_descriptors_waits_and_says_so() -> None:
     with raw_server(stranger(after(0.3))) as server:
         arguments = ["fire", "--url", server.url, "--rate", "400", "--for", "1", "--json"]
-        done = taskdemo(*arguments, preexec_fn=limited(96))
+        done = taskdemo(*arguments, anew=True, preexec_fn=limited(96))
     assert done.returncode == 0, done.stderr
     run = json.loads(done.stdout)
     counts = run["summary"]["requests"]
