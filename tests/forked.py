@@ -24,7 +24,7 @@ import types
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 PROGRAM = str(Path(sys.executable).with_name("taskdemo"))
 PROGRAMS = (
@@ -169,19 +169,21 @@ def fork_children() -> None:
 
 
 _socket: str | None = None
+_starting: Final = threading.Lock()
 
 
 def _starter() -> str:
     """Return the address of the process that forks; the first time, start it. It ends with this one."""
     global _socket
-    if _socket is None:
-        _socket = str(Path(tempfile.mkdtemp(prefix="forks-"), "sock"))
-        process = subprocess.Popen(
-            [sys.executable, "-P", __file__, _socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        atexit.register(process.communicate)
-        assert process.stdout is not None
-        process.stdout.readline()
+    with _starting:
+        if _socket is None:
+            _socket = str(Path(tempfile.mkdtemp(prefix="forks-"), "sock"))
+            process = subprocess.Popen(
+                [sys.executable, "-P", __file__, _socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            atexit.register(process.communicate)
+            assert process.stdout is not None
+            process.stdout.readline()
     return _socket
 
 

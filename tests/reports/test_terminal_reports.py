@@ -67,7 +67,7 @@ def test_the_two_ends_of_a_bar_are_told_apart_or_are_one_figure() -> None:
     alike = [sample(n, 1.001 + n * 0.00001) for n in range(1, 31)]
     report = printed(run_report(recorder(alike).finish(facts("async", 30))))
     assert "1.00 s - 1.00 s" not in report
-    assert "1.00060 - 1.00063 s █" in report
+    assert "1.00060 s - 1.00063 s █" in report
     same = [sample(n, 1.0, sent=0.0) for n in range(1, 31)]
     assert "       1.00 s █" in printed(run_report(recorder(same).finish(facts("async", 30))))
 

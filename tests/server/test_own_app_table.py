@@ -64,14 +64,14 @@ def reached(port: int) -> bool:
 
 
 def fired(row: Row) -> Said:
-    done = taskdemo("fire", "--app", row.app, *row.asked[1:], "--json", cwd=APPS, timeout=100)
+    done = taskdemo("fire", "--app", row.app, *row.asked[1:], "--json", cwd=APPS, timeout=100, anew=True)
     document = json.loads(done.stdout) if done.stdout else None
     return done.returncode, document and {**document, "text": document["verdict"]}, done.stderr
 
 
 def scanned(site: str) -> dict[str, Said]:
     """Return what a scan of one of the sites says, by the path of the endpoint."""
-    done = taskdemo(*SCAN, "--app", site, "--json", cwd=APPS, timeout=200)
+    done = taskdemo(*SCAN, "--app", site, "--json", cwd=APPS, timeout=200, anew=True)
     assert done.stdout, done.stderr
     return {row["path"]: (done.returncode, row, done.stderr) for row in json.loads(done.stdout)["endpoints"]}
 
@@ -95,7 +95,7 @@ class Asked:
 @pytest.fixture(scope="module")
 def asked(request: pytest.FixtureRequest) -> Iterator[Asked]:
     calls = [getattr(item, "callspec", None) for item in request.session.items]
-    wanted = [call.params["row"] for call in calls if call is not None and "row" in call.params]
+    wanted = [call.params["row"] for call in calls if call is not None and isinstance(call.params.get("row"), Row)]
     with ThreadPoolExecutor(BESIDE_EACH_OTHER) as pool:
         yield Asked(pool, wanted)
         pool.shutdown(cancel_futures=True)

@@ -170,7 +170,7 @@ def test_an_application_is_let_end_in_order(folder: Path) -> None:
 
 
 def test_a_shutdown_that_takes_too_long_is_cut_off_and_told_with_its_line(folder: Path) -> None:
-    done = taskdemo("fire", "--app", "shop.main:lingering", "--json", cwd=folder)
+    done = taskdemo("fire", "--app", "shop.main:lingering", "--json", cwd=folder, anew=True)
     assert re.search(
         r"^taskdemo: shop.main:lingering: its shutdown, after 2 s still at shop/main.py:\d+ in lingers: asyncio.sleep,"
         " was cut off$",
