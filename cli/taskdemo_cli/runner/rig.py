@@ -41,8 +41,8 @@ BYSTANDER_RATE = 10.0
 """Calls of GET /ping per second, sent on schedule whatever the answers do."""
 WARM_UP_MOST = 40
 """Requests of a warm-up at the most: FastAPI has so many threads, and each may open a connection to a broker."""
-WARM_UP_S = 20.0
-"""How long a warm-up may take: what a server has not done by then, it will not do."""
+WARM_UP_S = 60.0
+"""How long a warm-up may take: as long as a server's start, because a pool's processes import the work only now."""
 ServerState = Literal["well", "unheard", "gone", "ended"]
 """`unheard`: it cannot say what becomes of its tasks; `gone`: it answers nobody; `ended`: its process is no more."""
 End = Literal["done", "asked to stop", "deadline", "gone", "unheard", "stalled"]

@@ -26,7 +26,7 @@ _GRACE_S: Final = 5.0
 _UNKNOWN_S: Final = 30.0
 """How long a work of unknown length is waited for to be begun again."""
 _HUNG_S: Final = 15.0
-"""A worker that begins nothing for so long, although tasks wait and none runs, hangs; an idle one may sleep for 10 s."""
+"""A worker hangs that begins nothing for so long, although tasks wait and none runs: an idle one may sleep for 10 s."""
 
 
 def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, children: Children | None) -> None:

@@ -126,7 +126,8 @@ def test_the_metrics_that_there_are_take_a_line_per_kind_that_fits_a_terminal() 
 
 def test_the_environment_is_checked_as_the_options_are() -> None:
     assert in_process("fire", TASKDEMO_FIRE_FOR="soon").stderr == (
-        "taskdemo: --for is soon: it takes seconds above 0, such as 2, 500ms or 1m (from the environment: TASKDEMO_FIRE_FOR)\n"
+        "taskdemo: --for is soon: it takes seconds above 0, such as 2, 500ms or 1m"
+        " (from the environment: TASKDEMO_FIRE_FOR)\n"
     )
     done = in_process("fire", TASKDEMO_FIRE_FAIL_IF="response.p95 > 1m\nresponse.p95 > 20s\n")
     assert "'response.p95 > 1m': response.p95 is a time, so its limit takes one of the units" in done.stderr
