@@ -8,9 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -20,7 +18,7 @@ import redis
 
 from commands import taskdemo
 from conftest import RunningServer, serving, until
-from engines.stage import EVERY_ENGINE, Guarded, Stage, all_of, gone, of, private, staging
+from engines.stage import EVERY_ENGINE, Stage, all_of, gone, of, private, staging
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.modes import Mode
 from taskdemo_server.contract.settings import BROKER_FOLDER, Settings
@@ -42,51 +40,21 @@ import time
 
 def work(message):
     print("trying", message)
-    time.sleep(30 if message == "long" else 0.3)
+    time.sleep(0.3)
     if message == "bad":
         raise ValueError("no good")
 """
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Settings of servers and workers whose work takes as long as its message says."""
-    folder = tmp_path_factory.mktemp("own")
+def server(mode: Mode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server for all the tests that leave it as it was."""
+    folder = tmp_path_factory.mktemp(mode.name)
     (folder / "mine.py").write_text(OWN_WORK)
-    return {"work": "mine:work", "folder": str(folder)}
-
-
-@pytest.fixture(scope="module")
-def server(mode: Mode, own: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server for all the tests that leave it as it was; nothing of it is left when it ends at work."""
-    with serving(tmp_path_factory.mktemp(mode.name), mode=mode.name, **own) as server:
-        yield server
-        ask(server, message="long")
-        until(server.running)
-        processes, folder = server.family(), own_broker(server)
-    nothing_is_left(processes, folder)
-
-
-@dataclass
-class Outside:
-    """A server whose broker and worker are not its own."""
-
-    server: RunningServer
-    stage: Stage
-    broker: Guarded
-    worker: Guarded
-
-
-@pytest.fixture(scope="module")
-def outside(mode: Mode, own: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
-    only_over_valkey(mode)
-    folder = tmp_path_factory.mktemp("outside")
-    with staging(folder / "stage") as stage:
-        broker = stage.valkey()
-        with serving(folder / "server", mode=mode.name, broker=stage.broker, queue=stage.queue, **own) as server:
-            worker = stage.worker(mode, server=server.url, **own)
-            stage.ready(worker)
-            yield Outside(server, stage, broker, worker)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        with serving(folder / "server", mode=mode.name, work="mine:work") as server:
+            yield server
 
 
 @pytest.fixture
@@ -201,15 +169,17 @@ def test_work_that_raises_fails_its_task_with_the_text_and_no_other(mode: Mode, 
 
 
 def test_a_running_and_a_waiting_task_are_cancelled_where_the_engine_can(
-    mode: Mode, request: pytest.FixtureRequest, start_server: Start
+    mode: Mode, start_server: Start, stage: Stage
 ) -> None:
-    if of(mode).private_broker == "valkey" and "cancel" not in mode.gives_up:
-        server = request.getfixturevalue("outside").server
+    if of(mode).private_broker == "valkey":
+        stage.valkey()
+        server = start_server(mode=mode.name, duration=30, broker=stage.broker, queue=stage.queue)
+        stage.ready(stage.worker(mode, duration=30, server=server.url))
     else:
-        server = start_server(mode=mode.name, **request.getfixturevalue("own"))
-    running = ask(server, message="long")
-    until(lambda: running in server.running())
-    waiting = ask(server, message="long")
+        server = start_server(mode=mode.name, duration=30)
+    running = ask(server)
+    until(server.running)
+    waiting = ask(server)
     if "cancel" in mode.gives_up:
         refused = server.client.delete(f"/tasks/{running}")
         assert (refused.status_code, refused.json()["detail"]) == (409, mode.cannot_cancel)
@@ -222,12 +192,10 @@ def test_a_running_and_a_waiting_task_are_cancelled_where_the_engine_can(
     again = server.client.delete(f"/tasks/{running}")
     assert (again.status_code, again.json()["detail"]) == (409, "The task has ended: it is cancelled.")
     following = ask(server)
-    until(lambda: "finished" in states(server, following))
+    until(lambda: server.running() == {following})
 
 
-def test_a_task_whose_process_or_worker_is_killed_is_begun_again_and_without_a_broker_the_server_ends(
-    mode: Mode, start_server: Start
-) -> None:
+def test_a_task_whose_process_or_worker_is_killed_is_begun_again(mode: Mode, start_server: Start) -> None:
     server = start_server(mode=mode.name, duration=0.5)
     first = ask(server)
     until(server.running)
@@ -253,20 +221,6 @@ def test_a_task_whose_process_or_worker_is_killed_is_begun_again_and_without_a_b
     assert said.endswith("); another takes its place.\n")
     assert said.count("\n") == 1
     assert private(server.process.pid, WORKER).pid != worker.pid
-    if of(mode).private_broker == "file":
-        return  # which does not die
-    said_before = server.complained
-    tasks = {ask(server) for _ in range(20)}
-    until(server.running, 30)
-    processes, folder = server.family(), own_broker(server)
-    private(server.process.pid, BROKER).kill()
-    assert server.wait() == 1
-    ends = {event.id: event.state for event in server.ended(22) if event.id in tasks}
-    assert len(ends) == len(tasks)
-    assert set(ends.values()) - {"finished"} == {"lost"}
-    broker_died = "The private broker died, and with it what it kept: the server ends, and its tasks are lost.\n"
-    assert server.complained.removeprefix(said_before) == broker_died
-    nothing_is_left(processes, folder)
 
 
 def test_nobody_is_left_of_a_worker_started_by_hand_whose_main_process_is_killed(
@@ -285,26 +239,36 @@ def test_nobody_is_left_of_a_worker_started_by_hand_whose_main_process_is_killed
         guard.resume()
 
 
-def test_a_server_that_is_told_to_end_finishes_its_tasks_and_leaves_nothing_however_deep_its_folders(
-    mode: Mode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deep = tmp_path / ("x" * 100)  # too deep for a socket
-    deep.mkdir()
-    monkeypatch.setenv("TMPDIR", str(deep))
-    with serving(deep / "server", mode=mode.name, duration=0.3) as server:
-        count = len(private(server.process.pid, WORKER).children()) + 1
-        tasks = [ask(server) for _ in range(count)]
-        until(server.running)
-        processes, folder = server.family(), own_broker(server)
-        assert folder.name.startswith(BROKER_FOLDER) or of(mode).private_broker == "file"
-        server.signal(signal.SIGINT)
-        assert server.wait() == 130
-        assert all(states(server, task_id) == ["accepted", "started", "finished"] for task_id in tasks)
-        assert "still running; finishing" in server.printed
-        assert "nothing is lost" in server.printed
-        assert server.printed.count("Background Task called!") == count
-        assert server.complained == ""
-        nothing_is_left(processes, folder)
+@pytest.mark.parametrize(("how", "workers"), [("killed", 2), ("its starter is gone", 1)])
+def test_nothing_is_left_of_a_server_that_is_killed(mode: Mode, start_server: Start, how: str, workers: int) -> None:
+    server = start_server(mode=mode.name, duration=30, workers=workers)
+    ask(server)
+    until(server.running)
+    processes, folder = server.family(), own_broker(server)
+    assert of(mode).private_broker == "file" or any(BROKER in " ".join(one.cmdline()) for one in processes)
+    assert folder.is_dir()
+    if how == "killed":
+        server.process.kill()
+    else:
+        assert server.process.stdin is not None
+        server.process.stdin.close()
+    nothing_is_left(processes, folder)
+
+
+def test_a_server_that_is_told_to_end_finishes_its_tasks_and_leaves_nothing(mode: Mode, start_server: Start) -> None:
+    server = start_server(mode=mode.name, duration=0.3)
+    count = len(private(server.process.pid, WORKER).children()) + 1
+    tasks = [ask(server) for _ in range(count)]
+    until(server.running)
+    processes, folder = server.family(), own_broker(server)
+    server.signal(signal.SIGINT)
+    assert server.wait() == 130
+    assert all(states(server, task_id) == ["accepted", "started", "finished"] for task_id in tasks)
+    assert "still running; finishing" in server.printed
+    assert "nothing is lost" in server.printed
+    assert server.printed.count("Background Task called!") == count
+    assert server.complained == ""
+    nothing_is_left(processes, folder)
 
 
 def test_a_second_ctrl_c_abandons_the_tasks_and_leaves_nothing(mode: Mode, start_server: Start) -> None:
@@ -322,10 +286,23 @@ def test_a_second_ctrl_c_abandons_the_tasks_and_leaves_nothing(mode: Mode, start
     nothing_is_left(processes, folder)
 
 
-def test_server_processes_share_one_worker_and_one_journal_and_killed_at_work_leave_nothing(
-    mode: Mode, start_server: Start, own: dict[str, Any]
-) -> None:
-    server = start_server(mode=mode.name, workers=2, **own)
+def test_a_server_whose_private_broker_dies_ends_and_its_tasks_are_lost(mode: Mode, start_server: Start) -> None:
+    if of(mode).private_broker == "file":
+        pytest.skip("a file does not die")
+    server = start_server(mode=mode.name, duration=30)
+    tasks = {ask(server) for _ in range(3)}
+    until(server.running)
+    processes, folder = server.family(), own_broker(server)
+    private(server.process.pid, BROKER).kill()
+    assert server.wait() == 1
+    assert {event.id for event in server.events() if event.state == "lost"} == tasks
+    said = "The private broker died, and with it what it kept: the server ends, and its tasks are lost.\n"
+    assert server.complained == said
+    nothing_is_left(processes, folder)
+
+
+def test_server_processes_share_one_worker_and_one_journal(mode: Mode, start_server: Start) -> None:
+    server = start_server(mode=mode.name, duration=0.01, workers=2)
     pids = set()
 
     def asked_both() -> bool:
@@ -339,13 +316,24 @@ def test_server_processes_share_one_worker_and_one_journal_and_killed_at_work_le
     server.ended(count)
     assert server.states().count("started") == server.states().count("finished") == count
     until(lambda: server.printed.count("Background Task called!") == count)
-    ask(server, message="long")
-    until(server.running)
-    processes, folder = server.family(), own_broker(server)
-    assert of(mode).private_broker == "file" or any(BROKER in " ".join(one.cmdline()) for one in processes)
-    assert folder.is_dir()
-    server.process.kill()
-    nothing_is_left(processes, folder)
+
+
+def test_a_temporary_folder_too_deep_for_a_socket_will_do(
+    mode: Mode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if of(mode).private_broker == "file":
+        pytest.skip("a file needs no socket")
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setenv("TMPDIR", str(deep))
+    with serving(deep / "server", mode=mode.name, duration=0) as server:
+        ask(server)
+        server.ended(1)
+        processes, folder = server.family(), own_broker(server)
+        assert folder.name.startswith(BROKER_FOLDER)
+        server.signal(signal.SIGTERM)
+        server.wait()
+        nothing_is_left(processes, folder)
 
 
 def answers(server: RunningServer, count: int = CALLERS) -> list[httpx.Response]:
@@ -354,13 +342,13 @@ def answers(server: RunningServer, count: int = CALLERS) -> list[httpx.Response]
         return list(callers.map(lambda _: client.get("/"), range(count)))
 
 
-def test_callers_are_refused_while_the_broker_is_mute_or_gone_and_an_idle_worker_goes_on_afterwards(
-    mode: Mode, outside: Outside
+def test_callers_of_a_mute_broker_are_refused_within_5_s_and_taken_again_once_it_speaks(
+    mode: Mode, start_server: Start, stage: Stage
 ) -> None:
-    server, broker = outside.server, outside.broker
-    before = ask(server)
-    until(lambda: "finished" in states(server, before))
-    accepted = server.states().count("accepted")
+    only_over_valkey(mode)
+    broker = stage.valkey()
+    server = start_server(mode=mode.name, broker=stage.broker, queue=stage.queue)
+    ask(server)
     broker.program.suspend()
     try:
         began = time.monotonic()
@@ -379,18 +367,30 @@ def test_callers_are_refused_while_the_broker_is_mute_or_gone_and_an_idle_worker
         broker.program.resume()
     until(lambda: server.get().status_code == 200, 20)
     assert {answer.status_code for answer in answers(server)} == {200}
-    assert server.states().count("accepted") == accepted + CALLERS + 1
-    until(lambda: not server.running(), 30)
+    assert server.states().count("accepted") == CALLERS + 2
+
+
+def test_a_broker_that_dies_and_comes_back_refuses_callers_meanwhile_and_an_idle_worker_goes_on(
+    mode: Mode, start_server: Start, stage: Stage
+) -> None:
+    only_over_valkey(mode)
+    broker = stage.valkey()
+    server = start_server(mode=mode.name, duration=0, broker=stage.broker, queue=stage.queue)
+    worker = stage.worker(mode, duration=0, server=server.url)
+    stage.ready(worker)
+    before = ask(server)
+    server.ended(1)
     broker.program.kill()
     broker.wait()
-    gone = answers(server)
-    assert {(answer.status_code, answer.headers["Retry-After"]) for answer in gone} == {(503, "1")}
+    refused = answers(server)
+    assert {answer.status_code for answer in refused} == {503}
+    assert {answer.headers["Retry-After"] for answer in refused} == {"1"}
     assert server.client.delete(f"/tasks/{before}").status_code == 409
-    outside.stage.valkey(int(outside.stage.broker.rpartition(":")[2].partition("/")[0]))
+    stage.valkey(int(stage.broker.rpartition(":")[2].partition("/")[0]))
     until(lambda: server.get().status_code == 200, 20)
     after = ask(server)
     until(lambda: "finished" in server.states(after), 30)
-    assert outside.worker.guard.poll() is None
+    assert worker.guard.poll() is None
     assert server.complained == ""
 
 
