@@ -5,7 +5,8 @@ from typing import Final, Literal
 
 from msgspec.structs import replace
 
-from taskdemo_cli.analysis import blocking, verdicts
+from taskdemo_cli.analysis import verdicts
+from taskdemo_cli.analysis.blocking.sentence import sentence
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.run import RequestRow, RunDocument
@@ -63,7 +64,7 @@ def skipped(route: Route, why: str) -> EndpointRow:
 def judged(route: Route, run: RunDocument, found: Blocking) -> EndpointRow:
     """Return the row of an endpoint, of its burst and of what was found of it."""
     found = replace(found, type_instead=_instead(route, run, found.type_instead))
-    text = verdicts.verdict(run, blocking.sentence(found, OVER_AT_ONCE))
+    text = verdicts.verdict(run, sentence(found, OVER_AT_ONCE))
     if run.timed_out:
         text += " The burst was ended by --timeout."
     elif run.ended_because:

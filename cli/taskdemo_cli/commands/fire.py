@@ -5,7 +5,9 @@ import contextlib
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from taskdemo_cli.analysis import blocking, verdicts
+from taskdemo_cli.analysis import verdicts
+from taskdemo_cli.analysis.blocking.judge import judge
+from taskdemo_cli.analysis.blocking.sentence import sentence
 from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.loadgen.proxies import proxy_for
@@ -66,10 +68,10 @@ def fire(
         found: Blocking | UnsetType = UNSET
         if target.app is not None:
             with output.waiting("watching what it does after the last answer"):
-                found = blocking.judge(run, target.found(mark, stopping, wait=wait))
+                found = judge(run, target.found(mark, stopping, wait=wait))
         with output.waiting("measuring what the client itself takes"):
             (run,) = rig.doubted(plan, [run])
-    run = replace(run, blocking=found, verdict=verdicts.verdict(run, blocking.sentence(found) if found else ""))
+    run = replace(run, blocking=found, verdict=verdicts.verdict(run, sentence(found) if found else ""))
     run = keeping.judged(run)
     try:
         output.show(run, run_report)

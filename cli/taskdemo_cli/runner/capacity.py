@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from taskdemo_cli.analysis import blocking
+from taskdemo_cli.analysis.blocking.judge import judge as judge_blocking
 from taskdemo_cli.analysis.capacity.search import CONFIRMED_SHARE, bracket, next_rate
 from taskdemo_cli.analysis.capacity.step import is_hopeless, read_step
 from taskdemo_cli.analysis.capacity.subject import MORE, Subject
@@ -275,7 +275,7 @@ class Searcher:
         self.check()
         seen: CapacityCause | None = None
         if target.app is not None:
-            seen = CAUSES.get(blocking.judge(run, target.found(mark, self.rig.stopping, wait=False)).cause)
+            seen = CAUSES.get(judge_blocking(run, target.found(mark, self.rig.stopping, wait=False)).cause)
         step = read_step(run, settle_s, step_s, subject, self._search.conditions, seen)
         self._screen.measured(step)
         source.rest(run, overloaded=not step.sustained)

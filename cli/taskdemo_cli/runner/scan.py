@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Protocol, Self
 
-from taskdemo_cli.analysis import blocking
 from taskdemo_cli.analysis import scan as scanned
+from taskdemo_cli.analysis.blocking.judge import judge
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.analysis.routes import routes_of as read_routes
 from taskdemo_cli.documents.run import RunDocument
@@ -131,7 +131,7 @@ def _scan_endpoint(
             )
         )
         size = None if rig.stopping.asked else scanned.next_burst(runs, count)
-    found = blocking.judge(runs[-1], target.found(mark, rig.stopping))
+    found = judge(runs[-1], target.found(mark, rig.stopping))
     return scanned.judged(route, runs[-1], found)
 
 

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 import samples
-from taskdemo_cli.analysis import blocking
+from taskdemo_cli.analysis.blocking.judge import judge
+from taskdemo_cli.analysis.blocking.sentence import sentence
 from taskdemo_cli.analysis.change import change_for
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.run import BystanderRow, RunDocument
@@ -89,10 +90,10 @@ ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
 def test_the_cause_is_what_the_server_saw(
     loop: list[float], threads: list[float], found: Sightings, cause: str
 ) -> None:
-    blocked = blocking.judge(a_run(loop, threads), found)
+    blocked = judge(a_run(loop, threads), found)
     assert blocked.cause == cause
     assert blocked.blocks is (cause not in {"neither", "application", "waiting in line", "not found"})
-    assert blocking.sentence(blocked).endswith((".", ". Try --for 2."))
+    assert sentence(blocked).endswith((".", ". Try --for 2."))
 
 
 @pytest.mark.parametrize(
@@ -108,43 +109,43 @@ def test_the_cause_is_what_the_server_saw(
 def test_a_wait_that_nothing_explains_is_told_and_no_cause_made_up(
     loop: list[float], threads: list[float], found: Sightings
 ) -> None:
-    blocked = blocking.judge(a_run(loop, threads), found)
+    blocked = judge(a_run(loop, threads), found)
     assert (blocked.cause, blocked.blocks) == ("not found", False)
-    said = blocking.sentence(blocked)
+    said = sentence(blocked)
     assert "is not clear" in said
     assert "was not seen" in said
     assert said.endswith("Run it again.")
 
 
 def test_a_machine_that_was_busy_is_named_where_it_explains_the_waits() -> None:
-    busy = blocking.judge(a_run([0.15], [0.3]), Sightings(waiting=[waiting(queued_s=0.06)]))
+    busy = judge(a_run([0.15], [0.3]), Sightings(waiting=[waiting(queued_s=0.06)]))
     assert busy.processor_wait_s == 0.06
-    assert blocking.sentence(busy).endswith(
+    assert sentence(busy).endswith(
         "That was the machine, which was busy: threads had to wait up to 60 ms for a processor."
     )
 
 
 def test_the_limit_is_given_and_what_is_near_it_called_close() -> None:
-    clear = blocking.sentence(blocking.judge(a_run([0.002], [0.002]), Sightings()))
+    clear = sentence(judge(a_run([0.002], [0.002]), Sightings()))
     assert "(100 ms count as held up)" in clear
     assert "close" not in clear
-    near = blocking.sentence(blocking.judge(a_run([0.06], [0.002]), Sightings()))
+    near = sentence(judge(a_run([0.06], [0.002]), Sightings()))
     assert near.endswith("It is close to that: run it again to be sure.")
     short = Sightings(stalls=[stall(seen(call="time.sleep", seconds=0.15), lasted_s=0.15)])
-    beyond = blocking.sentence(blocking.judge(a_run([0.15], [0.002]), short))
+    beyond = sentence(judge(a_run([0.15], [0.002]), short))
     assert "It is close to the 100 ms that count as held up: run it again to be sure." in beyond
 
 
 def test_a_bystander_that_got_no_answer_has_waited_too() -> None:
     unanswered = BystanderRow(sent_s=0.5, done_s=3.0, response_s=None, status=None, error="Cancelled")
     run = replace(a_run([], []), bystander=[unanswered])
-    assert blocking.judge(run, Sightings()).loop_wait_s == 2.5
+    assert judge(run, Sightings()).loop_wait_s == 2.5
 
 
 @pytest.mark.parametrize(("cpu_s", "queued_s", "waits"), [(0.01, 0.01, True), (0.25, 0.0, False), (0.05, 0.2, False)])
 def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queued_s: float, waits: bool) -> None:
     found = Sightings(stalls=[stall(seen(cpu_s=cpu_s, queued_s=queued_s))])
-    blocked = blocking.judge(a_run([0.5], [0.5]), found)
+    blocked = judge(a_run([0.5], [0.5]), found)
     assert blocked.places[0].waits is waits
     assert ("process" in (blocked.change or "")) is not waits
 
@@ -192,16 +193,16 @@ def test_what_computes_without_the_interpreter_needs_no_process() -> None:
 def test_an_answer_that_goes_on_is_told_as_a_stream() -> None:
     run = a_run([0.002], [0.002])
     rows = [replace(row, status=200, error="ReadTimeout") for row in run.requests]
-    found = blocking.judge(replace(run, requests=rows, timed_out=True), Sightings())
+    found = judge(replace(run, requests=rows, timed_out=True), Sightings())
     assert found.endless == 2
-    assert blocking.sentence(found).endswith("2 answers were still going on, as those of a stream do.")
+    assert sentence(found).endswith("2 answers were still going on, as those of a stream do.")
 
 
 def refused(status: int, count: int = 3, **given: Any) -> Blocking:
     run = a_run([0.002], [0.002])
     rows = [replace(run.requests[0], n=n + 1, status=status, error=None) for n in range(count)]
     answer = Answered(**{"answer": status, "path": "/orders", "clock": 1.0, **given})
-    return blocking.judge(replace(run, requests=rows, url="http://127.0.0.1:8000"), Sightings(answers=[answer]))
+    return judge(replace(run, requests=rows, url="http://127.0.0.1:8000"), Sightings(answers=[answer]))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +228,7 @@ def test_where_the_endpoint_was_not_reached_it_is_said_what_was_answered_and_wha
 ) -> None:
     found = refused(status, **given)
     assert (found.cause, found.blocks, found.type_instead) == ("not reached", False, instead)
-    said = blocking.sentence(found)
+    said = sentence(found)
     assert said.startswith(f"Nothing can be said of blocking: all 3 answers were {status}")
     assert "waited" not in said
     assert instead is None or said.endswith(f"Type {instead}.")
@@ -236,9 +237,9 @@ def test_where_the_endpoint_was_not_reached_it_is_said_what_was_answered_and_wha
 def test_what_was_seen_is_said_whatever_the_status() -> None:
     run = a_run([0.5], [0.5])
     rows = [replace(row, status=503, error="HTTP 503") for row in run.requests]
-    found = blocking.judge(replace(run, requests=rows), HELD)
+    found = judge(replace(run, requests=rows), HELD)
     assert found.cause == "event loop held"
-    assert "Not all went well: all 2 answers were 503." in blocking.sentence(found)
+    assert "Not all went well: all 2 answers were 503." in sentence(found)
 
 
 def test_tasks_that_outlived_their_request_are_told_by_the_line_that_made_them() -> None:
@@ -260,10 +261,10 @@ def test_tasks_that_outlived_their_request_are_told_by_the_line_that_made_them()
             left(3, state="lost", after_s=1.5),
         ]
     )
-    blocked = blocking.judge(a_run([0.002], [0.002]), found)
+    blocked = judge(a_run([0.002], [0.002]), found)
     (tasks,) = blocked.left
     assert (tasks.count, tasks.failed, tasks.unfinished, tasks.lost, tasks.longest_s) == (3, 1, 1, 1, 1.5)
-    assert blocking.sentence(blocked).endswith(
+    assert sentence(blocked).endswith(
         "3 asyncio tasks outlived their requests: mail, created at a.py:9 in order: 1 failed (ValueError: \\x1b[31m),"
         " 1 vanished before the end, 1 had not ended when we stopped looking; nobody keeps a reference to them."
     )
@@ -274,9 +275,9 @@ def test_background_tasks_that_never_ran_are_counted_by_what_dropped_them() -> N
         return NeverRan(never_ran=call, place="a.py:9 in f", status=status, because=because, clock=1.0)
 
     raised = [lost("mail", "the answer was 503"), lost("mail", "the answer was 503"), lost("log", "the answer was 503")]
-    blocked = blocking.judge(a_run([0.002], [0.002]), Sightings(never_ran=[*raised, lost("mail", None, 200)]))
+    blocked = judge(a_run([0.002], [0.002]), Sightings(never_ran=[*raised, lost("mail", None, 200)]))
     assert [(one.call, one.count) for one in blocked.never_ran] == [("mail", 2), ("log", 1), ("mail", 1)]
-    assert blocking.sentence(blocked).endswith(
+    assert sentence(blocked).endswith(
         "1 background task was added and never ran: mail (added at a.py:9 in f)."
         " 3 background tasks were added and never ran: mail (added at a.py:9 in f), log (added at a.py:9 in f):"
         " the answer was 503. Return a Response of that status instead of raising an exception, and they run."

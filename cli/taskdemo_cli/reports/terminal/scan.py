@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.analysis import blocking
+from taskdemo_cli.analysis.blocking.sentence import brief
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
@@ -131,7 +131,7 @@ def _endpoint_cells(endpoint: EndpointRow, longest: int, width: int, glyphs: Gly
     )
     for figure, size in zip(figures, FIGURES, strict=True):
         yield cell(figure, size, "right"), PLAIN
-    words = blocking.brief(endpoint.blocking) if kind != "quiet" else ""
+    words = brief(endpoint.blocking) if kind != "quiet" else ""
     yield f"  {cell(words, max(width - longest - sum(FIGURES) - 4, 0)).rstrip()}", style
 
 

@@ -1,0 +1,104 @@
+"""What was answered where not all went well: whether the endpoint was reached at all, and what to type to reach it."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from taskdemo_cli.documents.blocking import Answer
+from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.recording.sightings import Answered
+from taskdemo_server.contract.text import shortened
+
+REFUSED: Final = 0.9
+"""From this share of the answers on, refusals say nothing of the endpoint."""
+MOSTLY_ERRORS: Final = 0.5
+"""Beyond this share errors of any kind say nothing of it."""
+REFUSALS: Final = frozenset({*range(300, 400), 401, 403, 404, 405, 406, 411, 413, 415, 422, 426, 428, 429})
+"""What a framework answers by itself before an endpoint is called."""
+LONGEST: Final = 100
+
+
+def answers_of(run: RunDocument, seen: Sequence[Answered]) -> tuple[list[Answer], bool]:
+    """Return what was answered, where not all were successes, and whether that says nothing of the endpoint."""
+    counts = Counter(row.status for row in run.requests if row.status is not None)
+    total = counts.total()
+    if not total or not any(is_error(status) for status in counts):
+        return [], False
+    by_status = {one.answer: one for one in reversed(seen)}
+    answers = [
+        Answer(
+            status=status,
+            count=count,
+            location=_from(run.url, one.location) if (one := by_status.get(status)) else None,
+            detail=one.detail or None if one else None,
+        )
+        for status, count in counts.most_common()
+    ]
+    refused = sum(count for status, count in counts.items() if status in REFUSALS)
+    failed = sum(count for status, count in counts.items() if is_error(status))
+    return answers, refused >= REFUSED * total or (failed > MOSTLY_ERRORS * total)
+
+
+def _from(url: str, location: str | None) -> str | None:
+    """Return where a redirect leads, without the host where that is the same."""
+    return None if location is None else location.removeprefix(url.rstrip("/")) or "/"
+
+
+def is_error(status: int) -> bool:
+    """Tell whether a status is not a success."""
+    return not 200 <= status < 300
+
+
+def problems_in(detail: str | None) -> list[dict[str, Any]]:
+    """Return what FastAPI says is wrong with a request; nothing where it says something else, or was cut."""
+    try:
+        problems = json.loads(detail or "")["detail"]
+        return [one for one in problems if isinstance(one["loc"], list) and isinstance(one["msg"], str)]
+    except (ValueError, TypeError, KeyError):
+        return []
+
+
+def what_to_type(run: RunDocument, seen: Sequence[Answered], answers: Sequence[Answer]) -> str | None:
+    """Return the option with which the endpoint would be reached, as far as its answer tells."""
+    status = answers[0].status
+    one = next((answer for answer in seen if answer.answer == status), None)
+    if one is None:
+        return None
+    if one.location is not None and 300 <= status < 400:
+        to, own = urlsplit(one.location), urlsplit(run.url)
+        if to.netloc not in {"", own.netloc}:
+            return None
+        query = urlsplit(run.path).query
+        return f"--path {shortened(to.path, LONGEST)}{f'?{query}' if query and not to.query else ''}"
+    if status == 405 and one.allow:
+        return f"--method {shortened(one.allow.split(',')[0].strip(), 20)}"
+    if status in {401, 403}:
+        scheme = shortened((one.authenticate or "Bearer").partition(" ")[0], 20)
+        if scheme.lower() == "apikey":  # as FastAPI calls a key that comes in a header of any name, a query or a cookie
+            return "-H 'NAME: KEY', with the header that it takes its key from"
+        return f"-H 'Authorization: {scheme} ...'"
+    if status == 400 and "host" in one.detail.lower():
+        return "-H 'Host: NAME', with a host that it allows"
+    if status == 422:
+        return _missing(one)
+    return "taskdemo scan --app to see which paths there are" if status == 404 else None
+
+
+def _missing(answer: Answered) -> str | None:
+    for problem in problems_in(answer.detail):
+        where, *names = problem["loc"]
+        name = shortened(str(names[0]), 40) if names else "..."
+        match where:
+            case "query":
+                return f"--path '{shortened(answer.path, LONGEST)}?{name}=...'"
+            case "header":
+                return f"-H '{name}: ...'"
+            case "cookie":
+                return f"-H 'Cookie: {name}=...'"
+            case "body":
+                return "--body @FILE, with the JSON that it takes"
+            case "path":
+                return f"--path with another value for {name}"
+    return None

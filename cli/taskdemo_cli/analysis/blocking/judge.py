@@ -1,0 +1,296 @@
+"""Whether an endpoint of the user's own application holds up others, and a guess at the cause.
+
+Pure: no I/O and no clock. Judged by what the server saw of its event loop and its worker threads, and by what two
+bystanders waited beside the endpoint: one is served by the event loop, the other one by AnyIO's worker threads.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from taskdemo_cli.analysis.blocking.answers import answers_of, what_to_type
+from taskdemo_cli.analysis.change import change_for
+from taskdemo_cli.analysis.mode_summary import HELD_UP_S
+from taskdemo_cli.documents.blocking import Blocking, LeftTask, NeverRanTask, Place
+from taskdemo_cli.documents.run import BystanderRow, RunDocument
+from taskdemo_cli.recording.sightings import Left, NeverRan, Seen, Sightings, Stall, Waiting
+
+PLACES: Final = 5
+MOST_OF_IT: Final = 0.5
+LATE: Final = 2
+"""A single late answer of many proves nothing of the endpoint."""
+LOOP_LEGS, THREADS_LEGS = 2, 4
+"""So many times a bystander's request and its answer wake a thread, which may have to wait for a processor."""
+IN_LINE: Final = 0.4
+"""Callers who spend this share of their time in a line for one lock or pool wait for one another."""
+HOLD_UP: Final = frozenset(
+    {"event loop held", "interpreter busy", "processors busy", "garbage collection", "threads used up"}
+)
+OWN: Final = frozenset({"request", "background", "task"})
+"""Whose code is the endpoint's doing."""
+NOTICED_S: Final = 0.05
+"""What goes on for less after an answer is the end of that answer."""
+TOO_LATE: Final = "ReadTimeout"
+"""The error of a request whose answer was not whole in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the stalls of a run come to: by whose doing, and of which only those count that would hold anybody up."""
+
+    own: Sequence[Stall]
+    busy: Sequence[Stall]
+    """The loop's thread had nothing to do, and others computed."""
+    application: Sequence[Stall]
+    unseen: Sequence[Stall]
+    """The loop's thread computed, and nobody could look."""
+
+    @classmethod
+    def of(cls, stalls: Iterable[Stall]) -> "Evidence":
+        """Sort these stalls. What the machine was busy with others is no time of the application's."""
+        kinds = [(stall, _kind(stall)) for stall in stalls if stall.lasted_s - stall.queued_s >= HELD_UP_S]
+        return cls(*([stall for stall, kind in kinds if kind == name] for name in cls.__slots__))
+
+
+def judge(run: RunDocument, found: Sightings) -> Blocking:
+    """Return what the server and the bystanders say of the endpoint of this run.
+
+    What the server has seen itself is enough for a cause. A bystander that waited is not, unless again and again.
+    """
+    waits, threads_waits = _waits(run.bystander), _waits(run.bystander_threads or ())
+    loop, threads = max(waits, default=None), max(threads_waits, default=None)
+    evidence = Evidence.of(found.stalls)
+    late = sum(wait >= HELD_UP_S for wait in waits)
+    late_threads = sum(wait >= HELD_UP_S for wait in threads_waits)
+    over_s = sum(look.over_s for look in found.waiting)
+    full_s = sum(look.full_s for look in found.waiting)
+    answers, is_refused = answers_of(run, found.answers)
+    looks: list[Seen] = []
+    cause: Any = "neither"
+    stalls: Sequence[Stall] = ()
+    processor_wait_s: float | None = None
+    if evidence.own:
+        stalls = evidence.own
+        cause, looks = _held(stalls), [look for stall in stalls for look in stall.looks if look.of in OWN]
+    elif evidence.busy or (late + late_threads >= LATE and _computing_s(found.waiting) >= max(HELD_UP_S, over_s / 4)):
+        stalls = evidence.busy
+        looks = [look for stall in stalls for look in stall.others]
+        looks = looks or [one for look in found.waiting for one in look.waiting if one.of == "thread"]
+        by_requests = sum(look.seconds for look in looks if look.of == "thread")
+        cause = "interpreter busy" if by_requests >= MOST_OF_IT * sum(look.seconds for look in looks) else "application"
+    elif full_s >= HELD_UP_S and (threads is None or threads >= HELD_UP_S):
+        cause, looks = "threads used up", [one for look in found.waiting for one in look.waiting if one.of == "thread"]
+    elif evidence.application:
+        stalls = evidence.application
+        cause, looks = "application", [look for stall in stalls for look in stall.looks]
+    elif late + late_threads and (pieces := _in_pieces(found.waiting)):
+        cause, looks = "event loop held", pieces
+    # Code that keeps the interpreter for itself lets nobody look.
+    elif len(evidence.unseen) >= LATE or (evidence.unseen and late >= LATE and not is_refused):
+        stalls, cause = evidence.unseen, _held(evidence.unseen)
+    elif is_refused:
+        cause = "not reached"
+    elif in_line := _in_line(run, found.waiting):
+        cause, looks = "waiting in line", in_line
+    elif late + late_threads >= LATE and (burning := _burning(found.waiting)):
+        cause, looks = "processors busy", burning
+    elif max(loop or 0.0, threads or 0.0) >= HELD_UP_S:
+        queued_s = max((look.queued_s for look in found.waiting), default=0.0)
+        explained = max((loop or 0.0) - LOOP_LEGS * queued_s, (threads or 0.0) - THREADS_LEGS * queued_s) < HELD_UP_S
+        cause, processor_wait_s = ("neither", queued_s) if explained else ("not found", None)
+    if cause in {"neither", "not found"} and not run.summary.response_s:
+        looks = [one for look in found.waiting for one in look.waiting]
+    places = _places(looks)
+    change, rule = _change(cause, looks)
+    after_s, after_error = _after_the_answer(run)
+    if evidence.own and not any(look.of == "background" for look in looks):
+        after_s = None  # the end of a call is late, too, where the loop is blocked
+    return Blocking(
+        blocks=cause in HOLD_UP,
+        cause=cause,
+        loop_wait_s=loop,
+        threads_wait_s=threads,
+        processor_wait_s=processor_wait_s,
+        places=[replace(place, waits=False) for place in places] if cause == "interpreter busy" else places,
+        longest_s=max((stall.lasted_s for stall in stalls), default=None),
+        change=change,
+        rule=rule,
+        answers=answers,
+        type_instead=what_to_type(run, found.answers, answers) if answers else None,
+        endless=sum(run.timed_out and row.status is not None and row.error == TOO_LATE for row in run.requests),
+        after_answer_s=after_s,
+        after_answer_error=after_error,
+        left=_left(found.left),
+        never_ran=_never_ran(found.never_ran),
+    )
+
+
+def _kind(stall: Stall) -> str:
+    own = sum(look.seconds for look in stall.looks if look.of in OWN)
+    others = sum(look.seconds for look in stall.looks) - own
+    computed = sum(look.seconds for look in stall.others if look.call is None)  # who wakes from a call computes, too
+    least = MOST_OF_IT * stall.lasted_s
+    # A thread that waits for the interpreter may be anywhere; one that makes a call is in it.
+    called = sum(look.seconds for look in stall.looks if look.call is not None or look.cpu_s >= look.seconds / 2)
+    if computed >= least and called < least:
+        return "busy"
+    if own + others >= least:
+        return "own" if own >= others else "application"
+    return "unseen" if stall.cpu_s + stall.queued_s >= least and not stall.idle else "other"
+
+
+def _computing_s(waiting: Iterable[Waiting]) -> float:
+    """Return for how long worker threads computed most of the time: the loop's stalls are short then, but many."""
+    computing_s = 0.0
+    for one in waiting:
+        # Who sleeps is in a call. Who is in none computes, or waits until the interpreter is free to do so.
+        threads = [look for look in one.waiting if look.of == "thread"]
+        computing = [look for look in threads if look.call is None]
+        least = MOST_OF_IT * max(one.over_s, _seconds(threads))
+        if sum(look.cpu_s for look in computing) and _seconds(computing) >= least:
+            computing_s += one.over_s
+    return computing_s
+
+
+def _in_pieces(waiting: Iterable[Waiting]) -> list[Seen]:
+    """Return what kept the event loop busy most of the time, in pieces that are short, where that came to much.
+
+    The time that its thread waited for a processor is nobody's.
+    """
+    looks, busy_s = [], 0.0
+    for one in waiting:
+        own = [look for look in one.loop if look.of in OWN]
+        queued_s = sum(look.queued_s for look in own)
+        if (net_s := _seconds(own) - queued_s) >= MOST_OF_IT * (one.over_s - queued_s):
+            busy_s += net_s
+            looks += own
+    return looks if busy_s >= HELD_UP_S else []
+
+
+def _burning(waiting: Iterable[Waiting]) -> list[Seen]:
+    """Return what worker threads computed without the interpreter, where that took much of a processor."""
+    looks = [
+        look
+        for one in waiting
+        for look in one.waiting
+        if look.of == "thread" and look.cpu_s + look.queued_s >= MOST_OF_IT * look.seconds
+    ]
+    least = max(HELD_UP_S, MOST_OF_IT * sum(one.over_s for one in waiting))
+    return looks if sum(look.cpu_s for look in looks) >= least else []
+
+
+def _held(stalls: Sequence[Stall]) -> str:
+    """Return whether it was the garbage collector that blocked the loop most of the time."""
+    collected_s, lasted_s = sum(stall.gc_s for stall in stalls), sum(stall.lasted_s for stall in stalls)
+    return "garbage collection" if stalls and collected_s >= MOST_OF_IT * lasted_s else "event loop held"
+
+
+def _places(looks: Iterable[Seen]) -> list[Place]:
+    """Return where most of the time went, lines of one place together."""
+    by_place: dict[str, list[Seen]] = {}
+    for look in looks:
+        by_place.setdefault(look.place, []).append(look)
+    total = sum(look.seconds for group in by_place.values() for look in group)
+    most = sorted(by_place.values(), key=lambda group: -_seconds(group))[:PLACES]
+    return [
+        Place(
+            place=group[0].place,
+            share=_seconds(group) / total if total else 0.0,
+            call=(longest := max(group, key=lambda look: look.seconds)).call,
+            waits=_is_waiting(group),
+            caller=longest.caller,
+        )
+        for group in most
+    ]
+
+
+def _seconds(looks: Iterable[Seen]) -> float:
+    return sum(look.seconds for look in looks)
+
+
+def _is_waiting(looks: Sequence[Seen]) -> bool:
+    """Tell whether code waits rather than computes: what it waits for a processor, it would compute."""
+    return sum(look.cpu_s + look.queued_s for look in looks) < MOST_OF_IT * _seconds(looks)
+
+
+def _change(cause: str, looks: Sequence[Seen]) -> tuple[str | None, str | None]:
+    if not looks:
+        return None, None
+    most = _places(looks)[0]
+    group = [look for look in looks if look.place == most.place]
+    seen = max(group, key=lambda look: look.seconds)
+    if cause in {"event loop held", "application"}:
+        return change_for(seen, waits=bool(most.waits))
+    if cause == "interpreter busy":
+        return change_for(seen, waits=False)
+    if cause == "processors busy":
+        return "Let fewer in at once (anyio.CapacityLimiter), or compute on another machine (a task queue)", None
+    if cause == "threads used up" and most.waits:
+        return "Wait without a thread: an `async def` with an async client; or hold the threads for less long", None
+    if cause == "waiting in line":
+        return "Hold it for less long, or let more in at once (a larger pool, a lock for each thing)", None
+    if cause == "garbage collection":
+        return "Make fewer objects at once, or call gc.freeze() after the start", None
+    return None, None
+
+
+def _in_line(run: RunDocument, waiting: Sequence[Waiting]) -> list[Seen]:
+    """Return what callers waited for in a line, where that took a good part of their time."""
+    looks = [look for one in waiting for look in one.waiting if look.in_line]
+    open_s = sum(one.open_s for one in waiting)
+    slowest = run.summary.response_s.max if run.summary.response_s else open_s
+    return looks if slowest >= HELD_UP_S and _seconds(looks) >= max(IN_LINE * open_s, HELD_UP_S) else []
+
+
+def _waits(calls: Iterable[BystanderRow]) -> list[float]:
+    """Return how long each call took, or had taken without an answer when nobody waited for it any more."""
+    return [call.done_s - call.sent_s for call in calls if call.sent_s is not None and call.done_s is not None]
+
+
+def _after_the_answer(run: RunDocument) -> tuple[float | None, str | None]:
+    """Return for how long the application's calls went on after their answers, and what the first that failed said."""
+    if not run.summary.tasks.answered_before_end:
+        return None, None
+    done = {row.task_id: row.done_s for row in run.requests if row.task_id and row.done_s is not None and not row.error}
+    ended = [(task, done[task.id]) for task in run.tasks if task.id in done]
+    after = max((task.ended_s - at for task, at in ended if task.ended_s is not None), default=0.0)
+    error = next((task.error for task, _ in ended if task.state == "failed"), None)
+    return (after if after >= NOTICED_S or error else None), error
+
+
+def _left(tasks: Iterable[Left]) -> list[LeftTask]:
+    key: Callable[[Left], tuple[str, str]] = lambda task: (task.place, task.call)  # noqa: E731  groupby takes it twice
+    groups = []
+    for (place, call), members in groupby(sorted(tasks, key=key), key):
+        group = list(members)
+        states = Counter(task.state for task in group)
+        groups.append(
+            LeftTask(
+                call=call,
+                place=place,
+                count=len(group),
+                finished=states["finished"],
+                failed=states["failed"],
+                cancelled=states["cancelled"],
+                lost=states["lost"],
+                unfinished=states["running"],
+                longest_s=max(task.after_s for task in group),
+                error=next((task.error for task in group if task.error), None),
+                kept=all(task.kept for task in group),
+            )
+        )
+    return groups
+
+
+def _never_ran(tasks: Iterable[NeverRan]) -> list[NeverRanTask]:
+    groups: dict[tuple[str, str | None, str | None], list[NeverRan]] = {}
+    for task in tasks:
+        groups.setdefault((task.never_ran, task.place, task.because), []).append(task)
+    return [
+        NeverRanTask(call=call, place=place, count=len(group), status=group[0].status, because=because)
+        for (call, place, because), group in groups.items()
+    ]

@@ -1,0 +1,209 @@
+"""What was judged of an endpoint, in words."""
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Final
+
+from taskdemo_cli.analysis.blocking.answers import LONGEST, is_error, problems_in
+from taskdemo_cli.analysis.blocking.judge import MOST_OF_IT
+from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S
+from taskdemo_cli.documents.blocking import Answer, Blocking, LeftTask, NeverRanTask, Place
+from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_server.contract.text import shortened
+
+BYSTANDER: Final = "bystander (GET /ping, taskdemo's own)"
+TOO_SHORT: Final = (
+    "Whether this endpoint blocks the server was not measured: the run was too short for a bystander. Try --for 2."
+)
+
+
+def sentence(blocking: Blocking, too_short: str = TOO_SHORT) -> str:
+    """Say whether the endpoint blocks the server, by how much, why, and what to change; and what it left behind.
+
+    `too_short` is what is said where nobody had the time to wait beside it.
+    """
+    parts = [_verdict(blocking, too_short)]
+    if blocking.change is not None:
+        rule = f" (ruff finds it: {blocking.rule})" if blocking.rule else ""
+        parts.append(f"{blocking.change}{rule}.")
+    if blocking.answers and blocking.cause != "not reached":
+        parts.append(f"Not all went well: {_told(blocking.answers)}.")
+    if blocking.endless:
+        were = "1 answer was" if blocking.endless == 1 else f"{blocking.endless:,} answers were"
+        parts.append(f"{were} still going on, as those of a stream do.")
+    parts += [_told_after(blocking), *map(_told_left, blocking.left), *_told_never_ran(blocking.never_ran)]
+    return " ".join(filter(None, parts))
+
+
+def brief(blocking: Blocking) -> str:
+    """Return where and why it holds others up, or why nothing is said of that, in a few words for a table."""
+    if blocking.places:
+        return f"at {_where(blocking.places[0])}"
+    return _told(blocking.answers) if blocking.cause == "not reached" else ""
+
+
+def _verdict(blocking: Blocking, too_short: str) -> str:
+    loop, threads = blocking.loop_wait_s, blocking.threads_wait_s
+    limit = format_seconds(HELD_UP_S)
+    waited = "" if loop is None or loop < _least(blocking) else f" A {BYSTANDER} waited up to {format_seconds(loop)}."
+    at = f" (at {_where(blocking.places[0])})" if blocking.places else ""
+    often = "" if not blocking.places or blocking.places[0].share >= MOST_OF_IT else "among others "
+    at = at.replace("(at", f"({often}at", 1)
+    longest = "" if blocking.longest_s is None else f", up to {format_seconds(blocking.longest_s)} at a time"
+    match blocking.cause:
+        case "event loop held" if blocking.places:
+            text = (
+                f"This endpoint blocks the server: it blocks the event loop{at}, so everybody waits{longest}.{waited}"
+            )
+        case "event loop held":
+            return (
+                "This endpoint blocks the server: the event loop answered nobody for a while, and what blocked it is"
+                " not known: it kept the interpreter for itself, as a long call into C does, so that nobody could look"
+                f"{longest}.{waited}"
+            )
+        case "garbage collection":
+            text = (
+                "This endpoint blocks the server: it makes so many objects that Python's garbage collection stops"
+                f" everything{at}{longest}.{waited}"
+            )
+        case "interpreter busy":
+            text = (
+                f"This endpoint slows the whole server: it computes in threads{at}, which take the interpreter from the"
+                f" event loop{longest}.{waited}"
+            )
+        case "processors busy":
+            text = (
+                f"This endpoint slows the whole server: it computes in threads{at}, and takes the processors from"
+                f" everybody.{waited}"
+            )
+        case "threads used up":
+            beside = (
+                ""
+                if threads is None or loop is None
+                else f" Beside it a plain `def` endpoint of taskdemo's waited up to {format_seconds(threads)},"
+                f" an `async def` one {format_seconds(loop)}."
+            )
+            by = at.removeprefix(" (").removesuffix(")")
+            taken = f" Most of them were {by}." if by else ""
+            return (
+                f"This endpoint uses up the worker threads: all were taken while others waited for one.{taken}{beside}"
+            )
+        case "application":
+            return (
+                "Not this endpoint, but the application itself blocks the server: a task or a thread of its own was at"
+                f" work{at}{longest}.{waited}"
+            )
+        case "not reached":
+            instead = f" Type {blocking.type_instead}." if blocking.type_instead else ""
+            return f"Nothing can be said of blocking: {_told(blocking.answers)}.{instead}"
+        case "waiting in line":
+            return f"This endpoint does not block the server, but its callers wait in line for one another{at}.{waited}"
+        case _ if loop is None:
+            return too_short
+        case cause:
+            beside = "" if threads is None else f", one that needs a worker thread up to {format_seconds(threads)}"
+            both = f"a {BYSTANDER} waited up to {format_seconds(loop)}{beside}"
+            if cause == "not found":
+                return (
+                    f"Whether this endpoint blocks the server is not clear: {both}. "
+                    f"{limit} or more count as held up, but what held them up was not seen. Run it again."
+                )
+            text = f"This endpoint does not block the server: {both} ({limit} count as held up)."
+            if blocking.processor_wait_s is not None:
+                wait = format_seconds(blocking.processor_wait_s)
+                return f"{text} That was the machine, which was busy: threads had to wait up to {wait} for a processor."
+            if blocking.places:
+                answer = "no whole answer" if blocking.endless else "no answer"
+                text += f" Its callers got {answer}: they were{at.replace('(', '').removesuffix(')')}."
+    longest_wait = max(loop or 0.0, threads or 0.0, blocking.longest_s or 0.0)
+    if HELD_UP_S / CLOSE <= longest_wait < CLOSE * HELD_UP_S:
+        limit = "that" if blocking.cause == "neither" else f"the {limit} that count as held up"
+        text += f" It is close to {limit}: run it again to be sure."
+    return text
+
+
+def _least(blocking: Blocking) -> float:
+    """Return the seconds from which a bystander's wait says something: it may have left when the loop was blocked."""
+    return HELD_UP_S / CLOSE if blocking.cause == "event loop held" else 0.0
+
+
+def _where(place: Place) -> str:
+    doing = {None: "", True: " waits", False: " computes"}[place.waits]
+    call = f": {place.call}{doing}" if place.call else ", which computes" if place.waits is False else ""
+    by = f", called from {place.caller}" if place.caller else ""
+    return shortened(f"{place.place}{call}{by}", 2 * LONGEST)
+
+
+def _told(answers: Sequence[Answer]) -> str:
+    """Return what was answered, in words."""
+    total = sum(answer.count for answer in answers)
+    if len(answers) == 1:
+        return f"{'the answer was' if total == 1 else f'all {total:,} answers were'} {_one(answers[0])}"
+    return f"of {format_count(total, 'answer')} " + ", ".join(f"{one.count:,} were {_one(one)}" for one in answers[:4])
+
+
+def _one(answer: Answer) -> str:
+    if answer.location:
+        return f"{answer.status} (to {shortened(answer.location, LONGEST)})"
+    detail = _detail(answer)
+    return (
+        f"{answer.status} ({shortened(detail, LONGEST)})" if detail and is_error(answer.status) else str(answer.status)
+    )
+
+
+def _detail(answer: Answer) -> str:
+    """Return the reason that an answer gives, as FastAPI writes one, or its text."""
+    problems = problems_in(answer.detail)
+    if problems:
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems[:3])
+    try:
+        told = json.loads(answer.detail or "")
+        return str(told["detail"]) if isinstance(told, dict) and isinstance(told.get("detail"), str) else ""
+    except ValueError:
+        return answer.detail or ""
+
+
+def _told_after(blocking: Blocking) -> str:
+    if blocking.after_answer_s is None:
+        return ""
+    error = blocking.after_answer_error
+    failed = f", and failed there: {shortened(error, LONGEST)}" if error else ""
+    took = format_seconds(blocking.after_answer_s)
+    return f"What it does after the answer (background tasks) took up to {took}{failed}."
+
+
+def _told_left(left: LeftTask) -> str:
+    ends = [
+        f"{count:,} {words}"
+        for count, words in (
+            (left.finished, "ended by itself" if left.finished == 1 else "ended by themselves"),
+            (left.failed, f"failed ({shortened(left.error or '', LONGEST)})"),
+            (left.cancelled, "cancelled"),
+            (left.lost, "vanished before the end"),
+            (left.unfinished, "had not ended when we stopped looking"),
+        )
+        if count
+    ]
+    nobody = "" if left.kept else "; nobody keeps a reference to " + ("it" if left.count == 1 else "them")
+    whose = "its request" if left.count == 1 else "their requests"
+    long = "" if left.unfinished else f", for up to {format_seconds(left.longest_s)} after the answer"
+    return (
+        f"{format_count(left.count, 'asyncio task')} outlived {whose}: {shortened(left.call, 40)}, created at"
+        f" {shortened(left.place, LONGEST)}{long}: {', '.join(ends)}{nobody}."
+    )
+
+
+def _told_never_ran(tasks: Sequence[NeverRanTask]) -> Iterator[str]:
+    """Yield a sentence for each reason that background tasks never ran for."""
+    for because, members in groupby(sorted(tasks, key=lambda lost: lost.because or ""), lambda lost: lost.because):
+        group = list(members)
+        count = sum(lost.count for lost in group)
+        where = [shortened(lost.call, 40) + (f" (added at {lost.place})" if lost.place else "") for lost in group]
+        text = (
+            f"{format_count(count, 'background task')} {'was' if count == 1 else 'were'} added and never ran:"
+            f" {shortened(', '.join(where), 2 * LONGEST)}"
+        )
+        yield f"{text}: {shortened(because, LONGEST)}." if because else f"{text}."
+        if group[0].status >= 400:
+            yield "Return a Response of that status instead of raising an exception, and they run."
