@@ -161,9 +161,10 @@ class LoopStalls:
 
     def _look(self, loop: asyncio.AbstractEventLoop, own: threading.Thread, limiter: CapacityLimiter) -> None:
         waited = told = looked = time.monotonic()
-        _, looker_queued_s = self._clocks.of(threading.get_native_id())
+        me = threading.get_native_id()
         spent = calm = self._clocks.of(own.native_id)  # by the loop's thread: at the last look, and when it was in time
         while not loop.is_closed():
+            _, queued_before_s = self._clocks.of(me)
             slept = time.monotonic()
             time.sleep(BEAT_S)
             now = time.monotonic()
@@ -173,14 +174,14 @@ class LoopStalls:
             frames = sys._current_frames()  # noqa: SLF001  its documented use
             steps = stack(frames.pop(own.ident or 0, None)) if is_late or self._requests.open else []
             whose = self._whose(steps, loop)
+            queued_s = self._clocks.of(me)[1] - queued_before_s
             if self._stall is not None and self._stall.begun < begun - BEAT_S / 2:
                 self._end_stall()
             look = self._reader.look(steps)
             before, spent = spent, self._clocks.of(own.native_id)
-            queued_s, (_, looker_queued_s) = looker_queued_s, self._clocks.of(threading.get_native_id())
-            self._queued_s = max(self._queued_s, looker_queued_s - queued_s)
+            self._queued_s = max(self._queued_s, queued_s)
             # Whoever wakes while Python code runs waits until that lets go, for a switch interval and more.
-            free = now - slept - BEAT_S - (looker_queued_s - queued_s) < sys.getswitchinterval() / 2
+            free = now - slept - BEAT_S - queued_s < sys.getswitchinterval() / 2
             if look is not None and self._requests.open:
                 self._loop[look, whose].add(now - looked, spent[0] - before[0], spent[1] - before[1], free=free)
             looked = now
