@@ -1,5 +1,7 @@
 """Computing in an `async def`."""
 
+import time
+
 from fastapi import FastAPI
 
 app = FastAPI()
@@ -10,5 +12,8 @@ def fib(number: int) -> int:
 
 
 @app.get("/")
-async def compute() -> int:
-    return fib(27)
+async def compute() -> str:
+    end = time.thread_time() + 0.25
+    while time.thread_time() < end:
+        fib(18)
+    return "done"

@@ -1,6 +1,7 @@
 """Computing in asyncio's own threads: the same."""
 
 import asyncio
+import time
 
 from fastapi import FastAPI
 
@@ -11,6 +12,13 @@ def fib(number: int) -> int:
     return number if number < 2 else fib(number - 1) + fib(number - 2)
 
 
+def report() -> str:
+    end = time.thread_time() + 0.03
+    while time.thread_time() < end:
+        fib(18)
+    return "done"
+
+
 @app.get("/")
-async def compute() -> int:
-    return await asyncio.to_thread(fib, 25)
+async def compute() -> str:
+    return await asyncio.to_thread(report)

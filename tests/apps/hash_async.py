@@ -9,4 +9,4 @@ app = FastAPI()
 
 @app.get("/")
 async def login() -> str:
-    return hashlib.pbkdf2_hmac("sha256", b"secret", b"salt", 600_000).hex()
+    return hashlib.pbkdf2_hmac("sha256", b"secret", b"salt", 2_000_000).hex()

@@ -193,10 +193,11 @@ def test_a_killed_pool_process_breaks_the_pool_and_the_ends_that_came_are_kept(s
     os.kill(pid, signal.SIGKILL)
     server.ended(1 + len(ids))
     lost = {event.id: event.error for event in server.events() if event.state == "lost"}
+    lost.pop(done, None)  # its process may have told the journal of its end, and not yet the pool
     assert lost
     assert lost.keys() <= ids
     assert all(str(why).startswith("BrokenProcessPool: ") for why in lost.values())
-    assert server.states(done) == ["accepted", "started", "finished"]
+    assert server.get(f"/tasks/{done}").json()["state"] == "finished"
     refused = server.get()
     assert (refused.status_code, "X-Task-ID" in refused.headers) == (500, False)
     assert "BrokenProcessPool" in until(lambda: server.complained)

@@ -195,6 +195,7 @@ def test_process_starts_processes_with_the_first_tasks_and_runs_work_in_each(sta
 def test_the_message_has_a_default_and_a_limit_beyond_which_there_is_no_task(start_server: Start) -> None:
     server = start_server(duration=0)
     server.get()
+    server.ended(1)
     server.get(params={"message": "x" * MESSAGE_LIMIT}).raise_for_status()
     refused = server.get(params={"message": "x" * (MESSAGE_LIMIT + 1)})
     assert refused.status_code == 422

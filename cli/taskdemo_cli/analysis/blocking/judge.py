@@ -25,7 +25,7 @@ LATE: Final = 2
 """A single late answer of many proves nothing of the endpoint."""
 LOOP_LEGS, THREADS_LEGS = 2, 4
 """So many times a bystander's request and its answer wake a thread, which may have to wait for a processor."""
-IN_LINE: Final = 0.4
+IN_LINE: Final = 0.3
 """Callers who spend this share of their time in a line for one lock or pool wait for one another."""
 HOLD_UP: Final = frozenset(
     {"event loop held", "interpreter busy", "processors busy", "garbage collection", "threads used up"}
@@ -253,13 +253,11 @@ def _waits(calls: Iterable[BystanderRow]) -> list[float]:
 
 def _after_the_answer(run: RunDocument) -> tuple[float | None, str | None]:
     """Return for how long the application's calls went on after their answers, and what the first that failed said."""
-    if not run.summary.tasks.answered_before_end:
-        return None, None
     done = {row.task_id: row.done_s for row in run.requests if row.task_id and row.done_s is not None and not row.error}
     ended = [(task, done[task.id]) for task in run.tasks if task.id in done]
     after = max((task.ended_s - at for task, at in ended if task.ended_s is not None), default=0.0)
     error = next((task.error for task, _ in ended if task.state == "failed"), None)
-    return (after if after >= NOTICED_S or error else None), error
+    return (max(after, 0.0) if after >= NOTICED_S or error else None), error
 
 
 def _left(tasks: Iterable[Left]) -> list[LeftTask]:
