@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
@@ -12,6 +13,7 @@ import pytest
 
 from conftest import RunningServer, until
 from taskdemo_server.contract.events import MESSAGE_LIMIT, VERSION, TaskEvent, event_line, place_of
+from taskdemo_server.work.report import Reporter
 
 Start = Callable[..., RunningServer]
 
@@ -247,6 +249,27 @@ def test_a_report_that_is_too_big_is_refused(shared_server: RunningServer) -> No
     line = reported("e" * 16, "finished", 1.0)
     assert report(shared_server, line * ((1 << 22) // len(line) + 1)).status_code == 413
     assert "e" * 16 not in {event.id for event in shared_server.events()}
+
+
+def test_a_report_that_breaks_off_is_no_trouble_of_the_servers(shared_server: RunningServer) -> None:
+    with socket.create_connection(("127.0.0.1", shared_server.port)) as worker:
+        worker.sendall(
+            b"POST /events HTTP/1.1\r\nHost: localhost\r\nX-Clock: 1\r\nContent-Length: 100\r\n\r\nthe first of it"
+        )
+    assert report(shared_server).json() == {"taken": 0}
+    assert shared_server.complained == ""
+
+
+def test_a_worker_has_told_of_an_end_before_its_task_is_done_with(shared_server: RunningServer) -> None:
+    Reporter(shared_server.url, None).write(reported("d" * 16, "finished", time.monotonic()))
+    assert shared_server.states("d" * 16) == ["finished"]
+
+
+def test_a_worker_whose_server_is_away_is_held_up_by_no_task() -> None:
+    reporter, begun = Reporter("http://127.0.0.1:1", None), time.monotonic()
+    for _ in range(3):
+        reporter.write(reported("d" * 16, "failed", begun))
+    assert time.monotonic() - begun < 0.9
 
 
 def test_a_report_needs_the_token_where_there_is_one(start_server: Start) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, HTTPException, Query, Request
 from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from taskdemo_server.api.state import Refusal, State
 from taskdemo_server.contract.events import TaskEvent
@@ -55,10 +56,13 @@ def router(state: State) -> APIRouter:
         request: Request, clock: Annotated[float, Header(alias="X-Clock", ge=0, le=1e11, description="Its clock now.")]
     ) -> dict[str, int]:
         body = bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > _MOST_REPORTED:
-                raise HTTPException(413, f"A report is at most {_MOST_REPORTED >> 20} MiB.")
+        try:
+            async for piece in request.stream():
+                body += piece
+                if len(body) > _MOST_REPORTED:
+                    raise HTTPException(413, f"A report is at most {_MOST_REPORTED >> 20} MiB.")
+        except ClientDisconnect:  # it was killed meanwhile, and sends the rest to nobody
+            return {"taken": 0}
         # Its monotonic clock began at another moment than ours; what the way here took is in the difference.
         ahead = clock - time.monotonic()
         reported = [event for line in body.splitlines() if (event := TaskEvent.from_line(bytes(line)))]

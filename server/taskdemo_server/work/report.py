@@ -15,6 +15,8 @@ from taskdemo_server.contract.text import escape
 _TIMEOUT_S: Final = 5.0
 _RETRY_AFTER_S: Final = 1.0
 _AT_ONCE: Final = 200
+_WAIT_S: Final = 1.0
+"""For so long at most does a task that has ended wait until the server knows: its process may end with it."""
 
 
 class Reporter:
@@ -25,30 +27,41 @@ class Reporter:
         self._headers = {"Content-Type": "application/x-ndjson"} | (
             {"Authorization": f"Bearer {token}"} if token else {}
         )
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[tuple[bytes, threading.Event]] = queue.SimpleQueue()
         self._process = 0
+        self._trouble = ""
+        """Why the server takes no reports now; empty where it does."""
 
     def write(self, line: bytes) -> None:
-        """Take the line of one event."""
+        """Take the line of one event, and of an end wait a moment until the server has taken it."""
         if self._process != os.getpid():  # A pool process may be forked from the one that made this.
             self._process = os.getpid()
+            self._lines = queue.SimpleQueue()  # what the other has not sent yet, it will
             threading.Thread(target=self._send, name="reporter", daemon=True).start()
-        self._lines.put(line)
+        tried = threading.Event()
+        self._lines.put((line, tried))
+        if b'"state":"started"' not in line and not self._trouble:
+            tried.wait(_WAIT_S)
 
     def _send(self) -> None:
-        said = ""
         while True:
-            lines = [self._lines.get()]
-            while len(lines) < _AT_ONCE and not self._lines.empty():
-                lines.append(self._lines.get())
-            while (trouble := self._post(b"".join(lines))) is not None:
-                if trouble != said:
-                    said = trouble
+            waiting = [self._lines.get()]
+            while len(waiting) < _AT_ONCE and not self._lines.empty():
+                waiting.append(self._lines.get())
+            body = b"".join(line for line, _ in waiting)
+            while trouble := self._post(body):
+                if trouble != self._trouble:
+                    self._trouble = trouble
                     complain(f"The server {escape(self._url.netloc)} does not take reports ({escape(trouble)}).")
+                for _, tried in waiting:
+                    tried.set()  # a server that is away holds up no task
                 time.sleep(_RETRY_AFTER_S)
+            self._trouble = ""
+            for _, tried in waiting:
+                tried.set()
 
-    def _post(self, body: bytes) -> str | None:
-        """Send lines; return why that failed, None where it did not."""
+    def _post(self, body: bytes) -> str:
+        """Send lines; return why that failed, which is empty where it did not."""
         kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
         connection = kind(self._url.netloc, timeout=_TIMEOUT_S)
         # The server translates our clock into its own by what it reads here.
@@ -58,7 +71,7 @@ class Reporter:
             response = connection.getresponse()
             text = response.read()
             if response.status == http.client.OK:
-                return None
+                return ""
             return f"HTTP {response.status} {json.loads(text).get('detail', '')}"
         except (OSError, http.client.HTTPException, ValueError) as error:
             return str(error) or type(error).__name__
