@@ -118,6 +118,16 @@ def _command(arguments: list[str]) -> str:
     return f"taskdemo {first}" if first in known else "taskdemo"
 
 
+def _private(mode: str, **given: Any) -> Settings:
+    """Return the settings of a server that a command starts for itself."""
+    return Settings(mode=mode, journal="", port=0, console=False, **given)
+
+
+def _application(app: str) -> Settings:
+    """Return those of the user's own application."""
+    return _private("app", app=app, folder=checks.folder_of(app))
+
+
 def _version(asked: bool) -> None:
     if asked:
         print(VERSION)
@@ -231,13 +241,13 @@ def fire(
     given = {name: value for name, value in own.items() if value is not None}
     if mode is not None:
         given.pop("cold", None)
-        private = Settings(mode=mode, journal="", port=0, console=False, **given)  # type: ignore[arg-type] # checked by Typer
+        private = _private(mode, **given)
     elif given:
         raise UserError(
             f"--{next(iter(given))} describes a private server: give --mode too, or tell it to taskdemo serve"
         )
     elif app is not None:
-        private = Settings(mode="app", app=app, folder=checks.folder_of(app), journal="", port=0, console=False)
+        private = _application(app)
     place = read_place(url if url is not None else f"http://127.0.0.1:{port or 8000}", path)
     burst = fire.Burst(
         count=count,
@@ -302,9 +312,8 @@ def compare(
         return report.compare(saved[0], saved[1], json)
     names, missing = compare.installed(checks.mode_list(modes))
     settings = [
-        Settings(
-            mode=name, journal="", port=0, console=False,
-            duration=duration, work=work, folder=checks.folder_of(work),
+        _private(
+            name, duration=duration, work=work, folder=checks.folder_of(work),
             threads=threads, processes=processes, broker=broker, backend=backend,
         )
         for name in names
@@ -370,12 +379,10 @@ def capacity(
     if url is not None:
         return capacity.capacity_of_url(place, token, search, keeping)
     if app is not None:
-        own = Settings(mode="app", app=app, folder=checks.folder_of(app), journal="", port=0, console=False)
-        return capacity.capacity_of_modes([own], (), search, keeping, place.path)
+        return capacity.capacity_of_modes([_application(app)], (), search, keeping, place.path)
     settings = [
-        Settings(
-            mode=name, journal="", port=0, console=False,
-            duration=duration, work=work, folder=checks.folder_of(work),
+        _private(
+            name, duration=duration, work=work, folder=checks.folder_of(work),
             threads=threads, processes=processes, broker=broker, backend=backend,
         )
         for name in names
@@ -404,7 +411,7 @@ def scan(
     from taskdemo_cli.loadgen.request import read_request
 
     return scan.scan(
-        Settings(mode="app", app=app, folder=checks.folder_of(app), journal="", port=0, console=False),
+        _application(app),
         count=count,
         headers=read_request(None, header or (), None).headers,
         timeout_s=timeout,

@@ -64,7 +64,6 @@ class Server(uvicorn.Server):
 
     def __init__(self, settings: Settings, console: Console, on_ready: Callable[[], None], app: ASGIApp | None) -> None:
         self.settings = settings
-        self._console = console
         self._on_ready = on_ready
         self.journal = Journal(settings.journal)
         # Not the index of the routes: that an end is new is told once, to one reader.
