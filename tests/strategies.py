@@ -35,6 +35,7 @@ events = st.builds(
     error=st.none() | hostile,
     output=st.none() | hostile,
     cpu_s=st.none() | times,
+    queued_s=st.none() | times,
     ref=st.none() | hostile,
 )
 values = st.recursive(
@@ -55,7 +56,7 @@ nearly = st.fixed_dictionaries(
         "pid": values | st.integers(),
         "thread": values,
     },
-    optional={"message": values, "error": values, "output": values, "cpu_s": values, "ref": values},
+    optional={"message": values, "error": values, "output": values, "cpu_s": values, "queued_s": values, "ref": values},
 ).map(lambda fields: json.dumps(fields, separators=(",", ":")).encode())
 foreign = st.one_of(nearly, st.binary(max_size=200), values.map(lambda value: json.dumps(value).encode())).map(
     lambda line: line.replace(b"\n", b"")

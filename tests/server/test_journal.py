@@ -63,7 +63,7 @@ def indexed(journal: Journal) -> Index:
 def test_a_line_built_by_hand_is_the_event_in_json() -> None:
     hostile = "m \x1b \u202e \ud800 é"
     event = TaskEvent(
-        "ab", "failed", 12.5, 3.25, 'a "mode"', "ho\\st", 42, "th\nread", hostile, "e\r\n", "out", 0.125, "ref"
+        "ab", "failed", 12.5, 3.25, 'a "mode"', "ho\\st", 42, "th\nread", hostile, "e\r\n", "out", 0.125, 0.25, "ref"
     )
     assert json.loads(event.to_line()) == {
         "id": "ab",
@@ -78,6 +78,7 @@ def test_a_line_built_by_hand_is_the_event_in_json() -> None:
         "error": "e\r\n",
         "output": "out",
         "cpu_s": 0.125,
+        "queued_s": 0.25,
         "ref": "ref",
     }
     assert event.to_line().count(b"\n") == 1

@@ -30,6 +30,10 @@ LOOKED_AT: Final = 1000
 """So many tasks of a run are enough to see where the work ran, and whether it computes."""
 COMPUTES: Final = 0.5
 """Work that uses a CPU for so much of its time computes; other work waits."""
+CROWDED: Final = 0.8
+"""Tasks that use so much of an interpreter together may wait for one another; one that computes as much does not."""
+QUEUED: Final = 4
+"""So many times what it computes, work may have waited for a processor."""
 SOME: Final = 0.005
 """A smaller share of computing is not worth telling."""
 
@@ -57,8 +61,8 @@ class ModeSummary:
     work: float | None
     """Of the tasks that finished."""
     cpu_share: float | None
-    """How much of its time that work computed: the CPU seconds that it took, divided by its time. Beside other modes,
-    that of the one which left the work the most of a CPU."""
+    """How much of its time that work computed: the CPU seconds that it took, divided by its time without the wait for
+    a processor. Beside other modes, that of the one which left the work the most of a CPU."""
     asked_work: float | None
     """How long the work was asked to take; a user's own function is not asked."""
     longest_work: float | None
@@ -184,6 +188,8 @@ class Places:
     cpus: int | None = None
     computes: bool = False
     """Whether work that ran at the same time used up most of one CPU together: in threads, the interpreter's."""
+    lets_go: bool = False
+    """Whether work that computed at the same time in threads left the interpreter to others, as C code may."""
     is_app: bool = False
     """Whether the tasks are requests to the user's own application, of whose work no more is known."""
 
@@ -201,16 +207,18 @@ class Places:
             in_threads=in_threads,
             processes=0 if on_loop or in_threads else len({(host, pid) for host, pid, _ in ran}),
             cpus=cpus if isinstance(cpus, int) else None,
-            computes=_computed_together(run) >= COMPUTES,
+            computes=_occupied(run) >= COMPUTES,
+            lets_go=in_threads and run.summary.tasks.max_parallel > 1 and not _is_crowded(run),
         )
 
 
 def _worked(run: RunDocument) -> Iterator[tuple[float, float, float]]:
-    """Yield the start, the end and the CPU seconds of finished tasks, as far as they are known."""
+    """Yield of finished tasks the start, the end, and the seconds that they had a CPU or could have used one."""
     for task in islice(run.tasks, LOOKED_AT):
-        times = task.started_s, task.ended_s, task.cpu_s
-        if task.state == "finished" and task.runs == 1 and None not in times:
-            yield times  # type: ignore[misc]  # none of them is None
+        start, end, cpu = task.started_s, task.ended_s, task.cpu_s
+        if task.state == "finished" and task.runs == 1 and start is not None and end is not None and cpu is not None:
+            # Work that sleeps waits for a processor, too, whenever it wakes.
+            yield start, end, cpu + min(task.queued_s or 0.0, QUEUED * cpu)
 
 
 def summaries(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
@@ -219,9 +227,14 @@ def summaries(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
     return {mode: replace(ModeSummary.of(group), cpu_share=share) for mode, group in by_mode(runs).items()}
 
 
-def most_computing(runs: Iterable[RunDocument]) -> float | None:
-    """Return how much of its time the work computes in the run that leaves it the most of a CPU."""
-    return _most(run.summary.work_cpu_share for run in runs)
+def most_computing(runs: Sequence[RunDocument]) -> float | None:
+    """Return how much of its time the work computes in the run that leaves it the most of a CPU.
+
+    Where several tasks keep one interpreter busy they wait for one another, which no system tells from other waiting:
+    such a run counts only where there is no other, and then as one task.
+    """
+    alone = [run.summary.work_cpu_share for run in runs if not _is_crowded(run)]
+    return _most(alone or (min(_occupied(run), 1.0) for run in runs))
 
 
 def computing(share: float) -> str:
@@ -231,14 +244,21 @@ def computing(share: float) -> str:
     return f"computes {format_share(share)} of its time"
 
 
-def _computed_together(run: RunDocument) -> float:
-    """Return the CPU seconds of all the work, divided by the time in which any of it ran."""
+def _is_crowded(run: RunDocument) -> bool:
+    """Tell whether tasks waited for one another: more at once than there were interpreters, which they kept busy."""
+    interpreters = len({(task.host, task.pid) for task in islice(run.tasks, LOOKED_AT) if task.pid is not None})
+    together = 0 < interpreters < run.summary.tasks.max_parallel and _occupied(run) >= CROWDED * interpreters
+    return together and (run.summary.work_cpu_share or 0.0) < CROWDED
+
+
+def _occupied(run: RunDocument) -> float:
+    """Return how many CPUs all the work had or could have used together, while any of it ran."""
     busy, until = 0.0, 0.0
     worked = sorted(_worked(run))
     for start, end, _ in worked:
         busy += max(end - max(start, until), 0.0)
         until = max(until, end)
-    return sum(cpu for _, _, cpu in worked) / busy if busy > 0 else 0.0
+    return sum(used for _, _, used in worked) / busy if busy > 0 else 0.0
 
 
 def _failures(run: RunDocument) -> Counter[str]:

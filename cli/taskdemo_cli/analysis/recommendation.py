@@ -155,9 +155,7 @@ class _Choice:
 
     def _shares_interpreter(self, mode: str) -> bool:
         """Whether this work computes and its mode lets it do so in the server's process, to the harm of others."""
-        one = self._good[mode]
-        at_once = one.tasks["max_parallel"] > 1 and self._work[mode] <= SLOWER * self._work[self._quickest]
-        let_go = one.ran.in_threads and at_once and self._is_free(mode)  # by C code, as of numpy
+        let_go = self._good[mode].ran.lets_go and self._is_free(mode)
         return self._computes and mode not in APART and not let_go
 
     def _is_quick(self) -> bool:

@@ -88,7 +88,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     work_s: Statistics | None = None
     """Work started to ended, of tasks that finished; of one that was begun again, the execution that finished it."""
     work_cpu_share: float | None = None
-    """How much of that time the work computed: its CPU seconds, divided by it."""
+    """How much of that time the work computed: its CPU seconds, divided by it without the wait for a processor."""
     histogram: list[Bin] = []
     """Of response_s; empty where that is None."""
     requests: RequestCounts
@@ -128,6 +128,9 @@ class TaskRow(Struct, frozen=True, kw_only=True):
     """The last end; None for a task that was lost."""
     cpu_s: Seconds | None = None
     """CPU seconds that its work took of its thread."""
+    queued_s: Seconds | None = None
+    """Seconds of its work in which that could have run, and waited for a processor; None where the system does not
+    tell."""
     where: str | None = None
     """Host, process and thread in one text, for people."""
     host: str | None = None

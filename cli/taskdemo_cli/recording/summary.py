@@ -168,11 +168,16 @@ def _of_event_loops(record: Record) -> Busy:
 
 
 def _cpu_share(record: Record) -> float | None:
-    """Return the share of its time in which the work of the tasks that finished computed, 1 at the most."""
+    """Return the share of its time in which the work of the tasks that finished computed, 1 at the most.
+
+    While it waited for a processor it neither computed nor waited for anything of its own.
+    """
     tasks = record.tasks
     known = [at for at in record.of_tasks if tasks.state[at] == "finished" and not isnan(tasks.cpu[at])]
-    took = sum(_measured(map(tasks.work, known)))
-    return min(sum(tasks.cpu[at] for at in known) / took, 1.0) if took > 0 else None
+    computed = sum(tasks.cpu[at] for at in known)
+    queued = sum(_measured(tasks.queued[at] for at in known))
+    took = max(sum(_measured(map(tasks.work, known))) - queued, computed)
+    return computed / took if took > 0 else None
 
 
 def _task_counts(record: Record, work: float) -> TaskCounts:

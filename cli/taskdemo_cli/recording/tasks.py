@@ -44,6 +44,7 @@ class Tasks:
         self.started = array("d")
         self.ended = array("d")
         self.cpu = array("d")
+        self.queued = array("d")
         self.state: list[TaskState] = []
         self.where: list[Where | None] = []
         self.where_ended: list[Where | None] = []
@@ -68,7 +69,7 @@ class Tasks:
             self.ids.append(task_id)
             self.state.append("accepted")
             self.request.append(0)
-            for times in (self.accepted, self.started, self.ended, self.cpu):
+            for times in (self.accepted, self.started, self.ended, self.cpu, self.queued):
                 times.append(NEVER)
             self.where.append(None)
             self.where_ended.append(None)
@@ -94,6 +95,8 @@ class Tasks:
             self.message[at] = interned(event.message)
         if event.cpu_s is not None:
             self.cpu[at] = micro(event.cpu_s)
+        if event.queued_s is not None:
+            self.queued[at] = micro(event.queued_s)
         order = STATES.index(event.state)
         state = STATES[order]
         if state == "accepted":
@@ -217,6 +220,7 @@ class Tasks:
             started_s=seconds(self.started[at] - base),
             ended_s=seconds(self.end(at) - base),
             cpu_s=seconds(self.cpu[at]),
+            queued_s=seconds(self.queued[at]),
             where=None if host is None else f"{host} pid {pid} {thread}",
             host=host,
             pid=pid,

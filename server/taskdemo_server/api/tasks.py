@@ -23,6 +23,7 @@ class TaskView(TypedDict):
     started_at: float | None
     ended_at: float | None
     cpu_s: float | None
+    queued_s: float | None
     where: str | None
     message: str | None
     error: str | None
@@ -102,6 +103,7 @@ def _view(record: TaskRecord) -> TaskView:
         "started_at": record.starts[0].at if record.starts else None,
         "ended_at": record.end.at if record.end else None,
         "cpu_s": record.end.cpu_s if record.end else None,
+        "queued_s": record.end.queued_s if record.end else None,
         "where": _text(record.where),
         "message": _text(record.message),
         "error": _text(record.error),

@@ -47,6 +47,8 @@ class TaskEvent:
     """The beginning of what the user's own work has printed; on `finished` and `failed` only."""
     cpu_s: float | None = None
     """CPU seconds that the work took of its thread; on `finished` and `failed` only."""
+    queued_s: float | None = None
+    """Seconds that it could have run and no processor was free; beside `cpu_s`, where the system tells."""
     ref: str | None = None
     """What the engine calls the task; on `accepted` only."""
 
@@ -95,13 +97,16 @@ class TaskEvent:
             and 0 <= self.at < _LATEST
             and -_LATEST < self.clock < _LATEST
             and all(text is None or isinstance(text, str) for text in texts)
-            and (self.cpu_s is None or (isinstance(self.cpu_s, int | float) and 0 <= self.cpu_s < _LATEST))
+            and all(
+                seconds is None or (isinstance(seconds, int | float) and 0 <= seconds < _LATEST)
+                for seconds in (self.cpu_s, self.queued_s)
+            )
         )
 
 
 _quoted: Final = json.encoder.encode_basestring_ascii
 """What `json.dumps` does with a string, without looking what it is."""
-_OPTIONAL: Final = ("message", "error", "output", "cpu_s", "ref")
+_OPTIONAL: Final = ("message", "error", "output", "cpu_s", "queued_s", "ref")
 
 
 def event_line(
@@ -115,6 +120,7 @@ def event_line(
     error: str | None = None,
     output: str | None = None,
     cpu_s: float | None = None,
+    queued_s: float | None = None,
     ref: str | None = None,
 ) -> bytes:
     """Return `TaskEvent.to_line()` without the object; `place` is what `place_of` made once for many events.
@@ -130,6 +136,8 @@ def event_line(
         line += f',"output":{_quoted(output)}'
     if cpu_s is not None:
         line += f',"cpu_s":{cpu_s:.6f}'
+    if queued_s is not None:
+        line += f',"queued_s":{queued_s:.6f}'
     if ref is not None:
         line += f',"ref":{_quoted(ref)}'
     return (line + "}\n").encode()

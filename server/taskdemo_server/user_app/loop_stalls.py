@@ -24,6 +24,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
 
 from taskdemo_server.journal.file import Journal
+from taskdemo_server.runtime import thread_clocks
 from taskdemo_server.user_app.requests import Requests
 from taskdemo_server.user_app.stacks import Look, Reader, Step, stack, suspended_at
 
@@ -48,11 +49,9 @@ class Clocks:
 
     def of(self, native_id: int | None) -> tuple[float, float]:
         """Return both for the thread of this number; it may have ended."""
-        try:
-            text = Path(f"/proc/self/task/{native_id}/schedstat").read_bytes().split()
-            return int(text[0]) / 1e9, int(text[1]) / 1e9
-        except (OSError, ValueError, IndexError):
-            return (time.process_time(), 0.0) if native_id == threading.main_thread().native_id else (0.0, 0.0)
+        if (found := thread_clocks.scheduled(f"self/task/{native_id}")) is not None:
+            return found
+        return (time.process_time(), 0.0) if native_id == threading.main_thread().native_id else (0.0, 0.0)
 
 
 class Spent:

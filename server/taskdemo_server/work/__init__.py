@@ -5,11 +5,11 @@ and the message. Under taskdemo it also journals itself, wherever it runs: on th
 process or in an engine's worker.
 """
 
-import time
 from collections.abc import Coroutine, Generator
 from typing import Any
 
 from taskdemo_server.work import workplace
+from taskdemo_server.work.spent import Spent
 
 __all__ = ["slow_work", "slow_work_async"]
 
@@ -17,15 +17,15 @@ __all__ = ["slow_work", "slow_work_async"]
 def slow_work(message: str) -> None:
     """Do the slow work. Raises what it raises."""
     here = workplace.here()
-    run = here.begin(message)
-    began = time.thread_time()
+    run, spent = here.begin(message), Spent()
     try:
-        if not run.is_warm_up:
-            here.call(message)
+        with spent:
+            if not run.is_warm_up:
+                here.call(message)
     except BaseException as error:
-        here.end(run, time.thread_time() - began, error)
+        here.end(run, spent, error)
         raise
-    here.end(run, time.thread_time() - began)
+    here.end(run, spent)
 
 
 async def slow_work_async(message: str) -> None:
@@ -36,28 +36,26 @@ async def slow_work_async(message: str) -> None:
     try:
         await work
     except BaseException as error:
-        here.end(run, work.cpu_s, error)
+        here.end(run, work.spent, error)
         raise
-    here.end(run, work.cpu_s)
+    here.end(run, work.spent)
 
 
 class _Timed:
-    """A coroutine that counts the CPU seconds of its own steps, and none of what the loop does in between."""
+    """A coroutine that counts what its own steps take of the thread, and none of what the loop does in between."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._coroutine = coroutine
-        self.cpu_s = 0.0
+        self.spent = Spent()
 
     def __await__(self) -> Generator[Any, Any, None]:
         step, given = self._coroutine.send, None
         while True:
-            began = time.thread_time()
             try:
-                awaited = step(given)
+                with self.spent:
+                    awaited = step(given)
             except StopIteration:
                 return
-            finally:
-                self.cpu_s += time.thread_time() - began
             try:
                 given = yield awaited
                 step = self._coroutine.send

@@ -24,6 +24,7 @@ from taskdemo_server.contract.text import error_text, escape
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.runtime import orphans
 from taskdemo_server.work import task_output, user_function
+from taskdemo_server.work.spent import Spent
 
 
 class Sink(Protocol):
@@ -137,7 +138,7 @@ class Workplace:
         task_output.current.set(output)
         return Run(task, message, output)
 
-    def end(self, run: Run, cpu_s: float, error: BaseException | None = None) -> None:
+    def end(self, run: Run, spent: Spent, error: BaseException | None = None) -> None:
         """Journal how it has ended."""
         output = None if run.output is None else run.output.end()
         text = None if error is None else error_text(error)
@@ -147,7 +148,7 @@ class Workplace:
                 self.note(run.task.id, "cancelled", output=output)
             else:
                 state: TaskState = "finished" if text is None else "failed"
-                self.note(run.task.id, state, error=text, output=output, cpu_s=cpu_s)
+                self.note(run.task.id, state, error=text, output=output, cpu_s=spent.cpu_s, queued_s=spent.queued_s)
             run.task.ended()
         if self.say is not None and not cancelled:
             self.say(end_line(run.message, text))

@@ -165,6 +165,21 @@ def test_work_that_lets_the_interpreter_go_may_compute_in_threads() -> None:
     assert advice(*several).mode == "background"
 
 
+def test_threads_that_wait_for_one_anothers_interpreter_do_not_make_work_that_computes_wait() -> None:
+    """Five threads of which each computes a fifth of the time; on a busy machine they wait for a processor, too."""
+    background, process = a_run("background"), a_run("process")
+    for cpu_s, queued_s in ((0.2, 0.0), (0.1, 0.1)):
+        tasks = [replace(task, cpu_s=cpu_s, queued_s=queued_s) for task in threaded(background)]
+        crowded = replace(computing(background, cpu_s), tasks=tasks)
+        assert "The work computes 100 % of its time" in advice(crowded).why
+        assert "No mode that was run does that." in advice(crowded, needs=["quiet"]).why
+        beside = advice(crowded, computing(process))
+        assert (beside.mode, "The work computes 98 % of its time." in beside.why) == ("process", True)
+    # Each time that work wakes which sleeps, it waits for a processor.
+    tasks = [replace(task, cpu_s=0.01, queued_s=0.5) for task in threaded(background)]
+    assert "computes" not in advice(replace(computing(background, 0.02), tasks=tasks)).why
+
+
 def threaded(run: RunDocument) -> Any:
     return [replace(task, thread="AnyIO worker thread 1") for task in run.tasks]
 

@@ -1,0 +1,28 @@
+"""What the system measures of a thread beside its CPU time: for how long it could have run, and no processor was free.
+
+Linux alone tells. Standard library only: pool processes and workers import it.
+"""
+
+import os
+
+
+def scheduled(thread: str = "thread-self") -> tuple[float, float] | None:
+    """Return the seconds that a thread has run, and has waited for a processor; None where nobody says.
+
+    `thread` is its path below /proc: `self/task/NUMBER`, or that of the thread that asks.
+    """
+    try:
+        file = os.open(f"/proc/{thread}/schedstat", os.O_RDONLY)
+        try:
+            ran, queued, *_ = os.read(file, 100).split()
+        finally:
+            os.close(file)
+        return int(ran) / 1e9, int(queued) / 1e9
+    except (OSError, ValueError):
+        return None
+
+
+def queued() -> float | None:
+    """Return the seconds that this thread has waited for a processor so far; None where nobody says."""
+    times = scheduled()
+    return None if times is None else times[1]

@@ -1,0 +1,28 @@
+"""What a piece of work takes of its thread: seconds that it computed, and seconds that it waited for a processor."""
+
+import time
+
+from taskdemo_server.runtime import thread_clocks
+
+
+class Spent:
+    """Adds up what is done `with` it, in one thread."""
+
+    __slots__ = ("_began", "_queued", "cpu_s", "queued_s")
+
+    def __init__(self) -> None:
+        self.cpu_s = 0.0
+        self.queued_s: float | None = 0.0
+        """None where the system does not tell."""
+
+    def __enter__(self) -> None:
+        self._queued = thread_clocks.queued()
+        self._began = time.thread_time()
+
+    def __exit__(self, *_: object) -> None:
+        self.cpu_s += time.thread_time() - self._began
+        now = thread_clocks.queued()
+        if self.queued_s is None or self._queued is None or now is None:
+            self.queued_s = None
+        else:
+            self.queued_s += now - self._queued
