@@ -1,17 +1,17 @@
 """Limit `neighbours`: how long a request that costs nothing waits while tasks compute, wherever they do.
 
 One bystander, `GET /ping`, and the same two limits in every mode. `yes`: it never waited longer than what nobody
-notices. `no`: it waited for half the time of a task, or longer. `partly`: in between.
+notices. `no`: it waited for as long as a task computes, or longer. `partly`: in between.
 """
 
 from taskdemo_cli.documents.limits import Cell
-from taskdemo_cli.limits.offload import WORK_S, compute_beside_a_bystander
+from taskdemo_cli.limits.offload import TASKS, WORK_S, compute_beside_a_bystander
 from taskdemo_cli.limits.trial import Trial
 from taskdemo_cli.units import format_seconds
 
 UNNOTICED_S = 0.1
 """What people take to be at once."""
-HELD_UP_S = WORK_S / 2
+HELD_UP_S = WORK_S
 
 
 def neighbours(trial: Trial) -> Cell:
@@ -27,6 +27,6 @@ def neighbours(trial: Trial) -> Cell:
             "yes_below_s": UNNOTICED_S,
             "no_from_s": HELD_UP_S,
         },
-        text=f"While tasks computed {found.where}, GET /ping waited {format_seconds(waited)} at most"
+        text=f"While {TASKS} tasks computed {found.where}, GET /ping waited {format_seconds(waited)} at most"
         f"{'' if found.answered else ' and got no answer'} ({format_seconds(found.before_s)} before).",
     )

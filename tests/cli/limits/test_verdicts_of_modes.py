@@ -107,7 +107,7 @@ def test_only_process_leaves_the_servers_process(matrix: LimitsDocument) -> None
         measured = matrix.modes[mode]["offload"].measured
         assert measured["left"] == (mode == "process")
         assert (measured["server_pid"] in measured["work_pids"]) == (mode != "process")
-        assert matrix.modes[mode]["offload"].measured["figure"] == ("2 of 2" if mode == "process" else "0 of 2")
+        assert matrix.modes[mode]["offload"].measured["figure"] == ("5 of 5" if mode == "process" else "0 of 5")
 
 
 def test_whether_neighbours_are_held_up_follows_in_every_mode_from_the_one_wait_that_is_shown(
