@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from commands import in_process, running, taskdemo
-from taskdemo_server.contract.modes import MODE_BY_NAME, NEEDS, QUESTIONS
+from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS, QUESTIONS
 
 ROOT = Path(__file__).parent.parent
 TOUR = ROOT / "docs" / "tour.md"
@@ -63,10 +63,26 @@ def test_the_readme_asks_the_five_questions_and_names_every_need() -> None:
 
 
 def test_the_readme_says_of_each_mode_what_the_registry_says() -> None:
-    given_up = {row[0].strip("`"): row[-1] for row in rows_of_the_readme() if row[0].strip("`") in MODE_BY_NAME}
-    assert given_up == {
-        name: ", ".join(need for need in NEEDS if mode.lacks(need)) for name, mode in MODE_BY_NAME.items()
-    }
+    rows = [[cell.replace("`", "") for cell in row] for row in rows_of_the_readme()]
+    assert [row for row in rows if row[0] in MODE_BY_NAME] == [
+        [
+            *(mode.name, mode.endpoint, mode.who_waits, mode.where),
+            ", ".join(
+                [need for need in NEEDS if mode.lacks(need)] + ["running once"] * ("duplicates" in mode.gives_up)
+            ),
+        ]
+        for mode in MODES
+    ]
+
+
+def test_the_readme_names_for_a_need_the_modes_that_the_registry_knows_to_have_it() -> None:
+    then = {need: row[2] for row in rows_of_the_readme() for need in NEEDS if f"(`{need}`)" in row[1]}
+    for need in ("survive", "track", "cancel"):
+        named = re.findall("`(.*?)`", re.split("[.;]", then[need])[0])
+        assert named == [mode.name for mode in MODES if not mode.lacks(need)], need
+    [steps] = re.findall(r"^- \*\*Steps.*\n.*", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    handing_on = {mode.name for mode in MODES if "orchestrate" not in mode.gives_up}
+    assert {*re.findall("`(.*?)`", steps), "blocking"} == handing_on
 
 
 def test_the_help_of_compare_asks_the_same_questions() -> None:

@@ -102,7 +102,7 @@ class _Work:
             call = f"asyncio.run({call})"
         elif awaited:
             call += "  # not awaited: it blocks the event loop until it returns"
-        self._define(call, awaited=awaited)
+        self._define(f"return {call}", awaited=awaited, gives="object")
 
     def _stand_in(self, function: Function, *, awaited: bool) -> None:
         seconds = f"{function.duration_s:g}"
@@ -120,7 +120,7 @@ class _Work:
             wait = f"await asyncio.sleep({seconds})" if awaited else f"time.sleep({seconds})"
             self._define(f"{wait}  # in place of your own work", awaited=awaited)
 
-    def _define(self, *body: str, awaited: bool) -> None:
+    def _define(self, *body: str, awaited: bool, gives: str = "None") -> None:
         kind = "async def" if awaited else "def"
         lines = "\n".join(f"    {line}" for line in body)
-        self.definition = f"{kind} {self.name}(message: str) -> None:\n{lines}"
+        self.definition = f"{kind} {self.name}(message: str) -> {gives}:\n{lines}"

@@ -223,8 +223,10 @@ class _Choice:
         if not self._is_free(chosen):
             yield "That is long: of what was run, nothing held up others less."
         if self._cpu_share is not None and self._computes:
-            elsewhere = "" if chosen in APART else ", and shares the interpreter with the server here"
-            yield f"The work computes {format_share(self._cpu_share)} of its time{elsewhere}."
+            leaves = "leaves the interpreter to others"
+            how = leaves if summary.ran.lets_go else "shares the interpreter with the server"
+            beside_it = "" if chosen in APART else f", and {how} meanwhile"
+            yield f"The work computes {format_share(self._cpu_share)} of its time{beside_it}."
         yield from self._passed_over(chosen, needs)
         if summary.tasks_in_a_run == 1:
             yield "With a single request nothing was seen of how requests get in each other's way: try --count 5."

@@ -254,7 +254,7 @@ MODES: Final[tuple[Mode, ...]] = (
         runs="process",
         cannot_cancel="A process pool can take back a task that still waits, never one that a process has.",
         gives_up={
-            **_RESULT,
+            "result": "the result, unless its endpoint awaits the future that the pool gives (see the code)",
             "cancel": "cancelling what has begun",
             "orchestrate": "groups with a final step",
             **_HERE,

@@ -14,4 +14,4 @@ async def hello(
     message: Annotated[str, Query(max_length=4096)] = "Hello",
 ) -> dict[str, str]:
     await slow_work_async(message)  # others are served meanwhile
-    return {"message": "Hello World!"}
+    return {"message": "Hello World!"}  # or what slow_work_async returned

@@ -14,4 +14,4 @@ async def hello(
     message: Annotated[str, Query(max_length=4096)] = "Hello",
 ) -> dict[str, str]:
     slow_work(message)  # blocks the event loop: nobody else is served
-    return {"message": "Hello World!"}
+    return {"message": "Hello World!"}  # or what slow_work returned

@@ -29,5 +29,6 @@ app = FastAPI(lifespan=lifespan)
 async def hello(
     message: Annotated[str, Query(max_length=4096)] = "Hello",
 ) -> dict[str, str]:
+    # A caller who needs the result: await asyncio.wrap_future(...) around it.
     app.state.pool.submit(slow_work, message)
     return {"message": "Hello World!"}

@@ -14,4 +14,4 @@ def hello(
     message: Annotated[str, Query(max_length=4096)] = "Hello",
 ) -> dict[str, str]:
     slow_work(message)
-    return {"message": "Hello World!"}
+    return {"message": "Hello World!"}  # or what slow_work returned

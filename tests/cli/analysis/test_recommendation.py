@@ -105,7 +105,7 @@ def test_async_work_that_never_awaits_does_not_stay_on_the_event_loop() -> None:
 @pytest.mark.parametrize(
     ("needs", "mode", "says"),
     [
-        (["result"], "threadpool", "process and celery give up the result"),
+        (["result"], "threadpool", "process gives up the result, unless its endpoint awaits the future"),
         (["answer-first"], "background", "blocking, async and threadpool give up an answer before the work is done."),
         (
             ["survive"],
@@ -163,6 +163,7 @@ def test_work_that_computes_leaves_the_servers_process_and_the_share_is_said() -
 def test_work_that_lets_the_interpreter_go_may_compute_in_threads() -> None:
     several = [replace(computing(a_run(mode)), tasks=threaded(a_run(mode))) for mode in ("background", "process")]
     assert advice(*several).mode == "background"
+    assert "and leaves the interpreter to others meanwhile." in advice(*several).why
 
 
 def test_threads_that_wait_for_one_anothers_interpreter_do_not_make_work_that_computes_wait() -> None:
