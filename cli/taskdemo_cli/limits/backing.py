@@ -3,7 +3,9 @@
 A private Valkey is started at the first need; a broker that was named is only used.
 """
 
+import os
 import secrets
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +98,11 @@ class Worker:
         self._over = True
         self.child.end()
 
+    def tell(self, number: signal.Signals) -> None:
+        """Send the library's own worker command a signal upon which it is to end."""
+        for pid in family(self.child.pid, recursive=False) - {self.child.pid}:
+            os.kill(pid, number)
+
     def kill(self) -> None:
         """Kill it without warning, and all that it has started: some lead a group of their own."""
         self._over = True
@@ -112,12 +119,12 @@ class Worker:
             self.restarts += 1  # only now, that whoever sees it finds the new one
 
 
-def family(pid: int) -> set[int]:
-    """Return the ids of a process and of all that it has started."""
+def family(pid: int, *, recursive: bool = True) -> set[int]:
+    """Return the ids of a process and of all that it has started, or of those alone that it has started itself."""
     import psutil
 
     try:
-        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=recursive))}
     except psutil.Error:
         return {pid}
 

@@ -1,7 +1,7 @@
 """Limits `survive_restart`, `survive_server_kill` and `survive_worker_kill`: what becomes of accepted tasks.
 
-The process ends while tasks run and wait: as a normal restart has it (SIGTERM, and SIGINT), or killed (SIGKILL). A
-server is then started again on its journal. `yes`: every task that was accepted and had not ended did end. `partly`:
+The process ends while tasks run and wait: as a normal restart has it (SIGTERM, and SIGINT), or killed (SIGKILL). It
+is then started again on its journal. `yes`: every task that was accepted and had not ended did end. `partly`:
 some did. `no`: none did. One that was begun twice is counted.
 """
 
@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import family
-from taskdemo_cli.limits.trial import Answer, Trial
+from taskdemo_cli.limits.trial import RESTART_PATIENCE_S, Answer, Trial
 from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.events import TaskRecord
@@ -55,25 +55,39 @@ class Fate:
 
 
 def survive_restart(trial: Trial) -> Cell:
-    """Tell the server to end, as Ctrl-C does and whatever looks after it elsewhere, and start it again."""
-    fates = {}
-    for number in (signal.SIGTERM, signal.SIGINT):
-        server, pending = _busy(trial)
+    """Tell the server to end, as whatever looks after it elsewhere and Ctrl-C do, and start it again.
+
+    Where the mode has workers of its own, one of these is told so instead of Ctrl-C.
+    """
+
+    def see(number: signal.Signals) -> Fate:
         told = f"the server was told to end ({number.name})"
-        fates[number.name] = _see(trial, server, pending, told, partial(trial.tell, number))
+        return _see(trial, *_busy(trial), told, partial(trial.tell, number))
+
+    fates = {"SIGTERM": see(signal.SIGTERM)}
+    if not trial.workers:
+        fates["SIGINT"] = see(signal.SIGINT)
+    else:
+        server, pending = _busy(trial)
+        trial.workers[-1].tell(signal.SIGTERM)
+        fates["worker"] = _see(trial, server, pending, "the worker was told to end (SIGTERM)", is_workers_end=True)
     cell = fate_cell(fates)
-    return cell if cell.verdict != "yes" else replace(cell, text=_restarted(list(fates.values())))
+    return cell if cell.verdict != "yes" else replace(cell, text=_restarted(list(fates.values()), bool(trial.workers)))
 
 
-def _restarted(fates: list[Fate]) -> str:
+def _restarted(fates: list[Fate], has_worker: bool) -> str:
     """Return in few words that nothing was lost."""
-    ends = [fate.end_s for fate in fates if fate.end_s is not None]
-    took = f"took {format_seconds(max(ends))} at most" if len(ends) == len(fates) else "had to be killed in the end"
-    waited = "did not wait" if any(fate.open_at_end for fate in fates) else "waited"
+    servers = fates[:1] if has_worker else fates
+    ends = [fate.end_s for fate in servers if fate.end_s is not None]
+    took = f"took {format_seconds(max(ends))} at most" if len(ends) == len(servers) else "had to be killed in the end"
+    waited = "did not wait" if any(fate.open_at_end for fate in servers) else "waited"
     unanswered = sum(fate.unanswered for fate in fates)
+    worker = f"; its worker, told so with {fates[-1].unfinished} more, was started again" if has_worker else ""
+    twice = sum(fate.ran_twice for fate in fates)
     return (
-        f"Told to end, by SIGTERM and by SIGINT, the server {waited} for its "
-        f"{format_count(sum(fate.unfinished for fate in fates), 'unfinished task')} and {took}; all came to their end."
+        f"Told to end, by SIGTERM{'' if has_worker else ' and by SIGINT'}, the server {waited} for its "
+        f"{format_count(sum(fate.unfinished for fate in servers), 'unfinished task')} and {took}{worker}; all came to "
+        f"their end{f', {twice} of them begun twice' if twice else ''}."
         + (f" {format_count(unanswered, 'caller')} got no answer." if unanswered else "")
     )
 
@@ -137,8 +151,13 @@ def _see(
     pending: "list[Future[Answer]]",
     killed: str,
     end: Callable[[servers.Server], float | None] | None = None,
+    *,
+    is_workers_end: bool = False,
 ) -> Fate:
-    """See what becomes of the tasks that have not ended now; `end` ends the server, which is then started again."""
+    """See what becomes of the tasks that have not ended now; `end` ends the server, which is then started again.
+
+    `is_workers_end`: a worker takes its time to end, and is then started again.
+    """
     killed_at, restarts, end_s = time.monotonic(), trial.restarts, None
     tasks = before = trial.tasks(server)
     if end is not None:
@@ -156,6 +175,8 @@ def _see(
         return all(task.done for task in affected())
 
     known = restarts
+    if is_workers_end:
+        trial.wait(lambda: trial.restarts > known, RESTART_PATIENCE_S)
     while not trial.wait_for_quiet(server, settled, trial.patience(_WORK_S)) and trial.restarts > known:
         known = trial.restarts
         trial.await_workers()
