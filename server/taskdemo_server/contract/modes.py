@@ -93,6 +93,12 @@ class Mode:
         return next((self.gives_up[name] for name in NEEDS[need].shown_by if name in self.gives_up), None)
 
     @property
+    def given_up(self) -> str:
+        """What it gives up, in few words: the needs that it does not meet, and whether a task may run twice."""
+        needs = [need for need in NEEDS if self.lacks(need)]
+        return ", ".join([*needs, "running once"] if "duplicates" in self.gives_up else needs)
+
+    @property
     def steps(self) -> str:
         """The module of its steps in the experiments of `taskdemo limits`."""
         if self.engine is not None:

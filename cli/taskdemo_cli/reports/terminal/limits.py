@@ -35,7 +35,12 @@ from taskdemo_server.contract.text import escape
 
 LABEL: Final = 12
 WIDEST_COLUMN: Final = 17
-BREAKS: Final = {"threadpool": "thread-pool", "background": "back-ground", "background-async": "back-ground-async"}
+BREAKS: Final = {
+    "threadpool": "thread-pool",
+    "background": "back-ground",
+    "background-async": "back-ground-async",
+    "procrastinate": "procrasti-nate",
+}
 """Where a mode's name may be broken in a column that is too narrow for its parts."""
 QUESTIONS: Final = {
     "track": "Track: can the engine tell how a task is doing?",

@@ -8,7 +8,7 @@ from taskdemo_cli.analysis.mode_summary import computing
 from taskdemo_cli.documents.comparison import Recommendation
 from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.style import BOLD, DOUBT, GOOD, PLAIN, cell, paragraph, row
-from taskdemo_server.contract.modes import MODES, NEEDS, QUESTIONS
+from taskdemo_server.contract.modes import MODES, QUESTIONS
 from taskdemo_server.contract.text import escape
 
 MORE = "--need NAME picks one for a need, with its code."
@@ -35,8 +35,7 @@ def question_lines(found: Sequence[Recommendation], cpu_share: float | None, wid
     recommended = set(modes.values())
     for mode in MODES:
         if mode.name in recommended:
-            lacks = ", ".join(need for need in NEEDS if mode.lacks(need))
-            yield row((cell(mode.name, NAME) + " ", BOLD), (f"gives up: {lacks}", PLAIN))
+            yield row((cell(mode.name, NAME) + " ", BOLD), (f"gives up: {mode.given_up}", PLAIN))
 
 
 def recommendation_lines(recommendation: Recommendation, width: int) -> Iterator[Text]:
