@@ -48,7 +48,7 @@ QUESTIONS: Final = {
     "retry": "Retry: is work that failed run again?",
     "orchestrate": "Orchestrate: chains, and groups with a final step?",
     "offload": "Offload: does the work leave the server's process?",
-    "neighbours": "Neighbours: are others answered within 100 ms while 5 tasks compute?",
+    "neighbours": "Neighbours: are others answered within 100 ms while five tasks compute?",
     "distribute": "Distribute: can several machines share the tasks?",
     "survive_restart": "Restart: does a task survive a normal one (SIGTERM, SIGINT)?",
     "survive_server_kill": "Server kill: does a task survive a killed server?",
