@@ -48,7 +48,7 @@ class TaskEvent:
     cpu_s: float | None = None
     """CPU seconds that the work took of its thread; on `finished` and `failed` only."""
     queued_s: float | None = None
-    """Seconds that it could have run and no processor was free; beside `cpu_s`, where the system tells."""
+    """Seconds that it could have run and no processor was free; beside `cpu_s`, where that is known; not of `sleep`."""
     ref: str | None = None
     """What the engine calls the task; on `accepted` only."""
 

@@ -4,6 +4,7 @@ Linux alone tells. Standard library only: pool processes and workers import it.
 """
 
 import os
+from typing import Final
 
 
 def scheduled(thread: str = "thread-self") -> tuple[float, float] | None:
@@ -22,7 +23,11 @@ def scheduled(thread: str = "thread-self") -> tuple[float, float] | None:
         return None
 
 
-def queued() -> float | None:
-    """Return the seconds that this thread has waited for a processor so far; None where nobody says."""
+TELLS: Final = scheduled() is not None
+"""Whether this system does."""
+
+
+def queued() -> float:
+    """Return the seconds that this thread has waited for a processor so far; 0 where nobody says."""
     times = scheduled()
-    return None if times is None else times[1]
+    return 0.0 if times is None else times[1]

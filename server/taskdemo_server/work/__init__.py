@@ -17,7 +17,7 @@ __all__ = ["slow_work", "slow_work_async"]
 def slow_work(message: str) -> None:
     """Do the slow work. Raises what it raises."""
     here = workplace.here()
-    run, spent = here.begin(message), Spent()
+    run, spent = here.begin(message), Spent(may_compute=here.may_compute)
     try:
         with spent:
             if not run.is_warm_up:
@@ -32,7 +32,8 @@ async def slow_work_async(message: str) -> None:
     """Do the async version of the slow work. Raises what it raises."""
     here = workplace.here()
     run = here.begin(message)
-    work = _Timed(here.call_async(message) if not run.is_warm_up else workplace.sleep_async(0))
+    coroutine = here.call_async(message) if not run.is_warm_up else workplace.sleep_async(0)
+    work = _Timed(coroutine, Spent(may_compute=here.may_compute))
     try:
         await work
     except BaseException as error:
@@ -44,9 +45,9 @@ async def slow_work_async(message: str) -> None:
 class _Timed:
     """A coroutine that counts what its own steps take of the thread, and none of what the loop does in between."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, None], spent: Spent) -> None:
         self._coroutine = coroutine
-        self.spent = Spent()
+        self.spent = spent
 
     def __await__(self) -> Generator[Any, Any, None]:
         step, given = self._coroutine.send, None

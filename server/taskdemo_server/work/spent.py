@@ -10,19 +10,17 @@ class Spent:
 
     __slots__ = ("_began", "_queued", "cpu_s", "queued_s")
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_compute: bool) -> None:
         self.cpu_s = 0.0
-        self.queued_s: float | None = 0.0
-        """None where the system does not tell."""
+        self.queued_s: float | None = 0.0 if may_compute and thread_clocks.TELLS else None
+        """None where the system does not tell, and for work that only waits: asking costs more than a quick task."""
 
     def __enter__(self) -> None:
-        self._queued = thread_clocks.queued()
+        if self.queued_s is not None:
+            self._queued = thread_clocks.queued()
         self._began = time.thread_time()
 
     def __exit__(self, *_: object) -> None:
         self.cpu_s += time.thread_time() - self._began
-        now = thread_clocks.queued()
-        if self.queued_s is None or self._queued is None or now is None:
-            self.queued_s = None
-        else:
-            self.queued_s += now - self._queued
+        if self.queued_s is not None:
+            self.queued_s += thread_clocks.queued() - self._queued

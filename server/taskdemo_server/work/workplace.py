@@ -116,6 +116,7 @@ class Workplace:
     def __init__(self, given: WorkSettings, sink: Sink | None, say: Callable[[str], None] | None) -> None:
         self.function = prepare(given)
         self.settings = given
+        self.may_compute = given.work != "sleep"
         self.sink = sink
         self.say = say
         self._place = _Place()
