@@ -62,6 +62,8 @@ else:
 app = FastAPI()
 
 
+# To try failed work again: autoretry_for=(Exception,), max_retries=N,
+# retry_backoff=True.
 @celery.task
 def work(message: str) -> None:
     slow_work(message)

@@ -61,7 +61,8 @@ app = FastAPI()
 @dramatiq.actor(
     queue_name=queue,
     # Work that fails has failed. The default is to run it 20 times more,
-    # which is only for work that may be done twice.
+    # which is only for work that may be done twice; min_backoff and
+    # max_backoff say when.
     max_retries=0,
     # The default interrupts work after ten minutes.
     time_limit=2000 * longest_task_s + 5000,

@@ -25,7 +25,8 @@ app = FastAPI()
 
 
 # Huey takes a task out of the file before it runs: what a worker has begun is
-# lost with it, and never run twice.
+# lost with it, and never run twice. To try failed work again: retries=N,
+# retry_delay=SECONDS.
 @huey.task()
 def work(message: str) -> None:
     slow_work(message)

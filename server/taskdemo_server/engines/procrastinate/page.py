@@ -35,6 +35,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 
 
+# To try failed work again: retry=RetryStrategy(max_attempts=N, wait=SECONDS).
 @tasks.task(queue=queue)
 def work(message: str) -> None:
     slow_work(message)

@@ -54,6 +54,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 
 
+# To try failed work again: retry_on_error=True, max_retries=N, and
+# broker.add_middlewares(SimpleRetryMiddleware()).
 @broker.task
 def work(message: str) -> None:
     slow_work(message)
