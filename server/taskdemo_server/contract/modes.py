@@ -260,7 +260,7 @@ MODES: Final[tuple[Mode, ...]] = (
         runs="process",
         cannot_cancel="A process pool can take back a task that still waits, never one that a process has.",
         gives_up={
-            "result": "the result, unless its endpoint awaits the future that the pool gives (see the code)",
+            "result": "the result, unless its endpoint awaits the future that the pool gives (its code says how)",
             "cancel": "cancelling what has begun",
             "orchestrate": "groups with a final step",
             **_HERE,
