@@ -5,7 +5,6 @@ and the page's own policy lets no script run and nothing be fetched, whatever a 
 """
 
 import hashlib
-import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -213,6 +212,7 @@ def _template() -> Template:
         "about": MODE_BY_NAME.get,
         "supported": supported,
         "measured": _measured,
+        "named": _name,
         "in_trouble": _in_trouble,
         "key": lambda kind, thin: Markup(drawing.key(kind, thin=thin)),  # noqa: S704 # our own
         "figures_of": _figures,
@@ -331,10 +331,26 @@ def _went_wrong(pair: tuple[RequestRow, TaskRow | None]) -> bool:
 
 
 def _measured(key: str, value: object) -> Markup | str:
-    """Return one measured thing of an experiment: a time, a count, or whatever it is as JSON."""
-    if isinstance(value, bool) or value is None or not isinstance(value, int | float):
-        return value if isinstance(value, str) else json.dumps(value)
+    """Return one measured thing of an experiment: a time, a count, or whatever it is in words."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return _in_words(key, value)
     return _time(value) if key.endswith("_s") else _count(value)
+
+
+def _in_words(key: str, value: object) -> str:
+    if isinstance(value, dict):
+        return f"({', '.join(f'{_name(name)}: {_in_words(name, one)}' for name, one in value.items())})"
+    if isinstance(value, list):
+        return ", ".join(_in_words(key, one) for one in value)
+    if isinstance(value, float):
+        return duration(value) if key.endswith("_s") else f"{value:.3g}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def _name(key: str) -> str:
+    return key.removesuffix("_s").replace("_", " ")
 
 
 def _figures(run: RunDocument) -> list[tuple[str, str, float | None]]:

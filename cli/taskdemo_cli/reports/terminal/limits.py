@@ -4,6 +4,7 @@ Draws limits documents and computes nothing.
 """
 
 import functools
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
@@ -35,12 +36,9 @@ from taskdemo_server.contract.text import escape
 
 LABEL: Final = 12
 WIDEST_COLUMN: Final = 17
-BREAKS: Final = {
-    "threadpool": "thread-pool",
-    "background": "back-ground",
-    "background-async": "back-ground-async",
-    "procrastinate": "procrasti-nate",
-}
+LEGIBLE: Final = 6
+"""A name is broken anywhere in a column that is so wide, and cut in a narrower one."""
+BREAKS: Final = {"threadpool": "thread-pool", "background": "back-ground", "background-async": "back-ground-async"}
 """Where a mode's name may be broken in a column that is too narrow for its parts."""
 QUESTIONS: Final = {
     "track": "Track: can the engine tell how a task is doing?",
@@ -119,7 +117,7 @@ def _broken(mode: str, width: int) -> list[str]:
     shown = escape(mode)
     # Where its own parts fit, its name stays one that can be typed.
     if any(len(part) + 1 > width for part in shown.split("-")):
-        shown = BREAKS.get(mode, shown)
+        shown = BREAKS.get(mode, "-".join(textwrap.wrap(shown, width - 1)) if width >= LEGIBLE else shown)
     pieces = [""]
     for part in shown.split("-"):
         if pieces[-1] and len(pieces[-1]) + len(part) > width - 1:
