@@ -50,7 +50,7 @@ def left_with(broker: str, names: Sequence[str]) -> list[str]:
             client.delete("nothing", *keys)
             # Whoever asks Celery's workers anything leaves the bindings of the answers, which Celery itself ends later.
             return [str(key) for key in keys if b"pidbox" not in key and b"binding_deadlines" not in key]
-    import amqp.exceptions  # type: ignore[import-untyped]  # comes without types
+    import amqp.exceptions
     from celery import Celery
 
     there = []

@@ -91,3 +91,18 @@ def test_a_server_learns_of_its_own_tasks_alone_what_the_engine_keeps_or_its_wor
         refs = [str(event.ref) for event in server.events() if event.ref]
         left_with(stage.broker, refs)  # a result stays for a while
         assert left_with(stage.broker, [stage.queue, f"other-{stage.queue}"]) == []
+
+
+@pytest.mark.parametrize(("mode", "name"), EVERY_PAIR)
+def test_a_queue_is_one_servers_alone_until_it_dies(
+    mode: Mode, name: str, stage: Stage, start_server: Callable[..., RunningServer]
+) -> None:
+    given: dict[str, Any] = {"mode": mode.name, "broker": stage.broker, "queue": stage.queue}
+    given["step_log"] = str(stage.folder / "steps")
+    server = start_server(**given)
+    sentence = f"Another server of mode {mode.name} has the queue {stage.queue} of .*; end it, or type --queue NAME"
+    with pytest.raises(pytest.fail.Exception, match=f"the server ended with 2: taskdemo: {sentence}"):
+        start_server(**given)
+    server.process.kill()
+    again = start_server(**given)
+    assert again.client.delete("/limits").status_code == 200

@@ -66,6 +66,13 @@ class EngineModule(Protocol):
         """
         ...
 
+    def claim(self, name: str) -> Callable[[], bool]:
+        """Connect once more, and return what claims `name` for as long as that lasts; False where another has it.
+
+        Both raise whatever the library does where the broker cannot be asked. See `engines.claims`.
+        """
+        ...
+
     def redelivered_after(self, work_s: float) -> float | None:
         """Return after how many seconds a dead worker's task is given to another; None for never."""
         ...
@@ -113,7 +120,7 @@ def why_not(engine: Engine, broker: str) -> str | None:
     try:
         module = load(engine)
     except Exception as error:  # noqa: BLE001  whatever the library makes of a URL that is not for it
-        return f"{shown!r} is not a broker for {engine.extra} ({_reason(error)}); {instead}"
+        return f"{shown!r} is not a broker for {engine.extra} ({reason(error)}); {instead}"
     try:
         module.check()
     except Exception as error:  # noqa: BLE001  each library, and each of its transports, has its own
@@ -123,8 +130,8 @@ def why_not(engine: Engine, broker: str) -> str | None:
         if "vhost" in text or "not_allowed" in text:
             return f"The broker {shown} has no such virtual host, or not for this user; {instead}"
         if isinstance(error, KeyError | ValueError | ImportError | AttributeError):
-            return f"{shown!r} is not a broker for {engine.extra} ({_reason(error)}); {instead}"
-        return f"The broker {shown} cannot be used ({_reason(error)}); start it, or {instead}"
+            return f"{shown!r} is not a broker for {engine.extra} ({reason(error)}); {instead}"
+        return f"The broker {shown} cannot be used ({reason(error)}); start it, or {instead}"
     return None
 
 
@@ -136,7 +143,8 @@ def has_worker(module: EngineModule) -> bool | None:
         return None
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Return what an exception says, in short."""
     text = str(error.__cause__ or error) or type(error).__name__
     return shortened(text.partition("\n")[0], 120)
 

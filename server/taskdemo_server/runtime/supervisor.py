@@ -27,7 +27,7 @@ from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import CUT_OFF, Settings
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import escape, shortened
-from taskdemo_server.engines import base
+from taskdemo_server.engines import base, claims
 from taskdemo_server.engines.children import Children
 from taskdemo_server.engines.deaths import follow_deaths
 from taskdemo_server.engines.results import follow_results
@@ -65,6 +65,7 @@ def serve(settings: Settings) -> int:
         if settings.app is None:
             _check(settings)
             settings = base.with_broker(settings)
+            claims.check(settings)
         listener = _listen(settings.host, settings.port)
         if settings.app and settings.announce:
             tell_while_starting(settings.folder, Path(settings.announce).exists)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from amqp.exceptions import ResourceLocked
 from celery import signals, states
 from celery.bootsteps import RUN
 from celery.exceptions import CeleryError
@@ -15,12 +16,13 @@ from kombu.exceptions import OperationalError
 
 from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.settings import WORK
+from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.celery.page import app, broker, celery, queue, work
 from taskdemo_server.runtime.orphans import lives
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "celery", "check", "has_worker", "redelivered_after", "status"]
+__all__ = ["app", "cancel", "celery", "check", "claim", "has_worker", "redelivered_after", "status"]
 
 _SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp"})
 """Those of brokers that keep what they are given; over files, messages are lost to a race or wait for ever."""
@@ -125,6 +127,23 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
 def has_worker() -> bool | None:
     """Ask the workers on this broker to answer."""
     return bool(celery.control.ping(timeout=_CHECK_S, limit=1))
+
+
+def claim(name: str) -> claims.Take:
+    """Claim a name at the broker; at RabbitMQ by a queue that is the connection's alone."""
+    if not broker.startswith(("amqp", "pyamqp")):
+        return claims.over_redis(broker.replace("redis+socket:", "unix:"), name)
+    connection = celery.connection_for_write(heartbeat=10)
+
+    def take() -> bool:
+        try:
+            with connection.channel() as channel:
+                channel.queue_declare(name, exclusive=True)
+        except ResourceLocked:
+            return False
+        return True
+
+    return take
 
 
 def redelivered_after(work_s: float) -> float | None:

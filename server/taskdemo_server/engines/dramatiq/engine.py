@@ -3,19 +3,24 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import dramatiq
 import pika
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.results.errors import ResultFailure, ResultMissing
+from pika.exceptions import ChannelClosedByBroker
 
 from taskdemo_server.contract.settings import WORK
+from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
-from taskdemo_server.engines.dramatiq.page import app, backend, broker, queue, work
+from taskdemo_server.engines.dramatiq.page import app, backend, broker, queue, url, work
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "broker", "cancel", "check", "has_worker", "redelivered_after", "status"]
+__all__ = ["app", "broker", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
+
+_LOCKED: Final = 405
+"""AMQP's number for a queue that is another connection's alone."""
 
 
 class Carry(dramatiq.Middleware):
@@ -76,6 +81,23 @@ def has_worker() -> bool | None:
     since = time.time() * 1000 - broker.heartbeat_timeout
     alive = broker.client.zrangebyscore(f"{broker.namespace}:__heartbeats__", since, "+inf")
     return bool(set(alive) - {broker.broker_id.encode()})
+
+
+def claim(name: str) -> claims.Take:
+    """Claim a name at the broker; at RabbitMQ by a queue that is the connection's alone."""
+    if not isinstance(broker, RabbitmqBroker):
+        return claims.over_redis(url, name)
+    connection = pika.BlockingConnection(broker.parameters)
+
+    def take() -> bool:
+        try:
+            with connection.channel() as channel:
+                channel.queue_declare(name, exclusive=True)
+        except ChannelClosedByBroker as closed:
+            return bool(closed.reply_code != _LOCKED)
+        return True
+
+    return take
 
 
 def redelivered_after(_work_s: float) -> float | None:

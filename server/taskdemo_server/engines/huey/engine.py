@@ -9,11 +9,12 @@ from huey.exceptions import TaskException
 from huey.signals import SIGNAL_ENQUEUED, SIGNAL_EXECUTING, SIGNAL_REVOKED
 
 from taskdemo_server.contract.settings import WORK
+from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.huey.page import app, huey
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "check", "has_worker", "huey", "redelivered_after", "status"]
+__all__ = ["app", "cancel", "check", "claim", "has_worker", "huey", "redelivered_after", "status"]
 
 
 @huey.signal(SIGNAL_ENQUEUED)
@@ -77,6 +78,11 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
 def has_worker() -> bool | None:
     """Return None: Huey knows of no workers."""
     return None
+
+
+def claim(name: str) -> claims.Take:
+    """Claim a name at the broker."""
+    return claims.over_file(huey.storage.filename, name)
 
 
 def redelivered_after(_work_s: float) -> float | None:

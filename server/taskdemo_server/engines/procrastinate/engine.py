@@ -14,11 +14,12 @@ from procrastinate.schema import SchemaManager
 
 from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.settings import WORK
+from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.procrastinate.page import app, tasks, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "check", "has_worker", "redelivered_after", "status", "tasks"]
+__all__ = ["app", "cancel", "check", "claim", "has_worker", "redelivered_after", "status", "tasks"]
 
 _SCHEMA_LOCK: Final = 7_403_651
 """A number by which two who find no schema do not both make one."""
@@ -112,6 +113,11 @@ def has_worker() -> bool | None:
             "SELECT EXISTS (SELECT FROM procrastinate_workers WHERE last_heartbeat > now() - interval '4 s')"
         ).fetchone()
     return found is not None and bool(found[0])
+
+
+def claim(name: str) -> claims.Take:
+    """Claim a name at the broker."""
+    return claims.over_postgres(url, name)
 
 
 def redelivered_after(_work_s: float) -> float | None:

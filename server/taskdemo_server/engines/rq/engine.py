@@ -13,11 +13,12 @@ from rq.job import Job, JobStatus
 
 from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.settings import WORK
+from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.rq.page import app, queue, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["Carrying", "app", "cancel", "check", "has_worker", "redelivered_after", "status"]
+__all__ = ["Carrying", "app", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
 
 _STOP_S: Final = 2.0
 _STATES: Final[dict[JobStatus, TaskState]] = {
@@ -110,6 +111,11 @@ def status(refs: Sequence[str]) -> Mapping[str, Status]:
 def has_worker() -> bool | None:
     """Look for a worker of the queue; one that was killed counts for some minutes."""
     return bool(Worker.count(queue=queue))
+
+
+def claim(name: str) -> claims.Take:
+    """Claim a name at the broker."""
+    return claims.over_redis(url, name)
 
 
 def redelivered_after(_work_s: float) -> float | None:

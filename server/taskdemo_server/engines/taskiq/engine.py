@@ -12,11 +12,12 @@ from taskiq.serializers import JSONSerializer
 from taskiq_redis import RedisAsyncResultBackend
 
 from taskdemo_server.contract.settings import WORK
+from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.taskiq.page import app, backend, broker, queue, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "broker", "cancel", "check", "has_worker", "redelivered_after", "status"]
+__all__ = ["app", "broker", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
 
 
 _ASKS_MS: Final = 5000
@@ -90,6 +91,11 @@ def has_worker() -> bool | None:
         except ResponseError:  # there is no such group, and so nobody in it
             return False
     return any(one["idle"] < (broker.idle_timeout if one["pending"] else _ASKS_MS) for one in consumers)
+
+
+def claim(name: str) -> claims.Take:
+    """Claim a name at the broker."""
+    return claims.over_redis(url, name)
 
 
 def redelivered_after(work_s: float) -> float | None:
