@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -19,6 +19,9 @@ from taskdemo_server.contract.modes import MODES, Engine, Mode
 from taskdemo_server.contract.settings import WorkerSettings, WorkSettings
 from taskdemo_server.engines import valkey
 from taskdemo_server.engines.base import PRIVATE
+
+if TYPE_CHECKING:
+    import psycopg
 
 GUARD = "import sys; from taskdemo_server.runtime.guard import guard; sys.exit(guard(sys.argv[2:], sys.argv[1]))"
 
@@ -38,6 +41,21 @@ def must_listen(name: str) -> None:
         socket.create_connection(("127.0.0.1", PORTS[name]), 1).close()
     except OSError:
         without(f"a {name} at 127.0.0.1:{PORTS[name]}")
+
+
+@contextmanager
+def own_database() -> "Iterator[tuple[str, psycopg.Connection[Any]]]":
+    """Make a database of the machine's PostgreSQL; give its URL and a connection."""
+    import psycopg
+
+    server, name = "postgresql://postgres@127.0.0.1:5432/", f"taskdemo_test_{secrets.token_hex(4)}"
+    with psycopg.connect(f"{server}postgres", autocommit=True) as maker:
+        maker.execute(f"CREATE DATABASE {name}")
+        try:
+            with psycopg.connect(server + name, autocommit=True) as connection:
+                yield server + name, connection
+        finally:
+            maker.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def left_with(broker: str, names: Sequence[str]) -> list[str]:

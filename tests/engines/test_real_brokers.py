@@ -3,15 +3,17 @@
 Tasks of a worker that reports to no server are known from what the engine itself keeps; RabbitMQ keeps nothing.
 """
 
-import secrets
+import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from conftest import RunningServer
-from engines.stage import Stage, left_with, must_listen, staging
+from engines.stage import Stage, left_with, must_listen, own_database, staging
 from taskdemo_server.contract.modes import MODES, Mode
 
 URLS = {
@@ -52,17 +54,56 @@ def stage(name: str, tmp_path: Path) -> Iterator[Stage]:
         else:
             must_listen(name)
         if name == "postgres":
-            import psycopg
+            stage.broker, _ = stage.stack.enter_context(own_database())
+        yield stage
 
-            database = f"taskdemo_test_{secrets.token_hex(4)}"
-            stage.broker += database
-            with psycopg.connect(URLS[name], autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {database}")
-                stage.stack.callback(connection.execute, f"DROP DATABASE {database} WITH (FORCE)")
-                yield stage
-                stage.stack.close()  # with the connection
-        else:
-            yield stage
+
+def litter(mode: Mode, name: str, stage: Stage) -> None:
+    """Put tasks of another application into the queue, and what is no task at all where that ends no worker."""
+    queue = stage.queue
+    task = {
+        "task": "others",
+        "task_name": "others",
+        "actor_name": "others",
+        "id": "x",
+        "task_id": "x",
+        "message_id": "x",
+    }
+    body = json.dumps(
+        {**task, "queue_name": queue, "args": [], "kwargs": {}, "options": {}, "labels": {}, "message_timestamp": 0}
+    )
+    if name == "rabbitmq":
+        import pika
+
+        with pika.BlockingConnection(pika.URLParameters(stage.broker.removesuffix("//"))) as connection:
+            for text in ("no task", body):
+                connection.channel().basic_publish("", queue, text.encode())
+    elif name == "postgres":
+        import psycopg
+
+        with psycopg.connect(stage.broker) as database:
+            database.execute("INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES (%s, 'others')", (queue,))
+    elif name == "file":
+        with sqlite3.connect(stage.broker) as file:
+            file.execute("INSERT INTO task (queue, data, priority) VALUES (?, 'no task', 0)", (queue,))
+        file.close()
+    else:
+        with redis.Redis.from_url(stage.broker) as client:
+            if mode.name == "celery":  # what is no task ends its worker here
+                delivery = {"delivery_info": {"exchange": "", "routing_key": queue}, "delivery_tag": "x"}
+                about = {"headers": task, "properties": {**delivery, "body_encoding": "base64"}}
+                about |= {"body": "W1tdLHt9LHt9XQ==", "content-type": "application/json", "content-encoding": "utf-8"}
+                client.rpush(f"{queue}:{queue}", json.dumps(about))
+            elif mode.name == "dramatiq":
+                client.hset(f"dramatiq:{queue}:{queue}.msgs", mapping={"1": "no task", "2": body})
+                client.rpush(f"dramatiq:{queue}:{queue}", "1", "2", "3")
+            elif mode.name == "taskiq":
+                client.xadd(f"taskiq:{queue}", {"data": "no task"})
+                client.xadd(f"taskiq:{queue}", {"data": body})
+                client.xadd(f"taskiq:{queue}", {"other": "fields"})
+            else:
+                client.hset(f"rq:job:{queue}-1", mapping={"data": "no task", "created_at": "2026-01-01T00:00:00.0Z"})
+                client.rpush(f"rq:queue:{queue}", f"{queue}-1", f"{queue}-2")
 
 
 @pytest.mark.parametrize(("mode", "name"), EVERY_PAIR)
@@ -76,6 +117,7 @@ def test_a_server_learns_of_its_own_tasks_alone_what_the_engine_keeps_or_its_wor
     server, other = (start_server(**given, queue=queue) for queue in (stage.queue, f"other-{stage.queue}"))
     worker = stage.worker(mode, work="mine:work", server=server.url if name == "rabbitmq" else None)
     other.get()
+    litter(mode, name, stage)
     good, bad = (server.get(params={"message": text}).headers["X-Task-ID"] for text in ("good", "bad"))
     stage.ready(worker)
     ends = {event.id: event for event in server.ended(2, 30)}

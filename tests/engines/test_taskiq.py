@@ -29,14 +29,6 @@ def test_what_was_sent_before_any_worker_came_is_done(start_server: Callable[...
     until(lambda: server.states().count("finished") == 3, 20)
 
 
-def test_a_redis_that_cannot_hand_a_dead_workers_task_on_is_refused(tmp_path: Path) -> None:
-    with staging(tmp_path / "old") as stage:
-        stage.valkey(0, "--rename-command", "XAUTOCLAIM", "")  # as before Redis 6.2
-        worker = stage.worker(MODE)
-        assert worker.wait() == 2
-        assert "cannot be used (it is too old: Taskiq needs Redis 6.2)" in worker.printed
-
-
 def test_a_dead_workers_task_is_done_once_another_is_sent(
     start_server: Callable[..., RunningServer], stage: Stage
 ) -> None:

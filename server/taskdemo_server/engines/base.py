@@ -4,6 +4,7 @@ import atexit
 import functools
 import importlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -107,6 +108,9 @@ PRIVATE: Final = {
 
 _REFUSED: Final = ("auth", "access_refused", "access refused", "wrongpass", "password", 'role "')
 """Words by which brokers refuse a user."""
+_UNKNOWN: Final = re.compile(r"unknown command \W*(\w+)")
+_ANOTHERS: Final = ("wrongtype", "precondition_failed")
+"""Words by which brokers say that what is there by this name is something else."""
 
 
 def load(engine: Engine) -> EngineModule:
@@ -125,6 +129,10 @@ def why_not(engine: Engine, broker: str) -> str | None:
         module.check()
     except Exception as error:  # noqa: BLE001  each library, and each of its transports, has its own
         text = f"{type(error).__name__} {error}".lower()
+        if unknown := _UNKNOWN.search(str(error)):  # and not the rest of the sentence, where the password may be
+            return f"The broker {shown} is too old for {engine.extra}: Redis 6.2 has a command {unknown[1]}; {instead}"
+        if any(word in text for word in _ANOTHERS):
+            return f"Another tool has this queue of {shown} ({reason(error)}); type --queue NAME, to serve and worker"
         if any(word in text for word in _REFUSED):
             return f"The broker {shown} refuses the user or the password; {instead}"
         if "vhost" in text or "not_allowed" in text:

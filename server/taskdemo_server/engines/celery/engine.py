@@ -90,12 +90,12 @@ if WORK in os.environ and here().settings.step_log is not None:  # the user's fu
 
 
 def check() -> None:
-    """Connect to the broker, for a second or so."""
+    """Connect to the broker, for a second or so, and see to it that the queue is there."""
     if broker.partition("://")[0] not in _SCHEMES:
         raise ValueError("it is no Redis and no RabbitMQ")
     with celery.connection_for_write(connect_timeout=_CHECK_S) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CHECK_S)
-        connection.default_channel  # noqa: B018  Redis connects only here
+        celery.amqp.queues[queue](connection.default_channel).declare()
 
 
 def cancel(ref: str) -> bool:

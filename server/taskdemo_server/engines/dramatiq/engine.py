@@ -45,11 +45,11 @@ if WORK in os.environ and here().settings.step_log is not None:  # the user's fu
 
 
 def check() -> None:
-    """Connect to the broker, for a second or so."""
+    """Connect to the broker, for a second or so, and look at the queue."""
     if isinstance(broker, RabbitmqBroker):
         broker.declare_queue(queue, ensure=True)
     else:
-        broker.client.ping()
+        broker.client.llen(f"{broker.namespace}:{queue}")
 
 
 def cancel(_ref: str) -> bool:

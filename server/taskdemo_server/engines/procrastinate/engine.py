@@ -1,6 +1,7 @@
 """How taskdemo drives Procrastinate: by a wrapped enqueue call and a worker middleware; for server and worker."""
 
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,8 +71,12 @@ def check() -> None:
     with psycopg.connect(url, connect_timeout=2) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
         found = connection.execute("SELECT to_regclass('procrastinate_jobs')").fetchone()
+        schema = SchemaManager.get_schema()
         if found is None or found[0] is None:  # what `procrastinate schema --apply` does
-            connection.execute(SchemaManager.get_schema())
+            connection.execute(schema)
+        there = {name for (name,) in connection.execute("SELECT proname FROM pg_proc")}
+        if set(re.findall(r"CREATE FUNCTION (\w+)", schema)) - there:  # their names have the version
+            raise ValueError("its tables are another version's: see procrastinate schema --migrations-path")
 
 
 @contextmanager

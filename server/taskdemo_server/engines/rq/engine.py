@@ -70,8 +70,8 @@ if WORK in os.environ and here().settings.step_log is not None:  # the user's fu
 
 
 def check() -> None:
-    """Connect to the broker, for a second or so."""
-    queue.connection.ping()
+    """Connect to the broker, for a second or so, and look at the queue."""
+    queue.get_job_ids(length=1)
 
 
 def cancel(ref: str) -> bool:
