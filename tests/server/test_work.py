@@ -1,13 +1,17 @@
 """The slow work: what it journals and shows when it ends, raises or is cancelled, and the CPU seconds that it took."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.import_string import UnusableError
-from taskdemo_server.contract.settings import WorkSettings
+from taskdemo_server.contract.settings import WORK, WorkSettings
 from taskdemo_server.contract.text import error_text
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.work import slow_work, slow_work_async, workplace
@@ -149,6 +153,25 @@ def test_without_taskdemo_work_prints_and_journals_nothing(
 def test_an_unknown_work_is_refused_by_name() -> None:
     with pytest.raises(UnusableError, match=r"Unknown work 'slee\\\\x1bp'"):
         workplace.prepare(WorkSettings(mode="async", work="slee\x1bp"))
+
+
+def test_a_workers_process_that_cannot_import_the_work_says_so_and_ends_the_main_one(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise RuntimeError('not here')")
+    with subprocess.Popen(["sleep", "60"]) as main:
+        try:
+            given = WorkSettings(mode="taskiq", work="mine:work", folder=str(tmp_path), worker=main.pid)
+            done = subprocess.run(
+                [sys.executable, "-c", "from taskdemo_server.work.workplace import here; here()"],
+                env={**os.environ, WORK: given.to_json()},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            said = "--work mine:work: importing it failed with RuntimeError: not here (mine.py:1); mend that first"
+            assert (done.returncode, done.stderr) == (2, f"taskdemo: {said}\n")
+            assert main.wait(5) == -signal.SIGTERM
+        finally:
+            main.kill()
 
 
 def test_an_exception_that_cannot_say_anything_still_has_a_name() -> None:

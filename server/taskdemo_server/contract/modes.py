@@ -15,7 +15,7 @@ class Engine:
     """A library that runs tasks outside the server's process, with a broker and workers of its own."""
 
     packages: tuple[str, ...]
-    """Its packages; that the first can be imported shows that it is installed."""
+    """Its packages; where one of them cannot be imported, it is not installed."""
     extra: str
     """The optional extra of the distribution that brings it."""
     install: str
@@ -109,7 +109,9 @@ class Mode:
     def missing(self) -> str | None:
         """The extra that must be installed first; None where all is there."""
         engine = self.engine
-        return engine.extra if engine is not None and importlib.util.find_spec(engine.packages[0]) is None else None
+        if engine is None or all(importlib.util.find_spec(package) for package in engine.packages):
+            return None
+        return engine.extra
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ is served without taskdemo has none, and journals nothing.
 
 import asyncio
 import os
+import signal
 import sys
 import threading
 import time
@@ -18,8 +19,9 @@ from taskdemo_server.contract import settings
 from taskdemo_server.contract.events import WARM_UP, TaskState, event_line
 from taskdemo_server.contract.events import here as place_here
 from taskdemo_server.contract.import_string import UnusableError
-from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME
 from taskdemo_server.contract.settings import WorkSettings
+from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import error_text, escape
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.runtime import orphans
@@ -193,12 +195,24 @@ def prepare(given: WorkSettings) -> user_function.UserFunction | None:
     return function
 
 
+_COULD_NOT_RUN: Final = 2
 _here: Workplace | None = None
 
 
 def here() -> Workplace:
     """Return this process's workplace; what nobody has set up is set up as the environment says."""
-    return _here or set_up(*_from_environment())
+    if _here is not None:
+        return _here
+    given, sink, say = _from_environment()
+    try:
+        return set_up(given, sink, say)
+    except UnusableError as error:
+        if given.mode not in ENGINES:
+            raise
+        complain(f"taskdemo: {error}")
+        if given.worker is not None and given.worker != os.getpid():  # the main process may start others for ever
+            os.kill(given.worker, signal.SIGTERM)
+        raise SystemExit(_COULD_NOT_RUN) from None
 
 
 def set_up(given: WorkSettings, sink: Sink | None, say: Callable[[str], None] | None) -> Workplace:
