@@ -2,11 +2,15 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from conftest import RunningServer, until
+from engines.stage import staging
+from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.engines import valkey
 
 pytest.importorskip("rq", reason="the extra `rq` is not installed")
@@ -29,3 +33,17 @@ def test_every_job_has_a_process_of_its_own(start_server: Callable[..., RunningS
     for _ in range(3):
         server.get()
     assert len({event.pid for event in server.ended(3, 20)}) == 3
+
+
+def test_what_a_job_reports_arrives_although_its_process_ends_at_once(
+    start_server: Callable[..., RunningServer], tmp_path: Path
+) -> None:
+    with staging(tmp_path / "stage") as stage:
+        stage.valkey()
+        server = start_server(mode="rq", duration=0, broker=stage.broker, queue=stage.queue)
+        stage.ready(stage.worker(MODE_BY_NAME["rq"], duration=0, server=server.url))
+        for _ in range(30):
+            server.get()
+        ends = server.ended(30, 30)
+        assert {event.host for event in ends} == {socket.gethostname()}
+        assert server.complained == ""
