@@ -320,6 +320,8 @@ MODES: Final[tuple[Mode, ...]] = (
             worker=(
                 *("dramatiq", "taskdemo_server.engines.dramatiq.engine"),
                 *("--processes", "{processes}", "--threads", "1"),
+                # Else the main process notices after half a minute that one has died which had not yet said it started.
+                *("--worker-fork-timeout", "3000"),
             ),
             ready="Worker process is ready for action",
             ready_each=True,
