@@ -64,13 +64,15 @@ def test_another_queue_another_engine_and_another_database_are_free(stage: Stage
     assert hold(AnEngine(stage.broker[:-1] + "1"))
 
 
-def test_a_claim_is_taken_again_once_the_broker_is_back(stage: Stage, hold: Callable[..., bool]) -> None:
-    assert hold(AnEngine(stage.broker))
-    [before] = ours(stage.broker)
-    with redis.Redis.from_url(stage.broker) as client:
-        client.client_kill_filter(_id=before["id"])
-    until(lambda: [one["id"] != before["id"] for one in ours(stage.broker)] == [True])
-    assert not hold(AnEngine(stage.broker))
+def test_a_claim_is_taken_again_once_the_broker_is_back(tmp_path: Path, hold: Callable[..., bool]) -> None:
+    with staging(tmp_path / "dies") as stage:
+        broker = stage.valkey()
+        assert hold(AnEngine(stage.broker))
+        broker.program.kill()
+        broker.wait()
+        stage.valkey(int(stage.broker.rpartition(":")[2].partition("/")[0]))
+        until(lambda: len(ours(stage.broker)) == 1)
+        assert not hold(AnEngine(stage.broker))
 
 
 def test_who_may_not_ask_is_told_so_and_not_refused(
