@@ -35,7 +35,8 @@ def check(settings: Settings) -> None:
     if engine is not None and not is_private(settings) and not hold(load(engine), f"{settings.mode}:{settings.queue}"):
         raise UnusableError(
             f"Another server of mode {settings.mode} has the queue {settings.queue} of"
-            f" {without_password(str(settings.broker))}; end it, or type --queue NAME, for this one and for its workers"
+            f" {without_password(str(settings.broker))}; fire at that one, end it, or part them by --queue NAME, to"
+            " taskdemo serve and to its workers"
         )
 
 
