@@ -221,6 +221,8 @@ def test_a_run_that_was_cut_short_says_so() -> None:
     assert "Timed out" in text
     assert "7 requests were never sent" in text
     assert "3 of 5 requests were sent later than planned" in text
+    stopped = printed(run_report(replace(run, interrupted=True, verdict="Interrupted after 1.02 s.")))
+    assert " ok, 0 failed\n" in stopped  # how long it took is told once
 
 
 @pytest.mark.parametrize("columns", [10, 16, 39])

@@ -289,7 +289,9 @@ def _waits(runs: Iterable[RunDocument]) -> Iterator[tuple[float, bool]]:
 
 
 def _first_error(runs: Iterable[RunDocument], state: TaskState) -> str | None:
-    return next((task.error for run in runs for task in run.tasks if task.state == state and task.error), None)
+    """Return why the first of these tasks ended so, as a part of a sentence: without a full stop of its own."""
+    errors = (task.error for run in runs for task in run.tasks if task.state == state)
+    return next((error.rstrip(".") for error in errors if error), None)
 
 
 def _value(statistics: Statistics | None, name: str) -> float | None:

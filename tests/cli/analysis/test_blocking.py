@@ -274,7 +274,11 @@ def test_background_tasks_that_never_ran_are_counted_by_what_dropped_them() -> N
     def lost(call: str, because: str | None, status: int = 503) -> NeverRan:
         return NeverRan(never_ran=call, place="a.py:9 in f", status=status, because=because, clock=1.0)
 
-    raised = [lost("mail", "the answer was 503"), lost("mail", "the answer was 503"), lost("log", "the answer was 503")]
+    raised = [
+        lost("mail", "the answer was 503."),
+        lost("mail", "the answer was 503."),
+        lost("log", "the answer was 503."),
+    ]
     blocked = judge(a_run([0.002], [0.002]), Sightings(never_ran=[*raised, lost("mail", None, 200)]))
     assert [(one.call, one.count) for one in blocked.never_ran] == [("mail", 2), ("log", 1), ("mail", 1)]
     assert sentence(blocked).endswith(

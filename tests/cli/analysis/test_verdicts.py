@@ -113,6 +113,17 @@ def test_where_one_is_answered_before_its_work_ends_none_is_said_to_wait_for_it(
     assert str(said.short).startswith("answered first")
 
 
+def test_why_tasks_failed_and_were_lost_is_told_in_a_sentence_with_one_full_stop() -> None:
+    failed = events_of("t1", 0.002, 0.003, 1.0, state="failed", error="ValueError: no such report.")
+    lost = events_of("t2", 0.002, 0.003, 1.0, state="lost", error="Given up after 3 processes had died.")
+    run = recorder([sample(1, 0.004, task="t1"), sample(2, 0.004, task="t2")], [*failed, *lost]).finish(facts("rq", 2))
+    why = "Of 2 tasks 1 failed (ValueError: no such report), 1 lost (Given up after 3 processes had died). Answered"
+    for text in (verdict(run), comparison([run]).verdicts[0].text):
+        assert text.startswith(why)
+    alone = recorder([sample(1, 0.004, task="t1")], failed).finish(facts("rq", 1))
+    assert verdict(alone).startswith("The task failed: ValueError: no such report. So ")
+
+
 def test_failures_losses_and_what_is_unfinished_are_said() -> None:
     text = verdict(samples.failed_run())
     assert "2 of 6 requests failed (1 HTTP 503, 1 ReadTimeout; that answer took 2.8 ms)" in text

@@ -168,7 +168,7 @@ def _told_after(blocking: Blocking) -> str:
     if blocking.after_answer_s is None:
         return ""
     error = blocking.after_answer_error
-    failed = f", and failed there: {shortened(error, LONGEST)}" if error else ""
+    failed = f", and failed there: {shortened(error.rstrip('.'), LONGEST)}" if error else ""
     took = format_seconds(blocking.after_answer_s)
     return f"What it does after the answer (background tasks) took up to {took}{failed}."
 
@@ -204,6 +204,6 @@ def _told_never_ran(tasks: Sequence[NeverRanTask]) -> Iterator[str]:
             f"{format_count(count, 'background task')} {'was' if count == 1 else 'were'} added and never ran:"
             f" {shortened(', '.join(where), 2 * LONGEST)}"
         )
-        yield f"{text}: {shortened(because, LONGEST)}." if because else f"{text}."
+        yield f"{text}: {shortened(because.rstrip('.'), LONGEST)}." if because else f"{text}."
         if group[0].status >= 400:
             yield "Return a Response of that status instead of raising an exception, and they run."

@@ -140,7 +140,7 @@ def _request_words(document: RunDocument) -> Iterator[tuple[str, Style]]:
     requests = summary.requests
     yield f"{format_count(requests.ok)} ok, ", PLAIN
     yield f"{format_count(requests.failed)} failed", BAD if requests.failed else PLAIN
-    if summary.wall_s is not None:
+    if summary.wall_s is not None and not document.interrupted:  # the verdict says after what an interrupted one ended
         yield f" in {format_seconds(summary.wall_s)}", PLAIN
     # Of one burst the rate says nothing that its length does not.
     burst = document.count is not None and document.concurrency == document.count
