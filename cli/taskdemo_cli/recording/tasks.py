@@ -168,20 +168,28 @@ class Tasks:
     def _pairs(self, at: int) -> list[tuple[float, float]]:
         """Return start and end of each execution of a task's work; an engine may have it run twice at the same time.
 
-        What was started at one place ended there. Where no end was seen, and it was begun again, its process may have
-        died at any moment in between: it counts as that of its start, so that no more are said to run than were seen.
+        What was started at one place came to its end there, whatever others had concluded before. Where no end was
+        seen, and it was begun again, its process may have died at any moment in between: it counts as that of its
+        start, so that no more are said to run than were seen. An end whose start was not heard of is of no execution.
         """
         pairs: list[tuple[float, float]] = []
         running: dict[Where, float] = {}
-        for clock, order, where, _ in sorted(self.histories[at]):
-            begun = running.get(where)
-            if STATES[order] == "started":
-                if begun is not None and begun != clock:
+        others: list[Step] = []
+        for step in sorted(self.histories[at]):
+            begun = running.get(step.where)
+            if STATES[step.order] == "started":
+                if begun is not None and begun != step.clock:
                     pairs.append((begun, begun))
-                running[where] = clock
-            elif running:  # an end that others report is that of the latest
-                where = where if begun is not None else max(running, key=running.__getitem__)
-                pairs.append((running.pop(where), clock))
+                running[step.where] = step.clock
+            elif STATES[step.order] in DONE and begun is not None:
+                pairs.append((running.pop(step.where), step.clock))
+            else:
+                others.append(step)
+        for step in others:  # what is reported from elsewhere is the end of the latest
+            before = {where: begun for where, begun in running.items() if begun <= step.clock}
+            if before:
+                where = step.where if step.where in before else max(before, key=before.__getitem__)
+                pairs.append((running.pop(where), step.clock))
         last = max((*running.values(), *(start for start, _ in pairs)), default=NEVER)
         return pairs + [(start, NEVER if start == last else start) for start in running.values()]
 
