@@ -1,6 +1,7 @@
 """What a server survives, says, and has in its journal afterwards: overload, full disks, lost files, odd clients."""
 
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from conftest import RunningServer, until
 from taskdemo_server.contract.events import TaskState, event_line, place_of
+from taskdemo_server.runtime.server import NO_DESCRIPTORS
 
 Start = Callable[..., RunningServer]
 
@@ -61,6 +63,23 @@ def test_a_blocking_server_looks_at_nobody_meanwhile_so_it_never_has_two(start_s
 def test_a_bound_of_nothing_is_refused(start_server: Start) -> None:
     with pytest.raises(pytest.fail.Exception, match="max_pending is 0; it must be 1 or more"):
         start_server(max_pending=0)
+
+
+@limits
+def test_a_server_without_a_descriptor_for_the_next_caller_says_so_once(start_server: Start) -> None:
+    server = start_server()
+    server.get()
+    process = psutil.Process(server.process.pid)
+    usual, most = process.rlimit(psutil.RLIMIT_NOFILE), process.num_fds() + 5
+    process.rlimit(psutil.RLIMIT_NOFILE, (most, usual[1]))
+    with ExitStack() as callers:
+        for _ in range(20):
+            callers.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        until(lambda: server.complained)
+        assert server.get().status_code == 200  # who is connected is served
+    server.signal(signal.SIGTERM)
+    server.wait()
+    assert server.complained == NO_DESCRIPTORS.format(most) + "\n"
 
 
 @limits

@@ -6,11 +6,13 @@ main thread, as it would from uvicorn: it may install signal handlers.
 """
 
 import asyncio
+import errno
 import functools
 import importlib
 import multiprocessing
 import os
 import queue
+import resource
 import socket
 import threading
 import time
@@ -28,6 +30,7 @@ from taskdemo_server.api.state import State
 from taskdemo_server.contract import settings as settings_module
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import escape
 from taskdemo_server.engines import base
 from taskdemo_server.journal.file import Journal
@@ -46,6 +49,10 @@ Inbox: TypeAlias = "queue.SimpleQueue[News]"
 
 _HANG_UP_AFTER_S: Final = 3.0
 _FOLLOW_EVERY_S: Final = 0.05
+NO_DESCRIPTORS: Final = (
+    "All {} file descriptors that this server may have are used: it hangs up on new callers. "
+    "Raise the limit, then start it again: ulimit -Hn 65536 (as root)"
+)
 LOGGING: Final[dict[str, Any]] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -65,6 +72,7 @@ class Server(uvicorn.Server):
     def __init__(self, settings: Settings, console: Console, on_ready: Callable[[], None], app: ASGIApp | None) -> None:
         self.settings = settings
         self._on_ready = on_ready
+        self._is_full = False
         self.journal = Journal(settings.journal)
         # Not the index of the routes: that an end is new is told once, to one reader.
         self._followed = Index(self.journal, self.journal.size())
@@ -117,6 +125,17 @@ class Server(uvicorn.Server):
             if self.stalls is not None:
                 self.stalls.watch(asyncio.get_running_loop())
             self._on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Say, once, that there is no descriptor for the next caller: uvloop hangs up on him without a word."""
+        if not self._is_full:
+            try:
+                os.close(os.open(os.devnull, os.O_RDONLY))
+            except OSError as error:
+                self._is_full = error.errno in {errno.EMFILE, errno.ENFILE}
+                if self._is_full:
+                    complain(NO_DESCRIPTORS.format(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain: let streams end with the last task, and hang up on who does not take an answer."""
