@@ -28,6 +28,8 @@ class Heard:
     """What happened to tasks, as the journal has it."""
 
     events: list[TaskEvent]
+    offset: int
+    """Where the journal goes on after them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Watcher(threading.Thread):
                 elif line.startswith(b"id:") and (number := line[3:].strip()).isdigit() and len(number) < MOST_DIGITS:
                     self._last_id = number.decode("ascii")
         if events and not self._stopped.is_set():
-            self._sink.put(("events", Heard(events)))
+            self._sink.put(("events", Heard(events, int(self._last_id))))
 
 
 def clock_offset(health: dict[str, Any], asked: float, answered: float) -> float:

@@ -179,6 +179,8 @@ class _Run:
         self.broken: str | None = None
         """Which process of ours died, so that the figures are not whole."""
         self.next_look = 0.0
+        self.offset = 0
+        """How far the server's journal has been heard of."""
 
     def conduct(self, header: RunHeader, *, wait: bool, enough: Callable[[], bool]) -> RunDocument:
         started_at = datetime.now(UTC)
@@ -211,6 +213,8 @@ class _Run:
                 watcher.stop()
         if self.broken is not None:
             raise UserError(self.broken)
+        for event in self.target.rest(self.offset):
+            self.recorder.event(event)
         self.screen.update(self.recorder, time.monotonic())
         return self.recorder.finish(
             {
@@ -235,13 +239,13 @@ class _Run:
         if self.target.health is None:
             return None
         target = self.target
-        offset = int(self.target.health["journal_offset"])
+        self.offset = int(self.target.health["journal_offset"])
 
         def patient() -> bool:
             """Tell whether silence is no end: the process of a server of ours is looked after, and callers wait."""
             return target.server is not None or "load" in self.running
 
-        watcher = Watcher(target.url, self.rig.inbox, offset, target.token, f"{target.under}/events", patient)
+        watcher = Watcher(target.url, self.rig.inbox, self.offset, target.token, f"{target.under}/events", patient)
         watcher.start()
         return watcher
 
@@ -291,7 +295,8 @@ class _Run:
 
     def _take(self, name: str, content: Any) -> None:
         match content:
-            case Heard(events):
+            case Heard(events, offset):
+                self.offset = offset
                 for event in events:
                     self.recorder.event(event)
             case ServerGone(why):

@@ -20,6 +20,7 @@ from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.recording.sightings import Sightings, fold
 from taskdemo_cli.reports.output import complain
+from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, CUT_OFF, OWN_PATHS, Settings
 
 TICK_S = 0.125
@@ -113,6 +114,13 @@ class Target:
             if not wait or stopping.asked or waited > STIRRING_S or (waited > QUIET_S and seen.is_quiet):
                 return seen
             time.sleep(min(TICK_S, QUIET_S - waited) if waited < QUIET_S else TICK_S)
+
+    def rest(self, offset: int) -> Iterator[TaskEvent]:
+        """Yield the events in the journal of a server of ours from there on: a blocked or dead one sends no word."""
+        if self._journal is not None:
+            with open(self._journal, "rb") as file:  # noqa: PTH123  as below
+                file.seek(offset)
+                yield from filter(None, map(TaskEvent.from_line, file))
 
     def _seen(self, mark: int) -> Sightings:
         if self._journal is None:

@@ -18,9 +18,16 @@ from typing import Any
 
 import pytest
 
+import samples
 from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, running, serving, taskdemo
+from samples import sample
+from taskdemo_cli.loadgen.protocol import Batch, Plan
 from taskdemo_cli.processes import event_stream, servers
 from taskdemo_cli.processes.event_stream import Heard, ServerGone, Watcher
+from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_cli.runner import rig
+from taskdemo_cli.runner.rig import Rig, Unseen
+from taskdemo_cli.runner.target import find_target
 
 Answer = Callable[[socket.socket, str], None]
 """What a server does with a connection on which this path was asked for."""
@@ -368,6 +375,22 @@ def test_a_server_whose_event_loop_is_blocked_is_not_gone_while_it_is_waited_for
     assert len(connections) >= 4
 
 
+@pytest.mark.parametrize(("ran", "given_up"), [(False, True), (True, False)], ids=["none runs", "one runs"])
+def test_tasks_of_which_none_is_begun_are_given_up_after_a_minute_although_a_worker_answers(
+    ran: bool, given_up: bool
+) -> None:
+    told = HEALTH | {"mode": "celery", "broker": "redis://here", "worker": True}
+    with raw_server(lambda connection, _: connection.sendall(http(json.dumps(told).encode()))) as server:
+        run = rig._Run(Rig(StopRequest()), find_target(server.url), Plan(url=server.url, count=2), Unseen())
+        run.recorder.load(Batch([sample(n, 0.01, task=f"t{n}") for n in (1, 2)]))
+        if ran:
+            run.recorder.event(samples.event("t1", "started", 0.1))
+        assert not any(run._is_stalled(after) for after in (0.0, 30.0, rig.STALLED_S - 1))
+        assert run._is_stalled(rig.STALLED_S + 30) == given_up
+    why = "nothing was begun for 60 s, although a worker answers on the broker"
+    assert run.stalled == (why if given_up else None)
+
+
 def test_an_event_without_an_end_is_not_kept() -> None:
     sending = threading.Event()
 
@@ -552,14 +575,6 @@ def test_nothing_is_imported_from_the_current_folder(tmp_path: Path) -> None:
         done = taskdemo("fire", "--mode", mode, "--duration", "0", "--count", "2", anew=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(f"{name}.py" for name in names)
-
-
-@pytest.mark.parametrize("mode", ["blocking", "async", "threadpool", "background"])
-def test_a_server_that_its_own_work_ends_is_said_to_have_ended(mode: str, tmp_path: Path) -> None:
-    (tmp_path / "fatal.py").write_text("import os\ndef work(message): os._exit(7)\n")
-    done = taskdemo("fire", "--mode", mode, "--work", "fatal:work", "--count", "2", "--json", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "exit 7" in json.loads(done.stdout)["ended_because"]
 
 
 def test_a_server_that_falls_silent_before_it_ends_is_said_to_have_ended(tmp_path: Path) -> None:
