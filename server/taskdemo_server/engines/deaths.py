@@ -60,6 +60,10 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
                     lose(task.id, f"Given up after {often} processes that ran it had died.")
                 elif start in dead_since and now - dead_since[start] >= patience:
                     lose(task.id, f"The process that ran it died, and in {patience:g} s no other has begun it again.")
+            # What ends its process by an exception has ended, and a worker that takes that for a death begins it again.
+            for task in index.begun_again(MOST_DEATHS - 1):
+                if task.ref is not None:
+                    engine.cancel(task.ref)
             if children is not None and stall.all_wait and max(stall.since, children.worker_since) < now - _HUNG_S:
                 waiting = {task.id for task in stall.tasks}
                 for task_id in waiting & waited_before:

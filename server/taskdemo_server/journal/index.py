@@ -5,7 +5,7 @@ its lines of the journal, which are understood only when somebody asks. Standard
 """
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from itertools import islice
 from typing import Final
 
@@ -30,6 +30,8 @@ class Index:
         self._tasks: dict[bytes, bytes] = {}
         self._unended: dict[bytes, None] = {}
         self._ended: deque[bytes] = deque()
+        self._again: Counter[bytes] = Counter()
+        """How often the work of a task was begun after the task had ended."""
         self._offset = offset
         self._lock = threading.Lock()
 
@@ -53,6 +55,7 @@ class Index:
                     self._tasks.clear()
                     self._unended.clear()
                     self._ended.clear()
+                    self._again.clear()
                     self._offset = self.forgotten = 0
                     continue
                 self._offset = offset
@@ -81,6 +84,14 @@ class Index:
         records = [record for lines in pieces if (record := _record(lines))]
         return [record for record in records if record.accepted is not None]
 
+    def begun_again(self, often: int) -> list[TaskRecord]:
+        """Return the tasks whose work was begun so often after they had ended; each is counted anew from then on."""
+        with self._lock:
+            tasks = [task for task, count in self._again.items() if count >= often]
+            for task in tasks:
+                del self._again[task]
+            return [record for task in tasks if (record := _record(self._tasks.get(task, b"")))]
+
     def _take(self, line: bytes, ended: list[bytes]) -> None:
         # Looks at the first two fields alone: a million tasks take three million lines.
         line = line[max(line.rfind(b'{"id":'), 0) :]
@@ -97,6 +108,8 @@ class Index:
             return
         if len(known) < _MOST_BYTES:
             self._tasks[task] = known + line
+        if state == b"started" and task not in self._unended:
+            self._again[task] += 1
         if state in _ENDED and task in self._unended:
             del self._unended[task]
             ended.append(task)

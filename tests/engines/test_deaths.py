@@ -1,0 +1,71 @@
+"""Work that kills its own process: in every engine it is begun a bounded number of times, and what follows is done."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from conftest import RunningServer, serving, until
+from engines.stage import EVERY_ENGINE
+from taskdemo_server.contract.events import ENDED
+from taskdemo_server.contract.modes import MODES, Mode
+from taskdemo_server.engines import valkey
+from taskdemo_server.engines.children import MOST_DEATHS
+
+pytestmark = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
+
+LETHAL = """
+import os, sys
+
+def work(message):
+    if message == "die":
+        os._exit(1)
+    if message == "exit":
+        sys.exit("no more")
+"""
+PATIENCE_S = 60.0
+"""Taskiq alone waits 30 s for somebody who begins it again."""
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RunningServer]]:
+    """A server with each engine, which has such tasks already: they wait beside each other."""
+    folder = tmp_path_factory.mktemp("deaths")
+    (folder / "lethal.py").write_text(LETHAL)
+    with ExitStack() as stack:
+        started = {}
+        for mode in MODES:
+            if mode.engine is not None and not mode.missing:
+                server = started[mode.name] = stack.enter_context(
+                    serving(folder / mode.name, mode=mode.name, work="lethal:work", folder=str(folder))
+                )
+                for message in ("die", "exit"):
+                    assert server.get(params={"message": message}).status_code == 200
+        yield started
+
+
+@pytest.mark.parametrize("mode", EVERY_ENGINE)
+def test_a_task_that_kills_its_process_is_begun_a_bounded_number_of_times_and_then_given_up(
+    mode: Mode, servers: dict[str, RunningServer]
+) -> None:
+    server = servers[mode.name]
+    died, exited = (event.id for event in server.events() if event.state == "accepted")
+    end = until(lambda: [event for event in server.events() if event.id == died and event.state in ENDED], PATIENCE_S)[
+        0
+    ]
+    begun = server.states(died).count("started")
+    if end.state == "lost" and begun > 1:
+        assert MOST_DEATHS <= begun <= MOST_DEATHS + 2  # some may be on their way when the bound is reached
+        assert str(end.error).startswith("Given up after ")
+    else:
+        assert (begun, end.state) in {(1, "lost"), (1, "failed")}
+        assert end.error
+    # What exits has ended, and is begun again where a worker takes that for a death: until that is seen, once a second.
+    until(lambda: server.states(exited).count("started") == 1 or "cancelled" in server.states(exited), PATIENCE_S)
+    assert server.get(f"/tasks/{exited}").json()["error"] == "SystemExit: no more"
+    exits = server.states(exited).count("started")
+    following = server.get(params={"message": "well"}).headers["X-Task-ID"]
+    until(lambda: server.states(following) == ["accepted", "started", "finished"], PATIENCE_S)
+    assert server.get(f"/tasks/{died}").json()["state"] == end.state
+    assert server.states(died).count("started") <= MOST_DEATHS + 2
+    assert server.states(exited).count("started") == exits
