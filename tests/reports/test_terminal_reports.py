@@ -1,18 +1,21 @@
 """What is printed at the end: reports, tables and matrices fit, tell the figures, and show outside text as text."""
 
 import io
+import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from samples import (
     ALL_RUNS,
     HOSTILE,
+    T0,
     background_run,
     blocking_run,
     capacity_document,
@@ -23,6 +26,7 @@ from samples import (
     failed_run,
     hostile_run,
     limits_document,
+    rate_run,
     recorder,
     sample,
     scan_document,
@@ -34,11 +38,14 @@ from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.output import Output
 from taskdemo_cli.reports.svg import picture
+from taskdemo_cli.reports.terminal import report as report_module
 from taskdemo_cli.reports.terminal.capacity import capacity_report
 from taskdemo_cli.reports.terminal.diff_table import changes_report
 from taskdemo_cli.reports.terminal.limits import figure, limits_report
+from taskdemo_cli.reports.terminal.live import run_screen
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 from taskdemo_cli.reports.terminal.scan import scan_report
+from taskdemo_cli.reports.terminal.style import GOOD, Drawing, Glyphs
 from taskdemo_cli.reports.terminal.timeline import timeline
 from taskdemo_cli.units import format_seconds
 from taskdemo_server.contract.modes import DEFAULT_MODES, MODES
@@ -225,6 +232,29 @@ def test_a_run_that_was_cut_short_says_so() -> None:
     assert " ok, 0 failed\n" in stopped  # how long it took is told once
 
 
+FIGURE = re.compile(r"\d[\d,.]*(?: (?:µs|ms|s)\b)?")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        *(lambda *given, make=make: report_module._run_lines(make(), *given) for make in (rate_run, threadpool_run)),
+        lambda *given: report_module._comparison_lines(comparison_document(3), *given),
+        lambda *given: report_module._conditions_lines(comparison_document(3), *given),
+    ],
+    ids=["rate", "burst", "comparison", "intervals"],
+)
+def test_a_figure_is_whole_or_not_there_at_any_width(lines: Callable[[int, Glyphs], Iterator[Text]]) -> None:
+    def figures(width: int) -> set[str]:
+        text = printed(Drawing(lines), width).partition("Response times")[0]  # whose bars are as long as there is room
+        return set(FIGURE.findall(" ".join(text.split())))
+
+    wide = figures(200)
+    for width in range(40, 80):
+        assert figures(width) <= wide, width
+    assert figures(40)
+
+
 @pytest.mark.parametrize("columns", [10, 16, 39])
 def test_a_terminal_that_is_too_narrow_is_drawn_on_all_the_same(columns: int) -> None:
     for report in (run_report(background_run()), comparison_report(comparison_document())):
@@ -406,6 +436,17 @@ def test_plain_output_is_as_wide_as_columns_says(columns: str, width: int, monke
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr("sys.stdout", io.StringIO())
     assert Output(as_json=False).console.width == width
+
+
+def test_colour_that_is_forced_into_a_pipe_makes_no_terminal_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("sys.stdout", pipe := io.StringIO())
+    output = Output(as_json=False)
+    with output.waiting("starting"), run_screen(output.console, "5 requests", count=5) as screen:
+        screen.update(recorder([sample(1, 0.1)]), T0 + 1)
+    output.console.print("done", style=GOOD)
+    assert "\x1b[36mdone" in pipe.getvalue()
+    assert not re.search(r"\x1b\[[^m]*[A-Za-ln-z]", pipe.getvalue())  # nothing is moved, hidden or wiped
 
 
 def test_a_picture_is_a_well_formed_svg_that_fetches_nothing() -> None:

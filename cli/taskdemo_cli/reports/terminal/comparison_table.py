@@ -4,6 +4,7 @@ Draws run and comparison documents and computes nothing.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Final, Literal
 
 from rich.style import Style
@@ -23,6 +24,8 @@ STATES: Final[tuple[Literal["failed", "cancelled", "lost", "unfinished"], ...]] 
     "lost",
     "unfinished",
 )
+AGAINST: Final = 32
+"""Columns of an interval and of the difference to the reference."""
 COLUMNS: Final = ("response_s.p50", "response_s.max", "tasks.last_ended_s", "tasks.max_parallel", "bystander_s.max")
 HEADINGS: Final = (
     ("response", "p50"),
@@ -34,14 +37,15 @@ HEADINGS: Final = (
 
 
 def _widths(width: int) -> tuple[int, ...]:
-    """Return the columns of the figures in a terminal of this width."""
-    return (10, 10, 9, 8, 9) if width >= 79 else (9, 9, 8, 7, 8)
+    """Return the columns of the figures in a terminal of this width: those that it has room for as a whole."""
+    sizes = (10, 10, 9, 8, 9) if width >= 79 else (9, 9, 8, 7, 8)
+    return tuple(size for size, end in zip(sizes, accumulate(sizes), strict=True) if NAME + end <= width)
 
 
 def comparison_heading(width: int) -> Iterator[Text]:
     """Yield the two lines over a comparison."""
     for line in (0, 1):
-        headings = (cell(heading[line], size, "right") for heading, size in zip(HEADINGS, _widths(width), strict=True))
+        headings = (cell(heading[line], size, "right") for heading, size in zip(HEADINGS, _widths(width), strict=False))
         name, trouble = ("mode", "trouble") if line else ("", "")
         yield row((f"{name:<{NAME}}{''.join(headings)}  {trouble}", DIM))
 
@@ -51,7 +55,7 @@ def comparison_cells(
 ) -> Iterator[tuple[str, Style]]:
     """Yield the figures of one mode, under `comparison_heading`, and what went wrong in its runs."""
     figures = summary.figures()
-    for path, size in zip(COLUMNS, _widths(width), strict=True):
+    for path, size in zip(COLUMNS, _widths(width), strict=False):
         value = figures[path]
         shown = format_count if path == "tasks.max_parallel" else format_seconds
         yield cell(glyphs.dash if value is None else shown(value), size, "right"), PLAIN
@@ -73,7 +77,8 @@ def interval_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> 
     yield row((f"{cell('', NAME)} p50, 95 % interval  against {cell(document.reference, width - NAME - 29)}", DIM))
     for entry in entries:
         span = f"{format_seconds(entry.low)} {glyphs.dash} {format_seconds(entry.high)}"
-        yield row((cell(entry.mode, NAME), BOLD), f" {span:<19} ", *_against(entry))
+        against = _against(entry) if width >= NAME + AGAINST else ()
+        yield row((cell(entry.mode, NAME), BOLD), f" {span:<19} ", *against)
 
 
 def _against(entry: Interval) -> Iterator[tuple[str, Style]]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich.console import Group, RenderableType
-from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary, most_computing
@@ -91,7 +90,10 @@ def threshold_lines(thresholds: Sequence[ThresholdRow], width: int, glyphs: Glyp
 def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     summary = document.summary
     yield from paragraph(_what(document), width, first=cell("Run", NAME))
-    yield row((cell("Requests", NAME), BOLD), *_request_words(document))
+    for line in paragraph(_request_words(document), width, first=cell("Requests", NAME)):
+        if summary.requests.failed:
+            line.highlight_words([_failed_words(summary.requests)], BAD)
+        yield line
     for words, count in errors_in_words(summary.requests):
         often = f"{format_count(count)} {glyphs.no} "
         first, *rest = paragraph(words, width, first=cell("", NAME) + " " * len(often))
@@ -135,17 +137,20 @@ def _what(document: RunDocument) -> str:
     return words
 
 
-def _request_words(document: RunDocument) -> Iterator[tuple[str, Style]]:
+def _request_words(document: RunDocument) -> str:
     summary = document.summary
-    requests = summary.requests
-    yield f"{format_count(requests.ok)} ok, ", PLAIN
-    yield f"{format_count(requests.failed)} failed", BAD if requests.failed else PLAIN
+    words = f"{format_count(summary.requests.ok)} ok, {_failed_words(summary.requests)}"
     if summary.wall_s is not None and not document.interrupted:  # the verdict says after what an interrupted one ended
-        yield f" in {format_seconds(summary.wall_s)}", PLAIN
+        words += f" in {format_seconds(summary.wall_s)}"
     # Of one burst the rate says nothing that its length does not.
     burst = document.count is not None and document.concurrency == document.count
     if summary.requests_per_s is not None and not burst:
-        yield f", {format_count(summary.requests_per_s)} requests/s", PLAIN
+        words += f", {format_count(summary.requests_per_s)} requests/s"
+    return words
+
+
+def _failed_words(requests: RequestCounts) -> str:
+    return f"{format_count(requests.failed)} failed"
 
 
 def _status_words(requests: RequestCounts) -> str:
