@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from commands import one_sentence, taskdemo
 from conftest import RunningServer
 from engines.stage import Stage, left_with, must_listen, own_database, staging
 from taskdemo_server.contract.modes import MODES, Mode
@@ -138,9 +139,20 @@ def test_a_queue_is_one_servers_alone_until_it_dies(
     given: dict[str, Any] = {"mode": mode.name, "broker": stage.broker, "queue": stage.queue}
     given["step_log"] = str(stage.folder / "steps")
     server = start_server(**given)
-    sentence = f"Another server of mode {mode.name} has the queue {stage.queue} of .*; end it, or type --queue NAME"
+    sentence = f"Another server of mode {mode.name} has the queue {stage.queue} of .*; fire at that one, end it, or part them by --queue NAME"
     with pytest.raises(pytest.fail.Exception, match=f"the server ended with 2: taskdemo: {sentence}"):
         start_server(**given)
     server.process.kill()
     again = start_server(**given)
     assert again.client.delete("/limits").status_code == 200
+
+
+RABBITS = [pair for pair in EVERY_PAIR if pair.values[1] == "rabbitmq"]
+
+
+@pytest.mark.parametrize(("mode", "name"), RABBITS)
+def test_a_virtual_host_that_there_is_not_is_named(mode: Mode, name: str) -> None:
+    must_listen(name)
+    done = taskdemo("fire", "--mode", mode.name, "--broker", URLS[name].removesuffix("/") + "nowhere")
+    assert (done.returncode, one_sentence(done.stderr)) == (2, True), done.stderr
+    assert "nowhere has no such virtual host" in done.stderr

@@ -135,7 +135,7 @@ def why_not(engine: Engine, broker: str) -> str | None:
             return f"Another tool has this queue of {shown} ({reason(error)}); type --queue NAME, to serve and worker"
         if any(word in text for word in _REFUSED):
             return f"The broker {shown} refuses the user or the password; {instead}"
-        if "vhost" in text or "not_allowed" in text:
+        if "not_allowed" in text:
             return f"The broker {shown} has no such virtual host, or not for this user; {instead}"
         if isinstance(error, KeyError | ValueError | ImportError | AttributeError):
             return f"{shown!r} is not a broker for {engine.extra} ({reason(error)}); {instead}"

@@ -64,6 +64,12 @@ def test_every_time_takes_a_unit_on_the_command_line_and_in_the_environment() ->
     assert (document["duration_s"], document["for_s"], document["rate"]) == (0.05, 0.2, 10.0)
 
 
+def test_a_file_of_the_environment_may_have_a_space_in_its_name() -> None:
+    done = in_process("fire", "--mode", "background", TASKDEMO_FIRE_SAVE="/nowhere/my file.json\n/nowhere/other.md")
+    assert done.returncode == 2
+    assert "/nowhere/my file.json" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_fits_a_terminal_and_ends_with_something_to_type(command: str) -> None:
     done = in_process(*([command] if command else []), "--help", COLUMNS="80", TERM="dumb")
