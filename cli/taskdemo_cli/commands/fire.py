@@ -10,7 +10,6 @@ from taskdemo_cli.analysis.blocking.judge import judge
 from taskdemo_cli.analysis.blocking.sentence import sentence
 from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.blocking import Blocking
-from taskdemo_cli.loadgen.proxies import proxy_for
 from taskdemo_cli.loadgen.request import Place
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports.output import Output
@@ -18,7 +17,6 @@ from taskdemo_cli.runner.burst import Burst, words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, check_worker, private_target, running_target
 from taskdemo_server.contract.settings import Settings
-from taskdemo_server.contract.text import without_password
 
 __all__ = ["Burst", "Keeping", "fire"]
 
@@ -83,6 +81,5 @@ def fire(
 def _title(burst: Burst, target: Target) -> str:
     what = target.mode or target.app
     name = f"{what} at {target.url}" if what else target.url
-    proxy = proxy_for(target.url)
-    through = "" if proxy is None else f", through the proxy {without_password(proxy)} of the environment"
+    through = "" if target.proxy is None else f", through the proxy {target.proxy} of the environment"
     return f"{words(burst)} at {name}{target.path if target.path != '/' else ''}{through}"

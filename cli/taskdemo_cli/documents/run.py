@@ -193,6 +193,7 @@ class RunHeader(TypedDict, total=False):
     own_work: OwnFunction | UnsetType
     warm_up: int | UnsetType
     slots: int | UnsetType | None
+    proxy: str | UnsetType
 
 
 class RunDocument(Struct, frozen=True, kw_only=True):
@@ -243,6 +244,8 @@ class RunDocument(Struct, frozen=True, kw_only=True):
     """Requests that were sent before, for work that does nothing, and are counted nowhere."""
     slots: int | UnsetType | None = UNSET
     """How many works the server could run at once, in threads or processes; None where no such number is known."""
+    proxy: str | UnsetType = UNSET
+    """The proxy of the environment through which the requests went, without its password: its time is in theirs."""
     bystander_threads: Sequence[BystanderRow] | UnsetType = UNSET
     blocking: Blocking | UnsetType = UNSET
     verdict: str | UnsetType = UNSET

@@ -226,6 +226,7 @@ class _Run:
                 "app": self.target.app or UNSET,
                 "own_work": self.target.own_work or UNSET,
                 "slots": self.target.slots,
+                "proxy": self.target.proxy or UNSET,
                 "started_at": started_at.isoformat(timespec="milliseconds"),
                 **header,
             },
@@ -331,7 +332,10 @@ class _Run:
             if answers is False or (answers is None and not self.recorder.running):
                 self.stalled = no_worker(self.target)
             elif now - self.left_since >= STALLED_S and not self.recorder.running:
-                self.stalled = f"nothing was begun for {STALLED_S:.0f} s, although a worker answers on the broker"
+                self.stalled = (
+                    f"for {STALLED_S:.0f} s no task was heard to begin, although a worker answers on the broker: one "
+                    f"that was started with --server {self.target.url} tells of what it does"
+                )
         return self.stalled is not None
 
     def _look_after_server(self) -> None:

@@ -22,6 +22,7 @@ from taskdemo_cli.recording.sightings import Sightings, fold
 from taskdemo_cli.reports.output import complain
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, CUT_OFF, OWN_PATHS, Settings
+from taskdemo_server.contract.text import without_password
 
 TICK_S = 0.125
 """Seconds between two looks at something that changes by itself."""
@@ -80,6 +81,12 @@ class Target:
     def slots(self) -> int | None:
         """How many works it can run at once, where it knows."""
         return self.health.get("slots") if self.health else None
+
+    @property
+    def proxy(self) -> str | None:
+        """The proxy that the environment names on the way to it, without its password."""
+        proxy = proxy_for(self.url)
+        return None if proxy is None else without_password(proxy)
 
     @property
     def bystander_path(self) -> str | None:

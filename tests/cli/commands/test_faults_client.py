@@ -15,12 +15,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 import samples
 from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, running, serving, taskdemo
 from samples import sample
+from taskdemo_cli.loadgen.connection import Origin
 from taskdemo_cli.loadgen.protocol import Batch, Plan
 from taskdemo_cli.processes import event_stream, servers
 from taskdemo_cli.processes.event_stream import Heard, ServerGone, Watcher
@@ -274,6 +277,15 @@ def test_a_server_that_lies_about_itself_is_taken_for_a_stranger(lie: bytes) -> 
         assert servers.health(server.url) is None
 
 
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://[::1]/", 80), ("https://[::1]", 443), ("http://[2001:db8::7]:81", 81)]
+)
+def test_an_address_of_ipv6_needs_no_port(url: str, port: int) -> None:
+    asked, fired = servers.connect(url, 1), Origin(httpx.URL(url))
+    assert (asked.host, asked.port) == (fired._host, port) == (urlsplit(url).hostname, port)
+    assert fired._port == port or url.startswith("https")  # which goes through httpx
+
+
 def test_an_answer_that_drips_is_not_waited_for() -> None:
     with raw_server(lambda connection, _: drip(connection)) as server, pytest.raises(servers.SilentError):
         servers.get_json(server.url, "/health", timeout=0.3)
@@ -387,8 +399,8 @@ def test_tasks_of_which_none_is_begun_are_given_up_after_a_minute_although_a_wor
             run.recorder.event(samples.event("t1", "started", 0.1))
         assert not any(run._is_stalled(after) for after in (0.0, 30.0, rig.STALLED_S - 1))
         assert run._is_stalled(rig.STALLED_S + 30) == given_up
-    why = "nothing was begun for 60 s, although a worker answers on the broker"
-    assert run.stalled == (why if given_up else None)
+    why = "for 60 s no task was heard to begin, although a worker answers on the broker: one that was started with"
+    assert run.stalled == (f"{why} --server {server.url} tells of what it does" if given_up else None)
 
 
 def test_an_event_without_an_end_is_not_kept() -> None:

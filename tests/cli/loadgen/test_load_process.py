@@ -1,6 +1,7 @@
 """The load process, fired at servers that count, wait, stall and break: nothing is lost and nothing hidden."""
 
 import asyncio
+import json
 import os
 import queue
 import shutil
@@ -529,7 +530,7 @@ def test_https_goes_through_httpx_and_the_run_says_so(
 def test_a_proxy_of_the_environment_is_used_through_httpx_and_never_for_loopback(
     frames: Frames, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{target.port}")
+    monkeypatch.setenv("http_proxy", f"http://somebody:secret@127.0.0.1:{target.port}")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     assert proxy_for("http://127.0.0.1:8000/") is None
@@ -545,6 +546,9 @@ def test_a_proxy_of_the_environment_is_used_through_httpx_and_never_for_loopback
     assert fired.done.transport == "httpx"
     assert fired.errors == [None, None]
     assert target.requests == ["http://taskdemo.invalid/x"] * 2
+    done = in_process("fire", "--url", "http://taskdemo.invalid/x", "--json")
+    assert json.loads(done.stdout)["proxy"] == f"http://somebody:***@127.0.0.1:{target.port}"
+    assert "secret" not in done.stdout + done.stderr
 
 
 def test_calibration_gives_a_small_share_and_leaves_the_loader_and_its_frames_alone(

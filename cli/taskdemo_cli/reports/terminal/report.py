@@ -126,6 +126,8 @@ def _what(document: RunDocument) -> str:
     """Return which server was asked how, as words."""
     what = document.mode or document.app
     words = f"{what} at {asked(document)}" if what else asked(document)
+    if document.proxy:
+        words += f", through the proxy {document.proxy} of the environment"
     if document.rate is not None:
         words += f", {format_count(document.rate)} requests/s"
     elif document.concurrency is not None:
