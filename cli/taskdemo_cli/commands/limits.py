@@ -7,7 +7,7 @@ from typing import NoReturn
 from taskdemo_cli import limits
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import Skipped
-from taskdemo_cli.errors import FAILED, OK
+from taskdemo_cli.errors import FAILED, OK, UserError
 from taskdemo_cli.processes import children
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
@@ -45,6 +45,8 @@ def run(
             environment=environment(),
             command=command_line(),
         )
+    if not found.modes and found.skipped and not stopping.asked:
+        raise UserError(found.skipped[-1].why)
     try:
         output.show(found, limits_report)
     finally:

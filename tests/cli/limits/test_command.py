@@ -58,3 +58,9 @@ def test_it_is_shown_and_saved_in_every_format(
     assert [(row["mode"], row["limit"]) for row in rows] == [
         (mode, limit) for mode, cells in document["modes"].items() for limit in cells
     ]
+
+
+def test_where_no_mode_can_be_run_there_is_no_table_but_the_reason() -> None:
+    done = taskdemo("limits", "--modes", "celery", "--broker", "memory://", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("taskdemo: 'memory://' is not a broker for celery")
