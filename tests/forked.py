@@ -30,7 +30,7 @@ PROGRAM = str(Path(sys.executable).with_name("taskdemo"))
 PROGRAMS = (
     "taskdemo_cli",
     "taskdemo_cli.loadgen.process",
-    "taskdemo_server",
+    "taskdemo_server.serve",
     "taskdemo_server.runtime.fork_server",
     "taskdemo_server.worker",
     "uvicorn",

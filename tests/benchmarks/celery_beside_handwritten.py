@@ -148,7 +148,7 @@ def start_sides(stack: ExitStack, folder: Path) -> list[Side]:
     worker = WorkerSettings(engine="celery", work=work, processes=PROCESSES, private=True, **common)
     variables = {"BROKER_URL": broker, "DURATION_S": "0"}
     by_hand = ("-m", "uvicorn", "handwritten_celery:app", "--port", str(ports["handwritten"]), "--log-level", "error")
-    stack.enter_context(running(folder / "taskdemo", "-m", "taskdemo_server", server.to_json()))
+    stack.enter_context(running(folder / "taskdemo", "-m", "taskdemo_server.serve", server.to_json()))
     stack.enter_context(running(folder / "handwritten", *by_hand, "--no-access-log", variables=variables))
     commands = {
         "taskdemo": ("-m", "taskdemo_server.worker", worker.to_json()),

@@ -121,7 +121,7 @@ def measure(mode: str, folder: Path) -> tuple[Side, Side, Counter[str]]:
     bare_arguments = ["-m", "uvicorn", page, "--port", str(bare_port), "--log-level", "error", "--no-access-log"]
     with (
         serving([*bare_arguments, "--ws", "none", "--no-proxy-headers"], bare_port, folder) as bare_process,
-        serving(["-m", "taskdemo_server", json.dumps(settings)], port, folder) as process,
+        serving(["-m", "taskdemo_server.serve", json.dumps(settings)], port, folder) as process,
     ):
         bare, ours = Side(bare_port, bare_process), Side(port, process)
         for round_ in range(ROUNDS + 1):

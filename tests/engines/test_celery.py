@@ -268,7 +268,7 @@ def refusal(program: str, broker: str, tmp_path: Path, **work: Any) -> str:
     """Start a server or a worker with this broker; return the one sentence with which it ends."""
     if program == "server":
         settings = Settings(mode="celery", journal=str(tmp_path / "j"), port=0, lifeline=False, broker=broker).to_json()
-        command = ["-m", "taskdemo_server", settings]
+        command = ["-m", "taskdemo_server.serve", settings]
     else:
         told = WorkerSettings(engine="celery", broker=broker, work=WorkSettings(mode="celery", **work))
         command = ["-m", "taskdemo_server.worker", told.to_json()]

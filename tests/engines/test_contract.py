@@ -478,7 +478,7 @@ def refused_without(package: str, settings: Settings, folder: Path) -> str:
     )
     assert b"ModuleNotFoundError" in absent.stderr
     done = subprocess.run(
-        [sys.executable, "-m", "taskdemo_server", settings.to_json()],
+        [sys.executable, "-m", "taskdemo_server.serve", settings.to_json()],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

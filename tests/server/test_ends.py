@@ -114,7 +114,7 @@ def test_a_draining_server_accepts_no_more(start_server: Start) -> None:
     assert server.wait() == 0
 
 
-@pytest.mark.parametrize(("mode", "workers"), [("background", 1), ("process", 2)])
+@pytest.mark.parametrize(("mode", "workers"), [("background", 1), ("process", 1), ("process", 2)])
 @pytest.mark.parametrize("how", ["killed", "lifeline"])
 def test_nobody_survives_the_server(start_server: Start, mode: str, workers: int, how: str) -> None:
     server = start_server(mode=mode, workers=workers, work="cpu", duration=20)
@@ -220,7 +220,7 @@ def test_what_a_killed_server_left_unfinished_is_lost_when_the_next_one_starts(t
 def refused(**given: Any) -> str:
     """Start a server that cannot start; return the one sentence that it says."""
     done = subprocess.run(
-        [sys.executable, "-m", "taskdemo_server", json.dumps(given)],
+        [sys.executable, "-m", "taskdemo_server.serve", json.dumps(given)],
         stdin=subprocess.DEVNULL if given.get("lifeline") is False else subprocess.PIPE,
         capture_output=True,
         text=True,
@@ -254,7 +254,7 @@ def test_an_output_that_nobody_reads_or_that_is_closed_fails_no_task(tmp_path: P
         "duration": 0,
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "taskdemo_server", json.dumps(settings)],
+        [sys.executable, "-m", "taskdemo_server.serve", json.dumps(settings)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -148,7 +148,7 @@ def test_a_work_that_asks_at_its_import_is_refused_at_once(tmp_path: Path) -> No
     (tmp_path / "asks.py").write_text("answer = input()\ndef work(message): ...\n")
     told = Settings(mode="background", work="asks:work", folder=str(tmp_path), journal=str(tmp_path / "j"), port=0)
     with subprocess.Popen(
-        [sys.executable, "-m", "taskdemo_server", told.to_json()],
+        [sys.executable, "-m", "taskdemo_server.serve", told.to_json()],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -113,7 +113,7 @@ def main() -> int:
         )
         if broker.startswith("amqp"):
             stack.callback(clean, broker, queue)
-        start(stack, "taskdemo_server", server.to_json())
+        start(stack, "taskdemo_server.serve", server.to_json())
         while not (folder / "announce").exists():
             time.sleep(0.1)
         client = stack.enter_context(httpx.Client(base_url=json.loads((folder / "announce").read_text())["url"]))

@@ -85,7 +85,7 @@ def launch(settings: Settings, folder: Path, *, console: bool = False) -> Server
     """Start a server and return at once; `folder` takes what it announces and, without a console, its last words."""
     settings = _placed(settings, folder)
     child = Child(
-        children.python("taskdemo_server"),
+        children.python("taskdemo_server.serve"),
         told=settings.to_json(),
         stdout=None if console else subprocess.DEVNULL,
         errors=None if console else folder / "stderr",

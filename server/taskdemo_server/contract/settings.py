@@ -93,7 +93,7 @@ class WorkSettings(Json):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(Json):
-    """Everything `python -m taskdemo_server JSON` needs to know; the JSON is `to_json()`."""
+    """Everything `python -m taskdemo_server.serve JSON` needs to know; the JSON is `to_json()`."""
 
     mode: str
     """A mode's name; `app` for the user's own application."""

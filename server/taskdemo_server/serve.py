@@ -1,6 +1,7 @@
-"""`python -m taskdemo_server SETTINGS_JSON`: one server, from the first line it prints to the last.
+"""`python -m taskdemo_server.serve SETTINGS_JSON`: one server, from the first line it prints to the last.
 
-Imports little at the top, because every pool process imports this file again when it starts.
+Imports little at the top, because every pool process imports this file again when it starts: that is also why it is no
+`__main__.py`, which multiprocessing leaves out.
 """
 
 import sys
@@ -20,7 +21,7 @@ def main() -> int:
     try:
         settings = Settings.from_json(told(sys.argv))
     except (ValueError, TypeError) as error:
-        complain(f"taskdemo: python -m taskdemo_server takes one argument, its settings as JSON ({error}).")
+        complain(f"taskdemo: python -m taskdemo_server.serve takes one argument, its settings as JSON ({error}).")
         return 2
     from taskdemo_server.runtime.supervisor import serve
 
