@@ -139,7 +139,9 @@ def test_a_queue_is_one_servers_alone_until_it_dies(
     given: dict[str, Any] = {"mode": mode.name, "broker": stage.broker, "queue": stage.queue}
     given["step_log"] = str(stage.folder / "steps")
     server = start_server(**given)
-    sentence = f"Another server of mode {mode.name} has the queue {stage.queue} of .*; fire at that one, end it, or part"
+    sentence = (
+        f"Another server of mode {mode.name} has the queue {stage.queue} of .*; fire at that one, end it, or part"
+    )
     with pytest.raises(pytest.fail.Exception, match=f"the server ended with 2: taskdemo: {sentence}"):
         start_server(**given)
     server.process.kill()
