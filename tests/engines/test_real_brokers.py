@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from commands import one_sentence, taskdemo
-from conftest import RunningServer
+from conftest import RunningServer, until
 from engines.stage import Stage, left_with, must_listen, own_database, staging
 from taskdemo_server.contract.modes import MODES, Mode
 
@@ -120,7 +120,7 @@ def test_a_server_learns_of_its_own_tasks_alone_what_the_engine_keeps_or_its_wor
     ends = {event.id: event for event in server.ended(2, 30)}
     assert (ends[good].state, ends[bad].state) == ("finished", "failed")
     assert "no good" in str(ends[bad].error) or "failure" in mode.gives_up
-    assert worker.printed.count("Background Task") == 2
+    until(lambda: worker.printed.count("Background Task") == 2)
     assert {event.host for event in ends.values()} == {"the result backend"} or name == "rabbitmq"
     assert other.states() == ["accepted"]
     worker.end()

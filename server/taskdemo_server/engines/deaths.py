@@ -55,9 +55,9 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
                 often = len({(one.pid, one.clock) for one in task.starts})
                 # Every execution but the last is over without an end; what is still alive is let come to one.
                 if often > MOST_DEATHS or (often == MOST_DEATHS and start in dead_since):
-                    if task.ref is not None:
-                        engine.cancel(task.ref)  # so that it is not begun again
                     lose(task.id, f"Given up after {often} processes that ran it had died.")
+                    if task.ref is not None:
+                        engine.cancel(task.ref)  # so that it is not begun again; it tells of that, but after the loss
                 elif start in dead_since and now - dead_since[start] >= patience:
                     lose(task.id, f"The process that ran it died, and in {patience:g} s no other has begun it again.")
             # What ends its process by an exception has ended, and a worker that takes that for a death begins it again.

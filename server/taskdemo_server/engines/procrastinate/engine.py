@@ -88,11 +88,15 @@ def _asking() -> Iterator[App]:
 
 
 def cancel(ref: str) -> bool:
-    """Take a job back that waits; False for one that runs, which would have to ask whether it is to stop."""
+    """Take a job back that waits; False for one that runs, which would have to ask whether it is to stop.
+
+    One whose process dies is then not begun again.
+    """
     try:
         with _asking() as asking:
             jobs = asking.job_manager.list_jobs(id=int(ref))
             if not jobs or not asking.job_manager.cancel_job_by_id(int(ref)):
+                asking.job_manager.cancel_job_by_id(int(ref), abort=True)
                 return False
     except (ConnectorException, psycopg.Error):
         return False
