@@ -108,6 +108,7 @@ PRIVATE: Final = {
 
 _REFUSED: Final = ("auth", "access_refused", "access refused", "wrongpass", "password", 'role "')
 """Words by which brokers refuse a user."""
+_MOST_TRIES: Final = 20
 _UNKNOWN: Final = re.compile(r"unknown command \W*(\w+)")
 _ANOTHERS: Final = ("wrongtype", "precondition_failed")
 """Words by which brokers say that what is there by this name is something else."""
@@ -185,7 +186,7 @@ def with_broker(settings: Settings) -> Settings:
             )
         folder = _folder(kind, settings.announce or settings.journal)
         # Its guard removes it, unless this process ends before there is one: by itself, or abruptly.
-        remove = functools.partial(shutil.rmtree, folder, ignore_errors=True)
+        remove = functools.partial(_remove, folder)
         atexit.register(remove)
         orphans.cleanups.append(remove)
         settings = replace(settings, broker=kind.url(folder), private_broker=folder)
@@ -198,6 +199,14 @@ def with_broker(settings: Settings) -> Settings:
     if not is_private(settings) and (why := why_not(engine, str(settings.broker))):
         raise UnusableError(why)
     return settings
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder in which another thread may make a file meanwhile; once it is gone none can."""
+    for _ in range(_MOST_TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(folder):
+            return
 
 
 def _folder(kind: PrivateBroker, beside: str) -> str:
