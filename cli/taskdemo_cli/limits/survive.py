@@ -86,7 +86,8 @@ def _restarted(fates: list[Fate], has_worker: bool) -> str:
     twice = sum(fate.ran_twice for fate in fates)
     return (
         f"Told to end, by SIGTERM{'' if has_worker else ' and by SIGINT'}, the server {waited} for its "
-        f"{format_count(sum(fate.unfinished for fate in servers), 'unfinished task')} and {took}{worker}; all came to "
+        f"{format_count(sum(fate.unfinished for fate in servers), 'unfinished task')} of {format_seconds(_WORK_S)} and "
+        f"{took}{worker}; all came to "
         f"their end{f', {twice} of them begun twice' if twice else ''}."
         + (f" {format_count(unanswered, 'caller')} got no answer." if unanswered else "")
     )

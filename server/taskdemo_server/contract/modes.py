@@ -343,10 +343,10 @@ MODES: Final[tuple[Mode, ...]] = (
         runs="worker",
         cannot_cancel="Taskiq offers no cancelling: a task that was sent is run.",
         gives_up={
-            "track": "waiting or running",
+            "track": "asking whether a task waits or runs",
             "cancel": "cancelling",
             "orchestrate": "chains, groups",
-            "survive_worker_kill": "a dead worker's tasks, for a while",
+            "survive_worker_kill": "what a dead worker had begun, until another task comes",
             **_QUEUE,
         },
         engine=Engine(
