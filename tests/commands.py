@@ -28,6 +28,8 @@ def taskdemo(
     """Run a command to its end, forked with all that it starts; `anew`: they are started, and import for themselves."""
     command, pipes = [TASKDEMO, *arguments], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     start: Callable[..., Any] = subprocess.Popen if anew else forked.popen
+    # A copy: tests set variables while a thread starts this, and then the system's own list may have moved.
+    options.setdefault("env", {**os.environ})
     process = start(command, text=True, encoding="utf-8", **pipes, **options)
     try:
         out, err = process.communicate(timeout=timeout)

@@ -64,7 +64,8 @@ def test_a_task_that_kills_its_process_is_begun_a_bounded_number_of_times_and_th
     until(lambda: server.states(exited).count("started") == 1 or "cancelled" in server.states(exited), PATIENCE_S)
     assert server.get(f"/tasks/{exited}").json()["error"] == "SystemExit: no more"
     exits = server.states(exited).count("started")
-    following = server.get(params={"message": "well"}).headers["X-Task-ID"]
+    following = until(lambda: server.get(params={"message": "well"}).headers.get("X-Task-ID"), PATIENCE_S)
+    assert following is not None
     until(lambda: server.states(following) == ["accepted", "started", "finished"], PATIENCE_S)
     assert server.get(f"/tasks/{died}").json()["state"] == end.state
     assert server.states(died).count("started") <= MOST_DEATHS + 2
