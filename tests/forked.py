@@ -178,8 +178,13 @@ def _starter() -> str:
     with _starting:
         if _socket is None:
             _socket = str(Path(tempfile.mkdtemp(prefix="forks-"), "sock"))
+            # Not with the path of the test that is the first to need it: all others would have it, too.
+            environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
             process = subprocess.Popen(
-                [sys.executable, "-P", __file__, _socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                [sys.executable, "-P", __file__, _socket],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
             )
             atexit.register(process.communicate)
             assert process.stdout is not None

@@ -198,7 +198,7 @@ def test_work_that_raises_fails_its_task_with_the_text_and_no_other(mode: Mode, 
 def test_whatever_the_work_raises_fails_its_own_task_and_its_worker_goes_on(mode: Mode, server: RunningServer) -> None:
     tasks = {ask(server, message=message): error for message, error in RAISED.items()}
     well = ask(server, message="good")
-    until(lambda: "finished" in states(server, well))
+    until(lambda: "finished" in states(server, well) and all("failed" in states(server, task) for task in tasks))
     ends = {event.id: event for event in server.events() if event.state == "failed"}
     for task_id, error in tasks.items():
         assert states(server, task_id)[:3] == ["accepted", "started", "failed"]

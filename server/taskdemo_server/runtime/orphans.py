@@ -119,5 +119,7 @@ def end(code: int) -> NoReturn:
         for child in multiprocessing.active_children():
             child.kill()
         end_group()
+        for cleanup in cleanups:  # another thread may have made something meanwhile
+            cleanup()
     finally:
         os._exit(code)
