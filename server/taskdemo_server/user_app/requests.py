@@ -190,7 +190,7 @@ class Requests:
                 self._children.pop(child.number, None)
 
     def _tell_never_ran(self, request: Request) -> None:
-        """Journal what the application had added to BackgroundTasks, and what never begun, as far as is known why."""
+        """Journal what the application had added to BackgroundTasks, and what never began, as far as is known why."""
         because = request.ended_early or (f"the answer was {request.status}" if request.status >= 400 else None)
         for task, maker in request.added.items():
             place = None if maker is None else f"{self._reader.own(maker[0])}:{maker[1]} in {maker[2]}"
