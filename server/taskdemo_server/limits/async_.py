@@ -18,8 +18,8 @@ def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
         handles[key] = asyncio.current_task()
         await step_async(step_log, key, "tracked")
 
-    async def ask(task: "asyncio.Task[None]") -> str:
-        return "done" if task.done() else "not done"
+    def ask(task: "asyncio.Task[None]") -> tuple[str, None]:
+        return "done" if task.done() else "not done", None
 
     async def retry(key: str) -> None:
         await step_async(step_log, key, "flaky")

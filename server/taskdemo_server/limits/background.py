@@ -23,9 +23,9 @@ def steps_of(do: Callable[..., Any], step_log: str, at_once: int | None) -> Step
         background_tasks.add_task(do, step_log, key, "tracked")
         handles[key] = background_tasks
 
-    async def ask(tasks: BackgroundTasks) -> str:
+    def ask(tasks: BackgroundTasks) -> tuple[str, None]:
         # Everything that the object holds: the functions and their arguments.
-        return "listed: " + ", ".join(f"{task.func.__name__} {task.args[-1]}" for task in tasks.tasks)
+        return "listed: " + ", ".join(f"{task.func.__name__} {task.args[-1]}" for task in tasks.tasks), None
 
     async def retry(key: str, background_tasks: BackgroundTasks) -> None:
         background_tasks.add_task(do, step_log, key, "flaky")

@@ -1,6 +1,6 @@
 """What the experiments of `taskdemo limits` ask of every mode's steps."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +29,9 @@ class Steps:
     fail: Callable[..., Any]
     """Starts `broken`, and then `following`."""
     handles: dict[str, Any]
-    ask: Callable[[Any], Awaitable[str]] | None = None
-    """Asks the engine, by a handle, in what state its task is; None where there is no handle."""
-    error: Callable[[Any], Awaitable[str | None]] | None = None
-    """Asks the engine, by a handle, how its task has failed; None where the engine keeps no failures."""
+    ask: Callable[[Any], Any] | None = None
+    """Asks the engine, by a handle, for the state of its task and its error, maybe awaited; None without handles."""
     at_once: int | None = None
     """How many tasks the engine runs at once in this server; None where there is no bound, or not here."""
-    clean: Callable[[], Awaitable[None]] | None = None
-    """Removes what the experiments have left with a broker that others use too."""
+    clean: Callable[[], Any] | None = None
+    """Removes, in a call or awaited, what the experiments have left with a broker that others use too."""

@@ -6,7 +6,9 @@ it goes through taskdemo's own journal; what is found out comes from the engine 
 
 import asyncio
 import importlib
-from typing import Final
+import inspect
+from collections.abc import Callable
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, HTTPException
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
@@ -62,15 +64,15 @@ def router(state: State, page: FastAPI | None) -> APIRouter:
             raise HTTPException(404, "There is no such task.")
         kind = _kind(handle)
         try:
-            error = await steps.error(handle) if steps.error is not None else None
-            return {"asked": kind, "state": await steps.ask(handle), "error": error, "refused": None}
+            state, error = await _called(steps.ask, handle)
         except CannotAskError as refused:
             return {"asked": kind, "state": None, "error": None, "refused": str(refused)}
+        return {"asked": kind, "state": state, "error": error, "refused": None}
 
     @routes.delete("")
     async def clean() -> None:
         if steps.clean is not None:
-            await steps.clean()
+            await _called(steps.clean)
 
     @routes.get("/neighbour")
     async def neighbour() -> dict[str, str]:
@@ -78,6 +80,11 @@ def router(state: State, page: FastAPI | None) -> APIRouter:
         return {"message": "still here"}
 
     return routes
+
+
+async def _called(function: Callable[..., Any], *given: Any) -> Any:
+    """Return what it returns; an ordinary function, which may go over the network, is called in a thread."""
+    return await (function(*given) if inspect.iscoroutinefunction(function) else asyncio.to_thread(function, *given))
 
 
 def _kind(handle: object) -> str:

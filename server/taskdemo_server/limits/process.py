@@ -17,11 +17,10 @@ def steps(step_log: str, page: FastAPI, settings: Settings) -> Steps:
     async def track(key: str) -> None:
         handles[key] = page.state.pool.submit(step, step_log, key, "tracked")
 
-    async def ask(future: "Future[int]") -> str:
-        return "running" if future.running() else "done" if future.done() else "pending"
-
-    async def error(future: "Future[int]") -> str | None:
-        return repr(future.exception(timeout=0)) if future.done() else None
+    def ask(future: "Future[int]") -> tuple[str, str | None]:
+        if future.done():
+            return "done", repr(future.exception(timeout=0))
+        return "running" if future.running() else "pending", None
 
     async def retry(key: str) -> None:
         page.state.pool.submit(step, step_log, key, "flaky")
@@ -41,4 +40,4 @@ def steps(step_log: str, page: FastAPI, settings: Settings) -> Steps:
         handles[key] = page.state.pool.submit(step, step_log, key, "broken")
         page.state.pool.submit(step, step_log, key, "following")
 
-    return Steps(track, retry, chain, group, fail, handles, ask, error, at_once=settings.tasks_at_once)
+    return Steps(track, retry, chain, group, fail, handles, ask, at_once=settings.tasks_at_once)

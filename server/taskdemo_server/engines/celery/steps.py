@@ -1,6 +1,5 @@
 """Celery in the experiments of `taskdemo limits`: every step is a task of its own, published to the page's broker."""
 
-import asyncio
 from typing import Any, Final
 
 from celery import chain as chained
@@ -42,14 +41,10 @@ def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
     def track(key: str) -> None:
         handles[key] = do_step.delay(step_log, key, "tracked")
 
-    async def ask(result: AsyncResult) -> str:
-        _check_backend()
-        return str(await asyncio.to_thread(lambda: result.state))
-
-    async def error(result: AsyncResult) -> str | None:
-        _check_backend()
-        failed = await asyncio.to_thread(result.failed)
-        return repr(await asyncio.to_thread(lambda: result.result)) if failed else None
+    def ask(result: AsyncResult) -> tuple[str, str | None]:
+        if celery.conf.result_backend in {None, "disabled://"}:
+            raise CannotAskError("No result backend is configured.")
+        return result.state, repr(result.result) if result.failed() else None
 
     def retry(key: str) -> None:
         flaky.delay(step_log, key)
@@ -64,15 +59,7 @@ def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
         handles[key] = do_step.delay(step_log, key, "broken")
         do_step.delay(step_log, key, "following")
 
-    async def clean() -> None:
-        await asyncio.to_thread(_delete_queue)
-
-    return Steps(track, retry, chain, group, fail, handles, ask, error, clean=clean)
-
-
-def _check_backend() -> None:
-    if celery.conf.result_backend in {None, "disabled://"}:
-        raise CannotAskError("No result backend is configured.")
+    return Steps(track, retry, chain, group, fail, handles, ask, clean=_delete_queue)
 
 
 def _delete_queue() -> None:

@@ -1,6 +1,5 @@
 """Dramatiq in the experiments of `taskdemo limits`: every step is an actor of its own, sent to the page's broker."""
 
-import asyncio
 from typing import Any, Final
 
 import dramatiq
@@ -48,12 +47,6 @@ def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
     def track(key: str) -> None:
         handles[key] = do_step.send(step_log, key, "tracked")
 
-    async def ask(message: dramatiq.Message[int]) -> str:
-        return (await asyncio.to_thread(_result, message))[0]
-
-    async def error(message: dramatiq.Message[int]) -> str | None:
-        return (await asyncio.to_thread(_result, message))[1]
-
     def retry(key: str) -> None:
         flaky.send(step_log, key)
 
@@ -70,13 +63,10 @@ def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
         handles[key] = do_step.send(step_log, key, "broken")
         do_step.send(step_log, key, "following")
 
-    async def clean() -> None:
-        await asyncio.to_thread(_delete_queue)
-
-    return Steps(track, retry, chain, group, fail, handles, ask, error, clean=clean)
+    return Steps(track, retry, chain, group, fail, handles, _ask, clean=_delete_queue)
 
 
-def _result(message: dramatiq.Message[int]) -> tuple[str, str | None]:
+def _ask(message: dramatiq.Message[int]) -> tuple[str, str | None]:
     if backend is None:
         raise CannotAskError("No result backend is configured.")
     try:

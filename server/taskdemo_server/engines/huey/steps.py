@@ -1,6 +1,5 @@
 """Huey in the experiments of `taskdemo limits`: every step is a task of its own, in the page's file."""
 
-import asyncio
 from typing import Any
 
 from fastapi import FastAPI
@@ -38,12 +37,6 @@ def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
     def track(key: str) -> None:
         handles[key] = do_step(step_log, key, "tracked")
 
-    async def ask(result: Any) -> str:
-        return (await asyncio.to_thread(_result, result))[0]
-
-    async def error(result: Any) -> str | None:
-        return (await asyncio.to_thread(_result, result))[1]
-
     def retry(key: str) -> None:
         flaky(step_log, key)
 
@@ -58,13 +51,10 @@ def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
         handles[key] = do_step(step_log, key, "broken")
         do_step(step_log, key, "following")
 
-    async def clean() -> None:
-        await asyncio.to_thread(huey.flush)
-
-    return Steps(track, retry, chain, group, fail, handles, ask, error, clean=clean)
+    return Steps(track, retry, chain, group, fail, handles, _ask, clean=huey.flush)
 
 
-def _result(result: Any) -> tuple[str, str | None]:
+def _ask(result: Any) -> tuple[str, str | None]:
     try:
         value = result.get(preserve=True)
     except TaskException as failed:

@@ -35,8 +35,8 @@ def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
         number = await start(key, "tracked")
         [handles[key]] = await tasks.job_manager.list_jobs_async(id=number)
 
-    async def ask(job: Job) -> str:
-        return (await tasks.job_manager.get_job_status_async(int(job.id or 0))).value
+    async def ask(job: Job) -> tuple[str, None]:
+        return (await tasks.job_manager.get_job_status_async(int(job.id or 0))).value, None
 
     async def retry(key: str) -> None:
         await flaky.defer_async(step_log=step_log, key=key)

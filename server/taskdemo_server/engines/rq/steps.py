@@ -1,6 +1,5 @@
 """RQ in the experiments of `taskdemo limits`: every step is a job of its own, in the page's queue."""
 
-import asyncio
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -31,12 +30,9 @@ def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
     def track(key: str) -> None:
         handles[key] = queue.enqueue(step, step_log, key, "tracked")
 
-    async def ask(job: Job) -> str:
-        return (await asyncio.to_thread(job.get_status)).value
-
-    async def error(job: Job) -> str | None:
-        result = await asyncio.to_thread(job.latest_result)
-        return result.exc_string if result is not None else None
+    def ask(job: Job) -> tuple[str, str | None]:
+        result = job.latest_result()
+        return job.get_status().value, result.exc_string if result is not None else None
 
     def retry(key: str) -> None:
         queue.enqueue(step, step_log, key, "flaky", retry=Retry(max=3, interval=INTERVALS_S))
@@ -53,10 +49,7 @@ def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
         handles[key] = queue.enqueue(step, step_log, key, "broken")
         queue.enqueue(step, step_log, key, "following")
 
-    async def clean() -> None:
-        await asyncio.to_thread(_delete_queue)
-
-    return Steps(track, retry, chain, group, fail, handles, ask, error, clean=clean)
+    return Steps(track, retry, chain, group, fail, handles, ask, clean=_delete_queue)
 
 
 def _delete_queue() -> None:

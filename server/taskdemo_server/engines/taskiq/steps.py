@@ -33,16 +33,13 @@ def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
     async def track(key: str) -> None:
         handles[key] = await do_step.kiq(step_log, key, "tracked")
 
-    async def ask(task: AsyncTaskiqTask[int]) -> str:
-        _check_backend()
-        return "ready" if await task.is_ready() else "not ready"
-
-    async def error(task: AsyncTaskiqTask[int]) -> str | None:
-        _check_backend()
+    async def ask(task: AsyncTaskiqTask[int]) -> tuple[str, str | None]:
+        if backend is None:
+            raise CannotAskError("No result backend is configured.")
         if not await task.is_ready():
-            return None
+            return "not ready", None
         result = await task.get_result()
-        return repr(result.error) if result.is_err else None
+        return "ready", repr(result.error) if result.is_err else None
 
     async def retry(key: str) -> None:
         await flaky.kiq(step_log, key)
@@ -67,9 +64,4 @@ def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
             keys = [name async for name in client.scan_iter(f"*taskiq:{queue}*")]
             await client.delete(*keys, "nothing")
 
-    return Steps(track, retry, chain, group, fail, handles, ask, error, clean=clean)
-
-
-def _check_backend() -> None:
-    if backend is None:
-        raise CannotAskError("No result backend is configured.")
+    return Steps(track, retry, chain, group, fail, handles, ask, clean=clean)
