@@ -15,6 +15,8 @@ from msgspec import Struct
 
 Number = TypeVar("Number", int, float)
 MICRO = 1_000_000
+PERCENTILES = {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "p999": 999}
+"""In thousandths."""
 BINS = 10
 LOGARITHMIC_FROM = 20
 """Where the longest time is this many times the shortest, the bins widen by a factor instead of a width."""
@@ -53,12 +55,13 @@ def nearest_rank(ordered: Sequence[Number], per_mille: int) -> Number:
     return ordered[max(rank, 1) - 1]
 
 
-def supported(p: float, count: int) -> bool:
-    """Say whether `count` times are enough for the percentile `p` (0..1): at least one lies beyond it.
+def supported(statistic: str, count: int) -> bool:
+    """Say whether `count` times are enough for this statistic: for a percentile, at least one lies beyond it.
 
     The median always is. With 20 times p95 is, p99 is not: it would be the maximum under another name.
     """
-    return count >= 1 and (p <= 0.5 or count * (1 - p) >= 1 - 1e-9)
+    per_mille = PERCENTILES.get(statistic, 500)
+    return count >= 1 and (per_mille <= 500 or count * (1000 - per_mille) >= 1000)
 
 
 def describe(microseconds: Iterable[float]) -> Statistics | None:
@@ -70,11 +73,7 @@ def describe(microseconds: Iterable[float]) -> Statistics | None:
         count=len(ordered),
         min=ordered[0] / MICRO,
         mean=round(sum(ordered) / len(ordered) / MICRO, 9),
-        p50=nearest_rank(ordered, 500) / MICRO,
-        p90=nearest_rank(ordered, 900) / MICRO,
-        p95=nearest_rank(ordered, 950) / MICRO,
-        p99=nearest_rank(ordered, 990) / MICRO,
-        p999=nearest_rank(ordered, 999) / MICRO,
+        **{name: nearest_rank(ordered, per_mille) / MICRO for name, per_mille in PERCENTILES.items()},
         max=ordered[-1] / MICRO,
     )
 

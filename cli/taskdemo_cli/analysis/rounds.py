@@ -20,7 +20,6 @@ FIGURES: Final = (
     "requests_per_s",
 )
 """What gets an interval over the rounds."""
-SHARE_OF: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
 
 def reference_of(modes: Sequence[str]) -> str:
@@ -75,7 +74,7 @@ def figure_of(run: RunDocument, figure: str) -> float | None:
     value: Any = getattr(run.summary, name)
     if not statistic or value is None:
         return value  # type: ignore[no-any-return]  # a number: the caller names a figure of the summary
-    if statistic in SHARE_OF and not supported(SHARE_OF[statistic], value.count):
+    if not supported(statistic, value.count):
         return None
     return float(getattr(value, statistic))
 

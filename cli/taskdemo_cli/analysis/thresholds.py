@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
 from typing import Final
 
-from taskdemo_cli.analysis.rounds import SHARE_OF, by_mode
+from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RunDocument, ThresholdRow
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.stats import supported
+from taskdemo_cli.stats import PERCENTILES, supported
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.contract.text import shortened
 
@@ -265,10 +265,10 @@ def _deciding(entries: Sequence[tuple[float, Value]], operator: str) -> tuple[fl
 
 def _doubt(metric: str, run: RunDocument) -> str:
     name, _, statistic = metric.partition(".")
-    if name not in TIMES or statistic not in SHARE_OF:
+    if name not in TIMES or statistic not in PERCENTILES:
         return ""
-    count = value_of(run, f"{name}.count") or 0
-    return "" if supported(SHARE_OF[statistic], int(count)) else f" (the maximum: {format_count(count)} are too few)"
+    count = int(value_of(run, f"{name}.count") or 0)
+    return "" if supported(statistic, count) else f" (the maximum: {format_count(count)} are too few)"
 
 
 def _apart(threshold: Threshold, value: float) -> str:

@@ -8,25 +8,26 @@ from msgspec import UNSET, Struct, UnsetType
 from taskdemo_cli.documents.run import Skipped
 from taskdemo_server.contract.events import VERSION
 
-LIMITS: Final = (
-    "track",
-    "cancel",
-    "retry",
-    "orchestrate",
-    "offload",
-    "neighbours",
-    "distribute",
-    "survive_restart",
-    "survive_server_kill",
-    "survive_worker_kill",
-    "failure",
-    "late_error",
-    "hang_up",
-    "middleware",
-    "session",
-    "context",
-)
-"""The limits, in the order of every table."""
+QUESTIONS: Final = {
+    "track": "Track: can the engine tell how a task is doing?",
+    "cancel": "Cancel: can a task be stopped, waiting or running?",
+    "retry": "Retry: is work that failed run again?",
+    "orchestrate": "Orchestrate: chains, and groups with a final step?",
+    "offload": "Offload: does the work leave the server's process?",
+    "neighbours": "Neighbours: are others answered within 100 ms while five tasks compute?",
+    "distribute": "Distribute: can several machines share the tasks?",
+    "survive_restart": "Restart: does a task survive a normal one (SIGTERM, SIGINT)?",
+    "survive_server_kill": "Server kill: does a task survive a killed server?",
+    "survive_worker_kill": "Worker kill: does a task survive the kill of what runs it?",
+    "failure": "Failure: is an error told, and does nobody else suffer?",
+    "late_error": "Late error: does a task run if its endpoint raises later?",
+    "hang_up": "Hang-up: does the work end although its caller hangs up?",
+    "middleware": "Middleware: is all the same behind a BaseHTTPMiddleware?",
+    "session": "Session: is a dependency's session open while the task runs?",
+    "context": "Context: does the work see the request's context variables?",
+}
+"""What each limit asks, in the order of every table."""
+LIMITS: Final = tuple(QUESTIONS)
 
 
 class Cell(Struct, frozen=True, kw_only=True):

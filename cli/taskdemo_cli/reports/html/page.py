@@ -25,15 +25,15 @@ from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, outcome
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
-from taskdemo_cli.documents.limits import LimitsDocument, limits_in
+from taskdemo_cli.documents.limits import QUESTIONS, LimitsDocument, limits_in
 from taskdemo_cli.documents.pairing import pairs, runs_of
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow, name_of
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.reports.error_words import error_words, errors_in_words, late_words
 from taskdemo_cli.reports.html import capacity, distribution, timeline
-from taskdemo_cli.reports.terminal.limits import QUESTIONS
+from taskdemo_cli.reports.terminal.figures import LABELS
 from taskdemo_cli.reports.timeline import TROUBLE
-from taskdemo_cli.stats import supported
+from taskdemo_cli.stats import PERCENTILES, supported
 from taskdemo_cli.units import format_bytes, format_rate
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
@@ -60,16 +60,6 @@ STATISTICS: Final = (
     ("work_s", "Work", "started to ended"),
     ("bystander_s", "GET /ping", "a bystander, all through the run"),
     ("bystander_threads_s", "the same by a thread", "a second bystander, whom a worker thread answers"),
-)
-FIGURES: Final = (
-    ("min", "min", None),
-    ("mean", "mean", None),
-    ("p50", "p50", 0.5),
-    ("p90", "p90", 0.9),
-    ("p95", "p95", 0.95),
-    ("p99", "p99", 0.99),
-    ("p999", "p99.9", 0.999),
-    ("max", "max", None),
 )
 COLUMNS: Final = (
     ("response_s.p50", "response", "p50"),
@@ -353,10 +343,14 @@ def _name(key: str) -> str:
     return key.removesuffix("_s").replace("_", " ")
 
 
-def _figures(run: RunDocument) -> list[tuple[str, str, float | None]]:
-    """Return the columns of the statistics for which there are enough times."""
+def _figures(run: RunDocument) -> dict[str, str]:
+    """Return the statistics for which there are enough times, and what their columns are called."""
     counts = [values.count for key, _, _ in STATISTICS if (values := getattr(run.summary, key))]
-    return [each for each in FIGURES if each[2] is None or any(supported(each[2], count) for count in counts)]
+    return {
+        name: label
+        for name, label in LABELS.items()
+        if name not in PERCENTILES or any(supported(name, count) for count in counts)
+    }
 
 
 def _in_trouble(run: RunDocument) -> bool:

@@ -1,7 +1,7 @@
 """Statistics as lines: the table of percentiles and the histogram. Knows the statistics objects of a run's summary."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from rich.text import Text
 
@@ -9,34 +9,28 @@ from taskdemo_cli.reports.terminal.style import DIM, PLAIN, WORKING, Glyphs, cel
 from taskdemo_cli.stats import Bin, Statistics, supported
 from taskdemo_cli.units import format_count, format_seconds
 
-Figure: TypeAlias = Literal["min", "mean", "p50", "p90", "p95", "p99", "p999", "max"]
-
 LABEL: Final = 16
 COLUMN: Final = 8
-PERCENTILES: Final[dict[Figure, float]] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
-ORDER: Final[tuple[Figure, ...]] = ("min", "mean", "p50", "p90", "p95", "p99", "p999", "max")
-DROPPED_FIRST: Final[tuple[Figure, ...]] = ("p999", "p90", "mean", "p95", "p99", "min")
+LABELS: Final = {name: "p99.9" if name == "p999" else name for name in Statistics.__struct_fields__ if name != "count"}
+DROPPED_FIRST: Final = ("p999", "p90", "mean", "p95", "p99", "min")
 """Which columns a narrow terminal does without."""
 
 
 def statistics_table(rows: Sequence[tuple[str, Statistics | None]], width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield one line for each (label, statistics) that was measured, under a line of headings."""
     measured = [(label, values) for label, values in rows if values is not None]
-    columns = [name for name in ORDER if any(_told(name, values) for _, values in measured)]
+    columns = [name for name in LABELS if any(supported(name, values.count) for _, values in measured)]
     for name in DROPPED_FIRST:
         if LABEL + COLUMN * len(columns) > width and name in columns:
             columns.remove(name)
     if not measured:
         return
-    headings = "".join(cell("p99.9" if name == "p999" else name, COLUMN, "right") for name in columns)
+    headings = "".join(cell(LABELS[name], COLUMN, "right") for name in columns)
     yield row((cell("", LABEL) + headings, DIM))
     for label, values in measured:
-        figures = [format_seconds(getattr(values, name)) if _told(name, values) else glyphs.dash for name in columns]
+        told = [name if supported(name, values.count) else None for name in columns]
+        figures = [format_seconds(getattr(values, name)) if name else glyphs.dash for name in told]
         yield row((cell(label, LABEL), PLAIN), *(cell(figure, COLUMN, "right") for figure in figures))
-
-
-def _told(name: Figure, values: Statistics) -> bool:
-    return name not in PERCENTILES or supported(PERCENTILES[name], values.count)
 
 
 def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]:

@@ -14,7 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents.limits import Cell, LimitsDocument, limits_in
+from taskdemo_cli.documents.limits import QUESTIONS, Cell, LimitsDocument, limits_in
 from taskdemo_cli.reports.terminal.painter import Block, fit_for
 from taskdemo_cli.reports.terminal.style import (
     BAD,
@@ -40,24 +40,6 @@ LEGIBLE: Final = 6
 """A name is broken anywhere in a column that is so wide, and cut in a narrower one."""
 BREAKS: Final = {"threadpool": "thread-pool", "background": "back-ground", "background-async": "back-ground-async"}
 """Where a mode's name may be broken in a column that is too narrow for its parts."""
-QUESTIONS: Final = {
-    "track": "Track: can the engine tell how a task is doing?",
-    "cancel": "Cancel: can a task be stopped, waiting or running?",
-    "retry": "Retry: is work that failed run again?",
-    "orchestrate": "Orchestrate: chains, and groups with a final step?",
-    "offload": "Offload: does the work leave the server's process?",
-    "neighbours": "Neighbours: are others answered within 100 ms while five tasks compute?",
-    "distribute": "Distribute: can several machines share the tasks?",
-    "survive_restart": "Restart: does a task survive a normal one (SIGTERM, SIGINT)?",
-    "survive_server_kill": "Server kill: does a task survive a killed server?",
-    "survive_worker_kill": "Worker kill: does a task survive the kill of what runs it?",
-    "failure": "Failure: is an error told, and does nobody else suffer?",
-    "late_error": "Late error: does a task run if its endpoint raises later?",
-    "hang_up": "Hang-up: does the work end although its caller hangs up?",
-    "middleware": "Middleware: is all the same behind a BaseHTTPMiddleware?",
-    "session": "Session: is a dependency's session open while the task runs?",
-    "context": "Context: does the work see the request's context variables?",
-}
 BESIDE: Final = "beside it what was counted, or the longest wait of GET /ping; same: the server runs the tasks"
 
 
