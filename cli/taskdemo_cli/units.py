@@ -1,6 +1,7 @@
 """Figures as people write them and read them: seconds with the unit that fits, shares, counts with their noun."""
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Final
 
 _PLAIN: Final = re.compile(r"[+-]?(?:[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})(?:[eE][+-]?[0-9]{1,2})?")
@@ -43,6 +44,21 @@ def format_seconds(seconds: float) -> str:
             value = seconds * factor
             return f"{value:.{1 if value < 9.95 else 0}f} {unit}".replace(".0 ", " ")
     return f"{seconds:.{2 if seconds < 9.995 else 1 if seconds < 99.95 else 0}f} s"
+
+
+def told_apart(values: Sequence[float], format_: Callable[[float], str]) -> list[str]:
+    """Return these figures as they are written; where that makes two of them one, with as many decimals as it takes.
+
+    Those whose units differ stay as they are.
+    """
+    written = [format_(value) for value in values]
+    units = {text.partition(" ")[2] for text in written}
+    if len(set(written)) == len(set(values)) or len(units) > 1:
+        return written
+    unit = units.pop()
+    factor = {"%": 100.0, "µs": 1e6, "ms": 1e3}.get(unit, 1.0)
+    exact = ([f"{value * factor:.{decimals}f} {unit}".rstrip() for value in values] for decimals in range(1, 10))
+    return next((texts for texts in exact if len(set(texts)) == len(set(values))), written)
 
 
 def format_share(share: float) -> str:

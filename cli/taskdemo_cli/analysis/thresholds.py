@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import eq, ge, gt, le, lt, ne
 from typing import Final
 
@@ -20,7 +21,7 @@ from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RunDocument, ThresholdRow
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.stats import PERCENTILES, supported
-from taskdemo_cli.units import format_count, format_seconds, format_share
+from taskdemo_cli.units import format_count, format_seconds, format_share, told_apart
 from taskdemo_server.contract.text import shortened
 
 TIMES: Final = {
@@ -189,7 +190,8 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | 
         what = f"{threshold.metric} was not measured{where}"
         return Outcome(threshold.expression, f"nothing: {what}", None, True, f"{what}, so it cannot be ruled out")
     value, one = _deciding(beyond or known, threshold.operator)
-    shown = _apart(threshold, value) + one.more + (f" in {one.name}" if several else "")
+    figure, _ = told_apart([value, threshold.limit], partial(_shown, threshold.metric))
+    shown = figure + one.more + (f" in {one.name}" if several else "")
     met = bool(beyond)
     text = f"{threshold.metric} was {shown}, so {threshold.expression} {'is met' if met else 'is not met'}"
     return Outcome(threshold.expression, shown, value, met, text)
@@ -269,19 +271,6 @@ def _doubt(metric: str, run: RunDocument) -> str:
         return ""
     count = int(value_of(run, f"{name}.count") or 0)
     return "" if supported(statistic, count) else f" (the maximum: {format_count(count)} are too few)"
-
-
-def _apart(threshold: Threshold, value: float) -> str:
-    """Return the value in figures enough to tell it from the limit, so that what is said of the two can be seen."""
-    shown = _shown(threshold.metric, value)
-    if value == threshold.limit or shown != _shown(threshold.metric, threshold.limit):
-        return shown
-    factor = {"%": 100.0, "µs": 1e6, "ms": 1e3, "s": 1.0}.get(unit := shown.partition(" ")[2], 1.0)
-    for decimals in range(1, 10):
-        exact, limit = (f"{number * factor:.{decimals}f} {unit}".rstrip() for number in (value, threshold.limit))
-        if exact != limit:
-            return exact
-    return shown
 
 
 def _shown(metric: str, value: float) -> str:

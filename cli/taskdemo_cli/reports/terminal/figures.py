@@ -7,7 +7,7 @@ from rich.text import Text
 
 from taskdemo_cli.reports.terminal.style import DIM, PLAIN, WORKING, Glyphs, cell, row
 from taskdemo_cli.stats import Bin, Statistics, supported
-from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_cli.units import format_count, format_seconds, told_apart
 
 LABEL: Final = 16
 COLUMN: Final = 8
@@ -54,15 +54,7 @@ def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]
 def _spans(bins: Sequence[Bin], glyphs: Glyphs) -> list[str]:
     """Return from when to when each bin goes, all in figures enough to tell every two edges apart."""
     edges = sorted({edge for bin_ in bins for edge in (bin_.from_s, bin_.to_s)})
-    shown = {edge: format_seconds(edge) for edge in edges}
-    units = {text.partition(" ")[2] for text in shown.values()}
-    if len(set(shown.values())) < len(edges) and len(units) == 1:
-        unit = units.pop()
-        factor = {"s": 1.0, "ms": 1e3, "µs": 1e6}[unit]
-        for decimals in range(1, 10):
-            shown = {edge: f"{edge * factor:.{decimals}f} {unit}" for edge in edges}
-            if len(set(shown.values())) == len(edges):
-                break
+    shown = dict(zip(edges, told_apart(edges, format_seconds), strict=True))
     return [
         shown[one.from_s] if one.from_s == one.to_s else f"{shown[one.from_s]} {glyphs.dash} {shown[one.to_s]}"
         for one in bins
