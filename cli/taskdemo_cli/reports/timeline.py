@@ -3,7 +3,7 @@
 One model for the terminal, which paints it in cells, and the page, which draws it as SVG. Computes no figure.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -88,20 +88,10 @@ class Bar:
         return self.state in UNENDED
 
 
-def stairs_key(bars: Iterable[Bar]) -> "Stairs":
-    """Return what sorts these bars so that a queue shows as stairs."""
-    return Stairs(max((bar.last for bar in bars), default=0.0) / 50 or 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Stairs:
-    """An order: by when they were sent, in steps of `together` seconds, then by when they were over."""
-
-    together: float
-
-    def __call__(self, bar: Bar) -> tuple[int, float, int]:
-        """Return the key of a bar."""
-        return round(bar.sent / self.together), bar.last, bar.n
+def stairs_key(bars: Iterable[Bar]) -> Callable[[Bar], tuple[int, float, int]]:
+    """Return what sorts these bars so that a queue shows as stairs: as sent, about, then as over."""
+    together_s = max((bar.last for bar in bars), default=0.0) / 50 or 1.0
+    return lambda bar: (round(bar.sent / together_s), bar.last, bar.n)
 
 
 def last_moment(run: RunDocument) -> float:

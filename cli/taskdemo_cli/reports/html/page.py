@@ -7,8 +7,7 @@ and the page's own policy lets no script run and nothing be fetched, whatever a 
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from heapq import nlargest
 from importlib.resources import files
@@ -25,6 +24,7 @@ from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, outcome
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
+from taskdemo_cli.documents.comparison import Interval
 from taskdemo_cli.documents.limits import QUESTIONS, LimitsDocument, limits_in
 from taskdemo_cli.documents.pairing import pairs, runs_of
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow, name_of
@@ -113,17 +113,6 @@ CODE: Final = re.compile(r"`([^`]+)`")
 ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A figure of one mode, and its interval where it is the mean of rounds."""
-
-    path: str
-    value: float | None
-    low: float | None
-    high: float | None
-    within_noise: bool
-
-
 def page(document: AnyDocument) -> Iterator[str]:
     """Yield the report of a run, a comparison, limits or a capacity as HTML, in pieces."""
     runs = runs_of(document)
@@ -135,7 +124,7 @@ def page(document: AnyDocument) -> Iterator[str]:
     hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     rows = [(name, group, _cells(document, group)) for name, group in groups]
     # a column that nobody has a figure for is left out
-    told = [at for at in range(len(COLUMNS)) if any(cells[at].value is not None for _, _, cells in rows)]
+    told = [at for at in range(len(COLUMNS)) if any(cells[at][1] is not None for _, _, cells in rows)]
     endpoints = document.endpoints if isinstance(document, ScanDocument) else ()
     yield from _template().generate(
         document=_fields(document),
@@ -147,7 +136,7 @@ def page(document: AnyDocument) -> Iterator[str]:
         extremes=_extremes(first),
         timeline=timeline.draw(first),
         distribution=distribution.draw([group for _, group in groups]),
-        listings=[_listing(run) for run in runs],
+        listings=[(run, _listed(run)) for run in runs],
         modes=modes,
         capacity=capacity.draw(document) if isinstance(document, CapacityDocument) else None,
         limit_names=limits_in(modes),
@@ -180,12 +169,12 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "time": _time,
-        "count": _count,
-        "rate": _rate,
-        "share": _share,
+        "time": lambda value: _data(value, duration),
+        "count": lambda value: _data(value, number),
+        "rate": lambda value: _data(value, format_rate),
+        "share": lambda value: _data(value, lambda share: f"{100 * share:.0f} %"),
         "size": format_bytes,
-        "figure": lambda value, path: _count(value) if path.startswith("tasks.max") else _time(value),
+        "figure": lambda value, path: _data(value, number if path.startswith("tasks.max") else duration),
         "words": duration,
         "number": number,
         "rate_words": format_rate,
@@ -224,27 +213,11 @@ def _marked(text: str) -> Markup:
     return Markup("").join(parts)
 
 
-def _time(seconds: float | None) -> Markup | str:
-    return _data(seconds, duration(seconds)) if seconds is not None else _data(None, "")
-
-
-def _count(value: float | None) -> Markup | str:
-    return _data(value, number(value)) if value is not None else _data(None, "")
-
-
-def _rate(value: float | None) -> Markup | str:
-    return _data(value, format_rate(value)) if value is not None else _data(None, "")
-
-
-def _share(value: float) -> Markup:
-    return _data(value, f"{value * 100:.0f} %")
-
-
-def _data(value: float | None, words: str) -> Markup:
+def _data(value: float | None, words: Callable[[float], str]) -> Markup:
     """Return the figure for people with, for programs, the value as the JSON has it; a dash where there is none."""
     if value is None:
         return Markup('<span class="none" title="not measured">–</span>')  # noqa: RUF001 # an en dash is meant
-    return Markup('<data value="{}">{}</data>').format(repr(value), words.replace(" ", "\N{NO-BREAK SPACE}"))
+    return Markup('<data value="{}">{}</data>').format(repr(value), words(value).replace(" ", "\N{NO-BREAK SPACE}"))
 
 
 def _fields(document: AnyDocument) -> dict[str, Any]:
@@ -252,37 +225,17 @@ def _fields(document: AnyDocument) -> dict[str, Any]:
     return OPTIONAL | {name: value for name, value in asdict(document).items() if value is not UNSET}
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A row of a scan, and what it is called."""
-
-    row: EndpointRow
-    name: str
-    sign: str
-    words: str
+def _endpoint(row: EndpointRow) -> tuple[EndpointRow, str, str, str]:
+    """Return a row of a scan, what it is called, and its sign and words."""
+    return row, name_of_endpoint(row), *SIGNS[outcome(row)]
 
 
-def _endpoint(row: EndpointRow) -> Endpoint:
-    return Endpoint(row, name_of_endpoint(row), *SIGNS[outcome(row)])
-
-
-def _cells(document: AnyDocument, group: Sequence[RunDocument]) -> list[Cell]:
+def _cells(document: AnyDocument, group: Sequence[RunDocument]) -> list[tuple[str, float | None, Interval | None]]:
+    """Return the figures of one mode, each with its path and, where it is the mean of rounds, its interval."""
     figures = ModeSummary.of(group).figures()
     intervals = {each.figure: each for each in getattr(document, "intervals", ()) if each.mode == name_of(group[0])}
-    cells = []
-    for path, _, _ in COLUMNS:
-        interval = intervals.get(path) if path in OF_EACH_ROUND and figures[path] is not None else None
-        difference = interval.difference if interval else None
-        cells.append(
-            Cell(
-                path,
-                figures[path],
-                interval.low if interval else None,
-                interval.high if interval else None,
-                bool(difference and difference.within_noise),
-            )
-        )
-    return cells
+    told = {path for path in OF_EACH_ROUND if figures[path] is not None}
+    return [(path, figures[path], intervals.get(path) if path in told else None) for path, _, _ in COLUMNS]
 
 
 def _extremes(runs: Sequence[RunDocument]) -> tuple[RunDocument, RunDocument] | None:
@@ -297,22 +250,14 @@ def _extremes(runs: Sequence[RunDocument]) -> tuple[RunDocument, RunDocument] | 
     return max(answered, key=median), min(answered, key=median)
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The requests of a run that are listed one by one: all, or the slowest and the first in trouble, in order."""
-
-    run: RunDocument
-    all: bool
-    pairs: list[tuple[RequestRow, TaskRow | None]]
-
-
-def _listing(run: RunDocument) -> Listing:
+def _listed(run: RunDocument) -> list[tuple[RequestRow, TaskRow | None]]:
+    """Return the requests that are listed one by one: all, or the slowest and the first in trouble, in order."""
     if len(run.requests) <= LISTED:
-        return Listing(run, True, list(pairs(run)))
+        return list(pairs(run))
     slowest = nlargest(SLOWEST, pairs(run), key=lambda pair: pair[0].response_s or 0.0)
     troubles = islice(filter(_went_wrong, pairs(run)), FIRST_TROUBLES)
     chosen = {pair[0].n: pair for pair in (*slowest, *troubles)}
-    return Listing(run, False, [chosen[n] for n in sorted(chosen)])
+    return [chosen[n] for n in sorted(chosen)]
 
 
 def _went_wrong(pair: tuple[RequestRow, TaskRow | None]) -> bool:
@@ -324,7 +269,7 @@ def _measured(key: str, value: object) -> Markup | str:
     """Return one measured thing of an experiment: a time, a count, or whatever it is in words."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _in_words(key, value)
-    return _time(value) if key.endswith("_s") else _count(value)
+    return _data(value, duration if key.endswith("_s") else number)
 
 
 def _in_words(key: str, value: object) -> str:

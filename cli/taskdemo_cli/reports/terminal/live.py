@@ -7,7 +7,7 @@ to draw only lines that changed (see repaint).
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Final, Protocol
+from typing import Final
 
 from rich.console import Console
 from rich.style import Style
@@ -16,6 +16,7 @@ from rich.text import Text
 from taskdemo_cli.analysis.mode_summary import ModeSummary
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.live import Live
+from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.comparison_table import NAME, comparison_cells, comparison_heading
 from taskdemo_cli.reports.terminal.painter import Block, fit_for
 from taskdemo_cli.reports.terminal.run_frame import (
@@ -28,15 +29,7 @@ from taskdemo_cli.reports.terminal.run_frame import (
     progress_words,
     run_lines,
 )
-from taskdemo_cli.reports.terminal.style import (
-    BOLD,
-    DIM,
-    PLAIN,
-    WIDEST,
-    cell,
-    row,
-    say,
-)
+from taskdemo_cli.reports.terminal.style import BOLD, DIM, PLAIN, WIDEST, cell, row, say
 from taskdemo_cli.units import format_seconds
 
 MOST_LINES: Final = 30
@@ -49,14 +42,6 @@ COMPARED_BARS: Final = 6
 """Live bars under the comparison's table."""
 
 
-class Source(Protocol):
-    """Where live figures come from: the recorder."""
-
-    def live(self, now: float, rows: int) -> Live:
-        """Return the figures at `now`, with at most `rows` requests."""
-        ...
-
-
 class RunScreen:
     """One run on a terminal."""
 
@@ -66,7 +51,7 @@ class RunScreen:
         self._for_s = for_s
         self._glyphs = block.glyphs
 
-    def update(self, source: Source, now: float) -> None:
+    def update(self, source: Recorder, now: float) -> None:
         """Show the run as it is at `now`, the client's monotonic clock."""
         lines = min(self._block.height, MOST_LINES)
         log = min(LOG_LINES, max(lines - 12, 0))
@@ -96,7 +81,7 @@ class ComparisonScreen:
         self._running, self._stage = mode, stage
         self._paint(None)
 
-    def update(self, source: Source, now: float) -> None:
+    def update(self, source: Recorder, now: float) -> None:
         """Show the running mode's figures at `now`."""
         live = source.live(now, COMPARED_BARS)
         if self._running is not None:
@@ -156,7 +141,7 @@ class PlainRun:
         self._next = 1.0
         self._say(title)
 
-    def update(self, source: Source, now: float) -> None:
+    def update(self, source: Recorder, now: float) -> None:
         """Print what is new."""
         if not self._small:
             live = source.live(now, 1)
@@ -190,7 +175,7 @@ class PlainComparison:
         """Say that this mode runs now."""
         self._say(f"  {mode} ..." if not stage else f"  {mode} ({stage}) ...")
 
-    def update(self, source: Source, now: float) -> None:
+    def update(self, source: Recorder, now: float) -> None:
         """Nothing: a mode's figures come when it is done."""
 
     def done(self, run: RunDocument) -> None:

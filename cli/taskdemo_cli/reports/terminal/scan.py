@@ -18,7 +18,7 @@ from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.live import Live
-from taskdemo_cli.reports.terminal.live import Source
+from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.painter import Block, fit_for
 from taskdemo_cli.reports.terminal.run_frame import progress_cells, progress_words
 from taskdemo_cli.reports.terminal.style import (
@@ -154,7 +154,7 @@ class ScanScreen:
         self._running = route
         self._paint(None, time.monotonic())
 
-    def update(self, source: Source, now: float) -> None:
+    def update(self, source: Recorder, now: float) -> None:
         """Show how far the burst is at `now`, the client's monotonic clock."""
         self._paint(source.live(now, 1), now)
 
@@ -199,7 +199,7 @@ class PlainScan:
     def start(self, route: Route) -> None:
         """Nothing: an endpoint is told when it is through."""
 
-    def update(self, source: Source, now: float) -> None:
+    def update(self, source: Recorder, now: float) -> None:
         """Nothing: an endpoint's figures come when it is through."""
 
     def done(self, endpoint: EndpointRow) -> None:

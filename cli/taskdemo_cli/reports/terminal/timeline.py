@@ -250,13 +250,7 @@ def _legend(painted: set[tuple[str, Style]], width: int, glyphs: Glyphs) -> Iter
 
 def live_legend(width: int, glyphs: Glyphs) -> Text:
     """Return what the signs of a run that goes on mean, as many as fit into one line."""
-    line: list[tuple[str, Style]] = []
-    for sign, style, times, meaning in _meanings(glyphs):
-        used = sum(len(text) for text, _ in line)
-        if used + times + 1 + len(meaning) > width:
-            break
-        line += [(sign * times, style), (f" {meaning}  ", DIM)]
-    return row(*line)
+    return next(_legend({(sign, style) for sign, style, *_ in _meanings(glyphs)}, width, glyphs))
 
 
 def _meanings(glyphs: Glyphs) -> tuple[tuple[str, Style, int, str], ...]:
