@@ -123,6 +123,11 @@ def _private(mode: str, **given: Any) -> Settings:
     return Settings(mode=mode, journal="", port=0, console=False, **given)
 
 
+def _in_modes(names: list[str], work: str, **given: Any) -> list[Settings]:
+    """Return those of a server of each mode."""
+    return [_private(name, work=work, folder=checks.folder_of(work), **given) for name in names]
+
+
 def _application(app: str) -> Settings:
     """Return those of the user's own application."""
     return _private("app", app=app, folder=checks.folder_of(app))
@@ -228,6 +233,7 @@ def fire(
 ) -> int:
     """Send requests, all at once or as told, and watch the responses and the tasks."""
     from taskdemo_cli.commands import fire
+    from taskdemo_cli.commands.keeping import Keeping
     from taskdemo_cli.loadgen.request import read_place, read_request
 
     checks.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
@@ -259,7 +265,7 @@ def fire(
         request_timeout_s=request_timeout,
         request=read_request(method, header or (), body, form or (), token=token, more=place.headers),
     )
-    keeping = fire.Keeping(json, save or (), html, fail_if or (), [mode] if mode else ())
+    keeping = Keeping(json, save, html, fail_if, [mode] if mode else ())
     return fire.fire(
         burst, keeping,
         place=place, named=url is not None, private=private, token=token, wait=not no_wait, cold=cold,
@@ -300,6 +306,7 @@ def compare(
 ) -> int:
     """Run the same burst in every mode and say what the difference means; or compare two results that were saved."""
     from taskdemo_cli.commands import compare, report
+    from taskdemo_cli.commands.keeping import Keeping
 
     if saved:
         if len(saved) != 2:
@@ -311,14 +318,10 @@ def compare(
                 )
         return report.compare(saved[0], saved[1], json)
     names, missing = compare.installed(checks.mode_list(modes))
-    settings = [
-        _private(
-            name, duration=duration, work=work, folder=checks.folder_of(work),
-            threads=threads, processes=processes, broker=broker, backend=backend,
-        )
-        for name in names
-    ]  # fmt: skip
-    keeping = compare.Keeping(json, save or (), html, fail_if or (), names)
+    settings = _in_modes(
+        names, work, duration=duration, threads=threads, processes=processes, broker=broker, backend=backend
+    )
+    keeping = Keeping(json, save, html, fail_if, names)
     burst = compare.Burst(count=count, timeout_s=timeout)
     return compare.compare(settings, missing, burst, keeping, rounds, cold, checks.needs(need or []))
 
@@ -334,9 +337,10 @@ def limits(
 ) -> int:
     """Show by experiment what each mode can and cannot do: track, cancel, retry, survive a kill, and so on."""
     from taskdemo_cli.commands import compare, limits
+    from taskdemo_cli.commands.keeping import Keeping
 
     names, missing = compare.installed(checks.mode_list(modes))
-    return limits.run(names, missing, broker=broker, backend=backend, as_json=json, saves=save or (), html=html)
+    return limits.run(names, missing, Keeping(json, save, html), broker=broker, backend=backend)
 
 
 @app.command(
@@ -369,24 +373,21 @@ def capacity(
     """Find the rate at which each mode, your application or a URL gives in, and what gave in."""
     from taskdemo_cli.analysis.thresholds import CAPACITY
     from taskdemo_cli.commands import capacity, compare
+    from taskdemo_cli.commands.keeping import Keeping
     from taskdemo_cli.loadgen.request import read_place
 
     checks.only_one({"--modes": modes, "--app": app, "--url": url})
     search = capacity.Search(from_per_s=from_, to_per_s=to, step_s=step, conditions=capacity.conditions(while_ or ()))
     names, missing = compare.installed(checks.mode_list(modes)) if app is None and url is None else ([], [])
-    keeping = capacity.Keeping(json, save or (), html, fail_if or (), names, CAPACITY)
+    keeping = Keeping(json, save, html, fail_if, names, CAPACITY)
     place = read_place(url or "http://127.0.0.1:8000", path)
     if url is not None:
         return capacity.capacity_of_url(place, token, search, keeping)
     if app is not None:
         return capacity.capacity_of_modes([_application(app)], (), search, keeping, place.path)
-    settings = [
-        _private(
-            name, duration=duration, work=work, folder=checks.folder_of(work),
-            threads=threads, processes=processes, broker=broker, backend=backend,
-        )
-        for name in names
-    ]  # fmt: skip
+    settings = _in_modes(
+        names, work, duration=duration, threads=threads, processes=processes, broker=broker, backend=backend
+    )
     return capacity.capacity_of_modes(settings, missing, search, keeping, place.path)
 
 
@@ -408,17 +409,13 @@ def scan(
 ) -> int:
     """Call every GET endpoint of your own application, and name those that hold up everybody, and the line at fault."""
     from taskdemo_cli.commands import scan
+    from taskdemo_cli.commands.keeping import Keeping
     from taskdemo_cli.loadgen.request import read_request
 
+    headers = read_request(None, header or (), None).headers
+    keeping = Keeping(json, save, html)
     return scan.scan(
-        _application(app),
-        count=count,
-        headers=read_request(None, header or (), None).headers,
-        timeout_s=timeout,
-        as_json=json,
-        saves=save or (),
-        html=html,
-        fail_if_blocking=fail_if_blocking,
+        _application(app), keeping, count=count, headers=headers, timeout_s=timeout, fail_if_blocking=fail_if_blocking
     )
 
 

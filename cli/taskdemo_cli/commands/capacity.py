@@ -8,24 +8,24 @@ from typing import TypeAlias
 from taskdemo_cli.analysis import thresholds
 from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.analysis.thresholds import Threshold
-from taskdemo_cli.commands.keeping import Keeping
+from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.capacity import CapacityDocument, ModeCapacity
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import Skipped
-from taskdemo_cli.errors import FAILED, OK, THRESHOLD_MET, UserError
+from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.request import Place, read_request
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import Output
-from taskdemo_cli.reports.terminal.capacity import capacity_report, capacity_screen
+from taskdemo_cli.reports.terminal.capacity import capacity_screen
 from taskdemo_cli.runner.capacity import Search, Searcher
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import running_target
 from taskdemo_cli.units import format_seconds
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 
-__all__ = ["Keeping", "Search", "capacity_of_modes", "capacity_of_url", "conditions"]
+__all__ = ["Search", "capacity_of_modes", "capacity_of_url", "conditions"]
 
 Job: TypeAlias = Callable[[Searcher], ModeCapacity | None]
 
@@ -102,15 +102,8 @@ def _conduct(
         stopping.check()
         raise UserError(f"no mode could be measured: {'; '.join(f'{one.mode}: {one.why}' for one in without)}")
     result = keeping.judged(document())
-    try:
-        output.show(result, capacity_report)
-    finally:
-        keeping.save(result, output)
-    if stopping.asked:
-        return stopping.exit_code
-    if any(one.held for one in result.thresholds or ()):
-        return THRESHOLD_MET
-    return OK if any(one.sustained_per_s is not None for one in found.values()) else FAILED
+    keeping.show(result, output)
+    return exit_code(stopping, result.thresholds, failed=all(one.sustained_per_s is None for one in found.values()))
 
 
 def _title(names: Sequence[str], settings: Settings | None) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis import recommendation, verdicts
-from taskdemo_cli.commands.keeping import Keeping, exit_code
+from taskdemo_cli.commands.keeping import Keeping, exit_code, has_failed
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RunDocument, Skipped
 from taskdemo_cli.errors import UserError
@@ -22,7 +22,7 @@ from taskdemo_cli.runner.target import Target
 from taskdemo_server.contract.modes import DEFAULT_MODES, MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 
-__all__ = ["Burst", "Keeping", "compare", "installed"]
+__all__ = ["Burst", "compare", "installed"]
 
 
 def compare(
@@ -39,9 +39,8 @@ def compare(
     stopping = StopRequest().listen()
     with temporary_folder() as folder, servers.ForkServer() as fork_server, Rig(stopping) as rig:
         started = [_launched(one, fork_server, folder / one.mode) for one in settings]
-        # What follows takes a while to import, and the servers start meanwhile.
+        # This takes a while to import, and the servers start meanwhile.
         from taskdemo_cli.reports.terminal.live import comparison_screen
-        from taskdemo_cli.reports.terminal.report import comparison_report
 
         output = Output(keeping.as_json)
         facts = burst.facts()
@@ -77,11 +76,8 @@ def compare(
     advice = recommendation.recommend(runs, needs)
     result = replace(result, recommendations=advice.each, recommendation=advice.one)
     result = keeping.judged(result)
-    try:
-        output.show(result, comparison_report)
-    finally:
-        keeping.save(result, output)
-    return exit_code(result, runs, stopping)
+    keeping.show(result, output)
+    return exit_code(stopping, result.thresholds, failed=any(map(has_failed, runs)))
 
 
 def _launched(settings: Settings, fork_server: servers.ForkServer, folder: Path) -> servers.Server:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from taskdemo_cli.analysis import verdicts
 from taskdemo_cli.analysis.blocking.judge import judge
 from taskdemo_cli.analysis.blocking.sentence import sentence
-from taskdemo_cli.commands.keeping import Keeping, exit_code
+from taskdemo_cli.commands.keeping import Keeping, exit_code, has_failed
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.loadgen.request import Place
 from taskdemo_cli.processes.signals import StopRequest
@@ -18,7 +18,7 @@ from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, check_worker, private_target, running_target
 from taskdemo_server.contract.settings import Settings
 
-__all__ = ["Burst", "Keeping", "fire"]
+__all__ = ["Burst", "fire"]
 
 
 def fire(
@@ -37,7 +37,6 @@ def fire(
     `named`: the user gave the URL; else it is only a port of this machine.
     """
     from taskdemo_cli.reports.terminal.live import run_screen
-    from taskdemo_cli.reports.terminal.report import run_report
 
     burst.check_capacity()
     output = Output(keeping.as_json)
@@ -71,11 +70,8 @@ def fire(
             (run,) = rig.doubted(plan, [run])
     run = replace(run, blocking=found, verdict=verdicts.verdict(run, sentence(found) if found else ""))
     run = keeping.judged(run)
-    try:
-        output.show(run, run_report)
-    finally:
-        keeping.save(run, output)
-    return exit_code(run, [run], stopping)
+    keeping.show(run, output)
+    return exit_code(stopping, run.thresholds, failed=has_failed(run))
 
 
 def _title(burst: Burst, target: Target) -> str:

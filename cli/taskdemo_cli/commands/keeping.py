@@ -1,15 +1,17 @@
-"""Where the result of `fire`, `compare` and `capacity` goes besides the screen, and the exit code that it makes."""
+"""Where a command's result goes, on the screen and besides, and the exit code that it makes."""
 
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
+from msgspec import UnsetType
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis import thresholds
 from taskdemo_cli.documents.capacity import CapacityDocument
+from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
-from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.documents.run import RunDocument, ThresholdRow
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_MET, UserError
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports import files
@@ -27,16 +29,16 @@ class Keeping:
     def __init__(
         self,
         as_json: bool = False,
-        saves: Sequence[str] = (),
+        saves: Sequence[str] | None = None,
         html: str | None = None,
-        fail_if: Sequence[str] = (),
+        fail_if: Sequence[str] | None = None,
         modes: Sequence[str] = (),
         metrics: Collection[str] = thresholds.METRICS,
     ) -> None:
         self.as_json = as_json
-        self._paths = [*saves, *([html] if html else [])]
-        self._thresholds = [thresholds.parse(text, modes, metrics=metrics) for text in fail_if]
-        files.check(saves, html)
+        self._paths = [*(saves or ()), *([html] if html else [])]
+        self._thresholds = [thresholds.parse(text, modes, metrics=metrics) for text in fail_if or ()]
+        files.check(saves or (), html)
 
     def judged(self, document: Judged) -> Judged:
         """Return the result with what became of the thresholds that were held against it."""
@@ -44,9 +46,12 @@ class Keeping:
             return document
         return replace(document, thresholds=[thresholds.evaluate(one, document).row() for one in self._thresholds])
 
-    def save(self, document: RunDocument | ComparisonDocument | CapacityDocument, output: Output) -> None:
-        """Save the result everywhere it was asked for; what cannot be is said at the end, after all the others."""
-        files.save_all(document, self._paths, output.wrote)
+    def show(self, document: AnyDocument, output: Output) -> None:
+        """Print the result, and save it everywhere it was asked for; what cannot be is said at the end."""
+        try:
+            output.show(document)
+        finally:
+            files.save_all(document, self._paths, output.wrote)
 
     def save_so_far(self, make: Callable[[], ComparisonDocument | CapacityDocument]) -> None:
         """Keep what there is of a result that grows, where it was to be saved as JSON; else nothing is made."""
@@ -59,19 +64,17 @@ class Keeping:
                 files.save(document, path)
 
 
-def exit_code(document: RunDocument | ComparisonDocument, runs: Sequence[RunDocument], stopping: StopRequest) -> int:
-    """Return the exit code that says how these runs went."""
+def exit_code(stopping: StopRequest, thresholds: Iterable[ThresholdRow] | UnsetType, *, failed: bool) -> int:
+    """Return the exit code that says how it went: a stop tells more than a threshold, and that more than a failure."""
     if stopping.asked:
         return stopping.exit_code
-    if any(threshold.held for threshold in document.thresholds or ()):
+    if any(threshold.held for threshold in thresholds or ()):
         return THRESHOLD_MET
-    trouble = any(
-        run.summary.requests.failed
-        or run.summary.tasks.lost
-        or run.not_sent
-        or run.timed_out
-        or run.ended_because
-        or (run.blocking and run.blocking.never_ran)
-        for run in runs
-    )
-    return FAILED if trouble else OK
+    return FAILED if failed else OK
+
+
+def has_failed(run: RunDocument) -> bool:
+    """Tell whether a request failed, or a task was lost or never begun."""
+    summary, never_ran = run.summary, run.blocking and run.blocking.never_ran
+    ended_early = run.not_sent or run.timed_out or run.ended_because
+    return bool(summary.requests.failed or summary.tasks.lost or ended_early or never_ran)

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from taskdemo_cli import limits
+from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import Skipped
-from taskdemo_cli.errors import FAILED, OK, UserError
+from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import children
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
-from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output
 from taskdemo_server.contract.settings import WorkerSettings, telling
 
@@ -19,18 +19,15 @@ from taskdemo_server.contract.settings import WorkerSettings, telling
 def run(
     modes: Sequence[str],
     skipped: Sequence[Skipped],
+    keeping: Keeping,
     *,
     broker: str | None,
     backend: str | None,
-    as_json: bool,
-    saves: Sequence[str],
-    html: str | None,
 ) -> int:
     """Run the experiment of every mode and limit, show what was measured, and return the exit code."""
-    from taskdemo_cli.reports.terminal.limits import limits_report, limits_screen
+    from taskdemo_cli.reports.terminal.limits import limits_screen
 
-    files.check(saves, html)
-    output = Output(as_json)
+    output = Output(keeping.as_json)
     stopping = StopRequest().listen()
     title = f"{len(limits.LIMITS)} experiments in each of {len(modes)} modes"
     with temporary_folder() as folder, limits_screen(output.console, title, modes, limits.LIMITS) as screen:
@@ -47,13 +44,8 @@ def run(
         )
     if not found.modes and found.skipped and not stopping.asked:
         raise UserError(found.skipped[-1].why)
-    try:
-        output.show(found, limits_report)
-    finally:
-        files.save_all(found, [*saves, *([html] if html else [])], output.wrote)
-    if stopping.asked:
-        return stopping.exit_code
-    return FAILED if found.failed else OK
+    keeping.show(found, output)
+    return exit_code(stopping, (), failed=bool(found.failed))
 
 
 def work(settings: WorkerSettings) -> NoReturn:

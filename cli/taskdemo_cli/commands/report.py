@@ -18,22 +18,7 @@ def report(path: str, html: str | None) -> int:
         files.save(document, html)
         say(f"wrote {escape(html)}")
         return OK
-    from taskdemo_cli.reports.terminal.capacity import capacity_report
-    from taskdemo_cli.reports.terminal.limits import limits_report
-    from taskdemo_cli.reports.terminal.report import comparison_report, run_report
-    from taskdemo_cli.reports.terminal.scan import scan_report
-
-    console = Output(as_json=False).console
-    if document.kind == "run":
-        console.print(run_report(document))
-    elif document.kind == "comparison":
-        console.print(comparison_report(document))
-    elif document.kind == "capacity":
-        console.print(capacity_report(document))
-    elif document.kind == "scan":
-        console.print(scan_report(document))
-    else:
-        console.print(limits_report(document))
+    Output(as_json=False).show(document)
     return OK
 
 
@@ -45,8 +30,6 @@ def compare(old: str, new: str, as_json: bool) -> int:
             what = {"limits": "limits", "scan": "a scan", "capacity": "capacities"}[document.kind]
             raise UserError(f"{path} holds {what}: there are no times to compare; give two runs or comparisons")
     changes = compare_saved(before, after)  # type: ignore[arg-type]  # the others were refused above
-    from taskdemo_cli.reports.terminal.diff_table import changes_report
-
     result: Any = {"taskdemo": VERSION, "kind": "changes", "old": old, "new": new, **changes}
-    Output(as_json).show(result, changes_report)
+    Output(as_json).show(result)
     return OK

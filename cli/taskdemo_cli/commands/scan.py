@@ -1,18 +1,17 @@
 """`scan`: a short burst at every endpoint of the user's own application, and which of them hold up everybody."""
 
 import functools
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from taskdemo_cli.analysis import scan as scanned
 from taskdemo_cli.analysis.routes import Route
+from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.scan import ScanDocument
-from taskdemo_cli.errors import FAILED, OK, THRESHOLD_MET
+from taskdemo_cli.errors import THRESHOLD_MET
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import Headers, Request
 from taskdemo_cli.processes.signals import StopRequest
-from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output
 from taskdemo_cli.runner import scan as conduct
 from taskdemo_cli.runner.burst import Burst
@@ -23,22 +22,13 @@ from taskdemo_server.contract.settings import Settings
 
 
 def scan(
-    settings: Settings,
-    *,
-    count: int,
-    headers: Headers,
-    timeout_s: float,
-    as_json: bool,
-    saves: Sequence[str],
-    html: str | None,
-    fail_if_blocking: bool,
+    settings: Settings, keeping: Keeping, *, count: int, headers: Headers, timeout_s: float, fail_if_blocking: bool
 ) -> int:
     """Judge every endpoint that can be called without guessing, show what was found, and return the exit code."""
-    from taskdemo_cli.reports.terminal.scan import scan_report, scan_screen
+    from taskdemo_cli.reports.terminal.scan import scan_screen
 
-    files.check(saves, html)
     Burst(count=count).check_capacity()
-    output = Output(as_json)
+    output = Output(keeping.as_json)
     stopping = StopRequest().listen()
     started_at = datetime.now(UTC)
 
@@ -69,13 +59,7 @@ def scan(
         environment=environment(),
         command=command_line(),
     )
-    try:
-        output.show(document, scan_report)
-    finally:
-        files.save_all(document, [*saves, *([html] if html else [])], output.wrote)
-    if stopping.asked:
-        return stopping.exit_code
-    outcomes = {scanned.outcome(endpoint) for endpoint in endpoints}
-    if fail_if_blocking and "blocks" in outcomes:
+    keeping.show(document, output)
+    if fail_if_blocking and not stopping.asked and "blocks" in map(scanned.outcome, endpoints):
         return THRESHOLD_MET
-    return FAILED if any(map(scanned.has_failed, endpoints)) else OK
+    return exit_code(stopping, (), failed=any(map(scanned.has_failed, endpoints)))

@@ -187,14 +187,12 @@ def authorization(token: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def health(
-    url: str, token: str | None = None, under: str = "", timeout: float = ANSWER_TIMEOUT_S
-) -> dict[str, Any] | None:
+def health(url: str, token: str | None = None, under: str = "") -> dict[str, Any] | None:
     """Ask a server who it is; None where it is not a taskdemo server. `under` is where its own paths are.
 
     Raises OSError where nobody takes the connection, and SilentError where the answer does not come.
     """
-    answer = get_json(url, f"{under}/health", token, timeout)
+    answer = get_json(url, f"{under}/health", token)
     return answer if _is_health(answer, hosts=bool(under)) else None
 
 

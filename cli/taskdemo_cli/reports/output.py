@@ -17,7 +17,7 @@ from taskdemo_server.contract import stderr
 from taskdemo_server.contract.text import escape
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
 PLAIN_WIDTH = 100
 """Columns of human output that goes to a file or a pipe, where COLUMNS does not say otherwise."""
@@ -169,14 +169,15 @@ class Output:
         else:
             yield
 
-    def show(self, document: Any, draw: "Callable[[Any], RenderableType]") -> None:
+    def show(self, document: Any) -> None:
         """Print the result: drawn for people, or with --json as one document."""
+        # What these import takes its time to load, and --help is to be quick.
         if not self.as_json:
-            self.console.print(draw(document))
+            from taskdemo_cli.reports.terminal.documents import REPORTS
+
+            self.console.print(REPORTS[document["kind"] if isinstance(document, dict) else document.kind](document))
             return
-        from taskdemo_cli.documents.codec import (
-            json_chunks,
-        )  # msgspec takes its time to load, and --help is to be quick
+        from taskdemo_cli.documents.codec import json_chunks
 
         for chunk in json_chunks(document):
             self._stdout.write(chunk)
