@@ -70,21 +70,18 @@ def comparison(
 def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Interval] = ()) -> list[Verdict]:
     """Return one sentence a mode, in the order in which the modes were run first."""
     measured_of = summaries(runs)
+    within_noise = {
+        entry.mode: entry.difference.within_noise
+        for entry in measured
+        if entry.figure == "response_s.p50" and entry.difference
+    }
     verdicts: list[Verdict] = []
     explain = True
     told: set[str | None] = set()
     for mode, summary in measured_of.items():
         clauses: list[str] = []
         if mode != reference and reference in measured_of:
-            noise = next(
-                (
-                    entry.difference.within_noise
-                    for entry in measured
-                    if entry.mode == mode and entry.figure == "response_s.p50" and entry.difference
-                ),
-                None,
-            )
-            clauses = list(_against(summary, measured_of[reference], reference, noise))
+            clauses = list(_against(summary, measured_of[reference], reference, within_noise.get(mode)))
         if summary.error and summary.error in told:
             summary = replace(summary, error=THE_SAME)
         else:

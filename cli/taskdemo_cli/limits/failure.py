@@ -6,7 +6,6 @@ connection is answered. `yes`: all three. `no`: none, only a line on standard er
 """
 
 import re
-from dataclasses import dataclass
 from typing import IO
 
 from taskdemo_cli.documents.limits import Cell
@@ -15,17 +14,6 @@ from taskdemo_cli.processes import servers
 
 _QUIET_S = 1.0
 _TEXT = "fails on purpose"
-
-
-@dataclass(frozen=True, slots=True)
-class _Observation:
-    caller_status: int | None
-    neighbour_status: int | None
-    """None where the neighbour was cut off."""
-    next_ran: bool
-    in_stderr: bool
-    in_engine: str | None
-    """The error as the engine tells it."""
 
 
 def failure(trial: Trial) -> Cell:
@@ -43,14 +31,32 @@ def failure(trial: Trial) -> Cell:
     if told is None:  # the engine may be about to note it
         trial.pause(SETTLE_S)
         told = ask()
-    return _cell(
-        _Observation(
-            caller_status=caller,
-            neighbour_status=neighbour,
-            next_ran=bool(trial.notes(server, "fail", "following", "started")),
-            in_stderr=_TEXT in trial.said(server),
-            in_engine=told if told and _TEXT in told else None,
-        )
+    in_engine = told if told and _TEXT in told else None
+    in_stderr = _TEXT in trial.said(server)
+    next_ran = bool(trial.notes(server, "fail", "following", "started"))
+    is_answered = neighbour == 200
+    places = {
+        "to its caller": (caller or 0) >= 500,
+        "to whoever asks the engine": in_engine is not None,
+        "on the server's standard error": in_stderr,
+    }
+    shows = [place for place, so in places.items() if so]
+    is_told = places["to its caller"] or in_engine is not None
+    met = [is_told, next_ran, is_answered]
+    return Cell(
+        verdict="yes" if all(met) else "partly" if any(met) else "no",
+        measured={
+            "figure": f"{sum(met)} of 3",
+            "caller_status": caller,
+            "error_told": is_told,
+            "in_stderr": in_stderr,
+            "in_engine": in_engine,
+            "next_task_ran": next_ran,
+            "neighbour_status": neighbour,
+        },
+        text=f"Its caller saw {f'HTTP {caller}' if caller else 'no answer'}; the next task of the same request "
+        f"{'ran' if next_ran else 'never ran'}; a neighbour's request on the same connection was "
+        f"{'answered' if is_answered else 'cut off'}; the error shows {' and '.join(shows) or 'nowhere'}.",
     )
 
 
@@ -77,31 +83,3 @@ def _status(answers: IO[bytes]) -> int | None:
         return int(head.split(maxsplit=2)[1])
     except (OSError, ValueError, IndexError):
         return None
-
-
-def _cell(observed: _Observation) -> Cell:
-    told = observed.in_engine is not None or (observed.caller_status or 0) >= 500
-    unharmed = observed.neighbour_status == 200
-    met = [told, observed.next_ran, unharmed]
-    places = {
-        "to its caller": (observed.caller_status or 0) >= 500,
-        "to whoever asks the engine": observed.in_engine is not None,
-        "on the server's standard error": observed.in_stderr,
-    }
-    shows = [place for place, so in places.items() if so]
-    status = f"HTTP {observed.caller_status}" if observed.caller_status else "no answer"
-    return Cell(
-        verdict="yes" if all(met) else "partly" if any(met) else "no",
-        measured={
-            "figure": f"{sum(met)} of 3",
-            "caller_status": observed.caller_status,
-            "error_told": told,
-            "in_stderr": observed.in_stderr,
-            "in_engine": observed.in_engine,
-            "next_task_ran": observed.next_ran,
-            "neighbour_status": observed.neighbour_status,
-        },
-        text=f"Its caller saw {status}; the next task of the same request "
-        f"{'ran' if observed.next_ran else 'never ran'}; a neighbour's request on the same connection was "
-        f"{'answered' if unharmed else 'cut off'}; the error shows {' and '.join(shows) or 'nowhere'}.",
-    )

@@ -246,20 +246,11 @@ class Trial:
 
     def send(self, server: servers.Server, path: str, method: str = "GET") -> "Future[Answer]":
         """Ask on a connection of its own and do not wait; the answer's `status` is None where none came."""
-        pending: Future[Answer] = Future()
-        name = f"ask {path}"
-        threading.Thread(
-            target=lambda: pending.set_result(_ask(server.port, path, method=method)[0]), name=name, daemon=True
-        ).start()
-        return pending
+        return _in_a_thread(lambda: _ask(server.port, path, method=method)[0])
 
     def send_in_turn(self, server: servers.Server, paths: Sequence[str]) -> "Future[list[Answer]]":
         """Ask for one path after another, on one connection, and do not wait."""
-        pending: Future[list[Answer]] = Future()
-        threading.Thread(
-            target=lambda: pending.set_result(_ask(server.port, *paths)), name=f"ask {paths[0]}", daemon=True
-        ).start()
-        return pending
+        return _in_a_thread(lambda: _ask(server.port, *paths))
 
     def hang_up(
         self, server: servers.Server, path: str, when: Callable[[], bool], timeout: float = ANSWER_TIMEOUT_S
@@ -355,6 +346,12 @@ def _ask(port: int, *paths: str, method: str = "GET") -> list[Answer]:
         answers.append(Answer(status, content, asked, answered))
     connection.close()
     return answers
+
+
+def _in_a_thread(ask: Callable[[], Seen]) -> "Future[Seen]":
+    pending: Future[Seen] = Future()
+    threading.Thread(target=lambda: pending.set_result(ask()), name="ask", daemon=True).start()
+    return pending
 
 
 def open_socket(server: servers.Server) -> socket.socket:

@@ -6,6 +6,7 @@ Draws documents and computes nothing.
 from typing import Final
 
 from taskdemo_cli.documents.run import RequestCounts, RunDocument
+from taskdemo_cli.units import format_count
 
 ERROR_WORDS: Final = {
     "Cancelled": "not answered when it was stopped",
@@ -42,7 +43,21 @@ def errors_in_words(requests: RequestCounts) -> list[tuple[str, int]]:
     return sorted(found, key=lambda one: -one[1])
 
 
-def late_words(run: RunDocument) -> str:
+def shortfalls(run: RunDocument) -> list[str]:
+    """Return why a run is not a whole one, a sentence each."""
+    said = ["Timed out: --timeout ended this run before it was through."] if run.timed_out else []
+    if run.ended_because is not None:
+        said.append(run.ended_because)
+    if run.not_sent:
+        said.append(f"{format_count(run.not_sent)} requests were never sent.")
+    if run.unreported:
+        said.append(f"What became of {format_count(run.unreported)} requests that were sent is not known.")
+    if run.late_sends:
+        said.append(_late_words(run))
+    return said
+
+
+def _late_words(run: RunDocument) -> str:
     """Return why requests were sent later than planned, and how many for which reason."""
     reasons = (
         (run.late_connecting, "while their connection was opened"),

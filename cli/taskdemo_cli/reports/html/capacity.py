@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, ModeCapacity
-from taskdemo_cli.reports.html.scales import Rates, Tick, duration_words
+from taskdemo_cli.reports.html.scales import Scale, Tick, duration_words, rates
 
 TALL: Final = 90.0
 """Pixels of a mode's times, and of its backlogs."""
@@ -51,11 +51,11 @@ class Picture:
 def draw(document: CapacityDocument) -> Picture | None:
     """Return the picture; None where nothing was measured."""
     modes = document.modes
-    rates = [step.rate for found in modes.values() for step in found.steps]
-    if not rates:
+    tried = [step.rate for found in modes.values() for step in found.steps]
+    if not tried:
         return None
     told = [found.expected_per_s for found in modes.values() if found.expected_per_s]
-    scale = Rates(min(rates + told), max(rates + told))
+    scale = rates(min(tried + told), max(tried + told))
     times = [
         value for found in modes.values() for step in found.steps for value in (_response(step), _completion(step))
     ]
@@ -63,13 +63,13 @@ def draw(document: CapacityDocument) -> Picture | None:
     sizes = [max(step.backlog, 1.0) for found in modes.values() for step in found.steps]
     height_of_size, backlog_levels = _heights(sizes, lambda size: f"{size:,.0f}")
     return Picture(
-        scale.ticks(),
+        scale.ticks,
         [
             Limit(
                 name,
                 found,
                 scale.x(found.sustained_per_s) if found.sustained_per_s else 0.0,
-                scale.x(found.failed_at_per_s or found.sustained_per_s or scale.low),
+                scale.x(found.failed_at_per_s or found.sustained_per_s or 0.0),
                 scale.x(found.expected_per_s) if found.expected_per_s else None,
                 [
                     _curve("answers", found.steps, _response, scale, height_of_time),
@@ -96,7 +96,7 @@ def _curve(
     kind: str,
     steps: Sequence[CapacityStep],
     figure: Callable[[CapacityStep], float | None],
-    scale: Rates,
+    scale: Scale,
     height: Callable[[float], float],
 ) -> Curve:
     last = {step.rate: step for step in steps}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from taskdemo_cli.documents.run import RunDocument
-from taskdemo_cli.reports.html.scales import WIDE, Durations, Tick
+from taskdemo_cli.reports.html.scales import WIDE, Scale, Tick, durations
 
 BINS: Final = 125
 DOTS: Final = 9
@@ -46,7 +46,7 @@ def draw(groups: Sequence[Sequence[RunDocument]]) -> Picture | None:
     every = [[times for run in runs if (times := run.summary.response_s)] for runs in answered]
     if not answered:
         return None
-    scale = Durations(
+    scale = durations(
         min(times.min for group in every for times in group), max(times.max for group in every for times in group)
     )
     counts = [_counts(runs, scale) for runs in answered]
@@ -61,10 +61,10 @@ def draw(groups: Sequence[Sequence[RunDocument]]) -> Picture | None:
         )
         for runs, columns, statistics in zip(answered, counts, every, strict=True)
     ]
-    return Picture(scale.ticks(), spreads, scale.logarithmic)
+    return Picture(scale.ticks, spreads, scale.logarithmic)
 
 
-def _counts(runs: Sequence[RunDocument], scale: Durations) -> list[int]:
+def _counts(runs: Sequence[RunDocument], scale: Scale) -> list[int]:
     counts = [0] * BINS
     for run in runs:
         for request in run.requests:

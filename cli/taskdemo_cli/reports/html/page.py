@@ -29,7 +29,7 @@ from taskdemo_cli.documents.limits import QUESTIONS, LimitsDocument, limits_in
 from taskdemo_cli.documents.pairing import pairs, runs_of
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow, name_of
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
-from taskdemo_cli.reports.error_words import error_words, errors_in_words, late_words
+from taskdemo_cli.reports.error_words import error_words, errors_in_words, shortfalls
 from taskdemo_cli.reports.html import capacity, distribution, timeline
 from taskdemo_cli.reports.terminal.figures import LABELS
 from taskdemo_cli.reports.timeline import TROUBLE
@@ -305,23 +305,10 @@ def _in_trouble(run: RunDocument) -> bool:
 
 def _notes(run: RunDocument) -> list[str]:
     """Return what a reader must know before believing this run's figures."""
-    notes = []
-    if run.interrupted:
-        notes.append("Interrupted: these are the figures up to then.")
-    if run.timed_out:
-        notes.append("Ended by --timeout before it was through.")
-    if run.ended_because:
-        notes.append(run.ended_because)
-    for key, words in (
-        ("not_sent", "requests were never sent"),
-        ("unreported", "requests were sent and nothing is known of their end"),
-    ):
-        if count := getattr(run, key):
-            notes.append(f"{number(count)} {words}.")
+    notes = ["Interrupted: these are the figures up to then."] if run.interrupted else []
+    notes += shortfalls(run)
     if (begun := run.summary.tasks.begun or 0) > run.summary.tasks.accepted:
         notes.append(f"The work of {number(run.summary.tasks.accepted)} tasks was begun {number(begun)} times.")
-    if run.late_sends:
-        notes.append(late_words(run))
     if run.proxy:
         notes.append(f"Sent through the proxy {run.proxy} of the environment.")
     if run.transport == "httpx":

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from taskdemo_cli.documents.pairing import pairs
 from taskdemo_cli.documents.run import BystanderRow, RequestRow, RunDocument, TaskRow
 from taskdemo_cli.reports.html.concurrency import HALF, concurrency_paths
-from taskdemo_cli.reports.html.scales import Moments, Tick
+from taskdemo_cli.reports.html.scales import Scale, Tick, moments
 from taskdemo_cli.reports.timeline import Bar, last_moment, stairs_key
 from taskdemo_server.contract.drawing import HELD_UP_S, LANE
 
@@ -88,18 +88,18 @@ def draw(every_run: Sequence[RunDocument]) -> Picture | None:
     drawn = "lanes" if most <= LARGE else "paths" if most <= EACH else "areas"
     last = max(map(last_moment, runs))
     if drawn == "areas":
-        scale = Moments(last * MARGIN)
+        scale = moments(last * MARGIN)
         charts = [
             Chart(run, height=2 * HALF, paths=paths, peaks=peaks)
-            for run, (paths, peaks) in zip(runs, concurrency_paths(runs, scale.horizon_s), strict=True)
+            for run, (paths, peaks) in zip(runs, concurrency_paths(runs, last * MARGIN), strict=True)
         ]
     else:
         found = [[(Bar.of(*pair), *pair) for pair in pairs(run)] for run in runs]
-        scale = Moments(max(last, *(bar.last for each in found for bar, _, _ in each if bar)) * MARGIN)
+        scale = moments(max(last, *(bar.last for each in found for bar, _, _ in each if bar)) * MARGIN)
         charts = [_chart(run, each, scale, drawn) for run, each in zip(runs, found, strict=True)]
     for chart in charts:
         chart.pings, chart.ping_waits = _pings(chart.run.bystander, scale)
-    return Picture(drawn, scale.ticks(), charts, frozenset(kind for chart in charts for kind in _kinds(chart)))
+    return Picture(drawn, scale.ticks, charts, frozenset(kind for chart in charts for kind in _kinds(chart)))
 
 
 def _kinds(chart: Chart) -> Iterator[str]:
@@ -116,7 +116,7 @@ def _kinds(chart: Chart) -> Iterator[str]:
 Requested: TypeAlias = tuple[Bar | None, RequestRow, TaskRow | None]
 
 
-def _chart(run: RunDocument, requested: Sequence[Requested], scale: Moments, drawn: str) -> Chart:
+def _chart(run: RunDocument, requested: Sequence[Requested], scale: Scale, drawn: str) -> Chart:
     """Return the picture of one run, its requests in an order that shows a queue as stairs."""
     key = stairs_key(bar for bar, _, _ in requested if bar)
     ordered = sorted(requested, key=lambda one: key(one[0]) if one[0] else (0, 0.0, one[1].n))
@@ -127,7 +127,7 @@ def _chart(run: RunDocument, requested: Sequence[Requested], scale: Moments, dra
 
 
 def _lane(
-    run: RunDocument, bar: Bar | None, request: RequestRow, task: TaskRow | None, scale: Moments, top: float
+    run: RunDocument, bar: Bar | None, request: RequestRow, task: TaskRow | None, scale: Scale, top: float
 ) -> Lane:
     if bar is None:
         return Lane(top, [], None, False, None, False, request, task)
@@ -146,7 +146,7 @@ def _lane(
     )
 
 
-def _span(scale: Moments, kind: str, start_s: float, end_s: float) -> Span:
+def _span(scale: Scale, kind: str, start_s: float, end_s: float) -> Span:
     x = scale.x(start_s)
     return Span(kind, x, round(scale.x(end_s) - x, 1))
 
@@ -166,7 +166,7 @@ def _paths(lanes: Iterable[Lane], high: float) -> Iterator[tuple[str, str]]:
     return ((kind, "".join(parts)) for kind, parts in of.items() if parts)
 
 
-def _pings(pings: Iterable[BystanderRow], scale: Moments) -> tuple[str, str]:
+def _pings(pings: Iterable[BystanderRow], scale: Scale) -> tuple[str, str]:
     """Return a path of dots where the bystander called, and one of the times that it was kept waiting."""
     dots: dict[float, None] = {}
     waits: list[tuple[float, float]] = []

@@ -10,7 +10,7 @@ from taskdemo_cli.analysis.mode_summary import ModeSummary, most_computing
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RequestCounts, RunDocument, TaskCounts, ThresholdRow, asked, name_of
-from taskdemo_cli.reports.error_words import errors_in_words, late_words
+from taskdemo_cli.reports.error_words import errors_in_words, shortfalls
 from taskdemo_cli.reports.terminal.comparison_table import (
     NAME,
     STATES,
@@ -174,18 +174,7 @@ def _task_words(tasks: TaskCounts) -> str:
 
 def _trouble_lines(document: RunDocument, width: int) -> Iterator[Text]:
     """Yield why a run is not a whole one."""
-    said = []
-    if document.timed_out:
-        said.append("Timed out: --timeout ended this run before it was through.")
-    if document.ended_because is not None:
-        said.append(document.ended_because)
-    if document.not_sent:
-        said.append(f"{format_count(document.not_sent)} requests were never sent.")
-    if document.unreported:
-        said.append(f"What became of {format_count(document.unreported)} requests that were sent is not known.")
-    if document.late_sends:
-        said.append(late_words(document))
-    if said:
+    if said := shortfalls(document):
         yield row("")
     for text in said:
         yield from paragraph(text, width, DOUBT)

@@ -37,51 +37,30 @@ DOUBT: Final = Style(color="#d55e00", bold=True)
 class Glyphs:
     """One drawing of everything that has a sign; two sets, of which each terminal gets what it can show."""
 
-    wait: str
-    work: str
-    queued: str
-    answered: str
-    failed: str
-    open: str
-    quick: str
-    tick: str
-    rule: str
-    bar: str
-    bar_rest: str
-    parts: str
-    yes: str
-    no: str
-    partly: str
-    dash: str
-    cut: str
-    full: str
-    hatched: str
-    levels: str
+    wait: str = "▂"
+    work: str = "▆"
+    queued: str = "·"
+    answered: str = "●"
+    failed: str = "✗"
+    open: str = "→"
+    quick: str = "·"
+    tick: str = "┊"
+    rule: str = "─"
+    bar: str = "━"
+    bar_rest: str = "─"
+    parts: str = "▏▎▍▌▋▊▉█"
+    yes: str = "✓"
+    no: str = "✗"
+    partly: str = "~"
+    dash: str = "-"
+    cut: str = "…"
+    full: str = "█"
+    hatched: str = "▒"
+    levels: str = "▁▂▃▄▅▆▇█"
     """From next to nothing to the most."""
 
 
-UNICODE: Final = Glyphs(
-    wait="▂",
-    work="▆",
-    queued="·",
-    answered="●",
-    failed="✗",
-    open="→",
-    quick="·",
-    tick="┊",
-    rule="─",
-    bar="━",
-    bar_rest="─",
-    parts="▏▎▍▌▋▊▉█",
-    yes="✓",
-    no="✗",
-    partly="~",
-    dash="-",
-    cut="…",
-    full="█",
-    hatched="▒",
-    levels="▁▂▃▄▅▆▇█",
-)
+UNICODE: Final = Glyphs()
 ASCII: Final = Glyphs(
     wait="_",
     work="=",
@@ -97,8 +76,6 @@ ASCII: Final = Glyphs(
     parts="#",
     yes="+",
     no="x",
-    partly="~",
-    dash="-",
     cut="~",
     full="#",
     hatched=":",
