@@ -4,6 +4,7 @@ A command says of which type an option is there, and its default: `count: Annota
 """
 
 import copy
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -74,24 +75,22 @@ _URL: dict[str, Any] = {"metavar": "URL"}
 _FILE: dict[str, Any] = {"metavar": "FILE"}
 _MODE: dict[str, Any] = {"metavar": "M", "callback": checks.mode, "autocompletion": _complete_mode}
 
-WORK_PANEL = "The slow work"
-MODE = _option(WORK_PANEL, "--mode", "-m", help=f"How the slow work is run: {_MODES}.", **_MODE)
-PRIVATE_MODE = _option(
-    WORK_PANEL, "--mode", "-m", help=f"Start a private server in this mode, fire at it, and end it: {_MODES}.", **_MODE
+_work = functools.partial(_option, "The slow work")
+MODE = _work("--mode", "-m", help=f"How the slow work is run: {_MODES}.", **_MODE)
+PRIVATE_MODE = _work(
+    "--mode", "-m", help=f"Start a private server in this mode, fire at it, and end it: {_MODES}.", **_MODE
 )
-MODE_LIST = _option(
-    WORK_PANEL,
+MODE_LIST = _work(
     "--modes",
     metavar="A,B,...",
     autocompletion=_complete_modes,
     show_default=f"all up to {DEFAULT_MODES[-1]} that are installed",
     help=f"Modes to run: queues (the queue engines), all, or some of {_MODES}.",
 )
-DURATION = _option(
-    WORK_PANEL, "--duration", "-d", help="How long the slow work takes, asleep or computing: 2, 500ms, 1m.", **_SECONDS
+DURATION = _work(
+    "--duration", "-d", help="How long the slow work takes, asleep or computing: 2, 500ms, 1m.", **_SECONDS
 )
-WORK = _option(
-    WORK_PANEL,
+WORK = _work(
     "--work",
     "-w",
     metavar="W",
@@ -100,8 +99,7 @@ WORK = _option(
     help="The slow work: sleep, cpu, or your own module:function.",
 )
 
-NEED = _option(
-    WORK_PANEL,
+NEED = _work(
     "--need",
     metavar="NAME",
     autocompletion=_complete_need,
@@ -109,146 +107,104 @@ NEED = _option(
     **_one_per_line("NEED"),
 )
 
-SERVER_PANEL = "The server"
-HOST = _option(SERVER_PANEL, "--host", metavar="ADDRESS", help="Address to listen on.")
-PORT = _option(
-    SERVER_PANEL, "--port", "-p", metavar="N", check=checks.port, help="Port to listen on; 0 takes a free one."
+_server = functools.partial(_option, "The server")
+HOST = _server("--host", metavar="ADDRESS", help="Address to listen on.")
+PORT = _server("--port", "-p", metavar="N", check=checks.port, help="Port to listen on; 0 takes a free one.")
+WORKERS = _server("--workers", help="Server processes that share the port.", **_PROCESS_COUNT)
+THREADS = _server("--threads", help="Worker threads of each server process (AnyIO's limit).", **_COUNT)
+MAX_PENDING = _server(
+    "--max-pending", help="Unended tasks that each server process takes; more requests get 503.", **_COUNT
 )
-WORKERS = _option(SERVER_PANEL, "--workers", help="Server processes that share the port.", **_PROCESS_COUNT)
-THREADS = _option(SERVER_PANEL, "--threads", help="Worker threads of each server process (AnyIO's limit).", **_COUNT)
-MAX_PENDING = _option(
-    SERVER_PANEL, "--max-pending", help="Unended tasks that each server process takes; more requests get 503.", **_COUNT
-)
-JOURNAL = _option(
-    SERVER_PANEL, "--journal", help="Keep the record of every task here.", show_default="a temporary file", **_FILE
-)
-TOKEN = _option(
-    SERVER_PANEL,
+JOURNAL = _server("--journal", help="Keep the record of every task here.", show_default="a temporary file", **_FILE)
+TOKEN = _server(
     "--token",
     metavar="T",
     callback=checks.token,
     help="Secret that a server asks of its callers, where it listens beyond loopback.",
 )
-REPORT_TO = _option(
-    SERVER_PANEL,
+REPORT_TO = _server(
     "--server",
     show_default="none: it asks the result backend",
     help="The server to report to what becomes of its tasks.",
     **_URL,
 )
 
-ENGINE_PANEL = "The queue engine"
-ENGINE = _option(
-    ENGINE_PANEL,
-    "--engine",
-    metavar="NAME",
-    callback=checks.engine,
-    help=f"The queue engine: {', '.join(ENGINES)}.",
-)
-BROKER = _option(
-    ENGINE_PANEL, "--broker", help="Broker of the queue engine, e.g. redis://, amqp:// or postgresql://.", **_URL
-)
-BACKEND = _option(
-    ENGINE_PANEL, "--backend", help="Result backend of the queue engine.", show_default="follows --broker", **_URL
-)
-QUEUE = _option(
-    ENGINE_PANEL,
+_engine = functools.partial(_option, "The queue engine")
+ENGINE = _engine("--engine", metavar="NAME", callback=checks.engine, help=f"The queue engine: {', '.join(ENGINES)}.")
+BROKER = _engine("--broker", help="Broker of the queue engine, e.g. redis://, amqp:// or postgresql://.", **_URL)
+BACKEND = _engine("--backend", help="Result backend of the queue engine.", show_default="follows --broker", **_URL)
+QUEUE = _engine(
     "--queue",
     metavar="NAME",
     callback=checks.queue,
     help="Queue of the server's tasks: one of its own where servers that share a broker share no workers.",
 )
-PROCESSES = _option(
-    SERVER_PANEL,
+PROCESSES = _server(
     "--processes",
     show_default="one per CPU",
     help="Tasks that mode process, or a queue engine's worker, runs at once.",
     **_PROCESS_COUNT,
 )
 
-SEND_PANEL = "What to send"
-COUNT = _option(SEND_PANEL, "--count", "-n", help="Requests to send.", **_COUNT)
-ROUNDS = _option(SEND_PANEL, "--rounds", help="Repeat every mode so often, in changing order.", **_COUNT)
-COLD = _option(
-    SEND_PANEL,
+_send = functools.partial(_option, "What to send")
+COUNT = _send("--count", "-n", help="Requests to send.", **_COUNT)
+ROUNDS = _send("--rounds", help="Repeat every mode so often, in changing order.", **_COUNT)
+COLD = _send(
     "--cold",
     help="Leave out the warm-up: requests for work that does nothing, before each measurement and not counted.",
 )
-FOR = _option(
-    SEND_PANEL,
-    "--for",
-    envvar="TASKDEMO_FIRE_FOR",
-    help="Send for so long, not --count: 10, 90s, 2m.",
-    **_ABOVE_0,
+FOR = _send("--for", envvar="TASKDEMO_FIRE_FOR", help="Send for so long, not --count: 10, 90s, 2m.", **_ABOVE_0)
+CONCURRENCY = _send(
+    "--concurrency", "-c", show_default="all at once; 50 with --for", help="Requests in flight at the most.", **_COUNT
 )
-CONCURRENCY = _option(
-    SEND_PANEL,
-    "--concurrency",
-    "-c",
-    show_default="all at once; 50 with --for",
-    help="Requests in flight at the most.",
-    **_COUNT,
-)
-RATE = _option(
-    SEND_PANEL,
+RATE = _send(
     "--rate",
     metavar="R",
     check=checks.rate,
     help="Send R requests per second on schedule, however slow the answers are (open loop).",
 )
-MESSAGE = _option(
-    SEND_PANEL, "--message", metavar="TEXT", help="The task's argument; {n} in it is the request's number."
-)
-METHOD = _option(
-    SEND_PANEL, "--method", "-X", metavar="NAME", show_default="GET; POST with --body", help="HTTP method."
-)
-HEADER = _option(
-    SEND_PANEL,
+MESSAGE = _send("--message", metavar="TEXT", help="The task's argument; {n} in it is the request's number.")
+METHOD = _send("--method", "-X", metavar="NAME", show_default="GET; POST with --body", help="HTTP method.")
+HEADER = _send(
     "--header",
     "-H",
     metavar="'NAME: VALUE'",
     help="Header of each request; repeatable. No report shows its value.",
     **_one_per_line("HEADER"),
 )
-BODY = _option(
-    SEND_PANEL,
+BODY = _send(
     "--body",
     metavar="TEXT|@FILE",
     help="Body of each request; {n} in a text is the request's number. The Content-Type is JSON's if it is JSON.",
 )
-FORM = _option(
-    SEND_PANEL,
+FORM = _send(
     "--form",
     metavar="NAME=VALUE|@FILE",
     help="A field of a form, as the body; repeatable. A file makes it an upload.",
     **_one_per_line("FORM"),
 )
-TIMEOUT = _option(
-    SEND_PANEL,
+TIMEOUT = _send(
     "--timeout",
     show_default="never",
     help="End a run so long after its first send; what is unanswered then has failed.",
     **_ABOVE_0,
 )
-REQUEST_TIMEOUT = _option(
-    SEND_PANEL,
+REQUEST_TIMEOUT = _send(
     "--request-timeout",
     show_default="never",
     help="Give a request up so long after its sending: it has failed then.",
     **_ABOVE_0,
 )
-NO_WAIT = _option(SEND_PANEL, "--no-wait", help="Do not wait for the accepted tasks to end.")
+NO_WAIT = _send("--no-wait", help="Do not wait for the accepted tasks to end.")
 
-RATE_PANEL = "The rates"
-WHILE = _option(
-    RATE_PANEL,
+_rate = functools.partial(_option, "The rates")
+WHILE = _rate(
     "--while",
     metavar="EXPR",
     help="What must stay true for a rate to count as sustained, e.g. 'response.p95 < 200ms'; repeatable.",
     **_one_per_line("WHILE"),
 )
-FROM = _option(
-    RATE_PANEL,
+FROM = _rate(
     "--from",
     metavar="R",
     check=checks.rate,
@@ -256,60 +212,48 @@ FROM = _option(
     show_default="below what arithmetic says",
     help="Requests per second of the first step.",
 )
-TO = _option(
-    RATE_PANEL, "--to", metavar="R", check=checks.rate, show_default="until it gives in", help="Try no higher rate."
-)
-STEP = _option(
-    RATE_PANEL,
+TO = _rate("--to", metavar="R", check=checks.rate, show_default="until it gives in", help="Try no higher rate.")
+STEP = _rate(
     "--step",
     help="How long each rate is measured, after it has settled; at least twice as long as the work.",
     **_ABOVE_0,
 )
 
-SCAN_COUNT = _option(SEND_PANEL, "--count", "-n", help="Requests to send to each endpoint at once.", **_COUNT)
-SCAN_TIMEOUT = _option(
-    SEND_PANEL, "--timeout", help="End a burst so long after its first send; what is unanswered has failed.", **_ABOVE_0
+SCAN_COUNT = _send("--count", "-n", help="Requests to send to each endpoint at once.", **_COUNT)
+SCAN_TIMEOUT = _send(
+    "--timeout", help="End a burst so long after its first send; what is unanswered has failed.", **_ABOVE_0
 )
 
-TARGET_PANEL = "Where to"
-TARGET_PORT = _option(
-    TARGET_PANEL,
-    "--port",
-    "-p",
-    metavar="N",
-    check=checks.used_port,
-    help="Fire at the server on this port.",
-    show_default="8000",
+_target = functools.partial(_option, "Where to")
+TARGET_PORT = _target(
+    "--port", "-p", metavar="N", check=checks.used_port, help="Fire at the server on this port.", show_default="8000"
 )
-TARGET_URL = _option(TARGET_PANEL, "--url", help="Fire at any HTTP server; :8000/x is on this machine.", **_URL)
-APP = _option(
-    TARGET_PANEL,
+TARGET_URL = _target("--url", help="Fire at any HTTP server; :8000/x is on this machine.", **_URL)
+APP = _target(
     "--app",
     metavar="APP",
     callback=checks.app,
     help="Start your own ASGI application and fire at it: main.py, package.module:app, a factory, or . for what"
     " fastapi dev would start here.",
 )
-PATH = _option(
-    TARGET_PANEL,
+PATH = _target(
     "--path",
     metavar="PATH",
     show_default="/",
     help="Path to ask for, {n} in it for the request's number; with a query or none; in a --url after the URL's own.",
 )
 
-RESULT_PANEL = "What becomes of the result"
-JSON = _option(RESULT_PANEL, "--json", help="Print one JSON document to stdout; progress goes to stderr.")
-SAVE = _option(RESULT_PANEL, "--save", help="Save the result; repeatable.", **_FILE, **_one_per_line("SAVE"))
-HTML = _option(RESULT_PANEL, "--html", help="Save the result as one self-contained page.", **_FILE)
-FAIL_IF = _option(
-    RESULT_PANEL,
+_result = functools.partial(_option, "What becomes of the result")
+JSON = _result("--json", help="Print one JSON document to stdout; progress goes to stderr.")
+SAVE = _result("--save", help="Save the result; repeatable.", **_FILE, **_one_per_line("SAVE"))
+HTML = _result("--html", help="Save the result as one self-contained page.", **_FILE)
+FAIL_IF = _result(
     "--fail-if",
     metavar="EXPR",
     help="Exit 99 if this is met, e.g. 'response.p95 > 200ms'; repeatable.",
     **_one_per_line("FAIL_IF"),
 )
-FAIL_IF_BLOCKING = _option(RESULT_PANEL, "--fail-if-blocking", help="Exit 99 if an endpoint holds up everybody.")
+FAIL_IF_BLOCKING = _result("--fail-if-blocking", help="Exit 99 if an endpoint holds up everybody.")
 SAVED_RESULT = typer.Argument(metavar="FILE.json", help="A result that --save FILE.json wrote.")
 # Hidden, because the usage and an example show them; the help would call them a <list[str]>.
 SAVED_RESULTS = typer.Argument(metavar="OLD.json NEW.json", hidden=True)
