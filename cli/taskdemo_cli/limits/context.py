@@ -4,6 +4,7 @@
 """
 
 from taskdemo_cli.documents.limits import Cell
+from taskdemo_cli.limits.evidence import counted
 from taskdemo_cli.limits.trial import Trial
 
 
@@ -17,8 +18,4 @@ def context(trial: Trial) -> Cell:
     sentences = [f"The work saw the variable that was set by {', and by '.join(seen)}."] if seen else []
     if unseen:
         sentences.append(f"{'It' if seen else 'The work'} saw none that was set by {', or by '.join(unseen)}.")
-    return Cell(
-        verdict="yes" if not unseen else "partly" if seen else "no",
-        measured={"figure": f"{len(seen)} of {len(found)}", "seen": seen, "unseen": unseen},
-        text=" ".join(sentences),
-    )
+    return counted(len(seen), len(found), " ".join(sentences), seen=seen, unseen=unseen)

@@ -1,4 +1,4 @@
-"""What the experiments find out from: the server's journal, and the log in which the steps write.
+"""What the experiments find out from: the server's journal, and the log in which the steps write; and how they say it.
 
 Reads files and folds their lines; knows no server. Both only grow, and are asked after every few milliseconds: one that
 has not grown is not read again.
@@ -8,8 +8,9 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from taskdemo_cli.documents.limits import Cell
 from taskdemo_server.contract.events import TaskEvent, TaskRecord
 
 
@@ -69,6 +70,12 @@ def _notes(path: Path, _size: int) -> list[Note]:
             continue  # a line that a kill has cut short
         found.append(note)
     return found
+
+
+def counted(count: int, total: int, text: str, **measured: Any) -> Cell:
+    """Return the cell of what came out well so often of `total`: `yes` for always, `no` for never, or else `partly`."""
+    verdict: Literal["yes", "no", "partly"] = "no" if not count else "yes" if count == total else "partly"
+    return Cell(verdict=verdict, measured={"figure": f"{count} of {total}", **measured}, text=text)
 
 
 def _size(path: Path) -> int:

@@ -9,6 +9,7 @@ import re
 from typing import IO
 
 from taskdemo_cli.documents.limits import Cell
+from taskdemo_cli.limits.evidence import counted
 from taskdemo_cli.limits.trial import SETTLE_S, Trial, open_socket
 from taskdemo_cli.processes import servers
 
@@ -42,21 +43,18 @@ def failure(trial: Trial) -> Cell:
     }
     shows = [place for place, so in places.items() if so]
     is_told = places["to its caller"] or in_engine is not None
-    met = [is_told, next_ran, is_answered]
-    return Cell(
-        verdict="yes" if all(met) else "partly" if any(met) else "no",
-        measured={
-            "figure": f"{sum(met)} of 3",
-            "caller_status": caller,
-            "error_told": is_told,
-            "in_stderr": in_stderr,
-            "in_engine": in_engine,
-            "next_task_ran": next_ran,
-            "neighbour_status": neighbour,
-        },
-        text=f"Its caller saw {f'HTTP {caller}' if caller else 'no answer'}; the next task of the same request "
+    return counted(
+        sum([is_told, next_ran, is_answered]),
+        3,
+        f"Its caller saw {f'HTTP {caller}' if caller else 'no answer'}; the next task of the same request "
         f"{'ran' if next_ran else 'never ran'}; a neighbour's request on the same connection was "
         f"{'answered' if is_answered else 'cut off'}; the error shows {' and '.join(shows) or 'nowhere'}.",
+        caller_status=caller,
+        error_told=is_told,
+        in_stderr=in_stderr,
+        in_engine=in_engine,
+        next_task_ran=next_ran,
+        neighbour_status=neighbour,
     )
 
 

@@ -5,6 +5,7 @@ end. `partly`: one did. `no`: neither did.
 """
 
 from taskdemo_cli.documents.limits import Cell
+from taskdemo_cli.limits.evidence import counted
 from taskdemo_cli.limits.trial import SETTLE_S, Trial
 
 
@@ -20,13 +21,10 @@ def hang_up(trial: Trial) -> Cell:
         return [key for key in keys if trial.notes(server, key, "tracked", "ended")]
 
     trial.wait_for_quiet(server, lambda: len(ended()) == len(keys), trial.step_quiet)
-    count = len(ended())
-    return Cell(
-        verdict="yes" if count == len(keys) else "partly" if count else "no",
-        measured={"figure": f"{count} of {len(keys)}", **{f"ended_{key}": key in ended() for key in keys}},
-        text=" ".join(
-            f"{'A' if key == 'early' else 'Another'} caller hung up {when}: its task "
-            f"{'came to its end' if key in ended() else 'never came to its end'}."
-            for key, when in keys.items()
-        ),
+    sentences = (
+        f"{'A' if key == 'early' else 'Another'} caller hung up {when}: its task "
+        f"{'came to its end' if key in ended() else 'never came to its end'}."
+        for key, when in keys.items()
     )
+    came = {f"ended_{key}": key in ended() for key in keys}
+    return counted(sum(came.values()), len(keys), " ".join(sentences), **came)

@@ -5,6 +5,7 @@ one did. `no`: neither did.
 """
 
 from taskdemo_cli.documents.limits import Cell
+from taskdemo_cli.limits.evidence import counted
 from taskdemo_cli.limits.trial import Trial
 
 _ERRORS = ("HTTPException", "RuntimeError")
@@ -22,18 +23,11 @@ def late_error(trial: Trial) -> Cell:
         return [error for error in _ERRORS if trial.notes(server, error)]
 
     trial.wait_for_quiet(server, lambda: len(ran()) == len(_ERRORS), trial.step_quiet)
-    count = len(ran())
-    return Cell(
-        verdict="yes" if count == len(_ERRORS) else "partly" if count else "no",
-        measured={
-            "figure": f"{count} of {len(_ERRORS)}",
-            "ran": ran(),
-            "statuses": {error: answer.status for error, answer in answers.items()},
-        },
-        text="The endpoint raised when it had handed its task over. "
-        + " ".join(
-            f"{error}: its caller saw {f'HTTP {answer.status}' if answer.status else 'no answer'}, "
-            f"and the task {'ran' if error in ran() else 'never ran'}."
-            for error, answer in answers.items()
-        ),
+    sentences = (
+        f"{error}: its caller saw {f'HTTP {answer.status}' if answer.status else 'no answer'}, "
+        f"and the task {'ran' if error in ran() else 'never ran'}."
+        for error, answer in answers.items()
     )
+    text = f"The endpoint raised when it had handed its task over. {' '.join(sentences)}"
+    statuses = {error: answer.status for error, answer in answers.items()}
+    return counted(len(ran()), len(_ERRORS), text, ran=ran(), statuses=statuses)

@@ -8,6 +8,7 @@ comes to its end. `yes`: all three are the same. `partly`: some are. `no`: none 
 from dataclasses import asdict, astuple, dataclass
 
 from taskdemo_cli.documents.limits import Cell
+from taskdemo_cli.limits.evidence import counted
 from taskdemo_cli.limits.trial import SETTLE_S, Trial
 
 
@@ -31,12 +32,9 @@ def middleware(trial: Trial) -> Cell:
     without, behind = _observe(trial, "/limits"), _observe(trial, "/limits/behind")
     same = [one == other for one, other in zip(astuple(without), astuple(behind), strict=True)]
     changed = [words for words, alike in zip(without.words, same, strict=True) if not alike]
-    return Cell(
-        verdict="yes" if all(same) else "partly" if any(same) else "no",
-        measured={"figure": f"{sum(same)} of {len(same)}", "without": asdict(without), "behind": asdict(behind)},
-        text=f"Behind a BaseHTTPMiddleware {_list(behind.words)}{'' if changed else ': all as without one'}."
-        + (f" Without one, {_list(changed)}." if changed else ""),
-    )
+    text = f"Behind a BaseHTTPMiddleware {_list(behind.words)}{'' if changed else ': all as without one'}."
+    text += f" Without one, {_list(changed)}." if changed else ""
+    return counted(sum(same), len(same), text, without=asdict(without), behind=asdict(behind))
 
 
 def _observe(trial: Trial, under: str) -> _Observation:

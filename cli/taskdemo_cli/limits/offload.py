@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.errors import UserError
+from taskdemo_cli.limits.evidence import counted
 from taskdemo_cli.limits.trial import ANSWER_TIMEOUT_S, Trial
 from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_count, format_seconds
@@ -121,17 +122,15 @@ def offload(trial: Trial) -> Cell:
     """See where tasks that compute run."""
     found = trial.once(compute_beside_a_bystander)
     count = len(found.pids)
-    return Cell(
-        verdict="no" if not found.elsewhere else "yes" if found.elsewhere == count else "partly",
-        measured={
-            "figure": f"{found.elsewhere} of {count}",
-            "ping_max_s": found.longest_s,
-            "idle_max_s": found.before_s,
-            "left": found.elsewhere == count,
-            "server_pid": found.server_pid,
-            "work_pids": sorted(set(found.pids)),
-            "work": "cpu",
-            "work_s": WORK_S,
-        },
-        text=f"{format_count(count, 'task')} of {format_seconds(WORK_S)} CPU time ran {found.where}.",
+    return counted(
+        found.elsewhere,
+        count,
+        f"{format_count(count, 'task')} of {format_seconds(WORK_S)} CPU time ran {found.where}.",
+        ping_max_s=found.longest_s,
+        idle_max_s=found.before_s,
+        left=found.elsewhere == count,
+        server_pid=found.server_pid,
+        work_pids=sorted(set(found.pids)),
+        work="cpu",
+        work_s=WORK_S,
     )

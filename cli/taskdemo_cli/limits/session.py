@@ -5,6 +5,7 @@ Once as FastAPI does it by default, once with `scope="function"`. `yes`: both we
 """
 
 from taskdemo_cli.documents.limits import Cell
+from taskdemo_cli.limits.evidence import counted
 from taskdemo_cli.limits.trial import Trial
 
 _SCOPES = {"request": "`Depends(session)`", "function": '`Depends(session, scope="function")`'}
@@ -19,11 +20,8 @@ def session(trial: Trial) -> Cell:
     trial.wait_for_quiet(server, lambda: all(_ended(trial, scope) for scope in _SCOPES), trial.step_quiet)
     closed = {scope: _closed(trial, scope) for scope in _SCOPES}
     count = sum(when == "after the task had ended" for when in closed.values())
-    return Cell(
-        verdict="yes" if count == len(closed) else "partly" if count else "no",
-        measured={"figure": f"{count} of {len(closed)}", "closed": closed},
-        text=f"The session of {' and that of '.join(f'{_SCOPES[s]} was closed {when}' for s, when in closed.items())}.",
-    )
+    sentences = " and that of ".join(f"{_SCOPES[scope]} was closed {when}" for scope, when in closed.items())
+    return counted(count, len(closed), f"The session of {sentences}.", closed=closed)
 
 
 def _ended(trial: Trial, scope: str) -> bool:

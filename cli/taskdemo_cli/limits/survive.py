@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Literal
 
 from msgspec.structs import replace
 
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import family
+from taskdemo_cli.limits.evidence import counted
 from taskdemo_cli.limits.trial import RESTART_PATIENCE_S, Answer, Trial
 from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_count, format_seconds
@@ -208,22 +208,15 @@ def _works(trial: Trial, server: servers.Server) -> bool:
 def fate_cell(fates: dict[str, Fate]) -> Cell:
     """Return the cell for what became of the tasks at each kill, by what was killed."""
     unfinished, ended = (sum(getattr(fate, name) for fate in fates.values()) for name in ("unfinished", "ended"))
-    verdict: Literal["yes", "no", "partly"] = "partly"
-    if not ended:
-        verdict = "no"
-    elif ended == unfinished:
-        verdict = "yes"
-    return Cell(
-        verdict=verdict,
-        measured={
-            "figure": f"{ended} of {unfinished}",
-            "unfinished": unfinished,
-            "ended": ended,
-            "lost": unfinished - ended,
-            "ran_twice": sum(fate.ran_twice for fate in fates.values()),
-            "killed": {name: asdict(fate) for name, fate in fates.items()},
-        },
-        text=" ".join(_words(fate) for fate in fates.values()),
+    return counted(
+        ended,
+        unfinished,
+        " ".join(map(_words, fates.values())),
+        unfinished=unfinished,
+        ended=ended,
+        lost=unfinished - ended,
+        ran_twice=sum(fate.ran_twice for fate in fates.values()),
+        killed={name: asdict(fate) for name, fate in fates.items()},
     )
 
 

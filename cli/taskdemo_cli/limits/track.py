@@ -7,6 +7,7 @@ says the same. taskdemo's own journal is not asked: it is taskdemo's, not the en
 from dataclasses import dataclass
 
 from taskdemo_cli.documents.limits import Cell
+from taskdemo_cli.limits.evidence import counted
 from taskdemo_cli.limits.trial import SETTLE_S, Trial
 from taskdemo_cli.processes import servers
 
@@ -86,14 +87,6 @@ def _cell(said: dict[str, _Said], wrong: int) -> Cell:
         )
     if any(one.late for one in said.values()):
         sentences.append("While it ran, the question was not even answered.")
-    return Cell(
-        verdict="yes" if apart == len(said) else "partly" if apart else "no",
-        measured={
-            "figure": f"{apart} of {len(said)}",
-            "asked": asked,
-            **{moment: one.state for moment, one in said.items()},
-            "told_apart": apart,
-            "waiting_called_running": wrong,
-        },
-        text=" ".join(sentences),
-    )
+    states = {moment: one.state for moment, one in said.items()}
+    measured = {"asked": asked, **states, "told_apart": apart, "waiting_called_running": wrong}
+    return counted(apart, len(said), " ".join(sentences), **measured)
