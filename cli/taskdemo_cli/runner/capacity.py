@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from taskdemo_cli.analysis.blocking.judge import judge as judge_blocking
 from taskdemo_cli.analysis.capacity.search import CONFIRMED_SHARE, bracket, next_rate
@@ -22,6 +21,7 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.request import GET, Request
 from taskdemo_cli.processes import servers
 from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.reports.terminal.capacity import CapacityScreen, PlainCapacity
 from taskdemo_cli.runner.burst import Burst
 from taskdemo_cli.runner.rig import Rig, Unseen
 from taskdemo_cli.runner.target import Target, again, target_at
@@ -67,22 +67,6 @@ class Search:
                 f"about {format_count(minutes, 'minute')} for each mode; type --step {math.ceil(least)}s, "
                 "or give it shorter work"
             )
-
-
-class CapacityScreen(Protocol):
-    """Whatever shows step after step."""
-
-    def start(self, name: str, what: str) -> None:
-        """Show what is done now with this mode, application or URL."""
-        ...
-
-    def update(self, backlog: Sequence[tuple[float, float]], share: float) -> None:
-        """Show how the backlog has grown in the step so far, and which share of the step is over."""
-        ...
-
-    def measured(self, step: CapacityStep) -> None:
-        """Show what came of a step."""
-        ...
 
 
 class AskedToStopError(Exception):
@@ -164,7 +148,7 @@ class _Running:
 class _Watch:
     """The screen of one step, which notes how the backlog grows, and sees when it is hopeless."""
 
-    screen: CapacityScreen
+    screen: CapacityScreen | PlainCapacity
     rate: float
     settle_s: float
     step_s: float
@@ -186,7 +170,12 @@ class Searcher:
     """Searches one limit after another with the same processes; `folder` takes the servers' files."""
 
     def __init__(
-        self, rig: Rig, fork_server: servers.ForkServer, folder: Path, search: Search, screen: CapacityScreen
+        self,
+        rig: Rig,
+        fork_server: servers.ForkServer,
+        folder: Path,
+        search: Search,
+        screen: CapacityScreen | PlainCapacity,
     ) -> None:
         self.rig = rig
         self._fork_server = fork_server

@@ -1,37 +1,24 @@
 """Conducts a comparison: the same burst at a server of every mode, one after the other."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from taskdemo_cli.documents.run import RunDocument, RunHeader, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.processes import servers
-from taskdemo_cli.runner.rig import Rig, Screen
+from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, again, check_worker, find_target
 
-
-class ComparisonScreen(Screen, Protocol):
-    """Whatever shows mode after mode."""
-
-    def start(self, mode: str, stage: str = "") -> None:
-        """Show that the next run begins, in this mode."""
-        ...
-
-    def done(self, run: RunDocument) -> None:
-        """Show how it ended."""
-        ...
-
-    def skip(self, mode: str, why: str) -> None:
-        """Show that a mode cannot be run, and why."""
-        ...
+if TYPE_CHECKING:  # it takes its time to load
+    from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainComparison
 
 
 def compare(
     rig: Rig,
     started: Sequence[servers.Server],
     plan: Callable[[Target], Plan],
-    screen: ComparisonScreen,
+    screen: "ComparisonScreen | PlainComparison",
     facts: RunHeader,
     *,
     rounds: int = 1,

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from taskdemo_cli.analysis import scan as scanned
 from taskdemo_cli.analysis.blocking.judge import judge
@@ -17,6 +17,9 @@ from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.processes import servers
 from taskdemo_cli.runner.rig import Rig, Screen
 from taskdemo_cli.runner.target import TICK_S, Target, again
+
+if TYPE_CHECKING:  # it takes its time to load
+    from taskdemo_cli.reports.terminal.scan import PlainScan, ScanScreen
 
 DRAIN_S = 3.0
 """How long a server may be busy after a burst; one that is so for longer is ended, and another one started."""
@@ -44,18 +47,6 @@ def routes_of(target: Target, headers: Collection[str]) -> list[Route]:
     return routes
 
 
-class ScanScreen(Screen, Protocol):
-    """Whatever shows endpoint after endpoint."""
-
-    def start(self, route: Route) -> None:
-        """Show that the next burst begins, at this endpoint."""
-        ...
-
-    def done(self, endpoint: EndpointRow) -> None:
-        """Show what came of it."""
-        ...
-
-
 class OwnServer:
     """The server of the user's own application, started again where an endpoint has left it hanging or dead."""
 
@@ -81,7 +72,7 @@ def scan(
     routes: Sequence[Route],
     count: int,
     plan: Callable[[Target, Route, int], Plan],
-    screen: ScanScreen,
+    screen: "ScanScreen | PlainScan",
 ) -> list[EndpointRow]:
     """Judge each endpoint by a burst of its own, and return what was found, in the order of `routes`.
 
