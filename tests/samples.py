@@ -1,9 +1,10 @@
 """Canned documents for tests: made by the real fold, from samples and events that a clock never saw."""
 
+import functools
 import heapq
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import to_builtins
@@ -31,6 +32,7 @@ WORK_S = 0.1
 SETTLE_S, STEP_S = 0.4, 3.0
 """The work, and the settling and measuring times, of the open loops below."""
 UNIX = 1_760_000_000.0
+ENVIRONMENT = {"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"}
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]rich[/bold] <script>alert('x')</script> \u202egnp.exe & \ud800"
 
 
@@ -152,7 +154,7 @@ def facts(mode: str, count: int, *, round_number: int = 1, duration: float = 1.0
         "round": round_number,
         "started_at": "2026-01-02T03:04:05.678+00:00",
         "command": f"taskdemo fire --mode {mode} --count {count}",
-        "environment": {"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
+        "environment": ENVIRONMENT,
     }
 
 
@@ -268,7 +270,7 @@ def comparison_document(rounds: int = 1) -> ComparisonDocument:
     return comparison(
         runs,
         skipped=[Skipped(mode="celery", why="celery is not installed; pip install 'taskdemo[celery]'")],
-        environment={"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
+        environment=ENVIRONMENT,
         command=f"taskdemo compare --count 5 --rounds {rounds}",
     )
 
@@ -291,7 +293,7 @@ def limits_document() -> LimitsDocument:
             },
         },
         skipped=[Skipped(mode="process", why="left out by --modes")],
-        environment={"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
+        environment=ENVIRONMENT,
         command="taskdemo limits --modes background,celery",
     )
 
@@ -359,7 +361,7 @@ def capacity_document() -> CapacityDocument:
         conditions=["response.p95 < 200ms"],
         skipped=[Skipped(mode="celery", why="not installed")],
         started_at="2026-01-02T03:04:05.678+00:00",
-        environment={"python": "3.11.9", "platform": "Linux", "cpus": 2},
+        environment=ENVIRONMENT,
         command="taskdemo capacity --threads 4",
     )
 
@@ -388,7 +390,7 @@ def scan_document() -> ScanDocument:
         endpoints=endpoints,
         verdict="1 of 3 endpoints holds up everybody: GET /slow (400 ms). 2 were not called.",
         started_at="2026-01-02T03:04:05.678+00:00",
-        environment={"python": "3.11.9", "platform": "Linux", "cpus": 2, "taskdemo": "0.1.0"},
+        environment=ENVIRONMENT,
         command="taskdemo scan --app main:app",
     )
 
@@ -403,6 +405,19 @@ ALL_RUNS = {
     "hostile": hostile_run,
     "rate": rate_run,
 }
+
+
+@functools.cache
+def all_documents() -> Mapping[str, Any]:
+    """Documents of every kind."""
+    return {
+        **{name: make() for name, make in ALL_RUNS.items()},
+        "comparison": comparison_document(),
+        "rounds": comparison_document(3),
+        "limits": limits_document(),
+        "capacity": capacity_document(),
+        "scan": scan_document(),
+    }
 
 
 def saved(document: AnyDocument) -> Any:

@@ -2,7 +2,6 @@
 
 import io
 import queue
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,11 +14,7 @@ import samples
 from samples import typed
 from strategies import foreign, hostile
 from taskdemo_cli.processes.event_stream import Heard, Watcher
-from taskdemo_cli.reports.terminal.capacity import capacity_report
-from taskdemo_cli.reports.terminal.limits import limits_report
-from taskdemo_cli.reports.terminal.report import comparison_report, run_report
-from taskdemo_cli.reports.terminal.scan import scan_report
-from taskdemo_cli.reports.terminal.timeline import timeline
+from taskdemo_cli.reports.terminal.documents import REPORTS
 from taskdemo_server.contract.events import TaskEvent
 
 
@@ -49,50 +44,26 @@ def with_texts(value: Any, text: str, path: str = "") -> Any:
         return {key: with_texts(item, text, key) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [with_texts(item, text, path) for item in value]
-    free = {
-        "path",
-        "target",
-        "skipped",
-        "app",
-        "place",
-        "url",
-        "error",
-        "where",
-        "message",
-        "text",
-        "verdict",
-        "why",
-        "command",
-        "ended_because",
-        "work",
-        "output",
-    }
-    return text if isinstance(value, str) and path in free and value not in ("yes", "no", "partly") else value
+    free = "path target skipped app place url error where message text verdict why command ended_because work output"
+    return text if isinstance(value, str) and path in free.split() else value
 
 
-def documents() -> list[Callable[[str], RenderableType]]:
-    comparison, limits = samples.saved(samples.comparison_document(2)), samples.saved(samples.limits_document())
-    capacity = samples.saved(samples.capacity_document())
-    scan = samples.saved(samples.scan_document())
-    runs = [samples.saved(make()) for make in samples.ALL_RUNS.values()]
-    return [
-        *(lambda text, run=run: run_report(typed(with_texts(run, text))) for run in runs),
-        lambda text: comparison_report(typed(with_texts(comparison, text))),
-        lambda text: timeline([typed(with_texts(run, text)) for run in comparison["runs"]]),
-        lambda text: limits_report(typed(with_texts(limits, text))),
-        lambda text: capacity_report(
-            typed({**with_texts(capacity, text), "modes": {text: with_texts(capacity["modes"]["background"], text)}})
-        ),
-        lambda text: scan_report(typed(with_texts(scan, text))),
-    ]
+def drawn(name: str, text: str) -> RenderableType:
+    """The report of a document in which every text from outside, and every name of a mode or a limit, is this one."""
+    document = with_texts(samples.saved(samples.all_documents()[name]), text)
+    if name == "capacity":
+        document["modes"] = {text: document["modes"]["background"]}
+    if name == "limits":
+        document["modes"] = {text: {text: {"verdict": "no", "measured": {"figure": text}, "text": text}}}
+    return REPORTS[document["kind"]](typed(document))
 
 
-@pytest.mark.parametrize("number", range(len(documents())))
+@pytest.mark.parametrize("name", samples.all_documents())
 @settings(max_examples=5, deadline=None)
 @given(text=hostile, width=st.sampled_from([60, 80, 120]))
 @example(text="x" * 10_000, width=60)
 @example(text=samples.HOSTILE, width=80)
-def test_no_text_reaches_the_terminal_but_as_visible_text_that_fits(number: int, text: str, width: int) -> None:
-    for line in lines_of(documents()[number](text), width):
+def test_no_text_reaches_the_terminal_but_as_visible_text_that_fits(name: str, text: str, width: int) -> None:
+    for line in lines_of(drawn(name, text), width):
         assert line.isprintable()
         assert cell_len(line) <= width

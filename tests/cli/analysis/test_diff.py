@@ -1,6 +1,7 @@
 import pytest
 from msgspec.structs import replace
 
+import samples
 from samples import event, facts, recorder, sample
 from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.analysis.verdicts import comparison
@@ -12,17 +13,40 @@ def rounds(seconds: float, *, status: int = 200, state: str = "finished", **chan
     """Three rounds of ten answers, each a little quicker than the one before."""
     runs: list[RunDocument] = []
     for number in (1, 2, 3):
-        samples = [sample(n, seconds + number * 0.001, status=status, task=f"t{n}") for n in range(1, 11)]
+        answers = [sample(n, seconds + number * 0.001, status=status, task=f"t{n}") for n in range(1, 11)]
         ends = [event(f"t{n}", state, 0.5) for n in range(1, 11)]  # type: ignore[arg-type]  # one of the states
-        run = recorder(samples, ends).finish({**facts("background", 10), "round": number})
+        run = recorder(answers, ends).finish({**facts("background", 10), "round": number})
         runs.append(replace(run, **changed))
     return comparison(runs)
 
 
-def test_the_same_twice_is_compared() -> None:
-    changes = compare_saved(rounds(0.5), rounds(0.1))
+@pytest.mark.parametrize(
+    ("old", "new", "outcome"), [(0.5, 0.1, "better"), (0.1, 0.5, "worse"), (0.5, 0.5, "within noise")]
+)
+def test_rounds_of_the_same_show_what_changed_beyond_their_noise(old: float, new: float, outcome: str) -> None:
+    changes = compare_saved(rounds(old), rounds(new))
     assert changes["remarks"] == []
-    assert {change["outcome"] for change in changes["changes"] if change["figure"] == "response_s.p50"} == {"better"}
+    by_figure = {change["figure"]: change for change in changes["changes"]}
+    assert {by_figure[figure]["outcome"] for figure in ("response_s.p50", "requests_per_s")} == {outcome}
+    assert by_figure["response_s.max"]["text"].startswith(f"slowest response of a round: {old * 1000 + 2:.0f} ms, now ")
+
+
+def test_of_single_runs_the_noise_is_not_known_and_their_modes_need_not_be_the_same() -> None:
+    changes = compare_saved(samples.blocking_run(), samples.background_run())["changes"]
+    assert {(change["outcome"], change["mode"]) for change in changes} == {("unknown", "blocking -> background")}
+    assert "save both with --rounds 5" in changes[0]["text"]
+
+
+def test_what_makes_two_results_hard_to_compare_is_said_the_gravest_first_and_once() -> None:
+    old, new = samples.comparison_document(), samples.comparison_document()
+    old = replace(old, runs=[replace(run, work="reports:\x1bbuild", duration_s=None) for run in old.runs])
+    new = replace(new, runs=[replace(new.runs[0], count=6), *new.runs[1:]])
+    assert compare_saved(old, new)["remarks"] == [
+        "These two did different work (reports:\\x1bbuild; sleep of 1.00 s): the changes need not be the server's.",
+        "blocking: count was 5 and is 6",
+    ]
+    remarks = compare_saved(samples.comparison_document(), samples.blocking_run())["remarks"]
+    assert remarks[:2] == ["threadpool is only in the old result", "background is only in the old result"]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,8 @@ from msgspec.structs import replace
 
 import samples
 from samples import events_of, facts, pings, recorder, sample
-from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.analysis.rounds import figure_of, intervals, reference_of
 from taskdemo_cli.analysis.verdicts import compare, comparison, verdict
-from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.summary import doubted
 
@@ -245,44 +243,6 @@ def test_an_unsupported_percentile_is_no_figure() -> None:
     assert figure_of(samples.failed_run(), "corrected_s.p50") is None
 
 
-def outcomes(
-    old: RunDocument | ComparisonDocument, new: RunDocument | ComparisonDocument
-) -> dict[tuple[str, str], str]:
-    return {(c["mode"], c["figure"]): c["outcome"] for c in compare_saved(old, new)["changes"]}
-
-
-def test_two_saved_comparisons_with_rounds_show_what_changed_beyond_noise() -> None:
-    old = comparison(rounds_of("background", [0.004, 0.0041, 0.0042]))
-    new = comparison(rounds_of("background", [0.008, 0.0081, 0.0082]))
-    assert outcomes(old, new)["background", "response_s.p50"] == "worse"
-    texts = [change["text"] for change in compare_saved(old, new)["changes"]]
-    assert any(text.startswith("slowest response of a round: 4 ms, now 8 ms") for text in texts)
-    assert outcomes(new, old)["background", "response_s.p50"] == "better"
-    assert outcomes(new, old)["background", "requests_per_s"] == "better"
-    assert outcomes(old, old)["background", "response_s.p50"] == "within noise"
-
-
-def test_two_single_runs_say_that_the_noise_between_runs_is_not_known() -> None:
-    changes = compare_saved(samples.blocking_run(), samples.background_run())
-    by_figure = {change["figure"]: change for change in changes["changes"]}
-    assert "537 times less" not in by_figure["response_s.max"]["text"]
-    assert {change["outcome"] for change in changes["changes"]} == {"unknown"}
-    assert "save both with --rounds 5" in by_figure["response_s.p50"]["text"]
-    assert by_figure["response_s.p50"]["mode"] == "blocking -> background"
-
-
-def test_a_run_compared_with_itself_has_not_changed() -> None:
-    run = samples.threadpool_run(60)
-    assert set(outcomes(run, run).values()) <= {"within noise", "unknown"}
-
-
-def test_what_makes_two_results_hard_to_compare_is_said() -> None:
-    remarks = compare_saved(samples.blocking_run(5), samples.blocking_run(6))["remarks"]
-    assert remarks[0] == "count was 5 and is 6"
-    both = compare_saved(samples.comparison_document(), samples.blocking_run())
-    assert both["remarks"][:2] == ["threadpool is only in the old result", "background is only in the old result"]
-
-
 def interrupted(run: RunDocument) -> RunDocument:
     return replace(run, interrupted=True)
 
@@ -432,15 +392,3 @@ def test_a_wait_near_the_limit_is_called_close() -> None:
 def test_the_bystander_is_explained_once_in_a_comparison() -> None:
     texts = [entry.text for entry in samples.comparison_document().verdicts]
     assert ["GET /ping" in text for text in texts] == [True, False, False]
-
-
-def test_results_of_different_work_say_so_first_and_once() -> None:
-    old, new = samples.comparison_document(), samples.comparison_document()
-    old = replace(old, runs=[replace(run, work="reports:\x1bbuild", duration_s=None) for run in old.runs])
-    new = replace(new, runs=[replace(new.runs[0], count=6), *new.runs[1:]])
-    remarks = compare_saved(old, new)["remarks"]
-    assert remarks == [
-        "These two did different work (reports:\\x1bbuild; sleep of 1.00 s): the changes need not be the server's.",
-        "blocking: count was 5 and is 6",
-    ]
-    assert not compare_saved(new, new)["remarks"]

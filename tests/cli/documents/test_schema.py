@@ -40,26 +40,9 @@ def test_the_schema_is_itself_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-@pytest.mark.parametrize("name", samples.ALL_RUNS)
-def test_every_kind_of_run_conforms(name: str) -> None:
-    validate(samples.saved(samples.ALL_RUNS[name]()))
-
-
-@pytest.mark.parametrize("rounds", [1, 2])
-def test_comparisons_conform(rounds: int) -> None:
-    validate(samples.saved(samples.comparison_document(rounds)))
-
-
-def test_limits_conform() -> None:
-    validate(samples.saved(samples.limits_document()))
-
-
-def test_a_capacity_conforms() -> None:
-    validate(samples.saved(samples.capacity_document()))
-
-
-def test_scans_conform() -> None:
-    validate(samples.saved(samples.scan_document()))
+@pytest.mark.parametrize("name", samples.all_documents())
+def test_every_kind_of_document_conforms(name: str) -> None:
+    validate(samples.saved(samples.all_documents()[name]))
 
 
 def test_names_may_be_added_and_none_may_be_missing() -> None:
