@@ -6,11 +6,7 @@ from typing import Final
 from taskdemo_cli.recording.sightings import Seen
 
 ASYNC_CLIENTS: Final[Mapping[str, str]] = {
-    "requests": "httpx.AsyncClient",
-    "urllib3": "httpx.AsyncClient",
-    "urllib": "httpx.AsyncClient",
-    "http": "httpx.AsyncClient",
-    "httpx": "httpx.AsyncClient",
+    **dict.fromkeys(("requests", "urllib3", "urllib", "http", "httpx"), "httpx.AsyncClient"),
     "psycopg": "psycopg.AsyncConnection",
     "psycopg2": "psycopg.AsyncConnection",
     "psycopg_pool": "psycopg_pool.AsyncConnectionPool",
@@ -20,8 +16,7 @@ ASYNC_CLIENTS: Final[Mapping[str, str]] = {
     "pymongo": "pymongo.AsyncMongoClient",
     "redis": "redis.asyncio",
     "valkey": "valkey.asyncio",
-    "boto3": "aioboto3",
-    "botocore": "aioboto3",
+    **dict.fromkeys(("boto3", "botocore"), "aioboto3"),
     "smtplib": "aiosmtplib",
     "logging": "logging.handlers.QueueHandler",
     "paramiko": "asyncssh",
@@ -32,15 +27,14 @@ ASYNC_CLIENTS: Final[Mapping[str, str]] = {
 """The package whose calls wait, and what does the same without blocking the loop."""
 CALLS: Final[Mapping[str, tuple[str, str | None]]] = {
     "time.sleep": ("`await asyncio.sleep(...)`", "ASYNC251"),
-    "subprocess.run": ("`await asyncio.create_subprocess_exec(...)`", "ASYNC221"),
-    "subprocess.call": ("`await asyncio.create_subprocess_exec(...)`", "ASYNC221"),
-    "subprocess.check_call": ("`await asyncio.create_subprocess_exec(...)`", "ASYNC221"),
-    "subprocess.check_output": ("`await asyncio.create_subprocess_exec(...)`", "ASYNC221"),
+    **dict.fromkeys(
+        (f"subprocess.{name}" for name in ("run", "call", "check_call", "check_output")),
+        ("`await asyncio.create_subprocess_exec(...)`", "ASYNC221"),
+    ),
     "subprocess.Popen": ("`await asyncio.create_subprocess_exec(...)`", "ASYNC220"),
     "os.system": ("`await asyncio.create_subprocess_shell(...)`", "ASYNC221"),
     "os.popen": ("`await asyncio.create_subprocess_shell(...)`", "ASYNC220"),
-    "socket.getaddrinfo": ("`await loop.getaddrinfo(...)`", None),
-    "socket.gethostbyname": ("`await loop.getaddrinfo(...)`", None),
+    **dict.fromkeys(("socket.getaddrinfo", "socket.gethostbyname"), ("`await loop.getaddrinfo(...)`", None)),
     "socket.create_connection": ("`await asyncio.open_connection(...)`", None),
     "open": ("`await anyio.open_file(...)`", "ASYNC230"),
     "input": ("`await asyncio.to_thread(input)`", "ASYNC250"),

@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import NoReturn
 
+from msgspec.structs import replace
+
 from taskdemo_cli import limits
 from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.environment import command_line, environment
@@ -31,17 +33,8 @@ def run(
     stopping = StopRequest().listen()
     title = f"{len(limits.LIMITS)} experiments in each of {len(modes)} modes"
     with temporary_folder() as folder, limits_screen(output.console, title, modes, limits.LIMITS) as screen:
-        found = limits.run(
-            modes,
-            screen,
-            stopping,
-            folder,
-            broker=broker,
-            backend=backend,
-            skipped=skipped,
-            environment=environment(),
-            command=command_line(),
-        )
+        found = limits.run(modes, screen, stopping, folder, broker=broker, backend=backend, skipped=skipped)
+    found = replace(found, environment=environment(), command=command_line())
     if not found.modes and found.skipped and not stopping.asked:
         raise UserError(found.skipped[-1].why)
     keeping.show(found, output)

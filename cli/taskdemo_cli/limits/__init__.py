@@ -111,8 +111,6 @@ def run(
     backend: str | None = None,
     limits: Sequence[str] = LIMITS,
     skipped: Sequence[Skipped] = (),
-    environment: dict[str, Any] | None = None,
-    command: str = "taskdemo limits",
 ) -> LimitsDocument:
     """Run the experiments of every mode and limit, and return what they showed; `folder` is private and ours.
 
@@ -137,8 +135,6 @@ def run(
         failed=[failed for failed in campaign.failed.values() if failed.mode not in campaign.skipped],
         interrupted=stopping.asked,
         started_at=started_at,
-        environment=environment or {},
-        command=command,
     )
 
 

@@ -3,6 +3,8 @@
 Pure: no I/O and no clock. `taskdemo_server.user_app` writes these lines; seconds everywhere, on the server's clock.
 """
 
+import contextlib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
@@ -131,33 +133,15 @@ KINDS: Final[dict[bytes, Decoder[Any]]] = {
 
 def fold(lines: Iterable[bytes]) -> Sightings:
     """Return what these lines of the journal say; of a stall and of a task, the last line counts."""
-    stalls: dict[int, Stall] = {}
-    left: dict[int, Left] = {}
-    waiting: list[Waiting] = []
-    answers: list[Answered] = []
-    never_ran: list[NeverRan] = []
+    found: defaultdict[type, list[Any]] = defaultdict(list)
     for line in lines:
-        decoder = KINDS.get(line[1:].partition(b":")[0])
-        if decoder is None:
-            continue
-        try:
-            match decoder.decode(line):
-                case Stall() as stall:
-                    stalls[stall.stall] = stall
-                case Left() as task:
-                    left[task.left] = task
-                case Waiting() as look:
-                    waiting.append(look)
-                case Answered() as answer:
-                    answers.append(answer)
-                case NeverRan() as task:
-                    never_ran.append(task)
-        except (DecodeError, ValidationError):
-            continue  # a line that was torn
+        if (decoder := KINDS.get(line[1:].partition(b":")[0])) is not None:
+            with contextlib.suppress(DecodeError, ValidationError):  # a line that was torn
+                found[decoder.type].append(decoder.decode(line))
     return Sightings(
-        stalls=list(stalls.values()),
-        waiting=waiting,
-        answers=answers,
-        left=list(left.values()),
-        never_ran=never_ran,
+        stalls=list({stall.stall: stall for stall in found[Stall]}.values()),
+        waiting=found[Waiting],
+        answers=found[Answered],
+        left=list({task.left: task for task in found[Left]}.values()),
+        never_ran=found[NeverRan],
     )

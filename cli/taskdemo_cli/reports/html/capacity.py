@@ -6,7 +6,7 @@ Everything is on one logarithmic scale of rates. Turns figures into places and c
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, ModeCapacity
 from taskdemo_cli.reports.html.scales import Scale, Tick, duration_words, rates
@@ -17,17 +17,16 @@ MARGIN: Final = 8.0
 """Pixels that stay free above and below a curve."""
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """One figure against the rate: thousandths across and pixels from the top, and whether the step was sustained."""
-
-    kind: str
-    points: list[tuple[float, float, bool]]
+Curve: TypeAlias = tuple[str, list[tuple[float, float, bool]]]
+"""Of a kind: one figure against the rate, thousandths across and pixels from the top, and whether the step was
+sustained."""
+Levels: TypeAlias = list[tuple[float, str]]
+"""Pixels from the top, and a label."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One mode: where its bars end, and its curves. Each level is pixels from the top, and a label."""
+    """One mode: where its bars end, and its curves."""
 
     name: str
     found: ModeCapacity
@@ -35,9 +34,7 @@ class Limit:
     failed: float
     expected: float | None
     times: list[Curve]
-    time_levels: list[tuple[float, str]]
-    backlogs: list[Curve]
-    backlog_levels: list[tuple[float, str]]
+    backlog: Curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,43 +42,38 @@ class Picture:
     """All modes on one scale."""
 
     ticks: list[Tick]
+    time_levels: Levels
+    backlog_levels: Levels
     limits: list[Limit]
 
 
 def draw(document: CapacityDocument) -> Picture | None:
     """Return the picture; None where nothing was measured."""
     modes = document.modes
-    tried = [step.rate for found in modes.values() for step in found.steps]
-    if not tried:
+    steps = [step for found in modes.values() for step in found.steps]
+    if not steps:
         return None
-    told = [found.expected_per_s for found in modes.values() if found.expected_per_s]
-    scale = rates(min(tried + told), max(tried + told))
-    times = [
-        value for found in modes.values() for step in found.steps for value in (_response(step), _completion(step))
+    told = [step.rate for step in steps] + [found.expected_per_s for found in modes.values() if found.expected_per_s]
+    scale = rates(min(told), max(told))
+    times = [value for step in steps for value in (_response(step), _completion(step)) if value]
+    height_of_time, time_levels = _heights(times, duration_words)
+    height_of_size, backlog_levels = _heights(list(map(_size, steps)), lambda size: f"{size:,.0f}")
+    limits = [
+        Limit(
+            name,
+            found,
+            scale.x(found.sustained_per_s) if found.sustained_per_s else 0.0,
+            scale.x(found.failed_at_per_s or found.sustained_per_s or 0.0),
+            scale.x(found.expected_per_s) if found.expected_per_s else None,
+            [
+                ("answers", _curve(found.steps, _response, scale, height_of_time)),
+                ("completions", _curve(found.steps, _completion, scale, height_of_time)),
+            ],
+            ("backlog", _curve(found.steps, _size, scale, height_of_size)),
+        )
+        for name, found in modes.items()
     ]
-    height_of_time, time_levels = _heights([value for value in times if value], duration_words)
-    sizes = [max(step.backlog, 1.0) for found in modes.values() for step in found.steps]
-    height_of_size, backlog_levels = _heights(sizes, lambda size: f"{size:,.0f}")
-    return Picture(
-        scale.ticks,
-        [
-            Limit(
-                name,
-                found,
-                scale.x(found.sustained_per_s) if found.sustained_per_s else 0.0,
-                scale.x(found.failed_at_per_s or found.sustained_per_s or 0.0),
-                scale.x(found.expected_per_s) if found.expected_per_s else None,
-                [
-                    _curve("answers", found.steps, _response, scale, height_of_time),
-                    _curve("completions", found.steps, _completion, scale, height_of_time),
-                ],
-                time_levels,
-                [_curve("backlog", found.steps, lambda step: max(step.backlog, 1.0), scale, height_of_size)],
-                backlog_levels,
-            )
-            for name, found in modes.items()
-        ],
-    )
+    return Picture(scale.ticks, time_levels, backlog_levels, limits)
 
 
 def _response(step: CapacityStep) -> float | None:
@@ -92,27 +84,25 @@ def _completion(step: CapacityStep) -> float | None:
     return step.completion_s.p50 if step.completion_s else None
 
 
+def _size(step: CapacityStep) -> float:
+    return max(step.backlog, 1.0)
+
+
 def _curve(
-    kind: str,
     steps: Sequence[CapacityStep],
     figure: Callable[[CapacityStep], float | None],
     scale: Scale,
     height: Callable[[float], float],
-) -> Curve:
+) -> list[tuple[float, float, bool]]:
     last = {step.rate: step for step in steps}
-    return Curve(
-        kind,
-        [
-            (scale.x(rate), height(value), last[rate].sustained)
-            for rate in sorted(last)
-            if (value := figure(last[rate])) is not None
-        ],
-    )
+    return [
+        (scale.x(rate), height(value), last[rate].sustained)
+        for rate in sorted(last)
+        if (value := figure(last[rate])) is not None
+    ]
 
 
-def _heights(
-    values: Sequence[float], words: Callable[[float], str]
-) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
+def _heights(values: Sequence[float], words: Callable[[float], str]) -> tuple[Callable[[float], float], Levels]:
     """Return where a value stands on a logarithmic scale of these, in pixels from the top, and its powers of ten."""
     low = math.floor(math.log10(max(min(values, default=1.0), 1e-6)))
     high = max(math.ceil(math.log10(max(max(values, default=10.0), 1e-6))), low + 1)
