@@ -27,31 +27,13 @@ from taskdemo_server.contract.text import shortened
 TIMES: Final = {
     name: f"{name}_s"
     for name in (
-        "response",
-        "failed",
-        "corrected",
-        "completion",
-        "bystander",
-        "bystander_threads",
-        "wait",
-        "first_byte",
-        "transfer",
-        "queue",
-        "work",
+        *("response", "failed", "corrected", "completion", "bystander", "bystander_threads"),
+        *("wait", "first_byte", "transfer", "queue", "work"),
     )
 }
-STATISTICS: Final = ("p50", "p90", "p95", "p99", "p999", "min", "mean", "max", "count")
-COUNTS: Final = (
-    "requests.ok",
-    "requests.failed",
-    "tasks.accepted",
-    "tasks.finished",
-    "tasks.failed",
-    "tasks.cancelled",
-    "tasks.lost",
-    "tasks.unfinished",
-    "tasks.max_parallel",
-)
+STATISTICS: Final = (*PERCENTILES, "min", "mean", "max", "count")
+TASKS: Final = ("accepted", "finished", "failed", "cancelled", "lost", "unfinished", "max_parallel")
+COUNTS: Final = ("requests.ok", "requests.failed", *(f"tasks.{name}" for name in TASKS))
 SHARES: Final = ("requests.failed_share", "client.cpu_share")
 DURATIONS: Final = ("wall", "tasks.last_ended", "client.loop_lag_p99", "client.overhead")
 RATES: Final = ("requests_per_s",)

@@ -153,24 +153,20 @@ def _stopped(run: RunDocument) -> str:
 def _clients_part(mode: ModeSummary) -> Iterator[str]:
     share = mode.clients_share
     if share > TRUSTED_SHARE:
-        assert mode.overhead is not None  # noqa: S101  # it has a share
-        assert mode.median is not None  # noqa: S101  # it has a share
+        overhead, median = format_seconds(mode.overhead or 0.0), format_seconds(mode.median or 0.0)
         if share >= 1:
             yield "the client's own time could account for all of that median, so it says nothing of the server"
             return
-        these = f"these {format_seconds(mode.median)}" if mode.answered == 1 else "that median"
-        own = f"{format_seconds(mode.overhead)} of {these} ({format_share(share)}) are the client's own time"
+        these = f"these {median}" if mode.answered == 1 else "that median"
+        own = f"{overhead} of {these} ({format_share(share)}) are the client's own time"
         yield f"{own}, so take it as the client's figure rather than the server's" if share >= MOSTLY else own
     elif mode.doubted and mode.busy:
         yield "the client was busy all the time, so it set the pace rather than the server"
 
 
 def _answered(mode: ModeSummary) -> str:
-    assert mode.median is not None  # noqa: S101  # there were answers
-    assert mode.slowest is not None  # noqa: S101  # there were answers
-    if mode.answered == 1:
-        return f"answered in {format_seconds(mode.slowest)}"
-    return f"answered in {format_seconds(mode.median)} (median; slowest {format_seconds(mode.slowest)})"
+    median, slowest = format_seconds(mode.median or 0.0), format_seconds(mode.slowest or 0.0)
+    return f"answered in {slowest if mode.answered == 1 else f'{median} (median; slowest {slowest})'}"
 
 
 def _who_waited(mode: ModeSummary) -> str:
@@ -198,18 +194,14 @@ def _before_and_after(mode: ModeSummary) -> tuple[int, int]:
 
 
 def _own_work(mode: ModeSummary, one: bool) -> str:
-    assert mode.slowest is not None  # noqa: S101  # there were answers
-    assert mode.median is not None  # noqa: S101  # there were answers
+    median, slowest = format_seconds(mode.median or 0.0), format_seconds(mode.slowest or 0.0)
     if mode.work is None or mode.longest_work is None:
-        return f"the slowest caller waited {format_seconds(mode.slowest)}, until the work had ended"
+        return f"the slowest caller waited {slowest}, until the work had ended"
     work = format_seconds(mode.work)
     if one:
-        return f"the caller waited {format_seconds(mode.slowest)}, for {work} of work"
+        return f"the caller waited {slowest}, for {work} of work"
     if _is_queue(mode):
-        return (
-            f"callers queued: they waited {format_seconds(mode.median)} (median; the last "
-            f"{format_seconds(mode.slowest)}), each for {work} of work"
-        )
+        return f"callers queued: they waited {median} (median; the last {slowest}), each for {work} of work"
     return f"each caller waited for its own work of {work} and for little else: {_answered(mode)}"
 
 

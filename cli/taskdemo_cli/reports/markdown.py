@@ -17,16 +17,7 @@ from taskdemo_cli.units import format_seconds as duration
 from taskdemo_server.contract.text import shortened
 
 NOTHING: Final = "–"  # noqa: RUF001 # an en dash is meant
-HEADINGS: Final = (
-    "mode",
-    "response p50",
-    "response max",
-    "last task ended",
-    "ran at once",
-    "GET /ping max",
-    "failed",
-    "lost",
-)
+HEADINGS: Final = ("response p50", "response max", "last task ended", "ran at once", "GET /ping max", "failed", "lost")
 MARKUP: Final = re.compile(r"([\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)|^[-+=>])")
 """What can mean something to Markdown in the middle of a line, or at its start."""
 LONGEST: Final = 600
@@ -96,7 +87,7 @@ def _skipped(skipped: Sequence[Skipped]) -> Iterator[str]:
 def _runs(runs: Sequence[RunDocument]) -> Iterator[str]:
     rounds = any(run.round > 1 for run in runs)
     yield from _table(
-        [*HEADINGS[:1], *(["round"] if rounds else []), *HEADINGS[1:]],
+        ["mode", *(["round"] if rounds else []), *HEADINGS],
         [[_cell(name_of(run)), *([str(run.round)] if rounds else []), *_figures(run.summary)] for run in runs],
         left=1,
     )

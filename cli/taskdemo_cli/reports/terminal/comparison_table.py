@@ -5,7 +5,7 @@ Draws run and comparison documents and computes nothing.
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Final, Literal
+from typing import Final
 
 from rich.style import Style
 from rich.text import Text
@@ -18,12 +18,7 @@ from taskdemo_cli.units import format_count, format_seconds
 
 NAME: Final = 16
 """Columns of a mode's name."""
-STATES: Final[tuple[Literal["failed", "cancelled", "lost", "unfinished"], ...]] = (
-    "failed",
-    "cancelled",
-    "lost",
-    "unfinished",
-)
+STATES: Final = ("failed", "cancelled", "lost", "unfinished")
 AGAINST: Final = 32
 """Columns of an interval and of the difference to the reference."""
 COLUMNS: Final = ("response_s.p50", "response_s.max", "tasks.last_ended_s", "tasks.max_parallel", "bystander_s.max")
