@@ -261,11 +261,7 @@ def test_work_that_is_waited_for_lies_before_the_answer_and_other_work_after_it(
 
 
 def test_a_task_that_waits_for_its_turn_is_drawn_as_queued() -> None:
-    events = [
-        event("q", "accepted", 0.001),
-        event("q", "started", 1.0),
-        event("q", "finished", 2.0),
-    ]
+    events = [event("q", "accepted", 0.001), event("q", "started", 1.0), event("q", "finished", 2.0)]
     (bar,) = bars(recorder([sample(1, 0.002, task="q")], events).finish(facts("background", 1)))
     assert bar.startswith("●····")
     assert bar.index("·") < bar.index("▆")

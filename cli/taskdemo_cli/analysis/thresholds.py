@@ -44,24 +44,14 @@ METRICS: Final = (
     *DURATIONS,
     *RATES,
 )
-OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
-    "<": lt,
-    "<=": le,
-    ">": gt,
-    ">=": ge,
-    "==": eq,
-    "!=": ne,
-}
+OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {"<": lt, "<=": le, ">": gt, ">=": ge, "==": eq, "!=": ne}
 IN_A_SECOND: Final = {"us": 1e6, "µs": 1e6, "μs": 1e6, "ms": 1e3, "s": 1.0}  # both signs for micro
 EXPRESSION: Final = re.compile(
     r"\s*(?P<name>[^\s<>=!]+)\s*(?P<operator><=|>=|==|!=|<|>)\s*"
     r"(?P<number>[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})\s*(?P<unit>[^\s0-9.]*)\s*",
     re.ASCII,
 )
-CAPACITY: Final = {
-    "sustained": "sustained_per_s",
-    "failed_at": "failed_at_per_s",
-}
+CAPACITY: Final = {"sustained": "sustained_per_s", "failed_at": "failed_at_per_s"}
 """What can be written of a capacity: requests per second."""
 ALL_METRICS: Final = (
     f"times:      {', '.join(TIMES)};",

@@ -19,12 +19,7 @@ from taskdemo_server.contract.settings import WorkerSettings, telling
 
 
 def run(
-    modes: Sequence[str],
-    skipped: Sequence[Skipped],
-    keeping: Keeping,
-    *,
-    broker: str | None,
-    backend: str | None,
+    modes: Sequence[str], skipped: Sequence[Skipped], keeping: Keeping, *, broker: str | None, backend: str | None
 ) -> int:
     """Run the experiment of every mode and limit, show what was measured, and return the exit code."""
     from taskdemo_cli.reports.terminal.limits import limits_screen

@@ -171,11 +171,7 @@ def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queu
         ),
         (seen(call="log.info", library="logging"), LOGGING, None),
         (seen(call="open"), "Write `await anyio.open_file(...)`, or make f a plain `def`", "ASYNC230"),
-        (
-            seen(call="cursor.execute", of="task"),
-            "Write `await asyncio.to_thread(cursor.execute, ...)`",
-            None,
-        ),
+        (seen(call="cursor.execute", of="task"), "Write `await asyncio.to_thread(cursor.execute, ...)`", None),
     ],
 )
 def test_the_change_names_the_call_and_ruffs_rule_where_ruff_sees_it(look: Seen, change: str, rule: str | None) -> None:

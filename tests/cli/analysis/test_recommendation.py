@@ -289,8 +289,7 @@ def test_whom_a_bystander_waited_for_too_long_is_passed_over_with_the_limit() ->
 def test_a_bystander_that_nobody_answered_was_held_up_too() -> None:
     run = a_run("background")
     silent = replace(
-        run,
-        bystander=[replace(run.bystander[0], sent_s=0.1, done_s=4.1, response_s=None, error="Cancelled")],
+        run, bystander=[replace(run.bystander[0], sent_s=0.1, done_s=4.1, response_s=None, error="Cancelled")]
     )
     assert advice(silent, a_run("process")).mode == "process"
 

@@ -116,8 +116,7 @@ def test_response_times_are_held_to_those_that_went_well_and_the_failed_apart() 
 
 
 @pytest.mark.parametrize(
-    ("sign", "met"),
-    [("<", [6]), ("<=", [5, 6]), (">", [4]), (">=", [4, 5]), ("==", [5]), ("!=", [4, 6])],
+    ("sign", "met"), [("<", [6]), ("<=", [5, 6]), (">", [4]), (">=", [4, 5]), ("==", [5]), ("!=", [4, 6])]
 )
 def test_a_threshold_is_met_exactly_when_its_condition_is_true(sign: str, met: list[int]) -> None:
     outcomes = {limit: evaluate(parse(f"requests.ok {sign} {limit}"), samples.blocking_run(5)) for limit in (4, 5, 6)}
