@@ -148,7 +148,7 @@ class Target:
 def find_target(
     url: str, path: str = "/", server: servers.Server | None = None, token: str | None = None, under: str = ""
 ) -> Target:
-    """Ask the server of `url` who it is. Raises OSError where nobody answers, UserError where `url` is none.
+    """Ask the server of `url` who it is. Raises OSError where nobody answers.
 
     One that can only be reached through a proxy is not asked: it is none that this tool could follow.
     """
@@ -160,7 +160,7 @@ def find_target(
 
 def again(target: Target) -> Target:
     """Return the target as it is now: where its journal ends, so that the tasks before are not of the next run."""
-    with contextlib.suppress(OSError, UserError):  # a server that has ended shows in the round itself
+    with contextlib.suppress(OSError):  # a server that has ended shows in the round itself
         return find_target(target.url, target.path, target.server, target.token, target.under)
     return target
 

@@ -3,7 +3,6 @@
 Draws capacity documents and computes nothing.
 """
 
-import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -16,7 +15,7 @@ from rich.text import Text
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, ModeCapacity
 from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.figures import progress
-from taskdemo_cli.reports.terminal.painter import Block, fit_for
+from taskdemo_cli.reports.terminal.painter import Block, PlainLines, fit_for
 from taskdemo_cli.reports.terminal.report import threshold_lines
 from taskdemo_cli.reports.terminal.style import (
     ASCII,
@@ -34,7 +33,6 @@ from taskdemo_cli.reports.terminal.style import (
     cell,
     paragraph,
     row,
-    say,
 )
 from taskdemo_cli.units import format_count, format_rate, format_seconds
 
@@ -221,21 +219,17 @@ class CapacityScreen:
         yield f" {format_count(round(sizes[-1]))}" if sizes else "", PLAIN
 
 
-class PlainCapacity:
+class PlainCapacity(PlainLines):
     """The search as plain lines, one for each step and one for each limit."""
 
     def __init__(self, console: Console, title: str, names: Sequence[str]) -> None:
-        self._say = functools.partial(say, console)
+        super().__init__(console, title)
         self._names = list(names)
         self._doing = ""
-        self._say(title)
 
     def start(self, name: str, what: str) -> None:
         """Take note of what is done now: a step is told when it is through."""
         self._doing = f"{name} {what}"
-
-    def update(self, backlog: Sequence[tuple[float, float]], share: float) -> None:
-        """Nothing: a step is told when it is through."""
 
     def measured(self, step: CapacityStep) -> None:
         """Say what became of a step."""
@@ -245,10 +239,6 @@ class PlainCapacity:
         """Say which limit was found."""
         turn = f" ({self._names.index(name) + 1} of {len(self._names)})" if len(self._names) > 1 else ""
         self._say(f"  {name}{turn}: {_sustained(found, ASCII)}, {found.cause}")
-
-    def skip(self, name: str, why: str) -> None:
-        """Say why a mode is left out."""
-        self._say(f"  {name} skipped: {why}")
 
 
 def capacity_screen(

@@ -3,7 +3,6 @@
 Draws limits documents and computes nothing.
 """
 
-import functools
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,7 +14,7 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.documents.limits import QUESTIONS, Cell, LimitsDocument, limits_in
-from taskdemo_cli.reports.terminal.painter import Block, fit_for
+from taskdemo_cli.reports.terminal.painter import Block, PlainLines, fit_for
 from taskdemo_cli.reports.terminal.style import (
     BAD,
     BOLD,
@@ -29,7 +28,6 @@ from taskdemo_cli.reports.terminal.style import (
     cell,
     paragraph,
     row,
-    say,
 )
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.text import escape
@@ -210,12 +208,8 @@ class LimitsScreen:
         self._block.paint(lines)
 
 
-class PlainLimits:
+class PlainLimits(PlainLines):
     """The experiments as plain lines, one for each that is through."""
-
-    def __init__(self, console: Console, title: str) -> None:
-        self._say = functools.partial(say, console)
-        self._say(title)
 
     def start(self, mode: str, limit: str, what: str = "") -> None:
         """Nothing: an experiment is told when it is through."""
@@ -227,10 +221,6 @@ class PlainLimits:
     def fail(self, mode: str, limit: str, why: str) -> None:
         """Say why an experiment could not be carried out."""
         self._say(f"  {mode}, {limit_name(limit)}: not carried out: {why}")
-
-    def skip(self, mode: str, why: str) -> None:
-        """Say why a mode is left out."""
-        self._say(f"  {mode} skipped: {why}")
 
 
 def limits_screen(

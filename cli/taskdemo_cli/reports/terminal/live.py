@@ -18,7 +18,7 @@ from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.comparison_table import NAME, comparison_cells, comparison_heading
-from taskdemo_cli.reports.terminal.painter import Block, fit_for
+from taskdemo_cli.reports.terminal.painter import Block, PlainLines, fit_for
 from taskdemo_cli.reports.terminal.run_frame import (
     answer_words,
     bar_lines,
@@ -164,19 +164,12 @@ class PlainRun:
                     self._say(f"            | {line}")
 
 
-class PlainComparison:
+class PlainComparison(PlainLines):
     """A comparison as plain lines: one when a mode starts, one when it is done."""
-
-    def __init__(self, console: Console, title: str) -> None:
-        self._say = functools.partial(say, console)
-        self._say(title)
 
     def start(self, mode: str, stage: str = "") -> None:
         """Say that this mode runs now."""
-        self._say(f"  {mode} ..." if not stage else f"  {mode} ({stage}) ...")
-
-    def update(self, source: Recorder, now: float) -> None:
-        """Nothing: a mode's figures come when it is done."""
+        self._say(f"  {mode} ({stage}) ..." if stage else f"  {mode} ...")
 
     def done(self, run: RunDocument) -> None:
         """Say what came of a mode."""
@@ -185,10 +178,6 @@ class PlainComparison:
         if response is not None:
             told = f"response p50 {format_seconds(response.p50)}, max {format_seconds(response.max)}"
         self._say(f"  {run.mode}: {told}")
-
-    def skip(self, mode: str, why: str) -> None:
-        """Say why a mode does not run."""
-        self._say(f"  {mode} skipped: {why}")
 
 
 def run_screen(

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from taskdemo_cli.reports.output import HIDE_CURSOR, NARROWEST, SHOW_CURSOR, leaving_the_cursor
-from taskdemo_cli.reports.terminal.style import ASCII, UNICODE, Glyphs, encodable
+from taskdemo_cli.reports.terminal.style import ASCII, UNICODE, Glyphs, encodable, say
 
 ERASE_LINE = "\x1b[K"
 ERASE_BELOW = "\x1b[J"
@@ -113,6 +113,24 @@ class Block:
     def _write(self, text: str) -> None:
         self.console.file.write(text)
         self.console.file.flush()
+
+
+class PlainLines:
+    """A screen of plain lines, the title first; what a subclass says of a thing, it says once that is through."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._say(title)
+
+    def _say(self, text: str) -> None:
+        say(self._console, text)
+
+    def update(self, *_: object) -> None:
+        """Nothing: its figures come when it is through."""
+
+    def skip(self, name: str, why: str) -> None:
+        """Say why a mode is left out."""
+        self._say(f"  {name} skipped: {why}")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 Draws endpoint rows and computes nothing.
 """
 
-import functools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +18,7 @@ from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, ou
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.recording.recorder import Recorder
-from taskdemo_cli.reports.terminal.painter import Block, fit_for
+from taskdemo_cli.reports.terminal.painter import Block, PlainLines, fit_for
 from taskdemo_cli.reports.terminal.run_frame import progress_cells, progress_words
 from taskdemo_cli.reports.terminal.style import (
     BAD,
@@ -34,7 +33,6 @@ from taskdemo_cli.reports.terminal.style import (
     cell,
     paragraph,
     row,
-    say,
 )
 from taskdemo_cli.units import format_count, format_seconds
 
@@ -189,18 +187,11 @@ class ScanScreen:
         return [one for one in self._done if one in kept]
 
 
-class PlainScan:
+class PlainScan(PlainLines):
     """A scan as plain lines, one for each endpoint that is through."""
-
-    def __init__(self, console: Console, title: str) -> None:
-        self._say = functools.partial(say, console)
-        self._say(title)
 
     def start(self, route: Route) -> None:
         """Nothing: an endpoint is told when it is through."""
-
-    def update(self, source: Recorder, now: float) -> None:
-        """Nothing: an endpoint's figures come when it is through."""
 
     def done(self, endpoint: EndpointRow) -> None:
         """Say what was found of an endpoint that was called."""
