@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pyte
@@ -31,7 +30,7 @@ from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.output import SHOW_CURSOR
 from taskdemo_cli.reports.terminal.capacity import CapacityScreen, capacity_screen
 from taskdemo_cli.reports.terminal.limits import LimitsScreen, PlainLimits, limits_screen
-from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainRun, comparison_screen, run_screen
+from taskdemo_cli.reports.terminal.live import PlainRun, comparison_screen, run_screen
 from taskdemo_cli.reports.terminal.painter import Block
 from taskdemo_cli.reports.terminal.run_frame import horizon_of
 from taskdemo_cli.reports.terminal.scan import scan_screen
@@ -290,64 +289,47 @@ def test_a_large_run_into_a_pipe_is_a_line_a_second() -> None:
     assert "200 of 200 answered" in lines[-1]
 
 
-def comparison_story(terminal: Terminal, check: Callable[[str], None]) -> None:
-    with comparison_screen(terminal.console, "5 requests in each mode", ["blocking", "background", "celery"]) as screen:
-        assert isinstance(screen, ComparisonScreen)
-        screen.skip("celery", f"not installed {HOSTILE}")
-        check("nothing yet")
-        screen.start("blocking")
-        story = Story(5)
-        screen.update(story.recorder, story.until(0.011))
-        check("first mode")
-        screen.done(blocking_run())
-        screen.start("background", "round 1 of 2")
-        story = Story(5)
-        screen.update(story.recorder, story.until(0.5))
-        check("second mode")
-        screen.done(background_run())
-        check("all done")
-
-
 def test_a_comparison_fills_in_a_row_a_mode() -> None:
     terminal = Terminal()
-    seen: dict[str, list[str]] = {}
-    comparison_story(terminal, lambda moment: seen.update({moment: terminal.used}))
 
-    def row(moment: str, mode: str) -> str:
-        return next(line for line in seen[moment] if line.startswith(mode))
+    def row(mode: str) -> str:
+        return next(line for line in terminal.used if line.startswith(mode))
 
-    assert row("nothing yet", "blocking").split()[1:] == ["waiting"]
-    assert "1 of 5 answered" in row("first mode", "blocking")
-    assert "5.0" in row("second mode", "blocking")
-    assert "5 of 5 answered" in row("second mode", "background")
-    assert "round 1 of 2" in seen["second mode"][0]
-    assert sum("request " in line for line in seen["second mode"]) == 5
-    assert "1.00 s" in row("all done", "background")
-    assert "skipped: not installed" in row("all done", "celery")
-    assert "\x1b]" not in terminal.getvalue()
+    with comparison_screen(terminal.console, "5 requests in each mode", ["blocking", "background", "celery"]) as screen:
+        screen.skip("celery", f"not installed {HOSTILE}")
+        assert row("blocking").split()[1:] == ["waiting"]
+        for run, moment in ((blocking_run(), 0.011), (background_run(), 0.5)):
+            screen.start(str(run.mode), "round 1 of 2")
+            story = Story(5)
+            screen.update(story.recorder, story.until(moment))
+            assert f"{1 if moment < 0.1 else 5} of 5 answered" in row(str(run.mode))
+            assert "round 1 of 2" in terminal.lines[0]
+            assert sum("request " in line for line in terminal.used) == 5
+            screen.done(run)
+        assert "5.0" in row("blocking")
+        assert "1.00 s" in row("background")
+        assert "skipped: not installed" in row("celery")
+        assert "\x1b]" not in terminal.getvalue()
     assert terminal.used == []
 
 
-def test_a_comparison_into_a_pipe_is_plain_lines() -> None:
-    console, file = plain_console()
+def test_a_comparison_into_a_pipe_is_plain_lines_of_which_none_is_cut() -> None:
+    console, file = plain_console(60)
+    why = f"--work reports:nothing: there is no nothing in reports; {'reports.py has build, ' * 6}"
     with comparison_screen(console, "5 requests in each mode", ["blocking"]) as screen:
         screen.start("blocking", "round 2 of 3")
         screen.update(Story(1).recorder, T0)
         screen.done(blocking_run())
-        screen.skip("celery", HOSTILE)
-    text = file.getvalue()
-    assert "\x1b" not in text
-    assert "blocking (round 2 of 3)" in text
-    assert "blocking: response p50 3.01 s, max 5.0" in text
-    assert "celery skipped" in text
-
-
-def test_a_plain_line_is_never_cut() -> None:
-    console, file = plain_console(60)
-    why = f"--work reports:nothing: there is no nothing in reports; {'reports.py has build, ' * 6}"
-    with comparison_screen(console, "5 requests in each mode", ["blocking"]) as screen:
-        screen.skip("blocking", why)
-    assert file.getvalue().splitlines()[1] == f"  blocking skipped: {why}"
+        screen.skip("celery", why)
+        screen.skip("process", HOSTILE)
+    *lines, hostile = file.getvalue().splitlines()
+    assert lines == [
+        "5 requests in each mode",
+        "  blocking (round 2 of 3) ...",
+        "  blocking: response p50 3.01 s, max 5.01 s",
+        f"  celery skipped: {why}",
+    ]
+    assert hostile.isprintable()
 
 
 def test_the_limits_fill_in_while_the_experiments_run() -> None:

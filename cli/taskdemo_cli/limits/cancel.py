@@ -4,7 +4,7 @@
 of them was stopped, or its place stayed taken. `no`: whatever could be tried, the tasks came to their end.
 """
 
-from dataclasses import dataclass
+from typing import TypeAlias
 
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.trial import Answer, Trial
@@ -20,13 +20,8 @@ _SOON_S = 0.8
 """A place is free again if it was taken within this share of the work's time that was left."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Tried:
-    """One task whose cancelling was tried."""
-
-    task: TaskRecord
-    """As it was then."""
-    answer: Answer
+_Tried: TypeAlias = tuple[TaskRecord, Answer]
+"""A task as it was when its cancelling was tried, and what was answered."""
 
 
 def cancel(trial: Trial) -> Cell:
@@ -42,8 +37,8 @@ def cancel(trial: Trial) -> Cell:
     trial.wait_for_quiet(server, lambda: _all_over(trial.tasks(server), count), work_s + 1.0)
     after = {task.id: task for task in trial.tasks(server)}
     return _cell(
-        waiting=_outcome(waiting, after[waiting.task.id]) if waiting else None,
-        running=_outcome(running, after[running.task.id]) if running else None,
+        waiting=_outcome(waiting[1], after[waiting[0].id]) if waiting else None,
+        running=_outcome(running[1], after[running[0].id]) if running else None,
         freed_after=_freed_after(running, list(after.values()), work_s) if running and at_once else None,
     )
 
@@ -52,23 +47,23 @@ def _try(trial: Trial, server: servers.Server, candidates: list[TaskRecord]) -> 
     """Cancel the first of the candidates; None where there is none."""
     if not candidates:
         return None
-    return _Tried(candidates[0], trial.ask(server, f"/tasks/{candidates[0].id}", "DELETE"))
+    return candidates[0], trial.ask(server, f"/tasks/{candidates[0].id}", "DELETE")
 
 
 def _all_over(tasks: list[TaskRecord], count: int) -> bool:
     return len(tasks) == count and not any(task.running or task.waiting for task in tasks)
 
 
-def _outcome(tried: _Tried, after: TaskRecord) -> dict[str, object]:
+def _outcome(answer: Answer, after: TaskRecord) -> dict[str, object]:
     """Return what cancelling came to; a task counts as stopped only if its work never came to its end."""
-    detail = tried.answer.body.get("detail") if isinstance(tried.answer.body, dict) else None
+    detail = answer.body.get("detail") if isinstance(answer.body, dict) else None
     # An answer that came when the task had ended anyway is none.
-    in_time = after.end is None or tried.answer.answered < after.end.clock or after.state == "cancelled"
+    in_time = after.end is None or answer.answered < after.end.clock or after.state == "cancelled"
     return {
-        "status": tried.answer.status,
+        "status": answer.status,
         "said": detail,
         "answered_in_time": in_time,
-        "answer_s": tried.answer.took,
+        "answer_s": answer.took,
         "ended_as": after.state,
         "stopped": not after.done,
     }
@@ -76,10 +71,11 @@ def _outcome(tried: _Tried, after: TaskRecord) -> dict[str, object]:
 
 def _freed_after(running: _Tried, tasks: list[TaskRecord], work_s: float) -> float | None:
     """Return how soon after the cancelling another task was begun, if that was before the work would have ended."""
-    natural_end = running.task.starts[-1].clock + work_s
-    began = [task.starts[0].clock for task in tasks if task.starts and task.starts[0].clock > running.answer.asked]
-    soon = running.answer.asked + _SOON_S * (natural_end - running.answer.asked)
-    return min(began) - running.answer.asked if began and min(began) < soon else None
+    task, answer = running
+    natural_end = task.starts[-1].clock + work_s
+    began = [other.starts[0].clock for other in tasks if other.starts and other.starts[0].clock > answer.asked]
+    soon = answer.asked + _SOON_S * (natural_end - answer.asked)
+    return min(began) - answer.asked if began and min(began) < soon else None
 
 
 def _cell(*, waiting: dict[str, object] | None, running: dict[str, object] | None, freed_after: float | None) -> Cell:

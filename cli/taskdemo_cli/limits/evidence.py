@@ -4,11 +4,13 @@ Reads files and folds their lines; knows no server. Both only grow, and are aske
 has not grown is not read again.
 """
 
-import json
-from dataclasses import dataclass
+import contextlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+from msgspec import DecodeError, Struct
+from msgspec.json import Decoder
 
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_server.contract.events import TaskEvent, TaskRecord
@@ -29,8 +31,7 @@ def _tasks(path: Path, _size: int) -> list[TaskRecord]:
     return [task for _, task in sorted(accepted, key=lambda one: one[0])]
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """One line of the step log: what happened to a step."""
 
     key: str
@@ -39,10 +40,13 @@ class Note:
     """`started`, `ended` or `failed`."""
     clock: float
     pid: int
-    given: Any
-    result: Any
-    context: dict[str, bool]
+    given: Any = None
+    result: Any = None
+    context: dict[str, bool] = {}
     """Which context variables were set there, by what sets them."""
+
+
+_decoder: Final = Decoder(Note)
 
 
 def read_steps(path: Path, key: str) -> list[Note]:
@@ -54,21 +58,8 @@ def read_steps(path: Path, key: str) -> list[Note]:
 def _notes(path: Path, _size: int) -> list[Note]:
     found = []
     for line in _lines(path):
-        try:
-            fields = json.loads(line)
-            note = Note(
-                fields["key"],
-                fields["step"],
-                fields["state"],
-                fields["clock"],
-                fields["pid"],
-                fields.get("given"),
-                fields.get("result"),
-                fields.get("context", {}),
-            )
-        except (ValueError, KeyError, TypeError):
-            continue  # a line that a kill has cut short
-        found.append(note)
+        with contextlib.suppress(DecodeError):  # a line that a kill has cut short
+            found.append(_decoder.decode(line))
     return found
 
 

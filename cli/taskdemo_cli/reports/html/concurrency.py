@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.recording.tasks import UNENDED
 from taskdemo_cli.reports.html.scales import WIDE
-from taskdemo_cli.reports.timeline import UNENDED
 from taskdemo_cli.stats import Occupancy
 
 HALF: Final = 70.0
