@@ -7,7 +7,7 @@ from rich.text import Text
 from taskdemo_cli.analysis.mode_summary import computing
 from taskdemo_cli.documents.comparison import Recommendation
 from taskdemo_cli.reports.terminal.comparison_table import NAME
-from taskdemo_cli.reports.terminal.style import BOLD, DOUBT, GOOD, PLAIN, cell, paragraph, row
+from taskdemo_cli.reports.terminal.style import Ink, cell, paragraph, row
 from taskdemo_server.contract.modes import MODES, QUESTIONS
 from taskdemo_server.contract.text import escape
 
@@ -35,19 +35,19 @@ def question_lines(found: Sequence[Recommendation], cpu_share: float | None, wid
     recommended = set(modes.values())
     for mode in MODES:
         if mode.name in recommended:
-            yield row((cell(mode.name, NAME) + " ", BOLD), (f"gives up: {mode.given_up}", PLAIN))
+            yield row((cell(mode.name, NAME) + " ", Ink.BOLD), (f"gives up: {mode.given_up}", Ink.PLAIN))
 
 
 def recommendation_lines(recommendation: Recommendation, width: int) -> Iterator[Text]:
     """Yield which mode to use and why; where needs were named, what it gives up and its code, too."""
     needs = f" for {recommendation.need}" if recommendation.need else ""
     if recommendation.mode is None:
-        yield from paragraph(f"No recommendation{needs}: {recommendation.why}", width, DOUBT)
+        yield from paragraph(f"No recommendation{needs}: {recommendation.why}", width, Ink.DOUBT)
         return
     if not needs:
-        yield from paragraph(f"Use {recommendation.mode}: {recommendation.why} {MORE}", width, GOOD)
+        yield from paragraph(f"Use {recommendation.mode}: {recommendation.why} {MORE}", width, Ink.GOOD)
         return
-    yield row((f"Use {cell(recommendation.mode, width).strip()}{needs}", GOOD + BOLD))
+    yield row((f"Use {cell(recommendation.mode, width).strip()}{needs}", Ink.GOOD + Ink.BOLD))
     yield from paragraph(recommendation.why, width)
     if recommendation.gives_up:
         basis = f" ({recommendation.basis})" if recommendation.basis else ""

@@ -20,19 +20,7 @@ from taskdemo_cli.reports.terminal.comparison_table import (
 )
 from taskdemo_cli.reports.terminal.figures import histogram, statistics_table
 from taskdemo_cli.reports.terminal.recommendation import question_lines, recommendation_lines
-from taskdemo_cli.reports.terminal.style import (
-    BAD,
-    BOLD,
-    DIM,
-    DOUBT,
-    GOOD,
-    PLAIN,
-    Drawing,
-    Glyphs,
-    cell,
-    paragraph,
-    row,
-)
+from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Ink, cell, paragraph, row
 from taskdemo_cli.reports.terminal.timeline import height, overview, timeline
 from taskdemo_cli.stats import Statistics
 from taskdemo_cli.units import format_bytes, format_count, format_seconds
@@ -81,8 +69,8 @@ def threshold_lines(thresholds: Sequence[ThresholdRow], width: int, glyphs: Glyp
     if thresholds:
         yield row("")
     for threshold in thresholds:
-        sign, style = (glyphs.no, BAD) if threshold.held else (glyphs.yes, GOOD)
-        first, *rest = paragraph(threshold.text, width, PLAIN, "  ")
+        sign, style = (glyphs.no, Ink.BAD) if threshold.held else (glyphs.yes, Ink.GOOD)
+        first, *rest = paragraph(threshold.text, width, Ink.PLAIN, "  ")
         yield row((f"{sign} ", style), first.plain[2:])
         yield from rest
 
@@ -92,12 +80,12 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
     yield from paragraph(_what(document), width, first=cell("Run", NAME))
     for line in paragraph(_request_words(document), width, first=cell("Requests", NAME)):
         if summary.requests.failed:
-            line.highlight_words([_failed_words(summary.requests)], BAD)
+            line.highlight_words([_failed_words(summary.requests)], Ink.BAD)
         yield line
     for words, count in errors_in_words(summary.requests):
         often = f"{format_count(count)} {glyphs.no} "
         first, *rest = paragraph(words, width, first=cell("", NAME) + " " * len(often))
-        yield row((cell("", NAME), PLAIN), (often, BAD), first.plain[NAME + len(often) :])
+        yield row((cell("", NAME), Ink.PLAIN), (often, Ink.BAD), first.plain[NAME + len(often) :])
         yield from rest
     if summary.requests.statuses:
         yield from paragraph(_status_words(summary.requests), width, first=cell("Answers", NAME))
@@ -108,7 +96,7 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
     response = summary.response_s
     if response and response.count >= 20 and summary.histogram:
         yield row("")
-        yield row((cell("Response times", NAME), BOLD))
+        yield row((cell("Response times", NAME), Ink.BOLD))
         yield from histogram(summary.histogram, width, glyphs)
     yield from _client_lines(document, width)
 
@@ -118,7 +106,7 @@ def _closing_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterato
     yield from _trouble_lines(document, width)
     if document.verdict:
         yield row("")
-        yield from paragraph(document.verdict, width, BOLD)
+        yield from paragraph(document.verdict, width, Ink.BOLD)
     yield from threshold_lines(document.thresholds or (), width, glyphs)
 
 
@@ -177,7 +165,7 @@ def _trouble_lines(document: RunDocument, width: int) -> Iterator[Text]:
     if said := shortfalls(document):
         yield row("")
     for text in said:
-        yield from paragraph(text, width, DOUBT)
+        yield from paragraph(text, width, Ink.DOUBT)
 
 
 def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
@@ -209,9 +197,9 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
         facts.append("through httpx's own transport")
     yield row("")
     if facts:
-        yield from paragraph(", ".join(facts), width, DIM, first=cell("Client", NAME))
+        yield from paragraph(", ".join(facts), width, Ink.DIM, first=cell("Client", NAME))
     if document.warm_up:
-        yield from paragraph(warm_up_words(document.warm_up), width, DIM, first=cell("Warm-up", NAME))
+        yield from paragraph(warm_up_words(document.warm_up), width, Ink.DIM, first=cell("Warm-up", NAME))
 
 
 def warm_up_words(count: int) -> str:
@@ -223,7 +211,7 @@ def warm_up_words(count: int) -> str:
 def _conditions_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield what may scroll away: that the servers were warmed up, and how sure the medians of several rounds are."""
     if warm_up := next((run.warm_up for run in document.runs if run.warm_up), None):
-        yield from paragraph(f"Each server was {warm_up_words(warm_up)}.", width, DIM)
+        yield from paragraph(f"Each server was {warm_up_words(warm_up)}.", width, Ink.DIM)
     yield from interval_lines(document, width, glyphs)
     yield row("")
 
@@ -240,15 +228,15 @@ def _advice_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
 def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     yield from comparison_heading(width)
     for mode, runs in by_mode(document.runs).items():
-        yield row((cell(mode, NAME), BOLD), *comparison_cells(ModeSummary.of(runs), runs, width, glyphs))
+        yield row((cell(mode, NAME), Ink.BOLD), *comparison_cells(ModeSummary.of(runs), runs, width, glyphs))
     for skipped in document.skipped:
-        yield from paragraph(f"skipped: {skipped.why}", width, DIM, first=cell(skipped.mode, NAME + 1))
+        yield from paragraph(f"skipped: {skipped.why}", width, Ink.DIM, first=cell(skipped.mode, NAME + 1))
     cut_short = [run for run in document.runs if run.interrupted or run.timed_out or run.ended_because]
     if cut_short:
         yield row("")
     for run in cut_short:
         why = f" ({run.ended_because})" if run.ended_because else ""
-        yield from paragraph(f"{_named(run)}: this run did not go through to its end{why}.", width, DOUBT)
+        yield from paragraph(f"{_named(run)}: this run did not go through to its end{why}.", width, Ink.DOUBT)
 
 
 def _named(run: RunDocument) -> str:
@@ -263,7 +251,7 @@ def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
     for text, modes in said.items():
         names = cell(", ".join(modes) + ":", width).rstrip()
         if len(names) + len(text) < width:
-            yield row((f"{names} ", BOLD), escape(text))
+            yield row((f"{names} ", Ink.BOLD), escape(text))
         else:
-            yield row((names, BOLD))
+            yield row((names, Ink.BOLD))
             yield from paragraph(text, width, first="  ")

@@ -20,17 +20,21 @@ from taskdemo_server.contract.text import escape, shortened
 WIDEST: Final = 120
 """Lines longer than this are hard to follow, however wide the terminal is."""
 
-PLAIN: Final = Style()
-BOLD: Final = Style(bold=True)
-DIM: Final = Style(dim=True)
-WAITING: Final = Style(color="#d55e00")
-"""Somebody waits."""
-WORKING: Final = Style(color="#1f83c9")
-"""Work that nobody waits for."""
-QUEUED: Final = Style(dim=True)
-GOOD: Final = Style(color="#0a8f6b")
-BAD: Final = Style(color="#d13a6a", bold=True)
-DOUBT: Final = Style(color="#d55e00", bold=True)
+
+class Ink:
+    """What everything is written with; see above for the colours."""
+
+    PLAIN: Final = Style()
+    BOLD: Final = Style(bold=True)
+    DIM: Final = Style(dim=True)
+    WAITING: Final = Style(color="#d55e00")
+    """Somebody waits."""
+    WORKING: Final = Style(color="#1f83c9")
+    """Work that nobody waits for."""
+    QUEUED: Final = Style(dim=True)
+    GOOD: Final = Style(color="#0a8f6b")
+    BAD: Final = Style(color="#d13a6a", bold=True)
+    DOUBT: Final = Style(color="#d55e00", bold=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,6 @@ class Glyphs:
     open: str = "→"
     quick: str = "·"
     tick: str = "┊"
-    rule: str = "─"
     bar: str = "━"
     bar_rest: str = "─"
     parts: str = "▏▎▍▌▋▊▉█"
@@ -70,7 +73,6 @@ ASCII: Final = Glyphs(
     open=">",
     quick=".",
     tick="|",
-    rule="-",
     bar="#",
     bar_rest="-",
     parts="#",
@@ -116,7 +118,9 @@ def row(*parts: str | tuple[str, Style]) -> Text:
     return Text.assemble(*parts, no_wrap=True, overflow="crop", end="\n")
 
 
-def paragraph(text: str, width: int, style: Style = PLAIN, first: str = "", rest: str | None = None) -> Iterator[Text]:
+def paragraph(
+    text: str, width: int, style: Style = Ink.PLAIN, first: str = "", rest: str | None = None
+) -> Iterator[Text]:
     """Yield outside text wrapped into lines of at most `width` cells, with `first` and then `rest` before them."""
     rest = " " * cell_len(first) if rest is None else rest
     room = max(width - max(cell_len(first), cell_len(rest)), 1)
@@ -128,7 +132,7 @@ def paragraph(text: str, width: int, style: Style = PLAIN, first: str = "", rest
             else:
                 lines[-1] += f" {piece}" if lines[-1] else piece
     for index, line in enumerate(lines):
-        yield row((rest if index else first, BOLD), (line, style))
+        yield row((rest if index else first, Ink.BOLD), (line, style))
 
 
 def cell(text: str, width: int, align: Literal["left", "right"] = "left") -> str:

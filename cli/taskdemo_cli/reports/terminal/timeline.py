@@ -13,19 +13,7 @@ from rich.text import Text
 
 from taskdemo_cli.documents.pairing import pairs
 from taskdemo_cli.documents.run import RunDocument
-from taskdemo_cli.reports.terminal.style import (
-    BAD,
-    BOLD,
-    DIM,
-    PLAIN,
-    QUEUED,
-    WAITING,
-    WORKING,
-    Drawing,
-    Glyphs,
-    cell,
-    row,
-)
+from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Ink, cell, row
 from taskdemo_cli.reports.timeline import Bar, last_moment, stairs_key, ticks
 from taskdemo_cli.units import format_seconds
 
@@ -37,7 +25,7 @@ TICK_COLUMNS: Final = 8
 """From one tick to the next, at least."""
 FIGURE: Final = 9
 """Columns for the figure at the right."""
-STYLES: Final = {"wait": WAITING, "held": WAITING, "queue": QUEUED, "free": WORKING}
+STYLES: Final = {"wait": Ink.WAITING, "held": Ink.WAITING, "queue": Ink.QUEUED, "free": Ink.WORKING}
 
 
 class Lane:
@@ -64,9 +52,9 @@ class Lane:
 
     def parts(self, grid: set[int], tick: str) -> Iterator[tuple[str, Style]]:
         """Yield the lane as text of one style each, with the grid where nothing was painted."""
-        text, style = "", PLAIN
+        text, style = "", Ink.PLAIN
         for index, painted in enumerate(self.cells):
-            glyph, own = painted or ((tick, DIM) if index in grid else (" ", PLAIN))
+            glyph, own = painted or ((tick, Ink.DIM) if index in grid else (" ", Ink.PLAIN))
             if own is not style and text:
                 yield text, style
                 text = ""
@@ -83,7 +71,7 @@ def timeline(runs: Sequence[RunDocument]) -> Drawing:
 def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[Text]:
     bars_of = [_bars(run) for run in runs]
     if not any(bars_of):
-        yield row(("No request was sent, so there is no timeline.", DIM))
+        yield row(("No request was sent, so there is no timeline.", Ink.DIM))
         return
     horizon = max(*(last_moment(run) for run in runs), *(bar.last for bars in bars_of for bar in bars))
     sampled = [_sample(bars, BARS) for bars in bars_of]
@@ -95,18 +83,18 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
     painted: set[tuple[str, Style]] = set()
     yield _axis(axis, left, columns, "answer", glyphs)
     for run, bars in zip(runs, sampled, strict=True):
-        notes = [(cell(_name(run), left), BOLD)]
+        notes = [(cell(_name(run), left), Ink.BOLD)]
         if len(bars) < len(run.requests):
-            notes.append((cell(f"{len(bars)} of {len(run.requests):,}", left), DIM))
-        blank = (" " * left, PLAIN)
+            notes.append((cell(f"{len(bars)} of {len(run.requests):,}", left), Ink.DIM))
+        blank = (" " * left, Ink.PLAIN)
         for index, bar in enumerate(bars):
             lane = Lane(columns, horizon)
             paint(lane, bar, last_moment(run), glyphs)
             if bar.is_open:
-                lane.mark(last_moment(run), glyphs.open, BOLD)
+                lane.mark(last_moment(run), glyphs.open, Ink.BOLD)
             painted.update(filter(None, lane.cells))
             figure = format_seconds(bar.answered - bar.sent) if bar.answered is not None else "no answer"
-            style = PLAIN if bar.ok else BAD
+            style = Ink.PLAIN if bar.ok else Ink.BAD
             note = notes[index] if index < len(notes) else blank
             yield row(note, " ", *lane.parts(grid, glyphs.tick), (cell(figure, FIGURE, "right"), style))
         if run.bystander:
@@ -116,7 +104,7 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
     yield _axis(axis, left, columns, "", glyphs)
     yield from _legend(painted, width, glyphs)
     if any(bar.runs > 1 for bars in sampled for bar in bars):
-        yield row(("2", BAD), (" 3 ... 9 work that was begun so many times, or more", DIM))
+        yield row(("2", Ink.BAD), (" 3 ... 9 work that was begun so many times, or more", Ink.DIM))
 
 
 def height(runs: Sequence[RunDocument]) -> int:
@@ -149,11 +137,11 @@ def _overview_lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> 
                 lane.fill(start, end, sign, STYLES[kind])
         for bar in bars:
             if bar.answered is not None:
-                lane.mark(bar.answered, *((glyphs.answered, BOLD) if bar.ok else (glyphs.failed, BAD)))
+                lane.mark(bar.answered, *((glyphs.answered, Ink.BOLD) if bar.ok else (glyphs.failed, Ink.BAD)))
             if (trouble := bar.trouble(until_s)) is not None:
-                lane.mark(trouble, glyphs.failed, BAD)
+                lane.mark(trouble, glyphs.failed, Ink.BAD)
         painted.update(filter(None, lane.cells))
-        yield row((cell(_name(run), left), BOLD), " ", *lane.parts({column for column, _ in axis}, glyphs.tick))
+        yield row((cell(_name(run), left), Ink.BOLD), " ", *lane.parts({column for column, _ in axis}, glyphs.tick))
     yield from _legend(painted, width, glyphs)
 
 
@@ -184,24 +172,24 @@ def paint(lane: Lane, bar: Bar, until_s: float, glyphs: Glyphs) -> None:
     for kind, start, end in bar.spans(until_s):
         lane.fill(start, end, signs[kind], STYLES[kind])
     if bar.runs > 1 and bar.started is not None:
-        lane.mark(bar.started, str(min(bar.runs, 9)), BAD)
+        lane.mark(bar.started, str(min(bar.runs, 9)), Ink.BAD)
     if (trouble := bar.trouble(until_s)) is not None:
-        lane.mark(trouble, glyphs.failed, BAD)
+        lane.mark(trouble, glyphs.failed, Ink.BAD)
     if not bar.ok:
-        lane.mark(bar.answer(until_s), glyphs.failed, BAD)
+        lane.mark(bar.answer(until_s), glyphs.failed, Ink.BAD)
     elif bar.answered is not None:
-        lane.mark(bar.answered, glyphs.answered, BOLD)
+        lane.mark(bar.answered, glyphs.answered, Ink.BOLD)
 
 
 def paint_pings(lane: Lane, waited: Sequence[tuple[float, float]], glyphs: Glyphs) -> None:
     """Paint calls of the bystander, sent and answered: dots where it was at once, the waiting where it had to wait."""
     for sent, after in pairwise([sent for sent, _ in waited]):
-        lane.fill(sent, after, glyphs.quick, QUEUED)
+        lane.fill(sent, after, glyphs.quick, Ink.QUEUED)
     for sent, done in waited:
         if not lane.cells[lane.column(sent)]:
-            lane.mark(sent, glyphs.quick, QUEUED)
+            lane.mark(sent, glyphs.quick, Ink.QUEUED)
         if lane.column(done) > lane.column(sent) + 1:
-            lane.fill(sent, done, glyphs.wait, WAITING)
+            lane.fill(sent, done, glyphs.wait, Ink.WAITING)
 
 
 def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: Glyphs) -> Text:
@@ -218,7 +206,10 @@ def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: 
     worst = run.summary.bystander_s
     figure = format_seconds(worst.max) if worst else ""
     return row(
-        (cell("GET /ping", left), DIM), " ", *lane.parts(grid, glyphs.tick), (cell(figure, FIGURE, "right"), DIM)
+        (cell("GET /ping", left), Ink.DIM),
+        " ",
+        *lane.parts(grid, glyphs.tick),
+        (cell(figure, FIGURE, "right"), Ink.DIM),
     )
 
 
@@ -229,7 +220,7 @@ def _axis(ticks: list[tuple[int, str]], left: int, columns: int, heading: str, g
         shown = glyphs.tick + label
         if column + len(shown) < room:
             line[column : column + len(shown)] = shown
-    return row(" " * (left + 1), ("".join(line) + heading, DIM))
+    return row(" " * (left + 1), ("".join(line) + heading, Ink.DIM))
 
 
 def _legend(painted: set[tuple[str, Style]], width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -243,7 +234,7 @@ def _legend(painted: set[tuple[str, Style]], width: int, glyphs: Glyphs) -> Iter
         if used and used + size - 2 > width:
             yield row(*line)
             line, used = [], 0
-        line += [(sign * times, style), (f" {meaning}  ", DIM)]
+        line += [(sign * times, style), (f" {meaning}  ", Ink.DIM)]
         used += size
     yield row(*line)
 
@@ -255,11 +246,11 @@ def live_legend(width: int, glyphs: Glyphs) -> Text:
 
 def _meanings(glyphs: Glyphs) -> tuple[tuple[str, Style, int, str], ...]:
     return (
-        (glyphs.wait, WAITING, 2, "waits"),
-        (glyphs.work, WAITING, 2, "waits for the work"),
-        (glyphs.answered, BOLD, 1, "answered"),
-        (glyphs.queued, QUEUED, 2, "queued"),
-        (glyphs.work, WORKING, 2, "works, nobody waits"),
-        (glyphs.failed, BAD, 1, "failed, cancelled or lost"),
-        (glyphs.open, BOLD, 1, "not ended when we stopped looking"),
+        (glyphs.wait, Ink.WAITING, 2, "waits"),
+        (glyphs.work, Ink.WAITING, 2, "waits for the work"),
+        (glyphs.answered, Ink.BOLD, 1, "answered"),
+        (glyphs.queued, Ink.QUEUED, 2, "queued"),
+        (glyphs.work, Ink.WORKING, 2, "works, nobody waits"),
+        (glyphs.failed, Ink.BAD, 1, "failed, cancelled or lost"),
+        (glyphs.open, Ink.BOLD, 1, "not ended when we stopped looking"),
     )
