@@ -96,14 +96,14 @@ def test_no_text_does_anything_but_be_read_or_refused(text: str) -> None:
         assert str(refused).isprintable()  # noqa: PT017  # the refusal is the subject
         return
     assert threshold.metric in METRICS
-    outcome = evaluate(threshold, samples.comparison_document())
+    outcome = evaluate(threshold, samples.all_documents()["comparison"])
     assert isinstance(outcome.met, bool)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("name", ["blocking", "failed", "rate"])
 def test_every_metric_has_a_value_or_is_not_measured(metric: str, name: str) -> None:
-    value = value_of(samples.ALL_RUNS[name](), metric)
+    value = value_of(samples.all_documents()[name], metric)
     assert value is None or value >= 0
 
 

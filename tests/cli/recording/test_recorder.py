@@ -37,7 +37,7 @@ def minus(late: float | None, early: float | None) -> float | None:
 
 @pytest.mark.parametrize("name", samples.ALL_RUNS)
 def test_every_figure_of_the_summary_follows_from_the_rows(name: str) -> None:
-    figures_follow_from_the_rows(samples.saved(samples.ALL_RUNS[name]()))
+    figures_follow_from_the_rows(samples.saved(samples.all_documents()[name]))
 
 
 def figures_follow_from_the_rows(run: Any) -> None:
