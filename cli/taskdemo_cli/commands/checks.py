@@ -53,24 +53,20 @@ def engine(name: str) -> str:
 
 def work(text: str | None) -> str | None:
     """Check a work's name, not yet whether there is such a function."""
-    if text is None or ":" in text or "." in text:
-        return _import_string("--work", text)
-    return _one_of("work", text, BUILT_IN_WORKS, ", or your own as module:function")
+    if text is not None and ":" not in text and "." not in text:
+        return _one_of("work", text, BUILT_IN_WORKS, ", or your own as module:function")
+    try:
+        if text is not None:
+            import_string.parse("--work", text)
+    except import_string.UnusableError as error:
+        raise UserError(str(error)) from None
+    return text
 
 
 def app(text: str | None) -> str | None:
     """Check the name of an ASGI application: the server that imports it knows what it may be."""
     if text is not None and not text.strip():
         raise UserError("--app is empty; it takes a file, a folder, or module:name, as fastapi dev does: --app main.py")
-    return text
-
-
-def _import_string(option: str, text: str | None) -> str | None:
-    try:
-        if text is not None:
-            import_string.parse(option, text)
-    except import_string.UnusableError as error:
-        raise UserError(str(error)) from None
     return text
 
 

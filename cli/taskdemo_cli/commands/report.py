@@ -5,20 +5,20 @@ from typing import Any
 from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.errors import OK, UserError
 from taskdemo_cli.reports import files
-from taskdemo_cli.reports.output import Output, say
+from taskdemo_cli.reports.output import Output
 from taskdemo_server.contract.events import VERSION
-from taskdemo_server.contract.text import escape
 
 
 def report(path: str, html: str | None) -> int:
     """Draw a saved result again: as a page, or on the terminal."""
     files.check((), html)
     document = files.load(path)
+    output = Output(as_json=False)
     if html is not None:
         files.save(document, html)
-        say(f"wrote {escape(html)}")
+        output.wrote(html)
         return OK
-    Output(as_json=False).show(document)
+    output.show(document)
     return OK
 
 

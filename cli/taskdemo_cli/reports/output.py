@@ -100,13 +100,6 @@ def complain(sentence: str, more: Iterable[str] = ()) -> None:
     stderr.complain("\n".join([f"taskdemo: {escape(sentence)}", *(f"  {escape(line)}" for line in more)]))
 
 
-def say(line: str) -> None:
-    """Print a line to stdout."""
-    out = _stdout()
-    out.write(f"{line}\n")
-    out.flush()
-
-
 def _stdout() -> OutputStream:
     return sys.stdout if isinstance(sys.stdout, OutputStream) else OutputStream(sys.stdout)
 

@@ -116,25 +116,21 @@ class Target:
         """
         began = time.monotonic()
         while True:
-            seen = self._seen(mark)
+            seen = fold(self._lines(mark))
             waited = time.monotonic() - began
             if not wait or stopping.asked or waited > STIRRING_S or (waited > QUIET_S and seen.is_quiet):
                 return seen
             time.sleep(min(TICK_S, QUIET_S - waited) if waited < QUIET_S else TICK_S)
 
     def rest(self, offset: int) -> Iterator[TaskEvent]:
-        """Yield the events in the journal of a server of ours from there on: a blocked or dead one sends no word."""
-        if self._journal is not None:
-            with open(self._journal, "rb") as file:  # noqa: PTH123  as below
-                file.seek(offset)
-                yield from filter(None, map(TaskEvent.from_line, file))
+        """Return the events in the journal of a server of ours from there on: a blocked or dead one sends no word."""
+        return filter(None, map(TaskEvent.from_line, self._lines(offset)))
 
-    def _seen(self, mark: int) -> Sightings:
-        if self._journal is None:
-            return Sightings()
-        with open(self._journal, "rb") as file:  # noqa: PTH123  a binary file, read from the middle
-            file.seek(mark)
-            return fold(file)
+    def _lines(self, offset: int) -> Iterator[bytes]:
+        if self._journal is not None:
+            with Path(self._journal).open("rb") as file:
+                file.seek(offset)
+                yield from file
 
     @property
     def _journal(self) -> str | None:

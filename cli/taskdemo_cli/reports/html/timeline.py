@@ -27,13 +27,8 @@ MARGIN: Final = 1.01
 """Room after the last moment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A time from `x`, `width` thousandths long, of a kind that the style sheet knows."""
-
-    kind: str
-    x: float
-    width: float
+Span: TypeAlias = tuple[str, float, float]
+"""A time: of which kind, as the style sheet knows it, from where, and how many thousandths long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +100,7 @@ def draw(every_run: Sequence[RunDocument]) -> Picture | None:
 def _kinds(chart: Chart) -> Iterator[str]:
     yield from (kind for kind, _ in chart.paths)
     for lane in chart.lanes:
-        yield from (span.kind for span in lane.spans)
+        yield from (kind for kind, _, _ in lane.spans)
         yield "answered" if lane.ok else "trouble"
         if lane.trouble is not None:
             yield "trouble"
@@ -132,11 +127,12 @@ def _lane(
     if bar is None:
         return Lane(top, [], None, False, None, False, request, task)
     until_s = last_moment(run)
-    spans = [_span(scale, *span) for span in bar.spans(until_s)]
+    ends = [(kind, scale.x(start_s), scale.x(end_s)) for kind, start_s, end_s in bar.spans(until_s)]
+    spans: list[Span] = [(kind, start, round(end - start, 1)) for kind, start, end in ends]
     trouble = bar.trouble(until_s)
     return Lane(
         top,
-        [span for span in spans if span.width > 0 or span.kind in {"free", "held"}],
+        [(kind, x, width) for kind, x, width in spans if width > 0 or kind in {"free", "held"}],
         scale.x(bar.answer(until_s)),
         bar.ok,
         None if trouble is None else scale.x(trouble),
@@ -146,19 +142,14 @@ def _lane(
     )
 
 
-def _span(scale: Scale, kind: str, start_s: float, end_s: float) -> Span:
-    x = scale.x(start_s)
-    return Span(kind, x, round(scale.x(end_s) - x, 1))
-
-
 def _paths(lanes: Iterable[Lane], high: float) -> Iterator[tuple[str, str]]:
     """Yield every kind of span as one path of a rectangle a request: the strokes of a picture that can be stretched."""
     of: dict[str, list[str]] = {kind: [] for kind in ("wait", "queue", "held", "free", "answered", "trouble")}
     height = f"{max(high, 0.1):.2f}"
     for lane in lanes:
         top = f"{lane.top:.2f}"
-        for span in lane.spans:
-            of[span.kind].append(f"M{span.x:g} {top}h{max(span.width, 0.5):g}v{height}H{span.x:g}z")
+        for kind, x, width in lane.spans:
+            of[kind].append(f"M{x:g} {top}h{max(width, 0.5):g}v{height}H{x:g}z")
         if lane.answered is not None:
             of["answered" if lane.ok else "trouble"].append(f"M{lane.answered:g} {top}v{height}")
         if lane.trouble is not None:

@@ -6,7 +6,7 @@ is the answer: a tall bar left of the dot was waited for, a tall bar right of it
 
 from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
-from typing import Final, TypeVar
+from typing import Final
 
 from rich.style import Style
 from rich.text import Text
@@ -74,7 +74,7 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
         yield row(("No request was sent, so there is no timeline.", Ink.DIM))
         return
     horizon = max(*(last_moment(run) for run in runs), *(bar.last for bars in bars_of for bar in bars))
-    sampled = [_sample(bars, BARS) for bars in bars_of]
+    sampled = [_sample(bars) for bars in bars_of]
     left = min(max([len(_name(run)) for run in runs] + [9]), width // 3)
     columns = width - left - 1 - FIGURE
     scale = (columns - 1) / horizon
@@ -156,14 +156,11 @@ def _bars(run: RunDocument) -> list[Bar]:
     return sorted(found, key=stairs_key(found))
 
 
-Anything = TypeVar("Anything")
-
-
-def _sample(rows: Sequence[Anything], most: int) -> Sequence[Anything]:
-    """Return at most `most` of the rows, evenly spread, the first and the last among them."""
-    if len(rows) <= most:
-        return rows
-    return [rows[round(index * (len(rows) - 1) / (most - 1))] for index in range(most)]
+def _sample(bars: Sequence[Bar]) -> Sequence[Bar]:
+    """Return at most BARS of the bars, evenly spread, the first and the last among them."""
+    if len(bars) <= BARS:
+        return bars
+    return [bars[round(index * (len(bars) - 1) / (BARS - 1))] for index in range(BARS)]
 
 
 def paint(lane: Lane, bar: Bar, until_s: float, glyphs: Glyphs) -> None:
