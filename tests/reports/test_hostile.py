@@ -64,6 +64,8 @@ def drawn(name: str, text: str) -> RenderableType:
 @example(text="x" * 10_000, width=60)
 @example(text=samples.HOSTILE, width=80)
 def test_no_text_reaches_the_terminal_but_as_visible_text_that_fits(name: str, text: str, width: int) -> None:
-    for line in lines_of(drawn(name, text), width):
+    lines = lines_of(drawn(name, text), width)
+    for line in lines:
         assert line.isprintable()
         assert cell_len(line) <= width
+    assert text != samples.HOSTILE or any("[bold]rich[/bold]" in line for line in lines), "it is no markup of rich's"
