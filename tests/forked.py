@@ -43,7 +43,7 @@ IMPORTED = (
     "taskdemo_cli.commands.scan",
     "taskdemo_cli.loadgen.engine",
     "taskdemo_cli.reports.files",
-    "taskdemo_cli.reports.terminal.report",
+    "taskdemo_cli.reports.terminal.documents",
     "taskdemo_server.engines.base",
     "taskdemo_server.runtime.supervisor",
     "uvicorn.lifespan.on",
