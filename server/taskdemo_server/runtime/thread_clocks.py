@@ -12,15 +12,31 @@ def scheduled(thread: str = "thread-self") -> tuple[float, float] | None:
 
     `thread` is its path below /proc: `self/task/NUMBER`, or that of the thread that asks.
     """
-    try:
-        file = os.open(f"/proc/{thread}/schedstat", os.O_RDONLY)
-        try:
-            ran, queued, *_ = os.read(file, 100).split()
-        finally:
-            os.close(file)
-        return int(ran) / 1e9, int(queued) / 1e9
-    except (OSError, ValueError):
+    if (file := opened(thread)) is None:
         return None
+    try:
+        return times(os.read(file, 100))
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+
+
+def opened(thread: str) -> int | None:
+    """Return the file that says this of a thread; None where there is none."""
+    try:
+        return os.open(f"/proc/{thread}/schedstat", os.O_RDONLY)
+    except OSError:
+        return None
+
+
+def times(text: bytes) -> tuple[float, float] | None:
+    """Return what `scheduled` does, of what such a file says; of a thread that has ended it says nothing."""
+    try:
+        ran, queued, *_ = text.split()
+    except ValueError:
+        return None
+    return int(ran) / 1e9, int(queued) / 1e9
 
 
 TELLS: Final = scheduled() is not None

@@ -8,9 +8,11 @@ seen as it ends. Which share of a time was computing is measured by the system's
 
 import asyncio
 import concurrent.futures.thread
+import ctypes
 import gc
 import itertools
 import json
+import os
 import sys
 import threading
 import time
@@ -18,7 +20,7 @@ from collections import defaultdict, deque
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
@@ -47,11 +49,28 @@ AFTER_THE_ANSWER: Final = str(Path("starlette", "background.py"))
 class Clocks:
     """Seconds that a thread of this process has computed, and has waited for a processor. Zeros where nobody says."""
 
+    def __init__(self) -> None:
+        self.own = threading.get_native_id()
+        """The number of the thread that makes this, the event loop's: a Thread that was forked has its parent's."""
+        self._files: dict[int | None, int] = {}
+        # Unlike os.pread, it does not let the interpreter go, which others could keep for as long as a stall lasts.
+        self._read = ctypes.PyDLL(None).pread
+
     def of(self, native_id: int | None) -> tuple[float, float]:
         """Return both for the thread of this number; it may have ended."""
-        if (found := thread_clocks.scheduled(f"self/task/{native_id}")) is not None:
-            return found
-        return (time.process_time(), 0.0) if native_id == threading.main_thread().native_id else (0.0, 0.0)
+        if file := self._files.get(native_id) or self._opened(native_id):
+            text = ctypes.create_string_buffer(100)
+            self._read(file, text, len(text), 0)
+            if (found := thread_clocks.times(text.value)) is not None:
+                return found
+        return (time.process_time(), 0.0) if native_id == self.own else (0.0, 0.0)
+
+    def _opened(self, native_id: int | None) -> int | None:
+        if (file := thread_clocks.opened(f"self/task/{native_id}")) is not None:
+            for ended in self._files.keys() - {int(path.name) for path in Path("/proc/self/task").iterdir()}:
+                os.close(self._files.pop(ended))
+            self._files[native_id] = file
+        return file
 
 
 class Spent:
@@ -101,6 +120,17 @@ class Stall:
         }  # fmt: skip
 
 
+class Missed(NamedTuple):
+    """A stall that the loop itself has noticed: what its thread has computed meanwhile, and waited for a processor."""
+
+    begun: float
+    ended: float
+    cpu_s: float
+    queued_s: float
+    idle: bool
+    """Whether no request was open when it began, and none came."""
+
+
 class LoopStalls:
     """Looks at an event loop and its worker threads, and journals what it sees."""
 
@@ -112,9 +142,7 @@ class LoopStalls:
         self._beat = 0.0
         self._numbers = itertools.count(1)
         self._stall: Stall | None = None
-        self._missed: list[tuple[float, float, float, float]] = []
-        """Stalls that the loop itself has noticed: when they began and ended, what its thread has computed meanwhile,
-        and for how long that waited for a processor."""
+        self._missed: list[Missed] = []
         self._waiting: Looks = defaultdict(Spent)
         self._loop: Looks = defaultdict(Spent)
         """What the loop's thread did while requests were open, late or not."""
@@ -132,14 +160,17 @@ class LoopStalls:
         own, limiter = threading.current_thread(), current_default_thread_limiter()
         self._requests.follow(loop)
 
-        used = time.thread_time(), self._clocks.of(own.native_id)[1]
+        used = time.thread_time(), self._clocks.of(self._clocks.own)[1]
+        begun, was_open = 0, False
 
         def beat() -> None:
-            nonlocal used
-            before, used = used, (time.thread_time(), self._clocks.of(own.native_id)[1])
+            nonlocal used, begun, was_open
+            before, used = used, (time.thread_time(), self._clocks.of(self._clocks.own)[1])
+            idle = not was_open and self._requests.begun == begun
+            begun, was_open = self._requests.begun, bool(self._requests.open)
             now = time.monotonic()
             if now - self._beat - BEAT_S >= LATE_S:
-                self._missed.append((self._beat + BEAT_S, now, used[0] - before[0], used[1] - before[1]))
+                self._missed.append(Missed(self._beat + BEAT_S, now, used[0] - before[0], used[1] - before[1], idle))
             self._beat = now
             loop.call_later(BEAT_S, beat)
 
@@ -161,7 +192,9 @@ class LoopStalls:
     def _look(self, loop: asyncio.AbstractEventLoop, own: threading.Thread, limiter: CapacityLimiter) -> None:
         waited = told = looked = time.monotonic()
         me = threading.get_native_id()
-        spent = calm = self._clocks.of(own.native_id)  # by the loop's thread: at the last look, and when it was in time
+        spent = calm = self._clocks.of(
+            self._clocks.own
+        )  # by the loop's thread: at the last look, and when it was in time
         while not loop.is_closed():
             _, queued_before_s = self._clocks.of(me)
             slept = time.monotonic()
@@ -171,22 +204,23 @@ class LoopStalls:
             is_late = now - begun >= LATE_S
             # First of all, and in one go: whatever waits for a file here lets the loop's thread go on.
             frames = sys._current_frames()  # noqa: SLF001  its documented use
-            steps = stack(frames.pop(own.ident or 0, None)) if is_late or self._requests.open else []
+            is_open = bool(self._requests.open)
+            steps = stack(frames.pop(own.ident or 0, None)) if is_late or is_open else []
             whose = self._whose(steps, loop)
             queued_s = self._clocks.of(me)[1] - queued_before_s
             if self._stall is not None and self._stall.begun < begun - BEAT_S / 2:
                 self._end_stall()
             look = self._reader.look(steps)
-            before, spent = spent, self._clocks.of(own.native_id)
+            before, spent = spent, self._clocks.of(self._clocks.own)
             self._queued_s = max(self._queued_s, queued_s)
             # Whoever wakes while Python code runs waits until that lets go, for a switch interval and more.
             free = now - slept - BEAT_S - queued_s < sys.getswitchinterval() / 2
-            if look is not None and self._requests.open:
+            if look is not None and is_open:
                 self._loop[look, whose].add(now - looked, spent[0] - before[0], spent[1] - before[1], free=free)
             looked = now
             if is_late:
                 if self._stall is None:
-                    self._stall = Stall(next(self._numbers), begun, idle=not self._requests.open)
+                    self._stall = Stall(next(self._numbers), begun, idle=not is_open)
                 self._see(self._stall, look, whose, now, (spent[0] - calm[0], spent[1] - calm[1]), free=free)
                 calm = spent
                 for thread, found, computed in self._computing(frames):
@@ -273,20 +307,20 @@ class LoopStalls:
         stall, self._stall = self._stall, None
         if stall is None:
             return
-        for began, ended, cpu_s, queued_s in self._missed:
-            if abs(began - stall.begun) < BEAT_S:
-                stall.until, stall.total.cpu_s, stall.total.queued_s = ended, cpu_s, queued_s
-        self._missed = [one for one in self._missed if abs(one[0] - stall.begun) >= BEAT_S]
+        for one in self._missed:
+            if abs(one.begun - stall.begun) < BEAT_S:
+                stall.until, stall.total.cpu_s, stall.total.queued_s = one.ended, one.cpu_s, one.queued_s
+        self._missed = [one for one in self._missed if abs(one.begun - stall.begun) >= BEAT_S]
         stall.ended = True
         stall.gc_s = self._collected(stall.begun, stall.until)
         self._write(stall.line())
 
-    def _unseen(self, missed: tuple[float, float, float, float]) -> bool:
+    def _unseen(self, missed: Missed) -> bool:
         """Journal a stall that was over before anybody could look, and say so; not one that is being looked at."""
-        if self._stall is not None and abs(self._stall.begun - missed[0]) < BEAT_S:
+        if self._stall is not None and abs(self._stall.begun - missed.begun) < BEAT_S:
             return False
-        stall = Stall(next(self._numbers), missed[0], idle=not self._requests.open)
-        _, stall.until, stall.total.cpu_s, stall.total.queued_s = missed
+        stall = Stall(next(self._numbers), missed.begun, idle=missed.idle)
+        stall.until, stall.total.cpu_s, stall.total.queued_s = missed.ended, missed.cpu_s, missed.queued_s
         stall.ended = True
         stall.gc_s = self._collected(stall.begun, stall.until)
         self._write(stall.line())

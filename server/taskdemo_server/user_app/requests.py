@@ -96,6 +96,8 @@ class Requests:
 
     def __init__(self, app: ASGIApp, journal: Journal, reader: Reader) -> None:
         self.open: dict[int, Request] = {}
+        self.begun = 0
+        """How many there have been so far."""
         self._app = app
         self._journal = journal
         self._reader = reader
@@ -111,6 +113,7 @@ class Requests:
             return
         request = Request()
         self.open[id(request)] = request
+        self.begun += 1
         current.set(request)
         refused: dict[str, Any] = {}
 
