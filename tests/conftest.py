@@ -130,11 +130,19 @@ def serving(folder: Path, /, *, anew: bool = False, **given: Any) -> Iterator[Ru
 
 
 def _group_lives(group: int) -> bool:
+    """Tell whether anybody of it runs: a zombie has ended, though init may take seconds to notice."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
-    return True
+    return any(_runs_in(group, process) for process in psutil.process_iter())
+
+
+def _runs_in(group: int, process: psutil.Process) -> bool:
+    try:
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, psutil.Error):
+        return False
 
 
 @pytest.fixture
