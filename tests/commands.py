@@ -26,16 +26,19 @@ def taskdemo(
     *arguments: str, anew: bool = False, timeout: float = 60, **options: Any
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end, forked with all that it starts; `anew`: they are started, and import for themselves."""
-    command, pipes = [TASKDEMO, *arguments], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    start: Callable[..., Any] = subprocess.Popen if anew else forked.popen
-    # A copy: tests set variables while a thread starts this, and then the system's own list may have moved.
-    options.setdefault("env", {**os.environ})
-    process = start(command, text=True, encoding="utf-8", **pipes, **options)
+    process = _start(arguments, anew, options)
     try:
         out, err = process.communicate(timeout=timeout)
     finally:
         process.kill()
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def _start(arguments: tuple[str, ...], anew: bool, options: dict[str, Any]) -> Any:
+    start: Callable[..., Any] = subprocess.Popen if anew else forked.popen
+    # A copy: tests set variables while a thread starts this, and then the system's own list may have moved.
+    ours = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": {**os.environ}}
+    return start([TASKDEMO, *arguments], text=True, encoding="utf-8", **{**ours, **options})
 
 
 def in_process(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -67,10 +70,12 @@ def as_json(*arguments: str, **options: Any) -> Any:
 
 
 @contextlib.contextmanager
-def running(*arguments: str, **options: Any) -> Iterator["subprocess.Popen[str]"]:
-    """Start a command; whatever becomes of the test, nothing of it is left at the end."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    process = subprocess.Popen([TASKDEMO, *arguments], text=True, encoding="utf-8", **options)
+def running(*arguments: str, anew: bool = False, **options: Any) -> Iterator["subprocess.Popen[str]"]:
+    """Start a command; whatever becomes of the test, nothing of it is left at the end.
+
+    `anew`: what it starts are its children, as `family_of` finds them, and import for themselves.
+    """
+    process = _start(arguments, anew, options)
     try:
         yield process
     finally:

@@ -26,6 +26,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+START: Final = "import sys; exec(compile(open(sys.argv[1]).read(), '<forked>', 'exec'))"
+"""Without a file, its frames are nobody's own to whoever looks at a stack."""
 PROGRAM = str(Path(sys.executable).with_name("taskdemo"))
 PROGRAMS = (
     "taskdemo_cli",
@@ -164,6 +166,7 @@ def fork_children() -> None:
     """Have the command line, in this process, fork what it would start."""
     from taskdemo_cli.processes import children
 
+    _starter()  # now, and not among what is watched later
     forking = {**vars(subprocess), "Popen": popen}
     vars(children)["subprocess"] = types.SimpleNamespace(**forking)
 
@@ -181,7 +184,7 @@ def _starter() -> str:
             # Not with the path of the test that is the first to need it: all others would have it, too.
             environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
             process = subprocess.Popen(
-                [sys.executable, "-P", __file__, _socket],
+                [sys.executable, "-P", "-c", START, __file__, _socket],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
@@ -197,8 +200,8 @@ def main(address: str) -> None:
     global _socket
     for name in IMPORTED:
         importlib.import_module(name)
-    fork_children()
     _socket = address
+    fork_children()
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -253,8 +256,9 @@ def _become(streams: list[int], words: list[str], folder: str, environment: dict
     os.environ.update(environment)
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv[1:] = words[1:]
+    vars(threading.main_thread())["_native_id"] = threading.get_native_id()  # as of Python 3.13 by itself
     runpy.run_module(words[0], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[2])

@@ -94,10 +94,3 @@ def test_the_screens_show_what_was_printed_and_no_control_character(folder: Path
     assert "before it fails" in done.stdout
     assert "LookupError: no report \\x1b[1m" in done.stdout
     assert "\x1b" not in done.stdout
-
-
-def test_the_current_folder_is_not_looked_in_for_a_work_that_comes_along(folder: Path) -> None:
-    (folder / "celery.py").write_text("raise SystemExit('imported')\n")
-    (folder / "uvicorn.py").write_text("raise SystemExit('imported')\n")
-    done = taskdemo("fire", "--mode", "background", "--duration", "0", anew=True, cwd=folder)
-    assert done.returncode == 0, done.stderr

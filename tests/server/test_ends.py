@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,9 @@ import httpx
 import psutil
 import pytest
 
+import forked
 from conftest import RunningServer, serving, until
+from taskdemo_cli.processes import children
 from taskdemo_server.contract.modes import MODES
 
 Start = Callable[..., RunningServer]
@@ -219,17 +220,12 @@ def test_what_a_killed_server_left_unfinished_is_lost_when_the_next_one_starts(t
 
 def refused(**given: Any) -> str:
     """Start a server that cannot start; return the one sentence that it says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "taskdemo_server.serve", json.dumps(given)],
-        stdin=subprocess.DEVNULL if given.get("lifeline") is False else subprocess.PIPE,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1
-    return done.stderr
+    command, pipe = children.python("taskdemo_server.serve", json.dumps(given)), subprocess.PIPE
+    process = forked.popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    out, err = process.communicate(20)
+    assert (process.returncode, out) == (2, "")
+    assert err.count("\n") == 1
+    return str(err)
 
 
 def test_what_cannot_be_served_is_refused_with_one_sentence(tmp_path: Path) -> None:
@@ -253,15 +249,8 @@ def test_an_output_that_nobody_reads_or_that_is_closed_fails_no_task(tmp_path: P
         "port": 0,
         "duration": 0,
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "taskdemo_server.serve", json.dumps(settings)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert process.stdin is not None
+    command, pipe = children.python("taskdemo_server.serve", json.dumps(settings)), subprocess.PIPE
+    process = forked.popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
     try:
         until(announce.exists)
         url = json.loads(announce.read_text())["url"]

@@ -64,14 +64,14 @@ def reached(port: int) -> bool:
 
 
 def fired(row: Row) -> Said:
-    done = taskdemo("fire", "--app", row.app, *row.asked[1:], "--json", cwd=APPS, timeout=100, anew=True)
+    done = taskdemo("fire", "--app", row.app, *row.asked[1:], "--json", cwd=APPS, timeout=100)
     document = json.loads(done.stdout) if done.stdout else None
     return done.returncode, document and {**document, "text": document["verdict"]}, done.stderr
 
 
 def scanned(site: str) -> dict[str, Said]:
     """Return what a scan of one of the sites says, by the path of the endpoint."""
-    done = taskdemo(*SCAN, "--app", site, "--json", cwd=APPS, timeout=200, anew=True)
+    done = taskdemo(*SCAN, "--app", site, "--json", cwd=APPS, timeout=200)
     assert done.stdout, done.stderr
     return {row["path"]: (done.returncode, row, done.stderr) for row in json.loads(done.stdout)["endpoints"]}
 

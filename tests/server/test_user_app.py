@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,6 @@ app = FastAPI()
 async def held():
     print("held", "\\x1b[31mred")
     time.sleep(0.4)
-
-
-@app.get("/threads")
-def threads():
-    time.sleep(0.6)
 
 
 @app.get("/good")
@@ -71,10 +65,6 @@ lingering = FastAPI(lifespan=lingers)
 polite = FastAPI(lifespan=says_goodbye)
 
 
-def made():
-    return app
-
-
 def unmade():
     raise KeyError("no settings")
 
@@ -109,8 +99,12 @@ def fired(folder: Path, path: str, count: int = 3, app: str = "shop.main:app") -
     return document
 
 
-def test_an_async_endpoint_that_sleeps_is_found_to_hold_the_event_loop_and_where(folder: Path) -> None:
-    run = fired(folder, "/held")
+def test_an_async_endpoint_that_sleeps_is_found_to_hold_the_event_loop_and_where_and_its_output_steers_no_terminal(
+    folder: Path,
+) -> None:
+    given = ("--app", "shop.main:app", "--path", "/held", "--count", "3", "--save", "run.json")
+    said = taskdemo("fire", *given, cwd=folder).stdout
+    run = json.loads((folder / "run.json").read_text())
     assert run["app"] == "shop.main:app"
     assert run["mode"] is None
     found = run["blocking"]
@@ -121,20 +115,18 @@ def test_an_async_endpoint_that_sleeps_is_found_to_hold_the_event_loop_and_where
     assert run["summary"]["bystander_s"]["max"] > 0.3
     assert [task["output"] for task in run["tasks"]] == ["held \x1b[31mred"] * 3
     assert [task["message"] for task in run["tasks"]] == ["GET /held"] * 3
-
-
-def test_a_plain_endpoint_for_more_callers_than_threads_is_found_to_use_them_up(folder: Path) -> None:
-    run = fired(folder, "/threads", count=90)
-    assert run["blocking"]["cause"] == "threads used up"
-    assert run["summary"]["bystander_threads_s"]["max"] > 0.2
-    assert run["blocking"]["loop_wait_s"] < run["blocking"]["threads_wait_s"]
-    assert "uses up the worker threads" in run["verdict"]
+    assert "\x1b" not in said
+    for words in ("held \\x1b[31mred", "GET /ping", "by a thread", "shop.main:app at http://"):
+        assert words in said
 
 
 def test_work_after_the_response_is_seen_as_a_task_that_nobody_waits_for(folder: Path) -> None:
     run = fired(folder, "/good")
     assert run["blocking"]["blocks"] is False
     assert run["blocking"]["cause"] == "neither"
+    verdict = run["verdict"]
+    assert verdict.startswith("This endpoint does not block the server: a bystander (GET /ping, taskdemo's own) waited")
+    assert verdict.count("a bystander") == 1
     assert run["summary"]["tasks"]["answered_before_end"] == 3
     for task in run["tasks"]:
         assert task["state"] == "finished"
@@ -148,10 +140,15 @@ def test_a_response_with_nothing_after_it_comes_after_the_end_of_its_task(folder
     assert run["summary"]["requests"]["ok"] == 3
 
 
-def test_what_an_endpoint_raises_is_its_tasks_failure(folder: Path) -> None:
+def test_what_an_endpoint_raises_is_its_tasks_failure_and_of_blocking_nothing_is_told(folder: Path) -> None:
     run = fired(folder, "/raises", count=2)
     assert run["summary"]["requests"]["errors"] == {"HTTP 500": 2}
     assert [(task["state"], task["error"]) for task in run["tasks"]] == [("failed", "ValueError: no \x1b[31m")] * 2
+    assert run["blocking"]["cause"] == "not reached"
+    assert run["verdict"] == (
+        "All 2 requests failed (HTTP 500): ValueError: no \\x1b[31m."
+        " Nothing can be said of blocking: all 2 answers were 500 (Internal Server Error)."
+    )
 
 
 def test_any_asgi_application_will_do(folder: Path) -> None:
@@ -160,17 +157,13 @@ def test_any_asgi_application_will_do(folder: Path) -> None:
     assert run["summary"]["tasks"]["answered_before_end"] == 3
 
 
-def test_a_function_that_makes_an_application_will_do(folder: Path) -> None:
-    assert fired(folder, "/good", 1, "shop.main:made")["summary"]["requests"]["ok"] == 1
-
-
 def test_an_application_is_let_end_in_order(folder: Path) -> None:
     fired(folder, "/", count=1, app="shop.main:polite")
     assert (folder / "goodbye").read_text() == "in order"
 
 
 def test_a_shutdown_that_takes_too_long_is_cut_off_and_told_with_its_line(folder: Path) -> None:
-    done = taskdemo("fire", "--app", "shop.main:lingering", "--json", cwd=folder, anew=True)
+    done = taskdemo("fire", "--app", "shop.main:lingering", "--json", cwd=folder)
     assert re.search(
         r"^taskdemo: shop.main:lingering: its shutdown, after 2 s still at shop/main.py:\d+ in lingers: asyncio.sleep,"
         " was cut off$",
@@ -199,37 +192,11 @@ def test_an_application_that_cannot_be_served_is_one_sentence(folder: Path, app:
     assert done.stderr.count("\n") == 1
 
 
-def test_the_report_shows_both_bystanders_and_no_control_character(folder: Path) -> None:
-    done = taskdemo("fire", "--app", "shop.main:app", "--path", "/held", "--count", "2", cwd=folder)
-    assert "\x1b" not in done.stdout
-    assert "held \\x1b[31mred" in done.stdout
-    assert "GET /ping" in done.stdout
-    assert "by a thread" in done.stdout
-    assert "shop.main:app at http://" in done.stdout
-
-
 def test_nothing_is_left_of_it_when_the_command_is_killed(folder: Path) -> None:
-    with running(
-        "fire", "--app", "shop.main:app", "--path", "/held", "--for", "20", stdout=subprocess.PIPE, cwd=folder
-    ) as process:
+    with running("fire", "--app", "shop.main:app", "--path", "/held", "--for", "20", anew=True, cwd=folder) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if "request" in line)
         family = family_of(process.pid)
         assert len(family) >= 4
         process.kill()
     assert all_gone(family)
-
-
-def test_the_bystander_is_explained_and_its_wait_is_given_once(folder: Path) -> None:
-    verdict = fired(folder, "/threads")["verdict"]
-    assert verdict.startswith("This endpoint does not block the server: a bystander (GET /ping, taskdemo's own) waited")
-    assert verdict.count("a bystander") == 1
-
-
-def test_of_an_endpoint_that_only_fails_no_waiting_is_told(folder: Path) -> None:
-    run = fired(folder, "/raises", count=2)
-    assert run["blocking"]["cause"] == "not reached"
-    assert run["verdict"] == (
-        "All 2 requests failed (HTTP 500): ValueError: no \\x1b[31m."
-        " Nothing can be said of blocking: all 2 answers were 500 (Internal Server Error)."
-    )

@@ -1,14 +1,13 @@
 """What a user sees of serve, fire and compare, on real servers."""
 
 import json
-import re
 import signal
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from commands import all_gone, as_json, family_of, serving, taskdemo
+from commands import as_json, serving, taskdemo
 
 D = 0.4
 """Seconds of work: long beside what a loaded machine adds, short beside a test's patience."""
@@ -45,13 +44,6 @@ def test_compare_shows_who_waits_in_each_mode() -> None:
     assert held_up["background"] < D
 
 
-def test_cpu_work_holds_up_everybody_in_the_modes_that_run_on_the_loop() -> None:
-    document = as_json("compare", "--work", "cpu", "--count", "3", "--duration", "0.3", "--modes", "async,process")
-    held_up = {run["mode"]: run["summary"]["bystander_s"]["max"] for run in document["runs"]}
-    assert held_up["async"] > 0.5
-    assert held_up["process"] < held_up["async"] / 2
-
-
 def test_every_round_counts_its_own_tasks_alone() -> None:
     document = as_json("compare", "--modes", "background,process", "--count", "2", "--duration", "0.1", "--rounds", "3")
     assert [(run["round"], len(run["tasks"])) for run in document["runs"]] == [(n, 2) for n in (1, 1, 2, 2, 3, 3)]
@@ -71,19 +63,7 @@ def test_a_comparison_on_a_pipe_is_plain_text_with_table_timeline_and_verdicts()
 
 def test_a_warm_up_starts_the_processes_calls_no_work_and_is_counted_nowhere(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("import os\n\ndef call(message):\n    print(message, os.getpid())\n")
-    command = (
-        "fire",
-        "--mode",
-        "process",
-        "--processes",
-        "2",
-        "--work",
-        "shop:call",
-        "--count",
-        "4",
-        "--message",
-        "{n}",
-    )
+    command = ["fire", "--mode", "process", "--processes", "2", "--work", "shop:call", "--count", "4", "--message={n}"]
     warm = as_json(*command, cwd=tmp_path)
     assert (warm["warm_up"], warm["slots"]) == (4, 2)
     assert sorted(task["output"].split()[0] for task in warm["tasks"]) == ["1", "2", "3", "4"]
@@ -120,33 +100,14 @@ def test_fire_at_a_running_server_counts_only_its_own_tasks() -> None:
     assert second["mode"] == "background"
 
 
-def test_a_threads_limit_lets_the_third_task_wait() -> None:
-    document = as_json("fire", "--mode", "background", "--threads", "2", "--count", "3", "--duration", str(D))
-    waited = sorted(task["started_s"] - task["accepted_s"] for task in document["tasks"])
-    assert waited[1] < D / 2
-    assert waited[2] > D / 2
-
-
-def test_serve_says_what_to_expect_and_prints_what_the_tutorial_prints() -> None:
-    with serving("--duration", "0.1", "--mode", "background") as (process, port):
+def test_serve_prints_what_the_tutorial_prints_and_ctrl_c_finishes_the_running_task_first() -> None:
+    with serving("--duration", "0.5") as (process, port):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/?message=hello%20there") as response:
             assert json.loads(response.read()) == {"message": "Hello World!"}
             assert response.headers["X-Task-ID"]
-        assert process.stdout is not None
-        line = next(line for line in process.stdout if "Background Task called!" in line)
-        assert "hello there" in line
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
-
-
-def test_ctrl_c_of_serve_finishes_the_running_tasks_first() -> None:
-    with serving("--duration", "1") as (process, port):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/").close()
-        family = family_of(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
         assert process.stdout is not None
         rest = process.stdout.read()
-    assert re.search(r"1 task", rest)
-    assert "Background Task called!" in rest
-    assert all_gone(family)
+    assert "1 task" in rest
+    assert "Background Task called! hello there" in rest

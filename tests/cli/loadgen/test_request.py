@@ -208,7 +208,7 @@ def test_what_goes_through_httpx_is_the_same_request(listener: Listener, method:
 
 def test_no_other_process_has_a_secret_in_its_command_line() -> None:
     arguments = ("-H", f"X-Key: {SECRET}", "--body", SECRET, "-X", "GET", "--token", SECRET)
-    with running("fire", "--mode", "blocking", "--duration", "5", *arguments) as process:
+    with running("fire", "--mode", "blocking", "--duration", "5", *arguments, anew=True) as process:
 
         def none_has_it() -> bool:
             # Between fork and exec a child still has its parent's command line: what leaks stays.

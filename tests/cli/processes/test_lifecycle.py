@@ -195,7 +195,7 @@ def test_ctrl_c_during_the_experiments_keeps_the_cells_so_far() -> None:
 def test_ctrl_c_while_the_result_is_printed_keeps_it_whole(tmp_path: Path) -> None:
     saved = tmp_path / "run.json"
     arguments = ["fire", "--mode", "background", "--count", "1000", "--duration", "0", "--json", "--save", str(saved)]
-    with running(*arguments, stderr=subprocess.DEVNULL) as process:
+    with running(*arguments, anew=True, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         # The pipe is full when it has begun to print and all that it started has ended.
         assert select.select([process.stdout], [], [], 60)[0]
@@ -206,14 +206,13 @@ def test_ctrl_c_while_the_result_is_printed_keeps_it_whole(tmp_path: Path) -> No
     assert json.loads(out) == json.loads(saved.read_text())
 
 
-@pytest.mark.parametrize("command", ["fire", "compare", "limits"])
+@pytest.mark.parametrize("command", ["compare", "limits"])
 def test_an_insisting_ctrl_c_ends_at_once_without_a_traceback(command: str, tmp_path: Path) -> None:
     arguments = {
-        "fire": ["fire", "--mode", "blocking", "--count", "5", "--duration", "5"],
         "compare": ["compare", "--modes", "blocking,process", "--duration", "5"],
         "limits": ["limits", "--modes", "blocking,process"],
     }
-    with running(*arguments[command], env=private(tmp_path)) as process:
+    with running(*arguments[command], anew=True, env=private(tmp_path)) as process:
         assert eventually(lambda: len(family_of(process.pid)) >= 3)
         family = family_of(process.pid)
         process.send_signal(signal.SIGINT)
