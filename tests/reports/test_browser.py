@@ -42,25 +42,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 OPEN_DETAILS = "document.querySelectorAll('details').forEach(one => { one.open = true })"
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (1280, True)], ids=["narrow and light", "wide and dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_no_page_is_wider_than_the_window_and_none_complains(
-    browser: chromium.Browser, pages: dict[str, Path], name: str, width: int
+def test_no_page_is_wider_than_the_window_or_complains_and_an_accessibility_checker_finds_nothing(
+    browser: chromium.Browser, pages: dict[str, Path], axe: str, name: str, width: int, dark: bool
 ) -> None:
-    browser.show(pages[name], width)
+    browser.show(pages[name], width, dark=dark)
     browser.evaluate(OPEN_DETAILS)
     assert browser.evaluate("document.documentElement.scrollWidth") == width
     assert browser.overflowing() == []
     assert browser.complaints == []
-
-
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_an_accessibility_checker_finds_nothing(
-    browser: chromium.Browser, pages: dict[str, Path], axe: str, name: str, dark: bool
-) -> None:
-    browser.show(pages[name], 1280 if dark else 360, dark=dark)
-    browser.evaluate(OPEN_DETAILS)
     assert browser.violations(axe) == []
 
 

@@ -74,21 +74,19 @@ class LivePage:
 
 
 @pytest.mark.parametrize("mode", IN_PROCESS)
-def test_five_clicks_on_five_show_five_bars_each_time(
-    browser: chromium.Browser, start_server: Start, mode: str
-) -> None:
+def test_each_click_on_five_shows_five_bars_more(browser: chromium.Browser, start_server: Start, mode: str) -> None:
     server = start_server(mode=mode, duration=0.15)
     page = LivePage(browser, server.url)
     page.show_seconds(60)
     kind = "free" if next(one.answers_first for one in MODES if one.name == mode) else "held"
-    for sent in (5, 10, 15, 20, 25):
+    for sent in (5, 10):
         page.send(5)
         page.shows(sent, kind)
         page.shows(sent, "answered")
     assert [page.count(name) for name in ("waiting", "running", "queued", "failed", "lost")] == [0] * 5
-    until(lambda: "Background Task called! Hello 25" in page.text("lines"))
+    until(lambda: "Background Task called! Hello 10" in page.text("lines"))
     assert sorted(event.message or "" for event in server.events() if event.state == "started") == sorted(
-        f"Hello {n}" for n in range(1, 26)
+        f"Hello {n}" for n in range(1, 11)
     )
     assert browser.complaints == []
 
@@ -105,8 +103,7 @@ def test_a_bystander_is_seen_waiting_where_the_event_loop_is_blocked_and_only_th
     page.send(5)
     until(lambda: page.text("slots") == "blocked", 5)
     until(lambda: page.text("ping-now").startswith("has been waiting for 1."), 5)
-    until(lambda: page.count("ended") == 5, 15)
-    assert page.longest_ping_s() > 1.2
+    until(lambda: page.longest_ping_s() > 1.2, 15)
     assert browser.evaluate("document.querySelector('#pings .late').getAttribute('d')") != ""
 
 
@@ -235,20 +232,19 @@ def test_text_from_outside_stays_text(browser: chromium.Browser, start_server: S
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("message", ["A message of some length, as people type them", "x" * 200])
 def test_it_is_not_wider_than_the_window_and_does_not_complain(
-    browser: chromium.Browser, shared_server: RunningServer, width: int, message: str
+    browser: chromium.Browser, shared_server: RunningServer, width: int
 ) -> None:
     page = LivePage(browser, shared_server.url, width)
-    page.send(20, message)
-    until(lambda: message in page.text("list") and message in page.text("lines"))
+    for message in ("A message of some length, as people type them", "x" * 200):
+        page.send(5, message)
+        until(lambda: message in page.text("list") and message in page.text("lines"))  # noqa: B023
     assert browser.evaluate("document.documentElement.scrollWidth") == width
     assert browser.overflowing() == []
     assert browser.complaints == []
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("mode", ["blocking", "process"])
+@pytest.mark.parametrize(("mode", "dark"), [("blocking", False), ("process", True)])
 def test_an_accessibility_checker_finds_nothing(
     browser: chromium.Browser, start_server: Start, axe: str, mode: str, dark: bool
 ) -> None:

@@ -29,12 +29,11 @@ def _schemathesis() -> None:
 @pytest.mark.parametrize(
     ("settings", "headers"),
     [
-        ({"mode": "background"}, []),
         ({"mode": "blocking", "token": "a-secret"}, ["Authorization: Bearer a-secret"]),
         ({"mode": "threadpool", "token": "a-secret"}, []),
         ({"mode": "background", "max_pending": 1, "duration": 30}, []),
     ],
-    ids=["background", "with a token", "without the token", "overloaded"],
+    ids=["with a token", "without the token", "overloaded"],
 )
 def test_every_answer_is_one_that_is_documented(
     start_server: Start, settings: dict[str, Any], headers: list[str]

@@ -562,19 +562,7 @@ def test_a_server_whose_journal_finds_no_room_is_not_waited_for_without_end(tmp_
 
 
 def test_nothing_is_imported_from_the_current_folder(tmp_path: Path) -> None:
-    names: tuple[str, ...] = (
-        "queue",
-        "statistics",
-        "httpx",
-        "uvloop",
-        "select",
-        "signal",
-        "redis",
-        "celery",
-        "uvicorn",
-        "fastapi",
-    )
-    names = (*names, "taskdemo_server")
+    names = ("queue", "signal", "httpx", "uvloop", "redis", "celery", "uvicorn", "fastapi", "taskdemo_server")
     for name in names:
         (tmp_path / f"{name}.py").write_text("open('imported', 'w'); raise ImportError")
     modes = ("--modes", "background,process,celery")
