@@ -9,8 +9,10 @@ from pathlib import Path
 from fastapi import FastAPI
 
 APPS = Path(__file__).parent / "apps"
+FIRED = {"cpu_threads", "cpu_to_thread", "needs_query", "short_pieces", "threads_used_up"}
+"""No row of the table has them scanned."""
 ALONE = {"garbage", "own_ticker", "never_answers", "postgres_deadlock"}
-"""The first two disturb all others of their process, the last two take until a scan gives them up."""
+"""Nor these: the first two disturb all others of their process, the last two take until a scan gives them up."""
 
 
 def site(stems: list[str]) -> FastAPI:
@@ -35,7 +37,9 @@ def site(stems: list[str]) -> FastAPI:
 
 sys.path.insert(0, str(APPS))
 # The one that leaves its server hanging comes last.
-names = sorted({path.stem for path in APPS.glob("*.py")} - ALONE, key=lambda stem: (stem == "deadlock_loop", stem))
+names = sorted(
+    {path.stem for path in APPS.glob("*.py")} - FIRED - ALONE, key=lambda stem: (stem == "deadlock_loop", stem)
+)
 
 
 def odd() -> FastAPI:

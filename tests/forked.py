@@ -255,6 +255,10 @@ def _become(streams: list[int], words: list[str], folder: str, environment: dict
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    if "PYTHONPATH" in environment:  # where Python looks for this as it starts
+        sys.modules.pop("sitecustomize", None)
+        with contextlib.suppress(ImportError):
+            importlib.import_module("sitecustomize")
     sys.argv[1:] = words[1:]
     vars(threading.main_thread())["_native_id"] = threading.get_native_id()  # as of Python 3.13 by itself
     runpy.run_module(words[0], run_name="__main__", alter_sys=True)

@@ -131,7 +131,7 @@ def test_durations_come_from_a_clock_that_does_not_step_back(
         "time.time = stepping\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    server = start_server(anew=True, duration=0.2)
+    server = start_server(duration=0.2)
     for _ in range(3):
         server.get()
     server.ended(3)

@@ -43,7 +43,7 @@ def test_every_answer_is_one_that_is_documented(
     given = {"headers": {"Authorization": "Bearer a-secret"}} if "token" in settings else {}
     (server.folder / "openapi.json").write_bytes(server.get("/openapi.json", **given).content)
     command = [sys.executable, "-m", "schemathesis.cli", "run", "openapi.json", "--url", server.url, "--no-color"]
-    command += ["--max-examples", "10", "--generation-deterministic"]
+    command += ["--max-examples", "10" if headers else "1", "--generation-deterministic"]
     # A stream of events has no end that one could wait for.
     command += ["--exclude-path", "/events", "--request-timeout", "10", "--warnings", "off"]
     # A 503 is what an overloaded server is to answer, and documented; elsewhere none of the five hundreds may come.

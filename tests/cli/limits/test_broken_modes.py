@@ -1,10 +1,13 @@
 """Modes and engines that were broken, or mended, on purpose: the cell must show it, because it holds what was seen."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+import forked
 from limits_runs import run, verdicts
+from taskdemo_cli.processes import children
 
 # The servers are other processes: what is done to them is done by the module that Python imports at every start.
 AFFECT = "sitecustomize.py"
@@ -21,6 +24,8 @@ for mode, page in (("background", "process"), ("process", "threadpool")):
 def affect(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     (folder / AFFECT).write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setattr(children, "subprocess", subprocess)
+    forked.fork_children()
 
 
 def test_where_the_work_runs_is_seen_whatever_the_mode_is_called(
