@@ -209,9 +209,8 @@ def test_the_message_has_a_default_and_a_limit_beyond_which_there_is_no_task(sta
     assert messages == [DEFAULT_MESSAGE, "x" * MESSAGE_LIMIT]
 
 
-@pytest.mark.parametrize("mode", ["blocking", "threadpool", "background"])
-def test_only_a_task_has_an_id(start_server: Start, mode: str) -> None:
-    server = start_server(mode=mode, duration=0)
+def test_only_a_task_has_an_id(start_server: Start) -> None:
+    server = start_server(mode="threadpool", duration=0)
     others = ["/ping", "/ping/sync", "/health", "/tasks", "/docs", "/openapi.json"]
     for path in [*others, "/redoc", "/nothing", "/tasks/none", "/?message=" + "x" * (MESSAGE_LIMIT + 1)]:
         answer = server.get(path)
