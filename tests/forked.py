@@ -22,7 +22,7 @@ import tempfile
 import threading
 import types
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -169,6 +169,19 @@ def fork_children() -> None:
     _starter()  # now, and not among what is watched later
     forking = {**vars(subprocess), "Popen": popen}
     vars(children)["subprocess"] = types.SimpleNamespace(**forking)
+
+
+@contextlib.contextmanager
+def forking() -> Iterator[None]:
+    """Have it fork what it would start meanwhile."""
+    from taskdemo_cli.processes import children
+
+    usual = vars(children)["subprocess"]
+    fork_children()
+    try:
+        yield
+    finally:
+        vars(children)["subprocess"] = usual
 
 
 _socket: str | None = None

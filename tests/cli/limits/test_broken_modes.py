@@ -1,13 +1,12 @@
 """Modes and engines that were broken, or mended, on purpose: the cell must show it, because it holds what was seen."""
 
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import forked
 from limits_runs import run, verdicts
-from taskdemo_cli.processes import children
 
 # The servers are other processes: what is done to them is done by the module that Python imports at every start.
 AFFECT = "sitecustomize.py"
@@ -21,11 +20,15 @@ for mode, page in (("background", "process"), ("process", "threadpool")):
 """
 
 
+@pytest.fixture(autouse=True)
+def _forking() -> Iterator[None]:
+    with forked.forking():
+        yield
+
+
 def affect(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     (folder / AFFECT).write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(folder))
-    monkeypatch.setattr(children, "subprocess", subprocess)
-    forked.fork_children()
 
 
 def test_where_the_work_runs_is_seen_whatever_the_mode_is_called(

@@ -1,7 +1,6 @@
 """The matrix of limits on real servers: the cells that are facts, and what one may rely on in every cell."""
 
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from taskdemo_cli import limits
 from taskdemo_cli.documents import limits as documents
 from taskdemo_cli.documents.limits import LimitsDocument
 from taskdemo_cli.documents.run import Skipped
-from taskdemo_cli.processes import children
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
@@ -22,9 +20,7 @@ LIMITS_OF_KILLS = ("survive_server_kill", "survive_worker_kill")
 
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> LimitsDocument:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(children, "subprocess", subprocess)
-        forked.fork_children()
+    with forked.forking():
         return run(tmp_path_factory.mktemp("limits"), CORE)
 
 

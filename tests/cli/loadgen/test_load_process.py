@@ -20,6 +20,7 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
+import forked
 from commands import in_process
 from talks import listening
 from taskdemo_cli.loadgen.calibration import calibrate
@@ -150,9 +151,10 @@ def frames() -> Frames:
 @pytest.fixture
 def loader(frames: Frames) -> Iterator[Loader]:
     loader = Loader(frames, log=2)
-    loader.start()
-    yield loader
-    loader.close()
+    with forked.forking():
+        loader.start()
+        yield loader
+        loader.close()
 
 
 @pytest.fixture
@@ -439,9 +441,9 @@ def test_frames_show_the_oldest_fifty_in_flight(loader: Loader, frames: Frames, 
     Fired(frames)
 
 
-def command(**extra: Any) -> "subprocess.Popen[bytes]":
+def command() -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-m", "taskdemo_cli.loadgen.process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, **extra
+        [sys.executable, "-m", "taskdemo_cli.loadgen.process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
 
 
