@@ -105,7 +105,8 @@ def _waiting(reader: Reader, thread: threading.Thread) -> Any:
     first = stack(sys._current_frames().get(thread.ident or 0))
     thread.join(0.02)
     again = stack(sys._current_frames().get(thread.ident or 0))
-    return reader.look(again) if first == again else None
+    look = reader.look(again)
+    return look if first == again and look is not None and look.place.startswith("shop.py") else None
 
 
 def look_at_coroutine(folder: Path, coroutine: Any) -> Look | None:
