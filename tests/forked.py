@@ -244,23 +244,26 @@ def main(address: str) -> None:
                 pid = os.fork()
                 if pid == 0:
                     listener.close()
-                    for descriptor in (telling, woken, wake, *tell.values()):
+                    for descriptor in (woken, wake, *tell.values()):
                         os.close(descriptor)
-                    _become(streams, *job)
+                    _become(telling, streams, *job)
                     return
                 tell[pid] = telling
-                os.write(telling, b"%d" % pid)
                 for descriptor in streams:
                     os.close(descriptor)
     shutil.rmtree(Path(address).parent)
 
 
-def _become(streams: list[int], words: list[str], folder: str, environment: dict[str, str], leads: bool) -> None:
+def _become(
+    tell: int, streams: list[int], words: list[str], folder: str, environment: dict[str, str], leads: bool
+) -> None:
     """Be the program, in this forked process, as if it had been started."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if leads:
         os.setsid()
+    os.write(tell, b"%016d" % os.getpid())  # who hears of it may end its group at once
+    os.close(tell)
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)
