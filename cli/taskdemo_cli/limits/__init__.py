@@ -35,6 +35,7 @@ from taskdemo_cli.limits.trial import CannotStartError, Starter, StoppedError, T
 from taskdemo_cli.processes.servers import ForkServer
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.modes import MODE_BY_NAME
 
 Experiment: TypeAlias = Callable[[Trial], Cell]
 
@@ -69,6 +70,13 @@ SHARING: Final = (
 
 The long ones, which are begun first, that nothing is left to wait for at the end; the others follow, each in its own.
 """
+SHARING_WORKERS: Final = (
+    ("offload", "neighbours"),
+    ("distribute", "survive_server_kill", "survive_worker_kill"),
+    ("survive_restart",),
+    ("track", "retry", "orchestrate", "failure", "late_error", "hang_up", "middleware", "session", "context"),
+)
+"""The same where the mode has workers: fewer trials, because these take longer to start than most experiments do."""
 ALONE: Final = frozenset({"offload", "neighbours"})
 """Limits whose figures would suffer from others running beside them."""
 AT_ONCE: Final = 12
@@ -150,9 +158,12 @@ class _Campaign:
         stopping: StopRequest,
         screen: Screen,
     ) -> None:
-        shared = [tuple(limit for limit in group if limit in limits) for group in SHARING]
-        apart = [(limit,) for limit in limits if not any(limit in group for group in shared)]
-        jobs = [(mode, group) for group in [*shared, *apart] if group for mode in modes]
+        jobs: list[Job] = []
+        for sharing, has_workers in ((SHARING_WORKERS, True), (SHARING, False)):
+            groups = [*sharing, *((limit,) for limit in LIMITS if not any(limit in group for group in sharing))]
+            asked = [tuple(limit for limit in group if limit in limits) for group in groups]
+            these = [mode for mode in modes if (MODE_BY_NAME[mode].engine is not None) == has_workers]
+            jobs += [(mode, group) for group in asked if group for mode in these]
         self._together = [job for job in jobs if not ALONE & set(job[1])]
         self._alone = [job for job in jobs if ALONE & set(job[1])]
         self._folder = folder

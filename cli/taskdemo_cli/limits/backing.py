@@ -19,6 +19,8 @@ from taskdemo_server.contract.settings import Settings, WorkerSettings
 
 PROCESSES = 2
 """Pool processes of a worker."""
+MACHINES = ("machine-a", "machine-b")
+"""The host names of two workers."""
 START_TIMEOUT_S = 30.0
 
 

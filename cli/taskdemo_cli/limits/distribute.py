@@ -9,12 +9,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from taskdemo_cli.documents.limits import Cell
-from taskdemo_cli.limits.backing import family
-from taskdemo_cli.limits.trial import Answer, Trial
+from taskdemo_cli.limits.backing import MACHINES, family
+from taskdemo_cli.limits.trial import WORK_S, Answer, Trial
 from taskdemo_cli.processes import servers
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
-_WORK_S = 0.3
 _TASKS = 6
 _SLOW_WORKERS_S = 10.0
 """So long may workers that have just been started take to begin, on a busy machine."""
@@ -29,7 +28,7 @@ def distribute(trial: Trial) -> Cell:
 
 def _over_servers(trial: Trial) -> Cell:
     """Start two servers, and give all tasks to one of them."""
-    busy, idle = trial.serve(duration=_WORK_S), trial.serve(duration=_WORK_S)
+    busy, idle = trial.serve(duration=WORK_S), trial.serve(duration=WORK_S)
     pending = trial.send_tasks(busy, _TASKS)
     _await(trial, busy, pending)
     # Whatever runs a task writes into the journal of the server that it belongs to.
@@ -41,8 +40,7 @@ def _over_servers(trial: Trial) -> Cell:
 
 def _over_workers(trial: Trial) -> Cell:
     """Start one server and two workers, as on two machines."""
-    names = ("machine-a", "machine-b")
-    server = trial.serve(duration=_WORK_S, workers=names)
+    server = trial.serve(duration=WORK_S, workers=MACHINES)
     homes: dict[int, str] = {}
 
     def look() -> None:
@@ -52,14 +50,14 @@ def _over_workers(trial: Trial) -> Cell:
 
     _await(trial, server, trial.send_tasks(server, _TASKS), _SLOW_WORKERS_S, look)
     ran = Counter(homes.get(task.starts[-1].pid, "elsewhere") for task in trial.tasks(server) if task.starts)
-    return _cell(ran, f"Two workers ran, {' and '.join(names)}, and the server accepted {_TASKS} tasks")
+    return _cell(ran, f"Two workers ran, {' and '.join(MACHINES)}, and the server accepted {_TASKS} tasks")
 
 
 def _await(
     trial: Trial,
     server: servers.Server,
     pending: "list[Future[Answer]]",
-    quiet: float = 2 * _WORK_S + 0.8,
+    quiet: float = 2 * WORK_S + 0.8,
     look: Callable[[], None] = lambda: None,
 ) -> None:
     """Wait until all tasks have ended, or nothing happens any more; meanwhile `look`, again and again."""

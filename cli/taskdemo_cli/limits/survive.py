@@ -16,14 +16,13 @@ from msgspec.structs import replace
 
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.limits.backing import family
+from taskdemo_cli.limits.backing import MACHINES, family
 from taskdemo_cli.limits.evidence import counted
-from taskdemo_cli.limits.trial import RESTART_PATIENCE_S, Answer, Trial
+from taskdemo_cli.limits.trial import RESTART_PATIENCE_S, WORK_S, Answer, Trial
 from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.events import TaskRecord
 
-_WORK_S = 0.5
 _WAITING = 4
 """Tasks beyond those that run at once."""
 
@@ -62,15 +61,15 @@ def survive_restart(trial: Trial) -> Cell:
 
     def see(number: signal.Signals) -> Fate:
         told = f"the server was told to end ({number.name})"
-        return _see(trial, *_busy(trial), told, partial(trial.tell, number))
+        return _see(trial, _busy(trial, ("worker",)), told, partial(trial.tell, number))
 
     fates = {"SIGTERM": see(signal.SIGTERM)}
     if not trial.workers:
         fates["SIGINT"] = see(signal.SIGINT)
     else:
-        server, pending = _busy(trial)
+        busy = _busy(trial, ("worker",))
         trial.workers[-1].tell(signal.SIGTERM)
-        fates["worker"] = _see(trial, server, pending, "the worker was told to end (SIGTERM)", is_workers_end=True)
+        fates["worker"] = _see(trial, busy, "the worker was told to end (SIGTERM)", is_workers_end=True)
     cell = fate_cell(fates)
     return cell if cell.verdict != "yes" else replace(cell, text=_restarted(list(fates.values()), bool(trial.workers)))
 
@@ -86,7 +85,7 @@ def _restarted(fates: list[Fate], has_worker: bool) -> str:
     twice = sum(fate.ran_twice for fate in fates)
     return (
         f"Told to end, by SIGTERM{'' if has_worker else ' and by SIGINT'}, the server {waited} for its "
-        f"{format_count(sum(fate.unfinished for fate in servers), 'unfinished task')} of {format_seconds(_WORK_S)} and "
+        f"{format_count(sum(fate.unfinished for fate in servers), 'unfinished task')} of {format_seconds(WORK_S)} and "
         f"{took}{worker}; all came to "
         f"their end{f', {twice} of them begun twice' if twice else ''}."
         + (f" {format_count(unanswered, 'caller')} got no answer." if unanswered else "")
@@ -101,55 +100,76 @@ def survive_server_kill(trial: Trial) -> Cell:
 def survive_worker_kill(trial: Trial) -> Cell:
     """Kill the process that runs a task; where that is the server itself, this has been seen.
 
-    Where the mode has workers of its own, one of these as a whole is killed too, in a second go, beside another.
+    Where the mode has workers of its own, one of two is killed too, as a whole, in a second go.
     """
     fate, runs_tasks = trial.once(_kill_server)
     if runs_tasks:
         cell = fate_cell({"server": fate})
         text = "The server itself runs the tasks: to kill what runs them is to kill the server, as above."
         return replace(cell, measured={**cell.measured, "figure": "same"}, text=text)
-    server, pending = _busy(trial)
-    trial.wait(lambda: bool(_running(trial, server)), 5)
-    running = _running(trial, server)
+    busy = _busy(trial)
+    trial.wait(lambda: bool(_running(trial, busy)), 5)
+    running = _running(trial, busy)
     if not running:
         raise UserError("no task was seen running, so nothing could be killed; run it again")
-    killed = "a process that ran a task" if trial.kill_child(server, running[0].starts[-1].pid) else "nothing"
-    fates = {"process": _see(trial, server, pending, f"{killed} was killed")}
+    killed = "a process that ran a task" if trial.kill_child(busy.server, running[0].starts[-1].pid) else "nothing"
+    fates = {"process": _see(trial, busy, f"{killed} was killed")}
     if trial.workers:
-        server, pending = _busy(trial, workers=("machine-a", "machine-b"))
-        victim = next(worker for worker in trial.workers[-2:] if worker.name == "machine-a")
-        pids = family(victim.child.pid)
-        trial.wait(lambda: any(task.starts[-1].pid in pids for task in _running(trial, server)), 5)
+        busy = _busy(trial)
+        victim = trial.workers[0]
+
+        def works() -> bool:
+            pids = family(victim.child.pid)
+            return any(task.starts[-1].pid in pids for task in _running(trial, busy))
+
+        trial.wait(works, 5)
         victim.kill()
-        fates["worker"] = _see(trial, server, pending, "one of two whole workers was killed")
+        fates["worker"] = _see(trial, busy, "one of two whole workers was killed")
     return fate_cell(fates)
 
 
-def _running(trial: Trial, server: servers.Server) -> list[TaskRecord]:
-    return [task for task in trial.tasks(server) if task.running]
+@dataclass(frozen=True, slots=True)
+class _Busy:
+    """A server with tasks that run and tasks that wait."""
+
+    server: servers.Server
+    answers: "list[Future[Answer]]"
+    """To their callers."""
+    earlier: frozenset[str]
+    """Tasks of before, which do not count."""
+
+    def tasks(self, trial: Trial) -> list[TaskRecord]:
+        """Return what the journal tells of those that count."""
+        return [task for task in trial.tasks(self.server) if task.id not in self.earlier]
 
 
-def _busy(trial: Trial, workers: Sequence[str] = ("worker",)) -> "tuple[servers.Server, list[Future[Answer]]]":
-    """Return a server with tasks that run and tasks that wait, and the answers to their callers."""
-    server = trial.serve(duration=_WORK_S, workers=workers)
-    pending = trial.send_tasks(server, (trial.at_once(server) or 0) * len(workers) + _WAITING)
-    trial.wait_for_begin(server)
-    trial.wait_for_answers(pending)
-    return server, pending
+def _running(trial: Trial, busy: _Busy) -> list[TaskRecord]:
+    return [task for task in busy.tasks(trial) if task.running]
+
+
+def _busy(trial: Trial, workers: Sequence[str] = MACHINES) -> _Busy:
+    """Return a busy server: a fresh one or, because workers take long to start, the one that has these."""
+    server = trial.latest if trial.workers else trial.serve(duration=WORK_S, workers=workers)
+    trial.await_workers()
+    earlier = frozenset(task.id for task in trial.tasks(server))
+    count = (trial.at_once(server) or 0) * max(len(trial.workers), 1) + _WAITING
+    busy = _Busy(server, trial.send_tasks(server, count), earlier)
+    trial.wait_for_begin(server, earlier=earlier)
+    trial.wait_for_answers(busy.answers)
+    return busy
 
 
 def _kill_server(trial: Trial) -> tuple[Fate, bool]:
     """Kill a busy server, and start it again; return what became of its tasks, and whether it ran them itself."""
-    server, pending = _busy(trial)
-    runs_tasks = any(task.starts[-1].pid == server.pid for task in trial.tasks(server) if task.starts)
+    busy = _busy(trial)
+    runs_tasks = any(task.starts[-1].pid == busy.server.pid for task in busy.tasks(trial) if task.starts)
     killed = "the server, in which the tasks ran, was killed" if runs_tasks else "the server was killed"
-    return _see(trial, server, pending, killed, servers.Server.kill), runs_tasks
+    return _see(trial, busy, killed, servers.Server.kill), runs_tasks
 
 
 def _see(
     trial: Trial,
-    server: servers.Server,
-    pending: "list[Future[Answer]]",
+    busy: _Busy,
     killed: str,
     end: Callable[[servers.Server], float | None] | None = None,
     *,
@@ -159,11 +179,11 @@ def _see(
 
     `is_workers_end`: a worker takes its time to end, and is then started again.
     """
-    killed_at, restarts, end_s = time.monotonic(), trial.restarts, None
-    tasks = before = trial.tasks(server)
+    killed_at, restarts, end_s, server = time.monotonic(), trial.restarts, None, busy.server
+    tasks = before = busy.tasks(trial)
     if end is not None:
         end_s = end(server)
-        tasks = trial.tasks(server)
+        tasks = busy.tasks(trial)
         server = trial.restart(server)
     if end_s is None:  # What ended at the last moment before a kill, has ended.
         before = tasks
@@ -178,7 +198,7 @@ def _see(
     known = restarts
     if is_workers_end:
         trial.wait(lambda: trial.restarts > known, RESTART_PATIENCE_S)
-    while not trial.wait_for_quiet(server, settled, trial.patience(_WORK_S)) and trial.restarts > known:
+    while not trial.wait_for_quiet(server, settled, trial.patience(WORK_S)) and trial.restarts > known:
         known = trial.restarts
         trial.await_workers()
     took = time.monotonic() - killed_at
@@ -189,7 +209,7 @@ def _see(
         ended=sum(task.state == "finished" for task in affected()),
         ran_twice=sum(len(task.starts) > 1 for task in affected()),
         called_failed=sum(task.state == "failed" for task in affected()),
-        unanswered=sum(one.done() and one.result().status is None for one in pending),
+        unanswered=sum(one.done() and one.result().status is None for one in busy.answers),
         works_again=_works(trial, server),
         took_s=took,
         restarts=trial.restarts - restarts,

@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +34,8 @@ SETTLE_S = 0.15
 RESTART_PATIENCE_S = 10.0
 """For so long may a server take to end in order before it is killed: Docker's patience; Kubernetes' is 30 s."""
 ANSWER_TIMEOUT_S = 30.0
+WORK_S = 0.5
+"""Seconds of each task where several run and wait."""
 THREADS = 2
 """Worker threads of a server: few, so that a task that waits for one is quickly made."""
 
@@ -172,6 +174,11 @@ class Trial:
         self._redelivery_s = self.ask(server, "/limits").body["redelivered_after_s"] or 0.0
         return server
 
+    @property
+    def latest(self) -> servers.Server:
+        """The server that was started last."""
+        return self._servers[-1]
+
     def restart(self, server: servers.Server) -> servers.Server:
         """Start the server again after its end, on the same journal."""
         return self._start(server.settings, server.folder)
@@ -294,8 +301,12 @@ class Trial:
             time.sleep(POLL_S)
         return True
 
-    def wait_for_begin(self, server: servers.Server, key: str | None = None, step: str = "") -> None:
-        """Wait until a step of an experiment, or else a task, begins: a process pool starts its processes only then.
+    def wait_for_begin(
+        self, server: servers.Server, key: str | None = None, step: str = "", earlier: Collection[str] = ()
+    ) -> None:
+        """Wait until a step of an experiment, or else a task that is no `earlier` one, begins.
+
+        A process pool starts its processes only then.
 
         Raises UserError where none does.
         """
@@ -303,7 +314,7 @@ class Trial:
         def begun() -> bool:
             if key is not None:
                 return bool(self.notes(server, key, step))
-            return any(task.starts for task in self.tasks(server))
+            return any(task.starts for task in self.tasks(server) if task.id not in earlier)
 
         if not self.wait(begun, BEGIN_S):
             raise UserError(f"nothing was begun within {BEGIN_S:.0f} s, so nothing was seen")
