@@ -9,12 +9,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import psutil
 import pytest
 
 from commands import TASKDEMO
-from conftest import without
+from conftest import RunningServer, until, without
 from taskdemo_server.contract.modes import MODES, Engine, Mode
 from taskdemo_server.contract.settings import WorkerSettings, WorkSettings
 from taskdemo_server.engines import valkey
@@ -23,7 +24,12 @@ from taskdemo_server.engines.base import PRIVATE
 if TYPE_CHECKING:
     import psycopg
 
-GUARD = "import sys; from taskdemo_server.runtime.guard import guard; sys.exit(guard(sys.argv[2:], sys.argv[1]))"
+GUARD = """
+import sys
+from taskdemo_server.runtime.guard import guard
+times, ready, *command = sys.argv[1:]
+sys.exit(guard(command, ready, times=int(times)))
+"""
 
 EVERY_ENGINE = [
     pytest.param(mode, id=mode.name, marks=pytest.mark.skipif(bool(mode.missing), reason=f"{mode.name} is missing"))
@@ -127,13 +133,13 @@ class Stage:
     stack: ExitStack = field(default_factory=ExitStack)
     _count: int = 0
 
-    def run(self, ready: str, *command: str, **options: Any) -> Guarded:
-        """Start a program; `ready` is what it prints when it is."""
+    def run(self, ready: str, *command: str, times: int = 1, **options: Any) -> Guarded:
+        """Start a program; `ready` is what it prints, so many times, when it is."""
         self._count += 1
         log = self.folder / f"{self._count}.log"
         with log.open("wb") as file:
             guard = subprocess.Popen(
-                [sys.executable, "-c", GUARD, ready, *command],
+                [sys.executable, "-c", GUARD, str(times), ready, *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,
@@ -178,16 +184,16 @@ class Stage:
 
     def worker(self, mode: Mode, work: str = "sleep", **given: Any) -> Guarded:
         """Start a worker as `taskdemo worker` does, with one process and on this stage's queue."""
-        backend = given.pop("backend", None)
+        processes = given.pop("processes", 1)
         settings = WorkerSettings(
             engine=mode.name,
             broker=self.broker,
-            backend=backend,
             queue=self.queue,
-            processes=given.pop("processes", 1),
+            processes=processes,
             work=WorkSettings(mode=mode.name, work=work, console=True, **given),
         )
-        return self.run(of(mode).ready, sys.executable, "-m", "taskdemo_server.worker", settings.to_json())
+        command = [sys.executable, "-m", "taskdemo_server.worker", settings.to_json()]
+        return self.run(of(mode).ready, *command, times=processes if of(mode).ready_each else 1)
 
     def command(self, mode: Mode, *options: str, **more: Any) -> Guarded:
         """Start `taskdemo worker` itself, which takes tasks from the usual queue."""
@@ -201,6 +207,25 @@ def staging(folder: Path) -> Iterator[Stage]:
     stage = Stage(folder)
     with stage.stack:
         yield stage
+
+
+def ask(server: RunningServer, **given: str) -> str:
+    """Start a task, and return its id."""
+    answer = server.get(params=given)
+    assert answer.status_code == 200, answer.text
+    return str(answer.headers["X-Task-ID"])
+
+
+def own_broker(server: RunningServer) -> Path:
+    """Return the folder of the private broker."""
+    url = server.get("/health").json()["broker"]
+    if url.startswith("postgresql:"):
+        return Path(parse_qs(urlsplit(url).query)["host"][0])
+    return Path(url.partition("://")[2]).parent
+
+
+def nothing_is_left(processes: Sequence[psutil.Process], folder: Path) -> None:
+    until(lambda: gone(processes) and not folder.exists(), 5)
 
 
 def free_port() -> int:

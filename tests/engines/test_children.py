@@ -2,6 +2,7 @@
 
 import json
 import math
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,37 @@ from typing import Any
 
 import pytest
 
-from conftest import until
+from conftest import until, without
 from taskdemo_server.contract.events import TaskState, event_line, here
 from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import Settings
-from taskdemo_server.engines import children, deaths
+from taskdemo_server.contract.settings import BROKER_FOLDER, Settings
+from taskdemo_server.engines import base, children, deaths
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.journal.index import Index
+
+
+@pytest.mark.parametrize("name", ["valkey", "postgres"])
+def test_a_temporary_folder_too_deep_for_a_socket_will_do(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = base.PRIVATE[name]
+    if not kind.is_there():
+        without(f"the private {name}")
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir(mode=0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    monkeypatch.setenv("TMPDIR", str(deep))
+    folder = Path(base._folder(kind, str(deep / "journal")))
+    broker = children.Child(str(kind.module), str(folder), folder, "broker")
+    try:
+        assert broker.is_ready(), broker.last_line
+        assert (folder / "sock").is_socket()
+        assert folder.name.startswith(BROKER_FOLDER)
+    finally:
+        broker.end()
+    assert broker._process.stdout is not None
+    broker._process.stdout.close()
+    assert not folder.exists()
 
 
 def test_a_worker_that_never_gets_ready_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +49,8 @@ def test_a_worker_that_never_gets_ready_is_ended(tmp_path: Path, monkeypatch: py
         "import sys, time\nprint('taskdemo: no work\\ntrying again', file=sys.stderr)\ntime.sleep(600)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(children, "_START_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(children, "_START_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(children, "_END_TIMEOUT_S", 0.1)
     child = children.Child("hangs", "{}", tmp_path, "worker")
     assert not child.is_ready()
     child.end()

