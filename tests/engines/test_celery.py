@@ -6,15 +6,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
 
+import forked
 from conftest import RunningServer, until
-from engines.stage import Stage, free_port, must_listen, private, staging
+from engines.stage import Stage, ask, free_port, left_with, must_listen, own_broker, private, staging
+from limits_runs import run, verdicts
+from taskdemo_cli.limits import backing, trial
+from taskdemo_cli.processes import children
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
 from taskdemo_server.engines import base, valkey
@@ -27,6 +31,7 @@ CELERY = MODE_BY_NAME["celery"]
 REDIS = "redis://127.0.0.1:6379/11"
 RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
 REFUSED = 2
+TOKEN = {"Authorization": "Bearer a-secret"}
 
 
 @pytest.fixture
@@ -69,66 +74,7 @@ def serve(start_server: Start, stage: Stage, **given: Any) -> RunningServer:
     return start_server(**{"mode": "celery", "broker": stage.broker, "queue": stage.queue, "duration": 0.1} | given)
 
 
-def ask(server: RunningServer, **given: str) -> str:
-    answer = server.get(params=given)
-    assert answer.status_code == 200, answer.text
-    return answer.headers["X-Task-ID"]
-
-
-def states(server: RunningServer, task_id: str) -> list[str]:
-    events = sorted((event for event in server.events() if event.id == task_id), key=lambda event: event.clock)
-    return [event.state for event in events]
-
-
 # --- workers that report to the server --------------------------------------------------------------------------------
-
-
-def test_workers_share_the_tasks_report_to_the_server_and_end_as_celerys_own_do(
-    start_server: Start, broker: Stage
-) -> None:
-    server = serve(start_server, broker, duration=0.2, token="a-secret")
-    workers = [broker.worker(CELERY, duration=0.2, server=server.url, token="a-secret") for _ in range(2)]
-    broker.ready(*workers)
-    tasks = [ask(server, message=f"number {number}") for number in range(10)]
-    server.ended(10, 20)
-    assert all(states(server, task) == ["accepted", "started", "finished"] for task in tasks)
-    pids = {event.pid for event in server.events() if event.state == "finished"}
-    assert pids == {worker.program.children()[0].pid for worker in workers}
-    lines = "".join(worker.printed for worker in workers).splitlines()
-    assert sorted(line for line in lines if line.startswith("Background")) == [
-        f"Background Task called! number {number}" for number in range(10)
-    ]
-    until(lambda: server.printed.count("Background Task called!") == 10)
-    workers[0].program.send_signal(signal.SIGTERM)
-    workers[1].program.send_signal(signal.SIGINT)
-    assert (workers[0].wait(), workers[1].wait()) == (0, 1)
-    assert server.complained == ""
-
-
-def test_a_worker_whose_token_the_server_does_not_know_says_so_and_reports_nothing(
-    start_server: Start, stage: Stage
-) -> None:
-    server = serve(start_server, stage, token="a-secret", backend="disabled://")
-    worker = stage.worker(CELERY, duration=0.1, server=server.url, token="another")
-    stage.ready(worker)
-    task = ask(server)
-    until(lambda: "does not take reports (HTTP 401" in worker.printed)
-    assert states(server, task) == ["accepted"]
-
-
-def test_a_running_and_a_waiting_task_are_cancelled_by_the_worker_that_has_them(
-    start_server: Start, broker: Stage
-) -> None:
-    server = serve(start_server, broker, duration=30)
-    broker.ready(*(broker.worker(CELERY, duration=30, server=server.url) for _ in range(2)))
-    running = [ask(server), ask(server)]
-    until(lambda: server.running() == set(running))
-    waiting = ask(server)
-    for task in (waiting, *running):
-        assert server.client.delete(f"/tasks/{task}").status_code == 200
-    server.ended(3)
-    assert all(states(server, task) == ["accepted", "started", "cancelled"] for task in running)
-    assert states(server, waiting) == ["accepted", "cancelled"]
 
 
 EVIL = """
@@ -148,72 +94,91 @@ with Connection(sys.argv[1], transport_options=eval(sys.argv[4])) as connection:
 """
 
 
-def test_a_message_that_is_not_json_is_refused_and_the_worker_goes_on(
+WORK = """
+import time
+
+def work(message):
+    print("doing", message)
+    time.sleep(30 if message == "long" else 0.1)
+    if message == "bad":
+        raise ValueError("no good")
+"""
+
+
+def test_workers_share_tasks_cancel_those_they_have_refuse_what_is_no_json_and_end_as_celerys_own_do(
     start_server: Start, broker: Stage, tmp_path: Path
 ) -> None:
-    server = serve(start_server, broker)
-    worker = broker.worker(CELERY, duration=0.1, server=server.url)
-    broker.ready(worker)
+    (tmp_path / "mine.py").write_text(WORK)
+    given = {"work": "mine:work", "folder": str(tmp_path), "token": "a-secret"}
+    server = serve(start_server, broker, **given)
+    workers = [broker.worker(CELERY, server=server.url, **given) for _ in range(2)]
+    broker.ready(*workers)
+
+    tasks = [ask(server, message=f"number {number}") for number in range(10)]
+    server.ended(10, 20)
+    assert all(server.states(task) == ["accepted", "started", "finished"] for task in tasks)
+    pids = {event.pid for event in server.events() if event.state == "finished"}
+    assert pids == {worker.program.children()[0].pid for worker in workers}
+    lines = "".join(worker.printed for worker in workers).splitlines()
+    assert sorted(line for line in lines if line.startswith("Background")) == [
+        f"Background Task called! number {number}" for number in range(10)
+    ]
+    until(lambda: server.printed.count("Background Task called!") == 10)
+
+    running = [ask(server, message="long") for _ in workers]
+    until(lambda: server.running() == set(running))
+    waiting = ask(server)
+    for task in (waiting, *running):
+        assert server.client.delete(f"/tasks/{task}", headers=TOKEN).status_code == 200
+    server.ended(13)
+    assert all(server.states(task) == ["accepted", "started", "cancelled"] for task in running)
+    assert server.states(waiting) == ["accepted", "cancelled"]
+
     touched = tmp_path / "touched"
     options = {} if broker.broker.startswith("amqp") else {"global_keyprefix": f"{broker.queue}:"}
     arguments = [broker.broker, broker.queue, str(touched), repr(options)]
     subprocess.run([sys.executable, "-c", EVIL, *arguments], check=True, timeout=20)
-    until(lambda: "Refusing to deserialize untrusted content of type pickle" in worker.printed)
-    task = ask(server)
-    server.ended(1)
-    assert states(server, task) == ["accepted", "started", "finished"]
+    refused = "Refusing to deserialize untrusted content of type pickle"
+    until(lambda: any(refused in worker.printed for worker in workers))
+    tasks = [ask(server) for _ in range(4)]
+    server.ended(17)
+    assert all(server.states(task) == ["accepted", "started", "finished"] for task in tasks)
     assert not touched.exists()
+
+    workers[0].program.send_signal(signal.SIGTERM)
+    workers[1].program.send_signal(signal.SIGINT)
+    assert (workers[0].wait(), workers[1].wait()) == (0, 1)
+    assert server.complained == ""
 
 
 # --- workers that do not report: the result backend knows -------------------------------------------------------------
 
 
-SOMETIMES_FAILS = """
-import time
-
-def work(message):
-    print("doing", message)
-    if message == "bad":
-        raise ValueError("no good")
-    if message == "long":
-        time.sleep(30)
-"""
-
-
-def test_the_states_of_tasks_come_from_the_result_backend_where_no_worker_reports(
-    start_server: Start, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_tasks_stay_with_the_broker_and_a_server_that_was_down_learns_of_those_that_no_worker_may_report(
+    start_server: Start, stage: Stage, tmp_path: Path
 ) -> None:
-    (tmp_path / "mine.py").write_text(SOMETIMES_FAILS)
+    (tmp_path / "mine.py").write_text(WORK)
     stage.queue = "taskdemo"  # the one that `taskdemo worker` serves
-    worker = stage.command(CELERY, "--work", "mine:work", "--processes", "1", cwd=tmp_path)
-    stage.ready(worker)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    server = serve(start_server, stage, work="mine:work")
+    given = {"journal": str(tmp_path / "journal"), "work": "mine:work", "folder": str(tmp_path), "token": "a-secret"}
+    server = serve(start_server, stage, **given)
     good, bad, long = (ask(server, message=message) for message in ("good", "bad", "long"))
-    until(lambda: server.running() == {long})
-    assert f"task {good[:8]} | doing good\nBackground Task called! good\n" in worker.printed
-    ends = {event.id: event for event in server.ended(2)}
+    server.signal(signal.SIGINT)
+    assert server.wait(3) == 130
+    assert "the broker keeps 3 tasks" in server.printed
+
+    words = ["--work", "mine:work", "--processes", "1", "--server", server.url, "--token", "another"]
+    worker = stage.command(CELERY, *words, cwd=tmp_path)
+    until(lambda: f"task {long[:8]} | doing long\n" in worker.printed, 20)
+    assert {f"task {good[:8]} | doing good", "Background Task called! good"} <= set(worker.printed.splitlines())
+    again = serve(start_server, stage, port=server.port, **given)
+    until(lambda: "does not take reports (HTTP 401" in worker.printed)
+    until(lambda: again.running() == {long})
+    ends = {event.id: event for event in again.ended(2)}
     assert (ends[good].state, ends[good].error) == ("finished", None)
     assert (ends[bad].state, ends[bad].error) == ("failed", "ValueError: no good")
     assert {event.host for event in ends.values()} == {"the result backend"}
-    assert server.client.delete(f"/tasks/{long}").status_code == 200
-    until(lambda: states(server, long) == ["accepted", "started", "cancelled"])
-
-
-def test_tasks_stay_with_the_broker_and_a_server_that_was_down_learns_what_became_of_them(
-    start_server: Start, stage: Stage, tmp_path: Path
-) -> None:
-    journal = str(tmp_path / "journal")
-    server = serve(start_server, stage, journal=journal)
-    tasks = {ask(server) for _ in range(6)}
-    server.signal(signal.SIGINT)
-    assert server.wait(3) == 130
-    assert "the broker keeps 6 tasks" in server.printed
-    worker = stage.worker(CELERY, duration=0.1)
-    until(lambda: worker.printed.count("Background Task called!") == 6, 20)
-    again = serve(start_server, stage, journal=journal)
-    assert {event.id for event in again.ended(6)} == tasks
-    assert "lost" not in again.states()
+    assert again.client.delete(f"/tasks/{long}", headers=TOKEN).status_code == 200
+    until(lambda: again.states(long) == ["accepted", "started", "cancelled"])
 
 
 def test_callers_are_refused_while_the_result_backend_is_gone(start_server: Start, stage: Stage) -> None:
@@ -233,32 +198,54 @@ def test_callers_are_refused_while_the_result_backend_is_gone(start_server: Star
 # --- Celery's own tools -----------------------------------------------------------------------------------------------
 
 
-def test_the_application_is_an_ordinary_one_for_celerys_own_tools(start_server: Start, stage: Stage) -> None:
+def test_application_and_private_worker_are_ordinary_ones_for_celerys_own_tools(start_server: Start) -> None:
     server = start_server(mode="celery", duration=0)
-    [folder] = {Path(server.get("/health").json()["broker"].removeprefix("redis+socket://")).parent}
-    told = base.environment(valkey.url(str(folder)), None, server.settings.queue, server.settings.longest_s)
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "taskdemo_server.engines.celery.engine:celery",
-        "inspect",
-        "--json",
-    ]
-    for question, answer in (("ping", {"ok": "pong"}), ("registered", ["taskdemo_server.engines.celery.page.work"])):
-        done = subprocess.run(
-            [*command, question], env={**os.environ, **told}, capture_output=True, text=True, timeout=30, check=True
-        )
-        [(node, said)] = json.loads(done.stdout).items()
-        assert node.endswith(f"@{socket.gethostname()}")
-        assert said == answer
-
-
-def test_the_private_worker_is_celerys_own_command(start_server: Start) -> None:
-    server = start_server(mode="celery")
     words = private(server.process.pid, "taskdemo_server.worker").cmdline()
     assert words[1:7] == ["-P", "-m", "celery", "-A", "taskdemo_server.engines.celery.engine:celery", "worker"]
+    told = base.environment(valkey.url(str(own_broker(server))), None, server.settings.queue, 0)
+    command = [sys.executable, "-m", *words[3:6], "inspect", "registered", "--json"]
+    done = subprocess.run(command, env={**os.environ, **told}, capture_output=True, text=True, timeout=30, check=True)
+    [(node, said)] = json.loads(done.stdout).items()
+    assert node.endswith(f"@{socket.gethostname()}")
+    assert said == ["taskdemo_server.engines.celery.page.work"]
+
+
+# --- what `taskdemo limits` finds over real brokers ------------------------------------------------------------------
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize(
+    ("name", "url", "limits"),
+    [
+        ("redis", "redis://127.0.0.1:6379/12", ("retry", "track")),  # as to kills it is what a private Valkey is
+        ("rabbitmq", RABBITMQ, ("survive_worker_kill", "retry", "track")),
+    ],
+)
+def test_over_a_real_broker_no_kill_loses_a_task_failed_work_is_run_again_and_nothing_of_limits_is_left(
+    name: str, url: str, limits: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    must_listen(name)
+    queues: list[str] = []
+
+    def noted() -> str:
+        queues.append(backing.new_queue())
+        return queues[-1]
+
+    monkeypatch.setattr(trial, "new_queue", noted)
+    try:
+        document = run(tmp_path / "limits", ["celery"], limits, broker=url)
+    finally:
+        left = left_with(url, queues)
+    assert left == []
+    assert len(set(queues)) == len(queues) == len(limits) - 1  # the two steps share theirs
+    no_backend = {"track": "no"} if name == "rabbitmq" else {}
+    assert verdicts(document)["celery"] == dict.fromkeys(limits, "yes") | no_backend
+    cells = document.modes["celery"]
+    assert cells["retry"].measured["attempts"] == 3
+    if name == "rabbitmq":
+        assert "No result backend is configured" in cells["track"].text
+        assert set(cells["survive_worker_kill"].measured["killed"]) == {"process", "worker"}
+        assert cells["survive_worker_kill"].measured["lost"] == 0
 
 
 # --- what cannot be used ----------------------------------------------------------------------------------------------
@@ -268,16 +255,15 @@ def refusal(program: str, broker: str, tmp_path: Path, **work: Any) -> str:
     """Start a server or a worker with this broker; return the one sentence with which it ends."""
     if program == "server":
         settings = Settings(mode="celery", journal=str(tmp_path / "j"), port=0, lifeline=False, broker=broker).to_json()
-        command = ["-m", "taskdemo_server.serve", settings]
+        command = ["taskdemo_server.serve", settings]
     else:
         told = WorkerSettings(engine="celery", broker=broker, work=WorkSettings(mode="celery", **work))
-        command = ["-m", "taskdemo_server.worker", told.to_json()]
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=20, check=False)
-    assert time.monotonic() - began < 8  # two seconds, and imports on a busy machine
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (REFUSED, "", 1), done.stderr
-    assert done.stderr.startswith("taskdemo: ")
-    return done.stderr
+        command = ["taskdemo_server.worker", told.to_json()]
+    process = forked.popen(children.python(*command), stdout=PIPE, stderr=PIPE, text=True)
+    out, err = process.communicate(8)  # two seconds, and imports on a busy machine
+    assert (process.returncode, out, err.count("\n")) == (REFUSED, "", 1), err
+    assert err.startswith("taskdemo: ")
+    return str(err)
 
 
 @pytest.mark.parametrize(

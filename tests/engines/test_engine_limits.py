@@ -1,18 +1,15 @@
-"""What `taskdemo limits` finds out about each engine: on private brokers, on real ones, and broken on purpose."""
+"""What `taskdemo limits` finds out about each engine, on private brokers; over real ones in test_celery.py."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from engines.stage import EVERY_ENGINE, left_with, must_listen, staging
+from engines.stage import EVERY_ENGINE
 from limits_runs import run, verdicts
 from taskdemo_cli import limits
-from taskdemo_cli.documents.limits import Cell, LimitsDocument
+from taskdemo_cli.documents.limits import LimitsDocument
 from taskdemo_cli.limits import trial
-from taskdemo_cli.limits.backing import new_queue
-from taskdemo_cli.limits.trial import Trial
 from taskdemo_server.contract.modes import Mode
 from taskdemo_server.engines import valkey
 
@@ -87,105 +84,12 @@ def test_tasks_spread_over_two_workers(matrix: tuple[Mode, LimitsDocument]) -> N
     assert all(by_place.values())
 
 
-def test_an_engine_in_which_nothing_runs_has_no_cell_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_is_begun_there_is_no_cell_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("celery", reason="the extra `celery` is not installed")
-    monkeypatch.setattr(trial, "BEGIN_S", 2.0)
-    with staging(tmp_path / "stage") as stage:
-        stage.valkey(0, "--rename-command", "BRPOP", "GONE")  # by which a worker fetches tasks
-        document = run(tmp_path, ["celery"], broker=stage.broker)
+    no_worker = SimpleNamespace(await_ready=lambda _wait: None, end=lambda: None)
+    monkeypatch.setattr(trial, "Worker", lambda *_: no_worker)
+    monkeypatch.setattr(trial, "BEGIN_S", 1.0)
+    document = run(tmp_path, ["celery"])
     assert document.modes == {"celery": {}}
     assert {failed.limit for failed in document.failed or []} == set(limits.LIMITS)
-    assert {failed.why for failed in document.failed or []} == {"nothing was begun within 2 s, so nothing was seen"}
-
-
-ACKNOWLEDGES_EARLY = """
-import sys
-
-if any("celery" in word for word in sys.orig_argv):
-    from celery.signals import worker_init
-
-    @worker_init.connect
-    def acknowledge_early(sender, **_):
-        sender.app.conf.task_acks_late = sender.app.conf.task_reject_on_worker_lost = False
-        for task in sender.app.tasks.values():
-            task.acks_late = task.reject_on_worker_lost = False
-"""
-
-
-def test_a_worker_that_acknowledges_before_it_works_is_seen_to_lose_tasks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("celery", reason="the extra `celery` is not installed")
-    (tmp_path / "sitecustomize.py").write_text(ACKNOWLEDGES_EARLY)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    # What is lost when a pool process dies shows soon; a whole worker's tasks would come again only after 6 s.
-    monkeypatch.setattr(Trial, "patience", lambda *_: 4.0)
-    document = run(tmp_path / "limits", ["celery"], ["survive_worker_kill"])
-    assert verdicts(document)["celery"]["survive_worker_kill"] == "partly"
-    fate = document.modes["celery"]["survive_worker_kill"].measured["killed"]["process"]
-    assert fate["ended"] < fate["unfinished"]
-
-
-BROKERS = {"redis": "redis://127.0.0.1:6379/12", "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//"}
-LIMITS = ("survive_worker_kill", "retry", "track")
-
-
-@dataclass
-class Found:
-    broker: str
-    verdicts: dict[str, str]
-    cells: dict[str, Cell]
-    queues: list[str]
-    """The queues that the experiments had, each one of its own."""
-
-
-@pytest.fixture(scope="module", params=BROKERS)
-def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
-    """Celery's decisive limits against the real brokers."""
-    pytest.importorskip("celery", reason="the extra `celery` is not installed")
-    must_listen(request.param)
-    queues: list[str] = []
-
-    def noted() -> str:
-        queues.append(new_queue())
-        return queues[-1]
-
-    try:
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(trial, "new_queue", noted)
-            document = run(tmp_path_factory.mktemp("limits"), ["celery"], LIMITS, broker=BROKERS[request.param])
-        yield Found(request.param, verdicts(document)["celery"], document.modes["celery"], queues)
-    finally:
-        left_with(BROKERS[request.param], queues)
-
-
-@pytest.mark.broker
-def test_no_task_is_lost_over_a_real_broker_when_a_process_or_a_whole_worker_dies(found: Found) -> None:
-    assert found.verdicts["survive_worker_kill"] == "yes"
-    measured = found.cells["survive_worker_kill"].measured
-    assert measured["lost"] == 0
-    assert set(measured["killed"]) == {"process", "worker"}
-    # RabbitMQ sees the connection break. Redis does not know that a worker is gone: what it held comes again after the
-    # visibility timeout of 6 s.
-    assert (measured["killed"]["worker"]["took_s"] > 4) == (found.broker == "redis")
-
-
-@pytest.mark.broker
-def test_failed_work_is_run_again_over_a_real_broker(found: Found) -> None:
-    assert found.verdicts["retry"] == "yes"
-    assert found.cells["retry"].measured["attempts"] == 3
-
-
-@pytest.mark.broker
-def test_a_task_can_be_tracked_where_there_is_a_result_backend(found: Found) -> None:
-    if found.broker == "redis":
-        assert found.verdicts["track"] == "yes"
-    else:
-        assert found.verdicts["track"] == "no"
-        assert "No result backend is configured" in found.cells["track"].text
-
-
-@pytest.mark.broker
-def test_nothing_of_the_experiments_stays_with_the_broker(found: Found) -> None:
-    assert len(found.queues) == len(set(found.queues)) == len(LIMITS) + 1  # three for the kills, one for the two others
-    assert left_with(BROKERS[found.broker], found.queues) == []
+    assert {failed.why for failed in document.failed or []} == {"nothing was begun within 1 s, so nothing was seen"}
