@@ -98,7 +98,7 @@ class Forked:
 
         self.stdin, self.stdout, self.stderr = (stream(one, n) for n, one in enumerate((stdin, stdout, stderr)))
         with socket.socket(socket.AF_UNIX) as starter:
-            starter.connect(_starter())
+            starter.connect(forks_at())
             socket.send_fds(starter, [b"."], theirs)
         for descriptor in theirs:
             os.close(descriptor)
@@ -166,7 +166,7 @@ def fork_children() -> None:
     """Have the command line, in this process, fork what it would start."""
     from taskdemo_cli.processes import children
 
-    _starter()  # now, and not among what is watched later
+    forks_at()  # now, and not among what is watched later
     forking = {**vars(subprocess), "Popen": popen}
     vars(children)["subprocess"] = types.SimpleNamespace(**forking)
 
@@ -188,7 +188,7 @@ _socket: str | None = None
 _starting: Final = threading.Lock()
 
 
-def _starter() -> str:
+def forks_at() -> str:
     """Return the address of the process that forks; the first time, start it. It ends with this one."""
     global _socket
     with _starting:

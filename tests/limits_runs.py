@@ -5,6 +5,7 @@ from pathlib import Path
 
 import psutil
 
+import forked
 from taskdemo_cli import limits
 from taskdemo_cli.documents.limits import Cell, LimitsDocument
 from taskdemo_cli.processes.signals import StopRequest
@@ -43,12 +44,13 @@ def run(
     stopping: StopRequest | None = None,
     broker: str | None = None,
 ) -> LimitsDocument:
-    """Run the experiments, and see to it that they leave no process behind."""
+    """Run the experiments, forking what they start, and see to it that they leave no process behind."""
     folder.mkdir(exist_ok=True)
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
-    document = limits.run(
-        modes, screen or Remembering(), stopping or StopRequest(), folder, limits=names, broker=broker
-    )
+    with forked.forking():
+        before = {child.pid for child in psutil.Process().children(recursive=True)}
+        document = limits.run(
+            modes, screen or Remembering(), stopping or StopRequest(), folder, limits=names, broker=broker
+        )
     left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
     assert not left, f"left behind: {left}"
     return document

@@ -1,11 +1,9 @@
 """Modes and engines that were broken, or mended, on purpose: the cell must show it, because it holds what was seen."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import forked
 from limits_runs import run, verdicts
 
 # The servers are other processes: what is done to them is done by the module that Python imports at every start.
@@ -18,12 +16,6 @@ for mode, page in (("background", "process"), ("process", "threadpool")):
     pretended = MODE_BY_NAME[page]
     MODE_BY_NAME[mode] = dataclasses.replace(MODE_BY_NAME[mode], page=pretended.page, runs=pretended.runs)
 """
-
-
-@pytest.fixture(autouse=True)
-def _forking() -> Iterator[None]:
-    with forked.forking():
-        yield
 
 
 def affect(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
