@@ -1,7 +1,4 @@
-"""Every engine over the machine's own broker of each kind that it takes: what is known of its tasks, and whose.
-
-Tasks of a worker that reports to no server are known from what the engine itself keeps; RabbitMQ keeps nothing.
-"""
+"""Every engine over the machine's own broker of each kind that it takes: whose its tasks are, and what is known."""
 
 import json
 import sqlite3
@@ -14,7 +11,7 @@ import redis
 
 from commands import one_sentence, taskdemo
 from conftest import RunningServer, until
-from engines.stage import Stage, left_with, must_listen, own_database, staging
+from engines.stage import Stage, ask, left_with, must_listen, own_database, staging
 from taskdemo_server.contract.modes import MODES, Mode
 
 URLS = {
@@ -104,18 +101,22 @@ def litter(mode: Mode, name: str, stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("mode", "name"), EVERY_PAIR)
-def test_a_server_learns_of_its_own_tasks_alone_what_the_engine_keeps_or_its_worker_reports(
-    mode: Mode, name: str, stage: Stage, start_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
+def test_a_queue_is_one_servers_alone_until_it_dies_which_learns_of_its_own_tasks_alone_and_leaves_nothing(
+    mode: Mode, name: str, stage: Stage, start_server: Callable[..., RunningServer]
 ) -> None:
     (stage.folder / "mine.py").write_text(WORK)
-    monkeypatch.setenv("PYTHONPATH", str(stage.folder))
-    given: dict[str, Any] = {"mode": mode.name, "work": "mine:work", "broker": stage.broker}
+    work = {"work": "mine:work", "folder": str(stage.folder)}
+    given: dict[str, Any] = {"mode": mode.name, "broker": stage.broker, "queue": stage.queue, **work}
     given["step_log"] = str(stage.folder / "steps")  # so that a server can be told to remove what it has left
-    server, other = (start_server(**given, queue=queue) for queue in (stage.queue, f"other-{stage.queue}"))
-    worker = stage.worker(mode, work="mine:work", server=server.url if name == "rabbitmq" else None)
+    # Tasks of a worker that reports to no server are known from what the engine itself keeps; RabbitMQ keeps nothing.
+    server, other = start_server(**given), start_server(**given | {"queue": f"other-{stage.queue}"})
+    worker = stage.worker(mode, **work, server=server.url if name == "rabbitmq" else None)
     other.get()
     litter(mode, name, stage)
-    good, bad = (server.get(params={"message": text}).headers["X-Task-ID"] for text in ("good", "bad"))
+    good, bad = (ask(server, message=text) for text in ("good", "bad"))
+    sentence = f"Another server of mode {mode.name} has the queue {stage.queue} of .*; fire at that one, end it, or par"
+    with pytest.raises(pytest.fail.Exception, match=f"the server ended with 2: taskdemo: {sentence}"):
+        start_server(**given)
     stage.ready(worker)
     ends = {event.id: event for event in server.ended(2, 30)}
     assert (ends[good].state, ends[bad].state) == ("finished", "failed")
@@ -124,29 +125,13 @@ def test_a_server_learns_of_its_own_tasks_alone_what_the_engine_keeps_or_its_wor
     assert {event.host for event in ends.values()} == {"the result backend"} or name == "rabbitmq"
     assert other.states() == ["accepted"]
     worker.end()
-    for one in (server, other):
+    server.process.kill()
+    for one in (start_server(**given), other):
         assert one.client.delete("/limits").status_code == 200
     if name in {"redis", "rabbitmq"}:
         refs = [str(event.ref) for event in server.events() if event.ref]
         left_with(stage.broker, [*refs, f"others-{stage.queue}"])  # results stay for a while
         assert left_with(stage.broker, [stage.queue, f"other-{stage.queue}"]) == []
-
-
-@pytest.mark.parametrize(("mode", "name"), EVERY_PAIR)
-def test_a_queue_is_one_servers_alone_until_it_dies(
-    mode: Mode, name: str, stage: Stage, start_server: Callable[..., RunningServer]
-) -> None:
-    given: dict[str, Any] = {"mode": mode.name, "broker": stage.broker, "queue": stage.queue}
-    given["step_log"] = str(stage.folder / "steps")
-    server = start_server(**given)
-    sentence = (
-        f"Another server of mode {mode.name} has the queue {stage.queue} of .*; fire at that one, end it, or part"
-    )
-    with pytest.raises(pytest.fail.Exception, match=f"the server ended with 2: taskdemo: {sentence}"):
-        start_server(**given)
-    server.process.kill()
-    again = start_server(**given)
-    assert again.client.delete("/limits").status_code == 200
 
 
 RABBITS = [pair for pair in EVERY_PAIR if pair.values[1] == "rabbitmq"]
