@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 import psutil
@@ -20,6 +20,9 @@ from forked import Forked
 from taskdemo_cli.processes import children
 from taskdemo_server.contract.events import ENDED, TaskEvent
 from taskdemo_server.contract.settings import Settings
+
+if TYPE_CHECKING:
+    from engines.stage import Stage
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # people have none; what is different with it has its own tests
 
@@ -157,6 +160,15 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
             return stack.enter_context(serving(tmp_path / f"server{count}", **given))
 
         yield start
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> "Iterator[Stage]":
+    """A queue of one's own for brokers and workers of the engines."""
+    from engines.stage import staging
+
+    with staging(tmp_path / "stage") as stage:
+        yield stage
 
 
 @pytest.fixture(scope="module")

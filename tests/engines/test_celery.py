@@ -35,11 +35,10 @@ TOKEN = {"Authorization": "Bearer a-secret"}
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+def stage(stage: Stage) -> Stage:
     """A stage with a Valkey."""
-    with staging(tmp_path / "stage") as stage:
-        stage.valkey()
-        yield stage
+    stage.valkey()
+    return stage
 
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.broker) for name in ("redis", "rabbitmq")])

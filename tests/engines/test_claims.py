@@ -1,7 +1,7 @@
 """A claim to a queue, by kind of broker: one has it, it goes with its connection, and it is taken again."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,9 @@ class AnEngine:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    with staging(tmp_path / "stage") as stage:
-        stage.valkey()
-        yield stage
+def stage(stage: Stage) -> Stage:
+    stage.valkey()
+    return stage
 
 
 @pytest.fixture

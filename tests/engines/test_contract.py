@@ -4,13 +4,12 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import pytest
 
 from conftest import RunningServer, serving, until
-from engines.stage import EVERY_ENGINE, all_of, ask, gone, of, own_broker, private, staging
+from engines.stage import EVERY_ENGINE, Stage, all_of, ask, gone, of, own_broker, private
 from taskdemo_server.contract.modes import Mode
 from taskdemo_server.engines import valkey
 
@@ -134,19 +133,18 @@ def test_whatever_the_work_raises_fails_its_own_task_with_the_text_and_its_worke
 
 
 def test_nobody_is_left_of_a_worker_started_by_hand_whose_main_process_is_killed(
-    mode: Mode, server: RunningServer, tmp_path: Path
+    mode: Mode, server: RunningServer, stage: Stage
 ) -> None:
-    with staging(tmp_path / "stage") as stage:
-        stage.broker = server.get("/health").json()["broker"]
-        worker = stage.worker(mode, processes=2)
-        stage.ready(worker)
-        family = all_of(worker.program)
-        guard = psutil.Process(worker.guard.pid)
-        guard.suspend()  # who started it by hand ends nobody
-        try:
-            worker.program.kill()
-            with suppress(pytest.fail.Exception):  # what follows says who is left
-                until(lambda: gone(family))
-            assert [one for one in family if not gone([one])] == []
-        finally:
-            guard.resume()
+    stage.broker = server.get("/health").json()["broker"]
+    worker = stage.worker(mode, processes=2)
+    stage.ready(worker)
+    family = all_of(worker.program)
+    guard = psutil.Process(worker.guard.pid)
+    guard.suspend()  # who started it by hand ends nobody
+    try:
+        worker.program.kill()
+        with suppress(pytest.fail.Exception):  # what follows says who is left
+            until(lambda: gone(family))
+        assert [one for one in family if not gone([one])] == []
+    finally:
+        guard.resume()

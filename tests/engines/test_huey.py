@@ -13,20 +13,12 @@ from taskdemo_server.contract.modes import MODE_BY_NAME
 pytest.importorskip("huey", reason="the extra `huey` is not installed")
 
 
-def test_there_is_no_broker_but_a_file_that_is_closed_to_others(start_server: Callable[..., RunningServer]) -> None:
-    server = start_server(mode="huey", duration=0)
-    server.get()
-    server.ended(1, 20)
-    file = Path(server.get("/health").json()["broker"].removeprefix("sqlite:///"))
-    assert file.is_file()
-    assert file.parent.stat().st_mode & 0o777 == 0o700
-    assert not any("engines.valkey" in word for one in server.family() for word in one.cmdline())
-
-
-def test_a_begun_task_is_lost_with_its_process_and_what_waits_is_done(
+def test_there_is_no_broker_but_a_file_and_of_a_dead_process_what_it_had_begun_is_lost_and_what_waits_is_done(
     start_server: Callable[..., RunningServer],
 ) -> None:
     server = start_server(mode="huey", duration=1, processes=1)
+    assert Path(server.get("/health").json()["broker"].removeprefix("sqlite:///")).is_file()
+    assert not any("engines.valkey" in word for one in server.family() for word in one.cmdline())
     for _ in range(2):
         server.get()
     until(server.running)

@@ -4,12 +4,11 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from conftest import RunningServer, until
-from engines.stage import staging
+from engines.stage import Stage
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.engines import valkey
 
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.skipif(valkey.binary() is None, reason="there is no Val
 
 
 def test_a_job_whose_process_was_killed_has_failed_and_says_so(start_server: Callable[..., RunningServer]) -> None:
-    server = start_server(mode="rq", duration=30)
+    server = start_server(mode="rq", duration=30, processes=1)
     server.get()
     until(server.running)
     started = next(event for event in server.events() if event.state == "started")
@@ -28,22 +27,15 @@ def test_a_job_whose_process_was_killed_has_failed_and_says_so(start_server: Cal
     assert failed.pid != started.pid
 
 
-def test_every_job_has_a_process_of_its_own(start_server: Callable[..., RunningServer]) -> None:
-    server = start_server(mode="rq", duration=0)
-    for _ in range(3):
-        server.get()
-    assert len({event.pid for event in server.ended(3, 20)}) == 3
-
-
-def test_what_a_job_reports_arrives_although_its_process_ends_at_once(
-    start_server: Callable[..., RunningServer], tmp_path: Path
+def test_every_job_has_a_process_of_its_own_and_what_it_reports_arrives_although_that_ends_at_once(
+    start_server: Callable[..., RunningServer], stage: Stage
 ) -> None:
-    with staging(tmp_path / "stage") as stage:
-        stage.valkey()
-        server = start_server(mode="rq", duration=0, broker=stage.broker, queue=stage.queue)
-        stage.ready(stage.worker(MODE_BY_NAME["rq"], duration=0, server=server.url))
-        for _ in range(30):
-            server.get()
-        ends = server.ended(30, 30)
-        assert {event.host for event in ends} == {socket.gethostname()}
-        assert server.complained == ""
+    stage.valkey()
+    server = start_server(mode="rq", duration=0, broker=stage.broker, queue=stage.queue)
+    stage.ready(stage.worker(MODE_BY_NAME["rq"], duration=0, server=server.url))
+    for _ in range(30):
+        server.get()
+    ends = server.ended(30, 30)
+    assert {event.host for event in ends} == {socket.gethostname()}
+    assert len({event.pid for event in ends}) == 30
+    assert server.complained == ""

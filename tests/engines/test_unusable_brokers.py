@@ -4,13 +4,12 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
-from engines.stage import Stage, must_listen, own_database, staging
+from engines.stage import Stage, must_listen, own_database
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 from taskdemo_server.engines import valkey
 
@@ -37,12 +36,6 @@ def why_not(names: list[str], broker: str, queue: str = "q") -> dict[str, str | 
     done = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True)
     found: dict[str, str | None] = json.loads(done.stdout)
     return found
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    with staging(tmp_path / "stage") as stage:
-        yield stage
 
 
 @needs_valkey
