@@ -26,6 +26,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from taskdemo_server.contract.modes import MODES
+
 START: Final = "import sys; exec(compile(open(sys.argv[1]).read(), '<forked>', 'exec'))"
 """Without a file, its frames are nobody's own to whoever looks at a stack."""
 PROGRAM = str(Path(sys.executable).with_name("taskdemo"))
@@ -35,6 +37,8 @@ PROGRAMS = (
     "taskdemo_server.serve",
     "taskdemo_server.runtime.fork_server",
     "taskdemo_server.worker",
+    "taskdemo_server.engines.postgres",
+    "taskdemo_server.engines.valkey",
     "uvicorn",
 )
 IMPORTED = (
@@ -48,6 +52,7 @@ IMPORTED = (
     "taskdemo_cli.reports.terminal.documents",
     "taskdemo_server.engines.base",
     "taskdemo_server.runtime.supervisor",
+    *(package for mode in MODES if mode.engine and not mode.missing for package in mode.engine.packages),
     "uvicorn.lifespan.on",
     "uvicorn.loops.uvloop",
     "uvicorn.main",

@@ -4,7 +4,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,10 @@ from urllib.parse import parse_qs, urlsplit
 import psutil
 import pytest
 
+import forked
 from commands import TASKDEMO
 from conftest import RunningServer, until, without
+from taskdemo_cli.processes.children import python
 from taskdemo_server.contract.modes import MODES, Engine, Mode
 from taskdemo_server.contract.settings import WorkerSettings, WorkSettings
 from taskdemo_server.engines import valkey
@@ -135,18 +137,14 @@ class Stage:
 
     def run(self, ready: str, *command: str, times: int = 1, **options: Any) -> Guarded:
         """Start a program; `ready` is what it prints, so many times, when it is."""
+        return self._guarded(subprocess.Popen, [sys.executable, "-c", GUARD, str(times), ready, *command], **options)
+
+    def _guarded(self, start: Callable[..., Any], command: Sequence[str], **options: Any) -> Guarded:
         self._count += 1
         log = self.folder / f"{self._count}.log"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with log.open("wb") as file:
-            guard = subprocess.Popen(
-                [sys.executable, "-c", GUARD, str(times), ready, *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                start_new_session=True,
-                **options,
-            )
-        guarded = Guarded(guard, log)
+            guarded = Guarded(start(command, stderr=file, start_new_session=True, **pipes, **options), log)
         self.stack.callback(guarded.end)
         return guarded
 
@@ -171,19 +169,12 @@ class Stage:
         if kind.module is None:
             self.broker = kind.url(str(self.folder))
             return
-        guard = subprocess.Popen(
-            [sys.executable, "-m", kind.module, kind.new_folder()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self.stack.callback(Guarded(guard, self.folder).end)
-        assert guard.stdout is not None
-        self.broker = guard.stdout.readline().decode().strip()
+        broker = self._guarded(forked.popen, python(kind.module, kind.new_folder()))
+        assert broker.guard.stdout is not None
+        self.broker = broker.guard.stdout.readline().decode().strip()
 
-    def worker(self, mode: Mode, work: str = "sleep", **given: Any) -> Guarded:
-        """Start a worker as `taskdemo worker` does, with one process and on this stage's queue."""
+    def worker(self, mode: Mode, work: str = "sleep", *, by_hand: bool = False, **given: Any) -> Guarded:
+        """Start a worker on this stage's queue, with one process: as a server does or, `by_hand`, as somebody would."""
         processes = given.pop("processes", 1)
         settings = WorkerSettings(
             engine=mode.name,
@@ -191,9 +182,12 @@ class Stage:
             queue=self.queue,
             processes=processes,
             work=WorkSettings(mode=mode.name, work=work, console=True, **given),
+            private=not by_hand,
         )
-        command = [sys.executable, "-m", "taskdemo_server.worker", settings.to_json()]
-        return self.run(of(mode).ready, *command, times=processes if of(mode).ready_each else 1)
+        command = python("taskdemo_server.worker", settings.to_json())
+        if by_hand:
+            return self.run(of(mode).ready, *command, times=processes if of(mode).ready_each else 1)
+        return self._guarded(forked.popen, command)
 
     def command(self, mode: Mode, *options: str, **more: Any) -> Guarded:
         """Start `taskdemo worker` itself, which takes tasks from the usual queue."""

@@ -108,7 +108,7 @@ def test_workers_share_tasks_cancel_those_they_have_refuse_what_is_no_json_and_e
     start_server: Start, broker: Stage, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(WORK)
-    given = {"work": "mine:work", "folder": str(tmp_path), "token": "a-secret"}
+    given: dict[str, Any] = {"work": "mine:work", "folder": str(tmp_path), "token": "a-secret"}
     server = serve(start_server, broker, **given)
     workers = [broker.worker(CELERY, server=server.url, **given) for _ in range(2)]
     broker.ready(*workers)

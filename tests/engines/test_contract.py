@@ -136,7 +136,7 @@ def test_nobody_is_left_of_a_worker_started_by_hand_whose_main_process_is_killed
     mode: Mode, server: RunningServer, stage: Stage
 ) -> None:
     stage.broker = server.get("/health").json()["broker"]
-    worker = stage.worker(mode, processes=2)
+    worker = stage.worker(mode, by_hand=True, processes=2)
     stage.ready(worker)
     family = all_of(worker.program)
     guard = psutil.Process(worker.guard.pid)

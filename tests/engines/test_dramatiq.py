@@ -19,6 +19,6 @@ def test_a_process_that_dies_before_it_has_started_ends_its_worker_soon(tmp_path
         f"import os\ntry: open({str(imported)!r}, 'x')\nexcept FileExistsError: os._exit(1)\ndef work(message): ..."
     )
     stage.valkey()
-    worker = stage.worker(MODE_BY_NAME["dramatiq"], work="dies:work", folder=str(tmp_path))
+    worker = stage.worker(MODE_BY_NAME["dramatiq"], work="dies:work", by_hand=True, folder=str(tmp_path))
     until(imported.exists)
     assert worker.wait(15) == 1  # by default it takes 30 s

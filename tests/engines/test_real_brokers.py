@@ -110,7 +110,7 @@ def test_a_queue_is_one_servers_alone_until_it_dies_which_learns_of_its_own_task
     given["step_log"] = str(stage.folder / "steps")  # so that a server can be told to remove what it has left
     # Tasks of a worker that reports to no server are known from what the engine itself keeps; RabbitMQ keeps nothing.
     server, other = start_server(**given), start_server(**given | {"queue": f"other-{stage.queue}"})
-    worker = stage.worker(mode, **work, server=server.url if name == "rabbitmq" else None)
+    worker = stage.worker(mode, **work, by_hand=True, server=server.url if name == "rabbitmq" else None)
     other.get()
     litter(mode, name, stage)
     good, bad = (ask(server, message=text) for text in ("good", "bad"))

@@ -1,51 +1,41 @@
 """Brokers that an engine cannot use: too old, or with something of another tool's by the name of the queue."""
 
-import json
 import sqlite3
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
 
+from conftest import RunningServer
 from engines.stage import Stage, must_listen, own_database
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 from taskdemo_server.engines import valkey
 
-ASK = """
-import json, os, sys
-from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.engines import base
-
-names, broker, queue = json.loads(sys.argv[1])
-found = {}
-for name in names:
-    engine = MODE_BY_NAME[name].engine
-    os.environ.update(base.environment(engine.url(broker), None, queue, 1.0))
-    found[name] = base.why_not(engine, broker)
-print(json.dumps(found))
-"""
+Start = Callable[..., RunningServer]
 REDIS = [mode.name for mode in MODES if mode.engine and mode.engine.private_broker == "valkey" and not mode.missing]
 needs_valkey = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
 
 
-def why_not(names: list[str], broker: str, queue: str = "q") -> dict[str, str | None]:
-    """Ask in a process of its own, as server and worker do: a page knows one broker all its life."""
-    asked = [sys.executable, "-c", ASK, json.dumps([names, broker, queue])]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True)
-    found: dict[str, str | None] = json.loads(done.stdout)
+def why_not(start_server: Start, names: list[str], broker: str, queue: str = "q") -> dict[str, str | None]:
+    """Start a server of each engine; return the sentence with which it is refused, if it is."""
+    found: dict[str, str | None] = dict.fromkeys(names)
+    for name in names:
+        try:
+            start_server(mode=name, broker=broker, queue=queue)
+        except pytest.fail.Exception as failed:
+            found[name] = str(failed).partition("the server ended with 2: taskdemo: ")[2].strip()
     return found
 
 
 @needs_valkey
 @pytest.mark.parametrize(("command", "needed_by"), [("HELLO", REDIS), ("XAUTOCLAIM", ["taskiq"])])
 def test_a_redis_that_is_too_old_is_told_by_the_command_that_it_lacks_and_no_password_is_shown(
-    command: str, needed_by: list[str], stage: Stage
+    command: str, needed_by: list[str], stage: Stage, start_server: Start
 ) -> None:
     stage.valkey(0, "--rename-command", command, "")
     broker = stage.broker.replace("//", "//:hush@") if command == "HELLO" else stage.broker
-    for name, why in why_not(REDIS, broker).items():
+    for name, why in why_not(start_server, REDIS, broker).items():
         assert (why is not None) == (name in needed_by)
         if why is not None:
             said = f"is too old for {name}: Redis 6.2 has a command {command}; type --broker redis://"
@@ -54,20 +44,20 @@ def test_a_redis_that_is_too_old_is_told_by_the_command_that_it_lacks_and_no_pas
 
 
 @needs_valkey
-def test_a_key_of_another_type_is_another_tools_queue(stage: Stage) -> None:
+def test_a_key_of_another_type_is_another_tools_queue(stage: Stage, start_server: Start) -> None:
     stage.valkey()
     with redis.Redis.from_url(stage.broker) as client:
         client.mset(dict.fromkeys(["q:q", "dramatiq:q:q", "taskiq:q", "rq:queue:q"], "a string"))
-    for why in why_not(REDIS, stage.broker).values():
+    for why in why_not(start_server, REDIS, stage.broker).values():
         assert why is not None
         assert why.startswith(f"Another tool has this queue of {stage.broker} (")
         assert "WRONGTYPE Operation against a key holding the wrong kind of value" in why
         assert why.endswith("); type --queue NAME, to serve and worker")
-    assert set(why_not(REDIS, stage.broker, "another").values()) == {None}
+    assert set(why_not(start_server, REDIS, stage.broker, "another").values()) == {None}
 
 
 @pytest.mark.broker
-def test_a_queue_of_rabbitmq_with_other_arguments_is_another_tools(stage: Stage) -> None:
+def test_a_queue_of_rabbitmq_with_other_arguments_is_another_tools(stage: Stage, start_server: Start) -> None:
     must_listen("rabbitmq")
     import pika
 
@@ -76,7 +66,7 @@ def test_a_queue_of_rabbitmq_with_other_arguments_is_another_tools(stage: Stage)
     with pika.BlockingConnection(pika.URLParameters(broker[:-2])) as connection:
         channel = connection.channel()
         channel.queue_declare(stage.queue, exclusive=False, auto_delete=True, arguments={"x-max-length": 5})
-        found = why_not(names, broker, stage.queue)
+        found = why_not(start_server, names, broker, stage.queue)
         channel.queue_delete(stage.queue)
     for why in found.values():
         assert why is not None
@@ -86,7 +76,7 @@ def test_a_queue_of_rabbitmq_with_other_arguments_is_another_tools(stage: Stage)
 
 @pytest.mark.skipif(bool(MODE_BY_NAME["huey"].missing), reason="huey is missing")
 @pytest.mark.parametrize("what", ["no database", "a table of another tool"])
-def test_a_file_that_is_something_else_is_no_broker(what: str, tmp_path: Path) -> None:
+def test_a_file_that_is_something_else_is_no_broker(what: str, tmp_path: Path, start_server: Start) -> None:
     file = tmp_path / "tasks.db"
     if what == "no database":
         file.write_text("some text " * 100)
@@ -97,15 +87,15 @@ def test_a_file_that_is_something_else_is_no_broker(what: str, tmp_path: Path) -
         connection.close()
         reason = "no such column: queue"
     said = f"'{file}' is not a broker for huey ({reason}); type --broker FILE.db"
-    assert why_not(["huey"], str(file)) == {"huey": said}
+    assert why_not(start_server, ["huey"], str(file)) == {"huey": said}
 
 
 @pytest.mark.broker
 @pytest.mark.skipif(bool(MODE_BY_NAME["procrastinate"].missing), reason="procrastinate is missing")
-def test_tables_of_another_version_are_told(stage: Stage) -> None:
+def test_tables_of_another_version_are_told(start_server: Start) -> None:
     must_listen("postgres")
     with own_database() as (url, connection):
-        assert why_not(["procrastinate"], url) == {"procrastinate": None}
+        assert why_not(start_server, ["procrastinate"], url) == {"procrastinate": None}
         connection.execute("ALTER FUNCTION procrastinate_fetch_job_v2 RENAME TO procrastinate_fetch_job_v1")
         said = "its tables are another version's: see procrastinate schema --migrations-path"
-        assert said in str(why_not(["procrastinate"], url))
+        assert said in str(why_not(start_server, ["procrastinate"], url))
