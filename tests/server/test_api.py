@@ -216,8 +216,8 @@ def report(server: RunningServer, *lines: bytes, clock: str = "5003.0", **header
     return server.client.post("/events", content=b"".join(lines), headers={"X-Clock": clock, **headers})
 
 
-def reported(task_id: str, state: str, clock: float) -> bytes:
-    place = place_of("background", "elsewhere", 12, "MainThread 12")
+def reported(task_id: str, state: str, clock: float, host: str = "elsewhere") -> bytes:
+    place = place_of("background", host, 12, "MainThread 12")
     return event_line(task_id, state, 1000.0, clock, place)  # type: ignore[arg-type]  # it is a state
 
 
@@ -233,6 +233,20 @@ def test_what_a_worker_elsewhere_reports_is_journaled_by_this_machines_clock(sha
     assert finished.clock - started.clock == pytest.approx(2.0, abs=1e-5)
     # It ended one second before the report was sent.
     assert begun - 1.0 <= finished.clock <= time.monotonic() - 1.0
+
+
+def test_what_a_report_takes_for_its_way_is_not_in_the_times_that_it_tells(shared_server: RunningServer) -> None:
+    ahead = 5000.0
+    began = time.monotonic() + ahead
+    for state, at, way_s in [("started", 0.0, 0.0), ("finished", 0.5, 3.0)]:
+        line = reported("c" * 16, state, began + at, "slow")
+        report(shared_server, line, clock=repr(time.monotonic() + ahead - way_s))
+    started, finished = (event for event in shared_server.events() if event.host == "slow")
+    assert finished.clock - started.clock == pytest.approx(0.5, abs=1e-5)
+    # Another clock, of a machine that was started anew.
+    report(shared_server, reported("b" * 16, "finished", 5.0, "slow"), clock="6.0")
+    [event] = (event for event in shared_server.events() if event.id == "b" * 16)
+    assert event.clock == pytest.approx(time.monotonic() - 1.0, abs=1.0)
 
 
 def test_a_report_cannot_make_a_task(shared_server: RunningServer) -> None:

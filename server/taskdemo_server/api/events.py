@@ -22,11 +22,15 @@ _POLL_S: Final = 0.05
 _HEARTBEAT_S: Final = 10.0
 _MOST_REPORTED: Final = 1 << 22
 """Bytes of one report."""
+_LONGEST_WAY_S: Final = 60.0
+"""A report that seems to have taken longer is of a machine that was started anew, and its clock with it."""
 
 
 def router(state: State) -> APIRouter:
     """Return the routes."""
     routes, journal = APIRouter(), state.journal
+    ahead: dict[tuple[str, str], float] = {}
+    """Seconds by which the monotonic clock of a machine that reports is ahead of ours, by its address and name."""
 
     @routes.get(
         "/events",
@@ -63,12 +67,15 @@ def router(state: State) -> APIRouter:
                     raise HTTPException(413, f"A report is at most {_MOST_REPORTED >> 20} MiB.")
         except ClientDisconnect:  # it was killed meanwhile, and sends the rest to nobody
             return {"taken": 0}
-        # Its monotonic clock began at another moment than ours; what the way here took is in the difference.
-        ahead = clock - time.monotonic()
+        # The way here takes from what is seen of that: what the quickest report showed is nearest, and right for all.
+        seen = clock - time.monotonic()
         reported = [event for line in body.splitlines() if (event := TaskEvent.from_line(bytes(line)))]
         taken = [event for event in reported if event.state != "accepted"]
         for event in taken:
-            journal.write(dataclasses.replace(event, clock=event.clock - ahead).to_line())
+            machine = request.client.host if request.client else "", event.host
+            known = ahead.get(machine, seen)
+            ahead[machine] = known if 0 <= known - seen < _LONGEST_WAY_S else seen
+            journal.write(dataclasses.replace(event, clock=event.clock - ahead[machine]).to_line())
         return {"taken": len(taken)}
 
     return routes

@@ -192,9 +192,8 @@ class LoopStalls:
     def _look(self, loop: asyncio.AbstractEventLoop, own: threading.Thread, limiter: CapacityLimiter) -> None:
         waited = told = looked = time.monotonic()
         me = threading.get_native_id()
-        spent = calm = self._clocks.of(
-            self._clocks.own
-        )  # by the loop's thread: at the last look, and when it was in time
+        # By the loop's thread: at the last look, and when it was in time.
+        spent = calm = self._clocks.of(self._clocks.own)
         while not loop.is_closed():
             _, queued_before_s = self._clocks.of(me)
             slept = time.monotonic()

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import forked
 from limits_runs import Remembering, run, verdicts
 from taskdemo_cli import limits
 from taskdemo_cli.documents import limits as documents
@@ -20,8 +19,7 @@ LIMITS_OF_KILLS = ("survive_server_kill", "survive_worker_kill")
 
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> LimitsDocument:
-    with forked.forking():
-        return run(tmp_path_factory.mktemp("limits"), CORE)
+    return run(tmp_path_factory.mktemp("limits"), CORE)
 
 
 def test_the_documents_know_the_limits_in_the_order_of_their_experiments() -> None:
