@@ -16,9 +16,10 @@ import pytest
 import forked
 from conftest import RunningServer, until
 from engines.stage import Stage, ask, free_port, left_with, must_listen, own_broker, private, staging
-from limits_runs import run, verdicts
+from limits_runs import Remembering, run, verdicts
 from taskdemo_cli.limits import backing, trial
 from taskdemo_cli.processes import children
+from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
 from taskdemo_server.engines import base, valkey
@@ -212,6 +213,18 @@ def test_application_and_private_worker_are_ordinary_ones_for_celerys_own_tools(
 # --- what `taskdemo limits` finds over real brokers ------------------------------------------------------------------
 
 
+def noted_queues(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list of the queues that experiments have from now on."""
+    queues: list[str] = []
+
+    def noted() -> str:
+        queues.append(backing.new_queue())
+        return queues[-1]
+
+    monkeypatch.setattr(trial, "new_queue", noted)
+    return queues
+
+
 @pytest.mark.broker
 @pytest.mark.parametrize(
     ("name", "url", "limits"),
@@ -224,13 +237,7 @@ def test_over_a_real_broker_no_kill_loses_a_task_failed_work_is_run_again_and_no
     name: str, url: str, limits: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     must_listen(name)
-    queues: list[str] = []
-
-    def noted() -> str:
-        queues.append(backing.new_queue())
-        return queues[-1]
-
-    monkeypatch.setattr(trial, "new_queue", noted)
+    queues = noted_queues(monkeypatch)
     try:
         document = run(tmp_path / "limits", ["celery"], limits, broker=url)
     finally:
@@ -245,6 +252,27 @@ def test_over_a_real_broker_no_kill_loses_a_task_failed_work_is_run_again_and_no
         assert "No result backend is configured" in cells["track"].text
         assert set(cells["survive_worker_kill"].measured["killed"]) == {"process", "worker"}
         assert cells["survive_worker_kill"].measured["lost"] == 0
+
+
+@pytest.mark.broker
+def test_a_stop_in_the_middle_of_limits_leaves_nothing_with_a_real_broker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    must_listen("rabbitmq")
+    queues = noted_queues(monkeypatch)
+    stopping = StopRequest()
+
+    def stop() -> None:
+        stopping.signal = signal.SIGINT
+
+    screen = Remembering(on_done=stop)
+    try:
+        document = run(tmp_path / "limits", ["celery"], ("track", "retry"), screen, stopping, broker=RABBITMQ)
+    finally:
+        left = left_with(RABBITMQ, queues)
+    assert document.interrupted
+    assert queues
+    assert left == []
 
 
 # --- what cannot be used ----------------------------------------------------------------------------------------------

@@ -455,17 +455,18 @@ def member(pid: int, module: str) -> int:
     return found[-1]
 
 
-def test_a_measuring_process_that_dies_ends_the_command_with_one_sentence() -> None:
+@pytest.mark.parametrize(("which", "name"), [(0, "load"), (1, "bystander")])
+def test_a_measuring_process_that_dies_ends_the_command_with_one_sentence(which: int, name: str) -> None:
     with running("fire", "--mode", "blocking", "--duration", "2", "--count", "9", "--json", anew=True) as process:
         assert process.stderr is not None
         assert any("request 1" in line for line in process.stderr)
         family = family_of(process.pid)
-        _, bystander = sorted(one.pid for one in family if "taskdemo_cli.loadgen.process" in one.cmdline())
-        os.kill(bystander, signal.SIGKILL)
+        loads = sorted(one.pid for one in family if "taskdemo_cli.loadgen.process" in one.cmdline())
+        os.kill(loads[which], signal.SIGKILL)
         out, err = process.communicate(timeout=15)
     assert process.returncode == 2, err
     assert out == ""
-    assert err.strip().splitlines()[-1] == "taskdemo: the bystander process ended unexpectedly (exit -9); run it again"
+    assert err.strip().splitlines()[-1] == f"taskdemo: the {name} process ended unexpectedly (exit -9); run it again"
     assert all_gone(family)
 
 
