@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 os.environ.pop("PYTHONUNBUFFERED", None)  # people have none; what is different with it has its own tests
 
 T = TypeVar("T")
+LONGEST = ("own_app_table", "engine_limits", "more_engine_limits", "engine_ends", "faults_client", "celery", "deaths")
+"""The files that take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with these, so that nobody waits for the last of them at the end."""
+    files = {f"test_{name}.py" for name in LONGEST}
+    items.sort(key=lambda item: item.path.name not in files)
 
 
 def until(condition: Callable[[], T], within: float = 10.0) -> T:
