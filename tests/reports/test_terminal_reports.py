@@ -394,7 +394,8 @@ def test_colour_that_is_forced_into_a_pipe_makes_no_terminal_of_it(monkeypatch: 
     with output.waiting("starting"), run_screen(output.console, "5 requests", count=5) as screen:
         screen.update(recorder([sample(1, 0.1)]), T0 + 1)
     output.console.print("done", style=Ink.GOOD)
-    assert "\x1b[36mdone" in pipe.getvalue()
+    # Of which colours does not matter here: rich keeps the codes that a style had at the first console that drew it.
+    assert re.search(r"\x1b\[[\d;]+mdone", pipe.getvalue())
     assert not re.search(r"\x1b\[[^m]*[A-Za-ln-z]", pipe.getvalue())  # nothing is moved, hidden or wiped
 
 
