@@ -118,7 +118,10 @@ def test_a_queue_is_one_servers_alone_until_it_dies_which_learns_of_its_own_task
     with pytest.raises(pytest.fail.Exception, match=f"the server ended with 2: taskdemo: {sentence}"):
         start_server(**given)
     stage.ready(worker)
-    ends = {event.id: event for event in server.ended(2, 30)}
+    try:
+        ends = {event.id: event for event in server.ended(2, 60)}
+    except pytest.fail.Exception:
+        pytest.fail(f"the server heard of {server.states()}; the worker said: {worker.printed}")
     assert (ends[good].state, ends[bad].state) == ("finished", "failed")
     assert "no good" in str(ends[bad].error) or "failure" in mode.gives_up
     until(lambda: worker.printed.count("Background Task") == 2)
