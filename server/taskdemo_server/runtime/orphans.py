@@ -55,6 +55,8 @@ def end_with_worker(main: int) -> None:
 
     Some engines' processes would go on without it, and take tasks, although nobody looks after them any more.
     """
+    # Once, before any fork; and not in the thread: coverage forgets what one imports while another changes sys.path.
+    import psutil  # noqa: F401
 
     def watch() -> None:
         while lives(main):
