@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 os.environ.pop("PYTHONUNBUFFERED", None)  # people have none; what is different with it has its own tests
 
 T = TypeVar("T")
-LONGEST = ("engine_limits", "more_engine_limits", "engine_ends", "faults_client", "celery", "deaths")
+LONGEST = ("engine_limits", "more_engine_limits", "engine_ends", "misbehaving_server", "celery", "deaths")
 """The files that take longest: they begin, so that nobody waits for the last of them at the end."""
 QUIETEST = "own_app_table"
 """What is said of an application is "not clear" on a busy machine: it comes last, beside the fewest others."""

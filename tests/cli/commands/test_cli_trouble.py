@@ -174,3 +174,13 @@ def test_what_is_printed_arrives_whole_however_often_a_signal_interrupts_it(unbu
                 process.send_signal(signal.SIGINT)
     assert process.returncode == 0
     assert arrived == b"".join(b"%08d\n" % n for n in range(100_000))
+
+
+def test_nothing_is_imported_from_the_current_folder(tmp_path: Path) -> None:
+    names = ("queue", "signal", "httpx", "uvloop", "redis", "celery", "uvicorn", "fastapi", "taskdemo_server")
+    for name in names:
+        (tmp_path / f"{name}.py").write_text("open('imported', 'w'); raise ImportError")
+    modes = ("--modes", "background,process,celery")
+    done = taskdemo("compare", *modes, "--duration", "0", "--count", "2", anew=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(f"{name}.py" for name in names)

@@ -1,0 +1,319 @@
+"""Whatever the other side does, `fire` ends, accounts for every request, and says what happened."""
+
+import json
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+import samples
+from commands import running, taskdemo
+from raw_servers import (
+    OK,
+    Answer,
+    after,
+    close,
+    drip,
+    endless,
+    garbage,
+    half,
+    hang,
+    huge_headers,
+    raw_server,
+    reset,
+    stop_half_way,
+    stranger,
+)
+from samples import sample
+from taskdemo_cli.loadgen.connection import Origin
+from taskdemo_cli.loadgen.protocol import Batch, Plan
+from taskdemo_cli.processes import event_stream, servers
+from taskdemo_cli.processes.event_stream import Heard, ServerGone, Watcher
+from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_cli.runner import rig
+from taskdemo_cli.runner.rig import Rig, Unseen
+from taskdemo_cli.runner.target import find_target
+
+
+def test_every_request_to_a_server_that_misbehaves_is_accounted_for() -> None:
+    in_silence = [hang, stop_half_way, endless, drip]
+    in_error = [half, garbage, huge_headers, close, reset]
+    behaviours = iter([*in_silence, *in_error])
+    count = len(in_silence) + len(in_error)
+    with raw_server(stranger(lambda connection: next(behaviours)(connection))) as server:
+        done = taskdemo("fire", "--url", server.url, "--count", str(count), "--timeout", "1", "--json", timeout=30)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    run = json.loads(done.stdout)
+    errors = run["summary"]["requests"]["errors"]
+    assert run["summary"]["requests"]["failed"] == len(run["requests"]) == sum(errors.values()) == count
+    assert errors["ReadTimeout"] == len(in_silence)
+    assert errors["RemoteProtocolError"] >= 2  # what is half an answer or none, whatever came of the connection
+    assert errors.keys() <= {"ReadTimeout", "RemoteProtocolError", "WriteError", "ReadError"}
+    assert any(error in run["verdict"] for error in errors)
+    assert run["tasks"] == []
+
+
+def test_a_server_that_vanishes_and_comes_back_is_fired_at_again() -> None:
+    with (
+        raw_server(stranger(after(0.02))) as server,
+        running("fire", "--url", server.url, "--for", "2", "--concurrency", "2", "--json") as process,
+    ):
+        assert process.stderr is not None
+        assert any("answered" in line for line in process.stderr)
+        server.vanish()
+        time.sleep(0.4)
+        server.appear()
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 1, err
+    run = json.loads(out)
+    requests = run["summary"]["requests"]
+    assert requests["errors"]["ConnectError"] > 0
+    assert requests["ok"] + requests["failed"] == len(run["requests"])
+    last = run["requests"][-1]
+    assert last["status"] == 200
+
+
+def silent_about_itself(connection: socket.socket, path: str) -> None:
+    if path == "/health":
+        hang(connection)
+    connection.sendall(OK)
+
+
+def test_a_server_that_does_not_say_what_it_is_is_fired_at_all_the_same() -> None:
+    with raw_server(silent_about_itself) as server:
+        done = taskdemo("fire", "--url", server.url, "--count", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "did not say what it is" in done.stderr
+    assert json.loads(done.stdout)["summary"]["requests"]["ok"] == 2
+
+
+HEALTH = {
+    "server": "taskdemo",
+    "version": "0",
+    "mode": "background",
+    "work": "sleep",
+    "duration_s": 1.0,
+    "journal_offset": 0,
+    "clock": 1.0,
+}
+
+
+def http(body: bytes, kind: str = "application/json") -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        b"",
+        b"null",
+        b'"taskdemo"',
+        b"[" * 100_000,
+        b'{"server": "taskdemo"}',
+        b'{"server": "taskdemo", "journal_offset": ' + b"9" * 5000 + b"}",
+        b"\xff\xfe{}",
+        b"{" + b" " * 2_000_000 + b"}",
+        *(
+            json.dumps(HEALTH | {name: value}).encode()
+            for name, value in [
+                ("mode", 5),
+                ("mode", {}),
+                ("work", ["sleep"]),
+                ("app", "evil:app"),
+                ("duration_s", float("nan")),
+                ("duration_s", "1"),
+                ("duration_s", -1),
+                ("duration_s", True),
+                ("clock", float("inf")),
+                ("clock", None),
+                ("journal_offset", -1),
+                ("journal_offset", 1.5),
+                ("journal_offset", 10**30),
+                ("journal_offset", "0\r\nHost: evil"),
+            ]
+        ),
+    ],
+    ids=lambda lie: lie[:60].decode("latin-1"),
+)
+def test_a_server_that_lies_about_itself_is_taken_for_a_stranger(lie: bytes) -> None:
+    with raw_server(lambda connection, _: connection.sendall(http(lie))) as server:
+        assert servers.health(server.url) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://[::1]/", 80), ("https://[::1]", 443), ("http://[2001:db8::7]:81", 81)]
+)
+def test_an_address_of_ipv6_needs_no_port(url: str, port: int) -> None:
+    asked, fired = servers.connect(url, 1), Origin(httpx.URL(url))
+    assert (asked.host, asked.port) == (fired._host, port) == (urlsplit(url).hostname, port)
+    assert fired._port == port or url.startswith("https")  # which goes through httpx
+
+
+def test_an_answer_that_drips_is_not_waited_for() -> None:
+    with raw_server(lambda connection, _: drip(connection)) as server, pytest.raises(servers.SilentError):
+        servers.get_json(server.url, "/health", timeout=0.3)
+
+
+def event(**given: Any) -> bytes:
+    fields = {
+        "id": "t1",
+        "state": "started",
+        "at": 1.0,
+        "clock": 1.0,
+        "mode": "background",
+        "host": "here",
+        "pid": 1,
+        "thread": "x",
+    }
+    return b"data: " + json.dumps(fields | given).encode() + b"\n\n"
+
+
+LIES = b"".join(
+    [
+        b"id: 7\r\nHost: evil\n\n",
+        b"id: " + b"9" * 100 + b"\n\n",
+        b"id: \xff\n\n",
+        b"data\n\ndata:\n\ndata: {}\n\n: \xff\xfe\n\n",
+        b"data: " + b"[" * 50_000 + b"\n\n",
+        b'data: {"id": "\xff\xfe"}\n\n',
+        event(state=["finished"]),
+        event(state="exploded"),
+        event(clock=float("nan")),
+        event(clock=float("inf")),
+        event(clock=-1e300),
+        event(at="yesterday"),
+        event(message={"not": "a text"}),
+        event(error=7),
+        event(output=[]),
+        event(id="t2", message="\x1b]0;owned\x07" + "\u202e" * 10, clock=1e9),
+    ]
+)
+
+
+def follow(serve: Answer, within: float = 20, patient: Callable[[], bool] = lambda: False) -> list[tuple[str, Any]]:
+    """Return what a watcher of such a server reports until it says that the server is gone."""
+    sink: queue.Queue[tuple[str, Any]] = queue.Queue()
+    with raw_server(serve) as server:
+        watcher = Watcher(server.url, sink, 0, patient=patient)
+        watcher.start()
+        reported: list[tuple[str, Any]] = []
+        while not reported or not isinstance(reported[-1][1], ServerGone):
+            reported.append(sink.get(timeout=within))
+        watcher.join(5)
+        assert not watcher.is_alive()
+    return reported
+
+
+def test_events_that_are_none_are_passed_over() -> None:
+    answered = []
+
+    def serve(connection: socket.socket, _: str) -> None:
+        answered.append(1)
+        if len(answered) == 1:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + LIES)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    reported = follow(serve)
+    events = [one for _, content in reported if isinstance(content, Heard) for one in content.events]
+    assert {(one.id, one.state) for one in events} == {("t2", "started")}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+def test_a_stream_of_events_that_never_brings_any_is_given_up(answer: bytes) -> None:
+    def serve(connection: socket.socket, _: str) -> None:
+        connection.sendall(answer)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    assert [type(content) for _, content in follow(serve)] == [ServerGone]
+
+
+def test_a_server_whose_event_loop_is_blocked_is_not_gone_while_it_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_stream, "SILENCE_S", 0.02)
+    connections = []
+
+    def serve(connection: socket.socket, _: str) -> None:
+        connections.append(1)
+        connection.recv(1)  # until it is hung up
+
+    assert [type(content) for _, content in follow(serve, patient=lambda: len(connections) < 4)] == [ServerGone]
+    assert len(connections) >= 4
+
+
+@pytest.mark.parametrize(("ran", "given_up"), [(False, True), (True, False)], ids=["none runs", "one runs"])
+def test_tasks_of_which_none_is_begun_are_given_up_after_a_minute_although_a_worker_answers(
+    ran: bool, given_up: bool
+) -> None:
+    told = HEALTH | {"mode": "celery", "broker": "redis://here", "worker": True}
+    with raw_server(lambda connection, _: connection.sendall(http(json.dumps(told).encode()))) as server:
+        run = rig._Run(Rig(StopRequest()), find_target(server.url), Plan(url=server.url, count=2), Unseen())
+        run.recorder.load(Batch([sample(n, 0.01, task=f"t{n}") for n in (1, 2)]))
+        if ran:
+            run.recorder.event(samples.event("t1", "started", 0.1))
+        assert not any(run._is_stalled(after) for after in (0.0, 30.0, rig.STALLED_S - 1))
+        assert run._is_stalled(rig.STALLED_S + 30) == given_up
+    why = "for 60 s no task was heard to begin, although a worker answers on the broker: one that was started with"
+    assert run.stalled == (f"{why} --server {server.url} tells of what it does" if given_up else None)
+
+
+def test_an_event_without_an_end_is_not_kept() -> None:
+    sending = threading.Event()
+
+    def serve(connection: socket.socket, _: str) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\ndata: ")
+        sending.set()
+        for _round in range(6):
+            connection.sendall(b"x" * 1_000_000)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    # Each connection brings bytes, so it is tried again; what matters is that nobody dies of it.
+    sink: queue.Queue[tuple[str, Any]] = queue.Queue()
+    with raw_server(serve) as server:
+        watcher = Watcher(server.url, sink, 0)
+        watcher.start()
+        assert sending.wait(10)
+        watcher.stop()
+        watcher.join(10)
+        assert not watcher.is_alive()
+    assert sink.empty()
+
+
+def liar(connection: socket.socket, path: str) -> None:
+    if path == "/health":
+        lie = HEALTH | {"mode": "\x1b[31mblocking\u202e", "work": "[red]sleep", "duration_s": 1e9}
+        connection.sendall(http(json.dumps(lie).encode()))
+    elif path == "/events":
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + LIES)
+        connection.shutdown(socket.SHUT_RDWR)
+    else:
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nX-Task-ID: \x1b[31m\xff t2 [bold]\r\nContent-Length: 2\r\n\r\nok"
+            if path == "/"
+            else http(b"{}")
+        )
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_whatever_a_liar_says_it_ends_in_time_and_steers_no_terminal(more: list[str]) -> None:
+    with raw_server(liar) as server:
+        done = taskdemo("fire", "--url", server.url, "--count", "3", "--timeout", "3", *more, timeout=40)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not any(evil in done.stdout + done.stderr for evil in ("\x1b", "\u202e"))

@@ -1,0 +1,60 @@
+"""A process of our own that dies or falls silent ends the command, which says so."""
+
+import contextlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from commands import all_gone, eventually, family_of, running, taskdemo
+
+
+def member(pid: int, module: str) -> int:
+    """Return the process of that module, of those that a command has started, once it is there."""
+    found: list[int] = []
+
+    def look() -> bool:
+        with contextlib.suppress(Exception):
+            found[:] = [one.pid for one in family_of(pid) if module in one.cmdline()]
+        return bool(found)
+
+    assert eventually(look), module
+    return found[-1]
+
+
+@pytest.mark.parametrize(("which", "name"), [(0, "load"), (1, "bystander")])
+def test_a_measuring_process_that_dies_ends_the_command_with_one_sentence(which: int, name: str) -> None:
+    with running("fire", "--mode", "blocking", "--duration", "2", "--count", "9", "--json", anew=True) as process:
+        assert process.stderr is not None
+        assert any("request 1" in line for line in process.stderr)
+        family = family_of(process.pid)
+        loads = sorted(one.pid for one in family if "taskdemo_cli.loadgen.process" in one.cmdline())
+        os.kill(loads[which], signal.SIGKILL)
+        out, err = process.communicate(timeout=15)
+    assert process.returncode == 2, err
+    assert out == ""
+    assert err.strip().splitlines()[-1] == f"taskdemo: the {name} process ended unexpectedly (exit -9); run it again"
+    assert all_gone(family)
+
+
+def test_a_fork_server_that_dies_takes_its_servers_along_and_is_not_waited_for() -> None:
+    with running("compare", "--modes", "blocking,background", "--duration", "5", anew=True) as process:
+        fork_server = member(process.pid, "taskdemo_server.runtime.fork_server")
+        family = family_of(process.pid)
+        os.kill(fork_server, 9)
+        started = time.monotonic()
+        process.communicate(timeout=30)
+        assert time.monotonic() - started < 20
+        assert process.returncode in {1, 2}
+        assert all_gone(family)
+
+
+def test_a_server_that_falls_silent_before_it_ends_is_said_to_have_ended(tmp_path: Path) -> None:
+    fatal = "import os, time\ndef work(message): os.closerange(3, 1000); time.sleep(0.6); os._exit(7)\n"
+    (tmp_path / "fatal.py").write_text(fatal)
+    done = taskdemo("fire", "--mode", "blocking", "--work", "fatal:work", "--count", "2", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "exit 7" in json.loads(done.stdout)["ended_because"]
