@@ -144,7 +144,9 @@ def start_sides(stack: ExitStack, folder: Path) -> list[Side]:
     journal = str(folder / "taskdemo" / "journal")
     work = WorkSettings(mode="celery", duration=0.0, journal=journal)
     common = {"broker": broker, "backend": "disabled://", "queue": "taskdemo"}
-    server = Settings(mode="celery", journal=journal, port=ports["taskdemo"], duration=0.0, token=TOKEN, **common)  # type: ignore[arg-type]  # all are texts
+    more = {**common, "journal": journal, "token": TOKEN}
+    # As `fire` and `compare` start it: the one written by hand prints nothing either.
+    server = Settings(mode="celery", port=ports["taskdemo"], duration=0.0, console=False, **more)  # type: ignore[arg-type]  # all are texts
     worker = WorkerSettings(engine="celery", work=work, processes=PROCESSES, private=True, **common)
     variables = {"BROKER_URL": broker, "DURATION_S": "0"}
     by_hand = ("-m", "uvicorn", "handwritten_celery:app", "--port", str(ports["handwritten"]), "--log-level", "error")

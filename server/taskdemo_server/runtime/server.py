@@ -160,9 +160,10 @@ class Server(uvicorn.Server):
         """Close this process's tasks as the journal tells that they have ended elsewhere, and show how."""
         while True:
             for task_id in self._followed.update():
-                if self.tracking.open.pop(task_id, None) is None or (record := self._followed.find(task_id)) is None:
+                if self.tracking.open.pop(task_id, None) is None or say is None:
                     continue
-                if say is not None and record.done and record.end is not None:
+                record = self._followed.find(task_id)
+                if record is not None and record.done and record.end is not None:
                     for line in (record.end.output or "").splitlines():
                         say(f"task {task_id[:8]} | {escape(line)}")
                     say(workplace.end_line(record.message or "", record.error))
