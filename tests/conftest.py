@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
+import hypothesis
 import psutil
 import pytest
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from engines.stage import Stage
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # people have none; what is different with it has its own tests
+hypothesis.settings.register_profile("any speed", deadline=None)
+hypothesis.settings.load_profile("any speed")
 
 T = TypeVar("T")
 LONGEST = ("engine_limits", "more_engine_limits", "engine_ends", "misbehaving_server", "celery", "deaths")

@@ -60,11 +60,6 @@ def test_a_blocking_server_looks_at_nobody_meanwhile_so_it_never_has_two(start_s
     assert {answer.status_code for answer in burst(server, 8)} == {200}
 
 
-def test_a_bound_of_nothing_is_refused(start_server: Start) -> None:
-    with pytest.raises(pytest.fail.Exception, match="max_pending is 0; it must be 1 or more"):
-        start_server(max_pending=0)
-
-
 @limits
 def test_a_server_without_a_descriptor_for_the_next_caller_says_so_once(start_server: Start) -> None:
     server = start_server()

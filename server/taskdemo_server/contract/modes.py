@@ -15,13 +15,9 @@ class Engine:
     """A library that runs tasks outside the server's process, with a broker and workers of its own."""
 
     packages: tuple[str, ...]
-    """Its packages; where one of them cannot be imported, it is not installed."""
-    extra: str
-    """The optional extra of the distribution that brings it."""
+    """Its packages, its own first; where one of them cannot be imported, it is not installed."""
     install: str
     """What an application of the reader's own needs to install."""
-    folder: str
-    """The package with its `page`, `engine` and `steps`."""
     worker: tuple[str, ...]
     """The library's own worker command; `{processes}` stands for how many tasks it runs at once."""
     ready: str
@@ -40,6 +36,16 @@ class Engine:
     """Environment variables that the worker command reads, beside those of the page; `{broker}` stands for its URL."""
     schemes: Mapping[str, str] = field(default_factory=dict)
     """What the library calls a scheme that people type, or that a private broker has."""
+
+    @property
+    def extra(self) -> str:
+        """The optional extra of the distribution that brings it."""
+        return self.packages[0]
+
+    @property
+    def folder(self) -> str:
+        """The package with its `page`, `engine` and `steps`."""
+        return f"taskdemo_server.engines.{self.packages[0]}"
 
     def url(self, typed: str) -> str:
         """Return a broker's or a backend's URL as the library wants it."""
@@ -69,13 +75,13 @@ class Mode:
     page: str
     """The module that is the mode: a FastAPI application named `app`."""
     endpoint: str
-    who_waits: str
+    who_waits: str = "nobody"
     where: str
     expect: str
     """What to expect of this mode, as one sentence."""
-    answers_first: bool
+    answers_first: bool = True
     """Whether the response is sent before the work has ended."""
-    runs: Literal["loop", "thread", "process", "worker"]
+    runs: Literal["loop", "thread", "process", "worker"] = "worker"
     """Where the work runs: on the event loop, in a thread of the server, in a child of it, or in a worker beside it."""
     awaits: bool = False
     """Whether the page awaits an async version of the work."""
@@ -229,10 +235,8 @@ MODES: Final[tuple[Mode, ...]] = (
         name="background",
         page="taskdemo_server.modes.background",
         endpoint="async def + BackgroundTasks.add_task(function, message)",
-        who_waits="nobody",
         where="a worker thread, after the response",
         expect="Callers are answered at once; the work runs afterwards in a worker thread of this same process.",
-        answers_first=True,
         runs="thread",
         cannot_await=f"{_IN_A_THREAD}: that is mode background-async",
         cannot_cancel=_NO_HANDLE,
@@ -245,7 +249,6 @@ MODES: Final[tuple[Mode, ...]] = (
         who_waits="nobody, unless the function blocks",
         where="on the event loop, after the response",
         expect="Callers are answered at once; the work runs afterwards on the event loop, and must never block it.",
-        answers_first=True,
         runs="loop",
         awaits=True,
         cannot_cancel=_NO_HANDLE,
@@ -255,10 +258,8 @@ MODES: Final[tuple[Mode, ...]] = (
         name="process",
         page="taskdemo_server.modes.process",
         endpoint="hands the work to a ProcessPoolExecutor and answers",
-        who_waits="nobody",
         where="another process",
         expect="Callers are answered at once; the work runs in another process: even CPU work leaves the server free.",
-        answers_first=True,
         runs="process",
         cannot_cancel="A process pool can take back a task that still waits, never one that a process has.",
         gives_up={
@@ -273,18 +274,13 @@ MODES: Final[tuple[Mode, ...]] = (
         name="celery",
         page="taskdemo_server.engines.celery.page",
         endpoint=".delay(message) and answers",
-        who_waits="nobody",
         where="a Celery worker, maybe on another machine",
         expect="Callers are answered at once; a broker keeps the task until a Celery worker has done it.",
-        answers_first=True,
-        runs="worker",
         cannot_cancel="The broker could not be asked to revoke the task.",
         gives_up=_QUEUE,
         engine=Engine(
             packages=("celery", "redis"),
-            extra="celery",
             install="celery[redis]",
-            folder="taskdemo_server.engines.celery",
             worker=(
                 *("celery", "-A", "taskdemo_server.engines.celery.engine:celery", "worker"),
                 *("--concurrency", "{processes}", "--loglevel", "INFO"),
@@ -300,11 +296,8 @@ MODES: Final[tuple[Mode, ...]] = (
         name="dramatiq",
         page="taskdemo_server.engines.dramatiq.page",
         endpoint=".send(message) and answers",
-        who_waits="nobody",
         where="a Dramatiq worker, maybe on another machine",
         expect="Callers are answered at once; a broker keeps the task until a Dramatiq worker has done it.",
-        answers_first=True,
-        runs="worker",
         cannot_cancel="Dramatiq offers no cancelling: a message that was sent is run.",
         gives_up={
             "track": "a task's state before its result",
@@ -314,9 +307,7 @@ MODES: Final[tuple[Mode, ...]] = (
         },
         engine=Engine(
             packages=("dramatiq", "redis"),
-            extra="dramatiq",
             install="dramatiq[redis]",
-            folder="taskdemo_server.engines.dramatiq",
             worker=(
                 *("dramatiq", "taskdemo_server.engines.dramatiq.engine"),
                 *("--processes", "{processes}", "--threads", "1"),
@@ -336,11 +327,8 @@ MODES: Final[tuple[Mode, ...]] = (
         name="taskiq",
         page="taskdemo_server.engines.taskiq.page",
         endpoint="await .kiq(message) and answers",
-        who_waits="nobody",
         where="a Taskiq worker, maybe on another machine",
         expect="Callers are answered at once; a Redis stream keeps the task until a Taskiq worker has done it.",
-        answers_first=True,
-        runs="worker",
         cannot_cancel="Taskiq offers no cancelling: a task that was sent is run.",
         gives_up={
             "track": "asking whether a task waits or runs",
@@ -351,9 +339,7 @@ MODES: Final[tuple[Mode, ...]] = (
         },
         engine=Engine(
             packages=("taskiq", "taskiq_redis", "redis"),
-            extra="taskiq",
             install="taskiq-redis",
-            folder="taskdemo_server.engines.taskiq",
             worker=(
                 *("taskiq", "worker", "taskdemo_server.engines.taskiq.engine:broker", "--workers", "{processes}"),
                 *("--max-async-tasks", "1", "--max-threadpool-threads", "1"),
@@ -369,11 +355,8 @@ MODES: Final[tuple[Mode, ...]] = (
         name="rq",
         page="taskdemo_server.engines.rq.page",
         endpoint="queue.enqueue(function, message) and answers",
-        who_waits="nobody",
         where="a process that an RQ worker forks for it, maybe on another machine",
         expect="Callers are answered at once; Redis keeps the job until an RQ worker forks a process that does it.",
-        answers_first=True,
-        runs="worker",
         cannot_cancel="RQ could not be asked to cancel the job.",
         gives_up={
             **_RESULT,
@@ -382,9 +365,7 @@ MODES: Final[tuple[Mode, ...]] = (
         },
         engine=Engine(
             packages=("rq", "redis"),
-            extra="rq",
             install="rq",
-            folder="taskdemo_server.engines.rq",
             worker=(
                 *("rq", "worker-pool", "{queue}", "-S", "json", "--num-workers", "{processes}"),
                 *("--worker-class", "taskdemo_server.engines.rq.engine.Carrying"),
@@ -402,11 +383,8 @@ MODES: Final[tuple[Mode, ...]] = (
         name="huey",
         page="taskdemo_server.engines.huey.page",
         endpoint="calls the task, which enqueues it, and answers",
-        who_waits="nobody",
         where="a Huey worker on this machine",
         expect="Callers are answered at once; a file keeps the task until a Huey worker takes it out.",
-        answers_first=True,
-        runs="worker",
         cannot_cancel="Huey can take back a task that still waits, never one that a worker has.",
         gives_up={
             **_RESULT,
@@ -418,9 +396,7 @@ MODES: Final[tuple[Mode, ...]] = (
         },
         engine=Engine(
             packages=("huey",),
-            extra="huey",
             install="huey",
-            folder="taskdemo_server.engines.huey",
             worker=(
                 *("huey_consumer", "taskdemo_server.engines.huey.engine.huey", "-k", "process", "-g", "TERM"),
                 *("--workers", "{processes}"),
@@ -436,11 +412,8 @@ MODES: Final[tuple[Mode, ...]] = (
         name="procrastinate",
         page="taskdemo_server.engines.procrastinate.page",
         endpoint="await .defer_async(message=message) and answers",
-        who_waits="nobody",
         where="a thread of a Procrastinate worker, maybe on another machine",
         expect="Callers are answered at once; PostgreSQL keeps the task until a Procrastinate worker has done it.",
-        answers_first=True,
-        runs="worker",
         cannot_cancel="Procrastinate can take back a job that still waits; one that runs must ask whether to stop.",
         gives_up={
             "cancel": "cancelling what has begun",
@@ -450,9 +423,7 @@ MODES: Final[tuple[Mode, ...]] = (
         },
         engine=Engine(
             packages=("procrastinate", "psycopg"),
-            extra="procrastinate",
             install="procrastinate psycopg[binary]",
-            folder="taskdemo_server.engines.procrastinate",
             worker=(
                 *("procrastinate", "-a", "taskdemo_server.engines.procrastinate.engine.tasks", "worker"),
                 *("-q", "{queue}", "--concurrency", "{processes}"),

@@ -13,8 +13,8 @@ from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.runtime import orphans
 from taskdemo_server.runtime.console import Console
-from taskdemo_server.runtime.server import Inbox, OneProcess
-from taskdemo_server.runtime.signals import catch_signals, hear
+from taskdemo_server.runtime.server import OneProcess
+from taskdemo_server.runtime.signals import Inbox, catch_signals, hear
 
 
 class Processes:

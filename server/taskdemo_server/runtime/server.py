@@ -11,13 +11,12 @@ import functools
 import importlib
 import multiprocessing
 import os
-import queue
 import resource
 import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import anyio.to_thread
 import uvicorn
@@ -36,16 +35,13 @@ from taskdemo_server.engines import base
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime.console import Console
+from taskdemo_server.runtime.signals import Inbox
 from taskdemo_server.tracking import Tracking
 from taskdemo_server.user_app.loop_stalls import LoopStalls
 from taskdemo_server.user_app.requests import Requests, follow_background_tasks
 from taskdemo_server.user_app.stacks import Reader
 from taskdemo_server.work import workplace
 from taskdemo_server.work.pools import Futures
-
-News: TypeAlias = "tuple[Literal['signal', 'ready', 'ended', 'failed'], int]"
-"""What a supervisor hears: a signal and its number, which process is ready or has ended, or that an engine failed."""
-Inbox: TypeAlias = "queue.SimpleQueue[News]"
 
 _HANG_UP_AFTER_S: Final = 3.0
 _FOLLOW_EVERY_S: Final = 0.05

@@ -2,21 +2,22 @@
 
 import queue
 import signal
-from typing import TYPE_CHECKING, Final
+from typing import Final, Literal, TypeAlias
 
-if TYPE_CHECKING:
-    from taskdemo_server.runtime.server import Inbox, News
+News: TypeAlias = tuple[Literal["signal", "ready", "ended", "failed"], int]
+"""What a supervisor hears: a signal and its number, which process is ready or has ended, or that an engine failed."""
+Inbox: TypeAlias = queue.SimpleQueue[News]
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def catch_signals(inbox: "Inbox") -> None:
+def catch_signals(inbox: Inbox) -> None:
     """Turn signals into news."""
     for number in SIGNALS:
         signal.signal(number, lambda number, _frame: inbox.put(("signal", number)))
 
 
-def hear(inbox: "Inbox") -> "News":
+def hear(inbox: Inbox) -> News:
     """Return the next news. Call from the main thread, where signals arrive."""
     while True:
         try:

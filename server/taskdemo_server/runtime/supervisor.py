@@ -36,8 +36,8 @@ from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime import console as say
 from taskdemo_server.runtime import orphans
 from taskdemo_server.runtime.processes import Processes
-from taskdemo_server.runtime.server import Inbox, OneProcess
-from taskdemo_server.runtime.signals import catch_signals, hear
+from taskdemo_server.runtime.server import OneProcess
+from taskdemo_server.runtime.signals import Inbox, catch_signals, hear
 from taskdemo_server.user_app.application import find_application
 from taskdemo_server.user_app.stacks import Reader
 from taskdemo_server.user_app.unready import tell_while_starting, where_it_is
@@ -263,8 +263,6 @@ class Supervisor:
 
 def _check(settings: Settings) -> None:
     """Raise UnusableError where these settings cannot be served; before anything is started for them."""
-    if settings.max_pending < 1:
-        raise UnusableError(f"max_pending is {settings.max_pending}; it must be 1 or more.")
     if settings.mode not in MODE_BY_NAME:
         raise UnusableError(f"Unknown mode {settings.mode!r}; there are: {', '.join(MODE_BY_NAME)}.")
     mode = MODE_BY_NAME[settings.mode]

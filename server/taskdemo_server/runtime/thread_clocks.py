@@ -7,23 +7,8 @@ import os
 from typing import Final
 
 
-def scheduled(thread: str = "thread-self") -> tuple[float, float] | None:
-    """Return the seconds that a thread has run, and has waited for a processor; None where nobody says.
-
-    `thread` is its path below /proc: `self/task/NUMBER`, or that of the thread that asks.
-    """
-    if (file := opened(thread)) is None:
-        return None
-    try:
-        return times(os.read(file, 100))
-    except OSError:
-        return None
-    finally:
-        os.close(file)
-
-
 def opened(thread: str) -> int | None:
-    """Return the file that says this of a thread; None where there is none."""
+    """Return the file that says this of a thread, by its path below /proc; None where there is none."""
     try:
         return os.open(f"/proc/{thread}/schedstat", os.O_RDONLY)
     except OSError:
@@ -31,7 +16,10 @@ def opened(thread: str) -> int | None:
 
 
 def times(text: bytes) -> tuple[float, float] | None:
-    """Return what `scheduled` does, of what such a file says; of a thread that has ended it says nothing."""
+    """Return the seconds that a thread has run, and has waited for a processor, of what such a file says.
+
+    None of a thread that has ended: then it says nothing.
+    """
     try:
         ran, queued, *_ = text.split()
     except ValueError:
@@ -39,11 +27,14 @@ def times(text: bytes) -> tuple[float, float] | None:
     return int(ran) / 1e9, int(queued) / 1e9
 
 
-TELLS: Final = scheduled() is not None
+TELLS: Final = os.path.exists("/proc/thread-self/schedstat")  # noqa: PTH110  pathlib is slower to import
 """Whether this system does."""
 
 
 def queued() -> float:
     """Return the seconds that this thread has waited for a processor so far; 0 where nobody says."""
-    times = scheduled()
-    return 0.0 if times is None else times[1]
+    if (file := opened("thread-self")) is None:
+        return 0.0
+    told = times(os.read(file, 100))
+    os.close(file)
+    return 0.0 if told is None else told[1]

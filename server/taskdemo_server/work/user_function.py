@@ -33,7 +33,7 @@ class UserFunction:
             return
         result = self._called(message)
         if inspect.isawaitable(result):
-            _close(result)
+            getattr(result, "close", lambda: None)()
             raise TypeError(f"{self.name} is no `async def`, but returned something to be awaited, which nobody does")
 
     async def call_async(self, message: str) -> None:
@@ -94,9 +94,3 @@ def _takes_message(name: str, function: Callable[..., Any]) -> bool:
     positional = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     first = next(iter(signature.parameters.values()), None)
     return first is not None and first.name == "message" and first.kind in positional
-
-
-def _close(result: Any) -> None:
-    close = getattr(result, "close", None)
-    if close is not None:
-        close()

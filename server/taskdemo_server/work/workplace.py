@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from taskdemo_server.contract import settings
@@ -93,15 +94,13 @@ class _Place(threading.local):
     text: str
 
 
+@dataclass(slots=True)
 class Run:
     """One execution of the work."""
 
-    __slots__ = ("message", "output", "task")
-
-    def __init__(self, task: CurrentTask | None, message: str, output: task_output.TaskOutput | None) -> None:
-        self.task = task
-        self.message = message
-        self.output = output
+    task: CurrentTask | None
+    message: str
+    output: task_output.TaskOutput | None
 
     @property
     def is_warm_up(self) -> bool:
