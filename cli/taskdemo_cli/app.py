@@ -246,6 +246,7 @@ def fire(
         own["folder"] = checks.folder_of(work)
     given = {name: value for name, value in own.items() if value is not None}
     if mode is not None:
+        checks.used_by([mode], broker=broker, backend=backend)
         given.pop("cold", None)
         private = _private(mode, **given)
     elif given:
@@ -318,6 +319,7 @@ def compare(
                 )
         return report.compare(saved[0], saved[1], json)
     names, missing = compare.installed(checks.mode_list(modes))
+    checks.used_by([*names, *(one.mode for one in missing)], broker=broker, backend=backend)
     settings = _in_modes(
         names, work, duration=duration, threads=threads, processes=processes, broker=broker, backend=backend
     )
@@ -340,6 +342,7 @@ def limits(
     from taskdemo_cli.commands.keeping import Keeping
 
     names, missing = compare.installed(checks.mode_list(modes))
+    checks.used_by([*names, *(one.mode for one in missing)], broker=broker, backend=backend)
     return limits.run(names, missing, Keeping(json, save, html), broker=broker, backend=backend)
 
 
@@ -385,6 +388,7 @@ def capacity(
         return capacity.capacity_of_url(place, token, search, keeping)
     if app is not None:
         return capacity.capacity_of_modes([_application(app)], (), search, keeping, place.path)
+    checks.used_by([*names, *(one.mode for one in missing)], broker=broker, backend=backend)
     settings = _in_modes(
         names, work, duration=duration, threads=threads, processes=processes, broker=broker, backend=backend
     )
@@ -433,6 +437,7 @@ def worker(
 ) -> int:
     """Run a queue engine's own worker on this machine, for servers that use the same broker."""
     from taskdemo_cli.commands import limits
+    from taskdemo_cli.loadgen.request import read_place
 
     return limits.work(
         WorkerSettings(
@@ -446,7 +451,7 @@ def worker(
                 work=work,
                 duration=duration,
                 folder=checks.folder_of(work),
-                server=server,
+                server=None if server is None else read_place(server, None, "--server").url,
                 token=token,
                 console=True,
             ),

@@ -14,7 +14,7 @@ from typing import Final
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from taskdemo_server.contract.settings import OWN_PATHS, Settings
+from taskdemo_server.contract.settings import OWN_PATHS, REALM, Settings
 
 LIVE_PATHS: Final = frozenset({"/live", f"{OWN_PATHS}/live"})
 """The live page, which is the same everywhere: without the token, nothing that it asks for is answered."""
@@ -50,7 +50,7 @@ class Access:
         """Serve one request. Not `async` itself: handing on the awaitable saves a step in every request."""
         if scope["type"] == "http" and (refusal := self._refusal(scope)) is not None:
             status, why = refusal
-            headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+            headers = {"WWW-Authenticate": f'Bearer realm="{REALM}"'} if status == 401 else None
             return JSONResponse({"detail": why}, status, headers)(scope, receive, send)
         return self._app(scope, receive, send)
 

@@ -133,6 +133,15 @@ def only_one(choices: dict[str, object]) -> None:
         raise UserError(f"{given[0]} and {given[1]} each say where to fire: give one of them")
 
 
+def used_by(modes: Iterable[str], **given: str | None) -> None:
+    """Raise UserError where a broker or a backend is given, and none of these modes has one."""
+    for name, value in given.items():
+        if value is not None and not set(modes) & set(ENGINES):
+            raise UserError(
+                f"--{name} is for the modes of queue engines: {', '.join(ENGINES)}; choose one, or leave it out"
+            )
+
+
 def folder_of(name: str) -> str | None:
     """Return where to look for what the user has named: the current folder; None for a work that comes along."""
     try:

@@ -120,7 +120,7 @@ TOKEN = _server(
     "--token",
     metavar="T",
     callback=checks.token,
-    help="Secret that a server asks of its callers, where it listens beyond loopback.",
+    help="Secret that a server asks of whoever follows its tasks, where it listens beyond loopback.",
 )
 REPORT_TO = _server(
     "--server",

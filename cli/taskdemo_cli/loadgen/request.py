@@ -91,7 +91,7 @@ def read_request(
     )
 
 
-def read_place(url: str, path: str | None) -> Place:
+def read_place(url: str, path: str | None, option: str = "--url") -> Place:
     """Read a URL, and the path to add to its own. Raises UserError with what to type instead.
 
     Without a path the URL is taken as it is. As with curl, a URL needs no scheme; and `:8000/x` is on this machine.
@@ -104,18 +104,18 @@ def read_place(url: str, path: str | None) -> Place:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise UserError(f"--url {_shown(url)} is not a URL ({error}); type {_URL_EXAMPLE}") from None
+        raise UserError(f"{option} {_shown(url)} is not a URL ({error}); type {_URL_EXAMPLE}") from None
     if parts.scheme not in {"http", "https"} or not host:
-        raise UserError(f"--url {_shown(url)} is not an HTTP URL; type {_URL_EXAMPLE}")
+        raise UserError(f"{option} {_shown(url)} is not an HTTP URL; type {_URL_EXAMPLE}")
     userinfo, _, address = parts.netloc.rpartition("@")
     if not all(character.isprintable() and not character.isspace() for character in address) or port == 0:
-        raise UserError(f"--url {_shown(url)} has no valid host name; type {_URL_EXAMPLE}")
+        raise UserError(f"{option} {_shown(url)} has no valid host name; type {_URL_EXAMPLE}")
     target = parts.path + (f"?{parts.query}" if parts.query else "") + (f"#{parts.fragment}" if parts.fragment else "")
     if path is not None and parts.query:
         raise UserError(
             f"--url has a query, and --path would come after it: write it all in one, {_URL_EXAMPLE}/path?a=b"
         )
-    own = a_path(target, "--url") or "/"
+    own = a_path(target, option) or "/"
     given = a_path(path) if path else None
     whole = own if given is None else own.rstrip("/") + given
     headers: Headers = ()

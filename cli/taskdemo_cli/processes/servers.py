@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import children
 from taskdemo_cli.processes.children import Child
-from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.settings import REALM, Settings
 
 START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 5.0
@@ -166,7 +166,8 @@ def get_json(
         connection.request("GET", path, headers=authorization(token))
         with connection.getresponse() as response:
             body = response.read(most)
-            return json.loads(body) if response.status == http.client.OK else None
+            answer = json.loads(body) if response.status == http.client.OK else None
+            realm = response.headers.get("WWW-Authenticate", "")
     except (http.client.HTTPException, OSError, ValueError, RecursionError) as error:
         if late.is_set() or isinstance(error, TimeoutError):
             raise SilentError(f"no answer within {timeout:g} s") from None
@@ -174,6 +175,13 @@ def get_json(
     finally:
         timer.cancel()
         connection.close()
+    if response.status == http.client.UNAUTHORIZED and REALM in realm:
+        raise TokenError("it asks for its token")
+    return answer
+
+
+class TokenError(OSError):
+    """A taskdemo server asks for a token, and has not got its own."""
 
 
 def authorization(token: str | None) -> dict[str, str]:
@@ -184,7 +192,8 @@ def authorization(token: str | None) -> dict[str, str]:
 def health(url: str, token: str | None = None, under: str = "") -> dict[str, Any] | None:
     """Ask a server who it is; None where it is not a taskdemo server. `under` is where its own paths are.
 
-    Raises OSError where nobody takes the connection, and SilentError where the answer does not come.
+    Raises OSError where nobody takes the connection, SilentError where the answer does not come, and TokenError where
+    it wants another token.
     """
     answer = get_json(url, f"{under}/health", token)
     return answer if _is_health(answer, hosts=bool(under)) else None

@@ -163,8 +163,8 @@ def again(target: Target) -> Target:
 
 def no_worker(target: Target) -> str:
     """Return that no worker answers on the broker of the target's server, and what to type."""
-    broker = (target.health or {}).get("broker")
-    return f"no worker answers on this broker: taskdemo worker --engine {target.mode} --broker {broker}"
+    token = " --token TOKEN" if target.token else ""
+    return f"no worker answers on this broker; start one with: {(target.health or {}).get('start_worker')}{token}"
 
 
 def check_worker(target: Target) -> None:
@@ -204,6 +204,11 @@ def running_target(place: Place, token: str | None, *, named: bool) -> Target:
     except servers.SilentError as error:
         complain(f"{url} took the connection but did not say what it is ({error}): its tasks, if any, are not followed")
         return Target(url, place.path, token=token)
+    except servers.TokenError:
+        if token is not None:
+            raise UserError(f"{url} does not take this --token; its banner has the one that it takes") from None
+        complain(f"{url} asks for its token: its tasks are not followed; type --token T, which its banner has")
+        return Target(url, place.path)
     except ssl.SSLCertVerificationError as error:
         raise UserError(
             f"{url} answers with a certificate that is not trusted ({error.verify_message.removesuffix('.')}); "

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import time
+from dataclasses import replace
 from typing import Literal, NotRequired
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from typing_extensions import TypedDict
 
 from taskdemo_server.api.state import State
@@ -13,6 +14,7 @@ from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.text import without_password
+from taskdemo_server.runtime.console import worker_command
 
 
 class OwnFunction(TypedDict):
@@ -48,6 +50,8 @@ class Health(TypedDict):
     """The host's monotonic clock now, in seconds: the one that events carry."""
     worker: NotRequired[bool | None]
     """Where the broker is not the server's own: whether a worker answers there; None where that is not known."""
+    start_worker: NotRequired[str]
+    """There too: the command that starts one, but for the token."""
 
 
 def router(state: State) -> APIRouter:
@@ -61,7 +65,7 @@ def router(state: State) -> APIRouter:
     slots = _slots(settings)
 
     @routes.get("/health", summary="Tell what this server is")
-    async def health() -> Health:
+    async def health(request: Request) -> Health:
         told: Health = {
             "server": "taskdemo",
             "version": VERSION,
@@ -81,6 +85,7 @@ def router(state: State) -> APIRouter:
         }
         if state.has_worker is not None:
             told["worker"] = await asyncio.to_thread(state.has_worker)
+            told["start_worker"] = worker_command(replace(settings, token=None), str(request.base_url).rstrip("/"))
         return told
 
     return routes

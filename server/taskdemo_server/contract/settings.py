@@ -13,6 +13,8 @@ WORK: Final = "TASKDEMO_WORK"
 
 OWN_PATHS: Final = "/.taskdemo"
 """Where taskdemo's own paths are in a server that is really somebody else's application."""
+REALM: Final = "taskdemo"
+"""What a server calls itself where it asks for its token, in WWW-Authenticate."""
 CUT_OFF: Final = 3
 """The exit code of a server whose application was still busy with its shutdown when there was no more time for it."""
 BROKER_FOLDER: Final = "taskdemo-broker-"

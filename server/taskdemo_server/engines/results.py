@@ -41,7 +41,8 @@ def follow_results(engine: EngineModule, index: Index, mode: str, worker: str) -
             stall.look()
             if stall.since != said and nobody_works(stall):
                 said = stall.since
-                complain(f"Nothing was begun for {begins_within_s:g} s; no worker answers on this broker: {worker}")
+                why = f"Nothing was begun for {begins_within_s:g} s"
+                complain(f"{why}; no worker answers on this broker; start one with: {worker}")
             open_tasks = {task.ref: task for task in stall.tasks if task.ref is not None}
             refs = list(open_tasks)
             since = {key: at for key, at in since.items() if key[0] in open_tasks}

@@ -184,3 +184,13 @@ def test_nothing_is_imported_from_the_current_folder(tmp_path: Path) -> None:
     done = taskdemo("compare", *modes, "--duration", "0", "--count", "2", anew=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(f"{name}.py" for name in names)
+
+
+def test_a_token_that_is_wrong_or_missing_is_said() -> None:
+    with serving("--host", "0.0.0.0", "--token", "t0ken") as (_, port):
+        wrong = taskdemo("fire", "--port", str(port), "--token", "other")
+        missing = taskdemo("fire", "--port", str(port))
+    assert (wrong.returncode, wrong.stdout, one_sentence(wrong.stderr)) == (2, "", True)
+    assert "does not take this --token" in wrong.stderr
+    assert missing.returncode == 0
+    assert "asks for its token: its tasks are not followed" in missing.stderr
