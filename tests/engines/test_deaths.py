@@ -62,7 +62,10 @@ def test_a_task_that_kills_its_process_is_begun_a_bounded_number_of_times_and_th
     exits = server.states(exited).count("started")
     following = until(lambda: server.get(params={"message": "well"}).headers.get("X-Task-ID"), PATIENCE_S)
     assert following is not None
-    until(lambda: server.states(following)[-1:] == ["finished"], PATIENCE_S)
+    try:
+        until(lambda: server.states(following)[-1:] == ["finished"], PATIENCE_S)
+    except pytest.fail.Exception:
+        pytest.fail(f"it was {server.states(following)}, beside {server.states(died)}; {server.complained}")
     assert server.get(f"/tasks/{died}").json()["state"] == shown["state"]
     assert server.states(died).count("started") <= MOST_DEATHS + 2
     assert server.states(exited).count("started") == exits
