@@ -455,7 +455,7 @@ def held_loop() -> Recorder:
     held.event(event("b1", "accepted", 0.001, mode="blocking"))
     told = [sample(1, 1.0, task="b1"), sample(2, 2.0, task="b2")]
     held.load(Batch(told, [(3, T0 + 0.001)], 3))
-    held.bystander(Batch([sample(1, 0.002)], [(2, T0 + 0.1)], 2))
+    held.bystander(Batch([sample(1, 0.002)], [(2, T0 + 0.1)], 2, T0 + 2.4))
     return held
 
 
@@ -504,7 +504,7 @@ def test_while_the_server_answers_nobody_nothing_is_claimed_of_what_runs() -> No
 
 def test_a_task_of_which_there_is_no_news_is_drawn_only_as_far_as_there_was_some() -> None:
     story = Story(1, work=3.0)
-    story.recorder.bystander(Batch([], [(1, T0 + 0.5)], 1))
+    story.recorder.bystander(Batch([], [(1, T0 + 0.5)], 1, T0 + 2.0))
     terminal = Terminal()
     with run_screen(terminal.console, "1 request", count=None) as screen:
         screen.update(story.recorder, story.until(2.0))
@@ -547,3 +547,12 @@ def test_between_two_modes_the_picture_stays_until_the_next_has_one() -> None:
 @pytest.mark.parametrize(("elapsed", "horizon"), [(0.2, 1.0), (1.2, 1.5), (5.01, 6.0), (9.0, 10.0), (70.0, 90.0)])
 def test_the_live_scale_is_not_much_longer_than_what_it_shows(elapsed: float, horizon: float) -> None:
     assert horizon_of(elapsed) == horizon
+
+
+def test_a_ping_waits_no_longer_than_was_heard_of_it() -> None:
+    held = held_loop()
+    held.bystander(Batch([], [(2, T0 + 0.1)], 2, T0 + 0.103))
+    terminal = Terminal()
+    with run_screen(terminal.console, "3 requests at blocking", count=None) as screen:
+        screen.update(held, T0 + 0.2)
+        assert "/ping max    3 ms" in "\n".join(terminal.lines)

@@ -454,4 +454,4 @@ class Run:
     def _flush(self) -> None:
         samples, self._samples = self._samples, []
         oldest = [(n, lane.sent) for n, lane in islice(self._in_flight.items(), IN_FLIGHT_SHOWN)]
-        self._emit(Batch(samples, oldest, self._sent))
+        self._emit(Batch(samples, oldest, self._sent, time.monotonic()))

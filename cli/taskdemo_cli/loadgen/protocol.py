@@ -75,6 +75,8 @@ class Batch(Struct, frozen=True, tag=True):
     """Number and time of sending of the oldest ones."""
     sent: int = 0
     """How many requests were sent so far."""
+    at: float = 0.0
+    """When this was so; what was answered since then is not known yet."""
 
 
 class Done(Struct, frozen=True, tag=True, kw_only=True):

@@ -86,8 +86,8 @@ class Live:
     rows: list[LiveRow]
     ended: int
     """Tasks that have ended, as far as events or answers tell."""
-    pings: list[tuple[float, float | None]]
-    """When the bystander's newest calls were sent and answered; None where one still waits."""
+    pings: list[tuple[float, float]]
+    """When the bystander's newest calls were sent, and answered or last known to wait."""
     silent_s: float | None
     """How long the server has answered no bystander and sent no event, where that is worth telling."""
     completions: list[Completion]
@@ -138,7 +138,8 @@ class LiveFigures:
         self._median = RunningMedian()
         self._longest: float | None = None
         self._longest_ping: float | None = None
-        self.bystander_in_flight: list[tuple[int, float]] = []
+        self.waiting_pings: list[tuple[float, float]] = []
+        """When a call without an answer was sent, and how long it had waited when we last heard, in seconds."""
         self._pings: deque[tuple[float, float]] = deque(maxlen=PINGS)
         """When a call was sent and how long it took."""
         self._named = 0
@@ -196,8 +197,7 @@ class LiveFigures:
 
     def figures(self, now: float, base: float, count: int | None, rows: int) -> Live:
         """Return the figures at the moment `now` of a run whose first planned send was at `base` microseconds."""
-        bystander = min((sent for _, sent in self.bystander_in_flight), default=None)
-        bystander_waits = None if bystander is None else max(now - bystander, 0.0)
+        bystander_waits = max((waited for _, waited in self.waiting_pings), default=None)
         silent = min(bystander_waits or 0.0, max(now - self.heard / MICRO, 0.0))
         tasks, ended = self._counts()
         return Live(
@@ -215,7 +215,7 @@ class LiveFigures:
             ended=ended,
             pings=[
                 *(((sent - base) / MICRO, (sent + took - base) / MICRO) for sent, took in self._pings),
-                *((sent - base / MICRO, None) for _, sent in self.bystander_in_flight),
+                *((sent - base / MICRO, sent + waited - base / MICRO) for sent, waited in self.waiting_pings),
             ],
             silent_s=silent if silent >= SILENT_S else None,
             completions=[self._completion(*completion, base) for completion in self._completions],

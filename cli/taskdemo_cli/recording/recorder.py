@@ -93,14 +93,14 @@ class Recorder:
     def bystander(self, frame: Frame) -> None:
         """Fold one frame of the bystander's process."""
         match frame:
-            case Batch(samples, in_flight):
+            case Batch(samples, in_flight, _, heard_at):
                 for sample in samples:
                     at = sample[0] - 1
                     if self._bystander.add(sample) and not isnan(response := self._bystander.response(at)):
                         self._live.pinged(self._bystander.sent[at], response)
-                self._live.bystander_in_flight = in_flight
+                self._live.waiting_pings = [(sent, heard_at - sent) for _, sent in in_flight]
             case Done():
-                self._live.bystander_in_flight = []
+                self._live.waiting_pings = []
 
     def bystander_threads(self, frame: Frame) -> None:
         """Fold one frame of the second bystander's process, whom worker threads answer."""

@@ -192,10 +192,7 @@ def _bar_cells(
 
 def _ping_cells(live: Live, horizon: float, columns: int, glyphs: Glyphs) -> Iterator[tuple[str, Style]]:
     lane = Lane(columns, horizon)
-    calls = [
-        (sent, live.elapsed_s if done is None else done) for sent, done in live.pings if 0 <= sent <= live.elapsed_s
-    ]
-    paint_pings(lane, calls, glyphs)
+    paint_pings(lane, [(sent, done) for sent, done in live.pings if 0 <= sent <= live.elapsed_s], glyphs)
     yield from lane.parts(set(), " ")
 
 
