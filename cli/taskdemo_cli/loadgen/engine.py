@@ -10,7 +10,7 @@ What the stamps of a sample mean (README and reports rely on it):
   A connection that takes longer than `BARRIER_S` does not hold up the others. Each later request is planned for
   the moment when the one before it on the same caller was done.
 - Open loop: request n is planned for t0 + (n - 1) / rate, whatever the server does. It takes an idle connection
-  or opens one; where no more can be opened, it waits for one.
+  or opens one; where no more can be opened, it waits for one. A bystander comes at another moment of each turn.
 """
 
 import asyncio
@@ -36,6 +36,9 @@ from taskdemo_server.contract.events import VERSION
 BATCH_S: Final = 0.1
 BARRIER_S: Final = 1.0
 LAG_TICK_S: Final = 0.01
+SPREAD: Final = (5**0.5 - 1) / 2
+"""By so much of a turn, the golden section, a bystander comes later in each than in the one before: work that takes as
+long as a turn would else be met at the same moment again and again."""
 LAST_ANSWERS_S: Final = 0.5
 """How long a run that was to go on until it is stopped then waits for what it has sent."""
 IN_FLIGHT_SHOWN: Final = 50
@@ -424,10 +427,10 @@ class Run:
 
     def _tick(self) -> None:
         """Send what is due by the schedule, which does not move when a send was late."""
-        rate = self._plan.rate or 0.0
+        rate, spread = self._plan.rate or 0.0, SPREAD if self._plan.until_stopped else 0.0
         now = time.monotonic()
         while self._n != self._total:
-            planned = self._t0 + self._n / rate
+            planned = self._t0 + (self._n + self._n * spread % 1) / rate
             if planned > now:
                 if self._timer is not None:
                     self._timer.at(planned)
