@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from taskdemo_server.contract.settings import WORK, WorkSettings
 from taskdemo_server.contract.text import error_text
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.work import slow_work, slow_work_async, workplace
+from taskdemo_server.work.spent import Spent
 from taskdemo_server.work.workplace import CurrentTask, Workplace, current_task
 
 
@@ -182,3 +184,19 @@ def test_an_exception_that_cannot_say_anything_still_has_a_name() -> None:
 
     assert error_text(MuteError()) == "MuteError"
     assert error_text(ValueError("x" * 10_000)) == "ValueError: " + "x" * (4096 - 12)
+
+
+def test_a_work_that_is_alone_in_its_process_takes_what_its_threads_and_programs_take() -> None:
+    def computes() -> None:
+        workplace.burn(0.05)
+
+    taken = []
+    for alone in (False, True):
+        spent = Spent(may_compute=False, alone=alone)
+        with spent:
+            thread = threading.Thread(target=computes)
+            thread.start()
+            thread.join()
+            subprocess.run([sys.executable, "-c", "sum(range(1_000_000))"], check=True)
+        taken.append(spent.cpu_s)
+    assert taken[0] < 0.05 < taken[1]

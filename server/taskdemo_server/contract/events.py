@@ -46,7 +46,10 @@ class TaskEvent:
     output: str | None = None
     """The beginning of what the user's own work has printed; on `finished` and `failed` only."""
     cpu_s: float | None = None
-    """CPU seconds that the work took of its thread; on `finished` and `failed` only."""
+    """CPU seconds that the work took; on `finished` and `failed` only.
+
+    Those of its thread; in mode process, of its whole process and of the programs that it ran.
+    """
     queued_s: float | None = None
     """Seconds that it could have run and no processor was free; beside `cpu_s`, where that is known; not of `sleep`."""
     ref: str | None = None

@@ -17,7 +17,7 @@ __all__ = ["slow_work", "slow_work_async"]
 def slow_work(message: str) -> None:
     """Do the slow work. Raises what it raises."""
     here = workplace.here()
-    run, spent = here.begin(message), Spent(may_compute=here.may_compute)
+    run, spent = here.begin(message), Spent(may_compute=here.may_compute, alone=here.is_alone)
     try:
         with spent:
             if not run.is_warm_up:
@@ -33,7 +33,7 @@ async def slow_work_async(message: str) -> None:
     here = workplace.here()
     run = here.begin(message)
     coroutine = here.call_async(message) if not run.is_warm_up else workplace.sleep_async(0)
-    work = _Timed(coroutine, Spent(may_compute=here.may_compute))
+    work = _Timed(coroutine, Spent(may_compute=here.may_compute, alone=here.is_alone))
     try:
         await work
     except BaseException as error:

@@ -118,6 +118,8 @@ class Workplace:
         self.function = prepare(given)
         self.settings = given
         self.may_compute = given.work != "sleep"
+        self.is_alone = given.mode == "process" and self.function is not None
+        """Whether its process does one task at a time, and nothing else."""
         self.sink = sink
         self.say = say
         self._place = _Place()
