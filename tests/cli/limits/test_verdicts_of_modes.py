@@ -1,16 +1,15 @@
 """The matrix of limits on real servers: the cells that are facts, and what one may rely on in every cell."""
 
-import signal
 from pathlib import Path
 
 import pytest
 
+from commands import taskdemo
 from limits_runs import Remembering, run, verdicts
 from taskdemo_cli import limits
 from taskdemo_cli.documents import limits as documents
 from taskdemo_cli.documents.limits import LimitsDocument
 from taskdemo_cli.documents.run import Skipped
-from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
 CORE = ["blocking", "async", "threadpool", "background", "background-async", "process"]
@@ -213,24 +212,15 @@ def test_work_in_this_process_sees_the_context_but_for_what_a_plain_dependency_s
     assert matrix.modes["process"]["context"].measured["seen"] == []
 
 
-def test_a_stop_keeps_the_cells_so_far_and_leaves_no_process(tmp_path: Path) -> None:
-    stopping = StopRequest()
-
-    def stop() -> None:
-        stopping.signal = signal.SIGINT
-
-    screen = Remembering(on_done=stop)
-    document = run(tmp_path, CORE, screen=screen, stopping=stopping)
-    assert document.interrupted
-    cells = {(mode, limit): cell for mode, cells in document.modes.items() for limit, cell in cells.items()}
-    assert cells == screen.found
-    assert 1 <= len(cells) <= limits.AT_ONCE
-    assert document.failed == []
-
-
 def test_a_mode_whose_server_does_not_start_is_skipped_with_its_reason(tmp_path: Path) -> None:
     screen = Remembering()
     document = run(tmp_path, ["celery", "async"], ["track"], screen, broker="redis://127.0.0.1:1/0")
     assert document.skipped == [Skipped(mode="celery", why=screen.skipped["celery"])]
     assert "cannot be used" in screen.skipped["celery"]
     assert list(document.modes) == ["async"]
+
+
+def test_where_no_mode_can_be_run_there_is_no_table_but_the_reason() -> None:
+    done = taskdemo("limits", "--modes", "celery", "--broker", "memory://", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("taskdemo: 'memory://' is not a broker for celery")

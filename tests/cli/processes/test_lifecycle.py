@@ -24,6 +24,7 @@ import pytest
 
 from commands import TASKDEMO, all_gone, eventually, family_of, running, taskdemo
 from soak import kill_anywhere
+from taskdemo_cli.documents.limits import LIMITS
 from taskdemo_cli.processes import tempdirs
 from taskdemo_cli.reports import files
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
@@ -179,8 +180,10 @@ def test_ctrl_c_during_a_comparison_keeps_the_modes_that_were_run(tmp_path: Path
     assert "Traceback" not in err
 
 
-def test_ctrl_c_during_the_experiments_keeps_the_cells_so_far() -> None:
-    with running("limits", "--modes", "background", "--json") as process:
+def test_ctrl_c_during_the_experiments_keeps_the_cells_so_far(tmp_path: Path) -> None:
+    saved, page = tmp_path / "limits.json", tmp_path / "limits.html"
+    arguments = ("--modes", "background", "--json", "--save", str(saved), "--html", str(page))
+    with running("limits", *arguments) as process:
         assert process.stderr is not None
         assert any(re.search(r"\b(yes|no|partly)\b", line) for line in process.stderr)
         process.send_signal(signal.SIGINT)
@@ -188,7 +191,11 @@ def test_ctrl_c_during_the_experiments_keeps_the_cells_so_far() -> None:
     assert process.returncode == 130, err
     document = json.loads(out)
     assert document["interrupted"] is True
-    assert document["modes"]["background"]
+    assert 1 <= len(document["modes"]["background"]) < len(LIMITS)
+    assert document["failed"] == []
+    assert document["command"].startswith("taskdemo limits --modes background")
+    assert json.loads(saved.read_text()) == document
+    assert f"{document['started_at'][11:16]} UTC" in page.read_text()
     assert "Traceback" not in err
 
 
@@ -234,12 +241,6 @@ def private(folder: Path) -> dict[str, str]:
 
 def left_in(folder: Path) -> list[Path]:
     return [file for file in folder.rglob("*") if file.name != f"taskdemo-{os.getuid()}"]
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 LEAVES_PROCESSES = """
