@@ -1,6 +1,7 @@
 """The matrix of limits on real servers: the cells that are facts, and what one may rely on in every cell."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,66 +48,82 @@ def test_a_mode_has_the_limits_that_the_registry_says_and_no_other(matrix: Limit
     assert found - NO_LIMIT == set(MODE_BY_NAME[mode].gives_up) & set(limits.LIMITS)
 
 
-def test_only_what_is_in_a_pool_can_be_tracked_through_all_its_states(matrix: LimitsDocument) -> None:
-    assert {mode: cells["track"] for mode, cells in verdicts(matrix).items()} == {
-        "blocking": "no",
-        "async": "partly",
-        "threadpool": "no",
-        "background": "no",
-        "background-async": "no",
-        "process": "yes",
-    }
+VERDICTS = {
+    "track": "no partly no no no yes",
+    "cancel": "no no no no no partly",
+    "retry": "no no no no no no",
+    "orchestrate": "yes yes yes partly partly partly",
+    "offload": "no no no no no yes",
+    "distribute": "no no no no no no",
+    "survive_restart": "yes yes yes yes yes yes",
+    "survive_server_kill": "no no no no no no",
+    "survive_worker_kill": "no no no no no no",
+    "failure": "partly partly partly no no yes",
+    "late_error": "yes yes yes no no yes",
+    "hang_up": "yes yes yes yes yes yes",
+    "middleware": "yes yes yes yes yes yes",
+    "session": "yes yes yes partly partly no",
+    "context": "partly partly partly partly partly no",
+}
+"""Every limit but the one that a busy machine makes longer, in the order of CORE."""
+
+
+@pytest.mark.parametrize("limit", VERDICTS)
+def test_the_verdicts_are_those_that_the_modes_are_known_for(matrix: LimitsDocument, limit: str) -> None:
+    found = verdicts(matrix)
+    assert " ".join(found[mode][limit] for mode in CORE) == VERDICTS[limit]
+
+
+AFTERWARDS = ["background", "background-async"]
+FACTS: list[tuple[list[str], str, dict[str, Any]]] = [
+    (CORE, "retry", {"attempts": 1}),
+    (["async"], "orchestrate", {"parts_at_once": 3}),
+    (AFTERWARDS, "orchestrate", {"chain_in_order": True, "group_in_order": True}),
+    (AFTERWARDS, "orchestrate", {"chain_results_passed": False, "group_results_passed": False}),
+    (["process"], "orchestrate", {"chain_in_order": True, "chain_results_passed": True, "group_results_passed": False}),
+    (CORE[:-1], "offload", {"left": False, "figure": "0 of 5"}),
+    (["process"], "offload", {"left": True, "figure": "5 of 5"}),
+    (CORE, "distribute", {"by_place": {"first": 6}}),
+    (AFTERWARDS, "failure", {"caller_status": 200, "in_stderr": True}),
+    (AFTERWARDS, "failure", {"next_task_ran": False, "neighbour_status": None}),
+    (["threadpool"], "failure", {"caller_status": 500}),
+    (["process"], "failure", {"neighbour_status": 200}),
+    (CORE, "late_error", {"statuses": {"HTTPException": 409, "RuntimeError": 500}}),
+    (
+        AFTERWARDS,
+        "session",
+        {"closed": {"request": "after the task had ended", "function": "before the task began"}},
+    ),
+    (CORE[:-1], "context", {"unseen": ["a `def` dependency"]}),
+    (["process"], "context", {"seen": []}),
+]
+
+
+@pytest.mark.parametrize(("modes", "limit", "facts"), FACTS)
+def test_a_cell_has_the_facts_that_its_verdict_rests_on(
+    matrix: LimitsDocument, modes: list[str], limit: str, facts: dict[str, Any]
+) -> None:
+    for mode in modes:
+        measured = matrix.modes[mode][limit].measured
+        assert {name: measured[name] for name in facts} == facts, mode
 
 
 def test_background_cannot_cancel_and_a_pool_can_only_take_back_what_waits(matrix: LimitsDocument) -> None:
-    for mode in CORE[:-1]:
-        assert verdicts(matrix)[mode]["cancel"] == "no"
-    background = matrix.modes["background"]["cancel"].measured
-    assert (background["waiting"]["status"], background["waiting"]["ended_as"]) == (409, "finished")
-    assert (background["running"]["status"], background["running"]["ended_as"]) == (409, "finished")
-    process = matrix.modes["process"]["cancel"]
-    assert process.verdict == "partly"
-    assert process.measured["waiting"]["ended_as"] == "cancelled"
-    assert process.measured["running"]["ended_as"] == "finished"
+    background, process = (matrix.modes[mode]["cancel"].measured for mode in ("background", "process"))
+    for moment in ("waiting", "running"):
+        assert (background[moment]["status"], background[moment]["ended_as"]) == (409, "finished")
+    assert (process["waiting"]["ended_as"], process["running"]["ended_as"]) == ("cancelled", "finished")
 
 
-def test_no_core_mode_runs_failed_work_again(matrix: LimitsDocument) -> None:
-    for mode in CORE:
-        cell = matrix.modes[mode]["retry"]
-        assert cell.verdict == "no"
-        assert cell.measured["attempts"] == 1
+def test_the_caller_of_awaited_steps_waits_for_them(matrix: LimitsDocument) -> None:
+    # Two steps of 0.3 s, whose timers may end early.
+    assert matrix.modes["async"]["orchestrate"].measured["caller_waited_s"] >= 0.59
 
 
-def test_background_tasks_keep_their_order_and_hand_no_result_on(matrix: LimitsDocument) -> None:
-    for mode in ("background", "background-async"):
-        measured = matrix.modes[mode]["orchestrate"].measured
-        assert measured["chain_in_order"]
-        assert measured["group_in_order"]
-        assert not measured["chain_results_passed"]
-        assert not measured["group_results_passed"]
-        assert matrix.modes[mode]["orchestrate"].verdict == "partly"
-
-
-def test_awaited_steps_run_side_by_side_and_their_caller_waits(matrix: LimitsDocument) -> None:
-    cell = matrix.modes["async"]["orchestrate"]
-    assert cell.verdict == "yes"
-    assert cell.measured["parts_at_once"] == 3
-    assert cell.measured["caller_waited_s"] >= 0.59  # two steps of 0.3 s, whose timers may end early
-
-
-def test_a_pool_calls_back_for_one_future_and_cannot_wait_for_three(matrix: LimitsDocument) -> None:
-    measured = matrix.modes["process"]["orchestrate"].measured
-    assert measured["chain_in_order"]
-    assert measured["chain_results_passed"]
-    assert not measured["group_results_passed"]
-
-
-def test_only_process_leaves_the_servers_process(matrix: LimitsDocument) -> None:
+def test_only_the_work_of_process_has_other_processes_than_the_server(matrix: LimitsDocument) -> None:
     for mode in CORE:
         measured = matrix.modes[mode]["offload"].measured
-        assert measured["left"] == (mode == "process")
         assert (measured["server_pid"] in measured["work_pids"]) == (mode != "process")
-        assert matrix.modes[mode]["offload"].measured["figure"] == ("5 of 5" if mode == "process" else "0 of 5")
 
 
 def test_whether_neighbours_are_held_up_follows_in_every_mode_from_the_one_wait_that_is_shown(
@@ -124,18 +141,10 @@ def test_whether_neighbours_are_held_up_follows_in_every_mode_from_the_one_wait_
         assert matrix.modes[mode]["neighbours"].measured["ping_max_s"] >= 0.5
 
 
-def test_no_core_mode_spreads_over_servers(matrix: LimitsDocument) -> None:
-    for mode in CORE:
-        cell = matrix.modes[mode]["distribute"]
-        assert cell.verdict == "no"
-        assert cell.measured["by_place"] == {"first": 6}
-
-
 @pytest.mark.parametrize("limit", LIMITS_OF_KILLS)
 def test_no_core_mode_keeps_an_unfinished_task_over_a_kill(matrix: LimitsDocument, limit: str) -> None:
     for mode in CORE:
         cell = matrix.modes[mode][limit]
-        assert cell.verdict == "no"
         assert cell.measured["unfinished"] == cell.measured["lost"] >= 1
         assert cell.measured["ended"] == cell.measured["ran_twice"] == 0
         # One process that dies breaks a ProcessPoolExecutor for good.
@@ -155,61 +164,20 @@ def test_where_the_server_runs_the_tasks_its_kill_is_told_once(matrix: LimitsDoc
 def test_a_normal_restart_waits_for_the_tasks_of_every_core_mode(matrix: LimitsDocument) -> None:
     for mode in CORE:
         cell = matrix.modes[mode]["survive_restart"]
-        assert cell.verdict == "yes"
         assert list(cell.measured["killed"]) == ["SIGTERM", "SIGINT"]
         for fate in cell.measured["killed"].values():
             assert (fate["end_s"] is not None, fate["open_at_end"], fate["works_again"]) == (True, 0, True)
 
 
-def test_a_failed_background_task_is_hidden_from_its_caller_and_hurts_its_neighbours(matrix: LimitsDocument) -> None:
-    for mode in ("background", "background-async"):
-        cell = matrix.modes[mode]["failure"]
-        assert cell.verdict == "no"
-        assert cell.measured["caller_status"] == 200
-        assert not cell.measured["next_task_ran"]
-        assert cell.measured["neighbour_status"] is None
-        assert cell.measured["in_stderr"]
-    assert matrix.modes["threadpool"]["failure"].measured["caller_status"] == 500
+def test_the_future_of_a_failed_task_knows_its_error(matrix: LimitsDocument) -> None:
+    assert "OnPurposeError" in matrix.modes["process"]["failure"].measured["in_engine"]
 
 
-def test_a_failed_task_in_a_pool_hurts_nobody_and_its_future_knows(matrix: LimitsDocument) -> None:
-    cell = matrix.modes["process"]["failure"]
-    assert cell.verdict == "yes"
-    assert "OnPurposeError" in cell.measured["in_engine"]
-    assert cell.measured["neighbour_status"] == 200
-
-
-def test_background_tasks_are_dropped_where_the_endpoint_raises_after_adding_them(matrix: LimitsDocument) -> None:
+def test_behind_a_middleware_the_work_outlives_its_caller_and_the_answer_is_no_later(matrix: LimitsDocument) -> None:
     for mode in CORE:
-        cell = matrix.modes[mode]["late_error"]
-        assert cell.verdict == ("no" if mode.startswith("background") else "yes")
-        assert cell.measured["statuses"] == {"HTTPException": 409, "RuntimeError": 500}
-
-
-def test_nobody_who_hangs_up_stops_the_work_not_even_behind_a_middleware(matrix: LimitsDocument) -> None:
-    for mode in CORE:
-        assert matrix.modes[mode]["hang_up"].verdict == "yes"
-        cell = matrix.modes[mode]["middleware"]
-        assert cell.verdict == "yes"
-        assert cell.measured["behind"]["outlives_caller"]
-        assert cell.measured["behind"]["answer_first"] == (mode in {"background", "background-async", "process"})
-
-
-def test_a_session_is_held_for_a_background_task_unless_it_is_the_functions_own(matrix: LimitsDocument) -> None:
-    for mode in ("background", "background-async"):
-        assert matrix.modes[mode]["session"].measured["closed"] == {
-            "request": "after the task had ended",
-            "function": "before the task began",
-        }
-    for mode in ("blocking", "async", "threadpool"):
-        assert matrix.modes[mode]["session"].verdict == "yes"
-    assert matrix.modes["process"]["session"].verdict == "no"
-
-
-def test_work_in_this_process_sees_the_context_but_for_what_a_plain_dependency_sets(matrix: LimitsDocument) -> None:
-    for mode in CORE[:-1]:
-        assert matrix.modes[mode]["context"].measured["unseen"] == ["a `def` dependency"]
-    assert matrix.modes["process"]["context"].measured["seen"] == []
+        behind = matrix.modes[mode]["middleware"].measured["behind"]
+        assert behind["outlives_caller"]
+        assert behind["answer_first"] == (mode in {"background", "background-async", "process"})
 
 
 def test_a_mode_whose_server_does_not_start_is_skipped_with_its_reason(tmp_path: Path) -> None:
