@@ -9,38 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from commands import TASKDEMO, all_gone, eventually, family_of, one_sentence, running, serving, taskdemo
+from commands import TASKDEMO, all_gone, eventually, family_of, running, serving, taskdemo
 from soak.kill_anywhere import members
-
-
-def test_a_user_error_is_one_sentence_on_stderr_and_exit_code_2() -> None:
-    done = taskdemo("fire", "--count", "many")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "taskdemo: --count is many: it takes a whole number from 1\n"
-
-
-def test_a_host_that_there_cannot_be_is_named() -> None:
-    done = taskdemo("serve", "--port", "0", "--host", "x" * 70)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert one_sentence(done.stderr)
-    assert "--host" in done.stderr
-
-
-def test_a_busy_port_is_named() -> None:
-    with serving() as (_, port):
-        done = taskdemo("serve", "--port", str(port))
-    assert done.returncode == 2
-    assert str(port) in done.stderr
-    assert "--port" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_message_beyond_the_limit_is_refused_by_the_server_and_counted() -> None:
-    done = taskdemo("fire", "--mode", "background", "--message", "x" * 10_240, "--json")
-    assert done.returncode == 1
-    summary = json.loads(done.stdout)["summary"]
-    assert summary["requests"]["errors"] == {"HTTP 422": 1}
-    assert summary["tasks"]["accepted"] == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -107,13 +77,6 @@ def test_a_reader_that_leaves_early_ends_the_run_quietly_and_nothing_is_left(com
     assert (done.returncode, done.stderr) == (141, "")
     assert [file for file in tmp_path.rglob("*") if file.name != f"taskdemo-{os.getuid()}"] == []
     assert eventually(lambda: not members(f"TMPDIR={tmp_path}"), 5)
-
-
-def test_a_timeout_ends_everything_and_says_what_was_left() -> None:
-    done = taskdemo("fire", "--mode", "blocking", "--count", "3", "--duration", "5", "--timeout", "0.5", "--json")
-    assert done.returncode == 1
-    document = json.loads(done.stdout)
-    assert document["summary"]["requests"]["errors"] == {"ReadTimeout": 3}
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

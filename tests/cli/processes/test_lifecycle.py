@@ -152,6 +152,7 @@ def test_a_hang_up_that_is_ignored_ends_nothing() -> None:
         (["--journal", "/dev/null/journal"], "/dev/null/journal"),
         (["--work", "no_such_module:function"], "no_such_module"),
         (["--host", "192.0.2.1"], "192.0.2.1"),
+        (["--host", "x" * 70], "is not a valid host name; type --host"),
     ],
 )
 def test_a_server_that_cannot_start_says_why_in_one_sentence(arguments: list[str], names: str, tmp_path: Path) -> None:
