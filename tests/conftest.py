@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ import pytest
 import chromium
 import forked
 from forked import Forked
+from taskdemo_cli.loadgen.loader import Loader
+from taskdemo_cli.loadgen.protocol import Frames
 from taskdemo_cli.processes import children
 from taskdemo_server.contract.events import ENDED, TaskEvent
 from taskdemo_server.contract.settings import Settings
@@ -173,6 +176,21 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
             return stack.enter_context(serving(tmp_path / f"server{count}", **given))
 
         yield start
+
+
+@pytest.fixture
+def frames() -> Frames:
+    return queue.Queue()
+
+
+@pytest.fixture
+def loader(frames: Frames) -> Iterator[Loader]:
+    """A load process that puts what it reports into `frames`."""
+    loader = Loader(frames, log=2)
+    with forked.forking():
+        loader.start()
+        yield loader
+        loader.close()
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
-"""An asyncio server for tests, that leaves no connection behind when it ends."""
+"""An asyncio server for tests, in a thread if wanted, that leaves no connection behind when it ends."""
 
 import asyncio
 import contextlib
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Self
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -52,3 +54,40 @@ async def listening(
         for writer in writers:  # one that is closing may wait for a farewell, or for its last bytes to be taken
             writer.transport.abort()
         await asyncio.gather(*talks, return_exceptions=True)
+
+
+class InThread:
+    """Such a server in a thread of its own, which has every connection by `talk`."""
+
+    PATIENCE_S = 30.0
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.port = 0
+        self.loop = asyncio.new_event_loop()
+        self._tls = tls
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(self.PATIENCE_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.loop.call_soon_threadsafe(self._end.set_result, None)
+        self._thread.join(self.PATIENCE_S)
+        assert not self._thread.is_alive()
+
+    def _serve(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            runner.run(self._main())
+
+    async def _main(self) -> None:
+        self._end: asyncio.Future[None] = self.loop.create_future()
+        async with listening(self.talk, tls=self._tls) as server:
+            self.port = server.sockets[0].getsockname()[1]
+            self._ready.set()
+            await self._end

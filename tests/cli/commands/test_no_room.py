@@ -103,9 +103,10 @@ def test_more_connections_than_file_descriptors_are_refused_before_the_run(comma
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_an_open_loop_beyond_the_file_descriptors_waits_and_says_so() -> None:
+@pytest.mark.parametrize("load", ["--rate 400 --for 0.5", "--rate 1000000 --count 200"], ids=["in time", "at once"])
+def test_an_open_loop_beyond_the_file_descriptors_waits_and_says_so(load: str) -> None:
     with raw_server(stranger(after(0.3))) as server:
-        arguments = ["fire", "--url", server.url, "--rate", "400", "--for", "0.5", "--json"]
+        arguments = ["fire", "--url", server.url, *load.split(), "--json"]
         done = taskdemo(*arguments, anew=True, preexec_fn=limited(96))
     assert done.returncode == 0, done.stderr
     run = json.loads(done.stdout)

@@ -1,73 +1,52 @@
 """What `fire` sends: method, headers, body, path. Read up front, sent byte for byte, and shown nowhere it is secret."""
 
+import asyncio
 import contextlib
 import json
-import queue
-import socket
-import threading
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import psutil
 import pytest
 from msgspec.structs import replace
 
 import samples
-from commands import eventually, family_of, one_sentence, running, serving, taskdemo
+from commands import eventually, family_of, one_sentence, running, taskdemo
+from talks import InThread
 from taskdemo_cli.documents.environment import command_line, without_password
 from taskdemo_cli.documents.run import asked
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.loader import Loader
-from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Gone, Plan, Ready, Refused, Started
+from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Plan, Ready, Refused, Started
 from taskdemo_cli.loadgen.request import Request, a_path, read_place, read_request
 
 SECRET = "hush-hush"
 
 
-class Listener:
-    """A server of plain sockets that keeps the bytes of every request."""
+class Listener(InThread):
+    """A server that keeps the bytes of every request."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.requests: list[bytes] = []
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._accept, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join(5)
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def fired(self) -> list[bytes]:
         """Return all that came, but for the question who this is."""
         return [request for request in self.requests if not request.startswith(b"GET /health ")]
 
-    def _accept(self) -> None:
-        threads = []
-        try:
-            while True:
-                connection, _ = self._socket.accept()
-                threads.append(threading.Thread(target=self._talk, args=(connection,)))
-                threads[-1].start()
-        except OSError:
-            for thread in threads:
-                thread.join(5)
-
-    def _talk(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as file:
-            while line := file.readline():
-                head = [line]
-                while head[-1] != b"\r\n":
-                    head.append(file.readline())
-                lengths = [int(line.split(b":")[1]) for line in head if line.lower().startswith(b"content-length:")]
-                self.requests.append(b"".join(head) + file.read(sum(lengths)))
-                body = b"" if line.startswith(b"HEAD ") else b"ok"
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + body)
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"(?i)\ncontent-length: *(\d+)", head)
+            self.requests.append(head + await reader.readexactly(int(length[1]) if length else 0))
+            body = b"" if head.startswith(b"HEAD ") else b"ok"
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + body)
 
 
 @pytest.fixture
@@ -153,6 +132,7 @@ def test_headers_are_sent_as_given_and_their_values_are_in_no_result(listener: L
     assert [line for line in lines if line.lower().startswith("x-key:")] == [f"X-Key: {SECRET}", f"x-key: {SECRET}-2"]
     assert [line for line in lines if line.startswith("Accept:")] == ["Accept: text/plain"]
     assert "X-Empty: " in lines
+    assert f"Host: {listener.url[7:]}" in lines
     assert not any(line.startswith(b"X-Key") for line in listener.requests[0].split(b"\r\n")), "nor asked who it is"
     assert "'X-Key: ***'" in document["command"]
     assert SECRET not in page.read_text()
@@ -174,30 +154,25 @@ def test_head_has_no_body_to_wait_for_and_keeps_its_connection(listener: Listene
 
 
 @pytest.mark.parametrize("method", ["PATCH", "HEAD"])
-def test_what_goes_through_httpx_is_the_same_request(listener: Listener, method: str) -> None:
-    frames: Frames = queue.Queue()
-    loader = Loader(frames)
-    loader.start()
-    body = "\xff{n}" if method == "PATCH" else None
-    try:
-        for httpx in (False, True):
-            plan = Plan(
-                url=f"{listener.url}/a{{n}}",
-                count=2,
-                concurrency=1,
-                method=method,
-                body=body,
-                numbered=True,
-                headers=[("X-A", "1"), ("X-A", "2")],
-                message="m{n}",
-                through_httpx=httpx,
-            )
-            loader.run(plan)
-            while not isinstance(frame := frames.get(timeout=20)[1], Done):
-                assert not isinstance(frame, Refused), frame
-                assert not any(sample[6] for sample in getattr(frame, "samples", ()))
-    finally:
-        loader.close()
+def test_what_goes_through_httpx_is_the_same_request(
+    listener: Listener, loader: Loader, frames: Frames, method: str
+) -> None:
+    for httpx in (False, True):
+        plan = Plan(
+            url=f"{listener.url}/a{{n}}",
+            count=2,
+            concurrency=1,
+            method=method,
+            body="\xff{n}" if method == "PATCH" else None,
+            numbered=True,
+            headers=[("X-A", "1"), ("X-A", "2")],
+            message="m{n}",
+            through_httpx=httpx,
+        )
+        loader.run(plan)
+        while not isinstance(frame := frames.get(timeout=20)[1], Done):
+            assert not isinstance(frame, Refused), frame
+            assert not any(sample[6] for sample in getattr(frame, "samples", ()))
     ours, theirs = listener.requests[:2], listener.requests[2:]
     assert [request.partition(b" HTTP/1.1")[0].decode() for request in ours] == [
         f"{method} /a1?message=m1",
@@ -232,57 +207,30 @@ def test_a_user_in_the_url_becomes_a_header_and_the_url_is_shown_without(listene
     assert (document["url"], document["path"]) == (listener.url, "/api?x=1")
 
 
-def test_a_taskdemo_server_takes_get_alone_and_that_is_measured() -> None:
-    with serving() as (_, port):
-        done = taskdemo("fire", "--port", str(port), "--method", "POST", "--json")
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["summary"]["requests"]["errors"] == {"HTTP 405": 1}
-
-
-def test_a_plan_that_no_connection_can_be_made_for_is_refused_and_the_next_one_fired(listener: Listener) -> None:
-    frames: Frames = queue.Queue()
-    loader = Loader(frames)
-    loader.start()
-    try:
-        for plan in (Plan(url="http://127.0.0.1:1nope"), Plan(url="http://[::1"), Plan(url=listener.url, method="\n")):
-            loader.run(plan)
-            while (frame := frames.get(timeout=20)[1]) == Ready():
-                pass
-            assert isinstance(frame, Refused)
-            assert frame.why
-        loader.run(Plan(url=listener.url, count=1))
-        while not isinstance(frame := frames.get(timeout=20)[1], Done):
-            assert isinstance(frame, Started | Batch)
-    finally:
-        loader.close()
+def test_a_plan_that_no_connection_can_be_made_for_is_refused_and_the_next_one_fired(
+    listener: Listener, loader: Loader, frames: Frames
+) -> None:
+    for plan in (Plan(url="http://127.0.0.1:1nope"), Plan(url="http://[::1"), Plan(url=listener.url, method="\n")):
+        loader.run(plan)
+        while (frame := frames.get(timeout=20)[1]) == Ready():
+            pass
+        assert isinstance(frame, Refused)
+        assert frame.why
+    loader.run(Plan(url=listener.url, count=1))
+    while not isinstance(frame := frames.get(timeout=20)[1], Done):
+        assert isinstance(frame, Started | Batch)
     assert len(listener.fired()) == 1
 
 
-def test_a_connection_that_cannot_even_be_begun_ends_the_run_with_a_sentence() -> None:
+@pytest.mark.parametrize("loop", ["--concurrency 2", "--rate 10"])
+def test_a_connection_that_cannot_even_be_begun_ends_the_run_with_a_sentence(loop: str) -> None:
     import os
 
     environment = {**os.environ, "http_proxy": "nonsense://\x01", "no_proxy": ""}
-    done = taskdemo("fire", "--url", "http://192.0.2.1:9/", "--timeout", "5", timeout=40, env=environment)
+    arguments = ["--url", "http://192.0.2.1:9/", "--count", "3", *loop.split(), "--timeout", "5"]
+    done = taskdemo("fire", *arguments, timeout=40, env=environment)
     assert one_sentence(done.stderr), done.stderr
     assert done.returncode == 2
-
-
-@pytest.mark.parametrize("loop", [{"concurrency": 2, "count": 3}, {"rate": 10.0, "count": 3}])
-def test_a_run_whose_connections_cannot_be_made_is_refused_in_both_loops(
-    monkeypatch: pytest.MonkeyPatch, loop: dict[str, Any]
-) -> None:
-    monkeypatch.setenv("http_proxy", "nonsense://somewhere")
-    monkeypatch.setenv("no_proxy", "")
-    frames: Frames = queue.Queue()
-    loader = Loader(frames)
-    loader.start()
-    try:
-        loader.run(Plan(url="http://192.0.2.1/", **loop))
-        while not isinstance(frame := frames.get(timeout=20)[1], Refused | Gone | Done):
-            pass
-    finally:
-        loader.close()
-    assert isinstance(frame, Refused)
 
 
 @pytest.mark.parametrize(
