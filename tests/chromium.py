@@ -116,10 +116,6 @@ class Browser:
         found: list[str] = self.evaluate(OVERFLOWING)
         return found
 
-    def screenshot(self, *, whole: bool = True) -> bytes:
-        """Return the whole page, or what of it is in the window, as PNG."""
-        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"])
-
     def pdf(self) -> bytes:
         """Return the page as it is printed."""
         return base64.b64decode(self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)["data"])

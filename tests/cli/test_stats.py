@@ -114,13 +114,6 @@ def test_students_quantiles_are_those_of_the_tables(degrees: float, quantile: fl
     assert student_975(degrees) == pytest.approx(quantile, abs=0.001)
 
 
-def test_rounds_that_agree_leave_no_room_and_rounds_that_do_not_leave_much() -> None:
-    assert interval([3.0, 3.0, 3.0]) == (3.0, 3.0)
-    low, high = interval([1.0, 2.0])
-    assert low < -2.0
-    assert high > 5.0
-
-
 def test_the_interval_between_unpaired_rounds_finds_a_real_difference_and_no_other() -> None:
     low, high = interval_between([1.0, 1.1, 0.9, 1.0], [2.0, 2.1, 1.9, 2.0])
     assert 0.5 < low < 1.0 < high < 1.5

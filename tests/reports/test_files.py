@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import resource
 import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
@@ -174,22 +173,6 @@ def test_a_saved_file_is_as_readable_as_any_other_and_keeps_the_permissions_it_h
     assert kept.stat().st_mode & 0o777 == 0o640
     assert link.is_symlink()
     assert files.load(kept).kind == "run"
-
-
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file can grow beyond 1,000 bytes, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_where_there_is_no_room_the_file_is_named_and_nothing_is_left(tmp_path: Path, small_files: None) -> None:
-    with pytest.raises(UserError) as error:
-        files.save(DOCUMENTS["comparison"], tmp_path / "result.json")
-    assert "result.json could not be written (File too large)" in sentence(error)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 # --- the formats -------------------------------------------------------------------------------------------

@@ -117,12 +117,6 @@ def test_what_a_queue_engine_does_is_seen_too(browser: chromium.Browser, start_s
     assert " of " in page.text("slots")
 
 
-def test_two_server_processes_are_followed_as_one(browser: chromium.Browser, start_server: Start) -> None:
-    page = LivePage(browser, start_server(mode="background", workers=2, duration=0.2).url)
-    page.send(20)
-    page.shows(20, "free")
-
-
 def test_requests_of_others_are_seen_and_what_ran_before_the_page_was_opened(
     browser: chromium.Browser, start_server: Start
 ) -> None:

@@ -380,7 +380,9 @@ def test_what_makes_two_results_hard_to_compare_comes_before_their_figures() -> 
     assert lines[0].startswith("These two did different work (sleep of 1.00 s; reports:build)")
 
 
-@pytest.mark.parametrize(("columns", "width"), [("72", 72), ("4", 40), ("", 100), ("wide", 100)])
+@pytest.mark.parametrize(
+    ("columns", "width"), [("72", 72), ("120", 120), ("4", 40), ("", 100), ("wide", 100), ("-5", 100)]
+)
 def test_plain_output_is_as_wide_as_columns_says(columns: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr("sys.stdout", io.StringIO())

@@ -50,7 +50,6 @@ def waiting(*looks: Seen, **given: Any) -> Waiting:
 LOGGING = "Use logging.handlers.QueueHandler, or `await asyncio.to_thread(log.info, ...)`, or make f a plain `def`"
 HELD = Sightings(stalls=[stall(seen())])
 BUSY = Sightings(stalls=[stall(others=[seen("a.py:2 in g", of="thread")])])
-HASHING = Sightings(waiting=[waiting(seen(of="thread", call="f", cpu_s=0.2, queued_s=0.1))])
 ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
 
 

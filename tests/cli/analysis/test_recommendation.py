@@ -501,6 +501,7 @@ def test_a_comparison_of_ones_own_function_ends_with_the_mode_its_price_and_the_
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout
     *_, end = done.stdout.partition("\nUse background for answer-first, quiet\n")
     assert "It gives up" in end
     code, *wrote = end[end.index('"""Callers') :].split("wrote ")

@@ -134,6 +134,8 @@ def test_the_environment_is_checked_as_the_options_are() -> None:
     )
     done = in_process("fire", TASKDEMO_FIRE_FAIL_IF="response.p95 > 1m\nresponse.p95 > 20s\n")
     assert "'response.p95 > 1m': response.p95 is a time, so its limit takes one of the units" in done.stderr
+    assert "(from the environment: TASKDEMO_FIRE_MODE)" in in_process("fire", TASKDEMO_FIRE_MODE="bla").stderr
+    assert "environment" not in in_process("fire", "--count", "x", TASKDEMO_FIRE_COUNT="3").stderr
 
 
 def test_the_environment_installs_nothing_and_asks_for_no_version() -> None:

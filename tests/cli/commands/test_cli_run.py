@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import as_json, serving, taskdemo
+from commands import as_json, serving
 
 D = 0.4
 """Seconds of work: long beside what a loaded machine adds, short beside a test's patience."""
@@ -50,15 +50,6 @@ def test_every_round_counts_its_own_tasks_alone() -> None:
     assert {task["task_id"] for run in document["runs"] for task in run["requests"]} == {
         task["id"] for run in document["runs"] for task in run["tasks"]
     }
-
-
-def test_a_comparison_on_a_pipe_is_plain_text_with_table_timeline_and_verdicts() -> None:
-    done = taskdemo("compare", "--modes", "blocking,background", "--count", "3", "--duration", "0.2")
-    assert done.returncode == 0
-    assert "\x1b" not in done.stdout
-    for word in ("blocking", "background", "answered", "GET /ping", "others were held up"):
-        assert word in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 100
 
 
 def test_a_warm_up_starts_the_processes_calls_no_work_and_is_counted_nowhere(tmp_path: Path) -> None:

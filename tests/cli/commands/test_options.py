@@ -116,13 +116,6 @@ def test_files_that_were_written_are_named_at_the_end_where_people_look(tmp_path
     json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(("columns", "widest"), [("72", 72), ("120", 120), ("wide", 100), ("-5", 100)])
-def test_plain_output_is_as_wide_as_the_environment_says(columns: str, widest: int, tmp_path: Path) -> None:
-    files.save(samples.background_run(), tmp_path / "run.json")
-    done = in_process("report", str(tmp_path / "run.json"), COLUMNS=columns)
-    assert widest - 8 <= max(map(len, done.stdout.splitlines())) <= widest
-
-
 def test_only_what_was_written_is_named(tmp_path: Path) -> None:
     wrote: list[str] = []
     here, nowhere = str(tmp_path / "a.json"), str(tmp_path / "none" / "b.json")
@@ -140,9 +133,3 @@ def test_an_empty_application_says_what_it_may_be() -> None:
     done = in_process("fire", "--app", " ")
     assert done.returncode == 2
     assert "--app is empty; it takes a file, a folder, or module:name" in done.stderr
-
-
-def test_an_error_names_the_variable_that_the_value_came_from() -> None:
-    for variable, value in {"TASKDEMO_FIRE_COUNT": "abc", "TASKDEMO_FIRE_MODE": "bla"}.items():
-        assert f"(from the environment: {variable})" in in_process("fire", **{variable: value}).stderr
-    assert "environment" not in in_process("fire", "--count", "x", TASKDEMO_FIRE_COUNT="3").stderr

@@ -28,12 +28,6 @@ def test_a_task_that_was_begun_twice_has_two_starts_and_its_last_place(tmp_path:
     assert not task.running
 
 
-def test_an_end_that_really_came_outlasts_the_conclusion_that_the_task_was_lost(tmp_path: Path) -> None:
-    journal = tmp_path / "journal"
-    journal.write_bytes(event("a", "accepted", 1.0) + event("a", "finished", 2.0) + event("a", "lost", 3.0))
-    assert read_journal(journal)[0].state == "finished"
-
-
 def test_torn_lines_and_foreign_tasks_are_passed_over(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     journal.write_bytes(event("a", "accepted", 1.0) + event("b", "started", 2.0) + b'{"id":"c","sta')
@@ -49,19 +43,23 @@ def test_files_that_are_not_there_yet_tell_nothing(tmp_path: Path) -> None:
     assert read_steps(tmp_path / "step_log", "k") == []
 
 
-@pytest.mark.parametrize(("ended", "verdict"), [(0, "no"), (2, "partly"), (4, "yes")])
-def test_survival_is_judged_by_how_many_unfinished_tasks_ended(ended: int, verdict: str) -> None:
-    fate = Fate(
+def killed(*, accepted: int, unfinished: int, ended: int, ran_twice: int = 0) -> Fate:
+    return Fate(
         "the server was killed",
-        accepted=5,
-        unfinished=4,
+        accepted=accepted,
+        unfinished=unfinished,
         ended=ended,
-        ran_twice=1,
+        ran_twice=ran_twice,
         called_failed=0,
         unanswered=0,
         works_again=True,
         took_s=2.5,
     )
+
+
+@pytest.mark.parametrize(("ended", "verdict"), [(0, "no"), (2, "partly"), (4, "yes")])
+def test_survival_is_judged_by_how_many_unfinished_tasks_ended(ended: int, verdict: str) -> None:
+    fate = killed(accepted=5, unfinished=4, ended=ended, ran_twice=1)
     cell = fate_cell({"server": fate})
     assert cell.verdict == verdict
     assert cell.measured["figure"] == f"{ended} of 4"
@@ -70,17 +68,7 @@ def test_survival_is_judged_by_how_many_unfinished_tasks_ended(ended: int, verdi
 
 
 def test_a_single_task_is_not_told_as_one_of_one() -> None:
-    fate = Fate(
-        "the server was killed",
-        accepted=1,
-        unfinished=1,
-        ended=0,
-        ran_twice=0,
-        called_failed=0,
-        unanswered=0,
-        works_again=True,
-        took_s=2.5,
-    )
+    fate = killed(accepted=1, unfinished=1, ended=0)
     text = fate_cell({"server": fate}).text
     assert text == "When the server was killed, the one accepted task had not ended; it was lost."
 
