@@ -17,6 +17,7 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
+import forked
 import samples
 from commands import eventually, taskdemo
 from taskdemo_cli.analysis import pasting
@@ -396,12 +397,14 @@ def snippet(folder: Path, mode: str, function: pasting.Function) -> None:
 
 
 @contextlib.contextmanager
-def served(folder: Path, **environment: str) -> Iterator[str]:
-    """Run main.py in the folder as its first line says, on a free port; yields the URL."""
-    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", "0"]
-    process = subprocess.Popen(
-        command, cwd=folder, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
-    )
+def served(folder: Path, *, anew: bool = False, **environment: str) -> Iterator[str]:
+    """Run main.py in the folder as its first line says, on a free port; yields the URL.
+
+    `anew`: for a pool of processes, which look for main.py where multiprocessing was imported.
+    """
+    command = [sys.executable, *([] if anew else ["-P"]), "-m", "uvicorn", "main:app", "--port", "0"]
+    start: Any = subprocess.Popen if anew else forked.popen
+    process = start(command, cwd=folder, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
     try:
         assert process.stderr is not None
         said = []
@@ -439,7 +442,7 @@ CASES = [
 @pytest.mark.parametrize(("mode", "function", "does"), CASES)
 def test_the_pasted_endpoint_runs_as_it_is(tmp_path: Path, mode: str, function: pasting.Function, does: str) -> None:
     snippet(tmp_path, mode, function)
-    with served(tmp_path) as url:
+    with served(tmp_path, anew=mode == "process") as url:
         assert answer(f"{url}/?message=hello") == {"message": "Hello World!"}
         assert eventually(lambda: done(tmp_path) == does)
 
