@@ -1,17 +1,17 @@
-"""Our load process beside hey, wrk, oha, autocannon, httpx, httpx-aiohttp and Locust.
+"""Our load process beside hey and wrk.
 
-    python tests/benchmarks/client_peers.py [noop] [nginx] [burst] [--rounds 5] [--quick]
+    python tests/benchmarks/client_peers.py [noop] [nginx] [burst] [--rounds 5]
 
 Three tables: 50 callers at a FastAPI endpoint that does nothing (the server is the limit), 50 callers at nginx (the
 client is), and one burst at the tutorial's background endpoint. Medians of alternated rounds, after one that does
-not count. `--quick` leaves out the Python peers. Peers that are not installed are left out; see contenders.py.
+not count. Peers that are not installed are left out.
 """
 
 import argparse
 from collections.abc import Callable
 from functools import partial
 
-from contenders import SLOW, Figures, Ours, alternate, installed, machine, serving
+from contenders import Figures, Ours, alternate, installed, machine, serving
 
 
 def table(title: str, seen: dict[str, Figures]) -> None:
@@ -27,12 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("tables", nargs="*", default=["noop", "nginx", "burst"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     print(machine())
     peers = installed()
-    if options.quick:
-        peers = {name: peer for name, peer in peers.items() if name not in SLOW}
     one, two = Ours(), Ours(2)
 
     def contend(url: str, count: int, callers: int, *, several: bool = False) -> dict[str, Callable[[], Figures]]:
@@ -40,7 +37,7 @@ def main() -> None:
         if several:
             contenders["taskdemo, two processes"] = partial(two, url, count, callers)
         for name, peer in peers.items():
-            contenders[name] = partial(peer, url, max(callers, count // SLOW.get(name, 1)), callers)
+            contenders[name] = partial(peer, url, count, callers)
         return contenders
 
     try:
@@ -56,8 +53,7 @@ def main() -> None:
             for size in (20, 100, 1000):
                 with serving("background") as url:
                     contenders = contend(url, size, size)
-                    contenders.pop("wrk", None)  # these two know no single burst
-                    contenders.pop("locust", None)
+                    contenders.pop("wrk", None)  # which knows no single burst
                     seen = alternate(contenders, options.rounds * (1 if size == 1000 else 3))
                     table(f"background, one burst of {size}", seen)
     finally:

@@ -1,12 +1,9 @@
 """The load generators that the benchmarks compare, each as a function of a URL and a plan that returns its figures.
 
-Those that are not installed are left out with a note. Programs are found on the PATH; `AUTOCANNON` and `OHA` may
-name theirs. The Python peers run under `PEERS_PYTHON` (this Python unless set), which must have locust,
-httpx-aiohttp and httpx.
+Those that are not on the PATH are left out with a note.
 """
 
 import contextlib
-import json
 import os
 import queue
 import re
@@ -36,7 +33,6 @@ _OURSELVES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 Sample = tuple[Any, ...]
 HERE = Path(__file__).parent
-PEERS_PYTHON = os.environ.get("PEERS_PYTHON", sys.executable)
 
 
 @dataclass(frozen=True)
@@ -157,57 +153,14 @@ def wrk(url: str, count: int, concurrency: int) -> Figures:
     return Figures(float(rate[1]), latency["50"], latency["99"])
 
 
-def autocannon(url: str, count: int, concurrency: int) -> Figures:
-    program = os.environ.get("AUTOCANNON", "autocannon")
-    report = json.loads(_run(program, "-j", "-n", "-a", str(count), "-c", str(concurrency), url))
-    latency = report["latency"]
-    return Figures(report["2xx"] / report["duration"], latency["p50"] / 1e3, latency["p99"] / 1e3)
-
-
-def oha(url: str, count: int, concurrency: int) -> Figures:
-    program = os.environ.get("OHA", "oha")
-    report = json.loads(
-        _run(program, "--no-tui", "--output-format", "json", "-n", str(count), "-c", str(concurrency), url)
-    )
-    latency = report["latencyPercentiles"]
-    return Figures(report["summary"]["requestsPerSec"], latency["p50"], latency["p99"])
-
-
-def _python_peer(name: str) -> Callable[[str, int, int], Figures]:
-    def fire(url: str, count: int, concurrency: int) -> Figures:
-        script = str(HERE / "python_peers.py")
-        return Figures(**json.loads(_run(PEERS_PYTHON, script, name, url, str(count), str(concurrency))))
-
-    return fire
-
-
-PEERS: dict[str, Callable[[str, int, int], Figures]] = {
-    "hey": hey,
-    "wrk": wrk,
-    "oha": oha,
-    "autocannon": autocannon,
-    "httpx": _python_peer("httpx"),
-    "httpx, a client a caller": _python_peer("httpx-each"),
-    "httpx-aiohttp": _python_peer("httpx-aiohttp"),
-    "locust": _python_peer("locust"),
-}
-SLOW = {"httpx": 20, "httpx, a client a caller": 5, "httpx-aiohttp": 2, "locust": 4}
-"""By how much fewer requests these are given in the long runs, so that all take about as long."""
+PEERS: dict[str, Callable[[str, int, int], Figures]] = {"hey": hey, "wrk": wrk}
 
 
 def installed() -> dict[str, Callable[[str, int, int], Figures]]:
     """Return the peers that are here, and print which are not."""
-    here = {}
-    for name, peer in PEERS.items():
-        if name in SLOW:
-            module = {"locust": "locust", "httpx-aiohttp": "httpx_aiohttp"}.get(name, "httpx")
-            found = subprocess.run([PEERS_PYTHON, "-c", f"import {module}"], capture_output=True).returncode == 0
-        else:
-            found = shutil.which(os.environ.get(name.upper(), name)) is not None
-        if found:
-            here[name] = peer
-        else:
-            print(f"({name} is not installed: left out)")
+    here = {name: peer for name, peer in PEERS.items() if shutil.which(name) is not None}
+    for name in PEERS.keys() - here.keys():
+        print(f"({name} is not installed: left out)")
     return here
 
 
