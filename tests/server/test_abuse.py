@@ -1,7 +1,6 @@
 """What comes over the wire from whoever knows no better, or means no good: the server goes on serving."""
 
 import contextlib
-import json
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -122,40 +121,6 @@ def test_a_work_that_fails_with_what_is_no_text_is_told_as_one(
     for said in (server.printed, server.complained):
         assert all(each.isprintable() for each in said.split("\n"))
     assert max(map(len, server.complained.split("\n"))) <= 1000
-
-
-def test_lines_of_others_in_the_journal_do_no_harm(start_server: Start, tmp_path: Path) -> None:
-    journal = tmp_path / "journal"
-    place = b'"mode":"background","host":"elsewhere","pid":1,"thread":"x"'
-    ours = b'{"id":"aa","state":"accepted","at":1,"clock":1,' + place + b"}"
-    lines = [
-        b"\xff\xfe\0\x1b[31m",
-        b"[" * 100_000,
-        b'{"id":' * 10_000,
-        b'{"id":"x","state":["finished"],"at":1,"clock":1,' + place + b"}",
-        b'{"id":"x","state":"accepted","at":1e999,"clock":NaN,' + place + b"}",
-        b'{"id":"x","state":"accepted","at":' + b"9" * 400 + b',"clock":1,' + place + b"}",
-        b'{"id":"x","state":"accepted","at":1,"clock":1,' + place + b',"message":{"a":1}}',
-        b'{"id":"x","state":"accepted","at":1,"clock":1,' + place.replace(b":1,", b":[1],") + b"}",
-        b'{"id":"\\ud800","state":"accepted","at":1,"clock":1,' + place + b',"message":"\\udcff"}',
-        b'{"id":"' + b"y" * 1_000_000 + b'","state":"started","at":1,"clock":1,' + place + b"}",
-        b"\r" + ours + b"\r",
-        b"data: event: id: 7\r\n\r\nretry: 0",
-        ours,
-    ]
-    journal.write_bytes(b"\n".join(lines) + b"\n")
-    server = start_server(duration=0, journal=str(journal))
-    task_id = server.get().headers["X-Task-ID"]
-    until(lambda: server.get(f"/tasks/{task_id}").json()["state"] == "finished")
-    ids = [task["id"] for task in server.get("/tasks").raise_for_status().json()]
-    assert {"aa", "\\ud800", task_id} <= set(ids)
-    assert "x" not in ids
-    with httpx.stream("GET", f"{server.url}/events", timeout=10, trust_env=False) as stream:
-        for each in stream.iter_lines():
-            if each.startswith("data: ") and task_id in each and "finished" in each:
-                assert json.loads(each[6:])["id"] == task_id
-                break
-    assert all(each.isprintable() for each in (server.printed + server.complained).split("\n"))
 
 
 @pytest.mark.parametrize(
