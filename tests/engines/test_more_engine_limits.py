@@ -4,12 +4,9 @@ import pytest
 
 from engines.stage import EVERY_ENGINE
 from engines.test_engine_limits import (  # noqa: F401
-    test_a_running_task_is_stopped_and_its_place_is_free,
     test_a_worker_that_is_told_to_end_ends_what_it_has_begun_and_the_next_does_the_rest,
     test_an_engine_has_the_limits_that_the_registry_says_and_no_other,
-    test_failed_work_is_repeated_until_it_succeeds,
     test_no_task_is_lost_at_any_kill,
-    test_tasks_spread_over_two_workers,
 )
 from limits_runs import run
 from taskdemo_cli.documents.limits import LimitsDocument
