@@ -33,8 +33,14 @@ times, ready, *command = sys.argv[1:]
 sys.exit(guard(command, ready, times=int(times)))
 """
 
+THERE = [
+    mode
+    for mode in MODES
+    if mode.engine is not None and not mode.missing and PRIVATE[str(mode.engine.private_broker)].is_there()
+]
+"""The engines that are installed with their private brokers."""
 EVERY_ENGINE = [
-    pytest.param(mode, id=mode.name, marks=pytest.mark.skipif(bool(mode.missing), reason=f"{mode.name} is missing"))
+    pytest.param(mode, id=mode.name, marks=pytest.mark.skipif(mode not in THERE, reason="it or its broker is missing"))
     for mode in MODES
     if mode.engine is not None
 ]

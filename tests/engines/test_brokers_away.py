@@ -14,14 +14,10 @@ import redis
 
 from commands import taskdemo
 from conftest import RunningServer, serving, until
-from engines.stage import EVERY_ENGINE, Guarded, Stage, ask, of, staging
-from taskdemo_server.contract.modes import MODES, Mode
-from taskdemo_server.engines import valkey
+from engines.stage import EVERY_ENGINE, THERE, Guarded, Stage, ask, of, staging
+from taskdemo_server.contract.modes import Mode
 
-pytestmark = [
-    pytest.mark.parametrize("mode", EVERY_ENGINE),
-    pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform"),
-]
+pytestmark = pytest.mark.parametrize("mode", EVERY_ENGINE)
 
 CALLERS = 20
 WORK = """
@@ -49,12 +45,10 @@ def workless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Wor
     (folder / "mine.py").write_text(WORK)
     with ExitStack() as stack:
         callers = stack.enter_context(ThreadPoolExecutor())
-        for mode in MODES:
-            if mode.engine is None or mode.missing:
-                continue
+        for mode in THERE:
             stage = stack.enter_context(staging(folder / mode.name))
             broker = None
-            if mode.engine.private_broker == "valkey":
+            if of(mode).private_broker == "valkey":
                 broker = stage.valkey()
             else:
                 stage.a_broker(mode)

@@ -11,12 +11,8 @@ import pytest
 from conftest import RunningServer, serving, until
 from engines.stage import EVERY_ENGINE, Stage, all_of, ask, gone, of, own_broker, private
 from taskdemo_server.contract.modes import Mode
-from taskdemo_server.engines import valkey
 
-pytestmark = [
-    pytest.mark.parametrize("mode", EVERY_ENGINE, scope="module"),
-    pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform"),
-]
+pytestmark = pytest.mark.parametrize("mode", EVERY_ENGINE, scope="module")
 
 
 OWN_WORK = """

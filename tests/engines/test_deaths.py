@@ -6,13 +6,10 @@ from contextlib import ExitStack
 import pytest
 
 from conftest import RunningServer, serving, until
-from engines.stage import EVERY_ENGINE
+from engines.stage import EVERY_ENGINE, THERE
 from taskdemo_server.contract.events import ENDED
-from taskdemo_server.contract.modes import MODES, Mode
-from taskdemo_server.engines import valkey
+from taskdemo_server.contract.modes import Mode
 from taskdemo_server.engines.children import MOST_DEATHS
-
-pytestmark = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
 
 LETHAL = """
 import os, sys
@@ -34,13 +31,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Runn
     (folder / "lethal.py").write_text(LETHAL)
     with ExitStack() as stack:
         started = {}
-        for mode in MODES:
-            if mode.engine is not None and not mode.missing:
-                server = started[mode.name] = stack.enter_context(
-                    serving(folder / mode.name, mode=mode.name, work="lethal:work", folder=str(folder))
-                )
-                for message in ("die", "exit"):
-                    assert server.get(params={"message": message}).status_code == 200
+        for mode in THERE:
+            server = started[mode.name] = stack.enter_context(
+                serving(folder / mode.name, mode=mode.name, work="lethal:work", folder=str(folder))
+            )
+            for message in ("die", "exit"):
+                assert server.get(params={"message": message}).status_code == 200
         yield started
 
 

@@ -11,14 +11,10 @@ import psutil
 import pytest
 
 from conftest import RunningServer, serving, until
-from engines.stage import EVERY_ENGINE, all_of, ask, gone, nothing_is_left, of, own_broker, private
-from taskdemo_server.contract.modes import MODES, Mode
-from taskdemo_server.engines import valkey
+from engines.stage import EVERY_ENGINE, THERE, all_of, ask, gone, nothing_is_left, of, own_broker, private
+from taskdemo_server.contract.modes import Mode
 
-pytestmark = [
-    pytest.mark.parametrize("mode", EVERY_ENGINE),
-    pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform"),
-]
+pytestmark = pytest.mark.parametrize("mode", EVERY_ENGINE)
 
 Start = Callable[..., RunningServer]
 WORKER, BROKER = "taskdemo_server.worker", "taskdemo_server.engines."
@@ -44,9 +40,7 @@ def bereaved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ber
     """One of each engine: some take long to begin the task again, and do so beside each other."""
     folder, found = tmp_path_factory.mktemp("bereaved"), {}
     with ExitStack() as stack:
-        for mode in MODES:
-            if mode.engine is None or mode.missing:
-                continue
+        for mode in THERE:
             server = stack.enter_context(serving(folder / mode.name, mode=mode.name, duration=0.5, processes=1))
             worker = private(server.process.pid, WORKER)
             task = ask(server)

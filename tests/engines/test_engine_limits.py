@@ -14,9 +14,6 @@ from taskdemo_cli import limits
 from taskdemo_cli.documents.limits import LimitsDocument
 from taskdemo_cli.limits import trial
 from taskdemo_server.contract.modes import Mode
-from taskdemo_server.engines import valkey
-
-pytestmark = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
 
 
 @pytest.fixture(scope="module", params=EVERY_ENGINE[0::2])
@@ -64,12 +61,14 @@ def test_a_worker_that_is_told_to_end_ends_what_it_has_begun_and_the_next_does_t
     assert fate["ran_twice"] == 0
 
 
-def test_where_nothing_is_begun_there_is_no_cell_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("celery", reason="the extra `celery` is not installed")
+@pytest.mark.parametrize("mode", EVERY_ENGINE[:1])
+def test_where_nothing_is_begun_there_is_no_cell_at_all(
+    mode: Mode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     no_worker = SimpleNamespace(await_ready=lambda _wait: None, end=lambda: None)
     monkeypatch.setattr(trial, "Worker", lambda *_: no_worker)
     monkeypatch.setattr(trial, "BEGIN_S", 1.0)
-    document = run(tmp_path, ["celery"])
-    assert document.modes == {"celery": {}}
+    document = run(tmp_path, [mode.name])
+    assert document.modes == {mode.name: {}}
     assert {failed.limit for failed in document.failed or []} == set(limits.LIMITS)
     assert {failed.why for failed in document.failed or []} == {"nothing was begun within 1 s, so nothing was seen"}
