@@ -233,6 +233,7 @@ def test_what_cannot_be_served_is_refused_with_one_sentence(tmp_path: Path) -> N
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         said = refused(**fields | {"port": port})
+    assert "is not a valid host name" in refused(**fields | {"host": "x" * 70})
     assert said.startswith(f"taskdemo: Cannot serve on 127.0.0.1 port {port}: it is in use. Try another with --port")
     assert "Unknown mode" in refused(**fields | {"mode": "sideways"})
     assert "Unknown work" in refused(**fields | {"work": "play"})
