@@ -12,7 +12,9 @@ import httpx
 import pytest
 
 from conftest import RunningServer, until
+from taskdemo_server.api import health
 from taskdemo_server.contract.events import MESSAGE_LIMIT, VERSION, TaskEvent, event_line, place_of
+from taskdemo_server.contract.settings import Settings
 from taskdemo_server.work.report import Reporter
 
 Start = Callable[..., RunningServer]
@@ -72,10 +74,8 @@ def test_health_tells_what_this_server_is(start_server: Start) -> None:
         ({"mode": "async"}, None),
     ],
 )
-def test_health_tells_how_many_works_can_run_at_once(
-    start_server: Start, given: dict[str, object], slots: int | None
-) -> None:
-    assert start_server(duration=0, **given).get("/health").json()["slots"] == slots
+def test_it_is_known_how_many_works_can_run_at_once(given: dict[str, Any], slots: int | None) -> None:
+    assert health.slots(Settings(journal="", **given)) == slots
 
 
 def test_tasks_are_paged_newest_last(start_server: Start) -> None:

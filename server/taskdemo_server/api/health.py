@@ -62,8 +62,6 @@ def router(state: State) -> APIRouter:
     if function is not None:
         own_work = {"is_async": function.is_async, "takes_message": function.takes_message}
 
-    slots = _slots(settings)
-
     @routes.get("/health", summary="Tell what this server is")
     async def health(request: Request) -> Health:
         told: Health = {
@@ -76,7 +74,7 @@ def router(state: State) -> APIRouter:
             "duration_s": settings.duration,
             "threads": settings.threads,
             "workers": settings.workers,
-            "slots": slots,
+            "slots": slots(settings),
             "pid": os.getpid(),
             "broker": without_password(settings.broker) if settings.broker else None,
             "journal": settings.journal,
@@ -91,7 +89,8 @@ def router(state: State) -> APIRouter:
     return routes
 
 
-def _slots(settings: Settings) -> int | None:
+def slots(settings: Settings) -> int | None:
+    """Return how many works can run at once; None where no such number is known."""
     runs = MODE_BY_NAME[settings.mode].runs if settings.app is None else None
     if runs == "thread":
         return settings.threads * settings.workers
