@@ -18,10 +18,9 @@ import pytest
 import forked
 from conftest import RunningServer, serving, until
 from taskdemo_cli.processes import children
-from taskdemo_server.contract.modes import MODES
 
 Start = Callable[..., RunningServer]
-EVERY_WAY = [(mode.name, 1) for mode in MODES if mode.engine is None] + [("blocking", 2), ("process", 2)]
+EVERY_WAY = [("blocking", 1), ("background", 1), ("process", 1), ("process", 2)]
 
 
 def ask(server: RunningServer, count: int) -> list[threading.Thread]:
@@ -233,8 +232,8 @@ def test_what_cannot_be_served_is_refused_with_one_sentence(tmp_path: Path) -> N
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         said = refused(**fields | {"port": port})
-    assert "is not a valid host name" in refused(**fields | {"host": "x" * 70})
     assert said.startswith(f"taskdemo: Cannot serve on 127.0.0.1 port {port}: it is in use. Try another with --port")
+    assert "is not a valid host name" in refused(**fields | {"host": "x" * 70})
     assert "Unknown mode" in refused(**fields | {"mode": "sideways"})
     assert "Unknown work" in refused(**fields | {"work": "play"})
     assert "cannot be written: No such file" in refused(**fields | {"journal": str(tmp_path / "no" / "journal")})

@@ -36,7 +36,7 @@ def burst(server: RunningServer, count: int) -> list[httpx.Response]:
         return list(pool.map(lambda _: httpx.get(server.url, timeout=20, trust_env=False), range(count)))
 
 
-@pytest.mark.parametrize("mode", ["async", "threadpool", "background", "background-async", "process"])
+@pytest.mark.parametrize("mode", ["async", "background", "process"])
 def test_what_exceeds_the_bound_is_refused_and_no_task_and_afterwards_all_is_as_before(
     start_server: Start, mode: str
 ) -> None:
