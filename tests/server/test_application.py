@@ -132,6 +132,10 @@ async def asynchronous() -> FastAPI:
     return FASTAPI
 
 
+def unmade() -> FastAPI:
+    raise KeyError("no settings")
+
+
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [
@@ -140,6 +144,7 @@ async def asynchronous() -> FastAPI:
         (by_name, "it takes scope, receive and send by name alone"),
         (lambda settings: FASTAPI, "it takes settings; an ASGI application takes scope, receive and send"),
         (asynchronous, "that is an async function"),
+        (unmade, "it failed with KeyError: 'no settings'"),
         (lambda: "text", "called, it returns something else: that is 'text'"),
         (lambda: wsgi, "called, it returns something else: it takes environ"),
         (3, "that is 3, and no ASGI application"),
