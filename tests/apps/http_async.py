@@ -1,30 +1,12 @@
 """The same with httpx's async client: right."""
 
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import httpx
 from fastapi import FastAPI
 
+from _slow import URL
+
 app = FastAPI()
 client = httpx.AsyncClient(trust_env=False)
-
-
-class Slow(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        time.sleep(0.2)
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-SLOW = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
-threading.Thread(target=SLOW.serve_forever, daemon=True).start()
-URL = f"http://127.0.0.1:{SLOW.server_port}/"
 
 
 @app.get("/")
