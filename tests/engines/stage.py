@@ -95,6 +95,7 @@ def left_with(broker: str, names: Sequence[str]) -> list[str]:
                 continue
             there.append(name)
             channel.queue_delete(name)
+            channel.exchange_delete(name)
     return there
 
 
