@@ -15,10 +15,7 @@ import contextlib
 import json
 import random
 import re
-import secrets
-import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,12 +25,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
-from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME, Engine
-from taskdemo_server.contract.settings import Settings, WorkerSettings
-from taskdemo_server.engines.base import PRIVATE
+from conftest import serving
+from engines.stage import Stage, all_of, left_with, staging
+from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME, Mode
 
 KILL_EVERY_S = 3.0
 PROCESSES = 2
@@ -45,32 +41,13 @@ NUDGES = 2
 """So many tasks are sent before that is believed: some engines look for what the dead held only with the next one."""
 
 
-def start(stack: ExitStack, module: str, argument: str, out: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", module, argument],
-        stdin=subprocess.PIPE,
-        stdout=out,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-    def end() -> None:
-        assert process.stdin
-        process.stdin.close()
-        process.wait()
-
-    stack.callback(end)
-    return process
-
-
 class Worker:
     """A guarded worker, and the processes that work in it."""
 
-    def __init__(self, stack: ExitStack, settings: WorkerSettings) -> None:
-        self._guard = start(stack, "taskdemo_server.worker", settings.to_json(), subprocess.PIPE)
-        assert self._guard.stdout
-        self._guard.stdout.readline()
-        self.main = psutil.Process(self._guard.pid).children()[0]
+    def __init__(self, stage: Stage, mode: Mode, **given: Any) -> None:
+        self._guarded = stage.worker(mode, processes=PROCESSES, **given)
+        stage.ready(self._guarded)
+        self.main = self._guarded.program
         self.pids = self._working()
 
     def kill(self) -> set[int]:
@@ -78,11 +55,11 @@ class Worker:
         with contextlib.suppress(psutil.NoSuchProcess):  # it may have died with one of its processes
             self.pids |= self._working()
             self.main.send_signal(signal.SIGKILL)
-        self._guard.wait()
+        self._guarded.wait()
         return self.pids
 
     def _working(self) -> set[int]:
-        return {self.main.pid, *(child.pid for child in self.main.children(recursive=True))}
+        return {process.pid for process in all_of(self.main)}
 
 
 def main() -> int:
@@ -93,31 +70,20 @@ def main() -> int:
     parser.add_argument("--duration", type=float, default=0.01)
     given = parser.parse_args()
     mode = MODE_BY_NAME[given.engine]
-    assert mode.engine is not None
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/tmp")))
-        broker = given.broker or private_broker(stack, mode.engine)
-        queue, journal = f"taskdemo-soak-{secrets.token_hex(4)}", folder / "journal"
-        common: dict[str, Any] = {"broker": broker, "queue": queue}
-        server = Settings(
-            mode=mode.name,
-            journal=str(journal),
-            announce=str(folder / "announce"),
-            port=0,
-            duration=given.duration,
-            max_pending=2 * given.count,
-            **common,
-        )
-        worker = WorkerSettings(
-            engine=mode.name, work=server.work_settings, processes=PROCESSES, private=True, **common
-        )
-        if broker.startswith("amqp"):
-            stack.callback(clean, broker, queue)
-        start(stack, "taskdemo_server.serve", server.to_json())
-        while not (folder / "announce").exists():
-            time.sleep(0.1)
-        client = stack.enter_context(httpx.Client(base_url=json.loads((folder / "announce").read_text())["url"]))
-        workers = [Worker(stack, worker), Worker(stack, worker)]
+        stage = stack.enter_context(staging(folder / "stage"))
+        if given.broker:
+            stage.broker = given.broker
+        else:
+            stage.a_broker(mode)
+        if stage.broker.startswith("amqp"):
+            stage.stack.callback(left_with, stage.broker, [stage.queue])
+        common: dict[str, Any] = {"broker": stage.broker, "queue": stage.queue, "max_pending": 2 * given.count}
+        server = stack.enter_context(serving(folder / "server", mode=mode.name, duration=given.duration, **common))
+        client, journal = server.client, server.journal
+        at_work = {"duration": given.duration, "journal": str(journal)}
+        workers = [Worker(stage, mode, **at_work) for _ in range(2)]
         callers = stack.enter_context(ThreadPoolExecutor(CALLERS))
         for _ in range(given.count):
             callers.submit(client.get, "/", timeout=60)
@@ -136,36 +102,17 @@ def main() -> int:
             if next_kill <= time.monotonic() and ends < given.count and not nudges:
                 killed |= workers.pop(random.randrange(2)).kill()
                 kills += 1
-                workers.append(Worker(stack, worker))
+                workers.append(Worker(stage, mode, **at_work))
                 next_kill = time.monotonic() + KILL_EVERY_S
                 print(f"{ends:6} ended; {kills} workers killed", flush=True)
         callers.shutdown()
         time.sleep(1)  # an event may be on its way
         with journal.open() as lines:
             events = [json.loads(line) for line in lines]
-    may_lose = kills if mode.name == "celery" and not broker.startswith("amqp") else 0
+    may_lose = kills if mode.name == "celery" and not stage.broker.startswith("amqp") else 0
     if "survive_worker_kill" in mode.gives_up:
         may_lose = kills * PROCESSES
     return report(mode.name, events, kills, killed, may_lose)
-
-
-def private_broker(stack: ExitStack, engine: Engine) -> str:
-    kind = PRIVATE[str(engine.private_broker)]
-    place = kind.new_folder()
-    stack.callback(shutil.rmtree, place, ignore_errors=True)
-    if kind.module is None:
-        return kind.url(place)
-    broker = start(stack, kind.module, place, subprocess.PIPE)
-    assert broker.stdout
-    return broker.stdout.readline().decode().strip()
-
-
-def clean(broker: str, queue: str) -> None:
-    from celery import Celery
-
-    with Celery(broker=broker).connection_for_write() as connection:
-        connection.default_channel.queue_delete(queue)
-        connection.default_channel.exchange_delete(queue)
 
 
 def report(engine: str, events: list[dict[str, Any]], kills: int, killed: set[int], may_lose: int) -> int:
