@@ -7,7 +7,6 @@ import os
 import resource
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,7 +18,6 @@ from taskdemo_cli import app
 from taskdemo_cli.processes.signals import STOP_SIGNALS
 
 TASKDEMO = forked.PROGRAM
-PATIENCE_S = 30.0
 
 
 def taskdemo(
@@ -94,28 +92,6 @@ def family_of(pid: int) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
-
-
-def eventually(true: Callable[[], bool], within: float = PATIENCE_S) -> bool:
-    """Wait until something is true, for a bounded time; return whether it is."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        if true():
-            return True
-        time.sleep(0.01)
-    return true()
-
-
-def all_gone(processes: list[psutil.Process], within: float = 5.0) -> bool:
-    """Tell whether all of these processes end in time; a zombie has ended."""
-
-    def gone(process: psutil.Process) -> bool:
-        try:
-            return bool(process.status() == psutil.STATUS_ZOMBIE)
-        except psutil.NoSuchProcess:
-            return True
-
-    return eventually(lambda: all(gone(process) for process in processes), within)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import os
 import queue
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +53,18 @@ def until(condition: Callable[[], T], within: float = 10.0) -> T:
             pytest.fail(f"still {value!r} after {within} s", pytrace=True)
         time.sleep(0.01)
     return value
+
+
+def gone(processes: Sequence[psutil.Process]) -> bool:
+    """Tell whether all of these have ended: a zombie has."""
+
+    def is_gone(process: psutil.Process) -> bool:
+        try:
+            return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return True
+
+    return all(is_gone(process) for process in processes)
 
 
 @dataclass

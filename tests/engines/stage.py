@@ -16,7 +16,7 @@ import pytest
 
 import forked
 from commands import TASKDEMO
-from conftest import RunningServer, until, without
+from conftest import RunningServer, gone, until, without
 from taskdemo_cli.processes.children import python
 from taskdemo_server.contract.modes import MODES, Engine, Mode
 from taskdemo_server.contract.settings import WorkerSettings, WorkSettings
@@ -232,16 +232,6 @@ def nothing_is_left(processes: Sequence[psutil.Process], folder: Path) -> None:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
-
-
-def gone(processes: Sequence[psutil.Process]) -> bool:
-    def is_gone(process: psutil.Process) -> bool:
-        try:
-            return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
-        except psutil.NoSuchProcess:
-            return True
-
-    return all(is_gone(process) for process in processes)
 
 
 def all_of(process: psutil.Process) -> list[psutil.Process]:

@@ -8,8 +8,8 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from conftest import RunningServer, serving, until
-from engines.stage import EVERY_ENGINE, Stage, all_of, ask, gone, of, own_broker, private
+from conftest import RunningServer, gone, serving, until
+from engines.stage import EVERY_ENGINE, Stage, all_of, ask, of, own_broker, private
 from taskdemo_server.contract.modes import Mode
 
 pytestmark = pytest.mark.parametrize("mode", EVERY_ENGINE, scope="module")

@@ -10,8 +10,8 @@ import httpx
 import psutil
 import pytest
 
-from conftest import RunningServer, serving, until
-from engines.stage import EVERY_ENGINE, THERE, all_of, ask, gone, nothing_is_left, of, own_broker, private
+from conftest import RunningServer, gone, serving, until
+from engines.stage import EVERY_ENGINE, THERE, all_of, ask, nothing_is_left, of, own_broker, private
 from taskdemo_server.contract.modes import Mode
 
 pytestmark = pytest.mark.parametrize("mode", EVERY_ENGINE)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import forked
-from conftest import RunningServer, serving, until
+from conftest import RunningServer, gone, serving, until
 from taskdemo_cli.processes import children
 
 Start = Callable[..., RunningServer]
@@ -38,10 +38,6 @@ def ask(server: RunningServer, count: int) -> list[threading.Thread]:
     return threads
 
 
-def gone(family: list[psutil.Process], within: float = 5.0) -> None:
-    until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family), within)
-
-
 @pytest.mark.parametrize(("mode", "workers"), EVERY_WAY)
 def test_ctrl_c_finishes_what_runs_and_says_so(start_server: Start, mode: str, workers: int) -> None:
     server = start_server(mode=mode, workers=workers, duration=0.6)
@@ -50,7 +46,7 @@ def test_ctrl_c_finishes_what_runs_and_says_so(start_server: Start, mode: str, w
     count = len(server.running())
     server.signal(signal.SIGINT)
     assert server.wait() == 130
-    gone(family)
+    until(lambda: gone(family), 5)
     states = server.states()
     assert states.count("accepted") == states.count("finished") >= count
     assert "Ctrl-C: " in server.printed
@@ -73,7 +69,7 @@ def test_a_second_ctrl_c_abandons_at_once_and_the_journal_has_them_as_lost(
     until(lambda: "Ctrl-C again abandons" in server.printed)
     server.signal(signal.SIGINT)
     assert server.wait(5) == 130
-    gone(family)
+    until(lambda: gone(family), 5)
     lost = {event.id: event.error for event in server.events() if event.state == "lost"}
     assert lost
     assert set(lost) == {event.id for event in server.events() if event.state == "accepted"}
@@ -125,7 +121,7 @@ def test_nobody_survives_the_server(start_server: Start, mode: str, workers: int
     else:
         server.process.stdin.close()
     server.wait(2)
-    gone(family)
+    until(lambda: gone(family), 5)
 
 
 def test_a_killed_server_process_is_replaced_and_its_tasks_are_lost(start_server: Start) -> None:

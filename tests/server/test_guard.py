@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from conftest import until
+from conftest import gone, until
 
 GUARD = "import sys; from taskdemo_server.runtime.guard import guard; sys.exit(guard(sys.argv[1:], 'ready', times=2))"
 COMMAND = """
@@ -38,6 +38,6 @@ def test_nothing_is_left_of_a_command_whose_processes_lead_sessions(how: str) ->
     else:
         psutil.Process(guard.pid).children()[0].kill()
     guard.wait(5)
-    until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in started), 5)
+    until(lambda: gone(started), 5)
     guard.stdin.close()
     guard.stdout.close()

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from commands import eventually
 from conftest import until
 from taskdemo_server.user_app.stacks import Look, Reader, stack, suspended_at
 from taskdemo_server.user_app.unready import where_it_is
@@ -194,7 +193,7 @@ def test_where_a_start_is_that_does_not_end_is_the_line_of_its_thread_or_of_what
     reader = Reader(str(tmp_path))
     thread = threading.Thread(target=shop.wait)
     thread.start()
-    assert eventually(lambda: where_it_is(reader, thread).startswith(" at shop.py:17 in wait: gate.wait"))
+    until(lambda: where_it_is(reader, thread).startswith(" at shop.py:17 in wait: gate.wait"), 30)
     shop.gate.set()
     thread.join()
 

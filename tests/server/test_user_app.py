@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from commands import all_gone, family_of, running, taskdemo
+from commands import family_of, running, taskdemo
+from conftest import gone, until
 
 SHOP = """
 import asyncio
@@ -169,4 +170,4 @@ def test_nothing_is_left_of_it_when_the_command_is_killed(folder: Path) -> None:
         family = family_of(process.pid)
         assert len(family) >= 4
         process.kill()
-    assert all_gone(family)
+    until(lambda: gone(family), 5)

@@ -19,7 +19,8 @@ from rich.console import Console
 
 import forked
 import samples
-from commands import eventually, taskdemo
+from commands import taskdemo
+from conftest import until
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
 from taskdemo_cli.analysis.verdicts import comparison
@@ -444,7 +445,7 @@ def test_the_pasted_endpoint_runs_as_it_is(tmp_path: Path, mode: str, function: 
     snippet(tmp_path, mode, function)
     with served(tmp_path, anew=mode == "process") as url:
         assert answer(f"{url}/?message=hello") == {"message": "Hello World!"}
-        assert eventually(lambda: done(tmp_path) == does)
+        until(lambda: done(tmp_path) == does, 30)
 
 
 @pytest.mark.parametrize("name", ["build", "fetch"])
@@ -477,7 +478,7 @@ def test_the_pasted_celery_endpoint_and_its_worker_run_as_they_are(tmp_path: Pat
         stack.callback(end_group, worker)
         with served(tmp_path, BROKER_URL=url) as address:
             assert answer(f"{address}/?message=hello") == {"message": "Hello World!"}
-            assert eventually(lambda: done(tmp_path) == "build hello\n")
+            until(lambda: done(tmp_path) == "build hello\n", 30)
 
 
 def end_group(process: "subprocess.Popen[bytes]") -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from commands import all_gone, as_json, family_of, in_process, one_sentence, running, serving, taskdemo
+from commands import as_json, family_of, in_process, one_sentence, running, serving, taskdemo
+from conftest import gone, until
 
 SHOP = """
 import asyncio
@@ -93,7 +94,7 @@ def test_ctrl_c_leaves_the_steps_so_far_and_no_process(tmp_path: Path) -> None:
     assert document["interrupted"] is True
     assert list(document["modes"]) == ["blocking"]
     assert document["modes"]["blocking"]["steps"][0]["rate"] == 9.5
-    assert all_gone(family)
+    until(lambda: gone(family), 5)
 
 
 def test_a_server_that_runs_already_is_measured_and_left_when_it_has_done_all(tmp_path: Path) -> None:

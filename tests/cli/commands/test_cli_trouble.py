@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from commands import TASKDEMO, all_gone, eventually, family_of, running, serving, taskdemo
+from commands import TASKDEMO, family_of, one_sentence, running, serving, taskdemo
+from conftest import gone, until
 from soak.kill_anywhere import members
 
 
@@ -34,11 +35,11 @@ def test_a_signal_while_firing_keeps_what_was_measured(number: signal.Signals, t
 
 def test_a_killed_command_takes_everything_it_started_with_it() -> None:
     with running("compare", "--duration", "3", "--modes", "background,process", anew=True) as process:
-        assert eventually(lambda: len(family_of(process.pid)) >= 7)
+        until(lambda: len(family_of(process.pid)) >= 7, 30)
         family = family_of(process.pid)
         process.send_signal(signal.SIGKILL)
         process.wait(5)
-        assert all_gone(family)
+        until(lambda: gone(family), 5)
 
 
 def test_a_server_that_dies_while_it_is_fired_at_loses_its_tasks_and_the_report_says_so() -> None:
@@ -76,7 +77,7 @@ def test_a_reader_that_leaves_early_ends_the_run_quietly_and_nothing_is_left(com
     )
     assert (done.returncode, done.stderr) == (141, "")
     assert [file for file in tmp_path.rglob("*") if file.name != f"taskdemo-{os.getuid()}"] == []
-    assert eventually(lambda: not members(f"TMPDIR={tmp_path}"), 5)
+    until(lambda: not members(f"TMPDIR={tmp_path}"), 5)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

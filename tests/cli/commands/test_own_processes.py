@@ -9,20 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from commands import all_gone, eventually, family_of, running, taskdemo
+from commands import family_of, running, taskdemo
+from conftest import gone, until
 
 
 def member(pid: int, module: str) -> int:
     """Return the process of that module, of those that a command has started, once it is there."""
-    found: list[int] = []
 
-    def look() -> bool:
+    def look() -> list[int]:
         with contextlib.suppress(Exception):
-            found[:] = [one.pid for one in family_of(pid) if module in one.cmdline()]
-        return bool(found)
+            return [one.pid for one in family_of(pid) if module in one.cmdline()]
+        return []
 
-    assert eventually(look), module
-    return found[-1]
+    return until(look, 30)[-1]
 
 
 @pytest.mark.parametrize(("which", "name"), [(0, "load"), (1, "bystander")])
@@ -37,7 +36,7 @@ def test_a_measuring_process_that_dies_ends_the_command_with_one_sentence(which:
     assert process.returncode == 2, err
     assert out == ""
     assert err.strip().splitlines()[-1] == f"taskdemo: the {name} process ended unexpectedly (exit -9); run it again"
-    assert all_gone(family)
+    until(lambda: gone(family), 5)
 
 
 def test_a_fork_server_that_dies_takes_its_servers_along_and_is_not_waited_for() -> None:
@@ -49,7 +48,7 @@ def test_a_fork_server_that_dies_takes_its_servers_along_and_is_not_waited_for()
         process.communicate(timeout=30)
         assert time.monotonic() - started < 20
         assert process.returncode in {1, 2}
-        assert all_gone(family)
+        until(lambda: gone(family), 5)
 
 
 def test_a_server_that_falls_silent_before_it_ends_is_said_to_have_ended(tmp_path: Path) -> None:

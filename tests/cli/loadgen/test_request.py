@@ -13,7 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 import samples
-from commands import eventually, family_of, one_sentence, running, taskdemo
+from commands import family_of, one_sentence, running, taskdemo
+from conftest import until
 from talks import InThread
 from taskdemo_cli.documents.environment import command_line, without_password
 from taskdemo_cli.documents.run import asked
@@ -192,7 +193,7 @@ def test_no_other_process_has_a_secret_in_its_command_line() -> None:
                 return len(family) >= 3 and not any(SECRET in word for one in family for word in one.cmdline())
             return False
 
-        assert eventually(none_has_it)
+        until(none_has_it, 30)
 
 
 def test_a_user_in_the_url_becomes_a_header_and_the_url_is_shown_without(listener: Listener) -> None:

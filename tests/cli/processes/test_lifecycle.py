@@ -22,7 +22,8 @@ from typing import Any
 import psutil
 import pytest
 
-from commands import TASKDEMO, all_gone, eventually, family_of, running, taskdemo
+from commands import TASKDEMO, family_of, running, taskdemo
+from conftest import gone, until
 from soak import kill_anywhere
 from taskdemo_cli.documents.limits import LIMITS
 from taskdemo_cli.processes import tempdirs
@@ -95,7 +96,9 @@ def read_until(terminal: int, pattern: str, within: float = 30.0) -> str:
             text += os.read(terminal, 65536).decode("utf-8", "replace")
         return re.search(pattern, text) is not None
 
-    assert eventually(seen, within), text
+    with contextlib.suppress(pytest.fail.Exception):  # what follows says what there was instead
+        until(seen, within)
+    assert re.search(pattern, text), text
     return text
 
 
@@ -105,7 +108,7 @@ def test_the_ctrl_c_key_drains_and_then_abandons(tmp_path: Path) -> None:
         port = re.search(r"--port (\d+)", read_until(terminal, r"--port \d+ "))
         assert port is not None
         ask(int(port[1]), 2)
-        assert eventually(lambda: states(Path(journal)).count("started") == 2)
+        until(lambda: states(Path(journal)).count("started") == 2, 30)
         os.write(terminal, b"\x03")
         read_until(terminal, "2 tasks are still running")
         os.write(terminal, b"\x03")
@@ -120,11 +123,11 @@ def test_a_closed_terminal_is_not_served_on(tmp_path: Path) -> None:
         port = re.search(r"--port (\d+)", read_until(terminal, r"--port \d+ "))
         assert port is not None
         ask(int(port[1]), 1)
-        assert eventually(lambda: states(journal) == ["accepted", "started"])
+        until(lambda: states(journal) == ["accepted", "started"], 30)
         family = family_of(process.pid)
         os.close(terminal)
         assert process.wait(8) == 1  # for the task that is lost
-        assert all_gone(family)
+        until(lambda: gone(family), 5)
     assert states(journal) == ["accepted", "started", "lost"]
 
 
@@ -170,7 +173,7 @@ def test_ctrl_c_during_a_comparison_keeps_the_modes_that_were_run(tmp_path: Path
     saved = tmp_path / "all.json"
     with running("compare", "--modes", "background,blocking", "--duration", "1", "--save", str(saved)) as process:
         assert process.stdout is not None
-        assert eventually(saved.exists)
+        until(saved.exists, 30)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 130, err
@@ -207,7 +210,7 @@ def test_ctrl_c_while_the_result_is_printed_keeps_it_whole(tmp_path: Path) -> No
         assert process.stdout is not None
         # The pipe is full when it has begun to print and all that it started has ended.
         assert select.select([process.stdout], [], [], 60)[0]
-        assert eventually(lambda: not family_of(process.pid))
+        until(lambda: not family_of(process.pid), 30)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=20)
     assert process.returncode == 130
@@ -221,14 +224,14 @@ def test_an_insisting_ctrl_c_ends_at_once_without_a_traceback(command: str, tmp_
         "limits": ["limits", "--modes", "blocking,process"],
     }
     with running(*arguments[command], anew=True, env=private(tmp_path)) as process:
-        assert eventually(lambda: len(family_of(process.pid)) >= 3)
+        until(lambda: len(family_of(process.pid)) >= 3, 30)
         family = family_of(process.pid)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
         assert process.returncode == 130, err
         assert "Traceback" not in err
-        assert all_gone(family)
+        until(lambda: gone(family), 5)
     assert left_in(tmp_path) == []
 
 
@@ -262,12 +265,12 @@ def test_what_the_work_has_started_and_left_ends_with_the_command(mode: str, kil
     command = ["fire", "--mode", mode, "--work", "leaves:work", *(["--for", "30"] if killed else ["--count", "2"])]
     with running(*command, stdout=subprocess.DEVNULL, cwd=tmp_path) as process:
         left = tmp_path / "left"
-        assert eventually(lambda: left.exists() and len(left.read_text().split()) >= 4)
+        until(lambda: left.exists() and len(left.read_text().split()) >= 4, 30)
         if killed:
             process.kill()
         process.wait(30)
     found = [psutil.Process(int(pid)) for pid in left.read_text().split() if psutil.pid_exists(int(pid))]
-    assert all_gone(found)
+    until(lambda: gone(found), 5)
 
 
 @pytest.mark.parametrize("own_session", [True, False], ids=["a session of its own", "a job of a shell"])
@@ -278,11 +281,12 @@ def test_only_a_process_with_a_session_of_its_own_ends_its_group(own_session: bo
     done = subprocess.run(["sh", "-c", line], stdout=subprocess.PIPE, text=True, check=True, timeout=20, **options)
     pid = int(done.stdout)
 
-    def gone() -> bool:
-        return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
     try:
-        assert eventually(gone, 5.0 if own_session else 0.5) is own_session
+        if own_session:
+            until(lambda: not psutil.pid_exists(pid) or gone([psutil.Process(pid)]), 5)
+        else:
+            time.sleep(0.5)
+            assert not gone([psutil.Process(pid)])
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
