@@ -5,11 +5,10 @@ Everything is on one logarithmic scale of rates. Turns figures into places and c
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final
 
-from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, ModeCapacity
-from taskdemo_cli.reports.html.scales import Scale, Tick, duration_words, rates
+from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep
+from taskdemo_cli.reports.html.scales import Scale, duration_words, rates
 
 TALL: Final = 90.0
 """Pixels of a mode's times, and of its backlogs."""
@@ -17,38 +16,8 @@ MARGIN: Final = 8.0
 """Pixels that stay free above and below a curve."""
 
 
-Curve: TypeAlias = tuple[str, list[tuple[float, float, bool]]]
-"""Of a kind: one figure against the rate, thousandths across and pixels from the top, and whether the step was
-sustained."""
-Levels: TypeAlias = list[tuple[float, str]]
-"""Pixels from the top, and a label."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """One mode: where its bars end, and its curves."""
-
-    name: str
-    found: ModeCapacity
-    sustained: float
-    failed: float
-    expected: float | None
-    times: list[Curve]
-    backlog: Curve
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """All modes on one scale."""
-
-    ticks: list[Tick]
-    time_levels: Levels
-    backlog_levels: Levels
-    limits: list[Limit]
-
-
-def draw(document: CapacityDocument) -> Picture | None:
-    """Return the picture; None where nothing was measured."""
+def draw(document: CapacityDocument) -> dict[str, Any] | None:
+    """Return the picture: of each mode where its bars end, and its curves; None where nothing was measured."""
     modes = document.modes
     steps = [step for found in modes.values() for step in found.steps]
     if not steps:
@@ -59,21 +28,21 @@ def draw(document: CapacityDocument) -> Picture | None:
     height_of_time, time_levels = _heights(times, duration_words)
     height_of_size, backlog_levels = _heights(list(map(_size, steps)), lambda size: f"{size:,.0f}")
     limits = [
-        Limit(
-            name,
-            found,
-            scale.x(found.sustained_per_s) if found.sustained_per_s else 0.0,
-            scale.x(found.failed_at_per_s or found.sustained_per_s or 0.0),
-            scale.x(found.expected_per_s) if found.expected_per_s else None,
-            [
+        {
+            "name": name,
+            "found": found,
+            "sustained": scale.x(found.sustained_per_s) if found.sustained_per_s else 0.0,
+            "failed": scale.x(found.failed_at_per_s or found.sustained_per_s or 0.0),
+            "expected": scale.x(found.expected_per_s) if found.expected_per_s else None,
+            "times": [
                 ("answers", _curve(found.steps, _response, scale, height_of_time)),
                 ("completions", _curve(found.steps, _completion, scale, height_of_time)),
             ],
-            ("backlog", _curve(found.steps, _size, scale, height_of_size)),
-        )
+            "backlog": ("backlog", _curve(found.steps, _size, scale, height_of_size)),
+        }
         for name, found in modes.items()
     ]
-    return Picture(scale.ticks, time_levels, backlog_levels, limits)
+    return {"ticks": scale.ticks, "time_levels": time_levels, "backlog_levels": backlog_levels, "limits": limits}
 
 
 def _response(step: CapacityStep) -> float | None:
@@ -94,6 +63,7 @@ def _curve(
     scale: Scale,
     height: Callable[[float], float],
 ) -> list[tuple[float, float, bool]]:
+    """Return a figure against the rate: thousandths across, pixels from the top, and whether it was sustained."""
     last = {step.rate: step for step in steps}
     return [
         (scale.x(rate), height(value), last[rate].sustained)
@@ -102,7 +72,9 @@ def _curve(
     ]
 
 
-def _heights(values: Sequence[float], words: Callable[[float], str]) -> tuple[Callable[[float], float], Levels]:
+def _heights(
+    values: Sequence[float], words: Callable[[float], str]
+) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
     """Return where a value stands on a logarithmic scale of these, in pixels from the top, and its powers of ten."""
     low = math.floor(math.log10(max(min(values, default=1.0), 1e-6)))
     high = max(math.ceil(math.log10(max(max(values, default=10.0), 1e-6))), low + 1)

@@ -4,11 +4,10 @@ Turns response times into places on one scale and computes no figure.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from taskdemo_cli.documents.run import RunDocument
-from taskdemo_cli.reports.html.scales import WIDE, Scale, Tick, durations
+from taskdemo_cli.reports.html.scales import WIDE, Scale, durations
 
 BINS: Final = 125
 DOTS: Final = 9
@@ -19,29 +18,8 @@ PLOT: Final = 56.0
 """Pixels of a distribution."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModeTimes:
-    """The response times of one mode, in all its runs."""
-
-    runs: Sequence[RunDocument]
-    dots: list[tuple[float, float]]
-    path: str
-    """Of the bars, stretched across, where there are no dots."""
-    medians: list[float]
-    worst: list[float]
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """All modes' response times on one scale."""
-
-    ticks: list[Tick]
-    modes: list[ModeTimes]
-    logarithmic: bool
-
-
-def draw(groups: Sequence[Sequence[RunDocument]]) -> Picture | None:
-    """Return the response times of groups of runs; None where nothing was answered."""
+def draw(groups: Sequence[Sequence[RunDocument]]) -> dict[str, Any] | None:
+    """Return the response times of groups of runs, all on one scale; None where nothing was answered."""
     answered = [runs for group in groups if (runs := [run for run in group if run.summary.response_s])]
     every = [[times for run in runs if (times := run.summary.response_s)] for runs in answered]
     if not answered:
@@ -51,17 +29,17 @@ def draw(groups: Sequence[Sequence[RunDocument]]) -> Picture | None:
     )
     counts = [_counts(runs, scale) for runs in answered]
     has_dots = max(map(max, counts)) <= DOTS
-    spreads = [
-        ModeTimes(
-            runs,
-            _dots(columns) if has_dots else [],
-            "" if has_dots else _bars(columns),
-            [scale.x(times.p50) for times in statistics],
-            [scale.x(times.max) for times in statistics],
-        )
+    modes = [
+        {
+            "runs": runs,
+            "dots": _dots(columns) if has_dots else [],
+            "path": "" if has_dots else _bars(columns),
+            "medians": [scale.x(times.p50) for times in statistics],
+            "worst": [scale.x(times.max) for times in statistics],
+        }
         for runs, columns, statistics in zip(answered, counts, every, strict=True)
     ]
-    return Picture(scale.ticks, spreads, scale.logarithmic)
+    return {"ticks": scale.ticks, "modes": modes, "logarithmic": scale.logarithmic}
 
 
 def _counts(runs: Sequence[RunDocument], scale: Scale) -> list[int]:

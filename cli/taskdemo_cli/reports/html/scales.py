@@ -5,7 +5,6 @@ Across, places are thousandths of the picture's width.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from taskdemo_cli.reports.timeline import ticks
@@ -15,15 +14,6 @@ WIDE: Final = 1000
 """Thousandths across a picture."""
 LOGARITHMIC_FROM: Final = 20
 """A longest time of so many times the shortest makes a scale of times logarithmic."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A place on a scale, and what stands there."""
-
-    x: float
-    label: str
-    anchor: str
 
 
 class Scale:
@@ -36,6 +26,7 @@ class Scale:
         self._start = start
         self._per_unit = WIDE / (self._measure(end) - self._measure(start))
         self.ticks = [_tick(self.x(value), label) for value, label in marks]
+        """Each a place, what stands there, and which end of that stands there."""
 
     def x(self, value: float) -> float:
         """Return the place of this value."""
@@ -76,8 +67,8 @@ def _round_numbers(low: float, high: float, digits: Sequence[int]) -> list[float
     return [number for power in powers for digit in digits if low <= (number := digit * 10.0**power) <= high]
 
 
-def _tick(x: float, label: str) -> Tick:
-    return Tick(x, label, "start" if x < 30 else "end" if x > 970 else "middle")
+def _tick(x: float, label: str) -> tuple[float, str, str]:
+    return x, label, "start" if x < 30 else "end" if x > 970 else "middle"
 
 
 def duration_words(seconds: float) -> str:

@@ -4,15 +4,17 @@ Turns the rows of runs into places and computes no figure. Across, places are th
 are pixels. However many requests there are, what is returned stays small.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from taskdemo_cli.documents.pairing import pairs
 from taskdemo_cli.documents.run import BystanderRow, RequestRow, RunDocument, TaskRow
-from taskdemo_cli.reports.html.concurrency import HALF, concurrency_paths
-from taskdemo_cli.reports.html.scales import Scale, Tick, moments
+from taskdemo_cli.recording.tasks import UNENDED
+from taskdemo_cli.reports.html.scales import WIDE, Scale, moments
 from taskdemo_cli.reports.timeline import Bar, last_moment, stairs_key
+from taskdemo_cli.stats import Occupancy
 from taskdemo_server.contract.drawing import HELD_UP_S, LANE
 
 LARGE: Final = 40
@@ -21,6 +23,10 @@ EACH: Final = 2000
 """Up to so many requests are drawn one by one; of more, it is drawn how many waited and ran at each moment."""
 HIGHEST: Final = 160.0
 """Pixels that thin lanes share."""
+HALF: Final = 70.0
+"""Pixels for the callers who wait, above the middle line, and as many for the tasks below it."""
+COLUMNS: Final = 500
+"""Across, for which it is counted how many waited and ran."""
 VISIBLE: Final = 8
 """Thousandths from which on one sees that the bystander waited."""
 MARGIN: Final = 1.01
@@ -63,19 +69,12 @@ class Chart:
     ping_waits: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """All charts on one scale: `lanes`, or `paths` for thin lanes, or `areas`, as `drawn` says."""
+def draw(every_run: Sequence[RunDocument]) -> dict[str, Any] | None:
+    """Return the charts of these runs on one scale; None where no request was sent.
 
-    drawn: str
-    ticks: list[Tick]
-    charts: list[Chart]
-    kinds: frozenset[str]
-    """What is drawn of lanes, for the legend."""
-
-
-def draw(every_run: Sequence[RunDocument]) -> Picture | None:
-    """Return the picture of these runs; None where no request was sent."""
+    They hold lanes, or paths for thin lanes, or areas, as `drawn` says; `kinds` are what is drawn of lanes, for the
+    legend.
+    """
     runs = [run for run in every_run if len(run.requests)]
     if not runs:
         return None
@@ -86,7 +85,7 @@ def draw(every_run: Sequence[RunDocument]) -> Picture | None:
         scale = moments(last * MARGIN)
         charts = [
             Chart(run, height=2 * HALF, paths=paths, peaks=peaks)
-            for run, (paths, peaks) in zip(runs, concurrency_paths(runs, last * MARGIN), strict=True)
+            for run, (paths, peaks) in zip(runs, _areas(runs, last * MARGIN), strict=True)
         ]
     else:
         found = [[(Bar.of(*pair), *pair) for pair in pairs(run)] for run in runs]
@@ -94,7 +93,8 @@ def draw(every_run: Sequence[RunDocument]) -> Picture | None:
         charts = [_chart(run, each, scale, drawn) for run, each in zip(runs, found, strict=True)]
     for chart in charts:
         chart.pings, chart.ping_waits = _pings(chart.run.bystander, scale)
-    return Picture(drawn, scale.ticks, charts, frozenset(kind for chart in charts for kind in _kinds(chart)))
+    kinds = {kind for chart in charts for kind in _kinds(chart)}
+    return {"drawn": drawn, "ticks": scale.ticks, "charts": charts, "kinds": kinds}
 
 
 def _kinds(chart: Chart) -> Iterator[str]:
@@ -177,3 +177,62 @@ def _pings(pings: Iterable[BystanderRow], scale: Scale) -> tuple[str, str]:
         else:
             merged.append([start, end])
     return "".join(f"M{x:g} 7h0" for x in dots), "".join(f"M{start:g} 7H{end:g}" for start, end in merged)
+
+
+def _levels(run: RunDocument, horizon_s: float) -> tuple[list[float], list[float], list[float]]:
+    """Return how many callers wait, tasks run, and tasks run or are queued, in each column.
+
+    What had not ended when nobody looked any more lasts to the end.
+    """
+    waiting, queued, running = (Occupancy(horizon_s, COLUMNS) for _ in range(3))
+    for request in run.requests:
+        waiting.add(request.sent_s, request.done_s)
+    for task in run.tasks:
+        started, ended = task.started_s, task.ended_s
+        if ended is None and task.state in UNENDED:
+            ended = horizon_s
+        queued.add(task.accepted_s, started if started is not None else ended)
+        running.add(started, ended)
+    work = running.levels()
+    return waiting.levels(), work, [sum(both) for both in zip(work, queued.levels(), strict=True)]
+
+
+def _areas(
+    runs: Sequence[RunDocument], horizon_s: float
+) -> list[tuple[list[tuple[str, str]], list[tuple[float, str]]]]:
+    """Return, for each run, the paths of its areas with their kind, and their ticks: pixels from the top, and a label.
+
+    The highest level of all runs is as high as there is room, so that heights can be compared between them.
+    """
+    every = [_levels(run, horizon_s) for run in runs]
+    most_waiting = max((max(waiting) for waiting, _, _ in every), default=0.0)
+    most_tasks = max((max(tasks) for _, _, tasks in every), default=0.0)
+    up, down = HALF / (most_waiting or 1.0), HALF / (most_tasks or 1.0)
+    peaks = [
+        (HALF - _round_below(most_waiting) * up, f"{_round_below(most_waiting):,.0f} wait"),
+        (HALF + _round_below(most_tasks) * down, f"{_round_below(most_tasks):,.0f} tasks"),
+    ]
+    shown = [peak for peak, most in zip(peaks, (most_waiting, most_tasks), strict=True) if most >= 1]
+    return [
+        ([("wait", _area(waiting, -up)), ("queue", _area(tasks, down)), ("free", _area(running, down))], shown)
+        for waiting, running, tasks in every
+    ]
+
+
+def _area(levels: Sequence[float], pixels_each: float) -> str:
+    """Return the path of the area between the middle line and these levels, in steps; equal neighbours are one."""
+    parts, last = [f"M0 {HALF:g}"], HALF
+    for column, level in enumerate(levels):
+        y = round(HALF + level * pixels_each, 1)
+        if y != last:
+            parts.append(f"H{column * WIDE / COLUMNS:g}V{y:g}")
+            last = y
+    return "".join(parts) + f"H{WIDE}V{HALF:g}z"
+
+
+def _round_below(most: float) -> float:
+    """Return the greatest of 1, 2, 5, 10, 20, ... that is not above `most`."""
+    if most < 1:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(most))
+    return next(digit * power for digit in (5, 2, 1) if digit * power <= most)
