@@ -6,7 +6,7 @@ slowest, longest or last one is that of all rounds, so that "at most" is true of
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
 from typing import Final
@@ -38,112 +38,75 @@ SOME: Final = 0.005
 """A smaller share of computing is not worth telling."""
 
 
-@dataclass(frozen=True, slots=True)
 class ModeSummary:
     """What was measured of one mode, over its rounds; one that the user cut short counts where there is no other.
 
     Seconds; None where not measured.
     """
 
-    requests: int
-    answered: int
-    """Requests that went well."""
-    errors: Counter[str]
-    """Without the requests that were given up because the user stopped."""
-    refused: int
-    """Requests that were answered with an error."""
-    refused_median: float | None
-    median: float | None
-    """Of the answers that were no error, as all of the following."""
-    p95: float | None
-    """Of the rounds with enough answers for one."""
-    slowest: float | None
-    work: float | None
-    """Of the tasks that finished."""
-    cpu_share: float | None
-    """How much of its time that work computed: the CPU seconds that it took, divided by its time without the wait for
-    a processor. Beside other modes, that of the one which left the work the most of a CPU."""
-    asked_work: float | None
-    """How long the work was asked to take; a user's own function is not asked."""
-    longest_work: float | None
-    tasks: Counter[str]
-    last_ended: float | None
-    completed: float | None
-    """The longest time from sent to the end of the task."""
-    tasks_in_a_run: int
-    all_at_once: bool
-    """Whether in every round all tasks ran at the same moment."""
-    slots: int | None
-    """How many tasks the server could run at once, where it knows."""
-    ran: "Places"
-    error: str | None
-    """What the first task that failed said."""
-    loss: str | None
-    """Why the first task that was lost was."""
-    waited: float | None
-    """The longest that a bystander waited, answered or not."""
-    is_answered: bool
-    """Whether that one was answered; otherwise it waited at least so long."""
-    bystanders_answered: int
-    bystander: float | None
-    """The longest that one waited that was answered."""
-    overhead: float | None
-    doubted: bool
-    busy: bool
-    is_partial: bool
-    """Whether there is no round that the user let come to its end."""
-    cut_short: RunDocument | None
-    """The run during which the user stopped."""
-
-    @classmethod
-    def of(cls, all_runs: Sequence[RunDocument]) -> "ModeSummary":
-        """Return what these runs of one mode, at least one, show."""
+    def __init__(self, all_runs: Sequence[RunDocument]) -> None:
+        """Sum up these runs of one mode, at least one."""
         runs = [run for run in all_runs if not run.interrupted] or all_runs
         summaries = [run.summary for run in runs]
-        tasks: Counter[str] = Counter()
+        self.tasks = Counter[str]()
         for counts in (summary.tasks for summary in summaries):
-            tasks.update({name: value for name, value in asdict(counts).items() if isinstance(value, int)})
+            self.tasks.update({name: value for name, value in asdict(counts).items() if isinstance(value, int)})
         # A mode that answers one caller before its work has ended makes none wait for it: where the work of another
         # was over first, that was by chance, as with short work and a busy server.
-        tasks["waited_for_work"] = (
-            0 if tasks["answered_before_end"] else sum(_waited_for_work(summary.tasks) for summary in summaries)
+        self.tasks["waited_for_work"] = (
+            0 if self.tasks["answered_before_end"] else sum(_waited_for_work(summary.tasks) for summary in summaries)
         )
-        tasks["max_parallel"] = max(summary.tasks.max_parallel for summary in summaries)
-        errors = sum((_failures(run) for run in runs), Counter[str]())
+        self.tasks["max_parallel"] = max(summary.tasks.max_parallel for summary in summaries)
+        self.errors = sum((_failures(run) for run in runs), Counter[str]())
+        """Without the requests that were given up because the user stopped."""
+        self.requests = sum(s.requests.ok for s in summaries) + self.errors.total()
+        self.answered = sum(s.response_s.count for s in summaries if s.response_s)
+        """Requests that went well."""
+        self.refused = sum(s.failed_s.count for s in summaries if s.failed_s)
+        """Requests that were answered with an error."""
+        self.refused_median = _mean(_value(s.failed_s, "p50") for s in summaries)
+        self.median = _mean(_value(s.response_s, "p50") for s in summaries)
+        """Of the answers that were no error, as all of the following."""
+        self.p95 = _mean(figure_of(run, "response_s.p95") for run in runs)
+        """Of the rounds with enough answers for one."""
+        self.slowest = _most(_value(s.response_s, "max") for s in summaries)
+        self.work = _mean(_value(s.work_s, "p50") for s in summaries)
+        """Of the tasks that finished."""
+        self.longest_work = _most(_value(s.work_s, "max") for s in summaries)
+        self.asked_work = _most(run.duration_s for run in runs if run.work in {"sleep", "cpu"} and not run.app)
+        """How long the work was asked to take; a user's own function is not asked."""
+        self.cpu_share = _mean(s.work_cpu_share for s in summaries)
+        """How much of its time that work computed: the CPU seconds that it took, divided by its time without the wait
+        for a processor. Beside other modes, that of the one which left the work the most of a CPU."""
+        self.last_ended = _most(s.tasks.last_ended_s for s in summaries)
+        self.completed = _most(_value(s.completion_s, "max") for s in summaries)
+        """The longest time from sent to the end of the task."""
+        self.tasks_in_a_run = max(s.tasks.accepted for s in summaries)
+        self.all_at_once = all(s.tasks.max_parallel == s.tasks.accepted for s in summaries)
+        """Whether in every round all tasks ran at the same moment."""
+        self.slots = runs[0].slots or None
+        """How many tasks the server could run at once, where it knows."""
+        self.ran = Places.of(runs[0])
+        self.error = _first_error(runs, "failed") if self.tasks["failed"] else None
+        """What the first task that failed said."""
+        self.loss = _first_error(runs, "lost") if self.tasks["lost"] else None
+        """Why the first task that was lost was."""
         waits = list(_waits(runs))
-        waited, is_answered = max(waits, default=(None, True))
-        return cls(
-            requests=sum(s.requests.ok for s in summaries) + errors.total(),
-            answered=sum(s.response_s.count for s in summaries if s.response_s),
-            errors=errors,
-            refused=sum(s.failed_s.count for s in summaries if s.failed_s),
-            refused_median=_mean(_value(s.failed_s, "p50") for s in summaries),
-            median=_mean(_value(s.response_s, "p50") for s in summaries),
-            p95=_mean(figure_of(run, "response_s.p95") for run in runs),
-            slowest=_most(_value(s.response_s, "max") for s in summaries),
-            work=_mean(_value(s.work_s, "p50") for s in summaries),
-            cpu_share=_mean(s.work_cpu_share for s in summaries),
-            asked_work=_most(run.duration_s for run in runs if run.work in {"sleep", "cpu"} and not run.app),
-            longest_work=_most(_value(s.work_s, "max") for s in summaries),
-            tasks=tasks,
-            last_ended=_most(s.tasks.last_ended_s for s in summaries),
-            completed=_most(_value(s.completion_s, "max") for s in summaries),
-            tasks_in_a_run=max(s.tasks.accepted for s in summaries),
-            all_at_once=all(s.tasks.max_parallel == s.tasks.accepted for s in summaries),
-            slots=runs[0].slots or None,
-            ran=Places.of(runs[0]),
-            error=_first_error(runs, "failed") if tasks["failed"] else None,
-            loss=_first_error(runs, "lost") if tasks["lost"] else None,
-            waited=waited,
-            is_answered=is_answered,
-            bystanders_answered=sum(answered for _, answered in waits),
-            bystander=_most(_value(s.bystander_s, "max") for s in summaries),
-            overhead=_most(s.client.overhead_s for s in summaries),
-            doubted=any(s.client.trusted is False for s in summaries),
-            busy=any((s.client.cpu_share or 0.0) >= BUSY_SHARE for s in summaries),
-            is_partial=any(run.interrupted for run in runs),
-            cut_short=next((run for run in all_runs if run.interrupted), None),
-        )
+        self.waited: float | None
+        """The longest that a bystander waited, answered or not."""
+        self.is_answered: bool
+        """Whether that one was answered; otherwise it waited at least so long."""
+        self.waited, self.is_answered = max(waits, default=(None, True))
+        self.bystanders_answered = sum(answered for _, answered in waits)
+        self.bystander = _most(_value(s.bystander_s, "max") for s in summaries)
+        """The longest that one waited that was answered."""
+        self.overhead = _most(s.client.overhead_s for s in summaries)
+        self.doubted = any(s.client.trusted is False for s in summaries)
+        self.busy = any((s.client.cpu_share or 0.0) >= BUSY_SHARE for s in summaries)
+        self.is_partial = any(run.interrupted for run in runs)
+        """Whether there is no round that the user let come to its end."""
+        self.cut_short = next((run for run in all_runs if run.interrupted), None)
+        """The run during which the user stopped."""
 
     def figures(self) -> dict[str, float | None]:
         """Return what a table shows of the mode, by its path in the summary of a run."""
@@ -223,8 +186,11 @@ def _worked(run: RunDocument) -> Iterator[tuple[float, float, float]]:
 
 def summaries(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
     """Return what was measured of each mode; how much the work computes is no mode's doing, so all have one share."""
+    found = {mode: ModeSummary(group) for mode, group in by_mode(runs).items()}
     share = most_computing(runs)
-    return {mode: replace(ModeSummary.of(group), cpu_share=share) for mode, group in by_mode(runs).items()}
+    for one in found.values():
+        one.cpu_share = share
+    return found
 
 
 def most_computing(runs: Sequence[RunDocument]) -> float | None:

@@ -6,7 +6,6 @@ block and does is described as blocking.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S, MOSTLY, ModeSummary, summaries
@@ -41,7 +40,7 @@ def verdict(run: RunDocument, endpoint: str = "") -> str:
 
     `endpoint` is what is said already of the user's own endpoint, and of how long the bystanders waited beside it.
     """
-    return _text(ModeSummary.of([run]), [], endpoint)
+    return _text(ModeSummary([run]), [], endpoint)
 
 
 def comparison(
@@ -83,7 +82,7 @@ def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Inte
         if mode != reference and reference in measured_of:
             clauses = list(_against(summary, measured_of[reference], reference, within_noise.get(mode)))
         if summary.error and summary.error in told:
-            summary = replace(summary, error=THE_SAME)
+            summary.error = THE_SAME
         else:
             told.add(summary.error)
         verdicts.append(Verdict(mode=mode, text=_text(summary, clauses, explain=explain), short=_short(summary)))

@@ -150,7 +150,7 @@ def page(document: AnyDocument) -> Iterator[str]:
         questions=QUESTIONS,
         needs=NEEDS,
         asking=modes_registry.QUESTIONS,
-        figures={name: ModeSummary.of(group).figures() for name, group in groups},
+        figures={name: ModeSummary(group).figures() for name, group in groups},
         cpu_share=most_computing(runs),
         computing=computing,
         causes=CAUSES,
@@ -232,7 +232,7 @@ def _endpoint(row: EndpointRow) -> tuple[EndpointRow, str, str, str]:
 
 def _cells(document: AnyDocument, group: Sequence[RunDocument]) -> list[tuple[str, float | None, Interval | None]]:
     """Return the figures of one mode, each with its path and, where it is the mean of rounds, its interval."""
-    figures = ModeSummary.of(group).figures()
+    figures = ModeSummary(group).figures()
     intervals = {each.figure: each for each in getattr(document, "intervals", ()) if each.mode == name_of(group[0])}
     told = {path for path in OF_EACH_ROUND if figures[path] is not None}
     return [(path, figures[path], intervals.get(path) if path in told else None) for path, _, _ in COLUMNS]

@@ -93,7 +93,7 @@ class ComparisonScreen:
         if run.mode is not None:
             _, runs = self._done.get(run.mode, (None, []))
             runs = [*runs, run]
-            self._done[run.mode] = ModeSummary.of(runs), runs
+            self._done[run.mode] = ModeSummary(runs), runs
         self._running = None
         self._paint(None)
 

@@ -228,7 +228,7 @@ def _advice_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
 def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     yield from comparison_heading(width)
     for mode, runs in by_mode(document.runs).items():
-        yield row((cell(mode, NAME), Ink.BOLD), *comparison_cells(ModeSummary.of(runs), runs, width, glyphs))
+        yield row((cell(mode, NAME), Ink.BOLD), *comparison_cells(ModeSummary(runs), runs, width, glyphs))
     for skipped in document.skipped:
         yield from paragraph(f"skipped: {skipped.why}", width, Ink.DIM, first=cell(skipped.mode, NAME + 1))
     cut_short = [run for run in document.runs if run.interrupted or run.timed_out or run.ended_because]
