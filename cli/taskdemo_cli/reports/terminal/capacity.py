@@ -5,7 +5,6 @@ Draws capacity documents and computes nothing.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Final
 
 from rich.console import Console, Group, RenderableType
@@ -15,7 +14,7 @@ from rich.text import Text
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, ModeCapacity
 from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.figures import progress
-from taskdemo_cli.reports.terminal.painter import Block, PlainLines, fit_for
+from taskdemo_cli.reports.terminal.painter import Block, PlainLines, screens
 from taskdemo_cli.reports.terminal.report import threshold_lines
 from taskdemo_cli.reports.terminal.style import ASCII, WIDEST, Drawing, Glyphs, Ink, cell, paragraph, row
 from taskdemo_cli.units import format_count, format_rate, format_seconds
@@ -225,12 +224,5 @@ class PlainCapacity(PlainLines):
         self._say(f"  {name}{turn}: {_sustained(found, ASCII)}, {found.cause}")
 
 
-def capacity_screen(
-    console: Console, title: str, names: Sequence[str]
-) -> AbstractContextManager[CapacityScreen | PlainCapacity]:
-    """Return the screen of the search, fit for what the console is; use it in a `with`."""
-    return fit_for(
-        console,
-        lambda block: CapacityScreen(block, title, names),
-        lambda plain: PlainCapacity(plain, title, names),
-    )
+capacity_screen = screens(CapacityScreen, PlainCapacity)
+"""The screen of the search."""

@@ -5,16 +5,15 @@ Draws limits documents and computes nothing.
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Final
 
 from rich.cells import cell_len
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.documents.limits import QUESTIONS, Cell, LimitsDocument, limits_in
-from taskdemo_cli.reports.terminal.painter import Block, PlainLines, fit_for
+from taskdemo_cli.reports.terminal.painter import Block, PlainLines, screens
 from taskdemo_cli.reports.terminal.style import WIDEST, Drawing, Glyphs, Ink, cell, paragraph, row
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.text import escape
@@ -211,10 +210,5 @@ class PlainLimits(PlainLines):
         self._say(f"  {mode}, {limit_name(limit)}: not carried out: {why}")
 
 
-def limits_screen(
-    console: Console, title: str, modes: Sequence[str], limits: Sequence[str]
-) -> AbstractContextManager[LimitsScreen | PlainLimits]:
-    """Return the screen of the experiments, fit for what the console is; use it in a `with`."""
-    return fit_for(
-        console, lambda block: LimitsScreen(block, title, modes, limits), lambda plain: PlainLimits(plain, title)
-    )
+limits_screen = screens(LimitsScreen, PlainLimits)
+"""The screen of the experiments."""

@@ -1,12 +1,11 @@
 """The screens of a run and of a comparison while they go on, and the plain lines where there is no terminal.
 
 Draws the live figures and computes nothing. Every frame has fixed columns and at most MOST_LINES lines; rich is asked
-to draw only lines that changed (see repaint).
+to draw only lines that changed (see painter).
 """
 
 import functools
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Final
 
 from rich.console import Console
@@ -18,7 +17,7 @@ from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.comparison_table import NAME, comparison_cells, comparison_heading
-from taskdemo_cli.reports.terminal.painter import Block, PlainLines, fit_for
+from taskdemo_cli.reports.terminal.painter import Block, PlainLines, screens
 from taskdemo_cli.reports.terminal.run_frame import (
     answer_words,
     bar_lines,
@@ -45,7 +44,8 @@ COMPARED_BARS: Final = 6
 class RunScreen:
     """One run on a terminal."""
 
-    def __init__(self, block: Block, title: str, for_s: float | None) -> None:
+    def __init__(self, block: Block, title: str, *, count: int | None, for_s: float | None = None) -> None:
+        del count  # only plain lines depend on it
         self._block = block
         self._title = title
         self._for_s = for_s
@@ -62,7 +62,7 @@ class RunScreen:
 class ComparisonScreen:
     """A comparison on a terminal: a row a mode, and under it the bars of the one that runs."""
 
-    def __init__(self, block: Block, modes: Sequence[str], title: str) -> None:
+    def __init__(self, block: Block, title: str, modes: Sequence[str]) -> None:
         self._block = block
         self._title = title
         self._glyphs = block.glyphs
@@ -133,9 +133,10 @@ class ComparisonScreen:
 class PlainRun:
     """A run as plain lines: each answer and each task's end of a small one, a line a second of a large one."""
 
-    def __init__(self, console: Console, title: str, small: bool) -> None:
+    def __init__(self, console: Console, title: str, *, count: int | None, for_s: float | None = None) -> None:
+        del for_s  # only the frame of a terminal shows it
         self._say = functools.partial(say, console)
-        self._small = small
+        self._small = count is not None and count <= SMALL
         self._answered: set[int] = set()
         self._ended = 0
         self._next = 1.0
@@ -180,18 +181,6 @@ class PlainComparison(PlainLines):
         self._say(f"  {run.mode}: {told}")
 
 
-def run_screen(
-    console: Console, title: str, *, count: int | None, for_s: float | None = None
-) -> AbstractContextManager[RunScreen | PlainRun]:
-    """Return the screen of one run, fit for what the console is; use it in a `with`, call `update` often."""
-    small = count is not None and count <= SMALL
-    return fit_for(console, lambda block: RunScreen(block, title, for_s), lambda plain: PlainRun(plain, title, small))
-
-
-def comparison_screen(
-    console: Console, title: str, modes: Sequence[str]
-) -> AbstractContextManager[ComparisonScreen | PlainComparison]:
-    """Return the screen of a comparison, fit for what the console is; use it in a `with`."""
-    return fit_for(
-        console, lambda block: ComparisonScreen(block, modes, title), lambda plain: PlainComparison(plain, title)
-    )
+run_screen = screens(RunScreen, PlainRun)
+"""The screen of one run; call `update` often."""
+comparison_screen = screens(ComparisonScreen, PlainComparison)

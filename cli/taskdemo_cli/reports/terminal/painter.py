@@ -6,8 +6,9 @@ the lines that changed, so that nothing flickers and a frame over a slow connect
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -20,11 +21,7 @@ ERASE_LINE = "\x1b[K"
 ERASE_BELOW = "\x1b[J"
 Live = TypeVar("Live")
 Plain = TypeVar("Plain")
-
-
-def can_repaint(console: Console) -> bool:
-    """Whether there is a terminal that can move its cursor."""
-    return console.is_terminal and not console.is_dumb_terminal and not console.legacy_windows
+Asked = ParamSpec("Asked")
 
 
 class Block:
@@ -118,7 +115,7 @@ class Block:
 class PlainLines:
     """A screen of plain lines, the title first; what a subclass says of a thing, it says once that is through."""
 
-    def __init__(self, console: Console, title: str) -> None:
+    def __init__(self, console: Console, title: str, *_: object) -> None:
         self._console = console
         self._say(title)
 
@@ -133,13 +130,20 @@ class PlainLines:
         self._say(f"  {name} skipped: {why}")
 
 
-@contextlib.contextmanager
-def fit_for(
-    console: Console, live: Callable[[Block], Live], plain: Callable[[Console], Plain]
-) -> Iterator[Live | Plain]:
-    """Give the screen that is fit for the console while the `with` lasts: one in a block, or one of plain lines."""
-    if not can_repaint(console):
-        yield plain(console)
-        return
-    with Block(console) as block:
-        yield live(block)
+def screens(
+    live: Callable[Concatenate[Block, Asked], Live], plain: Callable[Concatenate[Console, Asked], Plain]
+) -> Callable[Concatenate[Console, Asked], AbstractContextManager[Live | Plain]]:
+    """Return what makes the screen that is fit for a console: one in a block, or one of plain lines.
+
+    Use that in a `with`; what it is given besides the console, it hands on.
+    """
+
+    @contextlib.contextmanager
+    def screen(console: Console, /, *args: Asked.args, **more: Asked.kwargs) -> Iterator[Live | Plain]:
+        if console.is_terminal and not console.is_dumb_terminal and not console.legacy_windows:
+            with Block(console) as block:
+                yield live(block, *args, **more)
+        else:  # nothing that can move its cursor
+            yield plain(console, *args, **more)
+
+    return screen

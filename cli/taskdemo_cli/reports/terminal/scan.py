@@ -5,10 +5,9 @@ Draws endpoint rows and computes nothing.
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Final
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.style import Style
 from rich.text import Text
 
@@ -18,7 +17,7 @@ from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, ou
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.recording.recorder import Recorder
-from taskdemo_cli.reports.terminal.painter import Block, PlainLines, fit_for
+from taskdemo_cli.reports.terminal.painter import Block, PlainLines, screens
 from taskdemo_cli.reports.terminal.run_frame import progress_cells, progress_words
 from taskdemo_cli.reports.terminal.style import WIDEST, Drawing, Glyphs, Ink, cell, paragraph, row
 from taskdemo_cli.units import format_count, format_seconds
@@ -190,8 +189,5 @@ class PlainScan(PlainLines):
             self._say(f"  {name_of_endpoint(endpoint)}: {WORDS[outcome(endpoint)]}{told}")
 
 
-def scan_screen(
-    console: Console, title: str, routes: Sequence[Route]
-) -> AbstractContextManager[ScanScreen | PlainScan]:
-    """Return the screen of a scan, fit for what the console is; use it in a `with`."""
-    return fit_for(console, lambda block: ScanScreen(block, title, routes), lambda plain: PlainScan(plain, title))
+scan_screen = screens(ScanScreen, PlainScan)
+"""The screen of a scan."""
