@@ -1,4 +1,4 @@
-"""Statistics of times: percentiles, histograms, intervals over rounds.
+"""Statistics of times: percentiles, histograms, intervals over rounds; and what groups anything beforehand.
 
 Pure functions of their arguments. Durations come in whole microseconds and leave in seconds,
 so that a figure computed from the rows of a document equals the one in its summary to the last digit.
@@ -6,7 +6,8 @@ so that a figure computed from the rows of a document equals the one in its summ
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import pairwise
 from statistics import fmean, variance
 from typing import NamedTuple, TypeVar
@@ -14,6 +15,8 @@ from typing import NamedTuple, TypeVar
 from msgspec import Struct
 
 Number = TypeVar("Number", int, float)
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 MICRO = 1_000_000
 PERCENTILES = {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "p999": 999}
 """In thousandths."""
@@ -42,6 +45,14 @@ class Bin(Struct, frozen=True, kw_only=True):
     from_s: float
     to_s: float
     count: int
+
+
+def grouped(pairs: Iterable[tuple[Key, Value]]) -> defaultdict[Key, list[Value]]:
+    """Return the values of each key, keys and values in the order of the pairs."""
+    groups: defaultdict[Key, list[Value]] = defaultdict(list)
+    for key, value in pairs:
+        groups[key].append(value)
+    return groups
 
 
 def nearest_rank(ordered: Sequence[Number], per_mille: int) -> Number:

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias, TypedDict
 from taskdemo_cli.analysis.rounds import FIGURES, by_mode, figure_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RunDocument
-from taskdemo_cli.stats import interval_between
+from taskdemo_cli.stats import grouped, interval_between
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.contract.text import shortened
 
@@ -129,12 +129,12 @@ def _work(run: RunDocument) -> str:
 
 def _other_settings(pairs: Sequence[Pair]) -> list[str]:
     """Return which settings differ; one that differs alike in every mode is told once."""
-    said: dict[str, list[str]] = {}
-    for mode, (old, *_), (new, *_) in pairs:
-        for name in SETTINGS:
-            before, after = getattr(old, name), getattr(new, name)
-            if before != after:
-                said.setdefault(f"{name} was {before} and is {after}", []).append(mode)
+    said = grouped(
+        (f"{name} was {before} and is {after}", mode)
+        for mode, (old, *_), (new, *_) in pairs
+        for name in SETTINGS
+        if (before := getattr(old, name)) != (after := getattr(new, name))
+    )
     return [text if len(modes) == len(pairs) else f"{', '.join(modes)}: {text}" for text, modes in said.items()]
 
 

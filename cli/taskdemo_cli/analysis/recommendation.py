@@ -16,6 +16,7 @@ from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.analysis.verdicts import BYSTANDER, bounded
 from taskdemo_cli.documents.comparison import Recommendation
 from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds, format_share
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS
 from taskdemo_server.contract.text import shortened
@@ -250,10 +251,7 @@ class _Choice:
 
     def _given_up(self, needs: Sequence[str]) -> Iterator[str]:
         """Say what the modes that lack a need give up of it, one sentence for all that give up the same."""
-        lacking: dict[str, list[str]] = {}
-        for mode in self._good:
-            if lack := self._lacking(mode, needs):
-                lacking.setdefault(lack, []).append(mode)
+        lacking = grouped((lack, mode) for mode in self._good if (lack := self._lacking(mode, needs)))
         for lack, modes in lacking.items():
             yield f"{_listed(modes)} give{'s' if len(modes) == 1 else ''} up {lack}."
 

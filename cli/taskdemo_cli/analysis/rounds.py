@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from taskdemo_cli.documents.comparison import Difference, Interval
 from taskdemo_cli.documents.run import RunDocument, name_of
-from taskdemo_cli.stats import interval, supported
+from taskdemo_cli.stats import grouped, interval, supported
 
 FIGURES: Final = (
     "response_s.p50",
@@ -32,16 +32,16 @@ def intervals(runs: Sequence[RunDocument], reference: str) -> list[Interval]:
 
     Empty unless some mode was run twice or more.
     """
-    grouped = by_mode(runs)
+    every = by_mode(runs)
     entries: list[Interval] = []
-    for mode, group in grouped.items():
+    for mode, group in every.items():
         for figure in FIGURES:
             values = _by_round(group, figure)
             if len(values) < 2:
                 continue
             low, high = interval(list(values.values()))
             low = max(low, 0.0)  # no figure of ours can be less than nothing; a difference can
-            others = {} if mode == reference else _by_round(grouped.get(reference, []), figure)
+            others = {} if mode == reference else _by_round(every.get(reference, []), figure)
             pairs = [values[number] - others[number] for number in values if number in others]
             entries.append(
                 Interval(
@@ -59,10 +59,7 @@ def intervals(runs: Sequence[RunDocument], reference: str) -> list[Interval]:
 
 def by_mode(runs: Iterable[RunDocument]) -> dict[str, list[RunDocument]]:
     """Return the runs of each mode, in the order in which the modes were run first."""
-    grouped: dict[str, list[RunDocument]] = {}
-    for run in runs:
-        grouped.setdefault(name_of(run), []).append(run)
-    return grouped
+    return grouped((name_of(run), run) for run in runs)
 
 
 def figure_of(run: RunDocument, figure: str) -> float | None:

@@ -5,9 +5,7 @@ bystanders waited beside the endpoint: one is served by the event loop, the othe
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -18,6 +16,7 @@ from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.documents.blocking import Blocking, LeftTask, NeverRanTask, Place
 from taskdemo_cli.documents.run import BystanderRow, RunDocument
 from taskdemo_cli.recording.sightings import Left, NeverRan, Seen, Sightings, Stall, Waiting
+from taskdemo_cli.stats import grouped
 
 PLACES: Final = 5
 MOST_OF_IT: Final = 0.5
@@ -38,24 +37,6 @@ TOO_LATE: Final = "ReadTimeout"
 """The error of a request whose answer was not whole in time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the stalls of a run come to: by whose doing, and of which only those count that would hold anybody up."""
-
-    own: Sequence[Stall]
-    busy: Sequence[Stall]
-    """The loop's thread had nothing to do, and others computed."""
-    application: Sequence[Stall]
-    unseen: Sequence[Stall]
-    """The loop's thread computed, and nobody could look."""
-
-    @classmethod
-    def of(cls, stalls: Iterable[Stall]) -> "Evidence":
-        """Sort these stalls. What the machine was busy with others is no time of the application's."""
-        kinds = [(stall, _kind(stall)) for stall in stalls if stall.lasted_s - stall.queued_s >= HELD_UP_S]
-        return cls(*([stall for stall, kind in kinds if kind == name] for name in cls.__slots__))
-
-
 def judge(run: RunDocument, found: Sightings) -> Blocking:
     """Return what the server and the bystanders say of the endpoint of this run.
 
@@ -63,7 +44,8 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     """
     waits, threads_waits = _waits(run.bystander), _waits(run.bystander_threads or ())
     loop, threads = max(waits, default=None), max(threads_waits, default=None)
-    evidence = Evidence.of(found.stalls)
+    # Only what would hold anybody up counts, without the time in which the machine was busy with others.
+    stalls_of = grouped((_kind(one), one) for one in found.stalls if one.lasted_s - one.queued_s >= HELD_UP_S)
     late = sum(wait >= HELD_UP_S for wait in waits)
     late_threads = sum(wait >= HELD_UP_S for wait in threads_waits)
     over_s = sum(look.over_s for look in found.waiting)
@@ -71,27 +53,27 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     answers, is_refused = answers_of(run, found.answers)
     looks: list[Seen] = []
     cause: Any = "neither"
-    stalls: Sequence[Stall] = ()
     processor_wait_s: float | None = None
-    if evidence.own:
-        stalls = evidence.own
+    if stalls := stalls_of["own"]:
         cause, looks = _held(stalls), [look for stall in stalls for look in stall.looks if look.of in OWN]
-    elif evidence.busy or (late + late_threads >= LATE and _computing_s(found.waiting) >= max(HELD_UP_S, over_s / 4)):
-        stalls = evidence.busy
+    elif stalls_of["busy"] or (
+        late + late_threads >= LATE and _computing_s(found.waiting) >= max(HELD_UP_S, over_s / 4)
+    ):
+        stalls = stalls_of["busy"]
         looks = [look for stall in stalls for look in stall.others]
         looks = looks or [one for look in found.waiting for one in look.waiting if one.of == "thread"]
         by_requests = sum(look.seconds for look in looks if look.of == "thread")
         cause = "interpreter busy" if by_requests >= MOST_OF_IT * sum(look.seconds for look in looks) else "application"
     elif full_s >= HELD_UP_S and (threads is None or threads >= HELD_UP_S):
         cause, looks = "threads used up", [one for look in found.waiting for one in look.waiting if one.of == "thread"]
-    elif evidence.application:
-        stalls = evidence.application
+    elif stalls := stalls_of["application"]:
         cause, looks = "application", [look for stall in stalls for look in stall.looks]
     elif late + late_threads and (pieces := _in_pieces(found.waiting)):
         cause, looks = "event loop held", pieces
     # Code that keeps the interpreter for itself lets nobody look.
-    elif len(evidence.unseen) >= LATE or (evidence.unseen and late >= LATE and not is_refused):
-        stalls, cause = evidence.unseen, _held(evidence.unseen)
+    elif len(stalls_of["unseen"]) >= LATE or (stalls_of["unseen"] and late >= LATE and not is_refused):
+        stalls = stalls_of["unseen"]
+        cause = _held(stalls)
     elif is_refused:
         cause = "not reached"
     elif in_line := _in_line(run, found.waiting):
@@ -107,7 +89,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     places = _places(looks)
     change, rule = _change(cause, looks)
     after_s, after_error = _after_the_answer(run)
-    if evidence.own and not any(look.of == "background" for look in looks):
+    if stalls_of["own"] and not any(look.of == "background" for look in looks):
         after_s = None  # the end of a call is late, too, where the loop is blocked
     return Blocking(
         blocks=cause in HOLD_UP,
@@ -130,6 +112,10 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
 
 
 def _kind(stall: Stall) -> str:
+    """Return by whose doing the loop stalled.
+
+    `busy`: its thread had nothing to do, and others computed. `unseen`: it computed, and nobody could look.
+    """
     own = sum(look.seconds for look in stall.looks if look.of in OWN)
     others = sum(look.seconds for look in stall.looks) - own
     computed = sum(look.seconds for look in stall.others if look.call is None)  # who wakes from a call computes, too
@@ -191,9 +177,7 @@ def _held(stalls: Sequence[Stall]) -> str:
 
 def _places(looks: Iterable[Seen]) -> list[Place]:
     """Return where most of the time went, lines of one place together."""
-    by_place: dict[str, list[Seen]] = {}
-    for look in looks:
-        by_place.setdefault(look.place, []).append(look)
+    by_place = grouped((look.place, look) for look in looks)
     total = sum(look.seconds for group in by_place.values() for look in group)
     most = sorted(by_place.values(), key=lambda group: -_seconds(group))[:PLACES]
     return [
@@ -261,33 +245,27 @@ def _after_the_answer(run: RunDocument) -> tuple[float | None, str | None]:
 
 
 def _left(tasks: Iterable[Left]) -> list[LeftTask]:
-    key: Callable[[Left], tuple[str, str]] = lambda task: (task.place, task.call)  # noqa: E731  groupby takes it twice
-    groups = []
-    for (place, call), members in groupby(sorted(tasks, key=key), key):
-        group = list(members)
-        states = Counter(task.state for task in group)
-        groups.append(
-            LeftTask(
-                call=call,
-                place=place,
-                count=len(group),
-                finished=states["finished"],
-                failed=states["failed"],
-                cancelled=states["cancelled"],
-                lost=states["lost"],
-                unfinished=states["running"],
-                longest_s=max(task.after_s for task in group),
-                error=next((task.error for task in group if task.error), None),
-                kept=all(task.kept for task in group),
-            )
+    groups = grouped(((task.place, task.call), task) for task in tasks)
+    return [
+        LeftTask(
+            call=call,
+            place=place,
+            count=len(group),
+            finished=(states := Counter(task.state for task in group))["finished"],
+            failed=states["failed"],
+            cancelled=states["cancelled"],
+            lost=states["lost"],
+            unfinished=states["running"],
+            longest_s=max(task.after_s for task in group),
+            error=next((task.error for task in group if task.error), None),
+            kept=all(task.kept for task in group),
         )
-    return groups
+        for (place, call), group in sorted(groups.items())
+    ]
 
 
 def _never_ran(tasks: Iterable[NeverRan]) -> list[NeverRanTask]:
-    groups: dict[tuple[str, str | None, str | None], list[NeverRan]] = {}
-    for task in tasks:
-        groups.setdefault((task.never_ran, task.place, task.because), []).append(task)
+    groups = grouped(((task.never_ran, task.place, task.because), task) for task in tasks)
     return [
         NeverRanTask(call=call, place=place, count=len(group), status=group[0].status, because=because)
         for (call, place, because), group in groups.items()

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import Final
 
 from taskdemo_cli.analysis.blocking.answers import LONGEST, is_error, problems_in
 from taskdemo_cli.analysis.blocking.judge import MOST_OF_IT
 from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S
 from taskdemo_cli.documents.blocking import Answer, Blocking, LeftTask, NeverRanTask, Place
+from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.text import shortened
 
@@ -196,8 +196,8 @@ def _told_left(left: LeftTask) -> str:
 
 def _told_never_ran(tasks: Sequence[NeverRanTask]) -> Iterator[str]:
     """Yield a sentence for each reason that background tasks never ran for."""
-    for because, members in groupby(sorted(tasks, key=lambda lost: lost.because or ""), lambda lost: lost.because):
-        group = list(members)
+    groups = grouped((lost.because or "", lost) for lost in tasks)
+    for because, group in sorted(groups.items()):
         count = sum(lost.count for lost in group)
         where = [shortened(lost.call, 40) + (f" (added at {lost.place})" if lost.place else "") for lost in group]
         text = (

@@ -15,6 +15,7 @@ from rich.text import Text
 from taskdemo_cli.documents.limits import QUESTIONS, Cell, LimitsDocument, limits_in
 from taskdemo_cli.reports.terminal.painter import Block, PlainLines, screens
 from taskdemo_cli.reports.terminal.style import WIDEST, Drawing, Glyphs, Ink, cell, paragraph, row
+from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.text import escape
 
@@ -117,10 +118,9 @@ def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Ite
     modes = document.modes
     for limit in limits_in(modes):
         yield row((cell(QUESTIONS.get(limit, limit_name(limit)), width).rstrip(), Ink.BOLD))
-        said: dict[tuple[str, str, Style], list[str]] = {}
-        for mode, cells in modes.items():
-            if limit in cells:
-                said.setdefault((cells[limit].text, *_sign(cells[limit], glyphs)), []).append(mode)
+        said = grouped(
+            ((cells[limit].text, *_sign(cells[limit], glyphs)), mode) for mode, cells in modes.items() if limit in cells
+        )
         for (text, sign, style), sharing in said.items():
             yield row("  ", (sign, style), " ", (", ".join(map(escape, sharing)), Ink.DIM))
             yield from paragraph(text, width, Ink.PLAIN, "    ")
@@ -138,9 +138,7 @@ def _note_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
         yield from paragraph(f"skipped: {skipped.why}", width, Ink.DIM, first=cell(skipped.mode, 17))
     if document.interrupted:
         yield from paragraph("Interrupted: these are the experiments that were through by then.", width, Ink.DOUBT)
-    causes: dict[tuple[str, str], list[str]] = {}
-    for failed in document.failed or []:
-        causes.setdefault((failed.mode, failed.why), []).append(limit_name(failed.limit))
+    causes = grouped(((failed.mode, failed.why), limit_name(failed.limit)) for failed in document.failed or [])
     for (mode, why), names in causes.items():
         what = f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} not carried out: {why}"
         yield from paragraph(what, width, Ink.DIM, first=cell(mode, 17))

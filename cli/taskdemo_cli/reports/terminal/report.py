@@ -22,7 +22,7 @@ from taskdemo_cli.reports.terminal.figures import histogram, statistics_table
 from taskdemo_cli.reports.terminal.recommendation import question_lines, recommendation_lines
 from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Ink, cell, paragraph, row
 from taskdemo_cli.reports.terminal.timeline import height, overview, timeline
-from taskdemo_cli.stats import Statistics
+from taskdemo_cli.stats import Statistics, grouped
 from taskdemo_cli.units import format_bytes, format_count, format_seconds
 from taskdemo_server.contract.text import escape
 
@@ -245,9 +245,7 @@ def _named(run: RunDocument) -> str:
 
 def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
     """Yield what was seen of each mode in a line; modes of which it is the same share one."""
-    said: dict[str, list[str]] = {}
-    for verdict in document.verdicts:
-        said.setdefault(verdict.short or verdict.text, []).append(verdict.mode)
+    said = grouped((verdict.short or verdict.text, verdict.mode) for verdict in document.verdicts)
     for text, modes in said.items():
         names = cell(", ".join(modes) + ":", width).rstrip()
         if len(names) + len(text) < width:

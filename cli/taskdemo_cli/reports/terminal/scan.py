@@ -20,6 +20,7 @@ from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.painter import Block, PlainLines, screens
 from taskdemo_cli.reports.terminal.run_frame import progress_cells, progress_words
 from taskdemo_cli.reports.terminal.style import WIDEST, Drawing, Glyphs, Ink, cell, paragraph, row
+from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
 
 MOST_ROWS: Final = 24
@@ -62,9 +63,7 @@ def _report_lines(document: ScanDocument, width: int, glyphs: Glyphs) -> Iterato
 
 
 def _skipped_lines(endpoints: Sequence[EndpointRow], width: int) -> Iterator[Text]:
-    by_reason: dict[str, list[EndpointRow]] = {}
-    for endpoint in endpoints:
-        by_reason.setdefault(endpoint.skipped or "", []).append(endpoint)
+    by_reason = grouped((endpoint.skipped or "", endpoint) for endpoint in endpoints)
     if by_reason:
         yield row(("Not called", Ink.BOLD))
     for why, sharing in by_reason.items():
