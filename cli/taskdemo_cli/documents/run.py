@@ -1,7 +1,7 @@
 """A run: one server in one mode, and what came of one burst of requests; the other documents are made of its parts."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -171,29 +171,8 @@ class OwnFunction(Struct, frozen=True, kw_only=True):
     takes_message: bool
 
 
-class RunHeader(TypedDict, total=False):
-    """What only the caller knows of a run; as in RunDocument, which has a default for what is left out."""
-
-    mode: str | None
-    url: str
-    path: str
-    method: str
-    work: str | None
-    duration_s: Seconds | None
-    count: int | None
-    for_s: Seconds | None
-    concurrency: int | None
-    rate: float | None
-    message: str | None
-    round: int
-    started_at: str
-    command: str
-    environment: dict[str, Any]
-    app: str | UnsetType
-    own_work: OwnFunction | UnsetType
-    warm_up: int | UnsetType
-    slots: int | UnsetType | None
-    proxy: str | UnsetType
+RunHeader: TypeAlias = dict[str, Any]
+"""What only the caller knows of a run: fields of RunDocument, which has a default for what is left out."""
 
 
 class RunDocument(Struct, frozen=True, kw_only=True):
