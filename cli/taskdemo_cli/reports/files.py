@@ -9,6 +9,7 @@ import glob
 import json
 import math
 import os
+import pkgutil
 import secrets
 import shutil
 import stat
@@ -17,9 +18,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from taskdemo_cli.documents.codec import KINDS, AnyDocument, ShapeError, json_chunks, read
+from taskdemo_cli.documents.codec import KINDS, AnyDocument, ShapeError, read
 from taskdemo_cli.errors import FAILED, UserError
-from taskdemo_cli.reports import csv
 from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.text import escape, shortened
 
@@ -99,9 +99,9 @@ def save(document: AnyDocument, path: str | Path) -> None:
     The file holds the whole document or stays as it was. Raises UserError where it could not be written.
     """
     path = Path(path)
-    write = WRITERS[".html" if path.suffix.lower() == ".htm" else path.suffix.lower()]
+    writer = WRITERS[PAGE if path.suffix.lower() == ".htm" else path.suffix.lower()]
     try:
-        _write(_target(path), write(document))
+        _write(_target(path), pkgutil.resolve_name(writer)(document))
     except OSError as error:
         raise UserError(f"{_shown(path)} could not be written ({_why(error)}); name one elsewhere") from error
 
@@ -178,31 +178,14 @@ def _shown(path: Path) -> str:
 # --- the formats -------------------------------------------------------------------------------------------
 
 
-def _svg(document: AnyDocument) -> Iterable[str]:
-    from taskdemo_cli.reports import svg  # rich takes its time to load
-
-    yield svg.picture_of(document)
-
-
-def _markdown(document: AnyDocument) -> Iterable[str]:
-    from taskdemo_cli.reports import markdown
-
-    return markdown.chunks(document)
-
-
-def _html(document: AnyDocument) -> Iterable[str]:
-    from taskdemo_cli.reports.html import page  # Jinja2 takes its time to load
-
-    return page.page(document)
-
-
-WRITERS: Final[dict[str, Callable[[AnyDocument], Iterable[str]]]] = {
-    ".json": json_chunks,
-    ".csv": csv.chunks,
-    ".md": _markdown,
-    ".svg": _svg,
-    PAGE: _html,
+WRITERS: Final = {
+    ".json": "taskdemo_cli.documents.codec:json_chunks",
+    ".csv": "taskdemo_cli.reports.csv:chunks",
+    ".md": "taskdemo_cli.reports.markdown:chunks",
+    ".svg": "taskdemo_cli.reports.svg:chunks",
+    PAGE: "taskdemo_cli.reports.html.page:page",
 }
+"""By a file's ending, what yields a document's text; loaded where it is needed, because Jinja2 and rich take time."""
 
 
 # --- reading back ------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from rich.console import Console, RenderableType
@@ -15,13 +16,13 @@ from taskdemo_server.contract.text import shortened
 WIDTH: Final = 100
 
 
-def picture_of(document: AnyDocument) -> str:
-    """Return the report of any document as a picture."""
+def chunks(document: AnyDocument) -> Iterator[str]:
+    """Yield the report of any document as a picture, in one piece."""
     if isinstance(document, ComparisonDocument):
         report = comparison_report(document, whole=True)
     else:
         report = REPORTS[document.kind](document)
-    return picture(report, shortened(document.command or "taskdemo", 80))
+    yield picture(report, shortened(document.command or "taskdemo", 80))
 
 
 def picture(report: RenderableType, title: str) -> str:
