@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias, TypedDict
 
 from taskdemo_cli.analysis.rounds import FIGURES, by_mode, figure_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.pairing import runs_of
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.stats import grouped, interval_between
 from taskdemo_cli.units import format_count, format_seconds, format_share
@@ -51,7 +52,7 @@ class ChangesDocument(TypedDict):
 
 def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | ComparisonDocument) -> ChangesDocument:
     """Return what changed from `old` to `new`. Two results of one mode each are compared whatever their modes are."""
-    olds, news = by_mode(_runs(old)), by_mode(_runs(new))
+    olds, news = by_mode(runs_of(old)), by_mode(runs_of(new))
     alone: list[str] = []
     pairs = [(mode, olds[mode], news[mode]) for mode in olds if mode in news]
     if not pairs and len(olds) == len(news) == 1:
@@ -70,10 +71,6 @@ def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | Comp
         "changes": changes,
         "remarks": [*_not_whole(pairs), *_other_work(pairs), *_other_settings(pairs), *alone],
     }
-
-
-def _runs(document: RunDocument | ComparisonDocument) -> list[RunDocument]:
-    return document.runs if document.kind == "comparison" else [document]
 
 
 Pair: TypeAlias = tuple[str, Sequence[RunDocument], Sequence[RunDocument]]

@@ -98,12 +98,12 @@ def _mostly_fails(measured: Mapping[str, ModeSummary]) -> str:
 def _good(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
     """Return what was measured of each mode that did its job; a work that mostly fails says nothing of one."""
     whole = [run for group in by_mode(runs).values() if all(map(_is_whole, group)) for run in group]
-    return {mode: one for mode, one in summaries(whole).items() if _is_telling(one)}
-
-
-def _is_telling(one: ModeSummary) -> bool:
-    measured = None not in {one.median, one.work, one.last_ended}
-    return measured and one.tasks["failed"] <= TOO_MANY * one.tasks["accepted"]
+    return {
+        mode: one
+        for mode, one in summaries(whole).items()
+        if None not in {one.median, one.work, one.last_ended}
+        and one.tasks["failed"] <= TOO_MANY * one.tasks["accepted"]
+    }
 
 
 def _is_whole(run: RunDocument) -> bool:

@@ -9,7 +9,7 @@ from taskdemo_cli.analysis import verdicts
 from taskdemo_cli.analysis.blocking.sentence import sentence
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.documents.blocking import Blocking
-from taskdemo_cli.documents.run import RequestRow, RunDocument
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.documents.scan import EndpointRow
 from taskdemo_cli.units import format_count, format_seconds
 
@@ -34,9 +34,9 @@ def next_burst(runs: Sequence[RunDocument], count: int) -> int | None:
     """
     alone, last = runs[0], runs[-1]
     took = _took(alone)
-    if len(last.requests) >= count or len(runs) > 2 or not all(map(_is_answer, alone.requests)) or last.ended_because:
-        return None
-    if last.timed_out or not alone.requests:
+    # A redirect or a refusal is no answer of the endpoint: it comes before it.
+    unanswered = any(row.status is None or 300 <= row.status < 500 for row in alone.requests) or not alone.requests
+    if unanswered or len(last.requests) >= count or len(runs) > 2 or last.ended_because or last.timed_out:
         return None
     if took * count <= BURST_S:
         return count
@@ -49,11 +49,6 @@ def next_burst(runs: Sequence[RunDocument], count: int) -> int | None:
 def _took(run: RunDocument) -> float:
     """Return how long a burst kept the server busy, in seconds."""
     return max(run.summary.wall_s, run.summary.tasks.last_ended_s or 0.0)
-
-
-def _is_answer(request: RequestRow) -> bool:
-    """Tell whether this is an answer of the endpoint: a redirect or a refusal comes before it."""
-    return request.status is not None and not 300 <= request.status < 500
 
 
 def skipped(route: Route, why: str) -> EndpointRow:

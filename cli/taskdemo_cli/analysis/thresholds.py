@@ -18,6 +18,7 @@ from typing import Final
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.pairing import runs_of
 from taskdemo_cli.documents.run import RunDocument, ThresholdRow
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.stats import PERCENTILES, supported
@@ -146,10 +147,9 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | 
             Value(getattr(found, CAPACITY[threshold.metric]), name, "/s") for name, found in document.modes.items()
         ]
     else:
-        runs = document.runs if document.kind == "comparison" else [document]
         of_all = [
             Value(value_of(run, threshold.metric), name, _doubt(threshold.metric, run))
-            for name, group in by_mode(runs).items()
+            for name, group in by_mode(runs_of(document)).items()
             for run in group
         ]
     values = [one for one in of_all if threshold.mode in {None, one.name}]

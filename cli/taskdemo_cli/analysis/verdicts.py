@@ -86,7 +86,8 @@ def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Inte
         else:
             told.add(summary.error)
         verdicts.append(Verdict(mode=mode, text=_text(summary, clauses, explain=explain), short=_short(summary)))
-        explain = explain and not _mentions_bystander(summary)
+        if summary.waited is not None and not _failure(summary) and (summary.answered or summary.is_partial):
+            explain = False  # this sentence has said who the bystander is
     return verdicts
 
 
@@ -170,7 +171,8 @@ def _answered(mode: ModeSummary) -> str:
 
 def _who_waited(mode: ModeSummary) -> str:
     one, answered = mode.answered == 1, _answered(mode)
-    before, after = _before_and_after(mode)
+    after = mode.tasks["waited_for_work"]  # callers who waited for their own work; the others did not
+    before = mode.tasks["answered_before_end"] + mode.tasks["answered_after_end"] - after
     # What an application does after its answer is told of its endpoint.
     if mode.ran.is_app or (not before and not after):
         return answered
@@ -184,12 +186,6 @@ def _who_waited(mode: ModeSummary) -> str:
             + _afterwards(mode, one)
         )
     return answered + _afterwards(mode, one)
-
-
-def _before_and_after(mode: ModeSummary) -> tuple[int, int]:
-    """Return how many callers did not wait for their own work, and how many did."""
-    after = mode.tasks["waited_for_work"]
-    return mode.tasks["answered_before_end"] + mode.tasks["answered_after_end"] - after, after
 
 
 def _own_work(mode: ModeSummary, one: bool) -> str:
@@ -320,10 +316,6 @@ def _troubles(mode: ModeSummary) -> Iterator[str]:
         yield f"the work of {format_count(tasks, 'task')} was begun {mode.tasks['begun']:,} times"
     if mode.is_partial and mode.tasks["unfinished"]:
         yield f"no word had come of the end of {format_count(mode.tasks['unfinished'], 'task')}"
-
-
-def _mentions_bystander(mode: ModeSummary) -> bool:
-    return mode.waited is not None and not _failure(mode) and bool(mode.answered or mode.is_partial)
 
 
 def _bystander(mode: ModeSummary, explain: bool) -> Iterator[str]:

@@ -100,10 +100,6 @@ def complain(sentence: str, more: Iterable[str] = ()) -> None:
     stderr.complain("\n".join([f"taskdemo: {escape(sentence)}", *(f"  {escape(line)}" for line in more)]))
 
 
-def _stdout() -> OutputStream:
-    return sys.stdout if isinstance(sys.stdout, OutputStream) else OutputStream(sys.stdout)
-
-
 def _plain_width() -> int:
     said = os.environ.get("COLUMNS", "")
     return max(int(said), NARROWEST) if said.isdecimal() and len(said) < 5 else PLAIN_WIDTH
@@ -140,7 +136,7 @@ class Output:
         from rich.console import Console
 
         self.as_json = as_json
-        self._stdout = _stdout()
+        self._stdout = sys.stdout if isinstance(sys.stdout, OutputStream) else OutputStream(sys.stdout)
         human = OutputStream(sys.stderr) if as_json else self._stdout
         self.console = Console(
             file=human,  # type: ignore[arg-type] # a TextIOBase, which is all that rich uses of it

@@ -185,7 +185,8 @@ def _places(looks: Iterable[Seen]) -> list[Place]:
             place=group[0].place,
             share=_seconds(group) / total if total else 0.0,
             call=(longest := max(group, key=lambda look: look.seconds)).call,
-            waits=_is_waiting(group),
+            # What it waits for a processor, it would compute.
+            waits=sum(look.cpu_s + look.queued_s for look in group) < MOST_OF_IT * _seconds(group),
             caller=longest.caller,
         )
         for group in most
@@ -194,11 +195,6 @@ def _places(looks: Iterable[Seen]) -> list[Place]:
 
 def _seconds(looks: Iterable[Seen]) -> float:
     return sum(look.seconds for look in looks)
-
-
-def _is_waiting(looks: Sequence[Seen]) -> bool:
-    """Tell whether code waits rather than computes: what it waits for a processor, it would compute."""
-    return sum(look.cpu_s + look.queued_s for look in looks) < MOST_OF_IT * _seconds(looks)
 
 
 def _change(cause: str, looks: Sequence[Seen]) -> tuple[str | None, str | None]:

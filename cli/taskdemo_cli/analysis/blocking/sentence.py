@@ -46,7 +46,9 @@ def brief(blocking: Blocking) -> str:
 def _verdict(blocking: Blocking, too_short: str) -> str:
     loop, threads = blocking.loop_wait_s, blocking.threads_wait_s
     limit = format_seconds(HELD_UP_S)
-    waited = "" if loop is None or loop < _least(blocking) else f" A {BYSTANDER} waited up to {format_seconds(loop)}."
+    # A shorter wait says nothing where the loop was blocked: that bystander may have left before.
+    least = HELD_UP_S / CLOSE if blocking.cause == "event loop held" else 0.0
+    waited = "" if loop is None or loop < least else f" A {BYSTANDER} waited up to {format_seconds(loop)}."
     at = f" (at {_where(blocking.places[0])})" if blocking.places else ""
     often = "" if not blocking.places or blocking.places[0].share >= MOST_OF_IT else "among others "
     at = at.replace("(at", f"({often}at", 1)
@@ -121,11 +123,6 @@ def _verdict(blocking: Blocking, too_short: str) -> str:
         limit = "that" if blocking.cause == "neither" else f"the {limit} that count as held up"
         text += f" It is close to {limit}: run it again to be sure."
     return text
-
-
-def _least(blocking: Blocking) -> float:
-    """Return the seconds from which a bystander's wait says something: it may have left when the loop was blocked."""
-    return HELD_UP_S / CLOSE if blocking.cause == "event loop held" else 0.0
 
 
 def _where(place: Place) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 from taskdemo_cli.analysis import thresholds
 from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S
-from taskdemo_cli.analysis.thresholds import Threshold
+from taskdemo_cli.analysis.thresholds import Outcome, Threshold
 from taskdemo_cli.analysis.verdicts import STRETCHED
 from taskdemo_cli.documents.capacity import CapacityCause, CapacityStep
 from taskdemo_cli.documents.pairing import pairs
@@ -72,7 +72,8 @@ def read_step(
     curve = waiting.levels()
     growth, unsent_growth = _growth(curve, end_s - settle_s), _growth(unsent.levels(), end_s - settle_s)
     failed = sum(_has_failed(request, task) for request, task in rows)
-    broken = [one for one in conditions if not _holds(one, run)]
+    judged = [(one, thresholds.evaluate(one, run)) for one in conditions]
+    broken = [(one, outcome) for one, outcome in judged if not outcome.met or outcome.value is None]
     cause: CapacityCause | None = None
     if run.ended_because is not None or failed:
         cause = "refused"
@@ -130,11 +131,6 @@ def _growth(levels: Sequence[float], length_s: float) -> Slope:
     return slope([(at + 0.5) * length_s / len(levels) for at in range(len(levels))], levels)
 
 
-def _holds(condition: Threshold, run: RunDocument) -> bool:
-    outcome = thresholds.evaluate(condition, run)
-    return outcome.met and outcome.value is not None
-
-
 def _is_late(run: RunDocument) -> bool:
     wait, client = run.summary.wait_s, run.summary.client
     return (client.cpu_share or 0.0) >= BUSY_SHARE or (wait is not None and wait.p50 > LATE_S)
@@ -156,7 +152,9 @@ def _used_up(run: RunDocument, subject: Subject) -> CapacityCause:
     return "broker" if mode.engine is not None else "event loop"
 
 
-def _why(cause: CapacityCause, run: RunDocument, subject: Subject, broken: Sequence[Threshold], failed: int) -> str:
+def _why(
+    cause: CapacityCause, run: RunDocument, subject: Subject, broken: Sequence[tuple[Threshold, Outcome]], failed: int
+) -> str:
     settings, mode = subject.settings, subject.mode
     match cause:
         case "refused":
@@ -166,8 +164,9 @@ def _why(cause: CapacityCause, run: RunDocument, subject: Subject, broken: Seque
         case "client":
             return "the client itself could not send on time"
         case "threshold":
-            measured = ((one, thresholds.evaluate(one, run).measured) for one in broken)
-            return "; ".join(f"{one.metric} was {was}, and --while asks for {one.expression}" for one, was in measured)
+            return "; ".join(
+                f"{one.metric} was {outcome.measured}, and --while asks for {one.expression}" for one, outcome in broken
+            )
         case "threads":
             return f"all {settings.threads} threads were busy" if settings and mode else "the worker threads were busy"
         case "processes":

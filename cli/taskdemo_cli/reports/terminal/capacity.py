@@ -61,16 +61,12 @@ class RateScale:
         return "".join(line)
 
 
-def _rates(modes: Mapping[str, ModeCapacity]) -> list[float]:
-    told = ((one.sustained_per_s, one.failed_at_per_s) for one in modes.values())
-    return [rate for both in told for rate in both if rate]
-
-
 def capacity_table(
     names: Sequence[str], modes: Mapping[str, ModeCapacity], width: int, glyphs: Glyphs, running: str | None = None
 ) -> Iterator[Text]:
     """Yield a row for each mode on one logarithmic scale: sustained in full, given in hatched."""
-    scale = RateScale(_rates(modes), max(width - NAME - 2 * FIGURE - CAUSE - 3, 8))
+    rates = [rate for one in modes.values() for rate in (one.sustained_per_s, one.failed_at_per_s) if rate]
+    scale = RateScale(rates, max(width - NAME - 2 * FIGURE - CAUSE - 3, 8))
     yield row(
         (cell("", NAME + 1) + cell(scale.heading(), scale.columns), Ink.DIM),
         (f"{'sustained':>{FIGURE + 1}}{'reckoned':>{FIGURE}} gave in", Ink.DIM),

@@ -88,7 +88,9 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
         yield row((cell("", NAME), Ink.PLAIN), (often, Ink.BAD), first.plain[NAME + len(often) :])
         yield from rest
     if summary.requests.statuses:
-        yield from paragraph(_status_words(summary.requests), width, first=cell("Answers", NAME))
+        statuses = ", ".join(f"{one}: {format_count(count)}" for one, count in summary.requests.statuses.items())
+        bodies = f"{format_bytes(summary.requests.bytes)} of bodies"
+        yield from paragraph(f"{statuses}; {bodies}", width, first=cell("Answers", NAME))
     if summary.tasks.accepted:
         yield from paragraph(_task_words(summary.tasks), width, first=cell("Tasks", NAME))
     yield row("")
@@ -103,7 +105,10 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
 
 def _closing_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield what a reader wants to know first, and must therefore read last: no screen may scroll it away."""
-    yield from _trouble_lines(document, width)
+    if troubles := shortfalls(document):
+        yield row("")
+    for text in troubles:
+        yield from paragraph(text, width, Ink.DOUBT)
     if document.verdict:
         yield row("")
         yield from paragraph(document.verdict, width, Ink.BOLD)
@@ -143,11 +148,6 @@ def _failed_words(requests: RequestCounts) -> str:
     return f"{format_count(requests.failed)} failed"
 
 
-def _status_words(requests: RequestCounts) -> str:
-    statuses = ", ".join(f"{status}: {format_count(count)}" for status, count in requests.statuses.items())
-    return f"{statuses}; {format_bytes(requests.bytes)} of bodies"
-
-
 def _task_words(tasks: TaskCounts) -> str:
     states = [state for state in STATES if getattr(tasks, state)]
     words = [
@@ -158,14 +158,6 @@ def _task_words(tasks: TaskCounts) -> str:
     if (tasks.begun or 0) > tasks.accepted:
         words.append(f"begun {format_count(tasks.begun or 0)} times")
     return ", ".join(words) + f"; at most {format_count(tasks.max_parallel)} ran at once"
-
-
-def _trouble_lines(document: RunDocument, width: int) -> Iterator[Text]:
-    """Yield why a run is not a whole one."""
-    if said := shortfalls(document):
-        yield row("")
-    for text in said:
-        yield from paragraph(text, width, Ink.DOUBT)
 
 
 def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
@@ -235,12 +227,9 @@ def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) 
     if cut_short:
         yield row("")
     for run in cut_short:
+        which = f"{name_of(run)}, round {run.round}" if run.round > 1 else name_of(run)
         why = f" ({run.ended_because})" if run.ended_because else ""
-        yield from paragraph(f"{_named(run)}: this run did not go through to its end{why}.", width, Ink.DOUBT)
-
-
-def _named(run: RunDocument) -> str:
-    return f"{name_of(run)}, round {run.round}" if run.round > 1 else name_of(run)
+        yield from paragraph(f"{which}: this run did not go through to its end{why}.", width, Ink.DOUBT)
 
 
 def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
