@@ -26,8 +26,7 @@ from taskdemo_cli.analysis import recommendation as recommend
 from taskdemo_cli.analysis.verdicts import comparison
 from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.recording.summary import doubted
-from taskdemo_cli.reports.terminal.recommendation import recommendation_lines
-from taskdemo_cli.reports.terminal.report import comparison_report
+from taskdemo_cli.reports.terminal.report import comparison_report, recommendation_lines
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS
 
 

@@ -6,9 +6,9 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from taskdemo_cli.analysis.mode_summary import ModeSummary, most_computing
+from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing
 from taskdemo_cli.analysis.rounds import by_mode
-from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.comparison import ComparisonDocument, Recommendation
 from taskdemo_cli.documents.run import RequestCounts, RunDocument, TaskCounts, ThresholdRow, asked, name_of
 from taskdemo_cli.reports.error_words import errors_in_words, shortfalls
 from taskdemo_cli.reports.terminal.comparison_table import (
@@ -19,11 +19,11 @@ from taskdemo_cli.reports.terminal.comparison_table import (
     interval_lines,
 )
 from taskdemo_cli.reports.terminal.figures import histogram, statistics_table
-from taskdemo_cli.reports.terminal.recommendation import question_lines, recommendation_lines
 from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Ink, cell, paragraph, row
 from taskdemo_cli.reports.terminal.timeline import height, overview, timeline
 from taskdemo_cli.stats import Statistics, grouped
 from taskdemo_cli.units import format_bytes, format_count, format_seconds
+from taskdemo_server.contract.modes import MODES, QUESTIONS
 from taskdemo_server.contract.text import escape
 
 TELLING: Final = 0.1
@@ -34,6 +34,11 @@ AROUND: Final = 18
 """Lines of a comparison besides the picture, the table and the line for each mode."""
 DRAWN_REQUESTS: Final = 500
 """A run of more requests is told by its figures and its histogram; bars of a handful of them would say little."""
+MORE: Final = "--need NAME picks one for a need, with its code."
+COMPUTES_QUESTION: Final = "quiet"
+"""The need beside which it is said whether the work computes."""
+ROOMY: Final = 90
+"""Columns of a terminal in which all answers stand below one another."""
 
 
 def run_report(document: RunDocument) -> RenderableType:
@@ -213,8 +218,46 @@ def _advice_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
     if not recommendation:
         return
     if document.recommendations and not recommendation.need:
-        yield from question_lines(document.recommendations, most_computing(document.runs), width)
+        yield from _question_lines(document.recommendations, most_computing(document.runs), width)
     yield from recommendation_lines(recommendation, width)
+
+
+def _question_lines(found: Sequence[Recommendation], cpu_share: float | None, width: int) -> Iterator[Text]:
+    """Yield a line for each question, with the mode for each need in it, and what each of these modes gives up."""
+    modes = {str(one.need): one.mode for one in found}
+    # In a narrow terminal the longest question sticks out, so that an answer fits its line.
+    wide = sorted(len(question) for question, _ in QUESTIONS)[-1 if width >= ROOMY else -2] + 1
+    for question, needs in QUESTIONS:
+        answers = [f"it {computing(cpu_share)}"] if cpu_share is not None and COMPUTES_QUESTION in needs else []
+        for name in dict.fromkeys(modes.get(need) for need in needs):
+            named = ", ".join(need for need in needs if modes.get(need) == name)
+            answers.append(f"{named}: {name or 'none of these'}")
+        yield from paragraph("; ".join(answers), width, first=f"{question:<{wide}} ")
+    recommended = set(modes.values())
+    for mode in MODES:
+        if mode.name in recommended:
+            yield row((cell(mode.name, NAME) + " ", Ink.BOLD), (f"gives up: {mode.given_up}", Ink.PLAIN))
+
+
+def recommendation_lines(recommendation: Recommendation, width: int) -> Iterator[Text]:
+    """Yield which mode to use and why; where needs were named, what it gives up and its code, too."""
+    needs = f" for {recommendation.need}" if recommendation.need else ""
+    if recommendation.mode is None:
+        yield from paragraph(f"No recommendation{needs}: {recommendation.why}", width, Ink.DOUBT)
+        return
+    if not needs:
+        yield from paragraph(f"Use {recommendation.mode}: {recommendation.why} {MORE}", width, Ink.GOOD)
+        return
+    yield row((f"Use {cell(recommendation.mode, width).strip()}{needs}", Ink.GOOD + Ink.BOLD))
+    yield from paragraph(recommendation.why, width)
+    if recommendation.gives_up:
+        basis = f" ({recommendation.basis})" if recommendation.basis else ""
+        texts = "; ".join(recommendation.gives_up).rstrip(".")
+        yield from paragraph(f"It gives up{basis}: {texts}.", width)
+    yield row("")
+    for line in recommendation.code.splitlines():
+        # Never cut: it is to be pasted. Wide lines go on in the next one.
+        yield Text(escape(line), overflow="fold", no_wrap=False)
 
 
 def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
