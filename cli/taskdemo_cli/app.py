@@ -235,6 +235,7 @@ def fire(
     from taskdemo_cli.commands import fire
     from taskdemo_cli.commands.keeping import Keeping
     from taskdemo_cli.loadgen.request import read_place, read_request
+    from taskdemo_cli.runner.burst import burst
 
     checks.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
     private = None
@@ -256,7 +257,7 @@ def fire(
     elif app is not None:
         private = _application(app)
     place = read_place(url if url is not None else f"http://127.0.0.1:{port or 8000}", path)
-    burst = fire.Burst(
+    plan = burst(
         count=count,
         for_s=for_,
         concurrency=concurrency,
@@ -268,7 +269,7 @@ def fire(
     )
     keeping = Keeping(json, save, html, fail_if, [mode] if mode else ())
     return fire.fire(
-        burst, keeping,
+        plan, keeping,
         place=place, named=url is not None, private=private, token=token, wait=not no_wait, cold=cold,
     )  # fmt: skip
 
@@ -308,6 +309,7 @@ def compare(
     """Run the same burst in every mode and say what the difference means; or compare two results that were saved."""
     from taskdemo_cli.commands import compare, report
     from taskdemo_cli.commands.keeping import Keeping
+    from taskdemo_cli.runner.burst import burst
 
     if saved:
         if len(saved) != 2:
@@ -324,8 +326,8 @@ def compare(
         names, work, duration=duration, threads=threads, processes=processes, broker=broker, backend=backend
     )
     keeping = Keeping(json, save, html, fail_if, names)
-    burst = compare.Burst(count=count, timeout_s=timeout)
-    return compare.compare(settings, missing, burst, keeping, rounds, cold, checks.needs(need or []))
+    plan = burst(count=count, timeout_s=timeout)
+    return compare.compare(settings, missing, plan, keeping, rounds, cold, checks.needs(need or []))
 
 
 @app.command(epilog=_examples("taskdemo limits --modes background,process --html limits.html"))

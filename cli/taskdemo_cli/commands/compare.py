@@ -11,31 +11,31 @@ from taskdemo_cli.commands.keeping import Keeping, exit_code, has_failed
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RunDocument, Skipped
 from taskdemo_cli.errors import UserError
+from taskdemo_cli.loadgen.capacity import check_capacity
+from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import Output
 from taskdemo_cli.runner import comparison
-from taskdemo_cli.runner.burst import Burst, words
+from taskdemo_cli.runner.burst import at, facts, words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target
 from taskdemo_server.contract.modes import DEFAULT_MODES, MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 
-__all__ = ["Burst", "compare", "installed"]
-
 
 def compare(
     settings: Sequence[Settings],
     skipped: list[Skipped],
-    burst: Burst,
+    plan: Plan,
     keeping: Keeping,
     rounds: int,
     cold: bool = False,
     needs: Sequence[str] = (),
 ) -> int:
     """Fire the same burst at a private server of each mode, show what differs, and return the exit code."""
-    burst.check_capacity()
+    check_capacity(plan)
     stopping = StopRequest().listen()
     with temporary_folder() as folder, servers.ForkServer() as fork_server, Rig(stopping) as rig:
         started = [_launched(one, fork_server, folder / one.mode) for one in settings]
@@ -43,24 +43,24 @@ def compare(
         from taskdemo_cli.reports.terminal.live import comparison_screen
 
         output = Output(keeping.as_json)
-        facts = burst.facts()
+        header = facts(plan)
 
         def document(runs: list[RunDocument], without: list[Skipped]) -> ComparisonDocument:
             return verdicts.comparison(
-                runs, skipped=[*skipped, *without], environment=facts["environment"], command=facts["command"]
+                runs, skipped=[*skipped, *without], environment=header["environment"], command=header["command"]
             )
 
         with comparison_screen(
-            output.console, _comparison_title(burst, settings), [one.mode for one in settings]
+            output.console, _comparison_title(plan, settings), [one.mode for one in settings]
         ) as screen:
             for absent in skipped:
                 screen.skip(absent.mode, absent.why)
             runs, failed = comparison.compare(
                 rig,
                 started,
-                burst.plan,
+                plan,
                 screen,
-                facts,
+                header,
                 rounds=rounds,
                 cold=cold,
                 keep=lambda so_far: keeping.save_so_far(lambda: document(so_far, [])),
@@ -68,7 +68,7 @@ def compare(
         fastest = min(runs, key=_median, default=None)
         if fastest is not None:
             with output.waiting("measuring what the client itself takes"):
-                runs = rig.doubted(burst.plan(Target(fastest.url)), runs)
+                runs = rig.doubted(at(plan, Target(fastest.url)), runs)
     if not runs:
         stopping.check()
         raise UserError(_why_none(failed))
@@ -109,7 +109,7 @@ def _median(run: RunDocument) -> float:
     return math.inf if response is None else response.p50
 
 
-def _comparison_title(burst: Burst, settings: Sequence[Settings]) -> str:
+def _comparison_title(plan: Plan, settings: Sequence[Settings]) -> str:
     one = settings[0]
     took = f"{one.work} of {one.duration:g} s" if one.work in BUILT_IN_WORKS else one.work
-    return f"{words(burst)} in each mode, work: {took}"
+    return f"{words(plan)} in each mode, work: {took}"

@@ -10,19 +10,19 @@ from taskdemo_cli.analysis.blocking.judge import judge
 from taskdemo_cli.analysis.blocking.sentence import sentence
 from taskdemo_cli.commands.keeping import Keeping, exit_code, has_failed
 from taskdemo_cli.documents.blocking import Blocking
+from taskdemo_cli.loadgen.capacity import check_capacity
+from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import Place
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports.output import Output
-from taskdemo_cli.runner.burst import Burst, words
+from taskdemo_cli.runner.burst import at, facts, words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, check_worker, private_target, running_target
 from taskdemo_server.contract.settings import Settings
 
-__all__ = ["Burst", "fire"]
-
 
 def fire(
-    burst: Burst,
+    plan: Plan,
     keeping: Keeping,
     *,
     place: Place,
@@ -38,7 +38,7 @@ def fire(
     """
     from taskdemo_cli.reports.terminal.live import run_screen
 
-    burst.check_capacity()
+    check_capacity(plan)
     output = Output(keeping.as_json)
     stopping = StopRequest().listen()
     with contextlib.ExitStack() as stack:
@@ -51,17 +51,16 @@ def fire(
                 target = stack.enter_context(private_target(private, place.path, stopping))
         if wait:
             check_worker(target)
-        facts = burst.facts()
+        plan, header = at(plan, target), facts(plan)
         if private is not None and private.app is None and not cold:
             with output.waiting("warming the server up"):
-                target, facts["warm_up"] = rig.warmed_up(target, burst.plan(target), wait=wait)
+                target, header["warm_up"] = rig.warmed_up(target, plan, wait=wait)
         mark = target.mark()
         if target.app is not None:
             with output.waiting("watching what it does when nobody asks it anything"):
                 target.settle(stopping)
-        with run_screen(output.console, _title(burst, target), count=burst.planned, for_s=burst.for_s) as screen:
-            plan = burst.plan(target)
-            run = rig.measure(target, plan, screen, facts, wait=wait)
+        with run_screen(output.console, _title(plan, target), count=plan.count, for_s=plan.for_s) as screen:
+            run = rig.measure(target, plan, screen, header, wait=wait)
         found: Blocking | UnsetType = UNSET
         if target.app is not None:
             with output.waiting("watching what it does after the last answer"):
@@ -74,8 +73,8 @@ def fire(
     return exit_code(stopping, run.thresholds, failed=has_failed(run))
 
 
-def _title(burst: Burst, target: Target) -> str:
+def _title(plan: Plan, target: Target) -> str:
     what = target.mode or target.app
     name = f"{what} at {target.url}" if what else target.url
     through = "" if target.proxy is None else f", through the proxy {target.proxy} of the environment"
-    return f"{words(burst)} at {name}{target.path if target.path != '/' else ''}{through}"
+    return f"{words(plan)} at {name}{target.path if target.path != '/' else ''}{through}"

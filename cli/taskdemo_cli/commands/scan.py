@@ -9,12 +9,13 @@ from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.scan import ScanDocument
 from taskdemo_cli.errors import THRESHOLD_MET
+from taskdemo_cli.loadgen.capacity import check_capacity
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import Headers, Request
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports.output import Output
 from taskdemo_cli.runner import scan as conduct
-from taskdemo_cli.runner.burst import Burst
+from taskdemo_cli.runner.burst import at, burst
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, private_target
 from taskdemo_cli.units import format_count
@@ -27,14 +28,14 @@ def scan(
     """Judge every endpoint that can be called without guessing, show what was found, and return the exit code."""
     from taskdemo_cli.reports.terminal.scan import scan_screen
 
-    Burst(count=count).check_capacity()
+    check_capacity(burst(count=count))
     output = Output(keeping.as_json)
     stopping = StopRequest().listen()
     started_at = datetime.now(UTC)
 
     def plan(target: Target, route: Route, size: int) -> Plan:
         request = Request("GET", (*headers, *route.headers))
-        return Burst(count=size, timeout_s=timeout_s, request=request).plan(target)
+        return at(burst(count=size, timeout_s=timeout_s, request=request), target)
 
     server = conduct.OwnServer(functools.partial(private_target, settings, "/", stopping))
     with Rig(stopping, threads=True) as rig:

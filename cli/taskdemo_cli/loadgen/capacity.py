@@ -5,6 +5,7 @@ import resource
 from pathlib import Path
 from typing import Final
 
+from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
 
 SPARE_FILES: Final = 64
@@ -24,8 +25,8 @@ def raise_file_limit() -> int:
     return soft
 
 
-def capacity_problem(plan: Plan) -> str | None:
-    """Say in one sentence why this machine cannot open the plan's connections, or return None.
+def check_capacity(plan: Plan) -> None:
+    """Raise UserError where this machine cannot open the plan's connections; raise its limit as far as it may be.
 
     An open loop opens connections as it needs them and makes its sends wait (and counts them as late) where no
     more can be opened, so only a closed loop can ask for too many; but one there must be.
@@ -35,21 +36,22 @@ def capacity_problem(plan: Plan) -> str | None:
         wanted = min(wanted, plan.count)
     files = raise_file_limit() - SPARE_FILES
     if files < 1:
-        return f"the limit of open files leaves none for connections; raise it first: ulimit -n {wanted + SPARE_FILES}"
+        raise UserError(
+            f"the limit of open files leaves none for connections; raise it first: ulimit -n {wanted + SPARE_FILES}"
+        )
     if plan.rate is not None:
-        return None
+        return
     if wanted > files:
-        return (
+        raise UserError(
             f"{wanted} connections at once are more than the {files} that this machine's limit of open files allows; "
             f"type --concurrency {files}, or raise the limit first: ulimit -Hn {wanted + SPARE_FILES} (as root)"
         )
     ports = _ephemeral_ports()
     if wanted > ports:
-        return (
+        raise UserError(
             f"{wanted} connections at once are more than the {ports} local ports that this machine has; "
             f"type --concurrency {ports}, or widen net.ipv4.ip_local_port_range with sysctl (as root)"
         )
-    return None
 
 
 def _ephemeral_ports() -> int:

@@ -1,11 +1,12 @@
-"""What is sent: the options of a burst, checked, and the plan that they make."""
+"""What is sent: the plan that the options of a burst make, at a target, in a document, and in words."""
 
-from dataclasses import dataclass
+from typing import Any
+
+from msgspec.structs import replace
 
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import RunHeader
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.loadgen.capacity import capacity_problem
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import GET, Request
 from taskdemo_cli.processes import servers
@@ -15,86 +16,64 @@ CONCURRENCY = 50
 """Requests in flight where --for bounds the run and nobody says how many."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Burst:
-    """What to send: a closed loop of `concurrency` or an open one of `rate`, for `count` requests or `for_s`."""
+def burst(
+    *,
+    count: int | None = None,
+    for_s: float | None = None,
+    concurrency: int | None = None,
+    rate: float | None = None,
+    request: Request = GET,
+    **more: Any,
+) -> Plan:
+    """Return the plan, at no place yet, of a closed loop or one with a `rate`, for `count` requests (one) or `for_s`.
 
-    count: int | None = None
-    for_s: float | None = None
-    concurrency: int | None = None
-    rate: float | None = None
-    message: str | None = None
-    timeout_s: float | None = None
-    request_timeout_s: float | None = None
-    request: Request = GET
-
-    def __post_init__(self) -> None:
-        if self.count is not None and self.for_s is not None:
-            raise UserError("--count and --for both bound the run: give one of them")
-        if self.concurrency is not None and self.rate is not None:
-            raise UserError("--concurrency waits for answers and --rate does not: give one of them")
-
-    @property
-    def planned(self) -> int | None:
-        """Requests to send; None where the clock decides."""
-        return None if self.for_s is not None else self.count or 1
-
-    @property
-    def in_flight(self) -> int | None:
-        """Requests in flight at the most; None in an open loop."""
-        if self.rate is not None:
-            return None
-        return self.concurrency or self.planned or CONCURRENCY
-
-    def check_capacity(self) -> None:
-        """Raise UserError where this machine cannot hold so many connections; raise the limit as far as it may be."""
-        problem = capacity_problem(
-            Plan(url="", count=self.planned, for_s=self.for_s, concurrency=self.in_flight, rate=self.rate)
-        )
-        if problem is not None:
-            raise UserError(problem)
-
-    def plan(self, target: Target) -> Plan:
-        """Return what the load process is to do at this target."""
-        return Plan(
-            url=target.url + target.path,
-            method=self.request.method,
-            body=None if self.request.body is None else self.request.body.decode("latin-1"),
-            numbered=self.request.numbered,
-            message=self.message,
-            count=self.planned,
-            for_s=self.for_s,
-            concurrency=self.in_flight,
-            rate=self.rate,
-            timeout_s=self.timeout_s,
-            request_timeout_s=self.request_timeout_s,
-            headers=[*self.request.headers, *servers.authorization(target.token).items()],
-        )
-
-    def facts(self) -> RunHeader:
-        """Return what a run's document says of this."""
-        return {
-            "count": self.planned,
-            "for_s": self.for_s,
-            "concurrency": self.in_flight,
-            "rate": self.rate,
-            "message": self.message,
-            "method": self.request.method,
-            "command": command_line(),
-            "environment": environment(),
-        }
-
-
-def words(burst: Burst) -> str:
-    """Return what is sent, as a title says it."""
-    what = "request" if burst.request.method == "GET" else f"{burst.request.method} request"
-    much = (
-        f"{burst.planned} {what}{'s' if burst.planned != 1 else ''}"
-        if burst.planned
-        else f"{burst.for_s:g} s of {what}s"
+    `more` are other fields of a plan. Raises UserError where two of them contradict each other.
+    """
+    if count is not None and for_s is not None:
+        raise UserError("--count and --for both bound the run: give one of them")
+    if concurrency is not None and rate is not None:
+        raise UserError("--concurrency waits for answers and --rate does not: give one of them")
+    count = None if for_s is not None else count or 1
+    return Plan(
+        url="",
+        method=request.method,
+        body=None if request.body is None else request.body.decode("latin-1"),
+        numbered=request.numbered,
+        headers=request.headers,
+        count=count,
+        for_s=for_s,
+        concurrency=None if rate is not None else concurrency or count or CONCURRENCY,
+        rate=rate,
+        **more,
     )
-    if burst.rate is not None:
-        return f"{much}, {burst.rate:g} a second"
-    if burst.planned == 1:
+
+
+def at(plan: Plan, target: Target) -> Plan:
+    """Return the plan of the same burst at this target."""
+    headers = [*plan.headers, *servers.authorization(target.token).items()]
+    return replace(plan, url=target.url + target.path, headers=headers)
+
+
+def facts(plan: Plan) -> RunHeader:
+    """Return what a run's document says of this."""
+    return {
+        "count": plan.count,
+        "for_s": plan.for_s,
+        "concurrency": plan.concurrency,
+        "rate": plan.rate,
+        "message": plan.message,
+        "method": plan.method,
+        "command": command_line(),
+        "environment": environment(),
+    }
+
+
+def words(plan: Plan) -> str:
+    """Return what is sent, as a title says it."""
+    what = "request" if plan.method == "GET" else f"{plan.method} request"
+    much = f"{plan.count} {what}{'s' if plan.count != 1 else ''}" if plan.count else f"{plan.for_s:g} s of {what}s"
+    if plan.rate is not None:
+        return f"{much}, {plan.rate:g} a second"
+    if plan.count == 1:
         return much
-    return f"{much}, all at once" if burst.in_flight == burst.planned else f"{much}, {burst.in_flight} at a time"
+    return f"{much}, all at once" if plan.concurrency == plan.count else f"{much}, {plan.concurrency} at a time"

@@ -22,7 +22,7 @@ from taskdemo_cli.loadgen.request import GET, Request
 from taskdemo_cli.processes import servers
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.capacity import CapacityScreen, PlainCapacity
-from taskdemo_cli.runner.burst import Burst
+from taskdemo_cli.runner.burst import at, burst
 from taskdemo_cli.runner.rig import Rig, Unseen
 from taskdemo_cli.runner.target import Target, again, target_at
 from taskdemo_cli.units import format_count, format_rate, format_seconds
@@ -253,14 +253,14 @@ class Searcher:
         settle_s, step_s = subject.settling_s, self._search.step_s
         self._screen.start(name, f"{option} {format_rate(rate)}".lstrip())
         watch = _Watch(self._screen, rate, settle_s, step_s)
-        plan = Burst(
+        plan = burst(
             rate=rate,
             for_s=settle_s + step_s,
             timeout_s=settle_s + step_s + LAST_ANSWERS_S + subject.shortest_step_s,
             request=source.request,
-        ).plan(target)
+        )
         mark = target.mark()
-        run = self.rig.measure(target, plan, watch, {"rate": rate}, enough=lambda: watch.is_hopeless)
+        run = self.rig.measure(target, at(plan, target), watch, {"rate": rate}, enough=lambda: watch.is_hopeless)
         self.check()
         seen: CapacityCause | None = None
         if target.app is not None:
@@ -272,15 +272,15 @@ class Searcher:
 
     def await_rest(self, target: Target, request: Request) -> None:
         """Wait, not for ever, until a server has done all: one more request is answered, and its task ended, last."""
-        last = Burst(count=1, timeout_s=REST_S, request=request).plan(target)
-        self.rig.measure(again(target), last, Unseen(), {})
+        last = burst(count=1, timeout_s=REST_S, request=request)
+        self.rig.measure(again(target), at(last, target), Unseen(), {})
 
     def try_out(self, target: Target, count: int, request: Request) -> float:
         """Send so many requests at once, by which nothing is judged, and return how long their work took, in seconds.
 
         Raises UserError where these fail already, and AskedToStopError.
         """
-        run = self.rig.measure(target, Burst(count=count, request=request).plan(target), Unseen(), {})
+        run = self.rig.measure(target, at(burst(count=count, request=request), target), Unseen(), {})
         self.check()
         errors = [row.error for row in run.requests if row.error] + [row.error for row in run.tasks if row.error]
         if errors or run.ended_because:

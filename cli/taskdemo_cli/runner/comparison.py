@@ -7,6 +7,7 @@ from taskdemo_cli.documents.run import RunDocument, RunHeader, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.processes import servers
+from taskdemo_cli.runner.burst import at
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, again, check_worker, find_target
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:  # it takes its time to load
 def compare(
     rig: Rig,
     started: Sequence[servers.Server],
-    plan: Callable[[Target], Plan],
+    plan: Plan,
     screen: "ComparisonScreen | PlainComparison",
-    facts: RunHeader,
+    header: RunHeader,
     *,
     rounds: int = 1,
     cold: bool = False,
@@ -53,13 +54,13 @@ def compare(
             target, warm_up = served if number == 1 else again(served), 0
             if not cold:
                 try:
-                    target, warm_up = rig.warmed_up(target, plan(target))
+                    target, warm_up = rig.warmed_up(target, at(plan, target))
                 except UserError as error:
                     targets.remove(served)
                     skipped.append(Skipped(mode=str(served.mode), why=str(error)))
                     screen.skip(str(served.mode), str(error))
                     continue
-            run = rig.measure(target, plan(target), screen, {**facts, "round": number, "warm_up": warm_up})
+            run = rig.measure(target, at(plan, target), screen, {**header, "round": number, "warm_up": warm_up})
             runs.append(run)
             screen.done(run)
             keep(runs)

@@ -20,8 +20,9 @@ import pytest
 from commands import in_process
 from conftest import until
 from talks import InThread
+from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.calibration import calibrate
-from taskdemo_cli.loadgen.capacity import capacity_problem
+from taskdemo_cli.loadgen.capacity import check_capacity
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Gone, Plan, Ready, Started, encode_command
 from taskdemo_cli.loadgen.proxies import needs_httpx, proxy_for
@@ -481,17 +482,13 @@ def test_a_calibration_that_fails_says_none(loader: Loader) -> None:
 
 
 def test_more_connections_than_the_machine_can_open_are_named_before_the_run() -> None:
-    plan = Plan(url="http://127.0.0.1/", count=100_000_000)
-    problem = capacity_problem(plan)
-    assert problem is not None
-    assert "100000000" in problem
-    assert "--concurrency" in problem
-    assert capacity_problem(Plan(url="http://127.0.0.1/", count=100_000_000, concurrency=50)) is None
-    assert capacity_problem(Plan(url="http://127.0.0.1/", count=20, concurrency=100_000_000)) is None
+    with pytest.raises(UserError, match=r"^100000000 connections at once .* type --concurrency "):
+        check_capacity(Plan(url="http://127.0.0.1/", count=100_000_000))
+    check_capacity(Plan(url="http://127.0.0.1/", count=100_000_000, concurrency=50))
+    check_capacity(Plan(url="http://127.0.0.1/", count=20, concurrency=100_000_000))
 
 
 def test_an_open_loop_too_needs_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taskdemo_cli.loadgen.capacity.raise_file_limit", lambda: 60)
-    problem = capacity_problem(Plan(url="http://127.0.0.1/", count=20, rate=5))
-    assert problem is not None
-    assert "ulimit -n 65" in problem
+    with pytest.raises(UserError, match="ulimit -n 65"):
+        check_capacity(Plan(url="http://127.0.0.1/", count=20, rate=5))
