@@ -1,9 +1,7 @@
 """`capacity`: find the rate at which each mode, an application or a URL gives in, and say what gave in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
-from typing import TypeAlias
 
 from taskdemo_cli.analysis import thresholds
 from taskdemo_cli.analysis.capacity.subject import Subject
@@ -13,7 +11,7 @@ from taskdemo_cli.documents.capacity import CapacityDocument, ModeCapacity
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.loadgen.request import Place, read_request
+from taskdemo_cli.loadgen.request import GET, Place, Request, read_request
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
@@ -21,39 +19,40 @@ from taskdemo_cli.reports.output import Output
 from taskdemo_cli.reports.terminal.capacity import capacity_screen
 from taskdemo_cli.runner.capacity import Search, Searcher
 from taskdemo_cli.runner.rig import Rig
-from taskdemo_cli.runner.target import running_target
+from taskdemo_cli.runner.target import Target, running_target
 from taskdemo_cli.units import format_seconds
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 
 __all__ = ["Search", "capacity_of_modes", "capacity_of_url", "conditions"]
-
-Job: TypeAlias = Callable[[Searcher], ModeCapacity | None]
 
 
 def capacity_of_modes(
     settings: Sequence[Settings], skipped: Sequence[Skipped], search: Search, keeping: Keeping, path: str = "/"
 ) -> int:
     """Search the limit of a private server of each of these settings, show what was found, and return the exit code."""
-    jobs: dict[str, Job] = {}
+    subjects: dict[str, Subject] = {}
     for one in settings:
-        subject = Subject.asked(one)
+        subject = subjects[one.app or one.mode] = Subject.asked(one)
         search.check(subject)
-        name = one.app or one.mode
-        jobs[name] = partial(Searcher.search_private, name=name, settings=one, path=path, subject=subject)
-    return _conduct(jobs, skipped, search, keeping, settings[0])
+    return _conduct(subjects, skipped, search, keeping, settings[0], path)
 
 
 def capacity_of_url(place: Place, token: str | None, search: Search, keeping: Keeping) -> int:
     """Search the limit of a server that runs already, show what was found, and return the exit code."""
-    name = place.url + place.path
     target = running_target(place, token, named=True)
     request = read_request(None, (), None, token=token, more=place.headers)
-    job = partial(Searcher.search_running, name=name, target=target, request=request)
-    return _conduct({name: job}, (), search, keeping, None)
+    return _conduct({place.url + place.path: Subject()}, (), search, keeping, None, place.path, target, request)
 
 
 def _conduct(
-    jobs: dict[str, Job], skipped: Sequence[Skipped], search: Search, keeping: Keeping, settings: Settings | None
+    subjects: dict[str, Subject],
+    skipped: Sequence[Skipped],
+    search: Search,
+    keeping: Keeping,
+    settings: Settings | None,
+    path: str,
+    target: Target | None = None,
+    request: Request = GET,
 ) -> int:
     output = Output(keeping.as_json)
     stopping = StopRequest().listen()
@@ -80,16 +79,16 @@ def _conduct(
         temporary_folder() as folder,
         servers.ForkServer() as fork_server,
         Rig(stopping, threads=settings is not None and not works) as rig,
-        capacity_screen(output.console, _title(list(jobs), settings), list(jobs)) as screen,
+        capacity_screen(output.console, _title(list(subjects), settings), list(subjects)) as screen,
     ):
         searcher = Searcher(rig, fork_server, folder, search, screen)
         for absent in skipped:
             screen.skip(absent.mode, absent.why)
-        for name, job in jobs.items():
+        for name, subject in subjects.items():
             try:
-                one = job(searcher)
+                one = searcher.search(name, subject, path, target, request)
             except UserError as error:
-                if len(jobs) == 1:
+                if len(subjects) == 1:
                     raise
                 without.append(Skipped(mode=name, why=str(error)))
                 screen.skip(name, str(error))

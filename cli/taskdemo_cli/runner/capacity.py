@@ -73,17 +73,20 @@ class AskedToStopError(Exception):
     """The command was asked to stop: the steps so far are the result."""
 
 
-class _Private:
-    """The servers of one mode, one after another: each of them is there for as long as it keeps up."""
+class _Server:
+    """The server of one search: one of ours, fresh where the last gave in; or one that runs already, as it is."""
 
-    def __init__(self, searcher: "Searcher", settings: Settings, path: str) -> None:
+    def __init__(
+        self, searcher: "Searcher", settings: Settings | None, path: str, target: Target | None, request: Request
+    ) -> None:
         self._searcher = searcher
         self._settings = settings
+        """Those of ours; None for one that runs already."""
         self._path = path
-        self._target: Target | None = None
-        self.request = GET
-        self.work_s = 0.0
-        """How long the work took that a fresh server did first."""
+        self._target = target
+        self.request = request
+        self.work_s: float | None = None
+        """How long the first work took of a fresh one of ours, or of one that runs already; None before."""
 
     def target(self, settings: Settings | None = None) -> Target:
         """Return the server: a fresh one where there is none, or where other `settings` are asked for.
@@ -94,54 +97,33 @@ class _Private:
             self.end()
         if self._target is None:
             wanted = settings or self._settings
-            server = self._searcher.launch(wanted)
-            self._target = target_at(server, self._path, OWN_PATHS if wanted.app is not None else "")
+            assert wanted is not None  # noqa: S101  one that runs already has its target
+            under = OWN_PATHS if wanted.app is not None else ""
+            self._target = target_at(self._searcher.launch(wanted), self._path, under)
             mode = MODE_BY_NAME.get(wanted.mode)
             has_processes = mode is not None and mode.runs in {"process", "worker"}
-            self.work_s = self._searcher.try_out(self._target, wanted.tasks_at_once if has_processes else 1, GET)
-        self._target = again(self._target)
-        return self._target
-
-    def rest(self, run: RunDocument, *, overloaded: bool) -> None:
-        """Give up a server that has not done yet what it was asked to; where others keep its tasks, wait for them."""
-        if self._settings.broker is not None and self._target is not None and run.ended_because is None:
-            if overloaded or run.timed_out:
-                self._searcher.await_rest(self._target, GET)
-        elif overloaded or run.timed_out or run.ended_because is not None:
-            self.end()
-
-    def end(self) -> None:
-        """End the server, if there is one, whatever it does."""
-        if self._target is not None and self._target.server is not None:
-            self._target.server.kill()
-        self._target = None
-
-
-class _Running:
-    """A server that is not ours, and that can only be waited for."""
-
-    def __init__(self, searcher: "Searcher", target: Target, request: Request) -> None:
-        self._searcher = searcher
-        self._target = target
-        self.request = request
-        self.work_s: float | None = None
-        """How long one request took, or its task; None before the first."""
-
-    def target(self, settings: Settings | None = None) -> Target:
-        """Return it as it is now."""
-        del settings
-        if self.work_s is None:
+            processes = wanted.tasks_at_once if has_processes else 1
+            self.work_s = self._searcher.try_out(self._target, processes, self.request)
+        elif self.work_s is None:
             self.work_s = self._searcher.try_out(self._target, 1, self.request)
         self._target = again(self._target)
         return self._target
 
     def rest(self, run: RunDocument, *, overloaded: bool) -> None:
-        """Wait until it has done what it was asked to."""
-        if overloaded or run.timed_out:
-            self._searcher.await_rest(self._target, self.request)
+        """Give up one of ours that has not done what it was asked to; wait for one whose tasks others keep."""
+        troubled, has_ended = overloaded or run.timed_out, run.ended_because is not None
+        if self._settings is None or (self._settings.broker is not None and not has_ended):
+            if troubled:
+                self._searcher.await_rest(self.target(), self.request)
+        elif troubled or has_ended:
+            self.end()
 
     def end(self) -> None:
-        """Leave it alone."""
+        """End a server of ours, if there is one, whatever it does."""
+        if self._settings is not None:
+            if self._target is not None and self._target.server is not None:
+                self._target.server.kill()
+            self._target = None
 
 
 @dataclass(slots=True)
@@ -184,18 +166,14 @@ class Searcher:
         self._search = search
         self._screen = screen
 
-    def search_private(self, name: str, settings: Settings, path: str, subject: Subject) -> ModeCapacity | None:
-        """Search the limit of private servers with these settings.
+    def search(
+        self, name: str, subject: Subject, path: str, target: Target | None = None, request: Request = GET
+    ) -> ModeCapacity | None:
+        """Search the limit of private servers with the settings of `subject`, or of the one at `target`.
 
         None where the command was asked to stop before the first step. Raises UserError where there is no first step.
         """
-        return self._search_limit(name, _Private(self, settings, path), subject)
-
-    def search_running(self, name: str, target: Target, request: Request) -> ModeCapacity | None:
-        """Search the limit of a server that runs already; returns and raises the same."""
-        return self._search_limit(name, _Running(self, target, request), Subject())
-
-    def _search_limit(self, name: str, source: "_Private | _Running", subject: Subject) -> ModeCapacity | None:
+        source = _Server(self, subject.settings, path, target, request)
         steps: list[CapacityStep] = []
         confirmed = None
         try:
@@ -233,7 +211,7 @@ class Searcher:
             raise AskedToStopError
 
     def _confirm(
-        self, name: str, source: "_Private | _Running", subject: Subject, steps: Sequence[CapacityStep]
+        self, name: str, source: _Server, subject: Subject, steps: Sequence[CapacityStep]
     ) -> Confirmation | None:
         """Measure what more threads or processes would do, where they were what gave in."""
         low, high = bracket(steps)
@@ -245,9 +223,7 @@ class Searcher:
         step = self._step(name, source, replace(subject, settings=settings), rate, option)
         return Confirmation(option=option, step=step)
 
-    def _step(
-        self, name: str, source: "_Private | _Running", subject: Subject, rate: float, option: str = ""
-    ) -> CapacityStep:
+    def _step(self, name: str, source: _Server, subject: Subject, rate: float, option: str = "") -> CapacityStep:
         """Measure one rate, with an `option` on a server of its own. Raises AskedToStopError."""
         target = source.target(subject.settings if option else None)
         settle_s, step_s = subject.settling_s, self._search.step_s
@@ -273,7 +249,7 @@ class Searcher:
     def await_rest(self, target: Target, request: Request) -> None:
         """Wait, not for ever, until a server has done all: one more request is answered, and its task ended, last."""
         last = burst(count=1, timeout_s=REST_S, request=request)
-        self.rig.measure(again(target), at(last, target), Unseen(), {})
+        self.rig.measure(target, at(last, target), Unseen(), {})
 
     def try_out(self, target: Target, count: int, request: Request) -> float:
         """Send so many requests at once, by which nothing is judged, and return how long their work took, in seconds.
