@@ -1,25 +1,46 @@
 """`scan`: a short burst at every endpoint of the user's own application, and which of them hold up everybody."""
 
-import functools
+import contextlib
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from taskdemo_cli.analysis import scan as scanned
+from taskdemo_cli.analysis.blocking.judge import judge
 from taskdemo_cli.analysis.routes import Route
+from taskdemo_cli.analysis.routes import routes_of as read_routes
 from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.environment import command_line, environment
-from taskdemo_cli.documents.scan import ScanDocument
-from taskdemo_cli.errors import THRESHOLD_MET
+from taskdemo_cli.documents.run import RunDocument, RunHeader
+from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
+from taskdemo_cli.errors import THRESHOLD_MET, UserError
 from taskdemo_cli.loadgen.capacity import check_capacity
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import Headers, Request
+from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports.output import Output
-from taskdemo_cli.runner import scan as conduct
 from taskdemo_cli.runner.burst import at, burst
-from taskdemo_cli.runner.rig import Rig
-from taskdemo_cli.runner.target import Target, private_target
+from taskdemo_cli.runner.rig import Rig, Screen
+from taskdemo_cli.runner.target import TICK_S, Target, again, private_target
 from taskdemo_cli.units import format_count
 from taskdemo_server.contract.settings import Settings
+
+if TYPE_CHECKING:  # it takes its time to load
+    from taskdemo_cli.reports.terminal.scan import PlainScan, ScanScreen
+
+DRAIN_S = 3.0
+"""How long a server may be busy after a burst; one that is so for longer is ended, and another one started."""
+DOCUMENT_S, DOCUMENT_BYTES = 30.0, 64 * 2**20
+"""What a large application takes at the most to describe itself."""
+PROMPT_S = 0.5
+"""Within which a server that is quiet answers a bystander."""
+TASKS_BYTES = 16 * 2**20
+"""More than a list of tasks ever has."""
 
 
 def scan(
@@ -28,28 +49,27 @@ def scan(
     """Judge every endpoint that can be called without guessing, show what was found, and return the exit code."""
     from taskdemo_cli.reports.terminal.scan import scan_screen
 
-    check_capacity(burst(count=count))
+    plan = burst(count=count, timeout_s=timeout_s, request=Request("GET", headers))
+    check_capacity(plan)
     output = Output(keeping.as_json)
     stopping = StopRequest().listen()
     started_at = datetime.now(UTC)
+    with Rig(stopping, threads=True) as rig, contextlib.ExitStack() as running:
 
-    def plan(target: Target, route: Route, size: int) -> Plan:
-        request = Request("GET", (*headers, *route.headers))
-        return at(burst(count=size, timeout_s=timeout_s, request=request), target)
+        def restart() -> Target:
+            running.close()
+            return running.enter_context(private_target(settings, "/", stopping))
 
-    server = conduct.OwnServer(functools.partial(private_target, settings, "/", stopping))
-    with Rig(stopping, threads=True) as rig:
         with output.waiting(f"starting {settings.app}"):
-            server.restart()
-        with server:
-            routes = conduct.routes_of(server.target, {name.lower() for name, _ in headers})
-            with output.waiting("listening to the application while nobody asks it"):
-                server.target.settle(stopping)
-            app = server.target.app or ""
-            called = sum(route.skipped is None for route in routes)
-            title = f"{app}: {format_count(called, 'endpoint')}, up to {count} requests at once to each"
-            with scan_screen(output.console, title, routes) as screen:
-                endpoints = conduct.scan(rig, server, routes, count, plan, screen)
+            target = restart()
+        routes = _routes_of(target, {name.lower() for name, _ in headers})
+        with output.waiting("listening to the application while nobody asks it"):
+            target.settle(stopping)
+        app = target.app or ""
+        called = sum(route.skipped is None for route in routes)
+        title = f"{app}: {format_count(called, 'endpoint')}, up to {count} requests at once to each"
+        with scan_screen(output.console, title, routes) as screen:
+            endpoints = _scan_endpoints(rig, target, restart, routes, plan, screen)
     document = ScanDocument(
         app=app,
         count=count,
@@ -64,3 +84,89 @@ def scan(
     if fail_if_blocking and not stopping.asked and "blocks" in map(scanned.outcome, endpoints):
         return THRESHOLD_MET
     return exit_code(stopping, (), failed=any(map(scanned.has_failed, endpoints)))
+
+
+def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
+    """Return what the user's own application tells of its endpoints; `headers` are the names of those that are sent.
+
+    Raises UserError where it tells nothing.
+    """
+    documents = servers.get_json(target.url, f"{target.under}/openapi", timeout=DOCUMENT_S, most=DOCUMENT_BYTES)
+    routes = [route for one in documents or () for route in read_routes(one["document"], one["under"], headers)]
+    why = next((one["error"] for one in documents or () if one["error"]), "it has no OpenAPI document")
+    if not routes:
+        raise UserError(
+            f"the endpoints of {target.app} are not known: {why}; ask one of them: "
+            f"taskdemo fire --app {target.app} --path /"
+        )
+    return routes
+
+
+def _scan_endpoints(
+    rig: Rig,
+    target: Target,
+    restart: Callable[[], Target],
+    routes: Sequence[Route],
+    plan: Plan,
+    screen: "ScanScreen | PlainScan",
+) -> list[EndpointRow]:
+    """Judge each endpoint by a burst of its own, and return what was found, in the order of `routes`.
+
+    The next burst begins when the server is quiet again; one that stays busy, or is dead, is started anew.
+    """
+    endpoints: list[EndpointRow] = []
+    why: str | None = None
+    """Why no further endpoint is called."""
+    quiet = True
+    for route in routes:
+        why = why or ("the scan was stopped before" if rig.stopping.asked else None)
+        endpoint = scanned.skipped(route, route.skipped or why or "")
+        if not endpoint.skipped:
+            screen.start(route)
+            try:
+                if not quiet:
+                    target = restart()
+                    target.settle(rig.stopping)
+                endpoint = _scan_endpoint(rig, target, route, plan, screen)
+                quiet = _is_quiet(target)
+            except (UserError, OSError) as error:
+                why = f"the server could not be used any more: {error}"
+                endpoint = scanned.skipped(route, why)
+        endpoints.append(endpoint)
+        screen.done(endpoint)
+    return endpoints
+
+
+def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: Screen) -> EndpointRow:
+    """Call an endpoint alone, then as many times at once as it takes well, and judge the last of these bursts."""
+    runs: list[RunDocument] = []
+    most, headers = plan.count or 1, [*plan.headers, *route.headers]
+    size: int | None = 1
+    while size is not None:
+        target = again(replace(target, path=route.target))
+        mark = target.mark()
+        plan = structs.replace(plan, count=size, concurrency=size, headers=headers)
+        facts: RunHeader = {"method": "GET", "count": size, "concurrency": size}
+        runs.append(rig.measure(target, at(plan, target), screen, facts))
+        size = None if rig.stopping.asked else scanned.next_burst(runs, most)
+    found = judge(runs[-1], target.found(mark, rig.stopping))
+    return scanned.judged(route, runs[-1], found)
+
+
+def _is_quiet(target: Target) -> bool:
+    """Wait until the server is at nobody's service any more, for DRAIN_S at the most, and tell whether it is."""
+    deadline = time.monotonic() + DRAIN_S
+    while True:
+        try:
+            for path in (target.bystander_path, target.threads_path):
+                servers.get_json(target.url, str(path), timeout=PROMPT_S)
+            tasks = servers.get_json(target.url, f"{target.under}/tasks?limit=10000", most=TASKS_BYTES) or ()
+            if not any(task["ended_at"] is None for task in tasks):
+                return True
+        except servers.SilentError:
+            pass
+        except OSError:
+            return False
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(TICK_S)
