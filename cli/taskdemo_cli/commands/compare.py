@@ -1,15 +1,15 @@
 """`compare`: fire the same burst at a private server of each mode, and say what differs."""
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis import recommendation, verdicts
 from taskdemo_cli.commands.keeping import Keeping, exit_code, has_failed
 from taskdemo_cli.documents.comparison import ComparisonDocument
-from taskdemo_cli.documents.run import RunDocument, Skipped
+from taskdemo_cli.documents.run import RunDocument, RunHeader, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.capacity import check_capacity
 from taskdemo_cli.loadgen.protocol import Plan
@@ -17,12 +17,14 @@ from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import Output
-from taskdemo_cli.runner import comparison
 from taskdemo_cli.runner.burst import at, facts, words
 from taskdemo_cli.runner.rig import Rig
-from taskdemo_cli.runner.target import Target
+from taskdemo_cli.runner.target import Target, again, check_worker, find_target
 from taskdemo_server.contract.modes import DEFAULT_MODES, MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
+
+if TYPE_CHECKING:  # it takes its time to load
+    from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainComparison
 
 
 def compare(
@@ -38,16 +40,18 @@ def compare(
     check_capacity(plan)
     stopping = StopRequest().listen()
     with temporary_folder() as folder, servers.ForkServer() as fork_server, Rig(stopping) as rig:
-        started = [_launched(one, fork_server, folder / one.mode) for one in settings]
+        started = [fork_server.launch(one, folder / one.mode) for one in settings]
         # This takes a while to import, and the servers start meanwhile.
         from taskdemo_cli.reports.terminal.live import comparison_screen
 
         output = Output(keeping.as_json)
         header = facts(plan)
+        runs: list[RunDocument] = []
+        failed: list[Skipped] = []
 
-        def document(runs: list[RunDocument], without: list[Skipped]) -> ComparisonDocument:
+        def document() -> ComparisonDocument:
             return verdicts.comparison(
-                runs, skipped=[*skipped, *without], environment=header["environment"], command=header["command"]
+                runs, skipped=[*skipped, *failed], environment=header["environment"], command=header["command"]
             )
 
         with comparison_screen(
@@ -55,16 +59,9 @@ def compare(
         ) as screen:
             for absent in skipped:
                 screen.skip(absent.mode, absent.why)
-            runs, failed = comparison.compare(
-                rig,
-                started,
-                plan,
-                screen,
-                header,
-                rounds=rounds,
-                cold=cold,
-                keep=lambda so_far: keeping.save_so_far(lambda: document(so_far, [])),
-            )
+            for run in _runs(rig, started, plan, screen, header, failed, rounds=rounds, cold=cold):
+                runs.append(run)
+                keeping.save_so_far(document)
         fastest = min(runs, key=_median, default=None)
         if fastest is not None:
             with output.waiting("measuring what the client itself takes"):
@@ -72,7 +69,7 @@ def compare(
     if not runs:
         stopping.check()
         raise UserError(_why_none(failed))
-    result = document(runs, failed)
+    result = document()
     advice = recommendation.recommend(runs, needs)
     result = replace(result, recommendations=advice.each, recommendation=advice.one)
     result = keeping.judged(result)
@@ -80,9 +77,53 @@ def compare(
     return exit_code(stopping, result.thresholds, failed=any(map(has_failed, runs)))
 
 
-def _launched(settings: Settings, fork_server: servers.ForkServer, folder: Path) -> servers.Server:
-    folder.mkdir()
-    return fork_server.launch(settings, folder)
+def _runs(
+    rig: Rig,
+    started: Sequence[servers.Server],
+    plan: Plan,
+    screen: "ComparisonScreen | PlainComparison",
+    header: RunHeader,
+    failed: list[Skipped],
+    *,
+    rounds: int,
+    cold: bool,
+) -> Iterator[RunDocument]:
+    """Fire the same plan at each of the servers that were `started`, one after the other, and yield every run.
+
+    All of them serve before the first measurement, so that no run is disturbed by another's imports. With several
+    `rounds` the order is reversed from one to the next, so that a machine that warms up or slows down favours
+    nobody. Each is warmed up before it is measured, unless `cold`. A server that does not start comes into `failed`.
+    """
+    targets: list[Target] = []
+    for server in started:
+        try:
+            servers.await_ready(server, rig.stopping.check)
+            target = find_target(server.url, server=server)
+            check_worker(target)
+            targets.append(target)
+        except (UserError, OSError) as error:
+            failed.append(Skipped(mode=server.settings.mode, why=str(error)))
+    if targets or len({one.why for one in failed}) > 1:  # otherwise that one reason is the command's error
+        for one in failed:
+            screen.skip(one.mode, one.why)
+    for number in range(1, rounds + 1):
+        for served in targets[:] if number % 2 else targets[::-1]:
+            stage = f"round {number} of {rounds}" if rounds > 1 else ""
+            screen.start(str(served.mode), stage)
+            target, warm_up = served if number == 1 else again(served), 0
+            if not cold:
+                try:
+                    target, warm_up = rig.warmed_up(target, at(plan, target))
+                except UserError as error:
+                    targets.remove(served)
+                    failed.append(Skipped(mode=str(served.mode), why=str(error)))
+                    screen.skip(str(served.mode), str(error))
+                    continue
+            run = rig.measure(target, at(plan, target), screen, {**header, "round": number, "warm_up": warm_up})
+            screen.done(run)
+            yield run
+            if rig.stopping.asked:
+                return
 
 
 def _why_none(failed: Sequence[Skipped]) -> str:

@@ -146,7 +146,6 @@ class Trial:
         Where the mode needs workers beside its servers, they are started too, under these host names.
         """
         folder = self._folder / f"server-{len(self._servers) + 1}"
-        folder.mkdir(parents=True)
         settings = Settings(
             mode=self.mode,
             journal=str(folder / "journal.jsonl"),

@@ -75,6 +75,7 @@ class ForkServer:
 
     def launch(self, settings: Settings, folder: Path) -> Server:
         """Start a server and return at once; the folder takes what it announces, its journal and its last words."""
+        folder.mkdir(parents=True, exist_ok=True)
         settings = _placed(settings, folder)
         self._child.send(settings.to_json().encode() + b"\n")
         return Server(settings, folder, self._child, is_forked=True)

@@ -201,9 +201,8 @@ class Searcher:
     def launch(self, settings: Settings) -> servers.Server:
         """Start a server in a folder of its own, and wait until it serves. Raises UserError and AskedToStopError."""
         self._servers += 1
-        folder = self._folder / str(self._servers)
-        folder.mkdir()
-        return servers.await_ready(self._fork_server.launch(settings, folder), self.check)
+        server = self._fork_server.launch(settings, self._folder / str(self._servers))
+        return servers.await_ready(server, self.check)
 
     def check(self) -> None:
         """Raise AskedToStopError where the command was asked to stop."""
