@@ -4,11 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import NoReturn
 
-from msgspec.structs import replace
-
 from taskdemo_cli import limits
 from taskdemo_cli.commands.keeping import Keeping, exit_code
-from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import children
@@ -29,7 +26,6 @@ def run(
     title = f"{len(limits.LIMITS)} experiments in each of {len(modes)} modes"
     with temporary_folder() as folder, limits_screen(output.console, title, modes, limits.LIMITS) as screen:
         found = limits.run(modes, screen, stopping, folder, broker=broker, backend=backend, skipped=skipped)
-    found = replace(found, environment=environment(), command=command_line())
     if not found.modes and found.skipped and not stopping.asked:
         raise UserError(found.skipped[-1].why)
     keeping.show(found, output)

@@ -4,7 +4,6 @@ import contextlib
 import math
 import queue
 import signal
-import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -54,18 +53,12 @@ def _attend(server: Child, announced: Path, heard: "queue.SimpleQueue[int]") -> 
 
     Raises Stopped where the server does not listen (yet, or any more) and is to be ended from outside.
     """
-
-    def wait() -> None:
-        server.wait()
-        heard.put(0)
-
-    threading.Thread(target=wait, name="server", daemon=True).start()
     first, insist_at, kill_at = 0, math.inf, math.inf
     while (code := server.poll()) is None:
         number = 0
         with contextlib.suppress(queue.Empty):
             # With a timeout, because a system may hand a signal to another thread, which does not end the wait.
-            number = heard.get(timeout=0.25)
+            number = heard.get(timeout=_POLL_S)
         now = time.monotonic()
         if now >= kill_at:
             raise Stopped(first)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
+from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.limits import Cell, FailedExperiment, LimitsDocument
 from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.errors import UserError
@@ -34,7 +35,6 @@ from taskdemo_cli.limits.track import track
 from taskdemo_cli.limits.trial import CannotStartError, Starter, StoppedError, Trial
 from taskdemo_cli.processes.servers import ForkServer
 from taskdemo_cli.processes.signals import StopRequest
-from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
 Experiment: TypeAlias = Callable[[Trial], Cell]
@@ -94,19 +94,15 @@ class Screen(Protocol):
 
     def start(self, mode: str, limit: str, what: str = "") -> None:
         """Say that an experiment begins; `what` is what it does, in words."""
-        ...
 
     def done(self, mode: str, limit: str, found: Cell) -> None:
         """Show what it found."""
-        ...
 
     def fail(self, mode: str, limit: str, why: str) -> None:
         """Say that it could not be carried out: its cell stays empty."""
-        ...
 
     def skip(self, mode: str, why: str) -> None:
         """Say that a mode cannot be run."""
-        ...
 
 
 def run(
@@ -132,8 +128,6 @@ def run(
         campaign.run()
     cells = campaign.cells
     return LimitsDocument(
-        taskdemo=VERSION,
-        kind="limits",
         modes={
             mode: {limit: cells[mode, limit] for limit in limits if (mode, limit) in cells}
             for mode in modes
@@ -143,6 +137,8 @@ def run(
         failed=[failed for failed in campaign.failed.values() if failed.mode not in campaign.skipped],
         interrupted=stopping.asked,
         started_at=started_at,
+        environment=environment(),
+        command=command_line(),
     )
 
 

@@ -45,14 +45,10 @@ def serialise(request: httpx.Request, body: bytes = b"", target: bytes | None = 
     if not _HEADER_NAME(method):
         raise httpx.LocalProtocolError(f"Not an HTTP method: {request.method!r}", request=request)
     lines = [b"%b %b HTTP/1.1" % (method, request.url.raw_path if target is None else target)]
-    chunked = False
     for name, value in request.headers.raw:
         if not _HEADER_NAME(name) or _ILLEGAL_VALUE(value):
             raise httpx.LocalProtocolError(f"Not an HTTP header: {name!r}: {value!r}", request=request)
-        chunked |= name.lower() == b"transfer-encoding" and b"chunked" in value.lower()
         lines.append(b"%b: %b" % (name, value))
-    if chunked:
-        body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 

@@ -36,7 +36,6 @@ class Stall(Struct, frozen=True, kw_only=True):
     """A time during which the event loop did not come round."""
 
     stall: int
-    clock: float
     lasted_s: float
     cpu_s: float
     """What the loop's own thread has computed."""
@@ -57,7 +56,6 @@ class Waiting(Struct, frozen=True, kw_only=True):
     waiting: list[Seen]
     loop: list[Seen] = []
     """What the event loop's thread did meanwhile, in seconds: many short pieces of work hold others up, too."""
-    clock: float
     open_s: float
     """Request-seconds that were looked at."""
     over_s: float
@@ -77,7 +75,6 @@ class Answered(Struct, frozen=True, kw_only=True):
     allow: str | None = None
     authenticate: str | None = None
     detail: str = ""
-    clock: float
 
 
 class Left(Struct, frozen=True, kw_only=True):
@@ -91,7 +88,6 @@ class Left(Struct, frozen=True, kw_only=True):
     error: str | None = None
     after_s: float
     """How long after the answer it ended, or was looked at."""
-    clock: float
 
 
 class NeverRan(Struct, frozen=True, kw_only=True):
@@ -103,7 +99,6 @@ class NeverRan(Struct, frozen=True, kw_only=True):
     """Where it was added; None where that was not in the application's own code."""
     status: int
     because: str | None = None
-    clock: float
 
 
 class Sightings(Struct, frozen=True, kw_only=True):

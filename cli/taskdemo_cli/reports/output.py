@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -118,9 +117,6 @@ def leaving_the_cursor(console: "Console", again: Callable[[], None] = lambda: N
         again()
         os.write(file, f"{HIDE_CURSOR}\r".encode())
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     kept = {number: signal.signal(number, stop) for number in (signal.SIGTSTP, signal.SIGQUIT)}
     try:
         yield

@@ -54,7 +54,6 @@ class Screen(Protocol):
 
     def update(self, source: Recorder, now: float) -> None:
         """Show the figures at the moment `now` of the monotonic clock."""
-        ...
 
 
 class Rig:

@@ -37,14 +37,14 @@ def seen(place: str = "a.py:1 in f", **given: Any) -> Seen:
 
 def stall(*looks: Seen, **given: Any) -> Stall:
     facts = {
-        "stall": 1, "clock": 1.0, "lasted_s": 0.3, "cpu_s": 0.0, "queued_s": 0.0, "gc_s": 0.0,
+        "stall": 1, "lasted_s": 0.3, "cpu_s": 0.0, "queued_s": 0.0, "gc_s": 0.0,
         "idle": False, "ended": True,
     }  # fmt: skip
     return Stall(**{**facts, "looks": list(looks), **given})
 
 
 def waiting(*looks: Seen, **given: Any) -> Waiting:
-    return Waiting(**{"waiting": list(looks), "clock": 1.0, "open_s": 1.0, "over_s": 0.25, "full_s": 0.0, **given})
+    return Waiting(**{"waiting": list(looks), "open_s": 1.0, "over_s": 0.25, "full_s": 0.0, **given})
 
 
 LOGGING = "Use logging.handlers.QueueHandler, or `await asyncio.to_thread(log.info, ...)`, or make f a plain `def`"
@@ -196,7 +196,7 @@ def test_an_answer_that_goes_on_is_told_as_a_stream() -> None:
 def refused(status: int, count: int = 3, **given: Any) -> Blocking:
     run = a_run([0.002], [0.002])
     rows = [replace(run.requests[0], n=n + 1, status=status, error=None) for n in range(count)]
-    answer = Answered(**{"answer": status, "path": "/orders", "clock": 1.0, **given})
+    answer = Answered(**{"answer": status, "path": "/orders", **given})
     return judge(replace(run, requests=rows, url="http://127.0.0.1:8000"), Sightings(answers=[answer]))
 
 
@@ -245,7 +245,6 @@ def test_tasks_that_outlived_their_request_are_told_by_the_line_that_made_them()
             "place": "a.py:9 in order",
             "kept": False,
             "after_s": 0.5,
-            "clock": 1.0,
         }
         return Left(**{**facts, **given})
 
@@ -267,7 +266,7 @@ def test_tasks_that_outlived_their_request_are_told_by_the_line_that_made_them()
 
 def test_background_tasks_that_never_ran_are_counted_by_what_dropped_them() -> None:
     def lost(call: str, because: str | None, status: int = 503) -> NeverRan:
-        return NeverRan(never_ran=call, place="a.py:9 in f", status=status, because=because, clock=1.0)
+        return NeverRan(never_ran=call, place="a.py:9 in f", status=status, because=because)
 
     raised = [
         lost("mail", "the answer was 503."),
