@@ -35,7 +35,7 @@ from taskdemo_cli.reports.terminal.painter import Block
 from taskdemo_cli.reports.terminal.run_frame import horizon_of
 from taskdemo_cli.reports.terminal.scan import scan_screen
 from taskdemo_cli.runner import rig as runner
-from taskdemo_cli.runner.target import Target
+from taskdemo_cli.runner.target import Health, Target
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.modes import MODES, Mode
 
@@ -477,7 +477,7 @@ def test_where_callers_wait_an_answer_is_the_end_of_its_task_though_no_event_has
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: str(mode.name))
 def test_an_answer_ends_a_task_in_the_modes_that_answer_after_the_work_and_in_no_other(mode: Mode) -> None:
     nothing: Any = None
-    target = Target("http://127.0.0.1:1", health={"mode": mode.name})
+    target = Target("http://127.0.0.1:1", health=Health(server="taskdemo", journal_offset=0, clock=0.0, mode=mode.name))
     run = runner._Run(nothing, target, Plan(url=target.url, count=1), nothing)
     run.recorder.load(Started(T0))
     run.recorder.load(Batch([sample(1, 0.5, task="t")], [], 1))

@@ -139,13 +139,12 @@ class Watcher(threading.Thread):
             self._sink.put(("events", Heard(events, int(self._last_id))))
 
 
-def clock_offset(health: dict[str, Any], asked: float, answered: float) -> float:
-    """Return what to subtract from the server's clock to get ours, in seconds.
+def clock_offset(theirs: float, asked: float, answered: float) -> float:
+    """Return what to subtract from the server's clock to get ours, in seconds; `theirs` is its reading.
 
     On one host both read the same monotonic clock, and the server's reading lies between `asked` and `answered`:
     then the offset is exactly 0. Elsewhere it is estimated as NTP does, to within half the round trip.
     """
-    theirs = health.get("clock")
-    if not isinstance(theirs, int | float) or asked - 0.001 <= theirs <= answered + 0.001:
+    if asked - 0.001 <= theirs <= answered + 0.001:
         return 0.0
-    return float(theirs) - (asked + answered) / 2
+    return theirs - (asked + answered) / 2

@@ -22,8 +22,6 @@ from taskdemo_server.contract.settings import REALM, Settings
 START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 5.0
 KILL_TIMEOUT_S = 5.0
-MOST_SECONDS = 1e10
-"""Three centuries, more than any clock of ours tells."""
 _POLL_S = 0.005
 
 
@@ -188,32 +186,3 @@ class TokenError(OSError):
 def authorization(token: str | None) -> dict[str, str]:
     """Return the request headers that carry the token of a server started with --token."""
     return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def health(url: str, token: str | None = None, under: str = "") -> dict[str, Any] | None:
-    """Ask a server who it is; None where it is not a taskdemo server. `under` is where its own paths are.
-
-    Raises OSError where nobody takes the connection, SilentError where the answer does not come, and TokenError where
-    it wants another token.
-    """
-    answer = get_json(url, f"{under}/health", token)
-    return answer if _is_health(answer, hosts=bool(under)) else None
-
-
-def _is_health(answer: object, *, hosts: bool) -> bool:
-    """Tell whether an answer is what a taskdemo server says of itself; others may say anything."""
-    if not isinstance(answer, dict) or answer.get("server") != "taskdemo":
-        return False
-    offset, duration, clock = (answer.get(name) for name in ("journal_offset", "duration_s", "clock"))
-    return (
-        type(offset) is int
-        and 0 <= offset <= 2**53
-        and all(isinstance(answer.get(name), str | None) for name in ("mode", "work", "app"))
-        and (answer.get("app") is not None) == hosts
-        and (duration is None or _is_seconds(duration))
-        and _is_seconds(clock)
-    )
-
-
-def _is_seconds(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_SECONDS

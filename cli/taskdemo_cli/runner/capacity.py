@@ -27,7 +27,7 @@ from taskdemo_cli.runner.rig import Rig, Unseen
 from taskdemo_cli.runner.target import Target, again, target_at
 from taskdemo_cli.units import format_count, format_rate, format_seconds
 from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import OWN_PATHS, Settings
+from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.text import shortened
 
 LAST_ANSWERS_S = 1.0
@@ -98,8 +98,7 @@ class _Server:
         if self._target is None:
             wanted = settings or self._settings
             assert wanted is not None  # noqa: S101  one that runs already has its target
-            under = OWN_PATHS if wanted.app is not None else ""
-            self._target = target_at(self._searcher.launch(wanted), self._path, under)
+            self._target = target_at(self._searcher.launch(wanted), self._path)
             mode = MODE_BY_NAME.get(wanted.mode)
             has_processes = mode is not None and mode.runs in {"process", "worker"}
             processes = wanted.tasks_at_once if has_processes else 1

@@ -217,15 +217,7 @@ class _Run:
         self.screen.update(self.recorder, time.monotonic())
         return self.recorder.finish(
             {
-                "url": self.target.url,
-                "path": self.target.path,
-                "mode": self.target.mode,
-                "work": self.target.work,
-                "duration_s": self.target.duration_s,
-                "app": self.target.app or UNSET,
-                "own_work": self.target.own_work or UNSET,
-                "slots": self.target.slots,
-                "proxy": self.target.proxy or UNSET,
+                **self.target.header(),
                 "started_at": started_at.isoformat(timespec="milliseconds"),
                 **header,
             },
@@ -239,7 +231,7 @@ class _Run:
         if self.target.health is None:
             return None
         target = self.target
-        self.offset = int(self.target.health["journal_offset"])
+        self.offset = self.target.health.journal_offset
 
         def patient() -> bool:
             """Tell whether silence is no end: the process of a server of ours is looked after, and callers wait."""
@@ -321,14 +313,14 @@ class _Run:
     def _is_stalled(self, now: float) -> bool:
         """Tell whether nobody does the tasks that a broker of others keeps, and note why."""
         mode = MODE_BY_NAME.get(self.target.mode or "")
-        if mode is None or mode.engine is None or "worker" not in (self.target.health or {}):
+        if mode is None or mode.engine is None or self.target.worker is UNSET:
             return False
         if (left := (self.recorder.unended, self.recorder.running)) != self.left:
             self.left, self.left_since, self.ask_at = left, now, now + mode.engine.begins_within_s
         if now >= self.ask_at:
             self.ask_at = now + mode.engine.begins_within_s
-            answers = (again(self.target).health or {}).get("worker")
-            if answers is False or (answers is None and not self.recorder.running):
+            answers = again(self.target).worker
+            if answers is False or (answers is not True and not self.recorder.running):
                 self.stalled = no_worker(self.target)
             elif now - self.left_since >= STALLED_S and not self.recorder.running:
                 self.stalled = (

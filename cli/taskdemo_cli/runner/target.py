@@ -4,13 +4,13 @@ import contextlib
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from msgspec import convert
+from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
-from taskdemo_cli.documents.run import OwnFunction
+from taskdemo_cli.documents.run import OwnFunction, RunHeader
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.loadgen.proxies import proxy_for
 from taskdemo_cli.loadgen.request import Place
@@ -35,52 +35,63 @@ STIRRING_S = 3.0
 """How long to wait for an event loop that is still blocked after the run, and for tasks that have not ended."""
 
 
+Moment = Annotated[float, Meta(ge=0, le=1e10)]
+"""Seconds up to three centuries, more than any clock of ours tells."""
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """What a taskdemo server says of itself, as far as it is of use here; who says something else is none."""
+
+    server: Literal["taskdemo"]
+    journal_offset: Annotated[int, Meta(ge=0, le=2**53)]
+    clock: Moment
+    mode: str | None = None
+    app: str | None = None
+    work: str | None = None
+    own_work: OwnFunction | None = None
+    """How it calls the user's own function, where its work is one."""
+    duration_s: Moment | None = None
+    slots: int | None = None
+    """How many works it can run at once, where it knows."""
+    start_worker: str | None = None
+    """The command that starts a worker for it, but for the token; where the broker is not its own."""
+    worker: bool | UnsetType | None = UNSET
+    """Whether a worker answers on its broker, None where it does not know; left out where the broker is its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A server to fire at."""
 
     url: str
     path: str = "/"
-    health: dict[str, Any] | None = None
+    health: Health | None = None
     """What its /health said; None where it is not a taskdemo server."""
     server: servers.Server | None = None
     """The process, where it is our own."""
     token: str | None = None
     offset: float = 0.0
     """Seconds that its clock is ahead of ours."""
-    under: str = ""
-    """Where taskdemo's own paths are."""
 
     @property
     def mode(self) -> str | None:
         """The mode it is in, where it is a taskdemo server."""
-        return self._said("mode")
-
-    @property
-    def work(self) -> str | None:
-        """The work that it does, where it is a taskdemo server in a mode."""
-        return None if self.app else self._said("work")
+        return self.health.mode if self.health else None
 
     @property
     def app(self) -> str | None:
         """The user's own application, where it serves that."""
-        return self._said("app")
+        return self.health.app if self.health else None
 
     @property
-    def own_work(self) -> OwnFunction | None:
-        """How it calls the user's own function, where its work is one."""
-        called = self.health.get("own_work") if self.health else None
-        return called and convert(called, OwnFunction)
+    def worker(self) -> bool | UnsetType | None:
+        """Whether a worker answers on its broker; None where nobody knows, and unset where the broker is its own."""
+        return self.health.worker if self.health else UNSET
 
     @property
-    def duration_s(self) -> float | None:
-        """Seconds that its work takes, where the work is one of the built-in ones."""
-        return float(self.health["duration_s"]) if self.health and self.work in BUILT_IN_WORKS else None
-
-    @property
-    def slots(self) -> int | None:
-        """How many works it can run at once, where it knows."""
-        return self.health.get("slots") if self.health else None
+    def under(self) -> str:
+        """Where taskdemo's own paths are: beside the user's own application they are out of its way."""
+        return OWN_PATHS if self.server is not None and self.server.settings.app is not None else ""
 
     @property
     def proxy(self) -> str | None:
@@ -97,6 +108,22 @@ class Target:
     def threads_path(self) -> str | None:
         """What a second bystander asks for, whom worker threads answer: beside the user's own application."""
         return f"{self.under}/ping/sync" if self.app else None
+
+    def header(self) -> RunHeader:
+        """Return what a run's document says of it."""
+        health = self.health
+        work = health.work if health and not health.app else None
+        return {
+            "url": self.url,
+            "path": self.path,
+            "mode": self.mode,
+            "work": work,
+            "duration_s": health.duration_s if health and work in BUILT_IN_WORKS else None,
+            "app": self.app or UNSET,
+            "own_work": (health and health.own_work) or UNSET,
+            "slots": health.slots if health else None,
+            "proxy": self.proxy or UNSET,
+        }
 
     def mark(self) -> int:
         """Return how far the server's journal has come: what is `found` from there on is of the run that follows."""
@@ -136,40 +163,43 @@ class Target:
     def _journal(self) -> str | None:
         return None if self.server is None else self.server.settings.journal
 
-    def _said(self, name: str) -> str | None:
-        said = self.health.get(name) if self.health else None
-        return None if said is None else str(said)
 
-
-def find_target(
-    url: str, path: str = "/", server: servers.Server | None = None, token: str | None = None, under: str = ""
-) -> Target:
-    """Ask the server of `url` who it is. Raises OSError where nobody answers.
+def find_target(url: str, path: str = "/", server: servers.Server | None = None, token: str | None = None) -> Target:
+    """Ask the server of `url` who it is. Raises OSError where nobody answers, or it wants another token.
 
     One that can only be reached through a proxy is not asked: it is none that this tool could follow.
     """
+    target = Target(url.rstrip("/"), path, server=server, token=token)
+    if proxy_for(url):
+        return target
     asked = time.monotonic()
-    health = None if proxy_for(url) else servers.health(url, token, under)
-    offset = clock_offset(health, asked, time.monotonic()) if health else 0.0
-    return Target(url.rstrip("/"), path, health, server, token, offset, under)
+    answer = servers.get_json(url, f"{target.under}/health", token)
+    answered = time.monotonic()
+    try:
+        health = convert(answer, Health)
+    except ValidationError:
+        return target
+    if (health.app is not None) != bool(target.under):
+        return target
+    return replace(target, health=health, offset=clock_offset(health.clock, asked, answered))
 
 
 def again(target: Target) -> Target:
     """Return the target as it is now: where its journal ends, so that the tasks before are not of the next run."""
     with contextlib.suppress(OSError):  # a server that has ended shows in the round itself
-        return find_target(target.url, target.path, target.server, target.token, target.under)
+        return find_target(target.url, target.path, target.server, target.token)
     return target
 
 
 def no_worker(target: Target) -> str:
     """Return that no worker answers on the broker of the target's server, and what to type."""
     token = " --token TOKEN" if target.token else ""
-    return f"no worker answers on this broker; start one with: {(target.health or {}).get('start_worker')}{token}"
+    return f"no worker answers on this broker; start one with: {target.health and target.health.start_worker}{token}"
 
 
 def check_worker(target: Target) -> None:
     """Raise UserError where nobody would do the work."""
-    if (target.health or {}).get("worker") is False:
+    if target.worker is False:
         raise UserError(no_worker(target))
 
 
@@ -180,18 +210,17 @@ def private_target(settings: Settings, path: str, stopping: StopRequest) -> Iter
         server = servers.launch(settings, folder)
         try:
             servers.await_ready(server, stopping.check)
-            under = OWN_PATHS if settings.app is not None else ""
-            yield target_at(server, path, under)
+            yield target_at(server, path)
         finally:
             server.end()
             if server.poll() == CUT_OFF:
                 complain(f"{settings.app}: {servers.last_words(server)}")
 
 
-def target_at(server: servers.Server, path: str, under: str) -> Target:
+def target_at(server: servers.Server, path: str) -> Target:
     """Return a private server of ours that is ready, as a target. Raises UserError where it has ended meanwhile."""
     try:
-        return find_target(server.url, path, server, under=under)
+        return find_target(server.url, path, server)
     except OSError:
         raise UserError(servers.last_words(server) or "the server ended just after its start", FAILED) from None
 

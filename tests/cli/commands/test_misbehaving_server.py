@@ -144,7 +144,7 @@ def http(body: bytes, kind: str = "application/json") -> bytes:
 )
 def test_a_server_that_lies_about_itself_is_taken_for_a_stranger(lie: bytes) -> None:
     with raw_server(lambda connection, _: connection.sendall(http(lie))) as server:
-        assert servers.health(server.url) is None
+        assert find_target(server.url).health is None
 
 
 @pytest.mark.parametrize(
