@@ -1,7 +1,7 @@
 """Private temporary folders that never outlive their owner: removed at the end, or swept by the next start."""
 
 import contextlib
-import json
+import fcntl
 import os
 import shutil
 import socket
@@ -15,14 +15,13 @@ from typing import Final
 from taskdemo_cli.errors import UserError
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
 
-OWNER: Final = "owner.json"
-_UNOWNED_AFTER_S: Final = 60.0
-"""A folder without an owner file is being made just now, or its maker died in between; this old, it died."""
-_FOREIGN_AFTER_S: Final = 86_400.0
-"""Whether a process of another host (a container that shares our folder) lives cannot be told; this long it may."""
+_LOCK: Final = "lock"
+"""The file in a folder that its process holds a lock of: the lock ends with the process, however that ends."""
+_BEGUN_FOR_S: Final = 60.0
+"""A broker's folder without an answering broker is being made just now; this old, its maker died in between."""
 _REMOVE_FOR_S: Final = 3.0
-_ours: Final[set[Path]] = set()
-"""The folders that this process made, and has not removed."""
+_ours: Final[dict[Path, int]] = {}
+"""The folders that this process made and has not removed, and the descriptors that hold their locks."""
 
 
 def root() -> Path:
@@ -45,53 +44,15 @@ def root() -> Path:
     return folder
 
 
-def born(pid: int) -> str | None:
-    """Return when the process `pid` was started, as a text that no later process of that pid has; None if it is gone.
-
-    On Linux in ticks since boot, because a date would change whenever the clock is set.
-    """
+def _lock(folder: Path) -> int:
+    """Lock a folder, and return the descriptor that holds the lock. Raises OSError where another process has it."""
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        line = Path(f"/proc/{pid}/stat").read_bytes()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        fields = line[line.rindex(b")") + 2 :].split()
-        return None if fields[0] in {b"Z", b"X"} else f"{boot} {fields[19].decode()}"
-    except (OSError, ValueError, IndexError):
-        pass
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
-    except (psutil.Error, ValueError, OverflowError):
-        return None
-
-
-def alive(pid: int, when: str) -> bool:
-    """Tell whether the process that had `pid` and was `born` then still runs: a reused pid does not."""
-    return pid > 0 and born(pid) == when
-
-
-def own(folder: Path, pid: int) -> None:
-    """Make process `pid` the owner of `folder`: the folder goes when the process is gone."""
-    owner = {"host": socket.gethostname(), "pid": pid, "born": born(pid)}
-    draft = folder / f"{OWNER}.new"
-    draft.write_text(json.dumps(owner), encoding="utf-8")
-    draft.replace(folder / OWNER)
-
-
-def owned(folder: Path) -> bool:
-    """Tell whether the owner of `folder` still runs, or may do so."""
-    try:
-        age = time.time() - folder.stat().st_mtime
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return False
-    try:
-        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
-        if owner["host"] != socket.gethostname():
-            return age < _FOREIGN_AFTER_S
-        return alive(int(owner["pid"]), str(owner["born"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return age < _UNOWNED_AFTER_S
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def sweep() -> None:
@@ -101,8 +62,11 @@ def sweep() -> None:
             if _is_a_dead_brokers(folder):
                 shutil.rmtree(folder, ignore_errors=True)
     for folder in list(root().iterdir()):
-        if folder.is_dir() and not folder.is_symlink() and not owned(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir() and not folder.is_symlink():
+            with contextlib.suppress(OSError):
+                descriptor = _lock(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(descriptor)
 
 
 def _is_a_dead_brokers(folder: Path) -> bool:
@@ -111,7 +75,7 @@ def _is_a_dead_brokers(folder: Path) -> bool:
         found = folder.lstat()
         # Root's PostgreSQL is run by another user, whose the folder is.
         ours = stat.S_ISDIR(found.st_mode) and os.getuid() in {0, found.st_uid}
-        if ours and time.time() - found.st_mtime > _UNOWNED_AFTER_S:
+        if ours and time.time() - found.st_mtime > _BEGUN_FOR_S:
             return probe.connect_ex(str(folder / BROKER_SOCKET)) != 0
     return False
 
@@ -120,14 +84,16 @@ def make() -> Path:
     """Return a new folder (mode 0700) of this process, after a sweep. Raises UserError where it cannot be made."""
     sweep()
     try:
-        folder = Path(tempfile.mkdtemp(dir=root()))
-        _ours.add(folder)
-        own(folder, os.getpid())
+        while True:
+            folder = Path(tempfile.mkdtemp(dir=root()))
+            with contextlib.suppress(BlockingIOError, FileNotFoundError):  # swept just before
+                _ours[folder] = _lock(folder)
+                if folder.exists():
+                    return folder
     except OSError as error:
         raise UserError(
             f"cannot write to the temporary folder {root()} ({error.strerror}); set TMPDIR to another"
         ) from None
-    return folder
 
 
 def remove(folder: Path) -> None:
@@ -138,7 +104,7 @@ def remove(folder: Path) -> None:
         if not folder.exists() or time.monotonic() > deadline:
             break
         time.sleep(0.02)
-    _ours.discard(folder)
+    os.close(_ours.pop(folder))
 
 
 def clear() -> None:

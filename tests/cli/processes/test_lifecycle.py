@@ -300,20 +300,16 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_next_start_sweeps_what_the_dead_left_and_nothing_else(state: Path) -> None:
-    for name, pid, born in (
-        ("alive", os.getpid(), tempdirs.born(os.getpid())),
-        ("dead", os.getpid(), "another boot 1"),
-        ("young", None, None),
-        ("old", None, None),
-    ):
-        folder = state / name
-        folder.mkdir()
-        if pid is not None:
-            owner = {"host": socket.gethostname(), "pid": pid, "born": born}
-            (folder / tempdirs.OWNER).write_text(json.dumps(owner))
-    os.utime(state / "old", (time.time() - 100,) * 2)
+    alive = tempdirs.make()
+    code = "import os; from taskdemo_cli.processes import tempdirs; tempdirs.make(); os.kill(os.getpid(), 9)"
+    died = subprocess.run([sys.executable, "-c", code], env=private(state.parent), check=False)
+    assert died.returncode == -signal.SIGKILL
+    (state / "begun").mkdir()
+    (state / "linked").symlink_to(state.parent)
+    assert len(list(state.iterdir())) == 4
     tempdirs.sweep()
-    assert sorted(file.name for file in state.iterdir()) == ["alive", "young"]
+    assert sorted(state.iterdir()) == sorted([alive, state / "linked"])
+    tempdirs.remove(alive)
 
 
 def test_the_next_start_sweeps_the_private_brokers_that_died(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
