@@ -510,7 +510,7 @@ def test_a_task_of_which_there_is_no_news_is_drawn_only_as_far_as_there_was_some
         screen.update(story.recorder, story.until(2.0))
         (row,) = [line for line in terminal.lines if line.startswith("      1")]
     assert "no news" in row
-    assert 4 < row.count("▆") < 12  # of 33 columns for 2 s, those of the first half second
+    assert 4 < row.count("▄") < 12  # of 33 columns for 2 s, those of the first half second
 
 
 def test_the_live_comparison_shows_the_bystander_and_what_its_signs_mean() -> None:

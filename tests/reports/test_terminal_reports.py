@@ -255,16 +255,16 @@ def test_callers_that_queue_make_stairs() -> None:
 def test_work_that_is_waited_for_lies_before_the_answer_and_other_work_after_it() -> None:
     for bar in bars(replace(blocking_run(), mode="background")):
         assert "▆" in bar.split("●")[0]
-        assert "▆" not in bar.split("●")[1]
+        assert "▄" not in bar.split("●")[1]
     for bar in bars(background_run()):
-        assert bar.startswith("●▆▆▆")
+        assert bar.startswith("●▄▄▄")
 
 
 def test_a_task_that_waits_for_its_turn_is_drawn_as_queued() -> None:
     events = [event("q", "accepted", 0.001), event("q", "started", 1.0), event("q", "finished", 2.0)]
     (bar,) = bars(recorder([sample(1, 0.002, task="q")], events).finish(facts("background", 1)))
     assert bar.startswith("●····")
-    assert bar.index("·") < bar.index("▆")
+    assert bar.index("·") < bar.index("▄")
 
 
 def test_many_requests_are_told_by_a_sample_of_stated_size() -> None:
@@ -283,14 +283,14 @@ def test_the_bystander_has_its_own_lane_that_shows_its_waiting() -> None:
     free = next(line for line in printed(timeline([background_run()])).splitlines() if "/ping" in line)
     assert held.count("▂") > 40
     assert "▂" not in free
-    assert free.count("·") > 40
+    assert free.count("╌") > 40
 
 
 def test_all_modes_share_one_time_scale() -> None:
     lines = printed(timeline([blocking_run(), background_run()])).splitlines()
     assert lines[0].count("0 s") == 1
     background = next(line for line in lines if line.startswith("background"))
-    assert background.rindex("▆") < 80 / 3
+    assert background.rindex("▄") < 80 / 3
 
 
 def test_a_run_without_requests_says_that_there_is_nothing_to_draw() -> None:

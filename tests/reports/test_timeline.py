@@ -31,7 +31,12 @@ UNTIL_S = 9.0
         ),
         (Bar(1, 0.0, 1.0, True, None, None, "accepted"), [("wait", 0.0, 1.0), ("queue", 1.0, 9.0)], None),
         (Bar(1, 0.0, 1.0, True, None, 4.0, "cancelled"), [("wait", 0.0, 1.0), ("queue", 1.0, 4.0)], 4.0),
-        (Bar(1, 0.0, 1.0, True, 2.0, None, "lost"), [("wait", 0.0, 1.0), ("queue", 1.0, 9.0)], 9.0),
+        (
+            Bar(1, 0.0, 1.0, True, 2.0, None, "lost"),
+            [("wait", 0.0, 1.0), ("queue", 1.0, 2.0), ("free", 2.0, 9.0)],
+            9.0,
+        ),
+        (Bar(1, 0.0, 1.0, True, None, None, "lost"), [("wait", 0.0, 1.0), ("queue", 1.0, 9.0)], 9.0),
     ],
 )
 def test_a_bar_has_a_span_for_each_thing_that_one_sees(

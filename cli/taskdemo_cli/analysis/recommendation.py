@@ -62,7 +62,9 @@ def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
     good = _good(runs)
     choice = _Choice(good, _function(runs[0]) if runs else None)
     rounds = sorted({run.round for run in runs})
-    by_round = [_Choice(_good([run for run in runs if run.round == n and run.mode in good])) for n in rounds]
+    by_round = [
+        _Choice(_good([run for run in runs if run.round == n and run.mode in good]), choice.function) for n in rounds
+    ]
 
     def recommended(needs: Sequence[str], *, brief: bool) -> Recommendation:
         chosen = choice.made(needs)
@@ -127,8 +129,11 @@ class _Choice:
 
     def __init__(self, good: Mapping[str, ModeSummary], function: Function | None = None) -> None:
         self._good = good
-        self._function = function
-        self._longest_wait = {mode: one.waited or 0.0 for mode, one in good.items()}
+        self.function = function
+        self._longest_wait = {
+            mode: max(one.waited or 0.0, (one.work or 0.0) if self._holds_the_loop(mode) else 0.0)
+            for mode, one in good.items()
+        }
         """Of a bystander, answered or not."""
         self._ended = {mode: one.last_ended or 0.0 for mode, one in good.items()}
         self._work = {mode: one.work or 0.0 for mode, one in good.items()}
@@ -138,6 +143,11 @@ class _Choice:
         """The mode that slows the work down least."""
         self._cpu_share = next((one.cpu_share for one in good.values()), None)
         self._computes = any(one.computes for one in good.values())
+
+    def _holds_the_loop(self, mode: str) -> bool:
+        """Tell whether its work holds the event loop for as long as it takes, whenever the bystanders came."""
+        awaits = self.function is None or self.function.is_async or self.function.name == "sleep"
+        return MODE_BY_NAME[mode].runs == "loop" and not (MODE_BY_NAME[mode].awaits and awaits)
 
     def made(self, needs: Sequence[str] = ()) -> str | None:
         """Return the mode to use of those that have all that is needed; None where there is none to choose from."""
@@ -237,8 +247,9 @@ class _Choice:
         yield from self._given_up(needs)
         others = [mode for mode in self._good if mode != chosen and not self._lacking(mode, needs)]
         if held_up := {mode: self._longest_wait[mode] for mode in others if not self._is_free(mode)}:
-            limit = format_seconds(self._bearable)
-            yield f"In {_named(held_up)} {BYSTANDER} waited {_at_most(held_up)} (limit: {limit}){self._why(held_up)}."
+            limit, seen = format_seconds(self._bearable), [self._good[mode].waited or 0.0 for mode in held_up]
+            wait = "waited" if max(seen) >= self._bearable else "can wait"
+            yield f"In {_named(held_up)} {BYSTANDER} {wait} {_at_most(held_up)} (limit: {limit}){self._why(held_up)}."
         late = {mode: self._ended[mode] for mode in others if self._is_free(mode)}
         if slow := {mode: ended for mode, ended in late.items() if self._is_late(mode, self._ended[chosen])}:
             yield f"In {_named(slow)} the last task ended only after {_at_most(slow)}."
@@ -246,7 +257,7 @@ class _Choice:
     def _why(self, held_up: Mapping[str, float]) -> str:
         """Say of a function that cannot await why the modes which await it do not help."""
         awaited = [mode for mode in held_up if MODE_BY_NAME[mode].awaits]
-        cannot = self._function is not None and ":" in self._function.name and not self._function.is_async
+        cannot = self.function is not None and ":" in self.function.name and not self.function.is_async
         return f": this function cannot await, so {_listed(awaited)} cannot help" if awaited and cannot else ""
 
     def _given_up(self, needs: Sequence[str]) -> Iterator[str]:

@@ -155,10 +155,10 @@ def _clients_part(mode: ModeSummary) -> Iterator[str]:
     if share > TRUSTED_SHARE:
         overhead, median = format_seconds(mode.overhead or 0.0), format_seconds(mode.median or 0.0)
         if share >= 1:
-            yield "the client's own time could account for all of that median, so it says nothing of the server"
+            yield "a server that does nothing is no quicker here, so that median says nothing of the server"
             return
         these = f"these {median}" if mode.answered == 1 else "that median"
-        own = f"{overhead} of {these} ({format_share(share)}) are the client's own time"
+        own = f"a server that does nothing answers this client in {overhead}, {format_share(share)} of {these}"
         yield f"{own}, so take it as the client's figure rather than the server's" if share >= MOSTLY else own
     elif mode.doubted and mode.busy:
         yield "the client was busy all the time, so it set the pace rather than the server"

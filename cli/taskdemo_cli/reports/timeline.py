@@ -63,9 +63,7 @@ class Bar:
         """Yield the kind, start and end of what is drawn; what had not ended by `until_s` reaches to there."""
         answered = self.answer(until_s)
         yield "wait", self.sent, answered
-        if self.state == "lost":  # nobody saw when its work stopped
-            yield "queue", answered, max(until_s, answered)
-        elif self.started is not None:
+        if self.started is not None:
             ended = self.ended if self.ended is not None else max(until_s, self.last)
             if self.started > answered:
                 yield "queue", answered, self.started

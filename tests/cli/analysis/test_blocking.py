@@ -197,7 +197,7 @@ def refused(status: int, count: int = 3, **given: Any) -> Blocking:
     run = a_run([0.002], [0.002])
     rows = [replace(run.requests[0], n=n + 1, status=status, error=None) for n in range(count)]
     answer = Answered(**{"answer": status, "path": "/orders", **given})
-    return judge(replace(run, requests=rows, url="http://127.0.0.1:8000"), Sightings(answers=[answer]))
+    return judge(replace(run, requests=rows, url="http://127.0.0.1:8000", app="main.py"), Sightings(answers=[answer]))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def refused(status: int, count: int = 3, **given: Any) -> Blocking:
         (401, {"authenticate": "APIKey"}, "-H 'NAME: KEY', with the header that it takes its key from"),
         (400, {"detail": "Invalid host header"}, "-H 'Host: NAME', with a host that it allows"),
         (405, {"allow": "POST"}, "--method POST"),
-        (404, {}, "taskdemo scan --app to see which paths there are"),
+        (404, {}, "taskdemo scan --app main.py to see which paths there are"),
         (422, {"detail": '{"detail":[{"loc":["query","q"],"msg":"Missing"}]}'}, "--path '/orders?q=...'"),
         (422, {"detail": '{"detail":[{"loc":["header","x-key"],"msg":"Missing"}]}'}, "-H 'x-key: ...'"),
         (422, {"detail": '{"detail":[{"loc":["body"],"msg":"Missing"}]}'}, "--body @FILE, with the JSON that it takes"),

@@ -204,6 +204,14 @@ def test_of_a_function_that_cannot_await_it_is_said_that_async_modes_do_not_help
     )
 
 
+def test_a_work_that_holds_the_event_loop_is_not_quiet_because_the_bystanders_were_lucky() -> None:
+    own = {"work": "shop:report", "own_work": OwnFunction(is_async=False, takes_message=True)}
+    runs = [replace(a_run(mode, waits=True, work=0.12), **own) for mode in ("async", "threadpool")]
+    assert advice(*runs, needs=["quiet"]).mode == "threadpool"
+    said = "In async other requests can wait 120 ms (limit: 100 ms): this function cannot await"
+    assert said in advice(*runs).why
+
+
 def failing(mode: str, failed: int) -> RunDocument:
     """A run of six tasks, the first `failed` of which failed at once."""
     answers, events = [], []

@@ -150,12 +150,15 @@ def test_nothing_answered_and_nothing_reported() -> None:
 
 def test_a_verdict_says_when_the_response_times_are_the_clients_own() -> None:
     text = verdict(run_of("background", [(0.004, 1.0)], [0.0041], overhead=0.003))
-    assert "3 ms of these 4 ms (75 %) are the client's own time, so take it as the client's figure" in text
+    assert (
+        "a server that does nothing answers this client in 3 ms, 75 % of these 4 ms, so take it as the client's figure"
+        in text
+    )
 
 
 def test_a_small_part_of_the_clients_own_is_said_and_nothing_more() -> None:
     text = verdict(run_of("background", [(0.004, 1.0)], [0.0041], overhead=0.0007))
-    assert "; 700 µs of these 4 ms (18 %) are the client's own time; " in text
+    assert "; a server that does nothing answers this client in 700 µs, 18 % of these 4 ms; " in text
     runs = [
         run_of("blocking", [(0.002, 1.002)], [1.004]),
         run_of("background", [(0.003, 1.0)], [0.004], overhead=0.001),

@@ -83,7 +83,7 @@ def what_to_type(run: RunDocument, seen: Sequence[Answered], answers: Sequence[A
         return "-H 'Host: NAME', with a host that it allows"
     if status == 422:
         return _missing(one)
-    return "taskdemo scan --app to see which paths there are" if status == 404 else None
+    return f"taskdemo scan --app {run.app} to see which paths there are" if status == 404 else None
 
 
 def _missing(answer: Answered) -> str | None:

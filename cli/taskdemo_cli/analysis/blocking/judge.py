@@ -33,6 +33,8 @@ OWN: Final = frozenset({"request", "background", "task"})
 """Whose code is the endpoint's doing."""
 NOTICED_S: Final = 0.05
 """What goes on for less after an answer is the end of that answer."""
+AS_LATE: Final = 3.0
+"""What ends later than this many waits of a bystander is not only late as that one was."""
 TOO_LATE: Final = "ReadTimeout"
 """The error of a request whose answer was not whole in time."""
 
@@ -89,8 +91,9 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     places = _places(looks)
     change, rule = _change(cause, looks)
     after_s, after_error = _after_the_answer(run)
-    if stalls_of["own"] and not any(look.of == "background" for look in looks):
-        after_s = None  # the end of a call is late, too, where the loop is blocked
+    is_late = after_s is not None and after_s < AS_LATE * max(loop or 0.0, threads or 0.0)
+    if (stalls_of["own"] or (is_late and not after_error)) and not any(look.of == "background" for look in looks):
+        after_s = None  # the end of a call is late, too, where the loop is
     return Blocking(
         blocks=cause in HOLD_UP,
         cause=cause,
@@ -126,7 +129,8 @@ def _kind(stall: Stall) -> str:
         return "busy"
     if own + others >= least:
         return "own" if own >= others else "application"
-    return "unseen" if stall.cpu_s + stall.queued_s >= least and not stall.idle else "other"
+    computed = stall.cpu_s >= MOST_OF_IT * (stall.lasted_s - stall.queued_s)
+    return "unseen" if computed and not stall.idle else "other"
 
 
 def _computing_s(waiting: Iterable[Waiting]) -> float:

@@ -162,6 +162,8 @@ def _task_words(tasks: TaskCounts) -> str:
     ]
     if (tasks.begun or 0) > tasks.accepted:
         words.append(f"begun {format_count(tasks.begun or 0)} times")
+    if not tasks.max_parallel and tasks.finished + tasks.failed:
+        return ", ".join(words) + "; when they began is not known"
     return ", ".join(words) + f"; at most {format_count(tasks.max_parallel)} ran at once"
 
 
@@ -189,7 +191,7 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
     if client.loop_lag_p99_s is not None:
         facts.append(f"event loop late by {format_seconds(client.loop_lag_p99_s)} (p99)")
     if client.overhead_s is not None:
-        facts.append(f"{format_seconds(client.overhead_s)} of each response are its own")
+        facts.append(f"a server that does nothing answers it in {format_seconds(client.overhead_s)}")
     if document.transport == "httpx":
         facts.append("through httpx's own transport")
     yield row("")

@@ -43,11 +43,13 @@ class Glyphs:
 
     wait: str = "▂"
     work: str = "▆"
+    """Work that somebody waits for; what nobody waits for is lower, so that they differ without colour, too."""
+    free: str = "▄"
     queued: str = "·"
     answered: str = "●"
     failed: str = "✗"
     open: str = "→"
-    quick: str = "·"
+    quick: str = "╌"
     tick: str = "┊"
     bar: str = "━"
     bar_rest: str = "─"
@@ -67,11 +69,12 @@ UNICODE: Final = Glyphs()
 ASCII: Final = Glyphs(
     wait="_",
     work="=",
+    free="~",
     queued=".",
     answered="o",
     failed="x",
     open=">",
-    quick=".",
+    quick="-",
     tick="|",
     bar="#",
     bar_rest="-",

@@ -131,7 +131,7 @@ def _overview_lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> 
     for run in runs:
         lane, bars, until_s = Lane(columns, horizon), _bars(run), last_moment(run)
         spans = [span for bar in bars for span in bar.spans(until_s)]
-        signs = {"queue": glyphs.queued, "free": glyphs.work, "wait": glyphs.wait, "held": glyphs.work}
+        signs = {"queue": glyphs.queued, "free": glyphs.free, "wait": glyphs.wait, "held": glyphs.work}
         for kind, sign in signs.items():  # who waits is painted over what nobody waits for
             for _, start, end in (span for span in spans if span[0] == kind and span[2] > span[1]):
                 lane.fill(start, end, sign, STYLES[kind])
@@ -165,7 +165,7 @@ def _sample(bars: Sequence[Bar]) -> Sequence[Bar]:
 
 def paint(lane: Lane, bar: Bar, until_s: float, glyphs: Glyphs) -> None:
     """Paint one request and its task; what had not ended by `until_s` reaches to there."""
-    signs = {"wait": glyphs.wait, "held": glyphs.work, "queue": glyphs.queued, "free": glyphs.work}
+    signs = {"wait": glyphs.wait, "held": glyphs.work, "queue": glyphs.queued, "free": glyphs.free}
     for kind, start, end in bar.spans(until_s):
         lane.fill(start, end, signs[kind], STYLES[kind])
     if bar.runs > 1 and bar.started is not None:
@@ -214,9 +214,11 @@ def _axis(ticks: list[tuple[int, str]], left: int, columns: int, heading: str, g
     room = columns + FIGURE - len(heading)
     line = [" "] * room
     for column, label in ticks:
-        shown = glyphs.tick + label
-        if column + len(shown) < room:
-            line[column : column + len(shown)] = shown
+        shown, first = glyphs.tick + label, column
+        if column + len(shown) >= room:  # the last one ends at its tick
+            shown, first = label + glyphs.tick, column - len(label)
+        if column < room and not "".join(line[first - 1 : column]).strip():
+            line[first : first + len(shown)] = shown
     return row(" " * (left + 1), ("".join(line) + heading, Ink.DIM))
 
 
@@ -247,7 +249,8 @@ def _meanings(glyphs: Glyphs) -> tuple[tuple[str, Style, int, str], ...]:
         (glyphs.work, Ink.WAITING, 2, "waits for the work"),
         (glyphs.answered, Ink.BOLD, 1, "answered"),
         (glyphs.queued, Ink.QUEUED, 2, "queued"),
-        (glyphs.work, Ink.WORKING, 2, "works, nobody waits"),
+        (glyphs.free, Ink.WORKING, 2, "works, nobody waits"),
         (glyphs.failed, Ink.BAD, 1, "failed, cancelled or lost"),
         (glyphs.open, Ink.BOLD, 1, "not ended when we stopped looking"),
+        (glyphs.quick, Ink.QUEUED, 2, "GET /ping answered at once"),
     )
