@@ -1,7 +1,4 @@
-"""What went wrong, in words for people: the JSON keeps the exceptions' names.
-
-Draws documents and computes nothing.
-"""
+"""What went wrong, in words for people: the JSON keeps the exceptions' names."""
 
 from typing import Final
 

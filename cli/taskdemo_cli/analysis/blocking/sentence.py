@@ -133,7 +133,6 @@ def _where(place: Place) -> str:
 
 
 def _told(answers: Sequence[Answer]) -> str:
-    """Return what was answered, in words."""
     total = sum(answer.count for answer in answers)
     if len(answers) == 1:
         return f"{'the answer was' if total == 1 else f'all {total:,} answers were'} {_one(answers[0])}"

@@ -1,7 +1,4 @@
-"""The report's distribution of response times as coordinates for a template to draw: dots, or bars where they are many.
-
-Turns response times into places on one scale and computes no figure.
-"""
+"""How response times are spread, as coordinates for a template to draw: dots, or bars where they are many."""
 
 from collections.abc import Sequence
 from typing import Any, Final

@@ -1,7 +1,4 @@
-"""How much each mode takes: while the rates rise, and when the limits are found.
-
-Draws capacity documents and computes nothing.
-"""
+"""How much each mode takes: while the rates rise, and when the limits are found."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""The table that puts modes side by side, live and final, and what several rounds say about its figures.
-
-Draws run and comparison documents and computes nothing.
-"""
+"""The table that puts modes side by side, live and final, and what several rounds say about its figures."""
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate

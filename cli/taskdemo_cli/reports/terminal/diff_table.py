@@ -1,7 +1,4 @@
-"""Two saved results side by side: each figure old and new, and whether the difference is more than noise.
-
-Draws a changes document and computes nothing but the percentage.
-"""
+"""Two saved results side by side: each figure old and new, and whether the difference is more than noise."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -1,7 +1,4 @@
-"""The table of limits: what each mode can and cannot do, while the experiments run and when they are through.
-
-Draws limits documents and computes nothing.
-"""
+"""The table of limits: what each mode can and cannot do, while the experiments run and when they are through."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence

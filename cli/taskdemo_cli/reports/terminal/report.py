@@ -1,4 +1,4 @@
-"""The final screens: the report of a run, and the comparison of modes. Draws documents and computes nothing."""
+"""The final screens: the report of a run, and the comparison of modes with what it recommends."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -121,7 +121,6 @@ def _closing_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterato
 
 
 def _what(document: RunDocument) -> str:
-    """Return which server was asked how, as words."""
     what = document.mode or document.app
     words = f"{what} at {asked(document)}" if what else asked(document)
     if document.proxy:

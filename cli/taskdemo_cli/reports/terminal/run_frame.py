@@ -1,7 +1,4 @@
-"""One frame of a run that goes on: header, progress, a row a request, the summary, the log. Fixed columns throughout.
-
-Draws the live figures and computes nothing.
-"""
+"""One frame of a run that goes on: header, progress, a row a request, summary, log. Fixed columns throughout."""
 
 from collections.abc import Iterator
 from typing import Final

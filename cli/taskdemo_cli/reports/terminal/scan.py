@@ -1,7 +1,4 @@
-"""A scan on the terminal: the table of endpoints while it fills, and at the end what matters, the worst last.
-
-Draws endpoint rows and computes nothing.
-"""
+"""A scan on the terminal: the table of endpoints while it fills, and at the end what matters, the worst last."""
 
 import time
 from collections.abc import Iterator, Sequence

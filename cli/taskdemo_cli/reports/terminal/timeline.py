@@ -190,7 +190,6 @@ def paint_pings(lane: Lane, waited: Sequence[tuple[float, float]], glyphs: Glyph
 
 
 def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: Glyphs) -> Text:
-    """Return the lane of `GET /ping`."""
     paint_pings(
         lane,
         [
