@@ -5,7 +5,7 @@ bystanders waited beside the endpoint: one is served by the event loop, the othe
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -48,41 +48,10 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     loop, threads = max(waits, default=None), max(threads_waits, default=None)
     # Only what would hold anybody up counts, without the time in which the machine was busy with others.
     stalls_of = grouped((_kind(one), one) for one in found.stalls if one.lasted_s - one.queued_s >= HELD_UP_S)
-    late = sum(wait >= HELD_UP_S for wait in waits)
-    late_threads = sum(wait >= HELD_UP_S for wait in threads_waits)
-    over_s = sum(look.over_s for look in found.waiting)
-    full_s = sum(look.full_s for look in found.waiting)
     answers, is_refused = answers_of(run, found.answers)
-    looks: list[Seen] = []
-    cause: Any = "neither"
+    cause, stalls, looks = _cause(run, found.waiting, stalls_of, waits, threads_waits, is_refused)
     processor_wait_s: float | None = None
-    if stalls := stalls_of["own"]:
-        cause, looks = _held(stalls), [look for stall in stalls for look in stall.looks if look.of in OWN]
-    elif stalls_of["busy"] or (
-        late + late_threads >= LATE and _computing_s(found.waiting) >= max(HELD_UP_S, over_s / 4)
-    ):
-        stalls = stalls_of["busy"]
-        looks = [look for stall in stalls for look in stall.others]
-        looks = looks or [one for look in found.waiting for one in look.waiting if one.of == "thread"]
-        by_requests = sum(look.seconds for look in looks if look.of == "thread")
-        cause = "interpreter busy" if by_requests >= MOST_OF_IT * sum(look.seconds for look in looks) else "application"
-    elif full_s >= HELD_UP_S and (threads is None or threads >= HELD_UP_S):
-        cause, looks = "threads used up", [one for look in found.waiting for one in look.waiting if one.of == "thread"]
-    elif stalls := stalls_of["application"]:
-        cause, looks = "application", [look for stall in stalls for look in stall.looks]
-    elif late + late_threads and (pieces := _in_pieces(found.waiting)):
-        cause, looks = "event loop held", pieces
-    # Code that keeps the interpreter for itself lets nobody look.
-    elif len(stalls_of["unseen"]) >= LATE or (stalls_of["unseen"] and late >= LATE and not is_refused):
-        stalls = stalls_of["unseen"]
-        cause = _held(stalls)
-    elif is_refused:
-        cause = "not reached"
-    elif in_line := _in_line(run, found.waiting):
-        cause, looks = "waiting in line", in_line
-    elif late + late_threads >= LATE and (burning := _burning(found.waiting)):
-        cause, looks = "processors busy", burning
-    elif max(loop or 0.0, threads or 0.0) >= HELD_UP_S:
+    if cause == "neither" and max(loop or 0.0, threads or 0.0) >= HELD_UP_S:
         queued_s = max((look.queued_s for look in found.waiting), default=0.0)
         explained = max((loop or 0.0) - LOOP_LEGS * queued_s, (threads or 0.0) - THREADS_LEGS * queued_s) < HELD_UP_S
         cause, processor_wait_s = ("neither", queued_s) if explained else ("not found", None)
@@ -112,6 +81,44 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
         left=_left(found.left),
         never_ran=_never_ran(found.never_ran),
     )
+
+
+def _cause(
+    run: RunDocument,
+    waiting: Sequence[Waiting],
+    stalls_of: Mapping[str, Sequence[Stall]],
+    waits: Sequence[float],
+    threads_waits: Sequence[float],
+    is_refused: bool,
+) -> tuple[Any, Sequence[Stall], list[Seen]]:
+    """Return the cause that the surest evidence shows, with the stalls and the looks that it was seen in."""
+    own, busy, application, unseen = (stalls_of.get(kind, ()) for kind in ("own", "busy", "application", "unseen"))
+    late_on_loop = sum(wait >= HELD_UP_S for wait in waits)
+    late = late_on_loop + sum(wait >= HELD_UP_S for wait in threads_waits)
+    in_threads = [look for one in waiting for look in one.waiting if look.of == "thread"]
+    if own:
+        return _held(own), own, [look for stall in own for look in stall.looks if look.of in OWN]
+    least_s = max(HELD_UP_S, sum(one.over_s for one in waiting) / 4)
+    if busy or (late >= LATE and _computing_s(waiting) >= least_s):
+        looks = [look for stall in busy for look in stall.others] or in_threads
+        by_requests = _seconds(look for look in looks if look.of == "thread")
+        return "interpreter busy" if by_requests >= MOST_OF_IT * _seconds(looks) else "application", busy, looks
+    if sum(one.full_s for one in waiting) >= HELD_UP_S and max(threads_waits, default=HELD_UP_S) >= HELD_UP_S:
+        return "threads used up", (), in_threads
+    if application:
+        return "application", application, [look for stall in application for look in stall.looks]
+    if late and (pieces := _in_pieces(waiting)):
+        return "event loop held", (), pieces
+    # Code that keeps the interpreter for itself lets nobody look.
+    if len(unseen) >= LATE or (unseen and late_on_loop >= LATE and not is_refused):
+        return _held(unseen), unseen, []
+    if is_refused:
+        return "not reached", (), []
+    if in_line := _in_line(run, waiting):
+        return "waiting in line", (), in_line
+    if late >= LATE and (burning := _burning(waiting)):
+        return "processors busy", (), burning
+    return "neither", (), []
 
 
 def _kind(stall: Stall) -> str:
