@@ -142,16 +142,7 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | 
     It holds if it does in any of the runs that it speaks of: all, or those of its mode, in every round. What is shown
     is the run that decided: the one furthest beyond the limit, or nearest to it.
     """
-    if document.kind == "capacity":
-        of_all = [
-            Value(getattr(found, CAPACITY[threshold.metric]), name, "/s") for name, found in document.modes.items()
-        ]
-    else:
-        of_all = [
-            Value(value_of(run, threshold.metric), name, _doubt(threshold.metric, run))
-            for name, group in by_mode(runs_of(document)).items()
-            for run in group
-        ]
+    of_all = _values(threshold.metric, document)
     values = [one for one in of_all if threshold.mode in {None, one.name}]
     missing = [one for one in values if one.value is None]
     known = [(one.value, one) for one in values if one.value is not None]
@@ -167,6 +158,14 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | 
     met = bool(beyond)
     text = f"{threshold.metric} was {shown}, so {threshold.expression} {'is met' if met else 'is not met'}"
     return Outcome(threshold.expression, shown, value, met, text)
+
+
+def _values(metric: str, document: RunDocument | ComparisonDocument | CapacityDocument) -> list[Value]:
+    """Return the metric of each mode of a capacity, or of each run in the order of the modes."""
+    if document.kind == "capacity":
+        return [Value(getattr(found, CAPACITY[metric]), name, "/s") for name, found in document.modes.items()]
+    groups = by_mode(runs_of(document)).items()
+    return [Value(value_of(run, metric), name, _doubt(metric, run)) for name, group in groups for run in group]
 
 
 def value_of(run: RunDocument, metric: str) -> float | None:
