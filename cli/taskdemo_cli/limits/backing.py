@@ -43,7 +43,8 @@ class Broker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        children.end(*(child for child, _ in self._children.values()))
+        for child, _errors in self._children.values():
+            child.end()
 
     def url(self, engine: Engine, wait: Wait) -> str:
         """Return where one for this engine is; start it at the first call, and `wait` until it answers.

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -47,7 +46,7 @@ class Child:
         environment = None if told is None else telling(told)
         if tidy and isinstance(errors, Path):
             environment = {**(environment or os.environ), "TMPDIR": str(errors.parent)}
-        with _opened(errors) as stderr:
+        with errors.open("wb") if isinstance(errors, Path) else contextlib.nullcontext(errors) as stderr:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -102,8 +101,13 @@ class Child:
         self._process.send_signal(number)
 
     def end(self) -> None:
-        """End it: see `end`."""
-        end(self)
+        """End it: its standard input is closed, and it is killed where it does not go then."""
+        with contextlib.suppress(OSError):
+            self._input.close()
+        try:
+            self._process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def kill(self) -> None:
         """Kill it without warning, and all of its group."""
@@ -112,25 +116,9 @@ class Child:
                 os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
 
-    def _close_input(self) -> None:
-        with contextlib.suppress(OSError):
-            self._input.close()
-
     def _read_ready_line(self) -> None:
         with self.output as lines:
             self.ready_line = lines.readline().decode().strip()
-
-
-def end(*children: Child) -> None:
-    """End children, all together: their standard inputs are closed, and what does not go then is killed."""
-    for child in children:
-        child._close_input()  # noqa: SLF001  the other half of this module
-    deadline = time.monotonic() + END_TIMEOUT_S
-    for child in children:
-        try:
-            child._process.wait(max(deadline - time.monotonic(), 0.01))  # noqa: SLF001
-        except subprocess.TimeoutExpired:
-            child.kill()
 
 
 def kill(pid: int) -> None:
@@ -148,12 +136,3 @@ def last_line(errors: Path) -> str:
         if lines:
             return shortened(lines[-1].removeprefix("taskdemo: "), 300)  # whoever says it puts that first again
     return ""
-
-
-@contextlib.contextmanager
-def _opened(errors: Path | IO[bytes] | int | None) -> Iterator[IO[bytes] | int | None]:
-    if isinstance(errors, Path):
-        with errors.open("wb") as file:
-            yield file
-    else:
-        yield errors
