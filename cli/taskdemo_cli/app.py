@@ -376,15 +376,17 @@ def capacity(
     fail_if: Annotated[list[str] | None, options.FAIL_IF] = None,
 ) -> int:
     """Find the rate at which each mode, your application or a URL gives in, and what gave in."""
-    from taskdemo_cli.analysis.thresholds import CAPACITY
+    from taskdemo_cli.analysis import thresholds
     from taskdemo_cli.commands import capacity, compare
     from taskdemo_cli.commands.keeping import Keeping
     from taskdemo_cli.loadgen.request import read_place
+    from taskdemo_cli.runner.capacity import Search
 
     checks.only_one({"--modes": modes, "--app": app, "--url": url})
-    search = capacity.Search(from_per_s=from_, to_per_s=to, step_s=step, conditions=capacity.conditions(while_ or ()))
+    conditions = [thresholds.parse(text, option="--while") for text in while_ or ()]
+    search = Search(from_per_s=from_, to_per_s=to, step_s=step, conditions=conditions)
     names, missing = compare.installed(checks.mode_list(modes)) if app is None and url is None else ([], [])
-    keeping = Keeping(json, save, html, fail_if, names, CAPACITY)
+    keeping = Keeping(json, save, html, fail_if, names, thresholds.CAPACITY)
     place = read_place(url or "http://127.0.0.1:8000", path)
     if url is not None:
         return capacity.capacity_of_url(place, token, search, keeping)

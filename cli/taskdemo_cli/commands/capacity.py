@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from taskdemo_cli.analysis import thresholds
 from taskdemo_cli.analysis.capacity.subject import Subject
-from taskdemo_cli.analysis.thresholds import Threshold
 from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.capacity import CapacityDocument, ModeCapacity
 from taskdemo_cli.documents.environment import command_line, environment
@@ -22,8 +20,6 @@ from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, running_target
 from taskdemo_cli.units import format_seconds
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
-
-__all__ = ["Search", "capacity_of_modes", "capacity_of_url", "conditions"]
 
 
 def capacity_of_modes(
@@ -112,8 +108,3 @@ def _title(names: Sequence[str], settings: Settings | None) -> str:
         work += f" of {format_seconds(settings.duration)}" if settings.work in BUILT_IN_WORKS else ""
     many = f"{len(names)} modes" if len(names) > 1 else names[0]
     return f"How much {many} can take{work}"
-
-
-def conditions(texts: Sequence[str]) -> list[Threshold]:
-    """Read what --while asks for. Raises UserError with what can be written instead."""
-    return [thresholds.parse(text, option="--while") for text in texts]

@@ -110,15 +110,13 @@ def _number(
     return check
 
 
-def _read_rate(text: str) -> float:
-    return read_plain(text.strip().removesuffix("/s"))
-
-
 count = _number(read_whole, "a whole number from 1", 1)
 process_count = _number(read_whole, "a whole number from 1", 1, 1000)
 seconds = _number(read_seconds, "seconds, 0 or more, such as 2, 500ms or 1m")
 seconds_above_0 = _number(read_seconds, "seconds above 0, such as 2, 500ms or 1m", above=True)
-rate = _number(_read_rate, "requests per second, above 0", 0, 1e6, above=True)
+rate = _number(
+    lambda text: read_plain(text.strip().removesuffix("/s")), "requests per second, above 0", 0, 1e6, above=True
+)
 port = _number(read_whole, "0 (any free port) to 65535", 0, 65535)
 used_port = _number(read_whole, "the port of a server, 1 to 65535", 1, 65535)
 

@@ -63,14 +63,12 @@ def _follow(trial: Trial, server: servers.Server, plan: str, before: list[str], 
     return _Observation(
         ran=True,
         in_order=begun[last].clock >= max(ended[step].clock for step in before),
-        results_passed=given == results[0] if len(results) == 1 else _same(given, results),
+        results_passed=given == results[0]
+        if len(results) == 1
+        else isinstance(given, list) and sorted(given) == sorted(results, key=str),
         at_once=_at_once(notes, before),
         caller_waited_s=pending.result().took if waited else None,
     )
-
-
-def _same(given: object, results: list[object]) -> bool:
-    return isinstance(given, list) and sorted(given) == sorted(results, key=str)
 
 
 def _at_once(notes: list[Note], steps: list[str]) -> int:

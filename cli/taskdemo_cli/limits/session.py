@@ -7,6 +7,7 @@ Once as FastAPI does it by default, once with `scope="function"`. `yes`: both we
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.evidence import counted
 from taskdemo_cli.limits.trial import Trial
+from taskdemo_cli.processes.servers import Server
 
 _SCOPES = {"request": "`Depends(session)`", "function": '`Depends(session, scope="function")`'}
 
@@ -17,21 +18,19 @@ def session(trial: Trial) -> Cell:
     trial.wait_for_answers([trial.send(server, f"/limits/session/{scope}?key=s-{scope}") for scope in _SCOPES])
     for scope in _SCOPES:
         trial.wait_for_begin(server, f"s-{scope}", "tracked")
-    trial.wait_for_quiet(server, lambda: all(_ended(trial, scope) for scope in _SCOPES), trial.step_quiet)
-    closed = {scope: _closed(trial, scope) for scope in _SCOPES}
+    trial.wait_for_quiet(server, lambda: all(_ended(trial, server, scope) for scope in _SCOPES), trial.step_quiet)
+    closed = {scope: _closed(trial, server, scope) for scope in _SCOPES}
     count = sum(when == "after the task had ended" for when in closed.values())
     sentences = " and that of ".join(f"{_SCOPES[scope]} was closed {when}" for scope, when in closed.items())
     return counted(count, len(closed), f"The session of {sentences}.", closed=closed)
 
 
-def _ended(trial: Trial, scope: str) -> bool:
-    server = trial.once(Trial.serve)
+def _ended(trial: Trial, server: Server, scope: str) -> bool:
     return all(trial.notes(server, f"s-{scope}", step, "ended") for step in ("session", "tracked"))
 
 
-def _closed(trial: Trial, scope: str) -> str:
+def _closed(trial: Trial, server: Server, scope: str) -> str:
     """Return when the session was closed, in words."""
-    server = trial.once(Trial.serve)
     closed = [note.clock for note in trial.notes(server, f"s-{scope}", "session", "ended")]
     began, ended = (
         [note.clock for note in trial.notes(server, f"s-{scope}", "tracked", state)] for state in ("started", "ended")

@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep the task's id, and whether the body's length is told."""
         if self._head_done:
-            self._count_trailer(name, value)
+            self._head_bytes += len(name) + len(value)
             return
         length = len(name)
         if length == 9:
@@ -295,9 +295,6 @@ class Connection(asyncio.Protocol):
             return
         self._complete = True
         self._keep = cast("HttpResponseParser", self._parser).should_keep_alive()
-
-    def _count_trailer(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
 
     def _read_what_came(self) -> None:
         """Take the answer of a server that gave one and then closed: sending fails before that is read."""

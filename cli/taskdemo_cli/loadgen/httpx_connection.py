@@ -52,13 +52,10 @@ class HttpxConnection(Connection):
             self._template.url.copy_with(raw_path=target),
             headers=[header for header in self._template.headers.raw if header[0].lower() != b"content-length"],
             content=body or None,
-            extensions={"trace": self._trace, **self._as_written(target)},
+            # This keeps httpx from resolving `..` in the target; to a proxy it sends the whole URL instead.
+            extensions={"trace": self._trace, **({} if self._has_proxy else {"target": target})},
         )
         self._task = asyncio.get_running_loop().create_task(self._exchange(request))
-
-    def _as_written(self, target: bytes) -> dict[str, Any]:
-        """Return what keeps httpx from resolving `..` in the target; to a proxy it sends the whole URL instead."""
-        return {} if self._has_proxy else {"target": target}
 
     async def _trace(self, event: str, _: dict[str, Any]) -> None:
         # A request to a proxy comes before the real one, so the last of each kind counts.

@@ -278,7 +278,9 @@ class _Run:
             if now >= deadline:
                 return "deadline"
             if now >= self.next_look:
-                self._look_after_server()
+                server = self.target.server
+                if server is not None and self.server != "ended" and (code := server.poll()) is not None:
+                    self._note("ended", f"the {server.settings.mode} server ended (exit {code}) while it was fired at")
                 self.screen.update(self.recorder, now)
                 self.next_look = time.monotonic() + TICK_S
             with contextlib.suppress(queue.Empty):
@@ -328,11 +330,6 @@ class _Run:
                     f"that was started with --server {self.target.url} tells of what it does"
                 )
         return self.stalled is not None
-
-    def _look_after_server(self) -> None:
-        server = self.target.server
-        if server is not None and self.server != "ended" and (code := server.poll()) is not None:
-            self._note("ended", f"the {server.settings.mode} server ended (exit {code}) while it was fired at")
 
     def _note(self, server: ServerState, because: str | None) -> None:
         """Take note of how the server is: one that is gone can only be seen to have ended, and then that is it."""
