@@ -82,30 +82,10 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_busy",
-        "_complete",
-        "_descriptor",
-        "_extra",
-        "_framed",
-        "_head_bytes",
-        "_head_done",
-        "_is_head",
-        "_keep",
-        "_now",
-        "_parser",
-        "_transport",
-        "body_bytes",
-        "closed",
-        "done",
-        "ended",
-        "first_byte",
-        "n",
-        "planned",
-        "sent",
-        "status",
-        "task_id",
-        "uses",
-    )
+        "_busy", "_complete", "_descriptor", "_extra", "_framed", "_head_bytes", "_head_done", "_is_head", "_keep",
+        "_now", "_parser", "_transport", "body_bytes", "closed", "done", "ended", "first_byte", "n", "planned", "sent",
+        "status", "task_id", "uses",
+    )  # fmt: skip
 
     def __init__(self, ended: "Callable[[Connection, httpx.TransportError | None], None]") -> None:
         self.ended = ended
