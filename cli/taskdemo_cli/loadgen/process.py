@@ -18,51 +18,43 @@ from taskdemo_cli.loadgen.protocol import Frame, Plan, Ready, Refused, Stop, dec
 from taskdemo_server.contract.text import escape
 
 
-class LoadProcess:
-    """The commands that come in, one run at a time."""
+async def serve(emit: Callable[[Frame], None]) -> None:
+    """Run the plans that arrive on standard input, one at a time, for ever."""
+    loop = asyncio.get_running_loop()
+    plans: asyncio.Queue[Plan] = asyncio.Queue()
+    run: Run | None = None
 
-    def __init__(self, emit: Callable[[Frame], None]) -> None:
-        self._emit = emit
-        self._loop = asyncio.get_running_loop()
-        self._commands: asyncio.Queue[Plan] = asyncio.Queue()
-        self._run: Run | None = None
-
-    async def serve(self) -> None:
-        """Run the plans that arrive, for ever."""
-        connections = raise_file_limit() - SPARE_FILES
-        threading.Thread(target=self._listen, daemon=True).start()
-        self._emit(Ready())
-        while True:
-            plan = await self._commands.get()
-            try:
-                await self._fire(plan, connections)
-            except Exception as error:  # noqa: BLE001  whatever it is, it is an answer: this process goes on
-                self._emit(Refused(escape(f"{type(error).__name__}: {error}")))
-            finally:
-                self._run = None
-                gc.enable()
-                gc.unfreeze()
-
-    async def _fire(self, plan: Plan, connections: int) -> None:
-        self._run = Run(plan, self._emit, connections)
-        gc.collect()
-        gc.freeze()
-        if not self._run.through_httpx:
-            gc.disable()  # our own wire makes no cycles, and a collection in its middle would be measured
-        await self._run.go()
-
-    def _listen(self) -> None:
+    def listen() -> None:
         for line in sys.stdin.buffer:
             match decode_command(line):
                 case Plan() as plan:
-                    self._loop.call_soon_threadsafe(self._commands.put_nowait, plan)
+                    loop.call_soon_threadsafe(plans.put_nowait, plan)
                 case Stop():
-                    self._loop.call_soon_threadsafe(self._stop)
+                    loop.call_soon_threadsafe(stop)
         os._exit(0)
 
-    def _stop(self) -> None:
-        if self._run is not None:
-            self._run.stop()
+    def stop() -> None:
+        if run is not None:
+            run.stop()
+
+    connections = raise_file_limit() - SPARE_FILES
+    threading.Thread(target=listen, daemon=True).start()
+    emit(Ready())
+    while True:
+        plan = await plans.get()
+        try:
+            run = Run(plan, emit, connections)
+            gc.collect()
+            gc.freeze()
+            if not run.through_httpx:
+                gc.disable()  # our own wire makes no cycles, and a collection in its middle would be measured
+            await run.go()
+        except Exception as error:  # noqa: BLE001  whatever it is, it is an answer: this process goes on
+            emit(Refused(escape(f"{type(error).__name__}: {error}")))
+        finally:
+            run = None
+            gc.enable()
+            gc.unfreeze()
 
 
 def write_frames(descriptor: int) -> Callable[[Frame], None]:
@@ -84,10 +76,6 @@ def write_frames(descriptor: int) -> Callable[[Frame], None]:
     return frames.put
 
 
-async def _main(emit: Callable[[Frame], None]) -> None:
-    await LoadProcess(emit).serve()
-
-
 def main() -> None:
     """Be the load process: frames to what was standard output, which from here on is standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command line decides what Ctrl-C means
@@ -101,7 +89,7 @@ def main() -> None:
     else:
         loop_factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(_main(write_frames(descriptor)))
+        runner.run(serve(write_frames(descriptor)))
 
 
 if __name__ == "__main__":
