@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from taskdemo_cli.processes.servers import authorization, connect
 from taskdemo_server.contract.events import TaskEvent
@@ -21,6 +21,8 @@ LONGEST_EVENT = 1 << 22
 MOST_DIGITS = 17
 TROUBLE = b"event: trouble\ndata: "
 _RETRY_AFTER_S = 0.2
+ServerState = Literal["well", "unheard", "gone", "ended"]
+"""`unheard`: it cannot say what becomes of its tasks; `gone`: it answers nobody; `ended`: its process is no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +35,17 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class JournalTrouble:
-    """The server cannot write its journal, so nothing more will be heard of tasks; no `why` when that is over."""
+class Condition:
+    """How the server is now, and why: it may be `well` again that could not write its journal."""
 
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class ServerGone:
-    """The server stays unreachable."""
-
-    why: str
+    server: ServerState
+    why: str | None = None
 
 
 class Watcher(threading.Thread):
-    """Puts ("events", Heard) into `sink`, resuming where it was after a lost connection; and JournalTrouble.
+    """Puts ("events", Heard) into `sink`, resuming where it was after a lost connection; and each new Condition.
 
-    When the server stays unreachable it puts ("events", ServerGone) and ends. A silent one may be one whose event loop
+    When the server stays unreachable, and so is `gone`, it ends. A silent one may be one whose event loop
     is blocked, by a hundred callers of slow work, say: it is waited for as long as `patient` says so.
     """
 
@@ -101,7 +97,7 @@ class Watcher(threading.Thread):
                 break
             self._stopped.wait(_RETRY_AFTER_S)
         if not self._stopped.is_set():
-            self._sink.put(("events", ServerGone("the server stopped answering")))
+            self._sink.put(("events", Condition("gone", "the server stopped answering")))
 
     def _follow(self) -> None:
         connection = self._connection = connect(self._url, SILENCE_S)
@@ -126,7 +122,8 @@ class Watcher(threading.Thread):
         for block in blocks:
             if block.startswith(TROUBLE):
                 why = shortened(block[len(TROUBLE) :].decode(errors="replace"), 200)
-                self._sink.put(("events", JournalTrouble(why)))
+                trouble = Condition("unheard", f"the server's journal cannot be written ({why})")
+                self._sink.put(("events", trouble if why else Condition("well")))
                 continue
             for line in block.split(b"\n"):
                 if line.startswith(b"data:"):

@@ -22,7 +22,7 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.calibration import calibrate
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Done, Gone, Plan, Refused, Started
-from taskdemo_cli.processes.event_stream import Heard, JournalTrouble, ServerGone, Watcher
+from taskdemo_cli.processes.event_stream import Condition, Heard, ServerState, Watcher
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
@@ -43,8 +43,6 @@ WARM_UP_MOST = 40
 """Requests of a warm-up at the most: FastAPI has so many threads, and each may open a connection to a broker."""
 WARM_UP_S = 60.0
 """How long a warm-up may take: as long as a server's start, because a pool's processes import the work only now."""
-ServerState = Literal["well", "unheard", "gone", "ended"]
-"""`unheard`: it cannot say what becomes of its tasks; `gone`: it answers nobody; `ended`: its process is no more."""
 End = Literal["done", "asked to stop", "deadline", "gone", "unheard", "stalled"]
 """Why a part of a run was over."""
 
@@ -293,12 +291,8 @@ class _Run:
                 self.offset = offset
                 for event in events:
                     self.recorder.event(event)
-            case ServerGone(why):
-                self._note("gone", why)
-            case JournalTrouble(why) if why:
-                self._note("unheard", f"the server's journal cannot be written ({why})")
-            case JournalTrouble():
-                self._note("well", None)
+            case Condition(server, why):
+                self._note(server, why)
             case Gone(returncode):
                 if name in self.running:
                     self.broken = f"the {name} process ended unexpectedly (exit {returncode}); run it again"
