@@ -63,21 +63,18 @@ class Rig:
     def __init__(self, stopping: StopRequest, *, threads: bool = False) -> None:
         self.stopping = stopping
         self.inbox: queue.Queue[tuple[str, Any]] = queue.Queue()
-        self.load = Loader(self.inbox, name="load")
-        self.bystander = Loader(self.inbox, name="bystander")
-        self.threads = Loader(self.inbox, name="threads") if threads else None
+        names = ["load", "bystander", *(["threads"] if threads else [])]
+        self.loaders = {name: Loader(self.inbox, name=name) for name in names}
+        self.load = self.loaders["load"]
 
     def __enter__(self) -> Self:
-        for loader in self._loaders():
+        for loader in self.loaders.values():
             loader.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for loader in self._loaders():
+        for loader in self.loaders.values():
             loader.close()
-
-    def _loaders(self) -> list[Loader]:
-        return [self.load, self.bystander, *([self.threads] if self.threads else [])]
 
     def measure(
         self,
@@ -242,11 +239,8 @@ class _Run:
     def _start_bystanders(self) -> list[Loader]:
         """Send the bystanders ahead, so that they are on their way when the burst comes."""
         started = []
-        paths = (
-            ("bystander", self.rig.bystander, self.target.bystander_path),
-            ("threads", self.rig.threads, self.target.threads_path),
-        )
-        for name, loader, path in paths:
+        for name, path in (("bystander", self.target.bystander_path), ("threads", self.target.threads_path)):
+            loader = self.rig.loaders.get(name)
             if loader is not None and path is not None:
                 started.append(loader)
                 self.running.add(name)
