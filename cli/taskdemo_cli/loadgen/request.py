@@ -87,7 +87,7 @@ def read_request(
         _method(method) if method is not None else "GET" if content is None else "POST",
         (*given, *more),
         content,
-        content is not None and NUMBER.encode() in content and _is_text(content),
+        content is not None and NUMBER.encode() in content and _decoded(content) is not None,
     )
 
 
@@ -205,7 +205,7 @@ def _form(fields: Sequence[str]) -> tuple[bytes, str]:
         return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value, _ in read).encode(), _FORM
     boundary = f"taskdemo-{secrets.token_hex(16)}"
     body = b"".join(_part(boundary, *field) for field in read) + f"--{boundary}--\r\n".encode()
-    if any(content is None and NUMBER in value for _, value, content in read) and not _is_text(body):
+    if any(content is None and NUMBER in value for _, value, content in read) and _decoded(body) is None:
         raise UserError("--form: {n} cannot stand beside a file that is no text; leave one of them out")
     return body, f"multipart/form-data; boundary={boundary}"
 
@@ -229,18 +229,17 @@ def _in_quotes(text: str) -> str:
     return text.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _is_text(content: bytes) -> bool:
+def _decoded(content: bytes) -> str | None:
+    """Return the text that this is; None where it is none."""
     try:
-        content.decode("utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
 
 
 def _kind(content: bytes) -> str:
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
+    text = _decoded(content)
+    if text is None:
         return "application/octet-stream"
     if _is_json(text) or _is_json(text.replace(NUMBER, "1")):
         return "application/json"
