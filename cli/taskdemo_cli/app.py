@@ -124,12 +124,10 @@ def _private(mode: str, **given: Any) -> Settings:
 
 
 def _in_modes(names: list[str], work: str, **given: Any) -> list[Settings]:
-    """Return those of a server of each mode."""
     return [_private(name, work=work, folder=checks.folder_of(work), **given) for name in names]
 
 
 def _application(app: str) -> Settings:
-    """Return those of the user's own application."""
     return _private("app", app=app, folder=checks.folder_of(app))
 
 

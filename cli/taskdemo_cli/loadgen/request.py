@@ -173,13 +173,11 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def _body(text: str) -> tuple[bytes, str]:
-    """Return a body and its kind."""
     content = _content("--body", text[1:]) if text.startswith("@") else text.encode("utf-8", "surrogateescape")
     return content, _kind(content)
 
 
 def _content(option: str, name: str) -> bytes:
-    """Return what is in a file."""
     try:
         with Path(name).expanduser().open("rb") as file:
             content = file.read(LARGEST_BODY + 1)
