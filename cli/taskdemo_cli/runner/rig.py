@@ -177,8 +177,7 @@ class _Run:
         """How far the server's journal has been heard of."""
 
     def conduct(self, header: RunHeader, *, wait: bool, enough: Callable[[], bool]) -> RunDocument:
-        started_at = datetime.now(UTC)
-        deadline = math.inf
+        started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         with contextlib.suppress(queue.Empty):
             while True:  # what came too late for the run before
                 self.rig.inbox.get_nowait()
@@ -187,18 +186,7 @@ class _Run:
         bystanders: list[Loader] = []
         try:
             bystanders = self._start_bystanders()
-            self.running.add("load")
-            self.rig.load.run(self.plan)
-            end = self._drain(lambda: "load" not in self.running or enough())
-            if end == "asked to stop" or "load" in self.running:
-                self.rig.load.stop()
-                self._drain(lambda: "load" not in self.running, stoppable=False)
-            elif wait and self.target.health:
-                if self.plan.timeout_s is not None and self.recorder.t0 is not None:
-                    deadline = self.recorder.t0 + self.plan.timeout_s
-                end = self._drain(lambda: self.recorder.unended == 0, deadline, until_gone=True)
-            if self.target.server is not None and (self.server == "gone" or self.recorder.broken_off):
-                self._drain(lambda: self.server == "ended", time.monotonic() + LAST_BREATH_S, stoppable=False)
+            end = self._fire(wait=wait, enough=enough)
         finally:
             for bystander in bystanders:
                 bystander.stop()
@@ -211,16 +199,29 @@ class _Run:
             self.recorder.event(event)
         self.screen.update(self.recorder, time.monotonic())
         return self.recorder.finish(
-            {
-                **self.target.header(),
-                "started_at": started_at.isoformat(timespec="milliseconds"),
-                **header,
-            },
+            {**self.target.header(), "started_at": started_at, **header},
             interrupted=end == "asked to stop",
             timed_out=end == "deadline",
             server_gone=self.server in {"gone", "ended"},
             ended_because=self.because or self.stalled,
         )
+
+    def _fire(self, *, wait: bool, enough: Callable[[], bool]) -> End:
+        """Fire the plan, then wait for the tasks, if for any, and for the end of a server that is about to go."""
+        self.running.add("load")
+        self.rig.load.run(self.plan)
+        end = self._drain(lambda: "load" not in self.running or enough())
+        if end == "asked to stop" or "load" in self.running:
+            self.rig.load.stop()
+            self._drain(lambda: "load" not in self.running, stoppable=False)
+        elif wait and self.target.health:
+            deadline = math.inf
+            if self.plan.timeout_s is not None and self.recorder.t0 is not None:
+                deadline = self.recorder.t0 + self.plan.timeout_s
+            end = self._drain(lambda: self.recorder.unended == 0, deadline, until_gone=True)
+        if self.target.server is not None and (self.server == "gone" or self.recorder.broken_off):
+            self._drain(lambda: self.server == "ended", time.monotonic() + LAST_BREATH_S, stoppable=False)
+        return end
 
     def _watch(self) -> Watcher | None:
         if self.target.health is None:
