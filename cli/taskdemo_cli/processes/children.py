@@ -101,13 +101,22 @@ class Child:
         self._process.send_signal(number)
 
     def end(self) -> None:
-        """End it: its standard input is closed, and it is killed where it does not go then."""
+        """End it, and what is left of its group.
+
+        Its standard input is closed, and it is killed where it does not go then. By itself it leaves nothing, but one
+        that somebody has killed leaves what its work had started.
+        """
         with contextlib.suppress(OSError):
             self._input.close()
         try:
             self._process.wait(END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
+        try:
+            os.kill(self.pid, 0)  # the number is another's by now
+        except ProcessLookupError:
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def kill(self) -> None:
         """Kill it without warning, and all of its group."""

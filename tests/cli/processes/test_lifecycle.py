@@ -259,15 +259,19 @@ def work(message):
 
 
 @pytest.mark.parametrize("mode", ["threadpool", "process", "celery"])
-@pytest.mark.parametrize("killed", [False, True], ids=["at its end", "killed"])
-def test_what_the_work_has_started_and_left_ends_with_the_command(mode: str, killed: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", ["", "command", "server"], ids=["at its end", "command killed", "server killed"])
+def test_what_the_work_has_started_and_left_ends_with_the_command(mode: str, killed: str, tmp_path: Path) -> None:
     (tmp_path / "leaves.py").write_text(LEAVES_PROCESSES)
-    command = ["fire", "--mode", mode, "--work", "leaves:work", *(["--for", "30"] if killed else ["--count", "2"])]
-    with running(*command, stdout=subprocess.DEVNULL, cwd=tmp_path) as process:
+    lasts = {"": ["--count", "2"], "command": ["--for", "30"], "server": ["--for", "4"]}[killed]
+    command = ["fire", "--mode", mode, "--work", "leaves:work", *lasts]
+    with running(*command, stdout=subprocess.DEVNULL, cwd=tmp_path, anew=killed == "server") as process:
         left = tmp_path / "left"
         until(lambda: left.exists() and len(left.read_text().split()) >= 4, 30)
-        if killed:
+        if killed == "command":
             process.kill()
+        elif killed:
+            (server,) = [one for one in family_of(process.pid) if "taskdemo_server.serve" in one.cmdline()]
+            server.kill()
         process.wait(30)
     found = [psutil.Process(int(pid)) for pid in left.read_text().split() if psutil.pid_exists(int(pid))]
     until(lambda: gone(found), 5)
