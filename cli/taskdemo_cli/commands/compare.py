@@ -16,7 +16,7 @@ from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
-from taskdemo_cli.reports.output import Output
+from taskdemo_cli.reports.output import Output, complain
 from taskdemo_cli.runner.burst import at, facts, words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, again, check_worker, find_target
@@ -67,8 +67,12 @@ def compare(
             with output.waiting("measuring what the client itself takes"):
                 runs = rig.doubted(at(plan, Target(fastest.url)), runs)
     if not runs:
+        if stopping.asked:
+            complain("interrupted before a mode was measured")
         stopping.check()
         raise UserError(_why_none(failed))
+    begun = {run.mode for run in runs} | {one.mode for one in failed}
+    failed += [Skipped(mode=one.mode, why="interrupted before it began") for one in settings if one.mode not in begun]
     result = document()
     advice = recommendation.recommend(runs, needs)
     result = replace(result, recommendations=advice.each, recommendation=advice.one)
@@ -142,6 +146,8 @@ def installed(modes: Sequence[str] | None) -> tuple[list[str], list[Skipped]]:
         if (extra := MODE_BY_NAME[name].missing)
     ]
     without = {one.mode for one in missing}
+    if len(missing) == len(names):
+        raise UserError("; ".join(f"{one.mode} is {one.why}" for one in missing))
     return [name for name in names if name not in without], missing
 
 

@@ -316,7 +316,8 @@ class _Run:
             elif now - self.left_since >= STALLED_S and not self.recorder.running:
                 self.stalled = (
                     f"for {STALLED_S:.0f} s no task was heard to begin, although a worker answers on the broker: one "
-                    f"that was started with --server {self.target.url} tells of what it does"
+                    f"that was started with --server {self.target.url} tells of what it does, and what one that died "
+                    f"had taken may come back much later"
                 )
         return self.stalled is not None
 

@@ -213,8 +213,8 @@ def private_target(settings: Settings, path: str, stopping: StopRequest) -> Iter
             yield target_at(server, path)
         finally:
             server.end()
-            if server.poll() == CUT_OFF:
-                complain(f"{settings.app}: {servers.last_words(server)}")
+            if server.poll() == CUT_OFF and (words := servers.last_words(server)):
+                complain(f"{settings.app}: {words}")
 
 
 def target_at(server: servers.Server, path: str) -> Target:

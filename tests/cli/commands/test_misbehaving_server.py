@@ -270,7 +270,8 @@ def test_tasks_of_which_none_is_begun_are_given_up_after_a_minute_although_a_wor
         assert not any(run._is_stalled(after) for after in (0.0, 30.0, rig.STALLED_S - 1))
         assert run._is_stalled(rig.STALLED_S + 30) == given_up
     why = "for 60 s no task was heard to begin, although a worker answers on the broker: one that was started with"
-    assert run.stalled == (f"{why} --server {server.url} tells of what it does" if given_up else None)
+    assert bool(run.stalled) is given_up
+    assert not given_up or str(run.stalled).startswith(f"{why} --server {server.url} tells of what it does")
 
 
 def test_an_event_without_an_end_is_not_kept() -> None:

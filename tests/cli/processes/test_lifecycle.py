@@ -270,7 +270,8 @@ def test_what_the_work_has_started_and_left_ends_with_the_command(mode: str, kil
         if killed == "command":
             process.kill()
         elif killed:
-            (server,) = [one for one in family_of(process.pid) if "taskdemo_server.serve" in one.cmdline()]
+            children = psutil.Process(process.pid).children()
+            (server,) = [one for one in children if "taskdemo_server.serve" in one.cmdline()]
             server.kill()
         process.wait(30)
     found = [psutil.Process(int(pid)) for pid in left.read_text().split() if psutil.pid_exists(int(pid))]

@@ -12,6 +12,8 @@ from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.text import shortened
 
+HELD: Final = frozenset({"event loop held", "garbage collection", "interpreter busy"})
+"""Causes that keep the event loop from everybody."""
 BYSTANDER: Final = "bystander (GET /ping, taskdemo's own)"
 TOO_SHORT: Final = (
     "Whether this endpoint blocks the server was not measured: the run was too short for a bystander. Try --for 2."
@@ -45,6 +47,8 @@ def brief(blocking: Blocking) -> str:
 
 def _verdict(blocking: Blocking, too_short: str) -> str:
     loop, threads = blocking.loop_wait_s, blocking.threads_wait_s
+    if blocking.cause in HELD:  # whom a thread answers waits for the event loop, too
+        loop = max((wait for wait in (loop, threads) if wait is not None), default=None)
     limit = format_seconds(HELD_UP_S)
     # A shorter wait says nothing where the loop was blocked: that bystander may have left before.
     least = HELD_UP_S / CLOSE if blocking.cause == "event loop held" else 0.0
@@ -52,7 +56,8 @@ def _verdict(blocking: Blocking, too_short: str) -> str:
     at = f" (at {_where(blocking.places[0])})" if blocking.places else ""
     often = "" if not blocking.places or blocking.places[0].share >= MOST_OF_IT else "among others "
     at = at.replace("(at", f"({often}at", 1)
-    longest = "" if blocking.longest_s is None else f", up to {format_seconds(blocking.longest_s)} at a time"
+    # Of several callers at once one or more may make a piece: what somebody has waited tells more.
+    longest = "" if waited or blocking.longest_s is None else f", up to {format_seconds(blocking.longest_s)} at a time"
     match blocking.cause:
         case "event loop held" if blocking.places:
             text = (

@@ -43,8 +43,8 @@ def _report_lines(document: ScanDocument, width: int, glyphs: Glyphs) -> Iterato
     groups = by_outcome(document.endpoints)
     yield from _skipped_lines(groups["skipped"], width)
     if quiet := groups["quiet"]:
-        longest = max((wait for one in quiet if (wait := waited(one)) is not None), default=None)
-        beside = "" if longest is None else f" (others waited {format_seconds(longest)} at most)"
+        longest = max(quiet, key=lambda one: waited(one) or 0.0)
+        beside = f" (others waited {words})" if (words := _waited_words(longest)) else ""
         yield from paragraph(
             f"{', '.join(map(name_of_endpoint, quiet))}{beside}", width, Ink.PLAIN, f"{glyphs.yes} Quiet: ", "  "
         )
@@ -180,9 +180,16 @@ class PlainScan(PlainLines):
     def done(self, endpoint: EndpointRow) -> None:
         """Say what was found of an endpoint that was called."""
         if endpoint.skipped is None:
-            others = waited(endpoint)
-            told = "" if others is None else f", others waited {format_seconds(others)} at most"
+            told = f", others waited {words}" if (words := _waited_words(endpoint)) else ""
             self._say(f"  {name_of_endpoint(endpoint)}: {WORDS[outcome(endpoint)]}{told}")
+
+
+def _waited_words(endpoint: EndpointRow) -> str:
+    """Return how long others waited beside an endpoint, and that it was the machine where that explains it."""
+    if (longest := waited(endpoint)) is None:
+        return ""
+    busy = endpoint.blocking is not None and endpoint.blocking.processor_wait_s is not None
+    return f"{format_seconds(longest)} at most{': the machine was busy' if busy else ''}"
 
 
 scan_screen = screens(ScanScreen, PlainScan)
