@@ -1,8 +1,10 @@
 """The live page in a real browser, at real servers: what is asked for is seen, and who waits is seen waiting."""
 
 import json
+import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,10 @@ class LivePage:
     def text(self, name: str) -> str:
         return str(self.browser.evaluate(f"document.getElementById('{name}').textContent"))
 
-    def count(self, name: str) -> int:
-        return int(self.text(name).replace("\u2009", ""))
+    def count(self, name: str) -> int | None:
+        """The figure; None where the page says that it is not known, or knows the least that it can be."""
+        text = self.text(name).replace("\u2009", "")
+        return int(text) if text.isdigit() else None
 
     def send(self, count: int, message: str = "Hello") -> None:
         self.browser.evaluate(
@@ -60,6 +64,11 @@ class LivePage:
         """Wait until so many tasks have ended, and so many marks are drawn."""
         until(lambda: self.count("ended") == count, 20)
         until(lambda: self.drawn(kind) == count, 5)
+
+    def legend(self) -> list[str]:
+        """The kinds that it explains, which are those that have been seen."""
+        seen = "[...document.querySelectorAll('#legend li:not([hidden])')].map(one => one.dataset.kind)"
+        return list(self.browser.evaluate(seen))
 
     def buttons(self) -> int:
         """How many tasks one is offered to cancel."""
@@ -124,9 +133,27 @@ def test_requests_of_others_are_seen_and_what_ran_before_the_page_was_opened(
     server.get(params={"message": "before"})
     page = LivePage(browser, server.url)
     server.get(params={"message": "after"})
-    page.shows(2, "held")
+    page.shows(2, "elsewhere")
     assert page.count("waiting") == 0
     until(lambda: "after" in page.text("list") and "before" in page.text("list"))
+
+
+def test_of_callers_elsewhere_nothing_is_said_that_is_not_known(browser: chromium.Browser, start_server: Start) -> None:
+    """They wait before the server accepts them, and of a blocked event loop nothing is heard."""
+    server = start_server(mode="blocking", duration=0.6)
+    page = LivePage(browser, server.url)
+    with ThreadPoolExecutor(3) as callers:
+        answers = [callers.submit(server.get, params={"message": f"caller {n}"}) for n in range(3)]
+        until(lambda: page.text("slots") == "blocked", 5)
+        assert [page.text(name) for name in ("waiting", "running", "queued")] == ["?"] * 3
+        assert browser.evaluate("document.getElementById('unheard').getBoundingClientRect().width") > 0
+    assert [answer.result().status_code for answer in answers] == [200] * 3
+    for _ in range(2):
+        page.shows(3, "elsewhere")
+        assert page.legend() == ["elsewhere"]
+        drawn = str(browser.evaluate("document.querySelector('#bars .elsewhere').getAttribute('d')"))
+        assert len(set(re.findall(r"M\S+ (\S+)h", drawn))) == 3  # each in a lane of its own
+        page = LivePage(browser, server.url)
 
 
 def test_a_users_own_application_is_asked_at_the_path_that_is_typed(
@@ -163,7 +190,7 @@ def test_cancelling_shows_the_servers_own_answer(browser: chromium.Browser, star
     until(lambda: page.text("said") == refused)
     page = LivePage(browser, start_server(mode="process", processes=1, duration=1.0).url)
     page.send(20)  # of which connections that open late may bring some out of turn
-    until(lambda: page.count("queued") >= 15)
+    until(lambda: (page.count("queued") or 0) >= 15)
     until(lambda: page.buttons() == 10)
     until(lambda: "runs" in page.text("list"))  # however many have come after it
     browser.evaluate(CANCEL)

@@ -21,8 +21,11 @@ from taskdemo_server.api.state import State
 from taskdemo_server.contract import drawing
 from taskdemo_server.contract.modes import MODES
 
-_KEPT: Final = ("kept", "not sent yet, for want of a connection")
-"""What only a browser does: the one kind that a report has not."""
+_OWN: Final = (
+    ("elsewhere", "asked elsewhere, its work runs: when it was sent is not known here"),
+    ("kept", "not sent yet, for want of a connection"),
+)
+"""The kinds that a report has not: what only a browser does, and what a browser cannot know."""
 
 
 def router(_state: State) -> APIRouter:
@@ -46,7 +49,7 @@ def router(_state: State) -> APIRouter:
 @cache
 def _page() -> tuple[str, str]:
     """Return the page and its Content-Security-Policy."""
-    legend = (*((kind, words) for kind, words in drawing.LEGEND if kind != "open"), _KEPT)
+    legend = (*((kind, words) for kind, words in drawing.LEGEND if kind != "open"), *_OWN)
     marks = "".join(f'<li data-kind="{kind}" hidden>{drawing.key(kind)} {words}</li>' for kind, words in legend)
     facts: dict[str, Any] = {
         "lane": drawing.LANE,
