@@ -92,6 +92,7 @@ def test_each_click_on_five_shows_five_bars_more(browser: chromium.Browser, star
         page.send(5)
         page.shows(sent, kind)
         page.shows(sent, "answered")
+        assert page.text("said") == "Sent 5 requests."
     assert [page.count(name) for name in ("waiting", "running", "queued", "failed", "lost")] == [0] * 5
     until(lambda: "Background Task called! Hello 10" in page.text("lines"))
     assert sorted(event.message or "" for event in server.events() if event.state == "started") == sorted(
