@@ -8,15 +8,29 @@ import pytest
 
 import chromium
 import samples
+from taskdemo_cli.documents.limits import LIMITS
 from taskdemo_cli.reports import files
+from taskdemo_server.contract.modes import MODES
 from test_page import advised, app_run, burst
 
 pytestmark = pytest.mark.browser
 
+
+def limits_of_seven_modes() -> Any:
+    """As many as are compared where nothing but Celery is installed, none of which can do anything more than partly."""
+    cells = [
+        {**cell, "verdict": "partly"} for cell in samples.saved(samples.limits_document())["modes"]["celery"].values()
+    ]
+    names = [mode.name for mode in MODES][:7]
+    return samples.changed(
+        samples.limits_document(), modes={name: dict(zip(LIMITS, cells, strict=True)) for name in names}
+    )
+
+
 PAGES: dict[str, Any] = {
     "advised": advised(),
     "rounds": samples.comparison_document(3),
-    "limits": samples.limits_document(),
+    "limits": limits_of_seven_modes(),
     "capacity": samples.capacity_document(),
     "scan": samples.scan_document(),
     "app": app_run(),
@@ -29,6 +43,8 @@ PAGES: dict[str, Any] = {
     "areas": burst(5000),
 }
 WIDTHS = (360, 1280)
+CUT = """[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)
+  .map(one => `${one.getAttribute('aria-label')}: ${one.scrollWidth - one.clientWidth}`)"""
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +69,16 @@ def test_no_page_is_wider_than_the_window_or_complains_and_an_accessibility_chec
     assert browser.overflowing() == []
     assert browser.complaints == []
     assert browser.violations(axe) == []
+
+
+@pytest.mark.parametrize("width", [885, 1009, 1280])
+@pytest.mark.parametrize("name", ["advised", "rounds", "limits", "capacity", "scan", "app"])
+def test_no_table_loses_its_last_column_in_a_window_of_half_a_screen(
+    browser: chromium.Browser, pages: dict[str, Path], name: str, width: int
+) -> None:
+    browser.show(pages[name], width)
+    browser.evaluate(OPEN_DETAILS)
+    assert browser.evaluate(CUT) == []
 
 
 def test_dark_and_light_are_what_the_reader_prefers(browser: chromium.Browser, pages: dict[str, Path]) -> None:
