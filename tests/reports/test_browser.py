@@ -27,6 +27,13 @@ def limits_of_seven_modes() -> Any:
     )
 
 
+def queued_run(count: int) -> Any:
+    """Callers who wait, and tasks that are queued once they are answered."""
+    samples_of = [samples.sample(n, 0.5, task=f"q{n}") for n in range(1, count + 1)]
+    events = [event for n in range(1, count + 1) for event in samples.events_of(f"q{n}", 0.4, 0.4 + n / 5, 1.4 + n / 5)]
+    return samples.recorder(samples_of, events).finish(samples.facts("background", count))
+
+
 PAGES: dict[str, Any] = {
     "advised": advised(),
     "rounds": samples.comparison_document(3),
@@ -41,6 +48,8 @@ PAGES: dict[str, Any] = {
     "half": samples.recorder([samples.sample(n, n / 10) for n in range(1, 6)]).finish(samples.facts("blocking", 5)),
     "thousand": burst(1000),
     "areas": burst(5000),
+    "stairs": queued_run(20),
+    "crowd": queued_run(60),
 }
 WIDTHS = (360, 1280)
 CUT = """[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)
@@ -88,6 +97,35 @@ def test_dark_and_light_are_what_the_reader_prefers(browser: chromium.Browser, p
         colours.append(browser.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert colours[0] == "rgb(255, 255, 255)"
     assert colours[1] != colours[0]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_each_kind_has_one_colour_however_many_requests_and_it_is_seen_on_the_paper(
+    browser: chromium.Browser, pages: dict[str, Path], dark: bool
+) -> None:
+    seen = """(kinds => Object.fromEntries(kinds.map(kind => {
+      const style = getComputedStyle(document.querySelector('.key .' + kind))
+      return [kind, (style.stroke === 'none' ? style.fill : style.stroke).match(/\\d+/g).map(Number)]
+    })))(['wait', 'queue'])"""
+    colours = []
+    for name in ("stairs", "crowd", "areas"):
+        browser.show(pages[name], 1280, dark=dark)
+        colours.append(browser.evaluate(seen))
+    assert colours[0] == colours[1] == colours[2]
+    paper = browser.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert min(contrast(colour, paper) for colour in colours[0].values()) >= 3
+
+
+def contrast(*colours: list[float]) -> float:
+    """WCAG's contrast ratio of two colours."""
+    bright = sorted(
+        sum(
+            weight * (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4)
+            for weight, part in zip((0.2126, 0.7152, 0.0722), (each / 255 for each in colour[:3]), strict=True)
+        )
+        for colour in colours
+    )
+    return (bright[1] + 0.05) / (bright[0] + 0.05)
 
 
 def test_a_hostile_text_is_text_in_the_page(browser: chromium.Browser, pages: dict[str, Path]) -> None:
