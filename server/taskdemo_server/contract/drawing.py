@@ -17,6 +17,7 @@ LEGEND: Final = (
     ("free", "work after the answer, nobody waits"),
     ("trouble", "failed, cancelled or lost"),
     ("open", "not ended when nobody looked any more"),
+    ("ping", "a bystander is answered at once"),
 )
 _NARROW: Final = {"answered", "trouble", "open"}
 _MARKS: Final = {
@@ -25,6 +26,7 @@ _MARKS: Final = {
     "queue": '<line class="queue" x1="2" x2="34" y1="7" y2="7"/>',
     "trouble": '<path class="trouble" d="M3 3l8 8m0-8l-8 8"/>',
     "open": '<path class="open" d="M4 3l4 4-4 4"/>',
+    "ping": '<path class="ping" d="M3 7h0m9 0h0m9 0h0m9 0h0"/>',
     "kept": '<line class="kept" x1="1" x2="33" y1="7" y2="7"/>',
 }
 _THIN: Final = {"answered": '<line class="answered" x1="7" x2="7" y1="1" y2="13"/>'}

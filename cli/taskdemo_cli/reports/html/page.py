@@ -143,7 +143,7 @@ def page(document: AnyDocument) -> Iterator[str]:
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
         columns=[COLUMNS[at] for at in told],
         statistics=STATISTICS,
-        legend=drawing.LEGEND,
+        legend=dict(drawing.LEGEND),
         ends=ENDS,
         endpoints=[_endpoint(one) for one in endpoints],
         told=[_endpoint(one) for kind, group in by_outcome(endpoints).items() if kind in TOLD for one in group],
