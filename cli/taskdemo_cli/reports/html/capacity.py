@@ -26,7 +26,7 @@ def draw(document: CapacityDocument) -> dict[str, Any] | None:
     scale = rates(min(told), max(told))
     times = [value for step in steps for value in (_response(step), _completion(step)) if value]
     height_of_time, time_levels = _heights(times, duration_words)
-    height_of_size, backlog_levels = _heights(list(map(_size, steps)), lambda size: f"{size:,.0f}")
+    height_of_size, backlog_levels = _heights(list(map(_size, steps)), _requests)
     limits = [
         {
             "name": name,
@@ -55,6 +55,10 @@ def _completion(step: CapacityStep) -> float | None:
 
 def _size(step: CapacityStep) -> float:
     return max(step.backlog, 1.0)
+
+
+def _requests(size: float) -> str:
+    return f"{size:,.0f} request{'' if size == 1 else 's'}"
 
 
 def _curve(

@@ -55,9 +55,9 @@ def durations(low_s: float, high_s: float) -> Scale:
 
 
 def rates(low: float, high: float) -> Scale:
-    """Return the logarithmic scale of rates from `low` to `high` requests per second."""
-    low, high = low / 1.5, high * 1.1
+    """Return the logarithmic scale of rates from `low` to `high` requests per second; it begins at a round rate."""
     digits = (1,) if high / low > 100 else (1, 2, 5)
+    low, high = _round_numbers(low / 20, low * 0.9, digits)[-1], high * 1.1
     return Scale(low, high, [(rate, format_rate(rate)) for rate in _round_numbers(low, high, digits)], logarithmic=True)
 
 
