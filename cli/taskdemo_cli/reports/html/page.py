@@ -110,6 +110,8 @@ SIGNS: Final[dict[Outcome, tuple[str, str]]] = {
 TOLD: Final[frozenset[Outcome]] = frozenset({"blocks", "look", "not reached"})
 """Of which endpoints there is something to tell."""
 CODE: Final = re.compile(r"`([^`]+)`")
+OPTION: Final = re.compile(r"((?<![\w-])(?:--[a-z][a-z-]*(?: \d[\w.]*)?|-[A-Za-z](?![\w-])))")
+"""An option in a sentence, with its figure: a line must not end within it."""
 ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
 
 
@@ -179,6 +181,7 @@ def _template() -> Template:
         "number": number,
         "rate_words": format_rate,
         "marked": _marked,
+        "command": lambda text: _options(escape(text), Markup('<span class="option">{}</span>')),
         "reason": error_words,
         "errors": errors_in_words,
         "short": lambda text: shortened(text, LONGEST),
@@ -205,12 +208,18 @@ def _shown(value: object) -> object:
 
 
 def _marked(text: str) -> Markup:
-    """Return a sentence of ours with what stands between backticks as code."""
+    """Return a sentence of ours with what stands between backticks, and each option, as code."""
     parts = (
-        Markup("<code>{}</code>").format(part) if at % 2 else Markup("{}").format(part)  # it escapes
+        Markup("<code>{}</code>").format(part) if at % 2 else _options(part, Markup('<code class="option">{}</code>'))
         for at, part in enumerate(CODE.split(escape(text)))
     )
     return Markup("").join(parts)
+
+
+def _options(text: str, markup: Markup) -> Markup:
+    """Return a text that is escaped here, with each option in it in this markup."""
+    parts = OPTION.split(text)
+    return Markup("").join((markup if at % 2 else Markup("{}")).format(part) for at, part in enumerate(parts))
 
 
 def _data(value: float | None, words: Callable[[float], str]) -> Markup:
