@@ -141,6 +141,25 @@ def test_a_hostile_text_is_text_in_the_page(browser: chromium.Browser, pages: di
     assert browser.evaluate("window.ran === undefined")
 
 
+UNPRINTED = """[...document.querySelectorAll('details > :not(summary)')].filter(
+  one => !one.matches('.unprinted, .paper') && one.getBoundingClientRect().height === 0).length"""
+SMALL = """[...document.querySelectorAll('body *')].filter(one => {
+  const own = [...one.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim())
+  return own && one.getClientRects().length && parseFloat(getComputedStyle(one).fontSize) < 8 * 96 / 72 - 0.01
+}).map(one => one.outerHTML.slice(0, 100))"""
+
+
+@pytest.mark.parametrize("name", ["advised", "limits", "capacity", "scan", "app", "thousand"])
+def test_on_paper_what_is_folded_is_open_nothing_is_cut_and_nothing_too_small_to_read(
+    browser: chromium.Browser, pages: dict[str, Path], name: str
+) -> None:
+    browser.show(pages[name], 688)  # pixels across A4 between the margins
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate(UNPRINTED) == 0
+    assert browser.evaluate(CUT) == []
+    assert browser.evaluate(SMALL) == []
+
+
 @pytest.mark.parametrize("name", ["advised", "thousand"])
 def test_a_page_can_be_printed(browser: chromium.Browser, pages: dict[str, Path], name: str) -> None:
     browser.show(pages[name], 1280, dark=True)
