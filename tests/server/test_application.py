@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, FastAPI, routing
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from taskdemo_server.api import openapi
 from taskdemo_server.contract.import_string import UnusableError
@@ -166,3 +167,18 @@ def test_applications_that_an_included_router_mounts_are_documented_where_they_a
     app.host("shop.example", shop)
     found = [(one["under"], list(one["document"]["paths"])) for one in openapi._documents(app, "")]
     assert found == [("", ["/ping"]), ("/outer/inner/shop", ["/orders"])]
+
+
+def test_what_is_in_no_document_is_told() -> None:
+    async def plain(request: Any) -> Any:
+        return request
+
+    app = FastAPI()
+    app.get("/files/{path:path}")(lambda path: path)
+    app.get("/hidden", include_in_schema=False)(lambda: None)
+    app.add_route("/plain", plain)
+    app.mount("/sub", Starlette(routes=[Route("/slow", plain), Route("/write", plain, methods=["POST"])]))
+    assert [(one["under"], one["undocumented"]) for one in openapi._documents(app, "")] == [
+        ("", ["/hidden", "/plain"]),
+        ("/sub", ["/sub/slow"]),
+    ]

@@ -99,7 +99,8 @@ def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
             f"the endpoints of {target.app} are not known: {why}; ask one of them: "
             f"taskdemo fire --app {target.app} --path /"
         )
-    return routes
+    hidden = [path for one in documents or () for path in one["undocumented"]]
+    return [*routes, *(Route("GET", path, skipped="it is in no OpenAPI document") for path in hidden)]
 
 
 def _scan_endpoints(

@@ -18,6 +18,8 @@ class Document(TypedDict):
     document: dict[str, Any]
     error: str | None
     """Why the document could not be made; then it is empty."""
+    undocumented: list[str]
+    """Paths that GET can ask for, and that are not in it."""
 
 
 def router(application: ASGIApp | None) -> APIRouter:
@@ -34,15 +36,28 @@ def router(application: ASGIApp | None) -> APIRouter:
 def _documents(app: Any, under: str) -> Iterator[Document]:
     while not hasattr(app, "openapi") and hasattr(app, "app"):  # middleware around it
         app = app.app
-    if callable(make := getattr(app, "openapi", None)):
-        try:
-            yield {"under": under, "document": make(), "error": None}
-        except Exception as error:  # noqa: BLE001  it may be anything: the user's own types are read
-            yield {"under": under, "document": {}, "error": error_text(error)}
     routes = getattr(app, "routes", ())
     if contexts := getattr(routing, "iter_route_contexts", None):
-        routes = contexts(routes)  # A router that is included keeps its mounts to itself; older FastAPI drops them.
+        # A router that is included keeps its mounts to itself; older FastAPI drops them.
+        routes = list(contexts(routes))
+    document: dict[str, Any] = {}
+    why = None
+    if callable(make := getattr(app, "openapi", None)):
+        try:
+            document = make()
+        except Exception as error:  # noqa: BLE001  it may be anything: the user's own types are read
+            why = error_text(error)
+    own = [getattr(route, "path_format", route.path) for route in routes if _is_asked_for(route)]
+    undocumented = [under + path for path in own if path not in document.get("paths", ())]
+    if document or why or undocumented:
+        yield {"under": under, "document": document, "error": why, "undocumented": undocumented}
     for route in routes:
         path = getattr(route, "path", None)  # None of an application for a host name, which nobody asks for here.
         if path is not None and hasattr(route, "app") and getattr(route, "endpoint", None) is None:
             yield from _documents(route.app, under + path)
+
+
+def _is_asked_for(route: Any) -> bool:
+    """Tell whether GET can ask for a route, and it is none that FastAPI adds to every application: /docs, ..."""
+    is_fastapis = getattr(getattr(route, "endpoint", None), "__module__", "") == "fastapi.applications"
+    return "GET" in (getattr(route, "methods", None) or ()) and not is_fastapis
