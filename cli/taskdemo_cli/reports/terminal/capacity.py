@@ -48,12 +48,13 @@ class RateScale:
         return round(min(max(share, 0.0), 1.0) * self.columns)
 
     def heading(self) -> str:
-        """Return the labels of the powers of ten, each with its line below its first character."""
+        """Return labels of round rates, the roundest first, each with its line below its first character."""
         line = [" "] * self.columns
-        for power in range(math.ceil(self.low), math.floor(self.high) + 1):
-            label = f"|{format_rate(10.0**power)}"
-            at = self.cells(10.0**power)
-            if at + len(label) <= self.columns and not "".join(line[max(at - 1, 0) : at + len(label)]).strip():
+        powers = range(math.floor(self.low), math.ceil(self.high) + 1)
+        for rate in (digit * 10.0**power for digit in (1, 5, 2) for power in powers):
+            label, at = f"|{format_rate(rate)}", self.cells(rate)
+            fits = math.log10(rate) >= self.low and at + len(label) <= self.columns
+            if fits and not "".join(line[max(at - 1, 0) : at + len(label) + 1]).strip():
                 line[at : at + len(label)] = label
         return "".join(line)
 
