@@ -134,7 +134,7 @@ def test_requests_of_others_are_seen_and_what_ran_before_the_page_was_opened(
     server.get(params={"message": "before"})
     page = LivePage(browser, server.url)
     server.get(params={"message": "after"})
-    page.shows(2, "elsewhere")
+    page.shows(2, "held")
     assert page.count("waiting") == 0
     until(lambda: "after" in page.text("list") and "before" in page.text("list"))
 

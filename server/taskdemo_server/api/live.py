@@ -60,6 +60,7 @@ def _page() -> tuple[str, str]:
                 "endpoint": mode.endpoint,
                 "runs": mode.runs,
                 "first": mode.answers_first,
+                "awaits": mode.awaits,
             }
             for mode in MODES
         },
