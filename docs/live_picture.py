@@ -3,6 +3,7 @@
 A server in mode blocking, five requests, and five more that wait just now.
 """
 
+import base64
 import sys
 import tempfile
 import time
@@ -33,7 +34,7 @@ def main() -> None:
             browser.evaluate(FIVE)
         time.sleep(2.6)
         target = HERE / "pictures" / "live.png"
-        target.write_bytes(browser.screenshot(whole=False))
+        target.write_bytes(base64.b64decode(browser.call("Page.captureScreenshot")["data"]))
         print(target)
 
 
