@@ -26,6 +26,8 @@ Take = Callable[[], bool]
 _AGAIN_EVERY_S: Final = 0.1
 _WAIT_S: Final = 1.5
 """A server that has just been killed may hold its claim for so long: its broker has yet to notice."""
+_NAMED_S: Final = 0.2
+"""Within which a client of Redis has said its name once it is connected: then all who came before are seen."""
 _KEEP_EVERY_S: Final = 2.0
 
 
@@ -77,6 +79,8 @@ def over_redis(url: str, name: str) -> Take:
     from redis import Redis
 
     client = Redis.from_url(url, single_connection_client=True, client_name=name, socket_timeout=1)
+    client.ping()
+    time.sleep(_NAMED_S)
 
     def take() -> bool:
         mine = client.client_id()
