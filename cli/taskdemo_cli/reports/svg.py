@@ -25,13 +25,13 @@ def chunks(document: AnyDocument) -> Iterator[str]:
     yield picture(report, shortened(document.command or "taskdemo", 80))
 
 
-def picture(report: RenderableType, title: str) -> str:
+def picture(report: RenderableType, title: str, width: int = WIDTH) -> str:
     """Return a report as the SVG picture of a terminal; it fetches nothing from anywhere."""
     # No colour system: a style remembers how it was written first, and the terminal may write it in another one.
     console = Console(
         file=io.StringIO(),
         record=True,
-        width=WIDTH,
+        width=width,
         force_terminal=True,
         color_system=None,
         legacy_windows=False,
@@ -42,4 +42,4 @@ def picture(report: RenderableType, title: str) -> str:
     )
     console.print(report)
     # Without rich's font faces, which name addresses to fetch them from; the reader's monospace font serves.
-    return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=shortened(title, WIDTH)), flags=re.DOTALL)
+    return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=shortened(title, width)), flags=re.DOTALL)

@@ -251,5 +251,4 @@ def _meanings(glyphs: Glyphs) -> tuple[tuple[str, Style, int, str], ...]:
         (glyphs.free, Ink.WORKING, 2, "works, nobody waits"),
         (glyphs.failed, Ink.BAD, 1, "failed, cancelled or lost"),
         (glyphs.open, Ink.BOLD, 1, "not ended when we stopped looking"),
-        (glyphs.quick, Ink.QUEUED, 2, "GET /ping answered at once"),
     )
