@@ -28,7 +28,8 @@ from taskdemo_server.contract.settings import Settings
 if TYPE_CHECKING:
     from engines.stage import Stage
 
-os.environ.pop("PYTHONUNBUFFERED", None)  # people have none; what is different with it has its own tests
+for one in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # people have none; what is different has its own tests
+    os.environ.pop(one, None)
 hypothesis.settings.register_profile("any speed", deadline=None)
 hypothesis.settings.load_profile("any speed")
 
