@@ -12,9 +12,8 @@ from taskdemo_cli.commands import checks, options
 from taskdemo_cli.errors import COULD_NOT_RUN, INTERRUPTED, UserError
 from taskdemo_cli.processes import signals
 from taskdemo_cli.reports.output import OutputStream, complain
-from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.modes import ENGINES, QUESTIONS
-from taskdemo_server.contract.settings import QUEUE, Settings, WorkerSettings, WorkSettings
+from taskdemo_server.contract.settings import QUEUE, VERSION, Settings, WorkerSettings, WorkSettings
 
 
 class Commands(TyperGroup):

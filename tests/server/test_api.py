@@ -13,8 +13,8 @@ import pytest
 
 from conftest import RunningServer, until
 from taskdemo_server.api import health
-from taskdemo_server.contract.events import MESSAGE_LIMIT, VERSION, TaskEvent, event_line, place_of
-from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.events import MESSAGE_LIMIT, TaskEvent, event_line, place_of
+from taskdemo_server.contract.settings import VERSION, Settings
 from taskdemo_server.work.report import Reporter
 
 Start = Callable[..., RunningServer]

@@ -6,7 +6,7 @@ from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.errors import OK, UserError
 from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output
-from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.settings import VERSION
 
 
 def report(path: str, html: str | None) -> int:

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from taskdemo_cli.documents import Seconds
 from taskdemo_cli.documents.run import Skipped, ThresholdRow
 from taskdemo_cli.stats import Statistics
-from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.settings import VERSION
 
 CapacityCause = Literal[
     "threads",

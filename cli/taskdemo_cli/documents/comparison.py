@@ -5,7 +5,7 @@ from typing import Any, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from taskdemo_cli.documents.run import RunDocument, Skipped, ThresholdRow
-from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.settings import VERSION
 
 
 class Verdict(Struct, frozen=True, kw_only=True):

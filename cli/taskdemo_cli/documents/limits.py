@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from taskdemo_cli.documents.run import Skipped
-from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.settings import VERSION
 
 QUESTIONS: Final = {
     "track": "Track: can the engine tell how a task is doing?",

@@ -8,7 +8,8 @@ from msgspec import UNSET, Struct, UnsetType
 from taskdemo_cli.documents import Seconds
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.stats import Bin, Statistics
-from taskdemo_server.contract.events import VERSION, TaskState
+from taskdemo_server.contract.events import TaskState
+from taskdemo_server.contract.settings import VERSION
 
 
 class RequestCounts(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.run import Summary
-from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.settings import VERSION
 
 
 class EndpointRow(Struct, frozen=True, kw_only=True):

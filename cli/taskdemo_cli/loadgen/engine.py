@@ -31,7 +31,7 @@ from taskdemo_cli.loadgen.protocol import LATE_S, Batch, Done, Frame, Plan, Samp
 from taskdemo_cli.loadgen.proxies import needs_httpx, proxy_for
 from taskdemo_cli.loadgen.request import NUMBER, merged
 from taskdemo_cli.loadgen.timer import Timer
-from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.settings import VERSION
 
 BATCH_S: Final = 0.1
 BARRIER_S: Final = 1.0

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from taskdemo_cli.documents.codec import KINDS, AnyDocument, ShapeError, read
 from taskdemo_cli.errors import FAILED, UserError
-from taskdemo_server.contract.events import VERSION
+from taskdemo_server.contract.settings import VERSION
 from taskdemo_server.contract.text import escape, shortened
 
 PAGE: Final = ".html"

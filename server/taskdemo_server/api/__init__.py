@@ -9,9 +9,8 @@ from starlette.types import ASGIApp
 
 from taskdemo_server.api import events, health, live, openapi, ping, tasks
 from taskdemo_server.api.state import Refusal, State
-from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import BUILT_IN_WORKS, OWN_PATHS
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, OWN_PATHS, VERSION
 
 _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
     403: {"model": Refusal, "description": "The server is not known under that name, or another page asks."}

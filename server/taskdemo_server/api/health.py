@@ -10,9 +10,8 @@ from fastapi import APIRouter, Request
 from typing_extensions import TypedDict
 
 from taskdemo_server.api.state import State
-from taskdemo_server.contract.events import VERSION
 from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.settings import VERSION, Settings
 from taskdemo_server.contract.text import without_password
 from taskdemo_server.runtime.console import worker_command
 

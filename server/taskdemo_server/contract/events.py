@@ -7,8 +7,6 @@ import threading
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, get_args
 
-VERSION: Final = "0.1.0"
-
 DEFAULT_MESSAGE: Final = "Hello"
 WARM_UP: Final = "warm-up"
 """A request with a header of this name asks for a task whose work does nothing; its task's id begins with it."""

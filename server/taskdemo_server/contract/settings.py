@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Self
 
+VERSION: Final = "0.1.0"
+
 TOLD: Final = "TASKDEMO_TOLD"
 """The environment variable that may hold a process's settings in place of its argument, which every user can see."""
 WORK: Final = "TASKDEMO_WORK"
