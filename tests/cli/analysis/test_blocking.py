@@ -63,6 +63,7 @@ ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
         ([0.5, 0.4], [0.5], Sightings(stalls=[stall(cpu_s=0.3)]), "event loop held"),
         ([0.5, 0.4], [0.9], BUSY, "interpreter busy"),
         ([0.5], [0.5], ITS_OWN, "application"),
+        ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="thread", seconds=0.05)])]), "interpreter busy"),
         ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="application")])]), "application"),
         ([0.5], [0.5], Sightings(stalls=[stall(seen(), gc_s=0.2)]), "garbage collection"),
         ([0.2], [0.2], Sightings(waiting=[waiting(loop=[seen(seconds=0.2)])]), "event loop held"),

@@ -132,7 +132,9 @@ def _kind(stall: Stall) -> str:
     least = MOST_OF_IT * stall.lasted_s
     # A thread that waits for the interpreter may be anywhere; one that makes a call is in it.
     called = sum(look.seconds for look in stall.looks if look.call is not None or look.cpu_s >= look.seconds / 2)
-    if computed >= least and called < least:
+    # Where the loop's thread neither computed nor wanted a processor, and nobody could look, it waited for them.
+    waited = stall.cpu_s + stall.queued_s < least and not stall.looks and not stall.idle
+    if computed and (waited or computed >= least) and called < least:
         return "busy"
     if own + others >= least:
         return "own" if own >= others else "application"
