@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ssl
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Self
 
@@ -56,7 +57,7 @@ async def listening(
         await asyncio.gather(*talks, return_exceptions=True)
 
 
-class InThread:
+class InThread(ABC):
     """Such a server in a thread of its own, which has every connection by `talk`."""
 
     PATIENCE_S = 30.0
@@ -68,8 +69,9 @@ class InThread:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve)
 
+    @abstractmethod
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        raise NotImplementedError
+        """Answer what comes on one connection."""
 
     def __enter__(self) -> Self:
         self._thread.start()
