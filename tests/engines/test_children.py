@@ -68,10 +68,11 @@ def test_a_worker_that_dies_again_and_again_while_no_task_ends_ends_the_server(
         def __init__(self, *_: Any) -> None: ...
 
         def is_ready(self) -> bool:
-            return True
+            return next(ready, False)  # what is replaced may die before it is
 
         def wait(self) -> None: ...
 
+    ready = iter([True, True])
     monkeypatch.setattr(children, "Child", Dead)
     monkeypatch.setattr(children, "_AGAIN_AFTER_S", 0.0)
     monkeypatch.setattr(children, "why_not", lambda *_: None)

@@ -23,6 +23,7 @@ from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import shortened
 from taskdemo_server.engines.base import PRIVATE, why_not
 
+_WORKER: Final = "taskdemo_server.worker"
 _START_TIMEOUT_S: Final = 30.0
 _END_TIMEOUT_S: Final = 3.0
 _AGAIN_AFTER_S: Final = 0.2
@@ -98,11 +99,10 @@ class Children:
             private=True,
             folder=folder if module is None else None,
         )
-        first, deaths, ended = True, 0, 0
-        while (child := self._start("worker", "taskdemo_server.worker", worker.to_json())) is not None:
-            if first:
+        deaths, ended = 0, 0
+        while (child := self._start("worker", _WORKER, worker.to_json(), again=self._worker is not None)) is not None:
+            if self._worker is None:
                 self._ready()
-            first = False
             self._worker, self.worker_since = child, time.monotonic()
             child.wait()
             if self._ending:
@@ -120,12 +120,13 @@ class Children:
             complain(f"{said}; another takes its place.")
             time.sleep(_AGAIN_AFTER_S)
 
-    def _start(self, name: str, module: str, told: str) -> "Child | None":
+    def _start(self, name: str, module: str, told: str, *, again: bool = False) -> "Child | None":
+        """Start a child and wait until it is ready; `again`: or has died, for a task may end it before that."""
         if self._ending:
             return None
         child = Child(module, told, Path(str(self._settings.private_broker)), name)
         self._children.append(child)
-        if child.is_ready():
+        if child.is_ready() or (again and not self._ending):
             return child
         if not self._ending:
             complain(f"The private {self._settings.mode} {name} did not start: {child.last_line}")
