@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import until
-from taskdemo_server.user_app.stacks import Look, Reader, stack, suspended_at
+from taskdemo_server.user_app.stacks import Look, Reader, Step, stack, suspended_at
 from taskdemo_server.user_app.unready import where_it_is
 
 SHOP = """
@@ -166,6 +166,20 @@ def test_what_a_suspended_coroutine_awaits_is_named(shop: ModuleType, tmp_path: 
     slept = look_at_coroutine(tmp_path, shop.slept())
     assert slept is not None
     assert (slept.call, slept.in_line) == ("asyncio.sleep", False)
+
+
+def test_a_thread_that_the_garbage_collector_interrupts_is_in_no_call(shop: ModuleType, tmp_path: Path) -> None:
+    async def steps() -> list[Step]:
+        task = asyncio.ensure_future(shop.slept())
+        await asyncio.sleep(0)
+        try:
+            return suspended_at(task.get_coro())
+        finally:
+            task.cancel()
+
+    seen, reader = asyncio.run(steps()), Reader(str(tmp_path))
+    interrupting = Step(compile("", "weakref.py", "exec"), 0, 1, "weakref")
+    assert [look and look.call for look in map(reader.look, (seen, [interrupting, *seen]))] == ["asyncio.sleep", None]
 
 
 def test_a_file_of_the_application_goes_by_its_name_in_the_folder_or_by_its_own_folders(tmp_path: Path) -> None:

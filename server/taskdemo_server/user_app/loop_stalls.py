@@ -12,6 +12,7 @@ import ctypes
 import gc
 import itertools
 import json
+import math
 import os
 import sys
 import threading
@@ -19,7 +20,6 @@ import time
 from collections import defaultdict, deque
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from anyio import CapacityLimiter
@@ -120,8 +120,15 @@ class Stall:
         }  # fmt: skip
 
 
+Stacks = dict[int, list[Step]]
+"""By the identifier of the thread."""
+
+
 class Missed(NamedTuple):
-    """A stall that the loop itself has noticed: what its thread has computed meanwhile, and waited for a processor."""
+    """A stall that the loop itself has noticed: what its thread has computed meanwhile, and waited for a processor.
+
+    And what all other threads have computed, with the stack that each had as the loop came free.
+    """
 
     begun: float
     ended: float
@@ -129,6 +136,8 @@ class Missed(NamedTuple):
     queued_s: float
     idle: bool
     """Whether no request was open when it began, and none came."""
+    others_cpu_s: float
+    stacks: Stacks
 
 
 class LoopStalls:
@@ -149,9 +158,8 @@ class LoopStalls:
         self._open_s = self._over_s = self._full_s = 0.0
         self._queued_s = 0.0
         """The longest that the looking thread, which asks for next to nothing, had to wait for a processor at once."""
-        self._gc_began = 0.0
         self._collections: deque[tuple[float, float]] = deque(maxlen=MOST_COLLECTIONS)
-        """When the loop's thread collected garbage: from, to."""
+        """When the loop's thread had collected garbage, and what it computed for that."""
         self._used: dict[int, tuple[float, float]] = {}
         """What each thread had computed at the last look."""
 
@@ -160,29 +168,36 @@ class LoopStalls:
         own, limiter = threading.current_thread(), current_default_thread_limiter()
         self._requests.follow(loop)
 
-        used = time.thread_time(), self._clocks.of(self._clocks.own)[1]
-        begun, was_open = 0, False
+        def spent() -> tuple[float, float, float]:
+            return time.thread_time(), self._clocks.of(self._clocks.own)[1], time.process_time()
+
+        used, begun, was_open = spent(), 0, False
 
         def beat() -> None:
             nonlocal used, begun, was_open
-            before, used = used, (time.thread_time(), self._clocks.of(self._clocks.own)[1])
+            before, used = used, spent()
             idle = not was_open and self._requests.begun == begun
             begun, was_open = self._requests.begun, bool(self._requests.open)
             now = time.monotonic()
             if now - self._beat - BEAT_S >= LATE_S:
-                self._missed.append(Missed(self._beat + BEAT_S, now, used[0] - before[0], used[1] - before[1], idle))
+                cpu_s, queued_s, all_s = (after - earlier for after, earlier in zip(used, before, strict=True))
+                stacks = {} if self._stall is not None else _stacks()
+                self._missed.append(Missed(self._beat + BEAT_S, now, cpu_s, queued_s, idle, all_s - cpu_s, stacks))
             self._beat = now
             loop.call_later(BEAT_S, beat)
 
+        gc_began = math.inf
+
         def collecting(phase: str, _: dict[str, int]) -> None:
+            nonlocal gc_began
             if threading.get_ident() != own.ident:
                 return
-            now = time.monotonic()
+            # Not by the time that passes: this thread may have to wait for the interpreter right here.
+            spent = time.thread_time()
             if phase == "start":
-                self._gc_began = now
-            elif self._gc_began:
-                self._collections.append((self._gc_began, now))
-                self._gc_began = 0.0
+                gc_began = spent
+            elif spent > gc_began:
+                self._collections.append((time.monotonic(), spent - gc_began))
 
         self._beat = time.monotonic()
         gc.callbacks.append(collecting)
@@ -202,9 +217,9 @@ class LoopStalls:
             begun = self._beat + BEAT_S
             is_late = now - begun >= LATE_S
             # First of all, and in one go: whatever waits for a file here lets the loop's thread go on.
-            frames = sys._current_frames()  # noqa: SLF001  its documented use
             is_open = bool(self._requests.open)
-            steps = stack(frames.pop(own.ident or 0, None)) if is_late or is_open else []
+            stacks = _stacks() if is_late or is_open else {}
+            steps = stacks.pop(own.ident or 0, [])
             whose = self._whose(steps, loop)
             queued_s = self._clocks.of(me)[1] - queued_before_s
             if self._stall is not None and self._stall.begun < begun - BEAT_S / 2:
@@ -222,8 +237,7 @@ class LoopStalls:
                     self._stall = Stall(next(self._numbers), begun, idle=not is_open)
                 self._see(self._stall, look, whose, now, (spent[0] - calm[0], spent[1] - calm[1]), free=free)
                 calm = spent
-                for thread, found, computed in self._computing(frames):
-                    self._stall.others[found, thread].add(computed, computed)
+                self._see_others(self._stall, stacks)
             elif now < begun:
                 calm = spent
             self._missed = [one for one in self._missed if not self._unseen(one)]
@@ -248,23 +262,24 @@ class LoopStalls:
             return "background" if any(step.file.endswith(AFTER_THE_ANSWER) for step in steps) else "request"
         return self._requests.whose(asyncio.current_task(loop))
 
-    def _computing(self, frames: dict[int, FrameType]) -> "list[tuple[str, Look, float]]":
-        """Return what other threads do, whose they are, and the seconds that each has computed since the last look.
+    def _see_others(self, stall: Stall, stacks: Stacks, most_s: float = math.inf) -> None:
+        """Note what other threads do, and the seconds that each has computed since the last look, `most_s` together.
 
         Or would have, had the machine not been busy with others: the interpreter was its own meanwhile.
         """
         found = []
         for thread in threading.enumerate():
-            frame = frames.get(thread.ident or 0)
-            if frame is None or thread.native_id is None or thread is threading.current_thread():
+            if thread.ident not in stacks or thread.native_id is None or thread is threading.current_thread():
                 continue
-            look = self._reader.look(stack(frame))
+            look = self._reader.look(stacks[thread.ident])
             cpu_s, queued_s = self._spent(thread)
             if look is not None and cpu_s:
                 # One that is in a call may sleep there, and wait for a processor whenever it wakes.
                 would_s = min(queued_s, QUEUED * cpu_s) if look.call is None else 0.0
-                found.append((_of_thread(thread), look, cpu_s + would_s))
-        return found
+                found.append(((look, _of_thread(thread)), cpu_s + would_s))
+        share = min(1.0, most_s / sum(seconds for _, seconds in found)) if found else 0.0
+        for one, seconds in found:
+            stall.others[one].add(seconds * share, seconds * share)
 
     def _spent(self, thread: threading.Thread) -> tuple[float, float]:
         """Return what a thread has computed, and waited for a processor, since this was asked last."""
@@ -292,12 +307,11 @@ class LoopStalls:
             self._waiting[Look(f"a queue for {threads} threads of an executor", in_line=True), "request"].add(
                 waiting * seconds
             )
-        frames = sys._current_frames()  # noqa: SLF001  its documented use
+        stacks = _stacks()
         for thread in threading.enumerate():
-            frame = frames.get(thread.ident or 0)
-            if frame is None or _of_thread(thread) != "thread" or thread.native_id is None:
+            if thread.ident not in stacks or _of_thread(thread) != "thread" or thread.native_id is None:
                 continue
-            look, (cpu_s, queued_s) = self._reader.look(stack(frame)), self._spent(thread)
+            look, (cpu_s, queued_s) = self._reader.look(stacks[thread.ident]), self._spent(thread)
             if look is not None:
                 self._waiting[look, "thread"].add(seconds, cpu_s, min(queued_s, QUEUED * cpu_s))
 
@@ -322,13 +336,13 @@ class LoopStalls:
         stall.until, stall.total.cpu_s, stall.total.queued_s = missed.ended, missed.cpu_s, missed.queued_s
         stall.ended = True
         stall.gc_s = self._collected(stall.begun, stall.until)
+        self._see_others(stall, missed.stacks, missed.others_cpu_s)
         self._write(stall.line())
         return True
 
     def _collected(self, since: float, until: float) -> float:
-        """Return for how long of this time garbage was collected."""
-        began = self._gc_began or until
-        return sum(max(min(to, until) - max(begin, since), 0.0) for begin, to in [*self._collections, (began, until)])
+        """Return what was computed in this time to collect garbage."""
+        return sum(cpu_s for ended, cpu_s in self._collections if since <= ended <= until)
 
     def _tell(self, now: float) -> None:
         self._requests.tell_left()
@@ -348,6 +362,11 @@ class LoopStalls:
 
     def _write(self, line: dict[str, Any]) -> None:
         self._journal.write(json.dumps(line).encode() + b"\n")
+
+
+def _stacks() -> Stacks:
+    """Return the stack of every thread as it is now."""
+    return {thread: stack(frame) for thread, frame in sys._current_frames().items()}  # noqa: SLF001  its documented use
 
 
 def _executors() -> list[tuple[int, int]]:

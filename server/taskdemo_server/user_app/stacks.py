@@ -129,6 +129,7 @@ class Reader:
         """
         if any(step.code is STARTING for step in steps):
             return None  # It waits until the new thread runs, which others keep from that.
+        is_interrupted = bool(steps) and _interrupts(steps[0])
         steps = list(dropwhile(_interrupts, steps))
         at = next((n for n, step in enumerate(steps) if self.own(step.file)), None)
         if at is None:
@@ -137,6 +138,8 @@ class Reader:
         call, is_call = self._call(own)
         if inner and (last := _where_by_now(inner[0], *self._call(inner[0]))) != call:
             call = f"{call} -> {last}" if call else last
+        if is_interrupted:  # it may wait for the interpreter there, wherever it happens to be
+            call = None
         in_line = _in_line(inner) or (
             not inner and call is not None and (not is_call or call.rpartition(".")[2] in WAITING_CALLS)
         )

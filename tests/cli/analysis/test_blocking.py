@@ -66,6 +66,7 @@ ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
         ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="thread", seconds=0.05)])]), "interpreter busy"),
         ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="application")])]), "application"),
         ([0.5], [0.5], Sightings(stalls=[stall(seen(), gc_s=0.2)]), "garbage collection"),
+        ([0.5], [0.5], Sightings(stalls=[stall(seen(), gc_s=0.1, queued_s=0.15)]), "garbage collection"),
         ([0.2], [0.2], Sightings(waiting=[waiting(loop=[seen(seconds=0.2)])]), "event loop held"),
         ([0.01], [0.2], Sightings(waiting=[waiting(loop=[seen(seconds=0.2)])]), "event loop held"),
         (
@@ -73,6 +74,12 @@ ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
             [0.2],
             Sightings(waiting=[waiting(seen(of="thread", call="f", cpu_s=0.2, queued_s=0.1))]),
             "processors busy",
+        ),
+        (  # threads kept those that look from looking, and from being looked at
+            [0.2, 0.2],
+            [0.2],
+            Sightings(waiting=[waiting(seen(of="thread", seconds=0.1, cpu_s=0.2))]),
+            "interpreter busy",
         ),
         ([0.01], [0.5], Sightings(waiting=[waiting(full_s=0.5)]), "threads used up"),
         ([0.01], [0.01], Sightings(waiting=[waiting(full_s=0.5)]), "neither"),

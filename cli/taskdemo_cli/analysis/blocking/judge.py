@@ -149,8 +149,10 @@ def _computing_s(waiting: Iterable[Waiting]) -> float:
         # Who sleeps is in a call. Who is in none computes, or waits until the interpreter is free to do so.
         threads = [look for look in one.waiting if look.of == "thread"]
         computing = [look for look in threads if look.call is None]
-        least = MOST_OF_IT * max(one.over_s, _seconds(threads))
-        if sum(look.cpu_s for look in computing) and _seconds(computing) >= least:
+        cpu_s = sum(look.cpu_s for look in computing)
+        is_most = _seconds(computing) >= MOST_OF_IT * max(one.over_s, _seconds(threads))
+        # Where threads keep those that look from looking, too, what they have computed says it.
+        if cpu_s and (is_most or cpu_s >= MOST_OF_IT * one.over_s):
             computing_s += one.over_s
     return computing_s
 
@@ -183,9 +185,10 @@ def _burning(waiting: Iterable[Waiting]) -> list[Seen]:
 
 
 def _held(stalls: Sequence[Stall]) -> str:
-    """Return whether it was the garbage collector that blocked the loop most of the time."""
-    collected_s, lasted_s = sum(stall.gc_s for stall in stalls), sum(stall.lasted_s for stall in stalls)
-    return "garbage collection" if stalls and collected_s >= MOST_OF_IT * lasted_s else "event loop held"
+    """Return whether it was the garbage collector that blocked the loop most of the time that it had a processor."""
+    net_s = sum(stall.lasted_s - stall.queued_s for stall in stalls)
+    collected_s = sum(stall.gc_s for stall in stalls)
+    return "garbage collection" if stalls and collected_s >= MOST_OF_IT * net_s else "event loop held"
 
 
 def _places(looks: Iterable[Seen]) -> list[Place]:
