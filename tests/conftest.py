@@ -116,6 +116,19 @@ class RunningServer:
         until(lambda: len(ends()) >= count, within)
         return ends()
 
+    @contextmanager
+    def another(self) -> Iterator[httpx.Client]:
+        """Give a connection to another server process than the one that `client` talks to."""
+        one = psutil.Process(self.get("/health").json()["pid"])
+        with httpx.Client(base_url=self.url, timeout=20, trust_env=False) as client:
+            one.suspend()
+            try:
+                until(lambda: one.status() == psutil.STATUS_STOPPED)  # whoever is awake takes the connection
+                client.get("/health")
+            finally:
+                one.resume()
+            yield client
+
     def family(self) -> list[psutil.Process]:
         """The server's processes: itself, and all it has started."""
         parent = psutil.Process(self.process.pid)

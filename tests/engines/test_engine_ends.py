@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -134,16 +133,9 @@ def test_server_processes_share_one_worker_and_one_journal_and_nothing_is_left_o
 ) -> None:
     (tmp_path / "mine.py").write_text(OWN_WORK)
     server = start_server(mode=mode.name, work="mine:work", folder=str(tmp_path), workers=2, processes=1)
-    pids = set()
-
-    def asked_both() -> bool:
-        with httpx.Client(base_url=server.url, trust_env=False) as client:  # which stays with one process
-            if (pid := client.get("/health").json()["pid"]) not in pids:
-                assert client.get("/").status_code == 200
-                pids.add(pid)
-        return len(pids) == 2
-
-    until(asked_both)
+    with server.another() as other:
+        assert {client.get("/").status_code for client in (server.client, other)} == {200}
+        pids = {client.get("/health").json()["pid"] for client in (server.client, other)}
     server.ended(2)
     assert {event.pid for event in server.events() if event.state == "accepted"} == pids
     assert sorted(server.states()) == sorted(2 * ["accepted", "started", "finished"])

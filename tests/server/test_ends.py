@@ -133,31 +133,20 @@ def test_a_killed_server_process_is_replaced_and_its_tasks_are_lost(start_server
     until(lambda: "lost" in server.states(task_id))
     assert f"Server process {pid} died; another takes its place." in server.complained
 
-    seen: set[int] = set()
-
-    def both_seen() -> bool:
-        seen.add(httpx.get(f"{server.url}/health", trust_env=False).json()["pid"])
-        return len(seen) == 2
-
-    until(both_seen)
-    assert pid not in seen
+    with server.another() as other:
+        seen = {client.get("/health").json()["pid"] for client in (server.client, other)}
+    assert len(seen - {pid}) == 2
 
 
 def test_several_server_processes_tell_of_the_same_tasks(start_server: Start) -> None:
     server = start_server(workers=2, duration=0)
-    pids, tasks = set(), set()
-
-    def ask_another() -> bool:
-        with httpx.Client(base_url=server.url, trust_env=False) as client:
-            tasks.add(client.get("/").headers["X-Task-ID"])
-            pids.add(client.get("/health").json()["pid"])
-        return len(pids) == 2
-
-    until(ask_another)
-    assert server.process.pid not in pids
-    server.ended(len(tasks))
-    for _ in range(6):
-        with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with server.another() as other:
+        both = server.client, other
+        tasks = {client.get("/").headers["X-Task-ID"] for client in both}
+        pids = {client.get("/health").json()["pid"] for client in both}
+        assert len(pids - {server.process.pid}) == 2
+        server.ended(2)
+        for client in both:
             assert {task["id"] for task in client.get("/tasks").json()} == tasks
 
 
