@@ -181,7 +181,7 @@ class LoopStalls:
             now = time.monotonic()
             if now - self._beat - BEAT_S >= LATE_S:
                 cpu_s, queued_s, all_s = (after - earlier for after, earlier in zip(used, before, strict=True))
-                stacks = {} if self._stall is not None else _stacks()
+                stacks = {} if self._stall is not None else _stacks(without=own)
                 self._missed.append(Missed(self._beat + BEAT_S, now, cpu_s, queued_s, idle, all_s - cpu_s, stacks))
             self._beat = now
             loop.call_later(BEAT_S, beat)
@@ -218,8 +218,8 @@ class LoopStalls:
             is_late = now - begun >= LATE_S
             # First of all, and in one go: whatever waits for a file here lets the loop's thread go on.
             is_open = bool(self._requests.open)
-            stacks = _stacks() if is_late or is_open else {}
-            steps = stacks.pop(own.ident or 0, [])
+            steps = stack(sys._current_frames().get(own.ident or 0)) if is_late or is_open else []  # noqa: SLF001  its documented use
+            stacks = _stacks(without=own) if is_late else {}
             whose = self._whose(steps, loop)
             queued_s = self._clocks.of(me)[1] - queued_before_s
             if self._stall is not None and self._stall.begun < begun - BEAT_S / 2:
@@ -307,7 +307,7 @@ class LoopStalls:
             self._waiting[Look(f"a queue for {threads} threads of an executor", in_line=True), "request"].add(
                 waiting * seconds
             )
-        stacks = _stacks()
+        stacks = _stacks(without=threading.current_thread())
         for thread in threading.enumerate():
             if thread.ident not in stacks or _of_thread(thread) != "thread" or thread.native_id is None:
                 continue
@@ -364,9 +364,10 @@ class LoopStalls:
         self._journal.write(json.dumps(line).encode() + b"\n")
 
 
-def _stacks() -> Stacks:
-    """Return the stack of every thread as it is now."""
-    return {thread: stack(frame) for thread, frame in sys._current_frames().items()}  # noqa: SLF001  its documented use
+def _stacks(*, without: threading.Thread) -> Stacks:
+    """Return the stacks of all other threads as they are now."""
+    frames = sys._current_frames()  # noqa: SLF001  its documented use
+    return {thread: stack(frame) for thread, frame in frames.items() if thread != without.ident}
 
 
 def _executors() -> list[tuple[int, int]]:
