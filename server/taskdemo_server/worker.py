@@ -5,7 +5,6 @@ and where to journal it. A private worker is guarded; one that a person starts t
 """
 
 import os
-import shutil
 import sys
 import tempfile
 from dataclasses import replace
@@ -57,8 +56,7 @@ def main() -> int:  # noqa: RET503  execv never returns
     program, *words = engine.command(processes, queue)
     command = [sys.executable, "-P", "-m", engine.module or program, *words]
     if settings.private:
-        times = processes if engine.ready_each else 1
-        return guard(command, engine.ready, cleanup=lambda: _remove(settings.folder), times=times)
+        return guard(command, engine.ready, folder=settings.folder, times=processes if engine.ready_each else 1)
     from taskdemo_server.work.workplace import prepare
 
     try:
@@ -72,11 +70,6 @@ def main() -> int:  # noqa: RET503  execv never returns
         print("No server learns what becomes of its tasks: type --server URL, or --backend URL of a Redis.", flush=True)
     # It takes the place of this process, so that signals are its own and nobody is left to outlive anybody.
     os.execv(command[0], command)  # noqa: S606  no shell is wanted
-
-
-def _remove(folder: str | None) -> None:
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refuse(sentence: str) -> int:

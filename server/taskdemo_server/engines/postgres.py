@@ -80,9 +80,7 @@ def main() -> int:
     ]
     ready = "database system is ready to accept connections"
     # At once, but so that it gives its shared memory back.
-    return guard(
-        command, ready, url(folder), lambda: shutil.rmtree(folder, ignore_errors=True), user=user, first=signal.SIGQUIT
-    )
+    return guard(command, ready, url(folder), folder, user=user, first=signal.SIGQUIT)
 
 
 def _is_root() -> bool:

@@ -6,7 +6,6 @@ its package imports a client; so the binary is looked for, and run by a guard. S
 
 import importlib.util
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -61,7 +60,7 @@ def main() -> int:
         *("--unixsocket", f"{folder}/{BROKER_SOCKET}", "--unixsocketperm", "700"),
         *("--dir", folder, "--save", "", "--appendonly", "no", "--loglevel", "notice"),
     ]
-    return guard(command, "Ready to accept connections", url(folder), lambda: shutil.rmtree(folder, ignore_errors=True))
+    return guard(command, "Ready to accept connections", url(folder), folder)
 
 
 if __name__ == "__main__":

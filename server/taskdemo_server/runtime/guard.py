@@ -7,6 +7,7 @@ A broker or a worker of any library can be run by it: none of them notices that 
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ def guard(
     command: list[str],
     ready: str,
     say: str = "ready",
-    cleanup: Callable[[], None] = lambda: None,
+    folder: str | None = None,
     *,
     times: int = 1,
     user: str | None = None,
@@ -33,8 +34,8 @@ def guard(
 ) -> int:
     """Run `command` until it ends, or standard input does; return its exit code.
 
-    As soon as the command has printed `ready` so many `times`, this prints `say`. `cleanup` is called when standard
-    input ends. The command runs as `user`, or as whoever runs this. Before it is killed, it gets the signal `first`.
+    As soon as the command has printed `ready` so many `times`, this prints `say`. When standard input ends, `folder`
+    goes. The command runs as `user`, or as whoever runs this. Before it is killed, it gets the signal `first`.
     """
     # A signal from the terminal is for the server alone to judge; it closes our standard input when it is done.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
@@ -50,7 +51,7 @@ def guard(
     if sys.platform == "linux":  # Whom a process of the command leaves behind becomes a child of this one.
         ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
     ending = threading.Event()
-    lifeline = threading.Thread(target=_end_with_input, args=(process, first, ending, cleanup), daemon=True)
+    lifeline = threading.Thread(target=_end_with_input, args=(process, first, ending, folder), daemon=True)
     lifeline.start()
     assert process.stdout is not None  # noqa: S101  it is a pipe
     output = threading.Thread(target=_pass_on, args=(process.stdout, ready.encode(), times, say), daemon=True)
@@ -73,7 +74,7 @@ def _pass_on(output: IO[bytes], ready: bytes, times: int, say: str) -> None:
 
 
 def _end_with_input(
-    process: "subprocess.Popen[bytes]", first: int | None, ending: threading.Event, cleanup: Callable[[], None]
+    process: "subprocess.Popen[bytes]", first: int | None, ending: threading.Event, folder: str | None
 ) -> None:
     while os.read(0, 4096):
         pass
@@ -83,7 +84,8 @@ def _end_with_input(
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_LAST_WORDS_S)
     _kill_descendants()
-    cleanup()
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
     if os.getpgrp() == os.getpid():  # All that is left of what it has started, and this process.
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
