@@ -47,11 +47,11 @@ class Console:
         """Write a line that answers a signal: on a terminal over the ^C that it echoes."""
         self.say(f"\r{line}" if self.terminal else line)
 
-    def close(self, timeout: float = 1.0) -> None:
-        """Write what is left, if somebody takes it within `timeout` seconds."""
+    def close(self) -> None:
+        """Write what is left, if somebody takes it within a second."""
         self._closing.set()
         if self._thread is not None:
-            self._thread.join(timeout)
+            self._thread.join(1.0)
 
     def _write(self) -> None:
         with contextlib.suppress(OSError):

@@ -15,21 +15,20 @@ cleanups: Final[list[Callable[[], None]]] = []
 """Called before the process ends abruptly. Quick, and never raising."""
 
 
-def end_with_starter(before: Callable[[], None] = lambda: None, file: int = 0) -> None:
-    """End this process and its children as soon as the pipe `file` reaches its end: the starter is gone then.
+def end_with_starter(before: Callable[[], None] = lambda: None) -> None:
+    """End this process and its children as soon as standard input reaches its end: the starter is gone then.
 
-    `before` is called first, and may take its time. Standard input is empty from then on: nobody would answer a user's
+    `before` is called first, and may take its time. Standard input is empty from now on: nobody would answer a user's
     `input()`, which would take what is meant for us.
     """
-    if file == 0:
-        file = os.dup(0)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
+    lifeline = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
 
     def watch() -> None:
         with contextlib.suppress(OSError):
-            while os.read(file, 4096):
+            while os.read(lifeline, 4096):
                 pass
         before()
         end(1)
