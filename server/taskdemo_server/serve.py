@@ -7,7 +7,7 @@ Imports little at the top, because every pool process imports this file again wh
 import sys
 
 from taskdemo_server.contract.settings import Settings, told
-from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.stderr import refuse
 from taskdemo_server.runtime import orphans
 
 if __name__ == "__mp_main__":  # A pool process of the page: it is to end with the server, even at a SIGKILL.
@@ -21,8 +21,7 @@ def main() -> int:
     try:
         settings = Settings.from_json(told(sys.argv))
     except (ValueError, TypeError) as error:
-        complain(f"taskdemo: python -m taskdemo_server.serve takes one argument, its settings as JSON ({error}).")
-        return 2
+        return refuse(f"python -m taskdemo_server.serve takes one argument, its settings as JSON ({error}).")
     from taskdemo_server.runtime.supervisor import serve
 
     return serve(settings)

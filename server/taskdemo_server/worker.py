@@ -20,11 +20,9 @@ from taskdemo_server.contract.settings import (
     results_beside,
     told,
 )
-from taskdemo_server.contract.stderr import complain
-from taskdemo_server.contract.text import escape, without_password
+from taskdemo_server.contract.stderr import refuse
+from taskdemo_server.contract.text import without_password
 from taskdemo_server.runtime.guard import guard
-
-_COULD_NOT_RUN = 2
 
 
 def main() -> int:  # noqa: RET503  execv never returns
@@ -33,9 +31,9 @@ def main() -> int:  # noqa: RET503  execv never returns
         settings = WorkerSettings.from_json(told(sys.argv))
         mode = MODE_BY_NAME[settings.engine]
     except (ValueError, TypeError, KeyError) as error:
-        return _refuse(f"python -m taskdemo_server.worker takes one argument, its settings as JSON ({error}).")
+        return refuse(f"python -m taskdemo_server.worker takes one argument, its settings as JSON ({error}).")
     if mode.engine is None or mode.missing:
-        return _refuse(f"Engine {mode.name} is not installed: pip install 'taskdemo[{mode.missing}]'")
+        return refuse(f"Engine {mode.name} is not installed: pip install 'taskdemo[{mode.missing}]'")
     from taskdemo_server.engines import base
 
     engine, work = mode.engine, settings.work
@@ -62,19 +60,14 @@ def main() -> int:  # noqa: RET503  execv never returns
     try:
         prepare(work)
         if why := base.why_not(engine, broker):
-            return _refuse(why)
+            return refuse(why)
     except UnusableError as error:
-        return _refuse(str(error))
+        return refuse(str(error))
     print(f"The worker of engine {mode.name}: {engine.shown(processes, queue, without_password(broker))}", flush=True)
     if backend is None and work.server is None:
         print("No server learns what becomes of its tasks: type --server URL, or --backend URL of a Redis.", flush=True)
     # It takes the place of this process, so that signals are its own and nobody is left to outlive anybody.
     os.execv(command[0], command)  # noqa: S606  no shell is wanted
-
-
-def _refuse(sentence: str) -> int:
-    complain(f"taskdemo: {escape(sentence)}")
-    return _COULD_NOT_RUN
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from commands import in_process
 from engines.stage import EVERY_ENGINE, of
 from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
 from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.stderr import COULD_NOT_RUN
 from taskdemo_server.engines import postgres, valkey
-from taskdemo_server.runtime.supervisor import COULD_NOT_RUN, serve
+from taskdemo_server.runtime.supervisor import serve
 
 Refused = Callable[[str, Mode], str]
 

@@ -3,7 +3,12 @@
 import contextlib
 import os
 import sys
-from typing import TextIO
+from typing import Final, TextIO
+
+from taskdemo_server.contract.text import escape
+
+COULD_NOT_RUN: Final = 2
+"""The exit code of a server or a worker that could not begin."""
 
 
 def complain(text: str) -> None:
@@ -13,6 +18,12 @@ def complain(text: str) -> None:
             print(text, file=sys.stderr, flush=True)
         except (OSError, ValueError):
             _forget(sys.stderr)
+
+
+def refuse(sentence: str) -> int:
+    """Say why a server or a worker cannot run; return its exit code."""
+    complain(f"taskdemo: {escape(sentence)}")
+    return COULD_NOT_RUN
 
 
 def send_nowhere(stream: TextIO) -> None:

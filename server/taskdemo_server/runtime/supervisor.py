@@ -3,7 +3,6 @@
 starting -> serving -> draining; a second signal abandons what is left.
 """
 
-import contextlib
 import errno
 import functools
 import json
@@ -25,7 +24,7 @@ from taskdemo_server.contract.events import TaskRecord, event_line, here
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import CUT_OFF, Settings
-from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.stderr import COULD_NOT_RUN, complain, refuse
 from taskdemo_server.contract.text import escape, shortened
 from taskdemo_server.engines import base, claims
 from taskdemo_server.engines.children import Children
@@ -43,7 +42,6 @@ from taskdemo_server.user_app.stacks import Reader
 from taskdemo_server.user_app.unready import tell_while_starting, where_it_is
 from taskdemo_server.work.workplace import prepare
 
-COULD_NOT_RUN: Final = 2
 LOST: Final = 1
 INTERRUPTED: Final = 130
 _GRACE_S: Final = 2.0
@@ -78,13 +76,13 @@ def serve(settings: Settings) -> int:
         )
         crews.append(supervisor.crew)
     except UnusableError as error:
-        return _refuse(str(error))
+        return refuse(str(error))
     except UnicodeError:
-        return _refuse(f"{shortened(settings.host, 80)} is not a valid host name; type --host 127.0.0.1")
+        return refuse(f"{shortened(settings.host, 80)} is not a valid host name; type --host 127.0.0.1")
     except OSError as error:
         if error.filename is not None:
-            return _refuse(f"The journal {settings.journal} cannot be written: {error.strerror}.")
-        return _refuse(_why_not_listening(settings, error))
+            return refuse(f"The journal {settings.journal} cannot be written: {error.strerror}.")
+        return refuse(_why_not_listening(settings, error))
     if isinstance(supervisor.crew, OneProcess) and app is not None:
         # The application has this thread, as it would have it from uvicorn.
         thread = threading.Thread(target=supervisor.run, name="supervisor", daemon=True)
@@ -314,15 +312,9 @@ def _end_in_order(settings: Settings, inbox: Inbox, crews: Sequence[OneProcess |
 
 def _end_of_app(settings: Settings, crew: OneProcess) -> int:
     if failed := crew.server.tracking.start_failed:
-        return _refuse(f"--app {settings.app}: its start failed with {shortened(failed, 200)}")
+        return refuse(f"--app {settings.app}: its start failed with {shortened(failed, 200)}")
     return 0 if crew.server.started else LOST
 
 
 def _name(number: int) -> str:
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-
-
-def _refuse(sentence: str) -> int:
-    with contextlib.suppress(OSError):
-        complain(f"taskdemo: {escape(sentence)}")
-    return COULD_NOT_RUN

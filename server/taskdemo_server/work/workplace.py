@@ -22,7 +22,7 @@ from taskdemo_server.contract.events import here as place_here
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME
 from taskdemo_server.contract.settings import WorkSettings
-from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.stderr import refuse
 from taskdemo_server.contract.text import error_text, escape
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.runtime import orphans
@@ -196,7 +196,6 @@ def prepare(given: WorkSettings) -> user_function.UserFunction | None:
     return function
 
 
-_COULD_NOT_RUN: Final = 2
 _here: Workplace | None = None
 
 
@@ -210,10 +209,10 @@ def here() -> Workplace:
     except UnusableError as error:
         if given.mode not in ENGINES:
             raise
-        complain(f"taskdemo: {error}")
+        code = refuse(str(error))
         if given.worker is not None and given.worker != os.getpid():  # the main process may start others for ever
             os.kill(given.worker, signal.SIGTERM)
-        raise SystemExit(_COULD_NOT_RUN) from None
+        raise SystemExit(code) from None
 
 
 def set_up(given: WorkSettings, sink: Sink | None, say: Callable[[str], None] | None) -> Workplace:
