@@ -11,15 +11,7 @@ from dataclasses import replace
 
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import (
-    BUILT_IN_WORKS,
-    LONGEST_UNKNOWN_S,
-    WORK,
-    WorkerSettings,
-    one_per_cpu,
-    results_beside,
-    told,
-)
+from taskdemo_server.contract.settings import WORK, WorkerSettings, one_per_cpu, results_beside, told
 from taskdemo_server.contract.stderr import refuse
 from taskdemo_server.contract.text import without_password
 from taskdemo_server.runtime.guard import guard
@@ -45,8 +37,7 @@ def main() -> int:  # noqa: RET503  execv never returns
         work = replace(work, worker=os.getpid())
     backend = settings.backend or (None if settings.private else results_beside(settings.broker))
     backend = None if backend is None else engine.url(backend)
-    longest_s = work.duration if work.work in BUILT_IN_WORKS else LONGEST_UNKNOWN_S
-    os.environ.update(base.environment(broker, backend, queue, longest_s))
+    os.environ.update(base.environment(broker, backend, queue, work.longest_s))
     os.environ.update({name: value.format(broker=broker) for name, value in engine.variables.items()})
     os.environ[WORK] = work.to_json()
     os.environ["PYTHONUNBUFFERED"] = "1"

@@ -94,6 +94,11 @@ class WorkSettings(Json):
     worker: int | None = None
     """The pid of the worker's main process, with which all the others are to end; None where a guard ends them."""
 
+    @property
+    def longest_s(self) -> float:
+        """The seconds that the work takes, as far as one knows."""
+        return self.duration if self.work in BUILT_IN_WORKS else LONGEST_UNKNOWN_S
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(Json):
@@ -144,11 +149,6 @@ class Settings(Json):
     def tasks_at_once(self) -> int:
         """How many tasks mode `process`, or an engine's private worker, runs at once."""
         return self.processes or one_per_cpu()
-
-    @property
-    def longest_s(self) -> float:
-        """The seconds that the work takes, as far as one knows."""
-        return self.duration if self.work in BUILT_IN_WORKS else LONGEST_UNKNOWN_S
 
     @property
     def work_settings(self) -> WorkSettings:

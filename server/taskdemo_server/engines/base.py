@@ -195,7 +195,8 @@ def with_broker(settings: Settings) -> Settings:
         settings = replace(settings, backend=settings.backend or results_beside(settings.broker))
     os.environ.pop("RESULT_BACKEND", None)
     backend = None if settings.backend is None else engine.url(settings.backend)
-    os.environ.update(environment(engine.url(str(settings.broker)), backend, settings.queue, settings.longest_s))
+    longest_s = settings.work_settings.longest_s
+    os.environ.update(environment(engine.url(str(settings.broker)), backend, settings.queue, longest_s))
     if not is_private(settings) and (why := why_not(engine, str(settings.broker))):
         raise UnusableError(why)
     return settings

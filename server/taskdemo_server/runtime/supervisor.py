@@ -117,12 +117,13 @@ class Supervisor:
             self.console.say(say.left_behind(lost))
         if not self._kept:  # What follows is about this server's own tasks.
             self._index = Index(self._journal, self._journal.size())
+        longest_s = settings.work_settings.longest_s
         if engine is not None and self._kept:
             worker = say.worker_command(settings, self._url)
             module = base.load(engine)
             follow_results(module, self._index, settings.mode, worker)
-            if module.redelivered_after(settings.longest_s) is None:
-                follow_deaths(module, self._index, settings.mode, settings.longest_s, None)
+            if module.redelivered_after(longest_s) is None:
+                follow_deaths(module, self._index, settings.mode, longest_s, None)
         elif engine is not None:
             self._children = Children(
                 settings,
@@ -131,7 +132,7 @@ class Supervisor:
                 lambda: inbox.put(("ready", 0)),
                 lambda: inbox.put(("failed", 0)),
             )
-            follow_deaths(base.load(engine), self._index, settings.mode, settings.longest_s, self._children)
+            follow_deaths(base.load(engine), self._index, settings.mode, longest_s, self._children)
 
     def start(self) -> None:
         """Start serving, once a private broker is there to connect to."""
