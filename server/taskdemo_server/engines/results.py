@@ -5,7 +5,6 @@ import time
 from typing import Final
 
 from taskdemo_server.contract.events import TaskState, event_line, place_of
-from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.engines import base
 from taskdemo_server.engines.base import EngineModule
@@ -18,14 +17,12 @@ _ON_ITS_WAY_S: Final = 2.0
 """A worker that reports does so at most this much later than the engine knows."""
 
 
-def follow_results(engine: EngineModule, index: Index, mode: str, worker: str) -> None:
+def follow_results(engine: EngineModule, index: Index, mode: str, begins_within_s: float, worker: str) -> None:
     """Ask in a thread of its own, for as long as the process lives, whatever becomes of the broker.
 
-    Where nothing is begun, the command `worker` is what to type.
+    Where nothing is begun within this time, the command `worker` is what to type.
     """
     place = place_of(mode, "the result backend", 0, "")
-    description = MODE_BY_NAME[mode].engine
-    begins_within_s = 0.0 if description is None else description.begins_within_s
 
     def nobody_works(stall: Stall) -> bool:
         if time.monotonic() - stall.since < begins_within_s:

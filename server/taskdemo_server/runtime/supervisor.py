@@ -121,7 +121,7 @@ class Supervisor:
         if engine is not None and self._kept:
             worker = say.worker_command(settings, self._url)
             module = base.load(engine)
-            follow_results(module, self._index, settings.mode, worker)
+            follow_results(module, self._index, settings.mode, engine.begins_within_s, worker)
             if module.redelivered_after(longest_s) is None:
                 follow_deaths(module, self._index, settings.mode, longest_s, None)
         elif engine is not None:
