@@ -164,11 +164,6 @@ def environment(broker: str, backend: str | None, queue: str, longest_s: float) 
     return told if backend is None else {**told, "RESULT_BACKEND": backend}
 
 
-def is_private(settings: Settings) -> bool:
-    """Tell whether the server has a broker and a worker of its own."""
-    return settings.private_broker is not None
-
-
 def with_broker(settings: Settings) -> Settings:
     """Return the settings with a broker, a private one if need be, and tell this process's page of it.
 
@@ -197,7 +192,7 @@ def with_broker(settings: Settings) -> Settings:
     backend = None if settings.backend is None else engine.url(settings.backend)
     longest_s = settings.work_settings.longest_s
     os.environ.update(environment(engine.url(str(settings.broker)), backend, settings.queue, longest_s))
-    if not is_private(settings) and (why := why_not(engine, str(settings.broker))):
+    if settings.private_broker is None and (why := why_not(engine, str(settings.broker))):
         raise UnusableError(why)
     return settings
 

@@ -18,7 +18,7 @@ from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import without_password
-from taskdemo_server.engines.base import EngineModule, is_private, load, reason
+from taskdemo_server.engines.base import EngineModule, load, reason
 
 Take = Callable[[], bool]
 """Takes the claim, or sees that it is still held; False where another has it. Raises what the library does."""
@@ -34,7 +34,9 @@ _KEEP_EVERY_S: Final = 2.0
 def check(settings: Settings) -> None:
     """Claim the server's queue at a broker of others. Raises UnusableError where another server has it."""
     engine = MODE_BY_NAME[settings.mode].engine
-    if engine is not None and not is_private(settings) and not hold(load(engine), f"{settings.mode}:{settings.queue}"):
+    if engine is None or settings.private_broker is not None:
+        return
+    if not hold(load(engine), f"{settings.mode}:{settings.queue}"):
         raise UnusableError(
             f"Another server of mode {settings.mode} has the queue {settings.queue} of"
             f" {without_password(str(settings.broker))}; fire at that one, end it, or part them by --queue NAME, to"

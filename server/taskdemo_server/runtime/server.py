@@ -26,9 +26,8 @@ from starlette.types import ASGIApp
 from taskdemo_server.access import Access
 from taskdemo_server.api import create_api
 from taskdemo_server.api.state import State
-from taskdemo_server.contract import settings as settings_module
-from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
+from taskdemo_server.contract.settings import WORK, Settings
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import escape
 from taskdemo_server.engines import base
@@ -74,29 +73,33 @@ class Server(uvicorn.Server):
         self._followed = Index(self.journal, self.journal.size())
         say = console.say if settings.console else None
         # What pool processes start with: they set their own workplace up.
-        os.environ[settings_module.WORK] = settings.work_settings.to_json()
+        os.environ[WORK] = settings.work_settings.to_json()
         os.environ["PROCESSES"] = str(settings.tasks_at_once)
         place = workplace.set_up(settings.work_settings, self.journal, say)
         mode = MODE_BY_NAME.get(settings.mode)
+        engine = None if mode is None or mode.engine is None else base.load(mode.engine)
         self.stalls: LoopStalls | None = None
+        page: FastAPI | None = None
         served: ASGIApp
         if app is None:
-            served = _page(settings)
+            served = page = importlib.import_module(MODE_BY_NAME[settings.mode].page).app
         else:
             reader = Reader(settings.folder or ".")
             served = requests = Requests(app, self.journal, reader)
             self.stalls = LoopStalls(self.journal, requests, reader)
             follow_background_tasks(reader)
         self.tracking = Tracking(served, mode, self.journal, place, settings.max_pending)
-        self.tracking.kept = mode is not None and mode.engine is not None and not base.is_private(settings)
-        state = State(settings, self.journal, Index(self.journal), self.tracking, self._cancel(), self._has_worker())
+        has_worker = None
+        if engine is not None and settings.private_broker is None:
+            self.tracking.kept, has_worker = True, functools.partial(base.has_worker, engine)
+        state = State(settings, self.journal, Index(self.journal), self.tracking, _cancel(mode, engine), has_worker)
+        api, self.tracking.is_own = create_api(state, page, app)
         if app is None:
-            self.tracking.own, self.tracking.is_own = create_api(state, served)  # type: ignore[arg-type]  # a FastAPI
+            self.tracking.own = api
             outermost: ASGIApp = Access(self.tracking, settings)
             if mode is not None and mode.runs in {"process", "worker"}:
                 threading.Thread(target=self._follow, args=(say,), name="follower", daemon=True).start()
         else:
-            api, self.tracking.is_own = create_api(state, None, app)
             self.tracking.own = Access(api, settings)
             outermost = self.tracking
         super().__init__(
@@ -165,26 +168,14 @@ class Server(uvicorn.Server):
                     say(workplace.end_line(record.message or "", record.error))
             time.sleep(_FOLLOW_EVERY_S)
 
-    def _has_worker(self) -> Callable[[], bool | None] | None:
-        mode = MODE_BY_NAME.get(self.settings.mode)
-        if mode is None or mode.engine is None or base.is_private(self.settings):
-            return None
-        return functools.partial(base.has_worker, base.load(mode.engine))
 
-    def _cancel(self) -> Callable[[str, str | None], bool]:
-        mode = MODE_BY_NAME.get(self.settings.mode)
-        if mode is not None and mode.engine is not None:
-            engine = base.load(mode.engine)
-            return lambda _task_id, ref: ref is not None and engine.cancel(ref)
-        futures = Futures()
-        if mode is not None and mode.runs == "process":
-            futures.follow()
-        return lambda task_id, _ref: futures.cancel(task_id)
-
-
-def _page(settings: Settings) -> FastAPI:
-    page: FastAPI = importlib.import_module(MODE_BY_NAME[settings.mode].page).app
-    return page
+def _cancel(mode: Mode | None, engine: base.EngineModule | None) -> Callable[[str, str | None], bool]:
+    if engine is not None:
+        return lambda _task_id, ref: ref is not None and engine.cancel(ref)
+    futures = Futures()
+    if mode is not None and mode.runs == "process":
+        futures.follow()
+    return lambda task_id, _ref: futures.cancel(task_id)
 
 
 class OneProcess:

@@ -110,7 +110,7 @@ class Supervisor:
         self._waited_for = 0
         self._children: Children | None = None
         engine = MODE_BY_NAME[settings.mode].engine if settings.app is None else None
-        self._kept = engine is not None and not base.is_private(settings)
+        self._kept = engine is not None and settings.private_broker is None
         """Whether a broker of others keeps the tasks: then they neither hold up the end nor are lost with it."""
         self._index = Index(self._journal)
         if lost := self._lose_what_the_dead_left():
