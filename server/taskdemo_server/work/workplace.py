@@ -16,12 +16,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from taskdemo_server.contract import settings
 from taskdemo_server.contract.events import WARM_UP, TaskState, event_line
 from taskdemo_server.contract.events import here as place_here
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME
-from taskdemo_server.contract.settings import WorkSettings
+from taskdemo_server.contract.settings import WORK, WorkSettings
 from taskdemo_server.contract.stderr import refuse
 from taskdemo_server.contract.text import error_text, escape
 from taskdemo_server.journal.file import Journal
@@ -223,7 +222,7 @@ def set_up(given: WorkSettings, sink: Sink | None, say: Callable[[str], None] | 
 
 
 def _from_environment() -> tuple[WorkSettings, Sink | None, Callable[[str], None] | None]:
-    text = os.environ.get(settings.WORK)
+    text = os.environ.get(WORK)
     if text is None:
         return WorkSettings(mode=""), None, _print
     given = WorkSettings.from_json(text)
