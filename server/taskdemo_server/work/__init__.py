@@ -17,15 +17,15 @@ __all__ = ["slow_work", "slow_work_async"]
 def slow_work(message: str) -> None:
     """Do the slow work. Raises what it raises."""
     here = workplace.here()
-    run, spent = here.begin(message), Spent(may_compute=here.may_compute, alone=here.is_alone)
+    run = here.begin(message)
     try:
-        with spent:
+        with run.spent:
             if not run.is_warm_up:
                 here.call(message)
     except BaseException as error:
-        here.end(run, spent, error)
+        here.end(run, error)
         raise
-    here.end(run, spent)
+    here.end(run)
 
 
 async def slow_work_async(message: str) -> None:
@@ -33,13 +33,12 @@ async def slow_work_async(message: str) -> None:
     here = workplace.here()
     run = here.begin(message)
     coroutine = here.call_async(message) if not run.is_warm_up else workplace.sleep_async(0)
-    work = _Timed(coroutine, Spent(may_compute=here.may_compute, alone=here.is_alone))
     try:
-        await work
+        await _Timed(coroutine, run.spent)
     except BaseException as error:
-        here.end(run, work.spent, error)
+        here.end(run, error)
         raise
-    here.end(run, work.spent)
+    here.end(run)
 
 
 class _Timed:
@@ -47,13 +46,13 @@ class _Timed:
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], spent: Spent) -> None:
         self._coroutine = coroutine
-        self.spent = spent
+        self._spent = spent
 
     def __await__(self) -> Generator[Any, Any, None]:
         step, given = self._coroutine.send, None
         while True:
             try:
-                with self.spent:
+                with self._spent:
                     awaited = step(given)
             except StopIteration:
                 return

@@ -99,7 +99,8 @@ class Run:
 
     task: CurrentTask | None
     message: str
-    output: task_output.TaskOutput | None
+    spent: Spent
+    output: task_output.TaskOutput | None = None
 
     @property
     def is_warm_up(self) -> bool:
@@ -116,9 +117,6 @@ class Workplace:
     def __init__(self, given: WorkSettings, sink: Sink | None, say: Callable[[str], None] | None) -> None:
         self.function = prepare(given)
         self.settings = given
-        self.may_compute = given.work != "sleep"
-        self.is_alone = given.mode == "process" and self.function is not None
-        """Whether its process does one task at a time, and nothing else."""
         self.sink = sink
         self.say = say
         self._place = _Place()
@@ -134,14 +132,15 @@ class Workplace:
         task = current_task.get()
         if task is not None:
             self.note(task.id, "started", task.begun(), message=message)
-        if self.function is None:
-            return Run(task, message, None)
-        label = "work" if task is None else f"task {task.id[:8]}"
-        output = task_output.TaskOutput(label, self.say)
-        task_output.current.set(output)
-        return Run(task, message, output)
+        # A pool process with a work of the user's own does one task at a time, and nothing else.
+        alone = self.settings.mode == "process" and self.function is not None
+        run = Run(task, message, Spent(may_compute=self.settings.work != "sleep", alone=alone))
+        if self.function is not None:
+            run.output = task_output.TaskOutput("work" if task is None else f"task {task.id[:8]}", self.say)
+            task_output.current.set(run.output)
+        return run
 
-    def end(self, run: Run, spent: Spent, error: BaseException | None = None) -> None:
+    def end(self, run: Run, error: BaseException | None = None) -> None:
         """Journal how it has ended."""
         output = None if run.output is None else run.output.end()
         text = None if error is None else error_text(error)
@@ -151,7 +150,8 @@ class Workplace:
                 self.note(run.task.id, "cancelled", output=output)
             else:
                 state: TaskState = "finished" if text is None else "failed"
-                self.note(run.task.id, state, error=text, output=output, cpu_s=spent.cpu_s, queued_s=spent.queued_s)
+                cpu_s, queued_s = run.spent.cpu_s, run.spent.queued_s
+                self.note(run.task.id, state, error=text, output=output, cpu_s=cpu_s, queued_s=queued_s)
             run.task.ended()
         if self.say is not None and not cancelled:
             self.say(end_line(run.message, text))
