@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.import_string import UnusableError
@@ -20,9 +20,6 @@ from taskdemo_server.contract.settings import Settings, results_beside
 from taskdemo_server.contract.text import shortened, without_password
 from taskdemo_server.engines import postgres, valkey
 from taskdemo_server.runtime import orphans
-
-if TYPE_CHECKING:  # what starts a worker has no use for it, and importing it takes half a second
-    from fastapi import FastAPI
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +38,6 @@ class EngineModule(Protocol):
     Its hooks carry the request's id to the worker (`current_task`), note what the library calls the task
     (`CurrentTask.ref`), and journal in the worker what the work cannot see of itself: that it was cancelled.
     """
-
-    app: "FastAPI"
-    """The page's."""
 
     def check(self) -> None:
         """Try the broker, and make it ready for tasks, before the first is sent and any worker is started.

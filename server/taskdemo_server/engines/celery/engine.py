@@ -18,11 +18,11 @@ from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.settings import WORK
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
-from taskdemo_server.engines.celery.page import app, broker, celery, queue, work
+from taskdemo_server.engines.celery.page import broker, celery, queue, work
 from taskdemo_server.runtime.orphans import lives
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "celery", "check", "claim", "has_worker", "redelivered_after", "status"]
+__all__ = ["cancel", "celery", "check", "claim", "has_worker", "redelivered_after", "status"]
 
 _SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp"})
 """Those of brokers that keep what they are given; over files, messages are lost to a race or wait for ever."""

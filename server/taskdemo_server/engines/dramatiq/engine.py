@@ -14,10 +14,10 @@ from pika.exceptions import ChannelClosedByBroker
 from taskdemo_server.contract.settings import WORK
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
-from taskdemo_server.engines.dramatiq.page import app, backend, broker, queue, url, work
+from taskdemo_server.engines.dramatiq.page import backend, broker, queue, url, work
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "broker", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
+__all__ = ["broker", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
 
 _LOCKED: Final = 405
 """AMQP's number for a queue that is another connection's alone."""

@@ -11,10 +11,10 @@ from huey.signals import SIGNAL_ENQUEUED, SIGNAL_EXECUTING, SIGNAL_REVOKED
 from taskdemo_server.contract.settings import WORK
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
-from taskdemo_server.engines.huey.page import app, huey
+from taskdemo_server.engines.huey.page import huey
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "check", "claim", "has_worker", "huey", "redelivered_after", "status"]
+__all__ = ["cancel", "check", "claim", "has_worker", "huey", "redelivered_after", "status"]
 
 
 @huey.signal(SIGNAL_ENQUEUED)

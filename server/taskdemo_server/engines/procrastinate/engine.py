@@ -17,10 +17,10 @@ from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.settings import WORK
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
-from taskdemo_server.engines.procrastinate.page import app, tasks, url
+from taskdemo_server.engines.procrastinate.page import tasks, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "cancel", "check", "claim", "has_worker", "redelivered_after", "status", "tasks"]
+__all__ = ["cancel", "check", "claim", "has_worker", "redelivered_after", "status", "tasks"]
 
 _SCHEMA_LOCK: Final = 7_403_651
 """A number by which two who find no schema do not both make one."""

@@ -15,10 +15,10 @@ from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.settings import WORK
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
-from taskdemo_server.engines.rq.page import app, queue, url
+from taskdemo_server.engines.rq.page import queue, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["Carrying", "app", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
+__all__ = ["Carrying", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
 
 _STOP_S: Final = 2.0
 _STATES: Final[dict[JobStatus, TaskState]] = {

@@ -14,10 +14,10 @@ from taskiq_redis import RedisAsyncResultBackend
 from taskdemo_server.contract.settings import WORK
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
-from taskdemo_server.engines.taskiq.page import app, backend, broker, queue, url
+from taskdemo_server.engines.taskiq.page import backend, broker, queue, url
 from taskdemo_server.work.workplace import CurrentTask, current_task, here
 
-__all__ = ["app", "broker", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
+__all__ = ["broker", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
 
 
 _ASKS_MS: Final = 5000
