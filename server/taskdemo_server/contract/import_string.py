@@ -114,12 +114,8 @@ def _failed(option: str, text: str, error: BaseException) -> str:
 
 def _own_names(module: Any, callables: list[str]) -> str:
     """Return which of these names are not merely imported there, for people."""
-    imported = {
-        name
-        for name in callables
-        if hasattr(there := getattr(module, name), "__qualname__") and there.__module__ != module.__name__
-    }
-    own = [name for name in callables if name not in imported]
+    there = [(name, getattr(module, name)) for name in callables]
+    own = [name for name, one in there if not hasattr(one, "__qualname__") or one.__module__ == module.__name__]
     return shortened(", ".join(own), _NAMES_LENGTH) if own else "nothing that can be called"
 
 
