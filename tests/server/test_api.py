@@ -13,7 +13,7 @@ import pytest
 
 from conftest import RunningServer, until
 from taskdemo_server.api import health
-from taskdemo_server.contract.events import MESSAGE_LIMIT, TaskEvent, event_line, place_of
+from taskdemo_server.contract.events import TaskEvent, event_line, place_of
 from taskdemo_server.contract.settings import VERSION, Settings
 from taskdemo_server.work.report import Reporter
 
@@ -303,9 +303,7 @@ def test_openapi_documents_every_answer(start_server: Start) -> None:
     page = paths["/"]["get"]
     assert "X-Task-ID" in page["responses"]["200"]["headers"]
     assert "Retry-After" in page["responses"]["503"]["headers"]
-    assert [(given["name"], given["schema"]["maxLength"]) for given in page["parameters"]] == [
-        ("message", MESSAGE_LIMIT)
-    ]
+    assert [(given["name"], given["schema"]["maxLength"]) for given in page["parameters"]] == [("message", 4096)]
     every = [what["responses"].keys() for methods in paths.values() for what in methods.values()]
     assert all({"401", "403"} <= answers for answers in every)
 

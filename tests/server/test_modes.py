@@ -15,10 +15,10 @@ import pytest
 import forked
 import taskdemo_server
 from conftest import RunningServer, until
-from taskdemo_server.contract.events import DEFAULT_MESSAGE, MESSAGE_LIMIT
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 
 Start = Callable[..., RunningServer]
+MESSAGE_LIMIT = 4096
 BUILT_IN = [mode.name for mode in MODES if mode.engine is None]
 
 
@@ -205,7 +205,7 @@ def test_the_message_has_a_default_and_a_limit_beyond_which_there_is_no_task(sta
     assert refused.json()["detail"][0]["loc"] == ["query", "message"]
     server.ended(2)
     messages = [event.message for event in server.events() if event.state == "started"]
-    assert messages == [DEFAULT_MESSAGE, "x" * MESSAGE_LIMIT]
+    assert messages == ["Hello", "x" * MESSAGE_LIMIT]
 
 
 def test_only_a_task_has_an_id(start_server: Start) -> None:

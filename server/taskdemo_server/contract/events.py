@@ -7,11 +7,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, get_args
 
-DEFAULT_MESSAGE: Final = "Hello"
 WARM_UP: Final = "warm-up"
 """A request with a header of this name asks for a task whose work does nothing; its task's id begins with it."""
-MESSAGE_LIMIT: Final = 4096
-"""Characters in a message; `GET /` refuses a longer one with 422."""
 
 TaskState: TypeAlias = Literal["accepted", "started", "finished", "failed", "cancelled", "lost"]
 _STATES: Final = frozenset(get_args(TaskState))
