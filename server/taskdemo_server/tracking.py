@@ -13,7 +13,7 @@ from typing import Any, Final
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskdemo_server.contract.events import WARM_UP, event_line
+from taskdemo_server.contract.events import WARM_UP, TaskState, event_line
 from taskdemo_server.contract.modes import Mode
 from taskdemo_server.contract.settings import OWN_PATHS
 from taskdemo_server.contract.text import error_text
@@ -171,13 +171,11 @@ class Tracking:
         ended = time.monotonic()
         if error is None and task.answering and ended - task.answered < SAME_MOMENT_S:
             ended = task.answering  # Else the caller could have had the answer before the end of what it is the end of.
-        state, text = ("finished", None) if error is None else ("failed", error_text(error))
+        state: TaskState = "finished" if error is None else "failed"
         if isinstance(error, asyncio.CancelledError):
-            state, text = "cancelled", None
-        line = event_line(
-            task.id, state, time.time(), ended, self.workplace.place, error=text, output=output.end()  # type: ignore[arg-type]  # the three are states
-        )  # fmt: skip
-        self.journal.write(line)
+            state, error = "cancelled", None
+        text, place = None if error is None else error_text(error), self.workplace.place
+        self.journal.write(event_line(task.id, state, time.time(), ended, place, error=text, output=output.end()))
         task.ended()
 
     def _refusal(self) -> JSONResponse:
