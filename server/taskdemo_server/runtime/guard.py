@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import IO, Final
 
 from taskdemo_server.runtime.orphans import lives
+from taskdemo_server.runtime.signals import SIGNALS
 
 _MOST_LINE: Final = 1 << 16
 _LAST_WORDS_S: Final = 1.0
@@ -38,7 +39,7 @@ def guard(
     goes. The command runs as `user`, or as whoever runs this. Before it is killed, it gets the signal `first`.
     """
     # A signal from the terminal is for the server alone to judge; it closes our standard input when it is done.
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     process = subprocess.Popen(
         command,
@@ -110,7 +111,7 @@ def _as_child_of(parent: int) -> Callable[[], None]:
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
     def begin() -> None:
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         if prctl is not None:
             prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
