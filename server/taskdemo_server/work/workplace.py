@@ -214,6 +214,11 @@ def here() -> Workplace:
         raise SystemExit(code) from None
 
 
+def knows_experiments() -> bool:
+    """Set an engine's worker up, before it forks any process, and tell whether it must know the steps of the limits."""
+    return WORK in os.environ and here().settings.step_log is not None
+
+
 def set_up(given: WorkSettings, sink: Sink | None, say: Callable[[str], None] | None) -> Workplace:
     """Set this process's workplace up. Raises UnusableError as Workplace does."""
     global _here

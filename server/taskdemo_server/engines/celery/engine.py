@@ -15,12 +15,11 @@ from celery.exceptions import CeleryError
 from kombu.exceptions import OperationalError
 
 from taskdemo_server.contract.events import TaskState
-from taskdemo_server.contract.settings import WORK
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.celery.page import broker, celery, queue, work
 from taskdemo_server.runtime.orphans import lives
-from taskdemo_server.work.workplace import CurrentTask, current_task, here
+from taskdemo_server.work.workplace import CurrentTask, current_task, here, knows_experiments
 
 __all__ = ["cancel", "celery", "check", "claim", "has_worker", "redelivered_after", "status"]
 
@@ -85,7 +84,7 @@ def revoked(request: Any, **_: Any) -> None:
 
 
 celery.conf.worker_redirect_stdouts = False  # what a task prints is told apart by the work, and shown whole
-if WORK in os.environ and here().settings.step_log is not None:  # the user's function is imported before any fork
+if knows_experiments():
     from taskdemo_server.engines.celery import steps  # noqa: F401  a worker must know the tasks of the experiments
 
 

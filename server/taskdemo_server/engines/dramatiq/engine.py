@@ -1,6 +1,5 @@
 """How taskdemo drives Dramatiq: by a middleware. Server and worker import this."""
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -11,11 +10,10 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.results.errors import ResultFailure, ResultMissing
 from pika.exceptions import ChannelClosedByBroker
 
-from taskdemo_server.contract.settings import WORK
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.dramatiq.page import backend, broker, queue, url, work
-from taskdemo_server.work.workplace import CurrentTask, current_task, here
+from taskdemo_server.work.workplace import CurrentTask, current_task, knows_experiments
 
 __all__ = ["broker", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
 
@@ -40,7 +38,7 @@ class Carry(dramatiq.Middleware):
 
 
 broker.add_middleware(Carry())
-if WORK in os.environ and here().settings.step_log is not None:  # the user's function is imported before any fork
+if knows_experiments():
     from taskdemo_server.engines.dramatiq import steps  # noqa: F401  a worker must know the tasks of the experiments
 
 

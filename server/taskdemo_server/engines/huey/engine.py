@@ -1,6 +1,5 @@
 """How taskdemo drives Huey: by its signals. Server and worker import this."""
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,11 +7,10 @@ from typing import Any
 from huey.exceptions import TaskException
 from huey.signals import SIGNAL_ENQUEUED, SIGNAL_EXECUTING, SIGNAL_REVOKED
 
-from taskdemo_server.contract.settings import WORK
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.huey.page import huey
-from taskdemo_server.work.workplace import CurrentTask, current_task, here
+from taskdemo_server.work.workplace import CurrentTask, current_task, here, knows_experiments
 
 __all__ = ["cancel", "check", "claim", "has_worker", "huey", "redelivered_after", "status"]
 
@@ -40,7 +38,7 @@ def revoked(_signal: str, task: Any) -> None:
     here().note(task.id, "cancelled")
 
 
-if WORK in os.environ and here().settings.step_log is not None:  # the user's function is imported before any fork
+if knows_experiments():
     from taskdemo_server.engines.huey import steps  # noqa: F401  a worker must know the tasks of the experiments
 
 

@@ -1,6 +1,5 @@
 """How taskdemo drives Procrastinate: by a wrapped enqueue call and a worker middleware; for server and worker."""
 
-import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -14,11 +13,10 @@ from procrastinate.jobs import Status as JobStatus
 from procrastinate.schema import SchemaManager
 
 from taskdemo_server.contract.events import TaskState
-from taskdemo_server.contract.settings import WORK
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.procrastinate.page import tasks, url
-from taskdemo_server.work.workplace import CurrentTask, current_task, here
+from taskdemo_server.work.workplace import CurrentTask, current_task, here, knows_experiments
 
 __all__ = ["cancel", "check", "claim", "has_worker", "redelivered_after", "status", "tasks"]
 
@@ -60,7 +58,7 @@ async def begin(call_next: Callable[[], Awaitable[Any]], context: JobContext, _w
 
 
 tasks.worker_defaults["worker_middleware"] = [begin]
-if WORK in os.environ and here().settings.step_log is not None:
+if knows_experiments():
     from taskdemo_server.engines.procrastinate import steps  # noqa: F401  a worker must know these tasks
 
 

@@ -1,6 +1,5 @@
 """How taskdemo drives RQ: by a wrapped enqueue call, and a worker class. Server and worker import this."""
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -12,11 +11,10 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 
 from taskdemo_server.contract.events import TaskState
-from taskdemo_server.contract.settings import WORK
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.rq.page import queue, url
-from taskdemo_server.work.workplace import CurrentTask, current_task, here
+from taskdemo_server.work.workplace import CurrentTask, current_task, here, knows_experiments
 
 __all__ = ["Carrying", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
 
@@ -65,8 +63,8 @@ class Carrying(Worker):
             here().note(request_id, "failed", error="The work-horse, its process, was killed.")
 
 
-if WORK in os.environ and here().settings.step_log is not None:  # the user's function is imported before any fork
-    from taskdemo_server.engines.rq import steps  # noqa: F401  and so are the steps of the experiments
+if knows_experiments():
+    from taskdemo_server.engines.rq import steps  # noqa: F401  imported before any fork, as the user's function is
 
 
 def check() -> None:

@@ -1,7 +1,6 @@
 """How taskdemo drives Taskiq: by a middleware, and its result backend. Server and worker import this."""
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -11,11 +10,10 @@ from taskiq import TaskiqMessage, TaskiqMiddleware
 from taskiq.serializers import JSONSerializer
 from taskiq_redis import RedisAsyncResultBackend
 
-from taskdemo_server.contract.settings import WORK
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.taskiq.page import backend, broker, queue, url
-from taskdemo_server.work.workplace import CurrentTask, current_task, here
+from taskdemo_server.work.workplace import CurrentTask, current_task, knows_experiments
 
 __all__ = ["broker", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
 
@@ -42,7 +40,7 @@ class Carry(TaskiqMiddleware):
 
 
 broker.add_middlewares(Carry())
-if WORK in os.environ and here().settings.step_log is not None:  # the user's function is imported before any fork
+if knows_experiments():
     from taskdemo_server.engines.taskiq import steps  # noqa: F401  a worker must know the tasks of the experiments
 
 
