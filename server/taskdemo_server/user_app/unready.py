@@ -5,18 +5,20 @@ import inspect
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import escape, shortened
-from taskdemo_server.user_app.stacks import Look, Reader, stack, suspended_at
+from taskdemo_server.user_app.stacks import Reader, stack, suspended_at
 
 EVERY_S = 10.0
 
 
 def where_it_is(reader: Reader, thread: threading.Thread) -> str:
     """Return ` at` the line of the application's own that this thread, or else a coroutine, is at; empty for none."""
-    look = next(_looks(reader, thread), None)
+    steps = stack(sys._current_frames().get(thread.ident or 0))  # noqa: SLF001  its documented use
+    suspended = map(suspended_at, filter(inspect.iscoroutine, gc.get_objects()))
+    look = next(filter(None, (reader.look(seen, others=False) for seen in (steps, *suspended))), None)
     return "" if look is None else f" at {look.place}" + (f": {look.call}" if look.call else "")
 
 
@@ -34,10 +36,3 @@ def tell_while_starting(folder: str | None, is_ready: Callable[[], bool]) -> Non
             )
 
     threading.Thread(target=watch, name="start", daemon=True).start()
-
-
-def _looks(reader: Reader, thread: threading.Thread) -> Iterator[Look]:
-    steps = stack(sys._current_frames().get(thread.ident or 0))  # noqa: SLF001  its documented use
-    for seen in (steps, *map(suspended_at, filter(inspect.iscoroutine, gc.get_objects()))):
-        if (look := reader.look(seen, others=False)) is not None:
-            yield look
