@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import error_text, escape
-from taskdemo_server.work.workplace import CurrentTask, current_task, here
+from taskdemo_server.work.workplace import CurrentTask, current_task, here, work_for
 
 _RAISED: Final = "_raised_by_the_work"
 """On an exception that comes out of a pool process: the work has raised it, and has journaled so itself."""
@@ -58,7 +58,7 @@ class Futures:
 
 def run_as(task_id: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function in a pool process, for the task of that id."""
-    current_task.set(CurrentTask(task_id))
+    work_for(task_id)
     try:
         return function(*args, **kwargs)
     except BaseException as error:

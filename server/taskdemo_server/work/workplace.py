@@ -59,6 +59,11 @@ current_task: Final[ContextVar[CurrentTask | None]] = ContextVar("current_task",
 """None where no task of taskdemo's is worked on: the page was served without it."""
 
 
+def work_for(request_id: str | None) -> None:
+    """From here on in this context, work for the task whose id came along; None where none did."""
+    current_task.set(None if request_id is None else CurrentTask(request_id))
+
+
 def sleep(seconds: float) -> None:
     """Wait, as for a slow database or another service."""
     if seconds > 0:

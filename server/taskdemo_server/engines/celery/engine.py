@@ -19,7 +19,7 @@ from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.celery.page import broker, celery, queue, work
 from taskdemo_server.runtime.orphans import lives
-from taskdemo_server.work.workplace import CurrentTask, current_task, here, knows_experiments
+from taskdemo_server.work.workplace import current_task, here, knows_experiments, work_for
 
 __all__ = ["cancel", "celery", "check", "claim", "has_worker", "redelivered_after", "status"]
 
@@ -71,8 +71,7 @@ def publish(headers: dict[str, Any], **_: Any) -> None:
 @signals.task_prerun.connect
 def begin(task: Any, **_: Any) -> None:
     """In a pool process: work for the request whose id came along."""
-    request_id = task.request.get("request_id")
-    current_task.set(None if request_id is None else CurrentTask(request_id))
+    work_for(task.request.get("request_id"))
 
 
 @signals.task_revoked.connect

@@ -13,7 +13,7 @@ from pika.exceptions import ChannelClosedByBroker
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.dramatiq.page import backend, broker, queue, url, work
-from taskdemo_server.work.workplace import CurrentTask, current_task, knows_experiments
+from taskdemo_server.work.workplace import current_task, knows_experiments, work_for
 
 __all__ = ["broker", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
 
@@ -33,8 +33,7 @@ class Carry(dramatiq.Middleware):
 
     def before_process_message(self, broker: dramatiq.Broker, message: Any) -> None:  # noqa: ARG002  as above
         """In the worker's thread: work for the request whose id came along."""
-        request_id = message.options.get("request_id")
-        current_task.set(None if request_id is None else CurrentTask(request_id))
+        work_for(message.options.get("request_id"))
 
 
 broker.add_middleware(Carry())

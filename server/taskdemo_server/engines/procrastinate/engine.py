@@ -16,7 +16,7 @@ from taskdemo_server.contract.events import TaskState
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.procrastinate.page import tasks, url
-from taskdemo_server.work.workplace import CurrentTask, current_task, here, knows_experiments
+from taskdemo_server.work.workplace import current_task, here, knows_experiments, work_for
 
 __all__ = ["cancel", "check", "claim", "has_worker", "redelivered_after", "status", "tasks"]
 
@@ -52,8 +52,7 @@ tasks.job_manager.batch_defer_jobs_async = batch_defer_jobs_async  # type: ignor
 
 async def begin(call_next: Callable[[], Awaitable[Any]], context: JobContext, _worker: Any) -> Any:
     """In the worker: work for the request whose id came along."""
-    request_id = context.job.queueing_lock
-    current_task.set(None if request_id is None else CurrentTask(request_id))
+    work_for(context.job.queueing_lock)
     return await call_next()
 
 

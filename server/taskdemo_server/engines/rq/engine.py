@@ -14,7 +14,7 @@ from taskdemo_server.contract.events import TaskState
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.rq.page import queue, url
-from taskdemo_server.work.workplace import CurrentTask, current_task, here, knows_experiments
+from taskdemo_server.work.workplace import current_task, here, knows_experiments, work_for
 
 __all__ = ["Carrying", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
 
@@ -51,8 +51,7 @@ class Carrying(Worker):
 
     def perform_job(self, job: Job, *args: Any) -> bool:
         """In the job's own process: work for the request whose id came along."""
-        request_id = job.meta.get("request_id")
-        current_task.set(None if request_id is None else CurrentTask(request_id))
+        work_for(job.meta.get("request_id"))
         return super().perform_job(job, *args)
 
     def handle_work_horse_killed(self, job: Job, *args: Any) -> None:

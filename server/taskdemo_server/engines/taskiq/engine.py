@@ -13,7 +13,7 @@ from taskiq_redis import RedisAsyncResultBackend
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.taskiq.page import backend, broker, queue, url
-from taskdemo_server.work.workplace import CurrentTask, current_task, knows_experiments
+from taskdemo_server.work.workplace import current_task, knows_experiments, work_for
 
 __all__ = ["broker", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
 
@@ -34,8 +34,7 @@ class Carry(TaskiqMiddleware):
 
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
         """In the worker: work for the request whose id came along."""
-        request_id = message.labels.get("request_id")
-        current_task.set(None if request_id is None else CurrentTask(request_id))
+        work_for(message.labels.get("request_id"))
         return message
 
 
