@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -187,3 +188,14 @@ def test_a_brokers_password_is_never_shown(host: str, password: str) -> None:
     shown = without_password(f"redis://user:{password}@{host.replace('@', '')}")
     assert shown.isprintable()
     assert escape(password) not in shown.replace(escape(host.replace("@", "")), "")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://host:6379/0?password=hush&db=1", "redis://host:6379/0?password=***&db=1"),
+        ("postgresql:///tasks?user=me&password=hu@sh", "postgresql:///tasks?user=me&password=***"),
+    ],
+)
+def test_a_password_behind_the_question_mark_of_a_brokers_url_is_not_shown_either(url: str, shown: str) -> None:
+    assert without_password(url) == shown

@@ -1,5 +1,11 @@
 """Text from outside, made safe to show: nothing in it can steer a terminal or hide. Standard library only."""
 
+import re
+from typing import Final
+
+_OPTION: Final = re.compile(r"([?&]password=)[^&]*")
+"""A password that stands behind the `?` of a URL, where Redis and PostgreSQL take it as well."""
+
 
 def escape(text: str) -> str:
     r"""Return `text` with every character that is not plainly visible written as its Python escape.
@@ -37,4 +43,5 @@ def without_password(url: str) -> str:
     before, at, place = url.rpartition("@")
     scheme, slashes, who = before.partition("://")
     user, colon, _ = who.partition(":")
-    return shortened(f"{scheme}{slashes}{user}:***@{place}" if at and colon else url, 200)
+    shown = f"{scheme}{slashes}{user}:***@{place}" if at and colon else url
+    return shortened(_OPTION.sub(r"\1***", shown), 200)
