@@ -11,11 +11,9 @@ from taskdemo_cli.limits.evidence import Note
 from taskdemo_cli.limits.trial import Trial
 from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_seconds
-from taskdemo_server.contract.modes import MODE_BY_NAME
 
-_QUIET_S = 1.2
-_WORKER_QUIET_S = 6.0
-"""A worker may look only every five seconds for what may begin now."""
+_ANSWER_S = 1.2
+"""For so long a caller who waits for it all may still wait once it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ def _follow(trial: Trial, server: servers.Server, plan: str, before: list[str], 
         return all(trial.notes(server, plan, step, "ended") for step in [*before, last])
 
     trial.wait_for_begin(server, plan)
-    trial.wait_for_quiet(server, over, _QUIET_S if MODE_BY_NAME[trial.mode].engine is None else _WORKER_QUIET_S)
+    trial.wait_for_quiet(server, over, trial.step_quiet)
     notes = trial.notes(server, plan)
     begun = {note.step: note for note in notes if note.state == "started"}
     ended = {note.step: note for note in notes if note.state == "ended"}
@@ -58,7 +56,7 @@ def _follow(trial: Trial, server: servers.Server, plan: str, before: list[str], 
         )
     results = [ended[step].result for step in before]
     given = begun[last].given
-    trial.wait(pending.done, _QUIET_S)
+    trial.wait(pending.done, _ANSWER_S)
     waited = pending.done() and pending.result().answered >= ended[last].clock
     return _Observation(
         ran=True,
