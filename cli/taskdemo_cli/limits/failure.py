@@ -5,7 +5,7 @@ be asked later), whether the next task of the same request runs, and whether a n
 connection is answered. `yes`: all three. `no`: none, only a line on standard error if at all. `partly`: some.
 """
 
-import re
+import http.client
 from typing import IO
 
 from taskdemo_cli.documents.limits import Cell
@@ -70,14 +70,8 @@ def _two_on_one_connection(server: servers.Server, first: str, second: str) -> t
 def _status(answers: IO[bytes]) -> int | None:
     """Read one answer, with its body, and return its status; None where the connection ends before."""
     try:
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            line = answers.readline()
-            if not line:
-                return None
-            head += line
-        length = re.search(rb"(?im)^content-length: *(\d+)", head)
-        answers.read(int(length[1]) if length else 0)
-        return int(head.split(maxsplit=2)[1])
+        status = int(answers.readline().split(maxsplit=2)[1])
+        answers.read(int(http.client.parse_headers(answers).get("Content-Length", 0)))
     except (OSError, ValueError, IndexError):
         return None
+    return status
