@@ -24,7 +24,6 @@ from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, outcome
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
-from taskdemo_cli.documents.comparison import Interval
 from taskdemo_cli.documents.limits import QUESTIONS, LimitsDocument, limits_in
 from taskdemo_cli.documents.pairing import pairs, runs_of
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow, name_of
@@ -116,7 +115,7 @@ ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
 
 
 def page(document: AnyDocument) -> Iterator[str]:
-    """Yield the report of a run, a comparison, limits or a capacity as HTML, in pieces."""
+    """Yield the report of a document as HTML, in pieces."""
     runs = runs_of(document)
     earliest = min((run.round for run in runs), default=1)
     first = [run for run in runs if run.round == earliest]
@@ -124,9 +123,8 @@ def page(document: AnyDocument) -> Iterator[str]:
     modes: Mapping[str, Any] = document.modes if isinstance(document, LimitsDocument) else {}
     style = drawing.STYLE + files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
     hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    rows = [(name, group, _cells(document, group)) for name, group in groups]
-    # a column that nobody has a figure for is left out
-    told = [at for at in range(len(COLUMNS)) if any(cells[at][1] is not None for _, _, cells in rows)]
+    figures = {name: ModeSummary(group).figures() for name, group in groups}
+    intervals = (each for each in getattr(document, "intervals", ()) if each.figure in OF_EACH_ROUND)
     endpoints = document.endpoints if isinstance(document, ScanDocument) else ()
     yield from _template().generate(
         document=_fields(document),
@@ -134,7 +132,6 @@ def page(document: AnyDocument) -> Iterator[str]:
         style_hash=hashed,
         runs=runs,
         groups=groups,
-        rows=[(name, group, [cells[at] for at in told]) for name, group, cells in rows],
         extremes=_extremes(first),
         timeline=timeline.draw(first),
         distribution=distribution.draw([group for _, group in groups]),
@@ -143,7 +140,8 @@ def page(document: AnyDocument) -> Iterator[str]:
         capacity=capacity.draw(document) if isinstance(document, CapacityDocument) else None,
         limit_names=limits_in(modes),
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
-        columns=[COLUMNS[at] for at in told],
+        # a column that nobody has a figure for is left out
+        columns=[column for column in COLUMNS if any(one[column[0]] is not None for one in figures.values())],
         statistics=STATISTICS,
         legend=dict(drawing.LEGEND),
         ends=ENDS,
@@ -152,7 +150,8 @@ def page(document: AnyDocument) -> Iterator[str]:
         questions=QUESTIONS,
         needs=NEEDS,
         asking=modes_registry.QUESTIONS,
-        figures={name: ModeSummary(group).figures() for name, group in groups},
+        figures=figures,
+        intervals={(each.mode, each.figure): each for each in intervals},
         cpu_share=most_computing(runs),
         computing=computing,
         causes=CAUSES,
@@ -237,14 +236,6 @@ def _fields(document: AnyDocument) -> dict[str, Any]:
 def _endpoint(row: EndpointRow) -> tuple[EndpointRow, str, str, str]:
     """Return a row of a scan, what it is called, and its sign and words."""
     return row, name_of_endpoint(row), *SIGNS[outcome(row)]
-
-
-def _cells(document: AnyDocument, group: Sequence[RunDocument]) -> list[tuple[str, float | None, Interval | None]]:
-    """Return the figures of one mode, each with its path and, where it is the mean of rounds, its interval."""
-    figures = ModeSummary(group).figures()
-    intervals = {each.figure: each for each in getattr(document, "intervals", ()) if each.mode == name_of(group[0])}
-    told = {path for path in OF_EACH_ROUND if figures[path] is not None}
-    return [(path, figures[path], intervals.get(path) if path in told else None) for path, _, _ in COLUMNS]
 
 
 def _extremes(runs: Sequence[RunDocument]) -> tuple[RunDocument, RunDocument] | None:
