@@ -16,6 +16,7 @@ STATES: Final[tuple[TaskState, ...]] = get_args(TaskState)
 DONE: Final[frozenset[TaskState]] = frozenset({"finished", "failed"})
 """Ends that the work itself has come to: none that others conclude takes their place."""
 UNENDED: Final[frozenset[TaskState]] = frozenset({"accepted", "started"})
+TROUBLE: Final[frozenset[TaskState]] = frozenset({"failed", "cancelled", "lost"})
 Where: TypeAlias = tuple[str, int, str]
 """Host, process id and thread."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
-from taskdemo_cli.recording.tasks import UNENDED
+from taskdemo_cli.recording.tasks import TROUBLE, UNENDED
 
 STEPS: Final = (
     *(digit * 10.0**power for power in range(-6, 1) for digit in (1, 2, 5)),
@@ -18,7 +18,6 @@ STEPS: Final = (
 """Distances between ticks, in seconds."""
 UNITS: Final = (("h", 3600.0, 3600.0), ("min", 60.0, 60.0), ("s", 1.0, 0.1), ("ms", 1e-3, 2e-4), ("µs", 1e-6, 0.0))
 """A unit, its seconds, and the distance between ticks from which on it is used."""
-TROUBLE: Final = frozenset({"failed", "cancelled", "lost"})
 Kind: TypeAlias = Literal["wait", "held", "queue", "free"]
 """The caller waits; its work runs and the caller waits; its task is queued; its work runs and nobody waits."""
 

@@ -18,6 +18,7 @@ from taskdemo_cli.documents.capacity import CapacityCause, CapacityStep
 from taskdemo_cli.documents.pairing import pairs
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
 from taskdemo_cli.recording.summary import BUSY_SHARE
+from taskdemo_cli.recording.tasks import TROUBLE
 from taskdemo_cli.stats import Occupancy, Slope, slope
 from taskdemo_cli.units import format_count, format_seconds
 
@@ -31,7 +32,6 @@ ENOUGH_S: Final = 1.0
 """How much of a step must have been seen for that."""
 LATE_S: Final = 0.05
 """A client whose median send is later than this does not send on time."""
-TROUBLE: Final = frozenset({"failed", "cancelled", "lost"})
 CUT: Final = frozenset({"Cancelled", "ReadTimeout", "ConnectTimeout", "PoolTimeout"})
 """What requests end with that were still waiting when the step was over: they have not failed."""
 

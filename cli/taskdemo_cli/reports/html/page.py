@@ -28,10 +28,10 @@ from taskdemo_cli.documents.limits import QUESTIONS, LimitsDocument, limits_in
 from taskdemo_cli.documents.pairing import pairs, runs_of
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow, name_of
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
+from taskdemo_cli.recording.tasks import TROUBLE
 from taskdemo_cli.reports.error_words import error_words, errors_in_words, shortfalls
 from taskdemo_cli.reports.html import capacity, distribution, timeline
 from taskdemo_cli.reports.terminal.figures import LABELS
-from taskdemo_cli.reports.timeline import TROUBLE
 from taskdemo_cli.stats import PERCENTILES, supported
 from taskdemo_cli.units import format_bytes, format_rate
 from taskdemo_cli.units import format_count as number
