@@ -4,13 +4,12 @@ The page is the file that was run and measured; only its import of `slow_work` i
 """
 
 import ast
-import importlib.util
 import itertools
 import re
 import sys
 import textwrap
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.resources import files
 from typing import Final
 
 from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
@@ -57,10 +56,8 @@ def code(name: str, function: Function) -> str:
 
 def page_source(mode: Mode) -> str:
     """Return the text of a mode's page."""
-    spec = importlib.util.find_spec(mode.page)
-    assert spec is not None  # noqa: S101  every page is part of the distribution
-    assert spec.origin is not None  # noqa: S101  and a file
-    return Path(spec.origin).read_text(encoding="utf-8")
+    package, _, module = mode.page.rpartition(".")
+    return files(package).joinpath(f"{module}.py").read_text(encoding="utf-8")
 
 
 def _how_to_run(mode: Mode, file: str) -> list[str]:
