@@ -53,9 +53,8 @@ def _verdict(blocking: Blocking, too_short: str) -> str:
     # A shorter wait says nothing where the loop was blocked: that bystander may have left before.
     least = HELD_UP_S / CLOSE if blocking.cause == "event loop held" else 0.0
     waited = "" if loop is None or loop < least else f" A {BYSTANDER} waited up to {format_seconds(loop)}."
-    at = f" (at {_where(blocking.places[0])})" if blocking.places else ""
-    often = "" if not blocking.places or blocking.places[0].share >= MOST_OF_IT else "among others "
-    at = at.replace("(at", f"({often}at", 1)
+    often = "among others " if blocking.places and blocking.places[0].share < MOST_OF_IT else ""
+    at = f" ({often}at {_where(blocking.places[0])})" if blocking.places else ""
     # Of several callers at once one or more may make a piece: what somebody has waited tells more.
     longest = "" if waited or blocking.longest_s is None else f", up to {format_seconds(blocking.longest_s)} at a time"
     match blocking.cause:
