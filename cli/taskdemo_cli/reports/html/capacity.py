@@ -5,10 +5,12 @@ Everything is on one logarithmic scale of rates. Turns figures into places and c
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep
 from taskdemo_cli.reports.html.scales import Scale, duration_words, rates
+from taskdemo_cli.units import format_count
 
 TALL: Final = 90.0
 """Pixels of a mode's times, and of its backlogs."""
@@ -26,7 +28,7 @@ def draw(document: CapacityDocument) -> dict[str, Any] | None:
     scale = rates(min(told), max(told))
     times = [value for step in steps for value in (_response(step), _completion(step)) if value]
     height_of_time, time_levels = _heights(times, duration_words)
-    height_of_size, backlog_levels = _heights(list(map(_size, steps)), _requests)
+    height_of_size, backlog_levels = _heights(list(map(_size, steps)), partial(format_count, noun="request"))
     limits = [
         {
             "name": name,
@@ -55,10 +57,6 @@ def _completion(step: CapacityStep) -> float | None:
 
 def _size(step: CapacityStep) -> float:
     return max(step.backlog, 1.0)
-
-
-def _requests(size: float) -> str:
-    return f"{size:,.0f} request{'' if size == 1 else 's'}"
 
 
 def _curve(

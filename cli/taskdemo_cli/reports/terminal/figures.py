@@ -34,7 +34,7 @@ def statistics_table(rows: Sequence[tuple[str, Statistics | None]], width: int, 
 
 
 def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]:
-    """Yield one bar for each bin {"from_s", "to_s", "count"}, the longest as long as the width allows."""
+    """Yield one bar for each bin, the longest as long as the width allows."""
     most = max((bin_.count for bin_ in bins), default=0)
     if not most:
         return

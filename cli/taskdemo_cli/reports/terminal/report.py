@@ -139,11 +139,11 @@ def _what(document: RunDocument) -> str:
 def _request_words(document: RunDocument) -> str:
     summary = document.summary
     words = f"{format_count(summary.requests.ok)} ok, {_failed_words(summary.requests)}"
-    if summary.wall_s is not None and not document.interrupted:  # the verdict says after what an interrupted one ended
+    if not document.interrupted:  # the verdict says after what an interrupted one ended
         words += f" in {format_seconds(summary.wall_s)}"
     # Of one burst the rate says nothing that its length does not.
     burst = document.count is not None and document.concurrency == document.count
-    if summary.requests_per_s is not None and not burst:
+    if not burst:
         words += f", {format_count(summary.requests_per_s)} requests/s"
     return words
 
