@@ -55,12 +55,12 @@ class Advice:
 
 
 def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
-    """Return what these runs recommend to whom needs all of `needs`; a mode that there is none of is None, with why."""
+    """Return what these runs, at least one, recommend to whom needs all of `needs`; no mode is None, with why."""
     measured = summaries(runs)
     if why := _mostly_fails(measured):
         return Advice([], Recommendation(need=", ".join(needs), mode=None, why=why))
     good = _good(runs)
-    choice = _Choice(good, _function(runs[0]) if runs else None)
+    choice = _Choice(good, _function(runs[0]))
     rounds = sorted({run.round for run in runs})
     by_round = [
         _Choice(_good([run for run in runs if run.round == n and run.mode in good]), choice.function) for n in rounds
@@ -77,7 +77,7 @@ def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
             why=" ".join(choice.decisive(chosen, needs) if brief else [*choice.reasons(chosen, needs), *doubts]),
             gives_up=list(dict.fromkeys(MODE_BY_NAME[chosen].gives_up.values())),
             basis=BASIS,
-            code=pasting.code(chosen, _function(runs[0])),
+            code=pasting.code(chosen, choice.function),
         )
 
     if choice.made() is None and not needs:
@@ -127,7 +127,7 @@ def _function(run: RunDocument) -> Function:
 class _Choice:
     """The modes that did their job, and which of them is to be preferred."""
 
-    def __init__(self, good: Mapping[str, ModeSummary], function: Function | None = None) -> None:
+    def __init__(self, good: Mapping[str, ModeSummary], function: Function) -> None:
         self._good = good
         self.function = function
         self._longest_wait = {
@@ -146,7 +146,7 @@ class _Choice:
 
     def _holds_the_loop(self, mode: str) -> bool:
         """Tell whether its work holds the event loop for as long as it takes, whenever the bystanders came."""
-        awaits = self.function is None or self.function.is_async or self.function.name == "sleep"
+        awaits = self.function.is_async or self.function.name == "sleep"
         return MODE_BY_NAME[mode].runs == "loop" and not (MODE_BY_NAME[mode].awaits and awaits)
 
     def made(self, needs: Sequence[str] = ()) -> str | None:
@@ -257,7 +257,7 @@ class _Choice:
     def _why(self, held_up: Mapping[str, float]) -> str:
         """Say of a function that cannot await why the modes which await it do not help."""
         awaited = [mode for mode in held_up if MODE_BY_NAME[mode].awaits]
-        cannot = self.function is not None and ":" in self.function.name and not self.function.is_async
+        cannot = ":" in self.function.name and not self.function.is_async
         return f": this function cannot await, so {_listed(awaited)} cannot help" if awaited and cannot else ""
 
     def _given_up(self, needs: Sequence[str]) -> Iterator[str]:

@@ -270,7 +270,6 @@ def test_where_everything_holds_up_others_it_says_so() -> None:
 @pytest.mark.parametrize(
     "runs",
     [
-        [],
         [a_run("blocking", waits=True, held=True)],
         [samples.interrupted_run()],
         [samples.rate_run()],
