@@ -10,6 +10,7 @@ from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.evidence import Note
 from taskdemo_cli.limits.trial import Trial
 from taskdemo_cli.processes import servers
+from taskdemo_cli.stats import most_at_once
 from taskdemo_cli.units import format_seconds
 
 _ANSWER_S = 1.2
@@ -70,12 +71,9 @@ def _follow(trial: Trial, server: servers.Server, plan: str, before: list[str], 
 
 
 def _at_once(notes: list[Note], steps: list[str]) -> int:
-    most = now = 0
-    for note in notes:
-        if note.step in steps:
-            now += 1 if note.state == "started" else -1
-            most = max(most, now)
-    return most
+    of = [note for note in notes if note.step in steps]
+    starts = sorted(note.clock for note in of if note.state == "started")
+    return most_at_once(starts, sorted(note.clock for note in of if note.state != "started"))
 
 
 def _cell(chain: _Observation, group: _Observation) -> Cell:
