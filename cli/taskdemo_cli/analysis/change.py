@@ -40,7 +40,7 @@ CALLS: Final[Mapping[str, tuple[str, str | None]]] = {
     "input": ("`await asyncio.to_thread(input)`", "ASYNC250"),
 }
 """By what is called: what to write instead, and ruff's rule."""
-HTTP_CALLS: Final = frozenset({"requests", "urllib3", "urllib"})
+HTTP_CALLS: Final = frozenset({"requests", "urllib3", "urllib", "httpx"})
 ALONE: Final = 0.5
 """Code that left the interpreter to others for this share of its time is no code of Python's."""
 NO_ENDPOINTS: Final = frozenset({"dispatch", "__call__"})
@@ -78,7 +78,6 @@ def change_for(seen: Seen, *, waits: bool) -> tuple[str, str | None]:
 
 
 def _rule(seen: Seen, call: str) -> str | None:
-    package = call.partition(".")[0]
-    if package in HTTP_CALLS or package == "httpx":
+    if call.partition(".")[0] in HTTP_CALLS:
         return "ASYNC210"
     return "ASYNC212" if seen.library == "httpx" else None

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Final
 
 from taskdemo_cli.analysis.capacity.subject import FEWEST, RESOLUTION
@@ -34,9 +35,9 @@ def bracket(steps: Iterable[CapacityStep]) -> tuple[CapacityStep | None, Capacit
     Of several steps at one rate the last one counts.
     """
     by_rate = {step.rate: step for step in steps}
-    failed = min((step for step in by_rate.values() if not step.sustained), key=_rate, default=None)
+    failed = min((step for step in by_rate.values() if not step.sustained), key=attrgetter("rate"), default=None)
     below = math.inf if failed is None else failed.rate
-    return max((step for rate, step in by_rate.items() if rate < below), key=_rate, default=None), failed
+    return max((step for rate, step in by_rate.items() if rate < below), key=attrgetter("rate"), default=None), failed
 
 
 def next_rate(
@@ -87,7 +88,3 @@ def _is_clear(step: CapacityStep) -> bool:
 def _decides_nothing(step: CapacityStep) -> bool:
     by_backlog = step.sustained or step.cause in BY_BACKLOG
     return by_backlog and not _is_clear(step) and step.backlog_growth_per_s <= OBVIOUS * step.rate
-
-
-def _rate(step: CapacityStep) -> float:
-    return step.rate
