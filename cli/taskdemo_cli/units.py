@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 _PLAIN: Final = re.compile(r"[+-]?(?:[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})(?:[eE][+-]?[0-9]{1,2})?")
-_SHORTER: Final = {"": 1.0, "s": 1.0, "ms": 1e3, "us": 1e6, "µs": 1e6, "μs": 1e6}  # both signs for micro
+IN_A_SECOND: Final = {"us": 1e6, "µs": 1e6, "μs": 1e6, "ms": 1e3, "s": 1.0}  # both signs for micro
 _LONGER: Final = {"m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -20,11 +20,11 @@ def read_seconds(text: str) -> float:
     """Read a time, `10`, `10s`, `500ms` or `2m`, into seconds. Raises ValueError where it is none."""
     text = text.strip()
     number = text.rstrip("abcdefghijklmnopqrstuvwxyzµμ")
-    unit = text[len(number) :]
+    unit = text[len(number) :] or "s"
     if unit in _LONGER:
         return read_plain(number) * _LONGER[unit]
-    if unit in _SHORTER:
-        return read_plain(number) / _SHORTER[unit]
+    if unit in IN_A_SECOND:
+        return read_plain(number) / IN_A_SECOND[unit]
     raise ValueError(f"{text[:40]!r} is not a number we can read")
 
 

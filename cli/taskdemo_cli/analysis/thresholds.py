@@ -22,7 +22,7 @@ from taskdemo_cli.documents.pairing import runs_of
 from taskdemo_cli.documents.run import RunDocument, ThresholdRow
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.stats import PERCENTILES, supported
-from taskdemo_cli.units import format_count, format_seconds, format_share, told_apart
+from taskdemo_cli.units import IN_A_SECOND, format_count, format_seconds, format_share, told_apart
 from taskdemo_server.contract.text import shortened
 
 TIMES: Final = {
@@ -46,7 +46,6 @@ METRICS: Final = (
     *RATES,
 )
 OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {"<": lt, "<=": le, ">": gt, ">=": ge, "==": eq, "!=": ne}
-IN_A_SECOND: Final = {"us": 1e6, "µs": 1e6, "μs": 1e6, "ms": 1e3, "s": 1.0}  # both signs for micro
 EXPRESSION: Final = re.compile(
     r"\s*(?P<name>[^\s<>=!]+)\s*(?P<operator><=|>=|==|!=|<|>)\s*"
     r"(?P<number>[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})\s*(?P<unit>[^\s0-9.]*)\s*",
