@@ -28,6 +28,9 @@ NAMES: Final = {
 }
 
 
+ChangeOutcome: TypeAlias = Literal["better", "worse", "within noise", "unknown", "not comparable"]
+
+
 class Change(TypedDict):
     """One figure of one mode, old and new; `low` and `high` bound new - old, None where no noise is known."""
 
@@ -38,7 +41,7 @@ class Change(TypedDict):
     low: float | None
     high: float | None
     noise_from: Literal["rounds"] | None
-    outcome: Literal["better", "worse", "within noise", "unknown", "not comparable"]
+    outcome: ChangeOutcome
     text: str
 
 
@@ -61,14 +64,9 @@ def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | Comp
     else:
         alone += [f"{mode} is only in the old result" for mode in olds if mode not in news]
         alone += [f"{mode} is only in the new result" for mode in news if mode not in olds]
-    changes: list[Change] = []
-    for mode, before_runs, after_runs in pairs:
-        for figure in FIGURES:
-            change = _change(mode, figure, before_runs, after_runs)
-            if change is not None:
-                changes.append(change)
+    changes = (_change(mode, figure, *sides) for mode, *sides in pairs for figure in FIGURES)
     return {
-        "changes": changes,
+        "changes": [change for change in changes if change is not None],
         "remarks": [*_not_whole(pairs), *_other_work(pairs), *_other_settings(pairs), *alone],
     }
 
@@ -141,16 +139,14 @@ def _change(mode: str, figure: str, olds: Sequence[RunDocument], news: Sequence[
     if not before or not after:
         return None
     old, new = fmean(before), fmean(after)
-    low: float | None = None
-    high: float | None = None
-    if len(before) >= 2 and len(after) >= 2:
-        low, high = interval_between(before, after)
-    outcome: Literal["better", "worse", "within noise", "unknown", "not comparable"]
+    noise = interval_between(before, after) if len(before) >= 2 and len(after) >= 2 else None
+    low, high = noise or (None, None)
+    outcome: ChangeOutcome
     if not _are_alike(olds, news):
         outcome = "not comparable"
-    elif low is None or high is None:
+    elif noise is None:
         outcome = "unknown"
-    elif low <= 0 <= high:
+    elif noise[0] <= 0 <= noise[1]:
         outcome = "within noise"
     else:
         outcome = "better" if (new > old) == (figure == "requests_per_s") else "worse"
@@ -161,7 +157,7 @@ def _change(mode: str, figure: str, olds: Sequence[RunDocument], news: Sequence[
         "new": new,
         "low": low,
         "high": high,
-        "noise_from": None if low is None else "rounds",
+        "noise_from": "rounds" if noise else None,
         "outcome": outcome,
         "text": _text(figure, old, new, outcome),
     }
