@@ -1,6 +1,5 @@
 """`compare`: fire the same burst at a private server of each mode, and say what differs."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -62,10 +61,9 @@ def compare(
             for run in _runs(rig, started, plan, screen, header, failed, rounds=rounds, cold=cold):
                 runs.append(run)
                 keeping.save_so_far(document)
-        fastest = min(runs, key=_median, default=None)
-        if fastest is not None:
+        if runs:
             with output.waiting("measuring what the client itself takes"):
-                runs = rig.doubted(at(plan, Target(fastest.url)), runs)
+                runs = rig.doubted(at(plan, Target(runs[0].url)), runs)
     if not runs:
         if stopping.asked:
             complain("interrupted before a mode was measured")
@@ -149,11 +147,6 @@ def installed(modes: Sequence[str] | None) -> tuple[list[str], list[Skipped]]:
     if len(missing) == len(names):
         raise UserError("; ".join(f"{one.mode} is {one.why}" for one in missing))
     return [name for name in names if name not in without], missing
-
-
-def _median(run: RunDocument) -> float:
-    response = run.summary.response_s
-    return math.inf if response is None else response.p50
 
 
 def _comparison_title(plan: Plan, settings: Sequence[Settings]) -> str:

@@ -117,7 +117,7 @@ class Rig:
 
         For the slower runs of the same plan that figure is an upper bound. Skipped where the user wants to stop.
         """
-        if self.stopping.asked or not runs:
+        if self.stopping.asked:
             return list(runs)
         pace = max(run.summary.requests_per_s for run in runs)
         overhead_s = calibrate(self.load, plan, pace)
