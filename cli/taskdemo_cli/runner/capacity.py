@@ -73,20 +73,18 @@ class AskedToStopError(Exception):
     """The command was asked to stop: the steps so far are the result."""
 
 
+@dataclass(slots=True)
 class _Server:
     """The server of one search: one of ours, fresh where the last gave in; or one that runs already, as it is."""
 
-    def __init__(
-        self, searcher: "Searcher", settings: Settings | None, path: str, target: Target | None, request: Request
-    ) -> None:
-        self._searcher = searcher
-        self._settings = settings
-        """Those of ours; None for one that runs already."""
-        self._path = path
-        self._target = target
-        self.request = request
-        self.work_s: float | None = None
-        """How long the first work took of a fresh one of ours, or of one that runs already; None before."""
+    searcher: "Searcher"
+    settings: Settings | None
+    """Those of ours; None for one that runs already."""
+    path: str
+    running: Target | None
+    request: Request
+    work_s: float | None = None
+    """How long the first work took of a fresh one of ours, or of one that runs already; None before."""
 
     def target(self, settings: Settings | None = None) -> Target:
         """Return the server: a fresh one where there is none, or where other `settings` are asked for.
@@ -95,34 +93,34 @@ class _Server:
         """
         if settings is not None:
             self.end()
-        if self._target is None:
-            wanted = settings or self._settings
+        if self.running is None:
+            wanted = settings or self.settings
             assert wanted is not None  # noqa: S101  one that runs already has its target
-            self._target = target_at(self._searcher.launch(wanted), self._path)
+            self.running = target_at(self.searcher.launch(wanted), self.path)
             mode = MODE_BY_NAME.get(wanted.mode)
             has_processes = mode is not None and mode.runs in {"process", "worker"}
             processes = wanted.tasks_at_once if has_processes else 1
-            self.work_s = self._searcher.try_out(self._target, processes, self.request)
+            self.work_s = self.searcher.try_out(self.running, processes, self.request)
         elif self.work_s is None:
-            self.work_s = self._searcher.try_out(self._target, 1, self.request)
-        self._target = again(self._target)
-        return self._target
+            self.work_s = self.searcher.try_out(self.running, 1, self.request)
+        self.running = again(self.running)
+        return self.running
 
     def rest(self, run: RunDocument, *, overloaded: bool) -> None:
         """Give up one of ours that has not done what it was asked to; wait for one whose tasks others keep."""
         troubled, has_ended = overloaded or run.timed_out, run.ended_because is not None
-        if self._settings is None or (self._settings.broker is not None and not has_ended):
+        if self.settings is None or (self.settings.broker is not None and not has_ended):
             if troubled:
-                self._searcher.await_rest(self.target(), self.request)
+                self.searcher.await_rest(self.target(), self.request)
         elif troubled or has_ended:
             self.end()
 
     def end(self) -> None:
         """End a server of ours, if there is one, whatever it does."""
-        if self._settings is not None:
-            if self._target is not None and self._target.server is not None:
-                self._target.server.kill()
-            self._target = None
+        if self.settings is not None:
+            if self.running is not None and self.running.server is not None:
+                self.running.server.kill()
+            self.running = None
 
 
 @dataclass(slots=True)
