@@ -40,7 +40,7 @@ def serve(settings: Settings) -> int:
         try:
             code = _attend(server.child, Path(str(server.settings.announce)), heard)
         finally:
-            server.end()
+            server.child.end()
     if code < 0 and -code in STOP_SIGNALS:
         return 128 - code  # it was told a second time when it had nothing left to finish, and no ear for it
     if code < 0:

@@ -38,7 +38,7 @@ class Child:
         command: Sequence[str],
         *,
         told: str | None = None,
-        stdout: IO[bytes] | int | None = subprocess.DEVNULL,
+        stdout: int | None = subprocess.DEVNULL,
         errors: Path | IO[bytes] | int | None = subprocess.DEVNULL,
         tidy: bool = False,
         says_ready: bool = False,

@@ -32,7 +32,7 @@ class Server:
     settings: Settings
     folder: Path
     child: Child
-    """Its process, or the fork server's, with which it ends."""
+    """Its process, or the fork server's: whoever ends that, ends all that it has forked."""
     is_forked: bool = False
     url: str = ""
     port: int = 0
@@ -54,11 +54,6 @@ class Server:
         deadline = time.monotonic() + KILL_TIMEOUT_S
         while self.poll() is None and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-
-    def end(self) -> None:
-        """End it, where it was not forked: then it ends with its fork server."""
-        if not self.is_forked:
-            self.child.end()
 
 
 class ForkServer:

@@ -212,7 +212,7 @@ def private_target(settings: Settings, path: str, stopping: StopRequest) -> Iter
             servers.await_ready(server, stopping.check)
             yield target_at(server, path)
         finally:
-            server.end()
+            server.child.end()
             if server.poll() == CUT_OFF and (words := servers.last_words(server)):
                 complain(f"{settings.app}: {words}")
 
