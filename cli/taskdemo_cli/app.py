@@ -42,7 +42,6 @@ def _examples(*lines: str, before: tuple[str, ...] = ()) -> str:
 
 app = typer.Typer(
     cls=Commands,
-    help="Where should this slow work run? See, measure and prove how FastAPI's ways to run it differ.",
     epilog="Start with:  taskdemo compare",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "TASKDEMO"},
