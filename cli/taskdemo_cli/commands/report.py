@@ -26,8 +26,7 @@ def compare(old: str, new: str, as_json: bool) -> int:
     """Show two saved runs or comparisons side by side, and what changed beyond noise."""
     before, after = files.load(old), files.load(new)
     for path, document in ((old, before), (new, after)):
-        if document.kind in {"limits", "scan", "capacity"}:
-            what = {"limits": "limits", "scan": "a scan", "capacity": "capacities"}[document.kind]
+        if what := {"limits": "limits", "scan": "a scan", "capacity": "capacities"}.get(document.kind):
             raise UserError(f"{path} holds {what}: there are no times to compare; give two runs or comparisons")
     changes = compare_saved(before, after)  # type: ignore[arg-type]  # the others were refused above
     result: Any = {"taskdemo": VERSION, "kind": "changes", "old": old, "new": new, **changes}
