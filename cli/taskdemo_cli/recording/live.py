@@ -16,7 +16,7 @@ from typing import Literal
 
 from taskdemo_cli.recording.requests import Requests, seconds
 from taskdemo_cli.recording.tasks import STATES, UNENDED, Tasks
-from taskdemo_cli.stats import MICRO, nearest_rank
+from taskdemo_cli.stats import MICRO, grouped, nearest_rank
 from taskdemo_server.contract.events import TaskState
 
 EXACT = 2000
@@ -251,9 +251,7 @@ class LiveFigures:
         self._choose(chosen, reversed(self._failed), "failed", share)
         self._choose(chosen, (-n for _, n in sorted(self._slowest, reverse=True)), "slowest", share)
         self._choose(chosen, reversed(self._newest), "newest", rows - len(chosen))
-        kinds: dict[Why, list[int]] = {"waiting": [], "working": [], "failed": [], "slowest": [], "newest": []}
-        for n, why in chosen.items():
-            kinds[why].append(n)
+        kinds = grouped((why, n) for n, why in chosen.items())
         return [(n, why) for why, numbers in kinds.items() for n in sorted(numbers)][:rows]
 
     @staticmethod
