@@ -238,7 +238,5 @@ def student_975(degrees: float) -> float:
 
 
 def _squared_error(values: Sequence[float]) -> float:
-    """Return the square of the mean's standard error."""
-    if len(values) < 2:
-        raise ValueError("an interval takes at least two rounds")
+    """Return the square of the mean's standard error. Raises StatisticsError for fewer than two values."""
     return variance(values) / len(values)

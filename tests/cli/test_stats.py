@@ -2,6 +2,7 @@ import math
 import random
 from fractions import Fraction
 from itertools import pairwise
+from statistics import StatisticsError
 
 import pytest
 from hypothesis import given
@@ -122,9 +123,9 @@ def test_the_interval_between_unpaired_rounds_finds_a_real_difference_and_no_oth
 
 
 def test_one_round_has_no_interval() -> None:
-    with pytest.raises(ValueError, match="two rounds"):
+    with pytest.raises(StatisticsError):
         interval([1.0])
-    with pytest.raises(ValueError, match="two rounds"):
+    with pytest.raises(StatisticsError):
         interval_between([1.0], [1.0, 2.0])
 
 
