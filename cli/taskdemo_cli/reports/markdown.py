@@ -192,13 +192,9 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int) ->
 
 
 def _origin(document: AnyDocument) -> str:
-    words = [f"taskdemo {escaped(document.taskdemo)}"]
-    environment = document.environment
-    if isinstance(environment.get("python"), str):
-        words.append(escaped(environment["python"]))
-    if isinstance(environment.get("platform"), str):
-        words.append(escaped(environment["platform"]))
-    return f"<sub>{', '.join(words)}: {_code(document.command or 'taskdemo')}</sub>\n"
+    told = (document.environment.get(name) for name in ("python", "platform"))
+    words = [f"taskdemo {document.taskdemo}", *(text for text in told if isinstance(text, str))]
+    return f"<sub>{', '.join(map(escaped, words))}: {_code(document.command or 'taskdemo')}</sub>\n"
 
 
 def escaped(text: str) -> str:
