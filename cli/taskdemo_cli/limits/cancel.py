@@ -4,7 +4,7 @@
 of them was stopped, or its place stayed taken. `no`: whatever could be tried, the tasks came to their end.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.trial import Answer, Trial
@@ -54,7 +54,7 @@ def _all_over(tasks: list[TaskRecord], count: int) -> bool:
     return len(tasks) == count and not any(task.running or task.waiting for task in tasks)
 
 
-def _outcome(answer: Answer, after: TaskRecord) -> dict[str, object]:
+def _outcome(answer: Answer, after: TaskRecord) -> dict[str, Any]:
     """Return what cancelling came to; a task counts as stopped only if its work never came to its end."""
     detail = answer.body.get("detail") if isinstance(answer.body, dict) else None
     # An answer that came when the task had ended anyway is none.
@@ -78,7 +78,7 @@ def _freed_after(running: _Tried, tasks: list[TaskRecord], work_s: float) -> flo
     return min(began) - answer.asked if began and min(began) < soon else None
 
 
-def _cell(*, waiting: dict[str, object] | None, running: dict[str, object] | None, freed_after: float | None) -> Cell:
+def _cell(*, waiting: dict[str, Any] | None, running: dict[str, Any] | None, freed_after: float | None) -> Cell:
     stopped = [tried["stopped"] for tried in (waiting, running) if tried is not None]
     took_place = running is None or not running["stopped"] or freed_after is not None or waiting is None
     everything = bool(stopped) and all(stopped) and took_place
@@ -100,13 +100,12 @@ def _cell(*, waiting: dict[str, object] | None, running: dict[str, object] | Non
     )
 
 
-def _words(which: str, tried: dict[str, object] | None) -> str:
+def _words(which: str, tried: dict[str, Any] | None) -> str:
     if tried is None:
         return "No task ever waited." if which == "waiting" else "No task was seen running."
     if tried["stopped"]:
         return f"A {which} task was cancelled and never came to its end."
     if not tried["answered_in_time"]:
-        took = tried["answer_s"]
-        assert isinstance(took, float)  # noqa: S101  _outcome puts one there
-        return f"The request to cancel a {which} task was answered after {format_seconds(took)}, when it had ended."
+        took = format_seconds(tried["answer_s"])
+        return f"The request to cancel a {which} task was answered after {took}, when it had ended."
     return f"A {which} task could not be cancelled (HTTP {tried['status']}) and went on to its end."
