@@ -21,7 +21,7 @@ class Remembering:
         self.skipped: dict[str, str] = {}
         self._on_done = on_done
 
-    def start(self, mode: str, limit: str, what: str = "") -> None:
+    def start(self, mode: str, limit: str, what: str) -> None:
         assert what
         self.started.append((mode, limit))
 

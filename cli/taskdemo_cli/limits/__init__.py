@@ -92,7 +92,7 @@ News: TypeAlias = tuple[Literal["start", "done", "failed", "skip", "stopped", "o
 class Screen(Protocol):
     """Whatever shows the table while it fills in."""
 
-    def start(self, mode: str, limit: str, what: str = "") -> None:
+    def start(self, mode: str, limit: str, what: str) -> None:
         """Say that an experiment begins; `what` is what it does, in words."""
 
     def done(self, mode: str, limit: str, found: Cell) -> None:

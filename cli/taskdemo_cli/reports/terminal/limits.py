@@ -156,7 +156,7 @@ class LimitsScreen:
         self._running: dict[tuple[str, str], str] = {}
         self._paint()
 
-    def start(self, mode: str, limit: str, what: str = "") -> None:
+    def start(self, mode: str, limit: str, what: str) -> None:
         """Say that this experiment runs now; `what` is what it does, in words."""
         self._running[mode, limit] = what
         self._paint()
@@ -185,15 +185,14 @@ class LimitsScreen:
         lines += limits_table(self._modes, self._cells, self._limits, frozenset(self._running), width, self._glyphs)
         lines.append(row(""))
         for (mode, limit), what in self._running.items():
-            words = f"{mode}, {limit_name(limit)}{': ' if what else ''}{what}"
-            lines.append(row((cell(words, width), Ink.DIM)))
+            lines.append(row((cell(f"{mode}, {limit_name(limit)}: {what}", width), Ink.DIM)))
         self._block.paint(lines)
 
 
 class PlainLimits(PlainLines):
     """The experiments as plain lines, one for each that is through."""
 
-    def start(self, mode: str, limit: str, what: str = "") -> None:
+    def start(self, mode: str, limit: str, what: str) -> None:
         """Nothing: an experiment is told when it is through."""
 
     def done(self, mode: str, limit: str, found: Cell) -> None:
