@@ -56,9 +56,6 @@ class StopRequest:
         return self
 
 
-Handler = Callable[[int, FrameType | None], object]
-
-
 _interrupted: list[int] = []
 
 
@@ -69,7 +66,7 @@ def interrupt(number: int, _frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def listen(handler: Handler) -> None:
+def listen(handler: Callable[[int, FrameType | None], object]) -> None:
     """Let `handler` have the signals that ask to stop. Raises Stopped where one has come before.
 
     A hang-up that is ignored stays so: `nohup taskdemo serve` is to outlive its terminal.

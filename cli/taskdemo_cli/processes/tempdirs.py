@@ -34,7 +34,7 @@ def root() -> Path:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
-        if found.st_uid != os.getuid() or folder.is_symlink():
+        if found.st_uid != user or folder.is_symlink():
             raise UserError(f"{folder} belongs to somebody else; set TMPDIR to a folder of yours")
         folder.chmod(0o700)
     except OSError as error:
