@@ -23,7 +23,7 @@ from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 
 
 def capacity_of_modes(
-    settings: Sequence[Settings], skipped: Sequence[Skipped], search: Search, keeping: Keeping, path: str = "/"
+    settings: Sequence[Settings], skipped: Sequence[Skipped], search: Search, keeping: Keeping, path: str
 ) -> int:
     """Search the limit of a private server of each of these settings, show what was found, and return the exit code."""
     subjects: dict[str, Subject] = {}

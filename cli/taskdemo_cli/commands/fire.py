@@ -26,11 +26,11 @@ def fire(
     keeping: Keeping,
     *,
     place: Place,
-    named: bool = False,
-    private: Settings | None = None,
-    token: str | None = None,
-    wait: bool = True,
-    cold: bool = False,
+    named: bool,
+    private: Settings | None,
+    token: str | None,
+    wait: bool,
+    cold: bool,
 ) -> int:
     """Fire a burst at a place, of a private server or one that runs, and return the exit code.
 

@@ -126,7 +126,7 @@ class RunningMedian:
 class LiveFigures:
     """What the recorder tells as it folds, and the live figures made of it."""
 
-    def __init__(self, requests: Requests, tasks: Tasks, *, waits: bool = False) -> None:
+    def __init__(self, requests: Requests, tasks: Tasks, *, waits: bool) -> None:
         self._requests = requests
         self._tasks = tasks
         self._waits = waits

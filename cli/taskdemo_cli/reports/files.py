@@ -106,7 +106,7 @@ def save(document: AnyDocument, path: str | Path) -> None:
         raise UserError(f"{_shown(path)} could not be written ({_why(error)}); name one elsewhere") from error
 
 
-def save_all(document: AnyDocument, paths: Iterable[str], wrote: Callable[[str], None] = lambda _: None) -> None:
+def save_all(document: AnyDocument, paths: Iterable[str], wrote: Callable[[str], None]) -> None:
     """Save the document everywhere it is to go; what cannot be is said at the end, after all the others.
 
     `wrote` is called with each path that is written. Raises UserError with the exit code of a run in which something

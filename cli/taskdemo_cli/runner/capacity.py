@@ -18,7 +18,7 @@ from taskdemo_cli.analysis.thresholds import Threshold
 from taskdemo_cli.documents.capacity import CapacityCause, CapacityStep, Confirmation, ModeCapacity
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.loadgen.request import GET, Request
+from taskdemo_cli.loadgen.request import Request
 from taskdemo_cli.processes import servers
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.capacity import CapacityScreen, PlainCapacity
@@ -164,7 +164,7 @@ class Searcher:
         self._screen = screen
 
     def search(
-        self, name: str, subject: Subject, path: str, target: Target | None = None, request: Request = GET
+        self, name: str, subject: Subject, path: str, target: Target | None, request: Request
     ) -> ModeCapacity | None:
         """Search the limit of private servers with the settings of `subject`, or of the one at `target`.
 
