@@ -145,23 +145,16 @@ class _Watch:
         self.screen.update(self.backlog, live.elapsed_s / (self.settle_s + self.step_s))
 
 
+@dataclass(slots=True)
 class Searcher:
     """Searches one limit after another with the same processes; `folder` takes the servers' files."""
 
-    def __init__(
-        self,
-        rig: Rig,
-        fork_server: servers.ForkServer,
-        folder: Path,
-        search: Search,
-        screen: CapacityScreen | PlainCapacity,
-    ) -> None:
-        self.rig = rig
-        self._fork_server = fork_server
-        self._folder = folder
-        self._servers = 0
-        self._search = search
-        self._screen = screen
+    rig: Rig
+    fork_server: servers.ForkServer
+    folder: Path
+    wanted: Search
+    screen: CapacityScreen | PlainCapacity
+    launched: int = 0
 
     def search(
         self, name: str, subject: Subject, path: str, target: Target | None, request: Request
@@ -175,12 +168,12 @@ class Searcher:
         confirmed = None
         try:
             self.check()
-            self._screen.start(name, "starting")
+            self.screen.start(name, "starting")
             source.target()
             if not subject.work_s and subject.is_measured:
                 subject = replace(subject, work_s=source.work_s or 0.0)
-                self._search.check(subject)
-            first, most = self._search.from_per_s or subject.first_rate, self._search.to_per_s
+                self.wanted.check(subject)
+            first, most = self.wanted.from_per_s or subject.first_rate, self.wanted.to_per_s
             while (rate := next_rate(steps, first, most, subject.resolution)) is not None:
                 steps.append(self._step(name, source, subject, rate))
             confirmed = self._confirm(name, source, subject, steps)
@@ -197,8 +190,8 @@ class Searcher:
 
     def launch(self, settings: Settings) -> servers.Server:
         """Start a server in a folder of its own, and wait until it serves. Raises UserError and AskedToStopError."""
-        self._servers += 1
-        server = self._fork_server.launch(settings, self._folder / str(self._servers))
+        self.launched += 1
+        server = self.fork_server.launch(settings, self.folder / str(self.launched))
         return servers.await_ready(server, self.check)
 
     def check(self) -> None:
@@ -222,9 +215,9 @@ class Searcher:
     def _step(self, name: str, source: _Server, subject: Subject, rate: float, option: str = "") -> CapacityStep:
         """Measure one rate, with an `option` on a server of its own. Raises AskedToStopError."""
         target = source.target(subject.settings if option else None)
-        settle_s, step_s = subject.settling_s, self._search.step_s
-        self._screen.start(name, f"{option} {format_rate(rate)}".lstrip())
-        watch = _Watch(self._screen, rate, settle_s, step_s)
+        settle_s, step_s = subject.settling_s, self.wanted.step_s
+        self.screen.start(name, f"{option} {format_rate(rate)}".lstrip())
+        watch = _Watch(self.screen, rate, settle_s, step_s)
         plan = burst(
             rate=rate,
             for_s=settle_s + step_s,
@@ -237,8 +230,8 @@ class Searcher:
         seen: CapacityCause | None = None
         if target.app is not None:
             seen = CAUSES.get(judge_blocking(run, target.found(mark, self.rig.stopping, wait=False)).cause)
-        step = read_step(run, settle_s, step_s, subject, self._search.conditions, seen)
-        self._screen.measured(step)
+        step = read_step(run, settle_s, step_s, subject, self.wanted.conditions, seen)
+        self.screen.measured(step)
         source.rest(run, overloaded=not step.sustained)
         return step
 
