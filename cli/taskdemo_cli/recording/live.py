@@ -247,7 +247,7 @@ class LiveFigures:
         share = max(rows // 5, 1)
         chosen: dict[int, Why] = {}
         self._choose(chosen, (n for n, _ in self.in_flight), "waiting", share)
-        self._choose(chosen, self._unended(share), "working", share)
+        self._choose(chosen, self._unended(), "working", share)
         self._choose(chosen, reversed(self._failed), "failed", share)
         self._choose(chosen, (-n for _, n in sorted(self._slowest, reverse=True)), "slowest", share)
         self._choose(chosen, reversed(self._newest), "newest", rows - len(chosen))
@@ -263,7 +263,7 @@ class LiveFigures:
                 chosen[n] = why
                 share -= 1
 
-    def _unended(self, most: int) -> Iterator[int]:
+    def _unended(self) -> Iterator[int]:
         """Yield the request numbers of the tasks that were heard of first and have not ended."""
         tasks = self._tasks
         if self._waits:  # what a response has named has ended
@@ -276,9 +276,6 @@ class LiveFigures:
         for at in range(self._oldest_task, min(self._oldest_task + LOOK, len(tasks))):
             if tasks.state[at] in UNENDED and tasks.request[at]:
                 yield tasks.request[at]
-                most -= 1
-                if most == 0:
-                    return
 
     def _row(self, n: int, why: Why, now: float, base: float) -> LiveRow:
         requests, tasks, at = self._requests, self._tasks, n - 1
