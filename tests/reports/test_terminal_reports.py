@@ -404,3 +404,8 @@ def test_colour_that_is_forced_into_a_pipe_makes_no_terminal_of_it(monkeypatch: 
 def test_bars_of_very_many_requests_still_have_their_tasks() -> None:
     for bar in bars(replace(threadpool_run(3000, 3000), mode="background")):
         assert "▆" in bar.split("●")[0]
+
+
+def test_the_first_round_that_there_is_is_drawn() -> None:
+    first, second = (printed(run_report(background_run(round_number=number))) for number in (1, 2))
+    assert second == first

@@ -3,7 +3,7 @@
 One model for the terminal, which paints it in cells, and the page, which draws it as SVG. Computes no figure.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -89,6 +89,12 @@ def stairs_key(bars: Iterable[Bar]) -> Callable[[Bar], tuple[int, float, int]]:
     """Return what sorts these bars so that a queue shows as stairs: as sent, about, then as over."""
     together_s = max((bar.last for bar in bars), default=0.0) / 50 or 1.0
     return lambda bar: (round(bar.sent / together_s), bar.last, bar.n)
+
+
+def first_round(runs: Sequence[RunDocument]) -> list[RunDocument]:
+    """Return the runs that are drawn: those of the first round that there is."""
+    earliest = min((run.round for run in runs), default=1)
+    return [run for run in runs if run.round == earliest]
 
 
 def last_moment(run: RunDocument) -> float:

@@ -32,6 +32,7 @@ from taskdemo_cli.recording.tasks import TROUBLE
 from taskdemo_cli.reports.error_words import error_words, errors_in_words, shortfalls
 from taskdemo_cli.reports.html import capacity, distribution, timeline
 from taskdemo_cli.reports.terminal.figures import LABELS
+from taskdemo_cli.reports.timeline import first_round
 from taskdemo_cli.stats import PERCENTILES, supported
 from taskdemo_cli.units import format_bytes, format_rate
 from taskdemo_cli.units import format_count as number
@@ -117,8 +118,7 @@ ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
 def page(document: AnyDocument) -> Iterator[str]:
     """Yield the report of a document as HTML, in pieces."""
     runs = runs_of(document)
-    earliest = min((run.round for run in runs), default=1)
-    first = [run for run in runs if run.round == earliest]
+    first = first_round(runs)
     groups = list(by_mode(runs).items())
     modes: Mapping[str, Any] = document.modes if isinstance(document, LimitsDocument) else {}
     style = drawing.STYLE + files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")

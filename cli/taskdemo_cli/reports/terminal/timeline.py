@@ -14,7 +14,7 @@ from rich.text import Text
 from taskdemo_cli.documents.pairing import pairs
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Ink, cell, row
-from taskdemo_cli.reports.timeline import Bar, last_moment, stairs_key, ticks
+from taskdemo_cli.reports.timeline import Bar, first_round, last_moment, stairs_key, ticks
 from taskdemo_cli.units import format_seconds
 
 BARS: Final = 6
@@ -64,8 +64,7 @@ class Lane:
 
 def timeline(runs: Sequence[RunDocument]) -> Drawing:
     """Return the picture of one run or of several on one time scale; of several rounds, the first is drawn."""
-    drawn = [run for run in runs if run.round == 1]
-    return Drawing(lambda width, glyphs: _lines(drawn, width, glyphs))
+    return Drawing(lambda width, glyphs: _lines(first_round(runs), width, glyphs))
 
 
 def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -109,14 +108,12 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
 
 def height(runs: Sequence[RunDocument]) -> int:
     """Return how many lines `timeline` takes, at the most."""
-    drawn = [run for run in runs if run.round == 1]
-    return sum(min(len(run.requests), BARS) + 2 for run in drawn) + 4
+    return sum(min(len(run.requests), BARS) + 2 for run in first_round(runs)) + 4
 
 
 def overview(runs: Sequence[RunDocument]) -> Drawing:
     """Return the same picture with a line for each run: what any of its callers and tasks did at each moment."""
-    drawn = [run for run in runs if run.round == 1]
-    return Drawing(lambda width, glyphs: _overview_lines(drawn, width, glyphs))
+    return Drawing(lambda width, glyphs: _overview_lines(first_round(runs), width, glyphs))
 
 
 def _overview_lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[Text]:
