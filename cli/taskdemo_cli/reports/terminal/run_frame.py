@@ -103,14 +103,9 @@ def progress_cells(live: Live | None, for_s: float | None, room: int, glyphs: Gl
 
 def progress_words(live: Live) -> str:
     """Return how far a run is."""
-    words = (
-        f"{format_count(live.answered)} of {format_count(live.count)} answered"
-        if live.count
-        else f"{format_count(live.answered)} answered"
-    )
-    if live.ended or any(live.tasks.values()):
-        words += f", {format_count(live.ended)} task{'s' if live.ended != 1 else ''} ended"
-    return words
+    of = f" of {format_count(live.count)}" if live.count else ""
+    ended = f", {format_count(live.ended, 'task')} ended" if live.ended or any(live.tasks.values()) else ""
+    return f"{format_count(live.answered)}{of} answered{ended}"
 
 
 def answer_words(request: LiveRow) -> str:
