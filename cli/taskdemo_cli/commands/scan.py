@@ -91,15 +91,15 @@ def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
 
     Raises UserError where it tells nothing.
     """
-    documents = servers.get_json(target.url, f"{target.under}/openapi", timeout=DOCUMENT_S, most=DOCUMENT_BYTES)
-    routes = [route for one in documents or () for route in read_routes(one["document"], one["under"], headers)]
-    why = next((one["error"] for one in documents or () if one["error"]), "it has no OpenAPI document")
+    documents = servers.get_json(target.url, f"{target.under}/openapi", timeout=DOCUMENT_S, most=DOCUMENT_BYTES) or ()
+    routes = [route for one in documents for route in read_routes(one["document"], one["under"], headers)]
+    why = next((one["error"] for one in documents if one["error"]), "it has no OpenAPI document")
     if not routes:
         raise UserError(
             f"the endpoints of {target.app} are not known: {why}; ask one of them: "
             f"taskdemo fire --app {target.app} --path /"
         )
-    hidden = [path for one in documents or () for path in one["undocumented"]]
+    hidden = [path for one in documents for path in one["undocumented"]]
     return [*routes, *(Route("GET", path, skipped="it is in no OpenAPI document") for path in hidden)]
 
 

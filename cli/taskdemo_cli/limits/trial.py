@@ -305,9 +305,7 @@ class Trial:
     ) -> None:
         """Wait until a step of an experiment, or else a task that is no `earlier` one, begins.
 
-        A process pool starts its processes only then.
-
-        Raises UserError where none does.
+        A process pool starts its processes only then. Raises UserError where none does.
         """
 
         def begun() -> bool:

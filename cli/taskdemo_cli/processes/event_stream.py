@@ -127,8 +127,7 @@ class Watcher(threading.Thread):
                 continue
             for line in block.split(b"\n"):
                 if line.startswith(b"data:"):
-                    event = TaskEvent.from_line(line[5:])
-                    if event is not None:
+                    if (event := TaskEvent.from_line(line[5:])) is not None:
                         events.append(event)
                 elif line.startswith(b"id:") and (number := line[3:].strip()).isdigit() and len(number) < MOST_DIGITS:
                     self._last_id = number.decode("ascii")

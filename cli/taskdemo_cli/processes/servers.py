@@ -105,8 +105,7 @@ def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Ser
             announced = json.loads(announce.read_text(encoding="utf-8"))
             server.url, server.port, server.pid = announced["url"], announced["port"], announced["pid"]
             return server
-        code = server.poll()
-        if code is not None:
+        if (code := server.poll()) is not None:
             raise UserError(last_words(server) or f"the {server.settings.mode} server ended at its start (exit {code})")
         check()
         time.sleep(_POLL_S)

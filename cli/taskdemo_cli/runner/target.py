@@ -132,7 +132,7 @@ class Target:
     def settle(self, stopping: StopRequest) -> None:
         """Let the user's own application be watched for a while before anybody asks it anything."""
         end = time.monotonic() + SETTLE_S
-        while self.app is not None and time.monotonic() < end and not stopping.asked:
+        while time.monotonic() < end and not stopping.asked:
             time.sleep(TICK_S)
 
     def found(self, mark: int, stopping: StopRequest, *, wait: bool = True) -> Sightings:
