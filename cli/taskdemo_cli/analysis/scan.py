@@ -1,5 +1,6 @@
 """What a scan says of the endpoints of the user's own application: which of them matter, and why. Pure."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
@@ -11,12 +12,13 @@ from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.documents.scan import EndpointRow
+from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
 
 Outcome = Literal["blocks", "look", "not reached", "quiet", "skipped"]
 """`look`: it does not block, as far as was seen, but there is something to say of it."""
-OUTCOMES: Final[tuple[Outcome, ...]] = ("blocks", "look", "not reached", "skipped", "quiet")
-"""In the order of a report."""
+TOLD: Final[tuple[Outcome, ...]] = ("blocks", "look", "not reached")
+"""Of which endpoints there is something to tell, the gravest first."""
 BURST_S: Final = 1.5
 """What a burst may take of an endpoint that answers one after another."""
 ONE_AFTER_ANOTHER: Final = 1.5
@@ -115,11 +117,9 @@ def waited(endpoint: EndpointRow) -> float | None:
     return max((wait for wait in (found.loop_wait_s, found.threads_wait_s, seen) if wait is not None), default=None)
 
 
-def by_outcome(endpoints: Iterable[EndpointRow]) -> dict[Outcome, list[EndpointRow]]:
-    """Return the endpoints of each outcome, in the order of a report; those that hold others up longest come first."""
-    groups: dict[Outcome, list[EndpointRow]] = {one: [] for one in OUTCOMES}
-    for endpoint in endpoints:
-        groups[outcome(endpoint)].append(endpoint)
+def by_outcome(endpoints: Iterable[EndpointRow]) -> defaultdict[Outcome, list[EndpointRow]]:
+    """Return the endpoints of each outcome; those that hold others up longest come first."""
+    groups = grouped((outcome(endpoint), endpoint) for endpoint in endpoints)
     groups["blocks"].sort(key=lambda endpoint: -(waited(endpoint) or 0.0))
     return groups
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from taskdemo_cli.analysis.scan import by_outcome, name_of_endpoint, outcome, waited
+from taskdemo_cli.analysis.scan import TOLD, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
@@ -159,7 +159,7 @@ def _endpoints(document: ScanDocument) -> Iterator[str]:
     )
     yield "\n"
     groups = by_outcome(document.endpoints)
-    for kind in ("blocks", "look", "not reached"):
+    for kind in TOLD:
         for one in groups[kind]:
             yield f"- {_code(name_of_endpoint(one))}: {escaped(one.text)}\n"
     for one in groups["skipped"]:

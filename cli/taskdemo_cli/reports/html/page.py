@@ -21,7 +21,7 @@ from msgspec.structs import asdict
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing
 from taskdemo_cli.analysis.rounds import by_mode
-from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, outcome
+from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.limits import QUESTIONS, LimitsDocument, limits_in
@@ -107,8 +107,6 @@ SIGNS: Final[dict[Outcome, tuple[str, str]]] = {
     "quiet": ("yes", "✓ quiet"),
     "skipped": ("none", "not called"),
 }
-TOLD: Final[frozenset[Outcome]] = frozenset({"blocks", "look", "not reached"})
-"""Of which endpoints there is something to tell."""
 CODE: Final = re.compile(r"`([^`]+)`")
 OPTION: Final = re.compile(r"((?<![\w-])(?:--[a-z][a-z-]*(?: \d[\w.]*)?|-[A-Za-z](?![\w-])))")
 """An option in a sentence, with its figure: a line must not end within it."""
@@ -126,6 +124,7 @@ def page(document: AnyDocument) -> Iterator[str]:
     figures = {name: ModeSummary(group).figures() for name, group in groups}
     intervals = (each for each in getattr(document, "intervals", ()) if each.figure in OF_EACH_ROUND)
     endpoints = document.endpoints if isinstance(document, ScanDocument) else ()
+    of_outcome = by_outcome(endpoints)
     yield from _template().generate(
         document=_fields(document),
         style=Markup(style),  # noqa: S704 # files of our own
@@ -146,7 +145,7 @@ def page(document: AnyDocument) -> Iterator[str]:
         legend=dict(drawing.LEGEND),
         ends=ENDS,
         endpoints=[_endpoint(one) for one in endpoints],
-        told=[_endpoint(one) for kind, group in by_outcome(endpoints).items() if kind in TOLD for one in group],
+        told=[_endpoint(one) for kind in TOLD for one in of_outcome[kind]],
         questions=QUESTIONS,
         needs=NEEDS,
         asking=modes_registry.QUESTIONS,

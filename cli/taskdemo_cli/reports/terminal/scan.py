@@ -10,7 +10,7 @@ from rich.text import Text
 
 from taskdemo_cli.analysis.blocking.sentence import brief
 from taskdemo_cli.analysis.routes import Route
-from taskdemo_cli.analysis.scan import Outcome, by_outcome, name_of_endpoint, outcome, waited
+from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.recording.recorder import Recorder
@@ -48,7 +48,7 @@ def _report_lines(document: ScanDocument, width: int, glyphs: Glyphs) -> Iterato
         yield from paragraph(
             f"{', '.join(map(name_of_endpoint, quiet))}{beside}", width, Ink.PLAIN, f"{glyphs.yes} Quiet: ", "  "
         )
-    for kind in ("not reached", "look", "blocks"):
+    for kind in reversed(TOLD):
         for endpoint in groups[kind]:
             yield row("")
             yield row((f"{_sign(kind, glyphs)[0]} ", _sign(kind, glyphs)[1]), *_title(endpoint, width - 2))
