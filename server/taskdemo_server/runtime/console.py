@@ -50,8 +50,8 @@ class Console:
     def close(self) -> None:
         """Write what is left, if somebody takes it within a second."""
         self._closing.set()
-        if self._thread is not None:
-            self._thread.join(1.0)
+        if (thread := self._thread) is not None:  # which ends where its output breaks
+            thread.join(1.0)
 
     def _write(self) -> None:
         with contextlib.suppress(OSError):
