@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from taskdemo_server.contract import text
 from taskdemo_server.contract.modes import MODES
 
 PACKAGES = ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "httpx", "anyio")
@@ -33,6 +34,8 @@ def environment() -> dict[str, Any]:
 
 
 _SECRETS = {"--token", "--header", "-H", "--body", "--form"}
+_BROKERS = {"--broker", "--backend"}
+"""What takes a URL whose password may break the rules of URLs."""
 
 
 def command_line(arguments: Sequence[str] | None = None) -> str:
@@ -46,6 +49,10 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
         name, equals, value = word.partition("=")
         if at and words[at - 1] in _SECRETS:
             words[at] = _masked(words[at - 1], word)
+        elif at and words[at - 1] in _BROKERS:
+            words[at] = text.without_password(word)
+        elif equals and name in _BROKERS:
+            words[at] = f"{name}={text.without_password(value)}"
         elif equals and name in _SECRETS:
             words[at] = f"{name}={_masked(name, value)}"
         elif word.startswith("-H") and len(word) > 2:
@@ -66,5 +73,5 @@ def _masked(option: str, value: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """Return a URL with user and password as `***`, whatever stands before the scheme (`--broker=`)."""
+    """Return a URL with user and password as `***`, whatever stands before the scheme (`--url=`)."""
     return re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@", r"\1***@", url)

@@ -313,7 +313,9 @@ def test_an_allowed_path_stays_as_it_is() -> None:
         (["--body", "@order.json"], "--body @order.json"),
         (["--url", f"http://{SECRET}@h/p"], "--url 'http://***@h/p'"),
         (["--url", f"http://a:{SECRET}@x@h/p@q"], "--url 'http://***@h/p@q'"),
-        ([f"--broker=redis://:{SECRET}@h/0"], "'--broker=redis://***@h/0'"),
+        ([f"--broker=redis://:{SECRET}@h/0"], "'--broker=redis://:***@h/0'"),
+        (["--broker", f"redis://me:{SECRET}/#?@h/0"], "--broker 'redis://me:***@h/0'"),
+        (["--backend", f"redis://h/0?password={SECRET}"], "--backend 'redis://h/0?password=***'"),
     ],
 )
 def test_the_command_that_is_kept_holds_no_secret(words: list[str], shown: str) -> None:
