@@ -25,8 +25,9 @@ broker: RabbitmqBroker | RedisBroker
 if url.startswith("amqp"):
     # RabbitMQ is to confirm that it has a task. A caller waits for that:
     # notice soon that it is mute. (Defaults: 15 s to connect, and 60 s.)
-    soon = "socket_timeout=0.5&stack_timeout=0.5&heartbeat=5"
-    broker = RabbitmqBroker(url=f"{url}?{soon}", confirm_delivery=True)
+    if "?" not in url:
+        url += "?socket_timeout=0.5&stack_timeout=0.5&heartbeat=5"
+    broker = RabbitmqBroker(url=url, confirm_delivery=True)
 else:
     broker = RedisBroker(
         # A caller waits while its task is sent: notice a mute broker soon,
