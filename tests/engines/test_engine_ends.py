@@ -40,7 +40,7 @@ def bereaved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ber
     folder, found = tmp_path_factory.mktemp("bereaved"), {}
     with ExitStack() as stack:
         for mode in THERE:
-            server = stack.enter_context(serving(folder / mode.name, mode=mode.name, duration=0.5, processes=1))
+            server = stack.enter_context(serving(folder / mode.name, mode=mode.name, duration=1.5, processes=1))
             worker = private(server.process.pid, WORKER)
             task = ask(server)
             until(server.running)

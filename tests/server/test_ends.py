@@ -83,7 +83,7 @@ def test_a_second_ctrl_c_abandons_at_once_and_the_journal_has_them_as_lost(
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_other_signals_drain_too_and_exit_with_0(start_server: Start, name: str) -> None:
-    server = start_server(duration=0.4)
+    server = start_server(duration=1.2)
     server.get()
     until(server.running)
     server.signal(getattr(signal, name))

@@ -119,7 +119,7 @@ def test_a_page_is_served_by_uvicorn_without_taskdemo(tmp_path: Path, mode: str)
 
 
 def test_blocking_queues_every_caller_and_the_bystander_too(start_server: Start) -> None:
-    server = start_server(mode="blocking", duration=0.3)
+    server = start_server(mode="blocking", duration=0.6)
     with ThreadPoolExecutor(1) as pool:
         burst = pool.submit(fire, server, 3)
         until(server.running)
@@ -141,7 +141,7 @@ def test_async_serves_everybody_while_its_work_awaits(start_server: Start) -> No
 
 @pytest.mark.parametrize("mode", ["threadpool", "background"])
 def test_with_all_threads_busy_the_next_task_waits_and_is_seen_waiting(start_server: Start, mode: str) -> None:
-    server = start_server(mode=mode, threads=2, duration=0.4)
+    server = start_server(mode=mode, threads=2, duration=1.2)
     with ThreadPoolExecutor(1) as pool:
         burst = pool.submit(fire, server, 3)
         until(lambda: server.states().count("started") == 2)
@@ -153,7 +153,7 @@ def test_with_all_threads_busy_the_next_task_waits_and_is_seen_waiting(start_ser
 
 
 def test_tasks_in_all_threads_hold_up_the_sync_bystander_and_not_the_async_one(start_server: Start) -> None:
-    server = start_server(mode="background", threads=1, duration=0.5)
+    server = start_server(mode="background", threads=1, duration=1.2)
     server.get()
     until(server.running)
     server.get("/ping")
@@ -177,7 +177,7 @@ def test_what_computes_is_told_by_its_cpu_seconds_in_every_mode(start_server: St
 
 
 def test_cpu_work_on_the_loop_holds_up_the_bystander(start_server: Start) -> None:
-    server = start_server(mode="background-async", work="cpu", duration=0.5)
+    server = start_server(mode="background-async", work="cpu", duration=1.2)
     server.get()
     until(server.running)
     server.get("/ping")
