@@ -3,12 +3,14 @@
 import contextlib
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -18,6 +20,8 @@ import pytest
 import forked
 from conftest import RunningServer, gone, serving, until
 from taskdemo_cli.processes import children
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.runtime.supervisor import Supervisor
 
 Start = Callable[..., RunningServer]
 EVERY_WAY = [("blocking", 1), ("background", 1), ("process", 1), ("process", 2)]
@@ -253,3 +257,19 @@ def test_an_output_that_nobody_reads_or_that_is_closed_fails_no_task(tmp_path: P
         process.stdin.close()
         process.wait(5)
         process.stderr.close()
+
+
+def test_a_server_process_that_dies_while_others_start_is_not_counted_as_ready(tmp_path: Path) -> None:
+    announce = tmp_path / "announce"
+    settings = Settings(mode="background", workers=2, journal=str(tmp_path / "journal"), announce=str(announce))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        supervisor = Supervisor(settings, listener, queue.SimpleQueue())
+    supervisor.crew = SimpleNamespace(ended=lambda _: False)  # type: ignore[assignment]  # another takes its place
+    try:
+        for what, pid in (("ready", 1), ("ended", 1), ("ready", 2)):
+            supervisor._starting(what, pid)
+        assert not announce.exists()
+        supervisor._starting("ready", 3)
+        assert announce.exists()
+    finally:
+        supervisor.console.close()

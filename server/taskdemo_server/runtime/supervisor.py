@@ -105,7 +105,8 @@ class Supervisor:
         self._inbox = inbox
         self._url, self._port = _address(settings.host, listener)
         self._journal = Journal(settings.journal)
-        self._ready = 0
+        self._ready: set[int] = set()
+        """The processes that are ready; 0 is the private worker."""
         self._told = 0
         self._waited_for = 0
         self._children: Children | None = None
@@ -155,15 +156,17 @@ class Supervisor:
     def _starting(self, what: str, number: int) -> Next:
         """Wait until every process, and the private worker, is ready."""
         if what == "ready":
-            self._ready += 1
-            if self._ready < self.settings.workers + (self._children is not None):
+            self._ready.add(number)
+            if len(self._ready) < self.settings.workers + (self._children is not None):
                 return self._starting
             if self.settings.app is None:
                 self.console.say(say.banner(self.settings, self._url, self._port, terminal=self.console.terminal))
             _announce(self.settings, self._url, self._port)
             return self._serving
-        if what == "ended" and self.crew.ended(number):
-            return self._over(COULD_NOT_RUN)
+        if what == "ended":
+            self._ready.discard(number)
+            if self.crew.ended(number):
+                return self._over(COULD_NOT_RUN)
         if what == "signal":
             return self._drain(number)
         return self._fail() if what == "failed" else self._starting
@@ -222,7 +225,7 @@ class Supervisor:
         self.console.close()
         if self._children is not None:
             self._children.end()
-        orphans.end(LOST if self._ready > self.settings.workers else COULD_NOT_RUN)
+        orphans.end(LOST if len(self._ready) > self.settings.workers else COULD_NOT_RUN)
 
     def _over(self, code: int) -> int:
         if self._children is not None:
