@@ -39,11 +39,21 @@ THERE = [
     if mode.engine is not None and not mode.missing and PRIVATE[str(mode.engine.private_broker)].is_there()
 ]
 """The engines that are installed with their private brokers."""
-EVERY_ENGINE = [
-    pytest.param(mode, id=mode.name, marks=pytest.mark.skipif(mode not in THERE, reason="it or its broker is missing"))
-    for mode in MODES
-    if mode.engine is not None
-]
+
+
+def with_engine(wanted: Callable[[Engine], bool] = lambda _: True) -> list[Any]:
+    """Return the modes with such an engine as the parameters of a test, which it skips where one is missing."""
+    missing = "it or its broker is missing"
+    return [
+        pytest.param(mode, id=mode.name, marks=pytest.mark.skipif(mode not in THERE, reason=missing))
+        for mode in MODES
+        if mode.engine is not None and wanted(mode.engine)
+    ]
+
+
+EVERY_ENGINE = with_engine()
+EACH_BROKER = {mode.engine.private_broker: mode.engine for mode in reversed(MODES) if mode.engine}
+"""The first engine with each kind of private broker."""
 
 PORTS = {"redis": 6379, "rabbitmq": 5672, "postgres": 5432}
 """Where the machine has real brokers, if it has any."""

@@ -10,10 +10,19 @@ import psutil
 import pytest
 
 from conftest import RunningServer, gone, serving, until
-from engines.stage import EVERY_ENGINE, THERE, all_of, ask, nothing_is_left, of, own_broker, private
+from engines.stage import (
+    EACH_BROKER,
+    EVERY_ENGINE,
+    THERE,
+    all_of,
+    ask,
+    nothing_is_left,
+    of,
+    own_broker,
+    private,
+    with_engine,
+)
 from taskdemo_server.contract.modes import Mode
-
-pytestmark = pytest.mark.parametrize("mode", EVERY_ENGINE)
 
 Start = Callable[..., RunningServer]
 WORKER, BROKER = "taskdemo_server.worker", "taskdemo_server.engines."
@@ -51,6 +60,7 @@ def bereaved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ber
         yield found
 
 
+@pytest.mark.parametrize("mode", EVERY_ENGINE)
 def test_a_private_worker_that_is_killed_is_replaced_and_a_server_that_is_told_to_end_finishes_its_tasks(
     mode: Mode, bereaved: dict[str, Bereaved]
 ) -> None:
@@ -80,6 +90,7 @@ def test_a_private_worker_that_is_killed_is_replaced_and_a_server_that_is_told_t
     nothing_is_left(processes, folder)
 
 
+@pytest.mark.parametrize("mode", EVERY_ENGINE)
 def test_a_running_and_a_waiting_task_are_cancelled_where_the_engine_can_and_a_second_ctrl_c_abandons_the_others(
     mode: Mode, start_server: Start
 ) -> None:
@@ -113,9 +124,8 @@ def test_a_running_and_a_waiting_task_are_cancelled_where_the_engine_can_and_a_s
     nothing_is_left(processes, folder)
 
 
+@pytest.mark.parametrize("mode", with_engine(lambda one: one in EACH_BROKER.values() and one.private_broker != "file"))
 def test_a_server_whose_private_broker_dies_ends_and_its_tasks_are_lost(mode: Mode, start_server: Start) -> None:
-    if of(mode).private_broker == "file":
-        pytest.skip("a file does not die")
     server = start_server(mode=mode.name, duration=30, processes=1)
     tasks = {ask(server), ask(server)}
     until(server.running)
@@ -128,6 +138,7 @@ def test_a_server_whose_private_broker_dies_ends_and_its_tasks_are_lost(mode: Mo
     nothing_is_left(processes, folder)
 
 
+@pytest.mark.parametrize("mode", with_engine(lambda one: one in EACH_BROKER.values()))
 def test_server_processes_share_one_worker_and_one_journal_and_nothing_is_left_of_them_once_killed(
     mode: Mode, start_server: Start, tmp_path: Path
 ) -> None:
