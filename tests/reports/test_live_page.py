@@ -63,7 +63,7 @@ class LivePage:
     def shows(self, count: int, kind: str) -> None:
         """Wait until so many tasks have ended, and so many marks are drawn."""
         until(lambda: self.count("ended") == count, 20)
-        until(lambda: self.drawn(kind) == count, 5)
+        until(lambda: self.drawn(kind) == count, 20)
 
     def legend(self) -> list[str]:
         """The kinds that it explains, which are those that have been seen."""
