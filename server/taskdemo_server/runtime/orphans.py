@@ -54,7 +54,7 @@ def end_with_worker(main: int) -> None:
 
     Some engines' processes would go on without it, and take tasks, although nobody looks after them any more.
     """
-    # Once, before any fork; and not in the thread: coverage forgets what one imports while another changes sys.path.
+    # Once, before any fork.
     import psutil  # noqa: F401
 
     def watch() -> None:
