@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from taskdemo_server.runtime import thread_clocks
-from taskdemo_server.user_app.loop_stalls import Clocks
+from taskdemo_server.user_app.clocks import Clocks
 
 
 @pytest.mark.skipif(not thread_clocks.TELLS, reason="this system says nothing of its threads")

@@ -58,7 +58,7 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
         elif word.startswith("-H") and len(word) > 2:
             words[at] = f"-H{_masked('-H', word[2:])}"
         elif "://" in word:
-            words[at] = without_password(word)
+            words[at] = without_user(word)
     return shlex.join(["taskdemo", *words])
 
 
@@ -72,6 +72,6 @@ def _masked(option: str, value: str) -> str:
     return f"{name}: ***" if colon and option in {"--header", "-H"} else "***"
 
 
-def without_password(url: str) -> str:
+def without_user(url: str) -> str:
     """Return a URL with user and password as `***`, whatever stands before the scheme (`--url=`)."""
     return re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@", r"\1***@", url)

@@ -257,6 +257,6 @@ def _refused(text: str) -> object:
 
 
 def _shown(text: str) -> str:
-    from taskdemo_cli.documents.environment import without_password
+    from taskdemo_cli.documents.environment import without_user
 
-    return shortened(repr(without_password(text)), 80)
+    return shortened(repr(without_user(text)), 80)

@@ -8,17 +8,14 @@ seen as it ends. Which share of a time was computing is measured by the system's
 
 import asyncio
 import concurrent.futures.thread
-import ctypes
 import gc
 import itertools
 import json
 import math
-import os
 import sys
 import threading
 import time
 from collections import defaultdict, deque
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -26,9 +23,10 @@ from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
 
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.runtime import thread_clocks
+from taskdemo_server.user_app.clocks import Clocks
 from taskdemo_server.user_app.requests import Requests
 from taskdemo_server.user_app.stacks import Look, Reader, Step, stack, suspended_at
+from taskdemo_server.user_app.stall import Looks, Spent, Stall, in_words
 
 BEAT_S: Final = 0.02
 LATE_S: Final = 0.08
@@ -39,87 +37,9 @@ QUEUED: Final = 4
 """A thread that computes may wait for a processor so many times as long; one that sleeps waits for one, too."""
 MOST_COLLECTIONS: Final = 10_000
 """Of the garbage, that are remembered while the loop is late."""
-MOST_LOOKS: Final = 12
-"""Looks of a kind that one line tells, those of the most seconds."""
 WORKERS: Final = ("AnyIO worker thread", "asyncio_", "uvloop_", "ThreadPoolExecutor")
 """How the names of threads begin that work for requests."""
 AFTER_THE_ANSWER: Final = str(Path("starlette", "background.py"))
-
-
-class Clocks:
-    """Seconds that a thread of this process has computed, and has waited for a processor. Zeros where nobody says."""
-
-    def __init__(self) -> None:
-        self.own = threading.get_native_id()
-        """The number of the thread that makes this, the event loop's: a Thread that was forked has its parent's."""
-        self._files: dict[int | None, int] = {}
-        # Unlike os.pread, it does not let the interpreter go, which others could keep for as long as a stall lasts.
-        self._read = ctypes.PyDLL(None).pread
-
-    def of(self, native_id: int | None) -> tuple[float, float]:
-        """Return both for the thread of this number; it may have ended."""
-        if file := self._files.get(native_id) or self._opened(native_id):
-            text = ctypes.create_string_buffer(100)
-            self._read(file, text, len(text), 0)
-            if (found := thread_clocks.times(text.value)) is not None:
-                return found
-        return (time.process_time(), 0.0) if native_id == self.own else (0.0, 0.0)
-
-    def _opened(self, native_id: int | None) -> int | None:
-        if (file := thread_clocks.opened(f"self/task/{native_id}")) is not None:
-            for ended in self._files.keys() - {int(path.name) for path in Path("/proc/self/task").iterdir()}:
-                os.close(self._files.pop(ended))
-            self._files[native_id] = file
-        return file
-
-
-class Spent:
-    """For how long something was seen, and what of that was computing and waiting for a processor."""
-
-    __slots__ = ("cpu_s", "free_s", "queued_s", "seconds")
-
-    def __init__(self) -> None:
-        self.seconds = self.cpu_s = self.queued_s = self.free_s = 0.0
-
-    def add(self, seconds: float, cpu_s: float = 0.0, queued_s: float = 0.0, *, free: bool = False) -> None:
-        """Add a look; `free`: others could have Python's interpreter meanwhile."""
-        self.seconds += seconds
-        self.cpu_s += cpu_s
-        self.queued_s += queued_s
-        self.free_s += seconds if free else 0.0
-
-
-Looks = defaultdict[tuple[Look, str], Spent]
-"""By what was seen, and whose it was: a request's (`request`, or after its answer `background`), a `task`'s that
-outlived one, a worker `thread`'s, or the `application`'s own."""
-
-
-class Stall:
-    """A time during which the event loop did not come round."""
-
-    def __init__(self, number: int, begun: float, *, idle: bool) -> None:
-        self.number = number
-        self.begun = begun
-        self.looked = begun
-        self.until = begun
-        self.idle = idle
-        """Whether no request was open when it began."""
-        self.looks: Looks = defaultdict(Spent)
-        self.others: Looks = defaultdict(Spent)
-        """What other threads computed while the loop's own thread did nothing of its own."""
-        self.total = Spent()
-        self.gc_s = 0.0
-        self.ended = False
-
-    def line(self) -> dict[str, Any]:
-        """Return what is journaled of it."""
-        return {
-            "stall": self.number, "clock": self.begun, "lasted_s": round(self.until - self.begun, 6),
-            "cpu_s": round(self.total.cpu_s, 6), "queued_s": round(self.total.queued_s, 6), "gc_s": round(self.gc_s, 6),
-            "idle": self.idle, "ended": self.ended, "looks": _told(self.looks), "others": _told(self.others),
-        }  # fmt: skip
-
-
 Stacks = dict[int, list[Step]]
 """By the identifier of the thread."""
 
@@ -352,7 +272,7 @@ class LoopStalls:
             self._collections.clear()
         if self._open_s or self._queued_s >= BEAT_S:
             self._write({
-                "waiting": _told(self._waiting), "loop": _told(self._loop), "clock": now,
+                "waiting": in_words(self._waiting), "loop": in_words(self._loop), "clock": now,
                 "open_s": round(self._open_s, 6), "over_s": round(self._over_s, 6), "full_s": round(self._full_s, 6),
                 "queued_s": round(self._queued_s, 6),
             })  # fmt: skip
@@ -379,14 +299,3 @@ def _executors() -> list[tuple[int, int]]:
 
 def _of_thread(thread: threading.Thread) -> str:
     return "thread" if thread.name.startswith(WORKERS) else "application"
-
-
-def _told(looks: Looks) -> list[dict[str, Any]]:
-    most = sorted(looks.items(), key=lambda entry: -entry[1].seconds)[:MOST_LOOKS]
-    return [
-        {
-            **asdict(look), "of": of, "seconds": round(spent.seconds, 6), "cpu_s": round(spent.cpu_s, 6),
-            "queued_s": round(spent.queued_s, 6), "free_s": round(spent.free_s, 6),
-        }
-        for (look, of), spent in most
-    ]  # fmt: skip

@@ -16,7 +16,7 @@ import samples
 from commands import family_of, one_sentence, running, taskdemo
 from conftest import until
 from talks import InThread
-from taskdemo_cli.documents.environment import command_line, without_password
+from taskdemo_cli.documents.environment import command_line, without_user
 from taskdemo_cli.documents.run import asked
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.loader import Loader
@@ -323,7 +323,7 @@ def test_the_command_that_is_kept_holds_no_secret(words: list[str], shown: str) 
 
 
 def test_a_url_without_a_user_stays_as_it_is() -> None:
-    assert without_password("http://h:8000/a@b?c=d@e") == "http://h:8000/a@b?c=d@e"
+    assert without_user("http://h:8000/a@b?c=d@e") == "http://h:8000/a@b?c=d@e"
 
 
 def test_a_report_says_the_method_where_it_is_not_get() -> None:
