@@ -27,8 +27,8 @@ from samples import (
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.loadgen.protocol import Batch, Plan, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
-from taskdemo_cli.reports.output import SHOW_CURSOR
 from taskdemo_cli.reports.terminal.capacity import CapacityScreen, capacity_screen
+from taskdemo_cli.reports.terminal.cursor import SHOW_CURSOR
 from taskdemo_cli.reports.terminal.limits import LimitsScreen, PlainLimits, limits_screen
 from taskdemo_cli.reports.terminal.live import PlainRun, comparison_screen, run_screen
 from taskdemo_cli.reports.terminal.painter import Block

@@ -63,11 +63,13 @@ def page_source(mode: Mode) -> str:
 def _how_to_run(mode: Mode, file: str) -> list[str]:
     module = file.removesuffix(".py")
     lines = [f"{file}; run it with:  uvicorn {module}:app"]
-    if mode.engine is not None:
+    if (engine := mode.engine) is not None:
         # The command without its options, which are about how soon it is ready and what it prints.
-        words = itertools.takewhile(lambda word: not word.startswith("--"), mode.engine.command("2", "hello"))
-        command = " ".join(words).replace(f"{mode.engine.folder}.engine", module)
-        lines += [f"the worker:  {command}", f'both need:  pip install "{mode.engine.install}"']
+        worker = itertools.takewhile(lambda word: not word.startswith("--"), engine.command("2", "hello"))
+        commands = {"once, at first": engine.once, "the worker": worker}
+        own = f"{engine.folder}.engine"
+        lines += [f"{what}:  {' '.join(words).replace(own, module)}" for what, words in commands.items() if words]
+        lines.append(f'both need:  pip install "{engine.install}"')
     return lines
 
 

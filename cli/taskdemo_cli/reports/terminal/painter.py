@@ -14,8 +14,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from taskdemo_cli.reports.output import HIDE_CURSOR, NARROWEST, SHOW_CURSOR, leaving_the_cursor
-from taskdemo_cli.reports.terminal.style import ASCII, UNICODE, Glyphs, encodable, say
+from taskdemo_cli.reports.terminal.cursor import HIDE_CURSOR, SHOW_CURSOR, leaving_the_cursor
+from taskdemo_cli.reports.terminal.style import ASCII, NARROWEST, UNICODE, Glyphs, encodable, say
 
 ERASE_LINE = "\x1b[K"
 ERASE_BELOW = "\x1b[J"

@@ -14,9 +14,10 @@ from rich.console import Console, ConsoleOptions
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.reports.output import NARROWEST
 from taskdemo_server.contract.text import escape, shortened
 
+NARROWEST: Final = 40
+"""Columns that everything is drawn in at least: on a narrower terminal lines wrap, or are cropped."""
 WIDEST: Final = 120
 """Lines longer than this are hard to follow, however wide the terminal is."""
 
