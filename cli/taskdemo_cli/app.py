@@ -436,10 +436,10 @@ def worker(
     token: Annotated[str | None, options.TOKEN] = None,
 ) -> int:
     """Run a queue engine's own worker on this machine, for servers that use the same broker."""
-    from taskdemo_cli.commands import limits
+    from taskdemo_cli.commands import worker
     from taskdemo_cli.loadgen.request import read_place
 
-    return limits.work(
+    return worker.become(
         WorkerSettings(
             engine=engine,
             broker=broker,

@@ -1,18 +1,14 @@
-"""`limits` and `worker`: run the experiments and show the table; run an engine's worker on this machine."""
+"""`limits`: run the experiments, and show the table."""
 
-import os
 from collections.abc import Sequence
-from typing import NoReturn
 
 from taskdemo_cli import limits
 from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.processes import children
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import Output
-from taskdemo_server.contract.settings import WorkerSettings, telling
 
 
 def run(
@@ -30,9 +26,3 @@ def run(
         raise UserError(found.skipped[-1].why)
     keeping.show(found, output)
     return exit_code(stopping, (), failed=bool(found.failed))
-
-
-def work(settings: WorkerSettings) -> NoReturn:
-    """Become an engine's worker: it takes the place of this process, so that signals are its own."""
-    command = children.python("taskdemo_server.worker")
-    os.execve(command[0], command, telling(settings.to_json()))  # noqa: S606  no shell is wanted

@@ -69,7 +69,7 @@ def _attend(server: Child, announced: Path, heard: "queue.SimpleQueue[int]") -> 
             if not announced.exists():
                 raise Stopped(first)
             server.signal(number)
-            if number == getattr(signal, "SIGHUP", None):
+            if number == signal.SIGHUP:
                 insist_at = now + _INSIST_AFTER_S
         elif number and kill_at == math.inf:
             insist_at, kill_at = math.inf, now + _KILL_AFTER_S
