@@ -131,7 +131,7 @@ def recorder(
     recorded.load(Batch(samples, [], len(samples)))
     recorded.bystander(Started(T0))
     recorded.bystander(Batch(list(bystander)))
-    recorded.load(Done(wall=6.0, cpu_share=0.04, loop_lag_p99=0.0008, transport="taskdemo", not_sent=not_sent))
+    recorded.load(Done(wall=6.0, cpu_share=0.04, loop_lag_p99=0.0008, not_sent=not_sent))
     return recorded
 
 

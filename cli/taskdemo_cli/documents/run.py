@@ -201,6 +201,7 @@ class RunDocument(Struct, frozen=True, kw_only=True):
     timed_out: bool = False
     ended_because: str | None = None
     transport: str | None = None
+    """What sent the requests: `taskdemo`, the client's own."""
     not_sent: int = 0
     late_sends: int = 0
     """Open loop: sends that came later than planned."""

@@ -9,7 +9,6 @@ from typing import Final
 
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Gone, Plan, Refused
-from taskdemo_cli.loadgen.proxies import needs_httpx
 from taskdemo_cli.processes.children import Child
 
 CALIBRATION_S: Final = 0.15
@@ -25,6 +24,7 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
     the rest of each response time was spent in the client (and in the kernel between the two).
     Very slow paces are hastened to stay in time, which makes the figure larger, never smaller. A small burst is fired
     several times, and the least of their medians counts: what else runs here only ever adds. None if it failed.
+    What TLS costs is not in it.
     """
     callers = plan.concurrency or plan.count or 1
     if plan.rate is not None:
@@ -51,7 +51,6 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
             concurrency=None if plan.rate else callers,
             rate=plan.rate,
             timeout_s=CALIBRATION_LIMIT_S,
-            through_httpx=plan.through_httpx or needs_httpx(plan.url),
         )
         end = time.monotonic() + CALIBRATION_S
         while not medians or time.monotonic() < end:

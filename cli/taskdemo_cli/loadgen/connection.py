@@ -296,34 +296,3 @@ class Connection(asyncio.Protocol):
             self.done = time.monotonic()
         self._busy = False
         self.ended(self, error)
-
-
-class Origin:
-    """Where connections go: resolved once, and the address that answered last is tried first."""
-
-    def __init__(self, url: httpx.URL) -> None:
-        self._host = url.host
-        self._port = url.port or 80
-        self._addresses: list[tuple[str, int]] = []
-        self._resolving = asyncio.Lock()
-
-    async def connect(self, connection: Connection) -> None:
-        """Open `connection`. Raises httpx.ConnectError."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with self._resolving:
-                if not self._addresses:
-                    found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                    self._addresses = list(dict.fromkeys((str(entry[4][0]), self._port) for entry in found))
-            last = len(self._addresses)
-            for at, address in enumerate(self._addresses.copy(), 1):  # others connect, and sort, meanwhile
-                try:
-                    await loop.create_connection(lambda: connection, *address)
-                except OSError:
-                    if at == last:
-                        raise
-                else:
-                    self._addresses.sort(key=address.__ne__)
-                    return
-        except OSError as error:
-            raise httpx.ConnectError(reason_of(error)) from error

@@ -25,10 +25,10 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from taskdemo_cli.loadgen.connection import Connection, Origin, reason_of, serialise
-from taskdemo_cli.loadgen.httpx_connection import HttpxConnection
+from taskdemo_cli.loadgen.connection import Connection, reason_of, serialise
+from taskdemo_cli.loadgen.origin import Origin
 from taskdemo_cli.loadgen.protocol import LATE_S, Batch, Done, Frame, Plan, Sample, Started
-from taskdemo_cli.loadgen.proxies import needs_httpx, proxy_for
+from taskdemo_cli.loadgen.proxies import Proxy, read_proxy
 from taskdemo_cli.loadgen.request import NUMBER, merged
 from taskdemo_cli.loadgen.timer import Timer
 from taskdemo_server.contract.settings import VERSION
@@ -53,7 +53,7 @@ TURN: Final = 32
 class Payload:
     """The bytes of request n of a plan: made once, and cut where the number goes."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, proxy: Proxy | None = None) -> None:
         ours = (("Accept", "*/*"), ("User-Agent", f"taskdemo/{VERSION}"))
         body = None if plan.body is None else plan.body.encode("latin-1")
         url = plan.url.replace(NUMBER, _MARK)
@@ -62,6 +62,9 @@ class Payload:
         # As it was written: httpx resolves `..`, and the report shows what was asked for.
         asked = urlsplit(url)
         target = ((asked.path or "/") + (f"?{asked.query}" if asked.query else "")).encode("ascii", "replace")
+        if proxy is not None and asked.scheme == "http":  # it is told the whole URL, but not beyond its tunnel
+            target = f"http://{asked.netloc}".encode() + target
+            self.request.headers.update(proxy.headers)
         self.closes = any(
             name.lower() == "connection" and "close" in value.lower() for name, value in self.request.headers.items()
         )
@@ -120,9 +123,9 @@ class Run:
         self._emit = emit
         self._connections = connections
         self._loop = asyncio.get_running_loop()
-        self._payload = Payload(plan)
-        self._origin = Origin(self._payload.request.url)
-        self.through_httpx = plan.through_httpx or needs_httpx(plan.url)
+        proxy = read_proxy(plan.url)
+        self._payload = Payload(plan, proxy)
+        self._origin = Origin(self._payload.request.url, proxy)
         self._t0 = 0.0
         self._total: int | None = plan.count
         self._stop_at = math.inf
@@ -191,7 +194,6 @@ class Run:
                 late_unconnected=self._late_unconnected,
                 cpu_share=cpu / wall if wall else 0.0,
                 loop_lag_p99=lag_p99,
-                transport="httpx" if self.through_httpx else "taskdemo",
                 body_bytes=self._body_bytes,
                 not_sent=0 if self._total is None else self._total - self._n,
                 timed_out=self._timed_out,
@@ -329,8 +331,7 @@ class Run:
 
     async def _connect(self, lane: Connection, n: int, planned: float) -> None:
         try:
-            if not self.through_httpx:
-                await self._origin.connect(lane)
+            await self._origin.connect(lane)
         except asyncio.CancelledError:
             self._lanes.discard(lane)
             raise
@@ -361,11 +362,7 @@ class Run:
             self._over.set_exception(error)
 
     def _open(self, n: int, planned: float) -> "asyncio.Task[None]":
-        lane: Connection
-        if self.through_httpx:
-            lane = HttpxConnection(self._ended, self._payload.request, proxy_for(self._plan.url))
-        else:
-            lane = Connection(self._ended)
+        lane = self._origin.connection(self._ended)
         self._waiting[n] = planned
         self._lanes.add(lane)  # now, not when the task begins: the next send may be decided in this very turn
         self._opening[n] = task = self._spawn(self._connect(lane, n, planned))

@@ -46,8 +46,7 @@ async def serve(emit: Callable[[Frame], None]) -> None:
             run = Run(plan, emit, connections)
             gc.collect()
             gc.freeze()
-            if not run.through_httpx:
-                gc.disable()  # our own wire makes no cycles, and a collection in its middle would be measured
+            gc.disable()  # the wire makes no cycles, and a collection in its middle would be measured
             await run.go()
         except Exception as error:  # noqa: BLE001  whatever it is, it is an answer: this process goes on
             emit(Refused(escape(f"{type(error).__name__}: {error}")))

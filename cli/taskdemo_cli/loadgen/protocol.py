@@ -49,8 +49,6 @@ class Plan(Struct, frozen=True, kw_only=True, tag=True):
     """Instead of ours where the names are the same; one name may come several times."""
     until_stopped: bool = False
     """Begin requests until `Stop`."""
-    through_httpx: bool = False
-    """Use httpx's own transport although ours would do; so that its overhead can be measured."""
 
 
 class Stop(Struct, frozen=True, tag=True):
@@ -91,7 +89,6 @@ class Done(Struct, frozen=True, tag=True, kw_only=True):
     """Those of them that waited for a connection of another, because no more could be opened."""
     cpu_share: float | None = None
     loop_lag_p99: float | None = None
-    transport: str | None = None
     body_bytes: int = 0
     """Of all answers."""
     not_sent: int = 0

@@ -1,12 +1,21 @@
 """What the environment (http_proxy, no_proxy, ...) says of the way to a URL."""
 
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import httpx
 
-def needs_httpx(url: str) -> bool:
-    """Say whether `url` is beyond our own transport: https, or behind the environment's proxy."""
-    return urlsplit(url).scheme != "http" or proxy_for(url) is not None
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.loadgen.request import Headers, read_place
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy, and the headers by which it knows who asks."""
+
+    url: httpx.URL
+    headers: Headers
 
 
 def proxy_for(url: str) -> str | None:
@@ -17,3 +26,18 @@ def proxy_for(url: str) -> str | None:
         return None
     proxies = getproxies()
     return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def read_proxy(url: str) -> Proxy | None:
+    """Return the same, read. Raises UserError where it is no HTTP proxy."""
+    if (text := proxy_for(url)) is None:
+        return None
+    try:
+        place = read_place(text, None)
+    except UserError:
+        scheme = urlsplit(url).scheme
+        raise UserError(
+            f"the proxy that the environment names for {scheme} is no HTTP proxy; "
+            f"set {scheme}_proxy=http://HOST:PORT, or no_proxy={urlsplit(url).hostname}"
+        ) from None
+    return Proxy(httpx.URL(place.url), tuple((f"Proxy-{name}", value) for name, value in place.headers))

@@ -157,7 +157,7 @@ class Recorder:
             interrupted=interrupted,
             timed_out=timed_out or done.timed_out,
             ended_because=ended_because,
-            transport=done.transport,
+            transport="taskdemo",
             not_sent=done.not_sent,
             late_sends=done.late,
             late_connecting=done.late_connecting,

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,30 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certificates import server_context
 from talks import Talk, listening
+from taskdemo_cli.loadgen import tls as tls_connection
 from taskdemo_cli.loadgen.connection import HEAD_LIMIT, serialise
 from taskdemo_cli.loadgen.engine import Run
 from taskdemo_cli.loadgen.protocol import Batch, Frame, Plan, Sample
 
 LOOPS = ["asyncio", "uvloop"]
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
+    """What a server needs that the client trusts."""
+    folder = tmp_path_factory.mktemp("tls")
+    context = server_context(folder)
+    trusting = ssl.create_default_context(cafile=folder / "certificate.pem")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tls_connection, "context", lambda: trusting)
+        yield context
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "TLS"])
+def wire(request: pytest.FixtureRequest) -> ssl.SSLContext | None:
+    return request.getfixturevalue("tls") if request.param else None
 
 
 async def reported(plan: Plan) -> list[Sample]:
@@ -30,13 +49,21 @@ async def reported(plan: Plan) -> list[Sample]:
 
 
 def fired(
-    script: Talk, *, loop: str = "uvloop", host: str = "127.0.0.1", path: str = "", name: str | None = None, **plan: Any
+    script: Talk,
+    *,
+    loop: str = "uvloop",
+    tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
+    path: str = "",
+    name: str | None = None,
+    **plan: Any,
 ) -> list[Sample]:
     """Fire a plan at a server of this script, by another name of it where one is given."""
 
     async def fire() -> list[Sample]:
-        async with listening(script, host=host) as server:
-            url = httpx.URL(scheme="http", host=name or host, port=server.sockets[0].getsockname()[1], path="/")
+        async with listening(script, host=host, tls=tls) as server:
+            port = server.sockets[0].getsockname()[1]
+            url = httpx.URL(scheme="https" if tls else "http", host=name or host, port=port, path="/")
             return await reported(Plan(url=f"{url}{path}", **plan))
 
     return in_loop(fire(), loop)
@@ -176,10 +203,12 @@ CASES = {
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("name", CASES)
-def test_a_run_goes_on_after_every_answer_and_keeps_only_connections_that_are_good(name: str, loop: str) -> None:
+def test_a_run_goes_on_after_every_answer_and_keeps_only_connections_that_are_good(
+    name: str, loop: str, wire: ssl.SSLContext | None
+) -> None:
     case = CASES[name]
     script, connections = answering(*case.parts, close=case.close, reset=case.reset)
-    samples = fired(script, loop=loop, method=case.method, count=3, concurrency=1)
+    samples = fired(script, loop=loop, tls=wire, method=case.method, count=3, concurrency=1)
     assert errors(samples) == [None if case.error is None else case.error.__name__] * 3
     if case.error is None:
         assert [sample[5] for sample in samples] == [case.status] * 3
@@ -254,9 +283,9 @@ PIECES = st.sampled_from(
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(PIECES, st.booleans()), max_size=5), st.booleans(), st.booleans(), st.booleans())
+@given(st.lists(st.tuples(PIECES, st.booleans()), max_size=5), *[st.booleans()] * 4)
 def test_whatever_is_answered_every_request_has_one_end_and_times_in_their_order(
-    pieces: list[tuple[bytes, bool]], early: bool, close: bool, long_body: bool
+    tls: ssl.SSLContext, pieces: list[tuple[bytes, bool]], early: bool, close: bool, long_body: bool, secure: bool
 ) -> None:
     """Interim, cut, early, slow, foreign: in any order and in any pieces."""
 
@@ -277,7 +306,9 @@ def test_whatever_is_answered_every_request_has_one_end_and_times_in_their_order
                 return
 
     body = "x" * (3_000_000 if long_body else 3)
-    samples = fired(script, method="POST", body=body, count=4, concurrency=2, timeout_s=0.5)
+    samples = fired(
+        script, tls=tls if secure else None, method="POST", body=body, count=4, concurrency=2, timeout_s=0.5
+    )
     assert 1 <= len(samples) <= 4
     assert len({n for n, *_ in samples}) == len(samples)
     for _, planned, sent, first, done, status, error, _, reason in samples:
@@ -288,7 +319,9 @@ def test_whatever_is_answered_every_request_has_one_end_and_times_in_their_order
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_an_answer_before_the_whole_request_was_sent_ends_the_connection_and_the_rest_is_dropped(loop: str) -> None:
+def test_an_answer_before_the_whole_request_was_sent_ends_the_connection_and_the_rest_is_dropped(
+    loop: str, wire: ssl.SSLContext | None
+) -> None:
     body = "x" * 20_000_000
     heads: list[bytes] = []
     arrived: asyncio.Queue[int] = asyncio.Queue()
@@ -305,8 +338,8 @@ def test_an_answer_before_the_whole_request_was_sent_ends_the_connection_and_the
         arrived.put_nowait(count)
 
     async def fire() -> list[Sample]:
-        async with listening(script) as server:
-            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with listening(script, tls=wire) as server:
+            url = f"{'https' if wire else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
             samples = await reported(Plan(url=url, method="POST", body=body, count=3, concurrency=1))
             assert len(heads) == 3
             for _ in heads:
@@ -317,14 +350,16 @@ def test_an_answer_before_the_whole_request_was_sent_ends_the_connection_and_the
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_an_answer_that_has_arrived_counts_although_sending_the_rest_failed(loop: str) -> None:
+def test_an_answer_that_has_arrived_counts_although_sending_the_rest_failed(
+    loop: str, wire: ssl.SSLContext | None
+) -> None:
     refusal = b"HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\nContent-Length: 9\r\n\r\ntoo large"
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(refusal)  # and closes with the body unread, which resets the connection
 
-    samples = fired(script, loop=loop, method="POST", body="x" * 20_000_000, count=20, concurrency=2)
+    samples = fired(script, loop=loop, tls=wire, method="POST", body="x" * 20_000_000, count=20, concurrency=2)
     assert [sample[5] for sample in samples] == [413] * 20
     assert errors(samples) == [None] * 20
 
@@ -342,9 +377,8 @@ def test_a_path_is_sent_as_it_was_written() -> None:
         lines.append((await read_request(reader)).partition(b"\r\n")[0])
         writer.write(OK)
 
-    for through_httpx in (False, True):
-        fired(script, path="a/../b/./c?x=%2e", count=1, through_httpx=through_httpx)
-    assert lines == [b"GET /a/../b/./c?x=%2e HTTP/1.1"] * 2
+    fired(script, path="a/../b/./c?x=%2e", count=1)
+    assert lines == [b"GET /a/../b/./c?x=%2e HTTP/1.1"]
 
 
 @pytest.mark.parametrize(
@@ -359,20 +393,52 @@ def test_a_path_is_sent_as_it_was_written() -> None:
         ("reset", "Connection reset by peer"),
     ],
 )
-def test_why_a_response_was_none_is_told(name: str, reason: str) -> None:
+def test_why_a_response_was_none_is_told(name: str, reason: str, wire: ssl.SSLContext | None) -> None:
     case = CASES[name]
     script, _ = answering(*case.parts, close=case.close, reset=case.reset)
-    ((*_, told),) = fired(script, count=1)
+    ((*_, told),) = fired(script, tls=wire, count=1)
     assert str(told).startswith(reason)  # the parser's own words differ from release to release
 
 
-@pytest.mark.parametrize("through_httpx", [False, True])
+@pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize(("host", "reason"), [("127.0.0.1:9", "Connection refused"), ("no-such-host.invalid", "known")])
-def test_why_a_connection_could_not_be_opened_is_told(host: str, reason: str, through_httpx: bool) -> None:
-    plan = Plan(url=f"http://{host}/", count=1, through_httpx=through_httpx)
+def test_why_a_connection_could_not_be_opened_is_told(host: str, reason: str, scheme: str) -> None:
+    plan = Plan(url=f"{scheme}://{host}/", count=1)
     ((*_, error, _, told),) = in_loop(reported(plan))
     assert error == "ConnectError"
     assert reason in str(told)
+
+
+@pytest.mark.parametrize("refusal", ["", "407 Proxy Authentication Required"])
+def test_https_goes_through_a_tunnel_of_the_proxy_that_the_environment_names(
+    refusal: str, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await read_request(reader))
+        writer.write(f"HTTP/1.1 {refusal or '200 Connection established'}\r\n\r\n".encode())
+        if not refusal:
+            await writer.start_tls(tls)
+            while True:
+                asked.append(await read_request(reader))
+                writer.write(OK)
+
+    async def fire() -> list[Sample]:
+        async with listening(proxy) as server:
+            address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            monkeypatch.setenv("https_proxy", f"http://me:secret@{address}")
+            return await reported(Plan(url="https://taskdemo.invalid/x", count=2, concurrency=1))
+
+    samples = in_loop(fire(), "asyncio")
+    assert asked[0].startswith(b"CONNECT taskdemo.invalid:443 HTTP/1.1\r\nHost: taskdemo.invalid:443\r\n")
+    assert b"\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n" in asked[0]
+    if refusal:
+        assert {sample[8] for sample in samples} == {f"the proxy does not connect: HTTP/1.1 {refusal}"}
+        return
+    assert errors(samples) == [None, None]
+    assert [request.partition(b"\r\n")[0] for request in asked[1:]] == [b"GET /x HTTP/1.1"] * 2
+    assert not any(b"Proxy-" in request for request in asked[1:])
 
 
 def test_an_idle_connection_that_the_server_closed_is_replaced() -> None:

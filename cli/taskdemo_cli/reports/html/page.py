@@ -310,6 +310,4 @@ def _notes(run: RunDocument) -> list[str]:
         notes.append(f"The work of {number(run.summary.tasks.accepted)} tasks was begun {number(begun)} times.")
     if run.proxy:
         notes.append(f"Sent through the proxy {run.proxy} of the environment.")
-    if run.transport == "httpx":
-        notes.append("Sent through httpx's own transport, whose times are less exact.")
     return notes

@@ -191,8 +191,6 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
         facts.append(f"event loop late by {format_seconds(client.loop_lag_p99_s)} (p99)")
     if client.overhead_s is not None:
         facts.append(f"a server that does nothing answers it in {format_seconds(client.overhead_s)}")
-    if document.transport == "httpx":
-        facts.append("through httpx's own transport")
     yield row("")
     if facts:
         yield from paragraph(", ".join(facts), width, Ink.DIM, first=cell("Client", NAME))

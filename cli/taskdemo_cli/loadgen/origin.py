@@ -1,0 +1,98 @@
+"""Where a run's connections go, and what is between: addresses, a proxy, TLS."""
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable
+
+import httpx
+
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection, reason_of
+from taskdemo_cli.loadgen.proxies import Proxy
+from taskdemo_cli.loadgen.tls import TlsConnection
+
+PORTS = {"http": 80, "https": 443}
+
+
+class Origin:
+    """The place that is fired at: resolved once, and the address that answered last is tried first.
+
+    Raises UserError where the way there is TLS within TLS.
+    """
+
+    def __init__(self, url: httpx.URL, proxy: Proxy | None) -> None:
+        first = url if proxy is None else proxy.url
+        self._host, self._port = first.host, first.port or PORTS[first.scheme]
+        self._tls_host = next((one.raw_host.decode() for one in (first, url) if one.scheme == "https"), None)
+        self._tunnel = b""
+        """What asks the proxy for a way to where TLS begins."""
+        if proxy is not None and url.scheme == "https":
+            if first.scheme == "https":
+                raise UserError("TLS within TLS is not spoken: name an http:// proxy for an https:// URL")
+            place = f"{url.netloc.decode()}{'' if url.port else ':443'}"
+            lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}", *map(": ".join, proxy.headers)]
+            self._tunnel = "\r\n".join([*lines, "\r\n"]).encode()
+        self._addresses: list[tuple[str, int]] = []
+        self._resolving = asyncio.Lock()
+
+    def connection(self, ended: "Callable[[Connection, httpx.TransportError | None], None]") -> Connection:
+        """Return a connection that is to be opened."""
+        return Connection(ended) if self._tls_host is None else TlsConnection(ended, self._tls_host)
+
+    async def connect(self, connection: Connection) -> None:
+        """Open `connection`. Raises httpx.ConnectError."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with self._resolving:
+                if not self._addresses:
+                    found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                    self._addresses = list(dict.fromkeys((str(entry[4][0]), self._port) for entry in found))
+            last = len(self._addresses)
+            for at, address in enumerate(self._addresses.copy(), 1):  # others connect, and sort, meanwhile
+                try:
+                    await self._connect(connection, address)
+                except OSError:
+                    if at == last:
+                        raise
+                else:
+                    self._addresses.sort(key=address.__ne__)
+                    return
+        except OSError as error:
+            raise httpx.ConnectError(reason_of(error)) from error
+
+    async def _connect(self, connection: Connection, address: tuple[str, int]) -> None:
+        loop = asyncio.get_running_loop()
+        if self._tunnel:
+            await loop.create_connection(lambda: connection, sock=await self._tunnelled(address))
+        else:
+            await loop.create_connection(lambda: connection, *address)
+        if isinstance(connection, TlsConnection):
+            try:
+                await connection.ready
+            except BaseException:
+                connection.abort()
+                raise
+
+    async def _tunnelled(self, address: tuple[str, int]) -> socket.socket:
+        """Return a socket that the proxy has connected to where TLS begins. Raises OSError where it does not."""
+        way = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        way.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(way, address)
+            await self._ask_for_the_tunnel(way)
+        except BaseException:
+            way.close()
+            raise
+        return way
+
+    async def _ask_for_the_tunnel(self, way: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(way, self._tunnel)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += (piece := await loop.sock_recv(way, HEAD_LIMIT))
+            if not piece or len(head) > HEAD_LIMIT:
+                raise OSError("the proxy did not say whether it connects")
+        if not re.match(rb"HTTP/1\.[01] 2\d\d\b", head):
+            raise OSError(f"the proxy does not connect: {head.splitlines()[0].decode('ascii', 'replace')}")
