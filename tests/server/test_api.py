@@ -133,7 +133,7 @@ def test_what_a_mode_cannot_cancel_goes_on_and_the_answer_says_why(start_server:
 
 def test_a_process_pool_takes_back_a_task_that_waits_and_no_other(start_server: Start) -> None:
     server = start_server(mode="process", duration=1.2)
-    # A pool takes one task a process, and one more, out of what can still be cancelled.
+    # A pool takes one task per process, and one more, out of what can still be cancelled.
     count = (os.cpu_count() or 1) + 3
     ids = [server.get().headers["X-Task-ID"] for _ in range(count)]
     running = min(until(server.running))

@@ -61,7 +61,7 @@ ALL_METRICS: Final = (
     f"counts:     {', '.join(COUNTS)}",
     f"rates:      {', '.join(RATES)}",
 )
-"""What can be written, for people: a line a kind."""
+"""What can be written, for people: one line per kind."""
 EXAMPLE: Final = "write it like 'response.p95 > 200ms' or 'requests.failed_share >= 1%'"
 CAPACITY_EXAMPLE: Final = "write it like 'sustained < 300' or 'background.sustained < 300'"
 

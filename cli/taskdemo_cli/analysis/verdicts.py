@@ -67,7 +67,7 @@ def comparison(
 
 
 def compare(runs: Sequence[RunDocument], reference: str, measured: Sequence[Interval] = ()) -> list[Verdict]:
-    """Return one sentence a mode, in the order in which the modes were run first."""
+    """Return one sentence per mode, in the order in which the modes were run first."""
     measured_of = summaries(runs)
     within_noise = {
         entry.mode: entry.difference.within_noise

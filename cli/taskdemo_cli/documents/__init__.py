@@ -1,4 +1,4 @@
-"""The documents: what is saved, printed as JSON, and read back. A module a kind, and `schema.json` made of them all.
+"""The documents: what is saved, printed as JSON, and read back. One module per kind, and `schema.json` of them all.
 
 Nothing here computes a figure, reads a clock or opens a file. Seconds everywhere, as floats in names ending in `_s`;
 offsets count from the first planned send of the run; None where not measured, UNSET where a document leaves it out.

@@ -67,7 +67,7 @@ def _trouble(text: str) -> str:
 
 
 def json_chunks(document: Struct | dict[str, Any]) -> Iterator[str]:
-    """Yield the document as JSON text, in pieces that joined are one value; a row a line, never all in memory.
+    """Yield the document as JSON text, in pieces that joined are one value; one row per line, never all in memory.
 
     Raises ValueError for a figure that JSON cannot hold (infinite, not a number).
     """

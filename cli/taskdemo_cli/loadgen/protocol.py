@@ -1,6 +1,6 @@
 """What crosses the pipe to the load process and back: a `Plan` or a `Stop` goes in, frames come out.
 
-One JSON command a line on the process's standard input, frames (four bytes of big-endian length, then msgpack) on its
+One JSON command per line on the process's standard input, frames (four bytes of big-endian length, then msgpack) on its
 standard output. The end of standard input ends the process at once.
 """
 

@@ -1,4 +1,4 @@
-"""The requests of a run while it grows: one array a field, so that a million of them take 60 MB.
+"""The requests of a run while it grows: one array per field, so that a million of them take 60 MB.
 
 Times are microseconds of the client's monotonic clock, not a number where there is none, so that every difference
 with one that there is not is none either.

@@ -1,6 +1,6 @@
 """The tasks of a run while it grows, and how an event changes one. Knows nothing of figures.
 
-One array a field, and one dict that finds a task by its id: a million of them take 270 MB. Times are as with requests.
+One array per field, and a dict that finds a task by its id: a million of them take 270 MB. Times are as with requests.
 """
 
 from array import array

@@ -36,7 +36,7 @@ FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def chunks(document: AnyDocument) -> Iterator[str]:
-    """Yield the document as CSV (RFC 4180): a row a request with its task, a limit's cell, a step, or an endpoint."""
+    """Yield the document as CSV (RFC 4180): one row per request and its task, limit's cell, step or endpoint."""
     return map(_line, _rows(document))
 
 

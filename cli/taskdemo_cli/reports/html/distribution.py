@@ -58,7 +58,7 @@ def _dots(counts: Sequence[int]) -> list[tuple[float, float]]:
 
 
 def _bars(counts: Sequence[int]) -> str:
-    """Return the path of a bar a column, the highest as high as there is room, the others at least a hair."""
+    """Return the path with a bar per column, the highest as high as there is room, the others at least a hair."""
     step, tall = WIDE / BINS, (PLOT - 4) / max(*counts, 1)
     return "".join(
         f"M{column * step:g} {PLOT:g}v{-max(count * tall, 1):.1f}h{step:g}V{PLOT:g}z"

@@ -1,4 +1,4 @@
-"""The report's timeline as coordinates for a template to draw: one chart a run, on one scale of time.
+"""The report's timeline as coordinates for a template to draw: one chart per run, on one scale of time.
 
 Turns the rows of runs into places and computes no figure. Across, places are thousandths of the width; down, they
 are pixels. However many requests there are, what is returned stays small.
@@ -143,7 +143,7 @@ def _lane(
 
 
 def _paths(lanes: Iterable[Lane], high: float) -> Iterator[tuple[str, str]]:
-    """Yield every kind of span as one path of a rectangle a request: the strokes of a picture that can be stretched."""
+    """Yield every kind of span as one path with a rectangle per request: strokes of a picture that can be stretched."""
     of: dict[str, list[str]] = {kind: [] for kind in ("wait", "queue", "held", "free", "answered", "trouble")}
     height = f"{max(high, 0.1):.2f}"
     for lane in lanes:

@@ -60,7 +60,7 @@ class RunScreen:
 
 
 class ComparisonScreen:
-    """A comparison on a terminal: a row a mode, and under it the bars of the one that runs."""
+    """A comparison on a terminal: a row per mode, and under it the bars of the one that runs."""
 
     def __init__(self, block: Block, title: str, modes: Sequence[str]) -> None:
         self._block = block
@@ -131,7 +131,7 @@ class ComparisonScreen:
 
 
 class PlainRun:
-    """A run as plain lines: each answer and each task's end of a small one, a line a second of a large one."""
+    """A run as plain lines: each answer and each task's end of a small one, one line per second of a large one."""
 
     def __init__(self, console: Console, title: str, *, count: int | None, for_s: float | None = None) -> None:
         del for_s  # only the frame of a terminal shows it

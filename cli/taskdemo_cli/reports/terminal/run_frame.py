@@ -1,4 +1,4 @@
-"""One frame of a run that goes on: header, progress, a row a request, summary, log. Fixed columns throughout."""
+"""One frame of a run that goes on: header, progress, a row per request, summary, log. Fixed columns throughout."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -37,7 +37,7 @@ STATE_STYLES: Final = {
 
 
 def run_lines(live: Live, title: str, for_s: float | None, log: int, width: int, glyphs: Glyphs) -> Iterator[Text]:
-    """Yield the frame of a run: header, progress, a row a request, the summary, the log of the last `log` ends."""
+    """Yield the frame of a run: header, progress, a row per request, the summary, the log of the last `log` ends."""
     width = min(width, WIDEST)
     yield row((cell(title, width - 10), Ink.BOLD), f"{live.elapsed_s:8.1f} s")
     words = progress_words(live)
