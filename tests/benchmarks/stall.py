@@ -29,7 +29,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Stalling(asyncio.Protocol):
-    """Answers at once, but holds the loop for STALL_S when STALL_AT_S have passed since the first request."""
+    """Answers at once, but blocks the loop for STALL_S when STALL_AT_S have passed since the first request."""
 
     begun = False
 

@@ -25,7 +25,7 @@ from taskdemo_server.contract.text import escape
 
 
 def app_run() -> Any:
-    """A run at the user's own application, whose endpoint holds the event loop and prints."""
+    """A run at the user's own application, whose endpoint blocks the event loop and prints."""
     run = samples.blocking_run(3)
     output = f"held \x1b[1m\nand <b>{'x' * 500}"
     places = [Place(place="shop/main.py:14 in held", share=0.75), Place(place="<b>", share=0.25)]

@@ -448,7 +448,7 @@ def test_a_task_that_fails_is_told_with_its_error() -> None:
 
 
 def held_loop() -> Recorder:
-    """Three callers of `blocking`, 2.4 s on: two were answered, and no event came since the loop is held."""
+    """Three callers of `blocking`, 2.4 s on: two were answered, and no event came since the loop is blocked."""
     held = Recorder(private=True, count=3, waits=True)
     held.load(Started(T0))
     held.bystander(Started(T0))

@@ -1,10 +1,10 @@
-"""Fires at a server that does something else with each request, and holds the figures against the server's own count.
+"""Fires at a server that does something else with each request, and compares the figures with the server's own count.
 
     PYTHONPATH=tests python tests/soak/chaos.py [RUNS (100)] [FIRST SEED (0)]
 
 What a request gets is drawn from the run's seed: an answer, at once, in pieces, early, after interim ones; a redirect,
 a 503; or no whole answer: a reset, an end, half a body, garbage, nothing. The number of a request is in its path, so
-that each row of the result can be held against what was done with that request. Exits with 1 where a figure disagrees.
+that each row of the result can be compared with what was done with that request. Exits with 1 where a figure disagrees.
 """
 
 import asyncio

@@ -100,7 +100,7 @@ def _flaw(runs: Sequence[RunDocument]) -> str:
 
 
 def _are_alike(olds: Sequence[RunDocument], news: Sequence[RunDocument]) -> bool:
-    """Tell whether two results can be held against each other: whole runs of the same work and requests."""
+    """Tell whether two results can be compared with each other: whole runs of the same work and requests."""
     if _flaw(olds) or _flaw(news):
         return False
     return _work(olds[0]) == _work(news[0]) and all(

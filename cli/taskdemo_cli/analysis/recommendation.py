@@ -145,7 +145,7 @@ class _Choice:
         self._computes = any(one.computes for one in good.values())
 
     def _holds_the_loop(self, mode: str) -> bool:
-        """Tell whether its work holds the event loop for as long as it takes, whenever the bystanders came."""
+        """Tell whether its work blocks the event loop for as long as it takes, whenever the bystanders came."""
         awaits = self.function.is_async or self.function.name == "sleep"
         return MODE_BY_NAME[mode].runs == "loop" and not (MODE_BY_NAME[mode].awaits and awaits)
 

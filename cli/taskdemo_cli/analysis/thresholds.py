@@ -1,4 +1,4 @@
-"""`--fail-if 'response.p95 > 200ms'`: read such an expression, and hold it against a document. No eval.
+"""`--fail-if 'response.p95 > 200ms'`: read such an expression, and compare a document with it. No eval.
 
 `--while` reads the same expressions, of what must stay true.
 
@@ -136,9 +136,9 @@ def parse(
 
 
 def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | CapacityDocument) -> Outcome:
-    """Hold a threshold against a run, a comparison or a capacity.
+    """Compare a run, a comparison or a capacity with a threshold.
 
-    It holds if it does in any of the runs that it speaks of: all, or those of its mode, in every round. What is shown
+    It is met if any of its runs meets it: all, or those of its mode, in every round. What is shown
     is the run that decided: the one furthest beyond the limit, or nearest to it.
     """
     of_all = _values(threshold.metric, document)

@@ -41,7 +41,7 @@ class Keeping:
         files.check(saves or (), html)
 
     def judged(self, document: Judged) -> Judged:
-        """Return the result with what became of the thresholds that were held against it."""
+        """Return the result with what became of the thresholds that it was compared with."""
         if not self._thresholds:
             return document
         return replace(document, thresholds=[thresholds.evaluate(one, document).row() for one in self._thresholds])

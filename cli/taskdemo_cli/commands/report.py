@@ -1,4 +1,4 @@
-"""`report` and `compare OLD NEW`: results that were saved, drawn again or held against each other."""
+"""`report` and `compare OLD NEW`: results that were saved, drawn again or compared with each other."""
 
 from typing import Any
 

@@ -8,7 +8,7 @@ from taskdemo_cli.documents import Seconds
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """Where in the code the event loop was held, in this share of the looks at it while it was late."""
+    """Where in the code the event loop was blocked, in this share of the looks at it while it was late."""
 
     place: str
     """`file.py:12 in function`: the innermost line of the application, or what its framework does for it."""

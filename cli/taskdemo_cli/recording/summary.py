@@ -202,7 +202,7 @@ def _task_counts(record: Record, work: float) -> TaskCounts:
             waited += busy.share(answered - response, answered) >= MOST_OF_IT
             continue
         if tasks.state[task] in UNENDED:
-            continue  # It may have ended long ago: a loop that is held sends no word of it.
+            continue  # It may have ended long ago: a blocked loop sends no word of it.
         before_end += 1
         if work and response * LATE_SHARE >= work and loops.share(answered - response, answered) >= MOST_OF_IT:
             # How much work ran when this answer came, without pairing starts with ends: what had started before it,

@@ -259,7 +259,7 @@ def test_an_interrupted_run_says_first_what_it_was_cut_short_at_and_calls_nobody
 
 
 def test_of_a_task_whose_end_was_not_heard_of_nothing_is_claimed() -> None:
-    """The second caller was answered after its work, but a loop that is held had no time to send word of it."""
+    """The second caller was answered after its work, but a blocked loop had no time to send word of it."""
     events = [
         *events_of("t1", 0.001, 0.002, 1.0, mode="blocking"),
         *events_of("t2", 1.001, 1.002, 2.0, mode="blocking")[:2],
