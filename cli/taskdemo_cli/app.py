@@ -230,7 +230,7 @@ def fire(
     """Send requests, all at once or as told, and watch the responses and the tasks."""
     from taskdemo_cli.commands import fire
     from taskdemo_cli.commands.keeping import Keeping
-    from taskdemo_cli.loadgen.request import read_place, read_request
+    from taskdemo_cli.loadgen.request import read_request, read_url
     from taskdemo_cli.runner.burst import burst
 
     checks.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
@@ -252,7 +252,7 @@ def fire(
         )
     elif app is not None:
         private = _application(app)
-    place = read_place(url if url is not None else f"http://127.0.0.1:{port or 8000}", path)
+    parsed = read_url(url if url is not None else f"http://127.0.0.1:{port or 8000}", path)
     plan = burst(
         count=count,
         for_s=for_,
@@ -261,12 +261,12 @@ def fire(
         message=message,
         timeout_s=timeout,
         request_timeout_s=request_timeout,
-        request=read_request(method, header or (), body, form or (), token=token, more=place.headers),
+        request=read_request(method, header or (), body, form or (), token=token, more=parsed.headers),
     )
     keeping = Keeping(json, save, html, fail_if, [mode] if mode else ())
     return fire.fire(
         plan, keeping,
-        place=place, named=url is not None, private=private, token=token, wait=not no_wait, cold=cold,
+        parsed=parsed, named=url is not None, private=private, token=token, wait=not no_wait, cold=cold,
     )  # fmt: skip
 
 
@@ -375,7 +375,7 @@ def capacity(
     from taskdemo_cli.analysis import thresholds
     from taskdemo_cli.commands import capacity, compare
     from taskdemo_cli.commands.keeping import Keeping
-    from taskdemo_cli.loadgen.request import read_place
+    from taskdemo_cli.loadgen.request import read_url
     from taskdemo_cli.runner.capacity import Search
 
     checks.only_one({"--modes": modes, "--app": app, "--url": url})
@@ -383,16 +383,16 @@ def capacity(
     search = Search(from_per_s=from_, to_per_s=to, step_s=step, conditions=conditions)
     names, missing = compare.installed(checks.mode_list(modes)) if app is None and url is None else ([], [])
     keeping = Keeping(json, save, html, fail_if, names, thresholds.CAPACITY)
-    place = read_place(url or "http://127.0.0.1:8000", path)
+    parsed = read_url(url or "http://127.0.0.1:8000", path)
     if url is not None:
-        return capacity.capacity_of_url(place, token, search, keeping)
+        return capacity.capacity_of_url(parsed, token, search, keeping)
     if app is not None:
-        return capacity.capacity_of_modes([_application(app)], (), search, keeping, place.path)
+        return capacity.capacity_of_modes([_application(app)], (), search, keeping, parsed.path)
     checks.used_by([*names, *(one.mode for one in missing)], broker=broker, backend=backend)
     settings = _in_modes(
         names, work, duration=duration, threads=threads, processes=processes, broker=broker, backend=backend
     )
-    return capacity.capacity_of_modes(settings, missing, search, keeping, place.path)
+    return capacity.capacity_of_modes(settings, missing, search, keeping, parsed.path)
 
 
 @app.command(
@@ -437,7 +437,7 @@ def worker(
 ) -> int:
     """Run a queue engine's own worker on this machine, for servers that use the same broker."""
     from taskdemo_cli.commands import worker
-    from taskdemo_cli.loadgen.request import read_place
+    from taskdemo_cli.loadgen.request import read_url
 
     return worker.become(
         WorkerSettings(
@@ -451,7 +451,7 @@ def worker(
                 work=work,
                 duration=duration,
                 folder=checks.folder_of(work),
-                server=None if server is None else read_place(server, None, "--server").url,
+                server=None if server is None else read_url(server, None, "--server").url,
                 token=token,
                 console=True,
             ),

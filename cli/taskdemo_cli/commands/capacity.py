@@ -9,7 +9,7 @@ from taskdemo_cli.documents.capacity import CapacityDocument, ModeCapacity
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.loadgen.request import GET, Place, Request, read_request
+from taskdemo_cli.loadgen.request import GET, ParsedUrl, Request, read_request
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
@@ -33,11 +33,11 @@ def capacity_of_modes(
     return _conduct(subjects, skipped, search, keeping, settings[0], path)
 
 
-def capacity_of_url(place: Place, token: str | None, search: Search, keeping: Keeping) -> int:
+def capacity_of_url(parsed: ParsedUrl, token: str | None, search: Search, keeping: Keeping) -> int:
     """Search the limit of a server that runs already, show what was found, and return the exit code."""
-    target = running_target(place, token, named=True)
-    request = read_request(None, (), None, token=token, more=place.headers)
-    return _conduct({place.url + place.path: Subject()}, (), search, keeping, None, place.path, target, request)
+    target = running_target(parsed, token, named=True)
+    request = read_request(None, (), None, token=token, more=parsed.headers)
+    return _conduct({parsed.url + parsed.path: Subject()}, (), search, keeping, None, parsed.path, target, request)
 
 
 def _conduct(

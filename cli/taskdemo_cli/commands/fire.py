@@ -12,7 +12,7 @@ from taskdemo_cli.commands.keeping import Keeping, exit_code, has_failed
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.loadgen.capacity import check_capacity
 from taskdemo_cli.loadgen.protocol import Plan
-from taskdemo_cli.loadgen.request import Place
+from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports.output import Output
 from taskdemo_cli.runner.burst import at, facts, words
@@ -25,14 +25,14 @@ def fire(
     plan: Plan,
     keeping: Keeping,
     *,
-    place: Place,
+    parsed: ParsedUrl,
     named: bool,
     private: Settings | None,
     token: str | None,
     wait: bool,
     cold: bool,
 ) -> int:
-    """Fire a burst at a place, of a private server or one that runs, and return the exit code.
+    """Fire a burst at a path, of a private server or one that runs, and return the exit code.
 
     `named`: the user gave the URL; else it is only a port of this machine.
     """
@@ -43,12 +43,12 @@ def fire(
     stopping = StopRequest().listen()
     with contextlib.ExitStack() as stack:
         if private is None:
-            target = running_target(place, token, named=named)
+            target = running_target(parsed, token, named=named)
             rig = stack.enter_context(Rig(stopping))
         else:
             rig = stack.enter_context(Rig(stopping, threads=private.app is not None))
             with output.waiting(f"starting {private.app or f'the {private.mode} server'}"):
-                target = stack.enter_context(private_target(private, place.path, stopping))
+                target = stack.enter_context(private_target(private, parsed.path, stopping))
         if wait:
             check_worker(target)
         plan, header = at(plan, target), facts(plan)

@@ -48,7 +48,7 @@ GET: Final = Request()
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ParsedUrl:
     """Where requests go: `url` is scheme, host and port; `headers` carry the user and password that stood in it."""
 
     url: str
@@ -65,7 +65,7 @@ def read_request(
     token: str | None = None,
     more: Headers = (),
 ) -> Request:
-    """Read the options of one request; `more` are headers that come from elsewhere (`Place.headers`).
+    """Read the options of one request; `more` are headers that come from elsewhere (`ParsedUrl.headers`).
 
     Without a method it is a GET, or a POST where there is a body. Raises UserError with what to type instead.
     """
@@ -91,7 +91,7 @@ def read_request(
     )
 
 
-def read_place(url: str, path: str | None, option: str = "--url") -> Place:
+def read_url(url: str, path: str | None, option: str = "--url") -> ParsedUrl:
     """Read a URL, and the path to add to its own. Raises UserError with what to type instead.
 
     Without a path the URL is taken as it is. As with curl, a URL needs no scheme; and `:8000/x` is on this machine.
@@ -123,7 +123,7 @@ def read_place(url: str, path: str | None, option: str = "--url") -> Place:
         user, _, password = userinfo.partition(":")
         secret = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
         headers = (("Authorization", f"Basic {secret}"),)
-    return Place(f"{parts.scheme}://{address}", whole, headers)
+    return ParsedUrl(f"{parts.scheme}://{address}", whole, headers)
 
 
 def a_path(text: str, option: str = "--path") -> str:

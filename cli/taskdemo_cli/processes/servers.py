@@ -119,7 +119,7 @@ def last_words(server: Server) -> str:
 
 
 def connect(url: str, timeout: float) -> http.client.HTTPConnection:
-    """Return an unopened connection to the server of `url`, one that `read_place` has read, or of our own."""
+    """Return an unopened connection to the server of `url`, one that `read_url` has read, or of our own."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
     # The port is always named: without one http.client looks for it behind the last colon, where IPv6 has its own.

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 from taskdemo_cli.documents.run import OwnFunction, RunHeader
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.loadgen.proxies import proxy_for
-from taskdemo_cli.loadgen.request import Place
+from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.event_stream import clock_offset
 from taskdemo_cli.processes.signals import StopRequest
@@ -225,19 +225,19 @@ def target_at(server: servers.Server, path: str) -> Target:
         raise UserError(servers.last_words(server) or "the server ended just after its start", FAILED) from None
 
 
-def running_target(place: Place, token: str | None, *, named: bool) -> Target:
+def running_target(parsed: ParsedUrl, token: str | None, *, named: bool) -> Target:
     """Return a server that runs already, as a target. Raises UserError where nobody answers."""
-    url = place.url
+    url = parsed.url
     try:
-        return find_target(url, place.path, token=token)
+        return find_target(url, parsed.path, token=token)
     except servers.SilentError as error:
         complain(f"{url} took the connection but did not say what it is ({error}): its tasks, if any, are not followed")
-        return Target(url, place.path, token=token)
+        return Target(url, parsed.path, token=token)
     except servers.TokenError:
         if token is not None:
             raise UserError(f"{url} does not take this --token; its banner has the one that it takes") from None
         complain(f"{url} asks for its token: its tasks are not followed; type --token T, which its banner has")
-        return Target(url, place.path)
+        return Target(url, parsed.path)
     except ssl.SSLCertVerificationError as error:
         raise UserError(
             f"{url} answers with a certificate that is not trusted ({error.verify_message.removesuffix('.')}); "

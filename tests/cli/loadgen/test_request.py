@@ -21,7 +21,7 @@ from taskdemo_cli.documents.run import asked
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Plan, Ready, Refused, Started
-from taskdemo_cli.loadgen.request import Request, a_path, read_place, read_request
+from taskdemo_cli.loadgen.request import Request, a_path, read_request, read_url
 
 SECRET = "hush-hush"
 
@@ -270,8 +270,8 @@ def test_without_a_body_there_is_no_kind_and_it_is_a_get() -> None:
     ],
 )
 def test_a_url_is_taken_as_it_is_and_a_path_comes_after_it(url: str, path: str | None, whole: str) -> None:
-    place = read_place(url, path)
-    assert (place.url, place.path) == ("http://h", whole)
+    parsed = read_url(url, path)
+    assert (parsed.url, parsed.path) == ("http://h", whole)
 
 
 @pytest.mark.parametrize(
@@ -286,8 +286,8 @@ def test_a_url_is_taken_as_it_is_and_a_path_comes_after_it(url: str, path: str |
     ],
 )
 def test_a_url_may_be_typed_without_its_scheme(typed: str, url: str, path: str) -> None:
-    place = read_place(typed, None)
-    assert (place.url, place.path) == (url, path)
+    parsed = read_url(typed, None)
+    assert (parsed.url, parsed.path) == (url, path)
 
 
 def test_an_allowed_path_stays_as_it_is() -> None:
