@@ -86,7 +86,7 @@ class ModeSummary:
         """Whether in every round all tasks ran at the same moment."""
         self.slots = runs[0].slots or None
         """How many tasks the server could run at once, where it knows."""
-        self.ran = Places.of(runs[0])
+        self.placement = Placement.of(runs[0])
         self.error = _first_error(runs, "failed") if self.tasks["failed"] else None
         """What the first task that failed said."""
         self.loss = _first_error(runs, "lost") if self.tasks["lost"] else None
@@ -141,7 +141,7 @@ class ModeSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Placement:
     """Where the work of a run ran, by what its tasks say: all on the event loop, all in threads, or in processes."""
 
     on_loop: bool = False
@@ -157,7 +157,7 @@ class Places:
     """Whether the tasks are requests to the user's own application, of whose work no more is known."""
 
     @classmethod
-    def of(cls, run: RunDocument) -> "Places":
+    def of(cls, run: RunDocument) -> "Placement":
         """Return where this run's work ran."""
         if run.app:
             return cls(is_app=True)

@@ -166,7 +166,7 @@ class _Choice:
 
     def _shares_interpreter(self, mode: str) -> bool:
         """Whether this work computes and its mode lets it do so in the server's process, to the harm of others."""
-        let_go = self._good[mode].ran.lets_go and self._is_free(mode)
+        let_go = self._good[mode].placement.lets_go and self._is_free(mode)
         return self._computes and mode not in APART and not let_go
 
     def _is_quick(self) -> bool:
@@ -235,7 +235,7 @@ class _Choice:
             yield "That is long: of what was run, nothing held up others less."
         if self._cpu_share is not None and self._computes:
             leaves = "leaves the interpreter to others"
-            how = leaves if summary.ran.lets_go else "shares the interpreter with the server"
+            how = leaves if summary.placement.lets_go else "shares the interpreter with the server"
             beside_it = "" if chosen in APART else f", and {how} meanwhile"
             yield f"The work computes {format_share(self._cpu_share)} of its time{beside_it}."
         yield from self._passed_over(chosen, needs)

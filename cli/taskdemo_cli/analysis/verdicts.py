@@ -127,8 +127,8 @@ def _failure(mode: ModeSummary) -> str:
             return f"None of {format_count(mode.requests, 'request')} was answered ({_errors(mode.errors)})."
         every = "The request" if mode.requests == 1 else f"All {mode.requests:,} requests"
         kinds = shortened(next(iter(mode.errors)), LONGEST_ERROR) if len(mode.errors) == 1 else _errors(mode.errors)
-        return f"{every} failed ({kinds}){error}{'' if mode.ran.is_app else _refused(mode)}."
-    if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"] and not mode.ran.is_app:
+        return f"{every} failed ({kinds}){error}{'' if mode.placement.is_app else _refused(mode)}."
+    if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"] and not mode.placement.is_app:
         every = "The task" if mode.tasks["failed"] == 1 else f"All {mode.tasks['failed']:,} tasks"
         return f"{every} failed{error}."
     return ""
@@ -174,7 +174,7 @@ def _who_waited(mode: ModeSummary) -> str:
     after = mode.tasks["waited_for_work"]  # callers who waited for their own work; the others did not
     before = mode.tasks["answered_before_end"] + mode.tasks["answered_after_end"] - after
     # What an application does after its answer is told of its endpoint.
-    if mode.ran.is_app or (not before and not after):
+    if mode.placement.is_app or (not before and not after):
         return answered
     if mode.work is not None and mode.work < TELLING_S:
         return answered + _afterwards(mode, one) if before else answered
@@ -239,19 +239,19 @@ def _times(factor: float) -> str:
 
 
 def _at_once(mode: ModeSummary) -> Iterator[str]:
-    most, tasks, ran = mode.tasks["max_parallel"], mode.tasks_in_a_run, mode.ran
+    most, tasks, placement = mode.tasks["max_parallel"], mode.tasks_in_a_run, mode.placement
     if _is_stretched(mode):
         took = f"work of {format_seconds(mode.asked_work or 0.0)} took {format_seconds(mode.work or 0.0)}"
         why = f", because {most:,} threads shared one interpreter with the server"
         yield took + (why if _shares_interpreter(mode) else "")
-    if tasks < 2 or most < 1 or ran.is_app:
+    if tasks < 2 or most < 1 or placement.is_app:
         return
     if most == 1:
-        stuck = ran.on_loop and mode.waited is not None and mode.waited >= max((mode.work or 0.0) / 2, HELD_UP_S)
+        stuck = placement.on_loop and mode.waited is not None and mode.waited >= max((mode.work or 0.0) / 2, HELD_UP_S)
         yield "the work ran one at a time" + (": it never awaits, so it blocks the event loop" if stuck else "")
     elif mode.all_at_once:
         yield f"all {tasks:,} ran at once"
-    elif mode.is_bounded and not ran.in_threads:
+    elif mode.is_bounded and not placement.in_threads:
         yield bounded(mode)
     else:
         yield f"at most {most:,} ran at once"
@@ -263,7 +263,7 @@ def bounded(mode: ModeSummary, *, brief: bool = False) -> str:
     more = "" if mode.computes else f"--processes {mode.tasks_in_a_run:,} runs all at once"
     if brief:
         return places + (f" ({more})" if more else "")
-    per_cpu = ", one per CPU" if mode.slots == mode.ran.cpus else ""
+    per_cpu = ", one per CPU" if mode.slots == mode.placement.cpus else ""
     return places + per_cpu + (f"; {more}" if more else "")
 
 
@@ -283,7 +283,7 @@ def _short_clauses(mode: ModeSummary) -> Iterator[str]:
             yield "callers waited for the work of others"
         elif not mode.tasks["answered_before_end"]:
             yield _answered(mode)
-        elif mode.is_bounded and not mode.ran.in_threads:
+        elif mode.is_bounded and not mode.placement.in_threads:
             yield f"answered first; {bounded(mode, brief=True)}"
         else:
             yield "answered first, then worked on"
@@ -338,7 +338,7 @@ def _bystander(mode: ModeSummary, explain: bool) -> Iterator[str]:
 
 
 def _why_held_up(mode: ModeSummary) -> str:
-    if not mode.ran.in_threads or _shares_interpreter(mode) or not mode.ran.computes:
+    if not mode.placement.in_threads or _shares_interpreter(mode) or not mode.placement.computes:
         return ""
     return ", because the work computes in threads, which share one interpreter with the server"
 
@@ -348,7 +348,9 @@ def _is_stretched(mode: ModeSummary) -> bool:
 
 
 def _shares_interpreter(mode: ModeSummary) -> bool:
-    return _is_stretched(mode) and mode.ran.computes and mode.ran.in_threads and mode.tasks["max_parallel"] > 1
+    return (
+        _is_stretched(mode) and mode.placement.computes and mode.placement.in_threads and mode.tasks["max_parallel"] > 1
+    )
 
 
 def _refused(mode: ModeSummary) -> str:

@@ -94,8 +94,8 @@ WORKS: Final[dict[str, tuple[Callable[[float], None], Callable[[float], Coroutin
 }
 
 
-class _Place(threading.local):
-    text: str
+class _PerThread(threading.local):
+    place: str
 
 
 @dataclass(slots=True)
@@ -124,7 +124,7 @@ class Workplace:
         self.settings = given
         self.sink = sink
         self.say = say
-        self._place = _Place()
+        self._per_thread = _PerThread()
         work, work_async = WORKS.get(given.work, (sleep, sleep_async))
         duration = given.duration
         self.call: Callable[[str], None] = lambda _message: work(duration)
@@ -170,10 +170,10 @@ class Workplace:
     def place(self) -> str:
         """Where this thread runs, as an event has it."""
         try:
-            return self._place.text
+            return self._per_thread.place
         except AttributeError:  # The first event of this thread.
-            self._place.text = place_here(self.settings.mode)
-            return self._place.text
+            self._per_thread.place = place_here(self.settings.mode)
+            return self._per_thread.place
 
 
 def end_line(message: str, error: str | None) -> str:
