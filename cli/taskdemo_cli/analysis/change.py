@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from taskdemo_cli.recording.sightings import Seen
+from taskdemo_cli.recording.sightings import Observation
 
 ASYNC_CLIENTS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("requests", "urllib3", "urllib", "http", "httpx"), "httpx.AsyncClient"),
@@ -47,7 +47,7 @@ NO_ENDPOINTS: Final = frozenset({"dispatch", "__call__"})
 """Functions of middleware, which must stay `async def`."""
 
 
-def change_for(seen: Seen, *, waits: bool) -> tuple[str, str | None]:
+def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     """Return what to write instead, and ruff's rule where it sees this call: one that an `async def` makes itself."""
     if seen.place.startswith("serialising"):
         return (
@@ -77,7 +77,7 @@ def change_for(seen: Seen, *, waits: bool) -> tuple[str, str | None]:
     return f"{'Use' if client else 'Write'} {ways}", _rule(seen, call) if direct else None
 
 
-def _rule(seen: Seen, call: str) -> str | None:
+def _rule(seen: Observation, call: str) -> str | None:
     if call.partition(".")[0] in HTTP_CALLS:
         return "ASYNC210"
     return "ASYNC212" if seen.library == "httpx" else None

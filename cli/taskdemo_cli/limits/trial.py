@@ -40,7 +40,7 @@ THREADS = 2
 """Worker threads of a server: few, so that a task that waits for one is quickly made."""
 
 
-Seen = TypeVar("Seen")
+Result = TypeVar("Result")
 
 
 class StoppedError(Exception):
@@ -124,11 +124,11 @@ class Trial:
                 _ask(server.port, "/limits", method="DELETE")
             server.kill()
 
-    def once(self, see: Callable[["Trial"], Seen]) -> Seen:
+    def once(self, see: Callable[["Trial"], Result]) -> Result:
         """Return what `see` returns, calling it the first time only: experiments that share a trial share it."""
         if see not in self._seen:
             self._seen[see] = see(self)
-        found: Seen = self._seen[see]
+        found: Result = self._seen[see]
         return found
 
     # --- servers --------------------------------------------------------------------------------------------
@@ -356,8 +356,8 @@ def _ask(port: int, *paths: str, method: str = "GET") -> list[Answer]:
     return answers
 
 
-def _in_a_thread(ask: Callable[[], Seen]) -> "Future[Seen]":
-    pending: Future[Seen] = Future()
+def _in_a_thread(ask: Callable[[], Result]) -> "Future[Result]":
+    pending: Future[Result] = Future()
     threading.Thread(target=lambda: pending.set_result(ask()), name="ask", daemon=True).start()
     return pending
 

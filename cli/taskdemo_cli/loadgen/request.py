@@ -49,7 +49,7 @@ GET: Final = Request()
 
 @dataclass(frozen=True, slots=True)
 class ParsedUrl:
-    """Where requests go: `url` is scheme, host and port; `headers` carry the user and password that stood in it."""
+    """What a URL names: `url` is scheme, host and port; `headers` carry the user and password that stood in it."""
 
     url: str
     path: str

@@ -15,7 +15,7 @@ Whose = Literal["request", "background", "task", "thread", "application"]
 """Whose code it was: a request's, after its answer, a task's that outlived one, a worker thread's, or none of these."""
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class Observation(Struct, frozen=True, kw_only=True):
     """One thing that was seen: as `taskdemo_server.user_app.stacks.Look`, and for how long."""
 
     place: str
@@ -45,16 +45,16 @@ class Stall(Struct, frozen=True, kw_only=True):
     idle: bool
     """Whether no request was open when it began."""
     ended: bool
-    looks: list[Seen] = []
-    others: list[Seen] = []
+    looks: list[Observation] = []
+    others: list[Observation] = []
     """What other threads computed meanwhile; their `seconds` are CPU seconds."""
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
     """What open requests waited for, in request-seconds."""
 
-    waiting: list[Seen]
-    loop: list[Seen] = []
+    waiting: list[Observation]
+    loop: list[Observation] = []
     """What the event loop's thread did meanwhile, in seconds: many short pieces of work hold others up, too."""
     open_s: float
     """Request-seconds that were looked at."""

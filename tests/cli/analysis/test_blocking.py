@@ -11,7 +11,7 @@ from taskdemo_cli.analysis.blocking.sentence import sentence
 from taskdemo_cli.analysis.change import change_for
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.run import BystanderRow, RunDocument
-from taskdemo_cli.recording.sightings import Answered, Left, NeverRan, Seen, Sightings, Stall, Waiting, fold
+from taskdemo_cli.recording.sightings import Answered, Left, NeverRan, Observation, Sightings, Stall, Waiting, fold
 
 
 def a_run(loop: list[float], threads: list[float]) -> RunDocument:
@@ -31,11 +31,11 @@ def call(wait: float) -> BystanderRow:
     return BystanderRow(sent_s=1.0, done_s=1.0 + wait, response_s=wait, status=200, error=None)
 
 
-def seen(place: str = "a.py:1 in f", **given: Any) -> Seen:
-    return Seen(**{"place": place, "of": "request", "seconds": 0.3, **given})
+def seen(place: str = "a.py:1 in f", **given: Any) -> Observation:
+    return Observation(**{"place": place, "of": "request", "seconds": 0.3, **given})
 
 
-def stall(*looks: Seen, **given: Any) -> Stall:
+def stall(*looks: Observation, **given: Any) -> Stall:
     facts = {
         "stall": 1, "lasted_s": 0.3, "cpu_s": 0.0, "queued_s": 0.0, "gc_s": 0.0,
         "idle": False, "ended": True,
@@ -43,7 +43,7 @@ def stall(*looks: Seen, **given: Any) -> Stall:
     return Stall(**{**facts, "looks": list(looks), **given})
 
 
-def waiting(*looks: Seen, **given: Any) -> Waiting:
+def waiting(*looks: Observation, **given: Any) -> Waiting:
     return Waiting(**{"waiting": list(looks), "open_s": 1.0, "over_s": 0.25, "full_s": 0.0, **given})
 
 
@@ -181,7 +181,9 @@ def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queu
         (seen(call="cursor.execute", of="task"), "Write `await asyncio.to_thread(cursor.execute, ...)`", None),
     ],
 )
-def test_the_change_names_the_call_and_ruffs_rule_where_ruff_sees_it(look: Seen, change: str, rule: str | None) -> None:
+def test_the_change_names_the_call_and_ruffs_rule_where_ruff_sees_it(
+    look: Observation, change: str, rule: str | None
+) -> None:
     assert change_for(look, waits=True) == (change, rule)
 
 

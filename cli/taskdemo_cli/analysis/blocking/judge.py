@@ -15,7 +15,7 @@ from taskdemo_cli.analysis.change import change_for
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.documents.blocking import Blocking, LeftTask, NeverRanTask, Place
 from taskdemo_cli.documents.run import BystanderRow, RunDocument
-from taskdemo_cli.recording.sightings import Left, NeverRan, Seen, Sightings, Stall, Waiting
+from taskdemo_cli.recording.sightings import Left, NeverRan, Observation, Sightings, Stall, Waiting
 from taskdemo_cli.stats import grouped
 
 PLACES: Final = 5
@@ -90,7 +90,7 @@ def _cause(
     waits: Sequence[float],
     threads_waits: Sequence[float],
     is_refused: bool,
-) -> tuple[Any, Sequence[Stall], list[Seen]]:
+) -> tuple[Any, Sequence[Stall], list[Observation]]:
     """Return the cause that the surest evidence shows, with the stalls and the looks that it was seen in."""
     own, busy, application, unseen = (stalls_of.get(kind, ()) for kind in ("own", "busy", "application", "unseen"))
     late_on_loop = sum(wait >= HELD_UP_S for wait in waits)
@@ -157,7 +157,7 @@ def _computing_s(waiting: Iterable[Waiting]) -> float:
     return computing_s
 
 
-def _in_pieces(waiting: Iterable[Waiting]) -> list[Seen]:
+def _in_pieces(waiting: Iterable[Waiting]) -> list[Observation]:
     """Return what kept the event loop busy most of the time, in pieces that are short, where that came to much.
 
     The time that its thread waited for a processor is nobody's.
@@ -172,7 +172,7 @@ def _in_pieces(waiting: Iterable[Waiting]) -> list[Seen]:
     return looks if busy_s >= HELD_UP_S else []
 
 
-def _burning(waiting: Iterable[Waiting]) -> list[Seen]:
+def _burning(waiting: Iterable[Waiting]) -> list[Observation]:
     """Return what worker threads computed without the interpreter, where that took much of a processor."""
     looks = [
         look
@@ -191,7 +191,7 @@ def _held(stalls: Sequence[Stall]) -> str:
     return "garbage collection" if stalls and collected_s >= MOST_OF_IT * net_s else "event loop held"
 
 
-def _places(looks: Iterable[Seen]) -> list[Place]:
+def _places(looks: Iterable[Observation]) -> list[Place]:
     """Return where most of the time went, lines of one place together."""
     by_place = grouped((look.place, look) for look in looks)
     total = sum(look.seconds for group in by_place.values() for look in group)
@@ -209,11 +209,11 @@ def _places(looks: Iterable[Seen]) -> list[Place]:
     ]
 
 
-def _seconds(looks: Iterable[Seen]) -> float:
+def _seconds(looks: Iterable[Observation]) -> float:
     return sum(look.seconds for look in looks)
 
 
-def _change(cause: str, looks: Sequence[Seen]) -> tuple[str | None, str | None]:
+def _change(cause: str, looks: Sequence[Observation]) -> tuple[str | None, str | None]:
     if not looks:
         return None, None
     most = _places(looks)[0]
@@ -234,7 +234,7 @@ def _change(cause: str, looks: Sequence[Seen]) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _in_line(run: RunDocument, waiting: Sequence[Waiting]) -> list[Seen]:
+def _in_line(run: RunDocument, waiting: Sequence[Waiting]) -> list[Observation]:
     """Return what callers waited for in a line, where that took a good part of their time."""
     looks = [look for one in waiting for look in one.waiting if look.in_line]
     open_s = sum(one.open_s for one in waiting)
