@@ -42,7 +42,7 @@ from taskdemo_cli.reports.terminal.limits import figure, limits_report
 from taskdemo_cli.reports.terminal.live import run_screen
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 from taskdemo_cli.reports.terminal.scan import scan_report
-from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Ink
+from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Palette
 from taskdemo_cli.reports.terminal.timeline import timeline
 from taskdemo_cli.units import format_seconds
 from taskdemo_server.contract.modes import DEFAULT_MODES, MODES
@@ -395,7 +395,7 @@ def test_colour_that_is_forced_into_a_pipe_makes_no_terminal_of_it(monkeypatch: 
     output = Output(as_json=False)
     with output.waiting("starting"), run_screen(output.console, "5 requests", count=5) as screen:
         screen.update(recorder([sample(1, 0.1)]), T0 + 1)
-    output.console.print("done", style=Ink.GOOD)
+    output.console.print("done", style=Palette.GOOD)
     # Of which colours does not matter here: rich keeps the codes that a style had at the first console that drew it.
     assert re.search(r"\x1b\[[\d;]+mdone", pipe.getvalue())
     assert not re.search(r"\x1b\[[^m]*[A-Za-ln-z]", pipe.getvalue())  # nothing is moved, hidden or wiped

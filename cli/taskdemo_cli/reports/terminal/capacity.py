@@ -13,7 +13,7 @@ from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.figures import progress
 from taskdemo_cli.reports.terminal.painter import Block, PlainLines, screens
 from taskdemo_cli.reports.terminal.report import threshold_lines
-from taskdemo_cli.reports.terminal.style import ASCII, WIDEST, Drawing, Glyphs, Ink, cell, paragraph, row
+from taskdemo_cli.reports.terminal.style import ASCII, WIDEST, Drawing, Glyphs, Palette, cell, paragraph, row
 from taskdemo_cli.units import format_count, format_rate, format_seconds
 
 FIGURE: Final = 9
@@ -66,26 +66,28 @@ def capacity_table(
     rates = [rate for one in modes.values() for rate in (one.sustained_per_s, one.failed_at_per_s) if rate]
     scale = RateScale(rates, max(width - NAME - 2 * FIGURE - CAUSE - 3, 8))
     yield row(
-        (cell("", NAME + 1) + cell(scale.heading(), scale.columns), Ink.DIM),
-        (f"{'sustained':>{FIGURE + 1}}{'reckoned':>{FIGURE}} gave in", Ink.DIM),
+        (cell("", NAME + 1) + cell(scale.heading(), scale.columns), Palette.DIM),
+        (f"{'sustained':>{FIGURE + 1}}{'reckoned':>{FIGURE}} gave in", Palette.DIM),
     )
     for name in names:
         found = modes.get(name)
         if found is None:
-            yield row((cell(name, NAME + 1), Ink.BOLD), ("measured now" if name == running else "waiting", Ink.DIM))
+            yield row(
+                (cell(name, NAME + 1), Palette.BOLD), ("measured now" if name == running else "waiting", Palette.DIM)
+            )
             continue
         full = scale.cells(found.sustained_per_s) if found.sustained_per_s else 0
         until = scale.cells(found.failed_at_per_s) if found.failed_at_per_s else full
         until = max(until, full + 1 if found.failed_at_per_s else full)
         yield row(
-            (cell(name, NAME) + " ", Ink.BOLD),
-            (glyphs.full * full, Ink.GOOD),
-            (glyphs.hatched * (min(until, scale.columns) - full), Ink.WAITING),
+            (cell(name, NAME) + " ", Palette.BOLD),
+            (glyphs.full * full, Palette.GOOD),
+            (glyphs.hatched * (min(until, scale.columns) - full), Palette.WAITING),
             " " * (scale.columns - min(until, scale.columns)),
             cell(_sustained(found, glyphs), FIGURE + 1, "right"),
             cell(glyphs.dash if found.expected_per_s is None else format_rate(found.expected_per_s), FIGURE, "right"),
             " ",
-            (cell(found.cause, CAUSE).rstrip(), Ink.BAD if found.cause == "refused" else Ink.PLAIN),
+            (cell(found.cause, CAUSE).rstrip(), Palette.BAD if found.cause == "refused" else Palette.PLAIN),
         )
 
 
@@ -98,17 +100,17 @@ def _sustained(found: ModeCapacity, glyphs: Glyphs) -> str:
 
 def _legend_lines(document: CapacityDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     words = f"{glyphs.full} sustained  {glyphs.hatched} gave in; requests per second, on a logarithmic scale"
-    yield from paragraph(f"{words}; each step {format_seconds(document.step_s)}", width, Ink.DIM)
+    yield from paragraph(f"{words}; each step {format_seconds(document.step_s)}", width, Palette.DIM)
 
 
 def _text_lines(document: CapacityDocument, width: int) -> Iterator[Text]:
     if document.interrupted:
-        yield from paragraph("Interrupted: these are the limits and the steps up to then.", width, Ink.DOUBT)
+        yield from paragraph("Interrupted: these are the limits and the steps up to then.", width, Palette.DOUBT)
         yield row("")
     for name, found in document.modes.items():
         yield from paragraph(found.text, width, first=cell(name, NAME) + " ")
     for skipped in document.skipped:
-        yield from paragraph(f"skipped: {skipped.why}", width, Ink.DIM, first=cell(skipped.mode, NAME) + " ")
+        yield from paragraph(f"skipped: {skipped.why}", width, Palette.DIM, first=cell(skipped.mode, NAME) + " ")
     yield row("")
 
 
@@ -173,17 +175,17 @@ class CapacityScreen:
         self._block.paint(list(self._lines(width)))
 
     def _lines(self, width: int) -> Iterator[Text]:
-        yield row((cell(self._title, width), Ink.BOLD))
+        yield row((cell(self._title, width), Palette.BOLD))
         yield row("")
         yield from capacity_table(self._names, self._found, width, self._glyphs, self._running)
         if self._running is None:
             return
         yield row("")
         done, rest = progress(min(self._share, 1.0), 20, self._glyphs)
-        yield row((done, Ink.WORKING), (rest, Ink.DIM), f"  {cell(self._doing, width - 22).rstrip()}")
-        yield row((cell("backlog", NAME), Ink.DIM), *self._curve(width - NAME - FIGURE))
+        yield row((done, Palette.WORKING), (rest, Palette.DIM), f"  {cell(self._doing, width - 22).rstrip()}")
+        yield row((cell("backlog", NAME), Palette.DIM), *self._curve(width - NAME - FIGURE))
         for step in self._steps[-STEP_LINES:]:
-            sign, style = (self._glyphs.yes, Ink.GOOD) if step.sustained else (self._glyphs.no, Ink.BAD)
+            sign, style = (self._glyphs.yes, Palette.GOOD) if step.sustained else (self._glyphs.no, Palette.BAD)
             words = cell(step_words(step), width - FIGURE - 2).rstrip()
             yield row(cell(format_rate(step.rate), FIGURE, "right"), " ", (sign, style), f" {words}")
 
@@ -192,8 +194,8 @@ class CapacityScreen:
         most = max(sizes, default=0.0)
         levels = self._glyphs.levels
         drawn = "".join(levels[min(int(size / max(most, 8.0) * len(levels)), len(levels) - 1)] for size in sizes)
-        yield drawn, Ink.WAITING
-        yield f" {format_count(round(sizes[-1]))}" if sizes else "", Ink.PLAIN
+        yield drawn, Palette.WAITING
+        yield f" {format_count(round(sizes[-1]))}" if sizes else "", Palette.PLAIN
 
 
 class PlainCapacity(PlainLines):

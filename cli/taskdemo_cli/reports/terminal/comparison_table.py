@@ -10,7 +10,7 @@ from rich.text import Text
 from taskdemo_cli.analysis.mode_summary import ModeSummary
 from taskdemo_cli.documents.comparison import ComparisonDocument, Interval
 from taskdemo_cli.documents.run import RunDocument
-from taskdemo_cli.reports.terminal.style import Glyphs, Ink, cell, row
+from taskdemo_cli.reports.terminal.style import Glyphs, Palette, cell, row
 from taskdemo_cli.units import format_count, format_seconds
 
 NAME: Final = 16
@@ -39,7 +39,7 @@ def comparison_heading(width: int) -> Iterator[Text]:
     for line in (0, 1):
         headings = (cell(heading[line], size, "right") for heading, size in zip(HEADINGS, _widths(width), strict=False))
         name, trouble = ("mode", "trouble") if line else ("", "")
-        yield row((f"{name:<{NAME}}{''.join(headings)}  {trouble}", Ink.DIM))
+        yield row((f"{name:<{NAME}}{''.join(headings)}  {trouble}", Palette.DIM))
 
 
 def comparison_cells(
@@ -50,14 +50,14 @@ def comparison_cells(
     for path, size in zip(COLUMNS, _widths(width), strict=False):
         value = figures[path]
         shown = format_count if path == "tasks.max_parallel" else format_seconds
-        yield cell(glyphs.dash if value is None else shown(value), size, "right"), Ink.PLAIN
+        yield cell(glyphs.dash if value is None else shown(value), size, "right"), Palette.PLAIN
     summaries = [run.summary for run in runs]
     counts = {"not ok": sum(each.requests.failed for each in summaries)}
     counts |= {state: sum(getattr(each.tasks, state) for each in summaries) for state in STATES}
     words = [f"{format_count(count)} {what}" for what, count in counts.items() if count]
     room = width - NAME - sum(_widths(width)) - 2
-    yield "  ", Ink.PLAIN
-    yield cell(", ".join(words) or "none", max(room, 0)).rstrip(), Ink.BAD if words else Ink.DIM
+    yield "  ", Palette.PLAIN
+    yield cell(", ".join(words) or "none", max(room, 0)).rstrip(), Palette.BAD if words else Palette.DIM
 
 
 def interval_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -66,18 +66,20 @@ def interval_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> 
     if not entries:
         return
     yield row("")
-    yield row((f"{cell('', NAME)} p50, 95 % interval  against {cell(document.reference, width - NAME - 29)}", Ink.DIM))
+    yield row(
+        (f"{cell('', NAME)} p50, 95 % interval  against {cell(document.reference, width - NAME - 29)}", Palette.DIM)
+    )
     for entry in entries:
         span = f"{format_seconds(entry.low)} {glyphs.dash} {format_seconds(entry.high)}"
         against = _against(entry) if width >= NAME + AGAINST else ()
-        yield row((cell(entry.mode, NAME), Ink.BOLD), f" {span:<19} ", *against)
+        yield row((cell(entry.mode, NAME), Palette.BOLD), f" {span:<19} ", *against)
 
 
 def _against(entry: Interval) -> Iterator[tuple[str, Style]]:
     difference = entry.difference
     if difference is None:
-        yield " -", Ink.DIM
+        yield " -", Palette.DIM
         return
     sign = "+" if difference.mean > 0 else ""
-    yield f" {sign}{format_seconds(difference.mean)}".ljust(11), Ink.PLAIN
-    yield ("within noise", Ink.DIM) if difference.within_noise else ("beyond noise", Ink.PLAIN)
+    yield f" {sign}{format_seconds(difference.mean)}".ljust(11), Palette.PLAIN
+    yield ("within noise", Palette.DIM) if difference.within_noise else ("beyond noise", Palette.PLAIN)

@@ -8,7 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.analysis.diff import Change, ChangesDocument
-from taskdemo_cli.reports.terminal.style import Drawing, Ink, cell, paragraph, row
+from taskdemo_cli.reports.terminal.style import Drawing, Palette, cell, paragraph, row
 from taskdemo_cli.units import format_count, format_seconds, format_share
 
 NAMES: Final = {
@@ -34,25 +34,25 @@ def _lines(document: ChangesDocument, width: int) -> Iterator[Text]:
     roomy = width >= ROOMY
     heading = f"{'':<{LABEL}}{'old':>10}{'new':>10}{'change' if roomy else '':>{9 if roomy else 0}}  verdict"
     for remark in document["remarks"]:
-        yield from paragraph(remark, width, Ink.DOUBT)
+        yield from paragraph(remark, width, Palette.DOUBT)
     if document["remarks"]:
         yield row("")
-    yield row((heading, Ink.DIM))
+    yield row((heading, Palette.DIM))
     before = None
     for change in document["changes"]:
         if change["mode"] != before:
             before = change["mode"]
-            yield row((cell(before, width).rstrip(), Ink.BOLD))
+            yield row((cell(before, width).rstrip(), Palette.BOLD))
         shown = format_count if change["figure"] == "requests_per_s" else format_seconds
         name = cell(f"  {NAMES.get(change['figure'], change['figure'])}", LABEL)
         figures = f"{shown(change['old']):>10}{shown(change['new']):>10}"
         figures += f"{_percentage(change):>9}  " if roomy else "  "
         yield row(name, figures, _words(change))
     if not document["changes"]:
-        yield row(("The two results have no figure in common.", Ink.DOUBT))
+        yield row(("The two results have no figure in common.", Palette.DOUBT))
     if any(change["outcome"] == "unknown" for change in document["changes"]):
         yield row("")
-        yield from paragraph(UNKNOWN, width, Ink.DIM)
+        yield from paragraph(UNKNOWN, width, Palette.DIM)
 
 
 def _percentage(change: Change) -> str:
@@ -64,9 +64,9 @@ def _percentage(change: Change) -> str:
 
 def _words(change: Change) -> tuple[str, Style]:
     if change["outcome"] == "unknown":
-        return "noise not known", Ink.DIM
+        return "noise not known", Palette.DIM
     if change["outcome"] == "not comparable":
-        return "not comparable", Ink.DOUBT
+        return "not comparable", Palette.DOUBT
     if change["outcome"] == "within noise":
-        return "within noise", Ink.PLAIN
-    return f"{change['outcome']}, beyond noise", Ink.GOOD if change["outcome"] == "better" else Ink.BAD
+        return "within noise", Palette.PLAIN
+    return f"{change['outcome']}, beyond noise", Palette.GOOD if change["outcome"] == "better" else Palette.BAD

@@ -5,7 +5,7 @@ from typing import Final
 
 from rich.text import Text
 
-from taskdemo_cli.reports.terminal.style import Glyphs, Ink, cell, row
+from taskdemo_cli.reports.terminal.style import Glyphs, Palette, cell, row
 from taskdemo_cli.stats import Bin, Statistics, supported
 from taskdemo_cli.units import format_count, format_seconds, told_apart
 
@@ -26,11 +26,11 @@ def statistics_table(rows: Sequence[tuple[str, Statistics | None]], width: int, 
     if not measured:
         return
     headings = "".join(cell(LABELS[name], COLUMN, "right") for name in columns)
-    yield row((cell("", LABEL) + headings, Ink.DIM))
+    yield row((cell("", LABEL) + headings, Palette.DIM))
     for label, values in measured:
         told = [name if supported(name, values.count) else None for name in columns]
         figures = [format_seconds(getattr(values, name)) if name else glyphs.dash for name in told]
-        yield row((cell(label, LABEL), Ink.PLAIN), *(cell(figure, COLUMN, "right") for figure in figures))
+        yield row((cell(label, LABEL), Palette.PLAIN), *(cell(figure, COLUMN, "right") for figure in figures))
 
 
 def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -45,8 +45,8 @@ def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]
     for bin_, label in zip(bins, labels, strict=True):
         bar = _bar(bin_.count / most, room, glyphs) if bin_.count else ""
         yield row(
-            (cell(label, left, "right") + " ", Ink.DIM),
-            (bar, Ink.WORKING),
+            (cell(label, left, "right") + " ", Palette.DIM),
+            (bar, Palette.WORKING),
             f"{' ' if bar else ''}{format_count(bin_.count)}",
         )
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from taskdemo_cli.documents.limits import QUESTIONS, Cell, LimitsDocument, limits_in
 from taskdemo_cli.reports.terminal.painter import Block, PlainLines, screens
-from taskdemo_cli.reports.terminal.style import WIDEST, Drawing, Glyphs, Ink, cell, paragraph, row
+from taskdemo_cli.reports.terminal.style import WIDEST, Drawing, Glyphs, Palette, cell, paragraph, row
 from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.text import escape
@@ -46,7 +46,7 @@ def limits_report(document: LimitsDocument) -> RenderableType:
 
 def _legend_lines(width: int, glyphs: Glyphs) -> Iterator[Text]:
     signs = f"{glyphs.yes} yes  {glyphs.partly} partly  {glyphs.no} no; "
-    yield from paragraph(BESIDE, width, Ink.DIM, signs, "")
+    yield from paragraph(BESIDE, width, Palette.DIM, signs, "")
 
 
 def limits_table(
@@ -61,16 +61,18 @@ def limits_table(
     column = max(min((width - LABEL) // max(len(modes), 1), WIDEST_COLUMN), 2)
     names = [_broken(mode, column - 1) for mode in modes]
     for line in range(max(map(len, names), default=0)):
-        yield row(" " * LABEL, *((cell(name[line] if line < len(name) else "", column), Ink.BOLD) for name in names))
+        yield row(
+            " " * LABEL, *((cell(name[line] if line < len(name) else "", column), Palette.BOLD) for name in names)
+        )
     for limit in limits:
-        parts: list[tuple[str, Style]] = [(cell(limit_name(limit), LABEL), Ink.BOLD)]
+        parts: list[tuple[str, Style]] = [(cell(limit_name(limit), LABEL), Palette.BOLD)]
         for mode in modes:
             found = cells.get(mode, {}).get(limit)
             if found is not None:
                 sign, style = _sign(found, glyphs)
-                parts += [(sign, style), (f" {figure(found, column - 3)}".ljust(column - 1), Ink.PLAIN)]
+                parts += [(sign, style), (f" {figure(found, column - 3)}".ljust(column - 1), Palette.PLAIN)]
             else:
-                parts.append((cell(glyphs.cut if (mode, limit) in running else "", column), Ink.DIM))
+                parts.append((cell(glyphs.cut if (mode, limit) in running else "", column), Palette.DIM))
         yield row(*parts)
 
 
@@ -93,7 +95,11 @@ def _broken(mode: str, width: int) -> list[str]:
 
 
 def _sign(found: Cell, glyphs: Glyphs) -> tuple[str, Style]:
-    signs = {"yes": (glyphs.yes, Ink.GOOD), "no": (glyphs.no, Ink.BAD), "partly": (glyphs.partly, Ink.DOUBT)}
+    signs = {
+        "yes": (glyphs.yes, Palette.GOOD),
+        "no": (glyphs.no, Palette.BAD),
+        "partly": (glyphs.partly, Palette.DOUBT),
+    }
     return signs[found.verdict]
 
 
@@ -114,13 +120,13 @@ def figure(found: Cell, width: int) -> str:
 def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     modes = document.modes
     for limit in limits_in(modes):
-        yield row((cell(QUESTIONS.get(limit, limit_name(limit)), width).rstrip(), Ink.BOLD))
+        yield row((cell(QUESTIONS.get(limit, limit_name(limit)), width).rstrip(), Palette.BOLD))
         said = grouped(
             ((cells[limit].text, *_sign(cells[limit], glyphs)), mode) for mode, cells in modes.items() if limit in cells
         )
         for (text, sign, style), sharing in said.items():
-            yield row("  ", (sign, style), " ", (", ".join(map(escape, sharing)), Ink.DIM))
-            yield from paragraph(text, width, Ink.PLAIN, "    ")
+            yield row("  ", (sign, style), " ", (", ".join(map(escape, sharing)), Palette.DIM))
+            yield from paragraph(text, width, Palette.PLAIN, "    ")
         yield row("")
 
 
@@ -129,16 +135,16 @@ def _note_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
     packages = document.environment.get("packages")
     known = packages if isinstance(packages, dict) else {}
     if versions := [f"{name} {known[name]}" for name in ("fastapi", "starlette", "uvicorn") if name in known]:
-        yield from paragraph(f"Seen with {', '.join(versions)}.", width, Ink.DIM)
+        yield from paragraph(f"Seen with {', '.join(versions)}.", width, Palette.DIM)
         yield row("")
     for skipped in document.skipped:
-        yield from paragraph(f"skipped: {skipped.why}", width, Ink.DIM, first=cell(skipped.mode, 17))
+        yield from paragraph(f"skipped: {skipped.why}", width, Palette.DIM, first=cell(skipped.mode, 17))
     if document.interrupted:
-        yield from paragraph("Interrupted: these are the experiments that were through by then.", width, Ink.DOUBT)
+        yield from paragraph("Interrupted: these are the experiments that were through by then.", width, Palette.DOUBT)
     causes = grouped(((failed.mode, failed.why), limit_name(failed.limit)) for failed in document.failed or [])
     for (mode, why), names in causes.items():
         what = f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} not carried out: {why}"
-        yield from paragraph(what, width, Ink.DIM, first=cell(mode, 17))
+        yield from paragraph(what, width, Palette.DIM, first=cell(mode, 17))
     if document.skipped or document.interrupted or document.failed:
         yield row("")
 
@@ -181,11 +187,11 @@ class LimitsScreen:
 
     def _paint(self) -> None:
         width = min(self._block.width, WIDEST)
-        lines = [row((cell(self._title, width), Ink.BOLD)), row("")]
+        lines = [row((cell(self._title, width), Palette.BOLD)), row("")]
         lines += limits_table(self._modes, self._cells, self._limits, frozenset(self._running), width, self._glyphs)
         lines.append(row(""))
         for (mode, limit), what in self._running.items():
-            lines.append(row((cell(f"{mode}, {limit_name(limit)}: {what}", width), Ink.DIM)))
+            lines.append(row((cell(f"{mode}, {limit_name(limit)}: {what}", width), Palette.DIM)))
         self._block.paint(lines)
 
 

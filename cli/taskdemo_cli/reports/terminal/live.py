@@ -28,7 +28,7 @@ from taskdemo_cli.reports.terminal.run_frame import (
     progress_words,
     run_lines,
 )
-from taskdemo_cli.reports.terminal.style import WIDEST, Ink, cell, row, say
+from taskdemo_cli.reports.terminal.style import WIDEST, Palette, cell, row, say
 from taskdemo_cli.units import format_seconds
 
 MOST_LINES: Final = 30
@@ -106,11 +106,11 @@ class ComparisonScreen:
         self._block.paint(list(self._lines(live, min(self._block.width, WIDEST))))
 
     def _lines(self, live: Live | None, width: int) -> Iterator[Text]:
-        yield row((cell(self._title, width - len(self._stage) - 1), Ink.BOLD), " ", (self._stage, Ink.DIM))
+        yield row((cell(self._title, width - len(self._stage) - 1), Palette.BOLD), " ", (self._stage, Palette.DIM))
         yield row("")
         yield from comparison_heading(width)
         for mode in self._modes:
-            yield row((cell(mode, NAME), Ink.BOLD), *self._cells(mode, live, width))
+            yield row((cell(mode, NAME), Palette.BOLD), *self._cells(mode, live, width))
         if self._last is not None:
             mode, last = self._last
             self._scale_s = max(self._scale_s, horizon_of(last.elapsed_s))
@@ -119,15 +119,15 @@ class ComparisonScreen:
 
     def _cells(self, mode: str, live: Live | None, width: int) -> Iterator[tuple[str, Style]]:
         if mode == self._running:
-            yield " ", Ink.PLAIN
+            yield " ", Palette.PLAIN
             yield from progress_cells(live, None, 20, self._glyphs)
-            yield (f"  {progress_words(live)}" if live else "  starting"), Ink.DIM
+            yield (f"  {progress_words(live)}" if live else "  starting"), Palette.DIM
         elif mode in self._done:
             yield from comparison_cells(*self._done[mode], width, self._glyphs)
         elif mode in self._skipped:
-            yield " " + cell(f"skipped: {self._skipped[mode]}", max(width - NAME - 1, 0)).rstrip(), Ink.DIM
+            yield " " + cell(f"skipped: {self._skipped[mode]}", max(width - NAME - 1, 0)).rstrip(), Palette.DIM
         else:
-            yield " waiting", Ink.DIM
+            yield " waiting", Palette.DIM
 
 
 class PlainRun:

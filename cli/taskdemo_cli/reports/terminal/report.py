@@ -19,7 +19,7 @@ from taskdemo_cli.reports.terminal.comparison_table import (
     interval_lines,
 )
 from taskdemo_cli.reports.terminal.figures import histogram, statistics_table
-from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Ink, cell, paragraph, row
+from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Palette, cell, paragraph, row
 from taskdemo_cli.reports.terminal.timeline import height, overview, timeline
 from taskdemo_cli.stats import Statistics, grouped
 from taskdemo_cli.units import format_bytes, format_count, format_seconds
@@ -74,8 +74,8 @@ def threshold_lines(thresholds: Sequence[ThresholdRow], width: int, glyphs: Glyp
     if thresholds:
         yield row("")
     for threshold in thresholds:
-        sign, style = (glyphs.no, Ink.BAD) if threshold.held else (glyphs.yes, Ink.GOOD)
-        first, *rest = paragraph(threshold.text, width, Ink.PLAIN, "  ")
+        sign, style = (glyphs.no, Palette.BAD) if threshold.held else (glyphs.yes, Palette.GOOD)
+        first, *rest = paragraph(threshold.text, width, Palette.PLAIN, "  ")
         yield row((f"{sign} ", style), first.plain[2:])
         yield from rest
 
@@ -85,12 +85,12 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
     yield from paragraph(_what(document), width, first=cell("Run", NAME))
     for line in paragraph(_request_words(document), width, first=cell("Requests", NAME)):
         if summary.requests.failed:
-            line.highlight_words([_failed_words(summary.requests)], Ink.BAD)
+            line.highlight_words([_failed_words(summary.requests)], Palette.BAD)
         yield line
     for words, count in errors_in_words(summary.requests):
         often = f"{format_count(count)} {glyphs.no} "
         first, *rest = paragraph(words, width, first=cell("", NAME) + " " * len(often))
-        yield row((cell("", NAME), Ink.PLAIN), (often, Ink.BAD), first.plain[NAME + len(often) :])
+        yield row((cell("", NAME), Palette.PLAIN), (often, Palette.BAD), first.plain[NAME + len(often) :])
         yield from rest
     if summary.requests.statuses:
         statuses = ", ".join(f"{one}: {format_count(count)}" for one, count in summary.requests.statuses.items())
@@ -103,7 +103,7 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
     response = summary.response_s
     if response and response.count >= 20 and summary.histogram:
         yield row("")
-        yield row((cell("Response times", NAME), Ink.BOLD))
+        yield row((cell("Response times", NAME), Palette.BOLD))
         yield from histogram(summary.histogram, width, glyphs)
     yield from _client_lines(document, width)
 
@@ -113,10 +113,10 @@ def _closing_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterato
     if troubles := shortfalls(document):
         yield row("")
     for text in troubles:
-        yield from paragraph(text, width, Ink.DOUBT)
+        yield from paragraph(text, width, Palette.DOUBT)
     if document.verdict:
         yield row("")
-        yield from paragraph(document.verdict, width, Ink.BOLD)
+        yield from paragraph(document.verdict, width, Palette.BOLD)
     yield from threshold_lines(document.thresholds or (), width, glyphs)
 
 
@@ -193,9 +193,9 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
         facts.append(f"a server that does nothing answers it in {format_seconds(client.overhead_s)}")
     yield row("")
     if facts:
-        yield from paragraph(", ".join(facts), width, Ink.DIM, first=cell("Client", NAME))
+        yield from paragraph(", ".join(facts), width, Palette.DIM, first=cell("Client", NAME))
     if document.warm_up:
-        yield from paragraph(warm_up_words(document.warm_up), width, Ink.DIM, first=cell("Warm-up", NAME))
+        yield from paragraph(warm_up_words(document.warm_up), width, Palette.DIM, first=cell("Warm-up", NAME))
 
 
 def warm_up_words(count: int) -> str:
@@ -207,7 +207,7 @@ def warm_up_words(count: int) -> str:
 def _conditions_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield what may scroll away: that the servers were warmed up, and how sure the medians of several rounds are."""
     if warm_up := next((run.warm_up for run in document.runs if run.warm_up), None):
-        yield from paragraph(f"Each server was {warm_up_words(warm_up)}.", width, Ink.DIM)
+        yield from paragraph(f"Each server was {warm_up_words(warm_up)}.", width, Palette.DIM)
     yield from interval_lines(document, width, glyphs)
     yield row("")
 
@@ -235,19 +235,19 @@ def _question_lines(found: Sequence[Recommendation], cpu_share: float | None, wi
     recommended = set(modes.values())
     for mode in MODES:
         if mode.name in recommended:
-            yield row((cell(mode.name, NAME) + " ", Ink.BOLD), (f"gives up: {mode.given_up}", Ink.PLAIN))
+            yield row((cell(mode.name, NAME) + " ", Palette.BOLD), (f"gives up: {mode.given_up}", Palette.PLAIN))
 
 
 def recommendation_lines(recommendation: Recommendation, width: int) -> Iterator[Text]:
     """Yield which mode to use and why; where needs were named, what it gives up and its code, too."""
     needs = f" for {recommendation.need}" if recommendation.need else ""
     if recommendation.mode is None:
-        yield from paragraph(f"No recommendation{needs}: {recommendation.why}", width, Ink.DOUBT)
+        yield from paragraph(f"No recommendation{needs}: {recommendation.why}", width, Palette.DOUBT)
         return
     if not needs:
-        yield from paragraph(f"Use {recommendation.mode}: {recommendation.why} {MORE}", width, Ink.GOOD)
+        yield from paragraph(f"Use {recommendation.mode}: {recommendation.why} {MORE}", width, Palette.GOOD)
         return
-    yield row((f"Use {cell(recommendation.mode, width).strip()}{needs}", Ink.GOOD + Ink.BOLD))
+    yield row((f"Use {cell(recommendation.mode, width).strip()}{needs}", Palette.GOOD + Palette.BOLD))
     yield from paragraph(recommendation.why, width)
     if recommendation.gives_up:
         basis = f" ({recommendation.basis})" if recommendation.basis else ""
@@ -262,16 +262,16 @@ def recommendation_lines(recommendation: Recommendation, width: int) -> Iterator
 def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     yield from comparison_heading(width)
     for mode, runs in by_mode(document.runs).items():
-        yield row((cell(mode, NAME), Ink.BOLD), *comparison_cells(ModeSummary(runs), runs, width, glyphs))
+        yield row((cell(mode, NAME), Palette.BOLD), *comparison_cells(ModeSummary(runs), runs, width, glyphs))
     for skipped in document.skipped:
-        yield from paragraph(f"skipped: {skipped.why}", width, Ink.DIM, first=cell(skipped.mode, NAME + 1))
+        yield from paragraph(f"skipped: {skipped.why}", width, Palette.DIM, first=cell(skipped.mode, NAME + 1))
     cut_short = [run for run in document.runs if run.interrupted or run.timed_out or run.ended_because]
     if cut_short:
         yield row("")
     for run in cut_short:
         which = f"{name_of(run)}, round {run.round}" if run.round > 1 else name_of(run)
         why = f" ({run.ended_because})" if run.ended_because else ""
-        yield from paragraph(f"{which}: this run did not go through to its end{why}.", width, Ink.DOUBT)
+        yield from paragraph(f"{which}: this run did not go through to its end{why}.", width, Palette.DOUBT)
 
 
 def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
@@ -280,7 +280,7 @@ def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
     for text, modes in said.items():
         names = cell(", ".join(modes) + ":", width).rstrip()
         if len(names) + len(text) < width:
-            yield row((f"{names} ", Ink.BOLD), escape(text))
+            yield row((f"{names} ", Palette.BOLD), escape(text))
         else:
-            yield row((names, Ink.BOLD))
+            yield row((names, Palette.BOLD))
             yield from paragraph(text, width, first="  ")

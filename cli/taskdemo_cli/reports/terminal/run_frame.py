@@ -10,7 +10,7 @@ from taskdemo_cli.recording.live import Completion, Live, LiveRow
 from taskdemo_cli.reports.error_words import error_words
 from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.figures import progress
-from taskdemo_cli.reports.terminal.style import WIDEST, Glyphs, Ink, cell, row
+from taskdemo_cli.reports.terminal.style import WIDEST, Glyphs, Palette, cell, row
 from taskdemo_cli.reports.terminal.timeline import Lane, live_legend, paint, paint_pings
 from taskdemo_cli.reports.timeline import Bar
 from taskdemo_cli.units import format_count, format_seconds
@@ -27,60 +27,60 @@ WORDS: Final = {"accepted": "queued", "started": "running"}
 PRINTED_LINES: Final = 10
 """Of what a task has printed, so many lines are shown; the rest is in the document."""
 STATE_STYLES: Final = {
-    "accepted": Ink.QUEUED,
-    "started": Ink.WORKING,
-    "finished": Ink.GOOD,
-    "failed": Ink.BAD,
-    "cancelled": Ink.BAD,
-    "lost": Ink.BAD,
+    "accepted": Palette.QUEUED,
+    "started": Palette.WORKING,
+    "finished": Palette.GOOD,
+    "failed": Palette.BAD,
+    "cancelled": Palette.BAD,
+    "lost": Palette.BAD,
 }
 
 
 def run_lines(live: Live, title: str, for_s: float | None, log: int, width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield the frame of a run: header, progress, a row per request, the summary, the log of the last `log` ends."""
     width = min(width, WIDEST)
-    yield row((cell(title, width - 10), Ink.BOLD), f"{live.elapsed_s:8.1f} s")
+    yield row((cell(title, width - 10), Palette.BOLD), f"{live.elapsed_s:8.1f} s")
     words = progress_words(live)
-    yield row(*progress_cells(live, for_s, max(width - 46, 8), glyphs), (f"  {words}", Ink.PLAIN))
+    yield row(*progress_cells(live, for_s, max(width - 46, 8), glyphs), (f"  {words}", Palette.PLAIN))
     horizon = horizon_of(live.elapsed_s)
     before = None
     partial = any(request.why != "all" for request in live.rows)
     columns = width - (54 if partial else 46)
     yield _row_heading(partial, columns, horizon)
     for request in live.rows:
-        label = [(cell("" if request.why == before else request.why, 8), Ink.DIM)] if partial else []
+        label = [(cell("" if request.why == before else request.why, 8), Palette.DIM)] if partial else []
         yield row(*label, *_request_cells(request, live.silent_s), *_bar_cells(request, live, horizon, columns, glyphs))
         before = request.why
     if columns >= NARROW:
-        yield row((f"{'GET /ping':>{width - columns - 1}} ", Ink.DIM), *_ping_cells(live, horizon, columns, glyphs))
+        yield row((f"{'GET /ping':>{width - columns - 1}} ", Palette.DIM), *_ping_cells(live, horizon, columns, glyphs))
         yield live_legend(width, glyphs)
     yield _summary_line(live, glyphs)
     ended = live.completions[-log:] if log else []
     if ended:
-        yield row(("Last tasks ended", Ink.DIM))
+        yield row(("Last tasks ended", Palette.DIM))
     for completion in ended:
         words = " | ".join([completion_words(completion), *printed_lines(completion)])
-        yield row((cell(words, width), Ink.BAD if completion.state != "finished" else Ink.PLAIN))
+        yield row((cell(words, width), Palette.BAD if completion.state != "finished" else Palette.PLAIN))
 
 
 def bar_lines(live: Live, mode: str, horizon: float, width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield the bars of a mode's requests, growing, under the comparison's table; `horizon` ends their scale."""
     columns = width - NAME - 1 - 9
     yield row(
-        (cell(mode, NAME) + " ", Ink.BOLD),
-        (f"0 s{cell(format_seconds(horizon), max(columns - 3, 1), 'right')}", Ink.DIM),
+        (cell(mode, NAME) + " ", Palette.BOLD),
+        (f"0 s{cell(format_seconds(horizon), max(columns - 3, 1), 'right')}", Palette.DIM),
     )
     for request in live.rows:
         figure = format_seconds(request.response_s) if request.response_s is not None else ""
         yield row(
-            (cell(f"request {request.n}", NAME, "right") + " ", Ink.DIM),
+            (cell(f"request {request.n}", NAME, "right") + " ", Palette.DIM),
             *_bar_cells(request, live, horizon, columns, glyphs),
-            (cell(figure, 9, "right"), Ink.DIM if request.state == "waiting" else Ink.PLAIN),
+            (cell(figure, 9, "right"), Palette.DIM if request.state == "waiting" else Palette.PLAIN),
         )
     yield row(
-        (cell("GET /ping", NAME, "right") + " ", Ink.DIM),
+        (cell("GET /ping", NAME, "right") + " ", Palette.DIM),
         *_ping_cells(live, horizon, columns, glyphs),
-        (cell(_longest_ping(live, ""), 9, "right"), Ink.DIM),
+        (cell(_longest_ping(live, ""), 9, "right"), Palette.DIM),
     )
     yield live_legend(width, glyphs)
 
@@ -88,7 +88,7 @@ def bar_lines(live: Live, mode: str, horizon: float, width: int, glyphs: Glyphs)
 def progress_cells(live: Live | None, for_s: float | None, room: int, glyphs: Glyphs) -> Iterator[tuple[str, Style]]:
     """Yield a bar of `room` cells: ended tasks, answers, and what is still to come."""
     if live is None or not (for_s or live.count):
-        yield glyphs.bar_rest * room, Ink.DIM
+        yield glyphs.bar_rest * room, Palette.DIM
         return
     answered = live.ok + live.failed
     share = min(live.elapsed_s / for_s, 1.0) if for_s else answered / (live.count or 1)
@@ -96,9 +96,9 @@ def progress_cells(live: Live | None, for_s: float | None, room: int, glyphs: Gl
     ended = len(done)
     if live.ended or any(live.tasks.values()):
         ended = min(ended, int(live.ended / max(live.count or answered, 1) * room))
-    yield done[:ended], Ink.GOOD
-    yield done[ended:], Ink.WORKING
-    yield rest, Ink.DIM
+    yield done[:ended], Palette.GOOD
+    yield done[ended:], Palette.WORKING
+    yield rest, Palette.DIM
 
 
 def progress_words(live: Live) -> str:
@@ -136,24 +136,24 @@ def horizon_of(elapsed_s: float) -> float:
 def _row_heading(partial: bool, columns: int, horizon: float) -> Text:
     heading = f"{'request':>7}{'status':>8}{'response':>10}  {'task':<9}{'ended':>9} "
     scale = f"0 s{cell(format_seconds(horizon), columns - 3, 'right')}" if columns >= NARROW else ""
-    return row((" " * 8 if partial else "") + heading, (scale, Ink.DIM))
+    return row((" " * 8 if partial else "") + heading, (scale, Palette.DIM))
 
 
 def _request_cells(request: LiveRow, silent_s: float | None) -> Iterator[tuple[str, Style]]:
-    yield f"{request.n:>7}", Ink.PLAIN
+    yield f"{request.n:>7}", Palette.PLAIN
     if request.state == "failed":
-        yield cell(str(request.status or "no reply"), 8, "right"), Ink.BAD
+        yield cell(str(request.status or "no reply"), 8, "right"), Palette.BAD
     else:
-        yield f"{request.status or '':>8}", Ink.PLAIN
+        yield f"{request.status or '':>8}", Palette.PLAIN
     took = format_seconds(request.response_s) if request.response_s is not None else ""
-    yield f"{took:>10}  ", Ink.WAITING if request.state == "waiting" else Ink.PLAIN
+    yield f"{took:>10}  ", Palette.WAITING if request.state == "waiting" else Palette.PLAIN
     state = request.task_state or ("waiting" if request.state == "waiting" else "")
     if silent_s is not None and state in WORDS:
-        yield f"{'no news':<9}", Ink.DIM  # what was last heard of it may be over long since
+        yield f"{'no news':<9}", Palette.DIM  # what was last heard of it may be over long since
     else:
-        yield f"{WORDS.get(state, state):<9}", STATE_STYLES.get(state, Ink.DIM)
+        yield f"{WORDS.get(state, state):<9}", STATE_STYLES.get(state, Palette.DIM)
     ended = format_seconds(request.task_ended_s) if request.task_ended_s is not None else ""
-    yield f"{ended:>9} ", Ink.PLAIN
+    yield f"{ended:>9} ", Palette.PLAIN
 
 
 def _bar_cells(
@@ -162,7 +162,7 @@ def _bar_cells(
     if columns < NARROW:
         return
     if request.sent_s is None:
-        yield " " * columns, Ink.PLAIN
+        yield " " * columns, Palette.PLAIN
         return
     response = request.response_s
     answered = request.sent_s + response if response is not None and request.state != "waiting" else None
@@ -201,22 +201,22 @@ def _summary_line(live: Live, glyphs: Glyphs) -> Text:
     # While the server answers nobody, nobody knows what runs and what is queued.
     tasks = (
         (
-            ("  running", Ink.DIM),
+            ("  running", Palette.DIM),
             f"{live.tasks.get('started', 0):>3}",
-            ("  queued", Ink.DIM),
+            ("  queued", Palette.DIM),
             f"{live.tasks.get('accepted', 0):>3}",
         )
         if live.silent_s is None
-        else (("  no news for", Ink.DIM), f"{format_seconds(live.silent_s):>8}  ")
+        else (("  no news for", Palette.DIM), f"{format_seconds(live.silent_s):>8}  ")
     )
     return row(
-        ("p50", Ink.DIM),
+        ("p50", Palette.DIM),
         f"{p50:>8}",
-        ("  max", Ink.DIM),
+        ("  max", Palette.DIM),
         f"{most:>8}",
-        ("  failed", Ink.DIM),
-        (f"{live.failed:>3}", Ink.BAD if live.failed else Ink.PLAIN),
+        ("  failed", Palette.DIM),
+        (f"{live.failed:>3}", Palette.BAD if live.failed else Palette.PLAIN),
         *tasks,
-        ("  /ping max", Ink.DIM),
+        ("  /ping max", Palette.DIM),
         f"{_longest_ping(live, glyphs.dash):>8}",
     )

@@ -16,7 +16,7 @@ from taskdemo_cli.recording.live import Live
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.painter import Block, PlainLines, screens
 from taskdemo_cli.reports.terminal.run_frame import progress_cells, progress_words
-from taskdemo_cli.reports.terminal.style import WIDEST, Drawing, Glyphs, Ink, cell, paragraph, row
+from taskdemo_cli.reports.terminal.style import WIDEST, Drawing, Glyphs, Palette, cell, paragraph, row
 from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
 
@@ -46,25 +46,25 @@ def _report_lines(document: ScanDocument, width: int, glyphs: Glyphs) -> Iterato
         longest = max(quiet, key=lambda one: waited(one) or 0.0)
         beside = f" (others waited {words})" if (words := _waited_words(longest)) else ""
         yield from paragraph(
-            f"{', '.join(map(name_of_endpoint, quiet))}{beside}", width, Ink.PLAIN, f"{glyphs.yes} Quiet: ", "  "
+            f"{', '.join(map(name_of_endpoint, quiet))}{beside}", width, Palette.PLAIN, f"{glyphs.yes} Quiet: ", "  "
         )
     for kind in reversed(TOLD):
         for endpoint in groups[kind]:
             yield row("")
             yield row((f"{_sign(kind, glyphs)[0]} ", _sign(kind, glyphs)[1]), *_title(endpoint, width - 2))
-            yield from paragraph(endpoint.text, width, Ink.PLAIN, "  ")
+            yield from paragraph(endpoint.text, width, Palette.PLAIN, "  ")
     yield row("")
     if document.interrupted:
-        yield from paragraph("Interrupted: this is what was found by then.", width, Ink.DOUBT)
-    yield from paragraph(document.verdict, width, Ink.BOLD)
+        yield from paragraph("Interrupted: this is what was found by then.", width, Palette.DOUBT)
+    yield from paragraph(document.verdict, width, Palette.BOLD)
 
 
 def _skipped_lines(endpoints: Sequence[EndpointRow], width: int) -> Iterator[Text]:
     by_reason = grouped((endpoint.skipped or "", endpoint) for endpoint in endpoints)
     if by_reason:
-        yield row(("Not called", Ink.BOLD))
+        yield row(("Not called", Palette.BOLD))
     for why, sharing in by_reason.items():
-        yield from paragraph(f"{', '.join(map(name_of_endpoint, sharing))}: {why}", width, Ink.DIM, "  ", "    ")
+        yield from paragraph(f"{', '.join(map(name_of_endpoint, sharing))}: {why}", width, Palette.DIM, "  ", "    ")
     if by_reason:
         yield row("")
 
@@ -73,35 +73,35 @@ def _title(endpoint: EndpointRow, width: int) -> Iterator[tuple[str, Style]]:
     """Yield the name of an endpoint, what was asked for where that is not the same, and what its burst came to."""
     asked = f" (asked for {endpoint.target})" if endpoint.target not in {None, endpoint.path} else ""
     shown = cell(name_of_endpoint(endpoint) + asked, width).rstrip()
-    yield shown, Ink.BOLD
+    yield shown, Palette.BOLD
     if summary := endpoint.summary:
         words = f"  {format_count(summary.requests.ok + summary.requests.failed, 'request')}"
-        yield cell(words, max(width - len(shown), 0)).rstrip(), Ink.DIM
+        yield cell(words, max(width - len(shown), 0)).rstrip(), Palette.DIM
 
 
 def _sign(kind: Outcome, glyphs: Glyphs) -> tuple[str, Style]:
     return {
-        "blocks": (glyphs.no, Ink.BAD),
-        "look": (glyphs.partly, Ink.DOUBT),
-        "not reached": (glyphs.partly, Ink.DOUBT),
-        "quiet": (glyphs.yes, Ink.GOOD),
-        "skipped": (glyphs.dash, Ink.DIM),
+        "blocks": (glyphs.no, Palette.BAD),
+        "look": (glyphs.partly, Palette.DOUBT),
+        "not reached": (glyphs.partly, Palette.DOUBT),
+        "quiet": (glyphs.yes, Palette.GOOD),
+        "skipped": (glyphs.dash, Palette.DIM),
     }[kind]
 
 
 def _heading(longest: int, width: int) -> Text:
     figures = (cell(heading, size, "right") for heading, size in zip(HEADINGS, FIGURES, strict=True))
     seen = cell("  seen", max(width - 2 - longest - sum(FIGURES), 0))
-    return row((f"  {cell('endpoint', longest)}{''.join(figures)}{seen}", Ink.DIM))
+    return row((f"  {cell('endpoint', longest)}{''.join(figures)}{seen}", Palette.DIM))
 
 
 def _endpoint_cells(endpoint: EndpointRow, longest: int, width: int, glyphs: Glyphs) -> Iterator[tuple[str, Style]]:
     kind = outcome(endpoint)
     sign, style = _sign(kind, glyphs)
     yield f"{sign} ", style
-    yield cell(name_of_endpoint(endpoint), longest), Ink.BOLD if kind == "blocks" else Ink.PLAIN
+    yield cell(name_of_endpoint(endpoint), longest), Palette.BOLD if kind == "blocks" else Palette.PLAIN
     if endpoint.summary is None or endpoint.blocking is None:
-        yield f"  {cell(endpoint.skipped or '', max(width - longest - 4, 0)).rstrip()}", Ink.DIM
+        yield f"  {cell(endpoint.skipped or '', max(width - longest - 4, 0)).rstrip()}", Palette.DIM
         return
     response, others = endpoint.summary.response_s, waited(endpoint)
     figures = (
@@ -110,7 +110,7 @@ def _endpoint_cells(endpoint: EndpointRow, longest: int, width: int, glyphs: Gly
         glyphs.dash if others is None else format_seconds(others),
     )
     for figure, size in zip(figures, FIGURES, strict=True):
-        yield cell(figure, size, "right"), Ink.PLAIN
+        yield cell(figure, size, "right"), Palette.PLAIN
     words = brief(endpoint.blocking) if kind != "quiet" else ""
     yield f"  {cell(words, max(width - longest - sum(FIGURES) - 4, 0)).rstrip()}", style
 
@@ -149,8 +149,8 @@ class ScanScreen:
         width = min(self._block.width, WIDEST)
         longest = min(self._longest, max(LEAST_NAME, (width - sum(FIGURES)) // 2))
         lines = [
-            row((cell(self._title, width - 10), Ink.BOLD), f"{now - self._began:8.1f} s"),
-            row((f"{len(self._done)} of {format_count(self._total, 'endpoint')}", Ink.DIM)),
+            row((cell(self._title, width - 10), Palette.BOLD), f"{now - self._began:8.1f} s"),
+            row((f"{len(self._done)} of {format_count(self._total, 'endpoint')}", Palette.DIM)),
             _heading(longest, width),
         ]
         lines += [row(*_endpoint_cells(one, longest, width, self._glyphs)) for one in self._shown()]
@@ -159,7 +159,7 @@ class ScanScreen:
             bar = list(progress_cells(live, None, 16, self._glyphs)) if live else []
             words = cell(progress_words(live) if live else "", max(width - longest - 22, 0)).rstrip()
             lines.append(
-                row((f"{self._glyphs.open} {cell(asked, longest)}  ", Ink.BOLD), *bar, (f"  {words}", Ink.DIM))
+                row((f"{self._glyphs.open} {cell(asked, longest)}  ", Palette.BOLD), *bar, (f"  {words}", Palette.DIM))
             )
         self._block.paint(lines)
 

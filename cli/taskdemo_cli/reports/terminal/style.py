@@ -22,8 +22,8 @@ WIDEST: Final = 120
 """Lines longer than this are hard to follow, however wide the terminal is."""
 
 
-class Ink:
-    """What everything is written with; see above for the colours."""
+class Palette:
+    """The styles of everything that is written; see above for the colours."""
 
     PLAIN: Final = Style()
     BOLD: Final = Style(bold=True)
@@ -123,7 +123,7 @@ def row(*parts: str | tuple[str, Style]) -> Text:
 
 
 def paragraph(
-    text: str, width: int, style: Style = Ink.PLAIN, first: str = "", rest: str | None = None
+    text: str, width: int, style: Style = Palette.PLAIN, first: str = "", rest: str | None = None
 ) -> Iterator[Text]:
     """Yield outside text wrapped into lines of at most `width` cells, with `first` and then `rest` before them."""
     rest = " " * cell_len(first) if rest is None else rest
@@ -136,7 +136,7 @@ def paragraph(
             else:
                 lines[-1] += f" {piece}" if lines[-1] else piece
     for index, line in enumerate(lines):
-        yield row((rest if index else first, Ink.BOLD), (line, style))
+        yield row((rest if index else first, Palette.BOLD), (line, style))
 
 
 def cell(text: str, width: int, align: Literal["left", "right"] = "left") -> str:

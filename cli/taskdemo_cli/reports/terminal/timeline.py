@@ -13,7 +13,7 @@ from rich.text import Text
 
 from taskdemo_cli.documents.pairing import pairs
 from taskdemo_cli.documents.run import RunDocument
-from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Ink, cell, row
+from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Palette, cell, row
 from taskdemo_cli.reports.timeline import Bar, first_round, last_moment, stairs_key, ticks
 from taskdemo_cli.units import format_seconds
 
@@ -25,7 +25,7 @@ TICK_COLUMNS: Final = 8
 """From one tick to the next, at least."""
 FIGURE: Final = 9
 """Columns for the figure at the right."""
-STYLES: Final = {"wait": Ink.WAITING, "held": Ink.WAITING, "queue": Ink.QUEUED, "free": Ink.WORKING}
+STYLES: Final = {"wait": Palette.WAITING, "held": Palette.WAITING, "queue": Palette.QUEUED, "free": Palette.WORKING}
 
 
 class Lane:
@@ -52,9 +52,9 @@ class Lane:
 
     def parts(self, grid: set[int], tick: str) -> Iterator[tuple[str, Style]]:
         """Yield the lane as text of one style each, with the grid where nothing was painted."""
-        text, style = "", Ink.PLAIN
+        text, style = "", Palette.PLAIN
         for index, painted in enumerate(self.cells):
-            glyph, own = painted or ((tick, Ink.DIM) if index in grid else (" ", Ink.PLAIN))
+            glyph, own = painted or ((tick, Palette.DIM) if index in grid else (" ", Palette.PLAIN))
             if own is not style and text:
                 yield text, style
                 text = ""
@@ -70,7 +70,7 @@ def timeline(runs: Sequence[RunDocument]) -> Drawing:
 def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[Text]:
     bars_of = [_bars(run) for run in runs]
     if not any(bars_of):
-        yield row(("No request was sent, so there is no timeline.", Ink.DIM))
+        yield row(("No request was sent, so there is no timeline.", Palette.DIM))
         return
     horizon = max(*(last_moment(run) for run in runs), *(bar.last for bars in bars_of for bar in bars))
     sampled = [_sample(bars) for bars in bars_of]
@@ -82,18 +82,18 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
     painted: set[tuple[str, Style]] = set()
     yield _axis(axis, left, columns, "answer", glyphs)
     for run, bars in zip(runs, sampled, strict=True):
-        notes = [(cell(_name(run), left), Ink.BOLD)]
+        notes = [(cell(_name(run), left), Palette.BOLD)]
         if len(bars) < len(run.requests):
-            notes.append((cell(f"{len(bars)} of {len(run.requests):,}", left), Ink.DIM))
-        blank = (" " * left, Ink.PLAIN)
+            notes.append((cell(f"{len(bars)} of {len(run.requests):,}", left), Palette.DIM))
+        blank = (" " * left, Palette.PLAIN)
         for index, bar in enumerate(bars):
             lane = Lane(columns, horizon)
             paint(lane, bar, last_moment(run), glyphs)
             if bar.is_open:
-                lane.mark(last_moment(run), glyphs.open, Ink.BOLD)
+                lane.mark(last_moment(run), glyphs.open, Palette.BOLD)
             painted.update(filter(None, lane.cells))
             figure = format_seconds(bar.answered - bar.sent) if bar.answered is not None else "no answer"
-            style = Ink.PLAIN if bar.ok else Ink.BAD
+            style = Palette.PLAIN if bar.ok else Palette.BAD
             note = notes[index] if index < len(notes) else blank
             yield row(note, " ", *lane.parts(grid, glyphs.tick), (cell(figure, FIGURE, "right"), style))
         if run.bystander:
@@ -103,7 +103,7 @@ def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[
     yield _axis(axis, left, columns, "", glyphs)
     yield from _legend(painted, width, glyphs)
     if any(bar.runs > 1 for bars in sampled for bar in bars):
-        yield row(("2", Ink.BAD), (" 3 ... 9 work that was begun so many times, or more", Ink.DIM))
+        yield row(("2", Palette.BAD), (" 3 ... 9 work that was begun so many times, or more", Palette.DIM))
 
 
 def height(runs: Sequence[RunDocument]) -> int:
@@ -134,11 +134,11 @@ def _overview_lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> 
                 lane.fill(start, end, sign, STYLES[kind])
         for bar in bars:
             if bar.answered is not None:
-                lane.mark(bar.answered, *((glyphs.answered, Ink.BOLD) if bar.ok else (glyphs.failed, Ink.BAD)))
+                lane.mark(bar.answered, *((glyphs.answered, Palette.BOLD) if bar.ok else (glyphs.failed, Palette.BAD)))
             if (trouble := bar.trouble(until_s)) is not None:
-                lane.mark(trouble, glyphs.failed, Ink.BAD)
+                lane.mark(trouble, glyphs.failed, Palette.BAD)
         painted.update(filter(None, lane.cells))
-        yield row((cell(_name(run), left), Ink.BOLD), " ", *lane.parts({column for column, _ in axis}, glyphs.tick))
+        yield row((cell(_name(run), left), Palette.BOLD), " ", *lane.parts({column for column, _ in axis}, glyphs.tick))
     yield from _legend(painted, width, glyphs)
 
 
@@ -166,24 +166,24 @@ def paint(lane: Lane, bar: Bar, until_s: float, glyphs: Glyphs) -> None:
     for kind, start, end in bar.spans(until_s):
         lane.fill(start, end, signs[kind], STYLES[kind])
     if bar.runs > 1 and bar.started is not None:
-        lane.mark(bar.started, str(min(bar.runs, 9)), Ink.BAD)
+        lane.mark(bar.started, str(min(bar.runs, 9)), Palette.BAD)
     if (trouble := bar.trouble(until_s)) is not None:
-        lane.mark(trouble, glyphs.failed, Ink.BAD)
+        lane.mark(trouble, glyphs.failed, Palette.BAD)
     if not bar.ok:
-        lane.mark(bar.answer(until_s), glyphs.failed, Ink.BAD)
+        lane.mark(bar.answer(until_s), glyphs.failed, Palette.BAD)
     elif bar.answered is not None:
-        lane.mark(bar.answered, glyphs.answered, Ink.BOLD)
+        lane.mark(bar.answered, glyphs.answered, Palette.BOLD)
 
 
 def paint_pings(lane: Lane, waited: Sequence[tuple[float, float]], glyphs: Glyphs) -> None:
     """Paint calls of the bystander, sent and answered: dots where it was at once, the waiting where it had to wait."""
     for sent, after in pairwise([sent for sent, _ in waited]):
-        lane.fill(sent, after, glyphs.quick, Ink.QUEUED)
+        lane.fill(sent, after, glyphs.quick, Palette.QUEUED)
     for sent, done in waited:
         if not lane.cells[lane.column(sent)]:
-            lane.mark(sent, glyphs.quick, Ink.QUEUED)
+            lane.mark(sent, glyphs.quick, Palette.QUEUED)
         if lane.column(done) > lane.column(sent) + 1:
-            lane.fill(sent, done, glyphs.wait, Ink.WAITING)
+            lane.fill(sent, done, glyphs.wait, Palette.WAITING)
 
 
 def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: Glyphs) -> Text:
@@ -199,10 +199,10 @@ def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: 
     worst = run.summary.bystander_s
     figure = format_seconds(worst.max) if worst else ""
     return row(
-        (cell("GET /ping", left), Ink.DIM),
+        (cell("GET /ping", left), Palette.DIM),
         " ",
         *lane.parts(grid, glyphs.tick),
-        (cell(figure, FIGURE, "right"), Ink.DIM),
+        (cell(figure, FIGURE, "right"), Palette.DIM),
     )
 
 
@@ -215,7 +215,7 @@ def _axis(ticks: list[tuple[int, str]], left: int, columns: int, heading: str, g
             shown, first = label + glyphs.tick, column - len(label)
         if column < room and not "".join(line[first - 1 : column]).strip():
             line[first : first + len(shown)] = shown
-    return row(" " * (left + 1), ("".join(line) + heading, Ink.DIM))
+    return row(" " * (left + 1), ("".join(line) + heading, Palette.DIM))
 
 
 def _legend(painted: set[tuple[str, Style]], width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -229,7 +229,7 @@ def _legend(painted: set[tuple[str, Style]], width: int, glyphs: Glyphs) -> Iter
         if used and used + size - 2 > width:
             yield row(*line)
             line, used = [], 0
-        line += [(sign * times, style), (f" {meaning}  ", Ink.DIM)]
+        line += [(sign * times, style), (f" {meaning}  ", Palette.DIM)]
         used += size
     yield row(*line)
 
@@ -241,11 +241,11 @@ def live_legend(width: int, glyphs: Glyphs) -> Text:
 
 def _meanings(glyphs: Glyphs) -> tuple[tuple[str, Style, int, str], ...]:
     return (
-        (glyphs.wait, Ink.WAITING, 2, "waits"),
-        (glyphs.work, Ink.WAITING, 2, "waits for the work"),
-        (glyphs.answered, Ink.BOLD, 1, "answered"),
-        (glyphs.queued, Ink.QUEUED, 2, "queued"),
-        (glyphs.free, Ink.WORKING, 2, "works, nobody waits"),
-        (glyphs.failed, Ink.BAD, 1, "failed, cancelled or lost"),
-        (glyphs.open, Ink.BOLD, 1, "not ended when we stopped looking"),
+        (glyphs.wait, Palette.WAITING, 2, "waits"),
+        (glyphs.work, Palette.WAITING, 2, "waits for the work"),
+        (glyphs.answered, Palette.BOLD, 1, "answered"),
+        (glyphs.queued, Palette.QUEUED, 2, "queued"),
+        (glyphs.free, Palette.WORKING, 2, "works, nobody waits"),
+        (glyphs.failed, Palette.BAD, 1, "failed, cancelled or lost"),
+        (glyphs.open, Palette.BOLD, 1, "not ended when we stopped looking"),
     )
