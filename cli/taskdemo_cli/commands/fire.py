@@ -64,7 +64,7 @@ def fire(
         found: Blocking | UnsetType = UNSET
         if target.app is not None:
             with output.waiting("watching what it does after the last answer"):
-                found = judge(run, target.found(mark, stopping, wait=wait))
+                found = judge(run, target.read_sightings(mark, stopping, wait=wait))
         with output.waiting("measuring what the client itself takes"):
             (run,) = rig.doubted(plan, [run])
     run = replace(run, blocking=found, verdict=verdicts.verdict(run, sentence(found) if found else ""))

@@ -91,7 +91,7 @@ def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
 
     Raises UserError where it tells nothing.
     """
-    documents = servers.get_json(target.url, f"{target.under}/openapi", timeout=DOCUMENT_S, most=DOCUMENT_BYTES) or ()
+    documents = servers.get_json(target.url, f"{target.prefix}/openapi", timeout=DOCUMENT_S, most=DOCUMENT_BYTES) or ()
     routes = [route for one in documents for route in read_routes(one["document"], one["under"], headers)]
     why = next((one["error"] for one in documents if one["error"]), "it has no OpenAPI document")
     if not routes:
@@ -150,7 +150,7 @@ def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: S
         facts: RunHeader = {"method": "GET", "count": size, "concurrency": size}
         runs.append(rig.measure(target, at(plan, target), screen, facts))
         size = None if rig.stopping.asked else scanned.next_burst(runs, most)
-    found = judge(runs[-1], target.found(mark, rig.stopping))
+    found = judge(runs[-1], target.read_sightings(mark, rig.stopping))
     return scanned.judged(route, runs[-1], found)
 
 
@@ -161,7 +161,7 @@ def _is_quiet(target: Target) -> bool:
         try:
             for path in (target.bystander_path, target.threads_path):
                 servers.get_json(target.url, str(path), timeout=PROMPT_S)
-            tasks = servers.get_json(target.url, f"{target.under}/tasks?limit=10000", most=TASKS_BYTES) or ()
+            tasks = servers.get_json(target.url, f"{target.prefix}/tasks?limit=10000", most=TASKS_BYTES) or ()
             if not any(task["ended_at"] is None for task in tasks):
                 return True
         except servers.SilentError:

@@ -229,7 +229,7 @@ class Searcher:
         self.check()
         seen: CapacityCause | None = None
         if target.app is not None:
-            seen = CAUSES.get(judge_blocking(run, target.found(mark, self.rig.stopping, wait=False)).cause)
+            seen = CAUSES.get(judge_blocking(run, target.read_sightings(mark, self.rig.stopping, wait=False)).cause)
         step = read_step(run, settle_s, step_s, subject, self.wanted.conditions, seen)
         self.screen.measured(step)
         source.rest(run, overloaded=not step.sustained)

@@ -233,7 +233,7 @@ class _Run:
             """Tell whether silence is no end: the process of a server of ours is looked after, and callers wait."""
             return target.server is not None or "load" in self.running
 
-        watcher = Watcher(target.url, self.rig.inbox, self.offset, target.token, f"{target.under}/events", patient)
+        watcher = Watcher(target.url, self.rig.inbox, self.offset, target.token, f"{target.prefix}/events", patient)
         watcher.start()
         return watcher
 

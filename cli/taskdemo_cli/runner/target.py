@@ -89,7 +89,7 @@ class Target:
         return self.health.worker if self.health else UNSET
 
     @property
-    def under(self) -> str:
+    def prefix(self) -> str:
         """Where taskdemo's own paths are: beside the user's own application they are out of its way."""
         return OWN_PATHS if self.server is not None and self.server.settings.app is not None else ""
 
@@ -102,12 +102,12 @@ class Target:
     @property
     def bystander_path(self) -> str | None:
         """What a bystander asks for; None where the server offers nothing that costs it nothing."""
-        return f"{self.under}/ping" if self.health else None
+        return f"{self.prefix}/ping" if self.health else None
 
     @property
     def threads_path(self) -> str | None:
         """What a second bystander asks for, whom worker threads answer: beside the user's own application."""
-        return f"{self.under}/ping/sync" if self.app else None
+        return f"{self.prefix}/ping/sync" if self.app else None
 
     def header(self) -> RunHeader:
         """Return what a run's document says of it."""
@@ -126,7 +126,7 @@ class Target:
         }
 
     def mark(self) -> int:
-        """Return how far the server's journal has come: what is `found` from there on is of the run that follows."""
+        """Return how far the server's journal has come: `read_sightings` from there on is of the run that follows."""
         return Path(self._journal).stat().st_size if self._journal else 0
 
     def settle(self, stopping: StopRequest) -> None:
@@ -135,7 +135,7 @@ class Target:
         while time.monotonic() < end and not stopping.asked:
             time.sleep(TICK_S)
 
-    def found(self, mark: int, stopping: StopRequest, *, wait: bool = True) -> Sightings:
+    def read_sightings(self, mark: int, stopping: StopRequest, *, wait: bool = True) -> Sightings:
         """Return what the server of the user's own application has seen of it since `mark`.
 
         With `wait`, once the event loop is quiet and the tasks that were left behind have ended, or STIRRING_S later.
@@ -173,13 +173,13 @@ def find_target(url: str, path: str = "/", server: servers.Server | None = None,
     if proxy_for(url):
         return target
     asked = time.monotonic()
-    answer = servers.get_json(url, f"{target.under}/health", token)
+    answer = servers.get_json(url, f"{target.prefix}/health", token)
     answered = time.monotonic()
     try:
         health = convert(answer, Health)
     except ValidationError:
         return target
-    if (health.app is not None) != bool(target.under):
+    if (health.app is not None) != bool(target.prefix):
         return target
     return replace(target, health=health, offset=clock_offset(health.clock, asked, answered))
 
