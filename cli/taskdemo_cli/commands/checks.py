@@ -18,6 +18,7 @@ from taskdemo_server.contract.text import shortened
 
 
 def _one_of(kind: str, name: str, names: Iterable[str], more: str = "") -> str:
+    """Return the name if it is one of these. Typer's choices list the names, but suggest none for a misspelt one."""
     near = difflib.get_close_matches(name, names, n=1)
     guess = f"did you mean {near[0]}? The" if near else "the"
     if name not in names:
