@@ -2,7 +2,8 @@
 
 Every line of standard input, a Settings as JSON, becomes a server in a process of its own, forked from this one, which
 has imported everything and has no thread and no loop. Beside a server's announcement, a file ending in `.ended` tells
-its exit code. When standard input ends, so do all of them.
+its exit code. When standard input ends, so do all of them. Not multiprocessing's forkserver: what it forks outlives a
+starter that is killed.
 
 Imports little at the top, because every pool process of a server imports this file again when it starts.
 """
