@@ -161,7 +161,7 @@ def serve(
     processes: Annotated[int | None, options.PROCESSES] = None,
     max_pending: Annotated[int, options.MAX_PENDING] = 10_000,
     journal: Annotated[str | None, options.JOURNAL] = None,
-    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    broker: Annotated[str | None, options.with_default_text(options.BROKER, "a private one")] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
     queue: Annotated[str, options.QUEUE] = QUEUE,
     token: Annotated[str | None, options.TOKEN] = None,
@@ -196,7 +196,7 @@ def serve(
     )
 )
 def fire(
-    count: Annotated[int | None, options.shown(options.COUNT, "1")] = None,
+    count: Annotated[int | None, options.with_default_text(options.COUNT, "1")] = None,
     for_: Annotated[float | None, options.FOR] = None,
     concurrency: Annotated[int | None, options.CONCURRENCY] = None,
     rate: Annotated[float | None, options.RATE] = None,
@@ -214,13 +214,13 @@ def fire(
     mode: Annotated[str | None, options.PRIVATE_MODE] = None,
     app: Annotated[str | None, options.APP] = None,
     path: Annotated[str | None, options.PATH] = None,
-    duration: Annotated[float | None, options.shown(options.DURATION, "1")] = None,
-    work: Annotated[str | None, options.shown(options.WORK, "sleep")] = None,
-    threads: Annotated[int | None, options.shown(options.THREADS, "40")] = None,
+    duration: Annotated[float | None, options.with_default_text(options.DURATION, "1")] = None,
+    work: Annotated[str | None, options.with_default_text(options.WORK, "sleep")] = None,
+    threads: Annotated[int | None, options.with_default_text(options.THREADS, "40")] = None,
     processes: Annotated[int | None, options.PROCESSES] = None,
-    workers: Annotated[int | None, options.shown(options.WORKERS, "1")] = None,
+    workers: Annotated[int | None, options.with_default_text(options.WORKERS, "1")] = None,
     token: Annotated[str | None, options.TOKEN] = None,
-    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    broker: Annotated[str | None, options.with_default_text(options.BROKER, "a private one")] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
     json: Annotated[bool, options.JSON] = False,
     save: Annotated[list[str] | None, options.SAVE] = None,
@@ -293,9 +293,9 @@ def compare(
     processes: Annotated[int | None, options.PROCESSES] = None,
     need: Annotated[list[str] | None, options.NEED] = None,
     rounds: Annotated[int, options.ROUNDS] = 1,
-    timeout: Annotated[float | None, options.shown(options.TIMEOUT, "never")] = None,
+    timeout: Annotated[float | None, options.with_default_text(options.TIMEOUT, "never")] = None,
     cold: Annotated[bool, options.COLD] = False,
-    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    broker: Annotated[str | None, options.with_default_text(options.BROKER, "a private one")] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
     json: Annotated[bool, options.JSON] = False,
     save: Annotated[list[str] | None, options.SAVE] = None,
@@ -329,7 +329,7 @@ def compare(
 @app.command(epilog=_examples("taskdemo limits --modes background,process --html limits.html"))
 def limits(
     modes: Annotated[str | None, options.MODE_LIST] = None,
-    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    broker: Annotated[str | None, options.with_default_text(options.BROKER, "a private one")] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
     json: Annotated[bool, options.JSON] = False,
     save: Annotated[list[str] | None, options.SAVE] = None,
@@ -359,7 +359,7 @@ def capacity(
     duration: Annotated[float, options.DURATION] = 0.1,
     threads: Annotated[int, options.THREADS] = 40,
     processes: Annotated[int | None, options.PROCESSES] = None,
-    broker: Annotated[str | None, options.shown(options.BROKER, "a private one")] = None,
+    broker: Annotated[str | None, options.with_default_text(options.BROKER, "a private one")] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
     token: Annotated[str | None, options.TOKEN] = None,
     while_: Annotated[list[str] | None, options.WHILE] = None,
@@ -402,7 +402,7 @@ def capacity(
     )
 )
 def scan(
-    app: Annotated[str, options.shown(options.APP, "what fastapi dev would start here")] = ".",
+    app: Annotated[str, options.with_default_text(options.APP, "what fastapi dev would start here")] = ".",
     count: Annotated[int, options.SCAN_COUNT] = 20,
     header: Annotated[list[str] | None, options.HEADER] = None,
     timeout: Annotated[float, options.SCAN_TIMEOUT] = 5.0,

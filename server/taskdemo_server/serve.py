@@ -6,7 +6,7 @@ Imports little at the top, because every pool process imports this file again wh
 
 import sys
 
-from taskdemo_server.contract.settings import Settings, told
+from taskdemo_server.contract.settings import Settings, take_argument
 from taskdemo_server.contract.stderr import refuse
 from taskdemo_server.runtime import orphans
 
@@ -19,7 +19,7 @@ def main() -> int:
     # The tracker of multiprocessing's semaphores warns when a killed server leaves it some to remove: its very job.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     try:
-        settings = Settings.from_json(told(sys.argv))
+        settings = Settings.from_json(take_argument(sys.argv))
     except (ValueError, TypeError) as error:
         return refuse(f"python -m taskdemo_server.serve takes one argument, its settings as JSON ({error}).")
     from taskdemo_server.runtime.supervisor import serve

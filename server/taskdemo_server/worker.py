@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import WORK, WorkerSettings, one_per_cpu, results_beside, told
+from taskdemo_server.contract.settings import WORK, WorkerSettings, one_per_cpu, results_beside, take_argument
 from taskdemo_server.contract.stderr import refuse
 from taskdemo_server.contract.text import without_password
 from taskdemo_server.runtime.guard import guard
@@ -20,7 +20,7 @@ from taskdemo_server.runtime.guard import guard
 def main() -> int:  # noqa: RET503  execv never returns
     """Become the worker, or guard it; return the exit code."""
     try:
-        settings = WorkerSettings.from_json(told(sys.argv))
+        settings = WorkerSettings.from_json(take_argument(sys.argv))
         mode = MODE_BY_NAME[settings.engine]
     except (ValueError, TypeError, KeyError) as error:
         return refuse(f"python -m taskdemo_server.worker takes one argument, its settings as JSON ({error}).")
@@ -54,7 +54,10 @@ def main() -> int:  # noqa: RET503  execv never returns
             return refuse(why)
     except UnusableError as error:
         return refuse(str(error))
-    print(f"The worker of engine {mode.name}: {engine.shown(processes, queue, without_password(broker))}", flush=True)
+    print(
+        f"The worker of engine {mode.name}: {engine.format_command(processes, queue, without_password(broker))}",
+        flush=True,
+    )
     if backend is None and work.server is None:
         print("No server learns what becomes of its tasks: type --server URL, or --backend URL of a Redis.", flush=True)
     # It takes the place of this process, so that signals are its own and nobody is left to outlive anybody.

@@ -28,7 +28,7 @@ def capacity_of_modes(
     """Search the limit of a private server of each of these settings, show what was found, and return the exit code."""
     subjects: dict[str, Subject] = {}
     for one in settings:
-        subject = subjects[one.app or one.mode] = Subject.asked(one)
+        subject = subjects[one.app or one.mode] = Subject.from_settings(one)
         search.check(subject)
     return _conduct(subjects, skipped, search, keeping, settings[0], path)
 

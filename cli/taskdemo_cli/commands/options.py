@@ -27,7 +27,7 @@ def _option(panel: str, *names: str, check: Callable[[str, Any], Any] | None = N
     return typer.Option(*names, rich_help_panel=panel, show_envvar=False, **details)
 
 
-def shown(option: Any, default: str) -> Any:
+def with_default_text(option: Any, default: str) -> Any:
     """Return the option with this default in its help, for a command that must see whether it was given."""
     option = copy.copy(option)
     option.show_default = default

@@ -241,7 +241,7 @@ class Skipped(Struct, frozen=True, kw_only=True):
     why: str
 
 
-def asked(run: RunDocument) -> str:
+def describe_request(run: RunDocument) -> str:
     """Return what was asked for: the URL, with its path if it has one, and the method if that is not GET."""
     url = run.url + (run.path if run.path != "/" else "")
     return url if run.method == "GET" else f"{url} ({run.method})"

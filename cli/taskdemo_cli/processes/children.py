@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
-from taskdemo_server.contract.settings import telling
+from taskdemo_server.contract.settings import environment_with
 from taskdemo_server.contract.text import shortened
 
 END_TIMEOUT_S: Final = 3.0
@@ -43,7 +43,7 @@ class Child:
         tidy: bool = False,
         says_ready: bool = False,
     ) -> None:
-        environment = None if told is None else telling(told)
+        environment = None if told is None else environment_with(told)
         if tidy and isinstance(errors, Path):
             environment = {**(environment or os.environ), "TMPDIR": str(errors.parent)}
         with errors.open("wb") if isinstance(errors, Path) else contextlib.nullcontext(errors) as stderr:

@@ -1,6 +1,8 @@
 """What a user has named as `module:name`: read, and imported from the user's own folder. Standard library only.
 
 The one place where anything is imported because somebody named it; a name that came over the network never gets here.
+Not `pkgutil.resolve_name`, which imports and looks up in one call: an AttributeError of the module's own code could not
+be told from a name that is missing, and each needs another sentence.
 """
 
 import difflib
@@ -109,7 +111,7 @@ def _no_module(option: str, module: str, name: str, folder: str | None) -> str:
 
 
 def _failed(option: str, text: str, error: BaseException) -> str:
-    return f"{option} {text}: importing it failed with {shortened(described(error), _WHY_LENGTH)}; mend that first"
+    return f"{option} {text}: importing it failed with {shortened(describe_error(error), _WHY_LENGTH)}; mend that first"
 
 
 def _own_names(module: Any, callables: list[str]) -> str:
@@ -124,7 +126,7 @@ def _place(module: Any, folder: str | None) -> str:
     return shortened(str(file.relative_to(folder) if folder and file.is_relative_to(folder) else file), 200)
 
 
-def described(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return `Kind: text (file:line)` of an exception, the place being where it was raised. Not made visible."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""

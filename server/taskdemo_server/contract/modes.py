@@ -63,7 +63,7 @@ class Engine:
         """Return the words of its worker command."""
         return [word.format(processes=processes, queue=queue) for word in self.worker]
 
-    def shown(self, processes: int | str, queue: str, broker: str = "URL") -> str:
+    def format_command(self, processes: int | str, queue: str, broker: str = "URL") -> str:
         """Return its worker command, and the variables before it, as one would type it."""
         variables = [f"{name}={value.format(broker=broker)}" for name, value in self.variables.items()]
         return " ".join([*variables, *self.command(processes, queue)])

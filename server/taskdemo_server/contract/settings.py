@@ -8,7 +8,7 @@ from typing import Final, Self
 
 VERSION: Final = "0.1.0"
 
-TOLD: Final = "TASKDEMO_TOLD"
+ARGUMENT: Final = "TASKDEMO_TOLD"
 """The environment variable that may hold a process's settings in place of its argument, which every user can see."""
 WORK: Final = "TASKDEMO_WORK"
 """The environment variable from which a pool process, or an engine's worker, knows its `WorkSettings`."""
@@ -43,14 +43,14 @@ def results_beside(broker: str) -> str | None:
     return None if broker.startswith("amqp") else broker
 
 
-def told(arguments: Sequence[str]) -> str:
-    """Return the JSON that this process was started with; what it starts in its turn does not inherit it."""
-    return arguments[1] if len(arguments) > 1 else os.environ.pop(TOLD, "")
+def take_argument(arguments: Sequence[str]) -> str:
+    """Return the one argument that this process was started with; what it starts in its turn does not inherit it."""
+    return arguments[1] if len(arguments) > 1 else os.environ.pop(ARGUMENT, "")
 
 
-def telling(text: str) -> dict[str, str]:
+def environment_with(text: str) -> dict[str, str]:
     """Return the environment in which to start a process that is to be told this JSON, a token or a password in it."""
-    return {**os.environ, TOLD: text}
+    return {**os.environ, ARGUMENT: text}
 
 
 class Json:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from taskdemo_server.contract.modes import Engine
-from taskdemo_server.contract.settings import Settings, WorkerSettings, telling
+from taskdemo_server.contract.settings import Settings, WorkerSettings, environment_with
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import shortened
 from taskdemo_server.engines.base import PRIVATE, why_not
@@ -151,7 +151,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**telling(told), "TMPDIR": str(folder)},
+                env={**environment_with(told), "TMPDIR": str(folder)},
                 start_new_session=True,  # A Ctrl-C in the terminal is for the server to judge.
             )
 

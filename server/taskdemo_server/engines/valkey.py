@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET, told
+from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET, take_argument
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.runtime.guard import guard
 
@@ -48,7 +48,7 @@ def binary() -> str | None:
 
 def main() -> int:
     """Run Valkey in the folder that it is told, and say its URL; at the end the folder goes with it."""
-    folder, server = told(sys.argv), binary()
+    folder, server = take_argument(sys.argv), binary()
     if not fits(folder):
         folder = short_folder()
     if server is None:

@@ -10,7 +10,7 @@ from collections import deque
 from typing import Final, TextIO
 from urllib.parse import quote
 
-from taskdemo_server.contract.import_string import described
+from taskdemo_server.contract.import_string import describe_error
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, QUEUE, Settings
 from taskdemo_server.contract.text import escape, shortened, without_password
@@ -23,7 +23,8 @@ class Console:
     """Lines for standard output, written by a thread of its own.
 
     A task never waits for whoever reads them, and never fails because nobody does: lines wait in memory, the
-    oldest of too many are dropped, and a closed output ends the matter.
+    oldest of too many are dropped, and a closed output ends the matter. Not logging's QueueListener: its bounded queue
+    refuses the newest line instead, and its `stop` waits without a limit for whoever reads nothing more.
     """
 
     def __init__(self, out: TextIO | None) -> None:
@@ -84,7 +85,7 @@ def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
         "try": f"taskdemo fire --count 5 --port {port}{token}",
     }
     if mode.engine is not None:
-        rows["worker"] = mode.engine.shown("N", settings.queue)
+        rows["worker"] = mode.engine.format_command("N", settings.queue)
         if settings.private_broker is None:
             rows["worker"] = worker_command(settings, url)
     if terminal:
@@ -175,5 +176,5 @@ class Briefly(logging.Formatter):
         """Return the line."""
         text = record.getMessage().strip()
         if record.exc_info and record.exc_info[1] is not None:
-            text += f": {described(record.exc_info[1])}"
+            text += f": {describe_error(record.exc_info[1])}"
         return shortened(text, 1000)

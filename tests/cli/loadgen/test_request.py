@@ -17,7 +17,7 @@ from commands import family_of, one_sentence, running, taskdemo
 from conftest import until
 from talks import InThread
 from taskdemo_cli.documents.environment import command_line, without_user
-from taskdemo_cli.documents.run import asked
+from taskdemo_cli.documents.run import describe_request
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Plan, Ready, Refused, Started
@@ -324,5 +324,5 @@ def test_a_url_without_a_user_stays_as_it_is() -> None:
 
 def test_a_report_says_the_method_where_it_is_not_get() -> None:
     run = samples.background_run()
-    assert "GET" not in asked(run)
-    assert asked(replace(run, method="POST", path="/x")) == f"{run.url}/x (POST)"
+    assert "GET" not in describe_request(run)
+    assert describe_request(replace(run, method="POST", path="/x")) == f"{run.url}/x (POST)"

@@ -36,7 +36,7 @@ class Subject:
     """How long one piece of work takes: as asked, or as a single request has shown."""
 
     @classmethod
-    def asked(cls, settings: Settings) -> "Subject":
+    def from_settings(cls, settings: Settings) -> "Subject":
         """Return what these settings say of it."""
         subject = cls(settings)
         return subject if subject.is_measured else cls(settings, settings.duration)

@@ -9,7 +9,7 @@ from rich.text import Text
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.comparison import ComparisonDocument, Recommendation
-from taskdemo_cli.documents.run import RequestCounts, RunDocument, TaskCounts, ThresholdRow, asked, name_of
+from taskdemo_cli.documents.run import RequestCounts, RunDocument, TaskCounts, ThresholdRow, describe_request, name_of
 from taskdemo_cli.reports.error_words import errors_in_words, shortfalls
 from taskdemo_cli.reports.terminal.comparison_table import (
     NAME,
@@ -122,7 +122,7 @@ def _closing_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterato
 
 def _what(document: RunDocument) -> str:
     what = document.mode or document.app
-    words = f"{what} at {asked(document)}" if what else asked(document)
+    words = f"{what} at {describe_request(document)}" if what else describe_request(document)
     if document.proxy:
         words += f", through the proxy {document.proxy} of the environment"
     if document.rate is not None:
