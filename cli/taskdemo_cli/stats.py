@@ -22,7 +22,7 @@ PERCENTILES = {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "p999": 999}
 """In thousandths."""
 BINS = 10
 LOGARITHMIC_FROM = 20
-"""Where the longest time is this many times the shortest, the bins widen by a factor instead of a width."""
+"""Where the longest time is this many times the shortest, bins and scales widen by a factor instead of a width."""
 
 
 class Statistics(Struct, frozen=True, kw_only=True):

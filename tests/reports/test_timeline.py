@@ -2,7 +2,8 @@
 
 import pytest
 
-from taskdemo_cli.reports.timeline import Bar, ticks
+from taskdemo_cli.reports.scales import ticks
+from taskdemo_cli.reports.timeline import Bar
 
 UNTIL_S = 9.0
 

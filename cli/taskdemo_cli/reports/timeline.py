@@ -1,23 +1,15 @@
-"""The timeline of runs, in seconds: the spans and marks of each request with its task, and the ticks of a scale.
+"""The timeline of runs, in seconds: the spans and marks of each request with its task.
 
 One model for the terminal, which paints it in cells, and the page, which draws it as SVG. Computes no figure.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
 from taskdemo_cli.recording.tasks import TROUBLE, UNENDED
 
-STEPS: Final = (
-    *(digit * 10.0**power for power in range(-6, 1) for digit in (1, 2, 5)),
-    *(10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0),
-    *(3600.0 * hours for hours in (1, 2, 3, 6, 12, 24, 24 * 7, 24 * 28, 24 * 365)),
-)
-"""Distances between ticks, in seconds."""
-UNITS: Final = (("h", 3600.0, 3600.0), ("min", 60.0, 60.0), ("s", 1.0, 0.1), ("ms", 1e-3, 2e-4), ("µs", 1e-6, 0.0))
-"""A unit, its seconds, and the distance between ticks from which on it is used."""
 Kind: TypeAlias = Literal["wait", "held", "queue", "free"]
 """The caller waits; its work runs and the caller waits; its task is queued; its work runs and nobody waits."""
 
@@ -101,11 +93,3 @@ def last_moment(run: RunDocument) -> float:
     """Return the last moment that the run's summary and its bystander know of, in its seconds."""
     pings = (moment for ping in run.bystander[-1:] for moment in (ping.sent_s, ping.done_s) if moment is not None)
     return max(1e-6, run.summary.wall_s, run.summary.tasks.last_ended_s or 0.0, *pings)
-
-
-def ticks(horizon_s: float, most: float) -> list[tuple[float, str]]:
-    """Return the moments of at most so many ticks after 0 and their labels, from 0 to the horizon."""
-    step = next((step for step in STEPS if horizon_s / step <= most), STEPS[-1])
-    unit, per = next((unit, per) for unit, per, least in UNITS if step >= least)
-    moments = [index * step for index in range(int(horizon_s / step * (1 + 1e-9)) + 1)]
-    return [(moment, f"{moment / per:g} {unit}") for moment in moments]

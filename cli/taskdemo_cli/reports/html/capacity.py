@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep
-from taskdemo_cli.reports.html.scales import Scale, duration_words, rates
+from taskdemo_cli.reports.scales import Scale, duration_words, rates
 from taskdemo_cli.units import format_count
 
 TALL: Final = 90.0
@@ -33,7 +33,7 @@ def draw(document: CapacityDocument) -> dict[str, Any] | None:
         {
             "name": name,
             "found": found,
-            "sustained": scale.x(found.sustained_per_s) if found.sustained_per_s else 0.0,
+            "sustained": scale.x(found.sustained_per_s or 0.0),
             "failed": scale.x(found.failed_at_per_s or found.sustained_per_s or 0.0),
             "expected": scale.x(found.expected_per_s) if found.expected_per_s else None,
             "times": [

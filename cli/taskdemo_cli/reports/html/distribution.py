@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from taskdemo_cli.documents.run import RunDocument
-from taskdemo_cli.reports.html.scales import WIDE, Scale, durations
+from taskdemo_cli.reports.scales import WIDE, Scale, durations
 
 BINS: Final = 125
 DOTS: Final = 9

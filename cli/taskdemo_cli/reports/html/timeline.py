@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from taskdemo_cli.documents.pairing import pairs
 from taskdemo_cli.documents.run import BystanderRow, RequestRow, RunDocument, TaskRow
 from taskdemo_cli.recording.tasks import UNENDED
-from taskdemo_cli.reports.html.scales import WIDE, Scale, moments
+from taskdemo_cli.reports.scales import WIDE, Scale, moments
 from taskdemo_cli.reports.timeline import Bar, last_moment, stairs_key
 from taskdemo_cli.stats import Occupancy
 from taskdemo_server.contract.drawing import HELD_UP_S, LANE

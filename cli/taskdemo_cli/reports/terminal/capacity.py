@@ -1,6 +1,5 @@
 """How much each mode takes: while the rates rise, and when the limits are found."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -9,6 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, ModeCapacity
+from taskdemo_cli.reports.scales import WIDE, Scale, round_numbers
 from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.figures import progress
 from taskdemo_cli.reports.terminal.painter import Block, PlainLines, screens
@@ -33,29 +33,28 @@ def capacity_report(document: CapacityDocument) -> RenderableType:
     )
 
 
-class RateScale:
+class RateScale(Scale):
     """A logarithmic scale of rates in `columns` cells, from below the lowest to above the highest of them."""
 
     def __init__(self, rates: Sequence[float], columns: int) -> None:
-        low, high = min(rates, default=1.0), max(rates, default=10.0)
-        self.low = math.log10(low) - 0.3
-        self.high = max(math.log10(high) + 0.05, self.low + 0.5)
+        low = min(rates, default=1.0) * 0.501
+        high = max(max(rates, default=10.0) * 1.12, low * 3.2)
+        roundest_first = (rate for digit in (1, 5, 2) for rate in round_numbers(low, high, (digit,)))
+        super().__init__(low, high, ((rate, format_rate(rate)) for rate in roundest_first), logarithmic=True)
         self.columns = columns
 
-    def cells(self, rate: float) -> int:
+    def cells(self, rate: float | None) -> int:
         """Return how many cells lie below this rate."""
-        share = (math.log10(rate) - self.low) / (self.high - self.low)
-        return round(min(max(share, 0.0), 1.0) * self.columns)
+        return round(self.x(rate or 0.0) * self.columns / WIDE)
 
     def heading(self) -> str:
-        """Return labels of round rates, the roundest first, each with its line below its first character."""
+        """Return the labels that there is room for, each with its line below its first character."""
         line = [" "] * self.columns
-        powers = range(math.floor(self.low), math.ceil(self.high) + 1)
-        for rate in (digit * 10.0**power for digit in (1, 5, 2) for power in powers):
-            label, at = f"|{format_rate(rate)}", self.cells(rate)
-            fits = math.log10(rate) >= self.low and at + len(label) <= self.columns
-            if fits and not "".join(line[max(at - 1, 0) : at + len(label) + 1]).strip():
-                line[at : at + len(label)] = label
+        for x, rate, _ in self.ticks:
+            label, at = f"|{rate}", round(x * self.columns / WIDE)
+            end = at + len(label)
+            if end <= self.columns and not "".join(line[max(at - 1, 0) : end + 1]).strip():
+                line[at:end] = label
         return "".join(line)
 
 
@@ -76,9 +75,8 @@ def capacity_table(
                 (cell(name, NAME + 1), Palette.BOLD), ("measured now" if name == running else "waiting", Palette.DIM)
             )
             continue
-        full = scale.cells(found.sustained_per_s) if found.sustained_per_s else 0
-        until = scale.cells(found.failed_at_per_s) if found.failed_at_per_s else full
-        until = max(until, full + 1 if found.failed_at_per_s else full)
+        full = scale.cells(found.sustained_per_s)
+        until = max(scale.cells(found.failed_at_per_s), full + bool(found.failed_at_per_s))
         yield row(
             (cell(name, NAME) + " ", Palette.BOLD),
             (glyphs.full * full, Palette.GOOD),

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from taskdemo_cli.documents.pairing import pairs
 from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.reports.scales import ticks
 from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Palette, cell, row
-from taskdemo_cli.reports.timeline import Bar, first_round, last_moment, stairs_key, ticks
+from taskdemo_cli.reports.timeline import Bar, first_round, last_moment, stairs_key
 from taskdemo_cli.units import format_seconds
 
 BARS: Final = 6

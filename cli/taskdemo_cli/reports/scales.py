@@ -1,4 +1,4 @@
-"""The scales of the report's pictures: where a figure stands across, and which ticks say so.
+"""The scales of the pictures, of the terminal and of the page: where a figure stands across, and which ticks say so.
 
 Across, places are thousandths of the picture's width.
 """
@@ -7,13 +7,27 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from taskdemo_cli.reports.timeline import ticks
-from taskdemo_cli.units import format_rate
+from taskdemo_cli.stats import LOGARITHMIC_FROM
+from taskdemo_cli.units import format_rate, format_seconds
 
 WIDE: Final = 1000
 """Thousandths across a picture."""
-LOGARITHMIC_FROM: Final = 20
-"""A longest time of so many times the shortest makes a scale of times logarithmic."""
+
+
+def round_numbers(low: float, high: float, digits: Sequence[int] = (1, 2, 5)) -> list[float]:
+    """Return the numbers of one of these digits and zeros from one number above 0 to another."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [number for power in powers for digit in digits if low <= (number := digit * 10.0**power) <= high]
+
+
+STEPS: Final = (
+    *round_numbers(1e-6, 5.0),
+    *(10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0),
+    *(3600.0 * hours for hours in (1, 2, 3, 6, 12, 24, 24 * 7, 24 * 28, 24 * 365)),
+)
+"""Distances between ticks, in seconds."""
+UNITS: Final = (("h", 3600.0, 3600.0), ("min", 60.0, 60.0), ("s", 1.0, 0.1), ("ms", 1e-3, 2e-4), ("µs", 1e-6, 0.0))
+"""A unit, its seconds, and the distance between ticks from which on it is used."""
 
 
 class Scale:
@@ -37,6 +51,14 @@ class Scale:
         return math.log10(value) if self.logarithmic else value
 
 
+def ticks(horizon_s: float, most: float) -> list[tuple[float, str]]:
+    """Return the moments of at most so many ticks after 0 and their labels, from 0 to the horizon."""
+    step = next((step for step in STEPS if horizon_s / step <= most), STEPS[-1])
+    unit, per = next((unit, per) for unit, per, least in UNITS if step >= least)
+    moments = [index * step for index in range(int(horizon_s / step * (1 + 1e-9)) + 1)]
+    return [(moment, f"{moment / per:g} {unit}") for moment in moments]
+
+
 def moments(horizon_s: float) -> Scale:
     """Return the scale from 0 to `horizon_s` seconds, with at most seven ticks."""
     return Scale(0.0, horizon_s, ticks(horizon_s, 6))
@@ -50,21 +72,15 @@ def durations(low_s: float, high_s: float) -> Scale:
     if ratio < LOGARITHMIC_FROM:
         return Scale(0.0, high_s * 1.03, ticks(high_s, 6))
     digits = (1,) if ratio > 1e5 else (1, 3) if ratio > 100 else (1, 2, 5)
-    marks = [(value, duration_words(value)) for value in _round_numbers(low_s * 0.93, high_s * 1.07, digits)]
+    marks = [(value, duration_words(value)) for value in round_numbers(low_s * 0.93, high_s * 1.07, digits)]
     return Scale(low_s / ratio**0.03, high_s * ratio**0.03, marks, logarithmic=True)
 
 
 def rates(low: float, high: float) -> Scale:
     """Return the logarithmic scale of rates from `low` to `high` requests per second; it begins at a round rate."""
     digits = (1,) if high / low > 100 else (1, 2, 5)
-    low, high = _round_numbers(low / 20, low * 0.9, digits)[-1], high * 1.1
-    return Scale(low, high, [(rate, format_rate(rate)) for rate in _round_numbers(low, high, digits)], logarithmic=True)
-
-
-def _round_numbers(low: float, high: float, digits: Sequence[int]) -> list[float]:
-    """Return the numbers of one of these digits and zeros between two others."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [number for power in powers for digit in digits if low <= (number := digit * 10.0**power) <= high]
+    low, high = round_numbers(low / 20, low * 0.9, digits)[-1], high * 1.1
+    return Scale(low, high, [(rate, format_rate(rate)) for rate in round_numbers(low, high, digits)], logarithmic=True)
 
 
 def _tick(x: float, label: str) -> tuple[float, str, str]:
@@ -73,7 +89,4 @@ def _tick(x: float, label: str) -> tuple[float, str, str]:
 
 def duration_words(seconds: float) -> str:
     """Return a round time, as it stands at a tick."""
-    for unit, per in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= per * 0.9999:
-            return f"{seconds / per:g} {unit}"
-    return f"{seconds / 1e-6:g} µs"
+    return format_seconds(seconds).replace(".00", "").replace(".0", "")
