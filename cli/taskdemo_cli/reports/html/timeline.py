@@ -4,7 +4,6 @@ Turns the rows of runs into places and computes no figure. Across, places are th
 are pixels. However many requests there are, what is returned stays small.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -12,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from taskdemo_cli.documents.pairing import pairs
 from taskdemo_cli.documents.run import BystanderRow, RequestRow, RunDocument, TaskRow
 from taskdemo_cli.recording.tasks import UNENDED
-from taskdemo_cli.reports.scales import WIDE, Scale, moments
+from taskdemo_cli.reports.scales import WIDE, Scale, moments, round_numbers
 from taskdemo_cli.reports.timeline import Bar, last_moment, stairs_key
 from taskdemo_cli.stats import Occupancy
 from taskdemo_server.contract.drawing import HELD_UP_S, LANE
@@ -83,10 +82,7 @@ def draw(every_run: Sequence[RunDocument]) -> dict[str, Any] | None:
     last = max(map(last_moment, runs))
     if drawn == "areas":
         scale = moments(last * MARGIN)
-        charts = [
-            Chart(run, height=2 * HALF, paths=paths, peaks=peaks)
-            for run, (paths, peaks) in zip(runs, _areas(runs, last * MARGIN), strict=True)
-        ]
+        charts = list(_areas(runs, last * MARGIN))
     else:
         found = [[(Bar.of(*pair), *pair) for pair in pairs(run)] for run in runs]
         scale = moments(max(last, *(bar.last for each in found for bar, _, _ in each if bar)) * MARGIN)
@@ -197,26 +193,24 @@ def _levels(run: RunDocument, horizon_s: float) -> tuple[list[float], list[float
     return waiting.levels(), work, [sum(both) for both in zip(work, queued.levels(), strict=True)]
 
 
-def _areas(
-    runs: Sequence[RunDocument], horizon_s: float
-) -> list[tuple[list[tuple[str, str]], list[tuple[float, str]]]]:
-    """Return, for each run, the paths of its areas with their kind, and their ticks: pixels from the top, and a label.
+def _areas(runs: Sequence[RunDocument], horizon_s: float) -> Iterator[Chart]:
+    """Yield the pictures of runs as areas.
 
     The highest level of all runs is as high as there is room, so that heights can be compared between them.
     """
     every = [_levels(run, horizon_s) for run in runs]
-    most_waiting = max((max(waiting) for waiting, _, _ in every), default=0.0)
-    most_tasks = max((max(tasks) for _, _, tasks in every), default=0.0)
-    up, down = HALF / (most_waiting or 1.0), HALF / (most_tasks or 1.0)
+    most_waiting = max(max(waiting) for waiting, _, _ in every)
+    most_tasks = max(max(tasks) for _, _, tasks in every)
+    up, down = -HALF / (most_waiting or 1.0), HALF / (most_tasks or 1.0)
     peaks = [
-        (HALF - _round_below(most_waiting) * up, f"{_round_below(most_waiting):,.0f} wait"),
-        (HALF + _round_below(most_tasks) * down, f"{_round_below(most_tasks):,.0f} tasks"),
+        (HALF + level * pixels_each, f"{level:,.0f} {what}")
+        for most, pixels_each, what in ((most_waiting, up, "wait"), (most_tasks, down, "tasks"))
+        if most >= 1
+        for level in round_numbers(most / 3, most)[-1:]
     ]
-    shown = [peak for peak, most in zip(peaks, (most_waiting, most_tasks), strict=True) if most >= 1]
-    return [
-        ([("wait", _area(waiting, -up)), ("queue", _area(tasks, down)), ("free", _area(running, down))], shown)
-        for waiting, running, tasks in every
-    ]
+    for run, (waiting, running, tasks) in zip(runs, every, strict=True):
+        paths = [("wait", _area(waiting, up)), ("queue", _area(tasks, down)), ("free", _area(running, down))]
+        yield Chart(run, 2 * HALF, paths=paths, peaks=peaks)
 
 
 def _area(levels: Sequence[float], pixels_each: float) -> str:
@@ -228,11 +222,3 @@ def _area(levels: Sequence[float], pixels_each: float) -> str:
             parts.append(f"H{column * WIDE / COLUMNS:g}V{y:g}")
             last = y
     return "".join(parts) + f"H{WIDE}V{HALF:g}z"
-
-
-def _round_below(most: float) -> float:
-    """Return the greatest of 1, 2, 5, 10, 20, ... that is not above `most`."""
-    if most < 1:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(most))
-    return next(digit * power for digit in (5, 2, 1) if digit * power <= most)
