@@ -138,7 +138,6 @@ class Output:
 
         for chunk in json_chunks(document):
             self._stdout.write(chunk)
-        self._stdout.write("\n")
         self._stdout.flush()
 
     def wrote(self, path: str) -> None:
