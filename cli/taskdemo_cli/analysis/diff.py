@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Final, Literal, TypeAlias, TypedDict
 
-from taskdemo_cli.analysis.rounds import FIGURES, by_mode, figure_of
+from taskdemo_cli.analysis.rounds import FIGURES, NAMES, by_mode, figure_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.pairing import runs_of
 from taskdemo_cli.documents.run import RunDocument
@@ -18,14 +18,6 @@ from taskdemo_server.contract.text import shortened
 
 SETTINGS: Final = ("method", "path", "message", "count", "for_s", "concurrency", "rate")
 """What two results must have in common to be compared, besides their work."""
-NAMES: Final = {
-    "response_s.p50": "median response",
-    "response_s.p95": "95 % of the responses within",
-    "response_s.max": "slowest response",
-    "completion_s.p50": "median time to the task's end",
-    "bystander_s.max": "slowest answer to the bystander",
-    "requests_per_s": "requests per second",
-}
 
 
 ChangeOutcome: TypeAlias = Literal["better", "worse", "within noise", "unknown", "not comparable"]
@@ -170,7 +162,7 @@ def _text(figure: str, old: float, new: float, outcome: str) -> str:
         "within noise": "within the noise of the rounds",
         "not comparable": "the two results are not comparable",
     }.get(outcome, f"{outcome}, beyond noise")
-    of = " of a round" if outcome != "unknown" and figure.endswith(".max") else ""
+    of = ", in a round" if outcome != "unknown" and figure.endswith(".max") else ""
     return f"{NAMES[figure]}{of}: {shown(old)}, now {shown(new)}{_by(old, new)}: {noise}"
 
 

@@ -11,6 +11,19 @@ from taskdemo_cli.documents.comparison import Difference, Interval
 from taskdemo_cli.documents.run import RunDocument, name_of
 from taskdemo_cli.stats import grouped, interval, supported
 
+NAMES: Final = {
+    "response_s.p50": "response p50",
+    "response_s.p95": "response p95",
+    "response_s.max": "response max",
+    "completion_s.p50": "task end p50",
+    "tasks.last_ended_s": "tasks ended",
+    "tasks.max_parallel": "ran at once",
+    "bystander_s.max": "others waited",
+    "requests_per_s": "requests/s",
+}
+"""What figures are called; in a heading of two lines, the last word stands below the others."""
+COLUMNS: Final = ("response_s.p50", "response_s.max", "tasks.last_ended_s", "tasks.max_parallel", "bystander_s.max")
+"""What a table of modes shows, in this order."""
 FIGURES: Final = (
     "response_s.p50",
     "response_s.p95",

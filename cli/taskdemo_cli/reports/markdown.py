@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from taskdemo_cli.analysis.rounds import COLUMNS, NAMES
 from taskdemo_cli.analysis.scan import TOLD, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
@@ -17,7 +18,6 @@ from taskdemo_cli.units import format_seconds as duration
 from taskdemo_server.contract.text import shortened
 
 NOTHING: Final = "–"  # noqa: RUF001 # an en dash is meant
-HEADINGS: Final = ("response p50", "response max", "last task ended", "ran at once", "GET /ping max", "failed", "lost")
 MARKUP: Final = re.compile(r"([\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)|^[-+=>])")
 """What can mean something to Markdown in the middle of a line, or at its start."""
 LONGEST: Final = 600
@@ -87,7 +87,7 @@ def _skipped(skipped: Sequence[Skipped]) -> Iterator[str]:
 def _runs(runs: Sequence[RunDocument]) -> Iterator[str]:
     rounds = any(run.round > 1 for run in runs)
     yield from _table(
-        ["mode", *(["round"] if rounds else []), *HEADINGS],
+        ["mode", *(["round"] if rounds else []), *(NAMES[path] for path in COLUMNS), "failed", "lost"],
         [[_cell(name_of(run)), *([str(run.round)] if rounds else []), *_figures(run.summary)] for run in runs],
         left=1,
     )

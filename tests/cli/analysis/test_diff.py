@@ -28,7 +28,7 @@ def test_rounds_of_the_same_show_what_changed_beyond_their_noise(old: float, new
     assert changes["remarks"] == []
     by_figure = {change["figure"]: change for change in changes["changes"]}
     assert {by_figure[figure]["outcome"] for figure in ("response_s.p50", "requests_per_s")} == {outcome}
-    assert by_figure["response_s.max"]["text"].startswith(f"slowest response of a round: {old * 1000 + 2:.0f} ms, now ")
+    assert by_figure["response_s.max"]["text"].startswith(f"response max, in a round: {old * 1000 + 2:.0f} ms, now ")
 
 
 def test_of_single_runs_the_noise_is_not_known_and_their_modes_need_not_be_the_same() -> None:

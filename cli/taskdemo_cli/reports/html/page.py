@@ -20,7 +20,7 @@ from msgspec import UNSET
 from msgspec.structs import asdict
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing
-from taskdemo_cli.analysis.rounds import by_mode
+from taskdemo_cli.analysis.rounds import NAMES, by_mode
 from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
@@ -62,12 +62,12 @@ STATISTICS: Final = (
     ("bystander_threads_s", "the same by a thread", "a second bystander, whom a worker thread answers"),
 )
 COLUMNS: Final = (
-    ("response_s.p50", "response", "p50"),
-    ("response_s.p95", "response", "p95"),
-    ("response_s.max", "response", "max"),
-    ("tasks.last_ended_s", "last task", "ended"),
-    ("tasks.max_parallel", "ran at", "once"),
-    ("bystander_s.max", "GET /ping", "max"),
+    "response_s.p50",
+    "response_s.p95",
+    "response_s.max",
+    "tasks.last_ended_s",
+    "tasks.max_parallel",
+    "bystander_s.max",
 )
 OF_EACH_ROUND: Final = {"response_s.p50", "response_s.p95"}
 """What is the mean of the rounds; the others are the largest of all."""
@@ -140,7 +140,11 @@ def page(document: AnyDocument) -> Iterator[str]:
         limit_names=limits_in(modes),
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
         # a column that nobody has a figure for is left out
-        columns=[column for column in COLUMNS if any(one[column[0]] is not None for one in figures.values())],
+        columns=[
+            (path, *NAMES[path].rsplit(" ", 1))
+            for path in COLUMNS
+            if any(one[path] is not None for one in figures.values())
+        ],
         statistics=STATISTICS,
         legend=dict(drawing.LEGEND),
         ends=ENDS,

@@ -8,6 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary
+from taskdemo_cli.analysis.rounds import COLUMNS, NAMES
 from taskdemo_cli.documents.comparison import ComparisonDocument, Interval
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.terminal.style import Glyphs, Palette, cell, row
@@ -18,14 +19,6 @@ NAME: Final = 16
 STATES: Final = ("failed", "cancelled", "lost", "unfinished")
 AGAINST: Final = 32
 """Columns of an interval and of the difference to the reference."""
-COLUMNS: Final = ("response_s.p50", "response_s.max", "tasks.last_ended_s", "tasks.max_parallel", "bystander_s.max")
-HEADINGS: Final = (
-    ("response", "p50"),
-    ("response", "max"),
-    ("tasks", "ended"),
-    ("ran at", "once"),
-    ("others", "waited"),
-)
 
 
 def _widths(width: int) -> tuple[int, ...]:
@@ -37,7 +30,8 @@ def _widths(width: int) -> tuple[int, ...]:
 def comparison_heading(width: int) -> Iterator[Text]:
     """Yield the two lines over a comparison."""
     for line in (0, 1):
-        headings = (cell(heading[line], size, "right") for heading, size in zip(HEADINGS, _widths(width), strict=False))
+        words = (NAMES[path].rsplit(" ", 1)[line] for path in COLUMNS)
+        headings = (cell(word, size, "right") for word, size in zip(words, _widths(width), strict=False))
         name, trouble = ("mode", "trouble") if line else ("", "")
         yield row((f"{name:<{NAME}}{''.join(headings)}  {trouble}", Palette.DIM))
 

@@ -8,18 +8,11 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.analysis.diff import Change, ChangesDocument
+from taskdemo_cli.analysis.rounds import NAMES
 from taskdemo_cli.reports.terminal.style import Drawing, Palette, cell, paragraph, row
 from taskdemo_cli.units import format_count, format_seconds, format_share
 
-NAMES: Final = {
-    "response_s.p50": "response p50",
-    "response_s.p95": "response p95",
-    "response_s.max": "response max",
-    "completion_s.p50": "task end p50",
-    "bystander_s.max": "/ping max",
-    "requests_per_s": "requests/s",
-}
-LABEL: Final = 14
+LABEL: Final = 15
 ROOMY: Final = 66
 """Below so many columns there is no place for the percentage."""
 UNKNOWN: Final = "noise not known: it takes several rounds of both; save both with --rounds 5"
@@ -44,7 +37,7 @@ def _lines(document: ChangesDocument, width: int) -> Iterator[Text]:
             before = change["mode"]
             yield row((cell(before, width).rstrip(), Palette.BOLD))
         shown = format_count if change["figure"] == "requests_per_s" else format_seconds
-        name = cell(f"  {NAMES.get(change['figure'], change['figure'])}", LABEL)
+        name = cell(f"  {NAMES[change['figure']]}", LABEL)
         figures = f"{shown(change['old']):>10}{shown(change['new']):>10}"
         figures += f"{_percentage(change):>9}  " if roomy else "  "
         yield row(name, figures, _words(change))
