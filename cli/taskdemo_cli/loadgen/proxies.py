@@ -7,7 +7,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.loadgen.request import Headers, read_place
+from taskdemo_cli.loadgen.request import Headers, read_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def read_proxy(url: str) -> Proxy | None:
     if (text := proxy_for(url)) is None:
         return None
     try:
-        place = read_place(text, None)
+        place = read_url(text, None)
     except UserError:
         scheme = urlsplit(url).scheme
         raise UserError(
