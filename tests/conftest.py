@@ -21,7 +21,7 @@ import forked
 from forked import Forked
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Frames
-from taskdemo_cli.processes import children
+from taskdemo_server.contract.child_process import python
 from taskdemo_server.contract.events import ENDED, TaskEvent
 from taskdemo_server.contract.settings import Settings
 
@@ -151,7 +151,7 @@ def serving(folder: Path, /, *, anew: bool = False, **given: Any) -> Iterator[Ru
     settings = Settings(**fields | {"port": 0, "duration": 0.1} | given)
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         start: Callable[..., Any] = subprocess.Popen if anew else forked.popen
-        command = children.python("taskdemo_server.serve", settings.to_json())
+        command = python("taskdemo_server.serve", settings.to_json())
         process = start(command, stdin=subprocess.PIPE, stdout=out, stderr=err, start_new_session=True)
     try:
         with httpx.Client(timeout=20, trust_env=False) as client:

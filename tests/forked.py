@@ -168,25 +168,25 @@ def popen(command: Sequence[str], **options: Any) -> Any:
 
 
 def fork_children() -> None:
-    """Have the command line, in this process, fork what it would start."""
-    from taskdemo_cli.processes import children
+    """Have this process fork what it would start."""
+    from taskdemo_server.contract import child_process
 
     forks_at()  # now, and not among what is watched later
     forking = {**vars(subprocess), "Popen": popen}
-    vars(children)["subprocess"] = types.SimpleNamespace(**forking)
+    vars(child_process)["subprocess"] = types.SimpleNamespace(**forking)
 
 
 @contextlib.contextmanager
 def forking() -> Iterator[None]:
     """Have it fork what it would start meanwhile."""
-    from taskdemo_cli.processes import children
+    from taskdemo_server.contract import child_process
 
-    usual = vars(children)["subprocess"]
+    usual = vars(child_process)["subprocess"]
     fork_children()
     try:
         yield
     finally:
-        vars(children)["subprocess"] = usual
+        vars(child_process)["subprocess"] = usual
 
 
 _socket: str | None = None
@@ -280,6 +280,10 @@ def _become(
         sys.modules.pop("sitecustomize", None)
         with contextlib.suppress(ImportError):
             importlib.import_module("sitecustomize")
+    if words[0] != "taskdemo_cli":  # a server starts its broker and its worker by itself, whom tests look for there
+        from taskdemo_server.contract import child_process
+
+        vars(child_process)["subprocess"] = subprocess
     sys.argv[1:] = words[1:]
     vars(threading.main_thread())["_native_id"] = threading.get_native_id()  # as of Python 3.13 by itself
     runpy.run_module(words[0], run_name="__main__", alter_sys=True)

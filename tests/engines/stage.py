@@ -17,7 +17,7 @@ import pytest
 import forked
 from commands import TASKDEMO
 from conftest import RunningServer, gone, until, without
-from taskdemo_cli.processes.children import python
+from taskdemo_server.contract.child_process import python
 from taskdemo_server.contract.modes import MODES, Engine, Mode
 from taskdemo_server.contract.settings import WorkerSettings, WorkSettings
 from taskdemo_server.engines import valkey

@@ -18,8 +18,8 @@ from conftest import RunningServer, until
 from engines.stage import Stage, ask, free_port, left_with, must_listen, own_broker, private, staging
 from limits_runs import Remembering, run, verdicts
 from taskdemo_cli.limits import backing, trial
-from taskdemo_cli.processes import children
 from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_server.contract.child_process import python
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
 from taskdemo_server.engines import base, valkey
@@ -262,7 +262,7 @@ def refusal(program: str, broker: str, tmp_path: Path, **work: Any) -> str:
     else:
         told = WorkerSettings(engine="celery", broker=broker, work=WorkSettings(mode="celery", **work))
         command = ["taskdemo_server.worker", told.to_json()]
-    process = forked.popen(children.python(*command), stdout=PIPE, stderr=PIPE, text=True)
+    process = forked.popen(python(*command), stdout=PIPE, stderr=PIPE, text=True)
     out, err = process.communicate(8)  # two seconds, and imports on a busy machine
     assert (process.returncode, out, err.count("\n")) == (REFUSED, "", 1), err
     assert err.startswith("taskdemo: ")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,12 +13,26 @@ from typing import Any
 import pytest
 
 from conftest import until, without
+from taskdemo_server.contract import child_process
+from taskdemo_server.contract.child_process import Child, last_line, python
 from taskdemo_server.contract.events import TaskState, event_line, here
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BROKER_FOLDER, Settings
 from taskdemo_server.engines import base, children, deaths
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.journal.index import Index
+
+
+def _begin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[children.Children, list[bool]]:
+    """Start the worker of a server with a private file for a broker; return that, and what says that it failed."""
+    monkeypatch.setattr(children, "why_not", lambda *_: None)
+    engine = MODE_BY_NAME["huey"].engine
+    assert engine is not None
+    settings = Settings(mode="huey", journal="", processes=1, private_broker=str(folder))
+    failed: list[bool] = []
+    ended = iter([0])  # and one before the second death
+    begun = children.Children(settings, engine, lambda: next(ended, 1), lambda: None, lambda: failed.append(True))
+    return begun, failed
 
 
 @pytest.mark.parametrize("name", ["valkey", "postgres"])
@@ -32,56 +47,51 @@ def test_a_temporary_folder_too_deep_for_a_socket_will_do(
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
     monkeypatch.setenv("TMPDIR", str(deep))
     folder = Path(base._folder(kind, str(deep / "journal")))
-    broker = children.Child(str(kind.module), str(folder), folder, "broker")
+    log = folder / "broker.log"
+    broker = Child(python(str(kind.module)), told=str(folder), errors=log, tidy=True, says_ready=True)
     try:
-        assert broker.is_ready(), broker.last_line
+        assert broker.await_ready_line(30), last_line(log)
         assert (folder / "sock").is_socket()
         assert folder.name.startswith(BROKER_FOLDER)
     finally:
         broker.end()
-    assert broker._process.stdout is not None
-    broker._process.stdout.close()
     assert not folder.exists()
 
 
-def test_a_worker_that_never_gets_ready_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_never_gets_ready_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "hangs.py").write_text(
         "import sys, time\nprint('taskdemo: no work\\ntrying again', file=sys.stderr)\ntime.sleep(600)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(children, "_WORKER", "hangs")
     monkeypatch.setattr(children, "_START_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(children, "_END_TIMEOUT_S", 0.1)
-    child = children.Child("hangs", "{}", tmp_path, "worker")
-    assert not child.is_ready()
-    child.end()
-    assert child.last_line == "taskdemo: no work"
-    assert child._process.stdout is not None
-    child._process.stdout.close()
+    monkeypatch.setattr(child_process, "END_TIMEOUT_S", 0.1)
+    private, failed = _begin(tmp_path, monkeypatch)
+    until(lambda: failed)
+    assert private._children[0].poll() == -signal.SIGKILL
+    assert capfd.readouterr().err == "The private huey worker did not start: taskdemo: no work\n"
 
 
 def test_a_worker_that_dies_again_and_again_while_no_task_ends_ends_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Dead:
-        last_line = "no memory"
+        def __init__(self, *_: Any, errors: Path, **__: Any) -> None:
+            errors.write_text("no memory\n")
 
-        def __init__(self, *_: Any) -> None: ...
-
-        def is_ready(self) -> bool:
-            return next(ready, False)  # what is replaced may die before it is
+        def await_ready_line(self, _: float) -> str:
+            return next(ready, "")  # what is replaced may die before it is
 
         def wait(self) -> None: ...
 
-    ready = iter([True, True])
+        def end(self) -> None: ...
+
+    ready = iter(["ready", "ready"])
     monkeypatch.setattr(children, "Child", Dead)
     monkeypatch.setattr(children, "_AGAIN_AFTER_S", 0.0)
-    monkeypatch.setattr(children, "why_not", lambda *_: None)
-    engine = MODE_BY_NAME["huey"].engine
-    assert engine is not None
-    settings = Settings(mode="huey", journal="", processes=1, private_broker=str(tmp_path))
-    failed: list[bool] = []
-    ended = iter([0])  # and one before the second death
-    children.Children(settings, engine, lambda: next(ended, 1), lambda: None, lambda: failed.append(True))
+    _, failed = _begin(tmp_path, monkeypatch)
     until(lambda: failed)
     *again, last = capfd.readouterr().err.splitlines()
     assert len(again) == children.MOST_DEATHS + 1

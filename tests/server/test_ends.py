@@ -19,7 +19,7 @@ import pytest
 
 import forked
 from conftest import RunningServer, gone, serving, until
-from taskdemo_cli.processes import children
+from taskdemo_server.contract.child_process import python
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.runtime.supervisor import Supervisor
 
@@ -208,7 +208,7 @@ def test_what_a_killed_server_left_unfinished_is_lost_when_the_next_one_starts(t
 
 def refused(**given: Any) -> str:
     """Start a server that cannot start; return the one sentence that it says."""
-    command, pipe = children.python("taskdemo_server.serve", json.dumps(given)), subprocess.PIPE
+    command, pipe = python("taskdemo_server.serve", json.dumps(given)), subprocess.PIPE
     process = forked.popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     out, err = process.communicate(20)
     assert (process.returncode, out) == (2, "")
@@ -238,7 +238,7 @@ def test_an_output_that_nobody_reads_or_that_is_closed_fails_no_task(tmp_path: P
         "port": 0,
         "duration": 0,
     }
-    command, pipe = children.python("taskdemo_server.serve", json.dumps(settings)), subprocess.PIPE
+    command, pipe = python("taskdemo_server.serve", json.dumps(settings)), subprocess.PIPE
     process = forked.popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
     try:
         until(announce.exists)

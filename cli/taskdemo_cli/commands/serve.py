@@ -12,8 +12,8 @@ from typing import Final
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.loadgen.capacity import raise_file_limit
 from taskdemo_cli.processes import servers, tempdirs
-from taskdemo_cli.processes.children import Child
 from taskdemo_cli.processes.signals import STOP_SIGNALS, Stopped, listen
+from taskdemo_server.contract.child_process import Child
 from taskdemo_server.contract.settings import Settings
 
 _INSIST_AFTER_S: Final = 3.0

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.processes import children
-from taskdemo_cli.processes.children import Child
+from taskdemo_cli.processes import servers
+from taskdemo_server.contract.child_process import Child, last_line, python
 from taskdemo_server.contract.modes import Engine
 from taskdemo_server.contract.settings import Settings, WorkerSettings
 
@@ -112,7 +112,7 @@ class Worker:
         started = family(self.child.pid)
         self.child.kill()
         for pid in started:
-            children.kill(pid)
+            servers.kill(pid)
 
     def _attend(self) -> None:
         while self.child.wait() is not None and self.child.ready_line and not self._over:
@@ -138,11 +138,11 @@ def new_queue() -> str:
 
 
 def _start(module: str, errors: Path, told: str) -> Child:
-    return Child(children.python(module), told=told, errors=errors, tidy=True, says_ready=True)
+    return Child(python(module), told=told, errors=errors, tidy=True, says_ready=True)
 
 
 def _await_ready(child: Child, errors: Path, wait: Wait, what: str) -> str:
     wait(lambda: child.ready_line is not None, START_TIMEOUT_S)
     if not child.ready_line:
-        raise UserError(f"the {what} did not start: {children.last_line(errors) or 'it said nothing'}")
+        raise UserError(f"the {what} did not start: {last_line(errors) or 'it said nothing'}")
     return child.ready_line

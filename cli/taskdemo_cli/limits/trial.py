@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import PROCESSES, Broker, Worker, family, new_queue
 from taskdemo_cli.limits.evidence import Note, read_journal, read_steps
-from taskdemo_cli.processes import children, servers
+from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_server.contract.events import TaskRecord
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -211,7 +211,7 @@ class Trial:
         """Kill a process that the server or a worker has started; False where `pid` is none of those."""
         if not any(pid in family(parent) for parent in (server.pid, *(one.child.pid for one in self.workers))):
             return False
-        children.kill(pid)
+        servers.kill(pid)
         return True
 
     def at_once(self, server: servers.Server) -> int | None:

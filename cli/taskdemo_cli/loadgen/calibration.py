@@ -9,7 +9,7 @@ from typing import Final
 
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Gone, Plan, Refused
-from taskdemo_cli.processes.children import Child
+from taskdemo_server.contract.child_process import Child
 
 CALIBRATION_S: Final = 0.15
 CALIBRATION_LIMIT_S: Final = 2.0

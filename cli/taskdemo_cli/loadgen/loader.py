@@ -9,7 +9,7 @@ import threading
 from typing import IO
 
 from taskdemo_cli.loadgen.protocol import Command, Frames, Gone, Plan, Stop, decode_frame, encode_command
-from taskdemo_cli.processes.children import Child, python
+from taskdemo_server.contract.child_process import Child, python
 
 
 class Loader:

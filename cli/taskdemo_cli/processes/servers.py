@@ -15,8 +15,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.processes import children
-from taskdemo_cli.processes.children import Child
+from taskdemo_server.contract.child_process import Child, last_line, python
 from taskdemo_server.contract.settings import REALM, Settings
 
 START_TIMEOUT_S = 60.0
@@ -50,7 +49,7 @@ class Server:
     def kill(self) -> None:
         """Kill it without warning, and wait until it is gone."""
         if self.poll() is None:
-            children.kill(self.pid)
+            kill(self.pid)
         deadline = time.monotonic() + KILL_TIMEOUT_S
         while self.poll() is None and time.monotonic() < deadline:
             time.sleep(_POLL_S)
@@ -60,7 +59,7 @@ class ForkServer:
     """Starts servers for the price of one, from a process that has imported everything already. All end with it."""
 
     def __enter__(self) -> Self:
-        self._child = Child(children.python("taskdemo_server.runtime.fork_server"))
+        self._child = Child(python("taskdemo_server.runtime.fork_server"))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,7 +77,7 @@ def launch(settings: Settings, folder: Path, *, console: bool = False) -> Server
     """Start a server and return at once; `folder` takes what it announces and, without a console, its last words."""
     settings = _placed(settings, folder)
     child = Child(
-        children.python("taskdemo_server.serve"),
+        python("taskdemo_server.serve"),
         told=settings.to_json(),
         stdout=None if console else subprocess.DEVNULL,
         errors=None if console else folder / "stderr",
@@ -115,7 +114,15 @@ def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Ser
 
 def last_words(server: Server) -> str:
     """Return the last line the server wrote to its standard error, made safe to show; empty if there is none."""
-    return children.last_line(server.folder / "stderr")
+    return last_line(server.folder / "stderr")
+
+
+def kill(pid: int) -> None:
+    """Kill a process without warning, one that a child has started, unless it is gone already."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).kill()
 
 
 def connect(url: str, timeout: float) -> http.client.HTTPConnection:

@@ -6,26 +6,22 @@ A worker that dies is replaced, and what it held comes back as its engine has it
 
 import contextlib
 import math
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from taskdemo_server.contract.child_process import Child, python
 from taskdemo_server.contract.modes import Engine
-from taskdemo_server.contract.settings import Settings, WorkerSettings, environment_with
+from taskdemo_server.contract.settings import Settings, WorkerSettings
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import shortened
 from taskdemo_server.engines.base import PRIVATE, why_not
 
 _WORKER: Final = "taskdemo_server.worker"
 _START_TIMEOUT_S: Final = 30.0
-_END_TIMEOUT_S: Final = 3.0
 _AGAIN_AFTER_S: Final = 0.2
 _LONG_LIVED_S: Final = 60.0
 MOST_DEATHS: Final = 3
@@ -105,12 +101,13 @@ class Children:
                 self._ready()
             self._worker, self.worker_since = child, time.monotonic()
             child.wait()
+            child.end()  # what is left of its group
             if self._ending:
                 return
             long_lived = time.monotonic() - self.worker_since > _LONG_LIVED_S
             before, ended = ended, self._ended()
             deaths = 1 if long_lived or ended != before else deaths + 1
-            how = "took no tasks and was ended" if self._hung else f"died ({child.last_line})"
+            how = "took no tasks and was ended" if self._hung else f"died ({_last_words(self._log('worker'))})"
             self.worker_since, self._hung = math.inf, False
             said = f"The private {self._settings.mode} worker {how}"
             if deaths > MOST_DEATHS * self._settings.tasks_at_once:
@@ -120,73 +117,38 @@ class Children:
             complain(f"{said}; another takes its place.")
             time.sleep(_AGAIN_AFTER_S)
 
-    def _start(self, name: str, module: str, told: str, *, again: bool = False) -> "Child | None":
+    def _start(self, name: str, module: str, told: str, *, again: bool = False) -> Child | None:
         """Start a child and wait until it is ready; `again`: or has died, for a task may end it before that."""
         if self._ending:
             return None
-        child = Child(module, told, Path(str(self._settings.private_broker)), name)
+        child = Child(python(module), told=told, errors=self._log(name), tidy=True, says_ready=True)
         self._children.append(child)
-        if child.is_ready() or (again and not self._ending):
+        ready = child.await_ready_line(_START_TIMEOUT_S)
+        if not ready:
+            child.end()  # Some workers replace a process that dies for ever.
+        if ready or (again and not self._ending):
             return child
         if not self._ending:
-            complain(f"The private {self._settings.mode} {name} did not start: {child.last_line}")
+            complain(f"The private {self._settings.mode} {name} did not start: {_last_words(self._log(name))}")
             self._failed()
         return None
 
-    def _attend_broker(self, broker: "Child") -> None:
+    def _log(self, name: str) -> Path:
+        return Path(str(self._settings.private_broker), f"{name}.log")
+
+    def _attend_broker(self, broker: Child) -> None:
         broker.wait()
+        broker.end()  # what is left of its group
         if not self._ending:
             complain("The private broker died, and with it what it kept: the server ends, and its tasks are lost.")
             self._failed()
 
 
-class Child:
-    """A guarded child, its output in a file of `folder`, where its temporary files go too."""
-
-    def __init__(self, module: str, told: str, folder: Path, name: str) -> None:
-        self._log = folder / f"{name}.log"
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**environment_with(told), "TMPDIR": str(folder)},
-                start_new_session=True,  # A Ctrl-C in the terminal is for the server to judge.
-            )
-
-    def is_ready(self) -> bool:
-        """Wait until it says that it is; False where it ends instead, or is ended because it takes too long."""
-        timer = threading.Timer(_START_TIMEOUT_S, self.end)  # Some workers replace a process that dies for ever.
-        timer.daemon = True
-        timer.start()
-        said = self._process.stdout is not None and bool(self._process.stdout.readline())
-        timer.cancel()
-        return said
-
-    def wait(self) -> None:
-        """Wait until it, or its guard, has ended, and see to it that both have."""
-        if self._process.stdout is not None:
-            self._process.stdout.read()
-        self.end()
-
-    def end(self) -> None:
-        """End it at once."""
-        with contextlib.suppress(OSError):
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_TIMEOUT_S)
-        with contextlib.suppress(OSError):  # the guard leads their group; usually nobody is left in it
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    @property
-    def last_line(self) -> str:
-        """The last line that it wrote; our own rather than what the library made of it."""
-        with contextlib.suppress(OSError):
-            lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            if lines:
-                own = (line for line in reversed(lines) if line.startswith("taskdemo: "))
-                return shortened(next(own, lines[-1]), 200)
-        return "it said nothing"
+def _last_words(log: Path) -> str:
+    """Return the last line of a log that is our own, rather than what the library made of it."""
+    with contextlib.suppress(OSError):
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if lines:
+            own = (line for line in reversed(lines) if line.startswith("taskdemo: "))
+            return shortened(next(own, lines[-1]), 200)
+    return "it said nothing"

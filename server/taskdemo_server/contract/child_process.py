@@ -1,7 +1,7 @@
-"""Child processes of this command, whatever they run: one way to start, to await and to end them.
+"""Child processes of a command or of a server, whatever they run: one way to start, to await and to end them.
 
-A child ends when its standard input does, so nothing stays behind whatever becomes of this command. Each has a session
-of its own: the terminal's Ctrl-C and hang-up reach this command alone, which decides.
+A child ends when its standard input does, so nothing stays behind whatever becomes of its starter. Each has a session
+of its own: the terminal's Ctrl-C and hang-up reach the command or the server alone, which decides.
 """
 
 import contextlib
@@ -29,8 +29,9 @@ def python(*arguments: str) -> list[str]:
 class Child:
     """A process that was started here.
 
-    `told`: what it finds in its environment as its settings. `errors`: the file for its standard error; its temporary
-    files go beside it with `tidy`, because nobody tidies up after a SIGKILL. `says_ready`: it prints a line when it is.
+    `told`: what it finds in its environment as its settings. `errors`: the file for its standard error, to which it
+    adds; its temporary files go beside it with `tidy`, because nobody tidies up after a SIGKILL. `says_ready`: it
+    prints a line when it is.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Child:
         environment = None if told is None else environment_with(told)
         if tidy and isinstance(errors, Path):
             environment = {**(environment or os.environ), "TMPDIR": str(errors.parent)}
-        with errors.open("wb") if isinstance(errors, Path) else contextlib.nullcontext(errors) as stderr:
+        with errors.open("ab") if isinstance(errors, Path) else contextlib.nullcontext(errors) as stderr:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -97,7 +98,7 @@ class Child:
             self._input.flush()
 
     def signal(self, number: int) -> None:
-        """Pass on a signal that this command got."""
+        """Pass on a signal that its starter got."""
         self._process.send_signal(number)
 
     def end(self) -> None:
@@ -127,15 +128,7 @@ class Child:
 
     def _read_ready_line(self) -> None:
         with self.output as lines:
-            self.ready_line = lines.readline().decode().strip()
-
-
-def kill(pid: int) -> None:
-    """Kill a process without warning, one that a child has started, unless it is gone already."""
-    import psutil
-
-    with contextlib.suppress(psutil.NoSuchProcess):
-        psutil.Process(pid).kill()
+            self.ready_line = os.fsdecode(lines.readline()).strip()  # a folder's name may be in it
 
 
 def last_line(errors: Path) -> str:
