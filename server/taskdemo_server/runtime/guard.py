@@ -77,6 +77,7 @@ def _pass_on(output: IO[bytes], ready: bytes, times: int, say: str) -> None:
 def _end_with_input(
     process: "subprocess.Popen[bytes]", first: int | None, ending: threading.Event, folder: str | None
 ) -> None:
+    """Kill all in one go, this process too: unlike `orphans.end_with_starter`, which kills others one by one."""
     while os.read(0, 4096):
         pass
     ending.set()
