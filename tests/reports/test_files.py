@@ -320,6 +320,13 @@ def test_a_field_that_cannot_be_right_is_named(tmp_path: Path, at: tuple[Any, ..
     assert said in sentence(error)
 
 
+def test_an_endpoint_of_which_is_not_said_what_was_asked_for_is_drawn() -> None:
+    document = samples.scan_document()
+    untold = samples.typed(with_value(samples.saved(document), ("endpoints", 2, "target"), None))
+    for chunks in (html.page, markdown.chunks, csv_chunks):
+        assert "/orders/7" not in "".join(chunks(untold))
+
+
 def with_value(document: Mapping[str, Any], at: tuple[Any, ...], value: Any) -> Any:
     changed: Any = copy.deepcopy(dict(document))
     place = changed
@@ -329,8 +336,9 @@ def with_value(document: Mapping[str, Any], at: tuple[Any, ...], value: Any) -> 
     return changed
 
 
-SAVED = [samples.saved(DOCUMENTS[name]) for name in ("failed", "rate", "rounds", "limits", "capacity")]
+SAVED = [samples.saved(DOCUMENTS[name]) for name in ("failed", "rate", "rounds", "limits", "capacity", "scan")]
 SAVED.append(samples.saved(advised()))
+KINDS = sorted({document["kind"] for document in SAVED})
 VALUES = (
     st.none()
     | st.booleans()
@@ -356,6 +364,7 @@ def test_whatever_a_file_holds_it_is_refused_or_can_be_drawn(tmp_path: Path, dat
     for at in data.draw(st.lists(st.sampled_from(list(places(original))), min_size=1, max_size=3)):
         with contextlib.suppress(KeyError, IndexError, TypeError):  # the place was in what has been replaced
             changed = with_value(changed, at, data.draw(VALUES))
+    changed = {**changed, "kind": data.draw(st.just(changed["kind"]) | st.sampled_from(KINDS))}
     path, other = tmp_path / "result.json", tmp_path / "other.json"
     path.write_text(json.dumps(changed))
     other.write_text(json.dumps(original))
