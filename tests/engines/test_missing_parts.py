@@ -1,6 +1,7 @@
 """A part that is not installed: one sentence names the extra that brings it, and nothing is started."""
 
 import importlib.util
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,29 @@ def refused_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
 def test_a_missing_library_is_one_sentence_that_names_the_extra(mode: Mode, refused_without: Refused) -> None:
     said = f"taskdemo: Mode {mode.name} is not installed: pip install 'taskdemo[{of(mode).extra}]'\n"
     assert refused_without(of(mode).packages[-1], mode) == said
+
+
+SHADOWED = """
+import sys
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.settings import Settings
+from taskdemo_server.engines import base
+from taskdemo_server.runtime.supervisor import serve
+print(base.why_not(MODE_BY_NAME[sys.argv[1]].engine, "redis://127.0.0.1:9"))
+sys.exit(serve(Settings(mode=sys.argv[1], journal="journal", port=0, lifeline=False)))
+"""
+"""What a worker and a server say in a folder that Python looks in first."""
+
+
+@pytest.mark.parametrize("mode", EVERY_ENGINE)
+def test_a_file_of_the_users_that_stands_before_a_library_is_named(mode: Mode, tmp_path: Path) -> None:
+    file = tmp_path / f"{of(mode).extra}.py"
+    file.write_text("def build(): ...")
+    ended = subprocess.run(
+        [sys.executable, "-c", SHADOWED, mode.name], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    said = f"{file} stands before the library {of(mode).extra}, which it is not; rename it\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (COULD_NOT_RUN, said, f"taskdemo: {said}")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from typing import Any, Final
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import escape, shortened
 
+INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+"""Folders in which installed libraries are."""
 SLOW_IMPORT_S: Final = 10.0
 """An import that takes longer is said to."""
 _WHY_LENGTH: Final = 200
@@ -92,7 +94,7 @@ def attribute(option: str, text: str, module: ModuleType, name: str, folder: str
 
 def _after_the_library() -> int:
     """Return the place in `sys.path` of what is installed: a user's json.py is to break no process that inherits it."""
-    places = (at for at, path in enumerate(sys.path) if Path(path).name in {"site-packages", "dist-packages"})
+    places = (at for at, path in enumerate(sys.path) if Path(path).name in INSTALLED)
     return next(places, len(sys.path))
 
 

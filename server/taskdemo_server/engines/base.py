@@ -3,6 +3,7 @@
 import atexit
 import functools
 import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from taskdemo_server.contract.events import TaskState
-from taskdemo_server.contract.import_string import UnusableError
+from taskdemo_server.contract.import_string import INSTALLED, UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME, Engine
 from taskdemo_server.contract.settings import Settings, results_beside
 from taskdemo_server.contract.text import shortened, without_password
@@ -109,8 +110,19 @@ _ANOTHERS: Final = ("wrongtype", "precondition_failed")
 
 
 def load(engine: Engine) -> EngineModule:
-    """Return an engine's module. The environment must say where its broker is before."""
-    return cast("EngineModule", importlib.import_module(f"{engine.folder}.engine"))
+    """Return an engine's module. The environment must say where its broker is before.
+
+    Raises UnusableError where a file of the user's stands before a library, and else whatever the library does.
+    """
+    try:
+        return cast("EngineModule", importlib.import_module(f"{engine.folder}.engine"))
+    except Exception as error:
+        for package in engine.packages:
+            spec = importlib.util.find_spec(package)
+            if spec is not None and spec.origin is not None and INSTALLED.isdisjoint(Path(spec.origin).parts):
+                what = f"{shortened(spec.origin, 200)} stands before the library {package}, which it is not"
+                raise UnusableError(f"{what}; rename it") from error
+        raise
 
 
 def why_not(engine: Engine, broker: str) -> str | None:
@@ -118,6 +130,8 @@ def why_not(engine: Engine, broker: str) -> str | None:
     shown, instead = without_password(broker), f"type --broker {engine.brokers}"
     try:
         module = load(engine)
+    except UnusableError as error:
+        return str(error)
     except Exception as error:  # noqa: BLE001  whatever the library makes of a URL that is not for it
         return f"{shown!r} is not a broker for {engine.extra} ({reason(error)}); {instead}"
     try:
@@ -186,7 +200,9 @@ def with_broker(settings: Settings) -> Settings:
     backend = None if settings.backend is None else engine.url(settings.backend)
     longest_s = settings.work_settings.longest_s
     os.environ.update(environment(engine.url(str(settings.broker)), backend, settings.queue, longest_s))
-    if settings.private_broker is None and (why := why_not(engine, str(settings.broker))):
+    if settings.private_broker is not None:
+        load(engine)
+    elif why := why_not(engine, str(settings.broker)):
         raise UnusableError(why)
     return settings
 
