@@ -14,7 +14,7 @@ from typing import Final
 from msgspec.structs import asdict
 
 from taskdemo_cli.analysis.rounds import by_mode, figure_of
-from taskdemo_cli.documents.run import RunDocument, TaskCounts
+from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskCounts
 from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.stats import Statistics
 from taskdemo_cli.units import format_share
@@ -34,6 +34,8 @@ CROWDED: Final = 0.8
 """Tasks that use so much of an interpreter together may wait for one another; one that computes as much does not."""
 QUEUED: Final = 4
 """So many times what it computes, work may have waited for a processor."""
+TOO_LATE: Final = "ReadTimeout"
+"""The error of a request whose answer was not whole in time."""
 SOME: Final = 0.005
 """A smaller share of computing is not worth telling."""
 
@@ -65,6 +67,10 @@ class ModeSummary:
         self.refused = sum(s.failed_s.count for s in summaries if s.failed_s)
         """Requests that were answered with an error."""
         self.refused_median = _mean(_value(s.failed_s, "p50") for s in summaries)
+        self.going_on = sum(map(is_going_on, (row for run in runs for row in run.requests)))
+        """Requests that failed although their answer had begun: it had not ended in time."""
+        self.first_byte = _most(_first_byte(row) for run in runs for row in run.requests if is_going_on(row))
+        """How long the first byte of those took at most."""
         self.median = _mean(_value(s.response_s, "p50") for s in summaries)
         """Of the answers that were no error, as all of the following."""
         self.p95 = _mean(figure_of(run, "response_s.p95") for run in runs)
@@ -225,6 +231,15 @@ def _occupied(run: RunDocument) -> float:
         busy += max(end - max(start, until), 0.0)
         until = max(until, end)
     return sum(used for _, _, used in worked) / busy if busy > 0 else 0.0
+
+
+def is_going_on(row: RequestRow) -> bool:
+    """Tell whether an answer had begun and was still going on when time was up, as that of a stream is."""
+    return row.status is not None and row.error == TOO_LATE
+
+
+def _first_byte(row: RequestRow) -> float | None:
+    return None if row.first_byte_s is None or row.sent_s is None else row.first_byte_s - row.sent_s
 
 
 def _failures(run: RunDocument) -> Counter[str]:

@@ -124,10 +124,12 @@ def _failure(mode: ModeSummary) -> str:
     error = f": {shortened(mode.error, LONGEST_ERROR)}" if mode.error else ""
     if mode.errors and mode.errors.total() == mode.requests:
         if not mode.answered and not mode.refused:
-            return f"None of {format_count(mode.requests, 'request')} was answered ({_errors(mode.errors)})."
+            whole = " to its end" if mode.going_on else ""
+            errors = _errors(mode.errors) + _going_on(mode)
+            return f"None of {format_count(mode.requests, 'request')} was answered{whole} ({errors})."
         every = "The request" if mode.requests == 1 else f"All {mode.requests:,} requests"
         kinds = shortened(next(iter(mode.errors)), LONGEST_ERROR) if len(mode.errors) == 1 else _errors(mode.errors)
-        return f"{every} failed ({kinds}){error}{'' if mode.placement.is_app else _refused(mode)}."
+        return f"{every} failed ({kinds}){error}{'' if mode.placement.is_app else _refused(mode)}{_going_on(mode)}."
     if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"] and not mode.placement.is_app:
         every = "The task" if mode.tasks["failed"] == 1 else f"All {mode.tasks['failed']:,} tasks"
         return f"{every} failed{error}."
@@ -296,7 +298,7 @@ def _short_clauses(mode: ModeSummary) -> Iterator[str]:
 def _troubles(mode: ModeSummary) -> Iterator[str]:
     if mode.errors:
         failed = f"{mode.errors.total():,} of {format_count(mode.requests, 'request')} failed"
-        yield f"{failed} ({_errors(mode.errors)}{_refused(mode)})"
+        yield f"{failed} ({_errors(mode.errors)}{_refused(mode)}{_going_on(mode)})"
     tasks = mode.tasks["accepted"]
     error = f" ({shortened(mode.error, LONGEST_ERROR)})" if mode.error else ""
     loss = f" ({shortened(mode.loss, LONGEST_ERROR)})" if mode.loss else ""
@@ -359,6 +361,15 @@ def _refused(mode: ModeSummary) -> str:
         return ""
     took = format_seconds(mode.refused_median)
     return f"; that answer took {took}" if mode.refused == 1 else f"; half of these answers took {took} or less"
+
+
+def _going_on(mode: ModeSummary) -> str:
+    """Return how many answers had begun, and when; of the user's own application that is told of its endpoint."""
+    if not mode.going_on or mode.placement.is_app:
+        return ""
+    were = "1 answer was" if mode.going_on == 1 else f"{mode.going_on:,} answers were"
+    begun = "" if mode.first_byte is None else f", begun within {format_seconds(mode.first_byte)}"
+    return f"; {were} still going on, as those of a stream do{begun}"
 
 
 def _errors(errors: Counter[str]) -> str:

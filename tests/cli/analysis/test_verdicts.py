@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 import samples
-from samples import events_of, facts, pings, recorder, sample
+from samples import T0, events_of, facts, pings, recorder, sample
 from taskdemo_cli.analysis.rounds import figure_of, intervals, reference_of
 from taskdemo_cli.analysis.verdicts import compare, comparison, verdict
 from taskdemo_cli.documents.run import RunDocument
@@ -131,6 +131,22 @@ def test_failures_losses_and_what_is_unfinished_are_said() -> None:
     assert "The task was lost. " in verdict(
         recorder([sample(1, 0.004, task="t")]).finish(facts("background", 1), server_gone=True)
     )
+
+
+def test_an_answer_that_had_begun_when_time_was_up_is_told_from_none() -> None:
+    streams = [
+        (*sample(n, 2.0, error="ReadTimeout")[:3], T0 + 0.003, *sample(n, 2.0, error="ReadTimeout")[4:]) for n in (1, 2)
+    ]
+    assert verdict(recorder(streams).finish({}, timed_out=True)) == (
+        "None of 2 requests was answered to its end (2 ReadTimeout; 2 answers were still going on, as those of a "
+        "stream do, begun within 2.9 ms)."
+    )
+    text = verdict(recorder([streams[0], sample(2, 0.1)]).finish({}, timed_out=True))
+    assert text.startswith(
+        "1 of 2 requests failed (1 ReadTimeout; 1 answer was still going on, as those of a stream do"
+    )
+    own = verdict(recorder(streams).finish({"app": "main:app"}, timed_out=True), "Said of the endpoint.")
+    assert "still going on" not in own
 
 
 def test_nothing_answered_and_nothing_reported() -> None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from taskdemo_cli.analysis.blocking.answers import answers_of, what_to_type
 from taskdemo_cli.analysis.change import change_for
-from taskdemo_cli.analysis.mode_summary import HELD_UP_S
+from taskdemo_cli.analysis.mode_summary import HELD_UP_S, is_going_on
 from taskdemo_cli.documents.blocking import Blocking, LeftTask, NeverRanTask, Place
 from taskdemo_cli.documents.run import BystanderRow, RunDocument
 from taskdemo_cli.recording.sightings import Left, NeverRan, Observation, Sightings, Stall, Waiting
@@ -35,8 +35,6 @@ NOTICED_S: Final = 0.05
 """What goes on for less after an answer is the end of that answer."""
 AS_LATE: Final = 3.0
 """What ends later than this many waits of a bystander is not only late as that one was."""
-TOO_LATE: Final = "ReadTimeout"
-"""The error of a request whose answer was not whole in time."""
 
 
 def judge(run: RunDocument, found: Sightings) -> Blocking:
@@ -75,7 +73,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
         rule=rule,
         answers=answers,
         type_instead=what_to_type(run, found.answers, answers) if answers else None,
-        endless=sum(run.timed_out and row.status is not None and row.error == TOO_LATE for row in run.requests),
+        endless=sum(map(is_going_on, run.requests)) if run.timed_out else 0,
         after_answer_s=after_s,
         after_answer_error=after_error,
         left=_left(found.left),
