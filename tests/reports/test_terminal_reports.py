@@ -34,7 +34,10 @@ from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.documents.run import RunDocument, ThresholdRow
 from taskdemo_cli.reports.output import Output
+from taskdemo_cli.reports.terminal import capacity as capacity_module
+from taskdemo_cli.reports.terminal import limits as limits_module
 from taskdemo_cli.reports.terminal import report as report_module
+from taskdemo_cli.reports.terminal import scan as scan_module
 from taskdemo_cli.reports.terminal.capacity import capacity_report
 from taskdemo_cli.reports.terminal.diff_table import changes_report
 from taskdemo_cli.reports.terminal.documents import REPORTS
@@ -203,8 +206,11 @@ FIGURE = re.compile(r"\d[\d,.]*(?: (?:µs|ms|s)\b)?")
         *(lambda *given, make=make: report_module._run_lines(make(), *given) for make in (rate_run, threadpool_run)),
         lambda *given: report_module._comparison_lines(comparison_document(3), *given),
         lambda *given: report_module._conditions_lines(comparison_document(3), *given),
+        lambda *given: limits_module._sentence_lines(limits_document(), *given),
+        lambda width, _: capacity_module._text_lines(capacity_document(), width),
+        lambda *given: scan_module._report_lines(scan_document(), *given),
     ],
-    ids=["rate", "burst", "comparison", "intervals"],
+    ids=["rate", "burst", "comparison", "intervals", "limits", "capacity", "scan"],
 )
 def test_a_figure_is_whole_or_not_there_at_any_width(lines: Callable[[int, Glyphs], Iterator[Text]]) -> None:
     def figures(width: int) -> set[str]:

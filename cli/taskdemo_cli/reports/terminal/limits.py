@@ -120,7 +120,7 @@ def figure(found: Cell, width: int) -> str:
 def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
     modes = document.modes
     for limit in limits_in(modes):
-        yield row((cell(QUESTIONS.get(limit, limit_name(limit)), width).rstrip(), Palette.BOLD))
+        yield from paragraph(QUESTIONS.get(limit, limit_name(limit)), width, Palette.BOLD)
         said = grouped(
             ((cells[limit].text, *_sign(cells[limit], glyphs)), mode) for mode, cells in modes.items() if limit in cells
         )
