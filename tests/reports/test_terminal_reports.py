@@ -33,6 +33,7 @@ from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.documents.run import RunDocument, ThresholdRow
+from taskdemo_cli.reports.html import page as html
 from taskdemo_cli.reports.output import Output
 from taskdemo_cli.reports.terminal import capacity as capacity_module
 from taskdemo_cli.reports.terminal import limits as limits_module
@@ -271,6 +272,23 @@ def test_a_task_that_waits_for_its_turn_is_drawn_as_queued() -> None:
     (bar,) = bars(recorder([sample(1, 0.002, task="q")], events).finish(facts("background", 1)))
     assert bar.startswith("●····")
     assert bar.index("·") < bar.index("▄")
+
+
+def test_a_task_that_was_begun_several_times_is_told_in_the_report_the_picture_and_the_page() -> None:
+    again = [
+        event("q", "accepted", 0.001),
+        *(event("q", "started", at) for at in (1.0, 2.0)),
+        event("q", "finished", 3),
+    ]
+    once = recorder([sample(1, 0.002, task="q")], [again[0], *again[2:]]).finish(facts("background", 1))
+    twice = recorder([sample(1, 0.002, task="q")], again).finish(facts("background", 1))
+    report, picture, page = printed(run_report(twice), 120), printed(timeline([twice])), "".join(html.page(twice))
+    assert "1 finished, begun 2 times; at most 1 ran at once" in report
+    assert "2 3 ... 9 work that was begun so many times, or more" in picture
+    assert "·2▄" in picture
+    assert "The work of 1 task was begun 2 times." in page
+    for text in (printed(run_report(once), 120), printed(timeline([once])), "".join(html.page(once))):
+        assert "begun" not in text
 
 
 def test_many_requests_are_told_by_a_sample_of_stated_size() -> None:

@@ -311,7 +311,7 @@ def _notes(run: RunDocument) -> list[str]:
     notes = ["Interrupted: these are the figures up to then."] if run.interrupted else []
     notes += shortfalls(run)
     if (begun := run.summary.tasks.begun or 0) > run.summary.tasks.accepted:
-        notes.append(f"The work of {number(run.summary.tasks.accepted)} tasks was begun {number(begun)} times.")
+        notes.append(f"The work of {number(run.summary.tasks.accepted, 'task')} was begun {number(begun)} times.")
     if run.proxy:
         notes.append(f"Sent through the proxy {run.proxy} of the environment.")
     return notes
