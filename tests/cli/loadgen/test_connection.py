@@ -176,6 +176,14 @@ CASES = {
         kept=False,
     ),
     "garbage": Case((b"\x00\xff SSH-2.0-OpenSSH\r\n\r\n",), error=httpx.RemoteProtocolError, kept=False),
+    "folded header": Case(
+        (b"HTTP/1.1 200 OK\r\nX-Long: one\r\n two\r\nContent-Length: 2\r\n\r\nhi",),
+        error=httpx.RemoteProtocolError,
+        kept=False,
+    ),
+    "lines that end with LF alone": Case(
+        (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi",), error=httpx.RemoteProtocolError, kept=False
+    ),
     "two lengths": Case(
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi",),
         error=httpx.RemoteProtocolError,
@@ -385,6 +393,8 @@ def test_a_path_is_sent_as_it_was_written() -> None:
     ("name", "reason"),
     [
         ("garbage", "The response is not HTTP: Expected HTTP/"),
+        ("folded header", "The response is not HTTP: "),
+        ("lines that end with LF alone", "The response is not HTTP: "),
         ("two lengths", "The response is not HTTP: Duplicate Content-Length"),
         ("a status that is none", "The response is not HTTP: its status is 99"),
         ("endless headers", f"The headers are longer than {HEAD_LIMIT} bytes"),
