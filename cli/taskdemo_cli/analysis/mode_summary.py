@@ -67,9 +67,11 @@ class ModeSummary:
         self.refused = sum(s.failed_s.count for s in summaries if s.failed_s)
         """Requests that were answered with an error."""
         self.refused_median = _mean(_value(s.failed_s, "p50") for s in summaries)
-        self.going_on = sum(map(is_going_on, (row for run in runs for row in run.requests)))
+        late = (run.requests for run in runs if run.summary.requests.errors.get(TOO_LATE))
+        begun = [row for rows in late for row in rows if is_going_on(row)]
+        self.going_on = len(begun)
         """Requests that failed although their answer had begun: it had not ended in time."""
-        self.first_byte = _most(_first_byte(row) for run in runs for row in run.requests if is_going_on(row))
+        self.first_byte = _most(map(_first_byte, begun))
         """How long the first byte of those took at most."""
         self.median = _mean(_value(s.response_s, "p50") for s in summaries)
         """Of the answers that were no error, as all of the following."""
