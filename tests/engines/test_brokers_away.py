@@ -102,6 +102,10 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
     no_worker = f"no worker answers on this broker; start one with: {worker_command}"
     until(lambda: no_worker in server.complained, of(mode).begins_within_s + 10)
     assert f"--server {server.url}\n" in server.complained
+    began = time.monotonic()
+    compared = taskdemo("compare", "--modes", mode.name, "--broker", stage.broker, "--count", "2")
+    assert (compared.returncode, "start one with: taskdemo worker" in compared.stderr) == (2, True)
+    assert time.monotonic() - began < of(mode).begins_within_s + 5
     done = workless[mode.name].fired.result()
     assert done.returncode in {1, 2}  # refused, or given up while it waited
     assert "".join(no_worker.split()) in "".join((done.stdout + done.stderr).split())  # it may be wrapped
