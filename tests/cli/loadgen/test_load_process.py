@@ -233,6 +233,8 @@ def test_the_deadline_ends_unanswered_requests_as_read_timeouts_and_counts_the_u
     assert fired.done.timed_out
     assert set(fired.errors) <= {"ReadTimeout", "ConnectTimeout"}  # the last one may still be connecting
     assert len(fired.samples) + fired.done.not_sent == 1000
+    fired = fire(count=3, rate=0.5, timeout_s=0.3)  # it comes while nothing is in flight
+    assert (fired.errors, fired.done.not_sent, fired.done.timed_out) == ([None], 2, True)
 
 
 def test_a_request_that_has_had_its_own_time_fails_and_the_next_one_is_sent(fire: Fire, target: Target) -> None:
