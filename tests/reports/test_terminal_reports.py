@@ -31,8 +31,9 @@ from samples import (
 )
 from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.documents.comparison import ComparisonDocument
-from taskdemo_cli.documents.limits import Cell
+from taskdemo_cli.documents.limits import LIMITS, Cell
 from taskdemo_cli.documents.run import RunDocument, ThresholdRow
+from taskdemo_cli.documents.scan import ScanDocument
 from taskdemo_cli.reports.html import page as html
 from taskdemo_cli.reports.output import Output
 from taskdemo_cli.reports.terminal import capacity as capacity_module
@@ -189,13 +190,20 @@ def test_what_a_run_lacks_stands_between_its_picture_and_its_verdict() -> None:
     run = replace(run, timed_out=True, not_sent=7, unreported=2, late_sends=6, late_connecting=3, late_unconnected=2)
     told = (
         "nobody waits Timed out: --timeout ended this run before it was through. the server stopped answering "
-        "7 requests were never sent. What became of 2 requests that were sent is not known. "
+        "7 requests were never sent. What became of 2 sent requests is not known. "
         "6 of 5 requests were sent later than planned: 3 while their connection was opened, 2 because no more "
         "connections could be opened (ulimit -n), 1 because this client was busy. Answered in 4 ms."
     )
     assert told in " ".join(printed(run_report(run)).split())
+    assert "\n1 request was never sent.\n" in printed(run_report(replace(run, not_sent=1)))
     stopped = printed(run_report(replace(run, interrupted=True, verdict="Interrupted after 1.02 s.")))
     assert " ok, 0 failed\n" in stopped  # how long it took is told once
+
+
+def scan_of_many_requests() -> ScanDocument:
+    document = scan_document()
+    called = replace(document.endpoints[2], summary=threadpool_run().summary)
+    return replace(document, endpoints=[called])
 
 
 FIGURE = re.compile(r"\d[\d,.]*(?: (?:µs|ms|s)\b)?")
@@ -210,8 +218,9 @@ FIGURE = re.compile(r"\d[\d,.]*(?: (?:µs|ms|s)\b)?")
         lambda *given: limits_module._sentence_lines(limits_document(), *given),
         lambda width, _: capacity_module._text_lines(capacity_document(), width),
         lambda *given: scan_module._report_lines(scan_document(), *given),
+        lambda *given: scan_module._report_lines(scan_of_many_requests(), *given),
     ],
-    ids=["rate", "burst", "comparison", "intervals", "limits", "capacity", "scan"],
+    ids=["rate", "burst", "comparison", "intervals", "limits", "capacity", "scan", "many"],
 )
 def test_a_figure_is_whole_or_not_there_at_any_width(lines: Callable[[int, Glyphs], Iterator[Text]]) -> None:
     def figures(width: int) -> set[str]:
@@ -354,6 +363,11 @@ def test_the_matrix_has_a_sign_for_each_limit_and_modes_that_say_the_same_share_
     (line,) = [line for line in text.splitlines() if line.startswith("server kill")]
     assert line.count("✓") == 7
     assert text.count("Celery did track: 3 of 3.") == 1
+
+
+def test_every_mode_that_shares_a_sentence_is_named_at_any_width() -> None:
+    for width in (40, 60, 80):
+        assert printed(wide_limits(), width).count(f" {DEFAULT_MODES[-1]}\n    Celery did") == len(LIMITS), width
 
 
 def test_the_matrix_comes_last_with_its_legend_and_fits_a_small_screen() -> None:

@@ -46,9 +46,9 @@ def shortfalls(run: RunDocument) -> list[str]:
     if run.ended_because is not None:
         said.append(run.ended_because)
     if run.not_sent:
-        said.append(f"{format_count(run.not_sent)} requests were never sent.")
+        said.append(f"{format_count(run.not_sent, 'request')} {'was' if run.not_sent == 1 else 'were'} never sent.")
     if run.unreported:
-        said.append(f"What became of {format_count(run.unreported)} requests that were sent is not known.")
+        said.append(f"What became of {format_count(run.unreported, 'sent request')} is not known.")
     if run.late_sends:
         said.append(_late_words(run))
     return said

@@ -76,7 +76,7 @@ def _title(endpoint: EndpointRow, width: int) -> Iterator[tuple[str, Style]]:
     yield shown, Palette.BOLD
     if summary := endpoint.summary:
         words = f"  {format_count(summary.requests.ok + summary.requests.failed, 'request')}"
-        yield cell(words, max(width - len(shown), 0)).rstrip(), Palette.DIM
+        yield words if len(shown) + len(words) <= width else "", Palette.DIM
 
 
 def _sign(kind: Outcome, glyphs: Glyphs) -> tuple[str, Style]:
