@@ -15,8 +15,10 @@ from taskdemo_server.contract.modes import MODE_BY_NAME
 
 _WORK_S = 1.2
 _WORKER_WORK_S = 8.0
-"""Where a worker replaces the process that it had to kill: at once or, where it missed its end, as it looks again, which
-some do every 5 s."""
+"""Where a worker replaces the process that it had to kill: at once or, where it missed its end, when it looks again.
+
+Some look every 5 s.
+"""
 _SOON_S = 0.8
 """A place is free again if it was taken within this share of the work's time that was left."""
 
