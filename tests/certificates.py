@@ -5,13 +5,13 @@ import ssl
 import subprocess
 from pathlib import Path
 
-import pytest
+from conftest import without
 
 
 def server_context(folder: Path) -> ssl.SSLContext:
     """Make `certificate.pem` in the folder, and return what a server needs to be the one it names."""
     if shutil.which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
+        without("openssl, which makes a certificate")
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,DNS:taskdemo.invalid,IP:127.0.0.1"]
     new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]

@@ -113,10 +113,10 @@ class Child:
             self._process.wait(END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
-        try:
-            os.kill(self.pid, 0)  # the number is another's by now
-        except ProcessLookupError:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            try:
+                os.kill(self.pid, 0)  # where somebody has the number again, it is another's, and so may the group be
+            except ProcessLookupError:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def kill(self) -> None:

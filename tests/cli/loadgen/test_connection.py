@@ -438,6 +438,8 @@ def test_https_goes_through_a_tunnel_of_the_proxy_that_the_environment_names(
         async with listening(proxy) as server:
             address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
             monkeypatch.setenv("https_proxy", f"http://me:secret@{address}")
+            for name in ("no_proxy", "NO_PROXY"):
+                monkeypatch.delenv(name, raising=False)
             return await reported(Plan(url="https://taskdemo.invalid/x", count=2, concurrency=1))
 
     samples = in_loop(fire(), "asyncio")
