@@ -40,8 +40,11 @@ MOST_COLLECTIONS: Final = 10_000
 WORKERS: Final = ("AnyIO worker thread", "asyncio_", "uvloop_", "ThreadPoolExecutor")
 """How the names of threads begin that work for requests."""
 AFTER_THE_ANSWER: Final = str(Path("starlette", "background.py"))
+NEVER_SEEN: Final = Look("")
 Stacks = dict[int, list[Step]]
 """By the identifier of the thread."""
+Used = dict[int, tuple[float, float]]
+"""What each thread had computed, and waited for a processor, at the last look; by its native number."""
 
 
 class Missed(NamedTuple):
@@ -80,8 +83,10 @@ class LoopStalls:
         """The longest that the looking thread, which asks for next to nothing, had to wait for a processor at once."""
         self._collections: deque[tuple[float, float]] = deque(maxlen=MOST_COLLECTIONS)
         """When the loop's thread had collected garbage, and what it computed for that."""
-        self._used: dict[int, tuple[float, float]] = {}
-        """What each thread had computed at the last look."""
+        self._used_late: Used = {}
+        self._used_waiting: Used = {}
+        self._seen: dict[int, Look] = {}
+        """What each thread did when it was last seen to do anything."""
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Watch this loop, and its worker threads, from now on; call from a task of it."""
@@ -191,9 +196,8 @@ class LoopStalls:
         for thread in threading.enumerate():
             if thread.ident not in stacks or thread.native_id is None or thread is threading.current_thread():
                 continue
-            look = self._reader.look(stacks[thread.ident])
-            cpu_s, queued_s = self._spent(thread)
-            if look is not None and cpu_s:
+            cpu_s, queued_s = self._spent(thread, self._used_late)
+            if (look := self._look_at(thread, stacks) or self._before(thread)) is not None and cpu_s:
                 # One that is in a call may sleep there, and wait for a processor whenever it wakes.
                 would_s = min(queued_s, QUEUED * cpu_s) if look.call is None else 0.0
                 found.append(((look, _of_thread(thread)), cpu_s + would_s))
@@ -201,13 +205,24 @@ class LoopStalls:
         for one, seconds in found:
             stall.others[one].add(seconds * share, seconds * share)
 
-    def _spent(self, thread: threading.Thread) -> tuple[float, float]:
+    def _look_at(self, thread: threading.Thread, stacks: Stacks) -> Look | None:
+        """Return what a thread does; None where it has nothing to do."""
+        look = self._reader.look(stacks[thread.ident or 0])
+        if look is not None:
+            self._seen[thread.native_id or 0] = look
+        return look
+
+    def _before(self, thread: threading.Thread) -> Look | None:
+        """Return what a thread did that has nothing to do by now, though it has computed since the last look."""
+        return self._seen.get(thread.native_id or 0, NEVER_SEEN if _of_thread(thread) == "thread" else None)
+
+    def _spent(self, thread: threading.Thread, used: Used) -> tuple[float, float]:
         """Return what a thread has computed, and waited for a processor, since this was asked last."""
         number = thread.native_id or 0
         now = self._clocks.of(number)
         # A worker thread that is new was started for the requests of now.
-        before = self._used.get(number, (0.0, 0.0) if _of_thread(thread) == "thread" else now)
-        self._used[number] = now
+        before = used.get(number, (0.0, 0.0) if _of_thread(thread) == "thread" else now)
+        used[number] = now
         return now[0] - before[0], now[1] - before[1]
 
     def _see_waiting(self, limiter: CapacityLimiter, seconds: float) -> None:
@@ -231,9 +246,12 @@ class LoopStalls:
         for thread in threading.enumerate():
             if thread.ident not in stacks or _of_thread(thread) != "thread" or thread.native_id is None:
                 continue
-            look, (cpu_s, queued_s) = self._reader.look(stacks[thread.ident]), self._spent(thread)
-            if look is not None:
+            cpu_s, queued_s = self._spent(thread, self._used_waiting)
+            self._used_late[thread.native_id] = self._used_waiting[thread.native_id]
+            if (look := self._look_at(thread, stacks)) is not None:
                 self._waiting[look, "thread"].add(seconds, cpu_s, min(queued_s, QUEUED * cpu_s))
+            elif cpu_s and (look := self._before(thread)) is not None:
+                self._waiting[look, "thread"].add(cpu_s, cpu_s)
 
     def _end_stall(self) -> None:
         """End the stall that was seen: the loop itself knows until when it lasted."""

@@ -64,6 +64,9 @@ ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
         ([0.5, 0.4], [0.9], BUSY, "interpreter busy"),
         ([0.5], [0.5], ITS_OWN, "application"),
         ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="thread", seconds=0.05)])]), "interpreter busy"),
+        ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="thread", call="re.match")])]), "interpreter busy"),
+        ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="thread", call="f", seconds=0.05)])]), "not found"),
+        ([0.5], [0.5], Sightings(stalls=[stall(others=[seen("", of="thread")])]), "interpreter busy"),  # it had ended
         ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="application")])]), "application"),
         ([0.5], [0.5], Sightings(stalls=[stall(seen(), gc_s=0.2)]), "garbage collection"),
         ([0.5], [0.5], Sightings(stalls=[stall(seen(), gc_s=0.1, queued_s=0.15)]), "garbage collection"),

@@ -132,7 +132,10 @@ def _kind(stall: Stall) -> str:
     called = sum(look.seconds for look in stall.looks if look.call is not None or look.cpu_s >= look.seconds / 2)
     # Where the loop's thread neither computed nor wanted a processor, and nobody could look, it waited for them.
     waited = stall.cpu_s + stall.queued_s < least and not stall.looks and not stall.idle
-    if computed and (waited or computed >= least) and called < least:
+    # A call that computes and keeps the interpreter: who only wakes from one has not computed for so long.
+    computed_all = sum(look.seconds for look in stall.others)
+    is_theirs = computed >= least or (waited and (computed > 0 or computed_all >= least))
+    if is_theirs and called < least:
         return "busy"
     if own + others >= least:
         return "own" if own >= others else "application"
@@ -191,7 +194,7 @@ def _held(stalls: Sequence[Stall]) -> str:
 
 def _places(looks: Iterable[Observation]) -> list[Place]:
     """Return where most of the time went, lines of one place together."""
-    by_place = grouped((look.place, look) for look in looks)
+    by_place = grouped((look.place, look) for look in looks if look.place)
     total = sum(look.seconds for group in by_place.values() for look in group)
     most = sorted(by_place.values(), key=lambda group: -_seconds(group))[:PLACES]
     return [
@@ -212,9 +215,9 @@ def _seconds(looks: Iterable[Observation]) -> float:
 
 
 def _change(cause: str, looks: Sequence[Observation]) -> tuple[str | None, str | None]:
-    if not looks:
+    if not (places := _places(looks)):
         return None, None
-    most = _places(looks)[0]
+    most = places[0]
     group = [look for look in looks if look.place == most.place]
     seen = max(group, key=lambda look: look.seconds)
     if cause in {"event loop held", "application"}:
