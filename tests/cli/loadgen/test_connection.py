@@ -5,11 +5,13 @@ import contextlib
 import socket
 import ssl
 import struct
+import tracemalloc
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import uvloop
 from hypothesis import given, settings
@@ -370,6 +372,35 @@ def test_an_answer_that_has_arrived_counts_although_sending_the_rest_failed(
     samples = fired(script, loop=loop, tls=wire, method="POST", body="x" * 20_000_000, count=20, concurrency=2)
     assert [sample[5] for sample in samples] == [413] * 20
     assert errors(samples) == [None] * 20
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_is_refused_early_is_given_up_so_that_connections_and_memory_do_not_grow_with_the_requests(
+    loop: str, wire: ssl.SSLContext | None
+) -> None:
+    body, at_once = "x" * 5_000_000, 2
+    kept: list[int] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        port = writer.get_extra_info("sockname")[1]
+        ends = psutil.Process().net_connections("tcp")
+        kept.append(sum(bool(end.raddr) and end.raddr.port == port for end in ends))
+        writer.write(b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 0\r\n\r\n")
+        await asyncio.sleep(10)  # and reads no more
+
+    tracemalloc.start()
+    try:
+        peaks = []
+        for count in (2, 20):
+            tracemalloc.reset_peak()
+            samples = fired(script, loop=loop, tls=wire, method="POST", body=body, count=count, concurrency=at_once)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            assert [sample[5] for sample in samples] == [413] * count
+    finally:
+        tracemalloc.stop()
+    assert max(kept) == at_once
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 def test_a_request_that_says_it_is_the_last_on_its_connection_is() -> None:
