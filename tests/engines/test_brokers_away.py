@@ -27,6 +27,13 @@ def work(message):
     time.sleep(1 if message == "long" else 0)
 """
 
+REFUSALS = [
+    ("maxmemory", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+    ("read only replica", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+    ("good replicas", "CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+]
+"""Why a Redis takes no more, how to make it so, and how to end that."""
+
 
 @dataclass
 class Workless:
@@ -94,6 +101,22 @@ def refuses_while_mute(broker: Guarded, server: RunningServer) -> None:
     assert server.states().count("accepted") == accepted + CALLERS + 1
 
 
+def refuses_while_full(
+    stage: Stage, server: RunningServer, worker: Guarded, reason: str, refuse: str, take: str
+) -> None:
+    """See that callers are refused while a task runs, and that its worker goes on afterwards, or ends."""
+    running = ask(server, message="long")
+    until(lambda: running in server.running())
+    with redis.Redis.from_url(stage.broker) as client:
+        client.execute_command(*refuse.split())
+        assert {answer.status_code for answer in answers(server)} == {503}
+        until(lambda: reason in worker.printed)
+        client.execute_command(*take.split())
+    until(lambda: server.get().status_code == 200)
+    task = ask(server)
+    until(lambda: "finished" in server.states(task) or worker.guard.poll() == 1, 30)
+
+
 def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker_is_mute_dead_or_full(
     mode: Mode, workless: dict[str, Workless]
 ) -> None:
@@ -131,17 +154,10 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
     assert worker.guard.poll() is None
     assert server.complained == said
 
-    running = ask(server, message="long")
-    until(lambda: running in server.running())
-    with redis.Redis.from_url(stage.broker) as client:
-        client.config_set("maxmemory", 1)
-        assert {answer.status_code for answer in answers(server)} == {503}
-        until(lambda: "maxmemory" in worker.printed)
-        client.config_set("maxmemory", 0)
-    until(lambda: server.get().status_code == 200)
-    task = ask(server)
-    until(lambda: "finished" in server.states(task) or worker.guard.poll() == 1, 30)
-    if worker.guard.poll() is None:
-        assert server.complained == said
-    else:  # as Celery's does
-        until(lambda: server.complained.count(no_worker) == 2, 20)
+    for refusal in REFUSALS:
+        refuses_while_full(stage, server, worker, *refusal)
+        if worker.guard.poll() is None:
+            assert server.complained == said
+        else:  # as Celery's does
+            until(lambda: server.complained.count(no_worker) == 2, 20)
+            return
