@@ -64,6 +64,7 @@ ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
         ([0.5, 0.4], [0.9], BUSY, "interpreter busy"),
         ([0.5], [0.5], ITS_OWN, "application"),
         ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="thread", seconds=0.05)])]), "interpreter busy"),
+        ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="thread", seconds=0.005)])]), "not found"),  # it woke
         ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="thread", call="re.match")])]), "interpreter busy"),
         ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="thread", call="f", seconds=0.05)])]), "not found"),
         ([0.5], [0.5], Sightings(stalls=[stall(others=[seen("", of="thread")])]), "interpreter busy"),  # it had ended

@@ -20,6 +20,7 @@ from taskdemo_cli.stats import grouped
 
 PLACES: Final = 5
 MOST_OF_IT: Final = 0.5
+SOME_OF_IT: Final = 0.1
 LATE: Final = 2
 """A single late answer of many proves nothing of the endpoint."""
 LOOP_LEGS, THREADS_LEGS = 2, 4
@@ -134,7 +135,7 @@ def _kind(stall: Stall) -> str:
     waited = stall.cpu_s + stall.queued_s < least and not stall.looks and not stall.idle
     # A call that computes and keeps the interpreter: who only wakes from one has not computed for so long.
     computed_all = sum(look.seconds for look in stall.others)
-    is_theirs = computed >= least or (waited and (computed > 0 or computed_all >= least))
+    is_theirs = computed >= least or (waited and (computed >= SOME_OF_IT * stall.lasted_s or computed_all >= least))
     if is_theirs and called < least:
         return "busy"
     if own + others >= least:
