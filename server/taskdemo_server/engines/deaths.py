@@ -18,9 +18,10 @@ from taskdemo_server.engines.stall import Stall
 from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime.orphans import lives
 
-_EVERY_S: Final = 1.0
+_EVERY_S: Final = 0.2
+"""An engine may begin a task whose process died again at once, several times a second."""
 _REST: Final = 20
-"""Rests so many times as long as it took to look, which is long where many thousand tasks wait."""
+"""Rests so many times as long as it computed to look, which is long where many thousand tasks wait."""
 _GRACE_S: Final = 5.0
 """So much longer than twice what it should take, it may take on a busy machine."""
 _UNKNOWN_S: Final = 30.0
@@ -42,11 +43,10 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
 
     def follow() -> None:
         dead_since: dict[TaskEvent, float] = {}
-        stall, waited_before = Stall(index), set[str]()
-        took = 0.0
+        stall, waited_before, computed = Stall(index), set[str](), time.thread_time()
         while True:
-            time.sleep(max(_EVERY_S, took * _REST))
-            now = time.monotonic()
+            time.sleep(max(_EVERY_S, (time.thread_time() - computed) * _REST))
+            now, computed = time.monotonic(), time.thread_time()
             stall.look()
             running = (task for task in stall.tasks if task.running and task.starts[-1].host == host)
             begun = {task.starts[-1]: task for task in running}
@@ -70,6 +70,5 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
                     lose(task_id, "No worker has begun it.")
                 waited_before = waiting
                 children.replace_worker()
-            took = time.monotonic() - now
 
     threading.Thread(target=follow, name="deaths", daemon=True).start()
