@@ -18,6 +18,7 @@ import time
 from collections import defaultdict, deque
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
@@ -43,8 +44,8 @@ AFTER_THE_ANSWER: Final = str(Path("starlette", "background.py"))
 NEVER_SEEN: Final = Look("")
 Stacks = dict[int, list[Step]]
 """By the identifier of the thread."""
-Used = dict[int, tuple[float, float]]
-"""What each thread had computed, and waited for a processor, at the last look; by its native number."""
+Used = WeakKeyDictionary[threading.Thread, tuple[float, float]]
+"""What each thread had computed, and waited for a processor, at the last look. Numbers of threads are given again."""
 
 
 class Missed(NamedTuple):
@@ -83,9 +84,9 @@ class LoopStalls:
         """The longest that the looking thread, which asks for next to nothing, had to wait for a processor at once."""
         self._collections: deque[tuple[float, float]] = deque(maxlen=MOST_COLLECTIONS)
         """When the loop's thread had collected garbage, and what it computed for that."""
-        self._used_late: Used = {}
-        self._used_waiting: Used = {}
-        self._seen: dict[int, Look] = {}
+        self._used_late: Used = WeakKeyDictionary()
+        self._used_waiting: Used = WeakKeyDictionary()
+        self._seen: WeakKeyDictionary[threading.Thread, Look] = WeakKeyDictionary()
         """What each thread did when it was last seen to do anything."""
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -209,20 +210,19 @@ class LoopStalls:
         """Return what a thread does; None where it has nothing to do."""
         look = self._reader.look(stacks[thread.ident or 0])
         if look is not None:
-            self._seen[thread.native_id or 0] = look
+            self._seen[thread] = look
         return look
 
     def _before(self, thread: threading.Thread) -> Look | None:
         """Return what a thread did that has nothing to do by now, though it has computed since the last look."""
-        return self._seen.get(thread.native_id or 0, NEVER_SEEN if _of_thread(thread) == "thread" else None)
+        return self._seen.get(thread, NEVER_SEEN if _of_thread(thread) == "thread" else None)
 
     def _spent(self, thread: threading.Thread, used: Used) -> tuple[float, float]:
         """Return what a thread has computed, and waited for a processor, since this was asked last."""
-        number = thread.native_id or 0
-        now = self._clocks.of(number)
+        now = self._clocks.of(thread.native_id)
         # A worker thread that is new was started for the requests of now.
-        before = used.get(number, (0.0, 0.0) if _of_thread(thread) == "thread" else now)
-        used[number] = now
+        before = used.get(thread, (0.0, 0.0) if _of_thread(thread) == "thread" else now)
+        used[thread] = now
         return now[0] - before[0], now[1] - before[1]
 
     def _see_waiting(self, limiter: CapacityLimiter, seconds: float) -> None:
@@ -247,7 +247,7 @@ class LoopStalls:
             if thread.ident not in stacks or _of_thread(thread) != "thread" or thread.native_id is None:
                 continue
             cpu_s, queued_s = self._spent(thread, self._used_waiting)
-            self._used_late[thread.native_id] = self._used_waiting[thread.native_id]
+            self._used_late[thread] = self._used_waiting[thread]
             if (look := self._look_at(thread, stacks)) is not None:
                 self._waiting[look, "thread"].add(seconds, cpu_s, min(queued_s, QUEUED * cpu_s))
             elif cpu_s and (look := self._before(thread)) is not None:
