@@ -154,7 +154,7 @@ class LoopStalls:
             before, spent = spent, self._clocks.of(self._clocks.own)
             self._queued_s = max(self._queued_s, queued_s)
             # Whoever wakes while Python code runs waits until that lets go, for a switch interval and more.
-            free = now - slept - BEAT_S - queued_s < sys.getswitchinterval() / 2
+            free = now - slept - BEAT_S - queued_s < sys.getswitchinterval() / 5
             if look is not None and is_open:
                 self._loop[look, whose].add(now - looked, spent[0] - before[0], spent[1] - before[1], free=free)
             looked = now
