@@ -356,6 +356,7 @@ def test_rounds_bring_intervals_and_what_is_beyond_noise() -> None:
 def test_trouble_is_told_in_the_modes_row() -> None:
     document = replace(comparison_document(), runs=[failed_run()])
     assert "2 not ok, 1 failed" in printed(comparison_report(document), 120)
+    assert re.search(r"  2 not ok, …$", printed(comparison_report(document), 80), re.MULTILINE)
 
 
 def test_the_matrix_has_a_sign_for_each_limit_and_modes_that_say_the_same_share_a_sentence() -> None:

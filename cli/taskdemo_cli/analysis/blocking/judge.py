@@ -127,15 +127,15 @@ def _kind(stall: Stall) -> str:
     """
     own = sum(look.seconds for look in stall.looks if look.of in OWN)
     others = sum(look.seconds for look in stall.looks) - own
-    computed = sum(look.seconds for look in stall.others if look.call is None)  # who wakes from a call computes, too
+    theirs = sum(look.seconds for look in stall.others if look.call is None)  # who wakes from a call computes, too
     least = MOST_OF_IT * stall.lasted_s
     # A thread that waits for the interpreter may be anywhere; one that makes a call is in it.
     called = sum(look.seconds for look in stall.looks if look.call is not None or look.cpu_s >= look.seconds / 2)
     # Where the loop's thread neither computed nor wanted a processor, and nobody could look, it waited for them.
     waited = stall.cpu_s + stall.queued_s < least and not stall.looks and not stall.idle
     # A call that computes and keeps the interpreter: who only wakes from one has not computed for so long.
-    computed_all = sum(look.seconds for look in stall.others)
-    is_theirs = computed >= least or (waited and (computed >= SOME_OF_IT * stall.lasted_s or computed_all >= least))
+    in_all = sum(look.seconds for look in stall.others)
+    is_theirs = theirs >= least or (waited and (theirs >= SOME_OF_IT * stall.lasted_s or in_all >= least))
     if is_theirs and called < least:
         return "busy"
     if own + others >= least:

@@ -51,7 +51,14 @@ def comparison_cells(
     words = [f"{format_count(count)} {what}" for what, count in counts.items() if count]
     room = width - NAME - sum(_widths(width)) - 2
     yield "  ", Palette.PLAIN
-    yield cell(", ".join(words) or "none", max(room, 0)).rstrip(), Palette.BAD if words else Palette.DIM
+    yield _fitting(words or ["none"], max(room, 0), glyphs), Palette.BAD if words else Palette.DIM
+
+
+def _fitting(words: list[str], room: int, glyphs: Glyphs) -> str:
+    """Join as many as there is room for: a count that is cut would be another count."""
+    fewer = ([*words[:kept], glyphs.cut] for kept in range(len(words) - 1, 0, -1))
+    texts = [", ".join(each) for each in (words, *fewer)]
+    return next((text for text in texts if len(text) <= room), cell(texts[-1], room).rstrip())
 
 
 def interval_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
