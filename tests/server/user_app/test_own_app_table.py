@@ -15,7 +15,7 @@ import pytest
 from commands import one_sentence, taskdemo
 from conftest import without
 
-TESTS = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parents[2]
 APPS = TESTS / "apps"
 TABLE = TESTS.parent / "docs" / "own-app.md"
 SITES = ("../all_apps.py:odd", "../all_apps.py:even")
