@@ -34,7 +34,10 @@ hypothesis.settings.register_profile("any speed", deadline=None)
 hypothesis.settings.load_profile("any speed")
 
 T = TypeVar("T")
-LONGEST = ("engine_limits", "more_engine_limits", "engine_ends", "misbehaving_server", "celery", "deaths")
+LONGEST = (
+    *("engine_limits", "brokers_away", "engine_ends", "lifecycle", "celery", "real_brokers", "live_page", "deaths"),
+    *("verdicts_of_modes", "docs"),
+)
 """The files that take longest: they begin, so that nobody waits for the last of them at the end."""
 QUIETEST = "own_app_table"
 """What is said of an application is "not clear" on a busy machine: it comes last, beside the fewest others."""
@@ -212,9 +215,8 @@ def frames() -> Frames:
 @pytest.fixture
 def loader(frames: Frames) -> Iterator[Loader]:
     """A load process that puts what it reports into `frames`."""
-    loader = Loader(frames, log=2)
     with forked.forking():
-        loader.start()
+        loader = Loader(frames, log=2)
         yield loader
         loader.close()
 

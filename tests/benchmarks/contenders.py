@@ -76,7 +76,6 @@ class Ours:
         for _ in range(processes):
             frames: Frames = queue.Queue()
             loader = Loader(frames, log=2)
-            loader.start()
             self._pairs.append((loader, frames))
         self.last = Done()
         self.peak_memory = 0

@@ -100,7 +100,7 @@ class Story:
         told = [one for one in self._samples if (one[4] or 0.0) <= T0 + moment]
         self._samples = self._samples[len(told) :]
         flying = [(one[0], one[2] or T0) for one in self._samples if (one[2] or 0.0) <= T0 + moment]
-        sent = len(flying) + self.recorder.reported + len(told)
+        sent = len(flying) + self.recorder._requests.reported + len(told)
         self.recorder.load(Batch(told, flying, sent))
         while self._events and self._events[0].clock <= T0 + moment:
             self.recorder.event(self._events.pop(0))

@@ -6,7 +6,6 @@ import queue
 import signal
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from taskdemo_cli.errors import FAILED, UserError
@@ -30,10 +29,7 @@ def serve(settings: Settings) -> int:
     """
     heard: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-    def hear(number: int, _frame: FrameType | None) -> None:
-        heard.put(number)
-
-    listen(hear)
+    listen(lambda number, _frame: heard.put(number))
     raise_file_limit()  # the server inherits it, and would hang up on whom it has no descriptor for
     with tempdirs.temporary_folder() as folder:
         server = servers.launch(settings, folder, console=True)

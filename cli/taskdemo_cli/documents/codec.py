@@ -24,7 +24,6 @@ KINDS: Final[dict[str, type[AnyDocument]]] = {
     "capacity": CapacityDocument,
     "scan": ScanDocument,
 }
-ROWS_PER_CHUNK: Final = 500
 NOUNS: Final = {
     "int": "a whole number",
     "float": "a number",
@@ -77,21 +76,18 @@ def json_chunks(document: Struct | dict[str, Any]) -> Iterator[str]:
 
 def _chunks(value: Any) -> Iterator[str]:
     if isinstance(value, AnyDocument):
-        fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
         opening = "{"
-        for name, item in fields:
-            if item is not UNSET:
+        for name in value.__struct_fields__:
+            if (item := getattr(value, name)) is not UNSET:
                 yield f"{opening}{json.dumps(name)}:"
                 yield from _chunks(item)
                 opening = ",\n"
         yield "}"
     elif isinstance(value, Sequence) and not isinstance(value, str):
         yield "["
-        for start in range(0, len(value), ROWS_PER_CHUNK):
-            yield ",\n" if start else ""
-            for place, row in enumerate(value[start : start + ROWS_PER_CHUNK]):
-                yield ",\n" if place else ""
-                yield from _chunks(row)
+        for place, row in enumerate(value):
+            yield ",\n" if place else ""
+            yield from _chunks(row)
         yield "]"
     else:
         yield json.dumps(to_builtins(value), separators=(",", ":"), allow_nan=False)

@@ -74,7 +74,4 @@ def _size(path: Path) -> int:
 
 
 def _lines(path: Path) -> list[bytes]:
-    try:
-        return path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
+    return path.read_bytes().splitlines() if path.exists() else []

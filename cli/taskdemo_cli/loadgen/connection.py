@@ -54,8 +54,6 @@ def serialise(request: httpx.Request, body: bytes = b"", target: bytes | None = 
 
 def reason_of(error: BaseException) -> str:
     """Return why this failed, in the words of whoever found it first; without an address, so that a cause is one."""
-    while (cause := _cause(error)) is not None:
-        error = cause
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate verify failed: {error.verify_message.removesuffix('.')}"
     if isinstance(error, ssl.SSLError):
@@ -63,14 +61,6 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
         return os.strerror(error.errno)
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).removesuffix(".")
-
-
-def _cause(error: BaseException) -> BaseException | None:
-    if isinstance(error, BaseExceptionGroup):
-        return error.exceptions[0]
-    # httpx and httpcore translate what they catch, not always `from` it.
-    translated = type(error).__module__.partition(".")[0] in {"httpx", "httpcore"}
-    return error.__cause__ or (error.__context__ if translated else None)
 
 
 class Connection(asyncio.Protocol):
@@ -123,9 +113,6 @@ class Connection(asyncio.Protocol):
         if transport.is_closing():
             self._fail(httpx.RemoteProtocolError("Server disconnected without sending a response."))
             return
-        if self._descriptor < 0:
-            transport.write(payload)
-            return
         # uvloop would keep the bytes until the end of this turn of the loop; the stamp is to be the wire's.
         try:
             written = os.write(self._descriptor, payload)
@@ -172,9 +159,7 @@ class Connection(asyncio.Protocol):
             return
         if self.first_byte is None:
             self.first_byte = now
-        parser = self._parser
-        if parser is None:
-            return
+        parser = cast("HttpResponseParser", self._parser)
         try:
             parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
@@ -279,8 +264,6 @@ class Connection(asyncio.Protocol):
     def _read_what_came(self) -> None:
         """Take the answer of a server that gave one and then closed: sending fails before that is read."""
         self.closed = True
-        if self._descriptor < 0:
-            return
         with contextlib.suppress(OSError):
             while self._busy and (data := os.read(self._descriptor, 1 << 18)):
                 self.data_received(data)

@@ -28,8 +28,8 @@ import httpx
 from taskdemo_cli.loadgen.connection import Connection, reason_of, serialise
 from taskdemo_cli.loadgen.origin import Origin
 from taskdemo_cli.loadgen.protocol import LATE_S, Batch, Done, Frame, Plan, Sample, Started
-from taskdemo_cli.loadgen.proxies import Proxy, read_proxy
-from taskdemo_cli.loadgen.request import NUMBER, merged
+from taskdemo_cli.loadgen.proxies import read_proxy
+from taskdemo_cli.loadgen.request import NUMBER, ParsedUrl, merged
 from taskdemo_cli.loadgen.timer import Timer
 from taskdemo_server.contract.settings import VERSION
 
@@ -53,7 +53,7 @@ TURN: Final = 32
 class Payload:
     """The bytes of request n of a plan: made once, and cut where the number goes."""
 
-    def __init__(self, plan: Plan, proxy: Proxy | None = None) -> None:
+    def __init__(self, plan: Plan, proxy: ParsedUrl | None = None) -> None:
         ours = (("Accept", "*/*"), ("User-Agent", f"taskdemo/{VERSION}"))
         body = None if plan.body is None else plan.body.encode("latin-1")
         url = plan.url.replace(NUMBER, _MARK)

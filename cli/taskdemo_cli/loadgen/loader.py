@@ -8,53 +8,44 @@ import subprocess
 import threading
 from typing import IO
 
-from taskdemo_cli.loadgen.protocol import Command, Frames, Gone, Plan, Stop, decode_frame, encode_command
+from taskdemo_cli.loadgen.protocol import Frames, Gone, Plan, Stop, decode_frame, encode_command
 from taskdemo_server.contract.child_process import Child, python
 
 
 class Loader:
-    """A load process, used for one run after another. Its frames, and `Gone`, arrive in `frames` as (name, frame)."""
+    """A load process, used for one run after another. Its frames, and `Gone`, arrive in `frames` as (name, frame).
+
+    It is of use at once, and says `Ready` when its imports are done.
+    """
 
     def __init__(self, frames: Frames, *, name: str = "load", log: IO[bytes] | int = subprocess.DEVNULL) -> None:
         self.frames = frames
         self._name = name
-        self._log = log
-        self._child: Child | None = None
         self._gone: Gone | None = None
-
-    def start(self) -> None:
-        """Start the process; it is of use at once, and says `Ready` when its imports are done."""
-        command = python("taskdemo_cli.loadgen.process")
-        self._child = Child(command, stdout=subprocess.PIPE, errors=self._log)
-        threading.Thread(target=self._follow, args=(self._child,), daemon=True).start()
+        self._child = Child(python("taskdemo_cli.loadgen.process"), stdout=subprocess.PIPE, errors=log)
+        threading.Thread(target=self._follow, daemon=True).start()
 
     def run(self, plan: Plan) -> None:
         """Begin a run; the one before must be done. A process that is gone says so again."""
         if self._gone is not None:
             self.frames.put((self._name, self._gone))
-        self._say(plan)
+        self._child.send(encode_command(plan))
 
     def stop(self) -> None:
         """End the run now: what is in flight is reported as Cancelled, and `done` follows."""
-        self._say(Stop())
+        self._child.send(encode_command(Stop()))
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
-        if self._child is not None:
-            self._child.end()
+        self._child.end()
 
-    def _say(self, command: Command) -> None:
-        if self._child is None:
-            raise RuntimeError("The load process was not started")
-        self._child.send(encode_command(command))
-
-    def _follow(self, child: Child) -> None:
-        with child.output as pipe:
+    def _follow(self) -> None:
+        with self._child.output as pipe:
             while len(head := pipe.read(4)) == 4:
                 size = int.from_bytes(head, "big")
                 body = pipe.read(size)
                 if len(body) < size:
                     break
                 self.frames.put((self._name, decode_frame(body)))
-        self._gone = Gone(child.wait())
+        self._gone = Gone(self._child.wait())
         self.frames.put((self._name, self._gone))

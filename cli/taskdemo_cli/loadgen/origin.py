@@ -9,7 +9,7 @@ import httpx
 
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection, reason_of
-from taskdemo_cli.loadgen.proxies import Proxy
+from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.loadgen.tls import TlsConnection
 
 PORTS = {"http": 80, "https": 443}
@@ -21,8 +21,8 @@ class Origin:
     Raises UserError where the way there is TLS within TLS.
     """
 
-    def __init__(self, url: httpx.URL, proxy: Proxy | None) -> None:
-        first = url if proxy is None else proxy.url
+    def __init__(self, url: httpx.URL, proxy: ParsedUrl | None) -> None:
+        first = url if proxy is None else httpx.URL(proxy.url)
         self._host, self._port = first.host, first.port or PORTS[first.scheme]
         self._tls_host = next((one.raw_host.decode() for one in (first, url) if one.scheme == "https"), None)
         self._tunnel = b""
@@ -59,7 +59,7 @@ class Origin:
                     self._addresses.sort(key=address.__ne__)
                     return
         except OSError as error:
-            raise httpx.ConnectError(reason_of(error)) from error
+            raise httpx.ConnectError(reason_of(error)) from None
 
     async def _connect(self, connection: Connection, address: tuple[str, int]) -> None:
         loop = asyncio.get_running_loop()

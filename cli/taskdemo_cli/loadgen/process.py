@@ -4,6 +4,7 @@ See `loadgen.protocol` for what comes in and goes out.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import queue
@@ -81,11 +82,9 @@ def main() -> None:
     descriptor = os.dup(1)
     os.dup2(2, 1)
     loop_factory = None
-    try:
+    with contextlib.suppress(ImportError):
         import uvloop
-    except ImportError:
-        pass
-    else:
+
         loop_factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(serve(write_frames(descriptor)))

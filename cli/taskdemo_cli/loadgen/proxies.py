@@ -1,21 +1,11 @@
 """What the environment (http_proxy, no_proxy, ...) says of the way to a URL."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import httpx
-
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.loadgen.request import Headers, read_url
-
-
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """A proxy, and the headers by which it knows who asks."""
-
-    url: httpx.URL
-    headers: Headers
+from taskdemo_cli.loadgen.request import ParsedUrl, read_url
 
 
 def proxy_for(url: str) -> str | None:
@@ -28,8 +18,8 @@ def proxy_for(url: str) -> str | None:
     return proxies.get(parts.scheme) or proxies.get("all")
 
 
-def read_proxy(url: str) -> Proxy | None:
-    """Return the same, read. Raises UserError where it is no HTTP proxy."""
+def read_proxy(url: str) -> ParsedUrl | None:
+    """Return it, read, with the headers by which it knows who asks. Raises UserError where it is no HTTP proxy."""
     if (text := proxy_for(url)) is None:
         return None
     try:
@@ -40,4 +30,4 @@ def read_proxy(url: str) -> Proxy | None:
             f"the proxy that the environment names for {scheme} is no HTTP proxy; "
             f"set {scheme}_proxy=http://HOST:PORT, or no_proxy={urlsplit(url).hostname}"
         ) from None
-    return Proxy(httpx.URL(place.url), tuple((f"Proxy-{name}", value) for name, value in place.headers))
+    return replace(place, headers=tuple((f"Proxy-{name}", value) for name, value in place.headers))

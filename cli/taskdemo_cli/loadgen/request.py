@@ -143,9 +143,8 @@ def a_path(text: str, option: str = "--path") -> str:
     return text if text.startswith("/") or not text else f"/{text}"
 
 
-def merged(ours: Iterable[tuple[str, str]], theirs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def merged(ours: Iterable[tuple[str, str]], theirs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return all headers, of ours only those that they have not replaced."""
-    theirs = [(name, value) for name, value in theirs]
     replaced = {name.lower() for name, _ in theirs}
     return [*((name, value) for name, value in ours if name.lower() not in replaced), *theirs]
 
@@ -246,14 +245,10 @@ def _kind(content: bytes) -> str:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text, parse_constant=_refused, parse_int=str)
+        json.loads(text, parse_constant=int, parse_int=str)  # int refuses NaN and Infinity, which JSON has not
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _refused(text: str) -> object:
-    raise ValueError(text)  # NaN and Infinity are Python's, and not JSON's
 
 
 def _shown(text: str) -> str:

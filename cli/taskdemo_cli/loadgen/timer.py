@@ -18,17 +18,6 @@ _NONBLOCK_CLOEXEC: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC
 _ABSOLUTE: Final = 1
 
 
-class _TimerSpec(ctypes.Structure):
-    """`struct itimerspec`: no interval, then the time to call."""
-
-    _fields_ = (
-        ("interval_s", ctypes.c_long),
-        ("interval_ns", ctypes.c_long),
-        ("at_s", ctypes.c_long),
-        ("at_ns", ctypes.c_long),
-    )
-
-
 class Timer:
     """Calls `callback()` at the time last given to `at()`, once for each."""
 
@@ -43,8 +32,7 @@ class Timer:
             self._timer = libc.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
             self._set = libc.timerfd_settime
         if self._timer >= 0:
-            self._spec = _TimerSpec(0, 0, 0, 0)
-            self._pointer = ctypes.byref(self._spec)
+            self._spec = (ctypes.c_long * 4)()  # itimerspec: no interval, then seconds and nanoseconds to call at
             loop.add_reader(self._timer, self._expired)
 
     def at(self, when: float) -> None:
@@ -55,9 +43,9 @@ class Timer:
             self._handle = self._loop.call_later(max(0.0, when - time.monotonic()), self._callback)
             return
         seconds = int(when)
-        self._spec.at_s = seconds
-        self._spec.at_ns = int((when - seconds) * 1e9)
-        self._set(self._timer, _ABSOLUTE, self._pointer, None)
+        self._spec[2] = seconds
+        self._spec[3] = int((when - seconds) * 1e9)
+        self._set(self._timer, _ABSOLUTE, self._spec, None)
 
     def close(self) -> None:
         """Call no more."""

@@ -16,7 +16,7 @@ from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Sample, Started
 from taskdemo_cli.recording.live import Live, LiveFigures
 from taskdemo_cli.recording.requests import Requests, micro
 from taskdemo_cli.recording.summary import Record, responses_of, summarise
-from taskdemo_cli.recording.tasks import STATES, UNENDED, Tasks
+from taskdemo_cli.recording.tasks import UNENDED, Tasks
 from taskdemo_server.contract.events import TaskEvent
 
 BROKEN: Final = frozenset({"ConnectError", "ReadError", "RemoteProtocolError", "WriteError"})
@@ -67,11 +67,6 @@ class Recorder:
         return self._live.states["started"]
 
     @property
-    def reported(self) -> int:
-        """Requests whose end was reported."""
-        return self._requests.reported
-
-    @property
     def broken_off(self) -> bool:
         """Whether a connection broke, or could not be opened: the server may have ended."""
         return not BROKEN.isdisjoint(self._requests.error)
@@ -109,9 +104,7 @@ class Recorder:
                 self._bystander_threads.add(sample)
 
     def event(self, event: TaskEvent) -> None:
-        """Fold one event of the journal; one in a state that we do not know is ignored."""
-        if event.state not in STATES:
-            return
+        """Fold one event of the journal."""
         tasks = self._tasks
         known = len(tasks)
         at = tasks.place(event.id)

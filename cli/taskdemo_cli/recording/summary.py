@@ -232,8 +232,7 @@ def _reasons(record: Record) -> dict[str, dict[str, int]]:
     known = Counter((requests.error[at], requests.reason[at]) for at in record.of_requests if requests.reason[at])
     reasons: dict[str, dict[str, int]] = {}
     for (kind, reason), count in known.most_common():
-        if kind is not None and reason is not None:
-            reasons.setdefault(kind, {})[reason] = count
+        reasons.setdefault(str(kind), {})[str(reason)] = count
     return reasons
 
 

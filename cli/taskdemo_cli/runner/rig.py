@@ -63,13 +63,11 @@ class Rig:
     def __init__(self, stopping: StopRequest, *, threads: bool = False) -> None:
         self.stopping = stopping
         self.inbox: queue.Queue[tuple[str, Any]] = queue.Queue()
-        names = ["load", "bystander", *(["threads"] if threads else [])]
-        self.loaders = {name: Loader(self.inbox, name=name) for name in names}
-        self.load = self.loaders["load"]
+        self._names = ["load", "bystander", *(["threads"] if threads else [])]
 
     def __enter__(self) -> Self:
-        for loader in self.loaders.values():
-            loader.start()
+        self.loaders = {name: Loader(self.inbox, name=name) for name in self._names}
+        self.load = self.loaders["load"]
         return self
 
     def __exit__(self, *_: object) -> None:

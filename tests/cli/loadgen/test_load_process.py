@@ -392,7 +392,6 @@ def test_https_is_measured_like_http_and_to_connect_is_no_part_of_a_response_tim
     tls = server_context(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
     loader = Loader(frames, log=2)
-    loader.start()
     try:
         with Target(tls) as target:
             loader.run(Plan(url=target.url("/?a=1"), count=12, concurrency=3, message="m{n}"))
@@ -430,7 +429,6 @@ def test_a_proxy_of_the_environment_is_used_and_never_for_loopback(
     assert proxy_for("http://127.0.0.1:8000/") is None
     assert proxy_for("http://[::1]:8000/") is None
     loader = Loader(frames, log=2)
-    loader.start()
     try:
         loader.run(Plan(url="http://taskdemo.invalid/x", count=2, concurrency=1))
         fired = Fired(frames)

@@ -3,7 +3,7 @@ import random
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -330,11 +330,6 @@ def test_events_of_a_host_whose_clock_is_ahead_are_moved_to_ours() -> None:
     recorded.load(Started(T0))
     recorded.event(event("t", "started", 100.25))
     assert recorded.finish({}).tasks[0].started_s == 0.25
-
-
-def test_an_event_in_a_state_nobody_knows_changes_nothing() -> None:
-    recorded = recorder([], [event("t", cast("TaskState", "exploded"), 0.1)])
-    assert list(recorded.finish({}).tasks) == []
 
 
 def test_requests_that_were_sent_and_never_reported_are_counted() -> None:
