@@ -5,10 +5,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import psutil
@@ -25,6 +26,8 @@ from taskdemo_server.engines.base import PRIVATE
 
 if TYPE_CHECKING:
     import psycopg
+
+T = TypeVar("T")
 
 GUARD = """
 import sys
@@ -49,6 +52,12 @@ def with_engine(wanted: Callable[[Engine], bool] = lambda _: True) -> list[Any]:
         for mode in MODES
         if mode.engine is not None and wanted(mode.engine)
     ]
+
+
+def each(start: Callable[[Mode], T]) -> dict[str, T]:
+    """Do this with each engine that is there, a few at a time, and return what comes of it, by the engine's name."""
+    with ThreadPoolExecutor(3) as some:
+        return dict(zip([mode.name for mode in THERE], some.map(start, THERE), strict=True))
 
 
 EVERY_ENGINE = with_engine()

@@ -29,7 +29,6 @@ pytestmark = pytest.mark.skipif(valkey.binary() is None, reason="there is no Val
 
 Start = Callable[..., RunningServer]
 CELERY = MODE_BY_NAME["celery"]
-REDIS = "redis://127.0.0.1:6379/11"
 RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
 REFUSED = 2
 TOKEN = {"Authorization": "Bearer a-secret"}
@@ -42,12 +41,12 @@ def stage(stage: Stage) -> Stage:
     return stage
 
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.broker) for name in ("redis", "rabbitmq")])
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
-    """A stage with the real broker of that name, which is left as it was."""
+@pytest.fixture
+def rabbitmq(tmp_path: Path) -> Iterator[Stage]:
+    """A stage with the real RabbitMQ, which is left as it was."""
+    must_listen("rabbitmq")
     with staging(tmp_path / "stage") as stage:
-        must_listen(request.param)
-        stage.broker = {"redis": REDIS, "rabbitmq": RABBITMQ}[request.param]
+        stage.broker = RABBITMQ
         yield stage
     journals = [path.read_text() for path in tmp_path.glob("server*/journal")]
     refs = [json.loads(line)["ref"] for text in journals for line in text.splitlines() if '"ref"' in line]
@@ -69,7 +68,7 @@ class Evil:
     def __reduce__(self):
         return os.system, (f"touch {sys.argv[3]}",)
 
-with Connection(sys.argv[1], transport_options=eval(sys.argv[4])) as connection:
+with Connection(sys.argv[1]) as connection:
     connection.Producer().publish(
         pickle.dumps(Evil()), exchange=sys.argv[2], routing_key=sys.argv[2],
         content_type="application/x-python-serialize", content_encoding="binary",
@@ -89,14 +88,15 @@ def work(message):
 """
 
 
+@pytest.mark.broker
 def test_workers_share_tasks_cancel_those_they_have_refuse_what_is_no_json_and_end_as_celerys_own_do(
-    start_server: Start, broker: Stage, tmp_path: Path
+    start_server: Start, rabbitmq: Stage, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(WORK)
     given: dict[str, Any] = {"work": "mine:work", "folder": str(tmp_path), "token": "a-secret"}
-    server = serve(start_server, broker, **given)
-    workers = [broker.worker(CELERY, server=server.url, **given) for _ in range(2)]
-    broker.ready(*workers)
+    server = serve(start_server, rabbitmq, **given)
+    workers = [rabbitmq.worker(CELERY, server=server.url, **given) for _ in range(2)]
+    rabbitmq.ready(*workers)
 
     tasks = [ask(server, message=f"number {number}") for number in range(10)]
     server.ended(10, 20)  # a busy machine may put an end before its beginning, because each comes with its own delay
@@ -119,8 +119,7 @@ def test_workers_share_tasks_cancel_those_they_have_refuse_what_is_no_json_and_e
     assert server.states(waiting) == ["accepted", "cancelled"]
 
     touched = tmp_path / "touched"
-    options = {} if broker.broker.startswith("amqp") else {"global_keyprefix": f"{broker.queue}:"}
-    arguments = [broker.broker, broker.queue, str(touched), repr(options)]
+    arguments = [rabbitmq.broker, rabbitmq.queue, str(touched)]
     subprocess.run([sys.executable, "-c", EVIL, *arguments], check=True, timeout=20)
     refused = "Refusing to deserialize untrusted content of type pickle"
     until(lambda: any(refused in worker.printed for worker in workers))

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from conftest import RunningServer, serving, until
-from engines.stage import EVERY_ENGINE, THERE
+from engines.stage import EVERY_ENGINE, each
 from taskdemo_server.contract.events import ENDED
 from taskdemo_server.contract.modes import Mode
 from taskdemo_server.engines.children import MOST_DEATHS
@@ -30,14 +30,16 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Runn
     folder = tmp_path_factory.mktemp("deaths")
     (folder / "lethal.py").write_text(LETHAL)
     with ExitStack() as stack:
-        started = {}
-        for mode in THERE:
-            server = started[mode.name] = stack.enter_context(
+
+        def begin(mode: Mode) -> RunningServer:
+            server = stack.enter_context(
                 serving(folder / mode.name, mode=mode.name, work="lethal:work", folder=str(folder))
             )
             for message in ("die", "exit"):
                 assert server.get(params={"message": message}).status_code == 200
-        yield started
+            return server
+
+        yield each(begin)
 
 
 @pytest.mark.timeout(400)

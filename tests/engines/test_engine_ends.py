@@ -13,9 +13,9 @@ from conftest import RunningServer, gone, serving, until
 from engines.stage import (
     EACH_BROKER,
     EVERY_ENGINE,
-    THERE,
     all_of,
     ask,
+    each,
     nothing_is_left,
     of,
     own_broker,
@@ -46,18 +46,20 @@ class Bereaved:
 @pytest.fixture(scope="module")
 def bereaved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Bereaved]]:
     """One of each engine: some take long to begin the task again, and do so beside each other."""
-    folder, found = tmp_path_factory.mktemp("bereaved"), {}
+    folder = tmp_path_factory.mktemp("bereaved")
     with ExitStack() as stack:
-        for mode in THERE:
-            server = stack.enter_context(serving(folder / mode.name, mode=mode.name, duration=1.5, processes=1))
+
+        def bereave(mode: Mode) -> Bereaved:
+            server = stack.enter_context(serving(folder / mode.name, mode=mode.name, duration=0.8, processes=1))
             worker = private(server.process.pid, WORKER)
             task = ask(server)
             until(server.running)
             family = all_of(worker)
             worker.kill()
-            until(lambda family=family: gone(family))  # type: ignore[misc]
-            found[mode.name] = Bereaved(server, task, worker)
-        yield found
+            until(lambda: gone(family))
+            return Bereaved(server, task, worker)
+
+        yield each(bereave)
 
 
 @pytest.mark.parametrize("mode", EVERY_ENGINE)

@@ -1,32 +1,39 @@
-"""What `taskdemo limits` finds out about each engine, on private brokers; over real ones in test_celery.py.
-
-Every other engine is asked here, and the rest in test_more_engine_limits.py: files run beside each other.
-"""
+"""What `taskdemo limits` finds out about each engine, on private brokers; over real ones in test_celery.py."""
 
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from engines.stage import EVERY_ENGINE
+from engines.stage import EVERY_ENGINE, THERE
 from limits_runs import run, verdicts
 from taskdemo_cli import limits
 from taskdemo_cli.documents.limits import LimitsDocument
 from taskdemo_cli.limits import trial
 from taskdemo_server.contract.modes import Mode
 
+pytestmark = pytest.mark.timeout(300)
 
-@pytest.fixture(scope="module", params=EVERY_ENGINE[0::2])
-def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Mode, LimitsDocument]:
-    return request.param, run(tmp_path_factory.mktemp("limits"), [request.param.name])
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LimitsDocument]:
+    """What is found of each, two at a time: their experiments mostly wait, and more would be too many for two cores."""
+    found: dict[str, LimitsDocument] = {}
+    for at in range(0, len(THERE), 2):
+        names = [mode.name for mode in THERE[at : at + 2]]
+        found |= dict.fromkeys(names, run(tmp_path_factory.mktemp("limits"), names))
+    return found
 
 
 NO_MATTER_OF_ENGINES = {"neighbours", "session", "context"}
 """A wait, which a busy machine makes longer, and what no worker has of a request."""
 
 
-def test_an_engine_has_the_limits_that_the_registry_says_and_no_other(matrix: tuple[Mode, LimitsDocument]) -> None:
-    mode, document = matrix
+@pytest.mark.parametrize("mode", EVERY_ENGINE)
+def test_an_engine_has_the_limits_that_the_registry_says_and_no_other(
+    mode: Mode, documents: dict[str, LimitsDocument]
+) -> None:
+    document = documents[mode.name]
     found = verdicts(document)[mode.name]
     assert set(found) == set(limits.LIMITS)
     given_up = {limit: document.modes[mode.name][limit].text for limit, verdict in found.items() if verdict != "yes"}
@@ -35,8 +42,9 @@ def test_an_engine_has_the_limits_that_the_registry_says_and_no_other(matrix: tu
     assert document.modes[mode.name]["retry"].measured["attempts"] == 3
 
 
-def test_no_task_is_lost_at_any_kill(matrix: tuple[Mode, LimitsDocument]) -> None:
-    mode, document = matrix
+@pytest.mark.parametrize("mode", EVERY_ENGINE)
+def test_no_task_is_lost_at_any_kill(mode: Mode, documents: dict[str, LimitsDocument]) -> None:
+    document = documents[mode.name]
     server = document.modes[mode.name]["survive_server_kill"].measured
     worker = document.modes[mode.name]["survive_worker_kill"].measured
     assert "duplicates" in mode.gives_up or not worker["ran_twice"]
@@ -50,11 +58,11 @@ def test_no_task_is_lost_at_any_kill(matrix: tuple[Mode, LimitsDocument]) -> Non
     assert worker["killed"]["process"]["ran_twice"] >= 1
 
 
+@pytest.mark.parametrize("mode", EVERY_ENGINE)
 def test_a_worker_that_is_told_to_end_ends_what_it_has_begun_and_the_next_does_the_rest(
-    matrix: tuple[Mode, LimitsDocument],
+    mode: Mode, documents: dict[str, LimitsDocument]
 ) -> None:
-    mode, document = matrix
-    fate = document.modes[mode.name]["survive_restart"].measured["killed"]["worker"]
+    fate = documents[mode.name].modes[mode.name]["survive_restart"].measured["killed"]["worker"]
     assert fate["restarts"] == 1
     assert fate["ended"] == fate["unfinished"] > 0
     assert fate["ran_twice"] == 0

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +16,6 @@ import pytest
 import samples
 from commands import running, taskdemo
 from raw_servers import (
-    OK,
     Answer,
     after,
     close,
@@ -33,12 +33,13 @@ from raw_servers import (
 from samples import sample
 from taskdemo_cli.loadgen.origin import Origin
 from taskdemo_cli.loadgen.protocol import Batch, Plan
+from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.processes import event_stream, servers
 from taskdemo_cli.processes.event_stream import Condition, Heard, Watcher
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.runner import rig
 from taskdemo_cli.runner.rig import Rig, Unseen
-from taskdemo_cli.runner.target import find_target
+from taskdemo_cli.runner.target import find_target, running_target
 
 
 def test_every_request_to_a_server_that_misbehaves_is_accounted_for() -> None:
@@ -81,17 +82,18 @@ def test_a_server_that_vanishes_and_comes_back_is_fired_at_again() -> None:
 
 
 def silent_about_itself(connection: socket.socket, path: str) -> None:
-    if path == "/health":
-        hang(connection)
-    connection.sendall(OK)
+    assert path == "/health"
+    hang(connection)
 
 
-def test_a_server_that_does_not_say_what_it_is_is_fired_at_all_the_same() -> None:
+def test_a_server_that_does_not_say_what_it_is_is_fired_at_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(servers, "get_json", partial(servers.get_json, timeout=0.3))
     with raw_server(silent_about_itself) as server:
-        done = taskdemo("fire", "--url", server.url, "--count", "2", "--json")
-    assert done.returncode == 0, done.stderr
-    assert "did not say what it is" in done.stderr
-    assert json.loads(done.stdout)["summary"]["requests"]["ok"] == 2
+        found = running_target(ParsedUrl(server.url, "/"), None, named=True)
+        assert (found.url, found.health) == (server.url, None)
+    assert "did not say what it is" in capsys.readouterr().err
 
 
 HEALTH = {
@@ -199,7 +201,8 @@ LIES = b"".join(
 def follow(serve: Answer, within: float = 20, patient: Callable[[], bool] = lambda: False) -> list[tuple[str, Any]]:
     """Return what a watcher of such a server reports until it says that the server is gone."""
     sink: queue.Queue[tuple[str, Any]] = queue.Queue()
-    with raw_server(serve) as server:
+    with pytest.MonkeyPatch.context() as patch, raw_server(serve) as server:
+        patch.setattr(event_stream, "_RETRY_AFTER_S", 0.02)
         watcher = Watcher(server.url, sink, 0, patient=patient)
         watcher.start()
         reported: list[tuple[str, Any]] = []

@@ -262,7 +262,7 @@ def work(message):
 @pytest.mark.parametrize("killed", ["", "command", "server"], ids=["at its end", "command killed", "server killed"])
 def test_what_the_work_has_started_and_left_ends_with_the_command(mode: str, killed: str, tmp_path: Path) -> None:
     (tmp_path / "leaves.py").write_text(LEAVES_PROCESSES)
-    lasts = {"": ["--count", "2"], "command": ["--for", "30"], "server": ["--for", "4"]}[killed]
+    lasts = {"": ["--count", "2"], "command": ["--for", "30"], "server": ["--for", "2.5"]}[killed]
     command = ["fire", "--mode", mode, "--work", "leaves:work", *lasts]
     with running(*command, stdout=subprocess.DEVNULL, cwd=tmp_path, anew=killed == "server") as process:
         left = tmp_path / "left"

@@ -141,7 +141,7 @@ def test_async_serves_everybody_while_its_work_awaits(start_server: Start) -> No
 
 @pytest.mark.parametrize("mode", ["threadpool", "background"])
 def test_with_all_threads_busy_the_next_task_waits_and_is_seen_waiting(start_server: Start, mode: str) -> None:
-    server = start_server(mode=mode, threads=2, duration=1.2)
+    server = start_server(mode=mode, threads=2, duration=0.7)
     with ThreadPoolExecutor(1) as pool:
         burst = pool.submit(fire, server, 3)
         until(lambda: server.states().count("started") == 2)
@@ -162,8 +162,8 @@ def test_tasks_in_all_threads_hold_up_the_sync_bystander_and_not_the_async_one(s
     assert not server.running()
 
 
-@pytest.mark.parametrize("mode", BUILT_IN)
-def test_what_computes_is_told_by_its_cpu_seconds_in_every_mode(start_server: Start, mode: str) -> None:
+@pytest.mark.parametrize("mode", ["threadpool", "async", "process"])
+def test_what_computes_is_told_by_its_cpu_seconds_wherever_it_runs(start_server: Start, mode: str) -> None:
     server = start_server(mode=mode, work="cpu", duration=0.3)
     server.get()
     [end] = server.ended(1)

@@ -86,21 +86,11 @@ def test_a_second_ctrl_c_abandons_at_once_and_the_journal_has_them_as_lost(
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_other_signals_drain_too_and_exit_with_0(start_server: Start, name: str) -> None:
-    server = start_server(duration=1.2)
-    server.get()
-    until(server.running)
-    server.signal(getattr(signal, name))
-    assert server.wait() == 0
-    assert server.states() == ["accepted", "started", "finished"]
-    assert f"{name}: 1 task is still running; finishing it. {name} again abandons it." in server.printed
-
-
-def test_a_draining_server_accepts_no_more(start_server: Start) -> None:
+def test_other_signals_drain_too_accept_no_more_and_exit_with_0(start_server: Start, name: str) -> None:
     server = start_server(duration=1)
     server.get()
     until(server.running)
-    server.signal(signal.SIGTERM)
+    server.signal(getattr(signal, name))
     until(lambda: "still running" in server.printed)
 
     def refused() -> bool:
@@ -112,6 +102,8 @@ def test_a_draining_server_accepts_no_more(start_server: Start) -> None:
 
     until(refused, 0.8)
     assert server.wait() == 0
+    assert server.states() == ["accepted", "started", "finished"]
+    assert f"{name}: 1 task is still running; finishing it. {name} again abandons it." in server.printed
 
 
 @pytest.mark.parametrize(("mode", "workers"), [("background", 1), ("process", 1), ("process", 2)])

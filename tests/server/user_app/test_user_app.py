@@ -64,6 +64,7 @@ async def lingers(app):
 broken = FastAPI(lifespan=no_database)
 lingering = FastAPI(lifespan=lingers)
 polite = FastAPI(lifespan=says_goodbye)
+polite.get("/health")(health)
 """
 
 
@@ -117,10 +118,13 @@ def test_work_after_the_response_is_seen_as_a_task_that_nobody_waits_for(folder:
     assert run["summary"]["response_s"]["max"] < 0.35
 
 
-def test_a_response_with_nothing_after_it_comes_after_the_end_of_its_task(folder: Path) -> None:
-    run = fired(folder, "/health")
+def test_a_response_with_nothing_after_it_comes_after_the_end_of_its_task_and_the_application_is_let_end(
+    folder: Path,
+) -> None:
+    run = fired(folder, "/health", app="shop.main:polite")
     assert run["summary"]["tasks"]["answered_after_end"] == 3
     assert run["summary"]["requests"]["ok"] == 3
+    assert (folder / "goodbye").read_text() == "in order"
 
 
 def test_what_an_endpoint_raises_is_its_tasks_failure_and_of_blocking_nothing_is_told(folder: Path) -> None:
@@ -132,11 +136,6 @@ def test_what_an_endpoint_raises_is_its_tasks_failure_and_of_blocking_nothing_is
         "All 2 requests failed (HTTP 500): ValueError: no \\x1b[31m."
         " Nothing can be said of blocking: all 2 answers were 500 (Internal Server Error)."
     )
-
-
-def test_an_application_is_let_end_in_order(folder: Path) -> None:
-    fired(folder, "/", count=1, app="shop.main:polite")
-    assert (folder / "goodbye").read_text() == "in order"
 
 
 def test_a_shutdown_that_takes_too_long_is_cut_off_and_told_with_its_line(folder: Path) -> None:
