@@ -31,7 +31,8 @@ class Function:
 def code(name: str, function: Function) -> str:
     """Return a whole file for a mode, which runs as it is. Raises KeyError for a mode that there is not."""
     mode = MODE_BY_NAME[name]
-    source = page_source(mode)
+    package, _, module = mode.page.rpartition(".")
+    source = files(package).joinpath(f"{module}.py").read_text(encoding="utf-8")
     tree = ast.parse(source)
     docstring = tree.body[0]
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -52,12 +53,6 @@ def code(name: str, function: Function) -> str:
     head = "\n\n".join("\n".join(block) for block in (stdlib, others, work.imports) if block)
     gap = "\n\n\n" if work.definition or not below.startswith(("app", "broker")) else "\n\n"
     return "".join([about, "\n\n", head, *(("\n\n\n", work.definition) if work.definition else ()), gap, below, "\n"])
-
-
-def page_source(mode: Mode) -> str:
-    """Return the text of a mode's page."""
-    package, _, module = mode.page.rpartition(".")
-    return files(package).joinpath(f"{module}.py").read_text(encoding="utf-8")
 
 
 def _how_to_run(mode: Mode, file: str) -> list[str]:

@@ -53,11 +53,6 @@ def _took(run: RunDocument) -> float:
     return max(run.summary.wall_s, run.summary.tasks.last_ended_s or 0.0)
 
 
-def skipped(route: Route, why: str) -> EndpointRow:
-    """Return the row of an endpoint that was not called."""
-    return EndpointRow(method=route.method, path=route.path, skipped=why)
-
-
 def judged(route: Route, run: RunDocument, found: Blocking) -> EndpointRow:
     """Return the row of an endpoint, of its burst and of what was found of it."""
     found = replace(found, type_instead=_instead(route, run, found.type_instead))

@@ -121,7 +121,7 @@ def _scan_endpoints(
     quiet = True
     for route in routes:
         why = why or ("the scan was stopped before" if rig.stopping.asked else None)
-        endpoint = scanned.skipped(route, route.skipped or why or "")
+        endpoint = EndpointRow(method=route.method, path=route.path, skipped=route.skipped or why or "")
         if not endpoint.skipped:
             screen.start(route)
             try:
@@ -132,7 +132,7 @@ def _scan_endpoints(
                 quiet = _is_quiet(target)
             except (UserError, OSError) as error:
                 why = f"the server could not be used any more: {error}"
-                endpoint = scanned.skipped(route, why)
+                endpoint = EndpointRow(method=route.method, path=route.path, skipped=why)
         endpoints.append(endpoint)
         screen.done(endpoint)
     return endpoints

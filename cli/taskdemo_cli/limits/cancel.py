@@ -35,8 +35,8 @@ def cancel(trial: Trial) -> Cell:
     count = trial.enough(server)
     trial.wait_for_answers(trial.send_tasks(server, count))
     trial.wait_for_begin(server)
-    running = _try(trial, server, [task for task in trial.tasks(server) if task.running])
-    waiting = _try(trial, server, [task for task in reversed(trial.tasks(server)) if task.waiting])
+    running = _try(trial, server, [task for task in trial.tasks(server) if task.state == "started"])
+    waiting = _try(trial, server, [task for task in reversed(trial.tasks(server)) if task.state == "accepted"])
     trial.wait_for_quiet(server, lambda: _all_over(trial.tasks(server), count), work_s + 1.0)
     after = {task.id: task for task in trial.tasks(server)}
     return _cell(
@@ -54,7 +54,7 @@ def _try(trial: Trial, server: servers.Server, candidates: list[TaskRecord]) -> 
 
 
 def _all_over(tasks: list[TaskRecord], count: int) -> bool:
-    return len(tasks) == count and not any(task.running or task.waiting for task in tasks)
+    return len(tasks) == count and all(task.end for task in tasks)
 
 
 def _outcome(answer: Answer, after: TaskRecord) -> dict[str, Any]:

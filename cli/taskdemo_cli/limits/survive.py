@@ -144,7 +144,7 @@ class _Busy:
 
 
 def _running(trial: Trial, busy: _Busy) -> list[TaskRecord]:
-    return [task for task in busy.tasks(trial) if task.running]
+    return [task for task in busy.tasks(trial) if task.state == "started"]
 
 
 def _busy(trial: Trial, workers: Sequence[str] = MACHINES) -> _Busy:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import PROCESSES, Broker, Worker, family, new_queue
 from taskdemo_cli.limits.evidence import Note, read_journal, read_steps
@@ -216,10 +217,7 @@ class Trial:
 
     def at_once(self, server: servers.Server) -> int | None:
         """Return how many tasks the mode's engine runs at once; None where there is no bound."""
-        if self.workers:
-            return PROCESSES
-        equipment = self.ask(server, "/limits").body
-        return int(equipment["at_once"]) if equipment["at_once"] is not None else None
+        return PROCESSES if self.workers else Subject(server.settings).at_once
 
     def enough(self, server: servers.Server) -> int:
         """Return how many tasks to start so that the last of them really waits.

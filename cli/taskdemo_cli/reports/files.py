@@ -16,7 +16,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from taskdemo_cli.documents.codec import KINDS, AnyDocument, ShapeError, read
 from taskdemo_cli.errors import FAILED, UserError
@@ -204,7 +204,7 @@ def load(path: str | Path) -> AnyDocument:
     except OSError as error:
         raise UserError(f"{_shown(path)} cannot be read ({_why(error)}); name a file that --save wrote") from error
     try:
-        data = json.loads(text, parse_constant=_refused, parse_float=_finite, parse_int=_whole)
+        data = json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{_shown(path)} is not JSON; name a file that --save FILE.json wrote") from error
     if not isinstance(data, dict) or not isinstance(data.get("taskdemo"), str):
@@ -223,10 +223,6 @@ def load(path: str | Path) -> AnyDocument:
         raise UserError(
             f"{_shown(path)} is not a whole result of taskdemo: {shortened(str(error), 120)}; save it again"
         ) from error
-
-
-def _refused(text: str) -> Any:
-    raise ValueError(f"{text} is not a number")
 
 
 def _finite(text: str) -> float:

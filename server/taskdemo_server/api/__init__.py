@@ -44,7 +44,7 @@ def create_api(
     if settings.step_log is not None:
         from taskdemo_server.limits.endpoints import router
 
-        routers.append(router(state, page))
+        routers.append(router(state))
     if page is None:
         api = FastAPI(openapi_url=None)
         for one in (*routers, openapi.router(application)):

@@ -166,18 +166,8 @@ class TaskRecord:
 
     @property
     def state(self) -> TaskState:
-        """Return the state that it is in."""
+        """Return the state that it is in: `accepted` until its work is begun, then `started` until it has ended."""
         return self.end.state if self.end else "started" if self.starts else "accepted"
-
-    @property
-    def running(self) -> bool:
-        """Tell whether its work was begun and has not ended."""
-        return self.end is None and bool(self.starts)
-
-    @property
-    def waiting(self) -> bool:
-        """Tell whether it was accepted and nothing was begun."""
-        return self.end is None and not self.starts
 
     @property
     def done(self) -> bool:

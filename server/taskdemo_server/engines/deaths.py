@@ -48,7 +48,7 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
             time.sleep(max(_EVERY_S, (time.thread_time() - computed) * _REST))
             now, computed = time.monotonic(), time.thread_time()
             stall.look()
-            running = (task for task in stall.tasks if task.running and task.starts[-1].host == host)
+            running = (task for task in stall.tasks if task.state == "started" and task.starts[-1].host == host)
             begun = {task.starts[-1]: task for task in running}
             dead_since = {start: dead_since.get(start, now) for start in begun if not lives(start.pid)}
             for start, task in begun.items():

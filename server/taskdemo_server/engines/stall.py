@@ -25,4 +25,4 @@ class Stall:
     @property
     def all_wait(self) -> bool:
         """Whether no task is known to run."""
-        return all(task.waiting for task in self.tasks)
+        return all(task.state == "accepted" for task in self.tasks)

@@ -3,14 +3,11 @@
 import asyncio
 from typing import Any
 
-from fastapi import FastAPI
-
-from taskdemo_server.contract.settings import Settings
 from taskdemo_server.limits.base import Steps
 from taskdemo_server.limits.step import step_async
 
 
-def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
+def steps(step_log: str) -> Steps:
     """Await every step where the endpoint awaits its work."""
     handles: dict[str, Any] = {}
 

@@ -3,19 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import BackgroundTasks, FastAPI
+from fastapi import BackgroundTasks
 
-from taskdemo_server.contract.settings import Settings
 from taskdemo_server.limits.base import Steps
 from taskdemo_server.limits.step import step
 
 
-def steps(step_log: str, _page: FastAPI, settings: Settings) -> Steps:
+def steps(step_log: str) -> Steps:
     """Add ordinary functions, which run in worker threads."""
-    return steps_of(step, step_log, settings.threads)
+    return steps_of(step, step_log)
 
 
-def steps_of(do: Callable[..., Any], step_log: str, at_once: int | None) -> Steps:
+def steps_of(do: Callable[..., Any], step_log: str) -> Steps:
     """Add this function of a step to BackgroundTasks."""
     handles: dict[str, Any] = {}
 
@@ -44,4 +43,4 @@ def steps_of(do: Callable[..., Any], step_log: str, at_once: int | None) -> Step
         background_tasks.add_task(do, step_log, key, "broken")
         background_tasks.add_task(do, step_log, key, "following")
 
-    return Steps(track, retry, chain, group, fail, handles, ask, at_once=at_once)
+    return Steps(track, retry, chain, group, fail, handles, ask)

@@ -1,13 +1,10 @@
 """Mode `background-async` in the experiments of `taskdemo limits`: like `background`, with async functions."""
 
-from fastapi import FastAPI
-
-from taskdemo_server.contract.settings import Settings
 from taskdemo_server.limits.background import steps_of
 from taskdemo_server.limits.base import Steps
 from taskdemo_server.limits.step import step_async
 
 
-def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
+def steps(step_log: str) -> Steps:
     """Add async functions, which run on the event loop."""
-    return steps_of(step_async, step_log, None)
+    return steps_of(step_async, step_log)

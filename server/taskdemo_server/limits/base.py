@@ -13,7 +13,7 @@ class CannotAskError(Exception):
 class Steps:
     """One mode's engine, ready for experiments: path operation functions that take `key`, and questions to it.
 
-    A mode's module has `steps(step_log, page, settings)`, which returns these. Each step is handed to the engine as it
+    A mode's module has `steps(step_log)`, which returns these. Each step is handed to the engine as it
     would be in any endpoint of that mode, as a task of its own; whatever the engine itself then does about order,
     results, repetition and failure is what is looked at.
     """
@@ -31,7 +31,5 @@ class Steps:
     handles: dict[str, Any]
     ask: Callable[[Any], Any] | None = None
     """Asks the engine, by a handle, for the state of its task and its error, maybe awaited; None without handles."""
-    at_once: int | None = None
-    """How many tasks the engine runs at once in this server; None where there is no bound, or not here."""
     clean: Callable[[], Any] | None = None
     """Removes, in a call or awaited, what the experiments have left with a broker that others use too."""

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi import APIRouter, HTTPException
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
 from taskdemo_server.api.state import State
@@ -23,14 +23,6 @@ NEIGHBOUR_S: Final = 0.9
 """Seconds that `GET /limits/neighbour` takes: more than a step, so that it is in flight when one fails."""
 
 
-class Equipment(TypedDict):
-    """What the experiments must know about the engine."""
-
-    at_once: int | None
-    redelivered_after_s: float | None
-    """After how long a dead worker's task is given to another; null for never, or where there are no workers."""
-
-
 class Answer(TypedDict):
     """What the engine says about one task, and the kind of object that was asked; null where there is none."""
 
@@ -41,20 +33,21 @@ class Answer(TypedDict):
     """Why it would not say."""
 
 
-def router(state: State, page: FastAPI | None) -> APIRouter:
+def router(state: State) -> APIRouter:
     """Return the routes under /limits."""
     settings, routes = state.settings, APIRouter(prefix="/limits")
     mode = MODE_BY_NAME[settings.mode]
     module = importlib.import_module(mode.steps)
-    steps: Steps = module.steps(str(settings.step_log), page, settings)
+    steps: Steps = module.steps(str(settings.step_log))
     for name in ("track", "retry", "chain", "group", "fail"):
         routes.get(f"/{name}")(getattr(steps, name))
     routes.include_router(surprises.router(steps.track, str(settings.step_log)))
 
     @routes.get("")
-    async def equipment() -> Equipment:
+    async def redelivery() -> dict[str, float | None]:
+        # After how long a dead worker's task is given to another; null for never, or where there are no workers.
         redelivered = None if mode.engine is None else base.load(mode.engine).redelivered_after(settings.duration)
-        return {"at_once": steps.at_once, "redelivered_after_s": redelivered}
+        return {"redelivered_after_s": redelivered}
 
     @routes.get("/ask")
     async def ask(key: str) -> Answer:

@@ -36,14 +36,14 @@ class OnPurposeError(Exception):
 
 def step(step_log: str, key: str, name: str, given: Given = None) -> int:
     """Do the step `name` of the experiment `key`; `given` is what the steps before it resulted in."""
-    _begin(step_log, key, name, given)
+    note(step_log, key=key, step=name, state="started", given=given)
     time.sleep(_seconds(name))
     return _end(step_log, key, name, given)
 
 
 async def step_async(step_log: str, key: str, name: str, given: Given = None) -> int:
     """Do the same as a coroutine."""
-    _begin(step_log, key, name, given)
+    note(step_log, key=key, step=name, state="started", given=given)
     await asyncio.sleep(_seconds(name))
     return _end(step_log, key, name, given)
 
@@ -52,25 +52,15 @@ def _seconds(name: str) -> float:
     return TRACKED_S if name == "tracked" else STEP_S
 
 
-def _begin(step_log: str, key: str, name: str, given: Given) -> None:
-    note(step_log, key=key, step=name, state="started", given=given)
-
-
 def _end(step_log: str, key: str, name: str, given: Given) -> int:
     if name == "broken" or (name == "flaky" and _starts(step_log, key, name) <= FAILURES):
         error = OnPurposeError(f"{name} {key} fails on purpose")
         note(step_log, key=key, step=name, state="failed", error=str(error))
         raise error
-    result = _result(name, given)
+    # It shows what the step was given.
+    result = sum(given) if isinstance(given, list) else sum(name.encode()) + (given or 0)
     note(step_log, key=key, step=name, state="ended", result=result)
     return result
-
-
-def _result(name: str, given: Given) -> int:
-    """Return a number that shows what the step was given."""
-    if isinstance(given, list):
-        return sum(given)
-    return sum(name.encode()) + (given or 0)
 
 
 def note(step_log: str, **facts: Any) -> None:

@@ -1,13 +1,10 @@
 """Mode `threadpool` in the experiments of `taskdemo limits`: steps are plain calls in a worker thread."""
 
-from fastapi import FastAPI
-
-from taskdemo_server.contract.settings import Settings
 from taskdemo_server.limits.base import Steps
 from taskdemo_server.limits.step import step
 
 
-def steps(step_log: str, _page: FastAPI, settings: Settings) -> Steps:
+def steps(step_log: str) -> Steps:
     """Call every step where the endpoint calls its work."""
 
     def track(key: str) -> None:
@@ -28,4 +25,4 @@ def steps(step_log: str, _page: FastAPI, settings: Settings) -> Steps:
         step(step_log, key, "broken")
         step(step_log, key, "following")
 
-    return Steps(track, retry, chain, group, fail, {}, at_once=settings.threads)
+    return Steps(track, retry, chain, group, fail, {})

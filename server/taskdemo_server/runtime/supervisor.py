@@ -80,16 +80,21 @@ def serve(settings: Settings) -> int:
     except UnicodeError:
         return refuse(f"{shortened(settings.host, 80)} is not a valid host name; type --host 127.0.0.1")
     except OSError as error:
+        where = f"Cannot serve on {settings.host} port {settings.port}"
         if error.filename is not None:
             return refuse(f"The journal {settings.journal} cannot be written: {error.strerror}.")
-        return refuse(_why_not_listening(settings, error))
+        if error.errno == errno.EADDRINUSE:
+            return refuse(f"{where}: it is in use. Try another with --port, or --port 0 for any that is free.")
+        return refuse(f"{where}: {error.strerror}.")
     if isinstance(supervisor.crew, OneProcess) and app is not None:
         # The application has this thread, as it would have it from uvicorn.
         thread = threading.Thread(target=supervisor.run, name="supervisor", daemon=True)
         thread.start()
         supervisor.crew.serve()
         thread.join()
-        return _end_of_app(settings, supervisor.crew)
+        if failed := supervisor.crew.server.tracking.start_failed:
+            return refuse(f"--app {settings.app}: its start failed with {shortened(failed, 200)}")
+        return 0 if supervisor.crew.server.started else LOST
     catch_signals(inbox)
     supervisor.start()
     return supervisor.run()
@@ -279,13 +284,6 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=2048)
 
 
-def _why_not_listening(settings: Settings, error: OSError) -> str:
-    where = f"{settings.host} port {settings.port}"
-    if error.errno == errno.EADDRINUSE:
-        return f"Cannot serve on {where}: it is in use. Try another with --port, or --port 0 for any that is free."
-    return f"Cannot serve on {where}: {error.strerror}."
-
-
 def _address(host: str, listener: socket.socket) -> tuple[str, int]:
     """Return the URL to reach the server at from this machine, and its port."""
     port = listener.getsockname()[1]
@@ -312,12 +310,6 @@ def _end_in_order(settings: Settings, inbox: Inbox, crews: Sequence[OneProcess |
         where = where_it_is(Reader(settings.folder or "."), threading.main_thread())
         complain(escape(f"its shutdown, after {_GRACE_S:g} s still{where or ' not through'}, was cut off"))
         orphans.end(CUT_OFF)
-
-
-def _end_of_app(settings: Settings, crew: OneProcess) -> int:
-    if failed := crew.server.tracking.start_failed:
-        return refuse(f"--app {settings.app}: its start failed with {shortened(failed, 200)}")
-    return 0 if crew.server.started else LOST
 
 
 def _name(number: int) -> str:

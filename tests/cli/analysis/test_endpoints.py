@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 import samples
 from taskdemo_cli.analysis.routes import Route
-from taskdemo_cli.analysis.scan import by_outcome, has_failed, judged, next_burst, outcome, skipped, verdict
+from taskdemo_cli.analysis.scan import by_outcome, has_failed, judged, next_burst, outcome, verdict
 from taskdemo_cli.documents.blocking import Blocking, NeverRanTask
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.documents.scan import EndpointRow
@@ -60,7 +60,7 @@ def row(path: str, cause: Any, wait: float, run: RunDocument | None = None) -> E
 
 def test_the_sentence_names_those_that_hold_up_everybody_the_longest_first() -> None:
     rows = [row("/a", "event loop held", 0.2), row("/b", "neither", 0.01), row("/c", "event loop held", 1.5)]
-    rows += [skipped(Route("POST", "/d"), "POST is not GET: it may write")]
+    rows += [EndpointRow(method="POST", path="/d", skipped="POST is not GET: it may write")]
     assert [one.path for one in by_outcome(rows)["blocks"]] == ["/c", "/a"]
     assert verdict(rows) == ("2 of 3 endpoints hold up everybody: GET /c (1.50 s), GET /a (200 ms). 1 was not called.")
     assert verdict(rows[1:2]) == "None of 1 endpoint holds up everybody, as far as was seen."

@@ -24,8 +24,7 @@ def test_a_task_that_was_begun_twice_has_two_starts_and_its_last_place(tmp_path:
     )
     (task,) = read_journal(journal)
     assert [(start.clock, start.pid) for start in task.starts] == [(2.0, 7), (3.0, 8)]
-    assert task.done
-    assert not task.running
+    assert task.state == "finished"
 
 
 def test_torn_lines_and_foreign_tasks_are_passed_over(tmp_path: Path) -> None:

@@ -202,10 +202,7 @@ def test_unfinished_are_the_accepted_that_have_not_ended(journal: Journal) -> No
     put(journal, "cc", "accepted")
     put(journal, "dd", "accepted", "cancelled")
     put(journal, "of another server", "started")
-    assert [(task.id, task.running, task.waiting) for task in index.unfinished()] == [
-        ("bb", True, False),
-        ("cc", False, True),
-    ]
+    assert [(task.id, task.state) for task in index.unfinished()] == [("bb", "started"), ("cc", "accepted")]
 
 
 EVENTS = [

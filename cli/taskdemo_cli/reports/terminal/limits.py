@@ -125,9 +125,7 @@ def _sentence_lines(document: LimitsDocument, width: int, glyphs: Glyphs) -> Ite
             ((cells[limit].text, *_sign(cells[limit], glyphs)), mode) for mode, cells in modes.items() if limit in cells
         )
         for (text, sign, style), sharing in said.items():
-            first, *rest = paragraph(", ".join(sharing), width, Palette.DIM, "    ")
-            yield row("  ", (sign, style), " ", (first.plain[4:], Palette.DIM))
-            yield from rest
+            yield from paragraph(", ".join(sharing), width, Palette.DIM, (f"  {sign} ", style))
             yield from paragraph(text, width, Palette.PLAIN, "    ")
         yield row("")
 

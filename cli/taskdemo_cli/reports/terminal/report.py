@@ -64,8 +64,8 @@ def comparison_report(document: ComparisonDocument, *, whole: bool = False) -> R
     parts += [Drawing(lambda width, glyphs: _comparison_lines(document, width, glyphs))]
     if document.verdicts:
         parts += ["", Drawing(lambda width, _: _verdict_lines(document, width))]
-    if document.recommendation:
-        parts += ["", Drawing(lambda width, _: _advice_lines(document, width))]
+    if recommendation := document.recommendation:
+        parts += ["", Drawing(lambda width, _: _advice_lines(document, recommendation, width))]
     return Group(*parts, Drawing(lambda width, glyphs: threshold_lines(document.thresholds or (), width, glyphs)))
 
 
@@ -75,9 +75,7 @@ def threshold_lines(thresholds: Sequence[ThresholdRow], width: int, glyphs: Glyp
         yield row("")
     for threshold in thresholds:
         sign, style = (glyphs.no, Palette.BAD) if threshold.held else (glyphs.yes, Palette.GOOD)
-        first, *rest = paragraph(threshold.text, width, Palette.PLAIN, "  ")
-        yield row((f"{sign} ", style), first.plain[2:])
-        yield from rest
+        yield from paragraph(threshold.text, width, first=(f"{sign} ", style))
 
 
 def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -88,10 +86,8 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
             line.highlight_words([_failed_words(summary.requests)], Palette.BAD)
         yield line
     for words, count in errors_in_words(summary.requests):
-        often = f"{format_count(count)} {glyphs.no} "
-        first, *rest = paragraph(words, width, first=cell("", NAME) + " " * len(often))
-        yield row((cell("", NAME), Palette.PLAIN), (often, Palette.BAD), first.plain[NAME + len(often) :])
-        yield from rest
+        often = f"{cell('', NAME)}{format_count(count)} {glyphs.no} "
+        yield from paragraph(words, width, first=(often, Palette.BAD))
     if summary.requests.statuses:
         statuses = ", ".join(f"{one}: {format_count(count)}" for one, count in summary.requests.statuses.items())
         bodies = f"{format_bytes(summary.requests.bytes)} of bodies"
@@ -212,10 +208,7 @@ def _conditions_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) 
     yield row("")
 
 
-def _advice_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
-    recommendation = document.recommendation
-    if not recommendation:
-        return
+def _advice_lines(document: ComparisonDocument, recommendation: Recommendation, width: int) -> Iterator[Text]:
     if document.recommendations and not recommendation.need:
         yield from _question_lines(document.recommendations, most_computing(document.runs), width)
     yield from recommendation_lines(recommendation, width)

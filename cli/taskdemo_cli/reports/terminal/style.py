@@ -123,9 +123,10 @@ def row(*parts: str | tuple[str, Style]) -> Text:
 
 
 def paragraph(
-    text: str, width: int, style: Style = Palette.PLAIN, first: str = "", rest: str | None = None
+    text: str, width: int, style: Style = Palette.PLAIN, first: str | tuple[str, Style] = "", rest: str | None = None
 ) -> Iterator[Text]:
     """Yield outside text wrapped into lines of at most `width` cells, with `first` and then `rest` before them."""
+    first, of_first = (first, Palette.BOLD) if isinstance(first, str) else first
     rest = " " * cell_len(first) if rest is None else rest
     room = max(width - max(cell_len(first), cell_len(rest)), 1)
     lines = [""]
@@ -136,7 +137,7 @@ def paragraph(
             else:
                 lines[-1] += f" {piece}" if lines[-1] else piece
     for index, line in enumerate(lines):
-        yield row((rest if index else first, Palette.BOLD), (line, style))
+        yield row((rest if index else first, of_first), (line, style))
 
 
 def cell(text: str, width: int, align: Literal["left", "right"] = "left") -> str:

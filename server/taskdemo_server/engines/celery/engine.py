@@ -21,8 +21,6 @@ from taskdemo_server.engines.celery.page import broker, celery, queue, work
 from taskdemo_server.runtime.orphans import lives
 from taskdemo_server.work.workplace import current_task, here, knows_experiments, work_for
 
-__all__ = ["cancel", "celery", "check", "claim", "has_worker", "redelivered_after", "status"]
-
 _SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp"})
 """Those of brokers that keep what they are given; over files, messages are lost to a race or wait for ever."""
 _CHECK_S: Final = 1.0

@@ -5,9 +5,7 @@ from typing import Any, Final
 from celery import chain as chained
 from celery import chord
 from celery.result import AsyncResult
-from fastapi import FastAPI
 
-from taskdemo_server.contract.settings import Settings
 from taskdemo_server.engines.celery.page import celery
 from taskdemo_server.limits.base import CannotAskError, Steps
 from taskdemo_server.limits.step import Given, OnPurposeError, step
@@ -34,7 +32,7 @@ def flaky(step_log: str, key: str) -> int:
     return step(step_log, key, "flaky")
 
 
-def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
+def steps(step_log: str) -> Steps:
     """Publish to the broker. In plain `def`s: publishing and asking go over the network."""
     handles: dict[str, Any] = {}
 

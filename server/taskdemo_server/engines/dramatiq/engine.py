@@ -15,8 +15,6 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.dramatiq.page import backend, broker, queue, url, work
 from taskdemo_server.work.workplace import current_task, knows_experiments, work_for
 
-__all__ = ["broker", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
-
 _LOCKED: Final = 405
 """AMQP's number for a queue that is another connection's alone."""
 

@@ -7,10 +7,8 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.middleware import GroupCallbacks
 from dramatiq.rate_limits.backends import RedisBackend as Barriers
 from dramatiq.results.errors import ResultFailure, ResultMissing
-from fastapi import FastAPI
 from redis import Redis
 
-from taskdemo_server.contract.settings import Settings
 from taskdemo_server.engines.dramatiq.page import backend, broker, queue, url
 from taskdemo_server.limits.base import CannotAskError, Steps
 from taskdemo_server.limits.step import step
@@ -40,7 +38,7 @@ def flaky(step_log: str, key: str) -> int:
     return step(step_log, key, "flaky")
 
 
-def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
+def steps(step_log: str) -> Steps:
     """Send to the broker. In plain `def`s: sending and asking go over the network."""
     handles: dict[str, Any] = {}
 

@@ -12,8 +12,6 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.huey.page import huey
 from taskdemo_server.work.workplace import CurrentTask, current_task, here, knows_experiments
 
-__all__ = ["cancel", "check", "claim", "has_worker", "huey", "redelivered_after", "status"]
-
 
 @huey.signal(SIGNAL_ENQUEUED)
 def send(_signal: str, task: Any) -> None:

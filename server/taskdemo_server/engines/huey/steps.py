@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from fastapi import FastAPI
 from huey import chord
 from huey.exceptions import TaskException
 
-from taskdemo_server.contract.settings import Settings
 from taskdemo_server.engines.huey.page import huey
 from taskdemo_server.limits.base import Steps
 from taskdemo_server.limits.step import Given, step
@@ -30,7 +28,7 @@ def flaky(step_log: str, key: str) -> int:
     return step(step_log, key, "flaky")
 
 
-def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
+def steps(step_log: str) -> Steps:
     """Write into the file. In plain `def`s: others may write it too."""
     handles: dict[str, Any] = {}
 

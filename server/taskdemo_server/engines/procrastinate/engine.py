@@ -18,8 +18,6 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.procrastinate.page import tasks, url
 from taskdemo_server.work.workplace import current_task, here, knows_experiments, work_for
 
-__all__ = ["cancel", "check", "claim", "has_worker", "redelivered_after", "status", "tasks"]
-
 _SCHEMA_LOCK: Final = 7_403_651
 """A number by which two who find no schema do not both make one."""
 _STATES: Final[dict[JobStatus, TaskState]] = {

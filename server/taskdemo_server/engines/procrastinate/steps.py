@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from fastapi import FastAPI
 from procrastinate import RetryStrategy
 from procrastinate.jobs import Job
 
-from taskdemo_server.contract.settings import Settings
 from taskdemo_server.engines.procrastinate.page import queue, tasks
 from taskdemo_server.limits.base import Steps
 from taskdemo_server.limits.step import step
@@ -24,7 +22,7 @@ def flaky(step_log: str, key: str) -> int:
     return step(step_log, key, "flaky")
 
 
-def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
+def steps(step_log: str) -> Steps:
     """Add rows to the page's database."""
     handles: dict[str, Any] = {}
 

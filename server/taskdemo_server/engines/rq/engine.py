@@ -16,8 +16,6 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.rq.page import queue, url
 from taskdemo_server.work.workplace import current_task, here, knows_experiments, work_for
 
-__all__ = ["Carrying", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
-
 _STOP_S: Final = 2.0
 _STATES: Final[dict[JobStatus, TaskState]] = {
     JobStatus.STARTED: "started",

@@ -2,12 +2,10 @@
 
 from typing import Any, Final
 
-from fastapi import FastAPI
 from rq import Retry, Worker, get_current_job
 from rq.job import Job
 from rq.worker_registration import unregister
 
-from taskdemo_server.contract.settings import Settings
 from taskdemo_server.engines.rq.page import queue
 from taskdemo_server.limits.base import Steps
 from taskdemo_server.limits.step import step
@@ -23,7 +21,7 @@ def follow(step_log: str, key: str, name: str) -> int:
     return step(step_log, key, name, given if len(given) > 1 else given[0])
 
 
-def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
+def steps(step_log: str) -> Steps:
     """Send to the broker. In plain `def`s: sending and asking go over the network."""
     handles: dict[str, Any] = {}
 

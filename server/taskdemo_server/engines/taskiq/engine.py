@@ -15,9 +15,6 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.taskiq.page import backend, broker, queue, url
 from taskdemo_server.work.workplace import current_task, knows_experiments, work_for
 
-__all__ = ["broker", "cancel", "check", "claim", "has_worker", "redelivered_after", "status"]
-
-
 _ASKS_MS: Final = 5000
 """An idle worker asks for more every two seconds."""
 

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from fastapi import FastAPI
 from redis.asyncio import Redis
 from taskiq import AsyncTaskiqTask, SimpleRetryMiddleware
 
-from taskdemo_server.contract.settings import Settings
 from taskdemo_server.engines.taskiq.page import backend, broker, queue
 from taskdemo_server.limits.base import CannotAskError, Steps
 from taskdemo_server.limits.step import step
@@ -26,7 +24,7 @@ def flaky(step_log: str, key: str) -> int:
     return step(step_log, key, "flaky")
 
 
-def steps(step_log: str, _page: FastAPI, _settings: Settings) -> Steps:
+def steps(step_log: str) -> Steps:
     """Send to the broker."""
     handles: dict[str, Any] = {}
 
