@@ -34,19 +34,19 @@ hypothesis.settings.register_profile("any speed", deadline=None)
 hypothesis.settings.load_profile("any speed")
 
 T = TypeVar("T")
-LONGEST = "test_engine_limits.py"
-"""What takes longest begins, so that nobody waits for it at the end."""
-QUIETEST = "test_own_app_table.py"
+LONGEST = (
+    *("engine_limits", "brokers_away", "engine_ends", "lifecycle", "celery", "real_brokers", "live_page", "deaths"),
+    *("verdicts_of_modes", "docs"),
+)
+"""The files that take longest: they begin, so that nobody waits for the last of them at the end."""
+QUIETEST = "own_app_table"
 """What is said of an application is "not clear" on a busy machine: it comes last, beside the fewest others."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the files that start engines, which compute, among the others, which mostly wait."""
-    files: dict[bool, list[Path]] = {True: [], False: []}
-    for path in dict.fromkeys(item.path for item in items):
-        files["engines" in path.parts].append(path)
-    place = {path: (at + 0.5) / len(group) for group in files.values() for at, path in enumerate(group)}
-    items.sort(key=lambda item: {LONGEST: 0, QUIETEST: 1}.get(item.path.name, place[item.path]))
+    """Put the files in that order."""
+    place = {f"test_{name}.py": 0 for name in LONGEST} | {f"test_{QUIETEST}.py": 2}
+    items.sort(key=lambda item: place.get(item.path.name, 1))
 
 
 def until(condition: Callable[[], T], within: float = 10.0) -> T:
