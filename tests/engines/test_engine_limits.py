@@ -14,6 +14,12 @@ from taskdemo_server.contract.modes import Mode
 
 pytestmark = pytest.mark.timeout(300)
 
+OF_ENGINES = (
+    *("track", "cancel", "retry", "orchestrate", "distribute", "failure"),
+    *("survive_restart", "survive_server_kill", "survive_worker_kill"),
+)
+"""The others are matters of the endpoint, and of being elsewhere: one engine stands for all."""
+
 
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LimitsDocument]:
@@ -21,12 +27,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LimitsDocum
     found: dict[str, LimitsDocument] = {}
     for at in range(0, len(THERE), 2):
         names = [mode.name for mode in THERE[at : at + 2]]
-        found |= dict.fromkeys(names, run(tmp_path_factory.mktemp("limits"), names))
+        found |= dict.fromkeys(names, run(tmp_path_factory.mktemp("limits"), names, OF_ENGINES))
     return found
-
-
-NO_MATTER_OF_ENGINES = {"neighbours", "session", "context"}
-"""A wait, which a busy machine makes longer, and what no worker has of a request."""
 
 
 @pytest.mark.parametrize("mode", EVERY_ENGINE)
@@ -35,11 +37,22 @@ def test_an_engine_has_the_limits_that_the_registry_says_and_no_other(
 ) -> None:
     document = documents[mode.name]
     found = verdicts(document)[mode.name]
-    assert set(found) == set(limits.LIMITS)
+    assert set(found) == set(OF_ENGINES)
     given_up = {limit: document.modes[mode.name][limit].text for limit, verdict in found.items() if verdict != "yes"}
-    assert given_up.keys() - NO_MATTER_OF_ENGINES == mode.gives_up.keys() & set(limits.LIMITS), given_up
-    assert (found["session"], found["context"]) == ("no", "no")
+    assert given_up.keys() == mode.gives_up.keys() & set(OF_ENGINES), given_up
     assert document.modes[mode.name]["retry"].measured["attempts"] == 3
+
+
+@pytest.mark.parametrize("mode", EVERY_ENGINE[:1])
+def test_an_endpoint_that_sends_tasks_gives_up_what_no_worker_has_of_a_request(mode: Mode, tmp_path: Path) -> None:
+    others = [limit for limit in limits.LIMITS if limit not in OF_ENGINES]
+    found = verdicts(run(tmp_path / "limits", [mode.name], others))[mode.name]
+    assert set(found) == set(others)
+    del found["neighbours"]  # a wait, which a busy machine makes longer
+    assert {limit for limit, verdict in found.items() if verdict == "no"} == {"session", "context"}
+    assert {limit for limit, verdict in found.items() if verdict != "yes"} - {"session", "context"} == (
+        mode.gives_up.keys() & set(others)
+    )
 
 
 @pytest.mark.parametrize("mode", EVERY_ENGINE)
