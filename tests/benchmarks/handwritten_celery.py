@@ -36,6 +36,7 @@ celery.conf.broker_transport_options = {
     "unacked_restore_interval": 1,
     "unacked_restore_throttle": 1,
     "unacked_restore_limit": 100,
+    "unacked_mutex_expire": 5,
 }
 
 app = FastAPI()

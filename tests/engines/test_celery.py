@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
+import redis
 
 import forked
 from conftest import RunningServer, until
@@ -192,6 +194,18 @@ def test_application_and_private_worker_are_ordinary_ones_for_celerys_own_tools(
     [(node, said)] = json.loads(done.stdout).items()
     assert node.endswith(f"@{socket.gethostname()}")
     assert said == ["taskdemo_server.engines.celery.page.work"]
+
+
+def test_a_worker_that_dies_while_it_looks_for_a_dead_ones_tasks_keeps_others_from_it_for_seconds(
+    start_server: Start,
+) -> None:
+    """It holds a lock then, which its death leaves behind for as long as it was taken for."""
+    server = start_server(mode="celery", duration=0)
+    url = valkey.url(str(own_broker(server))).replace("redis+socket:", "unix:")
+    with redis.Redis.from_url(url).monitor() as monitor:  # type: ignore[no-untyped-call]  # theirs
+        commands = (one["command"] for one in monitor.listen())
+        lock = next(one for one in commands if one.startswith(f"SET {server.settings.queue}:unacked_mutex "))
+    assert re.search(" PX 5000( |$)", lock)
 
 
 # --- what `taskdemo limits` finds over real brokers ------------------------------------------------------------------

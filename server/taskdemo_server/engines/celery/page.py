@@ -57,6 +57,8 @@ else:
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         "unacked_restore_limit": 100,
+        # A worker that dies while it looks keeps others from it for so long.
+        "unacked_mutex_expire": 5,
     }
 
 app = FastAPI()
