@@ -64,7 +64,8 @@ def _how_to_run(mode: Mode, file: str) -> list[str]:
         commands = {"once, at first": engine.once, "the worker": worker}
         own = f"{engine.folder}.engine"
         lines += [f"{what}:  {' '.join(words).replace(own, module)}" for what, words in commands.items() if words]
-        lines.append(f'both need:  pip install "{engine.install}"')
+        packages = " ".join(f'"{one}"' for one in engine.install)
+        lines.append(f"both need:  pip install {packages}")
     return lines
 
 

@@ -16,8 +16,8 @@ class Engine:
 
     packages: tuple[str, ...]
     """Its packages, its own first; where one of them cannot be imported, it is not installed."""
-    install: str
-    """What an application of the reader's own needs to install."""
+    install: tuple[str, ...]
+    """What an application of the reader's own needs to install beside FastAPI."""
     worker: tuple[str, ...]
     """The library's own worker command; `{processes}` stands for how many tasks it runs at once."""
     ready: str
@@ -284,7 +284,7 @@ MODES: Final[tuple[Mode, ...]] = (
         gives_up=_QUEUE,
         engine=Engine(
             packages=("celery", "redis"),
-            install="celery[redis]",
+            install=("celery[redis]",),
             worker=(
                 *("celery", "-A", "taskdemo_server.engines.celery.engine:celery", "worker"),
                 *("--concurrency", "{processes}", "--loglevel", "INFO"),
@@ -311,7 +311,7 @@ MODES: Final[tuple[Mode, ...]] = (
         },
         engine=Engine(
             packages=("dramatiq", "redis"),
-            install="dramatiq[redis]",
+            install=("dramatiq[redis,rabbitmq]",),
             worker=(
                 *("dramatiq", "taskdemo_server.engines.dramatiq.engine"),
                 *("--processes", "{processes}", "--threads", "1"),
@@ -343,7 +343,7 @@ MODES: Final[tuple[Mode, ...]] = (
         },
         engine=Engine(
             packages=("taskiq", "taskiq_redis", "redis"),
-            install="taskiq-redis",
+            install=("taskiq-redis",),
             worker=(
                 *("taskiq", "worker", "taskdemo_server.engines.taskiq.engine:broker", "--workers", "{processes}"),
                 *("--max-async-tasks", "1", "--max-threadpool-threads", "1"),
@@ -369,7 +369,7 @@ MODES: Final[tuple[Mode, ...]] = (
         },
         engine=Engine(
             packages=("rq", "redis"),
-            install="rq",
+            install=("rq",),
             worker=(
                 *("rq", "worker-pool", "{queue}", "-S", "json", "--num-workers", "{processes}"),
                 *("--worker-class", "taskdemo_server.engines.rq.engine.Carrying"),
@@ -400,7 +400,7 @@ MODES: Final[tuple[Mode, ...]] = (
         },
         engine=Engine(
             packages=("huey",),
-            install="huey",
+            install=("huey",),
             worker=(
                 *("huey_consumer", "taskdemo_server.engines.huey.engine.huey", "-k", "process", "-g", "TERM"),
                 *("--workers", "{processes}"),
@@ -427,7 +427,7 @@ MODES: Final[tuple[Mode, ...]] = (
         },
         engine=Engine(
             packages=("procrastinate", "psycopg"),
-            install="procrastinate psycopg[binary]",
+            install=("procrastinate", "psycopg[binary]"),
             worker=(*_PROCRASTINATE, "worker", "-q", "{queue}", "--concurrency", "{processes}"),
             once=(*_PROCRASTINATE, "schema", "--apply"),
             module="procrastinate",

@@ -1,9 +1,14 @@
 """The code that a recommendation gives runs as it is pasted, in every mode that needs no engine."""
 
 import ast
+import re
+import shlex
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from conftest import until
 from pasted import answer, done, served, snippet
@@ -38,6 +43,30 @@ def test_a_work_that_comes_along_is_replaced_by_a_whole_function(mode: str, work
     assert "slow_work" in code
     assert "0.5" in code
     assert max(map(len, code.splitlines())) < 80
+
+
+def brought_by(wanted: Requirement) -> set[str]:
+    """Return the distributions that come with a requirement and with those that it has itself."""
+    found = {wanted.name.lower()}
+    for text in metadata.requires(wanted.name) or ():
+        one = Requirement(text)
+        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in {"", *wanted.extras}):
+            found |= brought_by(one)
+    return found
+
+
+@pytest.mark.parametrize("mode", [mode.name for mode in MODES if mode.engine is not None])
+def test_what_a_file_says_to_install_is_all_that_it_imports(mode: str) -> None:
+    pytest.importorskip(MODE_BY_NAME[mode].engine.packages[0])  # type: ignore[union-attr]  # it has one
+    code = pasting.code(mode, pasting.Function("reports:build"))
+    line = re.search("pip install (.+)", code)
+    assert line is not None
+    brought = {"fastapi", *(name for word in shlex.split(line[1]) for name in brought_by(Requirement(word)))}
+    nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    named = [node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name for node in nodes]
+    imported = {name.partition(".")[0] for name in named} - sys.stdlib_module_names - {"reports"}
+    providers = metadata.packages_distributions()
+    assert {name for name in imported if brought.isdisjoint(map(str.lower, providers[name]))} == set()
 
 
 @pytest.mark.parametrize("name", ["dict", "str", "hello", "app", "FastAPI", "asyncio", "time"])
