@@ -3,6 +3,9 @@
 import json
 import math
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,7 +18,7 @@ import pytest
 from conftest import until, without
 from taskdemo_server.contract import child_process
 from taskdemo_server.contract.child_process import Child, last_line, python
-from taskdemo_server.contract.events import TaskState, event_line, here
+from taskdemo_server.contract.events import TaskState, event_line, here, place_of
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BROKER_FOLDER, Settings
 from taskdemo_server.engines import base, children, deaths
@@ -104,10 +107,11 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Si
     """Follow a journal with one task that waits, beside a worker that is there or is not yet."""
     monkeypatch.setattr(deaths, "_EVERY_S", 0.01)
     monkeypatch.setattr(deaths, "_HUNG_S", 0.1)
+    monkeypatch.setattr(deaths, "_GRACE_S", 0.1)
     journal = Journal(str(tmp_path / "journal"))
 
-    def note(state: TaskState, task_id: str = "a") -> None:
-        journal.write(event_line(task_id, state, time.time(), time.monotonic(), here("huey")))
+    def note(state: TaskState, place: str = here("huey")) -> None:
+        journal.write(event_line("a", state, time.time(), time.monotonic(), place))
 
     def follow(since: float) -> SimpleNamespace:
         replaced: list[float] = []
@@ -138,3 +142,16 @@ def test_a_worker_that_is_starting_or_at_work_is_not_replaced(waiting: Callable[
     time.sleep(0.3)
     assert not seen.replaced
     assert seen.states() == ["accepted", "started"]
+
+
+def test_the_wait_for_another_begin_starts_when_somebody_is_there_who_can_begin_it(
+    waiting: Callable[..., SimpleNamespace],
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    seen = waiting(math.inf)
+    seen.note("started", place_of("huey", socket.gethostname(), ended.pid, "MainThread"))
+    time.sleep(0.3)
+    assert seen.states() == ["accepted", "started"]
+    seen.worker.worker_since = time.monotonic()
+    until(lambda: seen.states() == ["accepted", "started", "lost"])

@@ -51,6 +51,8 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
             running = (task for task in stall.tasks if task.state == "started" and task.starts[-1].host == host)
             begun = {task.starts[-1]: task for task in running}
             dead_since = {start: dead_since.get(start, now) for start in begun if not lives(start.pid)}
+            # Before a private worker's successor is there, nobody can begin anything again.
+            worker_since = 0.0 if children is None else children.worker_since
             for start, task in begun.items():
                 often = len({(one.pid, one.clock) for one in task.starts})
                 # Every execution but the last is over without an end; what is still alive is let come to one.
@@ -58,7 +60,7 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
                     lose(task.id, f"Given up after {often} processes that ran it had died.")
                     if task.ref is not None:
                         engine.cancel(task.ref)  # so that it is not begun again; it tells of that, but after the loss
-                elif start in dead_since and now - dead_since[start] >= patience:
+                elif start in dead_since and now - max(dead_since[start], worker_since) >= patience:
                     lose(task.id, f"The process that ran it died, and in {patience:g} s no other has begun it again.")
             # What ends its process by an exception has ended, and a worker that takes that for a death begins it again.
             for task in index.begun_again(MOST_DEATHS - 1):
