@@ -92,6 +92,8 @@ class ModeSummary:
         self.tasks_in_a_run = max(s.tasks.accepted for s in summaries)
         self.all_at_once = all(s.tasks.max_parallel == s.tasks.accepted for s in summaries)
         """Whether in every round all tasks ran at the same moment."""
+        self.one_by_one = runs[0].concurrency == 1
+        """Whether no request was sent before the one before it was answered."""
         self.slots = runs[0].slots or None
         """How many tasks the server could run at once, where it knows."""
         self.placement = Placement.of(runs[0])

@@ -221,7 +221,8 @@ class _Choice:
                 f"them waited {waited} or less{beside}."
             )
         elif chosen in WAITING:
-            better = "" if "result" in needs else "; no mode that answers first did better here"
+            ran_later = "result" not in needs and any(mode in self._good for mode in AFTERWARDS)
+            better = "; no mode that answers first did better here" if ran_later else ""
             yield f"The work takes {took}. Its callers waited {waited} at the median{beside}{better}."
         else:
             tasks = summary.tasks_in_a_run
@@ -232,7 +233,12 @@ class _Choice:
                 f"{whose} had ended after {format_seconds(self._ended[chosen])}{places}."
             )
         if not self._is_free(chosen):
-            yield "That is long: of what was run, nothing held up others less."
+            shorter = [mode for mode in self._good if self._longest_wait[mode] < self._longest_wait[chosen]]
+            yield (
+                f"That is long; {_listed(shorter)} held up others less."
+                if shorter
+                else "That is long: of what was run, nothing held up others less."
+            )
         if self._cpu_share is not None and self._computes:
             leaves = "leaves the interpreter to others"
             how = leaves if summary.placement.lets_go else "shares the interpreter with the server"

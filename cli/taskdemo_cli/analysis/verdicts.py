@@ -14,6 +14,7 @@ from taskdemo_cli.documents.comparison import ComparisonDocument, Interval, Verd
 from taskdemo_cli.documents.run import RunDocument, Skipped
 from taskdemo_cli.recording.summary import TRUSTED_SHARE
 from taskdemo_cli.units import format_count, format_seconds, format_share
+from taskdemo_server.contract.settings import LARGEST_POOL
 from taskdemo_server.contract.text import shortened
 
 QUEUED: Final = 1.5
@@ -225,7 +226,7 @@ def _against(mode: ModeSummary, reference: ModeSummary, name: str, within_noise:
         yield f"the difference to the responses of {name} is within noise{few}"
     elif within_noise is None and 1 / CLEAR_FACTOR < factor < CLEAR_FACTOR:
         yield f"callers were answered about as soon as with {name}{few}"
-    elif factor >= AT_ONCE:
+    elif factor >= AT_ONCE and mode.median < HELD_UP_S:
         yield f"callers were answered at once, and with {name} after {format_seconds(reference.median)}{few}"
     elif factor >= 1:
         yield f"callers were answered {_times(factor)} sooner than with {name}{few}"
@@ -249,7 +250,8 @@ def _at_once(mode: ModeSummary) -> Iterator[str]:
     if tasks < 2 or most < 1 or placement.is_app:
         return
     if most == 1:
-        stuck = placement.on_loop and mode.waited is not None and mode.waited >= max((mode.work or 0.0) / 2, HELD_UP_S)
+        waited = mode.waited or 0.0
+        stuck = placement.on_loop and not mode.one_by_one and waited >= max((mode.work or 0.0) / 2, HELD_UP_S)
         yield "the work ran one at a time" + (": it never awaits, so it blocks the event loop" if stuck else "")
     elif mode.all_at_once:
         yield f"all {tasks:,} ran at once"
@@ -262,7 +264,8 @@ def _at_once(mode: ModeSummary) -> Iterator[str]:
 def bounded(mode: ModeSummary, *, brief: bool = False) -> str:
     """Return that it was the number of places, and not the mode, that made the last task late."""
     places = f"{mode.slots:,} at a time"
-    more = "" if mode.computes else f"--processes {mode.tasks_in_a_run:,} runs all at once"
+    helps = not mode.computes and mode.tasks_in_a_run <= LARGEST_POOL
+    more = f"--processes {mode.tasks_in_a_run} runs all at once" if helps else ""
     if brief:
         return places + (f" ({more})" if more else "")
     per_cpu = ", one per CPU" if mode.slots == mode.placement.cpus else ""
@@ -341,6 +344,8 @@ def _bystander(mode: ModeSummary, explain: bool) -> Iterator[str]:
 
 def _why_held_up(mode: ModeSummary) -> str:
     if not mode.placement.in_threads or _shares_interpreter(mode) or not mode.placement.computes:
+        return ""
+    if mode.placement.lets_go:
         return ""
     return ", because the work computes in threads, which share one interpreter with the server"
 

@@ -11,7 +11,7 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
 from taskdemo_server.contract import import_string
 from taskdemo_server.contract.modes import ENGINES, GROUPS, MODE_BY_NAME, NEEDS
-from taskdemo_server.contract.settings import BUILT_IN_WORKS
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, LARGEST_POOL
 from taskdemo_server.contract.text import shortened
 
 # --- names -------------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def _number(
 
 
 count = _number(read_whole, "a whole number from 1", 1)
-process_count = _number(read_whole, "a whole number from 1", 1, 1000)
+process_count = _number(read_whole, "a whole number from 1", 1, LARGEST_POOL)
 seconds = _number(read_seconds, "seconds, 0 or more, such as 2, 500ms or 1m")
 seconds_above_0 = _number(read_seconds, "seconds above 0, such as 2, 500ms or 1m", above=True)
 rate = _number(

@@ -24,6 +24,9 @@ BROKER_FOLDER: Final = "taskdemo-broker-"
 BROKER_SOCKET: Final = "sock"
 """The private broker's socket, in its folder; short, because the path of a socket must be."""
 MOST_PROCESSES: Final = 8
+"""Where nobody says how many."""
+LARGEST_POOL: Final = 1000
+"""So many processes may be asked for."""
 """A big machine gets no more processes than these unless it is told: each takes its time to start."""
 BUILT_IN_WORKS: Final = ("sleep", "cpu")
 """The works that come along; any other is the user's own `module:function`."""

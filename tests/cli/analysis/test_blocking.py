@@ -89,6 +89,14 @@ ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
         ([0.01], [0.01], Sightings(waiting=[waiting(full_s=0.5)]), "neither"),
         ([0.01], [0.01], Sightings(waiting=[waiting(seen(in_line=True, seconds=0.9))]), "waiting in line"),
         ([0.01], [0.01], Sightings(waiting=[waiting(seen(in_line=True, seconds=0.2))]), "neither"),
+        # That callers wait in line does not explain that a bystander does, again and again.
+        ([0.5, 0.5], [0.5], Sightings(waiting=[waiting(seen(in_line=True, seconds=0.9))]), "not found"),
+        (
+            [0.15, 0.15],
+            [0.3],
+            Sightings(waiting=[waiting(seen(in_line=True, seconds=0.9), queued_s=0.06)]),
+            "waiting in line",
+        ),
         ([0.01], [0.01], Sightings(stalls=[stall(seen(), queued_s=0.25)]), "neither"),  # the machine was busy
         ([0.15], [0.3], Sightings(waiting=[waiting(queued_s=0.06)]), "neither"),
         ([0.15], [0.5], Sightings(waiting=[waiting(queued_s=0.06)]), "not found"),
@@ -218,7 +226,10 @@ def refused(status: int, count: int = 3, **given: Any) -> Blocking:
     ("status", "given", "instead"),
     [
         (307, {"location": "http://127.0.0.1:8000/orders/"}, "--path /orders/"),
+        (307, {"location": "http://127.0.0.1:8000/orders/?a=1&b=2"}, "--path '/orders/?a=1&b=2'"),
         (307, {"location": "https://login.example/"}, None),
+        (307, {"location": "http://[bad/"}, None),
+        (422, {"detail": '{"detail":[{"loc":[],"msg":"Value error, no end"}]}'}, None),
         (401, {"authenticate": "Basic realm=x"}, "-H 'Authorization: Basic ...'"),
         (403, {}, "-H 'Authorization: Bearer ...'"),
         (401, {"authenticate": "APIKey"}, "-H 'NAME: KEY', with the header that it takes its key from"),

@@ -253,7 +253,19 @@ def test_a_mode_that_lost_or_refused_something_is_not_recommended() -> None:
 def test_where_everything_holds_up_others_it_says_so() -> None:
     found = advice(a_run("background", held=True), a_run("background-async", at_once=1, held=True))
     assert found.mode == "background"
+    assert "of what was run, nothing held up others less." in found.why
     assert "nothing held up others less" not in advice(a_run("background")).why
+    # Where something held them up less, but lacks what is needed, that is said instead.
+    held = [bystanders(a_run("threadpool", waits=True), 0.4), bystanders(a_run("blocking", waits=True), 0.9)]
+    needed = advice(*held, bystanders(a_run("process"), 0.002), needs=["result"])
+    assert needed.mode == "threadpool"
+    assert "That is long; process held up others less." in needed.why
+
+
+def test_nothing_is_said_of_modes_that_answer_first_where_none_was_run() -> None:
+    waiting = [a_run("threadpool", waits=True), a_run("blocking", at_once=1, waits=True, held=True)]
+    assert "answers first" not in advice(*waiting).why
+    assert "no mode that answers first did better here" in advice(*waiting, a_run("background", held=True)).why
 
 
 @pytest.mark.parametrize(

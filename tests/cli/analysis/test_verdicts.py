@@ -380,6 +380,27 @@ def test_the_cause_is_named_where_the_tasks_say_where_they_ran() -> None:
     own = verdict(placed("background", threads, "shop:report", at_once, 0.3, 1.0))
     assert "held up for 302 ms, because the work computes in threads" in own
     assert "because" not in verdict(placed("background", threads, "shop:report", [(0.002, 1.0)] * 2, 0.3))
+    # Two that computed all the time at the same time had an interpreter each: none was shared.
+    assert "interpreter" not in verdict(placed("background", threads, "shop:report", [(0.002, 1.0)] * 2, 0.3, 0.95))
+
+
+def test_work_that_ran_one_at_a_time_because_it_was_asked_for_so_is_not_blamed() -> None:
+    spans, loop = [(0.002, 1.0), (1.001, 2.0)], ["laptop pid 1 event loop"] * 2
+    run = replace(placed("async", loop, "sleep", spans, 1.0), concurrency=1)
+    assert "the work ran one at a time" in verdict(run)
+    assert "awaits" not in verdict(run)
+
+
+def test_who_waits_for_long_is_not_answered_at_once_however_long_others_wait() -> None:
+    late = run_of("blocking", [(0.002, 1.0)] * 3, [200.0] * 3)
+    runs = [
+        late,
+        run_of("async", [(0.002, 1.002)] * 3, [1.003] * 3),
+        run_of("background", [(0.002, 1.002)] * 3, [0.003] * 3),
+    ]
+    _, waiting, at_once = comparison(runs).verdicts
+    assert "callers were answered 199 times sooner than with blocking" in waiting.text
+    assert "callers were answered at once, and with blocking after 200 s" in at_once.text
 
 
 def test_processes_are_named_where_they_are_what_bounds_how_much_runs_at_once() -> None:
@@ -388,6 +409,10 @@ def test_processes_are_named_where_they_are_what_bounds_how_much_runs_at_once() 
     waits = replace(placed("process", wheres, "sleep", spans, 0.0), slots=2)
     assert "; 2 at a time, one per CPU; --processes 4 runs all at once; " in verdict(waits)
     assert "per CPU" not in verdict(replace(waits, slots=8))
+    for tasks, offered in ((1000, "--processes 1000 runs all at once"), (1001, None)):
+        counts = replace(waits.summary.tasks, accepted=tasks, finished=tasks)
+        said = verdict(replace(waits, summary=replace(waits.summary, tasks=counts)))
+        assert (offered in said) if offered else ("--processes" not in said)  # which takes no more
     computes = replace(placed("process", wheres, "cpu", spans, 0.0, 0.99), slots=2)
     assert "; 2 at a time, one per CPU; other requests" in verdict(computes)
 

@@ -1,6 +1,7 @@
 """What was answered where not all went well: whether the endpoint was reached at all, and what to type to reach it."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
@@ -55,7 +56,7 @@ def problems_in(detail: str | None) -> list[dict[str, Any]]:
     """Return what FastAPI says is wrong with a request; nothing where it says something else, or was cut."""
     try:
         problems = json.loads(detail or "")["detail"]
-        return [one for one in problems if isinstance(one["loc"], list) and isinstance(one["msg"], str)]
+        return [one for one in problems if isinstance(one["loc"], list) and one["loc"] and isinstance(one["msg"], str)]
     except (ValueError, TypeError, KeyError):
         return []
 
@@ -67,11 +68,14 @@ def what_to_type(run: RunDocument, seen: Sequence[Answered], answers: Sequence[A
     if one is None:
         return None
     if one.location is not None and 300 <= status < 400:
-        to, own = urlsplit(one.location), urlsplit(run.url)
-        if to.netloc not in {"", own.netloc}:
+        try:
+            to = urlsplit(one.location)
+        except ValueError:  # anything may stand there
             return None
-        query = urlsplit(run.path).query
-        return f"--path {shortened(to.path, LONGEST)}{f'?{query}' if query and not to.query else ''}"
+        if to.netloc not in {"", urlsplit(run.url).netloc}:
+            return None
+        query = to.query or urlsplit(run.path).query
+        return f"--path {shlex.quote(shortened(to.path + (f'?{query}' if query else ''), LONGEST))}"
     if status == 405 and one.allow:
         return f"--method {shortened(one.allow.split(',')[0].strip(), 20)}"
     if status in {401, 403}:

@@ -50,10 +50,11 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     answers, is_refused = answers_of(run, found.answers)
     cause, stalls, looks = _cause(run, found.waiting, stalls_of, waits, threads_waits, is_refused)
     processor_wait_s: float | None = None
-    if cause == "neither" and max(loop or 0.0, threads or 0.0) >= HELD_UP_S:
+    late = sum(wait >= HELD_UP_S for wait in (*waits, *threads_waits))
+    if late and (cause == "neither" or (cause == "waiting in line" and late >= LATE)):
         queued_s = max((look.queued_s for look in found.waiting), default=0.0)
         explained = max((loop or 0.0) - LOOP_LEGS * queued_s, (threads or 0.0) - THREADS_LEGS * queued_s) < HELD_UP_S
-        cause, processor_wait_s = ("neither", queued_s) if explained else ("not found", None)
+        cause, processor_wait_s = (cause, queued_s) if explained else ("not found", None)
     if cause in {"neither", "not found"} and not run.summary.response_s:
         looks = [one for look in found.waiting for one in look.waiting]
     places = _places(looks)

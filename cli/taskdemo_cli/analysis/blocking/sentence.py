@@ -104,7 +104,8 @@ def _verdict(blocking: Blocking, too_short: str) -> str:
             instead = f" Type {blocking.type_instead}." if blocking.type_instead else ""
             return f"Nothing can be said of blocking: {_told(blocking.answers)}.{instead}"
         case "waiting in line":
-            return f"This endpoint does not block the server, but its callers wait in line for one another{at}.{waited}"
+            text = f"This endpoint does not block the server, but its callers wait in line for one another{at}.{waited}"
+            return text + _busy(blocking.processor_wait_s)
         case _ if loop is None:
             return too_short
         case cause:
@@ -117,8 +118,7 @@ def _verdict(blocking: Blocking, too_short: str) -> str:
                 )
             text = f"This endpoint does not block the server: {both} ({limit} count as held up)."
             if blocking.processor_wait_s is not None:
-                wait = format_seconds(blocking.processor_wait_s)
-                return f"{text} That was the machine, which was busy: threads had to wait up to {wait} for a processor."
+                return text + _busy(blocking.processor_wait_s)
             if blocking.places:
                 answer = "no whole answer" if blocking.endless else "no answer"
                 text += f" Its callers got {answer}: they were{at.replace('(', '').removesuffix(')')}."
@@ -127,6 +127,12 @@ def _verdict(blocking: Blocking, too_short: str) -> str:
         limit = "that" if blocking.cause == "neither" else f"the {limit} that count as held up"
         text += f" It is close to {limit}: run it again to be sure."
     return text
+
+
+def _busy(wait: float | None) -> str:
+    if wait is None:
+        return ""
+    return f" That was the machine, which was busy: threads had to wait up to {format_seconds(wait)} for a processor."
 
 
 def _where(place: Place) -> str:
