@@ -125,6 +125,10 @@ def _in_modes(names: list[str], work: str, **given: Any) -> list[Settings]:
     return [_private(name, work=work, folder=checks.folder_of(work), **given) for name in names]
 
 
+def _of_modes(name: str, instead: str) -> str:
+    return f"--{name} is for the modes; what {instead} names sets that itself"
+
+
 def _application(app: str) -> Settings:
     return _private("app", app=app, folder=checks.folder_of(app))
 
@@ -246,6 +250,8 @@ def fire(
         checks.used_by([mode], broker=broker, backend=backend)
         given.pop("cold", None)
         private = _private(mode, **given)
+    elif given and app is not None:
+        raise UserError(_of_modes(next(iter(given)), "--app"))
     elif given:
         raise UserError(
             f"--{next(iter(given))} describes a private server: give --mode too, or tell it to taskdemo serve"
@@ -355,9 +361,9 @@ def capacity(
     app: Annotated[str | None, options.APP] = None,
     url: Annotated[str | None, options.TARGET_URL] = None,
     path: Annotated[str | None, options.PATH] = None,
-    work: Annotated[str, options.WORK] = "sleep",
-    duration: Annotated[float, options.DURATION] = 0.1,
-    threads: Annotated[int, options.THREADS] = 40,
+    work: Annotated[str | None, options.with_default_text(options.WORK, "sleep")] = None,
+    duration: Annotated[float | None, options.with_default_text(options.DURATION, "0.1")] = None,
+    threads: Annotated[int | None, options.with_default_text(options.THREADS, "40")] = None,
     processes: Annotated[int | None, options.PROCESSES] = None,
     broker: Annotated[str | None, options.with_default_text(options.BROKER, "a private one")] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
@@ -369,7 +375,7 @@ def capacity(
     json: Annotated[bool, options.JSON] = False,
     save: Annotated[list[str] | None, options.SAVE] = None,
     html: Annotated[str | None, options.HTML] = None,
-    fail_if: Annotated[list[str] | None, options.FAIL_IF] = None,
+    fail_if: Annotated[list[str] | None, options.FAIL_IF_CAPACITY] = None,
 ) -> int:
     """Find the rate at which each mode, your application or a URL gives in, and what gave in."""
     from taskdemo_cli.analysis import thresholds
@@ -384,14 +390,19 @@ def capacity(
     names, missing = compare.installed(checks.mode_list(modes)) if app is None and url is None else ([], [])
     keeping = Keeping(json, save, html, fail_if, names, thresholds.CAPACITY)
     parsed = read_url(url or "http://127.0.0.1:8000", path)
+    own = {
+        "work": work, "duration": duration, "threads": threads, "processes": processes, "broker": broker,
+        "backend": backend,
+    }  # fmt: skip
+    given = {name: value for name, value in own.items() if value is not None}
+    if given and (url is not None or app is not None):
+        raise UserError(_of_modes(next(iter(given)), "--app" if app is not None else "--url"))
     if url is not None:
         return capacity.capacity_of_url(parsed, token, search, keeping)
     if app is not None:
         return capacity.capacity_of_modes([_application(app)], (), search, keeping, parsed.path)
     checks.used_by([*names, *(one.mode for one in missing)], broker=broker, backend=backend)
-    settings = _in_modes(
-        names, work, duration=duration, threads=threads, processes=processes, broker=broker, backend=backend
-    )
+    settings = _in_modes(names, **{"work": "sleep", "duration": 0.1} | given)
     return capacity.capacity_of_modes(settings, missing, search, keeping, parsed.path)
 
 

@@ -41,6 +41,13 @@ CALLS: Final[Mapping[str, tuple[str, str | None]]] = {
 }
 """By what is called: what to write instead, and ruff's rule."""
 HTTP_CALLS: Final = frozenset({"requests", "urllib3", "urllib", "httpx"})
+STEPS: Final[Mapping[str, str]] = {
+    "serialising": "Answer less at a time (pages), or return a Response whose content is bytes: FastAPI encodes others"
+    " itself",
+    "validating": "Take less at a time, or read the body yourself (`request.stream()`) and check it in a thread",
+    "compressing": "Compress less (a greater minimum_size, a smaller compresslevel), or let a proxy in front do it",
+}
+"""By how the place of a framework's own step begins: what to do instead."""
 ALONE: Final = 0.5
 """Code that left the interpreter to others for this share of its time is no code of Python's."""
 NO_ENDPOINTS: Final = frozenset({"dispatch", "__call__"})
@@ -49,20 +56,23 @@ NO_ENDPOINTS: Final = frozenset({"dispatch", "__call__"})
 
 def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     """Return what to write instead, and ruff's rule where it sees this call: one that an `async def` makes itself."""
-    if seen.place.startswith("serialising"):
-        return (
-            "Answer less at a time (pages), or return a Response whose content is bytes: FastAPI encodes others itself",
-            None,
-        )
+    for step, instead in STEPS.items():
+        if seen.place.startswith(step):
+            return instead, None
     call = (seen.call or "").partition(" -> ")[0]
     step = seen.called if seen.caller is not None else call
     function = (seen.caller or seen.place).rpartition(" in ")[2]
+    first, what = ("", step) if step else ("make a function of what computes there, and ", "function")
     threaded = f"`await asyncio.to_thread({step or function}, ...)`"
     plain = "" if seen.of == "task" or function in NO_ENDPOINTS else f", or make {function} a plain `def`"
     if not waits and seen.free_s >= ALONE * seen.seconds:
-        return f"It computes without the interpreter, so a thread will do: {threaded}{plain}", None
+        thread = f"{first}`await asyncio.to_thread({what}, ...)`"
+        return f"It computes without the interpreter, so a thread will do: {thread}{plain}", None
+    if not waits and seen.of == "thread":
+        process = f"{first}`process_pool.submit({what}, ...).result()`"
+        return f"Computing needs a process: {process}, or a task queue; threads share the interpreter", None
     if not waits:
-        process = f"`await loop.run_in_executor(process_pool, {step or function}, ...)`"
+        process = f"{first}`await loop.run_in_executor(process_pool, {what}, ...)`"
         return f"Computing needs a process: {process}, or a task queue; a thread would share the interpreter", None
     if seen.in_line and seen.library in {None, "threading"}:
         return f"A lock of threads blocks the event loop: use `asyncio.Lock`, or write {threaded}", None

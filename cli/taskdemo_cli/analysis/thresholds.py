@@ -180,7 +180,7 @@ def value_of(run: RunDocument, metric: str) -> float | None:
         counts = summary.requests
         total = counts.ok + counts.failed
         return counts.failed / total if total else None
-    if first == "tasks" and run.mode is None:
+    if first == "tasks" and run.mode is None and not run.app:
         return None  # a server that is not taskdemo's says nothing of its tasks; its zeros are no finding
     if metric == "tasks.max_parallel" and not summary.tasks.max_parallel and summary.tasks.finished:
         return None  # that they began was never heard

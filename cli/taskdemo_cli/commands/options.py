@@ -13,7 +13,7 @@ import typer
 
 from taskdemo_cli.commands import checks
 from taskdemo_server.contract.modes import DEFAULT_MODES, ENGINES, GROUPS, MODE_BY_NAME, MODES, NEEDS
-from taskdemo_server.contract.settings import BUILT_IN_WORKS
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, MOST_PROCESSES
 
 
 def _option(panel: str, *names: str, check: Callable[[str, Any], Any] | None = None, **details: Any) -> Any:
@@ -141,7 +141,7 @@ QUEUE = _engine(
 )
 PROCESSES = _server(
     "--processes",
-    show_default="one per CPU",
+    show_default=f"one per CPU, at most {MOST_PROCESSES}",
     help="Tasks that mode process, or a queue engine's worker, runs at once.",
     **_PROCESS_COUNT,
 )
@@ -247,12 +247,14 @@ _result = functools.partial(_option, "What becomes of the result")
 JSON = _result("--json", help="Print one JSON document to stdout; progress goes to stderr.")
 SAVE = _result("--save", help="Save the result; repeatable.", **_FILE, **_one_per_line("SAVE"))
 HTML = _result("--html", help="Save the result as one self-contained page.", **_FILE)
-FAIL_IF = _result(
-    "--fail-if",
-    metavar="EXPR",
-    help="Exit 99 if this is met, e.g. 'response.p95 > 200ms'; repeatable.",
-    **_one_per_line("FAIL_IF"),
-)
+
+
+def _fail_if(example: str) -> Any:
+    what = f"Exit 99 if this is met, e.g. '{example}'; repeatable."
+    return _result("--fail-if", metavar="EXPR", help=what, **_one_per_line("FAIL_IF"))
+
+
+FAIL_IF, FAIL_IF_CAPACITY = _fail_if("response.p95 > 200ms"), _fail_if("sustained < 300")
 FAIL_IF_BLOCKING = _result("--fail-if-blocking", help="Exit 99 if an endpoint holds up everybody.")
 SAVED_RESULT = typer.Argument(metavar="FILE.json", help="A result that --save FILE.json wrote.")
 # Hidden, because the usage and an example show them; the help would call them a <list[str]>.

@@ -1,5 +1,6 @@
 """What is made of what the server saw of an endpoint, and of what two bystanders waited beside it."""
 
+import re
 from typing import Any
 
 import pytest
@@ -197,6 +198,34 @@ def test_the_change_names_the_call_and_ruffs_rule_where_ruff_sees_it(
     look: Observation, change: str, rule: str | None
 ) -> None:
     assert change_for(look, waits=True) == (change, rule)
+
+
+@pytest.mark.parametrize("of", ["request", "background", "task", "thread"])
+@pytest.mark.parametrize("free_s", [0.0, 0.3])
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"call": "fib"},
+        {"call": "hashlib.scrypt -> _hashlib.scrypt"},
+        {"caller": "a.py:9 in orders", "called": "build"},
+        {"place": "serialising the answer (fastapi.serialize_response)"},
+        {"place": "validating the request (fastapi.request_body_to_args)"},
+        {"place": "compressing the answer (starlette.compress)"},
+    ],
+)
+def test_the_code_in_a_change_is_code_where_it_is_to_be_written(
+    given: dict[str, Any], waits: bool, free_s: float, of: Any
+) -> None:
+    look = seen(**{"place": "a.py:1 in slow", "of": of, "free_s": free_s, "seconds": 0.3} | given)
+    change, _ = change_for(look, waits=waits)
+    kind = "def" if of == "thread" and not waits and free_s == 0.0 else "async def"
+    for code in re.findall("`(.*?)`", change):
+        if code != "def":
+            compile(f"{kind} slow():\n    {code}", "a.py", "exec")
+    assert "(slow," not in change or waits  # what computes cannot be its own function
+    assert "(process_pool, slow" not in change
 
 
 def test_what_computes_without_the_interpreter_needs_no_process() -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 import samples
 from taskdemo_cli.analysis.thresholds import METRICS, OPERATORS, evaluate, parse, value_of
@@ -164,6 +164,12 @@ def test_what_was_not_measured_does_not_pass_silently(expression: str, document:
     outcome = evaluate(parse(expression, MODES), document)
     assert (outcome.met, outcome.value) == (True, None)
     assert "was not measured, so it cannot be ruled out" in outcome.text
+
+
+def test_the_requests_of_an_application_are_its_tasks() -> None:
+    run = replace(samples.background_run(5), mode=None, app="main.py")
+    outcome = evaluate(parse("tasks.failed > 0"), run)
+    assert (outcome.met, outcome.value) == (False, 0.0)
 
 
 def test_in_a_comparison_the_worst_run_of_all_or_of_one_mode_decides() -> None:
