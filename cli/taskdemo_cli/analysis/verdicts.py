@@ -276,8 +276,7 @@ def _short(mode: ModeSummary) -> str:
     """Return the same in a line: what went wrong, who waited for what, and how long others did."""
     if failure := _failure(mode):
         return failure.partition(". So nothing")[0].rstrip(".")
-    troubles = [trouble.partition(" (")[0] for trouble in _troubles(mode)]
-    return "; ".join([*troubles, *_short_clauses(mode)]) or "no request was reported"
+    return "; ".join([*_troubles(mode, brief=True), *_short_clauses(mode)]) or "no request was reported"
 
 
 def _short_clauses(mode: ModeSummary) -> Iterator[str]:
@@ -298,13 +297,13 @@ def _short_clauses(mode: ModeSummary) -> Iterator[str]:
         yield "others were held up"
 
 
-def _troubles(mode: ModeSummary) -> Iterator[str]:
+def _troubles(mode: ModeSummary, *, brief: bool = False) -> Iterator[str]:
     if mode.errors:
         failed = f"{mode.errors.total():,} of {format_count(mode.requests, 'request')} failed"
-        yield f"{failed} ({_errors(mode.errors)}{_refused(mode)}{_going_on(mode)})"
+        yield failed if brief else f"{failed} ({_errors(mode.errors)}{_refused(mode)}{_going_on(mode)})"
     tasks = mode.tasks["accepted"]
-    error = f" ({shortened(mode.error, LONGEST_ERROR)})" if mode.error else ""
-    loss = f" ({shortened(mode.loss, LONGEST_ERROR)})" if mode.loss else ""
+    error = f" ({shortened(mode.error, LONGEST_ERROR)})" if mode.error and not brief else ""
+    loss = f" ({shortened(mode.loss, LONGEST_ERROR)})" if mode.loss and not brief else ""
     ends = [
         f"the task {words}" if tasks == 1 else f"{mode.tasks[name]:,} {words}"
         for name, words in (
