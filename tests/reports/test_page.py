@@ -213,6 +213,20 @@ def test_a_run_at_ones_own_application_says_whether_it_blocks_and_why_and_what_i
     assert max(map(len, printed)) < 450
 
 
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"loop_wait_s": 0.002}, "it holds up nobody Neither the event loop nor the worker threads kept"),
+        ({"loop_wait_s": 0.3, "processor_wait_s": 0.3}, "it holds up nobody A bystander waited, but for a processor"),
+        ({}, "whether it does was not measured The run was too short for a bystander"),
+        ({"cause": "not found", "loop_wait_s": 0.5}, "whether it does is not clear A bystander waited for long"),
+    ],
+)
+def test_what_the_page_says_of_blocking_is_what_was_measured(found: dict[str, Any], said: str) -> None:
+    blocking = Blocking(**{"blocks": False, "cause": "neither", **found})
+    assert said in words(read(samples.changed(app_run(), blocking=blocking)))
+
+
 def test_limits_say_what_is_missing() -> None:
     failed = [{"mode": "threadpool", "limit": "offload", "why": "a thread cannot await it"}]
     text = words(read(samples.changed(samples.limits_document(), failed=failed)))

@@ -22,6 +22,7 @@ from msgspec.structs import asdict
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing
 from taskdemo_cli.analysis.rounds import NAMES, by_mode
 from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome
+from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.limits import QUESTIONS, LimitsDocument, limits_in
@@ -157,7 +158,6 @@ def page(document: AnyDocument) -> Iterator[str]:
         intervals={(each.mode, each.figure): each for each in intervals},
         cpu_share=most_computing(runs),
         computing=computing,
-        causes=CAUSES,
         longest=LONGEST,
     )
 
@@ -184,6 +184,7 @@ def _template() -> Template:
         "rate_words": format_rate,
         "marked": _marked,
         "command": lambda text: _options(escape(text), Markup('<span class="option">{}</span>')),
+        "judged": _judged,
         "reason": error_words,
         "errors": errors_in_words,
         "short": lambda text: shortened(text, LONGEST),
@@ -239,6 +240,19 @@ def _fields(document: AnyDocument) -> dict[str, Any]:
 def _endpoint(row: EndpointRow) -> tuple[EndpointRow, str, str, str]:
     """Return a row of a scan, what it is called, and its sign and words."""
     return row, name_of_endpoint(row), *SIGNS[outcome(row)]
+
+
+def _judged(blocking: Blocking) -> tuple[str, str]:
+    """Return whom an endpoint holds up, and why."""
+    whom = "it holds up others" if blocking.blocks else "it holds up nobody"
+    why = CAUSES[blocking.cause]
+    if blocking.cause in {"not found", "not reached"}:
+        whom = "whether it does is not clear"
+    elif blocking.cause == "neither" and blocking.loop_wait_s is None:
+        whom, why = "whether it does was not measured", "The run was too short for a bystander. Try --for 2."
+    elif blocking.processor_wait_s is not None:
+        why = "A bystander waited, but for a processor: the machine was busy."
+    return whom, why
 
 
 def _extremes(runs: Sequence[RunDocument]) -> tuple[RunDocument, RunDocument] | None:
