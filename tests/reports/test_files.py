@@ -307,6 +307,7 @@ def test_fields_that_a_newer_version_added_and_nulls_that_an_older_one_left_out_
         (("summary", "response_s", "max"), None, "summary.response_s.max is not a number"),
         (("requests", 2, "sent_s"), 1e300, "requests[2].sent_s is not a valid time"),
         (("tasks", 0, "state"), "asleep", "tasks[0].state cannot be 'asleep'"),
+        (("tasks", 0, "state"), "\ud800", "a text in it is not valid"),
         (("requests",), {"0": 1}, "requests is not a list"),
         (("summary", "requests", "errors"), [], "summary.requests.errors is not an object"),
         (("summary",), 3, "summary is not an object"),

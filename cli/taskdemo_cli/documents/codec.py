@@ -48,6 +48,8 @@ def read(data: Any, kind: str) -> AnyDocument:
         return convert(data, KINDS[kind])
     except ValidationError as error:
         raise ShapeError(_trouble(str(error))) from error
+    except UnicodeEncodeError as error:  # of msgspec, where half a character stands for one of few words
+        raise ShapeError("a text in it is not valid") from error
 
 
 def _trouble(text: str) -> str:
