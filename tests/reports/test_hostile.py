@@ -1,7 +1,11 @@
 """Text of every kind, from a server or in a result: none of it steers a terminal, or makes an event of what is none."""
 
+import functools
 import io
+import json
 import queue
+import re
+from collections.abc import Container
 from typing import Any
 
 import pytest
@@ -13,9 +17,13 @@ from rich.console import Console, RenderableType
 import samples
 from samples import typed
 from strategies import foreign, hostile
+from taskdemo_cli.documents.codec import ShapeError
 from taskdemo_cli.processes.event_stream import Heard, Watcher
 from taskdemo_cli.reports.terminal.documents import REPORTS
 from taskdemo_server.contract.events import TaskEvent
+from test_page import advised
+
+DOCUMENTS = {**samples.all_documents(), "advised": advised()}
 
 
 @given(st.lists(st.binary() | st.just(b"id: 7\ndata: x") | foreign.map(lambda line: b"data:" + line), max_size=5))
@@ -38,19 +46,34 @@ def lines_of(report: RenderableType, width: int) -> list[str]:
     return out.getvalue().split("\n")
 
 
-def with_texts(value: Any, text: str, path: str = "") -> Any:
-    """Replace every text that comes from outside; those which the program itself chooses from few stay."""
+def with_texts(value: Any, text: str, keys: Container[str], key: str = "") -> Any:
+    """Replace every text of the fields that are named so."""
     if isinstance(value, dict):
-        return {key: with_texts(item, text, key) for key, item in value.items()}
+        return {name: with_texts(item, text, keys, name) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [with_texts(item, text, path) for item in value]
-    free = "path target skipped app place url error where message text verdict why command ended_because work output"
-    return text if isinstance(value, str) and path in free.split() else value
+        return [with_texts(item, text, keys, key) for item in value]
+    return text if isinstance(value, str) and key in keys else value
+
+
+@functools.cache
+def free_fields(name: str) -> Container[str]:
+    """The fields of a document that can hold any text; in the others the program itself chooses from few."""
+    document = samples.saved(DOCUMENTS[name])
+    fields = set(re.findall(r'"(\w+)":', json.dumps(document)))
+    return {field for field in fields if can_be_read(with_texts(document, samples.HOSTILE, {field}))}
+
+
+def can_be_read(document: Any) -> bool:
+    try:
+        typed(document)
+    except (ShapeError, KeyError):
+        return False
+    return True
 
 
 def drawn(name: str, text: str) -> RenderableType:
     """The report of a document in which every text from outside, and every name of a mode or a limit, is this one."""
-    document = with_texts(samples.saved(samples.all_documents()[name]), text)
+    document = with_texts(samples.saved(DOCUMENTS[name]), text, free_fields(name))
     if name == "capacity":
         document["modes"] = {text: document["modes"]["background"]}
     if name == "limits":
@@ -58,7 +81,7 @@ def drawn(name: str, text: str) -> RenderableType:
     return REPORTS[document["kind"]](typed(document))
 
 
-@pytest.mark.parametrize("name", samples.all_documents())
+@pytest.mark.parametrize("name", DOCUMENTS)
 @settings(max_examples=5, deadline=None)
 @given(text=hostile, width=st.sampled_from([60, 80, 120]))
 @example(text="x" * 10_000, width=60)

@@ -240,7 +240,7 @@ def recommendation_lines(recommendation: Recommendation, width: int) -> Iterator
     if not needs:
         yield from paragraph(f"Use {recommendation.mode}: {recommendation.why} {MORE}", width, Palette.GOOD)
         return
-    yield row((f"Use {cell(recommendation.mode, width).strip()}{needs}", Palette.GOOD + Palette.BOLD))
+    yield from paragraph(f"Use {recommendation.mode}{needs}", width, Palette.GOOD + Palette.BOLD)
     yield from paragraph(recommendation.why, width)
     if recommendation.gives_up:
         basis = f" ({recommendation.basis})" if recommendation.basis else ""
