@@ -27,6 +27,7 @@ from samples import (
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.loadgen.protocol import Batch, Plan, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.reports.output import Output
 from taskdemo_cli.reports.terminal.capacity import CapacityScreen, capacity_screen
 from taskdemo_cli.reports.terminal.cursor import SHOW_CURSOR
 from taskdemo_cli.reports.terminal.limits import LimitsScreen, PlainLimits, limits_screen
@@ -184,6 +185,16 @@ def test_nothing_above_the_block_is_touched_at_any_width(columns: int) -> None:
             screen.done(run)
             assert terminal.lines[: len(above)] == above
     assert terminal.used == above
+
+
+def test_what_is_waited_for_is_shown_as_it_is_called() -> None:
+    terminal = Terminal()
+    output = Output(as_json=False)
+    output.console = terminal.console
+    with output.waiting("starting src/[draft]/a[/b]/main.py\x1b]0;title"):
+        pass
+    assert "starting src/[draft]/a[/b]/main.py\\x1b]0;title" in terminal.getvalue()
+    assert terminal.used == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="stops and goes on as on POSIX")

@@ -121,7 +121,9 @@ class Output:
     def waiting(self, what: str) -> Iterator[None]:
         """Show what is waited for while the block runs; on a terminal, and gone afterwards."""
         if self.console.is_terminal and not self.console.is_dumb_terminal:
-            with leaving_the_cursor(self.console), self.console.status(what, spinner="dots"):
+            from rich.text import Text  # a str would be read as markup
+
+            with leaving_the_cursor(self.console), self.console.status(Text(escape(what)), spinner="dots"):
                 yield
         else:
             yield
