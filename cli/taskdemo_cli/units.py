@@ -62,8 +62,10 @@ def told_apart(values: Sequence[float], format_: Callable[[float], str]) -> list
 
 
 def format_share(share: float) -> str:
-    """Return a share of 1 in percent: 0.4 %, 12 %."""
+    """Return a share of 1 in percent: 0.4 %, 12 %; a small one, 0.02 %, is not written as none."""
     percent = 100 * share
+    if 0 < percent < 0.05:
+        return f"{percent:.1g} %"
     return f"{percent:.{1 if 0 < percent < 9.95 else 0}f} %"
 
 

@@ -160,6 +160,7 @@ def test_a_written_time_is_at_most_six_percent_off(seconds: float) -> None:
 
 def test_shares_and_counts_are_short() -> None:
     assert [format_share(share) for share in (0.0, 0.004, 0.12, 1.0)] == ["0 %", "0.4 %", "12 %", "100 %"]
+    assert [format_share(share) for share in (0.0002, 0.000499, 0.0005)] == ["0.02 %", "0.05 %", "0.1 %"]
     assert format_count(1, "task") == "1 task"
     assert format_count(12345, "task") == "12,345 tasks"
     assert format_count(8.123) == "8.12"
