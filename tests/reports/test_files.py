@@ -274,6 +274,8 @@ def test_nothing_from_outside_is_markup_in_markdown() -> None:
         (b"[1, 2]", "is JSON, but not a result of taskdemo"),
         (b'{"kind": "run"}', "is JSON, but not a result of taskdemo"),
         (b'{"taskdemo": "9.1", "kind": "forecast"}', "written by taskdemo 9.1: pip install --upgrade taskdemo"),
+        (b'{"taskdemo": "0.1.0", "kind": "forecast"}', "does not know; name a file that --save FILE.json wrote"),
+        (b'{"taskdemo": "0.1.0", "kind": "changes"}', "not in it; type: taskdemo compare OLD.json NEW.json"),
         (b'{"taskdemo": "9.1", "kind": {}}', "which taskdemo 0.1.0 does not know"),
         (b'{"taskdemo": "0.1.0", "kind": "run"}', "is not a whole result of taskdemo: summary is missing"),
     ],

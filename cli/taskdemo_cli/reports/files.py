@@ -211,11 +211,15 @@ def load(path: str | Path) -> AnyDocument:
         raise UserError(
             f"{_shown(path)} is JSON, but not a result of taskdemo; name a file that --save FILE.json wrote"
         )
-    kind = data.get("kind")
+    kind, writer = data.get("kind"), data["taskdemo"]
+    if kind == "changes":
+        again = "type: taskdemo compare OLD.json NEW.json"
+        raise UserError(f"{_shown(path)} holds what changed between two results, which are not in it; {again}")
     if not isinstance(kind, str) or kind not in KINDS:
+        upgrade = f"it was written by taskdemo {shortened(writer, 40)}: pip install --upgrade taskdemo"
+        advice = "name a file that --save FILE.json wrote" if writer == VERSION else upgrade
         raise UserError(
-            f"{_shown(path)} holds {shortened(repr(kind), 40)}, which taskdemo {VERSION} does not know; it was "
-            f"written by taskdemo {shortened(data['taskdemo'], 40)}: pip install --upgrade taskdemo"
+            f"{_shown(path)} holds {shortened(repr(kind), 40)}, which taskdemo {VERSION} does not know; {advice}"
         )
     try:
         return read(data, kind)
