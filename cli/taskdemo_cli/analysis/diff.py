@@ -18,6 +18,8 @@ from taskdemo_server.contract.text import shortened
 
 SETTINGS: Final = ("method", "path", "message", "count", "for_s", "concurrency", "rate")
 """What two results must have in common to be compared, besides their work."""
+_NAMES: Final = {"for_s": "--for"}
+"""What a setting is called whose name is no word."""
 
 
 ChangeOutcome: TypeAlias = Literal["better", "worse", "within noise", "unknown", "not comparable"]
@@ -117,12 +119,20 @@ def _work(run: RunDocument) -> str:
 def _other_settings(pairs: Sequence[Pair]) -> list[str]:
     """Return which settings differ; one that differs alike in every mode is told once."""
     said = grouped(
-        (f"{name} was {before} and is {after}", mode)
+        (f"{_NAMES.get(name, name)} was {_setting(name, before)} and is {_setting(name, after)}", mode)
         for mode, (old, *_), (new, *_) in pairs
         for name in SETTINGS
         if (before := getattr(old, name)) != (after := getattr(new, name))
     )
     return [text if len(modes) == len(pairs) else f"{', '.join(modes)}: {text}" for text, modes in said.items()]
+
+
+def _setting(name: str, value: str | float | None) -> str:
+    if value is None:
+        return "not given"
+    if isinstance(value, str):
+        return shortened(value, 60)
+    return f"{value:,} s" if name.endswith("_s") else f"{value:,}"
 
 
 def _change(mode: str, figure: str, olds: Sequence[RunDocument], news: Sequence[RunDocument]) -> Change | None:

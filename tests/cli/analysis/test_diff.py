@@ -45,6 +45,12 @@ def test_what_makes_two_results_hard_to_compare_is_said_the_gravest_first_and_on
         "These two did different work (reports:\\x1bbuild; sleep of 1.00 s): the changes need not be the server's.",
         "blocking: count was 5 and is 6",
     ]
+    new = replace(new, runs=[replace(run, count=None, for_s=10.0, message="\x1b" + "x" * 4000) for run in new.runs])
+    assert compare_saved(samples.comparison_document(), new)["remarks"] == [
+        f"message was not given and is \\x1b{'x' * 55}…",
+        "count was 5 and is not given",
+        "--for was not given and is 10.0 s",
+    ]
     remarks = compare_saved(samples.comparison_document(), samples.blocking_run())["remarks"]
     assert remarks[:2] == ["threadpool is only in the old result", "background is only in the old result"]
 
