@@ -336,6 +336,15 @@ def test_background_tasks_that_never_ran_are_counted_by_what_dropped_them() -> N
     )
 
 
+@pytest.mark.parametrize(
+    "because", ["the answer had a background task of its own, which takes their place", "log came before and failed"]
+)
+def test_an_exception_is_blamed_for_background_tasks_only_where_nothing_else_is(because: str) -> None:
+    lost = NeverRan(never_ran="mail", place="a.py:9 in f", status=503, because=because)
+    said = sentence(judge(a_run([0.002], [0.002]), Sightings(never_ran=[lost])))
+    assert said.endswith(f"never ran: mail (added at a.py:9 in f): {because}.")
+
+
 def test_of_a_stall_the_last_line_counts_and_lines_of_others_are_passed_over() -> None:
     begun = b'{"stall": 1, "clock": 1.0, "cpu_s": 0, "queued_s": 0, "gc_s": 0, "idle": false, '
     left = b'{"left": 1, "call": "mail", "place": "a.py:9 in f", "kept": true, "after_s": 1, "clock": 2, '

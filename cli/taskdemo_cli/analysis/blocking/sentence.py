@@ -211,5 +211,5 @@ def _told_never_ran(tasks: Sequence[NeverRanTask]) -> Iterator[str]:
             f" {shortened(', '.join(where), 2 * LONGEST)}"
         )
         yield f"{text}: {shortened(because.rstrip('.'), LONGEST)}." if because else f"{text}."
-        if group[0].status >= 400:
+        if because.startswith("the answer was "):  # and not where a Response of its own took their place
             yield "Return a Response of that status instead of raising an exception, and they run."
