@@ -227,6 +227,15 @@ def test_what_the_page_says_of_blocking_is_what_was_measured(found: dict[str, An
     assert said in words(read(samples.changed(app_run(), blocking=blocking)))
 
 
+def test_one_of_anything_is_told_in_the_singular() -> None:
+    run = samples.background_run(1)
+    failed = replace(run, summary=replace(run.summary, tasks=replace(run.summary.tasks, failed=1)), warm_up=1)
+    text = words(read(replace(samples.comparison_document(), runs=[failed])))
+    assert "1 task failed" in text
+    assert "1 request. Answered in" in text
+    assert "1 request for work that does nothing warmed the server up, counted nowhere" in text
+
+
 def test_limits_say_what_is_missing() -> None:
     failed = [{"mode": "threadpool", "limit": "offload", "why": "a thread cannot await it"}]
     text = words(read(samples.changed(samples.limits_document(), failed=failed)))

@@ -196,6 +196,8 @@ def test_what_a_run_lacks_stands_between_its_picture_and_its_verdict() -> None:
     )
     assert told in " ".join(printed(run_report(run)).split())
     assert "\n1 request was never sent.\n" in printed(run_report(replace(run, not_sent=1)))
+    late = replace(run, late_sends=1, late_connecting=0, late_unconnected=0)
+    assert "\n1 of 5 requests was sent later than planned: 1 because" in printed(run_report(late))
     stopped = printed(run_report(replace(run, interrupted=True, verdict="Interrupted after 1.02 s.")))
     assert " ok, 0 failed\n" in stopped  # how long it took is told once
 

@@ -62,4 +62,5 @@ def _late_words(run: RunDocument) -> str:
         (run.late_sends - run.late_connecting - run.late_unconnected, "because this client was busy"),
     )
     why = ", ".join(f"{count:,} {words}" for count, words in reasons if count > 0)
-    return f"{run.late_sends:,} of {len(run.requests):,} requests were sent later than planned: {why}."
+    late = f"{run.late_sends:,} of {format_count(len(run.requests), 'request')}"
+    return f"{late} {'was' if run.late_sends == 1 else 'were'} sent later than planned: {why}."

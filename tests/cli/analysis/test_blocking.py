@@ -289,6 +289,8 @@ def test_what_was_seen_is_said_whatever_the_status() -> None:
     found = judge(replace(run, requests=rows), HELD)
     assert found.cause == "event loop held"
     assert "Not all went well: all 2 answers were 503." in sentence(found)
+    mixed = judge(replace(run, requests=[rows[0], run.requests[1]]), HELD)
+    assert "Not all went well: of 2 answers 1 was 503, 1 was 200." in sentence(mixed)
 
 
 def test_tasks_that_outlived_their_request_are_told_by_the_line_that_made_them() -> None:

@@ -146,7 +146,8 @@ def _told(answers: Sequence[Answer]) -> str:
     total = sum(answer.count for answer in answers)
     if len(answers) == 1:
         return f"{'the answer was' if total == 1 else f'all {total:,} answers were'} {_one(answers[0])}"
-    return f"of {format_count(total, 'answer')} " + ", ".join(f"{one.count:,} were {_one(one)}" for one in answers[:4])
+    kinds = (f"{one.count:,} {'was' if one.count == 1 else 'were'} {_one(one)}" for one in answers[:4])
+    return f"of {format_count(total, 'answer')} {', '.join(kinds)}"
 
 
 def _one(answer: Answer) -> str:
