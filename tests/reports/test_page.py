@@ -275,6 +275,13 @@ def test_every_request_and_task_of_a_burst_has_its_bar_and_its_row() -> None:
     assert text.count("laptop pid 4711 worker thread 1") == 4
 
 
+def test_the_distribution_is_of_the_answers_that_went_well() -> None:
+    run = samples.failed_run()
+    assert run.summary.response_s is not None
+    dots = [attributes for tag, attributes in read(run).tags if tag == "circle" and attributes["class"] == "dot"]
+    assert len(dots) == run.summary.response_s.count == 4
+
+
 def test_what_decides_is_told_once_and_code_in_it_is_code() -> None:
     document = samples.saved(advised())
     document["recommendation"]["gives_up"] = ["threads that `def` endpoints <b>need</b>"]

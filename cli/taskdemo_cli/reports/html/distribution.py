@@ -43,7 +43,7 @@ def _counts(runs: Sequence[RunDocument], scale: Scale) -> list[int]:
     counts = [0] * BINS
     for run in runs:
         for request in run.requests:
-            if request.response_s is not None:
+            if request.response_s is not None and request.error is None:  # as in the summary
                 counts[min(int(scale.x(request.response_s) * BINS / WIDE), BINS - 1)] += 1
     return counts
 
