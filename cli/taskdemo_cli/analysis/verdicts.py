@@ -140,11 +140,13 @@ def _failure(mode: ModeSummary) -> str:
 def _stopped(run: RunDocument) -> str:
     requests = run.summary.requests
     waiting = requests.errors.get("Cancelled", 0)
-    answered = requests.ok + requests.failed - waiting
+    answered = sum(times.count for times in (run.summary.response_s, run.summary.failed_s) if times)
     calls = [moment for call in run.bystander for moment in (call.sent_s, call.done_s) if moment is not None]
     after = max([run.summary.wall_s, *calls])
     of = "" if run.count is None else f" of {run.count:,}"
     words = [f"{answered:,}{of} {'was' if answered == 1 else 'were'} answered"]
+    if unanswered := requests.ok + requests.failed - answered - waiting:
+        words.append(f"{unanswered:,} failed without an answer")
     if waiting:
         words.append(f"{waiting:,} {'was' if waiting == 1 else 'were'} still waiting when you stopped")
     if run.not_sent:

@@ -275,6 +275,10 @@ def test_an_interrupted_run_says_first_what_it_was_cut_short_at_and_calls_nobody
     assert text.startswith(stopped)
     assert "Cancelled" not in text
     assert "failed" not in text
+    unreached = [sample(n, None, status=None, error="ConnectError") for n in (1, 2, 3)]
+    broken_off = [*unreached, sample(4, None, status=None, error="Cancelled"), sample(5, 0.1, status=503)]
+    text = verdict(interrupted(recorder(broken_off).finish(facts("blocking", 5))))
+    assert "; 1 of 5 was answered, 3 failed without an answer, 1 was still waiting when you stopped. " in text
 
 
 def test_of_a_task_whose_end_was_not_heard_of_nothing_is_claimed() -> None:
