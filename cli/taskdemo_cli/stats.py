@@ -10,13 +10,16 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import pairwise
 from statistics import fmean, variance
-from typing import NamedTuple, TypeVar
+from typing import Annotated, Final, NamedTuple, TypeVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 Number = TypeVar("Number", int, float)
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
+LONGEST_S: Final = 1e9
+"""No time is longer than these 31 years; a scale for a longer one could not be drawn."""
+Seconds = Annotated[float, Meta(ge=-LONGEST_S, le=LONGEST_S)]
 MICRO = 1_000_000
 PERCENTILES = {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "p999": 999}
 """In thousandths."""
@@ -29,21 +32,21 @@ class Statistics(Struct, frozen=True, kw_only=True):
     """What a set of times comes to. Percentiles by nearest rank; `count` says which of them are supported."""
 
     count: int
-    min: float
-    mean: float
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    p999: float
-    max: float
+    min: Seconds
+    mean: Seconds
+    p50: Seconds
+    p90: Seconds
+    p95: Seconds
+    p99: Seconds
+    p999: Seconds
+    max: Seconds
 
 
 class Bin(Struct, frozen=True, kw_only=True):
     """One bar of a histogram: `count` times with from_s <= time < to_s (the last bin: <= to_s)."""
 
-    from_s: float
-    to_s: float
+    from_s: Seconds
+    to_s: Seconds
     count: int
 
 

@@ -307,6 +307,8 @@ def test_fields_that_a_newer_version_added_and_nulls_that_an_older_one_left_out_
         (("count",), True, "count is not a whole number"),
         (("summary", "wall_s"), "long", "summary.wall_s is not a number"),
         (("summary", "response_s", "max"), None, "summary.response_s.max is not a number"),
+        (("summary", "response_s", "max"), 1.7e308, "summary.response_s.max is not a valid figure"),
+        (("summary", "histogram", 0, "to_s"), 1e300, "summary.histogram[0].to_s is not a valid time"),
         (("requests", 2, "sent_s"), 1e300, "requests[2].sent_s is not a valid time"),
         (("tasks", 0, "state"), "asleep", "tasks[0].state cannot be 'asleep'"),
         (("tasks", 0, "state"), "\ud800", "a text in it is not valid"),
@@ -347,7 +349,7 @@ VALUES = (
     | st.booleans()
     | st.integers(-(10**17), 10**17)
     | st.floats(-1e9, 1e9)
-    | st.sampled_from([0, -1, 1e-300, 10**9, "", "</title>", [], {}, [[]], [{}]])
+    | st.sampled_from([0, -1, 1e-300, 1.7e308, 10**9, "", "</title>", [], {}, [[]], [{}]])
     | st.text(max_size=20)
 )
 

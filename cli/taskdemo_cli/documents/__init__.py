@@ -5,11 +5,3 @@ offsets count from the first planned send of the run; None where not measured, U
 A field has a default where files of earlier versions may lack it. Each document is made once and whole:
 `msgspec.structs.replace` makes another one of it.
 """
-
-from typing import Annotated, Final
-
-from msgspec import Meta
-
-LONGEST_S: Final = 1e9
-"""No time is longer than these 31 years; a scale for a longer one could not be drawn."""
-Seconds = Annotated[float, Meta(ge=-LONGEST_S, le=LONGEST_S)]

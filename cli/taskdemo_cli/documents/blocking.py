@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from taskdemo_cli.documents import Seconds
+from taskdemo_cli.stats import Seconds
 
 
 class Place(Struct, frozen=True, kw_only=True):

@@ -4,9 +4,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from taskdemo_cli.documents import Seconds
 from taskdemo_cli.documents.run import Skipped, ThresholdRow
-from taskdemo_cli.stats import Statistics
+from taskdemo_cli.stats import Seconds, Statistics
 from taskdemo_server.contract.settings import VERSION
 
 CapacityCause = Literal[

@@ -5,9 +5,8 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
-from taskdemo_cli.documents import Seconds
 from taskdemo_cli.documents.blocking import Blocking
-from taskdemo_cli.stats import Bin, Statistics
+from taskdemo_cli.stats import Bin, Seconds, Statistics
 from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.settings import VERSION
 
