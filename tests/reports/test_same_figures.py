@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 import samples
 from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.reports import markdown
 from taskdemo_cli.reports.html import page as html
-from taskdemo_cli.reports.terminal.report import comparison_report
+from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 from test_terminal_reports import printed
 
 MODES = ("blocking", "threadpool", "background")
@@ -56,3 +57,16 @@ def test_the_terminal_and_the_page_show_the_same_number_in_the_same_cell(name: s
     assert set(shown) == set(MODES)
     assert shown == on_the_page(DOCUMENTS[name])
     assert all(re.match(r"\d", figure) for figures in shown.values() for figure in figures)
+
+
+def test_how_many_tasks_ran_at_once_is_told_nowhere_where_no_word_of_a_start_came() -> None:
+    ends = [samples.event(f"t{n}", "finished", 0.5) for n in range(1, 4)]
+    answers = [samples.sample(n, 0.1, task=f"t{n}") for n in range(1, 4)]
+    run = samples.recorder(answers, ends).finish(samples.facts("background", 3))
+    comparison = replace(samples.comparison_document(), runs=[run])
+    assert "3 finished; when they began is not known" in printed(run_report(run))
+    for page in ("".join(html.page(each)) for each in (run, comparison)):
+        assert "3 finished; when they began is not known" in re.sub("<[^>]*>", "", page)
+        assert not re.search(r"0(</data>)? ran at once", page)
+    for text in (printed(comparison_report(comparison), 100), "".join(markdown.chunks(comparison))):
+        assert re.search(r"500 ms[ |]+[-–] ", text)  # noqa: RUF001 # an en dash is meant

@@ -59,6 +59,7 @@ class ModeSummary:
             0 if self.tasks["answered_before_end"] else sum(_waited_for_work(summary.tasks) for summary in summaries)
         )
         self.tasks["max_parallel"] = max(summary.tasks.max_parallel for summary in summaries)
+        self.ran_at_once = _most(ran_at_once(summary.tasks) for summary in summaries)
         self.errors = sum((_failures(run) for run in runs), Counter[str]())
         """Without the requests that were given up because the user stopped."""
         self.requests = sum(s.requests.ok for s in summaries) + self.errors.total()
@@ -125,7 +126,7 @@ class ModeSummary:
             "response_s.p95": self.p95,
             "response_s.max": self.slowest,
             "tasks.last_ended_s": self.last_ended,
-            "tasks.max_parallel": self.tasks["max_parallel"] if self.tasks["accepted"] else None,
+            "tasks.max_parallel": self.ran_at_once,
             "bystander_s.max": self.bystander,
         }
 
@@ -235,6 +236,12 @@ def _occupied(run: RunDocument) -> float:
         busy += max(end - max(start, until), 0.0)
         until = max(until, end)
     return sum(used for _, _, used in worked) / busy if busy > 0 else 0.0
+
+
+def ran_at_once(tasks: TaskCounts) -> int | None:
+    """Return how many tasks ran at the same moment at most; None where there were none, or no word of a start came."""
+    is_known = tasks.max_parallel or not (tasks.finished or tasks.failed)
+    return tasks.max_parallel if tasks.accepted and is_known else None
 
 
 def is_going_on(row: RequestRow) -> bool:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from taskdemo_cli.analysis.mode_summary import ran_at_once
 from taskdemo_cli.analysis.rounds import COLUMNS, NAMES
 from taskdemo_cli.analysis.scan import TOLD, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
@@ -96,11 +97,12 @@ def _runs(runs: Sequence[RunDocument]) -> Iterator[str]:
 
 def _figures(summary: Summary) -> list[str]:
     response, bystander, tasks = summary.response_s, summary.bystander_s, summary.tasks
+    at_once = ran_at_once(tasks)
     return [
         duration(response.p50) if response else NOTHING,
         duration(response.max) if response else NOTHING,
         duration(tasks.last_ended_s) if tasks.last_ended_s is not None else NOTHING,
-        number(tasks.max_parallel) if tasks.accepted else NOTHING,
+        number(at_once) if at_once is not None else NOTHING,
         duration(bystander.max) if bystander else NOTHING,
         number(summary.requests.failed),
         number(tasks.lost) if tasks.accepted else NOTHING,

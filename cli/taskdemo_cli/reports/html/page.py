@@ -19,7 +19,7 @@ from markupsafe import Markup
 from msgspec import UNSET
 from msgspec.structs import asdict
 
-from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing
+from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
 from taskdemo_cli.analysis.rounds import NAMES, by_mode
 from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome
 from taskdemo_cli.documents.blocking import Blocking
@@ -199,6 +199,7 @@ def _template() -> Template:
         "measured": _measured,
         "named": _name,
         "in_trouble": _in_trouble,
+        "ran_at_once": ran_at_once,
         "key": lambda kind, thin: Markup(drawing.key(kind, thin=thin)),  # noqa: S704 # our own
         "figures_of": _figures,
     }

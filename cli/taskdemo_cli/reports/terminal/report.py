@@ -6,7 +6,7 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing
+from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.comparison import ComparisonDocument, Recommendation
 from taskdemo_cli.documents.run import RequestCounts, RunDocument, TaskCounts, ThresholdRow, describe_request, name_of
@@ -157,9 +157,9 @@ def _task_words(tasks: TaskCounts) -> str:
     ]
     if (tasks.begun or 0) > tasks.accepted:
         words.append(f"begun {format_count(tasks.begun or 0)} times")
-    if not tasks.max_parallel and tasks.finished + tasks.failed:
+    if (at_once := ran_at_once(tasks)) is None:
         return ", ".join(words) + "; when they began is not known"
-    return ", ".join(words) + f"; at most {format_count(tasks.max_parallel)} ran at once"
+    return ", ".join(words) + f"; at most {format_count(at_once)} ran at once"
 
 
 def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
