@@ -249,7 +249,7 @@ def test_nothing_from_outside_is_markup_in_markdown() -> None:
     verdict = "# *Hi* <img src=x> [a](http://x) | @somebody __x__ `y` &amp; a_b - c"
     document = replace(samples.failed_run(), mode="a|b`c\n# d", verdict=verdict)
     text = "".join(markdown.chunks(document))
-    table, told, _ = text.split("\n\n")
+    _, table, told, _ = text.split("\n\n")
     assert table.splitlines()[2].startswith("| ``a\\|b`c\\n# d`` |")
     assert told == (
         "\\# \\*Hi\\* &lt;img src=x> \\[a\\](http:<!-- -->//x) \\| @<!-- -->somebody \\__x_\\_ \\`y\\` "

@@ -11,6 +11,7 @@ import samples
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.reports import markdown
 from taskdemo_cli.reports.html import page as html
+from taskdemo_cli.reports.terminal.documents import REPORTS
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 from test_terminal_reports import printed
 
@@ -70,3 +71,28 @@ def test_how_many_tasks_ran_at_once_is_told_nowhere_where_no_word_of_a_start_cam
         assert not re.search(r"0(</data>)? ran at once", page)
     for text in (printed(comparison_report(comparison), 100), "".join(markdown.chunks(comparison))):
         assert re.search(r"500 ms[ |]+[-–] ", text)  # noqa: RUF001 # an en dash is meant
+
+
+RUN = samples.background_run()
+NOT_WHOLE = [
+    (replace(RUN, timed_out=True), "Timed out: --timeout ended this run before it was through."),
+    (replace(RUN, not_sent=3), "3 requests were never sent."),
+    (replace(RUN, unreported=1), "What became of 1 sent request is not known."),
+    (replace(RUN, late_sends=1), "1 of 5 requests was sent later than planned: 1 because this client was busy."),
+    (replace(RUN, ended_because="The server ended (exit 3)."), "The server ended (exit 3)."),
+    (replace(samples.limits_document(), interrupted=True), "these are the experiments that were through by then."),
+    (replace(samples.capacity_document(), interrupted=True), "these are the limits and the steps up to then."),
+    (replace(samples.scan_document(), interrupted=True), "Interrupted: this is what was found by then."),
+]
+
+
+@pytest.mark.parametrize(("document", "said"), NOT_WHOLE)
+def test_what_is_not_whole_is_called_so_in_every_report(document: Any, said: str) -> None:
+    plain = [re.sub("<[^>]*>", "", "".join(html.page(document))), "".join(markdown.chunks(document))]
+    for text in (printed(REPORTS[document.kind](document), 100), *plain):
+        assert said in " ".join(text.split())
+
+
+def test_markdown_says_which_run_of_a_comparison_was_interrupted() -> None:
+    text = "".join(markdown.chunks(cut_short()))
+    assert text.startswith("- `background`, round 2: Interrupted: these are the figures up to then.\n\n| mode")

@@ -13,6 +13,7 @@ from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.limits import LimitsDocument, limits_in
 from taskdemo_cli.documents.run import RunDocument, Skipped, Summary, name_of
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
+from taskdemo_cli.reports.error_words import shortfalls
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_rate
 from taskdemo_cli.units import format_seconds as duration
@@ -43,14 +44,20 @@ def chunks(document: AnyDocument) -> Iterator[str]:
             yield from _needs(document)
             yield from _skipped(document.skipped)
         case LimitsDocument():
+            if document.interrupted:
+                yield "Interrupted: these are the experiments that were through by then.\n\n"
             yield from _limits_table(document)
             yield from _cells(document)
             yield from _skipped(document.skipped)
         case CapacityDocument():
             yield from _thresholds(document)
+            if document.interrupted:
+                yield "Interrupted: these are the limits and the steps up to then.\n\n"
             yield from _capacities(document)
             yield from _skipped(document.skipped)
         case ScanDocument():
+            if document.interrupted:
+                yield "Interrupted: this is what was found by then.\n\n"
             yield from _endpoints(document)
     yield _origin(document)
 
@@ -85,7 +92,18 @@ def _skipped(skipped: Sequence[Skipped]) -> Iterator[str]:
     yield "\n" if skipped else ""
 
 
+def _shortfalls(runs: Sequence[RunDocument]) -> Iterator[str]:
+    """Yield which runs are not whole ones, and why."""
+    stopped = ["Interrupted: these are the figures up to then."]
+    told = [(run, texts) for run in runs if (texts := (stopped if run.interrupted else []) + shortfalls(run))]
+    for run, texts in told:
+        which = f", round {run.round}" if run.round > 1 else ""
+        yield f"- {_code(name_of(run))}{which}: {' '.join(map(escaped, texts))}\n"
+    yield "\n" if told else ""
+
+
 def _runs(runs: Sequence[RunDocument]) -> Iterator[str]:
+    yield from _shortfalls(runs)
     rounds = any(run.round > 1 for run in runs)
     yield from _table(
         ["mode", *(["round"] if rounds else []), *(NAMES[path] for path in COLUMNS), "failed", "lost"],
