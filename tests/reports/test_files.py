@@ -245,6 +245,15 @@ def test_markdown_is_a_table_for_a_pull_request_with_the_verdicts_under_it() -> 
     assert lines[-1].endswith(": `taskdemo compare --count 5 --rounds 1`</sub>")
 
 
+def test_markdown_has_the_whole_of_what_was_found_but_no_text_without_an_end() -> None:
+    found, endless = (
+        "".join(markdown.chunks(replace(samples.background_run(), verdict=verdict)))
+        for verdict in ("A bystander waited. " * 100 + "That is all.", "x" * 100_000)
+    )
+    assert "That is all.\n" in found
+    assert len(endless) < 6000
+
+
 def test_nothing_from_outside_is_markup_in_markdown() -> None:
     verdict = "# *Hi* <img src=x> [a](http://x) | @somebody __x__ `y` &amp; a_b - c"
     document = replace(samples.failed_run(), mode="a|b`c\n# d", verdict=verdict)

@@ -23,6 +23,9 @@ NOTHING: Final = "–"  # noqa: RUF001 # an en dash is meant
 MARKUP: Final = re.compile(r"([\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)|^[-+=>])")
 """What can mean something to Markdown in the middle of a line, or at its start."""
 LONGEST: Final = 600
+"""Characters of a name or a command."""
+LONGEST_TEXT: Final = 4000
+"""Those of a sentence, whose parts from outside were cut where it was made."""
 SIGNS: Final = {"yes": "yes", "no": "**no**", "partly": "*partly*"}
 
 
@@ -219,7 +222,7 @@ def _origin(document: AnyDocument) -> str:
 
 def escaped(text: str) -> str:
     """Return outside text so that Markdown shows it as it is: no markup, no HTML, no link, no mention."""
-    shown = shortened(text, LONGEST).replace("&", "&amp;").replace("<", "&lt;")
+    shown = shortened(text, LONGEST_TEXT).replace("&", "&amp;").replace("<", "&lt;")
     return MARKUP.sub(r"\\\1", shown).replace("@", "@<!-- -->").replace("://", ":<!-- -->//")
 
 
