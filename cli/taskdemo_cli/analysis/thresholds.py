@@ -15,6 +15,7 @@ from functools import partial
 from operator import eq, ge, gt, le, lt, ne
 from typing import Final
 
+from taskdemo_cli.analysis.mode_summary import ran_at_once
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
@@ -182,8 +183,8 @@ def value_of(run: RunDocument, metric: str) -> float | None:
         return counts.failed / total if total else None
     if first == "tasks" and run.mode is None and not run.app:
         return None  # a server that is not taskdemo's says nothing of its tasks; its zeros are no finding
-    if metric == "tasks.max_parallel" and not summary.tasks.max_parallel and summary.tasks.finished:
-        return None  # that they began was never heard
+    if metric == "tasks.max_parallel" and summary.tasks.accepted:
+        return ran_at_once(summary.tasks)
     if metric == "wall":
         return summary.wall_s
     part = getattr(summary, first)
