@@ -207,9 +207,26 @@ def test_a_rate_far_from_what_arithmetic_says_has_a_reason() -> None:
     assert "measured 25/s, 62 % of that, because the work took 150 ms on average." in judged("background", slow)
 
 
-def test_hands_that_are_busy_and_end_less_than_arithmetic_says_are_explained() -> None:
-    text = judged("background", [step(25, 4), step(52, 4)])
-    assert "62 % of that: the rest went into handing tasks over, and to whatever else ran" in text
+def test_hands_that_are_busy_and_end_less_than_arithmetic_says_are_not_explained_by_what_nobody_measured() -> None:
+    assert "62 % of that; what took the rest was not measured." in judged(
+        "background", [step(25, 4), replace(step(52, 4), rate=32.0)]
+    )
+
+
+def test_a_limit_that_may_be_as_arithmetic_says_has_no_reason() -> None:
+    assert "; measured 25/s, 62 % of that. At" in judged("background", [step(25, 4), step(52, 4)])
+    assert judged("background", [step(25, 4, work_s=0.15)]).endswith("; measured 25/s, 62 % of that.")
+
+
+def test_more_than_arithmetic_says_is_explained_by_work_that_was_quicker_than_its_first_call() -> None:
+    steps = [step(76, 4, work_s=0.05), step(84, 4, work_s=0.05)]
+    own = subject("background", work="reports:build")
+    assert (
+        "; measured 76/s, 190 % of that, because the work took 50 ms on average, and not 100 ms as the first did."
+        in (judge(own, steps).text)
+    )
+    assert "190 % of that, because the work took 50 ms on average. " in judged("background", steps)
+    assert "190 % of that. " in judged("background", [step(76, 8), step(84, 8)])
 
 
 def test_a_threshold_speaks_of_what_was_sustained() -> None:

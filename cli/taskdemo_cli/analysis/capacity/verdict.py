@@ -48,7 +48,7 @@ def _sentences(
     if low is not None and expected is not None:
         share = low.rate / expected
         words = f"{_arithmetic(subject, expected)}; measured {format_rate(low.rate)}, {format_share(share)} of that"
-        yield f"{words}{_reason(subject, low, high, cause) if abs(share - 1) > NEAR else ''}."
+        yield f"{words}{_reason(subject, low, high, cause)}."
     elif mode is not None and not subject.work_s:
         yield "The work takes no time, so this is what the server and its client cost."
     elif mode is not None and mode.awaits:
@@ -83,11 +83,20 @@ def _arithmetic(subject: Subject, expected: float) -> str:
 
 
 def _reason(subject: Subject, low: CapacityStep, high: CapacityStep | None, cause: CapacityCause) -> str:
+    """Return why the limit is far from what arithmetic says; empty where it may be near it, or nothing shows why."""
+    expected = subject.expected_per_s
     work = (high or low).work_s or low.work_s
+    if expected is None:
+        return ""
+    if low.rate > (1 + NEAR) * expected:
+        if work and work.mean < subject.work_s / (1 + NEAR / 2):
+            alone = f", and not {format_seconds(subject.work_s)} as the first did" if subject.is_measured else ""
+            return f", because the work took {format_seconds(work.mean)} on average{alone}"
+        return ""
+    if high is None or high.rate >= (1 - NEAR) * expected:  # the limit lies between the two
+        return ""
     if work and work.mean > (1 + NEAR / 2) * subject.work_s:
         return f", because the work took {format_seconds(work.mean)} on average"
-    if high is None:
-        return ""
     if cause in {"threads", "processes"}:
-        return ": the rest went into handing tasks over, and to whatever else ran on this machine"
+        return "; what took the rest was not measured"
     return f", because before that {high.why}"
