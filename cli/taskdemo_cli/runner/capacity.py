@@ -169,9 +169,10 @@ class Searcher:
         try:
             self.check()
             self.screen.start(name, "starting")
-            source.target()
+            health = source.target().health
             if not subject.work_s and subject.is_measured:
-                subject = replace(subject, work_s=source.work_s or 0.0)
+                own = health.own_work if health else None
+                subject = replace(subject, work_s=source.work_s or 0.0, is_async=own is not None and own.is_async)
                 self.wanted.check(subject)
             first, most = self.wanted.from_per_s or subject.first_rate, self.wanted.to_per_s
             while (rate := next_rate(steps, first, most, subject.resolution)) is not None:

@@ -1,5 +1,6 @@
 """Whether a step was sustained, which rate comes next, and what gave in: without a clock or a server."""
 
+import dataclasses
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -179,6 +180,18 @@ def test_arithmetic_says_what_the_work_bounds_and_nothing_where_it_bounds_nothin
     assert subject("async").expected_per_s is None
     assert subject("background", work_s=0.0).expected_per_s is None
     assert Subject().expected_per_s is None
+
+
+def test_an_own_function_in_a_mode_that_awaits_is_bounded_where_it_cannot_be_awaited_and_never_said_to_wait() -> None:
+    own = subject("async", work="reports:build")
+    assert own.expected_per_s == pytest.approx(10)
+    assert judge(own, [step(9, 1, of=own), step(10.5, 1, of=own)]).text == (
+        "Sustained 9/s and gave in at 10.5/s: the work blocks the event loop, so it runs one at a time. "
+        "1 / 100 ms = 10/s; measured 9/s, 90 % of that."
+    )
+    awaited = dataclasses.replace(own, is_async=True)
+    assert awaited.expected_per_s is None
+    assert judge(awaited, [step(50, 30, of=awaited)]).text == "Sustained 50/s, the highest rate tried."
 
 
 def test_the_sentences_say_the_limit_what_gave_in_and_what_arithmetic_says() -> None:

@@ -34,6 +34,8 @@ class Subject:
     """Of the private server; None where the server is not ours."""
     work_s: float = 0.0
     """How long one piece of work takes: as asked, or as a single request has shown."""
+    is_async: bool = False
+    """Whether the user's own function can be awaited, as its server says."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Subject":
@@ -62,7 +64,7 @@ class Subject:
             return 1
         if self.mode.runs == "thread":
             return self.settings.threads
-        return None if self.mode.awaits else 1
+        return None if self.mode.awaits and (self.settings.work == "sleep" or self.is_async) else 1
 
     @property
     def expected_per_s(self) -> float | None:

@@ -51,7 +51,7 @@ def _sentences(
         yield f"{words}{_reason(subject, low, high, cause)}."
     elif mode is not None and not subject.work_s:
         yield "The work takes no time, so this is what the server and its client cost."
-    elif mode is not None and mode.awaits:
+    elif mode is not None and mode.awaits and not subject.is_measured:
         yield "The work only waits, so arithmetic sets no bound."
     if mode is not None and mode.answers_first and high is not None and high.response_s and cause in BY_BACKLOG:
         took, grew = format_seconds(high.response_s.p50), format_rate(high.backlog_growth_per_s)
