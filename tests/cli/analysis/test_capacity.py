@@ -77,25 +77,39 @@ def test_a_condition_that_does_not_hold_or_was_not_measured_means_that_the_rate_
 
 
 @pytest.mark.parametrize(
-    ("mode", "at_once", "cause"),
+    ("mode", "at_once", "cause", "why"),
     [
-        ("blocking", 1, "event loop"),
-        ("threadpool", 4, "threads"),
-        ("background", 4, "threads"),
-        ("threadpool", 2, "interpreter"),
-        ("background-async", 30, "event loop"),
-        ("process", 2, "processes"),
-        ("process", 1, "event loop"),
-        ("celery", 2, "processes"),
-        ("celery", 1, "broker"),
+        ("blocking", 1, "event loop", "the work blocks the event loop, so it runs one at a time"),
+        ("threadpool", 4, "threads", "all 4 threads were busy"),
+        ("background", 4, "threads", "all 4 threads were busy"),
+        (
+            *("threadpool", 2, "interpreter"),
+            "at most 2 of 4 threads were busy while requests waited, and threads share one Python interpreter",
+        ),
+        ("background-async", 30, "event loop", "the event loop was busy"),
+        ("process", 2, "processes", "all 2 processes were busy"),
+        ("process", 1, "event loop", "the event loop was busy"),
+        ("celery", 2, "processes", "all 2 processes were busy"),
+        (
+            *("celery", 1, "broker"),
+            "the worker had at most 1 of its 2 processes busy while tasks waited in the queue",
+        ),
     ],
 )
-def test_what_gave_in_is_what_there_was_no_more_of(mode: str, at_once: int, cause: str) -> None:
-    assert step(2 * at_once / WORK_S, at_once, of=subject(mode)).cause == cause
+def test_what_gave_in_is_what_there_was_no_more_of(mode: str, at_once: int, cause: str, why: str) -> None:
+    found = step(2 * at_once / WORK_S, at_once, of=subject(mode))
+    assert (found.cause, found.why) == (cause, why)
+
+
+def test_of_one_thread_or_process_it_is_said_that_it_was_busy() -> None:
+    assert step(20, 1, of=subject("background", threads=1)).why == "the only thread was busy"
+    assert step(20, 1, of=subject("process", processes=1)).why == "the only process was busy"
 
 
 def test_threads_whose_work_takes_longer_than_alone_share_an_interpreter() -> None:
-    assert step(20, 4, of=subject("threadpool"), work_s=0.4).cause == "interpreter"
+    found = step(20, 4, of=subject("threadpool"), work_s=0.4)
+    assert found.cause == "interpreter"
+    assert found.why == "the work took 400 ms (median), 100 ms alone, and threads share one Python interpreter"
 
 
 def test_a_step_that_grows_without_doubt_is_hopeless_and_one_that_only_begins_is_not() -> None:

@@ -156,6 +156,7 @@ def _why(
     cause: CapacityCause, run: RunDocument, subject: Subject, broken: Sequence[tuple[Threshold, Outcome]], failed: int
 ) -> str:
     settings, mode = subject.settings, subject.mode
+    at_once, work = run.summary.tasks.max_parallel, run.summary.work_s
     match cause:
         case "refused":
             errors = run.summary.requests.errors.items()
@@ -168,14 +169,24 @@ def _why(
                 f"{one.metric} was {outcome.measured}, and --while asks for {one.expression}" for one, outcome in broken
             )
         case "threads":
-            return f"all {settings.threads} threads were busy" if settings and mode else "the worker threads were busy"
+            return (
+                _all_busy(settings.threads, "thread", "threads")
+                if settings and mode
+                else "the worker threads were busy"
+            )
         case "processes":
-            return f"all {settings.tasks_at_once if settings else ''} processes were busy"
+            return _all_busy(settings.tasks_at_once if settings else 0, "process", "processes")
         case "interpreter":
-            return "the threads share one Python interpreter, and that was busy"
+            shared = "threads share one Python interpreter"
+            if settings is None or mode is None:
+                return f"the work computes in threads, and {shared}"
+            if at_once < settings.threads:
+                return f"at most {at_once} of {settings.threads} threads were busy while requests waited, and {shared}"
+            took, alone = format_seconds(work.p50 if work else 0.0), format_seconds(subject.work_s)
+            return f"the work took {took} (median), {alone} alone, and {shared}"
         case "broker":
-            at_once = run.summary.tasks.max_parallel
-            return f"at most {at_once} tasks ran at once: the broker did not hand them out in time"
+            hands = settings.tasks_at_once if settings else ""
+            return f"the worker had at most {at_once} of its {hands} processes busy while tasks waited in the queue"
         case "event loop" if subject.expected_per_s is not None and mode is not None and mode.runs == "loop":
             return "the work blocks the event loop, so it runs one at a time"
         case "event loop":
@@ -184,3 +195,7 @@ def _why(
             return f"the event loop was busy{late}"
         case _:
             return "answers took longer and longer, and nothing seen from outside says why"
+
+
+def _all_busy(count: int, one: str, many: str) -> str:
+    return f"all {count} {many} were busy" if count > 1 else f"the only {one} was busy"
