@@ -20,7 +20,7 @@ CapacityCause = Literal[
     "not reached",
     "unknown",
 ]
-"""What gave in. `refused`: requests failed, or the server ended; `unknown`: nothing seen from outside says it."""
+"""What gave in. `refused`: requests failed, or the server ended; `unknown`: none of these was seen."""
 
 Rate = Annotated[float, Meta(ge=1e-6, le=1e9)]
 """Requests per second."""

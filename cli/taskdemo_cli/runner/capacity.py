@@ -15,7 +15,7 @@ from taskdemo_cli.analysis.capacity.step import is_hopeless, read_step
 from taskdemo_cli.analysis.capacity.subject import MORE, Subject
 from taskdemo_cli.analysis.capacity.verdict import judge
 from taskdemo_cli.analysis.thresholds import Threshold
-from taskdemo_cli.documents.capacity import CapacityCause, CapacityStep, Confirmation, ModeCapacity
+from taskdemo_cli.documents.capacity import CapacityStep, Confirmation, ModeCapacity
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.request import Request
@@ -36,12 +36,6 @@ REST_S = 20.0
 """How long a server that is not ours, or whose broker is not, is waited for after it gave in."""
 STEPS_TOLD = 6
 """So many steps a mode takes, about, to say beforehand how long all will take."""
-CAUSES: dict[str, CapacityCause] = {
-    "event loop held": "event loop",
-    "interpreter busy": "interpreter",
-    "threads used up": "threads",
-}
-"""What gave in, by what the server of the user's own application has seen of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,9 +222,9 @@ class Searcher:
         mark = target.mark()
         run = self.rig.measure(target, at(plan, target), watch, {"rate": rate}, enough=lambda: watch.is_hopeless)
         self.check()
-        seen: CapacityCause | None = None
+        seen = None
         if target.app is not None:
-            seen = CAUSES.get(judge_blocking(run, target.read_sightings(mark, self.rig.stopping, wait=False)).cause)
+            seen = judge_blocking(run, target.read_sightings(mark, self.rig.stopping, wait=False))
         step = read_step(run, settle_s, step_s, subject, self.wanted.conditions, seen)
         self.screen.measured(step)
         source.rest(run, overloaded=not step.sustained)

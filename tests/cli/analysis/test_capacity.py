@@ -14,6 +14,7 @@ from taskdemo_cli.analysis.capacity.step import is_hopeless, read_step
 from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.analysis.capacity.verdict import judge
 from taskdemo_cli.analysis.thresholds import CAPACITY, evaluate, parse
+from taskdemo_cli.documents.blocking import Blocking, Place
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, Confirmation
 from taskdemo_cli.errors import UserError
 from taskdemo_server.contract.settings import Settings
@@ -110,6 +111,29 @@ def test_threads_whose_work_takes_longer_than_alone_share_an_interpreter() -> No
     found = step(20, 4, of=subject("threadpool"), work_s=0.4)
     assert found.cause == "interpreter"
     assert found.why == "the work took 400 ms (median), 100 ms alone, and threads share one Python interpreter"
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause", "why"),
+    [
+        (
+            "waiting in line",
+            "unknown",
+            "callers waited in line for one another at db.py:12 in get: pool.connection waits",
+        ),
+        ("garbage collection", "event loop", "Python's garbage collection stopped everything at db.py:12 in get: "),
+        ("threads used up", "threads", "the worker threads were busy at db.py:12 in get: pool.connection waits"),
+        ("neither", "unknown", "answers took longer and longer, and nothing that was seen says why"),
+    ],
+)
+def test_what_the_server_of_an_application_has_seen_is_the_reason(kind: Any, cause: str, why: str) -> None:
+    own = Subject(Settings(mode="app", journal="", app="shop:app"), WORK_S)
+    place = Place(place="db.py:12 in get", share=1.0, call="pool.connection", waits=True)
+    seen = Blocking(blocks=False, cause=kind, places=[place])
+    found = read_step(open_loop_run(80, 4, mode="app", waits=True), SETTLE_S, STEP_S, own, (), seen)
+    assert found.cause == cause
+    assert found.why is not None
+    assert found.why.startswith(why)
 
 
 def test_a_step_that_grows_without_doubt_is_hopeless_and_one_that_only_begins_is_not() -> None:

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from taskdemo_cli.analysis import thresholds
+from taskdemo_cli.analysis.blocking.sentence import brief
 from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.analysis.thresholds import Outcome, Threshold
 from taskdemo_cli.analysis.verdicts import STRETCHED
+from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.capacity import CapacityCause, CapacityStep
 from taskdemo_cli.documents.pairing import pairs
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
@@ -34,6 +36,15 @@ LATE_S: Final = 0.05
 """A client whose median send is later than this does not send on time."""
 CUT: Final = frozenset({"Cancelled", "ReadTimeout", "ConnectTimeout", "PoolTimeout"})
 """What requests end with that were still waiting when the step was over: they have not failed."""
+SEEN: Final[dict[str, tuple[CapacityCause, str]]] = {
+    "event loop held": ("event loop", "the event loop was busy"),
+    "garbage collection": ("event loop", "Python's garbage collection stopped everything"),
+    "interpreter busy": ("interpreter", "threads share one Python interpreter, and computed"),
+    "processors busy": ("unknown", "threads computed, and took the processors"),
+    "threads used up": ("threads", "the worker threads were busy"),
+    "waiting in line": ("unknown", "callers waited in line for one another"),
+}
+"""What gave in, and how it is said, by what the server of the user's own application has seen of it."""
 
 
 def is_hopeless(backlog: Sequence[tuple[float, float]], rate: float) -> bool:
@@ -53,12 +64,12 @@ def read_step(
     step_s: float,
     subject: Subject,
     conditions: Sequence[Threshold] = (),
-    seen: CapacityCause | None = None,
+    seen: Blocking | None = None,
 ) -> CapacityStep:
     """Return what a run of an open loop shows: its backlog between `settle_s` and `step_s` later, and why it gave in.
 
-    `conditions` must hold. `seen`: what the server of the user's own application says was used up. A run that was
-    ended early is judged by what there is of it.
+    `conditions` must hold. `seen`: what the server of the user's own application has seen. A run that was ended
+    early is judged by what there is of it.
     """
     rate = run.rate or 1.0
     rows = list(pairs(run))
@@ -75,12 +86,14 @@ def read_step(
     judged = [(one, thresholds.evaluate(one, run)) for one in conditions]
     broken = [(one, outcome) for one, outcome in judged if not outcome.met or outcome.value is None]
     cause: CapacityCause | None = None
+    told = ""
     if run.ended_because is not None or failed:
         cause = "refused"
     elif _is_late(run) or unsent_growth.low > GROWS * rate:
         cause = "client"
     elif growth.low > GROWS * rate:
-        cause = seen or _used_up(run, subject)
+        cause, words = SEEN.get(seen.cause if seen else "", (_used_up(run, subject), ""))
+        told = f"{words} {brief(seen)}".strip() if seen and words else ""
     elif broken:
         cause = "threshold"
     summary = run.summary
@@ -102,7 +115,7 @@ def read_step(
         max_parallel=summary.tasks.max_parallel,
         sustained=cause is None,
         cause=cause,
-        why=None if cause is None else _why(cause, run, subject, broken, failed),
+        why=None if cause is None else _why(cause, run, subject, broken, failed, told),
     )
 
 
@@ -153,8 +166,14 @@ def _used_up(run: RunDocument, subject: Subject) -> CapacityCause:
 
 
 def _why(
-    cause: CapacityCause, run: RunDocument, subject: Subject, broken: Sequence[tuple[Threshold, Outcome]], failed: int
+    cause: CapacityCause,
+    run: RunDocument,
+    subject: Subject,
+    broken: Sequence[tuple[Threshold, Outcome]],
+    failed: int,
+    told: str,
 ) -> str:
+    """Return the cause in words; `told` is what the server of the user's own application has seen."""
     settings, mode = subject.settings, subject.mode
     at_once, work = run.summary.tasks.max_parallel, run.summary.work_s
     match cause:
@@ -168,33 +187,29 @@ def _why(
             return "; ".join(
                 f"{one.metric} was {outcome.measured}, and --while asks for {one.expression}" for one, outcome in broken
             )
+        case "event loop" if subject.expected_per_s is not None and mode is not None and mode.runs == "loop":
+            return "the work blocks the event loop, so it runs one at a time"
+        case "event loop":
+            ping = run.summary.bystander_s
+            late = f", GET /ping waited up to {format_seconds(ping.max)}" if ping and ping.max >= HELD_UP_S else ""
+            return f"{told or 'the event loop was busy'}{late}"
+        case _ if told:
+            return told
         case "threads":
-            return (
-                _all_busy(settings.threads, "thread", "threads")
-                if settings and mode
-                else "the worker threads were busy"
-            )
+            return _all_busy(settings.threads if settings else 0, "thread", "threads")
         case "processes":
             return _all_busy(settings.tasks_at_once if settings else 0, "process", "processes")
         case "interpreter":
             shared = "threads share one Python interpreter"
-            if settings is None or mode is None:
-                return f"the work computes in threads, and {shared}"
-            if at_once < settings.threads:
+            if settings is not None and at_once < settings.threads:
                 return f"at most {at_once} of {settings.threads} threads were busy while requests waited, and {shared}"
             took, alone = format_seconds(work.p50 if work else 0.0), format_seconds(subject.work_s)
             return f"the work took {took} (median), {alone} alone, and {shared}"
         case "broker":
             hands = settings.tasks_at_once if settings else ""
             return f"the worker had at most {at_once} of its {hands} processes busy while tasks waited in the queue"
-        case "event loop" if subject.expected_per_s is not None and mode is not None and mode.runs == "loop":
-            return "the work blocks the event loop, so it runs one at a time"
-        case "event loop":
-            ping = run.summary.bystander_s
-            late = f", GET /ping waited up to {format_seconds(ping.max)}" if ping and ping.max >= HELD_UP_S else ""
-            return f"the event loop was busy{late}"
         case _:
-            return "answers took longer and longer, and nothing seen from outside says why"
+            return "answers took longer and longer, and nothing that was seen says why"
 
 
 def _all_busy(count: int, one: str, many: str) -> str:
