@@ -54,6 +54,8 @@ EXPRESSION: Final = re.compile(
 )
 CAPACITY: Final = {"sustained": "sustained_per_s", "failed_at": "failed_at_per_s"}
 """What can be written of a capacity: requests per second."""
+SERVERS: Final = frozenset({"bystander", "tasks", "completion", "queue", "work"})
+"""What only a server of taskdemo's is measured by."""
 ALL_METRICS: Final = (
     f"times:      {', '.join(TIMES)};",
     f"            each with one of .{', .'.join(STATISTICS)}",
@@ -136,6 +138,21 @@ def parse(
     return Threshold(" ".join(text.split()), mode, metric, match["operator"], limit)
 
 
+def check_conditions(conditions: Sequence[Threshold], *, has_threads: bool, is_foreign: bool) -> None:
+    """Raise UserError for a `--while` whose metric no step of `capacity` measures, before anything runs.
+
+    `has_threads`: a second bystander asks the worker threads. `is_foreign`: the server is not taskdemo's.
+    """
+    for one in conditions:
+        first = one.metric.partition(".")[0]
+        without = first == "bystander_threads" and not has_threads
+        if without or (is_foreign and first in SERVERS) or one.metric == "client.overhead":
+            raise UserError(
+                f"--while '{shortened(one.expression, 80)}': {one.metric} is not measured here; ask for what is, "
+                "as in 'response.p95 < 200ms'"
+            )
+
+
 def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | CapacityDocument) -> Outcome:
     """Compare a run, a comparison or a capacity with a threshold.
 
@@ -151,7 +168,7 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | 
     if (missing and not beyond) or not values:
         where = f" in {missing[0].name}" if missing and several else ""
         what = f"{threshold.metric} was not measured{where}"
-        return Outcome(threshold.expression, f"nothing: {what}", None, True, f"{what}, so it cannot be ruled out")
+        return Outcome(threshold.expression, what, None, True, f"{what}, so it cannot be ruled out")
     value, one = _deciding(beyond or known, threshold.operator)
     figure, _ = told_apart([value, threshold.limit], partial(_shown, threshold.metric))
     shown = figure + one.more + (f" in {one.name}" if several else "")

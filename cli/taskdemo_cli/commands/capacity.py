@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from taskdemo_cli.analysis.capacity.subject import Subject
+from taskdemo_cli.analysis.thresholds import check_conditions
 from taskdemo_cli.commands.keeping import Keeping, exit_code
 from taskdemo_cli.documents.capacity import CapacityDocument, ModeCapacity
 from taskdemo_cli.documents.environment import command_line, environment
@@ -56,6 +57,9 @@ def _conduct(
     found: dict[str, ModeCapacity] = {}
     without = list(skipped)
     works = settings is not None and settings.app is None
+    has_threads = settings is not None and not works
+    is_foreign = target is not None and target.health is None
+    check_conditions(search.conditions, has_threads=has_threads, is_foreign=is_foreign)
 
     def document() -> CapacityDocument:
         return CapacityDocument(
@@ -74,7 +78,7 @@ def _conduct(
     with (
         temporary_folder() as folder,
         servers.ForkServer() as fork_server,
-        Rig(stopping, threads=settings is not None and not works) as rig,
+        Rig(stopping, threads=has_threads) as rig,
         capacity_screen(output.console, _title(list(subjects), settings), list(subjects)) as screen,
     ):
         searcher = Searcher(rig, fork_server, folder, search, screen)

@@ -1,5 +1,6 @@
 """Whether a step was sustained, which rate comes next, and what gave in: without a clock or a server."""
 
+import contextlib
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from taskdemo_cli.analysis.capacity.search import bracket, next_rate
 from taskdemo_cli.analysis.capacity.step import is_hopeless, read_step
 from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.analysis.capacity.verdict import judge
-from taskdemo_cli.analysis.thresholds import CAPACITY, evaluate, parse
+from taskdemo_cli.analysis.thresholds import CAPACITY, check_conditions, evaluate, parse
 from taskdemo_cli.documents.blocking import Blocking, Place
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, Confirmation
 from taskdemo_cli.errors import UserError
@@ -75,6 +76,35 @@ def test_a_condition_that_does_not_hold_or_was_not_measured_means_that_the_rate_
         assert found.cause == (None if sustained else "threshold")
     found = read_step(run, SETTLE_S, STEP_S, subject("background"), [parse("response.p95 < 50ms", option="--while")])
     assert found.why == "response.p95 was 101 ms, and --while asks for response.p95 < 50ms"
+    found = read_step(run, SETTLE_S, STEP_S, subject("background"), [parse("bystander.max < 1s", option="--while")])
+    assert found.why == "bystander.max was not measured, and --while asks for bystander.max < 1s"
+
+
+def test_a_condition_on_failed_answers_holds_where_none_failed() -> None:
+    failed = parse("failed.p95 < 1s", option="--while")
+    assert read_step(open_loop_run(20, 4), SETTLE_S, STEP_S, subject("background"), [failed]).sustained
+
+
+@pytest.mark.parametrize(
+    ("metric", "of_modes", "of_an_app", "of_a_foreign_url"),
+    [
+        ("client.overhead", False, False, False),
+        ("bystander_threads.max", False, True, False),
+        ("bystander.max", True, True, False),
+        ("tasks.last_ended", True, True, False),
+        ("response.p95", True, True, True),
+        ("failed.p95", True, True, True),
+    ],
+)
+def test_a_condition_on_what_no_step_measures_is_refused(
+    metric: str, of_modes: bool, of_an_app: bool, of_a_foreign_url: bool
+) -> None:
+    condition = parse(f"{metric} < 1s", option="--while")
+    targets = ((of_modes, False, False), (of_an_app, True, False), (of_a_foreign_url, False, True))
+    for is_taken, has_threads, is_foreign in targets:
+        refused = pytest.raises(UserError, match=f"--while '{metric} < 1s': {metric} is not measured here; ask for")
+        with contextlib.nullcontext() if is_taken else refused:
+            check_conditions([condition], has_threads=has_threads, is_foreign=is_foreign)
 
 
 @pytest.mark.parametrize(

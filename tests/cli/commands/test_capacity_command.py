@@ -117,6 +117,7 @@ def test_a_server_that_runs_already_is_measured_and_left_when_it_has_done_all(tm
         ),
         (("--from", "10", "--to", "5"), "--from 10 is more than --to 5"),
         (("--while", "respnse > 1"), "--while 'respnse > 1': there is no metric 'respnse'"),
+        (("--while", "bystander_threads.p95 < 1s"), "bystander_threads.p95 is not measured here"),
         (("--fail-if", "background.sustaind < 3"), "did you mean sustained?"),
         (("--app", "shop:app"), "--modes and --app each say where to fire"),
     ],

@@ -84,7 +84,7 @@ def read_step(
     growth, unsent_growth = _growth(curve, end_s - settle_s), _growth(unsent.levels(), end_s - settle_s)
     failed = sum(_has_failed(request, task) for request, task in rows)
     judged = [(one, thresholds.evaluate(one, run)) for one in conditions]
-    broken = [(one, outcome) for one, outcome in judged if not outcome.met or outcome.value is None]
+    broken = [(one, outcome) for one, outcome in judged if not (outcome.met and _is_known(one, outcome))]
     cause: CapacityCause | None = None
     told = ""
     if run.ended_because is not None or failed:
@@ -140,6 +140,11 @@ def _has_failed(request: RequestRow, task: TaskRow | None) -> bool:
     return (request.error is not None and request.error not in CUT) or (task is not None and task.state in TROUBLE)
 
 
+def _is_known(condition: Threshold, outcome: Outcome) -> bool:
+    """Say whether there is a value; of failed answers there is none where all is well."""
+    return outcome.value is not None or condition.metric.startswith("failed.")
+
+
 def _growth(levels: Sequence[float], length_s: float) -> Slope:
     return slope([(at + 0.5) * length_s / len(levels) for at in range(len(levels))], levels)
 
@@ -185,7 +190,9 @@ def _why(
             return "the client itself could not send on time"
         case "threshold":
             return "; ".join(
-                f"{one.metric} was {outcome.measured}, and --while asks for {one.expression}" for one, outcome in broken
+                f"{'' if outcome.value is None else f'{one.metric} was '}{outcome.measured}, "
+                f"and --while asks for {one.expression}"
+                for one, outcome in broken
             )
         case "event loop" if subject.expected_per_s is not None and mode is not None and mode.runs == "loop":
             return "the work blocks the event loop, so it runs one at a time"
