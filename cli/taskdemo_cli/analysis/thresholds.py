@@ -23,7 +23,7 @@ from taskdemo_cli.documents.pairing import runs_of
 from taskdemo_cli.documents.run import RunDocument, ThresholdRow
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.stats import PERCENTILES, supported
-from taskdemo_cli.units import IN_A_SECOND, format_count, format_seconds, format_share, told_apart
+from taskdemo_cli.units import IN_A_SECOND, format_count, format_rate, format_seconds, format_share, told_apart
 from taskdemo_server.contract.text import shortened
 
 TIMES: Final = {
@@ -267,4 +267,6 @@ def _shown(metric: str, value: float) -> str:
     kind = _kind(metric)
     if kind == "time":
         return format_seconds(value)
+    if metric in CAPACITY:
+        return format_rate(value).removesuffix("/s")  # told_apart knows no such unit
     return format_share(value) if kind == "share" else format_count(value)

@@ -317,6 +317,9 @@ def test_a_threshold_speaks_of_what_was_sustained() -> None:
     outcome = evaluate(parse("background.sustained < 300", ["background"], metrics=CAPACITY), document)
     assert (outcome.met, outcome.value, outcome.measured) == (True, 38.0, "38/s")
     assert not evaluate(parse("failed_at < 40", metrics=CAPACITY), document).met
+    fast = CapacityDocument(modes={"async": replace(found, sustained_per_s=1234.6)}, step_s=3.0)
+    assert evaluate(parse("sustained < 300", metrics=CAPACITY), fast).measured == "1,230/s", "as everywhere"
+    assert evaluate(parse("sustained < 1230", metrics=CAPACITY), fast).measured == "1234.6/s", "not one with the limit"
     outcome = evaluate(parse("process.sustained > 1", ["process"], metrics=CAPACITY), document)
     assert (outcome.met, outcome.value) == (True, None)
     with pytest.raises(UserError, match="--fail-if 'respnse > 1': there is no metric 'respnse'; write it like"):
