@@ -262,6 +262,14 @@ def test_a_capacity_shows_each_limit_and_every_step_as_a_dot_of_each_curve() -> 
     assert dots.count("backlog hollow") == sum(not step.sustained for step in steps)
 
 
+def test_a_limit_of_which_nothing_is_known_is_not_at_least_something() -> None:
+    document = samples.capacity_document()
+    late = replace(document.modes["async"], sustained_per_s=None, failed_at_per_s=100.0, cause="client")
+    text = words(read(replace(document, modes={"async": late, "background": replace(late, sustained_per_s=50.0)})))
+    assert text.count("at least") == 1
+    assert "at least 50" in text
+
+
 def test_every_request_and_task_of_a_burst_has_its_bar_and_its_row() -> None:
     reader = read(samples.failed_run())
     text = words(reader)

@@ -280,6 +280,9 @@ def test_the_sentences_say_the_limit_what_gave_in_and_what_arithmetic_says() -> 
     assert judged("threadpool", [step(20, 4), step(22, 4, sent_late_s=0.2)]).startswith(
         "Sustained at least 20/s: at 22/s the client itself could not send on time, so it may take more."
     )
+    assert judged("async", [step(800, 90, of=subject("async"), sent_late_s=0.2)]).startswith(
+        "Nothing is known of it: at 800/s, the lowest rate tried, the client itself could not send on time."
+    )
     assert judged("background", steps[:1], interrupted=True).startswith("Interrupted: these are the steps so far.")
 
 

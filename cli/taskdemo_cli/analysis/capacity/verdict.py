@@ -68,6 +68,8 @@ def _headline(low: CapacityStep | None, high: CapacityStep | None, cause: Capaci
     if high is None:
         return f"Sustained {format_rate(low.rate)}, the highest rate tried." if low else "Nothing was measured."
     failed_at = format_rate(high.rate)
+    if low is None and cause == "client":
+        return f"Nothing is known of it: at {failed_at}, the lowest rate tried, {high.why}."
     if low is None:
         return f"Gave in at {failed_at} already, the lowest rate tried: {high.why}."
     if cause == "client":
