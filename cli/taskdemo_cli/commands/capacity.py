@@ -102,7 +102,8 @@ def _conduct(
         raise UserError(f"no mode could be measured: {'; '.join(f'{one.mode}: {one.why}' for one in without)}")
     result = keeping.judged(document())
     keeping.show(result, output)
-    return exit_code(stopping, result.thresholds, failed=all(one.sustained_per_s is None for one in found.values()))
+    nothing = all(one.sustained_per_s is None for one in found.values())
+    return exit_code(stopping, result.thresholds, failed=searcher.broke_off or nothing)
 
 
 def _title(names: Sequence[str], settings: Settings | None) -> str:

@@ -149,6 +149,8 @@ class Searcher:
     wanted: Search
     screen: CapacityScreen | PlainCapacity
     launched: int = 0
+    broke_off: bool = False
+    """Whether a search could not go on to its end."""
 
     def search(
         self, name: str, subject: Subject, path: str, target: Target | None, request: Request
@@ -159,7 +161,7 @@ class Searcher:
         """
         source = _Server(self, subject.settings, path, target, request)
         steps: list[CapacityStep] = []
-        confirmed = None
+        confirmed, broken = None, None
         try:
             self.check()
             self.screen.start(name, "starting")
@@ -174,14 +176,15 @@ class Searcher:
             confirmed = self._confirm(name, source, subject, steps)
         except AskedToStopError:
             pass  # the steps so far are the result
-        except UserError:
+        except UserError as error:
             if not steps:
                 raise
+            self.broke_off, broken = True, str(error)
         finally:
             source.end()
         if not steps:
             return None
-        return judge(subject, steps, confirmed=confirmed, interrupted=self.rig.stopping.asked)
+        return judge(subject, steps, confirmed=confirmed, interrupted=self.rig.stopping.asked, broken=broken)
 
     def launch(self, settings: Settings) -> servers.Server:
         """Start a server in a folder of its own, and wait until it serves. Raises UserError and AskedToStopError."""

@@ -3,12 +3,15 @@
 import json
 import signal
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import httpx
 import pytest
 
+import samples
 from commands import as_json, family_of, in_process, one_sentence, running, serving, taskdemo
 from conftest import gone, until
+from taskdemo_cli.commands import capacity
 
 SHOP = """
 import asyncio
@@ -141,3 +144,13 @@ def test_one_request_shows_what_no_rate_can_be_found_for(path: str, said: str, s
     assert done.returncode == 2
     assert one_sentence(done.stderr)
     assert said in done.stderr
+
+
+def test_a_search_that_breaks_off_ends_with_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = samples.capacity_document().modes["background"]
+    searched = MagicMock(return_value=MagicMock(broke_off=True, search=MagicMock(return_value=found)))
+    for name in ("Rig", "Searcher", "servers"):
+        monkeypatch.setattr(capacity, name, searched if name == "Searcher" else MagicMock())
+    assert in_process("capacity", "--modes", "background").returncode == 1
+    searched.return_value.broke_off = False
+    assert in_process("capacity", "--modes", "background").returncode == 0

@@ -18,13 +18,16 @@ def judge(
     *,
     confirmed: Confirmation | None = None,
     interrupted: bool = False,
+    broken: str | None = None,
 ) -> ModeCapacity:
-    """Return what these steps, at least one, say of how much it takes."""
+    """Return what these steps, at least one, say of how much it takes. `broken`: why the search could not go on."""
     low, high = bracket(steps)
     cause: CapacityCause = "not reached" if high is None or high.cause is None else high.cause
     sentences = list(_sentences(subject, low, high, cause, confirmed))
     if interrupted:
         sentences.insert(0, "Interrupted: these are the steps so far.")
+    if broken:
+        sentences.insert(0, f"The search broke off: {broken}. These are the steps so far.")
     return ModeCapacity(
         sustained_per_s=low.rate if low else None,
         failed_at_per_s=high.rate if high else None,

@@ -1,0 +1,57 @@
+"""A search for capacity whose runs are made up: no server and no process."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+from samples import STEP_S, open_loop_run
+from taskdemo_cli.analysis.capacity.subject import Subject
+from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.loadgen.request import GET
+from taskdemo_cli.runner import capacity
+from taskdemo_cli.runner.capacity import Search, Searcher
+from taskdemo_cli.runner.target import Target
+
+DIED = "the load process ended unexpectedly (exit -9); run it again"
+
+
+class Rig:
+    """Measures as many runs as it is given, and then is broken."""
+
+    def __init__(self, *runs: RunDocument) -> None:
+        self.runs = list(runs)
+        self.stopping = SimpleNamespace(asked=False)
+
+    def measure(self, *_: Any, **__: Any) -> RunDocument:
+        if not self.runs:
+            raise UserError(DIED)
+        return self.runs.pop(0)
+
+
+@pytest.fixture(autouse=True)
+def server_that_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "again", lambda target: target)
+
+
+def searcher(*runs: RunDocument) -> Searcher:
+    rig: Any = Rig(*runs)
+    return Searcher(rig, MagicMock(), Path(), Search(step_s=STEP_S), MagicMock())
+
+
+def test_a_search_that_breaks_off_says_why_before_its_steps() -> None:
+    broken = searcher(open_loop_run(10, 40), open_loop_run(10, 40))
+    found = broken.search("x", Subject(), "/", Target("http://x"), GET)
+    assert found is not None
+    assert found.text == (
+        f"The search broke off: {DIED}. These are the steps so far. Sustained 10/s, the highest rate tried."
+    )
+    assert broken.broke_off
+
+
+def test_a_search_that_breaks_off_before_its_first_step_has_found_nothing() -> None:
+    with pytest.raises(UserError, match="the load process ended"):
+        searcher(open_loop_run(10, 40)).search("x", Subject(), "/", Target("http://x"), GET)
