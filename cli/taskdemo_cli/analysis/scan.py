@@ -119,8 +119,8 @@ def by_outcome(endpoints: Iterable[EndpointRow]) -> defaultdict[Outcome, list[En
     return groups
 
 
-def verdict(endpoints: Sequence[EndpointRow]) -> str:
-    """Say of all endpoints which hold up everybody."""
+def verdict(endpoints: Sequence[EndpointRow], broken: str | None = None) -> str:
+    """Say of all endpoints which hold up everybody. `broken`: why no more of them could be called."""
     groups = by_outcome(endpoints)
     called = len(endpoints) - len(groups["skipped"])
     blocking_ones = groups["blocks"]
@@ -137,7 +137,7 @@ def verdict(endpoints: Sequence[EndpointRow]) -> str:
         text += f" {format_count(unjudged, 'endpoint')} gave refusals or errors, which say nothing of it."
     if groups["skipped"]:
         text += f" {len(groups['skipped'])} {'was' if len(groups['skipped']) == 1 else 'were'} not called."
-    return text
+    return text if broken is None else f"The scan broke off: {broken}. {text}"
 
 
 def name_of_endpoint(endpoint: EndpointRow) -> str:

@@ -69,12 +69,12 @@ def scan(
         called = sum(route.skipped is None for route in routes)
         title = f"{app}: {format_count(called, 'endpoint')}, up to {count} requests at once to each"
         with scan_screen(output.console, title, routes) as screen:
-            endpoints = _scan_endpoints(rig, target, restart, routes, plan, screen)
+            endpoints, broken = _scan_endpoints(rig, target, restart, routes, plan, screen)
     document = ScanDocument(
         app=app,
         count=count,
         endpoints=endpoints,
-        verdict=scanned.verdict(endpoints),
+        verdict=scanned.verdict(endpoints, broken),
         interrupted=stopping.asked,
         started_at=started_at.isoformat(timespec="milliseconds"),
         environment=environment(),
@@ -83,7 +83,7 @@ def scan(
     keeping.show(document, output)
     if fail_if_blocking and not stopping.asked and "blocks" in map(scanned.outcome, endpoints):
         return THRESHOLD_MET
-    return exit_code(stopping, (), failed=any(map(scanned.has_failed, endpoints)))
+    return exit_code(stopping, (), failed=bool(broken) or any(map(scanned.has_failed, endpoints)))
 
 
 def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
@@ -110,18 +110,18 @@ def _scan_endpoints(
     routes: Sequence[Route],
     plan: Plan,
     screen: "ScanScreen | PlainScan",
-) -> list[EndpointRow]:
+) -> tuple[list[EndpointRow], str | None]:
     """Judge each endpoint by a burst of its own, and return what was found, in the order of `routes`.
 
-    The next burst begins when the server is quiet again; one that stays busy, or is dead, is started anew.
+    The next burst begins when the server is quiet again; one that stays busy, or is dead, is started anew. Where that
+    cannot be done, no further endpoint is called: why is returned, too.
     """
     endpoints: list[EndpointRow] = []
-    why: str | None = None
-    """Why no further endpoint is called."""
+    broken: str | None = None
     quiet = True
     for route in routes:
-        why = why or ("the scan was stopped before" if rig.stopping.asked else None)
-        endpoint = EndpointRow(method=route.method, path=route.path, skipped=route.skipped or why or "")
+        why = broken or ("the scan was stopped before" if rig.stopping.asked else "")
+        endpoint = EndpointRow(method=route.method, path=route.path, skipped=route.skipped or why)
         if not endpoint.skipped:
             screen.start(route)
             try:
@@ -131,11 +131,11 @@ def _scan_endpoints(
                 endpoint = _scan_endpoint(rig, target, route, plan, screen)
                 quiet = _is_quiet(target)
             except (UserError, OSError) as error:
-                why = f"the server could not be used any more: {error}"
-                endpoint = EndpointRow(method=route.method, path=route.path, skipped=why)
+                broken = f"the server could not be used any more: {error}"
+                endpoint = EndpointRow(method=route.method, path=route.path, skipped=broken)
         endpoints.append(endpoint)
         screen.done(endpoint)
-    return endpoints
+    return endpoints, broken
 
 
 def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: Screen) -> EndpointRow:

@@ -3,10 +3,14 @@
 import json
 import signal
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
-from commands import one_sentence, running, taskdemo
+from commands import in_process, one_sentence, running, taskdemo
+from taskdemo_cli.analysis.routes import Route
+from taskdemo_cli.commands import scan
+from taskdemo_cli.errors import UserError
 
 SHOP = """
 import os
@@ -103,3 +107,17 @@ def test_an_application_without_a_document_of_its_endpoints_is_one_sentence(shop
     assert done.returncode == 2
     assert one_sentence(done.stderr), done.stderr
     assert "taskdemo fire --app plain:app --path /" in done.stderr
+
+
+def test_a_scan_that_breaks_off_says_why_and_ends_with_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = MagicMock()
+    rig.return_value.__enter__.return_value.stopping.asked = False
+    monkeypatch.setattr(scan, "Rig", rig)
+    target = MagicMock()
+    target.return_value.__enter__.return_value.app = "main:app"
+    monkeypatch.setattr(scan, "private_target", target)
+    monkeypatch.setattr(scan, "_routes_of", lambda *_: [Route("GET", path, path) for path in ("/a", "/b", "/c")])
+    monkeypatch.setattr(scan, "_scan_endpoint", MagicMock(side_effect=UserError("importing it failed")))
+    done = in_process("scan", "--app", "main:app", "--fail-if-blocking")
+    assert done.returncode == 1
+    assert "The scan broke off: the server could not be used any more: importing it failed. No" in done.stdout
