@@ -7,6 +7,7 @@ of them was stopped, or its place stayed taken. `no`: whatever could be tried, t
 from typing import Any, TypeAlias
 
 from taskdemo_cli.documents.limits import Cell
+from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.trial import Answer, Trial
 from taskdemo_cli.processes import servers
 from taskdemo_cli.units import format_seconds
@@ -82,6 +83,8 @@ def _freed_after(running: _Tried, tasks: list[TaskRecord], work_s: float) -> flo
 
 
 def _cell(*, waiting: dict[str, Any] | None, running: dict[str, Any] | None, freed_after: float | None) -> Cell:
+    if waiting is None and running is None:
+        raise UserError("every task had ended before it could be cancelled, so nothing was seen; run it again")
     stopped = [tried["stopped"] for tried in (waiting, running) if tried is not None]
     took_place = running is None or not running["stopped"] or freed_after is not None or waiting is None
     everything = bool(stopped) and all(stopped) and took_place

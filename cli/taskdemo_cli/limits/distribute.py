@@ -9,12 +9,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from taskdemo_cli.documents.limits import Cell
+from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import MACHINES, family
 from taskdemo_cli.limits.trial import WORK_S, Answer, Trial
 from taskdemo_cli.processes import servers
+from taskdemo_cli.units import format_count
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
 _TASKS = 6
+ELSEWHERE = "elsewhere"
+"""The place of a process that had ended before it was looked at."""
 _SLOW_WORKERS_S = 10.0
 """So long may workers that have just been started take to begin, on a busy machine."""
 
@@ -34,7 +38,7 @@ def _over_servers(trial: Trial) -> Cell:
     # Whatever runs a task writes into the journal of the server that it belongs to.
     homes = {pid: name for name, server in (("first", busy), ("second", idle)) for pid in family(server.pid)}
     tasks = trial.tasks(busy) + trial.tasks(idle)
-    ran = Counter(homes.get(task.starts[-1].pid, "elsewhere") for task in tasks if task.starts)
+    ran = Counter(homes.get(task.starts[-1].pid, ELSEWHERE) for task in tasks if task.starts)
     return _cell(ran, f"Two servers ran, and all {_TASKS} tasks were given to the first")
 
 
@@ -49,7 +53,7 @@ def _over_workers(trial: Trial) -> Cell:
             homes.update({pid: worker.name for worker in trial.workers for pid in family(worker.child.pid)})
 
     _await(trial, server, trial.send_tasks(server, _TASKS), _SLOW_WORKERS_S, look)
-    ran = Counter(homes.get(task.starts[-1].pid, "elsewhere") for task in trial.tasks(server) if task.starts)
+    ran = Counter(homes.get(task.starts[-1].pid, ELSEWHERE) for task in trial.tasks(server) if task.starts)
     return _cell(ran, f"Two workers ran, {' and '.join(MACHINES)}, and the server accepted {_TASKS} tasks")
 
 
@@ -71,7 +75,12 @@ def _await(
 
 
 def _cell(ran: Counter[str], setting: str) -> Cell:
-    places = len(ran)
+    places = len(ran.keys() - {ELSEWHERE})
+    if places < 2 and ran[ELSEWHERE]:
+        raise UserError(
+            f"where {ran[ELSEWHERE]} of {format_count(ran.total(), 'task')} ran was not seen, because the process had "
+            "ended by then; run it again"
+        )
     words = ", ".join(f"{name} ran {count}" for name, count in sorted(ran.items()))
     return Cell(
         verdict="yes" if places > 1 else "no",

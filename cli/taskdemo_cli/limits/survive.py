@@ -112,8 +112,9 @@ def survive_worker_kill(trial: Trial) -> Cell:
     running = _running(trial, busy)
     if not running:
         raise UserError("no task was seen running, so nothing could be killed; run it again")
-    killed = "a process that ran a task" if trial.kill_child(busy.server, running[0].starts[-1].pid) else "nothing"
-    fates = {"process": _see(trial, busy, f"{killed} was killed")}
+    if not any(trial.kill_child(busy.server, task.starts[-1].pid) for task in running):
+        raise UserError("each process that ran a task had ended by itself, so nothing was killed; run it again")
+    fates = {"process": _see(trial, busy, "a process that ran a task was killed")}
     if trial.workers:
         busy = _busy(trial)
         victim = trial.workers[0]
@@ -228,7 +229,12 @@ def _works(trial: Trial, server: servers.Server) -> bool:
 
 
 def fate_cell(fates: dict[str, Fate]) -> Cell:
-    """Return the cell for what became of the tasks at each kill, by what was killed."""
+    """Return the cell for what became of the tasks at each kill, by what was killed.
+
+    Raises UserError where a kill found no task that had not ended: then nothing was seen.
+    """
+    if idle := next((fate for fate in fates.values() if not fate.unfinished), None):
+        raise UserError(f"every task had ended before {idle.killed}, so nothing was seen; run it again")
     unfinished, ended = (sum(getattr(fate, name) for fate in fates.values()) for name in ("unfinished", "ended"))
     return counted(
         ended,

@@ -1,12 +1,19 @@
 """What the limits' experiments read, line by line, and what they make of it: no servers here."""
 
+from collections import Counter
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.limits import survive
+from taskdemo_cli.limits.cancel import _cell as cancel_cell
+from taskdemo_cli.limits.distribute import _cell as distribute_cell
 from taskdemo_cli.limits.evidence import read_journal, read_steps
 from taskdemo_cli.limits.survive import Fate, fate_cell
-from taskdemo_cli.limits.track import _cell, _Said
+from taskdemo_cli.limits.track import _cell as track_cell
+from taskdemo_cli.limits.track import _Said
 from taskdemo_server.contract.events import TaskEvent, TaskState
 
 
@@ -72,9 +79,35 @@ def test_a_single_task_is_not_told_as_one_of_one() -> None:
     assert text == "When the server was killed, the one accepted task had not ended; it was lost."
 
 
+def test_a_kill_that_found_no_unfinished_task_makes_no_cell() -> None:
+    fates = {"server": killed(accepted=4, unfinished=2, ended=0), "worker": killed(accepted=4, unfinished=0, ended=0)}
+    with pytest.raises(UserError, match="every task had ended before the server was killed, so nothing was seen"):
+        fate_cell(fates)
+
+
+def test_what_could_not_be_killed_makes_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survive, "_busy", MagicMock())
+    monkeypatch.setattr(survive, "_running", lambda *_: [MagicMock()])
+    trial = MagicMock(once=lambda _: (killed(accepted=1, unfinished=1, ended=1), False), kill_child=lambda *_: False)
+    with pytest.raises(UserError, match="had ended by itself, so nothing was killed; run it again"):
+        survive.survive_worker_kill(trial)
+
+
+def test_where_no_task_was_left_to_cancel_there_is_no_cell() -> None:
+    with pytest.raises(UserError, match="every task had ended before it could be cancelled"):
+        cancel_cell(waiting=None, running=None, freed_after=None)
+
+
+def test_a_process_that_had_ended_before_it_was_looked_at_is_no_second_machine() -> None:
+    with pytest.raises(UserError, match="where 2 of 6 tasks ran was not seen, because the process had ended"):
+        distribute_cell(Counter({"machine-a": 4, "elsewhere": 2}), "Two workers ran")
+    cell = distribute_cell(Counter({"machine-a": 3, "machine-b": 2, "elsewhere": 1}), "Two workers ran")
+    assert (cell.verdict, cell.measured["figure"]) == ("yes", "2 of 2")
+
+
 def test_a_task_that_is_called_running_before_its_work_begins_is_explained_beside_the_verdict() -> None:
     states = {"waiting": "PENDING", "running": "RUNNING", "ended": "FINISHED"}
     said = {moment: _Said("Future", state) for moment, state in states.items()}
-    cell = _cell(said, wrong=3)
+    cell = track_cell(said, wrong=3)
     assert cell.verdict == "yes"
     assert "It also said 'RUNNING' of 3 whose work had not begun: it says so from the hand-over on." in cell.text
