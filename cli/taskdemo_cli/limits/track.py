@@ -23,8 +23,8 @@ class _Said:
     state: str | None = None
     refused: str | None = None
     """Why it would not say."""
-    late: bool = False
-    """Whether the answer came only when the task had gone on to another state."""
+    late: str | None = None
+    """The moment that it was when the answer came, where the task had gone on meanwhile."""
 
 
 def track(trial: Trial) -> Cell:
@@ -51,8 +51,8 @@ def _ask_while(trial: Trial, server: servers.Server, key: str, moment: str) -> _
     if _moment(trial, server, key) != moment:
         return _Said()
     answer = trial.ask(server, f"/limits/ask?key={key}")
-    if _moment(trial, server, key) != moment:
-        return _Said(late=True)
+    if (late := _moment(trial, server, key)) != moment:
+        return _Said(late=late)
     if answer.status != 200:
         return _Said()
     return _Said(answer.body["asked"], answer.body["state"], answer.body["refused"])
@@ -79,13 +79,13 @@ def _cell(said: dict[str, _Said], wrong: int) -> Cell:
         sentences = [f"All there is, a {asked}, said the same {moments}: {next(iter(told.values()))!r}."]
     else:
         words = ", ".join(f"{state!r} {_MOMENTS[moment]}" for moment, state in told.items())
-        never = "" if "waiting" in told else "; it never had to wait"
+        never = "" if "waiting" in told or said["waiting"].late else "; it never had to wait"
         sentences = [f"Its {asked} said {words}{never}."]
     if wrong and apart:
         sentences.append(
             f"It also said {told['running']!r} of {wrong} whose work had not begun: it says so from the hand-over on."
         )
-    if any(one.late for one in said.values()):
+    if any(one.late == "ended" for one in said.values()):
         sentences.append("While it ran, the question was not even answered.")
     states = {moment: one.state for moment, one in said.items()}
     measured = {"asked": asked, **states, "told_apart": apart, "waiting_called_running": wrong}

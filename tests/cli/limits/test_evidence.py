@@ -111,3 +111,12 @@ def test_a_task_that_is_called_running_before_its_work_begins_is_explained_besid
     cell = track_cell(said, wrong=3)
     assert cell.verdict == "yes"
     assert "It also said 'RUNNING' of 3 whose work had not begun: it says so from the hand-over on." in cell.text
+
+
+def test_a_question_whose_answer_came_too_late_is_told_only_where_the_task_had_ended_by_then() -> None:
+    said = {"running": _Said("AsyncResult", "STARTED"), "ended": _Said("AsyncResult", "SUCCESS")}
+    cell = track_cell({"waiting": _Said(late="running"), **said}, wrong=0)
+    assert cell.text == "Its AsyncResult said 'STARTED' while it ran, 'SUCCESS' after its end."
+    assert "it never had to wait." in track_cell({"waiting": _Said(), **said}, wrong=0).text
+    cell = track_cell({"waiting": _Said(late="ended"), "running": _Said(), "ended": _Said()}, wrong=0)
+    assert cell.text.endswith("While it ran, the question was not even answered.")
