@@ -19,7 +19,8 @@ def run(
 
     output = Output(keeping.as_json)
     stopping = StopRequest().listen()
-    title = f"{len(limits.LIMITS)} experiments in each of {len(modes)} modes"
+    where = f"mode {modes[0]}" if len(modes) == 1 else f"each of {len(modes)} modes"
+    title = f"{len(limits.LIMITS)} experiments in {where}"
     with temporary_folder() as folder, limits_screen(output.console, title, modes, limits.LIMITS) as screen:
         found = limits.run(modes, screen, stopping, folder, broker=broker, backend=backend, skipped=skipped)
     if not found.modes and found.skipped and not stopping.asked:

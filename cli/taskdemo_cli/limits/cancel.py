@@ -114,4 +114,5 @@ def _words(which: str, tried: dict[str, Any] | None) -> str:
     if not tried["answered_in_time"]:
         took = format_seconds(tried["answer_s"])
         return f"The request to cancel a {which} task was answered after {took}, when it had ended."
-    return f"A {which} task could not be cancelled (HTTP {tried['status']}) and went on to its end."
+    why = "no answer" if tried["status"] is None else f"HTTP {tried['status']}"
+    return f"A {which} task could not be cancelled ({why}) and went on to its end."

@@ -98,6 +98,12 @@ def test_where_no_task_was_left_to_cancel_there_is_no_cell() -> None:
         cancel_cell(waiting=None, running=None, freed_after=None)
 
 
+def test_a_request_to_cancel_that_got_no_answer_is_told_as_one() -> None:
+    tried = {"status": None, "stopped": False, "answered_in_time": True}
+    text = cancel_cell(waiting=None, running=tried, freed_after=None).text
+    assert text.endswith("A running task could not be cancelled (no answer) and went on to its end.")
+
+
 def test_a_process_that_had_ended_before_it_was_looked_at_is_no_second_machine() -> None:
     with pytest.raises(UserError, match="where 2 of 6 tasks ran was not seen, because the process had ended"):
         distribute_cell(Counter({"machine-a": 4, "elsewhere": 2}), "Two workers ran")
