@@ -9,12 +9,13 @@ import pytest
 
 from samples import STEP_S, open_loop_run
 from taskdemo_cli.analysis.capacity.subject import Subject
-from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.request import GET
 from taskdemo_cli.runner import capacity
 from taskdemo_cli.runner.capacity import Search, Searcher
-from taskdemo_cli.runner.target import Target
+from taskdemo_cli.runner.target import Health, Target
+from taskdemo_server.contract.settings import Settings
 
 DIED = "the load process ended unexpectedly (exit -9); run it again"
 
@@ -55,3 +56,14 @@ def test_a_search_that_breaks_off_says_why_before_its_steps() -> None:
 def test_a_search_that_breaks_off_before_its_first_step_has_found_nothing() -> None:
     with pytest.raises(UserError, match="the load process ended"):
         searcher(open_loop_run(10, 40)).search("x", Subject(), "/", Target("http://x"), GET)
+
+
+@pytest.mark.parametrize(("is_async", "expected"), [(True, None), (False, pytest.approx(10, rel=0.01))])
+def test_whether_an_own_function_can_be_awaited_is_what_its_server_says(is_async: bool, expected: float | None) -> None:
+    own_work = OwnFunction(is_async=is_async, takes_message=False)
+    health = Health(server="taskdemo", journal_offset=0, clock=0.0, own_work=own_work)
+    subject = Subject(Settings(mode="async", journal="", work="reports:build"))
+    broken = searcher(open_loop_run(10, 40), open_loop_run(10, 40))
+    found = broken.search("async", subject, "/", Target("http://x", health=health), GET)
+    assert found is not None
+    assert found.expected_per_s == expected
