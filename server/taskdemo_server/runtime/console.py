@@ -153,8 +153,10 @@ def kept(signal: str, count: int) -> str:
     return f"{signal}: the broker keeps {tasks}; its workers do {them} without this server."
 
 
-def drained(count: int) -> str:
-    """Say what became of the `count` tasks that were still running."""
+def drained(count: int, lost: int) -> str:
+    """Say what became of the `count` tasks that were still running, `lost` of which are."""
+    if lost:
+        return "It is lost." if count == 1 else f"All {count} have ended; {lost} of them {_tasks(lost)[1]} lost."
     return "It has ended; nothing is lost." if count == 1 else f"All {count} have ended; nothing is lost."
 
 

@@ -113,7 +113,8 @@ class Supervisor:
         self._ready: set[int] = set()
         """The processes that are ready; 0 is the private worker."""
         self._told = 0
-        self._waited_for = 0
+        self._waited_for: list[str] = []
+        """The tasks that ran when it was told to end."""
         self._children: Children | None = None
         engine = MODE_BY_NAME[settings.mode].engine if settings.app is None else None
         self._kept = engine is not None and settings.private_broker is None
@@ -185,22 +186,31 @@ class Supervisor:
         if what == "ended":
             if self.crew.ended(number):
                 return self._over(LOST)  # It ended by itself, which it should not.
-            if not self._kept and self._children is None:
-                self._lose(
-                    [task for task in self._mine() if task.accepted and task.accepted.pid == number],
-                    f"Server process {number} died.",
-                )
+            self._lose_with(number)
         return self._serving
 
     def _draining(self, what: str, number: int) -> Next:
         """Finish what there is; a second signal abandons it."""
         if what == "signal":
             return self._abandon(number)
-        if what == "ended" and self.crew.ended(number):
-            if self._waited_for:
-                self.console.say(say.drained(self._waited_for))
-            return self._over(INTERRUPTED if self._told == signal.SIGINT else 0)
+        if what == "ended":
+            last = self.crew.ended(number)
+            self._lose_with(number)
+            if last:
+                return self._drained()
         return self._draining
+
+    def _drained(self) -> int:
+        """End the server, none of whose processes is left; say what became of the tasks that they waited for."""
+        if self._children is not None:
+            self._children.end()  # Before what it still has is called lost: those of a process that died earlier.
+        self._lose(self._mine(), "The server ended before it had.")
+        self._index.update()
+        if self._waited_for:
+            records = [self._index.find(task_id) for task_id in self._waited_for]
+            lost = sum(record is not None and record.state == "lost" for record in records)
+            self.console.say(say.drained(len(self._waited_for), lost))
+        return self._over(INTERRUPTED if self._told == signal.SIGINT else 0)
 
     def _drain(self, number: int) -> Next:
         self._told = number
@@ -208,8 +218,8 @@ class Supervisor:
         if self._kept:
             self.console.say_on_signal(say.kept(_name(number), len(self._index.unfinished())))
         else:
-            self._waited_for = len(self._mine())
-            self.console.say_on_signal(say.draining(_name(number), self._waited_for))
+            self._waited_for = [task.id for task in self._mine()]
+            self.console.say_on_signal(say.draining(_name(number), len(self._waited_for)))
         return self._draining
 
     def _abandon(self, number: int) -> int:
@@ -242,6 +252,12 @@ class Supervisor:
     def _mine(self) -> list[TaskRecord]:
         """Return the unfinished tasks that die with this server."""
         return [] if self._kept else self._index.unfinished()
+
+    def _lose_with(self, pid: int) -> None:
+        """Journal as lost what a server process has left unfinished, unless an engine has it."""
+        if self._children is None:
+            left = [task for task in self._mine() if task.accepted and task.accepted.pid == pid]
+            self._lose(left, f"Server process {pid} died.")
 
     def _lose(self, tasks: Iterable[TaskRecord], why: str) -> None:
         at, clock, place = time.time(), time.monotonic(), here(self.settings.mode)

@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,11 @@ import pytest
 import forked
 from conftest import RunningServer, gone, serving, until
 from taskdemo_server.contract.child_process import python
+from taskdemo_server.contract.events import event_line, here
 from taskdemo_server.contract.settings import Settings
+from taskdemo_server.journal.file import Journal
+from taskdemo_server.journal.index import Index
+from taskdemo_server.runtime import orphans
 from taskdemo_server.runtime.supervisor import Supervisor
 
 Start = Callable[..., RunningServer]
@@ -132,6 +137,21 @@ def test_a_killed_server_process_is_replaced_and_its_tasks_are_lost(start_server
     with server.another() as other:
         seen = {client.get("/health").json()["pid"] for client in (server.client, other)}
     assert len(seen - {pid}) == 2
+
+
+@pytest.mark.parametrize(("mode", "workers"), [("background", 2), ("process", 1)])
+def test_tasks_that_die_while_a_server_finishes_them_are_lost_and_told_as_lost(
+    start_server: Start, mode: str, workers: int
+) -> None:
+    server = start_server(mode=mode, workers=workers, duration=30)
+    server.get()
+    until(server.running)
+    server.signal(signal.SIGINT)
+    until(lambda: "still running" in server.printed)
+    os.kill(server.events()[-1].pid, signal.SIGKILL)
+    assert server.wait() == 130
+    assert server.states() == ["accepted", "started", "lost"]
+    assert server.printed.endswith("\nIt is lost.\n")
 
 
 def test_several_server_processes_tell_of_the_same_tasks(start_server: Start) -> None:
@@ -251,17 +271,44 @@ def test_an_output_that_nobody_reads_or_that_is_closed_fails_no_task(tmp_path: P
         process.stderr.close()
 
 
-def test_a_server_process_that_dies_while_others_start_is_not_counted_as_ready(tmp_path: Path) -> None:
-    announce = tmp_path / "announce"
-    settings = Settings(mode="background", workers=2, journal=str(tmp_path / "journal"), announce=str(announce))
+@pytest.fixture
+def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
+    """One that announces itself in the file `announce`, and whose crew is yet to be given."""
+    monkeypatch.setattr(orphans, "end_group", lambda: None)  # which may be that of the tests
+    settings = Settings(
+        mode="background", workers=2, journal=str(tmp_path / "journal"), announce=str(tmp_path / "announce")
+    )
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        supervisor = Supervisor(settings, listener, queue.SimpleQueue())
+        one = Supervisor(settings, listener, queue.SimpleQueue())
+    yield one
+    one.console.close()
+
+
+def test_a_server_process_that_dies_while_others_start_is_not_counted_as_ready(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    announce = tmp_path / "announce"
     supervisor.crew = SimpleNamespace(ended=lambda _: False)  # type: ignore[assignment]  # another takes its place
-    try:
-        for what, pid in (("ready", 1), ("ended", 1), ("ready", 2)):
-            supervisor._starting(what, pid)
-        assert not announce.exists()
-        supervisor._starting("ready", 3)
-        assert announce.exists()
-    finally:
-        supervisor.console.close()
+    for what, pid in (("ready", 1), ("ended", 1), ("ready", 2)):
+        supervisor._starting(what, pid)
+    assert not announce.exists()
+    supervisor._starting("ready", 3)
+    assert announce.exists()
+
+
+def test_tasks_that_an_engine_still_has_when_the_last_server_process_ends_are_lost_with_it(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor.crew = SimpleNamespace(ended=lambda _: True, drain=lambda: None)  # type: ignore[assignment]  # as far as it is needed
+    supervisor._children = SimpleNamespace(end=lambda: None)  # type: ignore[assignment]  # as above
+    said: list[str] = []
+    monkeypatch.setattr(supervisor.console, "say", said.append)
+    journal = Journal(str(tmp_path / "journal"))
+    for task_id in ("a", "b"):  # of a server process that died before
+        journal.write(event_line(task_id, "accepted", time.time(), time.monotonic(), here("background")))
+    supervisor._drain(signal.SIGTERM)
+    journal.write(event_line("a", "finished", time.time(), time.monotonic(), here("background")))
+    assert supervisor._draining("ended", 1) == 0
+    assert Index(journal).update() == ["a", "b"]
+    assert (tmp_path / "journal").read_text().count('"lost"') == 1
+    assert said[-1] == "All 2 have ended; 1 of them is lost."
