@@ -127,11 +127,17 @@ def test_a_running_and_a_waiting_task_are_cancelled_where_the_engine_can_and_a_s
 
 
 @pytest.mark.parametrize("mode", with_engine(lambda one: one in EACH_BROKER.values() and one.private_broker != "file"))
-def test_a_server_whose_private_broker_dies_ends_and_its_tasks_are_lost(mode: Mode, start_server: Start) -> None:
+@pytest.mark.parametrize("meanwhile", ["it serves", "it finishes its tasks"])
+def test_a_server_whose_private_broker_dies_ends_and_its_tasks_are_lost(
+    mode: Mode, meanwhile: str, start_server: Start
+) -> None:
     server = start_server(mode=mode.name, duration=30, processes=1)
     tasks = {ask(server), ask(server)}
     until(server.running)
     processes, folder = server.family(), own_broker(server)
+    if meanwhile == "it finishes its tasks":
+        server.signal(signal.SIGTERM)
+        until(lambda: "still running" in server.printed)
     private(server.process.pid, BROKER).kill()
     assert server.wait() == 1
     assert {event.id for event in server.events() if event.state == "lost"} == tasks

@@ -193,6 +193,8 @@ class Supervisor:
         """Finish what there is; a second signal abandons it."""
         if what == "signal":
             return self._abandon(number)
+        if what == "failed":
+            return self._fail()
         if what == "ended":
             last = self.crew.ended(number)
             self._lose_with(number)
