@@ -67,7 +67,8 @@ def guard(
 
 def _pass_on(output: IO[bytes], ready: bytes, times: int, say: str) -> None:
     while line := output.readline(_MOST_LINE):
-        os.write(2, line)
+        with contextlib.suppress(OSError):  # A full disk: unless it is read on, the command waits at its next line.
+            os.write(2, line)
         if times and ready in line:
             times -= 1
             if not times:

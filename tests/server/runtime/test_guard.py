@@ -41,3 +41,20 @@ def test_nothing_is_left_of_a_command_whose_processes_lead_sessions(how: str) ->
     until(lambda: gone(started), 5)
     guard.stdin.close()
     guard.stdout.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+def test_a_command_whose_lines_find_no_room_goes_on() -> None:
+    command = "print('ready', 'ready', sep=chr(10)); print('x\\n' * 200_000)"  # more than a pipe holds
+    with open("/dev/full", "wb") as full:  # noqa: PTH123  no file to create
+        guard = subprocess.Popen(
+            [sys.executable, "-c", GUARD, sys.executable, "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=full,
+            start_new_session=True,
+        )
+    try:
+        assert guard.wait(10) == 0
+    finally:
+        guard.communicate()
