@@ -117,6 +117,22 @@ def test_a_server_whose_journal_is_deleted_goes_on_with_what_it_has_open(start_s
     assert server.complained == ""
 
 
+@limits
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_still_waits_for_a_full_disk_when_the_server_ends_is_counted(start_server: Start, workers: int) -> None:
+    server = start_server(workers=workers, duration=0)
+    for _ in range(5):  # more than is said afterwards, which has as much room
+        server.get()
+    server.ended(5)
+    for process in server.family():
+        process.rlimit(psutil.RLIMIT_FSIZE, (server.journal.stat().st_size + 50,) * 2)
+    server.get()
+    until(lambda: "cannot be written" in server.complained)
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert f"3 events could not be written into the journal {server.journal}." in server.complained
+
+
 def test_durations_come_from_a_clock_that_does_not_step_back(
     start_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
