@@ -1,5 +1,6 @@
 """Serving in several processes, which share the listening socket and the journal."""
 
+import contextlib
 import multiprocessing
 import queue
 import signal
@@ -8,6 +9,7 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import Final
 
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.stderr import complain
@@ -15,6 +17,8 @@ from taskdemo_server.runtime import orphans
 from taskdemo_server.runtime.console import Console
 from taskdemo_server.runtime.server import OneProcess
 from taskdemo_server.runtime.signals import Inbox, catch_signals, hear
+
+_LOOK_EVERY_S: Final = 0.25
 
 
 class Processes:
@@ -64,16 +68,18 @@ class Processes:
         theirs.close()
         assert process.pid is not None  # noqa: S101  it was started
         self._processes[process.pid] = process
-        threading.Thread(target=self._watch, args=(process.pid, ours), name="watch", daemon=True).start()
+        threading.Thread(target=self._watch, args=(process.pid, process, ours), name="watch", daemon=True).start()
 
-    def _watch(self, pid: int, ours: Connection) -> None:
-        try:
-            ours.recv_bytes()
-            self._ready.add(pid)
-            self._inbox.put(("ready", pid))
-            ours.recv_bytes()
-        except EOFError:  # The pipe's other end is gone, and so is the process, or nearly.
-            self._inbox.put(("ended", pid))
+    def _watch(self, pid: int, process: BaseProcess, ours: Connection) -> None:
+        while not ours.poll(_LOOK_EVERY_S) and process.is_alive():
+            pass
+        with contextlib.suppress(EOFError):
+            if ours.poll():
+                ours.recv_bytes()
+                self._ready.add(pid)
+                self._inbox.put(("ready", pid))
+        process.join()  # The pipe may not end with it: what the work has started by os.system has inherited that.
+        self._inbox.put(("ended", pid))
 
 
 def _one_of_many(settings: Settings, listener: socket.socket, theirs: Connection) -> None:

@@ -139,6 +139,21 @@ def test_a_killed_server_process_is_replaced_and_its_tasks_are_lost(start_server
     assert len(seen - {pid}) == 2
 
 
+def test_what_the_work_has_started_and_left_does_not_hide_that_a_server_process_has_ended(
+    start_server: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "leaves.py").write_text("import os\n\n\ndef work(message): os.system('sleep 60 &')\n")
+    server = start_server(workers=2, work="leaves:work", folder=str(tmp_path))
+    server.get()
+    pid = server.ended(1)[0].pid
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: f"Server process {pid} died; another takes its place." in server.complained)
+    server.get()
+    server.ended(2)
+    server.signal(signal.SIGINT)
+    assert server.wait(5) == 130
+
+
 @pytest.mark.parametrize(("mode", "workers"), [("background", 2), ("process", 1)])
 def test_tasks_that_die_while_a_server_finishes_them_are_lost_and_told_as_lost(
     start_server: Start, mode: str, workers: int
