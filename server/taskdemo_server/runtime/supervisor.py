@@ -96,8 +96,12 @@ def serve(settings: Settings) -> int:
             return refuse(f"--app {settings.app}: its start failed with {shortened(failed, 200)}")
         return 0 if supervisor.crew.server.started else LOST
     catch_signals(inbox)
-    supervisor.start()
-    return supervisor.run()
+    try:
+        supervisor.start()
+        return supervisor.run()
+    except BaseException:
+        supervisor.crew.abandon()  # Python's own end would wait for these processes, which serve on.
+        raise
 
 
 class Supervisor:

@@ -256,6 +256,18 @@ def test_what_cannot_be_served_is_refused_with_one_sentence(tmp_path: Path) -> N
     assert "takes one argument" in refused(colour="green")
 
 
+def test_server_processes_end_with_one_that_cannot_announce_them(tmp_path: Path) -> None:
+    journal, nowhere = str(tmp_path / "journal"), str(tmp_path / "no" / "announce")
+    given = {"mode": "background", "journal": journal, "announce": nowhere, "port": 0, "workers": 2}
+    command, pipe = python("taskdemo_server.serve", json.dumps(given)), subprocess.PIPE
+    process = forked.popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    try:
+        assert process.wait(10) == 1
+        assert "No such file or directory" in process.stderr.read()
+    finally:
+        process.communicate()
+
+
 def test_an_output_that_nobody_reads_or_that_is_closed_fails_no_task(tmp_path: Path) -> None:
     announce, journal = tmp_path / "announce", tmp_path / "journal"
     settings = {
