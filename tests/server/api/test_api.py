@@ -12,9 +12,11 @@ import httpx
 import pytest
 
 from conftest import RunningServer, until
+from raw_servers import RawServer
 from taskdemo_server.api import health
 from taskdemo_server.contract.events import TaskEvent, event_line, place_of
 from taskdemo_server.contract.settings import VERSION, Settings
+from taskdemo_server.work import report as work_report
 from taskdemo_server.work.report import Reporter
 
 Start = Callable[..., RunningServer]
@@ -276,6 +278,35 @@ def test_a_worker_whose_server_is_away_is_held_up_by_no_task() -> None:
     for _ in range(3):
         reporter.write(reported("d" * 16, "failed", begun))
     assert time.monotonic() - begun < 0.9
+
+
+def test_reports_that_piled_up_while_the_server_was_away_are_taken_however_long_their_lines(
+    start_server: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_report, "_RETRY_AFTER_S", 0.3)
+    server = start_server()
+    reporter = Reporter(server.url, None)
+    away, post = iter(["away"]), reporter._post
+    monkeypatch.setattr(reporter, "_post", lambda body: next(away, None) or post(body))
+    place, error = place_of("background", "elsewhere", 12, "MainThread 12"), "ж" * 6000
+    for number in range(130):
+        reporter.write(event_line(f"{number:016x}", "failed", 1000.0, 5000.0, place, error=error))
+    until(lambda: server.journal.read_bytes().count(b'"failed"') == 130)
+
+
+def test_whatever_refuses_a_report_gets_it_again(capsys: pytest.CaptureFixture[str]) -> None:
+    left = [b"404 Not Found\r\nContent-Length: 2\r\n\r\n[]", b"200 OK\r\nContent-Length: 2\r\n\r\n{}"]
+
+    def answer(connection: socket.socket, _: str) -> None:
+        connection.sendall(b"HTTP/1.1 " + left.pop(0))
+        while connection.recv(4096):  # the rest of the report, where it was not in the first piece
+            pass
+
+    server = RawServer(answer)
+    Reporter(server.url, None).write(reported("d" * 16, "finished", 1.0))
+    until(lambda: not left)
+    server.vanish()
+    assert capsys.readouterr().err == f"The server 127.0.0.1:{server.port} does not take reports (HTTP 404).\n"
 
 
 def test_a_report_needs_the_token_where_there_is_one(start_server: Start) -> None:
