@@ -46,7 +46,7 @@ class Index:
         return self.total - len(self._unended)
 
     def update(self) -> list[str]:
-        """Read what was written since the last time; return the tasks that have ended meanwhile."""
+        """Read what was written since the last time; return the tasks that have ended meanwhile, unknown ones too."""
         ended: list[bytes] = []
         with self._lock:
             while True:
@@ -101,7 +101,9 @@ class Index:
         task, state = fields[3], fields[7]
         known = self._tasks.get(task)
         if known is None:
-            if state not in _BEGUN:  # The end of a task that is forgotten, or somebody else's line.
+            if state in _ENDED:  # Forgotten here, or its beginning was erased; whoever waits for it may know it.
+                ended.append(task)
+            if state not in _BEGUN:
                 return
             self._tasks[task] = line
             self._unended[task] = None

@@ -194,6 +194,15 @@ def test_an_emptied_journal_is_followed_and_indexed_from_its_new_beginning(journ
     assert index.total == 1
 
 
+def test_that_a_task_has_ended_is_told_although_its_beginning_was_erased(journal: Journal) -> None:
+    put(journal, "aa", "accepted", "started")
+    index = indexed(journal)
+    os.truncate(journal.path, 0)
+    put(journal, "aa", "finished")
+    assert index.update() == ["aa"]
+    assert index.total == 0
+
+
 def test_unfinished_are_the_accepted_that_have_not_ended(journal: Journal) -> None:
     put(journal, "old", "accepted")
     index = Index(journal, journal.size())

@@ -117,6 +117,16 @@ def test_a_server_whose_journal_is_deleted_goes_on_with_what_it_has_open(start_s
     assert server.complained == ""
 
 
+def test_a_server_whose_journal_is_emptied_ends_with_the_tasks_that_run(start_server: Start) -> None:
+    server = start_server(mode="process", duration=1)
+    server.get()
+    until(server.running)
+    os.truncate(server.journal, 0)
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert server.states() == ["finished"]
+
+
 @limits
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_still_waits_for_a_full_disk_when_the_server_ends_is_counted(start_server: Start, workers: int) -> None:
