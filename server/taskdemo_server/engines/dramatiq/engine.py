@@ -17,6 +17,8 @@ from taskdemo_server.work.workplace import current_task, knows_experiments, work
 
 _LOCKED: Final = 405
 """AMQP's number for a queue that is another connection's alone."""
+_ALIVE_S: Final = 5.0
+"""A worker that has given no sign for so long is none to wait for, though what it held is not sent again yet."""
 
 
 class Carry(dramatiq.Middleware):
@@ -73,7 +75,7 @@ def has_worker() -> bool | None:
         with pika.BlockingConnection(broker.parameters) as connection:
             asked = connection.channel().queue_declare(queue, passive=True)
             return bool(asked.method.consumer_count)
-    since = time.time() * 1000 - broker.heartbeat_timeout
+    since = (time.time() - _ALIVE_S) * 1000
     alive = broker.client.zrangebyscore(f"{broker.namespace}:__heartbeats__", since, "+inf")
     return bool(set(alive) - {broker.broker_id.encode()})
 
@@ -95,6 +97,6 @@ def claim(name: str) -> claims.Take:
     return take
 
 
-def redelivered_after(_work_s: float) -> float | None:
+def redelivered_after(work_s: float) -> float | None:
     """Return the heartbeat's timeout, which the page sets over Redis; RabbitMQ notices a dead worker at once."""
-    return 5.0
+    return min(10.0, 2 * work_s + 5.0)

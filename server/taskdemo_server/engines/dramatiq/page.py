@@ -42,8 +42,10 @@ else:
         namespace=f"dramatiq:{queue}",
         # What a dead worker held is sent again after this long (default: a
         # minute), and looked for with every command (default: with one of
-        # a thousand, so that a quiet worker waits for hours).
-        heartbeat_timeout=5000,
+        # a thousand, so that a quiet worker waits for hours). Work that
+        # keeps the interpreter for longer, in one call into C, gives no
+        # sign of life, and is begun by others again and again.
+        heartbeat_timeout=min(10_000, int(2000 * longest_task_s) + 5000),
         maintenance_chance=1_000_000,
     )
 if backend is not None:
