@@ -30,8 +30,6 @@ broker = RedisStreamBroker(
     # What is not done after this is delivered again, whether its worker is
     # dead or only slow; looked for whenever a new task was read.
     idle_timeout=int(2000 * longest_task_s) + 5000,
-    # A worker that dies while it looks keeps others from it for so long.
-    unacknowledged_lock_timeout=5.0,
 )
 if backend is not None:
     # Results are kept only where somebody asks: as JSON, and for a day.
