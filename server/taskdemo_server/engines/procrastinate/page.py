@@ -18,10 +18,8 @@ queue = os.environ.get("TASK_QUEUE", "hello")
 tasks = App(
     connector=PsycopgConnector(conninfo=url),
     worker_defaults={
-        # A worker that gives no sign for so long is dead. (Defaults: a sign
-        # every 10 s, dead after 30.)
+        # By these signs a dead worker is told below. (Default: every 10 s.)
         "update_heartbeat_interval": 1.0,
-        "stalled_worker_timeout": 4.0,
     },
 )
 
