@@ -90,7 +90,9 @@ def run(case: Case) -> Case:
     temporary, folder = place / "t", place / "here"
     for one in (temporary, folder):
         one.mkdir()
-    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONFAULTHANDLER": "1", MARK: str(place)}
+    # While Python starts, coverage's a1_coverage.pth imports that, and drops a Ctrl-C (`except: pass`) for good.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS_")}
+    environment = {**inherited, "TMPDIR": str(temporary), "PYTHONFAULTHANDLER": "1", MARK: str(place)}
     try:
         _run(case, folder, environment, mark)
         left = _files(temporary, folder)
