@@ -37,6 +37,8 @@ async def serve(emit: Callable[[Frame], None]) -> None:
     def stop() -> None:
         if run is not None:
             run.stop()
+        elif not plans.empty():  # the plan came just before, and its run begins in the loop's next turn
+            loop.call_soon(stop)
 
     connections = raise_file_limit() - SPARE_FILES
     threading.Thread(target=listen, daemon=True).start()

@@ -274,6 +274,14 @@ def test_stop_reports_what_is_in_flight_as_cancelled_and_the_next_run_is_unharme
     assert Fired(frames).errors == [None] * 5
 
 
+def test_a_stop_that_comes_with_its_plan_is_not_lost(loader: Loader, frames: Frames) -> None:
+    assert frames.get(timeout=WAIT)[1] == Ready()
+    for _ in range(20):
+        loader.run(Plan(url="http://127.0.0.1:1/", rate=1, count=3))
+        loader.stop()
+        assert Fired(frames).done.not_sent > 0
+
+
 def test_a_bystander_goes_on_until_it_is_stopped(loader: Loader, frames: Frames, target: Target) -> None:
     loader.run(Plan(url=target.url("/ping"), rate=100, until_stopped=True))
     until(lambda: len(target.requests) > 15, WAIT)
