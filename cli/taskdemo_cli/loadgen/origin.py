@@ -59,6 +59,7 @@ class Origin:
                     self._addresses.sort(key=address.__ne__)
                     return
         except OSError as error:
+            error.__traceback__ = None  # the connection keeps the error, and its frames the connection: a cycle
             raise httpx.ConnectError(reason_of(error)) from None
 
     async def _connect(self, connection: Connection, address: tuple[str, int]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 import struct
@@ -482,6 +483,28 @@ def test_https_goes_through_a_tunnel_of_the_proxy_that_the_environment_names(
     assert errors(samples) == [None, None]
     assert [request.partition(b"\r\n")[0] for request in asked[1:]] == [b"GET /x HTTP/1.1"] * 2
     assert not any(b"Proxy-" in request for request in asked[1:])
+
+
+def test_a_handshake_that_fails_leaves_nothing_for_the_collector_which_is_off_in_a_run(tls: ssl.SSLContext) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+
+    async def fire() -> list[Sample]:
+        async with listening(script) as server:
+            gc.collect()
+            gc.disable()
+            try:
+                url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+                samples = await reported(Plan(url=url, count=50, concurrency=4))
+                await asyncio.sleep(0)
+                left.extend(one for one in gc.get_objects() if isinstance(one, tls_connection.TlsConnection))
+            finally:
+                gc.enable()
+            return samples
+
+    left: list[tls_connection.TlsConnection] = []
+    assert errors(in_loop(fire())) == ["ConnectError"] * 50
+    assert not left
 
 
 def test_an_idle_connection_that_the_server_closed_is_replaced() -> None:
