@@ -246,12 +246,13 @@ class Run:
         patience, now = self._plan.request_timeout_s or math.inf, time.monotonic()
         # While the callers' connections are opened together, none of those that are open is late.
         opening = [] if self._barrier is not None else [n for n, task in self._opening.items() if not task.done()]
+        while self._backlog and self._backlog[0][1] + patience <= now:  # before others go on: none of these is sent
+            self._miss(*self._backlog.popleft(), now, "PoolTimeout")
         for n in opening:
             if self._waiting[n] + patience <= now:
                 self._opening[n].cancel()
                 self._miss(n, self._waiting.pop(n), now, "ConnectTimeout")
-        while self._backlog and self._backlog[0][1] + patience <= now:
-            self._miss(*self._backlog.popleft(), now, "PoolTimeout")
+                self._go_on(None, now)
         for n, lane in list(self._in_flight.items()):
             if lane.sent + patience > now:  # they are in the order of their sending
                 break
@@ -264,11 +265,11 @@ class Run:
         began += [lane.sent for lane in islice(self._in_flight.values(), 1)]
         if self._patience is not None:
             self._patience.at(min(began, default=now) + patience)
+        self._end_if_over(now)
 
     def _miss(self, n: int, planned: float, now: float, error: str) -> None:
         """Take note of a request that was never sent."""
         self._samples.append((n, planned, None, None, now, None, error, None, None))
-        self._go_on(None, now)
 
     def _give_up(self, error: str) -> None:
         if self._over.done():

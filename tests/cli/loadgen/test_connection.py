@@ -44,10 +44,10 @@ def wire(request: pytest.FixtureRequest) -> ssl.SSLContext | None:
     return request.getfixturevalue("tls") if request.param else None
 
 
-async def reported(plan: Plan) -> list[Sample]:
+async def reported(plan: Plan, connections: int = 100) -> list[Sample]:
     """What the load process reports of each request of a plan, in the order of their numbers."""
     frames: list[Frame] = []
-    await Run(plan, frames.append, connections=100).go()
+    await Run(plan, frames.append, connections).go()
     return sorted(sample for frame in frames if isinstance(frame, Batch) for sample in frame.samples)
 
 
@@ -419,6 +419,28 @@ def test_a_path_is_sent_as_it_was_written() -> None:
 
     fired(script, path="a/../b/./c?x=%2e", count=1)
     assert lines == [b"GET /a/../b/./c?x=%2e HTTP/1.1"]
+
+
+def test_requests_that_are_given_up_in_the_queue_for_connections_open_no_more_of_them() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(1)
+        try:
+            most.append(len(opened))
+            await reader.read()
+        finally:
+            opened.pop()
+
+    async def fire() -> list[Sample]:
+        async with listening(script) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            return await reported(Plan(url=url, rate=200, count=60, request_timeout_s=0.1), connections=4)
+
+    opened: list[int] = []
+    most: list[int] = []
+    samples = in_loop(fire())
+    assert len(samples) == 60
+    assert set(errors(samples)) == {"ReadTimeout", "PoolTimeout"}
+    assert max(most) <= 2 * 4  # the server may hear of a new one before it hears of the end of another
 
 
 @pytest.mark.parametrize(
