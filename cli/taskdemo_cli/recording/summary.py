@@ -122,8 +122,17 @@ def summarise(record: Record, bystander: Sequence[BystanderRow], done: Done, rat
 
 
 def responses_of(rows: Iterable[BystanderRow]) -> Statistics | None:
-    """Return what the response times of these rows come to, in seconds; None where there is none."""
-    return describe(round(row.response_s * MICRO) for row in rows if row.response_s is not None)
+    """Return what the response times of these rows come to, in seconds; None where there is none.
+
+    One that nobody had answered when the run was over counts with how long it had waited: at least so long.
+    """
+    return describe(round(wait * MICRO) for row in rows if (wait := _wait(row)) is not None)
+
+
+def _wait(row: BystanderRow) -> float | None:
+    if row.error == "Cancelled" and row.sent_s is not None and row.done_s is not None:
+        return row.done_s - row.sent_s
+    return row.response_s
 
 
 class Busy:

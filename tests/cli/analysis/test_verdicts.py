@@ -299,6 +299,8 @@ def test_a_bystander_that_was_not_answered_has_waited_at_least_so_long() -> None
     unanswered = sample(9, 3.34, sent=0.5, status=None, error="Cancelled")
     run = recorder([sample(1, 1.004)], bystander=[*pings(0.3), unanswered]).finish(facts("blocking", 1))
     assert "other requests (GET /ping) were held up for at least 2.84 s" in verdict(run)
+    assert run.summary.bystander_s is not None
+    assert (run.summary.bystander_s.max, run.summary.bystander_s.count) == (2.84, 4)
     alone = recorder([sample(1, 1.004)], bystander=[unanswered]).finish(facts("blocking", 1))
     assert "other requests (GET /ping) waited 2.84 s and got no answer at all" in verdict(alone)
 
