@@ -7,6 +7,7 @@ before sending failed.
 import asyncio
 import functools
 import ssl
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -31,7 +32,7 @@ class TlsConnection(Connection):
     `sent` is just before the encrypted request goes to the kernel, `first_byte` and `done` when what came is decrypted.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_tls", "ready")
+    __slots__ = ("_incoming", "_outgoing", "_refusal", "_tls", "ready")
 
     def __init__(self, ended: "Callable[[Connection, httpx.TransportError | None], None]", host: str) -> None:
         super().__init__(ended)
@@ -39,9 +40,16 @@ class TlsConnection(Connection):
         self._tls = context().wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Raises OSError where the two could not agree."""
+        self._refusal = ""
+        """Why the server wants no request after all: with TLS 1.3 it asks for a certificate after the handshake."""
 
     def start(self, payload: bytes, *, is_head: bool = False) -> None:
         """Encrypt a request, and send it."""
+        if self._refusal:
+            self.sent = time.monotonic()
+            self._busy = True
+            self._fail(httpx.ReadError(self._refusal))
+            return
         self._tls.write(payload)
         super().start(self._outgoing.read(), is_head=is_head)
 
@@ -66,6 +74,9 @@ class TlsConnection(Connection):
         except OSError as error:
             if self._busy:
                 self._fail(httpx.ReadError(reason_of(error)))
+            else:
+                self._refusal = reason_of(error)
+                self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the handshake, or the request in flight, if any."""

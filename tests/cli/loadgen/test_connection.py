@@ -6,6 +6,7 @@ import gc
 import socket
 import ssl
 import struct
+import threading
 import tracemalloc
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
@@ -505,6 +506,35 @@ def test_https_goes_through_a_tunnel_of_the_proxy_that_the_environment_names(
     assert errors(samples) == [None, None]
     assert [request.partition(b"\r\n")[0] for request in asked[1:]] == [b"GET /x HTTP/1.1"] * 2
     assert not any(b"Proxy-" in request for request in asked[1:])
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_server_that_wants_a_certificate_says_so_to_callers_who_wait_for_others_too(
+    loop: str, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "verify_mode", ssl.CERT_REQUIRED)
+
+    def refuse() -> None:
+        """Shake hands with one after another: the first has its refusal before the last is connected."""
+        for _ in range(10):
+            ends.append(tls.wrap_socket(listener.accept()[0], server_side=True, do_handshake_on_connect=False))
+            with contextlib.suppress(ssl.SSLError):
+                ends[-1].do_handshake()
+
+    ends: list[ssl.SSLSocket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        try:
+            samples = in_loop(reported(Plan(url=url, count=10, concurrency=5)), loop)
+        finally:
+            refusing.join()
+            for end in ends:
+                end.close()
+    assert errors(samples) == ["ReadError"] * 10
+    assert {sample[8] for sample in samples} == {"TLS: tlsv13 alert certificate required"}
 
 
 def test_a_handshake_that_fails_leaves_nothing_for_the_collector_which_is_off_in_a_run(tls: ssl.SSLContext) -> None:
