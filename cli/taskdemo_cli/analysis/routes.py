@@ -13,6 +13,11 @@ from urllib.parse import quote, urlencode
 METHODS: Final = ("get", "post", "put", "patch", "delete", "options", "head", "trace")
 DEEPEST: Final = 10
 """References that lead further are taken to go round in a circle."""
+SENT_ANYWAY: Final = frozenset({"accept", "host", "user-agent"})
+"""Headers that each request has, with a value of its own where the document gives none."""
+FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
+"""Headers that say how long a body is: with an example of one, what is sent next would be taken for that body."""
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _IN_A_PATH: Final = "/-._~!$&'()*+,;=:@%"
 _NOTHING: Final = object()
 
@@ -64,9 +69,9 @@ def _route(
         if place == "header" and name.lower() in given:
             continue
         value = _example(document, parameter)
-        if _is_usable(value, place):
+        if _is_usable(value, place, name):
             values[place][name] = value
-        else:
+        elif place != "header" or name.lower() not in SENT_ANYWAY:
             missing.append(f"{name} ({place})")
     filled = re.sub(r"\{([^{}]*)\}", lambda found: _filled(found, values["path"], missing), path)
     if missing:
@@ -145,14 +150,18 @@ def _resolved(document: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
     return {}
 
 
-def _is_usable(value: Any, place: str) -> bool:
+def _is_usable(value: Any, place: str, name: str) -> bool:
     """Tell whether a value can be written where it goes."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return place == "query" and all(isinstance(one, str | int | float) for one in value)
     if place == "query":
         return isinstance(value, str | int | float)
-    # An empty one would be the path of another route, and a header takes visible characters on one line.
-    return isinstance(value, str | int | float) and bool(shown := _text(value)) and shown.isprintable()
+    # An empty one would be the path of another route, and a header takes visible ASCII characters on one line.
+    if not isinstance(value, str | int | float) or not (shown := _text(value)) or not shown.isprintable():
+        return False
+    if place == "path":
+        return True
+    return shown.isascii() and bool(_TOKEN.fullmatch(name)) and (place == "cookie" or name.lower() not in FRAMING)
 
 
 def _listed(value: Any) -> Any:

@@ -122,6 +122,28 @@ def test_what_cannot_be_written_into_a_path_is_no_example(parameter: dict[str, A
     assert one({"name": "x", "in": "path", **parameter}, components=components).skipped
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "example"),
+    [
+        ("header", "x-name", "Jürgen"),
+        ("cookie", "name", "日本"),
+        ("header", "x name", "a"),
+        ("header", "Content-Length", 5),
+        ("header", "transfer-encoding", "chunked"),
+    ],
+)
+def test_what_cannot_be_sent_as_a_header_is_no_example(place: str, name: str, example: Any) -> None:
+    needed = {"in": place, "name": name, "required": True, "example": example}
+    (route,) = routes_of({"paths": {"/a": {"get": {"parameters": [needed]}}}})
+    assert route.skipped == f"it needs {name} ({place}), and no example of that is given"
+
+
+def test_a_header_that_every_request_has_needs_no_example() -> None:
+    needed = [{"in": "header", "name": name, "required": True} for name in ("Host", "accept", "user-agent")]
+    (route,) = routes_of({"paths": {"/a": {"get": {"parameters": needed}}}})
+    assert route == Route("GET", "/a", "/a")
+
+
 def test_a_parameter_of_the_path_that_the_document_does_not_describe_is_missing() -> None:
     (route,) = routes_of({"paths": {"/b/{y}/{y}": {"get": {}}}})
     assert route.skipped == "it needs y (path), and no example of that is given"
