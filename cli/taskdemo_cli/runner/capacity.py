@@ -23,7 +23,7 @@ from taskdemo_cli.processes import servers
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.capacity import CapacityScreen, PlainCapacity
 from taskdemo_cli.runner.burst import at, burst
-from taskdemo_cli.runner.rig import Rig, Unseen
+from taskdemo_cli.runner.rig import WARM_UP_S, Rig, Unseen
 from taskdemo_cli.runner.target import Target, again, target_at
 from taskdemo_cli.units import format_count, format_rate, format_seconds
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -243,9 +243,13 @@ class Searcher:
 
         Raises UserError where these fail already, and AskedToStopError.
         """
-        run = self.rig.measure(target, at(burst(count=count, request=request), target), Unseen(), {})
+        patience_s = max(WARM_UP_S, self.wanted.step_s)  # work that takes longer than a step is refused anyway
+        first = burst(count=count, timeout_s=patience_s, request=request)
+        run = self.rig.measure(target, at(first, target), Unseen(), {})
         self.check()
         errors = [row.error for row in run.requests if row.error] + [row.error for row in run.tasks if row.error]
+        if run.timed_out:
+            errors = [f"it was not over within {patience_s:g} s"]
         if errors or run.ended_because:
             raise UserError(
                 f"a single request fails already ({shortened(run.ended_because or errors[0], 200)}), "

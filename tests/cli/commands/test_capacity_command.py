@@ -11,6 +11,7 @@ import pytest
 import samples
 from commands import as_json, family_of, in_process, one_sentence, running, serving, taskdemo
 from conftest import gone, until
+from raw_servers import hang, raw_server, stranger
 from taskdemo_cli.commands import capacity
 
 SHOP = """
@@ -154,3 +155,13 @@ def test_a_search_that_breaks_off_ends_with_exit_code_1(monkeypatch: pytest.Monk
     assert in_process("capacity", "--modes", "background").returncode == 1
     searched.return_value.broke_off = False
     assert in_process("capacity", "--modes", "background").returncode == 0
+
+
+def test_a_first_request_that_is_never_answered_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskdemo_cli.runner.capacity.WARM_UP_S", 0.5)
+    with raw_server(stranger(hang)) as server:
+        done = in_process("capacity", "--url", server.url, "--step", "1s")
+    assert done.returncode == 2
+    said = "a single request fails already (it was not over within 1 s), so there is no rate to find"
+    assert said in done.stderr
+    assert one_sentence(done.stderr)
