@@ -43,6 +43,8 @@ class LiveRow:
     sent_s: float | None
     response_s: float | None
     """While it waits: how long it has waited so far."""
+    answered_s: float | None
+    """When its answer was whole: at a rate `response_s` counts from the plan, and this is no sum of the two before."""
     status: int | None
     error: str | None
     reason: str | None
@@ -135,6 +137,7 @@ class LiveFigures:
         self.in_flight: list[tuple[int, float]] = []
         self.ok = 0
         self.failed = 0
+        self._answered = 0
         self._median = RunningMedian()
         self._longest: float | None = None
         self._longest_ping: float | None = None
@@ -170,6 +173,7 @@ class LiveFigures:
         response = self._requests.response(at)
         if isnan(response):
             return
+        self._answered += 1
         if trouble is None:
             self._median.add(response)
             self._longest = max(self._longest or 0, response)
@@ -205,7 +209,7 @@ class LiveFigures:
             count=count,
             ok=self.ok,
             failed=self.failed,
-            answered=self._median.count,
+            answered=self._answered,
             response_p50_s=self._median.seconds(),
             response_max_s=None if self._longest is None else self._longest / MICRO,
             bystander_max_s=None if self._longest_ping is None else self._longest_ping / MICRO,
@@ -285,7 +289,7 @@ class LiveFigures:
             waits = None if sent is None else max(now - sent, 0.0)
             sent_s = None if sent is None else sent - base / MICRO
             state: Literal["planned", "waiting"] = "planned" if sent is None else "waiting"
-            return LiveRow(n, why, state, sent_s, waits, None, None, None, None, None, None)
+            return LiveRow(n, why, state, sent_s, waits, None, None, None, None, None, None, None)
         error = requests.trouble(at)
         response = requests.response(at)
         task = None if (task_id := requests.task_id[at]) is None else tasks.place_of[task_id]
@@ -300,6 +304,7 @@ class LiveFigures:
             state="answered" if error is None else "failed",
             sent_s=seconds(requests.sent[at] - base),
             response_s=seconds(response),
+            answered_s=None if isnan(response) else seconds(requests.done[at] - base),
             status=requests.status[at],
             error=error,
             reason=requests.reason[at],

@@ -189,6 +189,7 @@ def test_counts_add_up_and_the_live_figures_agree_with_the_document(
     assert not (gone and counts.unfinished)
     assert requests.failed == sum(requests.errors.values())
     assert requests.ok + requests.failed == len(run.requests) == live.ok + live.failed
+    assert live.answered == sum(row.response_s is not None for row in run.requests)
     assert counts.answered_before_end + counts.answered_after_end <= len(run.requests)
     assert sum(live.tasks.values()) == counts.accepted
     gone_with_server = recorded.unended if gone else 0
@@ -405,6 +406,11 @@ def test_a_run_that_fits_shows_every_request_by_its_number_even_before_it_is_sen
     assert live.rows[4].response_s == pytest.approx(0.015)
     early = Recorder(private=True, count=3).live(T0, 20)
     assert [row.state for row in early.rows] == ["planned"] * 3
+
+
+def test_at_a_rate_an_answer_is_drawn_when_it_came_although_its_response_counts_from_the_plan() -> None:
+    (row,) = recorder([sample(1, 2.2, sent=2.0)], count=1, rated=True).live(T0 + 3, 5).rows
+    assert (row.sent_s, row.response_s, row.answered_s) == (2.0, 2.2, 2.2)
 
 
 def test_of_many_requests_the_interesting_ones_have_a_row_each_once() -> None:

@@ -164,8 +164,7 @@ def _bar_cells(
     if request.sent_s is None:
         yield " " * columns, Palette.PLAIN
         return
-    response = request.response_s
-    answered = request.sent_s + response if response is not None and request.state != "waiting" else None
+    answered = request.answered_s
     bar = Bar(
         request.n,
         request.sent_s,
