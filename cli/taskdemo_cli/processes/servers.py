@@ -142,7 +142,14 @@ class SilentError(OSError):
 def get_json(
     url: str, path: str, token: str | None = None, timeout: float = ANSWER_TIMEOUT_S, *, most: int = 1_000_000
 ) -> Any:
-    """GET a JSON document; None where the answer is not one, or has more than `most` bytes.
+    """GET a JSON document; None where the answer is not one, or has more than `most` bytes. Raises as `timed_json`."""
+    return timed_json(url, path, token, timeout, most=most)[0]
+
+
+def timed_json(
+    url: str, path: str, token: str | None = None, timeout: float = ANSWER_TIMEOUT_S, *, most: int = 1_000_000
+) -> tuple[Any, float]:
+    """Return what `get_json` does, and when it was asked for: on the monotonic clock, once connected.
 
     Raises OSError where nobody takes the connection, and SilentError where the answer is not there within `timeout`
     seconds, however it drips.
@@ -162,6 +169,7 @@ def get_json(
     timer = threading.Timer(timeout, hang_up, [connection.sock])
     timer.daemon = True
     timer.start()
+    asked = time.monotonic()
     try:
         connection.request("GET", path, headers=authorization(token))
         with connection.getresponse() as response:
@@ -171,13 +179,13 @@ def get_json(
     except (http.client.HTTPException, OSError, ValueError, RecursionError) as error:
         if late.is_set() or isinstance(error, TimeoutError):
             raise SilentError(f"no answer within {timeout:g} s") from None
-        return None
+        return None, asked
     finally:
         timer.cancel()
         connection.close()
     if response.status == http.client.UNAUTHORIZED and REALM in realm:
         raise TokenError("it asks for its token")
-    return answer
+    return answer, asked
 
 
 class TokenError(OSError):

@@ -172,8 +172,7 @@ def find_target(url: str, path: str = "/", server: servers.Server | None = None,
     target = Target(url.rstrip("/"), path, server=server, token=token)
     if proxy_for(url):
         return target
-    asked = time.monotonic()
-    answer = servers.get_json(url, f"{target.prefix}/health", token)
+    answer, asked = servers.timed_json(url, f"{target.prefix}/health", token)
     answered = time.monotonic()
     try:
         health = convert(answer, Health)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -89,7 +90,7 @@ def silent_about_itself(connection: socket.socket, path: str) -> None:
 def test_a_server_that_does_not_say_what_it_is_is_fired_at_all_the_same(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(servers, "get_json", partial(servers.get_json, timeout=0.3))
+    monkeypatch.setattr(servers, "timed_json", partial(servers.timed_json, timeout=0.3))
     with raw_server(silent_about_itself) as server:
         found = running_target(ParsedUrl(server.url, "/"), None, named=True)
         assert (found.url, found.health) == (server.url, None)
@@ -155,6 +156,23 @@ def test_a_server_that_lies_about_itself_is_taken_for_a_stranger(lie: bytes) -> 
 def test_an_address_of_ipv6_needs_no_port(url: str, port: int) -> None:
     asked, fired = servers.connect(url, 1), Origin(httpx.URL(url), None)
     assert (asked.host, asked.port) == (fired._host, fired._port) == (urlsplit(url).hostname, port)
+
+
+def test_the_clock_of_a_server_is_not_off_by_the_time_that_connecting_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    connected: list[float] = []
+
+    class Slow(HTTPConnection):
+        def connect(self) -> None:
+            time.sleep(0.2)  # the length of the way
+            super().connect()
+            connected.append(time.monotonic())
+
+    monkeypatch.setattr(servers, "connect", lambda url, timeout: Slow(urlsplit(url).netloc, timeout=timeout))
+    body = json.dumps({"server": "taskdemo", "journal_offset": 0, "clock": (ahead := 1e9)}).encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with raw_server(lambda connection, _: connection.sendall(answer)) as server:
+        found = find_target(server.url)
+    assert ahead - found.offset > connected[0]
 
 
 def test_an_answer_that_drips_is_not_waited_for() -> None:
