@@ -136,7 +136,7 @@ class Run:
         self._timed_out = False
         self._body_bytes = 0
         self._unconnected: set[int] = set()
-        """Requests that were in the backlog, and have not ended."""
+        """Requests that were in the backlog, until they are counted as late."""
         self._samples: list[Sample] = []
         self._waiting: dict[int, float] = {}
         """Requests whose connection is being opened: number -> planned."""
@@ -283,6 +283,8 @@ class Run:
     def _given_up(self, n: int, lane: Connection, now: float, error: str) -> None:
         lane.abort()
         self._body_bytes += lane.body_bytes
+        if self._timer is not None and lane.sent - lane.planned > LATE_S:
+            self._count_late(n, lane)
         self._samples.append((n, lane.planned, lane.sent, lane.first_byte, now, lane.status, error, lane.task_id, None))
 
     # One request
@@ -302,12 +304,7 @@ class Run:
         del self._in_flight[n]
         self._body_bytes += lane.body_bytes
         if self._timer is not None and lane.sent - lane.planned > LATE_S:
-            self._late += 1
-            if n in self._unconnected:
-                self._late_unconnected += 1
-            elif lane.uses == 1:
-                self._late_connecting += 1
-        self._unconnected.discard(n)
+            self._count_late(n, lane)
         done = lane.done or 0.0
         self._samples.append(
             (
@@ -329,6 +326,15 @@ class Run:
             self._go_on(None, done)
         else:
             self._go_on(lane, done)
+
+    def _count_late(self, n: int, lane: Connection) -> None:
+        """Count a request that was sent later than planned, by what it waited for."""
+        self._late += 1
+        if n in self._unconnected:
+            self._unconnected.remove(n)
+            self._late_unconnected += 1
+        elif lane.uses == 1:
+            self._late_connecting += 1
 
     async def _connect(self, lane: Connection, n: int, planned: float) -> None:
         try:

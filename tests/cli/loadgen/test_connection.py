@@ -24,7 +24,7 @@ from talks import Talk, listening
 from taskdemo_cli.loadgen import tls as tls_connection
 from taskdemo_cli.loadgen.connection import HEAD_LIMIT, serialise
 from taskdemo_cli.loadgen.engine import Run
-from taskdemo_cli.loadgen.protocol import Batch, Frame, Plan, Sample
+from taskdemo_cli.loadgen.protocol import LATE_S, Batch, Done, Frame, Plan, Sample
 
 LOOPS = ["asyncio", "uvloop"]
 
@@ -45,10 +45,12 @@ def wire(request: pytest.FixtureRequest) -> ssl.SSLContext | None:
     return request.getfixturevalue("tls") if request.param else None
 
 
-async def reported(plan: Plan, connections: int = 100) -> list[Sample]:
-    """What the load process reports of each request of a plan, in the order of their numbers."""
+async def reported(plan: Plan, connections: int = 100, done: list[Done] | None = None) -> list[Sample]:
+    """What the load process reports of each request of a plan, in the order of their numbers; `done` takes its end."""
     frames: list[Frame] = []
     await Run(plan, frames.append, connections).go()
+    if done is not None:
+        done += [frame for frame in frames if isinstance(frame, Done)]
     return sorted(sample for frame in frames if isinstance(frame, Batch) for sample in frame.samples)
 
 
@@ -434,13 +436,17 @@ def test_requests_that_are_given_up_in_the_queue_for_connections_open_no_more_of
     async def fire() -> list[Sample]:
         async with listening(script) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-            return await reported(Plan(url=url, rate=200, count=60, request_timeout_s=0.1), connections=4)
+            plan = Plan(url=url, rate=200, count=60, request_timeout_s=0.1)
+            return await reported(plan, connections=4, done=done)
 
+    done: list[Done] = []
     opened: list[int] = []
     most: list[int] = []
     samples = in_loop(fire())
     assert len(samples) == 60
     assert set(errors(samples)) == {"ReadTimeout", "PoolTimeout"}
+    late = [sent for _, planned, sent, *_ in samples if sent is not None and sent - planned > LATE_S]
+    assert 0 < done[0].late_unconnected <= done[0].late == len(late), "sent late, though never answered"
     assert max(most) <= 2 * 4  # the server may hear of a new one before it hears of the end of another
 
 
