@@ -343,11 +343,15 @@ class Run:
             self._lanes.discard(lane)
             raise
         except httpx.ConnectError as error:
+            if self._over.done():
+                return
             now = time.monotonic()
             self._lanes.discard(lane)
             del self._waiting[n]
             self._samples.append((n, planned, None, None, now, None, "ConnectError", None, reason_of(error)))
             self._go_on(None, now)
+            return
+        if self._over.done():  # in this very turn: it counts as not sent
             return
         if self._barrier is not None:
             lane.n = n

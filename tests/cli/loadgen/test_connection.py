@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from certificates import server_context
 from talks import Talk, listening
 from taskdemo_cli.loadgen import tls as tls_connection
-from taskdemo_cli.loadgen.connection import HEAD_LIMIT, serialise
+from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection, serialise
 from taskdemo_cli.loadgen.engine import Run
+from taskdemo_cli.loadgen.origin import Origin
 from taskdemo_cli.loadgen.protocol import LATE_S, Batch, Done, Frame, Plan, Sample
 
 LOOPS = ["asyncio", "uvloop"]
@@ -422,6 +423,43 @@ def test_a_path_is_sent_as_it_was_written() -> None:
 
     fired(script, path="a/../b/./c?x=%2e", count=1)
     assert lines == [b"GET /a/../b/./c?x=%2e HTTP/1.1"]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_connection_that_is_made_or_refused_as_the_run_is_stopped_counts_as_not_sent(
+    refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Done] = []
+
+    async def fire() -> list[Sample]:
+        opened, go_on = asyncio.Event(), asyncio.Event()
+        real = Origin.connect
+
+        async def connect(origin: Origin, connection: Connection) -> None:
+            if not refused:
+                await real(origin, connection)
+            opened.set()
+            await go_on.wait()
+            if refused:
+                raise httpx.ConnectError("Connection refused")
+
+        monkeypatch.setattr(Origin, "connect", connect)
+        frames: list[Frame] = []
+        run = Run(Plan(url=f"http://127.0.0.1:{server.getsockname()[1]}/", count=1, rate=1), frames.append, 10)
+        going = asyncio.create_task(run.go())
+        await opened.wait()
+        go_on.set()
+        run.stop()
+        await going
+        done.extend(frame for frame in frames if isinstance(frame, Done))
+        return [sample for frame in frames if isinstance(frame, Batch) for sample in frame.samples]
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert in_loop(fire()) == []
+        if not refused:
+            with server.accept()[0] as end, contextlib.suppress(ConnectionResetError):
+                assert end.recv(100) == b""
+    assert done[0].not_sent == 1
 
 
 def test_requests_that_are_given_up_in_the_queue_for_connections_open_no_more_of_them() -> None:
