@@ -104,12 +104,13 @@ def read_url(url: str, path: str | None, option: str = "--url") -> ParsedUrl:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise UserError(f"{option} {_shown(url)} is not a URL ({error}); type {_URL_EXAMPLE}") from None
+        why = "" if "@" in url else f" ({error})"  # which would quote what it took for a port: of a password
+        raise UserError(f"{option} {_shown_url(url)} is not a URL{why}; type {_URL_EXAMPLE}") from None
     if parts.scheme not in {"http", "https"} or not host:
-        raise UserError(f"{option} {_shown(url)} is not an HTTP URL; type {_URL_EXAMPLE}")
+        raise UserError(f"{option} {_shown_url(url)} is not an HTTP URL; type {_URL_EXAMPLE}")
     userinfo, _, address = parts.netloc.rpartition("@")
     if not all(character.isprintable() and not character.isspace() for character in address) or port == 0:
-        raise UserError(f"{option} {_shown(url)} has no valid host name; type {_URL_EXAMPLE}")
+        raise UserError(f"{option} {_shown_url(url)} has no valid host name; type {_URL_EXAMPLE}")
     target = parts.path + (f"?{parts.query}" if parts.query else "") + (f"#{parts.fragment}" if parts.fragment else "")
     if path is not None and parts.query:
         raise UserError(
@@ -255,3 +256,8 @@ def _shown(text: str) -> str:
     from taskdemo_cli.documents.environment import without_user
 
     return shortened(repr(without_user(text)), 80)
+
+
+def _shown_url(text: str) -> str:
+    """Return what should be a URL without what stands before its last @: a password may break the rules of URLs."""
+    return _shown(re.sub(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)?.*@", r"\1***@", text, flags=re.DOTALL))

@@ -318,6 +318,15 @@ def test_the_command_that_is_kept_holds_no_secret(words: list[str], shown: str) 
     assert command_line(["fire", *words]) == f"taskdemo fire {shown}"
 
 
+@pytest.mark.parametrize(
+    "url", ["me:{}@127.0.0.1:8000/x", "http://me:{}/x@host/", "http://me:a/{}@host:1x", "http://me:{}@ho st/", "ftp://{}@h"]
+)
+def test_no_error_repeats_the_password_of_a_url(url: str) -> None:
+    with pytest.raises(UserError, match=r"^--url '[a-z:/]*\*\*\*@") as raised:
+        read_url(url.format(SECRET), None)
+    assert SECRET not in str(raised.value)
+
+
 def test_a_url_without_a_user_stays_as_it_is() -> None:
     assert without_user("http://h:8000/a@b?c=d@e") == "http://h:8000/a@b?c=d@e"
 
