@@ -102,7 +102,14 @@ class Rig:
         count = min(plan.concurrency or plan.count or WARM_UP_MOST, WARM_UP_MOST)
         headers = [*plan.headers, (WARM_UP, "1")]
         fired = replace(
-            plan, count=count, for_s=None, rate=None, concurrency=count, timeout_s=WARM_UP_S, headers=headers
+            plan,
+            count=count,
+            for_s=None,
+            rate=None,
+            concurrency=count,
+            timeout_s=WARM_UP_S,
+            request_timeout_s=None,  # the first of all take longest, and what they begin is to be over
+            headers=headers,
         )
         run = _Run(self, target, fired, Unseen())
         run.conduct({}, wait=wait, enough=lambda: False)

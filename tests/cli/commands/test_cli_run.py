@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 from commands import as_json, serving
+from taskdemo_cli.documents.run import RunHeader
+from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_cli.runner.rig import WARM_UP_S, Rig, Screen
+from taskdemo_cli.runner.target import Target
 
 D = 0.4
 """Seconds of work: long beside what a loaded machine adds, short beside a test's patience."""
@@ -62,6 +67,25 @@ def test_a_warm_up_starts_the_processes_calls_no_work_and_is_counted_nowhere(tmp
     assert "warm_up" not in cold
     # Only the cold one waits until its first process has been started.
     assert warm["summary"]["queue_s"]["min"] < cold["summary"]["queue_s"]["min"]
+
+
+def test_a_warm_up_is_waited_for_however_little_time_each_request_of_the_run_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plans: list[Plan] = []
+
+    class Noted:
+        stalled = None
+
+        def __init__(self, rig: Rig, target: Target, plan: Plan, screen: Screen) -> None:
+            plans.append(plan)
+
+        def conduct(self, header: RunHeader, **more: object) -> None: ...
+
+    monkeypatch.setattr("taskdemo_cli.runner.rig._Run", Noted)
+    plan = Plan(url="http://127.0.0.1:9/", count=3, request_timeout_s=0.05)
+    Rig(StopRequest()).warmed_up(Target("http://127.0.0.1:9"), plan)
+    assert [(one.count, one.timeout_s, one.request_timeout_s) for one in plans] == [(3, WARM_UP_S, None)]
 
 
 def test_fire_at_a_private_server_reports_the_responses_and_the_tasks() -> None:
