@@ -57,7 +57,13 @@ class Origin:
                         raise
                 else:
                     self._addresses.sort(key=address.__ne__)
-                    return
+                    break
+            if isinstance(connection, TlsConnection):
+                try:
+                    await connection.ready  # no other address is tried after this: the connection is used up
+                except BaseException:
+                    connection.abort()
+                    raise
         except OSError as error:
             error.__traceback__ = None  # the connection keeps the error, and its frames the connection: a cycle
             raise httpx.ConnectError(reason_of(error)) from None
@@ -68,12 +74,6 @@ class Origin:
             await loop.create_connection(lambda: connection, sock=await self._tunnelled(address))
         else:
             await loop.create_connection(lambda: connection, *address)
-        if isinstance(connection, TlsConnection):
-            try:
-                await connection.ready
-            except BaseException:
-                connection.abort()
-                raise
 
     async def _tunnelled(self, address: tuple[str, int]) -> socket.socket:
         """Return a socket that the proxy has connected to where TLS begins. Raises OSError where it does not."""

@@ -675,6 +675,23 @@ def test_many_connect_at_once_to_a_name_whose_first_address_refuses(monkeypatch:
     assert asked == ["several.test"]
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_where_one_of_several_addresses_speaks_no_tls_that_is_told(loop: str, tls: ssl.SSLContext) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async def fire() -> list[Sample]:
+        origin = Origin(httpx.URL("https://several.test"), None)
+        async with listening(script) as server:
+            origin._addresses = [server.sockets[0].getsockname(), ("127.0.0.1", 9)]
+            with pytest.raises(httpx.ConnectError, match="^TLS: "):
+                await origin.connect(origin.connection(lambda *_: None))
+        return []
+
+    in_loop(fire(), loop)
+
+
 @pytest.mark.parametrize("header", [{"X": "a\r\nEvil: 1"}, {"X\r\nEvil": "1"}, {"X": "a\0b"}, {"a b": "c"}])
 def test_a_header_that_would_break_out_of_its_line_is_refused(header: dict[str, str]) -> None:
     with pytest.raises(httpx.LocalProtocolError):
