@@ -13,6 +13,8 @@ from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.loadgen.tls import TlsConnection
 
 PORTS = {"http": 80, "https": 443}
+CONNECT_S = 2.0
+"""How long an address is tried where there is another; a first packet that was lost is sent again after a second."""
 
 
 class Origin:
@@ -51,10 +53,14 @@ class Origin:
             last = len(self._addresses)
             for at, address in enumerate(self._addresses.copy(), 1):  # others connect, and sort, meanwhile
                 try:
-                    await self._connect(connection, address)
+                    async with asyncio.timeout(CONNECT_S if at < last else None):
+                        await self._connect(connection, address)
                 except OSError:
                     if at == last:
                         raise
+                except asyncio.CancelledError:  # a request's own time may be shorter: the next tries another first
+                    self._addresses.sort(key=address.__eq__)
+                    raise
                 else:
                     self._addresses.sort(key=address.__ne__)
                     break

@@ -6,6 +6,7 @@ import gc
 import socket
 import ssl
 import struct
+import sys
 import threading
 import tracemalloc
 from collections.abc import Coroutine, Iterator
@@ -673,6 +674,34 @@ def test_many_connect_at_once_to_a_name_whose_first_address_refuses(monkeypatch:
     assert errors(fired(script, loop="asyncio", name="several.test", count=50)) == [None] * 50
     assert len(connections) == 50
     assert asked == ["several.test"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a full backlog keeps callers waiting on Linux alone")
+@pytest.mark.parametrize("patience_s", [0.1, 30], ids=["ours", "the request's"])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_address_that_says_nothing_is_left_for_the_next(
+    loop: str, patience_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskdemo_cli.loadgen.origin.CONNECT_S", patience_s)
+
+    async def fire() -> list[Sample]:
+        origin = Origin(httpx.URL("http://several.test"), None)
+        origin._addresses = [full.getsockname(), good.getsockname()]
+        if patience_s > 1:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(origin.connect(origin.connection(lambda *_: None)), 0.1)
+        connection = origin.connection(lambda *_: None)
+        await origin.connect(connection)
+        connection.abort()
+        assert origin._addresses[0] == good.getsockname()
+        return []
+
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as full,
+        socket.create_connection(full.getsockname()),
+        socket.create_server(("127.0.0.1", 0)) as good,
+    ):
+        in_loop(fire(), loop)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
