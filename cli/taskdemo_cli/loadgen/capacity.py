@@ -10,6 +10,7 @@ from taskdemo_cli.loadgen.protocol import Plan
 
 SPARE_FILES: Final = 64
 _ENOUGH_FILES: Final = 1_000_000
+_PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def raise_file_limit() -> int:
@@ -23,6 +24,11 @@ def raise_file_limit() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
             return limit
     return soft
+
+
+def most_connections() -> int:
+    """Return how many connections to one place this process can have at once, its limit of open files raised."""
+    return min(raise_file_limit() - SPARE_FILES, _ephemeral_ports())
 
 
 def check_capacity(plan: Plan) -> None:
@@ -56,7 +62,7 @@ def check_capacity(plan: Plan) -> None:
 
 def _ephemeral_ports() -> int:
     try:
-        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+        low, high = _PORT_RANGE.read_text().split()
     except (OSError, ValueError):  # not Linux: the range IANA names, which macOS uses
-        return 65_535 - 49_152
-    return int(high) - int(low)
+        low, high = "49152", "65535"
+    return int(high) - int(low) + 1

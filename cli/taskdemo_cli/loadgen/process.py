@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from taskdemo_cli.loadgen.capacity import SPARE_FILES, raise_file_limit
+from taskdemo_cli.loadgen.capacity import most_connections
 from taskdemo_cli.loadgen.engine import Run
 from taskdemo_cli.loadgen.protocol import Frame, Plan, Ready, Refused, Stop, decode_command, encode_frame
 from taskdemo_server.contract.text import escape
@@ -40,7 +40,7 @@ async def serve(emit: Callable[[Frame], None]) -> None:
         elif not plans.empty():  # the plan came just before, and its run begins in the loop's next turn
             loop.call_soon(stop)
 
-    connections = raise_file_limit() - SPARE_FILES
+    connections = most_connections()
     threading.Thread(target=listen, daemon=True).start()
     emit(Ready())
     while True:

@@ -22,7 +22,7 @@ from conftest import until
 from talks import InThread
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.calibration import calibrate
-from taskdemo_cli.loadgen.capacity import check_capacity
+from taskdemo_cli.loadgen.capacity import check_capacity, most_connections
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Gone, Plan, Ready, Started, encode_command
 from taskdemo_cli.loadgen.proxies import proxy_for
@@ -484,6 +484,17 @@ def test_more_connections_than_the_machine_can_open_are_named_before_the_run() -
         check_capacity(Plan(url="http://127.0.0.1/", count=100_000_000))
     check_capacity(Plan(url="http://127.0.0.1/", count=100_000_000, concurrency=50))
     check_capacity(Plan(url="http://127.0.0.1/", count=20, concurrency=100_000_000))
+
+
+def test_an_open_loop_waits_where_local_ports_end_as_where_files_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = tmp_path / "ip_local_port_range"
+    ports.write_text("40000\t40004\n")
+    monkeypatch.setattr("taskdemo_cli.loadgen.capacity._PORT_RANGE", ports)
+    assert most_connections() == 5
+    with pytest.raises(UserError, match="more than the 5 local ports"):
+        check_capacity(Plan(url="http://127.0.0.1/", count=6))
 
 
 def test_an_open_loop_too_needs_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
