@@ -418,7 +418,7 @@ class Run:
             callers = min(callers, self._total)
         self._n = callers
         self._barrier = []
-        together = min(BARRIER_S, self._plan.request_timeout_s or BARRIER_S)
+        together = min(BARRIER_S, self._plan.request_timeout_s or BARRIER_S, (self._plan.timeout_s or math.inf) / 2)
         await asyncio.wait([self._open(n, self._t0) for n in range(1, callers + 1)], timeout=together)
         ready, self._barrier = self._barrier, None
         if self._patience is not None:

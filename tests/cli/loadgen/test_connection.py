@@ -426,6 +426,21 @@ def test_a_path_is_sent_as_it_was_written() -> None:
     assert lines == [b"GET /a/../b/./c?x=%2e HTTP/1.1"]
 
 
+def test_a_connection_that_does_not_come_about_keeps_no_other_from_its_request_however_short_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, script = Origin.connect, answering(OK)[0]
+    begun: list[int] = []
+
+    async def connect(origin: Origin, connection: Connection) -> None:
+        begun.append(1)
+        await (asyncio.sleep(60) if len(begun) == 5 else real(origin, connection))
+
+    monkeypatch.setattr(Origin, "connect", connect)
+    samples = fired(script, count=5, timeout_s=1.0)
+    assert errors(samples) == [None] * 4 + ["ConnectTimeout"]
+
+
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_connection_that_is_made_or_refused_as_the_run_is_stopped_counts_as_not_sent(
     refused: bool, monkeypatch: pytest.MonkeyPatch
