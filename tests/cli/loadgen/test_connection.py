@@ -729,7 +729,7 @@ def test_where_one_of_several_addresses_speaks_no_tls_that_is_told(loop: str, tl
         origin = Origin(httpx.URL("https://several.test"), None)
         async with listening(script) as server:
             origin._addresses = [server.sockets[0].getsockname(), ("127.0.0.1", 9)]
-            with pytest.raises(httpx.ConnectError, match="^TLS: "):
+            with pytest.raises(httpx.ConnectError, match=r"^TLS: "):
                 await origin.connect(origin.connection(lambda *_: None))
         return []
 

@@ -319,7 +319,8 @@ def test_the_command_that_is_kept_holds_no_secret(words: list[str], shown: str) 
 
 
 @pytest.mark.parametrize(
-    "url", ["me:{}@127.0.0.1:8000/x", "http://me:{}/x@host/", "http://me:a/{}@host:1x", "http://me:{}@ho st/", "ftp://{}@h"]
+    "url",
+    ["me:{}@127.0.0.1:8000/x", "http://me:{}/x@host/", "http://me:a/{}@host:1x", "http://me:{}@ho st/", "ftp://{}@h"],
 )
 def test_no_error_repeats_the_password_of_a_url(url: str) -> None:
     with pytest.raises(UserError, match=r"^--url '[a-z:/]*\*\*\*@") as raised:
