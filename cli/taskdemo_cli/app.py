@@ -390,7 +390,7 @@ def capacity(
     names, missing = compare.installed(checks.mode_list(modes)) if app is None and url is None else ([], [])
     keeping = Keeping(json, save, html, fail_if, names, thresholds.CAPACITY)
     parsed = read_url(url or "http://127.0.0.1:8000", path)
-    own = {
+    own: dict[str, Any] = {
         "work": work, "duration": duration, "threads": threads, "processes": processes, "broker": broker,
         "backend": backend,
     }  # fmt: skip
@@ -402,7 +402,8 @@ def capacity(
     if app is not None:
         return capacity.capacity_of_modes([_application(app)], (), search, keeping, parsed.path)
     checks.used_by([*names, *(one.mode for one in missing)], broker=broker, backend=backend)
-    settings = _in_modes(names, **{"work": "sleep", "duration": 0.1} | given)
+    given.setdefault("duration", 0.1)
+    settings = _in_modes(names, given.pop("work", "sleep"), **given)
     return capacity.capacity_of_modes(settings, missing, search, keeping, parsed.path)
 
 

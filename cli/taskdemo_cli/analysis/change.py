@@ -56,8 +56,8 @@ NO_ENDPOINTS: Final = frozenset({"dispatch", "__call__"})
 
 def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     """Return what to write instead, and ruff's rule where it sees this call: one that an `async def` makes itself."""
-    for step, instead in STEPS.items():
-        if seen.place.startswith(step):
+    for doing, instead in STEPS.items():
+        if seen.place.startswith(doing):
             return instead, None
     call = (seen.call or "").partition(" -> ")[0]
     step = seen.called if seen.caller is not None else call

@@ -127,8 +127,7 @@ def test_failures_losses_and_what_is_unfinished_are_said() -> None:
     assert "2 of 6 requests failed (1 HTTP 503, 1 ReadTimeout; that answer took 2.8 ms)" in text
     assert "of 4 tasks 1 failed (ValueError: no such report), 1 lost" in text.partition(". ")[0]
     short = comparison([samples.failed_run()]).verdicts[0].short
-    assert short is not None
-    assert short.startswith("2 of 6 requests failed; of 4 tasks 1 failed, 1 lost")
+    assert str(short).startswith("2 of 6 requests failed; of 4 tasks 1 failed, 1 lost")
     given_up = replace(samples.interrupted_run(), interrupted=False)
     assert "of 2 tasks 1 had not ended when we stopped looking" in verdict(given_up)
     assert "The task was lost. " in verdict(
