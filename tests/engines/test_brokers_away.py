@@ -86,6 +86,12 @@ def answers(server: RunningServer) -> list[httpx.Response]:
         return list(callers.map(lambda _: client.get("/"), range(CALLERS)))
 
 
+def bystander_s(server: RunningServer) -> float:
+    asked = time.monotonic()
+    assert httpx.get(f"{server.url}/ping", trust_env=False).status_code == 200
+    return time.monotonic() - asked
+
+
 def refuses_while_mute(broker: Guarded, server: RunningServer) -> None:
     """See that callers are refused within 5 s, that others do not notice, and that callers are taken again."""
     broker.program.suspend()
@@ -93,9 +99,8 @@ def refuses_while_mute(broker: Guarded, server: RunningServer) -> None:
         began = time.monotonic()
         with ThreadPoolExecutor(1) as beside:
             refused = beside.submit(answers, server)
-            asked = time.monotonic()
-            assert httpx.get(f"{server.url}/ping", trust_env=False).status_code == 200
-            assert time.monotonic() - asked < 1
+            # A loop that waited for the broker itself would be late each time; a busy machine is so now and then.
+            assert any(bystander_s(server) < 1 for _ in range(3))
         for answer in refused.result():
             assert answer.status_code == 503
             assert answer.headers["Retry-After"] == "1"
