@@ -91,22 +91,23 @@ class Payload:
 
 
 class LoopLag:
-    """Samples how late the event loop gets to a timer; seconds."""
+    """Samples how late the event loop gets to a timer; seconds.
+
+    A stall counts once for each tick that it kept from coming, or one of a second would be one sample like any other.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._lags = array("d")
         self._timer = Timer(loop, self._tick)
-        self._due = 0.0
-        self._again(time.monotonic())
-
-    def _again(self, now: float) -> None:
-        self._due = now + LAG_TICK_S
+        self._due = time.monotonic() + LAG_TICK_S
         self._timer.at(self._due)
 
     def _tick(self) -> None:
         now = time.monotonic()
-        self._lags.append(now - self._due)
-        self._again(now)
+        while self._due <= now:
+            self._lags.append(now - self._due)
+            self._due += LAG_TICK_S
+        self._timer.at(self._due)
 
     def close(self) -> float:
         """Stop, and return the 99th percentile (nearest rank); 0 if the run was too short for a sample."""

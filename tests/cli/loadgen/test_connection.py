@@ -11,6 +11,7 @@ import threading
 import tracemalloc
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 
 from certificates import server_context
 from talks import Talk, listening
+from taskdemo_cli.loadgen import engine
 from taskdemo_cli.loadgen import tls as tls_connection
 from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection, serialise
 from taskdemo_cli.loadgen.engine import Run
@@ -439,6 +441,20 @@ def test_a_connection_that_does_not_come_about_keeps_no_other_from_its_request_h
     monkeypatch.setattr(Origin, "connect", connect)
     samples = fired(script, count=5, timeout_s=1.0)
     assert errors(samples) == [None] * 4 + ["ConnectTimeout"]
+
+
+def test_a_stall_of_the_clients_own_loop_counts_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(engine, "Timer", lambda *_: SimpleNamespace(at=lambda when: None, close=lambda: None))
+    with asyncio.Runner() as runner:
+        lag = engine.LoopLag(runner.get_loop())
+    for _ in range(900):
+        now += engine.LAG_TICK_S
+        lag._tick()
+    now += 1.0
+    lag._tick()
+    assert 0.85 < lag.close() < 1.0
 
 
 @pytest.mark.parametrize("refused", [False, True])
