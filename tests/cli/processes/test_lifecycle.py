@@ -266,7 +266,7 @@ def test_what_the_work_has_started_and_left_ends_with_the_command(mode: str, kil
     command = ["fire", "--mode", mode, "--work", "leaves:work", *lasts]
     with running(*command, stdout=subprocess.DEVNULL, cwd=tmp_path, anew=killed == "server") as process:
         left = tmp_path / "left"
-        until(lambda: left.exists() and len(left.read_text().split()) >= 4, 30)
+        until(lambda: left.exists() and len(left.read_text().split()) >= 4, 60)
         if killed == "command":
             process.kill()
         elif killed:
