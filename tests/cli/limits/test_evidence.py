@@ -87,9 +87,8 @@ def test_a_kill_that_found_no_unfinished_task_makes_no_cell() -> None:
 
 def test_what_could_not_be_killed_makes_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survive, "_busy", MagicMock())
-    monkeypatch.setattr(survive, "_running", lambda *_: [MagicMock()])
-    trial = MagicMock(once=lambda _: (killed(accepted=1, unfinished=1, ended=1), False), kill_child=lambda *_: False)
-    with pytest.raises(UserError, match="had ended by itself, so nothing was killed; run it again"):
+    trial = MagicMock(once=lambda _: (killed(accepted=1, unfinished=1, ended=1), False), wait=lambda *_: False)
+    with pytest.raises(UserError, match="no process was seen running a task, so none could be killed; run it again"):
         survive.survive_worker_kill(trial)
 
 
