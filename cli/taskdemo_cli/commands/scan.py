@@ -139,19 +139,28 @@ def _scan_endpoints(
 
 
 def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: Screen) -> EndpointRow:
-    """Call an endpoint alone, then as many times at once as it takes well, and judge the last of these bursts."""
+    """Call an endpoint alone, then as many times at once as it takes well, and judge the last of these bursts.
+
+    Where that one leaves it unclear whether the endpoint blocks, there is one more of the same size.
+    """
     runs: list[RunDocument] = []
     most, headers = plan.count or 1, [*plan.headers, *route.headers]
-    size: int | None = 1
-    while size is not None:
+    size, is_again = 1, False
+    while True:
         target = again(replace(target, path=route.target))
         mark = target.mark()
         plan = structs.replace(plan, count=size, concurrency=size, headers=headers)
         facts: RunHeader = {"method": "GET", "count": size, "concurrency": size}
         runs.append(rig.measure(target, at(plan, target), screen, facts))
-        size = None if rig.stopping.asked else scanned.next_burst(runs, most)
-    found = judge(runs[-1], target.read_sightings(mark, rig.stopping))
-    return scanned.judged(route, runs[-1], found)
+        if not (is_again or rig.stopping.asked) and (larger := scanned.next_burst(runs, most)):
+            size = larger
+            continue
+        run = runs[-1]
+        found = judge(run, target.read_sightings(mark, rig.stopping))
+        is_over = is_again or rig.stopping.asked or run.ended_because or run.timed_out
+        if is_over or found.cause != "not found":
+            return scanned.judged(route, run, found)
+        is_again = True
 
 
 def _is_quiet(target: Target) -> bool:

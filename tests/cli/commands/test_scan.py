@@ -3,6 +3,8 @@
 import json
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
@@ -123,3 +125,34 @@ def test_a_scan_that_breaks_off_says_why_and_ends_with_exit_code_1(monkeypatch: 
     assert "The scan broke off: the server could not be used any more: importing it failed. No" in " ".join(
         done.stdout.split()
     )
+
+
+@pytest.mark.parametrize(
+    ("causes", "run", "bursts"),
+    [
+        (["not found", "neither"], {}, 2),
+        (["not found", "not found"], {}, 2),
+        (["neither"], {}, 1),
+        (["not found"], {"timed_out": True}, 1),
+        (["not found"], {"ended_because": "the server ended"}, 1),
+    ],
+)
+def test_an_endpoint_of_which_it_is_not_clear_whether_it_blocks_is_asked_once_more(
+    monkeypatch: pytest.MonkeyPatch, causes: list[str], run: dict[str, Any], bursts: int
+) -> None:
+    rig = MagicMock()
+    rig.stopping.asked = False
+    rig.measure.return_value = SimpleNamespace(**{"timed_out": False, "ended_because": None, **run})
+    said: list[str] = []
+    found = iter([SimpleNamespace(cause=cause) for cause in causes])
+    monkeypatch.setattr(scan, "judge", lambda *_: next(found))
+    monkeypatch.setattr(scan, "again", lambda target: target)
+    monkeypatch.setattr(scan, "replace", lambda target, **_: target)
+    monkeypatch.setattr(scan, "at", lambda plan, _: plan)
+    monkeypatch.setattr(scan, "structs", MagicMock())
+    monkeypatch.setattr(
+        scan, "scanned", SimpleNamespace(next_burst=lambda *_: None, judged=lambda *given: said.append(given[2].cause))
+    )
+    scan._scan_endpoint(rig, MagicMock(), Route("GET", "/", "/"), MagicMock(count=6, headers=()), MagicMock())
+    assert said == causes[-1:]
+    assert rig.measure.call_count == bursts
