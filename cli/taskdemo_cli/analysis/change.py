@@ -61,7 +61,7 @@ def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
             return instead, None
     call = (seen.call or "").partition(" -> ")[0]
     step = seen.called if seen.caller is not None else call
-    function = (seen.caller or seen.place).rpartition(" in ")[2]
+    function = (seen.caller or seen.place).rpartition(" in ")[2].partition(" ")[0]
     first, what = ("", step) if step else ("make a function of what computes there, and ", "function")
     threaded = f"`await asyncio.to_thread({step or function}, ...)`"
     plain = "" if seen.of == "task" or function in NO_ENDPOINTS else f", or make {function} a plain `def`"

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
@@ -41,7 +42,6 @@ MOST_COLLECTIONS: Final = 10_000
 WORKERS: Final = ("AnyIO worker thread", "asyncio_", "uvloop_", "ThreadPoolExecutor")
 """How the names of threads begin that work for requests."""
 AFTER_THE_ANSWER: Final = str(Path("starlette", "background.py"))
-NEVER_SEEN: Final = Look("")
 Stacks = dict[int, list[Step]]
 """By the identifier of the thread."""
 Used = WeakKeyDictionary[threading.Thread, tuple[float, float]]
@@ -75,7 +75,8 @@ class LoopStalls:
         self._beat = 0.0
         self._numbers = itertools.count(1)
         self._stall: Stall | None = None
-        self._missed: list[Missed] = []
+        self._missed: deque[Missed] = deque()
+        """The loop's thread adds to them whenever it likes, so they are taken one by one."""
         self._waiting: Looks = defaultdict(Spent)
         self._loop: Looks = defaultdict(Spent)
         """What the loop's thread did while requests were open, late or not."""
@@ -166,7 +167,7 @@ class LoopStalls:
                 self._see_others(self._stall, stacks)
             elif now < begun:
                 calm = spent
-            self._missed = [one for one in self._missed if not self._unseen(one)]
+            self._take_missed(self._unseen)
             if now - waited >= WAITING_EVERY_S:
                 self._see_waiting(limiter, now - waited)
                 waited = now
@@ -214,8 +215,11 @@ class LoopStalls:
         return look
 
     def _before(self, thread: threading.Thread) -> Look | None:
-        """Return what a thread did that has nothing to do by now, though it has computed since the last look."""
-        return self._seen.get(thread, NEVER_SEEN if _of_thread(thread) == "thread" else None)
+        """Return what a thread did that has nothing to do by now, though it has computed since the last look.
+
+        Threads that keep the interpreter, and hand it to each other, may all be done before any is seen: see `asked`.
+        """
+        return self._seen.get(thread) or (self._requests.asked() if _of_thread(thread) == "thread" else None)
 
     def _spent(self, thread: threading.Thread, used: Used) -> tuple[float, float]:
         """Return what a thread has computed, and waited for a processor, since this was asked last."""
@@ -258,13 +262,23 @@ class LoopStalls:
         stall, self._stall = self._stall, None
         if stall is None:
             return
-        for one in self._missed:
-            if abs(one.begun - stall.begun) < BEAT_S:
-                stall.until, stall.total.cpu_s, stall.total.queued_s = one.ended, one.cpu_s, one.queued_s
-        self._missed = [one for one in self._missed if abs(one.begun - stall.begun) >= BEAT_S]
+
+        def is_it(one: Missed) -> bool:
+            if abs(one.begun - stall.begun) >= BEAT_S:
+                return False
+            stall.until, stall.total.cpu_s, stall.total.queued_s = one.ended, one.cpu_s, one.queued_s
+            return True
+
+        self._take_missed(is_it)
         stall.ended = True
         stall.gc_s = self._collected(stall.begun, stall.until)
         self._write(stall.line())
+
+    def _take_missed(self, take: Callable[[Missed], bool]) -> None:
+        """Let `take` see each stall that the loop has noticed; those of which it returns False stay."""
+        for _ in range(len(self._missed)):
+            if not take(one := self._missed.popleft()):
+                self._missed.append(one)
 
     def _unseen(self, missed: Missed) -> bool:
         """Journal a stall that was over before anybody could look, and say so; not one that is being looked at."""
@@ -279,15 +293,17 @@ class LoopStalls:
         return True
 
     def _collected(self, since: float, until: float) -> float:
-        """Return what was computed in this time to collect garbage."""
-        return sum(cpu_s for ended, cpu_s in self._collections if since <= ended <= until)
+        """Return what was computed in this time to collect garbage; the loop may add to it meanwhile."""
+        return sum(cpu_s for ended, cpu_s in list(self._collections) if since <= ended <= until)
 
     def _tell(self, now: float) -> None:
         self._requests.tell_left()
+        beat = self._beat  # before the question what was missed: the loop notes that first
         if self._stall is not None:
             self._write(self._stall.line())
-        elif not self._missed:
-            self._collections.clear()
+        elif not self._missed:  # The next stall begins after this beat, and may have begun.
+            while self._collections and self._collections[0][0] < beat:
+                self._collections.popleft()
         if self._open_s or self._queued_s >= BEAT_S:
             self._write({
                 "waiting": in_words(self._waiting), "loop": in_words(self._loop), "clock": now,

@@ -7,6 +7,7 @@ BackgroundTasks. What is known goes into the journal as lines of their own besid
 
 import ast
 import asyncio
+import inspect
 import itertools
 import json
 import linecache
@@ -22,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskdemo_server.contract.text import error_text, shortened
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.user_app.stacks import Reader
+from taskdemo_server.user_app.stacks import ASYNC, Look, Reader, function_of
 
 MOST_ANSWERS: Final = 1000
 """Answers of different kinds that are told: an application may be asked for any number of paths."""
@@ -98,6 +99,7 @@ class Requests:
         self.open: dict[int, Request] = {}
         self.begun = 0
         """How many there have been so far."""
+        self._latest: Scope = {}
         self._app = app
         self._journal = journal
         self._reader = reader
@@ -114,6 +116,7 @@ class Requests:
         request = Request()
         self.open[id(request)] = request
         self.begun += 1
+        self._latest = scope
         current.set(request)
         refused: dict[str, Any] = {}
 
@@ -164,6 +167,18 @@ class Requests:
         if child is None:
             return "application"
         return "task" if child.request.over else "request"
+
+    def asked(self) -> Look:
+        """Return what a thread may have done that nobody has seen: nothing but the endpoint that was asked last.
+
+        In its first line, where that runs in a thread.
+        """
+        endpoint = self._latest.get("endpoint")  # which the router writes there
+        code = getattr(inspect.unwrap(endpoint) if callable(endpoint) else None, "__code__", None)
+        if code is None or code.co_flags & ASYNC or (file := self._reader.own(code.co_filename)) is None:
+            return Look("")
+        caller = f"{file}:{code.co_firstlineno} in {function_of(code)} (or a dependency of it)"
+        return Look("", caller=caller)
 
     def tasks(self) -> "list[list[asyncio.Task[Any]]]":
         """Return the tasks of each request that is open, the newest first: what that one waits for, the others do."""

@@ -51,7 +51,9 @@ class Look:
     """What one look at a stack has shown."""
 
     place: str
-    """`file.py:12 in function`, the innermost line of the application; or what its framework does for it."""
+    """`file.py:12 in function`, the innermost line of the application; or what its framework does for it.
+
+    Empty where nobody has seen it."""
     call: str | None = None
     """What it calls there, and where that call is by now: `requests.get -> socket.recv_into`."""
     caller: str | None = None

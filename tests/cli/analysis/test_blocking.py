@@ -116,6 +116,17 @@ def test_the_cause_is_what_the_server_saw(
     assert sentence(blocked).endswith((".", ". Try --for 2."))
 
 
+def test_where_nobody_saw_what_a_thread_did_its_endpoint_is_named_and_only_then() -> None:
+    unseen = seen("", of="thread", caller="a.py:1 in f (or a dependency of it)", cpu_s=0.3)
+    found = judge(a_run([0.5], [0.5]), Sightings(stalls=[stall(others=[unseen])]))
+    assert [(place.place, place.caller, place.waits) for place in found.places] == [(unseen.caller, None, False)]
+    assert found.change is not None
+    assert found.change.startswith("Computing needs a process: make a function of what computes there")
+    elsewhere = [waiting(seen("a.py:2 in g", of="thread"))]
+    found = judge(a_run([0.5], [0.5]), Sightings(stalls=[stall(others=[unseen])], waiting=elsewhere))
+    assert [place.place for place in found.places] == ["a.py:2 in g"]
+
+
 @pytest.mark.parametrize(
     ("loop", "threads", "found"),
     [

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.user_app.requests import Requests, is_kept
-from taskdemo_server.user_app.stacks import Reader
+from taskdemo_server.user_app.stacks import Look, Reader
 
 
 @pytest.mark.parametrize(
@@ -98,3 +99,31 @@ def test_a_task_belongs_to_its_request_and_once_that_is_over_to_itself(tmp_path:
     (line,) = journaled(tmp_path / "journal")
     assert line["call"].endswith("look")
     assert (line["state"], line["kept"], line["place"].split(":")[0]) == ("finished", True, "test_app_requests.py")
+
+
+def test_of_the_endpoint_that_was_asked_last_the_first_line_is_known_if_it_runs_in_a_thread(tmp_path: Path) -> None:
+    def compute() -> None: ...
+
+    async def wait() -> None: ...
+
+    async def site(scope: Scope, receive: Receive, send: Send) -> None:
+        endpoints = {
+            "/compute": compute,
+            "/wait": wait,
+            "/wrapped": wraps(compute)(lambda: None),
+            "/installed": asyncio.run,
+        }
+        scope["endpoint"] = endpoints.get(scope["path"])
+
+    app = Requests(site, Journal(str(tmp_path / "journal")), Reader(str(Path(__file__).parent)))
+    begin = f"test_app_requests.py:{compute.__code__.co_firstlineno} in compute (or a dependency of it)"
+    assert app.asked() == Look("")
+    for path, caller in {
+        "/compute": begin,
+        "/wait": None,
+        "/wrapped": begin,
+        "/installed": None,
+        "/none": None,
+    }.items():
+        asyncio.run(ask(app, path))
+        assert app.asked() == Look("", caller=caller)

@@ -100,7 +100,9 @@ def _cause(
         return _held(own), own, [look for stall in own for look in stall.looks if look.of in OWN]
     least_s = max(HELD_UP_S, sum(one.over_s for one in waiting) / 4)
     if busy or (late >= LATE and _computing_s(waiting) >= least_s):
-        looks = [look for stall in busy for look in stall.others] or in_threads
+        looks = [look for stall in busy for look in stall.others]
+        if not any(look.place for look in looks):
+            looks += in_threads
         by_requests = _seconds(look for look in looks if look.of == "thread")
         return "interpreter busy" if by_requests >= MOST_OF_IT * _seconds(looks) else "application", busy, looks
     if sum(one.full_s for one in waiting) >= HELD_UP_S and max(threads_waits, default=HELD_UP_S) >= HELD_UP_S:
@@ -195,20 +197,23 @@ def _held(stalls: Sequence[Stall]) -> str:
 
 
 def _places(looks: Iterable[Observation]) -> list[Place]:
-    """Return where most of the time went, lines of one place together."""
-    by_place = grouped((look.place, look) for look in looks if look.place)
+    """Return where most of the time went, lines of one place together; what led there where nobody has seen it."""
+    looks = list(looks)
+    by_place = grouped((look.place, look) for look in looks if look.place) or grouped(
+        (look.caller, look) for look in looks if look.caller
+    )
     total = sum(look.seconds for group in by_place.values() for look in group)
-    most = sorted(by_place.values(), key=lambda group: -_seconds(group))[:PLACES]
+    most = sorted(by_place.items(), key=lambda one: -_seconds(one[1]))[:PLACES]
     return [
         Place(
-            place=group[0].place,
+            place=place,
             share=_seconds(group) / total if total else 0.0,
             call=(longest := max(group, key=lambda look: look.seconds)).call,
             # What it waits for a processor, it would compute.
             waits=sum(look.cpu_s + look.queued_s for look in group) < MOST_OF_IT * _seconds(group),
-            caller=longest.caller,
+            caller=longest.caller if longest.place else None,
         )
-        for group in most
+        for place, group in most
     ]
 
 
@@ -220,7 +225,7 @@ def _change(cause: str, looks: Sequence[Observation]) -> tuple[str | None, str |
     if not (places := _places(looks)):
         return None, None
     most = places[0]
-    group = [look for look in looks if look.place == most.place]
+    group = [look for look in looks if most.place == (look.place or look.caller)]
     seen = max(group, key=lambda look: look.seconds)
     if cause in {"event loop held", "application"}:
         return change_for(seen, waits=bool(most.waits))
