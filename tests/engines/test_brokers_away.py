@@ -141,7 +141,7 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
     assert f"--server {server.url}\n" in server.complained
     compared, took = workless[mode.name].compared.result()
     assert (compared.returncode, "start one with: taskdemo worker" in compared.stderr) == (2, True)
-    assert took < of(mode).begins_within_s + 15  # beside the others
+    assert took < of(mode).begins_within_s + 40  # beside the others, on a slow machine
     done = workless[mode.name].fired.result()
     assert done.returncode in {1, 2}  # refused, or given up while it waited
     assert "".join(no_worker.split()) in "".join((done.stdout + done.stderr).split())  # it may be wrapped

@@ -30,7 +30,7 @@ def _schemathesis() -> None:
     ("settings", "headers"),
     [
         ({"mode": "blocking", "token": "a-secret"}, ["Authorization: Bearer a-secret"]),
-        ({"mode": "background", "max_pending": 1, "duration": 30, "token": "a-secret"}, []),
+        ({"mode": "background", "max_pending": 1, "duration": 600, "token": "a-secret"}, []),
     ],
     ids=["with a token", "overloaded, without the token"],
 )
