@@ -290,6 +290,7 @@ def fire(
     ),
 )
 def compare(
+    context: typer.Context,
     saved: Annotated[list[str] | None, options.SAVED_RESULTS] = None,
     modes: Annotated[str | None, options.MODE_LIST] = None,
     count: Annotated[int, options.COUNT] = 5,
@@ -316,11 +317,10 @@ def compare(
     if saved:
         if len(saved) != 2:
             raise UserError("compare takes two saved results, old and new: taskdemo compare OLD.json NEW.json")
-        for option, value in {"--save": save, "--html": html, "--fail-if": fail_if}.items():
-            if value:
-                raise UserError(
-                    f"{option} is for a comparison that is run; of two saved results --json tells everything"
-                )
+        for name, source in {name: context.get_parameter_source(name) for name in context.params}.items():
+            if name not in {"saved", "json"} and source is not None and source.name == "COMMANDLINE":
+                option = f"--{name.replace('_', '-')}"
+                raise UserError(f"{option} is for a comparison that is run; two saved results take --json alone")
         return report.compare(saved[0], saved[1], json)
     names, missing = compare.installed(checks.mode_list(modes))
     checks.used_by([*names, *(one.mode for one in missing)], broker=broker, backend=backend)

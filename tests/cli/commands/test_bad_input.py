@@ -51,6 +51,10 @@ BAD = [
     ("compare --modes ,", "--modes is empty; the modes are blocking,async"),
     ("compare --count 0", "--count is 0"),
     ("compare old.json", "compare takes two saved results, old and new"),
+    *(
+        (f"compare old.json new.json {given}", f"{given.split()[0]} is for a comparison that is run")
+        for given in ("--modes async", "--count 5", "--need quiet", "--cold", "--fail-if ok<1", "--html page.html")
+    ),
     ("compare old.json new.json --html page.html", "--html is for a comparison that is run"),
     ("compare old.json new.json", "old.json cannot be read"),
     ("limits --modes fast", "there is no mode 'fast'"),
