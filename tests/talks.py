@@ -60,7 +60,7 @@ async def listening(
 class InThread(ABC):
     """Such a server in a thread of its own, which has every connection by `talk`."""
 
-    PATIENCE_S = 30.0
+    PATIENCE_S = 60.0
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0

@@ -8,6 +8,7 @@ import ssl
 import struct
 import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def fired(
 
 def in_loop(work: Coroutine[Any, Any, list[Sample]], loop: str = "uvloop") -> list[Sample]:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if loop == "uvloop" else None) as runner:
-        return runner.run(asyncio.wait_for(work, 10))
+        return runner.run(asyncio.wait_for(work, 60))
 
 
 def errors(samples: list[Sample]) -> list[str | None]:
@@ -260,19 +261,22 @@ def test_a_task_id_is_read_whatever_its_case_and_never_from_a_trailer_or_an_info
 def test_the_first_byte_is_that_of_the_answer_however_slow_and_not_of_an_interim_response(
     before: bytes, after: bytes, counts: bool
 ) -> None:
+    went_on: list[float] = []
+
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(before)
-        await asyncio.sleep(0.1)
+        for _ in range(10):  # turns of the loop, however long each: the client has read that by then
+            await asyncio.sleep(0.01)
+        went_on.append(time.monotonic())
         writer.write(after)
 
-    ((_, _, sent, first_byte, done, _, error, _, _),) = fired(script, count=1)
+    ((_, _, _, first_byte, done, _, error, _, _),) = fired(script, count=1)
     assert error is None
-    assert sent is not None
     assert first_byte is not None
     assert done is not None
-    assert (first_byte - sent >= 0.09) is counts
-    assert (done - first_byte >= 0.09) is not counts
+    assert (first_byte >= went_on[0]) is counts
+    assert done >= went_on[0]
 
 
 PIECES = st.sampled_from(
@@ -437,7 +441,7 @@ def test_a_connection_that_does_not_come_about_keeps_no_other_from_its_request_h
         await (asyncio.sleep(60) if len(begun) == 5 else real(origin, connection))
 
     monkeypatch.setattr(Origin, "connect", connect)
-    samples = fired(script, count=5, timeout_s=1.0)
+    samples = fired(script, count=5, timeout_s=1.5)
     assert errors(samples) == [None] * 4 + ["ConnectTimeout"]
 
 
@@ -596,7 +600,7 @@ def test_a_server_that_wants_a_certificate_says_so_to_callers_who_wait_for_other
 
     ends: list[ssl.SSLSocket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
+        listener.settimeout(60)
         refusing = threading.Thread(target=refuse)
         refusing.start()
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
@@ -641,7 +645,7 @@ def test_an_idle_connection_that_the_server_closed_is_replaced() -> None:
         writer.write(OK)
         await writer.drain()
 
-    assert errors(fired(script, count=2, rate=10)) == [None, None]
+    assert errors(fired(script, count=2, rate=2)) == [None, None]
     assert len(connections) == 2
 
 
@@ -669,7 +673,7 @@ def test_bytes_on_an_idle_connection_close_it() -> None:
         writer.write(OK)
         await reader.read()
 
-    assert errors(fired(script, count=2, rate=10)) == [None, None]
+    assert errors(fired(script, count=2, rate=2)) == [None, None]
     assert len(connections) == 2
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from commands import in_process
 from conftest import until
 from talks import InThread
 from taskdemo_cli.errors import UserError
+from taskdemo_cli.loadgen import engine
 from taskdemo_cli.loadgen.calibration import calibrate
 from taskdemo_cli.loadgen.capacity import check_capacity, most_connections
 from taskdemo_cli.loadgen.loader import Loader
-from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Gone, Plan, Ready, Started, encode_command
+from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Frames, Gone, Plan, Ready, Started, encode_command
 from taskdemo_cli.loadgen.proxies import proxy_for
 
 WAIT = InThread.PATIENCE_S
@@ -40,7 +42,7 @@ class Target(InThread):
         self.open = 0
         self.release = asyncio.Event()
         self.expect = 0
-        """/all answers nobody before this many have asked."""
+        """/all answers nobody before this many have asked, /never nobody after them."""
 
     def let_go(self) -> None:
         self.loop.call_soon_threadsafe(self.release.set)
@@ -67,7 +69,7 @@ class Target(InThread):
             if len(self.requests) >= self.expect:
                 self.release.set()
             await self.release.wait()
-        elif path == "/never":
+        elif path == "/never" and len(self.requests) > self.expect:
             await reader.read()
         body = b'{"message":"Hello World!"}'
         writer.write(
@@ -102,6 +104,11 @@ class Fired:
     @property
     def errors(self) -> list[str | None]:
         return [sample[6] for sample in self.samples]
+
+    def most_at_once(self, since: int) -> int:
+        """How many requests were under way at once, each from that stamp of its sample until it was done."""
+        moments = sorted([(s[since], 1) for s in self.samples] + [(s[4], -1) for s in self.samples])
+        return max(accumulate(step for _, step in moments))
 
 
 @pytest.fixture
@@ -150,12 +157,7 @@ def test_a_closed_loop_uses_one_connection_a_caller_and_never_more_callers_than_
 ) -> None:
     fired = fire(count=200, concurrency=7)
     assert target.connections == 7
-    moments = sorted([(s[2], 1) for s in fired.samples] + [(s[4], -1) for s in fired.samples])
-    running = most = 0
-    for _, step in moments:
-        running += step
-        most = max(most, running)
-    assert most <= 7
+    assert fired.most_at_once(since=2) <= 7
 
 
 def test_all_at_once_means_all_are_sent_before_any_is_answered(fire: Fire, target: Target) -> None:
@@ -192,8 +194,8 @@ def test_an_open_loop_keeps_its_schedule_while_the_server_holds_every_answer(
 
 
 def test_an_open_loop_uses_an_idle_connection_before_it_opens_one(fire: Fire, target: Target) -> None:
-    fire(count=40, rate=100)
-    assert target.connections <= 20
+    fired = fire(count=40, rate=100)
+    assert target.connections <= fired.most_at_once(since=1)
 
 
 def test_sends_that_could_not_be_made_on_time_are_counted_as_late_and_still_made(
@@ -201,7 +203,7 @@ def test_sends_that_could_not_be_made_on_time_are_counted_as_late_and_still_made
 ) -> None:
     process = loader._child
     assert process is not None
-    loader.run(Plan(url=target.url(), count=100, rate=200))
+    loader.run(Plan(url=target.url(), count=100, rate=100))
     until(lambda: len(target.requests) > 10, WAIT)
     os.kill(process.pid, signal.SIGSTOP)
     until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, WAIT)
@@ -215,25 +217,25 @@ def test_sends_that_could_not_be_made_on_time_are_counted_as_late_and_still_made
 
 
 def test_for_s_bounds_the_beginning_of_requests_in_both_loops(fire: Fire) -> None:
-    fired = fire(for_s=0.3, concurrency=2)
-    assert len(fired.samples) > 10
-    assert all(s[1] < fired.t0 + 0.3 for s in fired.samples)
+    fired = fire(for_s=0.6, concurrency=2)
+    assert len(fired.samples) > 2
+    assert all(s[1] < fired.t0 + 0.6 for s in fired.samples)
     assert set(fired.errors) == {None}
     assert fired.done.not_sent == 0
     assert len(fire(for_s=0.3, rate=100).samples) == 30
 
 
 def test_the_deadline_ends_unanswered_requests_as_read_timeouts_and_counts_the_unsent(fire: Fire) -> None:
-    fired = fire("/never", count=10, concurrency=4, timeout_s=0.3)
+    fired = fire("/never", count=10, concurrency=4, timeout_s=0.6)
     assert fired.errors == ["ReadTimeout"] * 4
     assert fired.done.not_sent == 6
     assert fired.done.timed_out
-    assert 0.25 <= fired.done.wall <= 2
+    assert 0.55 <= fired.done.wall <= 10
     fired = fire("/never", count=1000, rate=100, timeout_s=0.3)
     assert fired.done.timed_out
     assert set(fired.errors) <= {"ReadTimeout", "ConnectTimeout"}  # the last one may still be connecting
     assert len(fired.samples) + fired.done.not_sent == 1000
-    fired = fire(count=3, rate=0.5, timeout_s=0.3)  # it comes while nothing is in flight
+    fired = fire(count=3, rate=0.5, timeout_s=0.8)  # it comes while nothing is in flight
     assert (fired.errors, fired.done.not_sent, fired.done.timed_out) == ([None], 2, True)
 
 
@@ -293,17 +295,22 @@ def test_a_bystander_goes_on_until_it_is_stopped(loader: Loader, frames: Frames,
 
 
 def test_a_bystander_that_is_stopped_still_hears_the_answers_that_come_soon(
-    loader: Loader, frames: Frames, target: Target
+    target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loader.run(Plan(url=target.url("/hold"), rate=100, until_stopped=True))
-    until(lambda: len(target.requests) > 3, WAIT)
-    loader.stop()
-    target.let_go()
-    assert set(Fired(frames).errors) == {None}
-    loader.run(Plan(url=target.url("/never"), rate=100, until_stopped=True))
-    until(lambda: len(target.requests) > 30, WAIT)
-    loader.stop()
-    assert set(Fired(frames).errors) == {"Cancelled"}
+    async def errors(path: str, sent: int) -> set[str | None]:
+        frames: list[Frame] = []
+        run = engine.Run(Plan(url=target.url(path), rate=100, until_stopped=True), frames.append, connections=100)
+        going = asyncio.create_task(run.go())
+        await asyncio.to_thread(until, lambda: len(target.requests) > sent, WAIT)
+        run.stop()
+        target.let_go()
+        await going
+        return {sample[6] for frame in frames if isinstance(frame, Batch) for sample in frame.samples}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "LAST_ANSWERS_S", WAIT)  # however slow the machine is
+        assert asyncio.run(errors("/hold", 3)) == {None}
+    assert asyncio.run(errors("/never", 30)) == {"Cancelled"}
 
 
 def test_a_timeout_of_next_to_nothing_accounts_for_every_request(fire: Fire) -> None:
@@ -327,7 +334,8 @@ def test_every_refused_request_is_counted(loader: Loader, frames: Frames) -> Non
 
 def test_a_server_that_dies_during_the_run_leaves_no_request_unaccounted(loader: Loader, frames: Frames) -> None:
     with Target() as target:
-        loader.run(Plan(url=target.url(), count=3000, concurrency=10))
+        target.expect = 500
+        loader.run(Plan(url=target.url("/never"), count=3000, concurrency=10))
         until(lambda: len(target.requests) > 500, WAIT)
     fired = Fired(frames)
     assert [s[0] for s in fired.samples] == list(range(1, 3001))
@@ -362,7 +370,7 @@ def test_the_end_of_standard_input_ends_the_process_at_once_even_in_a_run(target
         process.stdin.flush()
         until(lambda: len(target.requests) == 5, WAIT)
         process.stdin.close()
-        assert process.wait(2) == 0
+        assert process.wait(30) == 0
         process.stdout.read()
 
 
@@ -406,10 +414,10 @@ def test_https_is_measured_like_http_and_to_connect_is_no_part_of_a_response_tim
             fired = Fired(frames)
             assert sorted(target.requests) == sorted(f"/?a=1&message=m{n}" for n in range(1, 13))
             assert target.connections == 3
-            loader.run(Plan(url=target.url("/never"), count=2, timeout_s=0.5))
+            loader.run(Plan(url=target.url("/never"), count=2, timeout_s=0.9))
             assert Fired(frames).errors == ["ReadTimeout"] * 2
             # To connect takes longer over TLS, and is not the client's CPU: it is named for what it is.
-            loader.run(Plan(url=target.url(), count=4, rate=1000))
+            loader.run(Plan(url=target.url(), count=4, rate=1_000_000))
             late = Fired(frames).done
             assert late.late_connecting == late.late > 0
             monkeypatch.delenv("SSL_CERT_FILE")
