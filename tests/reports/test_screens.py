@@ -232,7 +232,7 @@ def test_a_screen_that_is_stopped_leaves_the_cursor_and_goes_on_below_what_came_
     with process.stdout:
         assert SHOW_CURSOR.encode() in process.stdout.read()
     process.stdin.close()
-    assert process.wait(10) == -signal.SIGQUIT
+    assert process.wait(60) == -signal.SIGQUIT
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, None])
