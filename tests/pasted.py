@@ -57,11 +57,11 @@ def served(folder: Path, *, anew: bool = False) -> Iterator[str]:
         raise AssertionError("".join(said))
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 def answer(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=20) as response:
+    with urllib.request.urlopen(url, timeout=60) as response:
         return json.loads(response.read())
 
 

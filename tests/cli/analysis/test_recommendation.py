@@ -384,13 +384,13 @@ def test_a_comparison_of_ones_own_function_ends_with_the_mode_its_price_and_the_
     (tmp_path / "reports.py").write_text("import time\n\n\ndef build(message):\n    time.sleep(0.2)\n")
     done = taskdemo(
         "compare", "--work", "reports:build", "--modes", "blocking,background", "--count", "3",
-        "--need", "answer-first", "--need", "quiet",
+        "--need", "answer-first", "--need", "no-service",
         "--save", "result.json", "--html", "report.html",
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
-    *_, end = done.stdout.partition("\nUse background for answer-first, quiet\n")
+    *_, end = done.stdout.partition("\nUse background for answer-first, no-service\n")
     assert "It gives up" in end
     code, *wrote = end[end.index('"""Callers') :].split("wrote ")
     assert "".join(wrote).split() == ["result.json", "report.html"]
@@ -398,4 +398,4 @@ def test_a_comparison_of_ones_own_function_ends_with_the_mode_its_price_and_the_
     document = json.loads((tmp_path / "result.json").read_text())
     assert document["recommendation"]["mode"] == "background"
     assert document["runs"][0]["own_work"] == {"is_async": False, "takes_message": True}
-    assert "Recommendation for answer-first, quiet: background" in (tmp_path / "report.html").read_text()
+    assert "Recommendation for answer-first, no-service: background" in (tmp_path / "report.html").read_text()

@@ -35,7 +35,7 @@ async def dies():
 
 @app.get("/slow")
 async def slow():
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.05)
 
 
 @app.get("/fails")
@@ -91,14 +91,14 @@ def test_ctrl_c_leaves_the_steps_so_far_and_no_process(tmp_path: Path) -> None:
         assert "blocking 9.5/s" in first
         family = family_of(process.pid)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Interrupted: these are the limits and the steps up to then." in out
     document = json.loads((tmp_path / "found.json").read_text("utf-8"))
     assert document["interrupted"] is True
     assert list(document["modes"]) == ["blocking"]
     assert document["modes"]["blocking"]["steps"][0]["rate"] == 9.5
-    until(lambda: gone(family), 5)
+    until(lambda: gone(family), 30)
 
 
 def test_a_server_that_runs_already_is_measured_and_left_when_it_has_done_all(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_what_cannot_be_searched_is_said_before_anything_runs(arguments: tuple[s
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/slow", "work of 1.5"),
+        ("/slow", "work of 1."),
         ("/fails", "a single request fails already (HTTP 500), so there is no rate to find"),
     ],
 )

@@ -14,13 +14,15 @@ from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.runner.rig import WARM_UP_S, Rig, Screen
 from taskdemo_cli.runner.target import Target
 
-D = 0.4
+D = 0.6
 """Seconds of work: long beside what a loaded machine adds, short beside a test's patience."""
+EARLY = 0.002
+"""uvloop's timers are whole milliseconds of a clock that it reads once a turn."""
 
 
 def test_compare_shows_who_waits_in_each_mode() -> None:
     modes = "blocking,async,threadpool,background,background-async,process"
-    document = as_json("compare", "--count", "5", "--duration", str(D), "--modes", modes)
+    document = as_json("compare", "--count", "3", "--duration", str(D), "--modes", modes)
     assert document["kind"] == "comparison"
     assert document["reference"] == "blocking"
     runs = {run["mode"]: run for run in document["runs"]}
@@ -28,24 +30,23 @@ def test_compare_shows_who_waits_in_each_mode() -> None:
     assert [verdict["mode"] for verdict in document["verdicts"]] == list(runs)
     for run in runs.values():
         assert run["summary"]["requests"] == {
-            "ok": 5, "failed": 0, "errors": {}, "statuses": {"200": 5}, "bytes": 5 * len('{"message":"Hello World!"}')
+            "ok": 3, "failed": 0, "errors": {}, "statuses": {"200": 3}, "bytes": 3 * len('{"message":"Hello World!"}')
         }  # fmt: skip
-        assert run["warm_up"] == 5
-        assert run["summary"]["tasks"]["finished"] == 5
-        assert (run["work"], run["duration_s"], run["count"], run["concurrency"]) == ("sleep", D, 5, 5)
+        assert run["warm_up"] == 3
+        assert run["summary"]["tasks"]["finished"] == 3
+        assert (run["work"], run["duration_s"], run["count"], run["concurrency"]) == ("sleep", D, 3, 3)
     slowest = {mode: run["summary"]["response_s"]["max"] for mode, run in runs.items()}
-    assert 5 * D <= slowest["blocking"] < 6.5 * D
-    early = 0.002  # uvloop's timers are whole milliseconds of a clock that it reads once a turn
+    assert 2.5 * D <= slowest["blocking"] < 6 * D
     for mode in ("async", "threadpool"):
-        assert D - early <= slowest[mode] < 2.5 * D
+        assert D - EARLY <= slowest[mode] < 2.5 * D
     for mode in ("background", "background-async", "process"):
-        assert slowest[mode] < D / 2
-        assert runs[mode]["summary"]["completion_s"]["min"] >= D - early
+        assert slowest[mode] < D - EARLY
+        assert runs[mode]["summary"]["completion_s"]["min"] >= D - EARLY
     parallel = {mode: run["summary"]["tasks"]["max_parallel"] for mode, run in runs.items()}
     assert parallel["blocking"] == 1
-    assert parallel["async"] == parallel["threadpool"] == parallel["background"] == parallel["background-async"] == 5
+    assert parallel["async"] == parallel["threadpool"] == parallel["background"] == parallel["background-async"] == 3
     held_up = {mode: run["summary"]["bystander_s"]["max"] for mode, run in runs.items()}
-    assert held_up["blocking"] > 3 * D
+    assert held_up["blocking"] > 1.2 * D
     assert held_up["background"] < D
 
 
@@ -97,11 +98,11 @@ def test_fire_at_a_private_server_reports_the_responses_and_the_tasks() -> None:
     for row in document["requests"]:
         task = by_id[row["task_id"]]
         assert row["done_s"] < task["ended_s"]
-        assert task["ended_s"] - task["started_s"] == pytest.approx(D, abs=D / 2)
+        assert D - EARLY <= task["ended_s"] - task["started_s"] < 5 * D
 
 
 def test_fire_without_waiting_leaves_the_tasks_unfinished() -> None:
-    document = as_json("fire", "--mode", "background", "--count", "2", "--duration", "5", "--no-wait")
+    document = as_json("fire", "--mode", "background", "--count", "2", "--duration", "60", "--no-wait")
     assert document["summary"]["tasks"]["unfinished"] == 2
     assert document["summary"]["tasks"]["lost"] == 0
 
@@ -116,12 +117,12 @@ def test_fire_at_a_running_server_counts_only_its_own_tasks() -> None:
 
 
 def test_serve_prints_what_the_tutorial_prints_and_ctrl_c_finishes_the_running_task_first() -> None:
-    with serving("--duration", "0.5") as (process, port):
+    with serving("--duration", "1") as (process, port):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/?message=hello%20there") as response:
             assert json.loads(response.read()) == {"message": "Hello World!"}
             assert response.headers["X-Task-ID"]
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(30) == 130
         assert process.stdout is not None
         rest = process.stdout.read()
     assert "1 task" in rest

@@ -44,7 +44,7 @@ def test_help_for_which_there_is_no_room_is_said_and_fails_and_a_reader_may_leav
 def test_a_closed_standard_stream_keeps_nothing_from_being_saved(closed: str, tmp_path: Path) -> None:
     saved = tmp_path / "run.json"
     line = f"{TASKDEMO} fire --mode background --duration 0 --count 2 --save {saved} {closed}"
-    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert json.loads(saved.read_text())["summary"]["requests"]["ok"] == 2
@@ -63,7 +63,7 @@ def test_a_result_for_which_there_is_no_room_is_said_and_leaves_no_half_file(tmp
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=100,
         )
     assert done.returncode == 1, done.stderr
     for file in (saved, page):
@@ -79,7 +79,7 @@ def test_a_server_whose_journal_finds_no_room_is_not_waited_for_without_end(tmp_
     with saved.open("w") as out:
         process = subprocess.run(
             # What is printed must not count: the limit is on files, and a pipe is none.
-            ["bash", "-c", f"({line}) | cat"], stdout=out, stderr=subprocess.PIPE, check=False, timeout=60, env=env
+            ["bash", "-c", f"({line}) | cat"], stdout=out, stderr=subprocess.PIPE, check=False, timeout=100, env=env
         )  # fmt: skip
     assert process.returncode == 0  # of cat
     run = json.loads(saved.read_text())

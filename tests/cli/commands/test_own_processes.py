@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ def member(pid: int, module: str) -> int:
             return [one.pid for one in family_of(pid) if module in one.cmdline()]
         return []
 
-    return until(look, 30)[-1]
+    return until(look, 60)[-1]
 
 
 @pytest.mark.parametrize(("which", "name"), [(0, "load"), (1, "bystander")])
@@ -32,23 +31,21 @@ def test_a_measuring_process_that_dies_ends_the_command_with_one_sentence(which:
         family = family_of(process.pid)
         loads = sorted(one.pid for one in family if "taskdemo_cli.loadgen.process" in one.cmdline())
         os.kill(loads[which], signal.SIGKILL)
-        out, err = process.communicate(timeout=15)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 2, err
     assert out == ""
     assert err.strip().splitlines()[-1] == f"taskdemo: the {name} process ended unexpectedly (exit -9); run it again"
-    until(lambda: gone(family), 5)
+    until(lambda: gone(family), 30)
 
 
 def test_a_fork_server_that_dies_takes_its_servers_along_and_is_not_waited_for() -> None:
-    with running("compare", "--modes", "blocking,background", "--duration", "5", anew=True) as process:
+    with running("compare", "--modes", "blocking,background", "--duration", "60", anew=True) as process:
         fork_server = member(process.pid, "taskdemo_server.runtime.fork_server")
         family = family_of(process.pid)
         os.kill(fork_server, 9)
-        started = time.monotonic()
-        process.communicate(timeout=30)
-        assert time.monotonic() - started < 20
+        process.communicate(timeout=50)
         assert process.returncode in {1, 2}
-        until(lambda: gone(family), 5)
+        until(lambda: gone(family), 30)
 
 
 def test_a_server_that_falls_silent_before_it_ends_is_said_to_have_ended(tmp_path: Path) -> None:

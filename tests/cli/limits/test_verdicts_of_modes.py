@@ -13,7 +13,7 @@ from taskdemo_cli.documents.limits import LimitsDocument
 from taskdemo_cli.documents.run import Skipped
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 CORE = ["blocking", "async", "threadpool", "background", "background-async", "process"]
 LIMITS_OF_KILLS = ("survive_server_kill", "survive_worker_kill")
