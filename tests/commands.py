@@ -21,7 +21,7 @@ TASKDEMO = forked.PROGRAM
 
 
 def taskdemo(
-    *arguments: str, anew: bool = False, timeout: float = 100, **options: Any
+    *arguments: str, anew: bool = False, timeout: float = 240, **options: Any
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end, forked with all that it starts; `anew`: they are started, and import for themselves."""
     process = _start(arguments, anew, options)

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 for one in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # people have none; what is different has its own tests
     os.environ.pop(one, None)
-hypothesis.settings.register_profile("any speed", deadline=None)
+hypothesis.settings.register_profile(
+    "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("any speed")
 
 T = TypeVar("T")
@@ -39,6 +41,13 @@ LONGEST = (
     *("verdicts_of_modes", "docs"),
 )
 """The files that take longest: they begin, so that nobody waits for the last of them at the end."""
+HELD = """
+import pathlib, time
+
+def work(message):
+    while not pathlib.Path(__file__).with_name("go").exists():
+        time.sleep(0.01)
+"""
 QUIETEST = "own_app_table"
 """What is said of an application is "not clear" on a busy machine: it comes last, beside the fewest others."""
 
@@ -49,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path.name, 1))
 
 
-def until(condition: Callable[[], T], within: float = 10.0) -> T:
+def until(condition: Callable[[], T], within: float = 60.0) -> T:
     """Return `condition()` as soon as it is true; fail the test when it is not within so many seconds."""
     end = time.monotonic() + within
     while not (value := condition()):
@@ -110,7 +119,7 @@ class RunningServer:
         ended = {event.id for event in self.events() if event.state in ENDED}
         return {event.id for event in self.events() if event.state == "started"} - ended
 
-    def ended(self, count: int, within: float = 10.0) -> list[TaskEvent]:
+    def ended(self, count: int, within: float = 60.0) -> list[TaskEvent]:
         """Wait until `count` tasks have ended, and return the events that say so."""
 
         def ends() -> list[TaskEvent]:
@@ -123,7 +132,7 @@ class RunningServer:
     def another(self) -> Iterator[httpx.Client]:
         """Give a connection to another server process than the one that `client` talks to."""
         one = psutil.Process(self.get("/health").json()["pid"])
-        with httpx.Client(base_url=self.url, timeout=20, trust_env=False) as client:
+        with httpx.Client(base_url=self.url, timeout=60, trust_env=False) as client:
             one.suspend()
             try:
                 until(lambda: one.status() == psutil.STATUS_STOPPED)  # whoever is awake takes the connection
@@ -140,7 +149,7 @@ class RunningServer:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def wait(self, within: float = 10.0) -> int:
+    def wait(self, within: float = 60.0) -> int:
         return self.process.wait(within)
 
 
@@ -157,8 +166,8 @@ def serving(folder: Path, /, *, anew: bool = False, **given: Any) -> Iterator[Ru
         command = python("taskdemo_server.serve", settings.to_json())
         process = start(command, stdin=subprocess.PIPE, stdout=out, stderr=err, start_new_session=True)
     try:
-        with httpx.Client(timeout=20, trust_env=False) as client:
-            until(lambda: announce.exists() or process.poll() is not None, 30)
+        with httpx.Client(timeout=60, trust_env=False) as client:
+            until(lambda: announce.exists() or process.poll() is not None)
             if process.poll() is not None:
                 pytest.fail(f"the server ended with {process.returncode}: {(folder / 'err').read_text()}")
             told = json.loads(announce.read_text())
@@ -167,14 +176,14 @@ def serving(folder: Path, /, *, anew: bool = False, **given: Any) -> Iterator[Ru
     finally:
         process.stdin.close()
         try:
-            process.wait(5)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(5)
+            process.wait(30)
             pytest.fail("the server outlived its lifeline")
         finally:
             # The server leads a process group of its own, so whoever is left is in it.
-            until(lambda: not _group_lives(process.pid), 5)
+            until(lambda: not _group_lives(process.pid))
 
 
 def _group_lives(group: int) -> bool:
@@ -205,6 +214,13 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
             return stack.enter_context(serving(tmp_path / f"server{count}", **given))
 
         yield start
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> dict[str, str]:
+    """Settings of a server whose work lasts until the test touches `tmp_path / "go"`, however slow the machine is."""
+    (tmp_path / "held.py").write_text(HELD)
+    return {"work": "held:work", "folder": str(tmp_path)}
 
 
 @pytest.fixture

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
+import pytest
 
 import forked
 from taskdemo_cli import limits
 from taskdemo_cli.documents.limits import Cell, LimitsDocument
+from taskdemo_cli.limits import backing
 from taskdemo_cli.processes.signals import StopRequest
 
 
@@ -46,7 +48,8 @@ def run(
 ) -> LimitsDocument:
     """Run the experiments, forking what they start, and see to it that they leave no process behind."""
     folder.mkdir(exist_ok=True)
-    with forked.forking():
+    with forked.forking(), pytest.MonkeyPatch.context() as patient:
+        patient.setattr(backing, "START_TIMEOUT_S", 120.0)  # many workers start at once
         before = {child.pid for child in psutil.Process().children(recursive=True)}
         document = limits.run(
             modes, screen or Remembering(), stopping or StopRequest(), folder, limits=names, broker=broker

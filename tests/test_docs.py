@@ -23,7 +23,7 @@ def commands(path: Path) -> list[str]:
     return re.findall(r"^    (taskdemo .*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_the_commands_of_the_tour_run_one_after_another(tmp_path: Path) -> None:
     pytest.importorskip("celery", reason="the extra `celery` is not installed")
     with socket.socket() as free:

@@ -139,7 +139,7 @@ class Guarded:
         """The program itself."""
         return psutil.Process(self.guard.pid).children()[0]
 
-    def wait(self, within: float = 20.0) -> int:
+    def wait(self, within: float = 60.0) -> int:
         """Return its exit code, once it has ended by itself."""
         return self.guard.wait(within)
 
@@ -148,7 +148,7 @@ class Guarded:
         assert self.guard.stdout is not None
         self.guard.stdin.close()
         self.guard.stdout.close()
-        self.guard.wait(10)
+        self.guard.wait(60)
 
 
 @dataclass
@@ -245,7 +245,7 @@ def own_broker(server: RunningServer) -> Path:
 
 
 def nothing_is_left(processes: Sequence[psutil.Process], folder: Path) -> None:
-    until(lambda: gone(processes) and not folder.exists(), 5)
+    until(lambda: gone(processes) and not folder.exists())
 
 
 def free_port() -> int:

@@ -17,15 +17,17 @@ from conftest import RunningServer, serving, until
 from engines.stage import EVERY_ENGINE, THERE, Guarded, Stage, ask, of, staging
 from taskdemo_server.contract.modes import Mode
 
-pytestmark = pytest.mark.parametrize("mode", EVERY_ENGINE)
+pytestmark = [pytest.mark.parametrize("mode", EVERY_ENGINE), pytest.mark.timeout(400)]
 
 CALLERS = 20
 WORK = """
-import time
+import os, time
 
 def work(message):
-    time.sleep(1 if message == "long" else 0)
+    while message.startswith("/") and not os.path.exists(message):
+        time.sleep(0.01)
 """
+"""What has the path of a file for a message lasts until that is there."""
 
 REFUSALS = [
     ("maxmemory", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
@@ -88,12 +90,12 @@ def answers(server: RunningServer) -> list[httpx.Response]:
 
 def bystander_s(server: RunningServer) -> float:
     asked = time.monotonic()
-    assert httpx.get(f"{server.url}/ping", trust_env=False).status_code == 200
+    assert server.get("/ping").status_code == 200
     return time.monotonic() - asked
 
 
 def refuses_while_mute(broker: Guarded, server: RunningServer) -> None:
-    """See that callers are refused within 5 s, that others do not notice, and that callers are taken again."""
+    """See that callers are refused soon, that others do not notice, and that callers are taken again."""
     broker.program.suspend()
     try:
         began = time.monotonic()
@@ -106,11 +108,11 @@ def refuses_while_mute(broker: Guarded, server: RunningServer) -> None:
             assert answer.headers["Retry-After"] == "1"
             assert answer.json() == {"detail": "The broker does not take the task."}
             assert "X-Task-ID" not in answer.headers
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15  # 3 s at most, and 20 callers on a slow machine
     finally:
         broker.program.resume()
     accepted = server.states().count("accepted")
-    until(lambda: server.get().status_code == 200, 20)
+    until(lambda: server.get().status_code == 200)
     assert {answer.status_code for answer in answers(server)} == {200}
     assert server.states().count("accepted") == accepted + CALLERS + 1
 
@@ -119,16 +121,18 @@ def refuses_while_full(
     stage: Stage, server: RunningServer, worker: Guarded, reason: str, refuse: str, take: str
 ) -> None:
     """See that callers are refused while a task runs, and that its worker goes on afterwards, or ends."""
-    running = ask(server, message="long")
+    go = stage.folder / reason
+    running = ask(server, message=str(go))
     until(lambda: running in server.running())
     with redis.Redis.from_url(stage.broker) as client:
         client.execute_command(*refuse.split())
         assert {answer.status_code for answer in answers(server)} == {503}
+        go.touch()
         until(lambda: reason in worker.printed)
         client.execute_command(*take.split())
     until(lambda: server.get().status_code == 200)
     task = ask(server)
-    until(lambda: "finished" in server.states(task) or worker.guard.poll() == 1, 30)
+    until(lambda: "finished" in server.states(task) or worker.guard.poll() == 1)
 
 
 def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker_is_mute_dead_or_full(
@@ -137,7 +141,7 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
     stage, broker, server = workless[mode.name].stage, workless[mode.name].broker, workless[mode.name].server
     worker_command = f"taskdemo worker --engine {mode.name} --broker {stage.broker} --queue {stage.queue} "
     no_worker = f"no worker answers on this broker; start one with: {worker_command}"
-    until(lambda: no_worker in server.complained, of(mode).begins_within_s + 10)
+    until(lambda: no_worker in server.complained)
     assert f"--server {server.url}\n" in server.complained
     compared, took = workless[mode.name].compared.result()
     assert (compared.returncode, "start one with: taskdemo worker" in compared.stderr) == (2, True)
@@ -151,7 +155,7 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
         refuses_while_mute(broker, server)
     worker = stage.worker(mode, "mine:work", folder=str(stage.folder.parent), server=server.url)
     stage.ready(worker)
-    server.ended(server.states().count("accepted"), 30)
+    server.ended(server.states().count("accepted"))
     assert server.complained == said
     if broker is None:
         return  # what follows needs a Valkey
@@ -161,9 +165,9 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
     for answer in answers(server):
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     stage.valkey(int(stage.broker.rpartition(":")[2].partition("/")[0]))
-    until(lambda: server.get().status_code == 200, 20)
+    until(lambda: server.get().status_code == 200)
     after = ask(server)
-    until(lambda: "finished" in server.states(after), 30)
+    until(lambda: "finished" in server.states(after))
     assert worker.guard.poll() is None
     assert server.complained == said
 
@@ -172,5 +176,5 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
         if worker.guard.poll() is None:
             assert server.complained == said
         else:  # as Celery's does
-            until(lambda: server.complained.count(no_worker) == 2, 20)
+            until(lambda: server.complained.count(no_worker) == 2)
             return

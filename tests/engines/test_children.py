@@ -53,7 +53,7 @@ def test_a_temporary_folder_too_deep_for_a_socket_will_do(
     log = folder / "broker.log"
     broker = Child(python(str(kind.module)), told=str(folder), errors=log, tidy=True, says_ready=True)
     try:
-        assert broker.await_ready_line(30), last_line(log)
+        assert broker.await_ready_line(60), last_line(log)
         assert (folder / "sock").is_socket()
         assert folder.name.startswith(BROKER_FOLDER)
     finally:
@@ -69,7 +69,14 @@ def test_a_worker_that_never_gets_ready_is_ended(
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(children, "_WORKER", "hangs")
-    monkeypatch.setattr(children, "_START_TIMEOUT_S", 0.5)
+    log, await_ready_line = tmp_path / "worker.log", Child.await_ready_line
+
+    def await_once_it_has_spoken(child: Child, timeout: float) -> str:
+        until(log.read_text)
+        return await_ready_line(child, timeout)
+
+    monkeypatch.setattr(Child, "await_ready_line", await_once_it_has_spoken)
+    monkeypatch.setattr(children, "_START_TIMEOUT_S", 0.1)
     monkeypatch.setattr(child_process, "END_TIMEOUT_S", 0.1)
     private, failed = _begin(tmp_path, monkeypatch)
     until(lambda: failed)
@@ -138,6 +145,7 @@ def test_a_worker_that_is_starting_or_at_work_is_not_replaced(waiting: Callable[
     seen = waiting(math.inf)
     time.sleep(0.3)
     seen.note("started")
+    time.sleep(0.1)  # whoever read the journal just before that has judged by now
     seen.worker.worker_since = 0.0
     time.sleep(0.3)
     assert not seen.replaced

@@ -45,7 +45,10 @@ def ours(url: str) -> list[dict[str, Any]]:
         return [one for one in client.client_list() if one["name"].startswith("taskdemo:server:")]
 
 
-def test_of_all_who_come_at_once_one_has_the_queue(stage: Stage, hold: Callable[..., bool]) -> None:
+def test_of_all_who_come_at_once_one_has_the_queue(
+    stage: Stage, hold: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_NAMED_S", 0.6)  # on a slow machine too
     found: list[bool] = []
     callers = [threading.Thread(target=lambda: found.append(hold(AnEngine(stage.broker)))) for _ in range(4)]
     for one in callers:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.parametrize("mode", EVERY_ENGINE, scope="module")
 
 
 OWN_WORK = """
-import sys, threading, time
+import pathlib, sys, threading, time
 
 class Two(Exception):
     def __init__(self, url, status):
@@ -24,6 +24,8 @@ class Two(Exception):
 
 def work(message):
     print("trying", message)
+    while message.startswith("hello") and not pathlib.Path(__file__).with_name("go").exists():
+        time.sleep(0.05)
     time.sleep(0.3)
     if message == "bad":
         raise ValueError("no good")
@@ -61,6 +63,7 @@ def test_a_task_is_answered_at_once_and_done_by_a_worker(mode: Mode, server: Run
     task_id = answer.headers["X-Task-ID"]
     until(lambda: task_id in server.running())
     family = {one.pid for one in all_of(private(server.process.pid, "taskdemo_server.worker"))}
+    (server.folder.parent / "go").touch()
     until(lambda: len(server.states(task_id)) > 2)
     accepted, started, finished = (event for event in server.events() if event.id == task_id)
     assert [event.state for event in (accepted, started, finished)] == ["accepted", "started", "finished"]

@@ -1,6 +1,8 @@
 """How a server ends, and what becomes of its tasks: whatever dies first, nothing is left of its broker and worker."""
 
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -53,7 +55,9 @@ def bereaved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ber
             server = stack.enter_context(serving(folder / mode.name, mode=mode.name, duration=0.8, processes=1))
             worker = private(server.process.pid, WORKER)
             task = ask(server)
-            until(server.running)
+            [runs] = until(lambda: [event for event in server.events() if event.state == "started"])
+            if sys.platform == "linux":  # elsewhere its guard cannot end what is stopped
+                os.kill(runs.pid, signal.SIGSTOP)  # so that it does not end before
             family = all_of(worker)
             worker.kill()
             until(lambda: gone(family))
@@ -67,7 +71,7 @@ def test_a_private_worker_that_is_killed_is_replaced_and_a_server_that_is_told_t
     mode: Mode, bereaved: dict[str, Bereaved]
 ) -> None:
     server, task = bereaved[mode.name].server, bereaved[mode.name].task
-    server.ended(1, 30)
+    server.ended(1)
     # Some engines begin the task of a dead process not again, or not soon.
     again = ["lost"] if "survive_worker_kill" in mode.gives_up else ["started", "finished"]
     assert server.states(task) == ["accepted", "started", *again]
@@ -96,7 +100,7 @@ def test_a_private_worker_that_is_killed_is_replaced_and_a_server_that_is_told_t
 def test_a_running_and_a_waiting_task_are_cancelled_where_the_engine_can_and_a_second_ctrl_c_abandons_the_others(
     mode: Mode, start_server: Start
 ) -> None:
-    server = start_server(mode=mode.name, duration=30, processes=1)
+    server = start_server(mode=mode.name, duration=600, processes=1)
     running = ask(server)
     until(server.running)
     waiting = ask(server)
@@ -119,7 +123,7 @@ def test_a_running_and_a_waiting_task_are_cancelled_where_the_engine_can_and_a_s
     server.signal(signal.SIGINT)
     until(lambda: "2 tasks are still running; finishing them. Ctrl-C again abandons them." in server.printed)
     server.signal(signal.SIGINT)
-    assert server.wait(5) == 130
+    assert server.wait() == 130
     assert {event.id for event in server.events() if event.state == "lost"} == left
     assert "Ctrl-C again: 2 tasks are abandoned." in server.printed
     assert server.complained == ""
@@ -131,7 +135,7 @@ def test_a_running_and_a_waiting_task_are_cancelled_where_the_engine_can_and_a_s
 def test_a_server_whose_private_broker_dies_ends_and_its_tasks_are_lost(
     mode: Mode, meanwhile: str, start_server: Start
 ) -> None:
-    server = start_server(mode=mode.name, duration=30, processes=1)
+    server = start_server(mode=mode.name, duration=600, processes=1)
     tasks = {ask(server), ask(server)}
     until(server.running)
     processes, folder = server.family(), own_broker(server)

@@ -12,7 +12,7 @@ from taskdemo_cli.documents.limits import LimitsDocument
 from taskdemo_cli.limits import trial
 from taskdemo_server.contract.modes import Mode
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 OF_ENGINES = (
     *("track", "cancel", "retry", "orchestrate", "distribute", "failure"),

@@ -34,4 +34,4 @@ def test_the_pasted_endpoint_and_its_worker_run_as_they_are(
     with served(tmp_path) as address:
         stage.run("", *command("the worker"), cwd=tmp_path)
         assert answer(f"{address}/?message=hello") == {"message": "Hello World!"}
-        until(lambda: done(tmp_path) == "build hello\n", 30)
+        until(lambda: done(tmp_path) == "build hello\n")

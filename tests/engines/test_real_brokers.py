@@ -119,7 +119,7 @@ def test_a_queue_is_one_servers_alone_until_it_dies_which_learns_of_its_own_task
         start_server(**given)
     stage.ready(worker)
     try:
-        ends = {event.id: event for event in server.ended(2, 60)}
+        ends = {event.id: event for event in server.ended(2)}
     except pytest.fail.Exception:
         pytest.fail(f"the server heard of {server.states()}; the worker said: {worker.printed}")
     assert (ends[good].state, ends[bad].state) == ("finished", "failed")
@@ -129,6 +129,7 @@ def test_a_queue_is_one_servers_alone_until_it_dies_which_learns_of_its_own_task
     assert other.states() == ["accepted"]
     worker.end()
     server.process.kill()
+    server.wait()
     for one in (start_server(**given), other):
         assert one.client.delete("/limits").status_code == 200
     if name in {"redis", "rabbitmq"}:

@@ -22,7 +22,7 @@ def test_a_job_whose_process_was_killed_has_failed_and_says_so(start_server: Cal
     until(server.running)
     started = next(event for event in server.events() if event.state == "started")
     os.kill(started.pid, signal.SIGKILL)
-    [failed] = server.ended(1, 10)
+    [failed] = server.ended(1)
     assert (failed.state, failed.error) == ("failed", "The work-horse, its process, was killed.")
     assert failed.pid != started.pid
 
@@ -35,7 +35,7 @@ def test_every_job_has_a_process_of_its_own_and_what_it_reports_arrives_although
     stage.ready(stage.worker(MODE_BY_NAME["rq"], duration=0, server=server.url))
     for _ in range(30):
         server.get()
-    ends = server.ended(30, 30)
+    ends = server.ended(30)
     assert {event.host for event in ends} == {socket.gethostname()}
     assert len({event.pid for event in ends}) == 30
     assert server.complained == ""

@@ -31,7 +31,7 @@ def test_a_dead_workers_task_is_done_once_another_is_sent(
         first = next(event.id for event in server.events())
         return "finished" in server.states(first)
 
-    until(done, 30)
+    until(done)
 
 
 def test_the_lock_under_which_a_worker_looks_for_others_tasks_is_held_for_one_transaction(

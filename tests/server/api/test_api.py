@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,7 +25,7 @@ Start = Callable[..., RunningServer]
 
 def follow(server: RunningServer, **headers: str) -> Generator[tuple[int, TaskEvent], None, None]:
     """Read /events with nothing but the rules of server-sent events."""
-    with httpx.stream("GET", f"{server.url}/events", headers=headers, timeout=20, trust_env=False) as stream:
+    with httpx.stream("GET", f"{server.url}/events", headers=headers, timeout=60, trust_env=False) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         last_id, data = "", ""
         for line in stream.iter_lines():
@@ -107,7 +108,7 @@ def test_a_server_goes_on_with_the_journal_of_an_earlier_one(start_server: Start
 
 
 def test_a_task_of_another_server_process_cannot_be_cancelled_and_that_is_the_reason(start_server: Start) -> None:
-    server = start_server(mode="process", duration=30, workers=2, processes=1)
+    server = start_server(mode="process", duration=600, workers=2, processes=1)
     tasks = [server.get().headers["X-Task-ID"] for _ in range(4)]  # over one connection, and so in one process
     # At once: a connection that is idle for 5 s is closed, and the next one may lead to the other process.
     assert server.client.delete(f"/tasks/{tasks[-1]}").status_code == 200
@@ -118,14 +119,17 @@ def test_a_task_of_another_server_process_cannot_be_cancelled_and_that_is_the_re
 
 
 @pytest.mark.parametrize("mode", ["background", "threadpool"])
-def test_what_a_mode_cannot_cancel_goes_on_and_the_answer_says_why(start_server: Start, mode: str) -> None:
-    server = start_server(mode=mode, duration=0.6)
+def test_what_a_mode_cannot_cancel_goes_on_and_the_answer_says_why(
+    start_server: Start, held: dict[str, str], tmp_path: Path, mode: str
+) -> None:
+    server = start_server(mode=mode, **held)
     with pytest.raises(httpx.ReadTimeout) if mode == "threadpool" else nullcontext():
-        server.get(timeout=0.1)
+        server.get(timeout=0.1 if mode == "threadpool" else 60)
     [task_id] = until(server.running)
     refused = server.client.delete(f"/tasks/{task_id}")
     assert refused.status_code == 409
     assert refused.json()["detail"].endswith(".")
+    (tmp_path / "go").touch()
     server.ended(1)
     assert server.states(task_id) == ["accepted", "started", "finished"]
     too_late = server.client.delete(f"/tasks/{task_id}")
@@ -134,8 +138,10 @@ def test_what_a_mode_cannot_cancel_goes_on_and_the_answer_says_why(start_server:
     assert server.complained == ""
 
 
-def test_a_process_pool_takes_back_a_task_that_waits_and_no_other(start_server: Start) -> None:
-    server = start_server(mode="process", duration=0.6)
+def test_a_process_pool_takes_back_a_task_that_waits_and_no_other(
+    start_server: Start, held: dict[str, str], tmp_path: Path
+) -> None:
+    server = start_server(mode="process", **held)
     # A pool takes one task per process, and one more, out of what can still be cancelled.
     count = (os.cpu_count() or 1) + 3
     ids = [server.get().headers["X-Task-ID"] for _ in range(count)]
@@ -145,6 +151,7 @@ def test_a_process_pool_takes_back_a_task_that_waits_and_no_other(start_server: 
     assert cancelled.status_code == 200
     assert cancelled.json()["state"] == "cancelled"
     server.signal(15)  # Whoever asks for a task does not keep the server from hearing that it has ended.
+    (tmp_path / "go").touch()
     assert server.wait() == 0
     assert server.states(ids[-1]) == ["accepted", "cancelled"]
     assert server.states(running) == ["accepted", "started", "finished"]
@@ -188,12 +195,12 @@ def test_a_stream_lasts_until_the_last_task_has_ended_and_never_longer(start_ser
     events = follow(server)
     server.get()
     [(_, first)] = take(events, 1)
-    until(server.running)
+    until(lambda: "started" in server.states())
     began = time.monotonic()
     server.signal(15)
     assert [first.state, *(event.state for _, event in events)] == ["accepted", "started", "finished"]
     assert server.wait() == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 9  # and not at the next heartbeat
 
 
 def test_a_reader_that_never_reads_does_not_hold_up_the_end(start_server: Start) -> None:
@@ -203,7 +210,7 @@ def test_a_reader_that_never_reads_does_not_hold_up_the_end(start_server: Start)
         server.get(params={"message": message})
     with httpx.stream("GET", f"{server.url}/events", trust_env=False):
         server.signal(15)
-        assert server.wait(10) == 0
+        assert server.wait() == 0
 
 
 def report(server: RunningServer, *lines: bytes, clock: str = "5003.0", **headers: str) -> httpx.Response:
@@ -240,7 +247,7 @@ def test_what_a_report_takes_for_its_way_is_not_in_the_times_that_it_tells(share
     # Another clock, of a machine that was started anew.
     report(shared_server, reported("b" * 16, "finished", 5.0, "slow"), clock="6.0")
     [event] = (event for event in shared_server.events() if event.id == "b" * 16)
-    assert event.clock == pytest.approx(time.monotonic() - 1.0, abs=1.0)
+    assert event.clock == pytest.approx(time.monotonic() - 1.0, abs=10)
 
 
 def test_a_report_cannot_make_a_task(shared_server: RunningServer) -> None:
@@ -268,16 +275,20 @@ def test_a_report_that_breaks_off_is_no_trouble_of_the_servers(shared_server: Ru
     assert shared_server.complained == ""
 
 
-def test_a_worker_has_told_of_an_end_before_its_task_is_done_with(shared_server: RunningServer) -> None:
+def test_a_worker_has_told_of_an_end_before_its_task_is_done_with(
+    shared_server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_report, "_WAIT_S", 60)
     Reporter(shared_server.url, None).write(reported("d" * 16, "finished", time.monotonic()))
     assert shared_server.states("d" * 16) == ["finished"]
 
 
-def test_a_worker_whose_server_is_away_is_held_up_by_no_task() -> None:
+def test_a_worker_whose_server_is_away_is_held_up_by_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work_report, "_WAIT_S", 60)
     reporter, begun = Reporter("http://127.0.0.1:1", None), time.monotonic()
     for _ in range(3):
         reporter.write(reported("d" * 16, "failed", begun))
-    assert time.monotonic() - begun < 0.9
+    assert time.monotonic() - begun < 30
 
 
 def test_reports_that_piled_up_while_the_server_was_away_are_taken_however_long_their_lines(

@@ -27,7 +27,7 @@ def fire(server: RunningServer, count: int, path: str = "/") -> list[tuple[float
     ready = threading.Barrier(count)
 
     def one(_: int) -> tuple[float, float]:
-        with httpx.Client(base_url=server.url, timeout=20, trust_env=False) as client:
+        with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
             client.get("/ping")
             ready.wait()
             sent = time.monotonic()
@@ -57,7 +57,7 @@ def most_at_once(server: RunningServer) -> int:
 def test_a_mode_greets_before_or_after_the_work_and_journals_it_under_the_id_in_the_header(
     start_server: Start, mode: str
 ) -> None:
-    server = start_server(mode=mode, duration=0.5)
+    server = start_server(mode=mode, duration=0.9)
     answer = server.get(params={"message": "hello \x1b[31m world"})
     answered = time.monotonic()
     assert answer.json() == {"message": "Hello World!"}
@@ -69,7 +69,7 @@ def test_a_mode_greets_before_or_after_the_work_and_journals_it_under_the_id_in_
     ]
     assert started.message == "hello \x1b[31m world"
     early = 0.002  # uvloop's timers are whole milliseconds of a clock that it reads once a turn
-    assert 0.5 - early <= finished.clock - started.clock < 5
+    assert 0.9 - early <= finished.clock - started.clock < 5
     assert (answered < finished.clock) == MODE_BY_NAME[mode].answers_first
     assert finished.cpu_s is not None
     assert finished.cpu_s < 0.1  # It has slept.
@@ -108,14 +108,14 @@ def test_a_page_is_served_by_uvicorn_without_taskdemo(tmp_path: Path, mode: str)
     try:
         until(lambda: "running on" in (tmp_path / "log").read_text())
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://page") as client:
-            answer = client.get("/", params={"message": "from nobody"}, timeout=20)
+            answer = client.get("/", params={"message": "from nobody"}, timeout=60)
             assert answer.json() == {"message": "Hello World!"}
             assert "X-Task-ID" not in answer.headers
             assert client.get("/", params={"message": "x" * (MESSAGE_LIMIT + 1)}).status_code == 422
         until(lambda: "Background Task called! from nobody\n" in printed.read_text())
     finally:
         process.terminate()
-        assert process.wait(10) in {0, -15}
+        assert process.wait(60) in {0, -15}
 
 
 def test_blocking_queues_every_caller_and_the_bystander_too(start_server: Start) -> None:
@@ -134,19 +134,22 @@ def test_blocking_queues_every_caller_and_the_bystander_too(start_server: Start)
 
 
 def test_async_serves_everybody_while_its_work_awaits(start_server: Start) -> None:
-    server = start_server(mode="async", duration=0.5)
+    server = start_server(mode="async", duration=0.9)
     fire(server, 3)
     assert most_at_once(server) == 3
 
 
 @pytest.mark.parametrize("mode", ["threadpool", "background"])
-def test_with_all_threads_busy_the_next_task_waits_and_is_seen_waiting(start_server: Start, mode: str) -> None:
-    server = start_server(mode=mode, threads=2, duration=0.7)
+def test_with_all_threads_busy_the_next_task_waits_and_is_seen_waiting(
+    start_server: Start, held: dict[str, str], tmp_path: Path, mode: str
+) -> None:
+    server = start_server(mode=mode, threads=2, **held)
     with ThreadPoolExecutor(1) as pool:
         burst = pool.submit(fire, server, 3)
         until(lambda: server.states().count("started") == 2)
         until(lambda: server.states().count("accepted") == 3)
         assert sorted(task["state"] for task in server.get("/tasks").json()) == ["accepted", "started", "started"]
+        (tmp_path / "go").touch()
         burst.result()
     server.ended(3)
     assert most_at_once(server) == 2
@@ -168,7 +171,7 @@ def test_what_computes_is_told_by_its_cpu_seconds_wherever_it_runs(start_server:
     server.get()
     [end] = server.ended(1)
     assert end.cpu_s is not None
-    assert 0.3 <= end.cpu_s < 0.4
+    assert 0.3 <= end.cpu_s < 0.5
     task = server.get(f"/tasks/{end.id}").json()
     assert (task["cpu_s"], task["queued_s"]) == (end.cpu_s, end.queued_s)
     if sys.platform == "linux":  # on a busy machine it waits for a processor, and for nothing else
@@ -184,11 +187,15 @@ def test_cpu_work_on_the_loop_holds_up_the_bystander(start_server: Start) -> Non
     assert not server.running()
 
 
-def test_process_starts_processes_with_the_first_tasks_and_runs_work_in_each(start_server: Start) -> None:
-    server = start_server(mode="process", duration=1)
+def test_process_starts_processes_with_the_first_tasks_and_runs_work_in_each(
+    start_server: Start, held: dict[str, str], tmp_path: Path
+) -> None:
+    server = start_server(mode="process", **held)
     before = {process.pid for process in server.family()}
     count = min(2, os.cpu_count() or 1)
     fire(server, count)
+    until(lambda: len(server.running()) == count)
+    (tmp_path / "go").touch()
     server.ended(count)
     pids = {event.pid for event in server.events() if event.state == "finished"}
     assert pids <= {process.pid for process in server.family()} - before

@@ -12,9 +12,9 @@ GUARD = "import sys; from taskdemo_server.runtime.guard import guard; sys.exit(g
 COMMAND = """
 import os, subprocess, sys, time
 for _ in range(2):
-    subprocess.Popen([sys.executable, "-c", "print('ready', flush=True); import time; time.sleep(60)"],
+    subprocess.Popen([sys.executable, "-c", "print('ready', flush=True); import time; time.sleep(600)"],
                      start_new_session=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -37,8 +37,8 @@ def test_nothing_is_left_of_a_command_whose_processes_lead_sessions(how: str) ->
         guard.stdin.close()
     else:
         psutil.Process(guard.pid).children()[0].kill()
-    guard.wait(5)
-    until(lambda: gone(started), 5)
+    guard.wait(60)
+    until(lambda: gone(started))
     guard.stdin.close()
     guard.stdout.close()
 
@@ -55,6 +55,6 @@ def test_a_command_whose_lines_find_no_room_goes_on() -> None:
             start_new_session=True,
         )
     try:
-        assert guard.wait(10) == 0
+        assert guard.wait(60) == 0
     finally:
         guard.communicate()

@@ -64,14 +64,14 @@ def reached(port: int) -> bool:
 
 
 def fired(row: Row) -> Said:
-    done = taskdemo("fire", "--app", row.app, *row.asked[1:], "--json", cwd=APPS, timeout=100)
+    done = taskdemo("fire", "--app", row.app, *row.asked[1:], "--json", cwd=APPS, timeout=400)
     document = json.loads(done.stdout) if done.stdout else None
     return done.returncode, document and {**document, "text": document["verdict"]}, done.stderr
 
 
 def scanned(site: str) -> dict[str, Said]:
     """Return what a scan of one of the sites says, by the path of the endpoint."""
-    done = taskdemo(*SCAN, "--app", site, "--json", cwd=APPS, timeout=200)
+    done = taskdemo(*SCAN, "--app", site, "--json", cwd=APPS, timeout=700)
     assert done.stdout, done.stderr
     return {row["path"]: (done.returncode, row, done.stderr) for row in json.loads(done.stdout)["endpoints"]}
 
@@ -101,7 +101,7 @@ def asked(request: pytest.FixtureRequest) -> Iterator[Asked]:
         pool.shutdown(cancel_futures=True)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "row", [pytest.param(r, id=str(r), marks=[pytest.mark.broker] * ("postgres" in r.app)) for r in ROWS]
 )

@@ -31,7 +31,7 @@ gate = threading.Event()
 
 
 def wait():
-    gate.wait(5)
+    gate.wait(60)
 
 
 async def endpoint():
@@ -39,11 +39,11 @@ async def endpoint():
 
 
 async def direct():
-    gate.wait(5)
+    gate.wait(60)
 
 
 def many():
-    return [gate.wait(5) for _ in range(1)]
+    return [gate.wait(60) for _ in range(1)]
 
 
 def locked():
@@ -207,7 +207,7 @@ def test_where_a_start_is_that_does_not_end_is_the_line_of_its_thread_or_of_what
     reader = Reader(str(tmp_path))
     thread = threading.Thread(target=shop.wait)
     thread.start()
-    until(lambda: where_it_is(reader, thread).startswith(" at shop.py:17 in wait: gate.wait"), 30)
+    until(lambda: where_it_is(reader, thread).startswith(" at shop.py:17 in wait: gate.wait"))
     shop.gate.set()
     thread.join()
 

@@ -28,7 +28,7 @@ async def held():
 
 @app.get("/good")
 async def good(background_tasks: BackgroundTasks, message: str = "none"):
-    background_tasks.add_task(asyncio.sleep, 0.4)
+    background_tasks.add_task(asyncio.sleep, 0.8)
     return {"message": message}
 
 
@@ -114,8 +114,8 @@ def test_work_after_the_response_is_seen_as_a_task_that_nobody_waits_for(folder:
     assert run["summary"]["tasks"]["answered_before_end"] == 3
     for task in run["tasks"]:
         assert task["state"] == "finished"
-        assert task["ended_s"] - task["started_s"] > 0.35
-    assert run["summary"]["response_s"]["max"] < 0.35
+        assert task["ended_s"] - task["started_s"] > 0.75
+    assert run["summary"]["response_s"]["max"] < 0.75
 
 
 def test_a_response_with_nothing_after_it_comes_after_the_end_of_its_task_and_the_application_is_let_end(
@@ -163,10 +163,10 @@ def test_an_application_that_cannot_be_served_is_one_sentence(folder: Path, app:
 
 
 def test_nothing_is_left_of_it_when_the_command_is_killed(folder: Path) -> None:
-    with running("fire", "--app", "shop.main:app", "--path", "/held", "--for", "20", anew=True, cwd=folder) as process:
+    with running("fire", "--app", "shop.main:app", "--path", "/held", "--for", "600", anew=True, cwd=folder) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if "request" in line)
         family = family_of(process.pid)
         assert len(family) >= 4
         process.kill()
-    until(lambda: gone(family), 5)
+    until(lambda: gone(family))

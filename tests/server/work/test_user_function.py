@@ -153,7 +153,7 @@ def test_a_work_that_asks_at_its_import_is_refused_at_once(tmp_path: Path) -> No
         stderr=subprocess.PIPE,
         text=True,
     ) as server:
-        assert server.wait(30) == 2
+        assert server.wait(60) == 2
         assert server.stderr is not None
         assert "importing it failed with EOFError" in server.stderr.read()
 
@@ -218,6 +218,6 @@ def test_an_import_that_takes_long_says_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(import_string, "SLOW_IMPORT_S", 0.05)
-    (tmp_path / "slowly.py").write_text("import time\ntime.sleep(0.5)\ndef work(message): ...\n")
+    (tmp_path / "slowly.py").write_text("import time\ntime.sleep(0.9)\ndef work(message): ...\n")
     user_function.find("slowly:work", str(tmp_path))
     assert "--work slowly:work: its import is still running after 0.05 s (at slowly.py:2)" in capsys.readouterr().err

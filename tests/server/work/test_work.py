@@ -117,9 +117,9 @@ def test_awaited_work_is_charged_its_own_cpu_seconds_and_none_of_the_others(plac
     began = {event.id: event.clock for event in events(place) if event.state == "started"}
     ends = {event.id: event for event in events(place) if event.state == "finished"}
     cpu_s = {task: event.cpu_s for task, event in ends.items() if event.cpu_s is not None}
-    assert 0.2 <= cpu_s["computes"] < 0.25
-    assert cpu_s["waits"] < 0.05
-    assert cpu_s["waits too"] < 0.05
+    assert 0.2 <= cpu_s["computes"] < 0.35
+    assert cpu_s["waits"] < 0.1
+    assert cpu_s["waits too"] < 0.1
     assert ends["waits"].clock - began["waits"] > 0.2
 
 
@@ -172,7 +172,7 @@ def test_a_workers_process_that_cannot_import_the_work_says_so_and_ends_the_main
             said = "--work mine:work: importing it failed with RuntimeError: not here (mine.py:1); mend that first"
             assert done.stderr == f"taskdemo: {said}\n"
             assert done.returncode  # 2, unless the end of the main process has ended it before
-            assert main.wait(5) == -signal.SIGTERM
+            assert main.wait(30) == -signal.SIGTERM
         finally:
             main.kill()
 
@@ -188,7 +188,7 @@ def test_an_exception_that_cannot_say_anything_still_has_a_name() -> None:
 
 def test_a_work_that_is_alone_in_its_process_takes_what_its_threads_and_programs_take() -> None:
     def computes() -> None:
-        workplace.burn(0.05)
+        workplace.burn(0.15)
 
     taken = []
     for alone in (False, True):
@@ -199,4 +199,4 @@ def test_a_work_that_is_alone_in_its_process_takes_what_its_threads_and_programs
             thread.join()
             subprocess.run([sys.executable, "-c", "sum(range(1_000_000))"], check=True)
         taken.append(spent.cpu_s)
-    assert taken[0] < 0.05 < taken[1]
+    assert taken[0] < 0.15 < taken[1]
