@@ -4,6 +4,8 @@ import json
 import os
 import queue
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -66,6 +68,27 @@ def until(condition: Callable[[], T], within: float = 60.0) -> T:
             pytest.fail(f"still {value!r} after {within} s", pytrace=True)
         time.sleep(0.01)
     return value
+
+
+@contextmanager
+def another_thread_waits() -> Iterator[list[None]]:
+    """Let a thread wait for the interpreter; what is yielded fills once it has had it."""
+    turns: list[None] = []
+    begin, usual = threading.Event(), sys.getswitchinterval()
+
+    def compute() -> None:
+        begin.wait()
+        turns.append(None)
+
+    other = threading.Thread(target=compute)
+    other.start()
+    try:
+        sys.setswitchinterval(20)  # so long does whoever keeps it keep it, unless he lets it go
+        begin.set()
+        yield turns
+    finally:
+        sys.setswitchinterval(usual)
+        other.join()
 
 
 def gone(processes: Sequence[psutil.Process]) -> bool:

@@ -68,7 +68,8 @@ class Server(uvicorn.Server):
         self.settings = settings
         self._on_ready = on_ready
         self._is_full = False
-        self.journal = Journal(settings.journal)
+        mode = MODE_BY_NAME.get(settings.mode)
+        self.journal = Journal(settings.journal, beside_threads=mode is None or mode.runs != "loop")
         # Not the index of the routes: that an end is new is told once, to one reader.
         self._followed = Index(self.journal, self.journal.size())
         say = console.say if settings.console else None
@@ -76,7 +77,6 @@ class Server(uvicorn.Server):
         os.environ[WORK] = settings.work_settings.to_json()
         os.environ["PROCESSES"] = str(settings.tasks_at_once)
         place = workplace.set_up(settings.work_settings, self.journal, say)
-        mode = MODE_BY_NAME.get(settings.mode)
         engine = None if mode is None or mode.engine is None else base.load(mode.engine)
         self.stalls: LoopStalls | None = None
         page: FastAPI | None = None

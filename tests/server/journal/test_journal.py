@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import until
+from conftest import another_thread_waits, until
 from taskdemo_server.contract.events import TaskEvent, TaskState, event_line, place_of
 from taskdemo_server.journal import file as journal_file
 from taskdemo_server.journal import index as journal_index
@@ -30,9 +30,9 @@ def put(journal: Journal, task_id: str, *states: TaskState) -> None:
         journal.write(line(task_id, state, "m" if state == "started" else None))
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(str(tmp_path / "journal"))
+@pytest.fixture(params=[False, True], ids=["alone", "beside threads"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Journal:
+    return Journal(str(tmp_path / "journal"), beside_threads=request.param)
 
 
 def written(journal: Journal) -> list[tuple[str, str]]:
@@ -148,6 +148,7 @@ def test_a_line_that_was_torn_where_the_disk_was_full_is_written_again_as_a_whol
         return write(file, data[: room.pop()])
 
     with monkeypatch.context() as nearly_full:
+        nearly_full.setattr(journal, "_append", write_if_there_is_room)
         nearly_full.setattr(os, "write", write_if_there_is_room)
         put(journal, "aa", "accepted", "started")
         room.append(150)
@@ -275,3 +276,12 @@ def test_the_index_keeps_the_last_ended_and_all_that_have_not_and_counts_the_res
     assert slow
     assert slow.state == "finished"
     assert index.total == 101
+
+
+def test_whoever_writes_an_event_beside_threads_keeps_the_interpreter_meanwhile(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / "journal"), beside_threads=True)
+    with another_thread_waits() as its_turns:
+        for _ in range(1000):
+            put(journal, "aa", "accepted")
+        assert its_turns == []
+    assert len(written(journal)) == 1000
