@@ -189,15 +189,17 @@ def test_callers_are_refused_while_the_result_backend_is_gone(start_server: Star
 
 def test_application_and_private_worker_are_ordinary_ones_for_celerys_own_tools(start_server: Start) -> None:
     server = start_server(mode="celery", duration=0)
-    words = private(server.process.pid, "taskdemo_server.worker").cmdline()
+    worker = private(server.process.pid, "taskdemo_server.worker")
+    words = worker.cmdline()
     assert words[1:7] == ["-P", "-m", "celery", "-A", "taskdemo_server.engines.celery.engine:celery", "worker"]
     told = base.environment(valkey.url(str(own_broker(server))), None, server.settings.queue, 0)
     # Of one that is named, only its answer is awaited, and not a second for any others.
-    named = ["--destination", f"celery@{socket.gethostname()}", "--timeout", "60"]
-    command = [sys.executable, "-m", *words[3:6], "inspect", "registered", "--json", *named]
+    name = f"{server.settings.queue}-{worker.pid}@{socket.gethostname()}"
+    asked = ["inspect", "registered", "--json", "--destination", name, "--timeout", "60"]
+    command = [sys.executable, "-m", *words[3:6], *asked]
     done = subprocess.run(command, env={**os.environ, **told}, capture_output=True, text=True, timeout=90, check=True)
     [(node, said)] = json.loads(done.stdout).items()
-    assert node.endswith(f"@{socket.gethostname()}")
+    assert node == name
     assert said == ["taskdemo_server.engines.celery.page.work"]
 
 
