@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from taskdemo_server.contract.frames import frames
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import escape, shortened
 
@@ -74,8 +75,8 @@ def load_module(option: str, text: str, module_name: str, name: str, folder: str
 
 def _say_slow(option: str, text: str, thread: int) -> None:
     """Say where an import is that does not end: nothing else is heard of it until it has."""
-    frames = traceback.extract_stack(sys._current_frames().get(thread))  # noqa: SLF001  documented, whatever its name
-    own = [frame for frame in frames if not frame.filename.startswith("<frozen") and frame.filename != __file__]
+    steps = traceback.extract_stack(frames().get(thread))
+    own = [frame for frame in steps if not frame.filename.startswith("<frozen") and frame.filename != __file__]
     where = f" (at {Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
     complain(escape(f"{option} {text}: its import is still running after {SLOW_IMPORT_S:g} s{where}"))
 

@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
 
+from taskdemo_server.contract.frames import frames
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.user_app.clocks import Clocks
 from taskdemo_server.user_app.requests import Requests
@@ -145,7 +146,7 @@ class LoopStalls:
             is_late = now - begun >= LATE_S
             # First of all, and in one go: whatever waits for a file here lets the loop's thread go on.
             is_open = bool(self._requests.open)
-            steps = stack(sys._current_frames().get(own.ident or 0)) if is_late or is_open else []  # noqa: SLF001  its documented use
+            steps = stack(frames().get(own.ident or 0)) if is_late or is_open else []
             stacks = _stacks(without=own) if is_late else {}
             whose = self._whose(steps, loop)
             queued_s = self._clocks.of(me)[1] - queued_before_s
@@ -320,8 +321,7 @@ class LoopStalls:
 
 def _stacks(*, without: threading.Thread) -> Stacks:
     """Return the stacks of all other threads as they are now."""
-    frames = sys._current_frames()  # noqa: SLF001  its documented use
-    return {thread: stack(frame) for thread, frame in frames.items() if thread != without.ident}
+    return {thread: stack(frame) for thread, frame in frames().items() if thread != without.ident}
 
 
 def _executors() -> list[tuple[int, int]]:

@@ -2,11 +2,11 @@
 
 import gc
 import inspect
-import sys
 import threading
 import time
 from collections.abc import Callable
 
+from taskdemo_server.contract.frames import frames
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import escape, shortened
 from taskdemo_server.user_app.stacks import Reader, stack, suspended_at
@@ -16,7 +16,7 @@ EVERY_S = 10.0
 
 def where_it_is(reader: Reader, thread: threading.Thread) -> str:
     """Return ` at` the line of the application's own that this thread, or else a coroutine, is at; empty for none."""
-    steps = stack(sys._current_frames().get(thread.ident or 0))  # noqa: SLF001  its documented use
+    steps = stack(frames().get(thread.ident or 0))
     suspended = map(suspended_at, filter(inspect.iscoroutine, gc.get_objects()))
     look = next(filter(None, (reader.look(seen, others=False) for seen in (steps, *suspended))), None)
     return "" if look is None else f" at {look.place}" + (f": {look.call}" if look.call else "")

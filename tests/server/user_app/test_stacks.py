@@ -1,17 +1,19 @@
 """What a stack says in the user's terms: the application's line, the call, who made it, and whether it is in a line."""
 
 import asyncio
+import gc
 import importlib.util
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
 
 from conftest import until
+from taskdemo_server.contract.frames import frames
 from taskdemo_server.user_app.stacks import Look, Reader, Step, stack, suspended_at
 from taskdemo_server.user_app.unready import where_it_is
 
@@ -101,9 +103,9 @@ def look_at_thread(folder: Path, run: Callable[[], object], release: Callable[[]
 
 
 def _waiting(reader: Reader, thread: threading.Thread) -> Any:
-    first = stack(sys._current_frames().get(thread.ident or 0))
+    first = stack(frames().get(thread.ident or 0))
     thread.join(0.02)
-    again = stack(sys._current_frames().get(thread.ident or 0))
+    again = stack(frames().get(thread.ident or 0))
     look = reader.look(again)
     return look if first == again and look is not None and look.place.startswith("shop.py") else None
 
@@ -218,3 +220,24 @@ def test_where_a_start_is_that_does_not_end_is_the_line_of_its_thread_or_of_what
     task.cancel()
     loop.run_until_complete(asyncio.wait([task]))
     loop.close()
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_no_garbage_is_collected_while_the_interpreter_says_where_its_threads_are(
+    monkeypatch: pytest.MonkeyPatch, collects: bool
+) -> None:
+    """Python 3.11 may wait for itself for ever then: its lock on the threads is what some garbage needs, too."""
+    look, collected = sys._current_frames, list[bool]()
+
+    def noting() -> dict[int, FrameType]:
+        collected.append(gc.isenabled())
+        return look()
+
+    monkeypatch.setattr(sys, "_current_frames", noting)
+    if not collects:  # as an application may have it
+        gc.disable()
+    try:
+        assert threading.get_ident() in frames()
+        assert (collected, gc.isenabled()) == ([False], collects)
+    finally:
+        gc.enable()
