@@ -317,7 +317,8 @@ def compare(
     if saved:
         if len(saved) != 2:
             raise UserError("compare takes two saved results, old and new: taskdemo compare OLD.json NEW.json")
-        for name, source in {name: context.get_parameter_source(name) for name in context.params}.items():
+        for name in context.params:
+            source = context.get_parameter_source(name)
             if name not in {"saved", "json"} and source is not None and source.name == "COMMANDLINE":
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} is for a comparison that is run; two saved results take --json alone")

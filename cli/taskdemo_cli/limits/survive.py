@@ -160,17 +160,22 @@ def _running(trial: Trial, busy: _Busy) -> list[TaskRecord]:
 def _busy(trial: Trial, workers: Sequence[str] = MACHINES) -> _Busy:
     """Return a busy server: a fresh one or, because workers take long to start, the one that has these."""
     for _ in range(_TRIES):
-        server = trial.latest if trial.workers else trial.serve(duration=WORK_S, workers=workers)
-        trial.await_workers()
-        earlier = frozenset(task.id for task in trial.tasks(server))
-        running = (trial.at_once(server) or 0) * max(len(trial.workers), 1)
-        busy = _Busy(server, trial.send_tasks(server, running + _WAITING), earlier)
-        trial.wait_for_begin(server, earlier=earlier)
-        if trial.workers:  # What an engine does while these begin their tasks is a matter of luck, so no verdict.
-            trial.wait(lambda: len(_running(trial, busy)) >= running, WORK_S)  # noqa: B023  called within the loop
-        trial.wait_for_answers(busy.answers)
+        busy = _send(trial, workers)
         if any(task.state != "finished" for task in busy.tasks(trial)):
             break
+    return busy
+
+
+def _send(trial: Trial, workers: Sequence[str]) -> _Busy:
+    server = trial.latest if trial.workers else trial.serve(duration=WORK_S, workers=workers)
+    trial.await_workers()
+    earlier = frozenset(task.id for task in trial.tasks(server))
+    running = (trial.at_once(server) or 0) * max(len(trial.workers), 1)
+    busy = _Busy(server, trial.send_tasks(server, running + _WAITING), earlier)
+    trial.wait_for_begin(server, earlier=earlier)
+    if trial.workers:  # What an engine does while these begin their tasks is a matter of luck, so no verdict.
+        trial.wait(lambda: len(_running(trial, busy)) >= running, WORK_S)
+    trial.wait_for_answers(busy.answers)
     return busy
 
 
