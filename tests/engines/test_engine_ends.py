@@ -123,7 +123,7 @@ def test_a_running_and_a_waiting_task_are_cancelled_where_the_engine_can_and_a_s
     server.signal(signal.SIGINT)
     until(lambda: "2 tasks are still running; finishing them. Ctrl-C again abandons them." in server.printed)
     server.signal(signal.SIGINT)
-    assert server.wait() == 130
+    assert server.wait(20) == 130
     assert {event.id for event in server.events() if event.state == "lost"} == left
     assert "Ctrl-C again: 2 tasks are abandoned." in server.printed
     assert server.complained == ""

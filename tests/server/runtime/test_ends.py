@@ -80,7 +80,7 @@ def test_a_second_ctrl_c_abandons_at_once_and_the_journal_has_them_as_lost(
     server.signal(signal.SIGINT)
     until(lambda: "Ctrl-C again abandons" in server.printed)
     server.signal(signal.SIGINT)
-    assert server.wait() == 130
+    assert server.wait(20) == 130
     until(lambda: gone(family))
     lost = {event.id: event.error for event in server.events() if event.state == "lost"}
     assert lost
@@ -127,7 +127,7 @@ def test_nobody_survives_the_server(start_server: Start, mode: str, workers: int
         server.signal(signal.SIGKILL)
     else:
         server.process.stdin.close()
-    server.wait()
+    server.wait(20)
     until(lambda: gone(family))
 
 
