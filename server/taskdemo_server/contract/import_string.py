@@ -130,10 +130,11 @@ def _place(module: Any, folder: str | None) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return `Kind: text (file:line)` of an exception, the place being where it was raised. Not made visible."""
+    """Return `Kind: text (file:line)` of an exception, in one line: what, and where it was raised. Not made visible."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     if isinstance(error, SyntaxError) and error.filename:
         where = f" ({Path(error.filename).name}:{error.lineno})"
         return f"{type(error).__name__}: {error.msg}{where}"
-    return f"{type(error).__name__}: {error}{where}" if str(error) else f"{type(error).__name__}{where}"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"

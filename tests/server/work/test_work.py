@@ -158,7 +158,7 @@ def test_an_unknown_work_is_refused_by_name() -> None:
 
 
 def test_a_workers_process_that_cannot_import_the_work_says_so_and_ends_the_main_one(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("raise RuntimeError('not here')")
+    (tmp_path / "mine.py").write_text(r"raise RuntimeError('not\n here\n')")
     with subprocess.Popen(["sleep", "60"]) as main:
         try:
             given = WorkSettings(mode="taskiq", work="mine:work", folder=str(tmp_path), worker=main.pid)
