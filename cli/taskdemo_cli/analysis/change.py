@@ -50,8 +50,6 @@ STEPS: Final[Mapping[str, str]] = {
 """By how the place of a framework's own step begins: what to do instead."""
 ALONE: Final = 0.5
 """Code that left the interpreter to others for this share of its time is no code of Python's."""
-NO_ENDPOINTS: Final = frozenset({"dispatch", "__call__"})
-"""Functions of middleware, which must stay `async def`."""
 
 
 def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
@@ -60,11 +58,15 @@ def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
         if seen.place.startswith(doing):
             return instead, None
     call = (seen.call or "").partition(" -> ")[0]
-    step = seen.called if seen.caller is not None else call
-    function = (seen.caller or seen.place).rpartition(" in ")[2].partition(" ")[0]
-    first, what = ("", step) if step else ("make a function of what computes there, and ", "function")
-    threaded = f"`await asyncio.to_thread({step or function}, ...)`"
-    plain = "" if seen.of == "task" or function in NO_ENDPOINTS else f", or make {function} a plain `def`"
+    endpoint = (seen.caller or seen.place).rpartition(" in ")[2].partition(" ")[0]
+    plain = f", or make {endpoint} a plain `def`" if seen.of_endpoint else ""
+    # A call of many may take next to nothing: it is the loop that computes.
+    first, what = "make a function of what computes there, and ", "function"
+    if seen.function and not seen.in_loop:
+        first, what = "", seen.function
+    threaded = "`await asyncio.to_thread(function, ...)`, the function being what waits there"
+    if seen.function:
+        threaded = f"`await asyncio.to_thread({seen.function}, ...)`"
     if not waits and seen.free_s >= ALONE * seen.seconds:
         thread = f"{first}`await asyncio.to_thread({what}, ...)`"
         return f"It computes without the interpreter, so a thread will do: {thread}{plain}", None

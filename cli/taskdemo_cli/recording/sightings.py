@@ -21,7 +21,9 @@ class Observation(Struct, frozen=True, kw_only=True):
     place: str
     call: str | None = None
     caller: str | None = None
-    called: str | None = None
+    function: str | None = None
+    in_loop: bool = False
+    of_endpoint: bool = False
     library: str | None = None
     in_line: bool = False
     of: Whose

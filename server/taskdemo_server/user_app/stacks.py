@@ -5,14 +5,18 @@ to Python, to an installed package, or to taskdemo.
 """
 
 import ast
+import functools
 import gc
 import inspect
 import linecache
 import re
 import sysconfig
+import textwrap
 import threading
+import tokenize
 from dataclasses import dataclass
 from itertools import dropwhile, islice, takewhile
+from opcode import opname
 from pathlib import Path
 from types import AsyncGeneratorType, CodeType, FrameType
 from typing import Any, Final, NamedTuple
@@ -40,6 +44,9 @@ POOLS: Final = re.compile(r"pool[^/]*(/[^/]+)?\.py$")
 """Files in which one waits for something that others have, if one waits there."""
 LINES: Final = frozenset({"CapacityLimiter", "Lock", "Queue", "RLock", "Semaphore", "SimpleQueue"})
 WAITING_CALLS: Final = frozenset({"acquire", "get", "getconn", "join", "result", "wait"})
+ENDPOINTS: Final = frozenset({"run_endpoint_function", "solve_dependencies", "request_response"})
+"""Functions of frameworks that call endpoints, or are around those that do."""
+COMPREHENSIONS: Final = frozenset({"<dictcomp>", "<genexpr>", "<listcomp>", "<setcomp>"})
 STARTING: Final = threading.Thread.start.__code__
 WITH: Final = re.compile(r"(?:async\s+)?with\s+(.+?)(?:\s+as\s+\w+)?\s*:", re.DOTALL)
 LONGEST: Final = 60
@@ -58,8 +65,12 @@ class Look:
     """What it calls there, and where that call is by now: `requests.get -> socket.recv_into`."""
     caller: str | None = None
     """The line of the `async def` (in a thread: the outermost function) that led there, where that is another one."""
-    called: str | None = None
-    """What the caller calls there."""
+    function: str | None = None
+    """The function that the caller (else the place) calls there."""
+    in_loop: bool = False
+    """Whether it calls that in a loop."""
+    of_endpoint: bool = False
+    """Whether it is an `async def` that a framework calls: an endpoint, or a dependency of one."""
     library: str | None = None
     """The package that it calls, where that is written in Python."""
     in_line: bool = False
@@ -116,7 +127,6 @@ class Reader:
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder).resolve()
         self._names: dict[str, str | None] = {}
-        self._calls: dict[tuple[CodeType, int], tuple[str | None, bool]] = {}
 
     def own(self, filename: str) -> str | None:
         """Return how to call a file of the application's own; None for anybody else's."""
@@ -137,20 +147,30 @@ class Reader:
         if at is None:
             return _look_at_others(steps) if others else None
         own, inner = steps[at], steps[:at]
-        call, is_call = self._call(own)
-        if inner and (last := _where_by_now(inner[0], *self._call(inner[0]))) != call:
+        called = _called(own.code, own.last)
+        call = called.name
+        if inner and (last := _where_by_now(inner[0], _called(inner[0].code, inner[0].last))) != call:
             call = f"{call} -> {last}" if call else last
         if is_interrupted:  # it may wait for the interpreter there, wherever it happens to be
             call = None
         in_line = _in_line(inner) or (
-            not inner and call is not None and (not is_call or call.rpartition(".")[2] in WAITING_CALLS)
+            not inner and call is not None and (not called.is_call or call.rpartition(".")[2] in WAITING_CALLS)
         )
-        owns = [step for step in steps[at:] if self.own(step.file)]
-        caller = next((step for step in owns if step.code.co_flags & ASYNC), owns[-1])
-        library = inner[-1].package if inner else None
-        if (caller.file, function_of(caller.code)) == (own.file, function_of(own.code)):
-            return Look(self._place(own), call, library=library, in_line=in_line)
-        return Look(self._place(own), call, self._place(caller), self._call(caller)[0], library, in_line)
+        owns = [n for n, step in enumerate(steps) if n >= at and self.own(step.file)]
+        at = next((n for n in owns if steps[n].code.co_flags & ASYNC), owns[-1])
+        caller, above = steps[at], steps[at + 1 : at + 2]
+        is_other = (caller.file, function_of(caller.code)) != (own.file, function_of(own.code))
+        by = caller if is_other else own
+        return Look(
+            self._place(own),
+            call,
+            caller=self._place(caller) if is_other else None,
+            function=_called(by.code, by.last).function,
+            in_loop=_is_in_loop(by.code, by.last),
+            of_endpoint=bool(caller.code.co_flags & ASYNC and above and _calls_endpoints(above[0])),
+            library=inner[-1].package if inner else None,
+            in_line=in_line,
+        )
 
     def maker(self, frame: FrameType | None) -> tuple[str, int, str] | None:
         """Return the file, line and function of the application that led to this frame; None where none did."""
@@ -171,32 +191,79 @@ class Reader:
             return str(path.relative_to(self._folder))
         return "/".join(path.parts[-2:])
 
-    def _call(self, step: Step) -> tuple[str | None, bool]:
-        """Return what is called or awaited there, as the source names it, and whether that is a call."""
-        key = step.code, step.last
-        if key not in self._calls:
-            self._calls[key] = _expression(_source(*key))
-        return self._calls[key]
-
 
 def function_of(code: CodeType) -> str:
     """Return the name of the function that this is the code of, or a comprehension in it."""
     return next((part for part in reversed(code.co_qualname.split(".")) if not part.startswith("<")), code.co_name)
 
 
-def _source(code: CodeType, last: int) -> str:
-    """Return the source of what the instruction at this offset does; empty where there is none."""
+def _positions(code: CodeType, last: int) -> tuple[int, int, int, int] | None:
+    """Return the first and the last line, and the columns, of what the instruction at this offset does."""
     positions = next(islice(code.co_positions(), max(last, 0) // 2, None), None)
     if positions is None or None in positions:
-        return ""
+        return None
     line, end_line, column, end_column = (number or 0 for number in positions)
+    return line, end_line, column, end_column
+
+
+class Called(NamedTuple):
+    """What an instruction calls, awaits or names, as the source has it."""
+
+    name: str | None
+    is_call: bool = False
+    function: str | None = None
+    """What it calls, where that could as well be called elsewhere."""
+
+
+@functools.cache
+def _called(code: CodeType, last: int) -> Called:
+    """Return what the instruction at this offset calls."""
+    instruction = opname[code.co_code[max(last, 0)]]
+    positions = _positions(code, last)
+    if positions is None or "JUMP" in instruction:  # A loop begins again, with the source of what went before.
+        return Called(None)
+    line, end_line, column, end_column = positions
     numbers = range(line, min(end_line, line + 20) + 1)
     lines = [linecache.getline(code.co_filename, number).encode() for number in numbers]
-    if not lines:
-        return ""
     lines[-1] = lines[-1][:end_column]
     lines[0] = lines[0][column:]
-    return b"".join(lines).decode(errors="replace")
+    name, is_call = _expression(b"".join(lines).decode(errors="replace"))
+    is_begun = instruction in {"FOR_ITER", "GET_ANEXT", "SEND"}  # it was called before, and goes on
+    return Called(name, is_call, name if is_call and not is_begun else None)
+
+
+@functools.cache
+def _is_in_loop(code: CodeType, last: int) -> bool:
+    """Tell whether that is done in a loop: maybe often, and each time for a moment."""
+    if (at := _positions(code, last)) is None:
+        return False
+    return code.co_name in COMPREHENSIONS or any(begin <= (at[0], at[2]) <= end for begin, end in _loops(code))
+
+
+@functools.cache
+def _loops(code: CodeType) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Return the begin and the end, as lines and columns, of all that this function does in a loop."""
+    try:
+        lines, first = inspect.getsourcelines(code)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, SyntaxError, ValueError, tokenize.TokenError):
+        return []
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    spans: list[tuple[ast.stmt | ast.expr, ast.stmt | ast.expr]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.For | ast.AsyncFor | ast.While):
+            spans.append((node.test if isinstance(node, ast.While) else node.body[0], node.body[-1]))
+        elif isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp):
+            spans.append((node.elt, node.elt))
+        elif isinstance(node, ast.DictComp):
+            spans.append((node.key, node.value))
+    return [
+        (
+            (first + begin.lineno - 1, indent + begin.col_offset),
+            (first + (end.end_lineno or 0) - 1, indent + (end.end_col_offset or 0)),
+        )
+        for begin, end in spans
+    ]
 
 
 def _expression(source: str) -> tuple[str | None, bool]:
@@ -221,6 +288,10 @@ def _expression(source: str) -> tuple[str | None, bool]:
     return name if len(name) <= LONGEST else f"...{name[-LONGEST:]}", is_call
 
 
+def _calls_endpoints(step: Step) -> bool:
+    return step.package in FRAMEWORKS and not ENDPOINTS.isdisjoint(step.code.co_qualname.split("."))
+
+
 def _in_line(steps: list[Step]) -> bool:
     """Tell whether these frames of libraries, the innermost first, wait for a lock, a queue or a pool."""
     waiting = list(takewhile(lambda step: WAITING.search(step.file), steps))
@@ -235,10 +306,10 @@ def _interrupts(step: Step) -> bool:
     return Path(step.file).stem in {"_weakrefset", "weakref", "loop_stalls"}
 
 
-def _where_by_now(step: Step, call: str | None, is_call: bool) -> str:
+def _where_by_now(step: Step, called: Called | None) -> str:
     """Return what the innermost frame of a library does, by the name of its package."""
-    if call is not None and is_call:
-        return f"{step.package}.{call.rpartition('.')[2]}"
+    if called is not None and called.name is not None and called.is_call:
+        return f"{step.package}.{called.name.rpartition('.')[2]}"
     return f"{step.package}.{step.code.co_qualname.replace('<locals>.', '')}"
 
 
@@ -249,7 +320,7 @@ def _look_at_others(steps: list[Step]) -> Look | None:
     other = next((step for step in steps if step.package not in IDLE and not _is_python(step)), None)
     if other is None:
         return None
-    return Look(f"{other.package}.{other.code.co_name}", _where_by_now(steps[0], None, False))
+    return Look(f"{other.package}.{other.code.co_name}", _where_by_now(steps[0], None))
 
 
 def _is_python(step: Step) -> bool:

@@ -33,7 +33,9 @@ def call(wait: float) -> BystanderRow:
 
 
 def seen(place: str = "a.py:1 in f", **given: Any) -> Observation:
-    return Observation(**{"place": place, "of": "request", "seconds": 0.3, **given})
+    function = given.get("call", "").partition(" -> ")[0] or None
+    facts = {"place": place, "of": "request", "seconds": 0.3, "function": function}
+    return Observation(**{**facts, "of_endpoint": given.get("of", "request") == "request", **given})
 
 
 def stall(*looks: Observation, **given: Any) -> Stall:
@@ -186,7 +188,7 @@ def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queu
     [
         (seen(call="time.sleep"), "Write `await asyncio.sleep(...)`, or make f a plain `def`", "ASYNC251"),
         (
-            seen(call="time.sleep", caller="a.py:9 in orders", called="build"),
+            seen(call="time.sleep", caller="a.py:9 in orders", function="build"),
             "Write `await asyncio.to_thread(build, ...)`, or make orders a plain `def`",
             None,
         ),
@@ -196,13 +198,26 @@ def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queu
             "ASYNC210",
         ),
         (
-            seen("a.py:3 in dispatch", call="client.get -> httpcore.recv", library="httpx"),
+            seen("a.py:3 in ask", call="client.get -> httpcore.recv", library="httpx", of_endpoint=False),
             "Use httpx.AsyncClient, or `await asyncio.to_thread(client.get, ...)`",
             "ASYNC212",
         ),
         (seen(call="log.info", library="logging"), LOGGING, None),
         (seen(call="open"), "Write `await anyio.open_file(...)`, or make f a plain `def`", "ASYNC230"),
         (seen(call="cursor.execute", of="task"), "Write `await asyncio.to_thread(cursor.execute, ...)`", None),
+        (
+            seen(call="cursor.execute", in_loop=True, of="task"),
+            "Write `await asyncio.to_thread(cursor.execute, ...)`",
+            None,
+        ),
+        (
+            seen(call="os._walk", function=None),
+            (
+                "Write `await asyncio.to_thread(function, ...)`, the function being what waits there,"
+                " or make f a plain `def`"
+            ),
+            None,
+        ),
     ],
 )
 def test_the_change_names_the_call_and_ruffs_rule_where_ruff_sees_it(
@@ -220,7 +235,7 @@ def test_the_change_names_the_call_and_ruffs_rule_where_ruff_sees_it(
         {},
         {"call": "fib"},
         {"call": "hashlib.scrypt -> _hashlib.scrypt"},
-        {"caller": "a.py:9 in orders", "called": "build"},
+        {"caller": "a.py:9 in orders", "function": "build"},
         {"place": "serialising the answer (fastapi.serialize_response)"},
         {"place": "validating the request (fastapi.request_body_to_args)"},
         {"place": "compressing the answer (starlette.compress)"},
@@ -235,8 +250,13 @@ def test_the_code_in_a_change_is_code_where_it_is_to_be_written(
     for code in re.findall("`(.*?)`", change):
         if code != "def":
             compile(f"{kind} slow():\n    {code}", "a.py", "exec")
-    assert "(slow," not in change or waits  # what computes cannot be its own function
+    assert "(slow," not in change  # it cannot be its own function
     assert "(process_pool, slow" not in change
+
+
+def test_of_what_computes_in_a_loop_the_loop_is_to_go_elsewhere_and_not_each_call() -> None:
+    change, _ = change_for(seen(call="math.sqrt", cpu_s=0.3, in_loop=True), waits=False)
+    assert "make a function of what computes there, and `await loop.run_in_executor(process_pool, function" in change
 
 
 def test_what_computes_without_the_interpreter_needs_no_process() -> None:

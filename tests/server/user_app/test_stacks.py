@@ -1,13 +1,14 @@
 """What a stack says in the user's terms: the application's line, the call, who made it, and whether it is in a line."""
 
 import asyncio
+import dis
 import importlib.util
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
@@ -70,6 +71,22 @@ async def slept():
     await asyncio.sleep(60)
 
 
+def summed():
+    total = 0
+    for number in range(3):
+        total += number
+    return total
+
+
+def looped():
+    for one in sorted((3, 1)):
+        abs(one)
+    while abs(0):
+        pass
+    least = [hash(one) for one in set((1, 2))]
+    return max(least)
+
+
 async def limited():
     limiter = anyio.CapacityLimiter(1)
     limiter.acquire_on_behalf_of_nowait("somebody")
@@ -87,6 +104,28 @@ def shop(tmp_path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_a_loop_of_the_applications_own_calls_nothing(shop: ModuleType, tmp_path: Path) -> None:
+    code = shop.summed.__code__
+    back = next(one for one in dis.get_instructions(code) if one.opname == "JUMP_BACKWARD")
+    assert Reader(str(tmp_path)).look([Step(code, back.offset, 4, "shop")]) == Look("shop.py:4 in summed", in_loop=True)
+
+
+@pytest.mark.parametrize(
+    ("called", "in_loop"), [("sorted", False), ("abs", True), ("hash", True), ("set", False), ("max", False)]
+)
+def test_what_is_called_in_a_loop_is_told_from_what_it_goes_over(
+    shop: ModuleType, tmp_path: Path, called: str, in_loop: bool
+) -> None:
+    codes = [shop.looped.__code__, *(one for one in shop.looped.__code__.co_consts if isinstance(one, CodeType))]
+    looks = [
+        Reader(str(tmp_path)).look([Step(code, one.offset, 1, "shop")])
+        for code in codes
+        for one in dis.get_instructions(code)
+        if one.opname == "CALL"
+    ]
+    assert {look.in_loop for look in looks if look and look.function == called} == {in_loop}
 
 
 def look_at_thread(folder: Path, run: Callable[[], object], release: Callable[[], object]) -> Look:
@@ -133,7 +172,7 @@ def test_the_line_is_the_applications_and_the_call_goes_on_to_where_it_is_by_now
 
 def test_the_async_function_that_led_there_is_named_with_what_it_calls(shop: ModuleType, tmp_path: Path) -> None:
     seen = look_at_thread(tmp_path, lambda: asyncio.run(shop.endpoint()), shop.gate.set)
-    assert (seen.place, seen.caller, seen.called) == ("shop.py:17 in wait", "shop.py:21 in endpoint", "wait")
+    assert (seen.place, seen.caller, seen.function) == ("shop.py:17 in wait", "shop.py:21 in endpoint", "wait")
 
 
 def test_a_comprehension_goes_by_the_name_of_its_function(shop: ModuleType, tmp_path: Path) -> None:
