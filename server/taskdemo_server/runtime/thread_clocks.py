@@ -3,6 +3,7 @@
 Linux alone tells. Standard library only: pool processes and workers import it.
 """
 
+import ctypes
 import os
 from typing import Final
 
@@ -29,12 +30,16 @@ def times(text: bytes) -> tuple[float, float] | None:
 
 TELLS: Final = os.path.exists("/proc/thread-self/schedstat")  # noqa: PTH110  pathlib is slower to import
 """Whether this system does."""
+SYSTEM: Final = ctypes.PyDLL(None)
+"""The system's own functions, called without letting the interpreter go: threads that compute give it back late."""
 
 
 def queued() -> float:
     """Return the seconds that this thread has waited for a processor so far; 0 where nobody says."""
-    if (file := opened("thread-self")) is None:
+    file, text = SYSTEM.open(b"/proc/thread-self/schedstat", os.O_RDONLY), ctypes.create_string_buffer(100)
+    if file < 0:
         return 0.0
-    told = times(os.read(file, 100))
-    os.close(file)
+    SYSTEM.read(file, text, len(text))
+    SYSTEM.close(file)
+    told = times(text.value)
     return 0.0 if told is None else told[1]

@@ -16,14 +16,12 @@ class Clocks:
         self.own = threading.get_native_id()
         """The number of the thread that makes this, the event loop's: a Thread that was forked has its parent's."""
         self._files: dict[int | None, int] = {}
-        # Unlike os.pread, it does not let the interpreter go, which others could keep for as long as a stall lasts.
-        self._read = ctypes.PyDLL(None).pread
 
     def of(self, native_id: int | None) -> tuple[float, float]:
         """Return both for the thread of this number; it may have ended."""
         if file := self._files.get(native_id) or self._opened(native_id):
             text = ctypes.create_string_buffer(100)
-            self._read(file, text, len(text), 0)
+            thread_clocks.SYSTEM.pread(file, text, len(text), 0)
             if (found := thread_clocks.times(text.value)) is not None:
                 return found
         return (time.process_time(), 0.0) if native_id == self.own else (0.0, 0.0)

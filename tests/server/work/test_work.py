@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import another_thread_waits
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.settings import WORK, WorkSettings
@@ -200,3 +201,11 @@ def test_a_work_that_is_alone_in_its_process_takes_what_its_threads_and_programs
             subprocess.run([sys.executable, "-c", "sum(range(1_000_000))"], check=True)
         taken.append(spent.cpu_s)
     assert taken[0] < 0.15 < taken[1]
+
+
+def test_measuring_a_work_beside_threads_keeps_the_interpreter() -> None:
+    with another_thread_waits() as its_turns:
+        for _ in range(1000):
+            with Spent(may_compute=True):
+                pass
+        assert its_turns == []
