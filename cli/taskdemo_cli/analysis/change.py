@@ -59,7 +59,7 @@ def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
             return instead, None
     call = (seen.call or "").partition(" -> ")[0]
     endpoint = (seen.caller or seen.place).rpartition(" in ")[2].partition(" ")[0]
-    plain = f", or make {endpoint} a plain `def`" if seen.of_endpoint else ""
+    plain = f", or make {endpoint} a plain `def`" if seen.may_be_plain else ""
     # A call of many may take next to nothing: it is the loop that computes.
     first, what = "make a function of what computes there, and ", "function"
     if seen.function and not seen.in_loop:

@@ -23,7 +23,7 @@ class Observation(Struct, frozen=True, kw_only=True):
     caller: str | None = None
     function: str | None = None
     in_loop: bool = False
-    of_endpoint: bool = False
+    may_be_plain: bool = False
     library: str | None = None
     in_line: bool = False
     of: Whose

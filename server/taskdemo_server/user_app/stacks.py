@@ -69,8 +69,8 @@ class Look:
     """The function that the caller (else the place) calls there."""
     in_loop: bool = False
     """Whether it calls that in a loop."""
-    of_endpoint: bool = False
-    """Whether it is an `async def` that a framework calls: an endpoint, or a dependency of one."""
+    may_be_plain: bool = False
+    """Whether that is an endpoint, or a dependency of one, which is an `async def` without need: it awaits nothing."""
     library: str | None = None
     """The package that it calls, where that is written in Python."""
     in_line: bool = False
@@ -167,7 +167,7 @@ class Reader:
             caller=self._place(caller) if is_other else None,
             function=_called(by.code, by.last).function,
             in_loop=_is_in_loop(by.code, by.last),
-            of_endpoint=bool(caller.code.co_flags & ASYNC and above and _calls_endpoints(above[0])),
+            may_be_plain=bool(above) and _calls_endpoints(above[0]) and _is_async_without_need(caller.code),
             library=inner[-1].package if inner else None,
             in_line=in_line,
         )
@@ -286,6 +286,12 @@ def _expression(source: str) -> tuple[str | None, bool]:
             one.args, one.keywords = [ast.Constant(...)], []
     name = ast.unparse(node)
     return name if len(name) <= LONGEST else f"...{name[-LONGEST:]}", is_call
+
+
+@functools.cache
+def _is_async_without_need(code: CodeType) -> bool:
+    awaits = any(opname[one] in {"GET_AWAITABLE", "GET_ANEXT"} for one in code.co_code[::2])
+    return bool(code.co_flags & ASYNC) and not awaits
 
 
 def _calls_endpoints(step: Step) -> bool:

@@ -35,7 +35,7 @@ def call(wait: float) -> BystanderRow:
 def seen(place: str = "a.py:1 in f", **given: Any) -> Observation:
     function = given.get("call", "").partition(" -> ")[0] or None
     facts = {"place": place, "of": "request", "seconds": 0.3, "function": function}
-    return Observation(**{**facts, "of_endpoint": given.get("of", "request") == "request", **given})
+    return Observation(**{**facts, "may_be_plain": given.get("of", "request") == "request", **given})
 
 
 def stall(*looks: Observation, **given: Any) -> Stall:
@@ -198,7 +198,7 @@ def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queu
             "ASYNC210",
         ),
         (
-            seen("a.py:3 in ask", call="client.get -> httpcore.recv", library="httpx", of_endpoint=False),
+            seen("a.py:3 in ask", call="client.get -> httpcore.recv", library="httpx", may_be_plain=False),
             "Use httpx.AsyncClient, or `await asyncio.to_thread(client.get, ...)`",
             "ASYNC212",
         ),

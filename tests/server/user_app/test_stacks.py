@@ -12,6 +12,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
+from fastapi.routing import run_endpoint_function
 
 from conftest import until
 from taskdemo_server.contract.frames import frames
@@ -126,6 +127,31 @@ def test_what_is_called_in_a_loop_is_told_from_what_it_goes_over(
         if one.opname == "CALL"
     ]
     assert {look.in_loop for look in looks if look and look.function == called} == {in_loop}
+
+
+async def awaiting() -> None:
+    await asyncio.sleep(0)
+
+
+async def awaiting_nothing() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "called_by", "package", "may_be_plain"),
+    [
+        (awaiting_nothing, run_endpoint_function, "fastapi", True),
+        (awaiting_nothing, awaiting, "shop", False),
+        (awaiting, run_endpoint_function, "fastapi", False),
+    ],
+)
+def test_an_endpoint_that_awaits_nothing_may_be_a_plain_def_and_what_others_await_may_not(
+    endpoint: Any, called_by: Any, package: str, may_be_plain: bool
+) -> None:
+    steps = [Step(endpoint.__code__, 0, 1, "shop"), Step(called_by.__code__, 0, 1, package)]
+    look = Reader(str(Path(__file__).parent)).look(steps)
+    assert look is not None
+    assert look.may_be_plain is may_be_plain
 
 
 def look_at_thread(folder: Path, run: Callable[[], object], release: Callable[[], object]) -> Look:
