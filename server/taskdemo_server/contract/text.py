@@ -29,9 +29,9 @@ def shortened(text: str, width: int) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """Return what an exception says, with its kind, cut to a length that fits a journal line. Not made safe to show."""
+    """Return what an exception says, with its kind, in one line, cut to a length for the journal. Not safe to show."""
     try:
-        text = str(error)
+        text = " ".join(str(error).split())
     except Exception:  # noqa: BLE001  an exception of the user's may fail even at this
         text = ""
     return f"{type(error).__name__}: {text}"[:4096] if text else type(error).__name__

@@ -49,7 +49,7 @@ def states(place: Workplace) -> list[str]:
 
 
 def fail(_message: str) -> None:
-    raise RuntimeError("boom \x1b[31m\n")
+    raise RuntimeError("boom \x1b[31m\n  !\n")
 
 
 async def fail_async(message: str) -> None:
@@ -82,8 +82,8 @@ def test_work_that_raises_is_failed_with_the_error_and_raises(place: Workplace, 
     with pytest.raises(RuntimeError):
         asyncio.run(slow_work_async("hi"))
     assert states(place) == ["started", "failed"] * 2
-    assert {event.error for event in events(place)[1::2]} == {"RuntimeError: boom \x1b[31m\n"}
-    assert shown == ["Background Task failed! hi: RuntimeError: boom \\x1b[31m\\n"] * 2
+    assert {event.error for event in events(place)[1::2]} == {"RuntimeError: boom \x1b[31m !"}
+    assert shown == ["Background Task failed! hi: RuntimeError: boom \\x1b[31m !"] * 2
 
 
 def test_async_work_that_is_cancelled_is_cancelled_in_the_journal(place: Workplace, shown: list[str]) -> None:
