@@ -29,15 +29,16 @@ _Tried: TypeAlias = tuple[TaskRecord, Answer]
 
 
 def cancel(trial: Trial) -> Cell:
-    """Start more tasks than run at once; cancel the first, which runs, and the last, which waits."""
+    """Start more tasks than run at once; cancel the last, which waits, and the first, which runs."""
     work_s = _WORKER_WORK_S if MODE_BY_NAME[trial.mode].engine is not None else _WORK_S
     server = trial.serve(duration=work_s)
     at_once = trial.at_once(server)
     count = trial.enough(server)
     trial.wait_for_answers(trial.send_tasks(server, count))
     trial.wait_for_begin(server)
-    running = _try(trial, server, [task for task in trial.tasks(server) if task.state == "started"])
-    waiting = _try(trial, server, [task for task in reversed(trial.tasks(server)) if task.state == "accepted"])
+    tasks = trial.tasks(server)
+    waiting = _try(trial, server, [task for task in reversed(tasks) if task.state == "accepted"])
+    running = _try(trial, server, [task for task in tasks if task.state == "started"])
     trial.wait_for_quiet(server, lambda: _all_over(trial.tasks(server), count), work_s + 1.0)
     after = {task.id: task for task in trial.tasks(server)}
     return _cell(
