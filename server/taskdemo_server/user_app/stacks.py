@@ -13,7 +13,6 @@ import re
 import sysconfig
 import textwrap
 import threading
-import tokenize
 from dataclasses import dataclass
 from itertools import dropwhile, islice, takewhile
 from opcode import opname
@@ -243,10 +242,13 @@ def _is_in_loop(code: CodeType, last: int) -> bool:
 @functools.cache
 def _loops(code: CodeType) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Return the begin and the end, as lines and columns, of all that this function does in a loop."""
+    # Not by inspect: it looks at all modules first, and the application's threads may be at work meanwhile.
+    first = code.co_firstlineno
+    last = max(end or first for _, end, _, _ in code.co_positions())
+    lines = linecache.getlines(code.co_filename)[first - 1 : last]
     try:
-        lines, first = inspect.getsourcelines(code)
         tree = ast.parse(textwrap.dedent("".join(lines)))
-    except (OSError, SyntaxError, ValueError, tokenize.TokenError):
+    except (SyntaxError, ValueError):
         return []
     indent = len(lines[0]) - len(lines[0].lstrip())
     spans: list[tuple[ast.stmt | ast.expr, ast.stmt | ast.expr]] = []
