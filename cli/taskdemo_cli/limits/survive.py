@@ -129,7 +129,11 @@ def _kill_what_runs(trial: Trial) -> "_Busy":
     """Kill a process that runs a task, and return what it was busy with; UserError where none is seen to run one."""
 
     def is_killed() -> bool:
-        return any(trial.kill_child(busy.server, task.starts[-1].pid) for task in _running(trial, busy))
+        for task in _running(trial, busy):
+            if trial.kill_child(busy.server, task.starts[-1].pid):
+                after = next(one for one in busy.tasks(trial) if one.id == task.id)
+                return not after.done or len(after.starts) > 1  # else it had ended just before
+        return False
 
     for _ in range(_TRIES):
         busy = _busy(trial)
