@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from taskdemo_server.contract.frames import frames
 from taskdemo_server.contract.stderr import complain
-from taskdemo_server.contract.text import escape, shortened
+from taskdemo_server.contract.text import error_text, escape, shortened
 
 INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 """Folders in which installed libraries are."""
@@ -136,5 +136,4 @@ def describe_error(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         where = f" ({Path(error.filename).name}:{error.lineno})"
         return f"{type(error).__name__}: {error.msg}{where}"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+    return f"{error_text(error)}{where}"
