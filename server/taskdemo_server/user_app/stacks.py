@@ -156,8 +156,8 @@ class Reader:
             not inner and call is not None and (not called.is_call or call.rpartition(".")[2] in WAITING_CALLS)
         )
         owns = [n for n, step in enumerate(steps) if n >= at and self.own(step.file)]
-        at = next((n for n in owns if steps[n].code.co_flags & ASYNC), owns[-1])
-        caller, above = steps[at], steps[at + 1 : at + 2]
+        outer = next((n for n in owns if steps[n].code.co_flags & ASYNC), owns[-1])
+        caller, above = steps[outer], steps[outer + 1 : outer + 2]
         is_other = (caller.file, function_of(caller.code)) != (own.file, function_of(own.code))
         by = caller if is_other else own
         return Look(
@@ -250,7 +250,7 @@ def _loops(code: CodeType) -> list[tuple[tuple[int, int], tuple[int, int]]]:
         tree = ast.parse(textwrap.dedent("".join(lines)))
     except (SyntaxError, ValueError):
         return []
-    indent = len(lines[0]) - len(lines[0].lstrip())
+    indent = len(lines[0]) - len(lines[0].lstrip()) if lines else 0  # there is code without its source
     spans: list[tuple[ast.stmt | ast.expr, ast.stmt | ast.expr]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.For | ast.AsyncFor | ast.While):

@@ -129,6 +129,13 @@ def test_what_is_called_in_a_loop_is_told_from_what_it_goes_over(
     assert {look.in_loop for look in looks if look and look.function == called} == {in_loop}
 
 
+def test_code_whose_source_is_gone_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    code = compile("for _ in (1,): abs(1)", str(tmp_path / "gone.py"), "exec")
+    steps = [Step(code, one.offset, 1, "gone") for one in dis.get_instructions(code)]
+    looks = [Reader(str(tmp_path)).look([step]) for step in steps]
+    assert {(look.place, look.call, look.in_loop) for look in looks if look} == {("gone.py:1 in <module>", None, False)}
+
+
 async def awaiting() -> None:
     await asyncio.sleep(0)
 
