@@ -10,8 +10,6 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from taskdemo_cli.documents.comparison import ComparisonDocument
-
 HERE: Final = Path(__file__).parent / "pictures"
 COMMANDS: Final = {
     "compare": "taskdemo compare --count 5 --duration 1 --modes blocking,threadpool,background,process",
@@ -22,19 +20,15 @@ def draw(name: str) -> Path:
     """Run the command of this name, and return the picture of what it printed."""
     from taskdemo_cli.reports import files
     from taskdemo_cli.reports.svg import picture
-    from taskdemo_cli.reports.terminal.report import comparison_report
 
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         command = [str(Path(sys.executable).with_name("taskdemo")), *shlex.split(COMMANDS[name])[1:]]
         subprocess.run([*command, "--save", str(result)], check=True, stdout=subprocess.DEVNULL)
         document = files.load(result)
-    if not isinstance(document, ComparisonDocument):
-        raise TypeError("only a comparison has a picture here")
-    report = comparison_report(document, whole=True)
     target = HERE / f"{name}.svg"
     target.parent.mkdir(exist_ok=True)
-    target.write_text(picture(report, COMMANDS[name], width=88), encoding="utf-8")
+    target.write_text(picture(document, COMMANDS[name], width=88), encoding="utf-8")
     return target
 
 

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -84,6 +85,16 @@ def running(*arguments: str, anew: bool = False, **options: Any) -> Iterator["su
         for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
+
+
+def private(folder: Path) -> dict[str, str]:
+    """Return an environment with a temporary folder of its own."""
+    return {**os.environ, "TMPDIR": str(folder)}
+
+
+def left_in(folder: Path) -> list[Path]:
+    """Return what a command has left there, but for the folder of all its temporary folders."""
+    return [file for file in folder.rglob("*") if file.name != f"taskdemo-{os.getuid()}"]
 
 
 def family_of(pid: int) -> list[psutil.Process]:

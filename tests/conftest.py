@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import httpx
 import hypothesis
@@ -20,7 +20,6 @@ import pytest
 
 import chromium
 import forked
-from forked import Forked
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Frames
 from taskdemo_server.contract.child_process import python
@@ -39,7 +38,7 @@ hypothesis.settings.load_profile("any speed")
 
 T = TypeVar("T")
 LONGEST = (
-    *("engine_limits", "brokers_away", "engine_ends", "lifecycle", "celery", "real_brokers", "live_page", "deaths"),
+    *("engine_limits", "brokers_away", "engine_ends", "lifecycle", "celery", "real_brokers", "live_page", "contract"),
     *("verdicts_of_modes", "docs"),
 )
 """The files that take longest: they begin, so that nobody waits for the last of them at the end."""
@@ -52,6 +51,12 @@ def work(message):
 """
 QUIETEST = "own_app_table"
 """What is said of an application is "not clear" on a busy machine: it comes last, beside the fewest others."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the process that forks, one for all who run tests; it imports while these are collected."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        forked.forks_at()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -103,12 +108,17 @@ def gone(processes: Sequence[psutil.Process]) -> bool:
     return all(is_gone(process) for process in processes)
 
 
+def read_events(journal: Path | str) -> list[TaskEvent]:
+    """Return what can be read of a journal."""
+    return [event for line in Path(journal).read_bytes().splitlines() if (event := TaskEvent.from_line(line))]
+
+
 @dataclass
 class RunningServer:
     """A server that serves, and the files it writes."""
 
     settings: Settings
-    process: Forked
+    process: "subprocess.Popen[Any]"
     folder: Path
     url: str = ""
     port: int = 0
@@ -131,8 +141,7 @@ class RunningServer:
 
     def events(self) -> list[TaskEvent]:
         """What the journal has, in the order of the clock: processes write beside each other."""
-        lines = self.journal.read_bytes().splitlines()
-        return sorted((event for line in lines if (event := TaskEvent.from_line(line))), key=lambda event: event.clock)
+        return sorted(read_events(self.journal), key=lambda event: event.clock)
 
     def states(self, task_id: str | None = None) -> list[str]:
         return [event.state for event in self.events() if task_id in (None, event.id)]
@@ -176,9 +185,16 @@ class RunningServer:
         return self.process.wait(within)
 
 
+Start: TypeAlias = Callable[..., RunningServer]
+"""Starts a server with these settings; it ends with the test."""
+
+
 @contextmanager
-def serving(folder: Path, /, *, anew: bool = False, **given: Any) -> Iterator[RunningServer]:
-    """Start a server, wait until it serves, and leave nothing of it behind; `anew`: it imports everything itself."""
+def serving(folder: Path, /, *, anew: bool = False, piped: bool = False, **given: Any) -> Iterator[RunningServer]:
+    """Start a server, wait until it serves, and leave nothing of it behind.
+
+    `anew`: it imports everything itself. `piped`: what it prints goes into a pipe.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     announce = folder / "announce"
     announce.unlink(missing_ok=True)
@@ -187,7 +203,8 @@ def serving(folder: Path, /, *, anew: bool = False, **given: Any) -> Iterator[Ru
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         start: Callable[..., Any] = subprocess.Popen if anew else forked.popen
         command = python("taskdemo_server.serve", settings.to_json())
-        process = start(command, stdin=subprocess.PIPE, stdout=out, stderr=err, start_new_session=True)
+        printed = subprocess.PIPE if piped else out
+        process = start(command, stdin=subprocess.PIPE, stdout=printed, stderr=err, start_new_session=True)
     try:
         with httpx.Client(timeout=60, trust_env=False) as client:
             until(lambda: announce.exists() or process.poll() is not None)
@@ -226,7 +243,7 @@ def _runs_in(group: int, process: psutil.Process) -> bool:
 
 
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+def start_server(tmp_path: Path) -> Iterator[Start]:
     """Return a function that starts a server with the given settings; all of them end with the test."""
     with ExitStack() as stack:
         count = 0
@@ -239,11 +256,25 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
         yield start
 
 
+def refusal(start_server: Start, **given: Any) -> str:
+    """Start a server that cannot start; return the one sentence that it says."""
+    with pytest.raises(pytest.fail.Exception) as failed:
+        start_server(**given)
+    nothing, begin, said = str(failed.value).partition("the server ended with 2: taskdemo: ")
+    assert (nothing, bool(begin), said.count("\n")) == ("", True, 1), failed.value
+    return said
+
+
+def own_work(folder: Path, code: str) -> dict[str, Any]:
+    """Return the settings of a server or a worker whose work is the function `work` of this code."""
+    (folder / "mine.py").write_text(code)
+    return {"work": "mine:work", "folder": str(folder)}
+
+
 @pytest.fixture
-def held(tmp_path: Path) -> dict[str, str]:
+def held(tmp_path: Path) -> dict[str, Any]:
     """Settings of a server whose work lasts until the test touches `tmp_path / "go"`, however slow the machine is."""
-    (tmp_path / "held.py").write_text(HELD)
-    return {"work": "held:work", "folder": str(tmp_path)}
+    return own_work(tmp_path, HELD)
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 """Starts programs of ours by forking a process that has imported them: a server costs 0.05 s of a core, not 0.6 s.
 
 What is forked is as good as started: its module runs as `__main__`, with arguments, an environment, a folder and
-streams of its own; the programs that it starts are forked too. That they start by themselves is shown by the tests
-that watch a command's processes, and by those of what may be imported.
+streams of its own; the programs that it starts are forked too, and so is the worker of an engine that is guarded. That
+they start by themselves is shown by the tests that watch a command's processes, and by those of what may be imported.
 """
 
 import atexit
 import contextlib
 import gc
-import importlib
+import importlib.util
 import json
 import os
 import runpy
@@ -24,9 +24,11 @@ import types
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+from taskdemo_server.contract import child_process
 from taskdemo_server.contract.modes import MODES
+from taskdemo_server.runtime import guard
 
 START: Final = "import sys; exec(compile(open(sys.argv[1]).read(), '<forked>', 'exec'))"
 """Without a file, its frames are nobody's own to whoever looks at a stack."""
@@ -53,6 +55,7 @@ IMPORTED = (
     "taskdemo_server.engines.base",
     "taskdemo_server.runtime.supervisor",
     *(package for mode in MODES if mode.engine and not mode.missing for package in mode.engine.packages),
+    *(["celery.apps.worker", "celery.bin.celery"] if importlib.util.find_spec("celery") else []),
     "uvicorn.lifespan.on",
     "uvicorn.loops.uvloop",
     "uvicorn.main",
@@ -61,100 +64,58 @@ IMPORTED = (
 )
 
 
-class Forked:
-    """A process that was forked for this one: what subprocess.Popen is, as far as it is used here."""
+class Forked(subprocess.Popen[Any]):
+    """A process that was forked for this one. Only its start and its end are not as subprocess has them."""
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        *,
-        stdin: Any = None,
-        stdout: Any = None,
-        stderr: Any = None,
-        cwd: Any = None,
-        env: Any = None,
-        text: bool = False,
-        encoding: str | None = None,
-        start_new_session: bool = False,
-    ) -> None:
-        self.args = command
-        self.returncode: int | None = None
-        (ask, job), (told, tell) = os.pipe(), os.pipe()
-        self._told = told
-        weakref.finalize(self, os.close, told)
-        self._lock = threading.Lock()
-        theirs = [ask, tell]
-        mode: dict[str, Any] = {"encoding": encoding or "utf-8"} if text else {}
-
-        def stream(given: Any, number: int) -> Any:
-            """Note the end that is for the process, and return the other, where it is ours."""
-            if given == subprocess.PIPE:
-                read, write = os.pipe()
-                ours, end = (write, read) if number == 0 else (read, write)
-                theirs.append(end)
-                return os.fdopen(ours, ("w" if number == 0 else "r") + ("" if text else "b"), **mode)
-            if given == subprocess.DEVNULL:
-                theirs.append(os.open(os.devnull, os.O_RDWR))
-            elif given == subprocess.STDOUT:
-                theirs.append(os.dup(theirs[-1]))
-            else:
-                theirs.append(os.dup(number if given is None else given if isinstance(given, int) else given.fileno()))
-            return None
-
-        self.stdin, self.stdout, self.stderr = (stream(one, n) for n, one in enumerate((stdin, stdout, stderr)))
+    def _execute_child(self, args: Sequence[str], *given: Any) -> None:
+        cwd, env, *_ = given[4:]
+        pipes, start_new_session = given[9:15], given[20]
+        (ask, job), (self._told, tell) = os.pipe(), os.pipe()
+        weakref.finalize(self, os.close, self._told)
+        streams = [ours if number < 0 else number for ours, number in enumerate((pipes[0], pipes[3], pipes[5]))]
         with socket.socket(socket.AF_UNIX) as starter:
             starter.connect(forks_at())
-            socket.send_fds(starter, [b"."], theirs)
-        for descriptor in theirs:
+            socket.send_fds(starter, [b"."], [ask, tell, *streams])
+        for descriptor in (ask, tell):
             os.close(descriptor)
+        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]  # subprocess's own
         with os.fdopen(job, "w") as asked:
-            folder = os.fspath(cwd or Path.cwd())
-            json.dump(
-                [[os.fspath(word) for word in command], folder, dict(env or os.environ), start_new_session], asked
-            )
-        self.pid = int(os.read(told, 16))
+            words = [os.fspath(word) for word in args]
+            json.dump([words, os.fspath(cwd or Path.cwd()), dict(env or os.environ), start_new_session], asked)
+        self.pid = int(os.read(self._told, 16))
 
-    def poll(self) -> int | None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.wait(0)
-        return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        if self.returncode is None:  # several threads may wait
-            if not select.select([self._told], [], [], timeout)[0]:
+    def _wait(self, timeout: float | None) -> int:
+        if self.returncode is None:
+            if not select.select([self._told], [], [], timeout and max(timeout, 0))[0]:
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
-            with self._lock:
+            with self._waitpid_lock:  # type: ignore[attr-defined]  # as above; several threads may wait
                 if self.returncode is None:
                     self.returncode = int(os.read(self._told, 16))
         return self.returncode
 
-    def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
+    def _internal_poll(self, *_: Any) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._wait(0)
+        return self.returncode
 
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
+    def __del__(self) -> None:
+        """It is no child of this process, which nobody must wait for."""
 
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
 
-    def communicate(self, timeout: float | None = None) -> tuple[Any, Any]:
-        """Read what it writes until its end."""
-        texts: dict[Any, Any] = {}
-        pipes = [pipe for pipe in (self.stdout, self.stderr) if pipe is not None and not pipe.closed]
-        readers = [
-            threading.Thread(target=lambda pipe=pipe: texts.update({pipe: pipe.read()}), daemon=True) for pipe in pipes
-        ]
-        if self.stdin is not None:
-            self.stdin.close()
-        for reader in readers:
-            reader.start()
-        for reader in readers:
-            reader.join(timeout)
-        self.wait(0 if any(reader.is_alive() for reader in readers) else timeout)
-        for pipe in pipes:
-            pipe.close()
-        return texts.get(self.stdout), texts.get(self.stderr)
+class OfItself(subprocess.Popen[Any]):
+    """A child that a process forks of itself, because whatever it is to run has been imported there."""
+
+    def _execute_child(self, args: Sequence[str], *given: Any) -> None:
+        begin, pipes = given[1], given[9:15]
+        self.pid = os.fork()
+        if self.pid == 0:
+            for number, descriptor in enumerate((pipes[0], pipes[3], pipes[5])):
+                os.dup2(descriptor, number)
+            begin()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as it is a pipe
+            _run(args[3:])
+        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]  # subprocess's own
 
 
 def popen(command: Sequence[str], **options: Any) -> Any:
@@ -167,29 +128,25 @@ def popen(command: Sequence[str], **options: Any) -> Any:
     return subprocess.Popen(command, **options)
 
 
-def fork_children() -> None:
-    """Have this process fork what it would start."""
-    from taskdemo_server.contract import child_process
-
-    forks_at()  # now, and not among what is watched later
-    forking = {**vars(subprocess), "Popen": popen}
-    vars(child_process)["subprocess"] = types.SimpleNamespace(**forking)
-
-
 @contextlib.contextmanager
 def forking() -> Iterator[None]:
-    """Have it fork what it would start meanwhile."""
-    from taskdemo_server.contract import child_process
-
-    usual = vars(child_process)["subprocess"]
-    fork_children()
+    """Have this process fork what it would start meanwhile."""
+    forks_at()  # now, and not among what is watched later
+    usual = _start_by(child_process, popen)
     try:
         yield
     finally:
         vars(child_process)["subprocess"] = usual
 
 
-_socket: str | None = None
+def _start_by(module: Any, popen: Any) -> Any:
+    """Have a module start processes so; return what it had as `subprocess`."""
+    usual = vars(module)["subprocess"]
+    vars(module)["subprocess"] = types.SimpleNamespace(**{**vars(subprocess), "Popen": popen})
+    return usual
+
+
+_socket = os.environ.get("FORKS_AT")
 _starting: Final = threading.Lock()
 
 
@@ -198,37 +155,37 @@ def forks_at() -> str:
     global _socket
     with _starting:
         if _socket is None:
-            _socket = str(Path(tempfile.mkdtemp(prefix="forks-"), "sock"))
+            _socket = os.environ["FORKS_AT"] = str(Path(tempfile.mkdtemp(prefix="forks-"), "sock"))
             # Not with the path of the test that is the first to need it: all others would have it, too.
             environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", START, __file__, _socket],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment,
-            )
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(_socket)
+                listener.listen(128)
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", START, __file__, _socket, str(listener.fileno())],
+                    stdin=subprocess.PIPE,
+                    pass_fds=[listener.fileno()],
+                    env=environment,
+                )
             atexit.register(process.communicate)
-            assert process.stdout is not None
-            process.stdout.readline()
     return _socket
 
 
-def main(address: str) -> None:
+def main(address: str, listening: int) -> None:
     """Fork whatever is asked for, until standard input ends; tell the process id and, in time, the exit code."""
     global _socket
     for name in IMPORTED:
         importlib.import_module(name)
+    if "coverage" in sys.modules:  # it would start twice in what is forked, four times in what that forks, and so on
+        vars(importlib.import_module("coverage.patch"))["_patch_fork"] = lambda _: None
     _socket = address
-    fork_children()
+    _start_by(child_process, popen)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     tell: dict[int, int] = {}
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
-        listener.listen()
-        print("ready", flush=True)
+    with socket.socket(fileno=listening) as listener:
         gc.collect()
         gc.freeze()
         waited_for: list[Any] = [0, listener, woken]
@@ -281,13 +238,36 @@ def _become(
         with contextlib.suppress(ImportError):
             importlib.import_module("sitecustomize")
     if words[0] != "taskdemo_cli":  # a server starts its broker and its worker by itself, whom tests look for there
-        from taskdemo_server.contract import child_process
-
         vars(child_process)["subprocess"] = subprocess
+    if words[0] == "taskdemo_server.worker":
+        _start_by(guard, OfItself)
+    _run(words)
+
+
+def _run(words: Sequence[str]) -> NoReturn:
+    """Be this module, with these arguments, in a process that was just forked."""
     sys.argv[1:] = words[1:]
     vars(threading.main_thread())["_native_id"] = threading.get_native_id()  # as of Python 3.13 by itself
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    code = None
+    try:
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code
+    _end(code)
+
+
+def _end(code: str | int | None) -> NoReturn:
+    """End as Python does, but do not take everything apart: that writes to all the memory that was shared so far."""
+    threading._shutdown()  # type: ignore[attr-defined]  # these two are the first that Python does then
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError, ValueError):
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        if not isinstance(code, str):
+            os._exit(code or 0)
+    sys.exit(code)  # which says what was wrong
 
 
 if __name__ == "__main__":
-    main(sys.argv[2])
+    main(sys.argv[2], int(sys.argv[3]))

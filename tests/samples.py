@@ -38,7 +38,7 @@ HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]rich[/bold] <script>alert('x')</scr
 
 def sample(
     n: int,
-    done: float | None,
+    done: float,
     *,
     planned: float = 0.0,
     sent: float | None = None,
@@ -49,14 +49,12 @@ def sample(
 ) -> Sample:
     """A sample whose times are offsets from T0; sent 0.1 ms after the plan unless said."""
     sent = planned + 0.0001 + n * 0.00002 if sent is None else sent
-    answered = status is not None and done is not None
-    first_byte = None if done is None or not answered else max(done - 0.0002, sent)
     return (
         n,
         T0 + planned,
         T0 + sent,
-        None if first_byte is None else T0 + first_byte,
-        None if done is None else T0 + done,
+        None if status is None else T0 + max(done - 0.0002, sent),
+        T0 + done,
         status,
         error,
         task,
@@ -102,11 +100,11 @@ def events_of(
     ]
 
 
-def pings(until: float, held: Sequence[tuple[float, float]] = (), every: float = 0.1) -> list[Sample]:
+def pings(until: float, held: Sequence[tuple[float, float]] = ()) -> list[Sample]:
     """A bystander's samples: 2 ms each, but a ping sent in one of the `held` spans is answered when that ends."""
     made = []
-    for n in range(1, int(until / every) + 2):
-        sent = (n - 1) * every
+    for n in range(1, int(until / 0.1) + 2):
+        sent = (n - 1) * 0.1
         end = next((stop for start, stop in held if start <= sent < stop), sent)
         made.append(sample(n, end + 0.002, planned=sent, sent=sent))
     return made
@@ -209,7 +207,7 @@ def failed_run() -> RunDocument:
         sample(2, 0.005, task="f2"),
         sample(3, 0.004, task="f3"),
         sample(4, 0.003, status=503),
-        sample(5, None, status=None, error="ReadTimeout"),
+        sample(5, 6.0, status=None, error="ReadTimeout"),
         sample(6, 0.006, task="f6"),
     ]
     because = "the background server ended (exit -9) while it was fired at"
@@ -226,8 +224,8 @@ def interrupted_run() -> RunDocument:
     ]
     samples = [
         sample(1, 1.004, task="i1"),
-        sample(2, None, status=None, error="Cancelled"),
-        sample(3, None, status=None, error="Cancelled"),
+        sample(2, 6.0, status=None, error="Cancelled"),
+        sample(3, 6.0, status=None, error="Cancelled"),
     ]
     recorded = recorder(samples, events, not_sent=2)
     return recorded.finish({**facts("blocking", 5), "concurrency": 3}, interrupted=True)
@@ -238,22 +236,22 @@ def hostile_run() -> RunDocument:
     events = events_of(
         HOSTILE, 0.002, 0.003, 1.003, where=HOSTILE, state="failed", error=HOSTILE + "x" * 5000, message=HOSTILE
     )
-    samples = [sample(1, 0.004, task=HOSTILE), sample(2, None, status=None, error=HOSTILE)]
+    samples = [sample(1, 0.004, task=HOSTILE), sample(2, 0.004, status=None, error=HOSTILE)]
     hostile: RunHeader = {"message": HOSTILE, "url": f"http://x/{HOSTILE}", "command": HOSTILE, "work": HOSTILE}
     recorded = recorder(samples, events)
     return recorded.finish({**facts("background", 2), **hostile}, ended_because=HOSTILE)
 
 
-def rate_run(seconds: int = 10, rate: float = 50.0) -> RunDocument:
+def rate_run() -> RunDocument:
     """An open loop at a server that stalls for the second second; no tasks, because it is not taskdemo's."""
-    samples = []
-    for n in range(1, int(seconds * rate) + 1):
+    samples, rate = [], 50.0
+    for n in range(1, 501):
         planned = (n - 1) / rate
         sent = max(planned, 2.0) if 1.5 <= planned < 2.0 else planned
         begun = max(sent, 2.0) if 1.0 <= planned < 2.0 else sent
         samples.append(sample(n, begun + 0.004 + (n % 7) * 0.0003, planned=planned, sent=sent))
-    recorded = recorder(samples, bystander=pings(float(seconds), [(1.0, 2.0)]), private=False, rated=True)
-    rated: RunHeader = {"mode": None, "work": None, "duration_s": None, "for_s": float(seconds), "rate": rate}
+    recorded = recorder(samples, bystander=pings(10.0, [(1.0, 2.0)]), private=False, rated=True)
+    rated: RunHeader = {"mode": None, "work": None, "duration_s": None, "for_s": 10.0, "rate": rate}
     return recorded.finish({**facts("background", 1), **rated, "count": None, "concurrency": None})
 
 
@@ -338,6 +336,7 @@ def open_loop_run(
     return recorder(samples, events).finish({"mode": mode, "url": "http://x", "rate": rate})
 
 
+@functools.cache  # three files have tests of it, and five processes collect them
 def capacity_document() -> CapacityDocument:
     """Three modes and the application of a stranger, measured at queues that a clock never saw."""
     modes = {}

@@ -1,25 +1,31 @@
-"""An asyncio server for tests, in a thread if wanted, that leaves no connection behind when it ends."""
+"""The scripted server of the tests, in the loop or in a thread, and what it may do with a request: all below HTTP.
+
+It leaves no connection behind when it ends.
+"""
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import struct
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Self
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, Self
 
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
 
 BACKLOG = 2048
 TURNS = 10
 """Turns of the loop within which a connection that was accepted has its talk."""
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
 @contextlib.asynccontextmanager
 async def listening(
-    talk: Talk, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    talk: Talk, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[asyncio.Server]:
-    """Serve every connection with a task of `talk`, on a free port of `host`."""
+    """Serve every connection with a task of `talk`, on a free port of `host` unless one is given."""
     talks: set[asyncio.Task[None]] = set()
     writers: set[asyncio.StreamWriter] = set()
 
@@ -39,7 +45,7 @@ async def listening(
             talks.discard(task)
             writers.discard(writer)
 
-    server = await asyncio.start_server(one, host, 0, ssl=tls, backlog=BACKLOG)
+    server = await asyncio.start_server(one, host, port, ssl=tls, backlog=BACKLOG)
     try:
         yield server
     finally:
@@ -57,39 +63,134 @@ async def listening(
         await asyncio.gather(*talks, return_exceptions=True)
 
 
-class InThread(ABC):
-    """Such a server in a thread of its own, which has every connection by `talk`."""
+class Scripted:
+    """Such a server in a thread of its own, which can vanish and come back at its port."""
 
     PATIENCE_S = 60.0
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, talk: Talk, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
         self.loop = asyncio.new_event_loop()
+        self._talk = talk
         self._tls = tls
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve)
+        self._listening = contextlib.AsyncExitStack()
+        self._thread = threading.Thread(target=self.loop.run_forever)
 
-    @abstractmethod
-    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer what comes on one connection."""
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(self.PATIENCE_S)
+        self.appear()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.loop.call_soon_threadsafe(self._end.set_result, None)
+        self.vanish()
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(self.PATIENCE_S)
-        assert not self._thread.is_alive()
+        self.loop.close()
 
-    def _serve(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
-            runner.run(self._main())
-
-    async def _main(self) -> None:
-        self._end: asyncio.Future[None] = self.loop.create_future()
-        async with listening(self.talk, tls=self._tls) as server:
+    def appear(self) -> None:
+        async def appear() -> None:
+            listens = listening(self._talk, port=self.port, tls=self._tls)
+            server = await self._listening.enter_async_context(listens)
             self.port = server.sockets[0].getsockname()[1]
-            self._ready.set()
-            await self._end
+
+        self._await(appear())
+
+    def vanish(self) -> None:
+        self._await(self._listening.aclose())
+
+    def _await(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self.loop).result(self.PATIENCE_S)
+
+
+def by_path(answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter, str], Awaitable[object]]) -> Talk:
+    """Answer each request of a connection, whose path is given."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await answer(reader, writer, head.split()[1].decode().partition("?")[0])
+
+    return talk
+
+
+def saying(answer: bytes) -> Talk:
+    """Answer every request so."""
+
+    async def say(_: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> None:
+        writer.write(answer)
+
+    return by_path(say)
+
+
+def stranger(answer: Talk) -> Talk:
+    """Be none of ours, and treat every other request so."""
+
+    async def treat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> None:
+        if path == "/health":
+            writer.write(NOT_FOUND)
+        else:
+            await answer(reader, writer)
+
+    return by_path(treat)
+
+
+def after(seconds: float) -> Talk:
+    """Answer, as slowly as that."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(seconds)
+        writer.write(OK)
+
+    return answer
+
+
+async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def half(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it")
+    writer.close()
+
+
+async def stop_half_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Le")
+    await hang(reader, writer)
+
+
+async def garbage(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\x00\xff\x1b[31mSSH-2.0-nonsense\r\n\r\n" * 100)
+
+
+async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"400\r\n" + b"x" * 1024 + b"\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.001)
+
+
+async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"s" * 1000:
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def huge_headers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nX-Huge: " + b"h" * 4_000_000)
+    await writer.drain()

@@ -1,4 +1,4 @@
-"""The README and the docs: commands that run, a translation that has the same, claims that are the registry's."""
+"""The README and the docs: commands that run, a translation that has the same, claims that are so."""
 
 import os
 import re
@@ -60,26 +60,27 @@ def test_the_tour_in_russian_has_the_same_commands_and_sections() -> None:
     assert headings[0] == headings[1] > 0
 
 
-def rows_of_the_readme() -> list[list[str]]:
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+def rows(file: str) -> list[list[str]]:
+    """Return the cells of its tables."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if line.startswith("|")]
 
 
 def test_the_readme_asks_the_five_questions_and_names_every_need() -> None:
-    rows = rows_of_the_readme()
-    assert [row[0] for row in rows if row[0].endswith("?")] == [question for question, _ in QUESTIONS]
-    assert {need for row in rows for need in NEEDS if len(row) == 3 and f"(`{need}`)" in row[1]} == set(NEEDS)
+    readme = rows("README.md")
+    assert [row[0] for row in readme if row[0].endswith("?")] == [question for question, _ in QUESTIONS]
+    assert {need for row in readme for need in NEEDS if len(row) == 3 and f"(`{need}`)" in row[1]} == set(NEEDS)
 
 
 def test_the_readme_says_of_each_mode_what_the_registry_says() -> None:
-    rows = [[cell.replace("`", "") for cell in row] for row in rows_of_the_readme()]
-    assert [row for row in rows if row[0] in MODE_BY_NAME] == [
+    readme = [[cell.replace("`", "") for cell in row] for row in rows("README.md")]
+    assert [row for row in readme if row[0] in MODE_BY_NAME] == [
         [mode.name, mode.endpoint, mode.who_waits, mode.where, mode.given_up] for mode in MODES
     ]
 
 
 def test_the_readme_names_for_a_need_the_modes_that_the_registry_knows_to_have_it() -> None:
-    then = {need: row[2] for row in rows_of_the_readme() for need in NEEDS if f"(`{need}`)" in row[1]}
+    then = {need: row[2] for row in rows("README.md") for need in NEEDS if f"(`{need}`)" in row[1]}
     for need in ("survive", "track", "cancel"):
         named = re.findall("`(.*?)`", re.split("[.;]", then[need])[0])
         assert named == [mode.name for mode in MODES if not mode.lacks(need)], need
@@ -100,3 +101,16 @@ def test_the_help_of_compare_asks_the_same_questions() -> None:
 def test_every_link_to_a_file_leads_to_one(path: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), target
+
+
+def test_every_fault_of_the_table_has_all_its_cells_and_tests_that_exist() -> None:
+    faults = [row for row in rows("docs/faults.md") if row[0] not in {"fault", "---"}]
+    assert len(faults) > 30
+    for row in faults:
+        assert len(row) == 4, row
+        assert all(row), row
+        named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", row[3])
+        assert named, row
+        for file, test in named:
+            [found] = (ROOT / "tests").rglob(file)
+            assert f"def {test}(" in found.read_text(encoding="utf-8") or not test, test

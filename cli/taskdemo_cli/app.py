@@ -6,14 +6,14 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
 from taskdemo_cli.commands import checks, options
 from taskdemo_cli.errors import COULD_NOT_RUN, INTERRUPTED, UserError
 from taskdemo_cli.processes import signals
 from taskdemo_cli.reports.output import OutputStream, complain
 from taskdemo_server.contract.modes import ENGINES, QUESTIONS
-from taskdemo_server.contract.settings import QUEUE, VERSION, Settings, WorkerSettings, WorkSettings
+from taskdemo_server.contract.settings import QUEUE, VERSION, Settings, WorkerSettings, WorkSettings, environment_with
 
 
 class Commands(TyperGroup):
@@ -25,14 +25,6 @@ class Commands(TyperGroup):
         for param in params:
             param.show_envvar = param.allow_from_autoenv = False
         return params
-
-
-class Compare(TyperCommand):
-    """`compare`, whose two results are given both or not at all."""
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002  the base's signature
-        """Return what follows the command in its usage."""
-        return ["[OPTIONS]", "[OLD.json NEW.json]"]
 
 
 def _examples(*lines: str, before: tuple[str, ...] = ()) -> str:
@@ -118,19 +110,15 @@ def _command(arguments: list[str]) -> str:
 
 def _private(mode: str, **given: Any) -> Settings:
     """Return the settings of a server that a command starts for itself."""
-    return Settings(mode=mode, journal="", port=0, console=False, **given)
+    folder = checks.folder_of(given.get("app") or given.get("work", "sleep"))
+    return Settings(mode=mode, journal="", port=0, console=False, folder=folder, **given)
 
 
-def _in_modes(names: list[str], work: str, **given: Any) -> list[Settings]:
-    return [_private(name, work=work, folder=checks.folder_of(work), **given) for name in names]
-
-
-def _of_modes(name: str, instead: str) -> str:
-    return f"--{name} is for the modes; what {instead} names sets that itself"
-
-
-def _application(app: str) -> Settings:
-    return _private("app", app=app, folder=checks.folder_of(app))
+def _typed(context: Any) -> list[str]:
+    """Return the options that stand on the command line; what the environment gives is a default like any other."""
+    options_there_are = (param for param in context.command.params if param.param_type_name == "option")
+    sources = {param.opts[0]: context.get_parameter_source(param.name) for param in options_there_are}
+    return [option for option, source in sources.items() if source and source.name == "COMMANDLINE"]
 
 
 def _version(asked: bool) -> None:
@@ -165,7 +153,7 @@ def serve(
     processes: Annotated[int | None, options.PROCESSES] = None,
     max_pending: Annotated[int, options.MAX_PENDING] = 10_000,
     journal: Annotated[str | None, options.JOURNAL] = None,
-    broker: Annotated[str | None, options.with_default_text(options.BROKER, "a private one")] = None,
+    broker: Annotated[str | None, options.BROKER] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
     queue: Annotated[str, options.QUEUE] = QUEUE,
     token: Annotated[str | None, options.TOKEN] = None,
@@ -173,6 +161,7 @@ def serve(
     """Start the demo server: one endpoint, GET /, that does slow work in the chosen mode."""
     from taskdemo_cli.commands import serve
 
+    checks.used_by([mode], broker=broker, backend=backend, queue=queue if queue != QUEUE else None)
     settings = Settings(
         mode=mode,
         duration=duration,
@@ -200,7 +189,8 @@ def serve(
     )
 )
 def fire(
-    count: Annotated[int | None, options.with_default_text(options.COUNT, "1")] = None,
+    context: typer.Context,
+    count: Annotated[int, options.COUNT] = 1,
     for_: Annotated[float | None, options.FOR] = None,
     concurrency: Annotated[int | None, options.CONCURRENCY] = None,
     rate: Annotated[float | None, options.RATE] = None,
@@ -218,13 +208,13 @@ def fire(
     mode: Annotated[str | None, options.PRIVATE_MODE] = None,
     app: Annotated[str | None, options.APP] = None,
     path: Annotated[str | None, options.PATH] = None,
-    duration: Annotated[float | None, options.with_default_text(options.DURATION, "1")] = None,
-    work: Annotated[str | None, options.with_default_text(options.WORK, "sleep")] = None,
-    threads: Annotated[int | None, options.with_default_text(options.THREADS, "40")] = None,
+    duration: Annotated[float, options.DURATION] = 1.0,
+    work: Annotated[str, options.WORK] = "sleep",
+    threads: Annotated[int, options.THREADS] = 40,
     processes: Annotated[int | None, options.PROCESSES] = None,
-    workers: Annotated[int | None, options.with_default_text(options.WORKERS, "1")] = None,
+    workers: Annotated[int, options.WORKERS] = 1,
     token: Annotated[str | None, options.TOKEN] = None,
-    broker: Annotated[str | None, options.with_default_text(options.BROKER, "a private one")] = None,
+    broker: Annotated[str | None, options.BROKER] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
     json: Annotated[bool, options.JSON] = False,
     save: Annotated[list[str] | None, options.SAVE] = None,
@@ -239,28 +229,21 @@ def fire(
 
     checks.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
     private = None
-    own = {
+    own: dict[str, Any] = {
         "duration": duration, "work": work, "threads": threads, "processes": processes, "workers": workers,
-        "broker": broker, "backend": backend, "cold": cold or None,
+        "broker": broker, "backend": backend,
     }  # fmt: skip
-    if work is not None:
-        own["folder"] = checks.folder_of(work)
-    given = {name: value for name, value in own.items() if value is not None}
+    typed = _typed(context)
     if mode is not None:
         checks.used_by([mode], broker=broker, backend=backend)
-        given.pop("cold", None)
-        private = _private(mode, **given)
-    elif given and app is not None:
-        raise UserError(_of_modes(next(iter(given)), "--app"))
-    elif given:
-        raise UserError(
-            f"--{next(iter(given))} describes a private server: give --mode too, or tell it to taskdemo serve"
-        )
-    elif app is not None:
-        private = _application(app)
+        private = _private(mode, **own)
+    else:
+        checks.not_without("--mode", typed, (*own, "cold"))
+        if app is not None:
+            private = _private("app", app=app)
     parsed = read_url(url if url is not None else f"http://127.0.0.1:{port or 8000}", path)
     plan = burst(
-        count=count,
+        count=count if for_ is None or "--count" in typed else None,
         for_s=for_,
         concurrency=concurrency,
         rate=rate,
@@ -277,7 +260,6 @@ def fire(
 
 
 @app.command(
-    cls=Compare,
     epilog=_examples(
         "taskdemo compare --count 5 --duration 500ms --html report.html",
         "taskdemo compare --modes background,process --work mymodule:function",
@@ -291,7 +273,8 @@ def fire(
 )
 def compare(
     context: typer.Context,
-    saved: Annotated[list[str] | None, options.SAVED_RESULTS] = None,
+    old: Annotated[str | None, options.OLD_RESULT] = None,
+    new: Annotated[str | None, options.NEW_RESULT] = None,
     modes: Annotated[str | None, options.MODE_LIST] = None,
     count: Annotated[int, options.COUNT] = 5,
     duration: Annotated[float, options.DURATION] = 1.0,
@@ -300,9 +283,9 @@ def compare(
     processes: Annotated[int | None, options.PROCESSES] = None,
     need: Annotated[list[str] | None, options.NEED] = None,
     rounds: Annotated[int, options.ROUNDS] = 1,
-    timeout: Annotated[float | None, options.with_default_text(options.TIMEOUT, "never")] = None,
+    timeout: Annotated[float | None, options.TIMEOUT] = None,
     cold: Annotated[bool, options.COLD] = False,
-    broker: Annotated[str | None, options.with_default_text(options.BROKER, "a private one")] = None,
+    broker: Annotated[str | None, options.BROKER] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
     json: Annotated[bool, options.JSON] = False,
     save: Annotated[list[str] | None, options.SAVE] = None,
@@ -314,20 +297,17 @@ def compare(
     from taskdemo_cli.commands.keeping import Keeping
     from taskdemo_cli.runner.burst import burst
 
-    if saved:
-        if len(saved) != 2:
+    if old is not None:
+        if new is None:
             raise UserError("compare takes two saved results, old and new: taskdemo compare OLD.json NEW.json")
-        for name in context.params:
-            source = context.get_parameter_source(name)
-            if name not in {"saved", "json"} and source is not None and source.name == "COMMANDLINE":
-                option = f"--{name.replace('_', '-')}"
+        for option in _typed(context):
+            if option != "--json":
                 raise UserError(f"{option} is for a comparison that is run; two saved results take --json alone")
-        return report.compare(saved[0], saved[1], json)
-    names, missing = compare.installed(checks.mode_list(modes))
-    checks.used_by([*names, *(one.mode for one in missing)], broker=broker, backend=backend)
-    settings = _in_modes(
-        names, work, duration=duration, threads=threads, processes=processes, broker=broker, backend=backend
-    )
+        return report.compare(old, new, json)
+    queues = {"broker": broker, "backend": backend}
+    names, missing = compare.installed(modes, **queues)
+    own: dict[str, Any] = {"duration": duration, "work": work, "threads": threads, "processes": processes, **queues}
+    settings = [_private(name, **own) for name in names]
     keeping = Keeping(json, save, html, fail_if, names)
     plan = burst(count=count, timeout_s=timeout)
     return compare.compare(settings, missing, plan, keeping, rounds, cold, checks.needs(need or []))
@@ -336,7 +316,7 @@ def compare(
 @app.command(epilog=_examples("taskdemo limits --modes background,process --html limits.html"))
 def limits(
     modes: Annotated[str | None, options.MODE_LIST] = None,
-    broker: Annotated[str | None, options.with_default_text(options.BROKER, "a private one")] = None,
+    broker: Annotated[str | None, options.BROKER] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
     json: Annotated[bool, options.JSON] = False,
     save: Annotated[list[str] | None, options.SAVE] = None,
@@ -346,27 +326,27 @@ def limits(
     from taskdemo_cli.commands import compare, limits
     from taskdemo_cli.commands.keeping import Keeping
 
-    names, missing = compare.installed(checks.mode_list(modes))
-    checks.used_by([*names, *(one.mode for one in missing)], broker=broker, backend=backend)
+    names, missing = compare.installed(modes, broker=broker, backend=backend)
     return limits.run(names, missing, Keeping(json, save, html), broker=broker, backend=backend)
 
 
 @app.command(
     epilog=_examples(
-        "taskdemo capacity --modes threadpool,background --threads 4 --html capacity.html",
-        "taskdemo capacity --app mymodule:app --path /orders --while 'response.p95 < 200ms'",
+        "taskdemo capacity --modes threadpool,background --threads 4",
+        "taskdemo capacity --app mymodule:app --while 'response.p95 < 200ms'",
     )
 )
 def capacity(
+    context: typer.Context,
     modes: Annotated[str | None, options.MODE_LIST] = None,
     app: Annotated[str | None, options.APP] = None,
     url: Annotated[str | None, options.TARGET_URL] = None,
     path: Annotated[str | None, options.PATH] = None,
-    work: Annotated[str | None, options.with_default_text(options.WORK, "sleep")] = None,
-    duration: Annotated[float | None, options.with_default_text(options.DURATION, "0.1")] = None,
-    threads: Annotated[int | None, options.with_default_text(options.THREADS, "40")] = None,
+    work: Annotated[str, options.WORK] = "sleep",
+    duration: Annotated[float, options.DURATION] = 0.1,
+    threads: Annotated[int, options.THREADS] = 40,
     processes: Annotated[int | None, options.PROCESSES] = None,
-    broker: Annotated[str | None, options.with_default_text(options.BROKER, "a private one")] = None,
+    broker: Annotated[str | None, options.BROKER] = None,
     backend: Annotated[str | None, options.BACKEND] = None,
     token: Annotated[str | None, options.TOKEN] = None,
     while_: Annotated[list[str] | None, options.WHILE] = None,
@@ -388,24 +368,16 @@ def capacity(
     checks.only_one({"--modes": modes, "--app": app, "--url": url})
     conditions = [thresholds.parse(text, option="--while") for text in while_ or ()]
     search = Search(from_per_s=from_, to_per_s=to, step_s=step, conditions=conditions)
-    names, missing = compare.installed(checks.mode_list(modes)) if app is None and url is None else ([], [])
+    queues = {"broker": broker, "backend": backend}
+    own: dict[str, Any] = {"work": work, "duration": duration, "threads": threads, "processes": processes, **queues}
+    elsewhere = app is not None or url is not None
+    if elsewhere:
+        checks.not_without("--modes", _typed(context), own)
+    names, missing = ([], []) if elsewhere else compare.installed(modes, **queues)
     keeping = Keeping(json, save, html, fail_if, names, thresholds.CAPACITY)
     parsed = read_url(url or "http://127.0.0.1:8000", path)
-    own: dict[str, Any] = {
-        "work": work, "duration": duration, "threads": threads, "processes": processes, "broker": broker,
-        "backend": backend,
-    }  # fmt: skip
-    given = {name: value for name, value in own.items() if value is not None}
-    if given and (url is not None or app is not None):
-        raise UserError(_of_modes(next(iter(given)), "--app" if app is not None else "--url"))
-    if url is not None:
-        return capacity.capacity_of_url(parsed, token, search, keeping)
-    if app is not None:
-        return capacity.capacity_of_modes([_application(app)], (), search, keeping, parsed.path)
-    checks.used_by([*names, *(one.mode for one in missing)], broker=broker, backend=backend)
-    given.setdefault("duration", 0.1)
-    settings = _in_modes(names, given.pop("work", "sleep"), **given)
-    return capacity.capacity_of_modes(settings, missing, search, keeping, parsed.path)
+    settings = [_private(name, **own) for name in names] if app is None else [_private("app", app=app)]
+    return capacity.capacity(settings, missing, search, keeping, parsed, token)
 
 
 @app.command(
@@ -415,10 +387,10 @@ def capacity(
     )
 )
 def scan(
-    app: Annotated[str, options.with_default_text(options.APP, "what fastapi dev would start here")] = ".",
+    app: Annotated[str, options.APP] = ".",
     count: Annotated[int, options.SCAN_COUNT] = 20,
     header: Annotated[list[str] | None, options.HEADER] = None,
-    timeout: Annotated[float, options.SCAN_TIMEOUT] = 5.0,
+    timeout: Annotated[float, options.TIMEOUT] = 5.0,
     json: Annotated[bool, options.JSON] = False,
     save: Annotated[list[str] | None, options.SAVE] = None,
     html: Annotated[str | None, options.HTML] = None,
@@ -431,14 +403,15 @@ def scan(
 
     headers = read_request(None, header or (), None).headers
     keeping = Keeping(json, save, html)
+    settings = _private("app", app=app)
     return scan.scan(
-        _application(app), keeping, count=count, headers=headers, timeout_s=timeout, fail_if_blocking=fail_if_blocking
+        settings, keeping, count=count, headers=headers, timeout_s=timeout, fail_if_blocking=fail_if_blocking
     )
 
 
 @app.command(epilog=_examples("taskdemo worker --broker redis://broker:6379/0 --server http://server:8000"))
 def worker(
-    broker: Annotated[str, options.BROKER],
+    broker: Annotated[str, options.WORKER_BROKER],
     engine: Annotated[str, options.ENGINE] = ENGINES[0],
     backend: Annotated[str | None, options.BACKEND] = None,
     queue: Annotated[str, options.QUEUE] = QUEUE,
@@ -449,27 +422,28 @@ def worker(
     token: Annotated[str | None, options.TOKEN] = None,
 ) -> int:
     """Run a queue engine's own worker on this machine, for servers that use the same broker."""
-    from taskdemo_cli.commands import worker
     from taskdemo_cli.loadgen.request import read_url
+    from taskdemo_server.contract.child_process import python
 
-    return worker.become(
-        WorkerSettings(
-            engine=engine,
-            broker=broker,
-            backend=backend,
-            queue=queue,
-            processes=processes,
-            work=WorkSettings(
-                mode=engine,
-                work=work,
-                duration=duration,
-                folder=checks.folder_of(work),
-                server=None if server is None else read_url(server, None, "--server").url,
-                token=token,
-                console=True,
-            ),
-        )
+    settings = WorkerSettings(
+        engine=engine,
+        broker=broker,
+        backend=backend,
+        queue=queue,
+        processes=processes,
+        work=WorkSettings(
+            mode=engine,
+            work=work,
+            duration=duration,
+            folder=checks.folder_of(work),
+            server=None if server is None else read_url(server, None, "--server").url,
+            token=token,
+            console=True,
+        ),
     )
+    command = python("taskdemo_server.worker")
+    # It takes the place of this process, so that signals are its own.
+    os.execve(command[0], command, environment_with(settings.to_json()))  # noqa: S606  no shell is wanted
 
 
 @app.command(epilog=_examples("taskdemo report result.json --html report.html"))

@@ -179,8 +179,6 @@ def slope(xs: Sequence[float], ys: Sequence[float]) -> Slope:
     Least squares, and Student's t interval of the slope. It supposes that the points scatter around their line
     independently of each other: give it the means of spans that are longer than what happens in between.
     """
-    if len(xs) < 3:
-        raise ValueError("a line with an interval takes at least three points")
     middle_x, middle_y = fmean(xs), fmean(ys)
     spread = math.fsum((x - middle_x) ** 2 for x in xs)
     mean = math.fsum((x - middle_x) * (y - middle_y) for x, y in zip(xs, ys, strict=True)) / spread

@@ -83,7 +83,14 @@ def format_count(count: float, noun: str = "") -> str:
     return f"{shown} {noun}{'' if count == 1 else 's'}" if noun else shown
 
 
+def format_all(count: int, noun: str = "") -> str:
+    """Return `the task` of one, `both tasks`, `all 12,345 tasks`; without a noun `both` or `all 12,345`."""
+    shown = {1: "the", 2: "both"}.get(count, f"all {count:,}")
+    return f"{shown} {noun}{'' if count == 1 else 's'}" if noun else shown
+
+
 def format_rate(per_second: float) -> str:
     """Return a rate with three figures: 9.6/s, 392/s, 1,570/s."""
+    per_second = round(per_second, 3) + 0.0  # which makes a zero of a negative one
     size = abs(per_second)
     return f"{float(f'{per_second:.3g}'):,.0f}/s" if size >= 100 else f"{per_second:.{2 if size < 0.995 else 3}g}/s"

@@ -55,16 +55,8 @@ class Access:
         return self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        host = origin = site = token = None
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = value
-            elif name == b"origin":
-                origin = value
-            elif name == b"sec-fetch-site":
-                site = value
-            elif name == b"authorization":
-                token = value
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        host, origin, site = headers.get(b"host"), headers.get(b"origin"), headers.get(b"sec-fetch-site")
         if host is not None and host not in self._known and not self._is_ours(host):
             return 403, "This server is not known under that name: ask by its address (Host is checked)."
         if origin is not None and origin.partition(b"://")[2] != host:
@@ -73,7 +65,7 @@ class Access:
             return 403, "Other pages may not ask this server (Sec-Fetch-Site is checked)."
         if self._token is None or scope["path"] in OPEN_PATHS:
             return None
-        if token is None or not secrets.compare_digest(token, self._token):
+        if not secrets.compare_digest(headers.get(b"authorization", b""), self._token):
             return 401, "This needs the server's token, as the header Authorization: Bearer TOKEN."
         return None
 

@@ -20,7 +20,7 @@ def main() -> int:
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     try:
         settings = Settings.from_json(take_argument(sys.argv))
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         return refuse(f"python -m taskdemo_server.serve takes one argument, its settings as JSON ({error}).")
     from taskdemo_server.runtime.supervisor import serve
 

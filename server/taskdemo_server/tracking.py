@@ -13,15 +13,13 @@ from typing import Any, Final
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskdemo_server.contract.events import WARM_UP, TaskState, event_line
+from taskdemo_server.contract.events import WARM_UP, TaskEvent, TaskState
 from taskdemo_server.contract.modes import Mode
-from taskdemo_server.contract.settings import OWN_PATHS
 from taskdemo_server.contract.text import error_text
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.work.task_output import TaskOutput, current
 from taskdemo_server.work.workplace import CurrentTask, Workplace, current_task
 
-RETRY_AFTER_S: Final = "1"
 WARMS_UP: Final = (WARM_UP.encode(), b"1")
 """The header, as ASGI has it, of a request that only warms the server up."""
 SAME_MOMENT_S: Final = 0.005
@@ -51,16 +49,12 @@ class Task(CurrentTask):
             return b""
         self.accepted = True
         place = self._tracking.workplace.place
-        return event_line(self.id, "accepted", self._arrived_at, self._arrived, place, message=message, ref=self.ref)
+        return TaskEvent(self.id, "accepted", self._arrived_at, self._arrived, *place, message, ref=self.ref).to_line()
 
     def accept_if_open(self) -> None:
         """Journal it as accepted unless it is refused already: the application has got past validating it."""
         if not self.over and (line := self.accept()):
             self._tracking.journal.write(line)
-
-    def begun(self) -> bytes:
-        """Take note that its work begins in this process; return what is to be journaled before that."""
-        return self.accept()
 
     def ended(self) -> None:
         """Take note that its work has ended in this process."""
@@ -107,7 +101,7 @@ class Tracking:
         self.kept = False
         """Whether a broker of others keeps the tasks, so that they neither hold up this server's end nor are lost."""
         self.own: ASGIApp | None = None
-        self.is_own: Callable[[str], bool] = lambda path: path.startswith(OWN_PATHS)
+        self.is_own: Callable[[str], bool]
         self.accepts_with_answer = mode is not None and mode.answers_first
         """Whether a task is one from the answer on: where the caller waits, it is one once it was found valid."""
         self._ends_with_call = mode is not None and mode.runs in {"loop", "thread"}
@@ -158,16 +152,14 @@ class Tracking:
         current.set(output)
         self.journal.write(task.accept(f"{scope['method']} {scope['path']}"))
         self.workplace.note(task.id, "started")
-        error: BaseException | None = None
         try:
             await self._app(scope, receive, task.send_timed)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
+        except BaseException as error:
             self._end_call(task, output, error)
+            raise
+        self._end_call(task, output)
 
-    def _end_call(self, task: Task, output: TaskOutput, error: BaseException | None) -> None:
+    def _end_call(self, task: Task, output: TaskOutput, error: BaseException | None = None) -> None:
         ended = time.monotonic()
         if error is None and task.answering and ended - task.answered < SAME_MOMENT_S:
             ended = task.answering  # Else the caller could have had the answer before the end of what it is the end of.
@@ -175,7 +167,8 @@ class Tracking:
         if isinstance(error, asyncio.CancelledError):
             state, error = "cancelled", None
         text, place = None if error is None else error_text(error), self.workplace.place
-        self.journal.write(event_line(task.id, state, time.time(), ended, place, error=text, output=output.end()))
+        event = TaskEvent(task.id, state, time.time(), ended, *place, error=text, output=output.end())
+        self.journal.write(event.to_line())
         task.ended()
 
     def _refusal(self) -> JSONResponse:
@@ -183,7 +176,7 @@ class Tracking:
             why = "The journal cannot be written, and too many events wait for it: ask again later."
         else:
             why = f"{len(self.open)} tasks have not ended, all that are taken (--max-pending): ask again later."
-        return JSONResponse({"detail": why}, 503, {"Retry-After": RETRY_AFTER_S})
+        return JSONResponse({"detail": why}, 503, {"Retry-After": "1"})
 
     async def _listen(self, message: Message, send: Send) -> None:
         if message["type"] == "lifespan.startup.failed":

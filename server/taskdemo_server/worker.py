@@ -22,7 +22,7 @@ def main() -> int:  # noqa: RET503  execv never returns
     try:
         settings = WorkerSettings.from_json(take_argument(sys.argv))
         mode = MODE_BY_NAME[settings.engine]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, KeyError) as error:
         return refuse(f"python -m taskdemo_server.worker takes one argument, its settings as JSON ({error}).")
     if mode.engine is None or mode.missing:
         return refuse(f"Engine {mode.name} is not installed: pip install 'taskdemo[{mode.missing}]'")
@@ -36,14 +36,15 @@ def main() -> int:  # noqa: RET503  execv never returns
     else:
         work = replace(work, worker=os.getpid())
     backend = settings.backend or (None if settings.private else results_beside(settings.broker))
-    backend = None if backend is None else engine.url(backend)
-    os.environ.update(base.environment(broker, backend, queue, work.longest_s))
+    base.tell_page(engine, settings.broker, backend, queue, work.longest_s)
     os.environ.update({name: value.format(broker=broker) for name, value in engine.variables.items()})
     os.environ[WORK] = work.to_json()
     os.environ["PYTHONUNBUFFERED"] = "1"
     processes = settings.processes or one_per_cpu()
     program, *words = engine.command(processes, queue)
-    command = [sys.executable, "-P", "-m", engine.module or program, *words]
+    if program != "python":
+        words = ["-m", engine.module or program, *words]
+    command = [sys.executable, "-P", *words]
     if settings.private:
         return guard(command, engine.ready, folder=settings.folder, times=processes if engine.ready_each else 1)
     from taskdemo_server.work.workplace import prepare

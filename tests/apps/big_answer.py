@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 app = FastAPI()
-ROWS = [{"id": number, "name": f"row {number}", "tags": ["a", "b"]} for number in range(40_000)]
+ROWS = [{"id": number, "name": f"row {number}", "tags": ["a", "b"]} for number in range(15_000)]
 
 
 @app.get("/")

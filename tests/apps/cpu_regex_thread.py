@@ -5,7 +5,7 @@ import re
 from fastapi import FastAPI
 
 app = FastAPI()
-TEXT = "a" * 24
+TEXT = "a" * 23
 
 
 @app.get("/")

@@ -81,9 +81,7 @@ class Ours:
         self.peak_memory = 0
 
     def process_id(self) -> int:
-        child = self._pairs[0][0]._child
-        assert child is not None
-        return child.pid
+        return self._pairs[0][0]._child.pid
 
     def fire(self, plan: Plan, *, keep: bool = True, only_ok: bool = True) -> tuple[list[Sample], float]:
         """Run the plan in every process; return all samples and the longest wall time."""

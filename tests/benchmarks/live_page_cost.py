@@ -18,7 +18,7 @@ import psutil
 import chromium
 from conftest import RunningServer, serving, until
 from server_overhead import ask, wait_until_idle
-from taskdemo_server.contract.events import event_line, place_of
+from taskdemo_server.contract.events import Place, TaskEvent
 
 BURSTS = 7
 TASKS = 33_000
@@ -40,11 +40,11 @@ def at_rest(process: psutil.Process) -> float:
 
 def report_tasks(server: RunningServer) -> None:
     """Write the events of many tasks into the journal, some 8,000 in a second."""
-    place = place_of("background", "host", 1, "thread 1")
+    place = Place("background", "host", 1, "thread 1")
     with server.journal.open("ab", buffering=0) as journal:
         for first in range(0, TASKS, 33):
             lines = [
-                event_line(f"{n:016x}", state, time.time(), time.monotonic(), place, message="Hello")
+                TaskEvent(f"{n:016x}", state, time.time(), time.monotonic(), *place, message="Hello").to_line()
                 for n in range(first, first + 33)
                 for state in ("accepted", "started", "finished")
             ]

@@ -4,7 +4,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -39,19 +39,19 @@ sys.exit(guard(command, ready, times=int(times)))
 THERE = [
     mode
     for mode in MODES
-    if mode.engine is not None and not mode.missing and PRIVATE[str(mode.engine.private_broker)].is_there()
+    if mode.engine is not None and not mode.missing and PRIVATE[mode.engine.private_broker].is_there()
 ]
 """The engines that are installed with their private brokers."""
 
 
-def with_engine(wanted: Callable[[Engine], bool] = lambda _: True) -> list[Any]:
-    """Return the modes with such an engine as the parameters of a test, which it skips where one is missing."""
-    missing = "it or its broker is missing"
-    return [
-        pytest.param(mode, id=mode.name, marks=pytest.mark.skipif(mode not in THERE, reason=missing))
-        for mode in MODES
-        if mode.engine is not None and wanted(mode.engine)
-    ]
+def needs(mode: Mode) -> pytest.MarkDecorator:
+    """Skip a test where this engine is missing."""
+    return pytest.mark.skipif(mode not in THERE, reason=f"{mode.name} or its broker is missing")
+
+
+def parameters(modes: Iterable[Mode]) -> list[Any]:
+    """Return these modes as the parameters of a test."""
+    return [pytest.param(mode, id=mode.name, marks=needs(mode)) for mode in modes]
 
 
 def each(start: Callable[[Mode], T]) -> dict[str, T]:
@@ -60,20 +60,25 @@ def each(start: Callable[[Mode], T]) -> dict[str, T]:
         return dict(zip([mode.name for mode in THERE], some.map(start, THERE), strict=True))
 
 
-EVERY_ENGINE = with_engine()
-EACH_BROKER = {mode.engine.private_broker: mode.engine for mode in reversed(MODES) if mode.engine}
+EVERY_ENGINE = parameters(mode for mode in MODES if mode.engine is not None)
+FIRST_WITH = {mode.engine.private_broker: mode for mode in reversed(MODES) if mode.engine is not None}
 """The first engine with each kind of private broker."""
 
-PORTS = {"redis": 6379, "rabbitmq": 5672, "postgres": 5432}
+REAL_BROKERS = {
+    "redis": "redis://127.0.0.1:6379/10",
+    "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//",
+    "postgres": "postgresql://postgres@127.0.0.1:5432/",
+}
 """Where the machine has real brokers, if it has any."""
 
 
 def must_listen(name: str) -> None:
     """Skip the test where the machine has no such broker, or fail it where it should be."""
+    port = urlsplit(REAL_BROKERS[name]).port
     try:
-        socket.create_connection(("127.0.0.1", PORTS[name]), 1).close()
+        socket.create_connection(("127.0.0.1", port or 0), 1).close()
     except OSError:
-        without(f"a {name} at 127.0.0.1:{PORTS[name]}")
+        without(f"a {name} at 127.0.0.1:{port}")
 
 
 @contextmanager
@@ -81,7 +86,7 @@ def own_database() -> "Iterator[tuple[str, psycopg.Connection[Any]]]":
     """Make a database of the machine's PostgreSQL; give its URL and a connection."""
     import psycopg
 
-    server, name = "postgresql://postgres@127.0.0.1:5432/", f"taskdemo_test_{secrets.token_hex(4)}"
+    server, name = REAL_BROKERS["postgres"], f"taskdemo_test_{secrets.token_hex(4)}"
     with psycopg.connect(f"{server}postgres", autocommit=True) as maker:
         maker.execute(f"CREATE DATABASE {name}")
         try:
@@ -191,7 +196,7 @@ class Stage:
 
     def a_broker(self, mode: Mode) -> None:
         """Have a broker of the kind that this engine's private one is; `broker` is its URL from now on."""
-        kind = PRIVATE[str(of(mode).private_broker)]
+        kind = PRIVATE[of(mode).private_broker]
         if kind.module is None:
             self.broker = kind.url(str(self.folder))
             return

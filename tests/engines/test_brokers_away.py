@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from subprocess import CompletedProcess
 from typing import Any
 
 import httpx
@@ -13,11 +12,11 @@ import pytest
 import redis
 
 from commands import taskdemo
-from conftest import RunningServer, serving, until
-from engines.stage import EVERY_ENGINE, THERE, Guarded, Stage, ask, of, staging
+from conftest import RunningServer, own_work, serving, until
+from engines.stage import EVERY_ENGINE, FIRST_WITH, THERE, Guarded, Stage, ask, of, parameters, staging
 from taskdemo_server.contract.modes import Mode
 
-pytestmark = [pytest.mark.parametrize("mode", EVERY_ENGINE), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 CALLERS = 20
 WORK = """
@@ -34,28 +33,24 @@ REFUSALS = [
     ("read only replica", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
     ("good replicas", "CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
 ]
-"""Why a Redis takes no more, how to make it so, and how to end that."""
+"""Why a Redis takes no more, how to make it so, and how to end that; to an engine they are alike: each has one."""
 
 
 @dataclass
 class Workless:
-    """A server that has a task, and somebody who fires at it; nobody does their tasks yet."""
+    """A server that has a task, which nobody does yet."""
 
     stage: Stage
     broker: Guarded | None
     server: RunningServer
-    fired: "Future[CompletedProcess[str]]"
-    compared: "Future[tuple[CompletedProcess[str], float]]"
-    """With the seconds that it took."""
 
 
 @pytest.fixture(scope="module")
 def workless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Workless]]:
     """One of each engine: that nobody works for them shows after a while, beside each other."""
     folder, made = tmp_path_factory.mktemp("workless"), {}
-    (folder / "mine.py").write_text(WORK)
+    work = own_work(folder, WORK)
     with ExitStack() as stack:
-        callers = stack.enter_context(ThreadPoolExecutor(2 * len(THERE)))
         for mode in THERE:
             stage = stack.enter_context(staging(folder / mode.name))
             broker = None
@@ -63,20 +58,11 @@ def workless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Wor
                 broker = stage.valkey()
             else:
                 stage.a_broker(mode)
-            given: dict[str, Any] = {"mode": mode.name, "broker": stage.broker, "queue": stage.queue}
-            given |= {"work": "mine:work", "folder": str(folder)}
+            given: dict[str, Any] = {"mode": mode.name, "broker": stage.broker, "queue": stage.queue, **work}
             server = stack.enter_context(serving(stage.folder / "server", **given))
             ask(server)
-            fired = callers.submit(taskdemo, "fire", "--port", str(server.port), "--count", "2")
-            compared = callers.submit(compare, mode, stage.broker)
-            made[mode.name] = Workless(stage, broker, server, fired, compared)
+            made[mode.name] = Workless(stage, broker, server)
         yield made
-
-
-def compare(mode: Mode, broker: str) -> "tuple[CompletedProcess[str], float]":
-    began = time.monotonic()
-    done = taskdemo("compare", "--modes", mode.name, "--broker", broker, "--count", "2")
-    return done, time.monotonic() - began
 
 
 def answers(server: RunningServer) -> list[httpx.Response]:
@@ -135,6 +121,25 @@ def refuses_while_full(
     until(lambda: "finished" in server.states(task) or worker.guard.poll() == 1)
 
 
+@pytest.mark.parametrize("mode", parameters([FIRST_WITH["valkey"], FIRST_WITH["file"]]))
+def test_who_fires_or_compares_where_no_worker_answers_is_soon_told_what_to_type(
+    mode: Mode, workless: dict[str, Workless]
+) -> None:
+    stage, server, began = workless[mode.name].stage, workless[mode.name].server, time.monotonic()
+    known_at_once = server.get("/health").json()["worker"] is False
+    to_type = f"start one with: taskdemo worker --engine {mode.name} --broker {stage.broker}"
+    with ThreadPoolExecutor(1) as beside:
+        fired = beside.submit(taskdemo, "fire", "--port", str(server.port), "--count", "2")
+        compared = taskdemo("compare", "--modes", mode.name, "--broker", stage.broker, "--count", "2")
+    assert time.monotonic() - began < of(mode).begins_within_s + 40  # on a slow machine
+    assert (compared.returncode, to_type in " ".join(compared.stderr.split())) == (2, True)
+    assert "--server" not in compared.stderr  # its own server is gone by now
+    said = fired.result().stdout + fired.result().stderr
+    assert fired.result().returncode == (2 if known_at_once else 1)  # it was refused, or given up while it waited
+    assert "".join(to_type.split()) in "".join(said.split())  # it may be wrapped
+
+
+@pytest.mark.parametrize("mode", EVERY_ENGINE)
 def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker_is_mute_dead_or_full(
     mode: Mode, workless: dict[str, Workless]
 ) -> None:
@@ -143,12 +148,7 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
     no_worker = f"no worker answers on this broker; start one with: {worker_command}"
     until(lambda: no_worker in server.complained)
     assert f"--server {server.url}\n" in server.complained
-    compared, took = workless[mode.name].compared.result()
-    assert (compared.returncode, "start one with: taskdemo worker" in compared.stderr) == (2, True)
-    assert took < of(mode).begins_within_s + 40  # beside the others, on a slow machine
-    done = workless[mode.name].fired.result()
-    assert done.returncode in {1, 2}  # refused, or given up while it waited
-    assert "".join(no_worker.split()) in "".join((done.stdout + done.stderr).split())  # it may be wrapped
+    assert server.get("/health").json()["worker"] is not True
     said = server.complained
 
     if broker is not None:
@@ -171,10 +171,8 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
     assert worker.guard.poll() is None
     assert server.complained == said
 
-    for refusal in REFUSALS:
-        refuses_while_full(stage, server, worker, *refusal)
-        if worker.guard.poll() is None:
-            assert server.complained == said
-        else:  # as Celery's does
-            until(lambda: server.complained.count(no_worker) == 2)
-            return
+    refuses_while_full(stage, server, worker, *REFUSALS[THERE.index(mode) % len(REFUSALS)])
+    if worker.guard.poll() is None:
+        assert server.complained == said
+    else:  # as Celery's does
+        until(lambda: server.complained.count(no_worker) == 2)

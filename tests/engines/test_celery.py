@@ -2,40 +2,41 @@
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
 import pytest
-import redis
 
 import forked
-from conftest import RunningServer, until
-from engines.stage import Stage, ask, free_port, left_with, must_listen, own_broker, private, staging
-from limits_runs import Remembering, run, verdicts
+from conftest import RunningServer, Start, own_work, refusal, until
+from engines.stage import (
+    REAL_BROKERS,
+    Stage,
+    ask,
+    free_port,
+    left_with,
+    must_listen,
+    needs,
+    own_broker,
+    private,
+    staging,
+)
+from limits_runs import run, verdicts
 from taskdemo_cli.limits import backing, trial
-from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_server.contract.child_process import python
 from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
-from taskdemo_server.engines import base, valkey
+from taskdemo_server.contract.settings import WorkerSettings, WorkSettings
+from taskdemo_server.engines import valkey
 
-pytest.importorskip("celery", reason="the extra `celery` is not installed")
-pytestmark = [
-    pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform"),
-    pytest.mark.timeout(300),
-]
-
-Start = Callable[..., RunningServer]
 CELERY = MODE_BY_NAME["celery"]
-RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
-REFUSED = 2
+pytestmark = needs(CELERY)
+RABBITMQ = REAL_BROKERS["rabbitmq"]
 TOKEN = {"Authorization": "Bearer a-secret"}
 
 
@@ -97,8 +98,7 @@ def work(message):
 def test_workers_share_tasks_cancel_those_they_have_refuse_what_is_no_json_and_end_as_celerys_own_do(
     start_server: Start, rabbitmq: Stage, tmp_path: Path
 ) -> None:
-    (tmp_path / "mine.py").write_text(WORK)
-    given: dict[str, Any] = {"work": "mine:work", "folder": str(tmp_path), "token": "a-secret"}
+    given: dict[str, Any] = {"token": "a-secret", **own_work(tmp_path, WORK)}
     server = serve(start_server, rabbitmq, **given)
     workers = [rabbitmq.worker(CELERY, server=server.url, **given) for _ in range(2)]
     rabbitmq.ready(*workers)
@@ -145,9 +145,8 @@ def test_workers_share_tasks_cancel_those_they_have_refuse_what_is_no_json_and_e
 def test_tasks_stay_with_the_broker_and_a_server_that_was_down_learns_of_those_that_no_worker_may_report(
     start_server: Start, stage: Stage, tmp_path: Path
 ) -> None:
-    (tmp_path / "mine.py").write_text(WORK)
     stage.queue = "taskdemo"  # the one that `taskdemo worker` serves
-    given = {"journal": str(tmp_path / "journal"), "work": "mine:work", "folder": str(tmp_path), "token": "a-secret"}
+    given = {"journal": str(tmp_path / "journal"), "token": "a-secret", **own_work(tmp_path, WORK)}
     server = serve(start_server, stage, **given)
     good, bad, long = (ask(server, message=message) for message in ("good", "bad", "long"))
     server.signal(signal.SIGINT)
@@ -192,7 +191,7 @@ def test_application_and_private_worker_are_ordinary_ones_for_celerys_own_tools(
     worker = private(server.process.pid, "taskdemo_server.worker")
     words = worker.cmdline()
     assert words[1:7] == ["-P", "-m", "celery", "-A", "taskdemo_server.engines.celery.engine:celery", "worker"]
-    told = base.environment(valkey.url(str(own_broker(server))), None, server.settings.queue, 0)
+    told = {"BROKER_URL": valkey.url(str(own_broker(server))), "TASK_QUEUE": server.settings.queue}
     # Of one that is named, only its answer is awaited, and not a second for any others.
     name = f"{server.settings.queue}-{worker.pid}@{socket.gethostname()}"
     asked = ["inspect", "registered", "--json", "--destination", name, "--timeout", "60"]
@@ -203,31 +202,11 @@ def test_application_and_private_worker_are_ordinary_ones_for_celerys_own_tools(
     assert said == ["taskdemo_server.engines.celery.page.work"]
 
 
-def test_a_worker_that_dies_while_it_looks_for_a_dead_ones_tasks_keeps_others_from_it_for_seconds(
-    start_server: Start,
-) -> None:
-    """It holds a lock then, which its death leaves behind for as long as it was taken for."""
-    server = start_server(mode="celery", duration=0)
-    url = valkey.url(str(own_broker(server))).replace("redis+socket:", "unix:")
-    with redis.Redis.from_url(url).monitor() as monitor:  # type: ignore[no-untyped-call]  # theirs
-        commands = (one["command"] for one in monitor.listen())
-        lock = next(one for one in commands if one.startswith(f"SET {server.settings.queue}:unacked_mutex "))
-    assert re.search(" PX 5000( |$)", lock)
-
-
 # --- what `taskdemo limits` finds over real brokers ------------------------------------------------------------------
 
 
-def noted_queues(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list of the queues that experiments have from now on."""
-    queues: list[str] = []
-
-    def noted() -> str:
-        queues.append(backing.new_queue())
-        return queues[-1]
-
-    monkeypatch.setattr(trial, "new_queue", noted)
-    return queues
+LIMITS = {"track": "no", "retry": "yes", "orchestrate": "partly", "failure": "partly", "survive_worker_kill": "yes"}
+"""Verdicts over RabbitMQ, without a result backend."""
 
 
 @pytest.mark.broker
@@ -235,97 +214,72 @@ def test_over_rabbitmq_no_kill_loses_a_task_failed_work_is_run_again_and_nothing
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     must_listen("rabbitmq")
-    queues = noted_queues(monkeypatch)
+    queues: list[str] = []
+
+    def noted() -> str:
+        queues.append(backing.new_queue())
+        return queues[-1]
+
+    monkeypatch.setattr(trial, "new_queue", noted)
     try:
-        document = run(tmp_path / "limits", ["celery"], ("survive_worker_kill", "retry", "track"), broker=RABBITMQ)
+        document = run(tmp_path / "limits", ["celery"], list(LIMITS), broker=RABBITMQ)
     finally:
         left = left_with(RABBITMQ, queues)
     assert left == []
-    assert len(set(queues)) == len(queues) == 2  # the two steps share theirs
-    assert verdicts(document)["celery"] == {"survive_worker_kill": "yes", "retry": "yes", "track": "no"}
+    assert len(set(queues)) == len(queues) == 2  # the steps share theirs
+    assert verdicts(document)["celery"] == LIMITS
     cells = document.modes["celery"]
     assert cells["retry"].measured["attempts"] == 3
     assert "No result backend is configured" in cells["track"].text
+    assert "The group's final step was never begun: the endpoint" in cells["orchestrate"].text
     assert set(cells["survive_worker_kill"].measured["killed"]) == {"process", "worker"}
     assert cells["survive_worker_kill"].measured["lost"] == 0
-
-
-@pytest.mark.broker
-def test_a_stop_in_the_middle_of_limits_leaves_nothing_with_a_real_broker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    must_listen("rabbitmq")
-    queues = noted_queues(monkeypatch)
-    stopping = StopRequest()
-
-    def stop() -> None:
-        stopping.signal = signal.SIGINT
-
-    screen = Remembering(on_done=stop)
-    try:
-        document = run(tmp_path / "limits", ["celery"], ("track", "retry"), screen, stopping, broker=RABBITMQ)
-    finally:
-        left = left_with(RABBITMQ, queues)
-    assert document.interrupted
-    assert queues
-    assert left == []
 
 
 # --- what cannot be used ----------------------------------------------------------------------------------------------
 
 
-def refusal(program: str, broker: str, tmp_path: Path, **work: Any) -> str:
-    """Start a server or a worker with this broker; return the one sentence with which it ends."""
-    if program == "server":
-        settings = Settings(mode="celery", journal=str(tmp_path / "j"), port=0, lifeline=False, broker=broker).to_json()
-        command = ["taskdemo_server.serve", settings]
-    else:
-        told = WorkerSettings(engine="celery", broker=broker, work=WorkSettings(mode="celery", **work))
-        command = ["taskdemo_server.worker", told.to_json()]
-    process = forked.popen(python(*command), stdout=PIPE, stderr=PIPE, text=True)
-    out, err = process.communicate(60)  # two seconds, and imports on a busy machine
-    assert (process.returncode, out, err.count("\n")) == (REFUSED, "", 1), err
-    assert err.startswith("taskdemo: ")
-    return str(err)
+TO_TYPE = "--broker redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//"
 
 
 @pytest.mark.parametrize(
-    ("program", "broker", "said"),
+    ("broker", "said"),
     [
-        ("server", "redis://127.0.0.1:{port}/0", "cannot be used"),
-        ("worker", "redis://127.0.0.1:{port}/0", "cannot be used"),
-        ("server", "amqp://guest:guest@127.0.0.1:{port}//", "cannot be used"),
-        ("server", "redis://nowhere.invalid:6379/0", "cannot be used"),
-        ("server", "REDIS://127.0.0.1:{port}/0", "cannot be used"),
-        ("server", "rabbit://localhost", "is not a broker for celery"),
-        ("server", "filesystem:///tmp/queue", "is not a broker for celery"),
-        ("worker", "nonsense", "is not a broker for celery"),
+        ("redis://127.0.0.1:{port}/0", "cannot be used"),
+        ("amqp://guest:guest@127.0.0.1:{port}//", "cannot be used"),
+        ("redis://nowhere.invalid:6379/0", "cannot be used"),
+        ("REDIS://127.0.0.1:{port}/0", "cannot be used"),
+        ("rabbit://localhost", "is not a broker for celery"),
+        ("filesystem:///tmp/queue", "is not a broker for celery"),
     ],
 )
-def test_a_broker_that_cannot_be_used_is_one_sentence(program: str, broker: str, said: str, tmp_path: Path) -> None:
-    sentence = refusal(program, broker.format(port=free_port()), tmp_path)
+def test_a_broker_that_cannot_be_used_is_one_sentence(start_server: Start, broker: str, said: str) -> None:
+    sentence = refusal(start_server, mode="celery", broker=broker.format(port=free_port()))
     assert said in sentence
-    assert "--broker redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//" in sentence
+    assert TO_TYPE in sentence
 
 
-@pytest.mark.parametrize("program", ["server", "worker"])
-def test_a_wrong_password_is_said_and_never_shown(program: str, tmp_path: Path) -> None:
-    with staging(tmp_path / "stage") as stage:
+@pytest.mark.parametrize("name", ["valkey", pytest.param("rabbitmq", marks=pytest.mark.broker)])
+def test_a_wrong_password_is_said_and_never_shown(name: str, start_server: Start, stage: Stage) -> None:
+    if name == "valkey":
         stage.valkey(0, "--requirepass", "right")
-        sentence = refusal(program, stage.broker.replace("//", "//:wrong-secret@"), tmp_path)
+        broker = stage.broker.replace("//", "//:wrong-secret@")
+    else:
+        must_listen(name)
+        broker = RABBITMQ.replace("guest@", "wrong-secret@")
+    sentence = refusal(start_server, mode="celery", broker=broker)
     assert "refuses the user or the password" in sentence
     assert "secret" not in sentence
 
 
-@pytest.mark.broker
-@pytest.mark.parametrize("program", ["server", "worker"])
-def test_a_wrong_password_for_rabbitmq_is_said_and_never_shown(program: str, tmp_path: Path) -> None:
-    must_listen("rabbitmq")
-    sentence = refusal(program, RABBITMQ.replace("guest@", "wrong-secret@"), tmp_path)
-    assert "refuses the user or the password" in sentence
-    assert "secret" not in sentence
-
-
-def test_a_work_that_a_worker_cannot_import_is_one_sentence(stage: Stage, tmp_path: Path) -> None:
-    sentence = refusal("worker", stage.broker, tmp_path, work="nowhere:work", folder=str(tmp_path))
-    assert "--work nowhere:work" in sentence
+@pytest.mark.parametrize(
+    ("broker", "work", "said"),
+    [("nonsense", "sleep", TO_TYPE), ("redis://127.0.0.1:1/0", "nowhere:work", "--work nowhere:work")],
+)
+def test_a_worker_that_cannot_be_started_says_why_in_one_sentence(broker: str, work: str, said: str) -> None:
+    told = WorkerSettings(engine="celery", broker=broker, work=WorkSettings(mode="celery", work=work))
+    process = forked.popen(python("taskdemo_server.worker", told.to_json()), stdout=PIPE, stderr=PIPE, text=True)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("taskdemo: ")
+    assert said in err

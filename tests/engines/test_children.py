@@ -18,7 +18,7 @@ import pytest
 from conftest import until, without
 from taskdemo_server.contract import child_process
 from taskdemo_server.contract.child_process import Child, last_line, python
-from taskdemo_server.contract.events import TaskState, event_line, here, place_of
+from taskdemo_server.contract.events import Place, TaskEvent, TaskState, here
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BROKER_FOLDER, Settings
 from taskdemo_server.engines import base, children, deaths
@@ -26,16 +26,16 @@ from taskdemo_server.journal.file import Journal
 from taskdemo_server.journal.index import Index
 
 
-def _begin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[children.Children, list[bool]]:
+def _begin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[children.Children, list[str]]:
     """Start the worker of a server with a private file for a broker; return that, and what says that it failed."""
     monkeypatch.setattr(children, "why_not", lambda *_: None)
     engine = MODE_BY_NAME["huey"].engine
     assert engine is not None
     settings = Settings(mode="huey", journal="", processes=1, private_broker=str(folder))
-    failed: list[bool] = []
+    failed: list[str] = []
     ended = iter([0])  # and one before the second death
-    begun = children.Children(settings, engine, lambda: next(ended, 1), lambda: None, lambda: failed.append(True))
-    return begun, failed
+    tell = lambda news: failed.extend({news} - {"ready"})  # noqa: E731
+    return children.Children(settings, engine, lambda: next(ended, 1), tell), failed
 
 
 @pytest.mark.parametrize("name", ["valkey", "postgres"])
@@ -81,7 +81,7 @@ def test_a_worker_that_never_gets_ready_is_ended(
     private, failed = _begin(tmp_path, monkeypatch)
     until(lambda: failed)
     assert private._children[0].poll() == -signal.SIGKILL
-    assert capfd.readouterr().err == "The private huey worker did not start: taskdemo: no work\n"
+    assert capfd.readouterr().err == "The private huey worker was not ready within 0.1 s: no work\n"
 
 
 def test_a_worker_that_dies_again_and_again_while_no_task_ends_ends_the_server(
@@ -93,6 +93,9 @@ def test_a_worker_that_dies_again_and_again_while_no_task_ends_ends_the_server(
 
         def await_ready_line(self, _: float) -> str:
             return next(ready, "")  # what is replaced may die before it is
+
+        def why_not_ready(self, *_: Any) -> str:
+            return "did not start"
 
         def wait(self) -> None: ...
 
@@ -109,6 +112,22 @@ def test_a_worker_that_dies_again_and_again_while_no_task_ends_ends_the_server(
     assert last == "The private huey worker died (no memory), the 4th time without any task ended: the server ends."
 
 
+class Worker:
+    """A worker that counts how often it was replaced, and asked since when it is there."""
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.asked = self.replaced = 0
+
+    @property
+    def worker_since(self) -> float:
+        self.asked += 1
+        return self.since
+
+    def replace_worker(self) -> None:
+        self.replaced += 1
+
+
 @pytest.fixture
 def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SimpleNamespace]:
     """Follow a journal with one task that waits, beside a worker that is there or is not yet."""
@@ -117,18 +136,17 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Si
     monkeypatch.setattr(deaths, "_GRACE_S", 0.1)
     journal = Journal(str(tmp_path / "journal"))
 
-    def note(state: TaskState, place: str = here("huey")) -> None:
-        journal.write(event_line("a", state, time.time(), time.monotonic(), place))
+    def note(state: TaskState, place: Place | None = None) -> None:
+        journal.write(TaskEvent("a", state, time.time(), time.monotonic(), *(place or here("huey"))).to_line())
 
     def follow(since: float) -> SimpleNamespace:
-        replaced: list[float] = []
-        worker = SimpleNamespace(worker_since=since, replace_worker=lambda: replaced.append(time.monotonic()))
+        worker = Worker(since)
         engine: Any = SimpleNamespace(redelivered_after=lambda _: None, cancel=lambda _: False)
         note("accepted")
         index = Index(journal)
         deaths.follow_deaths(engine, index, "huey", 1.0, worker)  # type: ignore[arg-type]  # as far as it is needed
         states = lambda: [json.loads(line)["state"] for line in (tmp_path / "journal").read_text().splitlines()]  # noqa: E731
-        return SimpleNamespace(replaced=replaced, note=note, states=states, worker=worker)
+        return SimpleNamespace(note=note, states=states, worker=worker)
 
     return follow
 
@@ -137,7 +155,7 @@ def test_a_worker_that_takes_no_task_is_replaced_and_what_the_next_does_not_take
     waiting: Callable[..., SimpleNamespace],
 ) -> None:
     seen = waiting(time.monotonic())
-    until(lambda: len(seen.replaced) == 2)
+    until(lambda: seen.worker.replaced == 2)
     until(lambda: seen.states() == ["accepted", "lost"])
 
 
@@ -145,10 +163,11 @@ def test_a_worker_that_is_starting_or_at_work_is_not_replaced(waiting: Callable[
     seen = waiting(math.inf)
     time.sleep(0.3)
     seen.note("started")
-    time.sleep(0.1)  # whoever read the journal just before that has judged by now
-    seen.worker.worker_since = 0.0
+    asked = seen.worker.asked
+    until(lambda: seen.worker.asked > asked + 3)  # twice a look at most: the journal has been read since
+    seen.worker.since = 0.0
     time.sleep(0.3)
-    assert not seen.replaced
+    assert not seen.worker.replaced
     assert seen.states() == ["accepted", "started"]
 
 
@@ -158,8 +177,8 @@ def test_the_wait_for_another_begin_starts_when_somebody_is_there_who_can_begin_
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     seen = waiting(math.inf)
-    seen.note("started", place_of("huey", socket.gethostname(), ended.pid, "MainThread"))
+    seen.note("started", Place("huey", socket.gethostname(), ended.pid, "MainThread"))
     time.sleep(0.3)
     assert seen.states() == ["accepted", "started"]
-    seen.worker.worker_since = time.monotonic()
+    seen.worker.since = time.monotonic()
     until(lambda: seen.states() == ["accepted", "started", "lost"])

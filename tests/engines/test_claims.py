@@ -1,30 +1,21 @@
-"""A claim to a queue, by kind of broker: one has it, it goes with its connection, and it is taken again."""
+"""A claim to a queue, by kind of broker: one has it, and it goes with its connection."""
 
+import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from functools import partial
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import redis
 
-from conftest import until
-from engines.stage import Stage, staging
-from taskdemo_server.engines import claims, valkey
+from conftest import Start, refusal, until
+from engines.stage import Stage
+from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.engines import base, claims, valkey
 
 pytestmark = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
-
-
-class AnEngine:
-    """As much of an engine as makes claims, and the connections that it has made for them."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.takes: list[claims.Take] = []
-
-    def claim(self, name: str) -> claims.Take:
-        self.takes.append(claims.over_redis(self.url, name))
-        return self.takes[-1]
 
 
 @pytest.fixture
@@ -35,14 +26,13 @@ def stage(stage: Stage) -> Stage:
 
 @pytest.fixture
 def hold(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
-    monkeypatch.setattr(claims, "_KEEP_EVERY_S", 0.05)
     monkeypatch.setattr(claims, "_WAIT_S", 0.3)
-    return lambda engine, queue="rq:taskdemo": claims.hold(engine, queue)
 
+    def held(url: str, queue: str = "rq:taskdemo") -> bool:
+        engine = SimpleNamespace(claim=partial(claims.over_redis, url))
+        return claims.hold(engine, queue)
 
-def ours(url: str) -> list[dict[str, Any]]:
-    with redis.Redis.from_url(url) as client:
-        return [one for one in client.client_list() if one["name"].startswith("taskdemo:server:")]
+    return held
 
 
 def test_of_all_who_come_at_once_one_has_the_queue(
@@ -50,7 +40,7 @@ def test_of_all_who_come_at_once_one_has_the_queue(
 ) -> None:
     monkeypatch.setattr(claims, "_NAMED_S", 0.6)  # on a slow machine too
     found: list[bool] = []
-    callers = [threading.Thread(target=lambda: found.append(hold(AnEngine(stage.broker)))) for _ in range(4)]
+    callers = [threading.Thread(target=lambda: found.append(hold(stage.broker))) for _ in range(4)]
     for one in callers:
         one.start()
     for one in callers:
@@ -59,22 +49,11 @@ def test_of_all_who_come_at_once_one_has_the_queue(
 
 
 def test_another_queue_another_engine_and_another_database_are_free(stage: Stage, hold: Callable[..., bool]) -> None:
-    assert hold(AnEngine(stage.broker))
-    assert not hold(AnEngine(stage.broker))
-    assert hold(AnEngine(stage.broker), "rq:other")
-    assert hold(AnEngine(stage.broker), "celery:taskdemo")
-    assert hold(AnEngine(stage.broker[:-1] + "1"))
-
-
-def test_a_claim_is_taken_again_once_the_broker_is_back(tmp_path: Path, hold: Callable[..., bool]) -> None:
-    with staging(tmp_path / "dies") as stage:
-        broker = stage.valkey()
-        assert hold(AnEngine(stage.broker))
-        broker.program.kill()
-        broker.wait()
-        stage.valkey(int(stage.broker.rpartition(":")[2].partition("/")[0]))
-        until(lambda: len(ours(stage.broker)) == 1)
-        assert not hold(AnEngine(stage.broker))
+    assert hold(stage.broker)
+    assert not hold(stage.broker)
+    assert hold(stage.broker, "rq:other")
+    assert hold(stage.broker, "celery:taskdemo")
+    assert hold(stage.broker[:-1] + "1")
 
 
 def test_who_may_not_ask_is_told_so_and_not_refused(
@@ -82,7 +61,50 @@ def test_who_may_not_ask_is_told_so_and_not_refused(
 ) -> None:
     with redis.Redis.from_url(stage.broker) as client:
         client.execute_command("ACL", "SETUSER", "shy", "on", "nopass", "~*", "+@all", "-@admin")
-    assert hold(AnEngine(stage.broker.replace("//", "//shy:x@")))
+    assert hold(stage.broker.replace("//", "//shy:x@"))
     said = capfd.readouterr().err
     assert said.startswith("Whether another server has the queue rq:taskdemo cannot be asked (User shy has")
     assert said.count("\n") == 1
+
+
+def test_a_queue_whose_claim_a_broker_has_forgotten_is_claimed_again(stage: Stage, start_server: Start) -> None:
+    given = {"mode": "rq", "broker": stage.broker}
+    start_server(**given)
+    with redis.Redis.from_url(stage.broker) as client:
+
+        def ids() -> list[str]:
+            return [one["id"] for one in client.client_list() if one["name"] == "taskdemo:server:rq:taskdemo"]
+
+        (before,) = ids()
+        client.client_kill_filter(_id=before)  # all that a broker which was started again differs by
+        until(lambda: ids() not in ([], [before]))
+    assert refusal(start_server, **given).startswith("Another server of mode rq has the queue taskdemo of ")
+
+
+def test_a_queue_that_another_server_has_taken_meanwhile_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(claims, "_LOOK_EVERY_S", 0)
+    monkeypatch.setattr(claims, "_held", [lambda: False])
+    claims.keep(MagicMock(), "rq:mine")
+    assert capfd.readouterr().err.startswith("Another server has taken the queue rq:mine while")
+
+
+def test_rabbitmq_refusing_for_another_reason_is_neither_a_claim_nor_another_server() -> None:
+    connection = MagicMock()
+    refusals = [type("RefusedError", (Exception,), {"reply_code": code}) for code in (405, 403)]
+    connection.channel.side_effect = refusals
+    take = claims.over_rabbitmq(connection, "queue")
+    assert not take()  # locked: another one has it
+    with pytest.raises(refusals[1]):
+        take()
+
+
+def test_a_page_without_a_backend_asks_none_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BROKER_URL", "TASK_QUEUE", "LONGEST_TASK_S"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("RESULT_BACKEND", "redis://somebody/1")
+    engine = MODE_BY_NAME["celery"].engine
+    assert engine is not None
+    base.tell_page(engine, "redis://here/0", None, "queue", 1.0)
+    assert "RESULT_BACKEND" not in os.environ

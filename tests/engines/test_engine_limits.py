@@ -23,24 +23,37 @@ OF_ENGINES = (
 
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LimitsDocument]:
-    """What is found of each, two at a time: their experiments mostly wait, and more would be too many for two cores."""
+    """What is found of each, three at a time: their experiments mostly wait, but more are too many for two cores."""
     found: dict[str, LimitsDocument] = {}
-    for at in range(0, len(THERE), 2):
-        names = [mode.name for mode in THERE[at : at + 2]]
+    for at in range(0, len(THERE), 3):
+        names = [mode.name for mode in THERE[at : at + 3]]
         found |= dict.fromkeys(names, run(tmp_path_factory.mktemp("limits"), names, OF_ENGINES))
     return found
 
 
+@pytest.fixture
+def document(mode: Mode, documents: dict[str, LimitsDocument]) -> LimitsDocument:
+    return documents[mode.name]
+
+
 @pytest.mark.parametrize("mode", EVERY_ENGINE)
-def test_an_engine_has_the_limits_that_the_registry_says_and_no_other(
-    mode: Mode, documents: dict[str, LimitsDocument]
-) -> None:
-    document = documents[mode.name]
+def test_an_engine_has_the_limits_that_the_registry_says_and_no_other(mode: Mode, document: LimitsDocument) -> None:
     found = verdicts(document)[mode.name]
     assert set(found) == set(OF_ENGINES)
     given_up = {limit: document.modes[mode.name][limit].text for limit, verdict in found.items() if verdict != "yes"}
     assert given_up.keys() == mode.gives_up.keys() & set(OF_ENGINES), given_up
     assert document.modes[mode.name]["retry"].measured["attempts"] == 3
+
+
+@pytest.mark.parametrize("mode", EVERY_ENGINE)
+def test_a_task_is_cancelled_where_the_engine_can_and_else_the_answer_says_why_not(
+    mode: Mode, document: LimitsDocument
+) -> None:
+    running = document.modes[mode.name]["cancel"].measured["running"]
+    if "cancel" in mode.gives_up:
+        assert (running["status"], running["said"], running["ended_as"]) == (409, mode.cannot_cancel, "finished")
+    else:
+        assert (running["status"], running["ended_as"]) == (200, "cancelled")
 
 
 @pytest.mark.parametrize("mode", EVERY_ENGINE[:1])
@@ -56,8 +69,7 @@ def test_an_endpoint_that_sends_tasks_gives_up_what_no_worker_has_of_a_request(m
 
 
 @pytest.mark.parametrize("mode", EVERY_ENGINE)
-def test_no_task_is_lost_at_any_kill(mode: Mode, documents: dict[str, LimitsDocument]) -> None:
-    document = documents[mode.name]
+def test_no_task_is_lost_at_any_kill(mode: Mode, document: LimitsDocument) -> None:
     server = document.modes[mode.name]["survive_server_kill"].measured
     worker = document.modes[mode.name]["survive_worker_kill"].measured
     assert "duplicates" in mode.gives_up or not worker["ran_twice"]
@@ -73,9 +85,9 @@ def test_no_task_is_lost_at_any_kill(mode: Mode, documents: dict[str, LimitsDocu
 
 @pytest.mark.parametrize("mode", EVERY_ENGINE)
 def test_a_worker_that_is_told_to_end_ends_what_it_has_begun_and_the_next_does_the_rest(
-    mode: Mode, documents: dict[str, LimitsDocument]
+    mode: Mode, document: LimitsDocument
 ) -> None:
-    fate = documents[mode.name].modes[mode.name]["survive_restart"].measured["killed"]["worker"]
+    fate = document.modes[mode.name]["survive_restart"].measured["killed"]["worker"]
     assert fate["restarts"] == 1
     assert fate["ended"] == fate["unfinished"] > 0
     assert fate["ran_twice"] == 0
@@ -90,5 +102,5 @@ def test_where_nothing_is_begun_there_is_no_cell_at_all(
     monkeypatch.setattr(trial, "BEGIN_S", 1.0)
     document = run(tmp_path, [mode.name])
     assert document.modes == {mode.name: {}}
-    assert {failed.limit for failed in document.failed or []} == set(limits.LIMITS)
-    assert {failed.why for failed in document.failed or []} == {"nothing was begun within 1 s, so nothing was seen"}
+    assert {failed.limit for failed in document.failed} == set(limits.LIMITS)
+    assert {failed.why for failed in document.failed} == {"nothing was begun within 1 s, so nothing was seen"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands import in_process
-from engines.stage import EVERY_ENGINE, of
+from engines.stage import EVERY_ENGINE, FIRST_WITH, of, parameters
 from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.stderr import COULD_NOT_RUN
@@ -53,7 +53,7 @@ sys.exit(serve(Settings(mode=sys.argv[1], journal="journal", port=0, lifeline=Fa
 """What a worker and a server say in a folder that Python looks in first."""
 
 
-@pytest.mark.parametrize("mode", EVERY_ENGINE)
+@pytest.mark.parametrize("mode", parameters([FIRST_WITH["file"]]))
 def test_a_file_of_the_users_that_stands_before_a_library_is_named(mode: Mode, tmp_path: Path) -> None:
     file = tmp_path / f"{of(mode).extra}.py"
     file.write_text("def build(): ...")

@@ -1,18 +1,16 @@
 """Brokers that an engine cannot use: too old, or with something of another tool's by the name of the queue."""
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
 
-from conftest import RunningServer
-from engines.stage import Stage, must_listen, own_database
+from conftest import Start
+from engines.stage import REAL_BROKERS, Stage, left_with, must_listen, own_database
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 from taskdemo_server.engines import valkey
 
-Start = Callable[..., RunningServer]
 REDIS = [mode.name for mode in MODES if mode.engine and mode.engine.private_broker == "valkey" and not mode.missing]
 needs_valkey = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
 
@@ -57,17 +55,26 @@ def test_a_key_of_another_type_is_another_tools_queue(stage: Stage, start_server
 
 
 @pytest.mark.broker
-def test_a_queue_of_rabbitmq_with_other_arguments_is_another_tools(stage: Stage, start_server: Start) -> None:
+def test_a_queue_of_rabbitmq_with_other_arguments_is_another_tools_and_none_is_another_engines(
+    stage: Stage, start_server: Start
+) -> None:
     must_listen("rabbitmq")
     import pika
 
     names = [mode.name for mode in MODES if mode.engine and "amqp" in mode.engine.brokers and not mode.missing]
-    broker = "amqp://guest:guest@127.0.0.1:5672//"
+    broker = REAL_BROKERS["rabbitmq"]
     with pika.BlockingConnection(pika.URLParameters(broker[:-2])) as connection:
         channel = connection.channel()
-        channel.queue_declare(stage.queue, exclusive=False, auto_delete=True, arguments={"x-max-length": 5})
+        queues = [f"{prefix}{stage.queue}" for prefix in ("", "dramatiq.")]
+        for queue in queues:
+            channel.queue_declare(queue, exclusive=False, auto_delete=True, arguments={"x-max-length": 5})
         found = why_not(start_server, names, broker, stage.queue)
-        channel.queue_delete(stage.queue)
+        for queue in queues:
+            channel.queue_delete(queue)
+    try:
+        assert set(why_not(start_server, names, broker, stage.queue).values()) == {None}  # nor is one another's
+    finally:
+        left_with(broker, [*queues, *(f"{queues[1]}.{kind}" for kind in ("DQ", "XQ"))])
     for why in found.values():
         assert why is not None
         assert why.startswith("Another tool has this queue of amqp://guest:***@127.0.0.1:5672// (")

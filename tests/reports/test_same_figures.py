@@ -11,8 +11,7 @@ import samples
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.reports import markdown
 from taskdemo_cli.reports.html import page as html
-from taskdemo_cli.reports.terminal.documents import REPORTS
-from taskdemo_cli.reports.terminal.report import comparison_report, run_report
+from taskdemo_cli.reports.terminal.documents import drawing
 from test_terminal_reports import printed
 
 MODES = ("blocking", "threadpool", "background")
@@ -39,7 +38,7 @@ def cells(line: str) -> Iterator[str]:
 
 
 def on_the_terminal(document: ComparisonDocument) -> dict[str, list[str]]:
-    table = printed(comparison_report(document), 100).partition("\nmode ")[2].partition("\n\n")[0]
+    table = printed(drawing(document), 100).partition("\nmode ")[2].partition("\n\n")[0]
     return {name: list(cells(line)) for line in table.splitlines() if (name := line.split(" ")[0]) in MODES}
 
 
@@ -65,11 +64,11 @@ def test_how_many_tasks_ran_at_once_is_told_nowhere_where_no_word_of_a_start_cam
     answers = [samples.sample(n, 0.1, task=f"t{n}") for n in range(1, 4)]
     run = samples.recorder(answers, ends).finish(samples.facts("background", 3))
     comparison = replace(samples.comparison_document(), runs=[run])
-    assert "3 finished; when they began is not known" in printed(run_report(run))
+    assert "3 finished; when they began is not known" in printed(drawing(run))
     for page in ("".join(html.page(each)) for each in (run, comparison)):
         assert "3 finished; when they began is not known" in re.sub("<[^>]*>", "", page)
         assert not re.search(r"0(</data>)? ran at once", page)
-    for text in (printed(comparison_report(comparison), 100), "".join(markdown.chunks(comparison))):
+    for text in (printed(drawing(comparison), 100), "".join(markdown.chunks(comparison))):
         assert re.search(r"500 ms[ |]+[-–] ", text)  # noqa: RUF001 # an en dash is meant
 
 
@@ -78,7 +77,9 @@ NOT_WHOLE = [
     (replace(RUN, timed_out=True), "Timed out: --timeout ended this run before it was through."),
     (replace(RUN, not_sent=3), "3 requests were never sent."),
     (replace(RUN, unreported=1), "What became of 1 sent request is not known."),
-    (replace(RUN, late_sends=1), "1 of 5 requests was sent later than planned: 1 because this client was busy."),
+    (replace(RUN, late_sends=1), "1 of 5 requests was sent later than planned, because this client was busy."),
+    (replace(RUN, others_share=0.86), "The machine was busy: others used 86 % of its processors."),
+    (replace(samples.comparison_document(), runs=[RUN, replace(RUN, others_share=1.0)]), "others used 100 % of its"),
     (replace(RUN, ended_because="The server ended (exit 3)."), "The server ended (exit 3)."),
     (replace(samples.limits_document(), interrupted=True), "these are the experiments that were through by then."),
     (replace(samples.capacity_document(), interrupted=True), "these are the limits and the steps up to then."),
@@ -89,7 +90,7 @@ NOT_WHOLE = [
 @pytest.mark.parametrize(("document", "said"), NOT_WHOLE)
 def test_what_is_not_whole_is_called_so_in_every_report(document: Any, said: str) -> None:
     plain = [re.sub("<[^>]*>", "", "".join(html.page(document))), "".join(markdown.chunks(document))]
-    for text in (printed(REPORTS[document.kind](document), 100), *plain):
+    for text in (printed(drawing(document), 100), *plain):
         assert said in " ".join(text.split())
 
 

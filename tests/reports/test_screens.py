@@ -1,17 +1,19 @@
 """The screens while a run goes on, on an emulated terminal: one block, repainted in place; the cursor is given back."""
 
+import contextlib
 import io
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pyte
 import pytest
-from msgspec.structs import replace
 from rich.console import Console
 
+from reviewed import assert_reviewed
 from samples import (
     HOSTILE,
     T0,
@@ -28,13 +30,11 @@ from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.loadgen.protocol import Batch, Plan, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.output import Output
-from taskdemo_cli.reports.terminal.capacity import CapacityScreen, capacity_screen
-from taskdemo_cli.reports.terminal.cursor import SHOW_CURSOR
-from taskdemo_cli.reports.terminal.limits import LimitsScreen, PlainLimits, limits_screen
-from taskdemo_cli.reports.terminal.live import PlainRun, comparison_screen, run_screen
-from taskdemo_cli.reports.terminal.painter import Block
-from taskdemo_cli.reports.terminal.run_frame import horizon_of
-from taskdemo_cli.reports.terminal.scan import scan_screen
+from taskdemo_cli.reports.terminal.capacity import CapacityScreen
+from taskdemo_cli.reports.terminal.limits import LimitsScreen
+from taskdemo_cli.reports.terminal.live import ComparisonScreen, RunScreen
+from taskdemo_cli.reports.terminal.painter import SHOW_CURSOR, Block
+from taskdemo_cli.reports.terminal.scan import ScanScreen
 from taskdemo_cli.runner import rig as runner
 from taskdemo_cli.runner.target import Health, Target
 from taskdemo_server.contract.events import TaskEvent
@@ -77,6 +77,10 @@ class Terminal(io.StringIO):
     def used(self) -> list[str]:
         return [line for line in self.lines if line]
 
+    @property
+    def shown(self) -> str:
+        return "\n".join(self.used)
+
 
 def plain_console(width: int = 100) -> tuple[Console, io.StringIO]:
     file = io.StringIO()
@@ -101,7 +105,7 @@ class Story:
         told = [one for one in self._samples if (one[4] or 0.0) <= T0 + moment]
         self._samples = self._samples[len(told) :]
         flying = [(one[0], one[2] or T0) for one in self._samples if (one[2] or 0.0) <= T0 + moment]
-        sent = len(flying) + self.recorder._requests.reported + len(told)
+        sent = len(flying) + len(list(self.recorder._requests.places())) + len(told)
         self.recorder.load(Batch(told, flying, sent))
         while self._events and self._events[0].clock <= T0 + moment:
             self.recorder.event(self._events.pop(0))
@@ -111,7 +115,7 @@ class Story:
 def test_a_run_is_one_block_that_stays_in_its_place() -> None:
     terminal, story = Terminal(), Story(5)
     terminal.write("$ taskdemo fire\n")
-    with run_screen(terminal.console, "5 requests at background", count=None) as screen:
+    with RunScreen(terminal.console, "5 requests at background") as screen:
         heights = set()
         for moment in (0.001, 0.012, 0.02, 0.3, 0.9, 1.0):
             screen.update(story.recorder, story.until(moment))
@@ -123,36 +127,19 @@ def test_a_run_is_one_block_that_stays_in_its_place() -> None:
     assert terminal.used == ["$ taskdemo fire"]
 
 
-def test_each_request_has_a_row_with_its_times_and_its_task() -> None:
-    terminal, story = Terminal(), Story(3)
-    with run_screen(terminal.console, "3 requests", count=None) as screen:
-        screen.update(story.recorder, story.until(0.5))
-        (row,) = [line for line in terminal.lines if line.startswith("      2")]
-        assert row.split()[:5] == ["2", "200", "12", "ms", "running"]
-        assert "3 of 3 answered, 0 tasks ended" in terminal.lines[1]
-        screen.update(story.recorder, story.until(2.0))
-        (row,) = [line for line in terminal.lines if line.startswith("      2")]
-        assert row.split()[:7] == ["2", "200", "12", "ms", "finished", "1.01", "s"]
-        assert "3 tasks ended" in terminal.lines[1]
-        assert any("request 3: finished, Hello from the background" in line for line in terminal.lines)
-
-
-def test_more_requests_than_rows_show_the_interesting_ones_within_the_terminal() -> None:
+def test_a_block_of_many_requests_is_no_higher_than_the_terminal() -> None:
     for lines in (8, 12, 24, 60):
         terminal, story = Terminal(80, lines), Story(500)
-        with run_screen(terminal.console, "500 requests", count=None) as screen:
+        with RunScreen(terminal.console, "500 requests") as screen:
             for moment in (0.05, 0.2, 0.6, 1.2, 2.0):
                 screen.update(story.recorder, story.until(moment))
                 assert terminal.lines[0].startswith("500 requests")
                 assert len(terminal.used) <= min(lines - 1, 30)
-            if lines > 12:
-                assert any(line.startswith("slowest") for line in terminal.lines)
-                assert any(line.startswith("newest") for line in terminal.lines)
 
 
 def test_a_frame_in_which_little_changed_writes_little() -> None:
     terminal, story = Terminal(120, 40), Story(20)
-    with run_screen(terminal.console, "20 requests", count=None) as screen:
+    with RunScreen(terminal.console, "20 requests") as screen:
         screen.update(story.recorder, story.until(2.8))
         before = len(terminal.getvalue())
         screen.update(story.recorder, story.until(2.801))
@@ -162,7 +149,7 @@ def test_a_frame_in_which_little_changed_writes_little() -> None:
 @pytest.mark.parametrize("size", [(60, 20), (100, 40), (40, 10)])
 def test_a_resized_terminal_still_shows_one_block(size: tuple[int, int]) -> None:
     terminal, story = Terminal(), Story(5)
-    with run_screen(terminal.console, "5 requests", count=None) as screen:
+    with RunScreen(terminal.console, "5 requests") as screen:
         screen.update(story.recorder, story.until(0.5))
         terminal.resize(*size)
         for moment in (0.6, 0.7):
@@ -179,7 +166,7 @@ def test_nothing_above_the_block_is_touched_at_any_width(columns: int) -> None:
         terminal.write(f"{line}\r\n")
     modes = [mode.name for mode in MODES[:6]]
     title = "5 requests, all at once in each mode, work: sleep of 1 s"
-    with comparison_screen(terminal.console, title, modes) as screen:
+    with ComparisonScreen(terminal.console, title, modes) as screen:
         for run in (blocking_run(), background_run()):
             screen.start(str(run.mode))
             screen.done(run)
@@ -239,7 +226,7 @@ def test_a_screen_that_is_stopped_leaves_the_cursor_and_goes_on_below_what_came_
 def test_the_cursor_comes_back_however_the_run_ends(error: type[BaseException] | None) -> None:
     terminal, story = Terminal(), Story(5)
     try:
-        with run_screen(terminal.console, "5 requests", count=None) as screen:
+        with RunScreen(terminal.console, "5 requests") as screen:
             screen.update(story.recorder, story.until(0.5))
             assert terminal.screen.cursor.hidden
             if error is not None:
@@ -254,7 +241,7 @@ def test_the_cursor_comes_back_however_the_run_ends(error: type[BaseException] |
 
 def test_hostile_messages_do_not_reach_the_terminal() -> None:
     terminal, story = Terminal(100), Story(2, message=HOSTILE)
-    with run_screen(terminal.console, HOSTILE, count=None) as screen:
+    with RunScreen(terminal.console, HOSTILE) as screen:
         screen.update(story.recorder, story.until(2.0))
         assert "\x1b]" not in terminal.getvalue()
         assert "\u202e" not in terminal.getvalue()
@@ -275,189 +262,6 @@ def test_a_block_grows_and_shrinks_without_leaving_anything_behind() -> None:
     assert terminal.used == []
 
 
-def test_a_run_into_a_pipe_is_a_line_for_each_answer_and_each_end() -> None:
-    console, file = plain_console()
-    story = Story(3)
-    with run_screen(console, "3 requests", count=3) as screen:
-        assert isinstance(screen, PlainRun)
-        for moment in (0.011, 0.012, 0.5, 2.0, 2.1):
-            screen.update(story.recorder, story.until(moment))
-    text = file.getvalue()
-    assert "\x1b" not in text
-    assert text.count("\n") == 1 + 3 + 3
-    assert "request 2: 200 after" in text
-    assert "request 2: finished, Hello from the background" in text
-
-
-def test_a_large_run_into_a_pipe_is_a_line_a_second() -> None:
-    console, file = plain_console()
-    story = Story(200)
-    with run_screen(console, "200 requests", count=200) as screen:
-        for tenth in range(1, 36):
-            screen.update(story.recorder, story.until(tenth / 10))
-    lines = file.getvalue().splitlines()
-    assert len(lines) == 4
-    assert "200 of 200 answered" in lines[-1]
-
-
-def test_a_comparison_fills_in_a_row_a_mode() -> None:
-    terminal = Terminal()
-
-    def row(mode: str) -> str:
-        return next(line for line in terminal.used if line.startswith(mode))
-
-    with comparison_screen(terminal.console, "5 requests in each mode", ["blocking", "background", "celery"]) as screen:
-        screen.skip("celery", f"not installed {HOSTILE}")
-        assert row("blocking").split()[1:] == ["waiting"]
-        for run, moment in ((blocking_run(), 0.011), (background_run(), 0.5)):
-            screen.start(str(run.mode), "round 1 of 2")
-            story = Story(5)
-            screen.update(story.recorder, story.until(moment))
-            assert f"{1 if moment < 0.1 else 5} of 5 answered" in row(str(run.mode))
-            assert "round 1 of 2" in terminal.lines[0]
-            assert sum("request " in line for line in terminal.used) == 5
-            screen.done(run)
-        assert "5.0" in row("blocking")
-        assert "1.00 s" in row("background")
-        assert "skipped: not installed" in row("celery")
-        assert "\x1b]" not in terminal.getvalue()
-    assert terminal.used == []
-
-
-def test_a_comparison_into_a_pipe_is_plain_lines_of_which_none_is_cut() -> None:
-    console, file = plain_console(60)
-    why = f"--work reports:nothing: there is no nothing in reports; {'reports.py has build, ' * 6}"
-    with comparison_screen(console, "5 requests in each mode", ["blocking"]) as screen:
-        screen.start("blocking", "round 2 of 3")
-        screen.update(Story(1).recorder, T0)
-        screen.done(blocking_run())
-        screen.skip("celery", why)
-        screen.skip("process", HOSTILE)
-    *lines, hostile = file.getvalue().splitlines()
-    assert lines == [
-        "5 requests in each mode",
-        "  blocking (round 2 of 3) ...",
-        "  blocking: response p50 3.01 s, max 5.01 s",
-        f"  celery skipped: {why}",
-    ]
-    assert hostile.isprintable()
-
-
-def test_the_limits_fill_in_while_the_experiments_run() -> None:
-    terminal, cells = Terminal(), limits_document().modes["celery"]
-    with limits_screen(terminal.console, "Limits", ["background", "celery"], list(cells)) as screen:
-        assert isinstance(screen, LimitsScreen)
-        screen.start("celery", "retry", "work that fails twice")
-        assert any("celery, retry: work that fails twice" in line for line in terminal.lines)
-        screen.done("celery", "retry", cells["retry"])
-        assert any(line.startswith("retry") and "✓" in line for line in terminal.lines)
-        screen.skip("background", "left out")
-        assert not any("background" in line for line in terminal.lines)
-    assert terminal.used == []
-
-
-def test_the_limits_into_a_pipe_are_plain_lines() -> None:
-    console, file = plain_console()
-    cells = limits_document().modes["celery"]
-    with limits_screen(console, "Limits", ["celery"], list(cells)) as screen:
-        assert isinstance(screen, PlainLimits)
-        screen.start("celery", "retry", "work that fails twice")
-        screen.done("celery", "retry", cells["retry"])
-        screen.skip("background", "left out")
-    assert file.getvalue().splitlines() == ["Limits", "  celery, retry: yes 2", "  background skipped: left out"]
-
-
-def test_the_search_for_a_limit_shows_its_steps_and_how_the_backlog_grows() -> None:
-    terminal, found = Terminal(), capacity_document().modes["background"]
-    with capacity_screen(terminal.console, "How much", ["background", "async"]) as screen:
-        assert isinstance(screen, CapacityScreen)
-        screen.start("background", "41.2/s")
-        screen.update([(0.125 * n, float(n)) for n in range(17)], 0.5)
-        assert any("background: 41.2/s, step 1 (mode 1 of 2)" in line for line in terminal.lines)
-        assert any(line.startswith("backlog") and "▁" in line and line.endswith("█ 16") for line in terminal.lines)
-        screen.measured(found.steps[2])
-        assert any("41.2/s ✗ gave in, threads" in line for line in terminal.lines)
-        screen.done("background", found)
-        screen.skip("async", "left out")
-        assert any(line.startswith("background") and "38/s" in line for line in terminal.lines)
-        assert not any("async" in line for line in terminal.lines)
-    assert terminal.used == []
-
-
-def test_the_search_for_a_limit_into_a_pipe_is_a_line_a_step() -> None:
-    console, file = plain_console()
-    found = capacity_document().modes["background"]
-    with capacity_screen(console, "How much", ["background"]) as screen:
-        screen.start("background", "38/s")
-        screen.update([], 0.5)
-        screen.measured(found.steps[0])
-        screen.done("background", found)
-        screen.skip("async", "left out")
-    assert file.getvalue().splitlines() == [
-        "How much",
-        "  background 38/s: sustained, response p50 1.9 ms, backlog 4, growing by 0/s",
-        "  background: 38/s, threads",
-        "  async skipped: left out",
-    ]
-
-
-ROUTES = [Route(one.method, one.path, one.target or "", (), one.skipped) for one in scan_document().endpoints]
-
-
-def test_the_endpoints_fill_in_while_a_scan_goes_on() -> None:
-    terminal, rows = Terminal(), scan_document().endpoints
-    with scan_screen(terminal.console, "main:app: 3 endpoints", ROUTES) as screen:
-        screen.start(ROUTES[1])
-        screen.update(Story(20).recorder, T0 + 0.5)
-        assert any(line.startswith("→ GET /slow") and "of 20 answered" in line for line in terminal.lines)
-        for one in rows:
-            screen.done(one)
-        assert terminal.lines[1] == "3 of 3 endpoints"
-        slow = next(line for line in terminal.lines if line.startswith("✗ GET /slow"))
-        assert slow.split()[3:8] == ["3", "4.5", "ms", "400", "ms"]
-        assert "at main.py:7 in" in slow
-        assert not any("POST" in line for line in terminal.lines)
-    assert terminal.used == []
-
-
-def test_of_more_endpoints_than_fit_those_that_block_stay_on_the_screen() -> None:
-    terminal, (quiet, slow, *_) = Terminal(lines=12), scan_document().endpoints
-    with scan_screen(terminal.console, "main:app", [Route("GET", f"/r{n}", f"/r{n}") for n in range(60)]) as screen:
-        screen.done(slow)
-        for n in range(60):
-            screen.done(replace(quiet, path=f"/r{n}"))
-        assert any(line.startswith("✗ GET /slow") for line in terminal.lines)
-        assert any(line.startswith("✓ GET /r59") for line in terminal.lines)
-        assert len(terminal.used) <= 12
-
-
-def test_a_scan_into_a_pipe_is_a_line_for_each_endpoint_that_was_called() -> None:
-    console, file = plain_console()
-    with scan_screen(console, "main:app", ROUTES) as screen:
-        screen.start(ROUTES[0])
-        for one in scan_document().endpoints:
-            screen.done(one)
-    assert file.getvalue().splitlines() == [
-        "main:app",
-        "  GET /: quiet, others waited 3 ms at most",
-        "  GET /slow: holds up everybody, others waited 400 ms at most",
-        "  GET /orders/{order_id}: does not block, but see the end, others waited 3 ms at most",
-    ]
-
-
-def test_a_task_that_fails_is_told_with_its_error() -> None:
-    recorder = Recorder(private=True, count=1)
-    recorder.load(Started(T0))
-    recorder.load(Batch([sample(1, 0.004, task="f")], [], 1))
-    recorder.event(event("f", "accepted", 0.002))
-    recorder.event(event("f", "started", 0.003))
-    recorder.event(event("f", "failed", 0.5, error="ValueError: no such report"))
-    terminal = Terminal()
-    with run_screen(terminal.console, "1 request", count=None) as screen:
-        screen.update(recorder, T0 + 1)
-        assert any("request 1: failed, ValueError: no such report" in line for line in terminal.lines)
-
-
 def held_loop() -> Recorder:
     """Three callers of `blocking`, 2.4 s on: two were answered, and no event came since the loop is blocked."""
     held = Recorder(private=True, count=3, waits=True)
@@ -470,19 +274,154 @@ def held_loop() -> Recorder:
     return held
 
 
-def test_where_callers_wait_an_answer_is_the_end_of_its_task_though_no_event_has_come() -> None:
-    terminal = Terminal()
-    with run_screen(terminal.console, "3 requests at blocking", count=None) as screen:
+def failing() -> Recorder:
+    recorder = Recorder(private=True, count=1)
+    recorder.load(Started(T0))
+    recorder.load(Batch([sample(1, 0.004, task="f")], [], 1))
+    for told in (event("f", "accepted", 0.002), event("f", "started", 0.003), event("f", "failed", 0.5, error="no")):
+        recorder.event(told)
+    return recorder
+
+
+def frame(source: Recorder, now: float, lines: int = 30) -> str:
+    """What the terminal shows of a run at this moment."""
+    terminal = Terminal(80, lines)
+    with RunScreen(terminal.console, "Some requests") as screen:
+        screen.update(source, now)
+        return terminal.shown
+
+
+def of_a_run() -> dict[str, str]:
+    three, many, one = Story(3), Story(1234), Story(1, work=3.0)
+    one.recorder.bystander(Batch([], [(1, T0 + 0.5)], 1, T0 + 2.0))
+    heard, begun = held_loop(), held_loop()
+    heard.bystander(Batch([], [(2, T0 + 0.1)], 2, T0 + 0.103))
+    begun.event(event("b2", "started", 1.0, mode="blocking"))
+    return {
+        "its tasks are running": frame(three.recorder, three.until(0.5)),
+        "its tasks have ended": frame(three.recorder, three.until(2.0)),
+        "more requests than rows": frame(many.recorder, many.until(1.05), 24),
+        "a task that failed": frame(failing(), T0 + 1),
+        "nobody is answered, and an answer is the end of its task": frame(held_loop(), T0 + 2.4),
+        "nobody is answered, and yet there was news": frame(begun, T0 + 2.4),
+        "a ping waits no longer than was heard of it": frame(heard, T0 + 0.2),
+        "a task is drawn only as far as there was news": frame(one.recorder, one.until(2.0)),
+    }
+
+
+def of_a_comparison() -> dict[str, str]:
+    terminal, told = Terminal(80, 24), {}
+    with ComparisonScreen(terminal.console, "3 requests in each mode", [mode.name for mode in MODES[:7]]) as screen:
+        screen.skip("celery", f"not installed {HOSTILE}")
+        told["all servers start"] = terminal.shown
+        screen.start("blocking", "round 1 of 2")
         screen.update(held_loop(), T0 + 2.4)
-        shown = "\n".join(terminal.lines)
-        assert "2 of 3 answered, 2 tasks ended" in shown
-        assert "queued" not in shown.replace("·· queued", "")
-        for n in "12":
-            (row,) = [line for line in terminal.lines if line.startswith(f"      {n}")]
-            assert "finished" in row
-            assert row.rstrip().endswith("●")
-        (row,) = [line for line in terminal.lines if line.startswith("      3")]
-        assert row.split()[2:4] == ["s", "waiting"]
+        told["a comparison that begins"] = terminal.shown
+        screen.done(blocking_run())
+        screen.start("background", "round 1 of 2")
+        told["between two modes the picture stays"] = terminal.shown
+        story = Story(5)
+        screen.update(story.recorder, story.until(0.0))
+        told["no bar yet, and yet a line each"] = terminal.shown
+        screen.update(story.recorder, story.until(0.5))
+        told["the second mode"] = terminal.shown
+        screen.done(background_run())
+        told["two modes are through"] = terminal.shown
+        assert "\x1b]" not in terminal.getvalue()
+    assert terminal.used == []
+    return told
+
+
+def of_limits() -> dict[str, str]:
+    terminal, told, cells = Terminal(), {}, limits_document().modes["celery"]
+    with LimitsScreen(terminal.console, "Limits", ["background", "celery"], list(cells)) as screen:
+        screen.start("celery", "retry", "work that fails twice")
+        told["an experiment"] = terminal.shown
+        screen.done("celery", "retry", cells["retry"])
+        screen.skip("background", "left out")
+        told["a limit is known, and a mode left out"] = terminal.shown
+    assert terminal.used == []
+    return told
+
+
+def of_a_capacity() -> dict[str, str]:
+    terminal, told, found = Terminal(), {}, capacity_document().modes["background"]
+    with CapacityScreen(terminal.console, "How much", ["background", "async"]) as screen:
+        screen.start("background", "41.2/s")
+        screen.update([(0.125 * n, float(n)) for n in range(17)], 0.5)
+        told["the backlog grows"] = terminal.shown
+        screen.measured(found.steps[2])
+        told["a step is through"] = terminal.shown
+        screen.done("background", found)
+        screen.skip("async", "left out")
+        told["a search is through"] = terminal.shown
+    assert terminal.used == []
+    return told
+
+
+ROUTES = [Route(one.method, one.path, one.target or "", (), one.skipped) for one in scan_document().endpoints]
+
+
+def of_a_scan() -> dict[str, str]:
+    terminal, told, (quiet, slow, *rest) = Terminal(lines=12), {}, scan_document().endpoints
+    with ScanScreen(terminal.console, "main:app: 3 endpoints", ROUTES) as screen:
+        screen.start(ROUTES[1])
+        screen.update(Story(20).recorder, T0 + 0.5)
+        told["an endpoint is asked"] = terminal.shown
+        for one in (quiet, slow, *rest):
+            screen.done(one)
+        told["the endpoints of an application"] = terminal.shown
+    assert terminal.used == []
+    return {name: text.partition("\n")[2] for name, text in told.items()}  # the first line has the time that passed
+
+
+def of_pipes() -> dict[str, str]:
+    """What they all are where there is no terminal: plain lines, of which none is cut."""
+    told: dict[str, str] = {}
+
+    @contextlib.contextmanager
+    def into(name: str) -> Iterator[Console]:
+        console, file = plain_console()
+        yield console
+        told[f"into a pipe: {name}"] = file.getvalue().rstrip("\n")
+
+    story, cells, found = Story(3), limits_document().modes["celery"], capacity_document().modes["background"]
+    with into("a run") as console, RunScreen(console, "3 requests") as screen:
+        for moment in (0.011, 0.012, 0.5, 2.0, 2.1):
+            screen.update(story.recorder, story.until(moment))
+    story = Story(200)
+    with into("a run of many requests") as console, RunScreen(console, "200 requests") as screen:
+        for tenth in range(1, 36):
+            screen.update(story.recorder, story.until(tenth / 10))
+    with into("a comparison") as console, ComparisonScreen(console, "5 requests", ["blocking"]) as comparing:
+        comparing.start("blocking", "round 2 of 3")
+        comparing.update(Story(1).recorder, T0)
+        comparing.done(blocking_run())
+        comparing.skip(
+            "celery", f"--work reports:nothing: there is no nothing in reports; {', '.join(['it has build'] * 9)}"
+        )
+        comparing.skip("process", HOSTILE)
+    with into("limits") as console, LimitsScreen(console, "Limits", ["celery"], list(cells)) as experiments:
+        experiments.start("celery", "retry", "work that fails twice")
+        experiments.done("celery", "retry", cells["retry"])
+        experiments.skip("background", "left out")
+    with into("a capacity") as console, CapacityScreen(console, "How much", ["background"]) as searching:
+        searching.start("background", "38/s")
+        searching.update([], 0.5)
+        searching.measured(found.steps[0])
+        searching.done("background", found)
+        searching.skip("async", "left out")
+    with into("a scan") as console, ScanScreen(console, "main:app", ROUTES) as scanning:
+        scanning.start(ROUTES[0])
+        for one in scan_document().endpoints:
+            scanning.done(one)
+    return told
+
+
+def test_what_every_screen_shows_is_what_was_reviewed() -> None:
+    told = of_a_run() | of_a_comparison() | of_limits() | of_a_capacity() | of_a_scan() | of_pipes()
+    assert_reviewed(__file__, told)
+    assert all(text.replace("\n", "").isprintable() for text in told.values())
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: str(mode.name))
@@ -493,77 +432,3 @@ def test_an_answer_ends_a_task_in_the_modes_that_answer_after_the_work_and_in_no
     run.recorder.load(Started(T0))
     run.recorder.load(Batch([sample(1, 0.5, task="t")], [], 1))
     assert run.recorder.live(T0 + 1, 1).ended == (0 if mode.answers_first else 1)
-
-
-def test_while_the_server_answers_nobody_nothing_is_claimed_of_what_runs() -> None:
-    terminal = Terminal()
-    silent, story = held_loop(), Story(1)
-    with run_screen(terminal.console, "3 requests", count=None) as screen:
-        screen.update(silent, T0 + 2.4)
-        (summary,) = [line for line in terminal.lines if line.startswith("p50")]
-        assert "no news for  2.30 s" in summary  # the bystander waits since then
-        silent.event(event("b2", "started", 1.0, mode="blocking"))
-        screen.update(silent, T0 + 2.4)
-        (summary,) = [line for line in terminal.lines if line.startswith("p50")]
-        assert "no news for  1.40 s" in summary  # and yet there was news
-        assert "running" not in summary
-        assert "queued" not in summary
-        screen.update(story.recorder, story.until(0.5))
-        (summary,) = [line for line in terminal.lines if line.startswith("p50")]
-        assert "running  1  queued  0" in summary
-
-
-def test_a_task_of_which_there_is_no_news_is_drawn_only_as_far_as_there_was_some() -> None:
-    story = Story(1, work=3.0)
-    story.recorder.bystander(Batch([], [(1, T0 + 0.5)], 1, T0 + 2.0))
-    terminal = Terminal()
-    with run_screen(terminal.console, "1 request", count=None) as screen:
-        screen.update(story.recorder, story.until(2.0))
-        (row,) = [line for line in terminal.lines if line.startswith("      1")]
-    assert "no news" in row
-    assert 4 < row.count("▄") < 12  # of 33 columns for 2 s, those of the first half second
-
-
-def test_the_live_comparison_shows_the_bystander_and_what_its_signs_mean() -> None:
-    terminal = Terminal(80, 24)
-    with comparison_screen(terminal.console, "3 requests", [mode.name for mode in MODES]) as screen:
-        screen.start("blocking")
-        screen.update(held_loop(), T0 + 2.4)
-        (ping,) = [line for line in terminal.lines if "GET /ping" in line]
-        assert ping.count("▂") > 20
-        assert ping.endswith("2.30 s")
-        assert any("▂▂ waits" in line and "●  answered".replace("  ", " ") in line for line in terminal.lines)
-        assert len(terminal.used) <= 23
-
-
-def test_between_two_modes_the_picture_stays_until_the_next_has_one() -> None:
-    terminal = Terminal(80, 24)
-    with comparison_screen(terminal.console, "5 requests", ["blocking", "background"]) as screen:
-        screen.start("blocking")
-        story = Story(5)
-        screen.update(story.recorder, story.until(2.0))
-        before = [line for line in terminal.lines if "request " in line]
-        assert any(line.startswith("blocking    ") and "0 s" in line for line in terminal.lines)
-        screen.done(blocking_run())
-        assert [line for line in terminal.lines if "request " in line] == before
-        screen.start("background")
-        assert [line for line in terminal.lines if "request " in line] == before
-        height = len(terminal.used)
-        story = Story(5)
-        screen.update(story.recorder, story.until(0.0))
-        assert len(terminal.used) == height  # no bar yet, and yet a line each
-        assert any(line.startswith("background    ") and "0 s" in line for line in terminal.lines)
-
-
-@pytest.mark.parametrize(("elapsed", "horizon"), [(0.2, 1.0), (1.2, 1.5), (5.01, 6.0), (9.0, 10.0), (70.0, 90.0)])
-def test_the_live_scale_is_not_much_longer_than_what_it_shows(elapsed: float, horizon: float) -> None:
-    assert horizon_of(elapsed) == horizon
-
-
-def test_a_ping_waits_no_longer_than_was_heard_of_it() -> None:
-    held = held_loop()
-    held.bystander(Batch([], [(2, T0 + 0.1)], 2, T0 + 0.103))
-    terminal = Terminal()
-    with run_screen(terminal.console, "3 requests at blocking", count=None) as screen:
-        screen.update(held, T0 + 0.2)
-        assert "/ping max    3 ms" in "\n".join(terminal.lines)

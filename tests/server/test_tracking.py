@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import pytest
@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from conftest import read_events
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import WorkSettings
@@ -32,14 +33,14 @@ def journal(tmp_path: Path) -> Journal:
 
 @pytest.fixture
 def ask(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """Return what asks an application, as the page of a mode: the answer, and the events when all has ended."""
+    """Return what asks an application, as the page of a mode or the user's own: the answer, and what was journaled."""
     monkeypatch.setattr(workplace, "_here", None)
 
     def ask(
         mode: str, app: FastAPI, around: Callable[[ASGIApp], ASGIApp] = lambda app: app, **params: str
     ) -> tuple[httpx.Response, list[TaskEvent]]:
-        place = workplace.set_up(WorkSettings(mode=mode, duration=0.0), journal, None)
-        tracking = Tracking(app, MODE_BY_NAME[mode], journal, place, 10)
+        place = workplace.set_up(WorkSettings(mode=mode, duration=0.0), journal.write, None)
+        tracking = Tracking(app, MODE_BY_NAME.get(mode), journal, place, 10)
 
         async def get() -> httpx.Response:
             transport = httpx.ASGITransport(around(tracking), raise_app_exceptions=False)
@@ -48,8 +49,7 @@ def ask(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Ask:
 
         answer = asyncio.run(get())
         assert tracking.open == {} or mode == "process"  # There the journal tells what has ended.
-        lines = Path(journal.path).read_bytes().splitlines()
-        return answer, [event for line in lines if (event := TaskEvent.from_line(line))]
+        return answer, read_events(journal.path)
 
     return ask
 
@@ -71,47 +71,52 @@ def states(events: list[TaskEvent]) -> list[str]:
     return [event.state for event in events]
 
 
-def test_a_page_that_refuses_after_adding_a_task_leaves_none(ask: Ask) -> None:
-    app = FastAPI()
+async def refuses(background_tasks: BackgroundTasks) -> None:
+    background_tasks.add_task(slow_work, "never")
+    raise HTTPException(418, "I have thought better of it.")
 
-    @app.get("/")
-    async def hello(background_tasks: BackgroundTasks) -> None:
-        background_tasks.add_task(slow_work, "never")
-        raise HTTPException(418, "I have thought better of it.")
 
-    answer, events = ask("background", app)
-    assert answer.status_code == 418
-    assert "X-Task-ID" not in answer.headers
-    assert events == []
+def validates(message: Annotated[str, Query(max_length=3)]) -> None:
+    slow_work(message)
+
+
+def forgets() -> dict[str, str]:
+    return {"message": "Hello, and no work"}
+
+
+async def forgets_to_await() -> dict[str, str]:
+    return forgets()
+
+
+async def sounds_like_a_refusal() -> JSONResponse:
+    return JSONResponse({"detail": "later"}, 503, background=BackgroundTask(slow_work_async, "m"))
 
 
 @pytest.mark.parametrize("around", [lambda app: app, reads_slowly], ids=["read at once", "read slowly"])
-@pytest.mark.parametrize("mode", ["async", "threadpool", "background"])
-def test_what_fastapi_finds_invalid_is_no_task(ask: Ask, mode: str, around: Callable[[ASGIApp], ASGIApp]) -> None:
+@pytest.mark.parametrize(
+    ("mode", "endpoint", "status", "left"),
+    [
+        ("background", refuses, 418, []),
+        ("async", validates, 422, []),
+        ("threadpool", validates, 422, []),
+        ("background", validates, 422, []),
+        ("async", forgets_to_await, 200, []),
+        ("threadpool", forgets, 200, ["accepted", "lost"]),
+        ("background", forgets, 200, ["accepted", "lost"]),
+        ("background-async", sounds_like_a_refusal, 503, ["accepted", "started", "finished"]),
+    ],
+)
+def test_a_request_is_a_task_once_it_was_found_valid_and_its_work_or_its_answer_has_begun(
+    ask: Ask, mode: str, endpoint: Any, status: int, left: list[str], around: Callable[[ASGIApp], ASGIApp]
+) -> None:
     app = FastAPI()
-
-    @app.get("/")
-    def hello(message: Annotated[str, Query(max_length=3)]) -> None:
-        slow_work(message)
-
+    app.get("/")(endpoint)
     answer, events = ask(mode, app, around, message="long")
-    assert answer.status_code == 422
-    assert "X-Task-ID" not in answer.headers
-    assert events == []
-
-
-@pytest.mark.parametrize("mode", ["background", "threadpool"])
-def test_a_task_whose_request_ends_without_its_work_is_lost(ask: Ask, mode: str) -> None:
-    app = FastAPI()
-
-    @app.get("/")
-    def hello() -> dict[str, str]:
-        return {"message": "Hello, and no work"}
-
-    answer, events = ask(mode, app)
-    assert answer.headers["X-Task-ID"] == events[0].id
-    assert states(events) == ["accepted", "lost"]
-    assert events[1].error == "Its request has ended, and its work was never begun."
+    assert answer.status_code == status
+    assert states(events) == left
+    assert answer.headers.get("X-Task-ID") == (events[0].id if status == 200 and events else None)
+    if left[1:] == ["lost"]:
+        assert events[1].error == "Its request has ended, and its work was never begun."
 
 
 def test_while_the_journal_is_stuck_no_request_becomes_a_task(ask: Ask, journal: Journal) -> None:
@@ -119,18 +124,6 @@ def test_while_the_journal_is_stuck_no_request_becomes_a_task(ask: Ask, journal:
     answer, events = ask("background", FastAPI())
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert answer.json()["detail"].startswith("The journal cannot be written")
-    assert events == []
-
-
-def test_a_page_that_waits_and_never_works_has_no_task(ask: Ask) -> None:
-    app = FastAPI()
-
-    @app.get("/")
-    async def hello() -> dict[str, str]:
-        return {"message": "Hello, and no work"}
-
-    answer, events = ask("async", app)
-    assert "X-Task-ID" not in answer.headers
     assert events == []
 
 
@@ -155,13 +148,27 @@ def test_a_task_that_its_pool_loses_before_the_page_has_answered_is_accepted_and
     assert re.search("pickle|local object", str(events[1].error))
 
 
-def test_work_that_begins_after_an_answer_that_sounds_like_a_refusal_is_a_task_all_the_same(ask: Ask) -> None:
+async def works_after_the_answer(background_tasks: BackgroundTasks) -> None:
+    background_tasks.add_task(asyncio.sleep, 0.05)
+
+
+async def raises() -> None:
+    raise ValueError("no \x1b[31m")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "status", "state", "error"),
+    [(works_after_the_answer, 200, "finished", None), (raises, 500, "failed", "ValueError: no \x1b[31m")],
+)
+def test_a_request_to_the_users_own_application_is_a_task_that_ends_with_its_call(
+    ask: Ask, endpoint: Any, status: int, state: str, error: str | None
+) -> None:
     app = FastAPI()
-
-    @app.get("/")
-    async def hello() -> JSONResponse:
-        return JSONResponse({"detail": "later"}, 503, background=BackgroundTask(slow_work_async, "m"))
-
-    answer, events = ask("background-async", app)
-    assert "X-Task-ID" not in answer.headers
-    assert states(events) == ["accepted", "started", "finished"]
+    app.get("/")(endpoint)
+    answer, events = ask("app", app)
+    assert answer.status_code == status
+    assert states(events) == ["accepted", "started", state]
+    assert (events[0].message, events[2].error) == ("GET /", error)
+    if status == 200:
+        assert answer.headers["X-Task-ID"] == events[0].id
+        assert events[2].clock - events[1].clock >= 0.05

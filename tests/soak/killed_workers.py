@@ -78,7 +78,7 @@ def main() -> int:
         else:
             stage.a_broker(mode)
         if stage.broker.startswith("amqp"):
-            stage.stack.callback(left_with, stage.broker, [stage.queue])
+            stage.stack.callback(left_with, stage.broker, [stage.queue, f"dramatiq.{stage.queue}"])
         common: dict[str, Any] = {"broker": stage.broker, "queue": stage.queue, "max_pending": 2 * given.count}
         server = stack.enter_context(serving(folder / "server", mode=mode.name, duration=given.duration, **common))
         client, journal = server.client, server.journal

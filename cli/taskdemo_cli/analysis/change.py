@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from taskdemo_cli.recording.sightings import Observation
+from taskdemo_server.contract.sightings import Observation
 
 ASYNC_CLIENTS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("requests", "urllib3", "urllib", "http", "httpx"), "httpx.AsyncClient"),
@@ -54,32 +54,40 @@ ALONE: Final = 0.5
 
 def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     """Return what to write instead, and ruff's rule where it sees this call: one that an `async def` makes itself."""
+    change, rule = _change(seen, waits=waits)
+    if seen.is_plain and seen.of != "thread" and "`await " in change:
+        function = (seen.caller or seen.place).rpartition(" in ")[2]
+        return f"{function} is a plain `def`, which cannot await: do this in an `async def`. {change}", None
+    return change, rule
+
+
+def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     for doing, instead in STEPS.items():
         if seen.place.startswith(doing):
             return instead, None
+    if (seen.call or "").endswith("-> ssl.load_verify_locations"):
+        return "Make one client at the start (in the lifespan), and share it: each loads all certificates anew", None
     call = (seen.call or "").partition(" -> ")[0]
     endpoint = (seen.caller or seen.place).rpartition(" in ")[2].partition(" ")[0]
     plain = f", or make {endpoint} a plain `def`" if seen.may_be_plain else ""
-    # A call of many may take next to nothing: it is the loop that computes.
-    first, what = "make a function of what computes there, and ", "function"
-    if seen.function and not seen.in_loop:
-        first, what = "", seen.function
-    threaded = "`await asyncio.to_thread(function, ...)`, the function being what waits there"
-    if seen.function:
-        threaded = f"`await asyncio.to_thread({seen.function}, ...)`"
-    if not waits and seen.free_s >= ALONE * seen.seconds:
-        thread = f"{first}`await asyncio.to_thread({what}, ...)`"
-        return f"It computes without the interpreter, so a thread will do: {thread}{plain}", None
-    if not waits and seen.of == "thread":
-        process = f"{first}`process_pool.submit({what}, ...).result()`"
-        return f"Computing needs a process: {process}, or a task queue; threads share the interpreter", None
+    threaded = f"`await asyncio.to_thread({seen.function or 'function'}, ...)`"
     if not waits:
-        process = f"{first}`await loop.run_in_executor(process_pool, {what}, ...)`"
-        return f"Computing needs a process: {process}, or a task queue; a thread would share the interpreter", None
+        # A call of many may take next to nothing: it is the loop that computes.
+        is_one = seen.function and not seen.in_loop
+        first, what = ("", seen.function) if is_one else ("make a function of what computes there, and ", "function")
+        if seen.free_s >= ALONE * seen.seconds:
+            thread = f"{first}`await asyncio.to_thread({what}, ...)`"
+            return f"It computes without the interpreter, so a thread will do: {thread}{plain}", None
+        process, threads = f"await loop.run_in_executor(process_pool, {what}, ...)", "a thread would share"
+        if seen.of == "thread":
+            process, threads = f"process_pool.submit({what}, ...).result()", "threads share"
+        return f"Computing needs a process: {first}`{process}`, or a task queue; {threads} the interpreter", None
+    if not seen.function:
+        threaded += ", the function being what waits there"
     if seen.in_line and seen.library in {None, "threading"}:
         return f"A lock of threads blocks the event loop: use `asyncio.Lock`, or write {threaded}", None
     if call.endswith(".result"):
-        return "Await the coroutine or the future itself: the event loop cannot run what it waits for", None
+        return "Await the coroutine itself, or `await asyncio.wrap_future(...)` around an executor's future", None
     direct = seen.caller is None
     if call in CALLS:
         instead, rule = CALLS[call]

@@ -4,24 +4,19 @@ Noise is what rounds differ by, where both results have two rounds or more. With
 the requests inside a run differ says nothing of how much two runs of the same thing do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Final, Literal, TypeAlias, TypedDict
 
-from taskdemo_cli.analysis.rounds import FIGURES, NAMES, by_mode, figure_of
+from taskdemo_cli.analysis.rounds import FIGURES, by_mode, figure_of
+from taskdemo_cli.documents.codec import runs_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
-from taskdemo_cli.documents.pairing import runs_of
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.stats import grouped, interval_between
-from taskdemo_cli.units import format_count, format_seconds, format_share
+from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.text import shortened
 
 SETTINGS: Final = ("method", "path", "message", "count", "for_s", "concurrency", "rate")
-"""What two results must have in common to be compared, besides their work."""
-_NAMES: Final = {"for_s": "--for"}
-"""What a setting is called whose name is no word."""
-
-
 ChangeOutcome: TypeAlias = Literal["better", "worse", "within noise", "unknown", "not comparable"]
 
 
@@ -34,9 +29,7 @@ class Change(TypedDict):
     new: float
     low: float | None
     high: float | None
-    noise_from: Literal["rounds"] | None
     outcome: ChangeOutcome
-    text: str
 
 
 class ChangesDocument(TypedDict):
@@ -58,14 +51,18 @@ def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | Comp
     else:
         alone += [f"{mode} is only in the old result" for mode in olds if mode not in news]
         alone += [f"{mode} is only in the new result" for mode in news if mode not in olds]
-    changes = (_change(mode, figure, *sides) for mode, *sides in pairs for figure in FIGURES)
     return {
-        "changes": [change for change in changes if change is not None],
-        "remarks": [*_not_whole(pairs), *_other_work(pairs), *_other_settings(pairs), *alone],
+        "changes": [change for pair in pairs for change in _changes(pair)],
+        "remarks": [*_obstacles(pairs), *alone],
     }
 
 
 Pair: TypeAlias = tuple[str, Sequence[RunDocument], Sequence[RunDocument]]
+
+
+def _obstacles(pairs: Sequence[Pair]) -> list[str]:
+    """Return why these results cannot be compared with each other: they are not of whole runs of the same."""
+    return [*_not_whole(pairs), *_other_settings(pairs)]
 
 
 def _not_whole(pairs: Sequence[Pair]) -> list[str]:
@@ -93,93 +90,56 @@ def _flaw(runs: Sequence[RunDocument]) -> str:
     return " and ".join(flaws)
 
 
-def _are_alike(olds: Sequence[RunDocument], news: Sequence[RunDocument]) -> bool:
-    """Tell whether two results can be compared with each other: whole runs of the same work and requests."""
-    if _flaw(olds) or _flaw(news):
-        return False
-    return _work(olds[0]) == _work(news[0]) and all(
-        getattr(olds[0], name) == getattr(news[0], name) for name in SETTINGS
-    )
-
-
-def _other_work(pairs: Sequence[Pair]) -> list[str]:
-    """Return, where the servers had other work to do, that the changes need not be theirs."""
-    works = {(_work(old[0]), _work(new[0])): None for _, old, new in pairs if _work(old[0]) != _work(new[0])}
-    return [
-        f"These two did different work ({before}; {after}): the changes need not be the server's."
-        for before, after in works
-    ]
-
-
-def _work(run: RunDocument) -> str:
-    what = shortened(run.app or run.work or "work that is not known", 60)
-    return what if run.duration_s is None else f"{what} of {format_seconds(run.duration_s)}"
-
-
 def _other_settings(pairs: Sequence[Pair]) -> list[str]:
     """Return which settings differ; one that differs alike in every mode is told once."""
     said = grouped(
-        (f"{_NAMES.get(name, name)} was {_setting(name, before)} and is {_setting(name, after)}", mode)
+        (f"{name} was {before} and is {after}", mode)
         for mode, (old, *_), (new, *_) in pairs
-        for name in SETTINGS
-        if (before := getattr(old, name)) != (after := getattr(new, name))
+        for (name, before), after in zip(_settings(old).items(), _settings(new).values(), strict=True)
+        if before != after
     )
     return [text if len(modes) == len(pairs) else f"{', '.join(modes)}: {text}" for text, modes in said.items()]
 
 
-def _setting(name: str, value: str | float | None) -> str:
-    if value is None:
-        return "not given"
-    if isinstance(value, str):
-        return shortened(value, 60)
-    return f"{value:,} s" if name.endswith("_s") else f"{value:,}"
-
-
-def _change(mode: str, figure: str, olds: Sequence[RunDocument], news: Sequence[RunDocument]) -> Change | None:
-    before = [value for run in olds if (value := figure_of(run, figure)) is not None]
-    after = [value for run in news if (value := figure_of(run, figure)) is not None]
-    if not before or not after:
-        return None
-    old, new = fmean(before), fmean(after)
-    noise = interval_between(before, after) if len(before) >= 2 and len(after) >= 2 else None
-    low, high = noise or (None, None)
-    outcome: ChangeOutcome
-    if not _are_alike(olds, news):
-        outcome = "not comparable"
-    elif noise is None:
-        outcome = "unknown"
-    elif noise[0] <= 0 <= noise[1]:
-        outcome = "within noise"
-    else:
-        outcome = "better" if (new > old) == (figure == "requests_per_s") else "worse"
-    return {
-        "mode": mode,
-        "figure": figure,
-        "old": old,
-        "new": new,
-        "low": low,
-        "high": high,
-        "noise_from": "rounds" if noise else None,
-        "outcome": outcome,
-        "text": _text(figure, old, new, outcome),
+def _settings(run: RunDocument) -> dict[str, str]:
+    """Return what two results must have in common to be compared."""
+    what = shortened(run.app or run.work or "not known", 60)
+    work = what if run.duration_s is None else f"{what} of {format_seconds(run.duration_s)}"
+    settings = {name.removesuffix("_s"): getattr(run, name) for name in SETTINGS}
+    return {"work": work} | {
+        name: "not given" if value is None else shortened(str(value), 60) for name, value in settings.items()
     }
 
 
-def _text(figure: str, old: float, new: float, outcome: str) -> str:
-    shown = format_count if figure == "requests_per_s" else format_seconds
-    noise = {
-        "unknown": "the noise is not known, which takes two rounds or more of both; save both with --rounds 5",
-        "within noise": "within the noise of the rounds",
-        "not comparable": "the two results are not comparable",
-    }.get(outcome, f"{outcome}, beyond noise")
-    of = ", in a round" if outcome != "unknown" and figure.endswith(".max") else ""
-    return f"{NAMES[figure]}{of}: {shown(old)}, now {shown(new)}{_by(old, new)}: {noise}"
+def _changes(pair: Pair) -> Iterator[Change]:
+    mode, olds, news = pair
+    is_comparable = not _obstacles([pair])
+    for figure in FIGURES:
+        before, after = _values(olds, figure), _values(news, figure)
+        if not before or not after:
+            continue
+        old, new = fmean(before), fmean(after)
+        noise = interval_between(before, after) if len(before) >= 2 and len(after) >= 2 else None
+        low, high = noise or (None, None)
+        outcome: ChangeOutcome
+        if not is_comparable:
+            outcome = "not comparable"
+        elif noise is None:
+            outcome = "unknown"
+        elif noise[0] <= 0 <= noise[1]:
+            outcome = "within noise"
+        else:
+            outcome = "better" if (new > old) == (figure == "requests_per_s") else "worse"
+        yield {
+            "mode": mode,
+            "figure": figure,
+            "old": old,
+            "new": new,
+            "low": low,
+            "high": high,
+            "outcome": outcome,
+        }
 
 
-def _by(old: float, new: float) -> str:
-    if old <= 0 or new <= 0 or old == new:
-        return ""
-    factor = max(old, new) / min(old, new)
-    if factor < 2:
-        return f" ({'+' if new > old else '-'}{format_share(abs(new - old) / old)})"
-    return f" ({format_count(round(factor, 1))} times {'more' if new > old else 'less'})"
+def _values(runs: Sequence[RunDocument], figure: str) -> list[float]:
+    return [value for run in runs if (value := figure_of(run, figure)) is not None]

@@ -31,8 +31,8 @@ class Function:
 def code(name: str, function: Function) -> str:
     """Return a whole file for a mode, which runs as it is. Raises KeyError for a mode that there is not."""
     mode = MODE_BY_NAME[name]
-    package, _, module = mode.page.rpartition(".")
-    source = files(package).joinpath(f"{module}.py").read_text(encoding="utf-8")
+    package, _, page = mode.page.rpartition(".")
+    source = files(package).joinpath(f"{page}.py").read_text(encoding="utf-8")
     tree = ast.parse(source)
     docstring = tree.body[0]
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -42,26 +42,27 @@ def code(name: str, function: Function) -> str:
     taken = {"asyncio", "time"} | {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     taken |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     taken |= {one.asname or one.name for node in imports for one in node.names}
-    work = _Work(function, placeholder, taken, awaited=mode.awaits)
+    work = _work(function, placeholder, taken, awaited=mode.awaits)
+    needed = [f"import {one}" for one in ("asyncio", "time") if f"{one}." in work.definition]
     stdlib = [line for line in lines[docstring.end_lineno : ours.lineno - 1] if line]
     others = [line for line in stdlib if line.split()[1].partition(".")[0] not in sys.stdlib_module_names]
-    stdlib = sorted({*stdlib, *work.stdlib} - {*others}, key=lambda line: (line.startswith("from "), line))
+    stdlib = sorted({*stdlib, *needed} - {*others}, key=lambda line: (line.startswith("from "), line))
     below = "\n".join(lines[imports[-1].end_lineno :]).strip("\n")
     if work.name != placeholder:
         below = re.sub(rf"\b{placeholder}\b", work.name, below)
-    about = "\n".join([*textwrap.wrap(f'"""{mode.expect}', _WIDTH), "", *_how_to_run(mode, work.file), '"""'])
+    module = "server" if re.match(r"main[.:]", function.name) else "main"
+    about = "\n".join([*textwrap.wrap(f'"""{mode.expect}', _WIDTH), "", *_how_to_run(mode, module), '"""'])
     head = "\n\n".join("\n".join(block) for block in (stdlib, others, work.imports) if block)
     gap = "\n\n\n" if work.definition or not below.startswith(("app", "broker")) else "\n\n"
     return "".join([about, "\n\n", head, *(("\n\n\n", work.definition) if work.definition else ()), gap, below, "\n"])
 
 
-def _how_to_run(mode: Mode, file: str) -> list[str]:
-    module = file.removesuffix(".py")
-    lines = [f"{file}; run it with:  uvicorn {module}:app"]
+def _how_to_run(mode: Mode, module: str) -> list[str]:
+    lines = [f"{module}.py; run it with:  uvicorn {module}:app"]
     if (engine := mode.engine) is not None:
         # The command without its options, which are about how soon it is ready and what it prints.
         worker = itertools.takewhile(lambda word: not word.startswith("--"), engine.command("2", "hello"))
-        commands = {"once, at first": engine.once, "the worker": worker}
+        commands = {"once, at first": engine.once.split(), "the worker": worker}
         own = f"{engine.folder}.engine"
         lines += [f"{what}:  {' '.join(words).replace(own, module)}" for what, words in commands.items() if words]
         packages = " ".join(f'"{one}"' for one in engine.install)
@@ -69,53 +70,46 @@ def _how_to_run(mode: Mode, file: str) -> list[str]:
     return lines
 
 
+@dataclass(frozen=True, slots=True)
 class _Work:
     """How the function gets into the file, and what it is called there."""
 
-    def __init__(self, function: Function, placeholder: str, taken: set[str], *, awaited: bool) -> None:
-        module, colon, name = function.name.partition(":")
-        self.file = "server.py" if colon and module.partition(".")[0] == "main" else "main.py"
-        self.name = placeholder
-        self.stdlib: list[str] = []
-        self.imports: list[str] = []
-        self.definition = ""
-        if not colon:
-            self._stand_in(function, awaited=awaited)
-            return
-        if function.takes_message and function.is_async == awaited:
-            self.name = name if name not in taken else placeholder
-            alias = "" if self.name == name else f" as {placeholder}"
-            self.imports = [f"from {module} import {name}{alias}"]
-            return
-        called = name if name not in taken else f"own_{name}"
-        self.imports = [f"from {module} import {name}" + ("" if called == name else f" as {called}")]
-        call = f"{called}({'message' if function.takes_message else ''})"
-        if function.is_async and awaited:
-            call = f"await {call}"
-        elif function.is_async:
-            self.stdlib = ["import asyncio"]
-            call = f"asyncio.run({call})"
-        elif awaited:
-            call += "  # not awaited: it blocks the event loop until it returns"
-        self._define(f"return {call}", awaited=awaited, gives="object")
+    name: str
+    imports: list[str]
+    definition: str = ""
 
-    def _stand_in(self, function: Function, *, awaited: bool) -> None:
-        seconds = f"{function.duration_s:g}"
-        if function.name == "cpu":
-            self.stdlib = ["import time"]
-            self._define(
-                "# In place of your own computation.",
-                f"end = time.thread_time() + {seconds}",
-                "while time.thread_time() < end:",
-                "    sum(range(1000))",
-                awaited=awaited,
-            )
-        else:
-            self.stdlib = ["import asyncio" if awaited else "import time"]
-            wait = f"await asyncio.sleep({seconds})" if awaited else f"time.sleep({seconds})"
-            self._define(f"{wait}  # in place of your own work", awaited=awaited)
 
-    def _define(self, *body: str, awaited: bool, gives: str = "None") -> None:
-        kind = "async def" if awaited else "def"
-        lines = "\n".join(f"    {line}" for line in body)
-        self.definition = f"{kind} {self.name}(message: str) -> {gives}:\n{lines}"
+def _work(function: Function, placeholder: str, taken: set[str], *, awaited: bool) -> _Work:
+    module, colon, name = function.name.partition(":")
+    if not colon:
+        return _Work(placeholder, [], _define(placeholder, *_stand_in(function, awaited), awaited=awaited))
+    is_as_wanted = function.takes_message and function.is_async == awaited
+    called = name if name not in taken else placeholder if is_as_wanted else f"own_{name}"
+    imports = [f"from {module} import {name}" + ("" if called == name else f" as {called}")]
+    if is_as_wanted:
+        return _Work(called, imports)
+    call = f"{called}({'message' if function.takes_message else ''})"
+    if function.is_async:
+        call = f"await {call}" if awaited else f"asyncio.run({call})"
+    elif awaited:
+        call += "  # not awaited: it blocks the event loop until it returns"
+    return _Work(placeholder, imports, _define(placeholder, f"return {call}", awaited=awaited, gives="object"))
+
+
+def _stand_in(function: Function, awaited: bool) -> list[str]:
+    """Return the lines that take the place of the reader's own function."""
+    seconds = f"{function.duration_s:g}"
+    if function.name == "cpu":
+        return [
+            "# In place of your own computation.",
+            f"end = time.thread_time() + {seconds}",
+            "while time.thread_time() < end:",
+            "    sum(range(1000))",
+        ]
+    wait = f"await asyncio.sleep({seconds})" if awaited else f"time.sleep({seconds})"
+    return [f"{wait}  # in place of your own work"]
+
+
+def _define(name: str, *body: str, awaited: bool, gives: str = "None") -> str:
+    lines = "\n".join(f"    {line}" for line in body)
+    return f"{'async def' if awaited else 'def'} {name}(message: str) -> {gives}:\n{lines}"

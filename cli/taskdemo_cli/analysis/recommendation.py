@@ -5,6 +5,7 @@ Pure. Figures choose among the modes that have what is needed; whether one has w
 The figures are those of ModeSummary, as in the verdicts and the table.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,11 +16,10 @@ from taskdemo_cli.analysis.pasting import Function
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.analysis.verdicts import BYSTANDER, bounded
 from taskdemo_cli.documents.comparison import Recommendation
-from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.stats import grouped
-from taskdemo_cli.units import format_count, format_seconds, format_share
+from taskdemo_cli.units import format_all, format_count, format_seconds, format_share
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS
-from taskdemo_server.contract.text import shortened
 
 QUICK_S: Final = 0.05
 """A caller can wait for work that takes less."""
@@ -30,7 +30,6 @@ NOISE: Final = 2.0
 the limit: where they waited for longer in every mode, none is quiet."""
 TOO_MANY: Final = 0.5
 """Work of which a larger share fails says nothing of where it should run."""
-LONGEST_ERROR: Final = 100
 BASIS: Final = "known, not measured here; taskdemo limits measures it"
 """What the list of what a mode gives up rests on."""
 WAITING: Final = tuple(
@@ -91,7 +90,7 @@ def _mostly_fails(measured: Mapping[str, ModeSummary]) -> str:
     failed = sum(one.tasks["failed"] for one in measured.values())
     if not failed or failed <= TOO_MANY * accepted:
         return ""
-    error = next((f" ({shortened(one.error, LONGEST_ERROR)})" for one in measured.values() if one.error), "")
+    error = next((f" ({one.error})" for one in measured.values() if one.error), "")
     return (
         f"{failed:,} of {format_count(accepted, 'task')} failed{error}: such work says nothing of where it should run."
     )
@@ -118,10 +117,8 @@ def _is_whole(run: RunDocument) -> bool:
 
 
 def _function(run: RunDocument) -> Function:
-    work, called = run.work or "sleep", run.own_work
-    if not called:
-        return Function(work, duration_s=run.duration_s or 0.0)
-    return Function(work, called.is_async, called.takes_message)
+    called = run.own_work or OwnFunction(is_async=False, takes_message=True)
+    return Function(run.work or "sleep", called.is_async, called.takes_message, run.duration_s or 0.0)
 
 
 class _Choice:
@@ -139,10 +136,7 @@ class _Choice:
         self._work = {mode: one.work or 0.0 for mode, one in good.items()}
         least = min((one.waited for one in good.values() if one.waited is not None), default=0.0)
         self._bearable = max(HELD_UP_S, NOISE * min(least, HELD_UP_S))
-        self._quickest = min(self._work, key=self._work.__getitem__, default="")
-        """The mode that slows the work down least."""
-        self._cpu_share = next((one.cpu_share for one in good.values()), None)
-        self._computes = any(one.computes for one in good.values())
+        self._is_quick = min(self._work.values(), default=0.0) < QUICK_S
 
     def _holds_the_loop(self, mode: str) -> bool:
         """Tell whether its work blocks the event loop for as long as it takes, whenever the bystanders came."""
@@ -154,7 +148,7 @@ class _Choice:
         candidates = [mode for mode in self._good if not self._lacking(mode, needs)]
         waiting = [mode for mode in WAITING if mode in candidates]
         later = sorted((mode for mode in AFTERWARDS if mode in candidates), key=self._shares_interpreter)
-        if self._is_quick():
+        if self._is_quick:
             return self._first(waiting) or self._first(later) or self._least(waiting + later)
         return self._first(later) or self._first(waiting) or self._least(later or waiting)
 
@@ -166,11 +160,8 @@ class _Choice:
 
     def _shares_interpreter(self, mode: str) -> bool:
         """Whether this work computes and its mode lets it do so in the server's process, to the harm of others."""
-        let_go = self._good[mode].placement.lets_go and self._is_free(mode)
-        return self._computes and mode not in APART and not let_go
-
-    def _is_quick(self) -> bool:
-        return self._work.get(self._quickest, 0.0) < QUICK_S
+        let_go = self._good[mode].lets_go and self._is_free(mode)
+        return self._good[mode].computes and mode not in APART and not let_go
 
     def _first(self, candidates: Sequence[str]) -> str | None:
         """Return the first that held up nobody, unless another one was clearly sooner done."""
@@ -180,7 +171,7 @@ class _Choice:
 
     def _is_late(self, mode: str, soonest: float) -> bool:
         """Whether its last task ended late, and not for want of places, of which --processes sets the number."""
-        return self._ended[mode] > SLOWER * soonest and not self._is_few(mode)
+        return self._ended[mode] > SLOWER * soonest and not self._good[mode].is_bounded
 
     def _least(self, candidates: Sequence[str]) -> str | None:
         return min(candidates, key=self._longest_wait.__getitem__, default=None)
@@ -190,60 +181,46 @@ class _Choice:
 
     def decisive(self, chosen: str, needs: Sequence[str]) -> list[str]:
         """Return what speaks against the others, or where nothing does, the evidence for this one."""
-        few = [f"{chosen} did {bounded(self._good[chosen])}."] if self._is_few(chosen) else []
+        few = [f"{chosen} did {bounded(self._good[chosen])}."] if self._good[chosen].is_bounded else []
         return [*self._failed(chosen), *self._passed_over(chosen, needs), *few] or list(self.reasons(chosen, needs))
 
     def _failed(self, chosen: str) -> Iterator[str]:
         summary = self._good[chosen]
         if failed := summary.tasks["failed"]:
-            error = f" ({shortened(summary.error, LONGEST_ERROR)})" if summary.error else ""
+            error = f" ({summary.error})" if summary.error else ""
             accepted = format_count(summary.tasks["accepted"], "task")
             yield f"{failed:,} of {accepted} failed{error}; the times are those of the others."
-
-    def _is_few(self, mode: str) -> bool:
-        """Whether tasks waited for a place, of which --processes sets the number."""
-        return self._good[mode].is_bounded and mode in APART
 
     def reasons(self, chosen: str, needs: Sequence[str]) -> Iterator[str]:
         """Yield the sentences that give the evidence: what failed first."""
         summary = self._good[chosen]
         yield from self._failed(chosen)
         waited = format_seconds(summary.median or 0.0)
-        beside = ""
-        if summary.waited is not None:
-            beside = f", {BYSTANDER} at most {format_seconds(summary.waited)}"
+        beside = "" if summary.waited is None else f", {BYSTANDER} at most {format_seconds(summary.waited)}"
         took = format_seconds(self._work[chosen])
-        if self._work[chosen] > SLOWER * self._work[self._quickest]:
-            took += f" ({format_seconds(self._work[self._quickest])} in {self._quickest})"
-        if chosen in WAITING and self._is_quick():
+        if chosen in WAITING and self._is_quick:
             yield (
                 f"The work takes {took}, which a caller can wait for, and then hears whether it went well: half of "
                 f"them waited {waited} or less{beside}."
             )
         elif chosen in WAITING:
-            ran_later = "result" not in needs and any(mode in self._good for mode in AFTERWARDS)
-            better = "; no mode that answers first did better here" if ran_later else ""
-            yield f"The work takes {took}. Its callers waited {waited} at the median{beside}{better}."
+            yield f"The work takes {took}. Its callers waited {waited} at the median{beside}."
         else:
             tasks = summary.tasks_in_a_run
-            whose = "its task" if tasks == 1 else f"all {format_count(tasks, 'task')}"
-            places = f": {bounded(summary)}" if self._is_few(chosen) else ""
+            whose = "its task" if tasks == 1 else format_all(tasks, "task")
+            places = f": {bounded(summary)}" if summary.is_bounded else ""
             yield (
-                f"Callers waited {waited} (median) for work of {took}{beside}; "
+                f"The work takes {took}. Its callers waited {waited} (median){beside}; "
                 f"{whose} had ended after {format_seconds(self._ended[chosen])}{places}."
             )
         if not self._is_free(chosen):
             shorter = [mode for mode in self._good if self._longest_wait[mode] < self._longest_wait[chosen]]
-            yield (
-                f"That is long; {_listed(shorter)} held up others less."
-                if shorter
-                else "That is long: of what was run, nothing held up others less."
-            )
-        if self._cpu_share is not None and self._computes:
-            leaves = "leaves the interpreter to others"
-            how = leaves if summary.placement.lets_go else "shares the interpreter with the server"
+            less = f"; {_listed(shorter)}" if shorter else ": of what was run, nothing"
+            yield f"That is long{less} held up others less."
+        if summary.computes:
+            how = "leaves the interpreter to others" if summary.lets_go else "shares the interpreter with the server"
             beside_it = "" if chosen in APART else f", and {how} meanwhile"
-            yield f"The work computes {format_share(self._cpu_share)} of its time{beside_it}."
+            yield f"The work computes {format_share(summary.cpu_share or 0.0)} of its time{beside_it}."
         yield from self._passed_over(chosen, needs)
         if summary.tasks_in_a_run == 1:
             yield "With a single request nothing was seen of how requests get in each other's way: try --count 5."
@@ -253,12 +230,13 @@ class _Choice:
         yield from self._given_up(needs)
         others = [mode for mode in self._good if mode != chosen and not self._lacking(mode, needs)]
         if held_up := {mode: self._longest_wait[mode] for mode in others if not self._is_free(mode)}:
-            limit, seen = format_seconds(self._bearable), [self._good[mode].waited or 0.0 for mode in held_up]
-            wait = "waited" if max(seen) >= self._bearable else "can wait"
-            yield f"In {_named(held_up)} {BYSTANDER} {wait} {_at_most(held_up)} (limit: {limit}){self._why(held_up)}."
-        late = {mode: self._ended[mode] for mode in others if self._is_free(mode)}
-        if slow := {mode: ended for mode, ended in late.items() if self._is_late(mode, self._ended[chosen])}:
-            yield f"In {_named(slow)} the last task ended only after {_at_most(slow)}."
+            most, limit = format_seconds(max(held_up.values())), format_seconds(self._bearable)
+            long = f"{most} ({limit} or more is too long)"
+            yield f"{_do('hold', held_up)} up {BYSTANDER} for up to {long}{self._why(held_up)}."
+        free = [mode for mode in others if self._is_free(mode)]
+        if slow := {mode: self._ended[mode] for mode in free if self._is_late(mode, self._ended[chosen])}:
+            latest = format_seconds(max(slow.values()))
+            yield f"In {_listed(slow)} the last task ended as late as {latest} after the start."
 
     def _why(self, held_up: Mapping[str, float]) -> str:
         """Say of a function that cannot await why the modes which await it do not help."""
@@ -270,7 +248,7 @@ class _Choice:
         """Say what the modes that lack a need give up of it, one sentence for all that give up the same."""
         lacking = grouped((lack, mode) for mode in self._good if (lack := self._lacking(mode, needs)))
         for lack, modes in lacking.items():
-            yield f"{_listed(modes)} give{'s' if len(modes) == 1 else ''} up {lack}."
+            yield f"{_do('give', modes)} up {lack}."
 
     def obstacles(self, needs: Sequence[str]) -> Iterator[str]:
         """Yield why no mode that was run has all of this, and which others have it."""
@@ -288,14 +266,9 @@ class _Choice:
 
 def _doubts(chosen: str, by_round: Sequence[str | None]) -> Iterator[str]:
     """Yield how sure the choice is: what each round alone says."""
-    modes = [mode for mode in by_round if mode]
-    others = sorted({mode for mode in modes if mode != chosen}, key=modes.index)
-    if others:
-        yield (
-            f"But the rounds differ: {modes.count(chosen)} of {len(modes)} say {chosen}"
-            + "".join(f", {modes.count(mode)} {mode}" for mode in others)
-            + "."
-        )
+    votes = Counter(mode for mode in by_round if mode)
+    if others := "".join(f", {count} {mode}" for mode, count in votes.items() if mode != chosen):
+        yield f"But the rounds differ: {votes[chosen]} of {votes.total()} say {chosen}{others}."
     if len(by_round) == 1:
         yield "Measured once; --rounds 5 says how sure."
 
@@ -305,12 +278,5 @@ def _listed(modes: Mapping[str, float] | Sequence[str]) -> str:
     return f"{', '.join(names)} and {last}" if names else last
 
 
-def _named(modes: Mapping[str, float]) -> str:
-    """Return the modes of a figure that the table gives for each; of many, the first and how many more."""
-    first, *others = modes
-    return f"{first} and {len(others)} other modes" if len(others) > 2 else _listed(modes)
-
-
-def _at_most(times: Mapping[str, float]) -> str:
-    longest = format_seconds(max(times.values()))
-    return f"up to {longest}" if len(times) > 1 else longest
+def _do(verb: str, modes: Mapping[str, float] | Sequence[str]) -> str:
+    return f"{_listed(modes)} {verb}{'' if len(modes) > 1 else 's'}"

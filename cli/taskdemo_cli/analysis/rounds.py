@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from taskdemo_cli.documents.comparison import Difference, Interval
 from taskdemo_cli.documents.run import RunDocument, name_of
-from taskdemo_cli.stats import grouped, interval, supported
+from taskdemo_cli.stats import Statistics, grouped, interval, supported
+from taskdemo_cli.units import format_count, format_seconds
 
 NAMES: Final = {
     "response_s.p50": "response p50",
@@ -33,6 +34,11 @@ FIGURES: Final = (
     "requests_per_s",
 )
 """What gets an interval over the rounds."""
+
+
+def figure_words(figure: str, value: float) -> str:
+    """Return a figure as people read it: a time, or a count."""
+    return format_count(value) if figure in {"tasks.max_parallel", "requests_per_s"} else format_seconds(value)
 
 
 def reference_of(modes: Sequence[str]) -> str:
@@ -80,13 +86,13 @@ def figure_of(run: RunDocument, figure: str) -> float | None:
 
     A percentile that the count does not support is too little.
     """
-    name, _, statistic = figure.partition(".")
+    name, _, field = figure.partition(".")
     value: Any = getattr(run.summary, name)
-    if not statistic or value is None:
-        return value  # type: ignore[no-any-return]  # a number: the caller names a figure of the summary
-    if not supported(statistic, value.count):
-        return None
-    return float(getattr(value, statistic))
+    if field:
+        if not value or (isinstance(value, Statistics) and not supported(field, value.count)):
+            return None
+        value = getattr(value, field)
+    return value  # type: ignore[no-any-return]  # a number: the caller names a figure of the summary
 
 
 def _by_round(group: Sequence[RunDocument], figure: str) -> dict[int, float]:

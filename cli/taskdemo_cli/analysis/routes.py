@@ -19,6 +19,8 @@ FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 """Headers that say how long a body is: with an example of one, what is sent next would be taken for that body."""
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _IN_A_PATH: Final = "/-._~!$&'()*+,;=:@%"
+_IN_BRACES: Final = re.compile(r"\{([^{}:]*)[^{}]*\}")
+"""A parameter in a path; Starlette's own may say after a colon what it is."""
 _NOTHING: Final = object()
 
 
@@ -73,8 +75,8 @@ def _route(
             values[place][name] = value
         elif place != "header" or name.lower() not in SENT_ANYWAY:
             missing.append(f"{name} ({place})")
-    filled = re.sub(r"\{([^{}]*)\}", lambda found: _filled(found, values["path"], missing), path)
-    if missing:
+    undescribed = [f"{name} (path)" for name in dict.fromkeys(_IN_BRACES.findall(path)) if name not in values["path"]]
+    if missing := list(dict.fromkeys([*missing, *undescribed])):
         return Route("GET", path, skipped=f"it needs {' and '.join(missing)}, and no example of that is given")
     if _resolved(document, operation.get("requestBody")).get("required") is True:
         return Route("GET", path, skipped="it needs a body")
@@ -82,17 +84,8 @@ def _route(
     headers = [(name, _text(value)) for name, value in values["header"].items()]
     if values["cookie"] and "cookie" not in given:
         headers.append(("Cookie", "; ".join(f"{name}={_text(value)}" for name, value in values["cookie"].items())))
+    filled = _IN_BRACES.sub(lambda found: quote(_text(values["path"][found[1]]), safe=""), path)
     return Route("GET", path, quote(filled, safe=_IN_A_PATH) + (f"?{query}" if query else ""), tuple(headers))
-
-
-def _filled(found: "re.Match[str]", values: Mapping[str, Any], missing: list[str]) -> str:
-    """Return the value of a parameter of the path; one that the document does not describe is missing."""
-    name = found[1].partition(":")[0]
-    if name in values:
-        return quote(_text(values[name]), safe="")
-    if f"{name} (path)" not in missing:
-        missing.append(f"{name} (path)")
-    return ""
 
 
 def _parameters(

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, TypeGuard
 
 from msgspec.structs import replace
 
@@ -23,7 +23,6 @@ BURST_S: Final = 1.5
 """What a burst may take of an endpoint that answers one after another."""
 ONE_AFTER_ANOTHER: Final = 1.5
 """Two requests at once that take so many times what one does wait for each other."""
-OVER_AT_ONCE: Final = "The burst was over before a bystander had to wait."
 NAMED: Final = 5
 """So many endpoints are named in one sentence."""
 
@@ -56,7 +55,7 @@ def _took(run: RunDocument) -> float:
 def judged(route: Route, run: RunDocument, found: Blocking) -> EndpointRow:
     """Return the row of an endpoint, of its burst and of what was found of it."""
     found = replace(found, type_instead=_instead(route, run, found.type_instead))
-    text = verdicts.verdict(run, sentence(found, OVER_AT_ONCE))
+    text = verdicts.verdict(run, sentence(found))
     if run.timed_out:
         text += " The burst was ended by --timeout."
     elif run.ended_because:
@@ -68,7 +67,7 @@ def judged(route: Route, run: RunDocument, found: Blocking) -> EndpointRow:
 
 def _instead(route: Route, run: RunDocument, option: str | None) -> str | None:
     """Return what to type where an endpoint was not reached: this command takes headers, and `fire` takes the rest."""
-    if option is None or option.startswith("-H"):
+    if option is None or _is_header(option):
         return option
     by_hand = f"taskdemo fire --app {run.app}"
     if option.startswith("--"):
@@ -85,9 +84,8 @@ def outcome(endpoint: EndpointRow) -> Outcome:
         return "blocks"
     if found.cause == "not reached":
         return "not reached"
-    troubled = (
-        summary.requests.failed or summary.tasks.failed or found.left or found.after_answer_error or found.never_ran
-    )
+    tasks = summary.tasks.failed or summary.tasks.unfinished
+    troubled = summary.requests.failed or tasks or found.left or found.after_answer_error or found.never_ran
     return "look" if found.cause != "neither" or troubled else "quiet"
 
 
@@ -122,22 +120,35 @@ def by_outcome(endpoints: Iterable[EndpointRow]) -> defaultdict[Outcome, list[En
 def verdict(endpoints: Sequence[EndpointRow], broken: str | None = None) -> str:
     """Say of all endpoints which hold up everybody. `broken`: why no more of them could be called."""
     groups = by_outcome(endpoints)
-    called = len(endpoints) - len(groups["skipped"])
-    blocking_ones = groups["blocks"]
-    if not called:
-        text = "No endpoint was called."
-    elif blocking_ones:
-        names = [f"{name_of_endpoint(one)} ({format_seconds(waited(one) or 0.0)})" for one in blocking_ones[:NAMED]]
-        names += [f"{len(blocking_ones) - NAMED} more"] if len(blocking_ones) > NAMED else []
-        verb = "holds" if len(blocking_ones) == 1 else "hold"
-        text = f"{len(blocking_ones)} of {format_count(called, 'endpoint')} {verb} up everybody: {', '.join(names)}."
+    blocking, unreached, skipped = groups["blocks"], groups["not reached"], groups["skipped"]
+    reached = len(endpoints) - len(skipped) - len(unreached)
+    if blocking:
+        names = [f"{name_of_endpoint(one)} ({format_seconds(waited(one) or 0.0)})" for one in blocking[:NAMED]]
+        names += [f"{len(blocking) - NAMED} more"] if len(blocking) > NAMED else []
+        verb = "holds" if len(blocking) == 1 else "hold"
+        text = f"{len(blocking)} of {format_count(reached, 'endpoint')} {verb} up everybody: {', '.join(names)}."
+    elif reached:
+        text = f"None of {format_count(reached, 'endpoint')} holds up everybody, as far as was seen."
     else:
-        text = f"None of {format_count(called, 'endpoint')} holds up everybody, as far as was seen."
-    if unjudged := len(groups["not reached"]):
-        text += f" {format_count(unjudged, 'endpoint')} gave refusals or errors, which say nothing of it."
-    if groups["skipped"]:
-        text += f" {len(groups['skipped'])} {'was' if len(groups['skipped']) == 1 else 'were'} not called."
+        text = (
+            "No endpoint was reached, so nothing can be said of blocking." if unreached else "No endpoint was called."
+        )
+    if unreached:
+        text += f" {_were(len(unreached))} not reached, for the answers were redirects, refusals or errors."
+        options = {one.blocking.type_instead for one in unreached if one.blocking is not None}
+        text += f" Type {', '.join(found)}." if (found := sorted(filter(_is_header, options))) else ""
+    if skipped:
+        text += f" {_were(len(skipped))} not called."
     return text if broken is None else f"The scan broke off: {broken}. {text}"
+
+
+def _were(count: int) -> str:
+    return f"{count:,} {'was' if count == 1 else 'were'}"
+
+
+def _is_header(option: str | None) -> TypeGuard[str]:
+    """Tell whether this goes along with every request of a scan."""
+    return option is not None and option.startswith("-H")
 
 
 def name_of_endpoint(endpoint: EndpointRow) -> str:

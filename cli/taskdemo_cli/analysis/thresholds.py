@@ -12,40 +12,37 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import eq, ge, gt, le, lt, ne
+from operator import attrgetter, eq, ge, gt, itemgetter, le, lt, ne
 from typing import Final
 
 from taskdemo_cli.analysis.mode_summary import ran_at_once
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.capacity import CapacityDocument
+from taskdemo_cli.documents.codec import runs_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
-from taskdemo_cli.documents.pairing import runs_of
 from taskdemo_cli.documents.run import RunDocument, ThresholdRow
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.stats import PERCENTILES, supported
 from taskdemo_cli.units import IN_A_SECOND, format_count, format_rate, format_seconds, format_share, told_apart
 from taskdemo_server.contract.text import shortened
 
-TIMES: Final = {
-    name: f"{name}_s"
-    for name in (
-        *("response", "failed", "corrected", "completion", "bystander", "bystander_threads"),
-        *("wait", "first_byte", "transfer", "queue", "work"),
-    )
-}
+TIMES: Final = (
+    *("response", "failed", "corrected", "completion", "bystander", "bystander_threads"),
+    *("wait", "first_byte", "transfer", "queue", "work"),
+)
 STATISTICS: Final = (*PERCENTILES, "min", "mean", "max", "count")
 TASKS: Final = ("accepted", "finished", "failed", "cancelled", "lost", "unfinished", "max_parallel")
 COUNTS: Final = ("requests.ok", "requests.failed", *(f"tasks.{name}" for name in TASKS))
 SHARES: Final = ("requests.failed_share", "client.cpu_share")
 DURATIONS: Final = ("wall", "tasks.last_ended", "client.loop_lag_p99", "client.overhead")
 RATES: Final = ("requests_per_s",)
-METRICS: Final = (
-    *(f"{time}.{statistic}" for time in TIMES for statistic in STATISTICS),
-    *COUNTS,
-    *SHARES,
-    *DURATIONS,
-    *RATES,
-)
+METRICS: Final = {
+    **{f"{time}.{statistic}": f"{time}_s.{statistic}" for time in TIMES for statistic in STATISTICS},
+    **{name: name for name in (*COUNTS, *SHARES)},
+    **{name: f"{name}_s" for name in DURATIONS},
+    **{name: name for name in RATES},
+}
+"""What can be written of a run, and its path in the summary."""
 OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {"<": lt, "<=": le, ">": gt, ">=": ge, "==": eq, "!=": ne}
 EXPRESSION: Final = re.compile(
     r"\s*(?P<name>[^\s<>=!]+)\s*(?P<operator><=|>=|==|!=|<|>)\s*"
@@ -53,7 +50,13 @@ EXPRESSION: Final = re.compile(
     re.ASCII,
 )
 CAPACITY: Final = {"sustained": "sustained_per_s", "failed_at": "failed_at_per_s"}
-"""What can be written of a capacity: requests per second."""
+"""What can be written of a capacity, and the field of it: requests per second."""
+UNITS: Final[dict[str, tuple[dict[str, float], str]]] = {
+    "time": (IN_A_SECOND, "is a time, so its limit takes one of the units us, ms, s"),
+    "share": ({"": 1.0, "%": 100.0}, "is a share; write 5% or 0.05"),
+    "number": ({"": 1.0}, "is a plain number and takes no unit"),
+}
+"""By the kind of a metric, how many of a unit make one of `Threshold.limit`, and what is wrong with any other."""
 SERVERS: Final = frozenset({"bystander", "tasks", "completion", "queue", "work"})
 """What only a server of taskdemo's is measured by."""
 ALL_METRICS: Final = (
@@ -84,26 +87,18 @@ class Threshold:
 class Outcome:
     """What became of a threshold. `value` is what was measured, in the unit of `Threshold.limit`."""
 
-    expression: str
-    measured: str
-    """With its unit, and in a comparison its mode; or that it was not measured."""
+    threshold: Threshold
+    found: str
+    """The metric with its value, and in a comparison its mode; or that it was not measured."""
     value: float | None
     met: bool
     """Whether the command is to fail; also where the metric was not measured, because silence is no success."""
-    text: str
 
     def row(self) -> ThresholdRow:
         """Return the outcome as documents keep it."""
-        return ThresholdRow(expression=self.expression, value=self.value, held=self.met, text=self.text)
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A metric of one mode; None where it was not measured. `more`: what stands behind its figure."""
-
-    value: float | None
-    name: str
-    more: str
+        expression = self.threshold.expression
+        so = "it cannot be ruled out" if self.value is None else f"{expression} is {'met' if self.met else 'not met'}"
+        return ThresholdRow(expression=expression, value=self.value, held=self.met, text=f"{self.found}, so {so}")
 
 
 def parse(
@@ -117,24 +112,15 @@ def parse(
     match = EXPRESSION.fullmatch(text)
     if match is None:
         raise UserError(f"{option} cannot read '{shown}'; {_example(metrics)}")
-    mode, metric = _split(match["name"], modes, shown, metrics, option)
-    unit, number = match["unit"], float(match["number"])
-    kind = _kind(metric)
-    if kind == "time":
-        if unit not in IN_A_SECOND:
-            raise UserError(f"{option} '{shown}': {metric} is a time, so its limit takes one of the units us, ms, s")
-        limit = number / IN_A_SECOND[unit]
-    elif kind == "share":
-        if unit not in ("", "%"):
-            raise UserError(f"{option} '{shown}': {metric} is a share; write 5% or 0.05")
-        limit = number / 100 if unit == "%" else number
-        if limit > 1:
-            written = f"{number:g}%" if number <= 100 else "5%"
-            raise UserError(f"{option} '{shown}': {metric} is never above 100 %; write {written}, or 0.05")
-    else:
-        if unit:
-            raise UserError(f"{option} '{shown}': {metric} is a plain number and takes no unit")
-        limit = number
+    said = f"{option} '{shown}'"
+    mode, metric = _split(match["name"], modes, metrics, said)
+    unit = match["unit"]
+    units, wrong = UNITS[_kind(metric)]
+    if unit not in units:
+        raise UserError(f"{said}: {metric} {wrong}")
+    limit = float(match["number"]) / units[unit]
+    if metric in SHARES and limit > 1:
+        raise UserError(f"{said}: {metric} is never above 100 %; write 5% or 0.05")
     return Threshold(" ".join(text.split()), mode, metric, match["operator"], limit)
 
 
@@ -159,41 +145,41 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | 
     It is met if any of its runs meets it: all, or those of its mode, in every round. What is shown
     is the run that decided: the one furthest beyond the limit, or nearest to it.
     """
-    of_all = _values(threshold.metric, document)
-    values = [one for one in of_all if threshold.mode in {None, one.name}]
-    missing = [one for one in values if one.value is None]
-    known = [(one.value, one) for one in values if one.value is not None]
-    several = len({one.name for one in of_all}) > 1 and threshold.mode is None
-    beyond = [entry for entry in known if OPERATORS[threshold.operator](entry[0], threshold.limit)]
-    if (missing and not beyond) or not values:
-        where = f" in {missing[0].name}" if missing and several else ""
-        what = f"{threshold.metric} was not measured{where}"
-        return Outcome(threshold.expression, what, None, True, f"{what}, so it cannot be ruled out")
-    value, one = _deciding(beyond or known, threshold.operator)
-    figure, _ = told_apart([value, threshold.limit], partial(_shown, threshold.metric))
-    shown = figure + one.more + (f" in {one.name}" if several else "")
-    met = bool(beyond)
-    text = f"{threshold.metric} was {shown}, so {threshold.expression} {'is met' if met else 'is not met'}"
-    return Outcome(threshold.expression, shown, value, met, text)
+    figures = _figures(threshold.metric, document)
+    several = len({name for name, _, _ in figures}) > 1 and threshold.mode is None
+    asked = [figure for figure in figures if threshold.mode in {None, figure[0]}]
+    missing = [name for name, value, _ in asked if value is None]
+    known = [(value, name, more) for name, value, more in asked if value is not None]
+    beyond = [figure for figure in known if OPERATORS[threshold.operator](figure[0], threshold.limit)]
+    if (missing and not beyond) or not asked:
+        where = f" in {missing[0]}" if missing and several else ""
+        return Outcome(threshold, f"{threshold.metric} was not measured{where}", None, met=True)
+    least_first = sorted(beyond or known, key=itemgetter(0))
+    value, name, more = least_first[0 if threshold.operator in {"<", "<="} else -1]
+    shown, _ = told_apart([value, threshold.limit], partial(_shown, threshold.metric))
+    where = f" in {name}" if several else ""
+    return Outcome(threshold, f"{threshold.metric} was {shown}{more}{where}", value, met=bool(beyond))
 
 
-def _values(metric: str, document: RunDocument | ComparisonDocument | CapacityDocument) -> list[Value]:
-    """Return the metric of each mode of a capacity, or of each run in the order of the modes."""
+def _figures(
+    metric: str, document: RunDocument | ComparisonDocument | CapacityDocument
+) -> list[tuple[str, float | None, str]]:
+    """Return the metric of each mode of a capacity, or of each run in the order of the modes.
+
+    With the mode's name before it, and behind it what stands behind the figure; None where it was not measured.
+    """
     if document.kind == "capacity":
-        return [Value(getattr(found, CAPACITY[metric]), name, "/s") for name, found in document.modes.items()]
+        return [(name, getattr(found, CAPACITY[metric]), "/s") for name, found in document.modes.items()]
     groups = by_mode(runs_of(document)).items()
-    return [Value(value_of(run, metric), name, _doubt(metric, run)) for name, group in groups for run in group]
+    return [(name, value_of(run, metric), _doubt(metric, run)) for name, group in groups for run in group]
 
 
 def value_of(run: RunDocument, metric: str) -> float | None:
     """Return the metric's value in this run: seconds, a share of 1, or a plain number; None where not measured."""
     summary = run.summary
     first, _, second = metric.partition(".")
-    if first in TIMES:
-        statistics = getattr(summary, TIMES[first])
-        if not statistics:
-            return 0.0 if second == "count" else None
-        return float(getattr(statistics, second))
+    if first in TIMES and not getattr(summary, f"{first}_s"):
+        return 0.0 if second == "count" else None
     if metric == "requests.failed_share":
         counts = summary.requests
         total = counts.ok + counts.failed
@@ -202,10 +188,7 @@ def value_of(run: RunDocument, metric: str) -> float | None:
         return None  # a server that is not taskdemo's says nothing of its tasks; its zeros are no finding
     if metric == "tasks.max_parallel" and summary.tasks.accepted:
         return ran_at_once(summary.tasks)
-    if metric == "wall":
-        return summary.wall_s
-    part = getattr(summary, first)
-    value = getattr(part, f"{second}_s" if metric in DURATIONS else second) if second else part
+    value = attrgetter(METRICS[metric])(summary)
     return None if value is None else float(value)
 
 
@@ -216,9 +199,7 @@ def _kind(metric: str) -> str:
     return "share" if metric in SHARES else "number"
 
 
-def _split(
-    name: str, modes: Sequence[str], shown: str, metrics: Collection[str], option: str
-) -> tuple[str | None, str]:
+def _split(name: str, modes: Sequence[str], metrics: Collection[str], said: str) -> tuple[str | None, str]:
     if name in metrics:
         return None, name
     first, _, rest = name.partition(".")
@@ -228,13 +209,12 @@ def _split(
         name = rest
     elif rest in metrics:
         if not modes:
-            raise UserError(f"{option} '{shown}': without compare there is one mode; write '{rest}' alone")
+            raise UserError(f"{said}: without compare there is one mode; write '{rest}' alone")
         names = ", ".join(difflib.get_close_matches(first, modes, len(modes), 0.0) or modes)
-        raise UserError(f"{option} '{shown}': there is no mode '{shortened(first, 40)}' in this run; there are {names}")
-    nearest = _nearest(name, metrics)
-    guess = f"did you mean {nearest}?" if nearest else _example(metrics)
+        raise UserError(f"{said}: there is no mode '{shortened(first, 40)}' in this run; there are {names}")
+    guess = f"did you mean {nearest}?" if (nearest := _nearest(name, metrics)) else _example(metrics)
     more = ALL_METRICS if metrics is METRICS else (f"rates:      {', '.join(metrics)}",)
-    raise UserError(f"{option} '{shown}': there is no metric '{shortened(name, 40)}'; {guess}", more=more)
+    raise UserError(f"{said}: there is no metric '{shortened(name, 40)}'; {guess}", more=more)
 
 
 def _example(metrics: Collection[str]) -> str:
@@ -248,11 +228,6 @@ def _nearest(name: str, metrics: Collection[str]) -> str | None:
     if metrics is METRICS and name in TIMES:
         return f"{name}.p95"
     return next(iter(difflib.get_close_matches(name[:60], metrics, 1, 0.4)), None)
-
-
-def _deciding(entries: Sequence[tuple[float, Value]], operator: str) -> tuple[float, Value]:
-    least_first = sorted(entries, key=lambda entry: entry[0])
-    return least_first[0] if operator in {"<", "<="} else least_first[-1]
 
 
 def _doubt(metric: str, run: RunDocument) -> str:

@@ -4,12 +4,13 @@ import difflib
 import math
 import pathlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
 from taskdemo_server.contract import import_string
+from taskdemo_server.contract.app_folder import found_in_folder
 from taskdemo_server.contract.modes import ENGINES, GROUPS, MODE_BY_NAME, NEEDS
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, LARGEST_POOL
 from taskdemo_server.contract.text import shortened
@@ -17,71 +18,79 @@ from taskdemo_server.contract.text import shortened
 # --- names -------------------------------------------------------------------------------------------------
 
 
-def _one_of(kind: str, name: str, names: Iterable[str], more: str = "") -> str:
-    """Return the name if it is one of these. Typer's choices list the names, but suggest none for a misspelt one."""
-    near = difflib.get_close_matches(name, names, n=1)
-    guess = f"did you mean {near[0]}? The" if near else "the"
-    if name not in names:
-        raise UserError(f"there is no {kind} {name!r}; {guess} {kind}s are {', '.join(names)}{more}")
-    return name
+def _one_of(kind: str, names: Collection[str], more: str = "") -> Callable[[str, str], str]:
+    """Return what checks a name. Typer's choices list the names, but suggest none for a misspelt one."""
+
+    def check(_option: str, name: str) -> str:
+        near = difflib.get_close_matches(name, names, n=1)
+        guess = f"did you mean {near[0]}? The" if near else "the"
+        if name not in names:
+            raise UserError(f"there is no {kind} {name!r}; {guess} {kind}s are {', '.join(names)}{more}")
+        return name
+
+    return check
 
 
-def mode(name: str | None) -> str | None:
-    """Check a mode's name."""
-    return None if name is None else _one_of("mode", name, MODE_BY_NAME)
+mode = _one_of("mode", MODE_BY_NAME)
+_mode_of_several = _one_of("mode", [*MODE_BY_NAME, *GROUPS])
+engine = _one_of("engine", ENGINES)
+_need = _one_of("need", NEEDS)
+_built_in_work = _one_of("work", BUILT_IN_WORKS, ", or your own as module:function")
 
 
-def mode_list(text: str | None) -> list[str] | None:
-    """Read `A,B,...`, with groups of modes among them; None where nothing was asked for."""
-    if text is None:
-        return None
+def mode_list(text: str) -> list[str]:
+    """Read `A,B,...`, with groups of modes among them."""
     given = [name.strip() for name in text.split(",") if name.strip()]
     names = list(dict.fromkeys(mode for name in given for mode in GROUPS.get(name, (name,))))
     if not names:
         raise UserError(f"--modes is empty; the modes are {','.join(MODE_BY_NAME)}")
-    return [_one_of("mode", name, MODE_BY_NAME) for name in names]
+    return [_mode_of_several("--modes", name) for name in names]
 
 
 def needs(names: list[str]) -> list[str]:
     """Check the names of needs; each counts once."""
-    return [_one_of("need", name, NEEDS) for name in dict.fromkeys(names)]
+    return [_need("--need", name) for name in dict.fromkeys(names)]
 
 
-def engine(name: str) -> str:
-    """Check an engine's name."""
-    return _one_of("engine", name, ENGINES)
-
-
-def work(text: str | None) -> str | None:
+def work(option: str, text: str) -> str:
     """Check a work's name, not yet whether there is such a function."""
-    if text is not None and ":" not in text and "." not in text:
-        return _one_of("work", text, BUILT_IN_WORKS, ", or your own as module:function")
+    if ":" not in text and "." not in text:
+        return _built_in_work(option, text)
     try:
-        if text is not None:
-            import_string.parse("--work", text)
+        import_string.parse(option, text)
     except import_string.UnusableError as error:
         raise UserError(str(error)) from None
     return text
 
 
-def app(text: str | None) -> str | None:
-    """Check the name of an ASGI application: the server that imports it knows what it may be."""
-    if text is not None and not text.strip():
-        raise UserError("--app is empty; it takes a file, a folder, or module:name, as fastapi dev does: --app main.py")
-    return text
+def app(option: str, text: str) -> str:
+    """Check the name of an ASGI application, and call that in a folder by its file: `main.py`, not `.`.
+
+    The server that imports it knows what it may be.
+    """
+    if not text.strip():
+        raise UserError(
+            f"{option} is empty; it takes a file, a folder, or module:name, as fastapi dev does: --app main.py"
+        )
+    here = pathlib.Path(folder_of(text) or ".")
+    try:
+        found, folder = found_in_folder(option, text, here)
+    except import_string.UnusableError as error:
+        raise UserError(str(error)) from None
+    return found if folder.samefile(here) else text
 
 
-def token(text: str | None) -> str | None:
+def token(option: str, text: str) -> str:
     """Check that a secret can be sent in a header. The error does not repeat it."""
-    if text is not None and not (text and text.isascii() and text.isprintable() and text == text.strip()):
-        raise UserError("--token goes into a header: it takes visible ASCII characters, at least one")
+    if not (text and text.isascii() and text.isprintable() and text == text.strip()):
+        raise UserError(f"{option} goes into a header: it takes visible ASCII characters, at least one")
     return text
 
 
-def queue(name: str) -> str:
+def queue(option: str, name: str) -> str:
     """Check that every engine takes a queue of this name."""
     if not re.fullmatch(r"[A-Za-z][\w.-]{0,99}", name, re.ASCII):
-        raise UserError(f"--queue {shortened(name, 80)!r}: type a letter and then letters, digits, '.', '_' or '-'")
+        raise UserError(f"{option} {shortened(name, 80)!r}: type a letter and then letters, digits, '.', '_' or '-'")
     return name
 
 
@@ -130,6 +139,14 @@ def only_one(choices: dict[str, object]) -> None:
     given = [name for name, value in choices.items() if value is not None]
     if len(given) > 1:
         raise UserError(f"{given[0]} and {given[1]} each say where to fire: give one of them")
+
+
+def not_without(needed: str, typed: Iterable[str], names: Iterable[str]) -> None:
+    """Raise UserError where an option of these names was typed, which says nothing without the one that is needed."""
+    own = {f"--{name}" for name in names}
+    for option in typed:
+        if option in own:
+            raise UserError(f"{option} describes the server of a mode: give {needed}, or leave it out")
 
 
 def used_by(modes: Iterable[str], **given: str | None) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis import recommendation, verdicts
-from taskdemo_cli.commands.keeping import Keeping, exit_code, has_failed
+from taskdemo_cli.commands import checks
+from taskdemo_cli.commands.keeping import Keeping, has_failed
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RunDocument, RunHeader, Skipped
 from taskdemo_cli.errors import UserError
@@ -15,15 +16,15 @@ from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
-from taskdemo_cli.reports.output import Output, complain
-from taskdemo_cli.runner.burst import at, facts, words
+from taskdemo_cli.reports.output import complain
+from taskdemo_cli.runner.burst import facts, others_share, words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, again, check_worker, find_target
 from taskdemo_server.contract.modes import DEFAULT_MODES, MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 
 if TYPE_CHECKING:  # it takes its time to load
-    from taskdemo_cli.reports.terminal.live import ComparisonScreen, PlainComparison
+    from taskdemo_cli.reports.terminal.live import ComparisonScreen
 
 
 def compare(
@@ -41,9 +42,8 @@ def compare(
     with temporary_folder() as folder, servers.ForkServer() as fork_server, Rig(stopping) as rig:
         started = [fork_server.launch(one, folder / one.mode) for one in settings]
         # This takes a while to import, and the servers start meanwhile.
-        from taskdemo_cli.reports.terminal.live import comparison_screen
+        from taskdemo_cli.reports.terminal.live import ComparisonScreen
 
-        output = Output(keeping.as_json)
         header = facts(plan)
         runs: list[RunDocument] = []
         failed: list[Skipped] = []
@@ -53,8 +53,8 @@ def compare(
                 runs, skipped=[*skipped, *failed], environment=header["environment"], command=header["command"]
             )
 
-        with comparison_screen(
-            output.console, _comparison_title(plan, settings), [one.mode for one in settings]
+        with ComparisonScreen(
+            keeping.output.console, _comparison_title(plan, settings), [one.mode for one in settings]
         ) as screen:
             for absent in skipped:
                 screen.skip(absent.mode, absent.why)
@@ -62,8 +62,8 @@ def compare(
                 runs.append(run)
                 keeping.save_so_far(document)
         if runs:
-            with output.waiting("measuring what the client itself takes"):
-                runs = rig.doubted(at(plan, Target(runs[0].url)), runs)
+            with keeping.output.waiting("measuring what the client itself takes"):
+                runs = rig.doubted(plan, runs)
     if not runs:
         if stopping.asked:
             complain("interrupted before a mode was measured")
@@ -71,19 +71,16 @@ def compare(
         raise UserError(_why_none(failed))
     begun = {run.mode for run in runs} | {one.mode for one in failed}
     failed += [Skipped(mode=one.mode, why="interrupted before it began") for one in settings if one.mode not in begun]
-    result = document()
     advice = recommendation.recommend(runs, needs)
-    result = replace(result, recommendations=advice.each, recommendation=advice.one)
-    result = keeping.judged(result)
-    keeping.show(result, output)
-    return exit_code(stopping, result.thresholds, failed=any(map(has_failed, runs)))
+    result = replace(document(), recommendations=advice.each, recommendation=advice.one)
+    return keeping.finish(result, stopping, failed=any(map(has_failed, runs)))
 
 
 def _runs(
     rig: Rig,
     started: Sequence[servers.Server],
     plan: Plan,
-    screen: "ComparisonScreen | PlainComparison",
+    screen: "ComparisonScreen",
     header: RunHeader,
     failed: list[Skipped],
     *,
@@ -115,13 +112,14 @@ def _runs(
             target, warm_up = served if number == 1 else again(served), 0
             if not cold:
                 try:
-                    target, warm_up = rig.warmed_up(target, at(plan, target))
+                    target, warm_up = rig.warmed_up(target, plan)
                 except UserError as error:
                     targets.remove(served)
                     failed.append(Skipped(mode=str(served.mode), why=str(error)))
                     screen.skip(str(served.mode), str(error))
                     continue
-            run = rig.measure(target, at(plan, target), screen, {**header, "round": number, "warm_up": warm_up})
+            own = {"round": number, "warm_up": warm_up, "others_share": others_share()}
+            run = rig.measure(target, plan, screen, {**header, **own})
             screen.done(run)
             yield run
             if rig.stopping.asked:
@@ -135,9 +133,13 @@ def _why_none(failed: Sequence[Skipped]) -> str:
     return "no mode could be run: " + "; ".join(f"{one.mode}: {one.why}" for one in failed)
 
 
-def installed(modes: Sequence[str] | None) -> tuple[list[str], list[Skipped]]:
-    """Return the modes that can be run here, of those asked for or of the usual ones, and why the others cannot."""
-    names = list(modes or DEFAULT_MODES)
+def installed(modes: str | None, **queues: str | None) -> tuple[list[str], list[Skipped]]:
+    """Return the modes that can be run here, of those asked for or of the usual ones, and why the others cannot.
+
+    `queues` are the options that one of those must have a use for.
+    """
+    names = list(DEFAULT_MODES) if modes is None else checks.mode_list(modes)
+    checks.used_by(names, **queues)
     missing: list[Skipped] = [
         Skipped(mode=name, why=f"not installed; pip install 'taskdemo[{extra}]' brings it")
         for name in names

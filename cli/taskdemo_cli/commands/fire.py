@@ -8,14 +8,13 @@ from msgspec.structs import replace
 from taskdemo_cli.analysis import verdicts
 from taskdemo_cli.analysis.blocking.judge import judge
 from taskdemo_cli.analysis.blocking.sentence import sentence
-from taskdemo_cli.commands.keeping import Keeping, exit_code, has_failed
+from taskdemo_cli.commands.keeping import Keeping, has_failed
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.loadgen.capacity import check_capacity
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.processes.signals import StopRequest
-from taskdemo_cli.reports.output import Output
-from taskdemo_cli.runner.burst import at, facts, words
+from taskdemo_cli.runner.burst import at, facts, others_share, words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, check_worker, private_target, running_target
 from taskdemo_server.contract.settings import Settings
@@ -36,10 +35,9 @@ def fire(
 
     `named`: the user gave the URL; else it is only a port of this machine.
     """
-    from taskdemo_cli.reports.terminal.live import run_screen
+    from taskdemo_cli.reports.terminal.live import RunScreen
 
     check_capacity(plan)
-    output = Output(keeping.as_json)
     stopping = StopRequest().listen()
     with contextlib.ExitStack() as stack:
         if private is None:
@@ -47,34 +45,33 @@ def fire(
             rig = stack.enter_context(Rig(stopping))
         else:
             rig = stack.enter_context(Rig(stopping, threads=private.app is not None))
-            with output.waiting(f"starting {private.app or f'the {private.mode} server'}"):
+            with keeping.output.waiting(f"starting {private.app or f'the {private.mode} server'}"):
                 target = stack.enter_context(private_target(private, parsed.path, stopping))
         if wait:
             check_worker(target)
-        plan, header = at(plan, target), facts(plan)
+        header = facts(plan)
         if private is not None and private.app is None and not cold:
-            with output.waiting("warming the server up"):
+            with keeping.output.waiting("warming the server up"):
                 target, header["warm_up"] = rig.warmed_up(target, plan, wait=wait)
-        mark = target.mark()
-        if target.app is not None:
-            with output.waiting("watching what it does when nobody asks it anything"):
+        if target.app is None:  # of the user's own the server says itself how long a thread waited for a processor
+            header["others_share"] = others_share()
+        else:
+            with keeping.output.waiting("watching what it does when nobody asks it anything"):
                 target.settle(stopping)
-        with run_screen(output.console, _title(plan, target), count=plan.count, for_s=plan.for_s) as screen:
+        with RunScreen(keeping.output.console, _title(plan, target), plan.for_s) as screen:
             run = rig.measure(target, plan, screen, header, wait=wait)
         found: Blocking | UnsetType = UNSET
         if target.app is not None:
-            with output.waiting("watching what it does after the last answer"):
-                found = judge(run, target.read_sightings(mark, stopping, wait=wait))
-        with output.waiting("measuring what the client itself takes"):
-            (run,) = rig.doubted(plan, [run])
+            with keeping.output.waiting("watching what it does after the last answer"):
+                found = judge(run, target.read_sightings(stopping, wait=wait))
+        with keeping.output.waiting("measuring what the client itself takes"):
+            (run,) = rig.doubted(at(plan, target), [run])
     run = replace(run, blocking=found, verdict=verdicts.verdict(run, sentence(found) if found else ""))
-    run = keeping.judged(run)
-    keeping.show(run, output)
-    return exit_code(stopping, run.thresholds, failed=has_failed(run))
+    return keeping.finish(run, stopping, failed=has_failed(run))
 
 
 def _title(plan: Plan, target: Target) -> str:
     what = target.mode or target.app
     name = f"{what} at {target.url}" if what else target.url
     through = "" if target.proxy is None else f", through the proxy {target.proxy} of the environment"
-    return f"{words(plan)} at {name}{target.path if target.path != '/' else ''}{through}"
+    return f"{words(plan)} to {name}{target.path if target.path != '/' else ''}{through}"

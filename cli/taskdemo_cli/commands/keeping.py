@@ -1,23 +1,20 @@
 """Where a command's result goes, on the screen and besides, and the exit code that it makes."""
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TypeVar
+import functools
+from collections.abc import Callable, Collection, Sequence
 
-from msgspec import UnsetType
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis import thresholds
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
-from taskdemo_cli.documents.run import RunDocument, ThresholdRow
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.errors import FAILED, OK, THRESHOLD_MET, UserError
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output
-
-Judged = TypeVar("Judged", RunDocument, ComparisonDocument, CapacityDocument)
 
 
 class Keeping:
@@ -35,23 +32,34 @@ class Keeping:
         modes: Sequence[str] = (),
         metrics: Collection[str] = thresholds.METRICS,
     ) -> None:
-        self.as_json = as_json
         self._paths = [*(saves or ()), *([html] if html else [])]
         self._thresholds = [thresholds.parse(text, modes, metrics=metrics) for text in fail_if or ()]
         files.check(saves or (), html)
+        self._as_json = as_json
 
-    def judged(self, document: Judged) -> Judged:
-        """Return the result with what became of the thresholds that it was compared with."""
-        if not self._thresholds:
-            return document
-        return replace(document, thresholds=[thresholds.evaluate(one, document).row() for one in self._thresholds])
+    @functools.cached_property
+    def output(self) -> Output:
+        """Where the command writes; made at its first need, because that takes its time to import."""
+        return Output(self._as_json)
 
-    def show(self, document: AnyDocument, output: Output) -> None:
-        """Print the result, and save it everywhere it was asked for; what cannot be is said at the end."""
+    def finish(self, document: AnyDocument, stopping: StopRequest, *, failed: bool, met: bool = False) -> int:
+        """Print the result, save it everywhere it was asked for, and return the exit code that says how it went.
+
+        What cannot be saved is said at the end. A stop tells more than a condition that was `met`, and that more than
+        a failure.
+        """
+        rows = [thresholds.evaluate(one, document).row() for one in self._thresholds]  # type: ignore[arg-type]
+        if rows:
+            document = replace(document, thresholds=rows)
         try:
-            output.show(document)
+            self.output.show(document)
         finally:
-            files.save_all(document, self._paths, output.wrote)
+            files.save_all(document, self._paths, self.output.wrote)
+        if stopping.asked:
+            return stopping.exit_code
+        if met or any(row.held for row in rows):
+            return THRESHOLD_MET
+        return FAILED if failed else OK
 
     def save_so_far(self, make: Callable[[], ComparisonDocument | CapacityDocument]) -> None:
         """Keep what there is of a result that grows, where it was to be saved as JSON; else nothing is made."""
@@ -62,15 +70,6 @@ class Keeping:
         for path in paths:
             with contextlib.suppress(UserError):  # it is tried, and told, again at the end
                 files.save(document, path)
-
-
-def exit_code(stopping: StopRequest, thresholds: Iterable[ThresholdRow] | UnsetType, *, failed: bool) -> int:
-    """Return the exit code that says how it went: a stop tells more than a threshold, and that more than a failure."""
-    if stopping.asked:
-        return stopping.exit_code
-    if any(threshold.held for threshold in thresholds or ()):
-        return THRESHOLD_MET
-    return FAILED if failed else OK
 
 
 def has_failed(run: RunDocument) -> bool:

@@ -3,27 +3,24 @@
 from collections.abc import Sequence
 
 from taskdemo_cli import limits
-from taskdemo_cli.commands.keeping import Keeping, exit_code
+from taskdemo_cli.commands.keeping import Keeping
 from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
-from taskdemo_cli.reports.output import Output
 
 
 def run(
     modes: Sequence[str], skipped: Sequence[Skipped], keeping: Keeping, *, broker: str | None, backend: str | None
 ) -> int:
     """Run the experiment of every mode and limit, show what was measured, and return the exit code."""
-    from taskdemo_cli.reports.terminal.limits import limits_screen
+    from taskdemo_cli.reports.terminal.limits import LimitsScreen
 
-    output = Output(keeping.as_json)
     stopping = StopRequest().listen()
     where = f"mode {modes[0]}" if len(modes) == 1 else f"each of {len(modes)} modes"
     title = f"{len(limits.LIMITS)} experiments in {where}"
-    with temporary_folder() as folder, limits_screen(output.console, title, modes, limits.LIMITS) as screen:
+    with temporary_folder() as folder, LimitsScreen(keeping.output.console, title, modes, limits.LIMITS) as screen:
         found = limits.run(modes, screen, stopping, folder, broker=broker, backend=backend, skipped=skipped)
     if not found.modes and found.skipped and not stopping.asked:
         raise UserError(found.skipped[-1].why)
-    keeping.show(found, output)
-    return exit_code(stopping, (), failed=bool(found.failed))
+    return keeping.finish(found, stopping, failed=bool(found.failed))

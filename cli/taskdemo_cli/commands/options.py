@@ -3,10 +3,9 @@
 A command says of which type an option is there, and its default: `count: Annotated[int, options.COUNT] = 5`.
 """
 
-import copy
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
@@ -16,46 +15,33 @@ from taskdemo_server.contract.modes import DEFAULT_MODES, ENGINES, GROUPS, MODE_
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, MOST_PROCESSES
 
 
-def _option(panel: str, *names: str, check: Callable[[str, Any], Any] | None = None, **details: Any) -> Any:
+def _option(
+    panel: str,
+    names: str,
+    metavar: str | None,
+    text: str,
+    check: Callable[[str, Any], Any] | None = None,
+    *,
+    repeatable: bool = False,
+    **details: Any,
+) -> Any:
+    name, *short = names.split()
     if check is not None:
 
-        def parse(text: str) -> Any:
-            return check(names[0], text)
+        def parse(given: str) -> Any:
+            return check(name, given)
 
         details["parser"] = parse
+    if repeatable:
+        text += " Repeatable."
+        details |= {"callback": _one_per_line(name), "allow_from_autoenv": False}
     # Every option has its environment variable; naming each would double the length of the help.
-    return typer.Option(*names, rich_help_panel=panel, show_envvar=False, **details)
+    return typer.Option(name, *short, metavar=metavar, help=text, rich_help_panel=panel, show_envvar=False, **details)
 
 
-def with_default_text(option: Any, default: str) -> Any:
-    """Return the option with this default in its help, for a command that must see whether it was given."""
-    option = copy.copy(option)
-    option.show_default = default
-    return option
-
-
-def _complete_mode(incomplete: str) -> list[tuple[str, str]]:
-    return [(mode.name, mode.expect) for mode in MODES if mode.name.startswith(incomplete)]
-
-
-def _complete_modes(incomplete: str) -> list[str]:
-    done, comma, last = incomplete.rpartition(",")
-    return [f"{done}{comma}{name}" for name in (*MODE_BY_NAME, *GROUPS) if name.startswith(last)]
-
-
-def _complete_need(incomplete: str) -> list[tuple[str, str]]:
-    return [(name, f"it {need.text}") for name, need in NEEDS.items() if name.startswith(incomplete)]
-
-
-def _complete_work(incomplete: str) -> list[str]:
-    return [work for work in BUILT_IN_WORKS if work.startswith(incomplete)]
-
-
-def _one_per_line(variable: str) -> dict[str, Any]:
-    """Return what lets a repeatable option's environment variable hold one value per line.
-
-    Typer would cut it at every space.
-    """
+def _one_per_line(name: str) -> Callable[[typer.Context, list[str] | None], list[str]]:
+    """Return what lets a variable hold several values of this option, one per line: Typer would cut at every space."""
+    variable = name.removeprefix("--").replace("-", "_").upper()
 
     def read(ctx: typer.Context, given: list[str] | None) -> list[str]:
         if not given and ctx.auto_envvar_prefix is not None:
@@ -63,199 +49,145 @@ def _one_per_line(variable: str) -> dict[str, Any]:
             return [line for line in text.splitlines() if line.strip()]
         return list(given or ())
 
-    return {"callback": read, "allow_from_autoenv": False}
+    return read
+
+
+def _completing(names: Mapping[str, str]) -> Callable[[str], list[tuple[str, str]]]:
+    """Return what completes one of these names, each with what it means, in a shell."""
+
+    def complete(incomplete: str) -> list[tuple[str, str]]:
+        return [(name, meaning) for name, meaning in names.items() if name.startswith(incomplete)]
+
+    return complete
+
+
+def _complete_modes(incomplete: str) -> list[str]:
+    done, comma, last = incomplete.rpartition(",")
+    return [f"{done}{comma}{name}" for name in (*MODE_BY_NAME, *GROUPS) if name.startswith(last)]
 
 
 _MODES = ", ".join(MODE_BY_NAME)
-_COUNT: dict[str, Any] = {"metavar": "N", "check": checks.count}
-_PROCESS_COUNT: dict[str, Any] = {"metavar": "N", "check": checks.process_count}
-_SECONDS: dict[str, Any] = {"metavar": "S", "check": checks.seconds}
-_ABOVE_0: dict[str, Any] = {"metavar": "S", "check": checks.seconds_above_0}
-_URL: dict[str, Any] = {"metavar": "URL"}
-_FILE: dict[str, Any] = {"metavar": "FILE"}
-_MODE: dict[str, Any] = {"metavar": "M", "callback": checks.mode, "autocompletion": _complete_mode}
+_MODE: dict[str, Any] = {
+    "check": checks.mode,
+    "autocompletion": _completing({mode.name: mode.expect for mode in MODES}),
+}
+_WORKS, _NEEDS = dict.fromkeys(BUILT_IN_WORKS, ""), {name: f"it {need.text}" for name, need in NEEDS.items()}
+_BROKER = "Broker of the queue engine, e.g. redis://, amqp:// or postgresql://."
+
+# Each: its names, what the help calls its value, the help, and what checks the value.
 
 _work = functools.partial(_option, "The slow work")
-MODE = _work("--mode", "-m", help=f"How the slow work is run: {_MODES}.", **_MODE)
+MODE = _work("--mode -m", "M", f"How the slow work is run: {_MODES}.", **_MODE)
 PRIVATE_MODE = _work(
-    "--mode", "-m", help=f"Start a private server in this mode, fire at it, and end it: {_MODES}.", **_MODE
+    "--mode -m", "M", f"Start a private server in this mode, fire at it, and end it: {_MODES}.", **_MODE
 )
 MODE_LIST = _work(
     "--modes",
-    metavar="A,B,...",
+    "A,B,...",
+    f"Modes to run: queues (the queue engines), all, or some of {_MODES}.",
     autocompletion=_complete_modes,
     show_default=f"all up to {DEFAULT_MODES[-1]} that are installed",
-    help=f"Modes to run: queues (the queue engines), all, or some of {_MODES}.",
 )
-DURATION = _work(
-    "--duration", "-d", help="How long the slow work takes, asleep or computing: 2, 500ms, 1m.", **_SECONDS
-)
+DURATION = _work("--duration -d", "S", "How long the slow work takes: 2, 500ms, 1m.", checks.seconds)
 WORK = _work(
-    "--work",
-    "-w",
-    metavar="W",
-    callback=checks.work,
-    autocompletion=_complete_work,
-    help="The slow work: sleep, cpu, or your own module:function.",
+    "--work -w", "W", "sleep, cpu, or your own module:function.", checks.work, autocompletion=_completing(_WORKS)
 )
-
 NEED = _work(
     "--need",
-    metavar="NAME",
-    autocompletion=_complete_need,
-    help=f"Recommend a mode for whoever needs this: {', '.join(NEEDS)}; repeatable.",
-    **_one_per_line("NEED"),
+    "NAME",
+    f"Recommend a mode for whoever needs this: {', '.join(NEEDS)}.",
+    autocompletion=_completing(_NEEDS),
+    repeatable=True,
 )
 
 _server = functools.partial(_option, "The server")
-HOST = _server("--host", metavar="ADDRESS", help="Address to listen on.")
-PORT = _server("--port", "-p", metavar="N", check=checks.port, help="Port to listen on; 0 takes a free one.")
-WORKERS = _server("--workers", help="Server processes that share the port.", **_PROCESS_COUNT)
-THREADS = _server("--threads", help="Worker threads of each server process (AnyIO's limit).", **_COUNT)
-MAX_PENDING = _server(
-    "--max-pending", help="Unended tasks that each server process takes; more requests get 503.", **_COUNT
+HOST = _server("--host", "ADDRESS", "Address to listen on.")
+PORT = _server("--port -p", "N", "Port to listen on; 0 takes a free one.", checks.port)
+WORKERS = _server("--workers", "N", "Server processes that share the port.", checks.process_count)
+THREADS = _server("--threads", "N", "Worker threads of each server process (AnyIO's limit).", checks.count)
+PROCESSES = _server(
+    "--processes",
+    "N",
+    "Tasks that mode process, or a queue engine's worker, runs at once.",
+    checks.process_count,
+    show_default=f"one per CPU, at most {MOST_PROCESSES}",
 )
-JOURNAL = _server("--journal", help="Keep the record of every task here.", show_default="a temporary file", **_FILE)
+MAX_PENDING = _server(
+    "--max-pending", "N", "Unended tasks that each server process takes; more requests get 503.", checks.count
+)
+JOURNAL = _server("--journal", "FILE", "Keep the record of every task here.", show_default="a temporary file")
 TOKEN = _server(
-    "--token",
-    metavar="T",
-    callback=checks.token,
-    help="Secret that a server asks of whoever follows its tasks, where it listens beyond loopback.",
+    "--token", "T", "Secret of whoever follows the tasks of a server that listens beyond loopback.", checks.token
 )
 REPORT_TO = _server(
-    "--server",
-    show_default="none: it asks the result backend",
-    help="The server to report to what becomes of its tasks.",
-    **_URL,
+    "--server", "URL", "Server to report the tasks to.", show_default="none: it asks the result backend"
 )
 
 _engine = functools.partial(_option, "The queue engine")
-ENGINE = _engine("--engine", metavar="NAME", callback=checks.engine, help=f"The queue engine: {', '.join(ENGINES)}.")
-BROKER = _engine("--broker", help="Broker of the queue engine, e.g. redis://, amqp:// or postgresql://.", **_URL)
-BACKEND = _engine("--backend", help="Result backend of the queue engine.", show_default="follows --broker", **_URL)
+ENGINE = _engine("--engine", "NAME", f"The queue engine: {', '.join(ENGINES)}.", checks.engine)
+BROKER = _engine("--broker", "URL", _BROKER, show_default="a private one")
+WORKER_BROKER = _engine("--broker", "URL", _BROKER)
+BACKEND = _engine("--backend", "URL", "Result backend of the queue engine.", show_default="follows --broker")
 QUEUE = _engine(
-    "--queue",
-    metavar="NAME",
-    callback=checks.queue,
-    help="Queue of the server's tasks: one of its own where servers that share a broker share no workers.",
-)
-PROCESSES = _server(
-    "--processes",
-    show_default=f"one per CPU, at most {MOST_PROCESSES}",
-    help="Tasks that mode process, or a queue engine's worker, runs at once.",
-    **_PROCESS_COUNT,
+    "--queue", "NAME", "Queue of the tasks; servers that share a broker share workers by its name.", checks.queue
 )
 
 _send = functools.partial(_option, "What to send")
-COUNT = _send("--count", "-n", help="Requests to send.", **_COUNT)
-ROUNDS = _send("--rounds", help="Repeat every mode so often, in changing order.", **_COUNT)
-COLD = _send(
-    "--cold",
-    help="Leave out the warm-up: requests for work that does nothing, before each measurement and not counted.",
+COUNT = _send("--count -n", "N", "Requests to send.", checks.count)
+SCAN_COUNT = _send("--count -n", "N", "Requests to send to each endpoint at once.", checks.count)
+ROUNDS = _send("--rounds", "N", "Repeat every mode so often, in changing order.", checks.count)
+COLD = _send("--cold", None, "Leave out the warm-up: uncounted requests before each measurement, without work.")
+FOR = _send(
+    "--for", "S", "Send for so long, not --count: 10, 90s, 2m.", checks.seconds_above_0, envvar="TASKDEMO_FIRE_FOR"
 )
-FOR = _send("--for", envvar="TASKDEMO_FIRE_FOR", help="Send for so long, not --count: 10, 90s, 2m.", **_ABOVE_0)
 CONCURRENCY = _send(
-    "--concurrency", "-c", show_default="all at once; 50 with --for", help="Requests in flight at the most.", **_COUNT
+    "--concurrency -c", "N", "Most requests in flight.", checks.count, show_default="all at once; 50 with --for"
 )
-RATE = _send(
-    "--rate",
-    metavar="R",
-    check=checks.rate,
-    help="Send R requests per second on schedule, however slow the answers are (open loop).",
-)
-MESSAGE = _send("--message", metavar="TEXT", help="The task's argument; {n} in it is the request's number.")
-METHOD = _send("--method", "-X", metavar="NAME", show_default="GET; POST with --body", help="HTTP method.")
-HEADER = _send(
-    "--header",
-    "-H",
-    metavar="'NAME: VALUE'",
-    help="Header of each request; repeatable. No report shows its value.",
-    **_one_per_line("HEADER"),
-)
-BODY = _send(
-    "--body",
-    metavar="TEXT|@FILE",
-    help="Body of each request; {n} in a text is the request's number. The Content-Type is JSON's if it is JSON.",
-)
-FORM = _send(
-    "--form",
-    metavar="NAME=VALUE|@FILE",
-    help="A field of a form, as the body; repeatable. A file makes it an upload.",
-    **_one_per_line("FORM"),
-)
+RATE = _send("--rate", "R", "Send R requests per second, however slow the answers are (open loop).", checks.rate)
+MESSAGE = _send("--message", "TEXT", "The task's argument; {n} in it is the request's number.")
+METHOD = _send("--method -X", "NAME", "HTTP method.", show_default="GET; POST with --body")
+HEADER = _send("--header -H", "'NAME: VALUE'", "Header of each request; no report shows its value.", repeatable=True)
+BODY = _send("--body", "TEXT|@FILE", "Body of each request; {n} in a text is its number. JSON is sent as JSON.")
+FORM = _send("--form", "NAME=VALUE|@FILE", "Field of a form, as the body; a file is uploaded.", repeatable=True)
 TIMEOUT = _send(
-    "--timeout",
-    show_default="never",
-    help="End a run so long after its first send; what is unanswered then has failed.",
-    **_ABOVE_0,
+    "--timeout", "S", "End a burst so long after its first send; what is unanswered has failed.", checks.seconds_above_0
 )
 REQUEST_TIMEOUT = _send(
-    "--request-timeout",
-    show_default="never",
-    help="Give a request up so long after its sending: it has failed then.",
-    **_ABOVE_0,
+    "--request-timeout", "S", "Give a request up so long after its sending; it has failed.", checks.seconds_above_0
 )
-NO_WAIT = _send("--no-wait", help="Do not wait for the accepted tasks to end.")
+NO_WAIT = _send("--no-wait", None, "Do not wait for the accepted tasks to end.")
 
 _rate = functools.partial(_option, "The rates")
-WHILE = _rate(
-    "--while",
-    metavar="EXPR",
-    help="What must stay true for a rate to count as sustained, e.g. 'response.p95 < 200ms'; repeatable.",
-    **_one_per_line("WHILE"),
-)
+WHILE = _rate("--while", "EXPR", "What a sustained rate must keep true: 'response.p95 < 200ms'.", repeatable=True)
 FROM = _rate(
     "--from",
-    metavar="R",
-    check=checks.rate,
+    "R",
+    "Requests per second of the first step.",
+    checks.rate,
     envvar="TASKDEMO_CAPACITY_FROM",
     show_default="below what arithmetic says",
-    help="Requests per second of the first step.",
 )
-TO = _rate("--to", metavar="R", check=checks.rate, show_default="until it gives in", help="Try no higher rate.")
-STEP = _rate(
-    "--step",
-    help="How long each rate is measured, after it has settled; at least twice as long as the work.",
-    **_ABOVE_0,
-)
-
-SCAN_COUNT = _send("--count", "-n", help="Requests to send to each endpoint at once.", **_COUNT)
-SCAN_TIMEOUT = _send(
-    "--timeout", help="End a burst so long after its first send; what is unanswered has failed.", **_ABOVE_0
-)
+TO = _rate("--to", "R", "Try no higher rate.", checks.rate, show_default="until it gives in")
+STEP = _rate("--step", "S", "Measure each settled rate for so long; at least twice the work.", checks.seconds_above_0)
 
 _target = functools.partial(_option, "Where to")
-TARGET_PORT = _target(
-    "--port", "-p", metavar="N", check=checks.used_port, help="Fire at the server on this port.", show_default="8000"
-)
-TARGET_URL = _target("--url", help="Fire at any HTTP server; :8000/x is on this machine.", **_URL)
+TARGET_PORT = _target("--port -p", "N", "Fire at the server on this port.", checks.used_port, show_default="8000")
+TARGET_URL = _target("--url", "URL", "Fire at any HTTP server; :8000/x is on this machine.")
 APP = _target(
-    "--app",
-    metavar="APP",
-    callback=checks.app,
-    help="Start your own ASGI application and fire at it: main.py, package.module:app, a factory, or . for what"
-    " fastapi dev would start here.",
+    "--app", "APP", "Start your own application: main.py, package.module:app, a factory, or a folder.", checks.app
 )
 PATH = _target(
-    "--path",
-    metavar="PATH",
-    show_default="/",
-    help="Path to ask for, {n} in it for the request's number; with a query or none; in a --url after the URL's own.",
+    "--path", "PATH", "Path to ask for, after that of --url; {n} in it is the request's number.", show_default="/"
 )
 
 _result = functools.partial(_option, "What becomes of the result")
-JSON = _result("--json", help="Print one JSON document to stdout; progress goes to stderr.")
-SAVE = _result("--save", help="Save the result; repeatable.", **_FILE, **_one_per_line("SAVE"))
-HTML = _result("--html", help="Save the result as one self-contained page.", **_FILE)
-
-
-def _fail_if(example: str) -> Any:
-    what = f"Exit 99 if this is met, e.g. '{example}'; repeatable."
-    return _result("--fail-if", metavar="EXPR", help=what, **_one_per_line("FAIL_IF"))
-
-
-FAIL_IF, FAIL_IF_CAPACITY = _fail_if("response.p95 > 200ms"), _fail_if("sustained < 300")
-FAIL_IF_BLOCKING = _result("--fail-if-blocking", help="Exit 99 if an endpoint holds up everybody.")
+_MET = "Exit 99 if this is met, e.g. "
+JSON = _result("--json", None, "Print one JSON document to stdout; progress goes to stderr.")
+SAVE = _result("--save", "FILE", "Save the result as .json, .csv, .md or .svg.", repeatable=True)
+HTML = _result("--html", "FILE", "Save the result as one self-contained page.")
+FAIL_IF = _result("--fail-if", "EXPR", f"{_MET}'response.p95 > 200ms'.", repeatable=True)
+FAIL_IF_CAPACITY = _result("--fail-if", "EXPR", f"{_MET}'sustained < 300'.", repeatable=True)
+FAIL_IF_BLOCKING = _result("--fail-if-blocking", None, "Exit 99 if an endpoint holds up everybody.")
 SAVED_RESULT = typer.Argument(metavar="FILE.json", help="A result that --save FILE.json wrote.")
-# Hidden, because the usage and an example show them; the help would call them a <list[str]>.
-SAVED_RESULTS = typer.Argument(metavar="OLD.json NEW.json", hidden=True)
+OLD_RESULT = typer.Argument(metavar="OLD.json", help="A saved result, to compare instead of running anything.")
+NEW_RESULT = typer.Argument(metavar="NEW.json", help="The one to compare it with.")

@@ -13,25 +13,24 @@ from taskdemo_cli.analysis import scan as scanned
 from taskdemo_cli.analysis.blocking.judge import judge
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.analysis.routes import routes_of as read_routes
-from taskdemo_cli.commands.keeping import Keeping, exit_code
+from taskdemo_cli.commands.keeping import Keeping
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import RunDocument, RunHeader
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
-from taskdemo_cli.errors import THRESHOLD_MET, UserError
+from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.capacity import check_capacity
 from taskdemo_cli.loadgen.protocol import Plan
-from taskdemo_cli.loadgen.request import Headers, Request
+from taskdemo_cli.loadgen.request import Headers
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
-from taskdemo_cli.reports.output import Output
-from taskdemo_cli.runner.burst import at, burst
+from taskdemo_cli.runner.burst import burst
 from taskdemo_cli.runner.rig import Rig, Screen
 from taskdemo_cli.runner.target import TICK_S, Target, again, private_target
 from taskdemo_cli.units import format_count
 from taskdemo_server.contract.settings import Settings
 
 if TYPE_CHECKING:  # it takes its time to load
-    from taskdemo_cli.reports.terminal.scan import PlainScan, ScanScreen
+    from taskdemo_cli.reports.terminal.scan import ScanScreen
 
 DRAIN_S = 3.0
 """How long a server may be busy after a burst; one that is so for longer is ended, and another one started."""
@@ -47,11 +46,10 @@ def scan(
     settings: Settings, keeping: Keeping, *, count: int, headers: Headers, timeout_s: float, fail_if_blocking: bool
 ) -> int:
     """Judge every endpoint that can be called without guessing, show what was found, and return the exit code."""
-    from taskdemo_cli.reports.terminal.scan import scan_screen
+    from taskdemo_cli.reports.terminal.scan import ScanScreen
 
-    plan = burst(count=count, timeout_s=timeout_s, request=Request("GET", headers))
+    plan = burst(count=count, timeout_s=timeout_s, request=Plan(url="", headers=headers))
     check_capacity(plan)
-    output = Output(keeping.as_json)
     stopping = StopRequest().listen()
     started_at = datetime.now(UTC)
     with Rig(stopping, threads=True) as rig, contextlib.ExitStack() as running:
@@ -60,15 +58,15 @@ def scan(
             running.close()
             return running.enter_context(private_target(settings, "/", stopping))
 
-        with output.waiting(f"starting {settings.app}"):
+        with keeping.output.waiting(f"starting {settings.app}"):
             target = restart()
         routes = _routes_of(target, {name.lower() for name, _ in headers})
-        with output.waiting("listening to the application while nobody asks it"):
+        with keeping.output.waiting("listening to the application while nobody asks it"):
             target.settle(stopping)
         app = target.app or ""
         called = sum(route.skipped is None for route in routes)
         title = f"{app}: {format_count(called, 'endpoint')}, up to {count} requests at once to each"
-        with scan_screen(output.console, title, routes) as screen:
+        with ScanScreen(keeping.output.console, title, routes) as screen:
             endpoints, broken = _scan_endpoints(rig, target, restart, routes, plan, screen)
     document = ScanDocument(
         app=app,
@@ -80,10 +78,14 @@ def scan(
         environment=environment(),
         command=command_line(),
     )
-    keeping.show(document, output)
-    if fail_if_blocking and not stopping.asked and "blocks" in map(scanned.outcome, endpoints):
-        return THRESHOLD_MET
-    return exit_code(stopping, (), failed=bool(broken) or any(map(scanned.has_failed, endpoints)))
+    outcomes = set(map(scanned.outcome, endpoints))
+    none_reached = "not reached" in outcomes and outcomes <= {"not reached", "skipped"}
+    return keeping.finish(
+        document,
+        stopping,
+        failed=bool(broken) or none_reached or any(map(scanned.has_failed, endpoints)),
+        met=fail_if_blocking and "blocks" in outcomes,
+    )
 
 
 def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
@@ -109,7 +111,7 @@ def _scan_endpoints(
     restart: Callable[[], Target],
     routes: Sequence[Route],
     plan: Plan,
-    screen: "ScanScreen | PlainScan",
+    screen: "ScanScreen",
 ) -> tuple[list[EndpointRow], str | None]:
     """Judge each endpoint by a burst of its own, and return what was found, in the order of `routes`.
 
@@ -148,15 +150,14 @@ def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: S
     size, is_again = 1, False
     while True:
         target = again(replace(target, path=route.target))
-        mark = target.mark()
         plan = structs.replace(plan, count=size, concurrency=size, headers=headers)
         facts: RunHeader = {"method": "GET", "count": size, "concurrency": size}
-        runs.append(rig.measure(target, at(plan, target), screen, facts))
+        runs.append(rig.measure(target, plan, screen, facts))
         if not (is_again or rig.stopping.asked) and (larger := scanned.next_burst(runs, most)):
             size = larger
             continue
         run = runs[-1]
-        found = judge(run, target.read_sightings(mark, rig.stopping))
+        found = judge(run, target.read_sightings(rig.stopping))
         is_over = is_again or rig.stopping.asked or run.ended_because or run.timed_out
         if is_over or found.cause != "not found":
             return scanned.judged(route, run, found)

@@ -4,11 +4,10 @@ The text is made by the standard library's json, because texts from outside may 
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
-from msgspec import UNSET, Struct, ValidationError, convert, to_builtins
+from msgspec import UNSET, Struct, convert, to_builtins
 
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
@@ -24,47 +23,22 @@ KINDS: Final[dict[str, type[AnyDocument]]] = {
     "capacity": CapacityDocument,
     "scan": ScanDocument,
 }
-NOUNS: Final = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "an object",
-}
-"""What the types of JSON are called in sentences."""
-
-
-class ShapeError(ValueError):
-    """The first place where the data does not fit, and what is wrong there, in a few words."""
 
 
 def read(data: Any, kind: str) -> AnyDocument:
-    """Return the data of this kind, one of KINDS, as its document. Raises ShapeError where it does not fit.
+    """Return the data of this kind, one of KINDS, as its document.
 
-    Fields that the types do not know are left out; a field that is missing has its default, where it has one.
+    Fields that the types do not know are left out; a field that is missing has its default, where it has one. Raises
+    ValidationError, or UnicodeEncodeError where half a character stands for one of few words, where it does not fit.
     """
-    try:
-        return convert(data, KINDS[kind])
-    except ValidationError as error:
-        raise ShapeError(_trouble(str(error))) from error
-    except UnicodeEncodeError as error:  # of msgspec, where half a character stands for one of few words
-        raise ShapeError("a text in it is not valid") from error
+    return convert(data, KINDS[kind])
 
 
-def _trouble(text: str) -> str:
-    """Say in our words what msgspec found, and where."""
-    text, _, path = text.partition(" - at `$")
-    place = path.strip("`.") or "it"
-    if missing := re.match(r"Object missing required field `(\w+)`", text):
-        return f"{'' if place == 'it' else f'{place}.'}{missing[1]} is missing"
-    if text.startswith("Invalid enum value"):
-        return f"{place} cannot be {text.removeprefix('Invalid enum value ')}"
-    if " <= " in text or " >= " in text:
-        is_time = place.endswith("_s") and not place.endswith("per_s")
-        return f"{place} is not a valid {'time' if is_time else 'figure'}"
-    expected = re.match(r"Expected `(\w+)", text)
-    return f"{place} is not {NOUNS.get(expected[1], expected[1]) if expected else 'valid'}"
+def runs_of(document: AnyDocument) -> Sequence[RunDocument]:
+    """Return the runs of a run or of a comparison; other documents have none."""
+    if isinstance(document, RunDocument):
+        return [document]
+    return document.runs if isinstance(document, ComparisonDocument) else ()
 
 
 def json_chunks(document: Struct | dict[str, Any]) -> Iterator[str]:

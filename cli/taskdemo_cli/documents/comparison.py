@@ -13,8 +13,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     mode: str
     text: str
-    short: str | UnsetType = UNSET
-    """The same in one line; results of older versions have none."""
+    short: str = ""
+    """The same in one line."""
 
 
 class Difference(Struct, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ class Interval(Struct, frozen=True, kw_only=True):
 class Recommendation(Struct, frozen=True, kw_only=True):
     """Which mode to use for a need, on what evidence, what it gives up, and the endpoint to paste."""
 
-    need: str | UnsetType = UNSET
+    need: str = ""
     """By the name that --need takes, several with commas between; empty where none was named."""
     mode: str | None
     """None where no mode that was run has it, or the runs allow no recommendation: `why` says which."""
@@ -51,7 +51,7 @@ class Recommendation(Struct, frozen=True, kw_only=True):
     gives_up: list[str] = []
     code: str = ""
     """Empty where there is no mode."""
-    basis: str | UnsetType = UNSET
+    basis: str = ""
     """Whether what it gives up was measured or is known, in words."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 from taskdemo_cli.documents.run import Skipped
 from taskdemo_server.contract.settings import VERSION
@@ -54,10 +54,10 @@ class LimitsDocument(Struct, frozen=True, kw_only=True):
     kind: Literal["limits"] = "limits"
     modes: dict[str, dict[str, Cell]] = {}
     skipped: list[Skipped] = []
-    failed: list[FailedExperiment] | UnsetType = UNSET
-    interrupted: bool | UnsetType = UNSET
-    started_at: str | UnsetType = UNSET
-    """ISO 8601, in UTC; results of older versions have none."""
+    failed: list[FailedExperiment] = []
+    interrupted: bool = False
+    started_at: str = ""
+    """ISO 8601, in UTC."""
     environment: dict[str, Any] = {}
     command: str = ""
 

@@ -1,13 +1,15 @@
-"""Rows of a document that are made when they are looked at: a million of them would take most of a gigabyte."""
+"""The rows of a run, made when they are looked at, and which task belongs to which request. Computes no figure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar, overload
+
+from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
 
 Row = TypeVar("Row")
 
 
 class Rows(Sequence[Row], Generic[Row]):
-    """The rows that `make` makes of what is at these places, in their order."""
+    """What `make` makes of these places, each time: a million rows would take most of a gigabyte."""
 
     def __init__(self, places: Sequence[int], make: Callable[[int], Row]) -> None:
         self._places = places
@@ -26,7 +28,19 @@ class Rows(Sequence[Row], Generic[Row]):
             return [self._make(place) for place in self._places[at]]
         return self._make(self._places[at])
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and list(self) == list(other)
 
-    __hash__ = None  # type: ignore[assignment]  # as with lists; the base class would allow it
+def pairs(run: RunDocument) -> Iterator[tuple[RequestRow, TaskRow | None]]:
+    """Yield every request with its task, if it has one.
+
+    The tasks come in the order of their requests, so those read ahead are few; in any other order it works too.
+    """
+    ahead: dict[str, TaskRow] = {}
+    tasks = iter(run.tasks)
+    for request in run.requests:
+        wanted = request.task_id
+        if wanted is not None and wanted not in ahead:
+            for task in tasks:
+                ahead[task.id] = task
+                if task.id == wanted:
+                    break
+        yield request, ahead.pop(wanted, None) if wanted is not None else None

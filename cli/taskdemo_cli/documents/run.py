@@ -35,7 +35,7 @@ class TaskCounts(Struct, frozen=True, kw_only=True):
     lost: int
     unfinished: int
     """Neither ended nor known to be lost when we stopped looking."""
-    begun: int | None = None
+    begun: int = 0
     """How often their work was begun: more often than there are tasks where an engine has begun some again."""
     max_parallel: int
     """The most executions of work at the same moment."""
@@ -45,7 +45,7 @@ class TaskCounts(Struct, frozen=True, kw_only=True):
     unfinished, because word of the end may not have come."""
     answered_after_end: int
     """Requests whose last byte came after it."""
-    waited_for_work: int | None = None
+    waited_for_work: int = 0
     """Of those the ones for whom work, their own or of others, ran during half of their waiting or more: that is what
     they waited for. The others were answered late, and by chance after the end."""
     held_up: int
@@ -200,8 +200,6 @@ class RunDocument(Struct, frozen=True, kw_only=True):
     interrupted: bool = False
     timed_out: bool = False
     ended_because: str | None = None
-    transport: str | None = None
-    """What sent the requests: `taskdemo`, the client's own."""
     not_sent: int = 0
     late_sends: int = 0
     """Open loop: sends that came later than planned."""
@@ -213,6 +211,8 @@ class RunDocument(Struct, frozen=True, kw_only=True):
     """Requests that were sent, but the load process ended before it could say what became of them."""
     command: str = ""
     environment: dict[str, Any] = {}
+    others_share: float | UnsetType = UNSET
+    """How much of all processors other programs used just before the first request; of 1."""
     summary: Summary
     requests: Sequence[RequestRow] = ()
     tasks: Sequence[TaskRow] = ()

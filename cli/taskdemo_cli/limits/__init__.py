@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.limits import Cell, FailedExperiment, LimitsDocument
@@ -32,10 +33,9 @@ from taskdemo_cli.limits.retry import retry
 from taskdemo_cli.limits.session import session
 from taskdemo_cli.limits.survive import survive_restart, survive_server_kill, survive_worker_kill
 from taskdemo_cli.limits.track import track
-from taskdemo_cli.limits.trial import CannotStartError, Starter, StoppedError, Trial
+from taskdemo_cli.limits.trial import CannotStartError, Setting, StoppedError, Trial
 from taskdemo_cli.processes.servers import ForkServer
 from taskdemo_cli.processes.signals import StopRequest
-from taskdemo_server.contract.modes import MODE_BY_NAME
 
 Experiment: TypeAlias = Callable[[Trial], Cell]
 
@@ -59,34 +59,25 @@ EXPERIMENTS: Final[dict[str, tuple[str, Experiment]]] = {
 }
 """For each limit, in the order of the table, what its experiment does, and the experiment."""
 LIMITS: Final = tuple(EXPERIMENTS)
+ALONE: Final = ("offload", "neighbours")
+"""Limits whose figures would suffer from others running beside them; they share what they see."""
 SHARING: Final = (
-    ("offload", "neighbours"),
-    ("survive_server_kill", "survive_worker_kill"),
-    ("survive_restart",),
-    ("track", "retry", "orchestrate"),
-    ("failure", "late_error", "hang_up", "middleware", "session", "context"),
-)
-"""Limits whose experiments share what they see, or a server: they are carried out one after another, in one trial.
-
-The long ones, which are begun first, that nothing is left to wait for at the end; the others follow, each in its own.
-"""
-SHARING_WORKERS: Final = (
-    ("offload", "neighbours"),
+    ("cancel",),
     ("distribute", "survive_server_kill", "survive_worker_kill"),
-    ("survive_restart",),
-    ("track", "retry", "orchestrate", "failure", "late_error", "hang_up", "middleware", "session", "context"),
+    ("late_error", "hang_up", "middleware", "session", "context", "survive_restart"),
+    ("track", "retry", "orchestrate", "failure"),
 )
-"""The same where the mode has workers: fewer trials, because these take longer to start than most experiments do."""
-ALONE: Final = frozenset({"offload", "neighbours"})
-"""Limits whose figures would suffer from others running beside them."""
+"""The other limits: few trials, because servers and workers take longer to start than most experiments do.
+
+The trials take about as long as each other; what a restart may leave behind comes last.
+"""
 AT_ONCE: Final = 12
 """Experiments beside each other: they mostly wait."""
-_TICK_S: Final = 0.1
+_TICK_S: Final = 0.05
 _END_TIMEOUT_S: Final = 5.0
 
 Job: TypeAlias = tuple[str, tuple[str, ...]]
 """A mode, and the limits that share a trial."""
-News: TypeAlias = tuple[Literal["start", "done", "failed", "skip", "stopped", "over"], str, str, Any]
 
 
 class Screen(Protocol):
@@ -123,9 +114,15 @@ def run(
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     for one in skipped:
         screen.skip(one.mode, one.why)
+
+    def jobs(*groups: tuple[str, ...]) -> list[Job]:
+        asked = [tuple(limit for limit in group if limit in limits) for group in groups]
+        return [(mode, group) for group in asked if group for mode in modes]
+
     with ForkServer() as fork_server, Broker(folder, broker, backend) as shared:
-        campaign = _Campaign(modes, limits, folder, Starter(fork_server, shared, stopping), stopping, screen)
-        campaign.run()
+        campaign = _Campaign(folder, fork_server, shared, stopping, screen)
+        campaign.carry_out(jobs(ALONE), 1)
+        campaign.carry_out(jobs(*SHARING), AT_ONCE)
     cells = campaign.cells
     return LimitsDocument(
         modes={
@@ -146,106 +143,73 @@ class _Campaign:
     """All experiments: threads carry them out, the main thread takes in what they report and shows it."""
 
     def __init__(
-        self,
-        modes: Sequence[str],
-        limits: Sequence[str],
-        folder: Path,
-        starter: Starter,
-        stopping: StopRequest,
-        screen: Screen,
+        self, folder: Path, fork_server: ForkServer, broker: Broker, stopping: StopRequest, screen: Screen
     ) -> None:
-        jobs: list[Job] = []
-        for sharing, has_workers in ((SHARING_WORKERS, True), (SHARING, False)):
-            groups = [*sharing, *((limit,) for limit in LIMITS if not any(limit in group for group in sharing))]
-            asked = [tuple(limit for limit in group if limit in limits) for group in groups]
-            these = [mode for mode in modes if (MODE_BY_NAME[mode].engine is not None) == has_workers]
-            jobs += [(mode, group) for group in asked if group for mode in these]
-        self._together = [job for job in jobs if not ALONE & set(job[1])]
-        self._alone = [job for job in jobs if ALONE & set(job[1])]
         self._folder = folder
-        self._stopping = stopping
+        self._setting = Setting(fork_server, broker, lambda: stopping.asked or self._has_ended)
         self._screen = screen
-        self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._starter = starter
+        self._news: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        """What the main thread is to do about it."""
+        self._has_ended = False
+        """Whether the main thread does no more."""
         self.cells: dict[tuple[str, str], Cell] = {}
         self.failed: dict[tuple[str, str], FailedExperiment] = {}
         self.skipped: dict[str, str] = {}
 
-    def run(self) -> None:
-        """Carry out everything, or what can be until the command is asked to stop."""
-        self._carry_out(self._alone, 1)
-        self._carry_out(self._together, AT_ONCE)
-
-    def _carry_out(self, jobs: list[Job], at_once: int) -> None:
-        waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        for job in jobs:
-            waiting.put(job)
+    def carry_out(self, jobs: Sequence[Job], at_once: int) -> None:
+        """Carry out all of them, or what can be until the command is asked to stop."""
+        place = threading.Semaphore(at_once)
         threads = [
-            threading.Thread(target=self._work, args=(waiting,), name=f"experiments {n + 1}", daemon=True)
-            for n in range(at_once)
+            threading.Thread(target=self._try, args=(place, *job), name=f"experiments {n + 1}", daemon=True)
+            for n, job in enumerate(jobs)
         ]
         for thread in threads:
             thread.start()
-        at_work = len(threads)
         try:
-            while at_work:
+            while any(thread.is_alive() for thread in threads) or not self._news.empty():
                 with contextlib.suppress(queue.Empty):
-                    at_work -= self._take(*self._news.get(timeout=_TICK_S))
-        finally:
-            # A second Ctrl-C may have ended the loop; servers end with their fork server, whatever the threads do.
-            if at_work:
-                self._starter.end()
+                    self._news.get(timeout=_TICK_S)()
+        except BaseException:
+            # A second Ctrl-C, say; servers end with their fork server, whatever the threads do.
+            self._has_ended = True
             deadline = time.monotonic() + _END_TIMEOUT_S
             for thread in threads:
                 thread.join(max(deadline - time.monotonic(), 0))
+            raise
 
-    def _work(self, waiting: "queue.SimpleQueue[Job]") -> None:
-        """Carry out one experiment after another: a thread's whole life."""
-        while not self._starter.stopped():
-            try:
-                mode, limits = waiting.get_nowait()
-            except queue.Empty:
-                break
-            if mode not in self.skipped:
-                self._try(mode, limits)
-        self._news.put(("over", "", "", None))
-
-    def _try(self, mode: str, limits: tuple[str, ...]) -> None:
+    def _try(self, place: threading.Semaphore, mode: str, limits: tuple[str, ...]) -> None:
         """Carry out the experiments that share a trial; what goes wrong in one ends it, and goes for those after it."""
-        left, why = list(limits), None
-        how: Literal["skip", "failed", "stopped"] = "failed"
-        try:
-            with Trial(mode, self._folder / f"{mode}-{limits[0]}", self._starter) as trial:
-                while left:
-                    what, experiment = EXPERIMENTS[left[0]]
-                    self._news.put(("start", mode, left[0], what))
-                    self._news.put(("done", mode, left[0], experiment(trial)))
-                    del left[0]
-        except CannotStartError as error:
-            how, why = "skip", str(error)
-        except UserError as error:
-            why = str(error)
-        except StoppedError:
-            how = "stopped"
-        except Exception as error:  # noqa: BLE001  one that goes wrong must not take other trials along
-            why = f"{type(error).__name__}: {error}"
-        for limit in left:
-            self._news.put((how, mode, limit, why))
+        left = list(limits)
+        with place:
+            if self._setting.is_over() or mode in self.skipped:
+                return
+            try:
+                with Trial(mode, self._folder / f"{mode}-{limits[0]}", self._setting) as trial:
+                    while left:
+                        what, experiment = EXPERIMENTS[left[0]]
+                        self._news.put(partial(self._screen.start, mode, left[0], what))
+                        self._news.put(partial(self._done, mode, left[0], experiment(trial)))
+                        del left[0]
+            except StoppedError:
+                return
+            except Exception as error:  # noqa: BLE001  one that goes wrong must not take other trials along
+                take = self._skip if isinstance(error, CannotStartError) else self._fail
+                why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                for limit in left:
+                    self._news.put(partial(take, mode, limit, why))
 
-    def _take(self, what: str, mode: str, limit: str, content: Any) -> bool:
-        """Take in a piece of news; return whether it was a thread's last."""
-        match what:
-            case "start":
-                self._screen.start(mode, limit, content)
-            case "done":
-                self.cells[mode, limit] = content
-                self._screen.done(mode, limit, content)
-            case "failed":
-                self.failed[mode, limit] = FailedExperiment(mode=mode, limit=limit, why=content)
-                self._screen.fail(mode, limit, content)
-            case "skip" if any(done == mode for done, _ in self.cells):
-                self._take("failed", mode, limit, content)
-            case "skip" if mode not in self.skipped:
-                self.skipped[mode] = content
-                self._screen.skip(mode, content)
-        return what == "over"
+    def _done(self, mode: str, limit: str, found: Cell) -> None:
+        self.cells[mode, limit] = found
+        self._screen.done(mode, limit, found)
+
+    def _fail(self, mode: str, limit: str, why: str) -> None:
+        self.failed[mode, limit] = FailedExperiment(mode=mode, limit=limit, why=why)
+        self._screen.fail(mode, limit, why)
+
+    def _skip(self, mode: str, limit: str, why: str) -> None:
+        """Leave out a mode whose server does not start, unless it has done so before."""
+        if any(done == mode for done, _ in self.cells):
+            self._fail(mode, limit, why)
+        elif mode not in self.skipped:
+            self.skipped[mode] = why
+            self._screen.skip(mode, why)

@@ -13,7 +13,7 @@ from typing import Self
 
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import servers
-from taskdemo_server.contract.child_process import Child, last_line, python
+from taskdemo_server.contract.child_process import Child, python
 from taskdemo_server.contract.modes import Engine
 from taskdemo_server.contract.settings import Settings, WorkerSettings
 
@@ -21,7 +21,7 @@ PROCESSES = 2
 """Pool processes of a worker."""
 MACHINES = ("machine-a", "machine-b")
 """The host names of two workers."""
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 
 
 Wait = Callable[[Callable[[], bool], float], bool]
@@ -53,7 +53,7 @@ class Broker:
         """
         if self._url is not None:
             return self._url
-        kind = str(engine.private_broker)
+        kind = engine.private_broker
         folder = self._folder / kind[0]  # A Unix socket's path must be short.
         with self._lock:
             if kind == "file":
@@ -117,7 +117,6 @@ class Worker:
     def _attend(self) -> None:
         while self.child.wait() is not None and self.child.ready_line and not self._over:
             self.child.end()  # what is left of it
-            self.errors = self.errors.with_name(f"{self.name}-stderr-{self.restarts + 1}")
             self.child = _start("taskdemo_server.worker", self.errors, self._told)
             self.restarts += 1  # only now, that whoever sees it finds the new one
 
@@ -144,5 +143,5 @@ def _start(module: str, errors: Path, told: str) -> Child:
 def _await_ready(child: Child, errors: Path, wait: Wait, what: str) -> str:
     wait(lambda: child.ready_line is not None, START_TIMEOUT_S)
     if not child.ready_line:
-        raise UserError(f"the {what} did not start: {last_line(errors) or 'it said nothing'}")
+        raise UserError(f"the {what} {child.why_not_ready(START_TIMEOUT_S, errors)}")
     return child.ready_line

@@ -10,10 +10,9 @@ from taskdemo_cli.limits.trial import Trial
 
 def context(trial: Trial) -> Cell:
     """Have a context variable set in several places, and let a task say which it sees."""
-    server = trial.once(Trial.serve)
-    trial.wait_for_answers([trial.send(server, "/limits/behind/context?key=context")])
-    trial.wait_for_begin(server, "context")
-    found = trial.notes(server, "context")[0].context
+    trial.wait_for_answers([trial.send("/limits/behind/context?key=context")])
+    trial.wait_for_begin("context")
+    found = trial.notes("context")[0].context
     seen, unseen = ([name for name, so in found.items() if so is which] for which in (True, False))
     sentences = [f"The work saw the variable that was set by {', and by '.join(seen)}."] if seen else []
     if unseen:

@@ -5,14 +5,11 @@ those. `yes`: both ran some. `no`: one ran them all.
 """
 
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import Future
 
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import MACHINES, family
-from taskdemo_cli.limits.trial import WORK_S, Answer, Trial
-from taskdemo_cli.processes import servers
+from taskdemo_cli.limits.trial import WORK_S, Trial
 from taskdemo_cli.units import format_count
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
@@ -24,54 +21,29 @@ _SLOW_WORKERS_S = 10.0
 
 
 def distribute(trial: Trial) -> Cell:
-    """Give more to do than one machine can do at once."""
-    if MODE_BY_NAME[trial.mode].engine is not None:
-        return _over_workers(trial)
-    return _over_servers(trial)
-
-
-def _over_servers(trial: Trial) -> Cell:
-    """Start two servers, and give all tasks to one of them."""
-    busy, idle = trial.serve(duration=WORK_S), trial.serve(duration=WORK_S)
-    pending = trial.send_tasks(busy, _TASKS)
-    _await(trial, busy, pending)
-    # Whatever runs a task writes into the journal of the server that it belongs to.
-    homes = {pid: name for name, server in (("first", busy), ("second", idle)) for pid in family(server.pid)}
-    tasks = trial.tasks(busy) + trial.tasks(idle)
-    ran = Counter(homes.get(task.starts[-1].pid, ELSEWHERE) for task in tasks if task.starts)
-    return _cell(ran, f"Two servers ran, and all {_TASKS} tasks were given to the first")
-
-
-def _over_workers(trial: Trial) -> Cell:
-    """Start one server and two workers, as on two machines."""
-    server = trial.serve(duration=WORK_S, workers=MACHINES)
+    """Give more to do than one machine can do at once: to one of two servers, or to one that has two workers."""
+    has_workers = MODE_BY_NAME[trial.mode].engine is not None
+    servers: dict[str, int] = {}
+    if has_workers:
+        trial.serve(workers=MACHINES)
+        setting = f"Two workers ran, {' and '.join(MACHINES)}, and the server accepted {_TASKS} tasks"
+    else:
+        second, first = trial.serve(), trial.serve()
+        servers = {"first": first.pid, "second": second.pid}
+        setting = f"Two servers ran, first and second, and all {_TASKS} tasks were given to first"
+    pending = trial.send_tasks(_TASKS)
     homes: dict[int, str] = {}
 
-    def look() -> None:
-        # At once, for a process may live for one task only.
-        if any(task.starts and task.starts[-1].pid not in homes for task in trial.tasks(server)):
-            homes.update({pid: worker.name for worker in trial.workers for pid in family(worker.child.pid)})
-
-    _await(trial, server, trial.send_tasks(server, _TASKS), _SLOW_WORKERS_S, look)
-    ran = Counter(homes.get(task.starts[-1].pid, ELSEWHERE) for task in trial.tasks(server) if task.starts)
-    return _cell(ran, f"Two workers ran, {' and '.join(MACHINES)}, and the server accepted {_TASKS} tasks")
-
-
-def _await(
-    trial: Trial,
-    server: servers.Server,
-    pending: "list[Future[Answer]]",
-    quiet: float = 2 * WORK_S + 0.8,
-    look: Callable[[], None] = lambda: None,
-) -> None:
-    """Wait until all tasks have ended, or nothing happens any more; meanwhile `look`, again and again."""
-
     def over() -> bool:
-        look()
-        return all(one.done() for one in pending) and all(task.done for task in trial.tasks(server))
+        # Looked at at once, for a process may live for one task only.
+        if any(task.starts and task.starts[-1].pid not in homes for task in trial.tasks()):
+            machines = servers or {worker.name: worker.child.pid for worker in trial.workers}
+            homes.update({pid: name for name, main in machines.items() for pid in family(main)})
+        return all(one.done() for one in pending) and all(task.done for task in trial.tasks())
 
-    trial.wait_for_begin(server)
-    trial.wait_for_quiet(server, over, quiet)
+    trial.follow(None, over, _SLOW_WORKERS_S if has_workers else 2 * WORK_S + 0.8)
+    ran = Counter(homes.get(task.starts[-1].pid, ELSEWHERE) for task in trial.tasks() if task.starts)
+    return _cell(ran, setting)
 
 
 def _cell(ran: Counter[str], setting: str) -> Cell:

@@ -19,22 +19,18 @@ _TEXT = "fails on purpose"
 
 def failure(trial: Trial) -> Cell:
     """Send two requests over one connection: the task of the first raises while the second is served."""
-    server = trial.once(Trial.serve)
-    caller, neighbour = _two_on_one_connection(server, "/limits/fail?key=fail", "/limits/neighbour")
-    trial.wait_for_begin(server, "fail")
-    trial.wait_for_quiet(server, lambda: bool(trial.notes(server, "fail", "following", "ended")), _QUIET_S)
+    caller, neighbour = _two_on_one_connection(trial.server, "/limits/fail?key=fail", "/limits/neighbour")
+    trial.follow("fail", lambda: bool(trial.notes("fail", "following", "ended")), _QUIET_S)
 
     def ask() -> str | None:
-        answer = trial.ask(server, "/limits/ask?key=fail")
-        return answer.body["error"] if answer.status == 200 else None
+        answer = trial.ask("/limits/ask?key=fail")
+        return answer.body.get("error") if answer.status == 200 else None
 
+    trial.wait(lambda: ask() is not None, SETTLE_S)  # the engine may be about to note it
     told = ask()
-    if told is None:  # the engine may be about to note it
-        trial.pause(SETTLE_S)
-        told = ask()
     in_engine = told if told and _TEXT in told else None
-    in_stderr = _TEXT in trial.said(server)
-    next_ran = bool(trial.notes(server, "fail", "following", "started"))
+    in_stderr = _TEXT in trial.said()
+    next_ran = bool(trial.notes("fail", "following", "started"))
     is_answered = neighbour == 200
     places = {
         "to its caller": (caller or 0) >= 500,

@@ -11,16 +11,14 @@ from taskdemo_cli.limits.trial import SETTLE_S, Trial
 
 def hang_up(trial: Trial) -> Cell:
     """Hang up twice, and see what becomes of the tasks."""
-    server = trial.once(Trial.serve)
-    trial.hang_up(server, "/limits/hang-up?key=early", lambda: False, SETTLE_S)
-    trial.hang_up(server, "/limits/track?key=later", lambda: bool(trial.notes(server, "later")))
-    trial.wait_for_begin(server, "later")
+    trial.hang_up("/limits/hang-up?key=early", lambda: False, SETTLE_S)
+    trial.hang_up("/limits/track?key=later", lambda: bool(trial.notes("later")))
     keys = {"early": "before it was answered", "later": "while its task ran"}
 
     def ended() -> list[str]:
-        return [key for key in keys if trial.notes(server, key, "tracked", "ended")]
+        return [key for key in keys if trial.notes(key, "tracked", "ended")]
 
-    trial.wait_for_quiet(server, lambda: len(ended()) == len(keys), trial.step_quiet)
+    trial.follow("later", lambda: len(ended()) == len(keys))
     sentences = (
         f"{'A' if key == 'early' else 'Another'} caller hung up {when}: its task "
         f"{'came to its end' if key in ended() else 'never came to its end'}."

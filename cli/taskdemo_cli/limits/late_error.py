@@ -13,16 +13,14 @@ _ERRORS = ("HTTPException", "RuntimeError")
 
 def late_error(trial: Trial) -> Cell:
     """Send a request that is all right, and two that fail once they have handed their tasks over."""
-    server = trial.once(Trial.serve)
-    beside = trial.send(server, "/limits/track?key=beside")
-    answers = {error: trial.ask(server, f"/limits/late-error?key={error}&error={error}") for error in _ERRORS}
+    beside = trial.send("/limits/track?key=beside")
+    answers = {error: trial.ask(f"/limits/late-error?key={error}&error={error}") for error in _ERRORS}
     trial.wait_for_answers([beside])
-    trial.wait_for_begin(server, "beside")
 
     def ran() -> list[str]:
-        return [error for error in _ERRORS if trial.notes(server, error)]
+        return [error for error in _ERRORS if trial.notes(error)]
 
-    trial.wait_for_quiet(server, lambda: len(ran()) == len(_ERRORS), trial.step_quiet)
+    trial.follow("beside", lambda: len(ran()) == len(_ERRORS))
     sentences = (
         f"{error}: its caller saw {f'HTTP {answer.status}' if answer.status else 'no answer'}, "
         f"and the task {'ran' if error in ran() else 'never ran'}."

@@ -38,20 +38,18 @@ def middleware(trial: Trial) -> Cell:
 
 
 def _observe(trial: Trial, under: str) -> _Observation:
-    server = trial.once(Trial.serve)
     key = under.rpartition("/")[2]
-    answers = trial.send_in_turn(server, [f"{under}/track?key={key}", "/ping"])
-    trial.hang_up(server, f"{under}/hang-up?key={key}-unheard", lambda: False, SETTLE_S)
-    trial.wait_for_begin(server, key)
+    answers = trial.send_in_turn([f"{under}/track?key={key}", "/ping"])
+    trial.hang_up(f"{under}/hang-up?key={key}-unheard", lambda: False, SETTLE_S)
 
     def ended() -> bool:
-        return all(trial.notes(server, one, "tracked", "ended") for one in (key, f"{key}-unheard"))
+        return all(trial.notes(one, "tracked", "ended") for one in (key, f"{key}-unheard"))
 
-    trial.wait_for_quiet(server, lambda: ended() and answers.done(), trial.step_quiet)
+    trial.follow(key, lambda: ended() and answers.done())
     trial.wait_for_answers([answers])
-    ends = [note.clock for note in trial.notes(server, key, "tracked", "ended")]
-    answer, following = [bool(ends) and one.status == 200 and one.answered < ends[0] for one in answers.result()]
-    return _Observation(answer, following, bool(trial.notes(server, f"{key}-unheard", "tracked", "ended")))
+    end = trial.when(key, "tracked", "ended")
+    answer, following = [end is not None and one.status == 200 and one.answered < end for one in answers.result()]
+    return _Observation(answer, following, trial.when(f"{key}-unheard", "tracked", "ended") is not None)
 
 
 def _list(words: list[str]) -> str:

@@ -7,9 +7,8 @@ both in order, results handed on. `partly`: at least one of them in order. `no`:
 from dataclasses import dataclass
 
 from taskdemo_cli.documents.limits import Cell
-from taskdemo_cli.limits.evidence import Note
+from taskdemo_cli.limits.evidence import Note, counted
 from taskdemo_cli.limits.trial import Trial
-from taskdemo_cli.processes import servers
 from taskdemo_cli.stats import most_at_once
 from taskdemo_cli.units import format_seconds
 
@@ -21,51 +20,53 @@ _ANSWER_S = 1.2
 class _Observation:
     """What was observed of a plan: its last step, and those before it."""
 
-    ran: bool
-    """Whether all steps came to their end."""
-    in_order: bool
-    results_passed: bool
-    at_once: int
+    at_once: int = 0
     """The most earlier steps that ran at the same time."""
-    caller_waited_s: float | None
+    refused: bool = False
+    """Whether the engine, as it is set up, did not take it: the endpoint raised."""
+    ran: bool = False
+    """Whether all steps came to their end."""
+    in_order: bool = False
+    results_passed: bool = False
+    caller_waited_s: float | None = None
     """How long, if the caller was answered only after the last step."""
 
 
 def orchestrate(trial: Trial) -> Cell:
     """Let the engine do the chain, and then the group."""
-    server = trial.once(Trial.serve)
     return _cell(
-        chain=_follow(trial, server, "chain", ["first"], "second"),
-        group=_follow(trial, server, "group", ["part 0", "part 1", "part 2"], "final"),
+        chain=_follow(trial, "chain", ["first"], "second"),
+        group=_follow(trial, "group", ["part 0", "part 1", "part 2"], "final"),
     )
 
 
-def _follow(trial: Trial, server: servers.Server, plan: str, before: list[str], last: str) -> _Observation:
-    pending = trial.send(server, f"/limits/{plan}?key={plan}")
+def _follow(trial: Trial, plan: str, before: list[str], last: str) -> _Observation:
+    pending = trial.send(f"/limits/{plan}?key={plan}")
+    trial.wait_for_answers([pending])
+    if pending.done() and pending.result().status == 500:
+        return _Observation(refused=True)
 
     def over() -> bool:
-        return all(trial.notes(server, plan, step, "ended") for step in [*before, last])
+        return all(trial.notes(plan, step, "ended") for step in [*before, last])
 
-    trial.wait_for_begin(server, plan)
-    trial.wait_for_quiet(server, over, trial.step_quiet)
-    notes = trial.notes(server, plan)
+    trial.follow(plan, over)
+    notes = trial.notes(plan)
+    at_once = _at_once(notes, before)
     begun = {note.step: note for note in notes if note.state == "started"}
     ended = {note.step: note for note in notes if note.state == "ended"}
     if last not in begun or last not in ended or not all(step in ended for step in before):
-        return _Observation(
-            ran=False, in_order=False, results_passed=False, at_once=_at_once(notes, before), caller_waited_s=None
-        )
+        return _Observation(at_once)
     results = [ended[step].result for step in before]
     given = begun[last].given
     trial.wait(pending.done, _ANSWER_S)
     waited = pending.done() and pending.result().answered >= ended[last].clock
     return _Observation(
+        at_once,
         ran=True,
         in_order=begun[last].clock >= max(ended[step].clock for step in before),
         results_passed=given == results[0]
         if len(results) == 1
         else isinstance(given, list) and sorted(given) == sorted(results, key=str),
-        at_once=_at_once(notes, before),
         caller_waited_s=pending.result().took if waited else None,
     )
 
@@ -89,22 +90,22 @@ def _cell(chain: _Observation, group: _Observation) -> Cell:
         sentences.append("The parts ran one after another.")
     if waited is not None:
         sentences.append(f"The caller waited for it all: {format_seconds(waited)} for the chain.")
-    return Cell(
-        verdict="yes" if all(met) else "partly" if chain.in_order or group.in_order else "no",
-        measured={
-            "figure": f"{sum(met)} of 4",
-            "chain_in_order": chain.in_order,
-            "chain_results_passed": chain.results_passed,
-            "group_in_order": group.in_order,
-            "group_results_passed": group.results_passed,
-            "parts_at_once": group.at_once,
-            "caller_waited_s": waited,
-        },
-        text=" ".join(sentences),
+    return counted(
+        sum(met),
+        len(met),
+        " ".join(sentences),
+        chain_in_order=chain.in_order,
+        chain_results_passed=chain.results_passed,
+        group_in_order=group.in_order,
+        group_results_passed=group.results_passed,
+        parts_at_once=group.at_once,
+        caller_waited_s=waited,
     )
 
 
 def _words(step: str, before: str, results: str, observed: _Observation) -> str:
+    if observed.refused:
+        return f"{step} was never begun: the endpoint that hands it over answered HTTP 500."
     if not observed.ran:
         return f"{step} did not come to its end."
     order = f"{step} waited for {before}" if observed.in_order else f"{step} did not wait for {before}"

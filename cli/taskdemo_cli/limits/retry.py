@@ -15,17 +15,15 @@ WORKER_WATCHED_S = 8.0
 
 def retry(trial: Trial) -> Cell:
     """Start work that fails at its first two attempts, and watch."""
-    server = trial.once(Trial.serve)
-    trial.send(server, "/limits/retry?key=retry")
+    trial.send("/limits/retry?key=retry")
 
     def succeeded() -> bool:
-        return bool(trial.notes(server, "retry", "flaky", "ended"))
+        return trial.when("retry", "flaky", "ended") is not None
 
     watched_s = WORKER_WATCHED_S if trial.workers else WATCHED_S
-    trial.wait_for_begin(server, "retry")
-    trial.wait_for_quiet(server, succeeded, watched_s)
-    starts = [note.clock for note in trial.notes(server, "retry", "flaky", "started")]
-    failures = [note.clock for note in trial.notes(server, "retry", "flaky", "failed")]
+    trial.follow("retry", succeeded, watched_s)
+    starts = [note.clock for note in trial.notes("retry", "flaky", "started")]
+    failures = [note.clock for note in trial.notes("retry", "flaky", "failed")]
     # An attempt that a dying process left behind has neither failed nor ended.
     delays = [start - failure for start, failure in zip(starts[1:], failures, strict=False)]
     return _cell(len(starts), delays, watched_s, succeeded=succeeded())

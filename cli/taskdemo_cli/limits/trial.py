@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,6 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import PROCESSES, Broker, Worker, family, new_queue
 from taskdemo_cli.limits.evidence import Note, read_journal, read_steps
 from taskdemo_cli.processes import servers
-from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_server.contract.events import TaskRecord
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, results_beside
@@ -40,7 +39,6 @@ WORK_S = 0.5
 THREADS = 2
 """Worker threads of a server: few, so that a task that waits for one is quickly made."""
 
-
 Result = TypeVar("Result")
 
 
@@ -48,7 +46,7 @@ class StoppedError(Exception):
     """The command was asked to stop, so the experiment cannot go on."""
 
 
-class CannotStartError(Exception):
+class CannotStartError(UserError):
     """The mode's server does not start; the text is the reason."""
 
 
@@ -68,51 +66,31 @@ class Answer:
         return self.answered - self.asked
 
 
-class Starter:
-    """Starts servers for all experiments, and makes sure of the end of each."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all experiments share."""
 
-    def __init__(self, fork_server: servers.ForkServer, broker: Broker, stopping: StopRequest) -> None:
-        self._fork_server = fork_server
-        self._stopping = stopping
-        self._ending = threading.Event()
-        self.broker = broker
-        self._lock = threading.Lock()
-
-    def stopped(self) -> bool:
-        """Whether no experiment is to go on."""
-        return self._stopping.asked or self._ending.is_set()
-
-    def end(self) -> None:
-        """Let no experiment go on."""
-        self._ending.set()
-
-    def _check(self) -> None:
-        if self.stopped():
-            raise StoppedError
-
-    def start(self, settings: Settings, folder: Path) -> servers.Server:
-        """Start a server and wait until it serves."""
-        with self._lock:
-            server = self._fork_server.launch(settings, folder)
-        try:
-            return servers.await_ready(server, self._check)
-        except UserError as error:
-            raise CannotStartError(str(error)) from None
+    fork_server: servers.ForkServer
+    broker: Broker
+    is_over: Callable[[], bool]
+    """Whether no experiment is to go on."""
 
 
 class Trial:
-    """One experiment, or several that share what they see: everything in it is fresh, and ends with it."""
+    """One experiment, or several that share what they see: everything in it is fresh, and ends with it.
 
-    def __init__(self, mode: str, folder: Path, starter: Starter) -> None:
+    What is asked and looked at is the server that was started last.
+    """
+
+    def __init__(self, mode: str, folder: Path, setting: Setting) -> None:
         self.mode = mode
         self._folder = folder
-        self._starter = starter
+        self._setting = setting
         self._servers: list[servers.Server] = []
         self._redelivery_s = 0.0
         """After how long the engine gives a dead worker's task to another."""
         self.workers: list[Worker] = []
         """An engine's workers, in the order of their start; none in the other modes."""
-        self._seen: dict[Callable[[Trial], Any], Any] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -121,24 +99,22 @@ class Trial:
         for worker in self.workers:
             worker.end()
         for server in self._servers:
-            if self.workers and self._starter.broker.named and server.poll() is None:
-                _ask(server.port, "/limits", method="DELETE")
+            if self.workers and self._setting.broker.named and server.poll() is None:
+                _ask(server.port, ["/limits"], "DELETE")
             server.kill()
 
-    def once(self, see: Callable[["Trial"], Result]) -> Result:
-        """Return what `see` returns, calling it the first time only: experiments that share a trial share it."""
-        if see not in self._seen:
-            self._seen[see] = see(self)
-        found: Result = self._seen[see]
-        return found
-
     # --- servers --------------------------------------------------------------------------------------------
+
+    @property
+    def server(self) -> servers.Server:
+        """The server that was started last; one is, where there is none yet."""
+        return self._servers[-1] if self._servers else self.serve()
 
     def serve(
         self,
         *,
         work: str = "sleep",
-        duration: float = 0.6,
+        duration: float = WORK_S,
         threads: int = THREADS,
         workers: Sequence[str] = ("worker",),
     ) -> servers.Server:
@@ -158,40 +134,34 @@ class Trial:
             console=False,
         )
         engine = MODE_BY_NAME[self.mode].engine
-        if engine is None:
-            return self._start(settings, folder)
         try:
-            url = self._starter.broker.url(engine, self.wait)
-            backend = self._starter.broker.backend or results_beside(url)
+            if engine is None:
+                return self._start(settings, folder)
+            url = self._setting.broker.url(engine, self.wait)
+            backend = self._setting.broker.backend or results_beside(url)
             settings = replace(settings, broker=url, backend=backend, queue=new_queue())
             server = self._start(settings, folder)  # which says at once what is wrong with the broker
-            started = [Worker(settings, name, folder / f"{name}-stderr") for name in workers]
-            self.workers += started
-            for worker in started:
-                worker.await_ready(self.wait)
+            self.workers += [Worker(settings, name, folder / f"{name}-stderr") for name in workers]
+            self.await_workers()
         except UserError as error:
             raise CannotStartError(str(error)) from None
-        self._redelivery_s = self.ask(server, "/limits").body["redelivered_after_s"] or 0.0
+        self._redelivery_s = self.ask("/limits").body["redelivered_after_s"] or 0.0
         return server
 
-    @property
-    def latest(self) -> servers.Server:
-        """The server that was started last."""
-        return self._servers[-1]
-
-    def restart(self, server: servers.Server) -> servers.Server:
+    def restart(self) -> None:
         """Start the server again after its end, on the same journal."""
-        return self._start(server.settings, server.folder)
+        self._start(self.server.settings, self.server.folder)
 
     def _start(self, settings: Settings, folder: Path) -> servers.Server:
         announce = folder / f"announce-{len(self._servers) + 1}.json"
-        server = self._starter.start(replace(settings, announce=str(announce)), folder)
+        server = self._setting.fork_server.launch(replace(settings, announce=str(announce)), folder)
+        servers.await_ready(server, self._check)
         self._servers.append(server)
         return server
 
-    def tell(self, number: signal.Signals, server: servers.Server) -> float | None:
-        """Send a server a signal upon which it is to end; return how many seconds it took, None where a kill had to."""
-        told = time.monotonic()
+    def tell(self, number: signal.Signals) -> float | None:
+        """Send the server a signal upon which it is to end; return how many seconds it took, None if it was killed."""
+        told, server = time.monotonic(), self.server
         os.kill(server.pid, number)
         if self.wait(lambda: server.poll() is not None, RESTART_PATIENCE_S):
             return time.monotonic() - told
@@ -208,65 +178,63 @@ class Trial:
         for worker in self.workers:
             worker.await_ready(self.wait)
 
-    def kill_child(self, server: servers.Server, pid: int) -> bool:
+    def kill_child(self, pid: int) -> bool:
         """Kill a process that the server or a worker has started; False where `pid` is none of those."""
-        if not any(pid in family(parent) for parent in (server.pid, *(one.child.pid for one in self.workers))):
+        if not any(pid in family(parent) for parent in (self.server.pid, *(one.child.pid for one in self.workers))):
             return False
         servers.kill(pid)
         return True
 
-    def at_once(self, server: servers.Server) -> int | None:
-        """Return how many tasks the mode's engine runs at once; None where there is no bound."""
-        return PROCESSES if self.workers else Subject(server.settings).at_once
+    @property
+    def at_once(self) -> int | None:
+        """How many tasks the mode's engine runs at once; None where there is no bound."""
+        return PROCESSES if self.workers else Subject(self.server.settings).at_once
 
-    def enough(self, server: servers.Server) -> int:
-        """Return how many tasks to start so that the last of them really waits.
+    @property
+    def enough(self) -> int:
+        """How many tasks to start so that the last of them really waits.
 
         Engines take some more than they run: a ProcessPoolExecutor hands its processes one each, and one beyond.
         """
-        return 2 * (self.at_once(server) or 1) + 2
-
-    def patience(self, work_s: float) -> float:
-        """Return for how long nothing may happen before nothing more is expected, with work of so many seconds."""
-        return self._redelivery_s + 3.0 if self.workers else work_s + 1.0
+        return 2 * (self.at_once or 1) + 2
 
     @property
-    def step_quiet(self) -> float:
-        """For how many seconds no step may begin or end before nothing more is expected; a worker may look rarely."""
-        return 6.0 if self.workers else 1.2
+    def patience_s(self) -> float:
+        """For how long nothing may happen before nothing more is expected of tasks that take WORK_S."""
+        return self._redelivery_s + 3.0 if self.workers else WORK_S + 1.0
 
-    def said(self, server: servers.Server) -> str:
+    def said(self) -> str:
         """Return what the server and its workers wrote to their standard errors."""
-        files = [server.folder / "stderr", *(worker.errors for worker in self.workers)]
+        files = [self.server.folder / "stderr", *(worker.errors for worker in self.workers)]
         return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
 
     # --- questions ------------------------------------------------------------------------------------------
 
-    def ask(self, server: servers.Server, path: str, method: str = "GET") -> Answer:
+    def ask(self, path: str, method: str = "GET") -> Answer:
         """Ask and wait for the answer. Raises StoppedError where the command is to stop meanwhile."""
-        pending = self.send(server, path, method)
+        pending = self.send(path, method)
         self.wait(pending.done, ANSWER_TIMEOUT_S)
         return pending.result()
 
-    def send(self, server: servers.Server, path: str, method: str = "GET") -> "Future[Answer]":
+    def send(self, path: str, method: str = "GET") -> "Future[Answer]":
         """Ask on a connection of its own and do not wait; the answer's `status` is None where none came."""
-        return _in_a_thread(lambda: _ask(server.port, path, method=method)[0])
+        port = self.server.port
+        return _in_a_thread(lambda: _ask(port, [path], method)[0])
 
-    def send_in_turn(self, server: servers.Server, paths: Sequence[str]) -> "Future[list[Answer]]":
+    def send_in_turn(self, paths: Iterable[str]) -> "Future[list[Answer]]":
         """Ask for one path after another, on one connection, and do not wait."""
-        return _in_a_thread(lambda: _ask(server.port, *paths))
+        port = self.server.port
+        return _in_a_thread(lambda: _ask(port, paths))
 
-    def hang_up(
-        self, server: servers.Server, path: str, when: Callable[[], bool], timeout: float = ANSWER_TIMEOUT_S
-    ) -> None:
+    def hang_up(self, path: str, when: Callable[[], bool], timeout: float = ANSWER_TIMEOUT_S) -> None:
         """Ask, and hang up as soon as something is so, or at the timeout, without having read an answer."""
-        with open_socket(server) as connection:
+        with open_socket(self.server) as connection:
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
             self.wait(when, timeout)
 
-    def send_tasks(self, server: servers.Server, count: int) -> "list[Future[Answer]]":
+    def send_tasks(self, count: int) -> "list[Future[Answer]]":
         """Ask `GET /` for so many tasks, all at once."""
-        return [self.send(server, f"/?message=task+{number + 1}") for number in range(count)]
+        return [self.send(f"/?message=task+{number + 1}") for number in range(count)]
 
     def wait_for_answers(self, pending: "Sequence[Future[Any]]") -> None:
         """Wait until the callers are answered, where the mode answers first; until all are on their way elsewhere."""
@@ -275,14 +243,18 @@ class Trial:
 
     # --- evidence -------------------------------------------------------------------------------------------
 
-    def tasks(self, server: servers.Server) -> list[TaskRecord]:
+    def tasks(self) -> list[TaskRecord]:
         """Return what the journal tells of every task so far."""
-        return read_journal(Path(server.settings.journal))
+        return read_journal(Path(self.server.settings.journal))
 
-    def notes(self, server: servers.Server, key: str, step: str = "", state: str = "") -> list[Note]:
+    def notes(self, key: str, step: str = "", state: str = "") -> list[Note]:
         """Return what the step log tells of an experiment's steps, or of one of them."""
-        notes = read_steps(Path(str(server.settings.step_log)), key)
+        notes = read_steps(Path(str(self.server.settings.step_log)), key)
         return [note for note in notes if step in {"", note.step} and state in {"", note.state}]
+
+    def when(self, key: str, step: str, state: str) -> float | None:
+        """Return the moment, on the monotonic clock, at which a step first came into a state; None if it did not."""
+        return next((note.clock for note in self.notes(key, step, state)), None)
 
     def wait(self, until: Callable[[], bool], timeout: float) -> bool:
         """Wait until something is so, for `timeout` seconds at the most; return whether it is.
@@ -291,16 +263,17 @@ class Trial:
         """
         deadline = time.monotonic() + timeout
         while not until():
-            if self._starter.stopped():
-                raise StoppedError
+            self._check()
             if time.monotonic() >= deadline:
                 return False
             time.sleep(POLL_S)
         return True
 
-    def wait_for_begin(
-        self, server: servers.Server, key: str | None = None, step: str = "", earlier: Collection[str] = ()
-    ) -> None:
+    def _check(self) -> None:
+        if self._setting.is_over():
+            raise StoppedError
+
+    def wait_for_begin(self, key: str | None = None, step: str = "", earlier: Collection[str] = ()) -> None:
         """Wait until a step of an experiment, or else a task that is no `earlier` one, begins.
 
         A process pool starts its processes only then. Raises UserError where none does.
@@ -308,15 +281,20 @@ class Trial:
 
         def begun() -> bool:
             if key is not None:
-                return bool(self.notes(server, key, step))
-            return any(task.starts for task in self.tasks(server) if task.id not in earlier)
+                return bool(self.notes(key, step))
+            return any(task.starts for task in self.tasks() if task.id not in earlier)
 
         if not self.wait(begun, BEGIN_S):
             raise UserError(f"nothing was begun within {BEGIN_S:.0f} s, so nothing was seen")
 
-    def wait_for_quiet(self, server: servers.Server, until: Callable[[], bool], quiet: float) -> bool:
-        """Wait until something is so, or until nothing new was written for `quiet` seconds; return whether it is."""
-        files = (Path(server.settings.journal), Path(str(server.settings.step_log)))
+    def wait_for_quiet(self, until: Callable[[], bool], quiet: float | None = None) -> bool:
+        """Wait until something is so, or until nothing new was written for `quiet` seconds; return whether it is.
+
+        Where nobody says so, as long as no step may begin or end before nothing more is expected.
+        """
+        if quiet is None:
+            quiet = 6.0 if self.workers else 1.2  # a worker may look rarely
+        files = (Path(self.server.settings.journal), Path(str(self.server.settings.step_log)))
         size, since = -1, time.monotonic()
 
         def over() -> bool:
@@ -329,12 +307,17 @@ class Trial:
         self.wait(over, 60.0)
         return until()
 
+    def follow(self, key: str | None, until: Callable[[], bool], quiet: float | None = None) -> None:
+        """Wait for the begin of a step, or of a task, and then as `wait_for_quiet` does."""
+        self.wait_for_begin(key)
+        self.wait_for_quiet(until, quiet)
+
     def pause(self, seconds: float) -> None:
         """Let some time pass."""
         self.wait(lambda: False, seconds)
 
 
-def _ask(port: int, *paths: str, method: str = "GET") -> list[Answer]:
+def _ask(port: int, paths: Iterable[str], method: str = "GET") -> list[Answer]:
     """Ask for one path after another, on one connection."""
     connection, answers = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_TIMEOUT_S), []
     for path in paths:

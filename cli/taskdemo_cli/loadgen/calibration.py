@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Gone, Plan, Refused
 from taskdemo_server.contract.child_process import Child
@@ -41,17 +43,8 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
     medians: list[float] = []
     try:
         port = int(server.await_ready_line(CALIBRATION_LIMIT_S))
-        again = Plan(
-            url=f"http://127.0.0.1:{port}/",
-            method=plan.method,
-            headers=plan.headers,
-            body=plan.body,
-            message=plan.message,
-            count=count,
-            concurrency=None if plan.rate else callers,
-            rate=plan.rate,
-            timeout_s=CALIBRATION_LIMIT_S,
-        )
+        url = f"http://127.0.0.1:{port}/"
+        again = replace(plan, url=url, count=count, for_s=None, timeout_s=CALIBRATION_LIMIT_S, request_timeout_s=None)
         end = time.monotonic() + CALIBRATION_S
         while not medians or time.monotonic() < end:
             if not (shares := _shares(loader, again, frames)):
@@ -74,7 +67,7 @@ def _shares(loader: Loader, plan: Plan, frames: Frames) -> list[float]:
         match frame:
             case Batch(samples):
                 for _, _, sent, _, done, status, _, stamps, _ in samples:
-                    if status == 200 and done is not None and sent is not None and stamps is not None:
+                    if status == 200 and sent is not None and stamps is not None:
                         came, answered = map(float, stamps.split())
                         shares.append((done - sent) - (answered - came))
             case Done() | Gone() | Refused():

@@ -1,6 +1,7 @@
 """How many connections this machine can open at once: files, ports, and what a plan asks for."""
 
 import contextlib
+import math
 import resource
 from pathlib import Path
 from typing import Final
@@ -16,10 +17,8 @@ _PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 def raise_file_limit() -> int:
     """Raise this process's limit of open files as far as it may, and return it; children started later inherit it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH_FILES)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return wanted
-    for limit in (wanted, 10_240):  # macOS says "unlimited" and grants OPEN_MAX
+    allowed = _ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH_FILES)
+    for limit in (allowed, 10_240):  # macOS says "unlimited" and grants OPEN_MAX
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
             return limit
@@ -28,36 +27,31 @@ def raise_file_limit() -> int:
 
 def most_connections() -> int:
     """Return how many connections to one place this process can have at once, its limit of open files raised."""
-    return min(raise_file_limit() - SPARE_FILES, _ephemeral_ports())
+    return min(_files(), _ephemeral_ports())
 
 
 def check_capacity(plan: Plan) -> None:
     """Raise UserError where this machine cannot open the plan's connections; raise its limit as far as it may be.
 
     An open loop opens connections as it needs them and makes its sends wait (and counts them as late) where no
-    more can be opened, so only a closed loop can ask for too many; but one there must be.
+    more can be opened, so only a closed loop can ask for too many.
     """
-    wanted = 1 if plan.rate is not None else plan.concurrency or plan.count or 1
-    if plan.count is not None:
-        wanted = min(wanted, plan.count)
-    files = raise_file_limit() - SPARE_FILES
-    if files < 1:
-        raise UserError(
-            f"the limit of open files leaves none for connections; raise it first: ulimit -n {wanted + SPARE_FILES}"
-        )
     if plan.rate is not None:
         return
-    if wanted > files:
-        raise UserError(
-            f"{wanted} connections at once are more than the {files} that this machine's limit of open files allows; "
-            f"type --concurrency {files}, or raise the limit first: ulimit -Hn {wanted + SPARE_FILES} (as root)"
-        )
-    ports = _ephemeral_ports()
-    if wanted > ports:
-        raise UserError(
-            f"{wanted} connections at once are more than the {ports} local ports that this machine has; "
-            f"type --concurrency {ports}, or widen net.ipv4.ip_local_port_range with sysctl (as root)"
-        )
+    wanted = min(plan.concurrency or plan.count or 1, plan.count or math.inf)
+    for most, whose, remedy in (
+        (_files(), "limit of open files allows", f"raise the limit first: ulimit -Hn {wanted + SPARE_FILES} (as root)"),
+        (_ephemeral_ports(), "local ports allow", "widen net.ipv4.ip_local_port_range with sysctl (as root)"),
+    ):
+        if wanted > most:
+            raise UserError(
+                f"{wanted} connections at once are more than the {most} that this machine's {whose}; "
+                f"type --concurrency {most}, or {remedy}"
+            )
+
+
+def _files() -> int:
+    return max(raise_file_limit() - SPARE_FILES, 1)
 
 
 def _ephemeral_ports() -> int:

@@ -1,11 +1,11 @@
 """Plain HTTP/1.1 for measuring: connections that stamp their times on the wire.
 
-Knows sockets, the parser and httpx's words (requests, exceptions); knows nothing of plans, runs or screens.
+Knows sockets and the parser; knows nothing of plans, runs or screens. Kinds of errors have the names of httpx.
 `Connection` is what the load process drives by callbacks. What it does and does not do:
 
 - A request that got no whole response fails, and is never sent again behind the caller's back, not even when a
   kept-alive connection turns out to be closed: with a load that starts tasks, a silent second attempt would
-  start a second one and hide what the server did to the first. (httpx's own transport does the same.)
+  start a second one and hide what the server did to the first.
 - There is no limit on connections and no timeout but the caller's.
 - A connection is used again only if nothing is left of its last response, and of its last request: bytes beyond the
   response close it, and so does an answer that came before the whole request was sent. What is unsent then is dropped.
@@ -15,41 +15,16 @@ Knows sockets, the parser and httpx's words (requests, exceptions); knows nothin
 import asyncio
 import contextlib
 import os
-import re
 import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Any, Final
 
-import httpx
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 HEAD_LIMIT: Final = 128 * 1024
 """Bytes of status line and headers after which a response is refused; one read more may arrive first."""
-
-SWITCHING_PROTOCOLS: Final = 101
-
-_HEADER_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
-_ILLEGAL_VALUE: Final = re.compile(rb"[\x00\r\n]").search
-
-
-def serialise(request: httpx.Request, body: bytes = b"", target: bytes | None = None) -> bytes:
-    """Return the bytes of `request` as HTTP/1.1, ready to be sent as often as wanted.
-
-    `target`: path and query as they were written; httpx's own URL has resolved `..` in them.
-
-    Raises httpx.LocalProtocolError where a header (or the method) would break out of its line.
-    """
-    method = request.method.encode("ascii", "replace")
-    if not _HEADER_NAME(method):
-        raise httpx.LocalProtocolError(f"Not an HTTP method: {request.method!r}", request=request)
-    lines = [b"%b %b HTTP/1.1" % (method, request.url.raw_path if target is None else target)]
-    for name, value in request.headers.raw:
-        if not _HEADER_NAME(name) or _ILLEGAL_VALUE(value):
-            raise httpx.LocalProtocolError(f"Not an HTTP header: {name!r}: {value!r}", request=request)
-        lines.append(b"%b: %b" % (name, value))
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
 def reason_of(error: BaseException) -> str:
@@ -66,18 +41,19 @@ def reason_of(error: BaseException) -> str:
 class Connection(asyncio.Protocol):
     """One keep-alive connection with one request at a time; keeps times, status and task id, drops the body.
 
-    `start()` sends; `ended(connection, error)` is called once for each start, with None or an httpx exception.
+    `start()` sends; `ended(connection)` is called once for each start: where no whole answer came, `error` is the name
+    of httpx's exception for that, and `reason` says why. `is_head`: its requests are HEAD, which bring no body.
     Stamps are `time.monotonic()` seconds: `sent` just before the request's bytes go to the kernel, `first_byte`
     and `done` when the loop delivered the response's first and last bytes.
     """
 
     __slots__ = (
-        "_busy", "_complete", "_descriptor", "_extra", "_framed", "_head_bytes", "_head_done", "_is_head", "_keep",
-        "_now", "_parser", "_transport", "body_bytes", "closed", "done", "ended", "first_byte", "n", "planned", "sent",
-        "status", "task_id", "uses",
+        "_busy", "_complete", "_descriptor", "_framed", "_head_bytes", "_head_done", "_is_head", "_keep", "_parser",
+        "_transport", "body_bytes", "closed", "done", "ended", "error", "first_byte", "n", "planned", "reason", "sent",
+        "status", "task_id",
     )  # fmt: skip
 
-    def __init__(self, ended: "Callable[[Connection, httpx.TransportError | None], None]") -> None:
+    def __init__(self, ended: "Callable[[Connection], None]", *, is_head: bool = False) -> None:
         self.ended = ended
         self.closed = False
         self.body_bytes = 0
@@ -86,32 +62,31 @@ class Connection(asyncio.Protocol):
         """The caller's number of the request; the connection does not read it."""
         self.planned = 0.0
         """When the caller meant to send the request; the connection does not read it."""
-        self.uses = 0
-        """How many requests the caller has sent on it; the connection does not read it."""
         self.sent = 0.0
         self.first_byte: float | None = None
-        self.done: float | None = None
+        self.done = 0.0
+        """Until the end, when the last bytes so far came."""
         self.status: int | None = None
         self.task_id: str | None = None
-        self._parser: HttpResponseParser | None = None
-        self._transport: asyncio.Transport | None = None
+        self.error: str | None = None
+        self.reason: str | None = None
+        self._parser: Any = None
+        self._transport: Any = None
+        """Both are there while the connection is; to assert that at each use would cost time in each request."""
         self._descriptor = -1
-        self._now = 0.0
-        self._busy = self._complete = self._extra = self._framed = False
-        self._head_done = self._is_head = self._keep = False
+        self._busy = self._complete = self._framed = self._head_done = self._keep = False
+        self._is_head = is_head
         self._head_bytes = 0
 
-    def start(self, payload: bytes, *, is_head: bool = False) -> None:
+    def start(self, payload: bytes) -> None:
         """Send one request; the connection must be idle and open."""
-        self.first_byte = self.done = self.status = self.task_id = None
+        self.first_byte = self.status = self.task_id = None
         self._complete = self._framed = self._head_done = False
-        self._is_head = is_head
         self._head_bytes = self.body_bytes = 0
         self._busy = True
-        transport = cast("asyncio.Transport", self._transport)
         self.sent = time.monotonic()
-        if transport.is_closing():
-            self._fail(httpx.RemoteProtocolError("Server disconnected without sending a response."))
+        if self._transport.is_closing():
+            self._fail("RemoteProtocolError", "Server disconnected without sending a response")
             return
         # uvloop would keep the bytes until the end of this turn of the loop; the stamp is to be the wire's.
         try:
@@ -121,10 +96,10 @@ class Connection(asyncio.Protocol):
         except OSError as error:
             self._read_what_came()
             if self._busy:
-                self._fail(httpx.WriteError(reason_of(error)))
+                self._fail("WriteError", reason_of(error))
             return
         if written < len(payload):  # from here to the end of this request the order of the bytes is asyncio's to keep
-            transport.write(payload[written:])
+            self._transport.write(payload[written:])
 
     def abort(self) -> None:
         """Close at once, without calling `ended`; a request in flight is given up."""
@@ -136,8 +111,6 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close an idle connection, and drop what of its last request was never sent."""
         self.closed = True
-        if self._transport is None:
-            return
         if self._transport.get_write_buffer_size():
             self._transport.abort()
         else:
@@ -147,44 +120,43 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the socket."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = transport
         self._parser = HttpResponseParser(self)
         self._descriptor = transport.get_extra_info("socket").fileno()
 
     def data_received(self, data: bytes) -> None:
         """Stamp and parse what came."""
-        now = self._now = time.monotonic()
+        now = time.monotonic()
         if not self._busy:
             self.close()  # nobody asked
             return
+        self.done = now
         if self.first_byte is None:
             self.first_byte = now
-        parser = cast("HttpResponseParser", self._parser)
         try:
-            parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade) as error:
-            if parser.should_upgrade() or self.status == SWITCHING_PROTOCOLS:
-                self._fail(httpx.RemoteProtocolError("The server switched protocols without being asked"))
-                return
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._fail("RemoteProtocolError", "The server switched protocols without being asked")
+            return
+        except HttpParserError as error:
             if not self._complete:
-                self._fail(httpx.RemoteProtocolError(f"The response is not HTTP: {error}"))
+                self._fail("RemoteProtocolError", f"The response is not HTTP: {reason_of(error)}")
                 return
-            self._extra = True
+            self._keep = False
         if self.status is not None and self.status < 100:
-            self._fail(httpx.RemoteProtocolError(f"The response is not HTTP: its status is {self.status}"))
+            self._fail("RemoteProtocolError", f"The response is not HTTP: its status is {self.status}")
             return
         if self._complete:
-            self.done = now
             if self._is_head:  # the parser still waits for the body that HEAD never brings
-                self._extra |= not data.endswith(b"\r\n\r\n")
+                self._keep &= data.endswith(b"\r\n\r\n")
                 self._parser = HttpResponseParser(self)
-            if self._extra or not self._keep or cast("asyncio.Transport", self._transport).get_write_buffer_size():
+            if not self._keep or self._transport.get_write_buffer_size():
                 self.close()
-            self._end(None)
+            self._end()
         elif not self._head_done:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_LIMIT:
-                self._fail(httpx.RemoteProtocolError(f"The headers are longer than {HEAD_LIMIT} bytes"))
+                self._fail("RemoteProtocolError", f"The headers are longer than {HEAD_LIMIT} bytes")
 
     def eof_received(self) -> bool:
         """End a body that only the end of the connection ends; anything else was cut short."""
@@ -192,11 +164,11 @@ class Connection(asyncio.Protocol):
             if self._head_done and not self._framed:
                 self.done = time.monotonic()
                 self.close()
-                self._end(None)
+                self._end()
             elif self.first_byte is None:
-                self._fail(httpx.RemoteProtocolError("Server disconnected without sending a response."))
+                self._fail("RemoteProtocolError", "Server disconnected without sending a response")
             else:
-                self._fail(httpx.RemoteProtocolError("Server disconnected before the response was complete."))
+                self._fail("RemoteProtocolError", "Server disconnected before the response was complete")
         self.closed = True
         return False
 
@@ -206,43 +178,35 @@ class Connection(asyncio.Protocol):
         if self._busy and exc is not None:
             self._read_what_came()
         if self._busy:
-            self._end(httpx.ReadError(reason_of(exc) if exc else "The connection was lost"))
+            self._fail("ReadError", reason_of(exc) if exc else "The connection was lost")
         self._parser = None  # parser and protocol point at each other, and a run does without the collector
 
     # the parser's half
 
     def on_message_begin(self) -> None:
-        """See a response begin."""
+        """See a response begin: one too many, or the one after an interim response."""
         if self._complete:
-            self._extra = True
+            self._keep = False
         elif self.first_byte is None:
-            self.first_byte = self._now
+            self.first_byte = self.done
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep the task's id, and whether the body's length is told."""
-        if self._head_done:
-            self._head_bytes += len(name) + len(value)
-            return
-        length = len(name)
-        if length == 9:
-            if name.lower() == b"x-task-id":
-                self.task_id = value.decode("latin-1")
-        elif length == 14:
-            if name.lower() == b"content-length":
-                self._framed = True
+        length = len(name)  # which is quicker to compare than the name
+        if length == 9 and name.lower() == b"x-task-id" and not self._head_done:  # and this is no trailer
+            self.task_id = value.decode("latin-1")
+        elif length == 14 and name.lower() == b"content-length":
+            self._framed = True
         elif length == 17 and name.lower() == b"transfer-encoding":
             self._framed = value.lower().endswith(b"chunked")
 
     def on_headers_complete(self) -> None:
         """Take the status; HEAD ends here."""
-        parser = cast("HttpResponseParser", self._parser)
-        if self._complete:
-            return
-        self.status = parser.get_status_code()
-        self._head_done = True
-        if self._is_head and self.status >= 200:
-            self._complete = True
-            self._keep = parser.should_keep_alive()
+        if not self._complete:
+            self.status = self._parser.get_status_code()
+            self._head_done = True
+            if self._is_head and self.status >= 200:
+                self.on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         """Count a piece of the body, and drop it."""
@@ -252,14 +216,13 @@ class Connection(asyncio.Protocol):
         """See a response end."""
         if self._complete:
             return
-        if cast("int", self.status) < 200:  # 100 Continue, 103 Early Hints: the response is still to come
-            if cast("int", self.status) >= 100:
-                self._head_done = self._framed = False
-                self._head_bytes = 0
-                self.status = self.task_id = self.first_byte = None
-            return
-        self._complete = True
-        self._keep = cast("HttpResponseParser", self._parser).should_keep_alive()
+        if 100 <= (self.status or 0) < 200:  # 100 Continue, 103 Early Hints: the response is still to come
+            self._head_done = self._framed = False
+            self._head_bytes = 0
+            self.status = self.task_id = self.first_byte = None
+        else:
+            self._complete = True
+            self._keep = self._parser.should_keep_alive()
 
     def _read_what_came(self) -> None:
         """Take the answer of a server that gave one and then closed: sending fails before that is read."""
@@ -268,14 +231,12 @@ class Connection(asyncio.Protocol):
             while self._busy and (data := os.read(self._descriptor, 1 << 18)):
                 self.data_received(data)
 
-    def _fail(self, error: httpx.TransportError) -> None:
-        self.closed = True
-        if self._transport is not None:
-            self._transport.abort()
-        self._end(error)
+    def _fail(self, error: str, reason: str) -> None:
+        self.error, self.reason = error, reason
+        self.done = time.monotonic()
+        self.abort()
+        self.ended(self)
 
-    def _end(self, error: httpx.TransportError | None) -> None:
-        if error is not None:
-            self.done = time.monotonic()
+    def _end(self) -> None:
         self._busy = False
-        self.ended(self, error)
+        self.ended(self)

@@ -17,7 +17,7 @@ import asyncio
 import math
 import time
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from itertools import islice
 from typing import Final
@@ -25,11 +25,10 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from taskdemo_cli.loadgen.connection import Connection, reason_of, serialise
+from taskdemo_cli.loadgen.connection import Connection, reason_of
 from taskdemo_cli.loadgen.origin import Origin
 from taskdemo_cli.loadgen.protocol import LATE_S, Batch, Done, Frame, Plan, Sample, Started
-from taskdemo_cli.loadgen.proxies import read_proxy
-from taskdemo_cli.loadgen.request import NUMBER, ParsedUrl, merged
+from taskdemo_cli.loadgen.request import NUMBER, ParsedUrl, is_text, merged, read_proxy
 from taskdemo_cli.loadgen.timer import Timer
 from taskdemo_server.contract.settings import VERSION
 
@@ -44,8 +43,8 @@ LAST_ANSWERS_S: Final = 0.5
 IN_FLIGHT_SHOWN: Final = 50
 TOO_LATE: Final = "ReadTimeout"
 """What a request ends with that was sent and not answered in time."""
-_MARK: Final = "taskdemo-puts-the-number-here"
-"""Where the number goes while the request is put together: letters that a URL keeps as they are."""
+A_CONNECTION: Final = "a connection of its own"
+ANOTHERS_CONNECTION: Final = "the connection of another"
 TURN: Final = 32
 """Requests sent in one turn of the loop at the start, before it looks for answers again."""
 
@@ -54,31 +53,25 @@ class Payload:
     """The bytes of request n of a plan: made once, and cut where the number goes."""
 
     def __init__(self, plan: Plan, proxy: ParsedUrl | None = None) -> None:
-        ours = (("Accept", "*/*"), ("User-Agent", f"taskdemo/{VERSION}"))
-        body = None if plan.body is None else plan.body.encode("latin-1")
-        url = plan.url.replace(NUMBER, _MARK)
-        self.request = httpx.Request(plan.method, url, headers=merged(ours, plan.headers), content=body)
-        self.is_head = self.request.method == "HEAD"
+        asked, body = urlsplit(plan.url), (plan.body or "").encode("latin-1")
+        # A proxy is told the whole URL, but nothing of what is beyond its tunnel.
+        via = proxy if proxy is not None and asked.scheme == "http" else None
+        ours = [("Accept", "*/*"), ("User-Agent", f"taskdemo/{VERSION}"), *(via.headers if via else ())]
+        request = httpx.Request(plan.method, plan.url, headers=merged(ours, plan.headers), content=body or None)
         # As it was written: httpx resolves `..`, and the report shows what was asked for.
-        asked = urlsplit(url)
-        target = ((asked.path or "/") + (f"?{asked.query}" if asked.query else "")).encode("ascii", "replace")
-        if proxy is not None and asked.scheme == "http":  # it is told the whole URL, but not beyond its tunnel
-            target = f"http://{asked.netloc}".encode() + target
-            self.request.headers.update(proxy.headers)
-        self.closes = any(
-            name.lower() == "connection" and "close" in value.lower() for name, value in self.request.headers.items()
-        )
-        """Whether each request says that it is its connection's last."""
-        self._body = body.split(NUMBER.encode()) if body and plan.numbered else None
-        if self._body:
-            del self.request.headers["Content-Length"]  # it goes with the number
-        whole = serialise(self.request, b"" if self._body else body or b"", target)
+        target = (asked.path or "/") + (f"?{asked.query}" if asked.query else "")
+        if via is not None:
+            target = f"http://{request.url.netloc.decode()}{target}"
         if plan.message is not None:
             # What a shell let through that is not UTF-8 goes on as it came.
-            message = quote(plan.message.replace(NUMBER, _MARK), safe="", errors="surrogateescape").encode()
-            until = len(self.request.method) + 1 + len(target)
-            whole = whole[:until] + (b"&" if b"?" in target else b"?") + b"message=" + message + whole[until:]
-        self._parts = whole.split(_MARK.encode())
+            pieces = (quote(piece, safe="", errors="surrogateescape") for piece in plan.message.split(NUMBER))
+            target += f"{'&' if '?' in target else '?'}message={NUMBER.join(pieces)}"
+        self._body = body.split(NUMBER.encode()) if is_text(body) and NUMBER.encode() in body else None
+        if self._body is not None:
+            del request.headers["Content-Length"]  # it goes with the number
+        lines = [b" HTTP/1.1", *map(b": ".join, request.headers.raw), b""]
+        *before, last = f"{plan.method} {target}".encode().split(NUMBER.encode())
+        self._parts = [*before, last + b"\r\n".join(lines) + (b"\r\n" + body if self._body is None else b"")]
 
     def __call__(self, n: int) -> bytes:
         """Return the request's bytes."""
@@ -87,7 +80,7 @@ class Payload:
         if self._body is None:
             return head
         body = str(n).encode().join(self._body)
-        return b"%bContent-Length: %d\r\n\r\n%b" % (head[:-2], len(body), body)
+        return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
 class LoopLag:
@@ -126,29 +119,30 @@ class Run:
         self._loop = asyncio.get_running_loop()
         proxy = read_proxy(plan.url)
         self._payload = Payload(plan, proxy)
-        self._origin = Origin(self._payload.request.url, proxy)
+        self._is_head = plan.method == "HEAD"
+        self._closes = any(name.lower() == "connection" and "close" in value.lower() for name, value in plan.headers)
+        """Whether each request says that it is its connection's last."""
+        self._origin = Origin(httpx.URL(plan.url), proxy)
         self._t0 = 0.0
         self._total: int | None = plan.count
         self._stop_at = math.inf
         self._n = 0
         """How many requests were planned so far."""
         self._sent = 0
-        self._late = self._late_connecting = self._late_unconnected = 0
+        self._late: Counter[str] = Counter()
+        """Requests that were sent later than planned, by what they had waited for."""
         self._timed_out = False
         self._body_bytes = 0
-        self._unconnected: set[int] = set()
-        """Requests that were in the backlog, until they are counted as late."""
         self._samples: list[Sample] = []
-        self._waiting: dict[int, float] = {}
-        """Requests whose connection is being opened: number -> planned."""
-        self._opening: dict[int, asyncio.Task[None]] = {}
-        """What opens it."""
+        # Each connection is in one of these three.
+        self._waiting: dict[int, tuple[Connection, asyncio.Task[None]]] = {}
+        """Those being opened, by their request's number, and what opens them."""
+        self._in_flight: dict[int, Connection] = {}
+        self._idle: list[Connection] = []
         self._backlog: deque[tuple[int, float]] = deque()
         """Open loop: requests for which no connection may be opened and none is free."""
-        self._in_flight: dict[int, Connection] = {}
-        self._lanes: set[Connection] = set()
-        self._idle: list[Connection] = []
-        self._barrier: list[Connection] | None = None
+        self._together = False
+        """While the callers' connections are opened, to be used all at once."""
         self._timer: Timer | None = None
         self._patience: Timer | None = None
         """Ends the requests that have taken as long as each may."""
@@ -184,15 +178,15 @@ class Run:
                     timer.close()
             for task in self._tasks:
                 task.cancel()
-            for lane in self._lanes:
+            for lane in (*self._idle, *self._in_flight.values(), *(lane for lane, _ in self._waiting.values())):
                 lane.abort()
         self._flush()
         self._emit(
             Done(
                 wall=wall,
-                late=self._late,
-                late_connecting=self._late_connecting,
-                late_unconnected=self._late_unconnected,
+                late=self._late.total(),
+                late_connecting=self._late[A_CONNECTION],
+                late_unconnected=self._late[ANOTHERS_CONNECTION],
                 cpu_share=cpu / wall if wall else 0.0,
                 loop_lag_p99=lag_p99,
                 body_bytes=self._body_bytes,
@@ -229,137 +223,111 @@ class Run:
     def _cancel(self) -> None:
         if not self._over.done():
             self._n -= len(self._waiting) + len(self._backlog)
-            self._give_up("Cancelled")
+            self._end("Cancelled")
 
     def _time_out(self) -> None:
         if self._over.done():
             return
         self._timed_out = True
         now = time.monotonic()
-        for n, planned in self._waiting.items():
-            self._samples.append((n, planned, None, None, now, None, "ConnectTimeout", None, None))
+        for n, (lane, _) in self._waiting.items():
+            self._miss(n, lane.planned, now, "ConnectTimeout")
         for n, planned in self._backlog:
-            self._samples.append((n, planned, None, None, now, None, "PoolTimeout", None, None))
-        self._give_up(TOO_LATE)
+            self._miss(n, planned, now, "PoolTimeout")
+        self._end(TOO_LATE)
 
     def _end_patience(self) -> None:
         """End the requests that have taken as long as each may, and look again when the next one will have."""
         patience, now = self._plan.request_timeout_s or math.inf, time.monotonic()
         # While the callers' connections are opened together, none of those that are open is late.
-        opening = [] if self._barrier is not None else [n for n, task in self._opening.items() if not task.done()]
+        opening = [] if self._together else [one for one in self._waiting.values() if not one[1].done()]
         while self._backlog and self._backlog[0][1] + patience <= now:  # before others go on: none of these is sent
             self._miss(*self._backlog.popleft(), now, "PoolTimeout")
-        for n in opening:
-            if self._waiting[n] + patience <= now:
-                self._opening[n].cancel()
-                self._miss(n, self._waiting.pop(n), now, "ConnectTimeout")
+        for lane, task in opening:
+            if lane.planned + patience <= now:
+                task.cancel()
+                del self._waiting[lane.n]
+                self._miss(lane.n, lane.planned, now, "ConnectTimeout")
                 self._go_on(None, now)
         for n, lane in list(self._in_flight.items()):
             if lane.sent + patience > now:  # they are in the order of their sending
                 break
             del self._in_flight[n]
-            self._lanes.discard(lane)
-            self._given_up(n, lane, now, TOO_LATE)
+            self._give_up(lane, now, TOO_LATE)
             self._go_on(None, now)
-        began = [self._waiting[n] for n in opening if n in self._waiting]
+        began = [lane.planned for lane, _ in opening if lane.n in self._waiting]
         began += [planned for _, planned in islice(self._backlog, 1)]
         began += [lane.sent for lane in islice(self._in_flight.values(), 1)]
         if self._patience is not None:
             self._patience.at(min(began, default=now) + patience)
         self._end_if_over(now)
 
-    def _miss(self, n: int, planned: float, now: float, error: str) -> None:
+    def _miss(self, n: int, planned: float, now: float, error: str, reason: str | None = None) -> None:
         """Take note of a request that was never sent."""
-        self._samples.append((n, planned, None, None, now, None, error, None, None))
+        self._samples.append((n, planned, None, None, now, None, error, None, reason))
 
-    def _give_up(self, error: str) -> None:
-        if self._over.done():
-            return
+    def _end(self, error: str) -> None:
         now = time.monotonic()
-        for n, lane in self._in_flight.items():
-            self._given_up(n, lane, now, error)
+        for lane in self._in_flight.values():
+            self._give_up(lane, now, error)
         self._in_flight.clear()
         self._over.set_result(None)
 
-    def _given_up(self, n: int, lane: Connection, now: float, error: str) -> None:
+    def _give_up(self, lane: Connection, now: float, error: str) -> None:
         lane.abort()
-        self._body_bytes += lane.body_bytes
-        if self._timer is not None and lane.sent - lane.planned > LATE_S:
-            self._count_late(n, lane)
-        self._samples.append((n, lane.planned, lane.sent, lane.first_byte, now, lane.status, error, lane.task_id, None))
+        lane.done, lane.error = now, error
+        self._report(lane)
 
     # One request
 
-    def _start(self, lane: Connection, n: int, planned: float) -> None:
+    def _start(self, lane: Connection, n: int, planned: float, waited_for: str = "") -> None:
+        """Send a request."""
         lane.n = n
         lane.planned = planned
-        lane.uses += 1
         self._in_flight[n] = lane
         self._sent += 1
-        lane.start(self._payload(n), is_head=self._payload.is_head)
+        lane.start(self._payload(n))
+        if self._timer is not None and lane.sent - planned > LATE_S:
+            self._late[waited_for] += 1
 
-    def _ended(self, lane: Connection, error: httpx.TransportError | None) -> None:
-        n = lane.n
-        if self._over.done():
-            return
-        del self._in_flight[n]
+    def _ended(self, lane: Connection) -> None:
+        del self._in_flight[lane.n]
+        self._report(lane)
+        if self._closes and not lane.closed:
+            lane.close()
+        self._go_on(None if lane.closed else lane, lane.done)
+
+    def _report(self, lane: Connection) -> None:
         self._body_bytes += lane.body_bytes
-        if self._timer is not None and lane.sent - lane.planned > LATE_S:
-            self._count_late(n, lane)
-        done = lane.done or 0.0
         self._samples.append(
             (
-                n,
+                lane.n,
                 lane.planned,
                 lane.sent,
                 lane.first_byte,
-                done,
+                lane.done,
                 lane.status,
-                error if error is None else type(error).__name__,
+                lane.error,
                 lane.task_id,
-                error if error is None else reason_of(error),
+                lane.reason,
             )
         )
-        if self._payload.closes and not lane.closed:
-            lane.close()
-        if lane.closed:
-            self._lanes.discard(lane)
-            self._go_on(None, done)
-        else:
-            self._go_on(lane, done)
 
-    def _count_late(self, n: int, lane: Connection) -> None:
-        """Count a request that was sent later than planned, by what it waited for."""
-        self._late += 1
-        if n in self._unconnected:
-            self._unconnected.remove(n)
-            self._late_unconnected += 1
-        elif lane.uses == 1:
-            self._late_connecting += 1
-
-    async def _connect(self, lane: Connection, n: int, planned: float) -> None:
+    async def _connect(self, lane: Connection, waited_for: str) -> None:
+        n, planned = lane.n, lane.planned
         try:
             await self._origin.connect(lane)
-        except asyncio.CancelledError:
-            self._lanes.discard(lane)
-            raise
-        except httpx.ConnectError as error:
-            if self._over.done():
-                return
-            now = time.monotonic()
-            self._lanes.discard(lane)
+        except OSError as error:
+            error.__traceback__ = None  # the connection keeps the error, and its frames the connection: a cycle
+            if not self._over.done():
+                now = time.monotonic()
+                del self._waiting[n]
+                self._miss(n, planned, now, "ConnectError", reason_of(error))
+                self._go_on(None, now)
+            return
+        if not self._over.done() and not self._together:  # one that is over in this very turn counts as not sent
             del self._waiting[n]
-            self._samples.append((n, planned, None, None, now, None, "ConnectError", None, reason_of(error)))
-            self._go_on(None, now)
-            return
-        if self._over.done():  # in this very turn: it counts as not sent
-            return
-        if self._barrier is not None:
-            lane.n = n
-            self._barrier.append(lane)
-            return
-        del self._waiting[n]
-        self._start(lane, n, planned)
+            self._start(lane, n, planned, waited_for)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = self._loop.create_task(work)
@@ -373,35 +341,30 @@ class Run:
         if not task.cancelled() and (error := task.exception()) is not None and not self._over.done():
             self._over.set_exception(error)
 
-    def _open(self, n: int, planned: float) -> "asyncio.Task[None]":
-        lane = self._origin.connection(self._ended)
-        self._waiting[n] = planned
-        self._lanes.add(lane)  # now, not when the task begins: the next send may be decided in this very turn
-        self._opening[n] = task = self._spawn(self._connect(lane, n, planned))
-        task.add_done_callback(lambda _: self._opening.pop(n, None))
+    def _open(self, n: int, planned: float, waited_for: str = A_CONNECTION) -> "asyncio.Task[None]":
+        lane = self._origin.connection(self._ended, is_head=self._is_head)
+        lane.n, lane.planned = n, planned
+        task = self._spawn(self._connect(lane, waited_for))
+        self._waiting[n] = lane, task
         return task
 
     def _go_on(self, lane: Connection | None, now: float) -> None:
         """Send what comes next from a caller that is free, on its connection if still good; or see the end."""
-        if self._timer is not None:
-            if self._backlog:
-                n, planned = self._backlog.popleft()
-                self._unconnected.add(n)
-                if lane is None:
-                    self._open(n, planned)
-                else:
-                    self._start(lane, n, planned)
-                return
+        if self._backlog:
+            n, planned = self._backlog.popleft()
+            waited_for = ANOTHERS_CONNECTION
+        elif self._timer is None and now < self._stop_at and (self._total is None or self._n < self._total):
+            n, planned = self._n + 1, now
+            self._n, waited_for = n, A_CONNECTION
+        else:
             if lane is not None:
                 self._idle.append(lane)
-        elif now < self._stop_at and (self._total is None or self._n < self._total):
-            n = self._n = self._n + 1
-            if lane is None:
-                self._open(n, now)
-            else:
-                self._start(lane, n, now)
+            self._end_if_over(now)
             return
-        self._end_if_over(now)
+        if lane is None:
+            self._open(n, planned, waited_for)
+        else:
+            self._start(lane, n, planned, waited_for)
 
     def _end_if_over(self, now: float) -> None:
         if self._in_flight or self._waiting or self._backlog or self._over.done():
@@ -418,13 +381,14 @@ class Run:
         if self._total is not None:
             callers = min(callers, self._total)
         self._n = callers
-        self._barrier = []
+        self._together = True
         together = min(BARRIER_S, self._plan.request_timeout_s or BARRIER_S, (self._plan.timeout_s or math.inf) / 2)
         await asyncio.wait([self._open(n, self._t0) for n in range(1, callers + 1)], timeout=together)
-        ready, self._barrier = self._barrier, None
+        self._together = False
+        ready = [lane for lane, task in self._waiting.values() if task.done()]
         if self._patience is not None:
             self._patience.at(time.monotonic())
-        for at, lane in enumerate(sorted(ready, key=lambda lane: lane.n), 1):
+        for at, lane in enumerate(ready, 1):
             if self._over.done():
                 return
             del self._waiting[lane.n]
@@ -450,9 +414,8 @@ class Run:
                 if not lane.closed:
                     self._start(lane, n, planned)
                     break
-                self._lanes.discard(lane)
             else:
-                if len(self._lanes) < self._connections:
+                if len(self._waiting) + len(self._in_flight) < self._connections:
                     self._open(n, planned)
                 else:
                     self._backlog.append((n, planned))

@@ -1,6 +1,7 @@
 """Where a run's connections go, and what is between: addresses, a proxy, TLS."""
 
 import asyncio
+import contextlib
 import re
 import socket
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from collections.abc import Callable
 import httpx
 
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection, reason_of
+from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection
 from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.loadgen.tls import TlsConnection
 
@@ -25,81 +26,69 @@ class Origin:
 
     def __init__(self, url: httpx.URL, proxy: ParsedUrl | None) -> None:
         first = url if proxy is None else httpx.URL(proxy.url)
-        self._host, self._port = first.host, first.port or PORTS[first.scheme]
+        self._host, self._port = first.raw_host.decode(), first.port or PORTS[first.scheme]
         self._tls_host = next((one.raw_host.decode() for one in (first, url) if one.scheme == "https"), None)
         self._tunnel = b""
         """What asks the proxy for a way to where TLS begins."""
         if proxy is not None and url.scheme == "https":
             if first.scheme == "https":
                 raise UserError("TLS within TLS is not spoken: name an http:// proxy for an https:// URL")
-            place = f"{url.netloc.decode()}{'' if url.port else ':443'}"
+            place = url.netloc.decode() + ("" if url.port else ":443")
             lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}", *map(": ".join, proxy.headers)]
             self._tunnel = "\r\n".join([*lines, "\r\n"]).encode()
         self._addresses: list[tuple[str, int]] = []
         self._resolving = asyncio.Lock()
 
-    def connection(self, ended: "Callable[[Connection, httpx.TransportError | None], None]") -> Connection:
+    def connection(self, ended: Callable[[Connection], None], *, is_head: bool = False) -> Connection:
         """Return a connection that is to be opened."""
-        return Connection(ended) if self._tls_host is None else TlsConnection(ended, self._tls_host)
+        if self._tls_host is None:
+            return Connection(ended, is_head=is_head)
+        return TlsConnection(ended, self._tls_host, is_head=is_head)
 
     async def connect(self, connection: Connection) -> None:
-        """Open `connection`. Raises httpx.ConnectError."""
+        """Open `connection`. Raises OSError."""
         loop = asyncio.get_running_loop()
-        try:
-            async with self._resolving:
-                if not self._addresses:
-                    found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                    self._addresses = list(dict.fromkeys((str(entry[4][0]), self._port) for entry in found))
-            last = len(self._addresses)
-            for at, address in enumerate(self._addresses.copy(), 1):  # others connect, and sort, meanwhile
-                try:
-                    async with asyncio.timeout(CONNECT_S if at < last else None):
-                        await self._connect(connection, address)
-                except OSError:
-                    if at == last:
-                        raise
-                except asyncio.CancelledError:  # a request's own time may be shorter: the next tries another first
-                    self._addresses.sort(key=address.__eq__)
+        async with self._resolving:
+            if not self._addresses:
+                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                self._addresses = list(dict.fromkeys((str(entry[4][0]), self._port) for entry in found))
+        last = len(self._addresses)
+        for at, address in enumerate(self._addresses.copy(), 1):  # others connect, and sort, meanwhile
+            try:
+                async with asyncio.timeout(CONNECT_S if at < last else None):
+                    await self._connect(connection, address)
+            except OSError:
+                if at == last:
                     raise
-                else:
-                    self._addresses.sort(key=address.__ne__)
-                    break
-            if isinstance(connection, TlsConnection):
-                try:
-                    await connection.ready  # no other address is tried after this: the connection is used up
-                except BaseException:
-                    connection.abort()
-                    raise
-        except OSError as error:
-            error.__traceback__ = None  # the connection keeps the error, and its frames the connection: a cycle
-            raise httpx.ConnectError(reason_of(error)) from None
+            except asyncio.CancelledError:  # a request's own time may be shorter: the next tries another first
+                self._addresses.sort(key=address.__eq__)
+                raise
+            else:
+                self._addresses.sort(key=address.__ne__)
+                break
+        if isinstance(connection, TlsConnection):
+            try:
+                await connection.ready  # no other address is tried after this: the connection is used up
+            except BaseException:
+                connection.abort()
+                raise
 
     async def _connect(self, connection: Connection, address: tuple[str, int]) -> None:
         loop = asyncio.get_running_loop()
-        if self._tunnel:
-            await loop.create_connection(lambda: connection, sock=await self._tunnelled(address))
-        else:
+        if not self._tunnel:
             await loop.create_connection(lambda: connection, *address)
-
-    async def _tunnelled(self, address: tuple[str, int]) -> socket.socket:
-        """Return a socket that the proxy has connected to where TLS begins. Raises OSError where it does not."""
-        way = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
-        way.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(way, address)
-            await self._ask_for_the_tunnel(way)
-        except BaseException:
-            way.close()
-            raise
-        return way
-
-    async def _ask_for_the_tunnel(self, way: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(way, self._tunnel)
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += (piece := await loop.sock_recv(way, HEAD_LIMIT))
-            if not piece or len(head) > HEAD_LIMIT:
-                raise OSError("the proxy did not say whether it connects")
-        if not re.match(rb"HTTP/1\.[01] 2\d\d\b", head):
-            raise OSError(f"the proxy does not connect: {head.splitlines()[0].decode('ascii', 'replace')}")
+            return
+        with contextlib.ExitStack() as given_up:
+            way = given_up.enter_context(socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET))
+            way.setblocking(False)
+            await loop.sock_connect(way, address)
+            await loop.sock_sendall(way, self._tunnel)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += (piece := await loop.sock_recv(way, HEAD_LIMIT))
+                if not piece or len(head) > HEAD_LIMIT:
+                    raise OSError("the proxy did not say whether it connects")
+            if not re.match(rb"HTTP/1\.[01] 2\d\d\b", head):
+                raise OSError(f"the proxy does not connect: {head.splitlines()[0].decode('ascii', 'replace')}")
+            given_up.pop_all()
+            await loop.create_connection(lambda: connection, sock=way)

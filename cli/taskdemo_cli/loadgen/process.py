@@ -4,7 +4,6 @@ See `loadgen.protocol` for what comes in and goes out.
 """
 
 import asyncio
-import contextlib
 import gc
 import os
 import queue
@@ -12,6 +11,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+
+import uvloop
 
 from taskdemo_cli.loadgen.capacity import most_connections
 from taskdemo_cli.loadgen.engine import Run
@@ -41,6 +42,7 @@ async def serve(emit: Callable[[Frame], None]) -> None:
             loop.call_soon(stop)
 
     connections = most_connections()
+    gc.freeze()  # what has been imported is no garbage: no collection before a run need look at it
     threading.Thread(target=listen, daemon=True).start()
     emit(Ready())
     while True:
@@ -48,7 +50,6 @@ async def serve(emit: Callable[[Frame], None]) -> None:
         try:
             run = Run(plan, emit, connections)
             gc.collect()
-            gc.freeze()
             gc.disable()  # the wire makes no cycles, and a collection in its middle would be measured
             await run.go()
         except Exception as error:  # noqa: BLE001  whatever it is, it is an answer: this process goes on
@@ -56,7 +57,6 @@ async def serve(emit: Callable[[Frame], None]) -> None:
         finally:
             run = None
             gc.enable()
-            gc.unfreeze()
 
 
 def write_frames(descriptor: int) -> Callable[[Frame], None]:
@@ -83,12 +83,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command line decides what Ctrl-C means
     descriptor = os.dup(1)
     os.dup2(2, 1)
-    loop_factory = None
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        loop_factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(write_frames(descriptor)))
 
 

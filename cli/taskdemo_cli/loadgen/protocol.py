@@ -12,10 +12,8 @@ from typing import Final, TypeAlias
 from msgspec import Struct, convert, to_builtins
 from msgspec.msgpack import Decoder, Encoder
 
-Sample: TypeAlias = tuple[
-    int, float, float | None, float | None, float | None, int | None, str | None, str | None, str | None
-]
-"""n, planned, sent, first byte, done, status, error, task id, reason: what a frame says of one request.
+Sample: TypeAlias = tuple[int, float, float | None, float | None, float, int | None, str | None, str | None, str | None]
+"""n, planned, sent, first byte, done, status, error, task id, reason: what a frame says of one request that has ended.
 
 The error is a kind, the name of an httpx exception; the reason is its cause, in the words of the system or the parser.
 """
@@ -31,9 +29,10 @@ class Plan(Struct, frozen=True, kw_only=True, tag=True):
     """`{n}` in its path or query becomes the request's number, from 1."""
     method: str = "GET"
     body: str | None = None
-    """Its bytes, each as the character of that number (Latin-1), so that a plan is JSON whatever they are."""
-    numbered: bool = False
-    """Whether `{n}` in the body becomes the request's number, as it does in the URL."""
+    """Its bytes, each as the character of that number (Latin-1), so that a plan is JSON whatever they are.
+
+    Where they are text, `{n}` in them becomes the request's number, as it does in the URL.
+    """
     message: str | None = None
     """Goes along as `?message=`; `{n}` in it becomes the request's number, from 1."""
     count: int | None = None

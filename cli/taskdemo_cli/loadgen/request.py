@@ -1,7 +1,7 @@
 """What each request of a run is, read from --url, --path, --header, --body and their like before anything is sent.
 
-Standard library only, and no I/O but reading the body's files. What is read here may be secret: it is never repeated
-in an error, and never part of a document.
+And the proxy that the environment names on its way. Standard library only, and no I/O but reading the body's files.
+What is read here may be secret: it is never repeated in an error, and never part of a document.
 """
 
 import base64
@@ -11,15 +11,17 @@ import re
 import secrets
 import string
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from taskdemo_cli.errors import UserError
+from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_server.contract.text import shortened
 
-Headers = tuple[tuple[str, str], ...]
+Headers = Sequence[tuple[str, str]]
 
 LARGEST_BODY: Final = 64 * 2**20
 """Bytes; each request in flight holds what of it the server has not taken yet."""
@@ -33,18 +35,8 @@ _HEADER_EXAMPLE: Final = "--header 'Name: value'"
 _URL_EXAMPLE: Final = "--url http://127.0.0.1:8000"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request, but for where it goes; `headers` are the user's, with what the body needs."""
-
-    method: str = "GET"
-    headers: Headers = ()
-    body: bytes | None = None
-    numbered: bool = False
-    """Whether `{n}` in the body stands for the request's number; in what is no text it does not."""
-
-
-GET: Final = Request()
+GET: Final = Plan(url="")
+"""The plainest request, at no place yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +56,11 @@ def read_request(
     *,
     token: str | None = None,
     more: Headers = (),
-) -> Request:
-    """Read the options of one request; `more` are headers that come from elsewhere (`ParsedUrl.headers`).
+) -> Plan:
+    """Return the plan, at no place yet, of a request as these options say; `more` are headers from elsewhere.
 
-    Without a method it is a GET, or a POST where there is a body. Raises UserError with what to type instead.
+    Without a method it is a GET, or a POST where there is a body.
+    Raises UserError with what to type instead.
     """
     given = [_header(text) for text in headers]
     names = [name.lower() for name, _ in given]
@@ -83,11 +76,11 @@ def read_request(
     content, kind = _form(form) if form else (None, "") if body is None else _body(body)
     if content and "content-type" not in names:
         given.append(("Content-Type", kind))
-    return Request(
-        _method(method) if method is not None else "GET" if content is None else "POST",
-        (*given, *more),
-        content,
-        content is not None and NUMBER.encode() in content and _decoded(content) is not None,
+    return Plan(
+        url="",
+        method=_method(method) if method is not None else "GET" if content is None else "POST",
+        headers=(*given, *more),
+        body=None if content is None else content.decode("latin-1"),
     )
 
 
@@ -127,6 +120,31 @@ def read_url(url: str, path: str | None, option: str = "--url") -> ParsedUrl:
     return ParsedUrl(f"{parts.scheme}://{address}", whole, headers)
 
 
+def proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment (http_proxy, no_proxy, ...) names for `url`; never one for loopback."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in {"localhost", "::1"} or host.startswith("127.") or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def read_proxy(url: str) -> ParsedUrl | None:
+    """Return that proxy, with the headers by which it knows who asks. Raises UserError where it is no HTTP proxy."""
+    if (text := proxy_for(url)) is None:
+        return None
+    try:
+        place = read_url(text, None)
+    except UserError:
+        scheme = urlsplit(url).scheme
+        raise UserError(
+            f"the proxy that the environment names for {scheme} is no HTTP proxy; "
+            f"set {scheme}_proxy=http://HOST:PORT, or no_proxy={urlsplit(url).hostname}"
+        ) from None
+    return replace(place, headers=tuple((f"Proxy-{name}", value) for name, value in place.headers))
+
+
 def a_path(text: str, option: str = "--path") -> str:
     """Return a path, with a query or none, that begins with a slash. Raises UserError with what to type instead.
 
@@ -148,6 +166,15 @@ def merged(ours: Iterable[tuple[str, str]], theirs: Sequence[tuple[str, str]]) -
     """Return all headers, of ours only those that they have not replaced."""
     replaced = {name.lower() for name, _ in theirs}
     return [*((name, value) for name, value in ours if name.lower() not in replaced), *theirs]
+
+
+def is_text(content: bytes) -> bool:
+    """Tell whether a body is text: in any other `{n}` is no number."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _method(text: str) -> str:
@@ -203,7 +230,7 @@ def _form(fields: Sequence[str]) -> tuple[bytes, str]:
         return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value, _ in read).encode(), _FORM
     boundary = f"taskdemo-{secrets.token_hex(16)}"
     body = b"".join(_part(boundary, *field) for field in read) + f"--{boundary}--\r\n".encode()
-    if any(content is None and NUMBER in value for _, value, content in read) and _decoded(body) is None:
+    if any(content is None and NUMBER in value for _, value, content in read) and not is_text(body):
         raise UserError("--form: {n} cannot stand beside a file that is no text; leave one of them out")
     return body, f"multipart/form-data; boundary={boundary}"
 
@@ -227,29 +254,14 @@ def _in_quotes(text: str) -> str:
     return text.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _decoded(content: bytes) -> str | None:
-    """Return the text that this is; None where it is none."""
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-
-
 def _kind(content: bytes) -> str:
-    text = _decoded(content)
-    if text is None:
+    if not is_text(content):
         return "application/octet-stream"
-    if _is_json(text) or _is_json(text.replace(NUMBER, "1")):
-        return "application/json"
-    return "text/plain; charset=utf-8"
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text, parse_constant=int, parse_int=str)  # int refuses NaN and Infinity, which JSON has not
+    try:  # int refuses NaN and Infinity, which JSON has not
+        json.loads(content.decode().replace(NUMBER, "1"), parse_constant=int, parse_int=str)
     except (ValueError, RecursionError):
-        return False
-    return True
+        return "text/plain; charset=utf-8"
+    return "application/json"
 
 
 def _shown(text: str) -> str:

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import httpx
-
 from taskdemo_cli.loadgen.connection import Connection, reason_of
 
 _PIECE: Final = 1 << 18
@@ -34,8 +32,8 @@ class TlsConnection(Connection):
 
     __slots__ = ("_incoming", "_outgoing", "_refusal", "_tls", "ready")
 
-    def __init__(self, ended: "Callable[[Connection, httpx.TransportError | None], None]", host: str) -> None:
-        super().__init__(ended)
+    def __init__(self, ended: Callable[[Connection], None], host: str, *, is_head: bool = False) -> None:
+        super().__init__(ended, is_head=is_head)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context().wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -43,15 +41,15 @@ class TlsConnection(Connection):
         self._refusal = ""
         """Why the server wants no request after all: with TLS 1.3 it asks for a certificate after the handshake."""
 
-    def start(self, payload: bytes, *, is_head: bool = False) -> None:
+    def start(self, payload: bytes) -> None:
         """Encrypt a request, and send it."""
         if self._refusal:
             self.sent = time.monotonic()
             self._busy = True
-            self._fail(httpx.ReadError(self._refusal))
+            self._fail("ReadError", self._refusal)
             return
         self._tls.write(payload)
-        super().start(self._outgoing.read(), is_head=is_head)
+        super().start(self._outgoing.read())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the socket, and say hello."""
@@ -73,7 +71,7 @@ class TlsConnection(Connection):
             self._send_what_is_due()
         except OSError as error:
             if self._busy:
-                self._fail(httpx.ReadError(reason_of(error)))
+                self._fail("ReadError", reason_of(error))
             else:
                 self._refusal = reason_of(error)
                 self.close()

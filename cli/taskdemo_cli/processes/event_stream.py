@@ -15,7 +15,8 @@ from taskdemo_server.contract.text import shortened
 
 SILENCE_S = 30.0
 """Seconds without even a heartbeat after which the connection counts as dead, and is made anew."""
-RETRIES = 5
+TRIES = 2
+"""So many connections in a row that bring nothing mean that there is no server any more."""
 LONGEST_EVENT = 1 << 22
 """Bytes of one event; a message and an output are far shorter, so whoever sends more is not one of our servers."""
 MOST_DIGITS = 17
@@ -81,20 +82,16 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         """Follow until stopped or until the server is gone."""
         failures = 0
-        while not self._stopped.is_set():
-            before, error = self._received, None
+        while failures < TRIES and not self._stopped.is_set():
+            before, is_waited_for = self._received, False
             try:
                 self._follow()
-            except (OSError, http.client.HTTPException, AttributeError, ValueError) as caught:
+            except TimeoutError:
+                is_waited_for = self._patient()
+            except (OSError, http.client.HTTPException, AttributeError, ValueError):
                 # http.client itself raises AttributeError or ValueError where stop() closed the socket under a read
-                error = caught
-            failures = 1 if self._received > before else failures + 1
-            silent = isinstance(error, TimeoutError)
-            if silent and self._patient():
-                failures = 0
-            refused = isinstance(error, ConnectionRefusedError)
-            if failures > RETRIES or (failures > 1 and (silent or refused)):
-                break
+                pass
+            failures = 0 if is_waited_for else 1 if self._received > before else failures + 1
             self._stopped.wait(_RETRY_AFTER_S)
         if not self._stopped.is_set():
             self._sink.put(("events", Condition("gone", "the server stopped answering")))

@@ -3,6 +3,8 @@
 import contextlib
 import http.client
 import json
+import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -119,10 +121,8 @@ def last_words(server: Server) -> str:
 
 def kill(pid: int) -> None:
     """Kill a process without warning, one that a child has started, unless it is gone already."""
-    import psutil
-
-    with contextlib.suppress(psutil.NoSuchProcess):
-        psutil.Process(pid).kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def connect(url: str, timeout: float) -> http.client.HTTPConnection:
@@ -139,15 +139,13 @@ class SilentError(OSError):
     """A server took the connection and then did not answer in time."""
 
 
-def get_json(
-    url: str, path: str, token: str | None = None, timeout: float = ANSWER_TIMEOUT_S, *, most: int = 1_000_000
-) -> Any:
+def get_json(url: str, path: str, *, timeout: float = ANSWER_TIMEOUT_S, most: int = 1_000_000) -> Any:
     """GET a JSON document; None where the answer is not one, or has more than `most` bytes. Raises as `timed_json`."""
-    return timed_json(url, path, token, timeout, most=most)[0]
+    return timed_json(url, path, timeout=timeout, most=most)[0]
 
 
 def timed_json(
-    url: str, path: str, token: str | None = None, timeout: float = ANSWER_TIMEOUT_S, *, most: int = 1_000_000
+    url: str, path: str, token: str | None = None, *, timeout: float = ANSWER_TIMEOUT_S, most: int = 1_000_000
 ) -> tuple[Any, float]:
     """Return what `get_json` does, and when it was asked for: on the monotonic clock, once connected.
 

@@ -8,13 +8,13 @@ import math
 from array import array
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from math import isnan
 from typing import Literal
 
-from taskdemo_cli.recording.requests import Requests, seconds
+from taskdemo_cli.recording.requests import Requests
 from taskdemo_cli.recording.tasks import STATES, UNENDED, Tasks
 from taskdemo_cli.stats import MICRO, grouped, nearest_rank
 from taskdemo_server.contract.events import TaskState
@@ -39,18 +39,18 @@ class LiveRow:
     n: int
     why: Why
     """Why this one is among the rows."""
-    state: Literal["planned", "waiting", "answered", "failed"]
-    sent_s: float | None
-    response_s: float | None
+    state: Literal["planned", "waiting", "answered", "failed"] = "planned"
+    sent_s: float | None = None
+    response_s: float | None = None
     """While it waits: how long it has waited so far."""
-    answered_s: float | None
+    answered_s: float | None = None
     """When its answer was whole: at a rate `response_s` counts from the plan, and this is no sum of the two before."""
-    status: int | None
-    error: str | None
-    reason: str | None
-    task_state: TaskState | None
-    task_started_s: float | None
-    task_ended_s: float | None
+    status: int | None = None
+    error: str | None = None
+    reason: str | None = None
+    task_state: TaskState | None = None
+    task_started_s: float | None = None
+    task_ended_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,8 @@ class LiveFigures:
         self._waits = waits
         """Whether an answer comes only when its task has ended: then it is news of that, before any event."""
         self.sent = 0
-        self.in_flight: list[tuple[int, float]] = []
+        self.in_flight: dict[int, float] = {}
+        """When the oldest requests without an answer were sent, by number, in seconds."""
         self.ok = 0
         self.failed = 0
         self._answered = 0
@@ -248,24 +249,22 @@ class LiveFigures:
         total = self.sent if count is None else count
         if total <= rows:
             return [(n, "all") for n in range(1, total + 1)]
-        share = max(rows // 5, 1)
+        candidates: dict[Why, Iterable[int]] = {
+            "waiting": self.in_flight,
+            "working": self._unended(),
+            "failed": reversed(self._failed),
+            "slowest": (-n for _, n in sorted(self._slowest, reverse=True)),
+            "newest": reversed(self._newest),
+        }
         chosen: dict[int, Why] = {}
-        self._choose(chosen, (n for n, _ in self.in_flight), "waiting", share)
-        self._choose(chosen, self._unended(), "working", share)
-        self._choose(chosen, reversed(self._failed), "failed", share)
-        self._choose(chosen, (-n for _, n in sorted(self._slowest, reverse=True)), "slowest", share)
-        self._choose(chosen, reversed(self._newest), "newest", rows - len(chosen))
+        for why, numbers in candidates.items():
+            most = rows if why == "newest" else min(len(chosen) + max(rows // 5, 1), rows)
+            for n in numbers:
+                if len(chosen) >= most:
+                    break
+                chosen.setdefault(n, why)
         kinds = grouped((why, n) for n, why in chosen.items())
-        return [(n, why) for why, numbers in kinds.items() for n in sorted(numbers)][:rows]
-
-    @staticmethod
-    def _choose(chosen: dict[int, Why], candidates: Iterator[int], why: Why, share: int) -> None:
-        for n in candidates:
-            if share <= 0:
-                return
-            if n not in chosen:
-                chosen[n] = why
-                share -= 1
+        return [(n, why) for why, numbers in kinds.items() for n in sorted(numbers)]
 
     def _unended(self) -> Iterator[int]:
         """Yield the request numbers of the tasks that were heard of first and have not ended."""
@@ -282,35 +281,29 @@ class LiveFigures:
                 yield tasks.request[at]
 
     def _row(self, n: int, why: Why, now: float, base: float) -> LiveRow:
-        requests, tasks, at = self._requests, self._tasks, n - 1
-        reported = at < len(requests.is_reported) and requests.is_reported[at]
-        if not reported:
-            sent = next((sent for number, sent in self.in_flight if number == n), None)
-            waits = None if sent is None else max(now - sent, 0.0)
-            sent_s = None if sent is None else sent - base / MICRO
-            state: Literal["planned", "waiting"] = "planned" if sent is None else "waiting"
-            return LiveRow(n, why, state, sent_s, waits, None, None, None, None, None, None, None)
-        error = requests.trouble(at)
-        response = requests.response(at)
-        task = None if (task_id := requests.task_id[at]) is None else tasks.place_of[task_id]
-        task_state = None if task is None else tasks.state[task]
-        ended = None if task is None else seconds(tasks.end(task) - base)
-        if self._waits and task_state in {"accepted", "started"} and requests.status[at] is not None:
+        if not self._requests.is_reported(n - 1):
+            if (sent := self.in_flight.get(n)) is None:
+                return LiveRow(n, why)
+            return LiveRow(n, why, "waiting", sent - base / MICRO, max(now - sent, 0.0))
+        request, tasks = self._requests.row(n - 1, base), self._tasks
+        task = None if request.task_id is None else tasks.row(tasks.place_of[request.task_id], base)
+        state, ended_s = (task.state, task.ended_s) if task else (None, None)
+        if self._waits and state in UNENDED and request.status is not None:
             # Its event is still to come; it ended when it was answered, at the latest.
-            task_state, ended = "finished" if error is None else "failed", seconds(requests.done[at] - base)
+            state, ended_s = "finished" if request.error is None else "failed", request.done_s
         return LiveRow(
             n=n,
             why=why,
-            state="answered" if error is None else "failed",
-            sent_s=seconds(requests.sent[at] - base),
-            response_s=seconds(response),
-            answered_s=None if isnan(response) else seconds(requests.done[at] - base),
-            status=requests.status[at],
-            error=error,
-            reason=requests.reason[at],
-            task_state=task_state,
-            task_started_s=None if task is None else seconds(tasks.started[task] - base),
-            task_ended_s=ended,
+            state="answered" if request.error is None else "failed",
+            sent_s=request.sent_s,
+            response_s=request.response_s,
+            answered_s=None if request.response_s is None else request.done_s,
+            status=request.status,
+            error=request.error,
+            reason=request.reason,
+            task_state=state,
+            task_started_s=task.started_s if task else None,
+            task_ended_s=ended_s,
         )
 
     def _completion(self, number: int, at: int, state: TaskState, ended: float, base: float) -> Completion:

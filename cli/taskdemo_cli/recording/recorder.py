@@ -4,7 +4,7 @@ Pure: no I/O and no clock. News may come in any order and more than once; the re
 """
 
 from array import array
-from math import isnan
+from math import inf, isnan
 from typing import Final
 
 from msgspec import UNSET, UnsetType
@@ -79,11 +79,11 @@ class Recorder:
             case Batch(samples, in_flight, sent):
                 for sample in samples:
                     self._add(sample)
-                self._live.in_flight = in_flight
+                self._live.in_flight = dict(in_flight)
                 self._live.sent = sent
             case Done():
                 self.done = frame
-                self._live.in_flight = []
+                self._live.in_flight = {}
 
     def bystander(self, frame: Frame) -> None:
         """Fold one frame of the bystander's process."""
@@ -150,12 +150,11 @@ class Recorder:
             interrupted=interrupted,
             timed_out=timed_out or done.timed_out,
             ended_because=ended_because,
-            transport="taskdemo",
             not_sent=done.not_sent,
             late_sends=done.late,
             late_connecting=done.late_connecting,
             late_unconnected=done.late_unconnected,
-            unreported=max(self._live.sent - requests.reported, 0),
+            unreported=max(self._live.sent - len(record.of_requests), 0),
             summary=summary,
             requests=Rows(record.of_requests, lambda at: requests.row(at, base)),
             tasks=Rows(record.of_tasks, lambda at: tasks.row(at, base)),
@@ -189,8 +188,12 @@ class Recorder:
         named = sorted((at for at, n in enumerate(tasks.request) if n), key=tasks.request.__getitem__)
         if not self.private:
             return array("i", named)
-        unnamed = (at for at, n in enumerate(tasks.request) if not n)
-        return array("i", [*named, *sorted(unnamed, key=lambda at: (tasks.accepted[at], tasks.ids[at]))])
+        unnamed = (
+            (inf if isnan(when := tasks.accepted[at]) else when, tasks.ids[at], at)  # what is no number has no order
+            for at, n in enumerate(tasks.request)
+            if not n
+        )
+        return array("i", [*named, *(at for *_, at in sorted(unnamed))])
 
     def _base(self) -> float:
         if self.t0 is not None:

@@ -52,8 +52,6 @@ class Requests:
         """Why it failed, where more is known than the kind of error."""
         self.task_id: list[str | None] = []
         """Of the task that the response named, where its name means anything to us."""
-        self.is_reported = bytearray()
-        self.reported = 0
 
     def add(self, sample: Sample) -> bool:
         """Keep one sample, but for its task; return whether it is the first of this request."""
@@ -64,9 +62,8 @@ class Requests:
                 times.extend([NEVER] * missing)
             for column in (self.status, self.error, self.reason, self.task_id):
                 column.extend([None] * missing)
-            self.is_reported.extend(bytes(missing))
         at = n - 1
-        if self.is_reported[at]:
+        if not isnan(self.planned[at]):
             return False
         self.planned[at] = micro(planned)
         self.sent[at] = micro(sent)
@@ -75,13 +72,15 @@ class Requests:
         self.status[at] = status
         self.error[at] = interned(error)
         self.reason[at] = interned(reason and shortened(reason, LONGEST_REASON))
-        self.is_reported[at] = True
-        self.reported += 1
         return True
+
+    def is_reported(self, at: int) -> bool:
+        """Tell whether it is known what became of the request at this place: then it is known when it was planned."""
+        return at < len(self.planned) and not isnan(self.planned[at])
 
     def places(self) -> Iterator[int]:
         """Yield the places of the requests that were reported, in order of their numbers."""
-        return (at for at, reported in enumerate(self.is_reported) if reported)
+        return filter(self.is_reported, range(len(self.planned)))
 
     def response(self, at: int) -> float:
         """Return the microseconds from its begin to the last byte, if an answer came in full."""

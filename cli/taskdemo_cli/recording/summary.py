@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import filterfalse, islice
+from itertools import accumulate, filterfalse, islice
 from math import inf, isnan
 from operator import le
 from typing import Final
@@ -136,27 +136,16 @@ def _wait(row: BystanderRow) -> float | None:
 
 
 class Busy:
-    """When any work ran, from the ascending starts and ends of all."""
+    """When any work ran, from the ascending starts and ends of all, each end after its start."""
 
     def __init__(self, starts: Sequence[float], ends: Sequence[float]) -> None:
-        self._from: list[float] = []
-        self._until: list[float] = []
-        self._before = [0.0]
+        # Where as many have ended as had begun, nothing runs until the next start.
+        pauses = [(end, start) for end, start in zip(ends, starts[1:], strict=False) if end <= start]
+        self._from = [*starts[:1], *(start for _, start in pauses)]
+        self._until = [*(end for end, _ in pauses), ends[-1] if ends and len(ends) == len(starts) else inf]
+        lengths = (until - begun for begun, until in zip(self._from, self._until, strict=False))
+        self._before = [0.0, *accumulate(lengths)]
         """How long work ran before each of these stretches, and after all of them."""
-        ended = 0
-        for begun, start in enumerate(starts):
-            while ended < len(ends) and ends[ended] <= start:
-                ended += 1
-            if ended == begun:  # all that had begun has ended
-                if self._from:
-                    self._close(ends[ended - 1])
-                self._from.append(start)
-        if self._from:
-            self._close(ends[-1] if len(ends) >= len(starts) else inf)
-
-    def _close(self, end: float) -> None:
-        self._until.append(end)
-        self._before.append(self._before[-1] + end - self._from[-1])
 
     def share(self, start: float, end: float) -> float:
         """Return during how much of this time, of 1, work ran."""
@@ -253,13 +242,9 @@ def _completion(record: Record, at: int) -> float:
 
 
 def _wall(record: Record, done: Done) -> float:
-    """Return the microseconds from the first planned send to the end of the last request.
-
-    That is the last byte of all, unless a request never got one: then only the load process knows.
-    """
-    ends = [record.requests.done[at] for at in record.of_requests]
-    measured = max(max(_measured(ends), default=record.base) - record.base, 0.0)
-    return measured if ends and not any(map(isnan, ends)) else max(measured, micro(done.wall))
+    """Return the microseconds from the first planned send to the end of the last request, or of the run without any."""
+    ends = (record.requests.done[at] for at in record.of_requests)
+    return max(ends, default=record.base + micro(done.wall)) - record.base
 
 
 def _measured(times: Iterable[float]) -> Iterator[float]:

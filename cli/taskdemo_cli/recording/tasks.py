@@ -154,16 +154,12 @@ class Tasks:
         """
         starts, ends = array("d"), array("d")
         for at in places:
-            started, ended = self.started[at], self.ended[at]
-            if at in self.histories:
-                for start, end in self._pairs(at):
+            pairs = self._pairs(at) if at in self.histories else ((self.started[at], self.ended[at]),)
+            for start, end in pairs:
+                if not isnan(start):
                     starts.append(start)
                     if not isnan(end):
                         ends.append(max(end, start + 1))
-            elif not isnan(started):
-                starts.append(started)
-                if not isnan(ended):
-                    ends.append(max(ended, started + 1))
         return starts, ends
 
     def _pairs(self, at: int) -> list[tuple[float, float]]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from taskdemo_cli.documents.capacity import CapacityDocument
-from taskdemo_cli.documents.codec import AnyDocument
+from taskdemo_cli.documents.codec import AnyDocument, runs_of
 from taskdemo_cli.documents.limits import LimitsDocument
-from taskdemo_cli.documents.pairing import pairs, runs_of
+from taskdemo_cli.documents.rows import pairs
 from taskdemo_cli.documents.scan import ScanDocument
 from taskdemo_server.contract.text import escape
 
@@ -56,11 +56,10 @@ def _rows(document: AnyDocument) -> Iterator[Iterable[Any]]:
         case ScanDocument():
             yield ENDPOINT_COLUMNS
             for one in document.endpoints:
-                requests = one.summary and one.summary.requests
+                counts = (one.summary.requests.ok, one.summary.requests.failed) if one.summary else (None, None)
                 response = one.summary and one.summary.response_s
+                times = (response.p50, response.max) if response else (None, None)
                 judged = [getattr(one.blocking, name, None) for name in JUDGED_COLUMNS]
-                counts = [getattr(requests, name, None) for name in ("ok", "failed")]
-                times = [getattr(response, name, None) for name in ("p50", "max")]
                 yield one.method, one.path, one.target, one.skipped, *counts, *times, *judged, one.text
         case _:
             yield *RUN_COLUMNS, *REQUEST_COLUMNS, *(f"task_{column}" for column in TASK_COLUMNS)

@@ -12,13 +12,15 @@ import os
 import pkgutil
 import secrets
 import shutil
-import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from taskdemo_cli.documents.codec import KINDS, AnyDocument, ShapeError, read
+from msgspec import ValidationError
+
+from taskdemo_cli.documents.codec import KINDS, AnyDocument, read
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_server.contract.settings import VERSION
 from taskdemo_server.contract.text import escape, shortened
@@ -27,6 +29,7 @@ PAGE: Final = ".html"
 _PART: Final = ".part"
 _STILL_S: Final = 60.0
 """Nobody writes any more to a growing file that has not grown for so long."""
+ADVICE: Final = "name a file that --save FILE.json wrote"
 DIGITS: Final = 18
 """More than a whole number of ours ever has; Python refuses to read thousands of them."""
 
@@ -39,55 +42,38 @@ def check(saves: Iterable[str | Path] = (), html: str | Path | None = None) -> N
 
     Raises UserError for an ending that says no format, and for a folder that is missing or cannot be written to.
     """
-    for path in map(Path, saves):
-        if path.suffix.lower() == PAGE:
-            raise UserError(f"--save {_shown(path)}: a page is made by --html {_shown(path)}")
-        if path.suffix.lower() not in WRITERS:
-            endings = ", ".join(ending for ending in WRITERS if ending != PAGE)
-            stem = path.with_suffix("") if path.suffix else path
-            raise UserError(
-                f"--save {_shown(path)}: the file's ending says the format, one of {endings}; "
-                f"try --save {_shown(stem)}.json"
-            )
-        _check_place(path, "--save")
-    if html is not None:
-        path = Path(html)
-        if path.suffix.lower() not in {PAGE, ".htm"}:
-            raise UserError(f"--html {_shown(path)}: the file's name must end in .html; try --html {_shown(path)}.html")
-        _check_place(path, "--html")
+    asked = [*(("--save", Path(path)) for path in saves), *([("--html", Path(html))] if html is not None else [])]
+    for option, path in asked:
+        if why := _trouble_with_name(option, path) or _trouble_with_place(path):
+            raise UserError(f"{option} {_shown(path)}: {why}")
 
 
-def _check_place(path: Path, option: str) -> None:
-    try:
-        target = _target(path)
-        target.lstat()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise UserError(f"{option} {_shown(path)}: no file can have that name ({_why(error)})") from error
+def _trouble_with_name(option: str, path: Path) -> str:
+    ending = path.suffix.lower()
+    if option == "--html":
+        return "" if ending in {PAGE, ".htm"} else f"the file's name must end in .html; try --html {_shown(path)}.html"
+    if ending == PAGE:
+        return f"a page is made by --html {_shown(path)}"
+    if ending in WRITERS:
+        return ""
+    endings = ", ".join(ending for ending in WRITERS if ending != PAGE)
+    stem = path.with_suffix("") if path.suffix else path
+    return f"the file's ending says the format, one of {endings}; try --save {_shown(stem)}.json"
+
+
+def _trouble_with_place(path: Path) -> str:
+    target = _target(path)
     folder = target.parent
     if not folder.is_dir():
-        raise UserError(
-            f"{option} {_shown(path)}: there is no folder {_shown(folder)}; make it with: mkdir -p {_shown(folder)}"
-        )
-    if target.is_dir():
-        raise UserError(f"{option} {_shown(path)}: that is a folder; name a file in it")
-    if target.exists() and not target.is_file():  # it would be replaced, be it a device
-        raise UserError(f"{option} {_shown(path)}: that is not an ordinary file; name one")
-    if target.exists() and not os.access(target, os.W_OK):
-        raise UserError(f"{option} {_shown(path)}: that file may not be written; choose another name or allow it")
-    _remove_what_the_dead_left(target)
-    probe = _beside(target)
+        return f"there is no folder {_shown(folder)}; make it with: mkdir -p {_shown(folder)}"
     try:
-        probe.open("xb").close()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise UserError(
-            f"{option} {_shown(path)}: the folder {_shown(folder)} cannot be written to ({_why(error)}); "
-            "choose another folder"
-        ) from error
-    finally:  # a Ctrl-C may come in between
-        with contextlib.suppress(OSError):
-            probe.unlink()
+        return f"the folder {_shown(folder)} cannot be written to ({_why(error)}); choose another folder"
+    if target.exists() and not (target.is_file() and os.access(target, os.W_OK)):  # a device would be replaced
+        return "that is no file that may be written; choose another name"
+    _remove_what_the_dead_left(target)
+    return ""
 
 
 # --- writing -----------------------------------------------------------------------------------------------
@@ -155,14 +141,10 @@ def _remove_what_the_dead_left(target: Path) -> None:
 
 def _target(path: Path) -> Path:
     """Return the file itself where `path` is a symbolic link: it is the file that is replaced."""
-    with contextlib.suppress(RuntimeError):  # nobody of that name: then it is a folder's
-        path = path.expanduser()
     try:
         return path.resolve()
     except FileNotFoundError as error:
         raise UserError(f"{_shown(path)}: the current folder is gone; name the file from / on") from error
-    except RuntimeError as error:
-        raise UserError(f"{_shown(path)} leads nowhere: its symbolic links go round in a circle") from error
 
 
 def _why(error: OSError) -> str:
@@ -198,35 +180,17 @@ def load(path: str | Path) -> AnyDocument:
     """
     path = Path(path)
     try:
-        if stat.S_ISCHR(path.stat().st_mode):  # of which there may be no end
-            raise UserError(f"{_shown(path)} is not a file; name one that --save wrote")
-        text = path.read_bytes()
+        data = json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite, parse_int=_whole)
     except OSError as error:
-        raise UserError(f"{_shown(path)} cannot be read ({_why(error)}); name a file that --save wrote") from error
-    try:
-        data = json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
+        raise UserError(f"{_shown(path)} cannot be read ({_why(error)}); {ADVICE}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{_shown(path)} is not JSON; name a file that --save FILE.json wrote") from error
-    if not isinstance(data, dict) or not isinstance(data.get("taskdemo"), str):
-        raise UserError(
-            f"{_shown(path)} is JSON, but not a result of taskdemo; name a file that --save FILE.json wrote"
-        )
-    kind, writer = data.get("kind"), data["taskdemo"]
-    if kind == "changes":
-        again = "type: taskdemo compare OLD.json NEW.json"
-        raise UserError(f"{_shown(path)} holds what changed between two results, which are not in it; {again}")
-    if not isinstance(kind, str) or kind not in KINDS:
-        upgrade = f"it was written by taskdemo {shortened(writer, 40)}: pip install --upgrade taskdemo"
-        advice = "name a file that --save FILE.json wrote" if writer == VERSION else upgrade
-        raise UserError(
-            f"{_shown(path)} holds {shortened(repr(kind), 40)}, which taskdemo {VERSION} does not know; {advice}"
-        )
+        raise UserError(f"{_shown(path)} is not JSON; {ADVICE}") from error
+    if not isinstance(data, dict) or "taskdemo" not in data or data.get("kind") not in list(KINDS):
+        raise UserError(f"{_shown(path)} is JSON, but not a result that taskdemo {VERSION} can show; {ADVICE}")
     try:
-        return read(data, kind)
-    except (ShapeError, RecursionError) as error:
-        raise UserError(
-            f"{_shown(path)} is not a whole result of taskdemo: {shortened(str(error), 120)}; save it again"
-        ) from error
+        return read(data, data["kind"])
+    except (ValidationError, UnicodeEncodeError, RecursionError) as error:
+        raise UserError(f"{_shown(path)} is not a whole result: {shortened(str(error), 120)}; {ADVICE}") from error
 
 
 def _finite(text: str) -> float:

@@ -1,19 +1,19 @@
 """A document as GitHub-flavoured Markdown for a pull request, that also reads well as it is. Computes nothing."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from taskdemo_cli.analysis.mode_summary import ran_at_once
-from taskdemo_cli.analysis.rounds import COLUMNS, NAMES
+from taskdemo_cli.analysis.mode_summary import ModeSummary
+from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, figure_words
 from taskdemo_cli.analysis.scan import TOLD, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.limits import LimitsDocument, limits_in
-from taskdemo_cli.documents.run import RunDocument, Skipped, Summary, name_of
+from taskdemo_cli.documents.run import RunDocument, Summary, name_of
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
-from taskdemo_cli.reports.error_words import shortfalls
+from taskdemo_cli.reports.shortfalls import INTERRUPTED, shortfalls
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_rate
 from taskdemo_cli.units import format_seconds as duration
@@ -31,44 +31,31 @@ SIGNS: Final = {"yes": "yes", "no": "**no**", "partly": "*partly*"}
 
 def chunks(document: AnyDocument) -> Iterator[str]:
     """Yield the document as Markdown: what was found, the table, and where it comes from."""
+    thresholds = getattr(document, "thresholds", None) or ()
+    yield from _list(f"**{'failed' if one.held else 'passed'}**: {escaped(one.text)}" for one in thresholds)
+    if not isinstance(document, RunDocument | ComparisonDocument) and document.interrupted:
+        yield f"{INTERRUPTED[document.kind]}\n\n"
     match document:
         case RunDocument():
-            yield from _thresholds(document)
             yield from _runs([document])
             if document.verdict:
                 yield escaped(document.verdict) + "\n\n"
         case ComparisonDocument():
-            yield from _thresholds(document)
             yield from _recommendation(document)
             yield from _runs(document.runs)
-            for verdict in document.verdicts:
-                yield f"- {_code(verdict.mode)}: {escaped(verdict.text)}\n"
-            yield "\n" if document.verdicts else ""
+            yield from _list(f"{_code(one.mode)}: {escaped(one.text)}" for one in document.verdicts)
             yield from _needs(document)
-            yield from _skipped(document.skipped)
         case LimitsDocument():
-            if document.interrupted:
-                yield "Interrupted: these are the experiments that were through by then.\n\n"
-            yield from _limits_table(document)
-            yield from _cells(document)
-            yield from _skipped(document.skipped)
+            yield from _limits(document)
         case CapacityDocument():
-            yield from _thresholds(document)
-            if document.interrupted:
-                yield "Interrupted: these are the limits and the steps up to then.\n\n"
             yield from _capacities(document)
-            yield from _skipped(document.skipped)
         case ScanDocument():
-            if document.interrupted:
-                yield "Interrupted: this is what was found by then.\n\n"
             yield from _endpoints(document)
-    yield _origin(document)
-
-
-def _thresholds(document: RunDocument | ComparisonDocument | CapacityDocument) -> Iterator[str]:
-    for threshold in document.thresholds or ():
-        yield f"- **{'failed' if threshold.held else 'passed'}**: {escaped(threshold.text)}\n"
-    yield "\n" if document.thresholds else ""
+    skipped = getattr(document, "skipped", ())
+    yield from _list(f"{_code(one.mode)} was skipped: {escaped(one.why)}" for one in skipped)
+    told = (document.environment.get(name) for name in ("python", "platform"))
+    words = [f"taskdemo {document.taskdemo}", *(text for text in told if isinstance(text, str))]
+    yield f"<sub>{', '.join(map(escaped, words))}: {_code(document.command or 'taskdemo')}</sub>\n"
 
 
 def _recommendation(document: ComparisonDocument) -> Iterator[str]:
@@ -83,123 +70,92 @@ def _recommendation(document: ComparisonDocument) -> Iterator[str]:
 
 def _needs(document: ComparisonDocument) -> Iterator[str]:
     if found := document.recommendations:
-        rows = [[str(one.need), _cell(one.mode) if one.mode else NOTHING, "; ".join(one.gives_up)] for one in found]
-        escaped_rows = [[escaped(need), mode, escaped(gives_up)] for need, mode, gives_up in rows]
-        yield from _table(["need", "mode", "it gives up"], escaped_rows, left=3)
-        yield "\n"
-
-
-def _skipped(skipped: Sequence[Skipped]) -> Iterator[str]:
-    for one in skipped:
-        yield f"- {_code(one.mode)} was skipped: {escaped(one.why)}\n"
-    yield "\n" if skipped else ""
-
-
-def _shortfalls(runs: Sequence[RunDocument]) -> Iterator[str]:
-    """Yield which runs are not whole ones, and why."""
-    stopped = ["Interrupted: these are the figures up to then."]
-    told = [(run, texts) for run in runs if (texts := (stopped if run.interrupted else []) + shortfalls(run))]
-    for run, texts in told:
-        which = f", round {run.round}" if run.round > 1 else ""
-        yield f"- {_code(name_of(run))}{which}: {' '.join(map(escaped, texts))}\n"
-    yield "\n" if told else ""
+        rows = [
+            [escaped(one.need), _cell(one.mode) if one.mode else NOTHING, escaped("; ".join(one.gives_up))]
+            for one in found
+        ]
+        yield from _table(["need", "mode", "it gives up"], rows, left=3)
 
 
 def _runs(runs: Sequence[RunDocument]) -> Iterator[str]:
-    yield from _shortfalls(runs)
+    """Yield which runs are not whole ones, and why, and the table of all."""
     rounds = any(run.round > 1 for run in runs)
+    stopped = [INTERRUPTED["run"]]
+    told = [(run, texts) for run in runs if (texts := (stopped if run.interrupted else []) + shortfalls(run))]
+    yield from _list(
+        f"{_code(name_of(run))}{f', round {run.round}' if run.round > 1 else ''}: {' '.join(map(escaped, texts))}"
+        for run, texts in told
+    )
     yield from _table(
         ["mode", *(["round"] if rounds else []), *(NAMES[path] for path in COLUMNS), "failed", "lost"],
-        [[_cell(name_of(run)), *([str(run.round)] if rounds else []), *_figures(run.summary)] for run in runs],
+        [[_cell(name_of(run)), *([str(run.round)] if rounds else []), *_figures(run)] for run in runs],
         left=1,
     )
-    yield "\n"
 
 
-def _figures(summary: Summary) -> list[str]:
-    response, bystander, tasks = summary.response_s, summary.bystander_s, summary.tasks
-    at_once = ran_at_once(tasks)
+def _figures(run: RunDocument) -> list[str]:
+    figures, tasks = ModeSummary([run]).figures, run.summary.tasks
     return [
-        duration(response.p50) if response else NOTHING,
-        duration(response.max) if response else NOTHING,
-        duration(tasks.last_ended_s) if tasks.last_ended_s is not None else NOTHING,
-        number(at_once) if at_once is not None else NOTHING,
-        duration(bystander.max) if bystander else NOTHING,
-        number(summary.requests.failed),
+        *(NOTHING if (value := figures[path]) is None else figure_words(path, value) for path in COLUMNS),
+        number(run.summary.requests.failed),
         number(tasks.lost) if tasks.accepted else NOTHING,
     ]
 
 
-def _limits_table(document: LimitsDocument) -> Iterator[str]:
+def _limits(document: LimitsDocument) -> Iterator[str]:
     modes = document.modes
     rows = [
-        [
-            name.replace("_", " "),
-            *(SIGNS[cells[name].verdict] if name in cells else NOTHING for cells in modes.values()),
-        ]
-        for name in limits_in(modes)
+        [_name(limit), *(SIGNS[cells[limit].verdict] if limit in cells else NOTHING for cells in modes.values())]
+        for limit in limits_in(modes)
     ]
     yield from _table(["can it ...", *map(_cell, modes)], rows, left=1 + len(modes))
-    yield "\n"
+    told = [(mode, f"{_name(limit)}: {cell.text}") for mode, cells in modes.items() for limit, cell in cells.items()]
+    told += [(one.mode, f"{_name(one.limit)} was not carried out: {one.why}") for one in document.failed]
+    yield from _list(f"{_code(mode)}, {escaped(text)}" for mode, text in told)
 
 
-def _cells(document: LimitsDocument) -> Iterator[str]:
-    for mode, cells in document.modes.items():
-        for name, cell in cells.items():
-            yield f"- {_code(mode)}, {escaped(name.replace('_', ' '))}: {escaped(cell.text)}\n"
-    for failed in document.failed or ():
-        what = f"{failed.limit.replace('_', ' ')} was not carried out: {failed.why}"
-        yield f"- {_code(failed.mode)}, {escaped(what)}\n"
-    yield "\n"
+def _name(limit: str) -> str:
+    return limit.replace("_", " ")
 
 
 def _capacities(document: CapacityDocument) -> Iterator[str]:
-    rows = [
-        [
-            _cell(name),
-            *(
-                NOTHING if rate is None else format_rate(rate)
-                for rate in (found.sustained_per_s, found.failed_at_per_s, found.expected_per_s)
-            ),
-            found.cause,
-        ]
-        for name, found in document.modes.items()
-    ]
-    yield from _table(["mode", "sustained", "gave in at", "arithmetic says", "what gave in"], rows, left=1)
-    yield "\n"
+    rows = []
     for name, found in document.modes.items():
-        yield f"- {_code(name)}: {escaped(found.text)}\n"
-    yield "\n"
+        rates = (found.sustained_per_s, found.failed_at_per_s, found.expected_per_s)
+        rows.append([_cell(name), *(NOTHING if rate is None else format_rate(rate) for rate in rates), found.cause])
+    yield from _table(["mode", "sustained", "gave in at", "arithmetic says", "what gave in"], rows, left=1)
+    yield from _list(f"{_code(name)}: {escaped(found.text)}" for name, found in document.modes.items())
 
 
 def _endpoints(document: ScanDocument) -> Iterator[str]:
     yield f"**{escaped(document.verdict)}**\n\n"
-    called = [one for one in document.endpoints if one.summary is not None]
     yield from _table(
         ["endpoint", "requests", "failed", "response p50", "others waited", "seen"],
-        [[_cell(name_of_endpoint(one)), *_figures_of(one)] for one in called],
+        [_endpoint(one, one.summary) for one in document.endpoints if one.summary is not None],
         left=1,
     )
-    yield "\n"
     groups = by_outcome(document.endpoints)
-    for kind in TOLD:
-        for one in groups[kind]:
-            yield f"- {_code(name_of_endpoint(one))}: {escaped(one.text)}\n"
-    for one in groups["skipped"]:
-        yield f"- {_code(name_of_endpoint(one))} was not called: {escaped(one.skipped or '')}\n"
-    yield "\n"
+    told = [(one, f": {escaped(one.text)}") for kind in TOLD for one in groups[kind]]
+    told += [(one, f" was not called: {escaped(one.skipped or '')}") for one in groups["skipped"]]
+    yield from _list(f"{_code(name_of_endpoint(one))}{text}" for one, text in told)
 
 
-def _figures_of(endpoint: EndpointRow) -> list[str]:
-    summary, others, kind = endpoint.summary, waited(endpoint), outcome(endpoint)
-    requests, response = (summary.requests, summary.response_s) if summary else (None, None)
+def _endpoint(endpoint: EndpointRow, summary: Summary) -> list[str]:
+    requests, response, others, kind = summary.requests, summary.response_s, waited(endpoint), outcome(endpoint)
     return [
-        number(requests.ok + requests.failed) if requests else NOTHING,
-        number(requests.failed) if requests else NOTHING,
+        _cell(name_of_endpoint(endpoint)),
+        number(requests.ok + requests.failed),
+        number(requests.failed),
         duration(response.p50) if response else NOTHING,
         duration(others) if others is not None else NOTHING,
         f"**{kind}**" if kind == "blocks" else kind,
     ]
+
+
+def _list(entries: Iterable[str]) -> Iterator[str]:
+    """Yield these as a list, if there are any."""
+    lines = [f"- {entry}\n" for entry in entries]
+    yield from [*lines, "\n"] if lines else ()
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:
@@ -212,12 +168,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int) ->
             for at, (text, width) in enumerate(zip(line, widths, strict=True))
         )
         yield f"| {' | '.join(cells)} |\n"
-
-
-def _origin(document: AnyDocument) -> str:
-    told = (document.environment.get(name) for name in ("python", "platform"))
-    words = [f"taskdemo {document.taskdemo}", *(text for text in told if isinstance(text, str))]
-    return f"<sub>{', '.join(map(escaped, words))}: {_code(document.command or 'taskdemo')}</sub>\n"
+    yield "\n"
 
 
 def escaped(text: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any, TextIO
 
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.processes.signals import Stopped
-from taskdemo_cli.reports.terminal.cursor import leaving_the_cursor
 from taskdemo_server.contract import stderr
 from taskdemo_server.contract.text import escape
 
@@ -52,14 +51,7 @@ class OutputStream(io.TextIOBase):
 
     def fileno(self) -> int:
         """Return the stream's own descriptor. Raises OSError where there is none."""
-        if self._stream is None:
-            raise OSError("no stream")
-        return self._stream.fileno()
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """The stream's own encoding: views fall back to ASCII where it cannot show their glyphs."""
-        return (self._stream and self._stream.encoding) or "ascii"
+        return super().fileno() if self._stream is None else self._stream.fileno()
 
     def _give_up(self, stream: TextIO, error: OSError) -> None:
         self._stream = None
@@ -76,11 +68,13 @@ def _write_whole(stream: TextIO, text: str) -> None:
     Without a buffer (PYTHONUNBUFFERED, as in many containers) one write may take only a part, as when a signal
     interrupts it or the disk is full, and the text stream drops the rest: https://github.com/python/cpython/issues/85393
     """
+    encoding = stream.encoding or "utf-8"
+    data = text.encode(encoding, "replace")  # what a terminal cannot show is a question mark
     raw = getattr(stream, "buffer", None)
     if not isinstance(raw, io.FileIO):
-        stream.write(text)
+        stream.write(data.decode(encoding))
         return
-    rest = memoryview(text.encode(stream.encoding, stream.errors or "strict"))
+    rest = memoryview(data)
     while rest:
         rest = rest[os.write(raw.fileno(), rest) :]
 
@@ -90,25 +84,22 @@ def complain(sentence: str, more: Iterable[str] = ()) -> None:
     stderr.complain("\n".join([f"taskdemo: {escape(sentence)}", *(f"  {escape(line)}" for line in more)]))
 
 
-def _plain_width() -> int:
-    from taskdemo_cli.reports.terminal.style import NARROWEST
-
-    said = os.environ.get("COLUMNS", "")
-    return max(int(said), NARROWEST) if said.isdecimal() and len(said) < 5 else PLAIN_WIDTH
-
-
 class Output:
     """One command's output: `console` for people, and on stdout with --json the document for programs."""
 
     def __init__(self, as_json: bool) -> None:
         from rich.console import Console
 
+        from taskdemo_cli.reports.terminal.style import NARROWEST
+
         self.as_json = as_json
         self._stdout = sys.stdout if isinstance(sys.stdout, OutputStream) else OutputStream(sys.stdout)
         human = OutputStream(sys.stderr) if as_json else self._stdout
+        columns = os.environ.get("COLUMNS", "").lstrip("0")  # 0: whoever has set it did not know
+        width = int(columns) if columns.isdecimal() and len(columns) < 5 else PLAIN_WIDTH
         self.console = Console(
             file=human,  # type: ignore[arg-type] # a TextIOBase, which is all that rich uses of it
-            width=None if human.isatty() else _plain_width(),
+            width=None if human.isatty() else max(width, NARROWEST),
             # Colour is one thing, a terminal another: FORCE_COLOR colours a pipe, and repaints nothing in it.
             force_terminal=human.isatty(),
             color_system="auto" if human.isatty() or not os.environ.get("FORCE_COLOR") else "standard",
@@ -123,6 +114,8 @@ class Output:
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             from rich.text import Text  # a str would be read as markup
 
+            from taskdemo_cli.reports.terminal.painter import leaving_the_cursor
+
             with leaving_the_cursor(self.console), self.console.status(Text(escape(what)), spinner="dots"):
                 yield
         else:
@@ -132,9 +125,9 @@ class Output:
         """Print the result: drawn for people, or with --json as one document."""
         # What these import takes its time to load, and --help is to be quick.
         if not self.as_json:
-            from taskdemo_cli.reports.terminal.documents import REPORTS
+            from taskdemo_cli.reports.terminal.documents import drawing
 
-            self.console.print(REPORTS[document["kind"] if isinstance(document, dict) else document.kind](document))
+            self.console.print(drawing(document))
             return
         from taskdemo_cli.documents.codec import json_chunks
 

@@ -5,11 +5,15 @@ One model for the terminal, which paints it in cells, and the page, which draws 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from itertools import islice
+from typing import Final, Literal, TypeAlias
 
+from taskdemo_cli.documents.rows import pairs
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
 from taskdemo_cli.recording.tasks import TROUBLE, UNENDED
 
+DRAWN: Final = 1000
+"""Requests of a run that are drawn at the most."""
 Kind: TypeAlias = Literal["wait", "held", "queue", "free"]
 """The caller waits; its work runs and the caller waits; its task is queued; its work runs and nobody waits."""
 
@@ -75,6 +79,11 @@ class Bar:
     def is_open(self) -> bool:
         """Whether its task had not ended when nobody looked any more."""
         return self.state in UNENDED
+
+
+def sample(run: RunDocument) -> Iterator[tuple[RequestRow, TaskRow | None]]:
+    """Yield the requests that are drawn, each with its task: all, or of very many evenly spread ones."""
+    return islice(pairs(run), 0, None, -(-len(run.requests) // DRAWN) or 1)
 
 
 def stairs_key(bars: Iterable[Bar]) -> Callable[[Bar], tuple[int, float, int]]:

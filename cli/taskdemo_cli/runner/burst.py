@@ -8,7 +8,7 @@ from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import RunHeader
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
-from taskdemo_cli.loadgen.request import GET, Request
+from taskdemo_cli.loadgen.request import GET
 from taskdemo_cli.processes import servers
 from taskdemo_cli.runner.target import Target
 
@@ -22,7 +22,7 @@ def burst(
     for_s: float | None = None,
     concurrency: int | None = None,
     rate: float | None = None,
-    request: Request = GET,
+    request: Plan = GET,
     **more: Any,
 ) -> Plan:
     """Return the plan, at no place yet, of a closed loop or one with a `rate`, for `count` requests (one) or `for_s`.
@@ -34,12 +34,8 @@ def burst(
     if concurrency is not None and rate is not None:
         raise UserError("--concurrency waits for answers and --rate does not: give one of them")
     count = None if for_s is not None else count or 1
-    return Plan(
-        url="",
-        method=request.method,
-        body=None if request.body is None else request.body.decode("latin-1"),
-        numbered=request.numbered,
-        headers=request.headers,
+    return replace(
+        request,
         count=count,
         for_s=for_s,
         concurrency=None if rate is not None else concurrency or count or CONCURRENCY,
@@ -66,6 +62,13 @@ def facts(plan: Plan) -> RunHeader:
         "command": command_line(),
         "environment": environment(),
     }
+
+
+def others_share() -> float:
+    """Return how much of all processors others use, of 1: to be asked while nothing of ours works. Takes 0.1 s."""
+    import psutil
+
+    return round(psutil.cpu_percent(0.1) / 100, 2)
 
 
 def words(plan: Plan) -> str:

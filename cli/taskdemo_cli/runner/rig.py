@@ -26,6 +26,7 @@ from taskdemo_cli.processes.event_stream import Condition, Heard, ServerState, W
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
+from taskdemo_cli.runner.burst import at
 from taskdemo_cli.runner.target import TICK_S, Target, again, no_worker
 from taskdemo_server.contract.events import WARM_UP
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -43,7 +44,7 @@ WARM_UP_MOST = 40
 """Requests of a warm-up at the most: FastAPI has so many threads, and each may open a connection to a broker."""
 WARM_UP_S = 60.0
 """How long a warm-up may take: as long as a server's start, because a pool's processes import the work only now."""
-End = Literal["done", "asked to stop", "deadline", "gone", "unheard", "stalled"]
+End = Literal["done", "asked to stop", "deadline", "given up"]
 """Why a part of a run was over."""
 
 
@@ -91,7 +92,7 @@ class Rig:
         and again, has been seen, requests in flight are Cancelled and no task is waited for.
         """
         _step_back()
-        return _Run(self, target, plan, screen).conduct(header, wait=wait, enough=enough)
+        return _Run(self, target, at(plan, target), screen).conduct(header, wait=wait, enough=enough)
 
     def warmed_up(self, target: Target, plan: Plan, *, wait: bool = True) -> tuple[Target, int]:
         """Fire the plan's first requests at a server of ours, for work that does nothing; nothing of it is counted.
@@ -111,7 +112,7 @@ class Rig:
             request_timeout_s=None,  # the first of all take longest, and what they begin is to be over
             headers=headers,
         )
-        run = _Run(self, target, fired, Unseen())
+        run = _Run(self, target, at(fired, target), Unseen())
         run.conduct({}, wait=wait, enough=lambda: False)
         if run.stalled is not None:
             raise UserError(run.stalled)
@@ -267,12 +268,9 @@ class _Run:
             now = time.monotonic()
             if stoppable and self.rig.stopping.asked:
                 return "asked to stop"
-            if until_gone and self.server in {"gone", "ended"}:
-                return "gone"
-            if until_gone and self.server == "unheard" and now - self.since > UNHEARD_S:
-                return "unheard"
-            if until_gone and self._is_stalled(now):
-                return "stalled"
+            is_unheard = self.server == "unheard" and now - self.since > UNHEARD_S
+            if until_gone and (self.server in {"gone", "ended"} or is_unheard or self._is_stalled(now)):
+                return "given up"
             if now >= deadline:
                 return "deadline"
             if now >= self.next_look:

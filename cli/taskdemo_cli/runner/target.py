@@ -12,8 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
 from taskdemo_cli.documents.run import OwnFunction, RunHeader
 from taskdemo_cli.errors import FAILED, UserError
-from taskdemo_cli.loadgen.proxies import proxy_for
-from taskdemo_cli.loadgen.request import ParsedUrl
+from taskdemo_cli.loadgen.request import ParsedUrl, proxy_for
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.event_stream import clock_offset
 from taskdemo_cli.processes.signals import StopRequest
@@ -125,43 +124,35 @@ class Target:
             "proxy": self.proxy or UNSET,
         }
 
-    def mark(self) -> int:
-        """Return how far the server's journal has come: `read_sightings` from there on is of the run that follows."""
-        return Path(self._journal).stat().st_size if self._journal else 0
-
     def settle(self, stopping: StopRequest) -> None:
         """Let the user's own application be watched for a while before anybody asks it anything."""
         end = time.monotonic() + SETTLE_S
         while time.monotonic() < end and not stopping.asked:
             time.sleep(TICK_S)
 
-    def read_sightings(self, mark: int, stopping: StopRequest, *, wait: bool = True) -> Sightings:
-        """Return what the server of the user's own application has seen of it since `mark`.
+    def read_sightings(self, stopping: StopRequest, *, wait: bool = True) -> Sightings:
+        """Return what the server of the user's own application has seen of it since it said who it is.
 
         With `wait`, once the event loop is quiet and the tasks that were left behind have ended, or STIRRING_S later.
         Read from the journal, because a loop that is blocked answers nobody.
         """
         began = time.monotonic()
         while True:
-            seen = fold(self._lines(mark))
+            seen = fold(self._lines(self.health.journal_offset if self.health else 0))
             waited = time.monotonic() - began
             if not wait or stopping.asked or waited > STIRRING_S or (waited > QUIET_S and seen.is_quiet):
                 return seen
-            time.sleep(min(TICK_S, QUIET_S - waited) if waited < QUIET_S else TICK_S)
+            time.sleep(TICK_S)
 
     def rest(self, offset: int) -> Iterator[TaskEvent]:
         """Return the events in the journal of a server of ours from there on: a blocked or dead one sends no word."""
         return filter(None, map(TaskEvent.from_line, self._lines(offset)))
 
     def _lines(self, offset: int) -> Iterator[bytes]:
-        if self._journal is not None:
-            with Path(self._journal).open("rb") as file:
+        if self.server is not None:
+            with Path(self.server.settings.journal).open("rb") as file:
                 file.seek(offset)
                 yield from file
-
-    @property
-    def _journal(self) -> str | None:
-        return None if self.server is None else self.server.settings.journal
 
 
 def find_target(url: str, path: str = "/", server: servers.Server | None = None, token: str | None = None) -> Target:
@@ -192,8 +183,10 @@ def again(target: Target) -> Target:
 
 def no_worker(target: Target) -> str:
     """Return that no worker answers on the broker of the target's server, and what to type."""
-    token = " --token TOKEN" if target.token else ""
-    return f"no worker answers on this broker; start one with: {target.health and target.health.start_worker}{token}"
+    command = str(target.health and target.health.start_worker) + (" --token TOKEN" if target.token else "")
+    if target.server is not None:  # it ends with this command: a worker could tell it nothing
+        command = command.partition(" --server ")[0]
+    return f"no worker answers on this broker; start one with: {command}"
 
 
 def check_worker(target: Target) -> None:
@@ -247,11 +240,6 @@ def running_target(parsed: ParsedUrl, token: str | None, *, named: bool) -> Targ
             f"{url} answers, but not in TLS ({_reason(error)}); type --url http://{url.partition('://')[2]}"
         ) from None
     except OSError as error:
-        if isinstance(error, TimeoutError) and "handshake" in str(error):
-            raise UserError(
-                f"{url} took the connection and answered nothing in TLS within {servers.ANSWER_TIMEOUT_S:g} s; "
-                f"if it speaks plain HTTP, type --url http://{url.partition('://')[2]}"
-            ) from None
         if named:
             raise UserError(f"nobody answers at {url} ({_reason(error)}); is the server running?") from None
         port = url.rpartition(":")[2]

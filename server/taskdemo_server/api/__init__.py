@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
-from starlette.types import ASGIApp
 
 from taskdemo_server.api import events, health, live, openapi, ping, tasks
 from taskdemo_server.api.state import Refusal, State
@@ -31,13 +30,10 @@ _FAILED: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def create_api(
-    state: State, page: FastAPI | None, application: ASGIApp | None = None
-) -> tuple[FastAPI, Callable[[str], bool]]:
-    """Return the application that answers taskdemo's own paths, and what tells whether a path is one of them.
+def create_api(state: State, application: Any) -> tuple[FastAPI, Callable[[str], bool]]:
+    """Return what answers taskdemo's own paths beside an application, and what tells whether a path is one of them.
 
-    With a `page`, its routes are in the documentation too; they are answered by the page itself. Without one it is the
-    user's own `application` that is served beside.
+    Of a page, the routes are in the documentation too; they are answered by the page itself.
     """
     settings = state.settings
     routers = [make(state) for make in (ping.router, health.router, tasks.router, events.router, live.router)]
@@ -45,7 +41,7 @@ def create_api(
         from taskdemo_server.limits.endpoints import router
 
         routers.append(router(state))
-    if page is None:
+    if settings.app is not None:
         api = FastAPI(openapi_url=None)
         for one in (*routers, openapi.router(application)):
             api.include_router(one, prefix=OWN_PATHS)
@@ -65,6 +61,6 @@ def create_api(
     may_fail = settings.work not in BUILT_IN_WORKS and not mode.answers_first
     documented = APIRouter(responses=_OF_A_PAGE | _FAILED if may_fail else _OF_A_PAGE)
     # Its endpoint alone: what FastAPI adds to every application (/docs, /redoc, ...) is answered here, or with 404.
-    documented.include_router(APIRouter(routes=[route for route in page.routes if isinstance(route, APIRoute)]))
+    documented.include_router(APIRouter(routes=[route for route in application.routes if isinstance(route, APIRoute)]))
     api.include_router(documented)
     return api, lambda path: path.removeprefix("/").partition("/")[0] in paths

@@ -22,7 +22,7 @@ class Document(TypedDict):
     """Paths that GET can ask for, and that are not in it."""
 
 
-def router(application: ASGIApp | None) -> APIRouter:
+def router(application: ASGIApp) -> APIRouter:
     """Return the route."""
     routes = APIRouter()
 

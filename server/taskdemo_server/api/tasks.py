@@ -29,15 +29,6 @@ class TaskView(TypedDict):
     error: str | None
 
 
-_COUNTS: dict[str, Any] = {
-    "X-Total-Count": {"description": "All tasks there were.", "schema": {"type": "integer"}},
-    "X-Forgotten-Count": {
-        "description": "How many of them, the first, are listed no more.",
-        "schema": {"type": "integer"},
-    },
-}
-
-
 def router(state: State) -> APIRouter:
     """Return the routes."""
     routes, index = APIRouter(), state.index
@@ -49,15 +40,16 @@ def router(state: State) -> APIRouter:
     async def record_of(task_id: str) -> TaskRecord:
         # In a thread that is not one of the works': the journal may be long, and their threads busy.
         await asyncio.to_thread(index.update)
-        record = await asyncio.to_thread(index.find, task_id)
-        if record is None:
+        if (record := index.find(task_id)) is None:
             raise HTTPException(404, "There is no such task, or it ended long ago.")
         return record
 
     @routes.get(
         "/tasks",
         summary="List the tasks, newest last: all that have not ended, and the last that have",
-        responses={200: {"headers": _COUNTS}},
+        responses={
+            200: {"headers": {"X-Total-Count": {"description": "All tasks there were.", "schema": {"type": "integer"}}}}
+        },
     )
     async def tasks(
         response: Response,
@@ -66,7 +58,6 @@ def router(state: State) -> APIRouter:
     ) -> list[TaskView]:
         await asyncio.to_thread(index.update)
         response.headers["X-Total-Count"] = str(index.total)
-        response.headers["X-Forgotten-Count"] = str(index.forgotten)
         return [_view(record) for record in await asyncio.to_thread(index.page, offset, limit)]
 
     @routes.get("/tasks/{task_id}", summary="Show one task", responses=unknown)
@@ -96,20 +87,15 @@ def _why_not_cancelled(record: TaskRecord, settings: Settings) -> str:
 
 def _view(record: TaskRecord) -> TaskView:
     return {
-        "id": _text(record.id) or "",
+        "id": record.id,
         "state": record.state,
-        "mode": _text(record.mode) or "",
+        "mode": record.mode,
         "accepted_at": record.accepted.at if record.accepted else None,
         "started_at": record.starts[0].at if record.starts else None,
         "ended_at": record.end.at if record.end else None,
         "cpu_s": record.end.cpu_s if record.end else None,
         "queued_s": record.end.queued_s if record.end else None,
-        "where": _text(record.where),
-        "message": _text(record.message),
-        "error": _text(record.error),
+        "where": record.starts[-1].where if record.starts else None,
+        "message": record.message,
+        "error": record.end.error if record.end else None,
     }
-
-
-def _text(text: str | None) -> str | None:
-    """Return a text as it is, but for lone surrogates: exceptions may speak of names that are no UTF-8."""
-    return text if text is None else text.encode(errors="backslashreplace").decode()

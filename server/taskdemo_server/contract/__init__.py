@@ -1,1 +1,1 @@
-"""What both wings share: events, modes, settings, texts and errors. Standard library only."""
+"""What both wings share: events, sightings, modes, settings, texts and errors. Standard library and msgspec only."""

@@ -91,6 +91,11 @@ class Child:
         self._reader.join(timeout)
         return self.ready_line or ""
 
+    def why_not_ready(self, timeout: float, errors: Path) -> str:
+        """Return why it was not ready within this timeout, as the end of a sentence, with its last words."""
+        how = f"was not ready within {timeout:g} s" if self.ready_line is None else "did not start"
+        return f"{how}: {last_line(errors) or 'it said nothing'}"
+
     def send(self, line: bytes) -> None:
         """Write to its standard input; one that is gone is noticed by whoever waits for its answer."""
         with contextlib.suppress(OSError):
@@ -132,9 +137,10 @@ class Child:
 
 
 def last_line(errors: Path) -> str:
-    """Return the last line of a file of standard error, made safe to show; empty if there is none."""
+    """Return the last line of a file of standard error, our own rather than a library's; safe to show, maybe empty."""
     with contextlib.suppress(OSError):
         lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        if lines:
-            return shortened(lines[-1].removeprefix("taskdemo: "), 300)  # whoever says it puts that first again
+        own = (line for line in reversed(lines) if line.startswith("taskdemo: "))
+        last = next(own, lines[-1] if lines else "")
+        return shortened(last.removeprefix("taskdemo: "), 300)  # whoever says it puts that first again
     return ""

@@ -8,22 +8,15 @@ be told from a name that is missing, and each needs another sentence.
 import difflib
 import importlib
 import sys
-import threading
 import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from taskdemo_server.contract.frames import frames
-from taskdemo_server.contract.stderr import complain
-from taskdemo_server.contract.text import error_text, escape, shortened
+from taskdemo_server.contract.text import error_text, shortened
 
 INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 """Folders in which installed libraries are."""
-SLOW_IMPORT_S: Final = 10.0
-"""An import that takes longer is said to."""
-_WHY_LENGTH: Final = 200
-_NAMES_LENGTH: Final = 120
 
 
 class UnusableError(ValueError):
@@ -37,12 +30,16 @@ def parse(option: str, text: str) -> tuple[str, str]:
         if module == "__main__":
             raise UnusableError(f"{option} {text}: __main__ is taskdemo itself; name the module that {name} is in")
         return module, name
-    if text.endswith(".py") or ".py:" in text or "/" in text or "\\" in text:
-        path, _, name = text.replace("\\", "/").partition(":")
+    if text.endswith(".py") or ".py:" in text or "/" in text:
+        path, _, name = text.partition(":")
         guess = ".".join(part for part in path.removesuffix(".py").split("/") if part.isidentifier()) or "module"
         hint = f"a module is named without .py and with dots: {option} {guess}:{name or 'name'}"
     elif not colon and "." in text:
         hint = f"did you mean {option} {text.rpartition('.')[0]}:{text.rpartition('.')[2]}?"
+    elif (parts := name.split(".")) and len(parts) > 1 and all(part.isidentifier() for part in parts):
+        hint = (
+            f"{name} is not a name of the module: write `{parts[-1]} = {name}` there, and {option} {module}:{parts[-1]}"
+        )
     else:
         hint = f"it takes {option} module:name, both names of Python"
     raise UnusableError(f"{option} is {shortened(text, 100)!r}: {hint}")
@@ -58,27 +55,14 @@ def load_module(option: str, text: str, module_name: str, name: str, folder: str
     """Import a module, looking in `folder` first; `name` is what is wanted of it, for the sentence of an error."""
     if folder is not None and folder not in sys.path:
         sys.path.insert(_after_the_library(), folder)
-    slow = threading.Timer(SLOW_IMPORT_S, _say_slow, [option, text, threading.get_ident()])
-    slow.daemon = True
-    slow.start()
     try:
         return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise UnusableError(_no_module(option, module_name, name, folder)) from error
-        raise UnusableError(_failed(option, text, error)) from error
     except (Exception, SystemExit) as error:
-        raise UnusableError(_failed(option, text, error)) from error
-    finally:
-        slow.cancel()
-
-
-def _say_slow(option: str, text: str, thread: int) -> None:
-    """Say where an import is that does not end: nothing else is heard of it until it has."""
-    steps = traceback.extract_stack(frames().get(thread))
-    own = [frame for frame in steps if not frame.filename.startswith("<frozen") and frame.filename != __file__]
-    where = f" (at {Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
-    complain(escape(f"{option} {text}: its import is still running after {SLOW_IMPORT_S:g} s{where}"))
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{module_name}.".startswith(f"{missing}."):
+            raise UnusableError(_no_module(option, module_name, name, folder)) from error
+        why = shortened(describe_error(error), 200)
+        raise UnusableError(f"{option} {text}: importing it failed with {why}; mend that first") from error
 
 
 def attribute(option: str, text: str, module: ModuleType, name: str, folder: str | None) -> Any:
@@ -103,25 +87,17 @@ def _no_module(option: str, module: str, name: str, folder: str | None) -> str:
     here = Path(folder or ".")
     there = {path.stem for path in here.glob("*.py")} | {path.parent.name for path in here.glob("*/__init__.py")}
     near = difflib.get_close_matches(module, sorted(there), n=1)
-    package, _, last = module.rpartition(".")
+    hint = f"looked in {shortened(str(here), 200)} first; go to the folder that {module.partition('.')[0]} is in"
     if near:
         hint = f"did you mean {option} {near[0]}:{name}?"
-    elif package and (here / f"{package.replace('.', '/')}.py").is_file():
-        hint = f"did you mean {option} {package}:{last}?"
-    else:
-        hint = f"looked in {shortened(str(here), 200)} first; go to the folder that {module.partition('.')[0]} is in"
     return f"{option} {module}:{name}: there is no module {module}; {hint}"
-
-
-def _failed(option: str, text: str, error: BaseException) -> str:
-    return f"{option} {text}: importing it failed with {shortened(describe_error(error), _WHY_LENGTH)}; mend that first"
 
 
 def _own_names(module: Any, callables: list[str]) -> str:
     """Return which of these names are not merely imported there, for people."""
     there = [(name, getattr(module, name)) for name in callables]
     own = [name for name, one in there if not hasattr(one, "__qualname__") or one.__module__ == module.__name__]
-    return shortened(", ".join(own), _NAMES_LENGTH) if own else "nothing that can be called"
+    return shortened(", ".join(own), 120) if own else "nothing that can be called"
 
 
 def _place(module: Any, folder: str | None) -> str:

@@ -18,20 +18,20 @@ class Engine:
     """Its packages, its own first; where one of them cannot be imported, it is not installed."""
     install: tuple[str, ...]
     """What an application of the reader's own needs to install beside FastAPI."""
-    worker: tuple[str, ...]
+    worker: str
     """The library's own worker command; `{processes}` stands for how many tasks it runs at once."""
     ready: str
     """What the worker prints when it is ready."""
-    private_broker: Literal["valkey", "postgres", "file"] | None
-    """The broker that a server can start for itself; None where there is none."""
+    private_broker: Literal["valkey", "postgres", "file"]
+    """The broker that a server can start for itself."""
     brokers: str
     """URLs of brokers that it takes, as one would type them."""
     ready_each: bool = False
     """Whether every process of the worker prints `ready`."""
-    once: tuple[str, ...] = ()
+    once: str = ""
     """The library's own command that is run once, before a broker's first worker; taskdemo does it by itself."""
     module: str | None = None
-    """What `python -m` runs for the first word of `worker`; None for that word."""
+    """What `python -m` runs for the first word of `worker`; None for that word, or where it is `python` itself."""
     begins_within_s: float = 5.0
     """Seconds within which an idle worker begins a task, whatever its polling."""
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Engine:
 
     def command(self, processes: int | str, queue: str) -> list[str]:
         """Return the words of its worker command."""
-        return [word.format(processes=processes, queue=queue) for word in self.worker]
+        return [word.format(processes=processes, queue=queue) for word in self.worker.split()]
 
     def format_command(self, processes: int | str, queue: str, broker: str = "URL") -> str:
         """Return its worker command, and the variables before it, as one would type it."""
@@ -159,7 +159,7 @@ _IN_A_THREAD: Final = "a worker thread cannot await it, and FastAPI itself would
 _NO_HANDLE: Final = "BackgroundTasks keeps no handle on a task: once added, nothing can take it back."
 _REDIS: Final = {"valkey": "redis", "valkeys": "rediss"}
 _REDIS_PY: Final = {**_REDIS, "redis+socket": "unix"}
-_PROCRASTINATE: Final = ("python -m procrastinate", "-a", "taskdemo_server.engines.procrastinate.engine.tasks")
+_PROCRASTINATE: Final = "python -m procrastinate -a taskdemo_server.engines.procrastinate.engine.tasks"
 """Not `procrastinate` alone, which does not find what is in the current folder."""
 _CRASH: Final = "the tasks of a process that is killed"
 _HERE: Final = {
@@ -285,11 +285,8 @@ MODES: Final[tuple[Mode, ...]] = (
         engine=Engine(
             packages=("celery", "redis"),
             install=("celery[redis]",),
-            worker=(
-                *("celery", "-A", "taskdemo_server.engines.celery.engine:celery", "worker"),
-                *("--concurrency", "{processes}", "--loglevel", "INFO"),
-                *("--without-gossip", "--without-mingle"),
-            ),
+            worker="celery -A taskdemo_server.engines.celery.engine:celery worker"
+            " --concurrency {processes} --loglevel INFO --without-gossip --without-mingle",
             ready=" ready.",
             private_broker="valkey",
             brokers="redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//",
@@ -312,12 +309,9 @@ MODES: Final[tuple[Mode, ...]] = (
         engine=Engine(
             packages=("dramatiq", "redis"),
             install=("dramatiq[redis,rabbitmq]",),
-            worker=(
-                *("dramatiq", "taskdemo_server.engines.dramatiq.engine"),
-                *("--processes", "{processes}", "--threads", "1"),
-                # Else the main process notices after half a minute that one has died which had not yet said it started.
-                *("--worker-fork-timeout", "3000"),
-            ),
+            # Its main process would else take half a minute to notice that one has died before it said it started.
+            worker="dramatiq taskdemo_server.engines.dramatiq.engine --processes {processes} --threads 1"
+            " --worker-fork-timeout 3000",
             ready="Worker process is ready for action",
             ready_each=True,
             private_broker="valkey",
@@ -344,10 +338,8 @@ MODES: Final[tuple[Mode, ...]] = (
         engine=Engine(
             packages=("taskiq", "taskiq_redis", "redis"),
             install=("taskiq-redis",),
-            worker=(
-                *("taskiq", "worker", "taskdemo_server.engines.taskiq.engine:broker", "--workers", "{processes}"),
-                *("--max-async-tasks", "1", "--max-threadpool-threads", "1"),
-            ),
+            worker="taskiq worker taskdemo_server.engines.taskiq.engine:broker --workers {processes}"
+            " --max-async-tasks 1 --max-threadpool-threads 1",
             ready="Listening started",
             ready_each=True,
             private_broker="valkey",
@@ -370,10 +362,8 @@ MODES: Final[tuple[Mode, ...]] = (
         engine=Engine(
             packages=("rq", "redis"),
             install=("rq",),
-            worker=(
-                *("rq", "worker-pool", "{queue}", "-S", "json", "--num-workers", "{processes}"),
-                *("--worker-class", "taskdemo_server.engines.rq.engine.Carrying"),
-            ),
+            worker="rq worker-pool {queue} -S json --num-workers {processes}"
+            " --worker-class taskdemo_server.engines.rq.engine.Carrying",
             module="rq.cli",
             ready="Listening on ",
             ready_each=True,
@@ -401,10 +391,7 @@ MODES: Final[tuple[Mode, ...]] = (
         engine=Engine(
             packages=("huey",),
             install=("huey",),
-            worker=(
-                *("huey_consumer", "taskdemo_server.engines.huey.engine.huey", "-k", "process", "-g", "TERM"),
-                *("--workers", "{processes}"),
-            ),
+            worker="huey_consumer taskdemo_server.engines.huey.engine.huey -k process -g TERM --workers {processes}",
             module="huey.bin.huey_consumer",
             ready="Huey consumer started with",
             begins_within_s=12.0,  # one that has long been idle looks every ten
@@ -428,9 +415,8 @@ MODES: Final[tuple[Mode, ...]] = (
         engine=Engine(
             packages=("procrastinate", "psycopg"),
             install=("procrastinate", "psycopg[binary]"),
-            worker=(*_PROCRASTINATE, "worker", "-q", "{queue}", "--concurrency", "{processes}"),
-            once=(*_PROCRASTINATE, "schema", "--apply"),
-            module="procrastinate",
+            worker=_PROCRASTINATE + " worker -q {queue} --concurrency {processes}",
+            once=_PROCRASTINATE + " schema --apply",
             ready="Starting worker on",
             private_broker="postgres",
             brokers="postgresql://USER:PASSWORD@HOST:PORT/DATABASE",

@@ -1,9 +1,9 @@
-"""How a server, the work in it, and a worker are to run, as the command line tells them. Standard library only."""
+"""How a server, the work in it, and a worker are to run, as the command line tells them."""
 
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Final, Self
 
 VERSION: Final = "0.1.0"
@@ -24,10 +24,9 @@ BROKER_FOLDER: Final = "taskdemo-broker-"
 BROKER_SOCKET: Final = "sock"
 """The private broker's socket, in its folder; short, because the path of a socket must be."""
 MOST_PROCESSES: Final = 8
-"""Where nobody says how many."""
+"""Where nobody says how many: each takes its time to start, on a big machine too."""
 LARGEST_POOL: Final = 1000
 """So many processes may be asked for."""
-"""A big machine gets no more processes than these unless it is told: each takes its time to start."""
 BUILT_IN_WORKS: Final = ("sleep", "cpu")
 """The works that come along; any other is the user's own `module:function`."""
 QUEUE: Final = "taskdemo"
@@ -67,35 +66,28 @@ class Json:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read `to_json()` back. Raises ValueError or TypeError where the text is not such an object."""
-        return cls(**json.loads(text))
+        """Read `to_json()` back. Raises ValueError where the text is not such an object."""
+        from msgspec import convert  # the command line, which tells, starts sooner without
+
+        return convert(json.loads(text), cls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkSettings(Json):
-    """What `slow_work` is to do in one process, and where it journals what becomes of it."""
+class Work(Json):
+    """What the server and the processes in which it works know alike."""
 
     mode: str
+    """A mode's name; `app` for the user's own application."""
     work: str = "sleep"
     """`sleep`, `cpu`, or `module:function`."""
     duration: float = 1.0
     """Seconds that `sleep` and `cpu` take."""
     folder: str | None = None
     """Where the user's own module is looked for first; the process does not do so on its own."""
-    cwd: str | None = None
-    """The folder to work in, where this process was started in another one."""
     journal: str | None = None
     """The journal's path; None where this process cannot write it."""
-    server: str | None = None
-    """The URL of the server to report to, from another machine."""
-    token: str | None = None
-    """The token of that server."""
-    console: bool = False
-    """Whether to print what tasks print, and their ends, on this process's standard output."""
     step_log: str | None = None
-    """The file in which the experiments of `taskdemo limits` note their steps, where they run."""
-    worker: int | None = None
-    """The pid of the worker's main process, with which all the others are to end; None where a guard ends them."""
+    """The file in which the experiments of `taskdemo limits` note their steps; only with one are their routes there."""
 
     @property
     def longest_s(self) -> float:
@@ -104,23 +96,31 @@ class WorkSettings(Json):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(Json):
+class WorkSettings(Work):
+    """What `slow_work` is to do in one process, and where it journals what becomes of it."""
+
+    cwd: str | None = None
+    """The folder to work in, where this process was started in another one."""
+    server: str | None = None
+    """The URL of the server to report to, from another machine."""
+    token: str | None = None
+    """The token of that server."""
+    console: bool = False
+    """Whether to print what tasks print, and their ends, on this process's standard output."""
+    worker: int | None = None
+    """The pid of the worker's main process, with which all the others are to end; None where a guard ends them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(Work):
     """Everything `python -m taskdemo_server.serve JSON` needs to know; the JSON is `to_json()`."""
 
-    mode: str
-    """A mode's name; `app` for the user's own application."""
     journal: str
     """The journal's path; the folder exists and is private to the user."""
     announce: str | None = None
     """A file that the server writes, in one rename, as soon as it serves: {"url", "port", "pid", "token"}."""
-    work: str = "sleep"
-    """`sleep`, `cpu`, or `module:function`."""
     app: str | None = None
     """The user's own ASGI application, `module:name`: no mode, no work."""
-    folder: str | None = None
-    """Where the user's own module is looked for first; the process does not do so on its own."""
-    duration: float = 1.0
-    """Seconds that `sleep` and `cpu` take."""
     host: str = "127.0.0.1"
     port: int = 8000
     """0 takes a free port."""
@@ -145,8 +145,6 @@ class Settings(Json):
     queue: str = QUEUE
     """The engine's queue, which is to be another one where servers that share a broker must not share workers."""
     token: str | None = None
-    step_log: str | None = None
-    """The file in which the experiments of `taskdemo limits` note their steps; only with one are their routes there."""
 
     @property
     def tasks_at_once(self) -> int:
@@ -156,14 +154,7 @@ class Settings(Json):
     @property
     def work_settings(self) -> WorkSettings:
         """What the work in this server's own processes, and in its private worker, needs to know."""
-        return WorkSettings(
-            mode=self.mode,
-            work=self.work,
-            duration=self.duration,
-            folder=self.folder,
-            journal=self.journal,
-            step_log=self.step_log,
-        )
+        return WorkSettings(**{field.name: getattr(self, field.name) for field in fields(Work)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,9 +173,3 @@ class WorkerSettings(Json):
     """Whether it ends with its standard input, and says nothing on standard output but "ready"."""
     folder: str | None = None
     """A folder that goes then, because no broker runs that would take it along."""
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read `to_json()` back. Raises ValueError or TypeError where the text is not such an object."""
-        fields = json.loads(text)
-        return cls(**{**fields, "work": WorkSettings(**fields["work"])})

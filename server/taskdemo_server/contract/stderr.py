@@ -17,7 +17,7 @@ def complain(text: str) -> None:
         try:
             print(text, file=sys.stderr, flush=True)
         except (OSError, ValueError):
-            _forget(sys.stderr)
+            send_nowhere(sys.stderr)
 
 
 def refuse(sentence: str) -> int:
@@ -35,16 +35,3 @@ def send_nowhere(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-
-
-def _forget(stream: TextIO) -> None:
-    """Drop what is still buffered for a stream, and nothing else: its disk may have room again for what follows."""
-    with contextlib.suppress(OSError, ValueError):
-        descriptor = stream.fileno()
-        kept = os.dup(descriptor)
-        try:
-            send_nowhere(stream)
-            stream.flush()
-        finally:
-            os.dup2(kept, descriptor)
-            os.close(kept)

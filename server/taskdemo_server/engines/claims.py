@@ -1,17 +1,17 @@
 """A server's claim to its queue, so that no other server's tasks go to its workers, nor its own to theirs.
 
-It lives as long as a connection or an open file of this process: a dead server holds nothing. Where the broker was away
-meanwhile it is taken again; whoever came first then has it, and a server that serves already goes on either way.
+It lives as long as a connection or an open file of this process: a dead server holds nothing. A broker that is started
+again knows of no connection, so that a server claims its queue there again.
 """
 
+import contextlib
 import fcntl
 import os
 import threading
 import time
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -21,14 +21,17 @@ from taskdemo_server.contract.text import without_password
 from taskdemo_server.engines.base import EngineModule, load, reason
 
 Take = Callable[[], bool]
-"""Takes the claim, or sees that it is still held; False where another has it. Raises what the library does."""
+"""Takes the claim; False where another has it. Raises what the library does. Holds what the claim lives as long as."""
 
 _AGAIN_EVERY_S: Final = 0.1
+_LOOK_EVERY_S: Final = 1.0
 _WAIT_S: Final = 1.5
 """A server that has just been killed may hold its claim for so long: its broker has yet to notice."""
 _NAMED_S: Final = 0.2
 """Within which a client of Redis has said its name once it is connected: then all who came before are seen."""
-_KEEP_EVERY_S: Final = 2.0
+_LOCKED: Final = 405
+"""AMQP's number for a queue that is another connection's alone."""
+_held: Final[list[Take]] = []
 
 
 def check(settings: Settings) -> None:
@@ -36,12 +39,31 @@ def check(settings: Settings) -> None:
     engine = MODE_BY_NAME[settings.mode].engine
     if engine is None or settings.private_broker is not None:
         return
-    if not hold(load(engine), f"{settings.mode}:{settings.queue}"):
+    module, queue = load(engine), f"{settings.mode}:{settings.queue}"
+    if not hold(module, queue):
         raise UnusableError(
             f"Another server of mode {settings.mode} has the queue {settings.queue} of"
             f" {without_password(str(settings.broker))}; fire at that one, end it, or part them by --queue NAME, to"
             " taskdemo serve and to its workers"
         )
+    threading.Thread(target=keep, args=(module, queue), name="claim", daemon=True).start()
+
+
+def keep(engine: EngineModule, queue: str) -> None:
+    """Claim a queue that this process holds again and again, over a new connection where the last one has ended."""
+    while _held:
+        time.sleep(_LOOK_EVERY_S)
+        try:
+            if not _held[-1]():
+                complain(f"Another server has taken the queue {queue} while the broker was away; end one of the two.")
+                return
+        except Exception:  # noqa: BLE001  each library has its own; the broker may be away for long
+            with contextlib.suppress(Exception):
+                _held[-1] = engine.claim(_name(queue))
+
+
+def _name(queue: str) -> str:
+    return f"taskdemo:server:{queue}"
 
 
 def hold(engine: EngineModule, queue: str) -> bool:
@@ -49,10 +71,9 @@ def hold(engine: EngineModule, queue: str) -> bool:
 
     Where the broker cannot be asked, by this user or at all, nobody is refused.
     """
-    name = f"taskdemo:server:{queue}"
     deadline = time.monotonic() + _WAIT_S
     try:
-        take = engine.claim(name)
+        take = engine.claim(_name(queue))
         while not take():
             if time.monotonic() > deadline:
                 return False
@@ -60,20 +81,8 @@ def hold(engine: EngineModule, queue: str) -> bool:
     except Exception as error:  # noqa: BLE001  each library has its own
         complain(f"Whether another server has the queue {queue} cannot be asked ({reason(error)}).")
         return True
-    threading.Thread(target=_keep, args=(engine, name, take), name="claim", daemon=True).start()
+    _held.append(take)
     return True
-
-
-def _keep(engine: EngineModule, name: str, take: Take) -> None:
-    """Use the connection, so that nobody takes it for dead; open another once it is."""
-    while True:
-        time.sleep(_KEEP_EVERY_S)
-        try:
-            take()
-        except Exception:  # noqa: BLE001  as above
-            with suppress(Exception):
-                take = engine.claim(name)
-                take()
 
 
 def over_redis(url: str, name: str) -> Take:
@@ -88,6 +97,25 @@ def over_redis(url: str, name: str) -> Take:
         mine = client.client_id()
         database = {int(one["id"]): one["db"] for one in client.client_list() if one["name"] == name}
         return mine == min(number for number, db in database.items() if db == database[mine])
+
+    return take
+
+
+def over_rabbitmq(connection: Any, name: str) -> Take:
+    """Claim by a queue that is the connection's alone, on which nobody answers heartbeats.
+
+    The libraries for AMQP have these names in common.
+    """
+
+    def take() -> bool:
+        try:
+            with connection.channel() as channel:
+                channel.queue_declare(name, exclusive=True)
+        except Exception as error:
+            if getattr(error, "reply_code", None) != _LOCKED:
+                raise
+            return False
+        return True
 
     return take
 

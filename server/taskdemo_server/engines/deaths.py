@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Final
 
-from taskdemo_server.contract.events import TaskEvent, event_line, place_of
+from taskdemo_server.contract.events import Place, TaskEvent
 from taskdemo_server.contract.settings import LONGEST_UNKNOWN_S
 from taskdemo_server.engines.base import EngineModule
 from taskdemo_server.engines.children import MOST_DEATHS, Children
@@ -32,14 +32,14 @@ _HUNG_S: Final = 15.0
 
 def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, children: Children | None) -> None:
     """Look in a thread of its own, for as long as the process lives; after the private worker, where there is one."""
-    place = place_of(mode, "the server", 0, "")
+    place = Place(mode, "the server", 0, "")
     host = socket.gethostname()
     patience = 2 * (engine.redelivered_after(work_s) or 0.0) + _GRACE_S
     if work_s >= LONGEST_UNKNOWN_S:  # a redelivery that waits for the longest work would be hours away
         patience = min(patience, _UNKNOWN_S)
 
     def lose(task_id: str, why: str) -> None:
-        index.journal.write(event_line(task_id, "lost", time.time(), time.monotonic(), place, error=why))
+        index.journal.write(TaskEvent(task_id, "lost", time.time(), time.monotonic(), *place, error=why).to_line())
 
     def follow() -> None:
         dead_since: dict[TaskEvent, float] = {}

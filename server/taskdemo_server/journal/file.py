@@ -16,8 +16,6 @@ from typing import Final
 
 from taskdemo_server.contract.stderr import complain
 
-CHUNK: Final = 1 << 18
-"""Bytes read at a time by those who follow the journal."""
 MOST_WAITING: Final = 1 << 26
 """Bytes of events that may wait in memory for a disk; with more, no further task is to be accepted."""
 _RETRY_EVERY_S: Final = 0.5
@@ -71,14 +69,12 @@ class Journal:
         """Return the bytes in the journal now: the offset from which a follower sees only what comes next."""
         return os.fstat(self._file).st_size
 
-    def read(self, offset: int, limit: int = CHUNK) -> tuple[bytes, int]:
+    def read(self, offset: int, limit: int = 1 << 18) -> tuple[bytes, int]:
         """Return whole lines from `offset` on, about `limit` bytes of them, and the offset after the last one."""
         chunk = os.pread(self._file, limit, offset)
         while (end := chunk.rfind(b"\n") + 1) == 0 and len(chunk) == limit:  # A line longer than the limit.
             limit *= 2
             chunk = os.pread(self._file, limit, offset)
-        if not chunk and offset > self.size():  # Somebody emptied the file: begin again.
-            return b"", 0
         return chunk[:end], offset + end
 
     def seal(self) -> None:

@@ -10,8 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Final
 
-from fastapi import APIRouter, HTTPException
-from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
+from fastapi import APIRouter
 
 from taskdemo_server.api.state import State
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -21,16 +20,6 @@ from taskdemo_server.limits.base import CannotAskError, Steps
 
 NEIGHBOUR_S: Final = 0.9
 """Seconds that `GET /limits/neighbour` takes: more than a step, so that it is in flight when one fails."""
-
-
-class Answer(TypedDict):
-    """What the engine says about one task, and the kind of object that was asked; null where there is none."""
-
-    asked: str | None
-    state: str | None
-    error: str | None
-    refused: str | None
-    """Why it would not say."""
 
 
 def router(state: State) -> APIRouter:
@@ -50,17 +39,17 @@ def router(state: State) -> APIRouter:
         return {"redelivered_after_s": redelivered}
 
     @routes.get("/ask")
-    async def ask(key: str) -> Answer:
-        if steps.ask is None:
-            return {"asked": None, "state": None, "error": None, "refused": None}
-        if (handle := steps.handles.get(key)) is None:
-            raise HTTPException(404, "There is no such task.")
-        kind = _kind(handle)
+    async def ask(key: str) -> dict[str, str | None]:
+        # What kind of object was asked, and what it says; or why it would not say. Nothing where there is none to ask.
+        handle = steps.handles.get(key)
+        if steps.ask is None or handle is None:
+            return {}
+        asked = type(handle).__name__
         try:
             state, error = await _called(steps.ask, handle)
         except CannotAskError as refused:
-            return {"asked": kind, "state": None, "error": None, "refused": str(refused)}
-        return {"asked": kind, "state": state, "error": error, "refused": None}
+            return {"asked": asked, "refused": str(refused)}
+        return {"asked": asked, "state": state, "error": error}
 
     @routes.delete("")
     async def clean() -> None:
@@ -78,10 +67,3 @@ def router(state: State) -> APIRouter:
 async def _called(function: Callable[..., Any], *given: Any) -> Any:
     """Return what it returns; an ordinary function, which may go over the network, is called in a thread."""
     return await (function(*given) if inspect.iscoroutinefunction(function) else asyncio.to_thread(function, *given))
-
-
-def _kind(handle: object) -> str:
-    """Return the public name of the object's class: concurrent.futures._base.Future is concurrent.futures.Future."""
-    module = type(handle).__module__
-    public = [part for part in module.split(".") if not part.startswith("_")] or [module.lstrip("_")]
-    return ".".join([*public, type(handle).__qualname__])

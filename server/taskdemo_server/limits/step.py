@@ -1,13 +1,12 @@
 """The pieces of work that the experiments run, each writing into the step_log what happens to it, wherever it runs.
 
-A note is one line of JSON: {"key", "step", "state": "started" | "ended" | "failed", "given", "result", "error",
-"context", "clock", "host", "pid"}. Pool processes and workers import this module: it needs the standard library alone.
+A note is one line of JSON: {"key", "step", "state": "started" | "ended" | "failed", "given", "result",
+"context", "clock", "pid"}. Pool processes and workers import this module: it needs the standard library alone.
 """
 
 import asyncio
 import json
 import os
-import socket
 import time
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
@@ -54,9 +53,8 @@ def _seconds(name: str) -> float:
 
 def _end(step_log: str, key: str, name: str, given: Given) -> int:
     if name == "broken" or (name == "flaky" and _starts(step_log, key, name) <= FAILURES):
-        error = OnPurposeError(f"{name} {key} fails on purpose")
-        note(step_log, key=key, step=name, state="failed", error=str(error))
-        raise error
+        note(step_log, key=key, step=name, state="failed")
+        raise OnPurposeError(f"{name} {key} fails on purpose")
     # It shows what the step was given.
     result = sum(given) if isinstance(given, list) else sum(name.encode()) + (given or 0)
     note(step_log, key=key, step=name, state="ended", result=result)
@@ -65,8 +63,8 @@ def _end(step_log: str, key: str, name: str, given: Given) -> int:
 
 def note(step_log: str, **facts: Any) -> None:
     """Append one note in one write, so that those of several processes never mix."""
-    here = {"clock": time.monotonic(), "host": socket.gethostname(), "pid": os.getpid()}
-    facts["context"] = {name: variable.get() for name, variable in CONTEXT.items()}
+    context = {name: variable.get() for name, variable in CONTEXT.items()}
+    here = {"clock": time.monotonic(), "pid": os.getpid(), "context": context}
     file = open_appending(step_log)
     try:
         os.write(file, json.dumps(facts | here).encode() + b"\n")

@@ -111,14 +111,15 @@ def _styled(expect: str, rows: dict[str, str]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    styles = {"url": "bold cyan", "live": "cyan", "docs": "cyan", "try": "bold green", "mode": "bold"}
+    blue, green = "#1f83c9", "#0a8f6b"  # mid-tones, as in the reports: to be read on black and on white
+    styles = {"url": f"bold {blue}", "live": blue, "docs": blue, "try": f"bold {green}", "mode": "bold"}
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, Text(value, styles.get(name, "")))
     body = Group(Text(expect), "", table)
-    panel = Panel(body, title="[bold]taskdemo[/]", title_align="left", border_style="cyan", padding=(1, 2))
+    panel = Panel(body, title="[bold]taskdemo[/]", title_align="left", border_style=blue, padding=(1, 2))
     # Written to memory: only the console's own thread may wait for the terminal.
     out = io.StringIO()
     width = min(shutil.get_terminal_size().columns, 100)

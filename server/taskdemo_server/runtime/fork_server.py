@@ -34,41 +34,41 @@ def main() -> int:
 
     gc.freeze()  # what is not touched by the collector stays shared between the processes
     lifeline, held = os.pipe()
-    woken, wake = os.pipe()
+    child_ended, wake = os.pipe()
     os.set_blocking(wake, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # by default no byte would be written
     children: dict[int, Path] = {}
     pending = b""
     while True:
-        ready, _, _ = select.select([0, woken], [], [])
-        if woken in ready:
-            os.read(woken, 4096)
+        ready, _, _ = select.select([0, child_ended], [], [])
+        if child_ended in ready:
+            os.read(child_ended, 65536)
             _reap(children)
-        if 0 in ready:
-            read = os.read(0, 65536)
-            if not read:
-                break
-            *lines, pending = (pending + read).split(b"\n")
-            for line in lines:
-                settings = Settings.from_json(line.decode())
-                pid = os.fork()
-                if pid == 0:
-                    for descriptor in (held, woken, wake):
-                        os.close(descriptor)
-                    _become(settings, lifeline)
-                    return serve(settings)
-                children[pid] = Path(str(settings.announce) + ".ended")
+        if 0 not in ready:
+            continue
+        read = os.read(0, 65536)
+        if not read:
+            break
+        *lines, pending = (pending + read).split(b"\n")
+        for line in lines:
+            settings = Settings.from_json(line.decode())
+            pid = os.fork()
+            if pid == 0:
+                os.close(held)
+                _become(settings, lifeline)
+                return serve(settings)
+            children[pid] = Path(str(settings.announce) + ".ended")
     os.close(held)
-    _await_end(children)
+    _await_end(children, child_ended)
     return 0
 
 
 def _become(settings: Settings, lifeline: int) -> None:
-    """Give a forked process what a started one has: its own standard streams, and no handler of its parent's."""
-    os.setsid()  # what its work starts, and leaves, is found in its group
+    """Give a forked process what a started one has: its own session, signals and standard streams."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()  # what its work starts, and leaves, is found in its group
     os.dup2(lifeline, 0)
     os.close(lifeline)
     errors = os.open(Path(settings.journal).parent / "stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -83,12 +83,14 @@ def _reap(children: dict[int, Path]) -> None:
             children.pop(pid).write_text(str(os.waitstatus_to_exitcode(status)))
 
 
-def _await_end(children: dict[int, Path]) -> None:
+def _await_end(children: dict[int, Path], child_ended: int) -> None:
     """Wait until the servers, whose lifelines have been cut, are gone; kill those that are not within two seconds."""
     deadline = time.monotonic() + _END_TIMEOUT_S
-    while children and time.monotonic() < deadline:
-        _reap(children)
-        time.sleep(0.002)
+    _reap(children)
+    while children and (left := deadline - time.monotonic()) > 0:
+        if select.select([child_ended], [], [], left)[0]:
+            os.read(child_ended, 65536)
+            _reap(children)
     for pid in children:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

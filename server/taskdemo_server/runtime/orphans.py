@@ -39,14 +39,8 @@ def end_with_starter(before: Callable[[], None] = lambda: None) -> None:
 def end_with_parent() -> None:
     """End this process as soon as its parent is gone, even by SIGKILL."""
     parent = os.getppid()
-
-    def watch() -> None:
-        # A parent that was gone before this began is known by its number, which comes after the first imports.
-        while os.getppid() == getattr(multiprocessing.parent_process(), "pid", parent):
-            time.sleep(_LOOK_EVERY_S)
-        end(1)
-
-    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+    # A parent that was gone before this began is known by its number, which comes after the first imports.
+    _live_while(lambda: os.getppid() == getattr(multiprocessing.parent_process(), "pid", parent))
 
 
 def end_with_worker(main: int) -> None:
@@ -57,17 +51,21 @@ def end_with_worker(main: int) -> None:
     # Once, before any fork.
     import psutil  # noqa: F401
 
-    def watch() -> None:
-        while lives(main):
-            time.sleep(_LOOK_EVERY_S)
-        end(1)
-
     def begin() -> None:
-        threading.Thread(target=watch, name="lifeline", daemon=True).start()
+        _live_while(lambda: lives(main))
 
     if os.getpid() != main:
         begin()
     os.register_at_fork(after_in_child=begin)
+
+
+def _live_while(there: Callable[[], bool]) -> None:
+    def watch() -> None:
+        while there():
+            time.sleep(_LOOK_EVERY_S)
+        end(1)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
 def lives(pid: int) -> bool:

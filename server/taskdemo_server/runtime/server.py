@@ -20,7 +20,6 @@ from typing import Any, Final
 
 import anyio.to_thread
 import uvicorn
-from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from taskdemo_server.access import Access
@@ -64,26 +63,25 @@ class Server(uvicorn.Server):
     `app` is the user's own application; without one the mode's page is served.
     """
 
-    def __init__(self, settings: Settings, console: Console, on_ready: Callable[[], None], app: ASGIApp | None) -> None:
+    def __init__(
+        self, settings: Settings, listener: socket.socket, inbox: Inbox, console: Console, app: ASGIApp | None = None
+    ) -> None:
         self.settings = settings
-        self._on_ready = on_ready
+        self._listener = listener
+        self._inbox = inbox
         self._is_full = False
         mode = MODE_BY_NAME.get(settings.mode)
         self.journal = Journal(settings.journal, beside_threads=mode is None or mode.runs != "loop")
-        # Not the index of the routes: that an end is new is told once, to one reader.
-        self._followed = Index(self.journal, self.journal.size())
         say = console.say if settings.console else None
         # What pool processes start with: they set their own workplace up.
         os.environ[WORK] = settings.work_settings.to_json()
         os.environ["PROCESSES"] = str(settings.tasks_at_once)
-        place = workplace.set_up(settings.work_settings, self.journal, say)
+        place = workplace.set_up(settings.work_settings, self.journal.write, say)
         engine = None if mode is None or mode.engine is None else base.load(mode.engine)
         self.stalls: LoopStalls | None = None
-        page: FastAPI | None = None
-        served: ASGIApp
-        if app is None:
-            served = page = importlib.import_module(MODE_BY_NAME[settings.mode].page).app
-        else:
+        application = importlib.import_module(MODE_BY_NAME[settings.mode].page).app if app is None else app
+        served: ASGIApp = application
+        if app is not None:
             reader = Reader(settings.folder or ".")
             served = requests = Requests(app, self.journal, reader)
             self.stalls = LoopStalls(self.journal, requests, reader)
@@ -93,12 +91,14 @@ class Server(uvicorn.Server):
         if engine is not None and settings.private_broker is None:
             self.tracking.kept, has_worker = True, functools.partial(base.has_worker, engine)
         state = State(settings, self.journal, Index(self.journal), self.tracking, _cancel(mode, engine), has_worker)
-        api, self.tracking.is_own = create_api(state, page, app)
+        api, self.tracking.is_own = create_api(state, application)
         if app is None:
             self.tracking.own = api
             outermost: ASGIApp = Access(self.tracking, settings)
             if mode is not None and mode.runs in {"process", "worker"}:
-                threading.Thread(target=self._follow, args=(say,), name="follower", daemon=True).start()
+                # Not the index of the routes: that an end is new is told once, to one reader.
+                index = Index(self.journal, self.journal.size())
+                threading.Thread(target=self._follow, args=(index, say), name="follower", daemon=True).start()
         else:
             self.tracking.own = Access(api, settings)
             outermost = self.tracking
@@ -115,6 +115,35 @@ class Server(uvicorn.Server):
             )
         )
 
+    def start(self) -> None:
+        """Start serving in a thread of its own; ("ready", pid) follows."""
+        threading.Thread(target=self.serve_here, name="event loop", daemon=True).start()
+
+    def serve_here(self) -> None:
+        """Serve in this thread; ("ready", pid) follows, and at the end ("ended", pid)."""
+        try:
+            self.run([self._listener])
+        except SystemExit:  # uvicorn's way to say that the application's start has failed
+            pass
+        finally:
+            self._inbox.put(("ended", os.getpid()))
+
+    def ended(self, _pid: int) -> bool:
+        """Take note that the server has ended; whether that was the last one."""
+        self.journal.finish()
+        return True
+
+    def drain(self) -> None:
+        """Accept no more, finish what there is; ("ended", pid) follows."""
+        self.should_exit = True
+
+    def abandon(self) -> None:
+        """Stop every task's writing; the process must end at once."""
+        self.journal.seal()
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         if self.settings.app is None:
@@ -123,7 +152,7 @@ class Server(uvicorn.Server):
         if self.started:
             if self.stalls is not None:
                 self.stalls.watch(asyncio.get_running_loop())
-            self._on_ready()
+            self._inbox.put(("ready", os.getpid()))
 
     async def on_tick(self, counter: int) -> bool:
         """Say, once, that there is no descriptor for the next caller: uvloop hangs up on him without a word."""
@@ -155,17 +184,17 @@ class Server(uvicorn.Server):
                     connection.transport.abort()
             await asyncio.sleep(0.1)
 
-    def _follow(self, say: Callable[[str], None] | None) -> None:
+    def _follow(self, index: Index, say: Callable[[str], None] | None) -> None:
         """Close this process's tasks as the journal tells that they have ended elsewhere, and show how."""
         while True:
-            for task_id in self._followed.update():
+            for task_id in index.update():
                 if self.tracking.open.pop(task_id, None) is None or say is None:
                     continue
-                record = self._followed.find(task_id)
+                record = index.find(task_id)
                 if record is not None and record.done and record.end is not None:
                     for line in (record.end.output or "").splitlines():
                         say(f"task {task_id[:8]} | {escape(line)}")
-                    say(workplace.end_line(record.message or "", record.error))
+                    say(workplace.end_line(record.message or "", record.end.error))
             time.sleep(_FOLLOW_EVERY_S)
 
 
@@ -176,44 +205,3 @@ def _cancel(mode: Mode | None, engine: base.EngineModule | None) -> Callable[[st
     if mode is not None and mode.runs == "process":
         futures.follow()
     return lambda task_id, _ref: futures.cancel(task_id)
-
-
-class OneProcess:
-    """The event loop in a thread of this process."""
-
-    def __init__(
-        self, settings: Settings, listener: socket.socket, inbox: Inbox, console: Console, app: ASGIApp | None = None
-    ) -> None:
-        self._inbox = inbox
-        self._listener = listener
-        self.server = Server(settings, console, lambda: inbox.put(("ready", os.getpid())), app)
-        self._thread = threading.Thread(target=self.serve, name="event loop", daemon=True)
-
-    def start(self) -> None:
-        """Start serving; ("ready", pid) follows."""
-        self._thread.start()
-
-    def serve(self) -> None:
-        """Serve in this thread; ("ready", pid) follows, and at the end ("ended", pid)."""
-        try:
-            self.server.run([self._listener])
-        except SystemExit:  # uvicorn's way to say that the application's start has failed
-            pass
-        finally:
-            self._inbox.put(("ended", os.getpid()))
-
-    def ended(self, _pid: int) -> bool:
-        """Take note that the server has ended; whether that was the last one."""
-        self.server.journal.finish()
-        return True
-
-    def drain(self) -> None:
-        """Accept no more, finish what there is; ("ended", pid) follows."""
-        self.server.should_exit = True
-
-    def abandon(self) -> None:
-        """Stop every task's writing; the process must end at once."""
-        self.server.journal.seal()
-        for child in multiprocessing.active_children():
-            child.kill()
-            child.join()

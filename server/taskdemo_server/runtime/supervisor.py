@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from taskdemo_server.access import is_loopback
-from taskdemo_server.contract.events import TaskRecord, event_line, here
+from taskdemo_server.contract.events import TaskEvent, TaskRecord, here
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import CUT_OFF, Settings
+from taskdemo_server.contract.settings import BUILT_IN_WORKS, CUT_OFF, Settings
 from taskdemo_server.contract.stderr import COULD_NOT_RUN, complain, refuse
 from taskdemo_server.contract.text import escape, shortened
 from taskdemo_server.engines import base, claims
@@ -35,7 +35,7 @@ from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime import console as say
 from taskdemo_server.runtime import orphans
 from taskdemo_server.runtime.processes import Processes
-from taskdemo_server.runtime.server import OneProcess
+from taskdemo_server.runtime.server import Server
 from taskdemo_server.runtime.signals import Inbox, catch_signals, hear
 from taskdemo_server.user_app.application import find_application
 from taskdemo_server.user_app.stacks import Reader
@@ -54,26 +54,25 @@ Next: TypeAlias = "Callable[[str, int], Next] | int"
 def serve(settings: Settings) -> int:
     """Serve as `settings` say until told to end; return the exit code."""
     inbox: Inbox = queue.SimpleQueue()
-    crews: list[OneProcess | Processes] = []
+    crews: list[Server | Processes] = []
     if settings.lifeline:
         orphans.end_with_starter((lambda: _end_in_order(settings, inbox, crews)) if settings.app else lambda: None)
     if settings.token is None and not is_loopback(settings.host):
         settings = replace(settings, token=secrets.token_urlsafe(16))
     try:
+        if settings.announce and (settings.app or settings.work not in BUILT_IN_WORKS):
+            tell_while_starting(settings.folder, Path(settings.announce).exists)
         if settings.app is None:
             _check(settings)
             settings = base.with_broker(settings)
             claims.check(settings)
         listener = _listen(settings.host, settings.port)
-        if settings.app and settings.announce:
-            tell_while_starting(settings.folder, Path(settings.announce).exists)
         app = find_application(settings.app, settings.folder) if settings.app else None
         supervisor = Supervisor(settings, listener, inbox)
-        supervisor.crew = (
-            OneProcess(settings, listener, inbox, supervisor.console, app)
-            if settings.workers == 1
-            else Processes(settings, listener, inbox)
-        )
+        if settings.workers == 1:
+            supervisor.crew = Server(settings, listener, inbox, supervisor.console, app)
+        else:
+            supervisor.crew = Processes(settings, listener, inbox)
         crews.append(supervisor.crew)
     except UnusableError as error:
         return refuse(str(error))
@@ -86,15 +85,15 @@ def serve(settings: Settings) -> int:
         if error.errno == errno.EADDRINUSE:
             return refuse(f"{where}: it is in use. Try another with --port, or --port 0 for any that is free.")
         return refuse(f"{where}: {error.strerror}.")
-    if isinstance(supervisor.crew, OneProcess) and app is not None:
+    if isinstance(supervisor.crew, Server) and app is not None:
         # The application has this thread, as it would have it from uvicorn.
         thread = threading.Thread(target=supervisor.run, name="supervisor", daemon=True)
         thread.start()
-        supervisor.crew.serve()
+        supervisor.crew.serve_here()
         thread.join()
-        if failed := supervisor.crew.server.tracking.start_failed:
+        if failed := supervisor.crew.tracking.start_failed:
             return refuse(f"--app {settings.app}: its start failed with {shortened(failed, 200)}")
-        return 0 if supervisor.crew.server.started else LOST
+        return 0 if supervisor.crew.started else LOST
     catch_signals(inbox)
     try:
         supervisor.start()
@@ -110,7 +109,7 @@ class Supervisor:
     def __init__(self, settings: Settings, listener: socket.socket, inbox: Inbox) -> None:
         self.settings = settings
         self.console = say.Console(sys.stdout if settings.console else None)
-        self.crew: OneProcess | Processes
+        self.crew: Server | Processes
         self._inbox = inbox
         self._url, self._port = _address(settings.host, listener)
         self._journal = Journal(settings.journal)
@@ -128,22 +127,17 @@ class Supervisor:
             self.console.say(say.left_behind(lost))
         if not self._kept:  # What follows is about this server's own tasks.
             self._index = Index(self._journal, self._journal.size())
-        longest_s = settings.work_settings.longest_s
-        if engine is not None and self._kept:
+        if engine is None:
+            return
+        module = base.load(engine)
+        if self._kept:
             worker = say.worker_command(settings, self._url)
-            module = base.load(engine)
             follow_results(module, self._index, settings.mode, engine.begins_within_s, worker)
-            if module.redelivered_after(longest_s) is None:
-                follow_deaths(module, self._index, settings.mode, longest_s, None)
-        elif engine is not None:
-            self._children = Children(
-                settings,
-                engine,
-                self._index.ended,
-                lambda: inbox.put(("ready", 0)),
-                lambda: inbox.put(("failed", 0)),
-            )
-            follow_deaths(base.load(engine), self._index, settings.mode, longest_s, self._children)
+        else:
+            self.console.say(f"Starting {settings.mode}'s broker and worker, which takes some seconds.\n")
+            self._children = Children(settings, engine, self._index.ended, lambda news: inbox.put((news, 0)))
+        if not self._kept or module.redelivered_after(settings.longest_s) is None:
+            follow_deaths(module, self._index, settings.mode, settings.longest_s, self._children)
 
     def start(self) -> None:
         """Start serving, once a private broker is there to connect to."""
@@ -160,7 +154,10 @@ class Supervisor:
             )
         state: Next = self._starting
         while not isinstance(state, int):
-            state = state(*hear(self._inbox))
+            what, number = hear(self._inbox)
+            if what == "failed":
+                self._fail()
+            state = state(what, number)
         return state
 
     def _starting(self, what: str, number: int) -> Next:
@@ -173,20 +170,16 @@ class Supervisor:
                 self.console.say(say.banner(self.settings, self._url, self._port, terminal=self.console.terminal))
             _announce(self.settings, self._url, self._port)
             return self._serving
-        if what == "ended":
-            self._ready.discard(number)
-            if self.crew.ended(number):
-                return self._over(COULD_NOT_RUN)
+        if what == "ended" and self.crew.ended(number):
+            return self._over(COULD_NOT_RUN)
         if what == "signal":
             return self._drain(number)
-        return self._fail() if what == "failed" else self._starting
+        return self._starting
 
     def _serving(self, what: str, number: int) -> Next:
         """Serve until told otherwise."""
         if what == "signal":
             return self._drain(number)
-        if what == "failed":
-            return self._fail()
         if what == "ended":
             if self.crew.ended(number):
                 return self._over(LOST)  # It ended by itself, which it should not.
@@ -196,9 +189,7 @@ class Supervisor:
     def _draining(self, what: str, number: int) -> Next:
         """Finish what there is; a second signal abandons it."""
         if what == "signal":
-            return self._abandon(number)
-        if what == "failed":
-            return self._fail()
+            self._abandon(number)
         if what == "ended":
             last = self.crew.ended(number)
             self._lose_with(number)
@@ -228,25 +219,27 @@ class Supervisor:
             self.console.say_on_signal(say.draining(_name(number), len(self._waited_for)))
         return self._draining
 
-    def _abandon(self, number: int) -> int:
+    def _abandon(self, number: int) -> NoReturn:
+        tasks = self._stop_all(f"Abandoned by a second {_name(number)}.")
+        self.console.say_on_signal(say.abandoned(_name(number), tasks))
+        self.console.close()
+        orphans.end(INTERRUPTED if signal.SIGINT in (self._told, number) else LOST)
+
+    def _fail(self) -> NoReturn:
+        """End the server, whose private broker or worker has gone for good, and has said why."""
+        self._stop_all("Its broker or its worker has ended.")
+        self.console.close()
+        orphans.end(LOST if len(self._ready) > self.settings.workers else COULD_NOT_RUN)
+
+    def _stop_all(self, why: str) -> int:
+        """Stop all processes at once; journal as lost, and count, the tasks that die with them."""
         self.crew.abandon()
         if self._children is not None:
             self._journal.seal()
             self._children.end()
         tasks = self._mine()
-        self._lose(tasks, f"Abandoned by a second {_name(number)}.")
-        self.console.say_on_signal(say.abandoned(_name(number), len(tasks)))
-        self.console.close()
-        orphans.end(INTERRUPTED if signal.SIGINT in (self._told, number) else LOST)
-
-    def _fail(self) -> int:
-        """End the server, whose private broker or worker has gone for good, and has said why."""
-        self.crew.abandon()
-        self._lose(self._mine(), "Its broker or its worker has ended.")
-        self.console.close()
-        if self._children is not None:
-            self._children.end()
-        orphans.end(LOST if len(self._ready) > self.settings.workers else COULD_NOT_RUN)
+        self._lose(tasks, why)
+        return len(tasks)
 
     def _over(self, code: int) -> int:
         if self._children is not None:
@@ -267,23 +260,17 @@ class Supervisor:
 
     def _lose(self, tasks: Iterable[TaskRecord], why: str) -> None:
         at, clock, place = time.time(), time.monotonic(), here(self.settings.mode)
-        lines = (event_line(task.id, "lost", at, clock, place, error=why) for task in tasks)
+        lines = (TaskEvent(task.id, "lost", at, clock, *place, error=why).to_line() for task in tasks)
         self._journal.write_sealed(b"".join(lines))
 
     def _lose_what_the_dead_left(self) -> int:
         """Journal as lost what an earlier server of this host accepted, never ended, and has died over; count it."""
-        host = socket.gethostname()
-
-        @functools.cache
-        def is_gone(pid: int) -> bool:
-            import psutil  # Only a journal with unfinished tasks makes it worth its import.
-
-            return pid == os.getpid() or not psutil.pid_exists(pid)  # Ours is used again: an earlier boot's.
-
+        host, lives = socket.gethostname(), functools.cache(orphans.lives)
         lost = [
             task
             for task in self._index.unfinished()
-            if task.accepted and task.accepted.host == host and is_gone(task.accepted.pid)
+            if (accepted := task.accepted) and accepted.host == host
+            if accepted.pid == os.getpid() or not lives(accepted.pid)  # Ours is used again: an earlier boot's.
             if not (self._kept and task.ref is not None)
         ]
         self._lose(lost, "Its server died.")
@@ -318,17 +305,16 @@ def _announce(settings: Settings, url: str, port: int) -> None:
         return
     path = Path(settings.announce)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    told = json.dumps({"url": url, "port": port, "pid": os.getpid(), "token": settings.token})
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123  private from the start
-        file.write(told)
+    draft.touch(0o600)  # private before it holds the token
+    draft.write_text(json.dumps({"url": url, "port": port, "pid": os.getpid(), "token": settings.token}))
     draft.replace(path)
 
 
-def _end_in_order(settings: Settings, inbox: Inbox, crews: Sequence[OneProcess | Processes]) -> None:
+def _end_in_order(settings: Settings, inbox: Inbox, crews: Sequence[Server | Processes]) -> None:
     """Let the user's own application end in order, for a while; say so where its own shutdown takes longer."""
     inbox.put(("signal", signal.SIGTERM))
     time.sleep(_GRACE_S)
-    if any(isinstance(crew, OneProcess) and not crew.server.tracking.open for crew in crews):
+    if any(isinstance(crew, Server) and not crew.tracking.open for crew in crews):
         where = where_it_is(Reader(settings.folder or "."), threading.main_thread())
         complain(escape(f"its shutdown, after {_GRACE_S:g} s still{where or ' not through'}, was cut off"))
         orphans.end(CUT_OFF)

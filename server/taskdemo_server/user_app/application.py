@@ -5,8 +5,7 @@ Beyond what `fastapi dev` takes: applications of any framework, factories, and a
 
 import inspect
 import logging.config
-import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,16 +15,15 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from taskdemo_server.contract import import_string
+from taskdemo_server.contract.app_folder import DEFAULT_FILES, found_in_folder
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.text import error_text, shortened
 from taskdemo_server.runtime.server import LOGGING
 from taskdemo_server.work import task_output
+from taskdemo_server.work.user_function import by_place, takes
 
 OPTION: Final = "--app"
-DEFAULT_FILES: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
-"""Where `fastapi dev` looks when it is told nothing, in its order."""
 FIRST_NAMES: Final = ("app", "api", "application", "asgi")
-FACTORIES: Final = ("create_app", "make_app", "get_app", "build_app", "app_factory", "create_application")
 _OF_ASGI: Final = ("scope", "receive", "send")
 
 
@@ -61,17 +59,15 @@ def find_application(text: str, folder: str | None) -> ASGIApp:
 def locate(text: str, folder: Path) -> Location:
     """Return where the application is that `text` names: a file, a folder, `module`, either with `:name`, or nothing.
 
-    Nothing, or a folder, means what `fastapi dev` in it would take: the entrypoint in its pyproject.toml, or a file of
-    a usual name. Raises UnusableError where there is no such file.
+    Raises UnusableError where there is no such file.
     """
+    text, folder = found_in_folder(OPTION, text, folder)
     where, _, name = text.partition(":")
     name = name.removesuffix("()")
     if name and not all(part.isidentifier() for part in name.split(".")):
         raise UnusableError(f"{OPTION} is {shortened(text, 100)!r}: behind the colon it takes a name of Python")
-    path = folder / where.replace("\\", "/")
-    if path.is_dir() and (not where or not path.joinpath("__init__.py").is_file()):
-        return _of_folder(text, path.resolve(), name or None)
-    if path.is_file() or where.endswith(".py") or "/" in where or "\\" in where:
+    path = folder / where
+    if path.is_file() or where.endswith(".py") or "/" in where:
         if path.is_dir():
             path /= "__init__.py"
         if not path.is_file():
@@ -94,40 +90,13 @@ def application_of(found: Any, text: str) -> ASGIApp:
     if _is_asgi(found):
         application: ASGIApp = found
         return application
-    if not _can_be_called(found):
+    if takes(found) is False:
         raise UnusableError(f"{OPTION} {text}: {_what_it_is(found)}")
     made = _made_by(found, text)
     if not callable(made) or not _is_asgi(made):
         what = _what_it_is(made) if callable(made) else f"that is {shortened(repr(made), 60)}, and no ASGI application"
         raise UnusableError(f"{OPTION} {text}: called, it returns something else: {what}")
     return made  # type: ignore[no-any-return]  # as far as its signature tells
-
-
-def _of_folder(text: str, folder: Path, name: str | None) -> Location:
-    entrypoint = _entrypoint(text, folder)
-    if entrypoint is not None and name is None:
-        return locate(entrypoint, folder)
-    for file in DEFAULT_FILES:
-        for path in (folder / file, folder / "src" / file):
-            if path.is_file():
-                return _of_file(path, name)
-    raise UnusableError(
-        f"{OPTION} {text}: none of {', '.join(DEFAULT_FILES)} is in {shortened(str(folder), 200)}, and its"
-        f" pyproject.toml names no entrypoint under [tool.fastapi]; name the file: {OPTION} path/to/file.py"
-    )
-
-
-def _entrypoint(text: str, folder: Path) -> str | None:
-    try:
-        with (folder / "pyproject.toml").open("rb") as file:
-            found = tomllib.load(file).get("tool", {}).get("fastapi", {}).get("entrypoint")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, AttributeError) as error:
-        raise UnusableError(f"{OPTION} {text}: its pyproject.toml cannot be read ({error_text(error)})") from None
-    if found is not None and not (isinstance(found, str) and found.partition(":")[0]):
-        raise UnusableError(f"{OPTION} {text}: the entrypoint in its pyproject.toml is {found!r}; it takes module:name")
-    return found
 
 
 def _of_file(path: Path, name: str | None) -> Location:
@@ -168,37 +137,30 @@ def _attribute(text: str, module: ModuleType, name: str, folder: str) -> Any:
 
 def _search(text: str, module: ModuleType) -> tuple[str, Any]:
     """Return the application of a module of which no name was given: of FastAPI first, then of any kind."""
-    candidates = list(_candidates(module))
+    names = dict.fromkeys([*(name for name in FIRST_NAMES if hasattr(module, name)), *dir(module)])
+    there = [(name, getattr(module, name)) for name in names if not name.startswith("_")]
+    candidates = [(name, found) for name, found in there if not inspect.ismodule(found)]
     for is_one in (lambda found: isinstance(found, Starlette), _looks_like_asgi):
         for name, found in candidates:
             if is_one(found):
                 return name, found
-    for name in FACTORIES:
-        if callable(found := getattr(module, name, None)):
-            return name, found
     for name, found in candidates:  # so that the sentence says what it is instead
         if name in FIRST_NAMES:
             return name, found
+    folders = [Path(folder) for folder in getattr(module, "__path__", ())]
+    inside = next((file for file in DEFAULT_FILES for folder in folders if (folder / file).is_file()), None)
+    if inside is not None:
+        found = f"{module.__name__}.{inside.removesuffix('.py').replace('/', '.')}"
+        raise UnusableError(f"{OPTION} {text}: no application is in {module.__name__}; did you mean {OPTION} {found}?")
     raise UnusableError(
         f"{OPTION} {text}: no application is in {module.__name__}; name it, or what makes it:"
         f" {OPTION} {text.rstrip(':')}:name"
     )
 
 
-def _candidates(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    names = [
-        *(name for name in FIRST_NAMES if hasattr(module, name)),
-        *(n for n in dir(module) if n not in FIRST_NAMES),
-    ]
-    for name in names:
-        found = getattr(module, name)
-        if not name.startswith("_") and not inspect.ismodule(found):
-            yield name, found
-
-
 def _looks_like_asgi(found: object) -> bool:
     """Tell whether an object of an unknown kind says itself that it takes what an ASGI application is given."""
-    return callable(found) and not inspect.isclass(found) and tuple(_by_place(found)[-3:]) == _OF_ASGI
+    return callable(found) and not inspect.isclass(found) and tuple(by_place(found)[-3:]) == _OF_ASGI
 
 
 def _is_asgi(found: Callable[..., object]) -> bool:
@@ -207,27 +169,11 @@ def _is_asgi(found: Callable[..., object]) -> bool:
         return True
     if inspect.isclass(found):
         return False
-    try:
-        signature = inspect.signature(found)
-    except (TypeError, ValueError):
-        return True  # It does not say what it takes: then its first request tells.
-    try:
-        signature.bind(*_OF_ASGI)
-    except TypeError:
-        return False
-    return _looks_like_asgi(found) or not _can_be_called(found) or inspect.iscoroutinefunction(_called(found))
-
-
-def _called(found: Callable[..., object]) -> object:
-    return found if inspect.isroutine(found) else type(found).__call__
-
-
-def _can_be_called(found: Callable[..., object]) -> bool:
-    try:
-        inspect.signature(found).bind()
-    except (TypeError, ValueError):
-        return False
-    return True
+    takes_these = takes(found, *_OF_ASGI)
+    if not takes_these:
+        return takes_these is None  # It does not say what it takes: then its first request tells.
+    called = found if inspect.isroutine(found) else type(found).__call__
+    return _looks_like_asgi(found) or not takes(found) or inspect.iscoroutinefunction(called)
 
 
 def _made_by(factory: Callable[[], Any], text: str) -> Any:
@@ -243,7 +189,7 @@ def _made_by(factory: Callable[[], Any], text: str) -> Any:
 
 def _what_it_is(found: Callable[..., object]) -> str:
     """Return why what is no ASGI application cannot be called as a factory either, with what to do instead."""
-    names = _by_place(found)
+    names = by_place(found)
     if hasattr(found, "wsgi_app") or names[:2] == ["environ", "start_response"]:
         return "it takes environ and start_response, as WSGI applications do; wrap it (a2wsgi), or name an ASGI one"
     needed = [
@@ -257,12 +203,3 @@ def _what_it_is(found: Callable[..., object]) -> str:
         f"it takes {' and '.join(needed) or 'nothing'}; an ASGI application takes scope, receive and send,"
         " and what makes one is called with nothing"
     )
-
-
-def _by_place(found: object) -> list[str]:
-    """Return what a callable is given by place; nothing where it does not say."""
-    try:
-        parameters = inspect.signature(found).parameters.values()  # type: ignore[arg-type]  # a callable
-    except (TypeError, ValueError):
-        return []
-    return [one.name for one in parameters if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}]

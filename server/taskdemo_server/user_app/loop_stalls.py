@@ -1,35 +1,34 @@
 """What holds up the user's own application: whenever its event loop is late, a thread looks at what the loop is doing.
 
-And, whether it is late or not, at what the requests wait for that are open. What it sees goes into the journal as lines
-of their own, `stall` and `waiting`: it can be read there even when the loop never comes free again. Seconds everywhere;
-a look counts for the time since the one before. Code that keeps the interpreter for itself (one long call into C) is
-seen as it ends. Which share of a time was computing is measured by the system's clock of each thread, where it has one.
+And, whether it is late or not, at what the requests wait for that are open. What it sees goes into the journal: it can
+be read there even when the loop never comes free again. Seconds everywhere; a look counts for the time since the one
+before. Code that keeps the interpreter for itself (one long call into C) is seen as it ends. Which share of a time was
+computing is measured by the system's clock of each thread, where it has one.
 """
 
 import asyncio
 import concurrent.futures.thread
 import gc
 import itertools
-import json
 import math
 import sys
 import threading
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable
+from collections import deque
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
+from msgspec.structs import asdict
 
-from taskdemo_server.contract.frames import frames
+from taskdemo_server.contract.sightings import Look, Observation, Stall, Waiting, Whose
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.user_app.clocks import Clocks
+from taskdemo_server.runtime import thread_clocks
 from taskdemo_server.user_app.requests import Requests
-from taskdemo_server.user_app.stacks import Look, Reader, Step, stack, suspended_at
-from taskdemo_server.user_app.stall import Looks, Spent, Stall, in_words
+from taskdemo_server.user_app.stacks import Reader, Step, frames, stack, suspended_at
 
 BEAT_S: Final = 0.02
 LATE_S: Final = 0.08
@@ -40,6 +39,8 @@ QUEUED: Final = 4
 """A thread that computes may wait for a processor so many times as long; one that sleeps waits for one, too."""
 MOST_COLLECTIONS: Final = 10_000
 """Of the garbage, that are remembered while the loop is late."""
+MOST_LOOKS: Final = 12
+"""Looks of a kind that one line tells, those of the most seconds."""
 WORKERS: Final = ("AnyIO worker thread", "asyncio_", "uvloop_", "ThreadPoolExecutor")
 """How the names of threads begin that work for requests."""
 AFTER_THE_ANSWER: Final = str(Path("starlette", "background.py"))
@@ -65,6 +66,34 @@ class Missed(NamedTuple):
     stacks: Stacks
 
 
+class Looks(dict[tuple[Look, Whose], Observation]):
+    """By what was seen, and whose it was, for how long."""
+
+    def __missing__(self, key: tuple[Look, Whose]) -> Observation:
+        look, of = key
+        self[key] = Observation(**asdict(look), of=of)
+        return self[key]
+
+    def most(self) -> list[Observation]:
+        """Return those of the most seconds."""
+        return sorted(self.values(), key=attrgetter("seconds"), reverse=True)[:MOST_LOOKS]
+
+
+class OpenStall:
+    """A stall at which one still looks, and what was seen of it so far."""
+
+    def __init__(self, sighting: Stall, begun: float) -> None:
+        self.sighting = sighting
+        self.begun = self.until = begun
+        self.looks, self.others = Looks(), Looks()
+
+    def to_line(self) -> bytes:
+        """Return what is journaled of it."""
+        self.sighting.lasted_s = round(self.until - self.begun, 6)
+        self.sighting.looks, self.sighting.others = self.looks.most(), self.others.most()
+        return self.sighting.to_line()
+
+
 class LoopStalls:
     """Looks at an event loop and its worker threads, and journals what it sees."""
 
@@ -72,18 +101,16 @@ class LoopStalls:
         self._journal = journal
         self._requests = requests
         self._reader = reader
-        self._clocks = Clocks()
+        self._own = threading.get_native_id()
+        """The number of the thread that makes this, the event loop's: a Thread that was forked has its parent's."""
         self._beat = 0.0
         self._numbers = itertools.count(1)
-        self._stall: Stall | None = None
+        self._stall: OpenStall | None = None
         self._missed: deque[Missed] = deque()
         """The loop's thread adds to them whenever it likes, so they are taken one by one."""
-        self._waiting: Looks = defaultdict(Spent)
-        self._loop: Looks = defaultdict(Spent)
-        """What the loop's thread did while requests were open, late or not."""
-        self._open_s = self._over_s = self._full_s = 0.0
-        self._queued_s = 0.0
-        """The longest that the looking thread, which asks for next to nothing, had to wait for a processor at once."""
+        self._waiting = Waiting()
+        self._waited_for, self._loop = Looks(), Looks()
+        """What the requests waited for that are open, and what the loop's thread did meanwhile."""
         self._collections: deque[tuple[float, float]] = deque(maxlen=MOST_COLLECTIONS)
         """When the loop's thread had collected garbage, and what it computed for that."""
         self._used_late: Used = WeakKeyDictionary()
@@ -97,7 +124,7 @@ class LoopStalls:
         self._requests.follow(loop)
 
         def spent() -> tuple[float, float, float]:
-            return time.thread_time(), self._clocks.of(self._clocks.own)[1], time.process_time()
+            return time.thread_time(), thread_clocks.queued(), time.process_time()
 
         used, begun, was_open = spent(), 0, False
 
@@ -134,11 +161,10 @@ class LoopStalls:
 
     def _look(self, loop: asyncio.AbstractEventLoop, own: threading.Thread, limiter: CapacityLimiter) -> None:
         waited = told = looked = time.monotonic()
-        me = threading.get_native_id()
         # By the loop's thread: at the last look, and when it was in time.
-        spent = calm = self._clocks.of(self._clocks.own)
+        spent = calm = self._times_of(self._own)
         while not loop.is_closed():
-            _, queued_before_s = self._clocks.of(me)
+            queued_before_s = thread_clocks.queued()
             slept = time.monotonic()
             time.sleep(BEAT_S)
             now = time.monotonic()
@@ -149,12 +175,11 @@ class LoopStalls:
             steps = stack(frames().get(own.ident or 0)) if is_late or is_open else []
             stacks = _stacks(without=own) if is_late else {}
             whose = self._whose(steps, loop)
-            queued_s = self._clocks.of(me)[1] - queued_before_s
-            if self._stall is not None and self._stall.begun < begun - BEAT_S / 2:
-                self._end_stall()
+            queued_s = thread_clocks.queued() - queued_before_s
+            self._end_stalls(begun)
             look = self._reader.look(steps)
-            before, spent = spent, self._clocks.of(self._clocks.own)
-            self._queued_s = max(self._queued_s, queued_s)
+            before, spent = spent, self._times_of(self._own)
+            self._waiting.queued_s = max(self._waiting.queued_s, round(queued_s, 6))
             # Whoever wakes while Python code runs waits until that lets go, for a switch interval and more.
             free = now - slept - BEAT_S - queued_s < sys.getswitchinterval() / 5
             if look is not None and is_open:
@@ -162,35 +187,35 @@ class LoopStalls:
             looked = now
             if is_late:
                 if self._stall is None:
-                    self._stall = Stall(next(self._numbers), begun, idle=not is_open)
+                    self._stall = OpenStall(Stall(next(self._numbers), idle=not is_open), begun)
                 self._see(self._stall, look, whose, now, (spent[0] - calm[0], spent[1] - calm[1]), free=free)
                 calm = spent
                 self._see_others(self._stall, stacks)
             elif now < begun:
                 calm = spent
-            self._take_missed(self._unseen)
             if now - waited >= WAITING_EVERY_S:
-                self._see_waiting(limiter, now - waited)
+                self._see_waiting(limiter, now - waited, free=free)
                 waited = now
             if now - told >= TELL_EVERY_S:
-                self._tell(now)
+                self._tell()
                 told = now
 
     def _see(
-        self, stall: Stall, look: Look | None, whose: str, now: float, spent: tuple[float, float], *, free: bool
+        self, stall: OpenStall, look: Look | None, whose: Whose, now: float, spent: tuple[float, float], *, free: bool
     ) -> None:
-        seconds, stall.looked, stall.until = now - stall.looked, now, now
-        stall.total.add(seconds, *spent)
-        stall.gc_s = self._collected(stall.begun, now)
+        seconds, stall.until = now - stall.until, now
+        stall.sighting.cpu_s += spent[0]
+        stall.sighting.queued_s += spent[1]
+        stall.sighting.gc_s = self._collected(stall.begun, now)
         if look is not None:
             stall.looks[look, whose].add(seconds, *spent, free=free)
 
-    def _whose(self, steps: list[Step], loop: asyncio.AbstractEventLoop) -> str:
+    def _whose(self, steps: list[Step], loop: asyncio.AbstractEventLoop) -> Whose:
         if any(step.code is Requests.__call__.__code__ for step in steps):
             return "background" if any(step.file.endswith(AFTER_THE_ANSWER) for step in steps) else "request"
         return self._requests.whose(asyncio.current_task(loop))
 
-    def _see_others(self, stall: Stall, stacks: Stacks, most_s: float = math.inf) -> None:
+    def _see_others(self, stall: OpenStall, stacks: Stacks, most_s: float = math.inf) -> None:
         """Note what other threads do, and the seconds that each has computed since the last look, `most_s` together.
 
         Or would have, had the machine not been busy with others: the interpreter was its own meanwhile.
@@ -224,27 +249,33 @@ class LoopStalls:
 
     def _spent(self, thread: threading.Thread, used: Used) -> tuple[float, float]:
         """Return what a thread has computed, and waited for a processor, since this was asked last."""
-        now = self._clocks.of(thread.native_id)
+        now = self._times_of(thread.native_id)
         # A worker thread that is new was started for the requests of now.
         before = used.get(thread, (0.0, 0.0) if _of_thread(thread) == "thread" else now)
         used[thread] = now
         return now[0] - before[0], now[1] - before[1]
 
-    def _see_waiting(self, limiter: CapacityLimiter, seconds: float) -> None:
+    def _times_of(self, native_id: int | None) -> tuple[float, float]:
+        """Return the seconds that a thread has computed, and has waited for a processor; zeros where nobody says."""
+        if (found := thread_clocks.times(f"self/task/{native_id}")) is not None:
+            return found
+        return (time.process_time(), 0.0) if native_id == self._own else (0.0, 0.0)
+
+    def _see_waiting(self, limiter: CapacityLimiter, seconds: float, *, free: bool) -> None:
         """Look at what the requests wait for that are open: suspended, or in a worker thread."""
         count = len(self._requests.open)
         if not count:
             return
-        self._open_s += count * seconds
-        self._over_s += seconds
+        self._waiting.open_s += count * seconds
+        self._waiting.over_s += seconds
         if limiter.borrowed_tokens >= limiter.total_tokens and limiter.statistics().tasks_waiting:
-            self._full_s += seconds
+            self._waiting.full_s += seconds
         for tasks in self._requests.tasks():
             steps = [step for task in tasks for step in suspended_at(task.get_coro())]
             if (look := self._reader.look(steps, others=False)) is not None:
-                self._waiting[look, "request"].add(seconds)
+                self._waited_for[look, "request"].add(seconds)
         for threads, waiting in _executors():
-            self._waiting[Look(f"a queue for {threads} threads of an executor", in_line=True), "request"].add(
+            self._waited_for[Look(f"a queue for {threads} threads of an executor", in_line=True), "request"].add(
                 waiting * seconds
             )
         stacks = _stacks(without=threading.current_thread())
@@ -254,69 +285,46 @@ class LoopStalls:
             cpu_s, queued_s = self._spent(thread, self._used_waiting)
             self._used_late[thread] = self._used_waiting[thread]
             if (look := self._look_at(thread, stacks)) is not None:
-                self._waiting[look, "thread"].add(seconds, cpu_s, min(queued_s, QUEUED * cpu_s))
+                self._waited_for[look, "thread"].add(seconds, cpu_s, min(queued_s, QUEUED * cpu_s), free=free)
             elif cpu_s and (look := self._before(thread)) is not None:
-                self._waiting[look, "thread"].add(cpu_s, cpu_s)
+                self._waited_for[look, "thread"].add(cpu_s, cpu_s)
 
-    def _end_stall(self) -> None:
-        """End the stall that was seen: the loop itself knows until when it lasted."""
-        stall, self._stall = self._stall, None
-        if stall is None:
-            return
+    def _end_stalls(self, begun: float) -> None:
+        """Journal the stalls of before `begun`: the loop itself has noticed each, and knows until when it lasted."""
+        while self._missed and self._missed[0].begun < begun:
+            missed = self._missed.popleft()
+            stall = self._stall
+            if stall is None or stall.begun != missed.begun:  # it was over before anybody could look
+                stall = OpenStall(Stall(next(self._numbers), idle=missed.idle), missed.begun)
+                self._see_others(stall, missed.stacks, missed.others_cpu_s)
+            stall.until, stall.sighting.cpu_s, stall.sighting.queued_s = missed.ended, missed.cpu_s, missed.queued_s
+            self._end(stall)
+        if self._stall is not None and self._stall.begun < begun:  # to the loop it was no stall, by a hair
+            self._end(self._stall)
 
-        def is_it(one: Missed) -> bool:
-            if abs(one.begun - stall.begun) >= BEAT_S:
-                return False
-            stall.until, stall.total.cpu_s, stall.total.queued_s = one.ended, one.cpu_s, one.queued_s
-            return True
-
-        self._take_missed(is_it)
-        stall.ended = True
-        stall.gc_s = self._collected(stall.begun, stall.until)
-        self._write(stall.line())
-
-    def _take_missed(self, take: Callable[[Missed], bool]) -> None:
-        """Let `take` see each stall that the loop has noticed; those of which it returns False stay."""
-        for _ in range(len(self._missed)):
-            if not take(one := self._missed.popleft()):
-                self._missed.append(one)
-
-    def _unseen(self, missed: Missed) -> bool:
-        """Journal a stall that was over before anybody could look, and say so; not one that is being looked at."""
-        if self._stall is not None and abs(self._stall.begun - missed.begun) < BEAT_S:
-            return False
-        stall = Stall(next(self._numbers), missed.begun, idle=missed.idle)
-        stall.until, stall.total.cpu_s, stall.total.queued_s = missed.ended, missed.cpu_s, missed.queued_s
-        stall.ended = True
-        stall.gc_s = self._collected(stall.begun, stall.until)
-        self._see_others(stall, missed.stacks, missed.others_cpu_s)
-        self._write(stall.line())
-        return True
+    def _end(self, stall: OpenStall) -> None:
+        stall.sighting.ended = True
+        stall.sighting.gc_s = self._collected(stall.begun, stall.until)
+        self._journal.write(stall.to_line())
+        if stall is self._stall:
+            self._stall = None
 
     def _collected(self, since: float, until: float) -> float:
         """Return what was computed in this time to collect garbage; the loop may add to it meanwhile."""
         return sum(cpu_s for ended, cpu_s in list(self._collections) if since <= ended <= until)
 
-    def _tell(self, now: float) -> None:
+    def _tell(self) -> None:
         self._requests.tell_left()
         beat = self._beat  # before the question what was missed: the loop notes that first
         if self._stall is not None:
-            self._write(self._stall.line())
+            self._journal.write(self._stall.to_line())
         elif not self._missed:  # The next stall begins after this beat, and may have begun.
             while self._collections and self._collections[0][0] < beat:
                 self._collections.popleft()
-        if self._open_s or self._queued_s >= BEAT_S:
-            self._write({
-                "waiting": in_words(self._waiting), "loop": in_words(self._loop), "clock": now,
-                "open_s": round(self._open_s, 6), "over_s": round(self._over_s, 6), "full_s": round(self._full_s, 6),
-                "queued_s": round(self._queued_s, 6),
-            })  # fmt: skip
-            self._waiting.clear()
-            self._loop.clear()
-            self._open_s = self._over_s = self._full_s = self._queued_s = 0.0
-
-    def _write(self, line: dict[str, Any]) -> None:
-        self._journal.write(json.dumps(line).encode() + b"\n")
+        if self._waiting.open_s or self._waiting.queued_s >= BEAT_S:
+            self._waiting.waiting, self._waiting.loop = self._waited_for.most(), self._loop.most()
+            self._journal.write(self._waiting.to_line())
+            self._waiting, self._waited_for, self._loop = Waiting(), Looks(), Looks()
 
 
 def _stacks(*, without: threading.Thread) -> Stacks:
@@ -331,5 +339,5 @@ def _executors() -> list[tuple[int, int]]:
     return [(threads, waiting) for threads, waiting in counts.values() if waiting]
 
 
-def _of_thread(thread: threading.Thread) -> str:
+def _of_thread(thread: threading.Thread) -> Whose:
     return "thread" if thread.name.startswith(WORKERS) else "application"

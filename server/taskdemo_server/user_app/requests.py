@@ -1,15 +1,13 @@
 """The requests that the user's own application has in hand, what it answered to them, and the asyncio tasks they leave.
 
 An ASGI layer right around the application, a task factory for its event loop, and a note of what is added to
-BackgroundTasks. What is known goes into the journal as lines of their own beside the tasks' (`answer`, `left`,
-`never_ran`); what the application does stays as it is.
+BackgroundTasks. What is known goes into the journal; what the application does stays as it is.
 """
 
 import ast
 import asyncio
 import inspect
 import itertools
-import json
 import linecache
 import sys
 import time
@@ -18,17 +16,21 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
 from typing import Any, Final
 
+from starlette.applications import Starlette
 from starlette.background import BackgroundTask, BackgroundTasks
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from taskdemo_server.contract.sightings import Answered, Left, LeftState, Look, NeverRan, Whose
 from taskdemo_server.contract.text import error_text, shortened
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.user_app.stacks import ASYNC, Look, Reader, function_of
+from taskdemo_server.user_app.stacks import ASYNC, Reader, Step
 
 MOST_ANSWERS: Final = 1000
 """Answers of different kinds that are told: an application may be asked for any number of paths."""
 KEPT_BODY: Final = 500
 """Bytes of an answer that refuses a request: they say why."""
+WEBSOCKET: Final = "a websocket route, which no HTTP request reaches"
 SAME_MOMENT_S: Final = 0.02
 """A task that ends so soon after its request did not outlive it."""
 FORGETTING: Final = frozenset({"create_task", "ensure_future"})
@@ -38,7 +40,7 @@ KEEPERS: Final = frozenset({"tg", "group", "task_group", "taskgroup", "nursery"}
 class Request:
     """One request while the application has it in hand."""
 
-    __slots__ = ("__weakref__", "added", "answered", "ended_early", "over", "status", "task")
+    __slots__ = ("added", "answered", "ended_early", "over", "status", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[Any] | None = asyncio.current_task()
@@ -48,8 +50,8 @@ class Request:
         """When the application's call returned."""
         self.status = 0
         """Of the answer; 0 before there is one."""
-        self.added: dict[BackgroundTask, tuple[str, int, str] | None] = {}
-        """What was added to its BackgroundTasks and has not begun, with the file, line and function that did that."""
+        self.added: dict[BackgroundTask, Step | None] = {}
+        """What was added to its BackgroundTasks and has not begun, with the step of the application that did that."""
         self.ended_early: str | None = None
         """Why what was added may never begin, as far as a background task that did begin tells."""
 
@@ -64,15 +66,15 @@ class Child:
     __slots__ = ("created", "ended", "error", "name", "number", "request", "state", "task", "told")
 
     def __init__(
-        self, number: int, request: Request, task: "asyncio.Task[Any]", name: str, created: tuple[str, int, str] | None
+        self, number: int, request: Request, task: "asyncio.Task[Any]", name: str, created: Step | None
     ) -> None:
         self.number = number
         self.request = request
         self.name = name
         self.created = created
-        """The file, line and function of the application; None where a framework has created it for itself."""
+        """The step of the application that did; None where a framework has created it for itself."""
         self.task = weakref.ref(task, self._gone)
-        self.state = "running"
+        self.state: LeftState = "running"
         self.error: str | None = None
         self.ended = 0.0
         self.told = ""
@@ -96,7 +98,7 @@ class Requests:
     """The layer around the application `app`; what it sees goes into the journal."""
 
     def __init__(self, app: ASGIApp, journal: Journal, reader: Reader) -> None:
-        self.open: dict[int, Request] = {}
+        self.open: set[Request] = set()
         self.begun = 0
         """How many there have been so far."""
         self._latest: Scope = {}
@@ -114,19 +116,23 @@ class Requests:
             await self._app(scope, receive, send)
             return
         request = Request()
-        self.open[id(request)] = request
+        self.open.add(request)
         self.begun += 1
         self._latest = scope
         current.set(request)
-        refused: dict[str, Any] = {}
+        refused: Answered | None = None
 
         async def noting(message: Message) -> None:
+            nonlocal refused
             if message["type"] == "http.response.start":
                 request.status = int(message["status"])
-                self._note(scope, message, refused)
+                refused = self._refusal(scope, message)
             elif message["type"] == "http.response.body":
-                if refused:
-                    self._tell(refused, message.get("body", b""))
+                if refused is not None:
+                    body = message.get("body", b"")[:KEPT_BODY]
+                    refused.detail = refused.detail or shortened(body.decode(errors="replace"), KEPT_BODY)
+                    self._journal.write(refused.to_line())
+                    refused = None
                 if not message.get("more_body"):
                     request.answered = time.monotonic()
             await send(message)
@@ -135,7 +141,7 @@ class Requests:
             await self._app(scope, receive, noting)
         finally:
             request.over = time.monotonic()
-            self.open.pop(id(request), None)
+            self.open.discard(request)
             self._tell_never_ran(request)
 
     def follow(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -147,21 +153,15 @@ class Requests:
             context: Context | None = given.get("context")
             request = context.get(current) if context is not None else current.get()
             if request is not None and isinstance(task, asyncio.Task):
-                name = getattr(coroutine, "__qualname__", type(coroutine).__name__).replace("<locals>.", "")
-                child = Child(
-                    next(self._numbers),
-                    request,
-                    task,
-                    name,
-                    self._reader.maker(sys._getframe(1)),  # noqa: SLF001
-                )
+                created = self._reader.maker(sys._getframe(1))  # noqa: SLF001
+                child = Child(next(self._numbers), request, task, _name_of(coroutine), created)
                 self._children[child.number] = child
                 self._child_of[task] = child
             return task
 
         loop.set_task_factory(factory)  # type: ignore[arg-type]  # its arguments differ with Python's version
 
-    def whose(self, task: "asyncio.Task[Any] | None") -> str:
+    def whose(self, task: "asyncio.Task[Any] | None") -> Whose:
         """Return whose an asyncio task is: a `request`'s, a `task`'s that one left behind, or the `application`'s."""
         child = self._child_of.get(task) if task is not None else None
         if child is None:
@@ -175,17 +175,17 @@ class Requests:
         """
         endpoint = self._latest.get("endpoint")  # which the router writes there
         code = getattr(inspect.unwrap(endpoint) if callable(endpoint) else None, "__code__", None)
-        if code is None or code.co_flags & ASYNC or (file := self._reader.own(code.co_filename)) is None:
+        if code is None or code.co_flags & ASYNC or not self._reader.own(code.co_filename):
             return Look("")
-        caller = f"{file}:{code.co_firstlineno} in {function_of(code)} (or a dependency of it)"
-        return Look("", caller=caller)
+        first = self._reader.place(Step(code, 0, code.co_firstlineno, ""))
+        return Look("", caller=f"{first} (or a dependency of it)")
 
     def tasks(self) -> "list[list[asyncio.Task[Any]]]":
         """Return the tasks of each request that is open, the newest first: what that one waits for, the others do."""
-        of = {key: [request.task] for key, request in list(self.open.items()) if request.task is not None}
+        of = {request: [request.task] for request in list(self.open) if request.task is not None}
         for child in list(self._children.values()):
-            if id(child.request) in of and not child.ended and (task := child.task()) is not None:
-                of[id(child.request)].insert(0, task)
+            if child.request in of and not child.ended and (task := child.task()) is not None:
+                of[child.request].insert(0, task)
         return list(of.values())
 
     def tell_left(self) -> None:
@@ -195,15 +195,13 @@ class Requests:
             over = child.request.over
             outlived = over and (child.ended or now) - over > SAME_MOMENT_S
             if child.created is not None and (outlived or child.state == "failed") and child.told != child.state:
-                file, line, function = child.created
-                kept = is_kept(file, line)
+                kept = is_kept(child.created.file, child.created.line)
                 if outlived or not kept:
                     child.told = child.state
-                    self._write({
-                        "left": child.number, "call": child.name, "kept": kept, "state": child.state,
-                        "place": f"{self._reader.own(file)}:{line} in {function}", "error": child.error,
-                        "after_s": round(max((child.ended or now) - (child.request.answered or over), 0.0), 6),
-                    })  # fmt: skip
+                    after_s = round(max((child.ended or now) - (child.request.answered or over), 0.0), 6)
+                    place = self._reader.place(child.created)
+                    left = Left(child.number, child.name, place, kept, child.state, after_s, child.error)
+                    self._journal.write(left.to_line())
             if child.ended:
                 self._children.pop(child.number, None)
 
@@ -211,31 +209,29 @@ class Requests:
         """Journal what the application had added to BackgroundTasks, and what never began, as far as is known why."""
         because = request.ended_early or (f"the answer was {request.status}" if request.status >= 400 else None)
         for task, maker in request.added.items():
-            place = None if maker is None else f"{self._reader.own(maker[0])}:{maker[1]} in {maker[2]}"
-            self._write({"never_ran": _name_of(task), "place": place, "status": request.status, "because": because})
+            place = None if maker is None else self._reader.place(maker)
+            self._journal.write(NeverRan(_name_of(task.func), request.status, place, because).to_line())
         request.added.clear()
 
-    def _note(self, scope: Scope, message: Message, refused: dict[str, Any]) -> None:
+    def _refusal(self, scope: Scope, message: Message) -> Answered | None:
+        """Return what to journal of an answer that begins; None where it is a success, or was told before."""
         status = int(message["status"])
         key = f"{scope['method']} {scope['path']}", status
         if 200 <= status < 300 or key in self._answers or len(self._answers) >= MOST_ANSWERS:
-            return
+            return None
         self._answers.add(key)
         headers = {bytes(name).lower(): bytes(value).decode("latin-1") for name, value in message.get("headers", ())}
-        refused.update(
-            answer=status,
-            path=scope["path"],
-            location=headers.get(b"location"),
-            allow=headers.get(b"allow"),
-            authenticate=headers.get(b"www-authenticate"),
-        )
+        location, allow, authenticate = map(headers.get, (b"location", b"allow", b"www-authenticate"))
+        detail = WEBSOCKET if status == 404 and _is_for_websockets(scope) else ""
+        return Answered(status, scope["path"], location, allow, authenticate, detail)
 
-    def _tell(self, refused: dict[str, Any], body: bytes) -> None:
-        self._write({**refused, "detail": shortened(body[:KEPT_BODY].decode(errors="replace"), KEPT_BODY)})
-        refused.clear()
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self._journal.write(json.dumps({**line, "clock": time.monotonic()}).encode() + b"\n")
+def _is_for_websockets(scope: Scope) -> bool:
+    """Tell whether the path of a request is that of a websocket route, and of no other one."""
+    app = scope.get("app")
+    routes = app.routes if isinstance(app, Starlette) else ()
+    kinds: tuple[Scope, Scope] = {**scope, "type": "websocket"}, {**scope, "type": "http"}
+    return any([route.matches(one)[0] for one in kinds] == [Match.FULL, Match.NONE] for route in routes)
 
 
 def follow_background_tasks(reader: Reader) -> None:
@@ -260,15 +256,16 @@ def follow_background_tasks(reader: Reader) -> None:
             await run(self)
         except BaseException as error:
             if request is not None:
-                request.ended_early = f"{_name_of(self)} came before and failed: {error_text(error)}"
+                request.ended_early = f"{_name_of(self.func)} came before and failed: {error_text(error)}"
             raise
 
     BackgroundTasks.add_task = noting_add  # type: ignore[method-assign]  # nothing of what it does is changed
     BackgroundTask.__call__ = noting_run  # type: ignore[method-assign]
 
 
-def _name_of(task: BackgroundTask) -> str:
-    return getattr(task.func, "__qualname__", type(task.func).__name__).replace("<locals>.", "")
+def _name_of(called: object) -> str:
+    name: str = getattr(called, "__qualname__", type(called).__name__)
+    return name.replace("<locals>.", "")
 
 
 def is_kept(file: str, line: int) -> bool:

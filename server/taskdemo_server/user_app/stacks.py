@@ -10,17 +10,18 @@ import gc
 import inspect
 import linecache
 import re
+import sys
 import sysconfig
-import textwrap
 import threading
-from dataclasses import dataclass
 from itertools import dropwhile, islice, takewhile
 from opcode import opname
 from pathlib import Path
 from types import AsyncGeneratorType, CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
-INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+from taskdemo_server.contract.import_string import INSTALLED
+from taskdemo_server.contract.sightings import Look
+
 NOT_OURS: Final = Path(__file__).resolve().parents[1]
 PYTHON: Final = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 IDLE: Final = frozenset(
@@ -37,7 +38,7 @@ STEPS: Final = {
 }
 """What a framework does for the application, by the function that is on the stack."""
 FRAMEWORKS: Final = frozenset({"fastapi", "litestar", "starlette"})
-WAITING: Final = re.compile(r"/(asyncio|anyio|concurrent)/|/(threading|queue)\.py$")
+WAITING: Final = re.compile(r"/(asyncio|anyio|concurrent)/|/(threading|queue|_synchronization)\.py$")
 """Files with whose functions one waits for others, in whatever way."""
 POOLS: Final = re.compile(r"pool[^/]*(/[^/]+)?\.py$")
 """Files in which one waits for something that others have, if one waits there."""
@@ -50,30 +51,6 @@ STARTING: Final = threading.Thread.start.__code__
 WITH: Final = re.compile(r"(?:async\s+)?with\s+(.+?)(?:\s+as\s+\w+)?\s*:", re.DOTALL)
 LONGEST: Final = 60
 ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What one look at a stack has shown."""
-
-    place: str
-    """`file.py:12 in function`, the innermost line of the application; or what its framework does for it.
-
-    Empty where nobody has seen it."""
-    call: str | None = None
-    """What it calls there, and where that call is by now: `requests.get -> socket.recv_into`."""
-    caller: str | None = None
-    """The line of the `async def` (in a thread: the outermost function) that led there, where that is another one."""
-    function: str | None = None
-    """The function that the caller (else the place) calls there."""
-    in_loop: bool = False
-    """Whether it calls that in a loop."""
-    may_be_plain: bool = False
-    """Whether that is an endpoint, or a dependency of one, which is an `async def` without need: it awaits nothing."""
-    library: str | None = None
-    """The package that it calls, where that is written in Python."""
-    in_line: bool = False
-    """Whether it waits for a lock, a queue or a pool, which others use."""
 
 
 class Step(NamedTuple):
@@ -89,6 +66,21 @@ class Step(NamedTuple):
     def file(self) -> str:
         """The file that its code is from."""
         return self.code.co_filename
+
+
+def frames() -> dict[int, FrameType]:
+    """Return the innermost frame of each thread, by its identifier.
+
+    No garbage is collected meanwhile: until Python 3.11.9 the whole process may then wait for itself for ever
+    (https://github.com/python/cpython/issues/106883).
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()  # noqa: SLF001  its documented use
+    finally:
+        if collects:
+            gc.enable()
 
 
 def stack(innermost: FrameType | None) -> list[Step]:
@@ -148,8 +140,10 @@ class Reader:
         own, inner = steps[at], steps[:at]
         called = _called(own.code, own.last)
         call = called.name
-        if inner and (last := _where_by_now(inner[0], _called(inner[0].code, inner[0].last))) != call:
-            call = f"{call} -> {last}" if call else last
+        if inner:
+            pool = _pool(inner)
+            last = _where_by_now(pool or inner[0], None if pool else _called(inner[0].code, inner[0].last))
+            call = last if call in {None, last} else f"{call} -> {last}"
         if is_interrupted:  # it may wait for the interpreter there, wherever it happens to be
             call = None
         in_line = _in_line(inner) or (
@@ -161,30 +155,30 @@ class Reader:
         is_other = (caller.file, function_of(caller.code)) != (own.file, function_of(own.code))
         by = caller if is_other else own
         return Look(
-            self._place(own),
+            self.place(own),
             call,
-            caller=self._place(caller) if is_other else None,
+            caller=self.place(caller) if is_other else None,
             function=_called(by.code, by.last).function,
             in_loop=_is_in_loop(by.code, by.last),
             may_be_plain=bool(above) and _calls_endpoints(above[0]) and _is_async_without_need(caller.code),
+            is_plain=not caller.code.co_flags & ASYNC,
             library=inner[-1].package if inner else None,
             in_line=in_line,
         )
 
-    def maker(self, frame: FrameType | None) -> tuple[str, int, str] | None:
-        """Return the file, line and function of the application that led to this frame; None where none did."""
+    def maker(self, frame: FrameType | None) -> Step | None:
+        """Return the step of the application that led to this frame; None where none did."""
         while frame is not None and not self.own(frame.f_code.co_filename):
             frame = frame.f_back
-        return None if frame is None else (frame.f_code.co_filename, frame.f_lineno, function_of(frame.f_code))
+        return None if frame is None else _step(frame)
 
-    def _place(self, step: Step) -> str:
+    def place(self, step: Step) -> str:
+        """Return the file, line and function of a step of the application, for people."""
         return f"{self.own(step.file)}:{step.line} in {function_of(step.code)}"
 
     def _name(self, filename: str) -> str | None:
-        if filename.startswith("<"):
-            return None
         path = Path(filename).resolve()
-        if not INSTALLED.isdisjoint(path.parts) or any(path.is_relative_to(other) for other in (NOT_OURS, *PYTHON)):
+        if _is_pythons(filename) or not INSTALLED.isdisjoint(path.parts):
             return None
         if path.is_relative_to(self._folder):
             return str(path.relative_to(self._folder))
@@ -228,7 +222,9 @@ def _called(code: CodeType, last: int) -> Called:
     lines[0] = lines[0][column:]
     name, is_call = _expression(b"".join(lines).decode(errors="replace"))
     is_begun = instruction in {"FOR_ITER", "GET_ANEXT", "SEND"}  # it was called before, and goes on
-    return Called(name, is_call, name if is_call and not is_begun else None)
+    # What `session.scalars(...).all` is of would be called where that is written.
+    is_name = name is not None and "..." not in name
+    return Called(name, is_call, name if is_call and is_name and not is_begun else None)
 
 
 @functools.cache
@@ -246,11 +242,12 @@ def _loops(code: CodeType) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     first = code.co_firstlineno
     last = max(end or first for _, end, _, _ in code.co_positions())
     lines = linecache.getlines(code.co_filename)[first - 1 : last]
+    source = "".join(lines)  # empty where that is gone
     try:
-        tree = ast.parse(textwrap.dedent("".join(lines)))
+        tree = ast.parse(f"if True:\n{source}" if source.startswith((" ", "\t")) else f"\n{source}")
     except (SyntaxError, ValueError):
         return []
-    indent = len(lines[0]) - len(lines[0].lstrip()) if lines else 0  # there is code without its source
+    ast.increment_lineno(tree, first - 2)
     spans: list[tuple[ast.stmt | ast.expr, ast.stmt | ast.expr]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.For | ast.AsyncFor | ast.While):
@@ -259,13 +256,7 @@ def _loops(code: CodeType) -> list[tuple[tuple[int, int], tuple[int, int]]]:
             spans.append((node.elt, node.elt))
         elif isinstance(node, ast.DictComp):
             spans.append((node.key, node.value))
-    return [
-        (
-            (first + begin.lineno - 1, indent + begin.col_offset),
-            (first + (end.end_lineno or 0) - 1, indent + (end.end_col_offset or 0)),
-        )
-        for begin, end in spans
-    ]
+    return [((begin.lineno, begin.col_offset), (end.end_lineno or 0, end.end_col_offset or 0)) for begin, end in spans]
 
 
 def _expression(source: str) -> tuple[str | None, bool]:
@@ -304,9 +295,13 @@ def _in_line(steps: list[Step]) -> bool:
     """Tell whether these frames of libraries, the innermost first, wait for a lock, a queue or a pool."""
     waiting = list(takewhile(lambda step: WAITING.search(step.file), steps))
     classes = {step.code.co_qualname.partition(".")[0] for step in waiting}
-    if not LINES.isdisjoint(classes):
-        return True
-    return len(waiting) < len(steps) and POOLS.search(steps[len(waiting)].file) is not None
+    return not LINES.isdisjoint(classes) or _pool(steps) is not None
+
+
+def _pool(steps: list[Step]) -> Step | None:
+    """Return the frame of a pool in which these frames of libraries, the innermost first, wait; None elsewhere."""
+    step = next(dropwhile(lambda step: WAITING.search(step.file), steps), None)
+    return step if step is not None and POOLS.search(step.file) else None
 
 
 def _interrupts(step: Step) -> bool:
@@ -315,7 +310,7 @@ def _interrupts(step: Step) -> bool:
 
 
 def _where_by_now(step: Step, called: Called | None) -> str:
-    """Return what the innermost frame of a library does, by the name of its package."""
+    """Return what a frame of a library does, by the name of its package."""
     if called is not None and called.name is not None and called.is_call:
         return f"{step.package}.{called.name.rpartition('.')[2]}"
     return f"{step.package}.{step.code.co_qualname.replace('<locals>.', '')}"
@@ -325,14 +320,17 @@ def _look_at_others(steps: list[Step]) -> Look | None:
     for step in steps:
         if step.package in FRAMEWORKS and (doing := STEPS.get(step.code.co_name)):
             return Look(f"{doing} ({step.package}.{step.code.co_name})")
-    other = next((step for step in steps if step.package not in IDLE and not _is_python(step)), None)
+    other = next((step for step in steps if step.package not in IDLE and not _is_pythons(step.file)), None)
     if other is None:
         return None
-    return Look(f"{other.package}.{other.code.co_name}", _where_by_now(steps[0], None))
+    pool = _pool(steps)
+    place = f"{other.package}.{other.code.co_name}" if pool is None else _where_by_now(pool, None)
+    return Look(place, _where_by_now(steps[0], None), in_line=pool is not None)
 
 
-def _is_python(step: Step) -> bool:
-    path = Path(step.file)
-    if path.name.startswith("<"):  # code without a file, such as what has started Python
-        return True
-    return INSTALLED.isdisjoint(path.parts) and (path.is_relative_to(PYTHON[0]) or path.is_relative_to(NOT_OURS))
+@functools.cache
+def _is_pythons(filename: str) -> bool:
+    """Tell whether a file is Python's own, or taskdemo's, or none: there is code without one, as what starts Python."""
+    path = Path(filename).resolve()
+    is_within = any(path.is_relative_to(folder) for folder in (NOT_OURS, *PYTHON))
+    return filename.startswith("<") or (is_within and INSTALLED.isdisjoint(path.parts))

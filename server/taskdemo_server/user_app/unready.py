@@ -1,4 +1,4 @@
-"""Where the user's own application is while its start or its end takes long: told on standard error, its last words."""
+"""Where the user's own code is while its start or its end takes long: told on standard error, its last words."""
 
 import gc
 import inspect
@@ -6,10 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from taskdemo_server.contract.frames import frames
 from taskdemo_server.contract.stderr import complain
-from taskdemo_server.contract.text import escape, shortened
-from taskdemo_server.user_app.stacks import Reader, stack, suspended_at
+from taskdemo_server.contract.text import shortened
+from taskdemo_server.user_app.stacks import Reader, frames, stack, suspended_at
 
 EVERY_S = 10.0
 
@@ -31,8 +30,6 @@ def tell_while_starting(folder: str | None, is_ready: Callable[[], bool]) -> Non
             time.sleep(EVERY_S)
             if is_ready():
                 return
-            complain(
-                escape(shortened(f"its start is{where_it_is(reader, threading.main_thread()) or ' not through'}", 200))
-            )
+            complain(shortened(f"still starting{where_it_is(reader, threading.main_thread())}", 200))
 
     threading.Thread(target=watch, name="start", daemon=True).start()

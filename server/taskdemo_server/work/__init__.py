@@ -17,28 +17,16 @@ __all__ = ["slow_work", "slow_work_async"]
 def slow_work(message: str) -> None:
     """Do the slow work. Raises what it raises."""
     here = workplace.here()
-    run = here.begin(message)
-    try:
-        with run.spent:
-            if not run.is_warm_up:
-                here.call(message)
-    except BaseException as error:
-        here.end(run, error)
-        raise
-    here.end(run)
+    with workplace.Run(here, message) as run, run.spent:
+        if not run.is_warm_up:
+            here.call(message)
 
 
 async def slow_work_async(message: str) -> None:
     """Do the async version of the slow work. Raises what it raises."""
     here = workplace.here()
-    run = here.begin(message)
-    coroutine = here.call_async(message) if not run.is_warm_up else workplace.sleep_async(0)
-    try:
-        await _Timed(coroutine, run.spent)
-    except BaseException as error:
-        here.end(run, error)
-        raise
-    here.end(run)
+    with workplace.Run(here, message) as run:
+        await _Timed(here.call_async(message) if not run.is_warm_up else workplace.sleep_async(0), run.spent)
 
 
 class _Timed:

@@ -53,7 +53,7 @@ class Futures:
             here().note(task.id, "cancelled")
         elif (error := future.exception()) is not None and not hasattr(error, _RAISED):
             # A pool may break before its page has answered, and the task be one with that answer alone.
-            here().note(task.id, "lost", task.begun(), error=f"{type(error).__name__}: {error}")
+            here().note(task.id, "lost", task.accept(), error=error_text(error))
 
 
 def run_as(task_id: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -15,7 +15,6 @@ from taskdemo_server.contract.text import escape
 
 _TIMEOUT_S: Final = 5.0
 _RETRY_AFTER_S: Final = 1.0
-_AT_ONCE: Final = 200
 _MOST_BYTES: Final = 1 << 20
 """Of the lines that are sent at once, but for the last: a server refuses 4 MiB, and a failed task may have 40 kB."""
 _WAIT_S: Final = 1.0
@@ -50,7 +49,7 @@ class Reporter:
         while True:
             waiting = [self._lines.get()]
             body = waiting[0][0]
-            while len(waiting) < _AT_ONCE and len(body) < _MOST_BYTES and not self._lines.empty():
+            while len(body) < _MOST_BYTES and not self._lines.empty():
                 waiting.append(self._lines.get())
                 body += waiting[-1][0]
             while trouble := self._post(body):

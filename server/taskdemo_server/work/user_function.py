@@ -5,16 +5,21 @@ Knows nothing of the web or of tasks. Standard library only.
 
 import asyncio
 import inspect
+import os
 import pickle
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from taskdemo_server.contract.import_string import UnusableError, load
 from taskdemo_server.contract.modes import Mode
+from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import shortened
 
 OPTION: Final = "--work"
+_LONG_S: Final = 1.0
+"""An import that takes longer is said to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,14 @@ class UserFunction:
 
 def find(name: str, folder: str | None) -> UserFunction:
     """Import the function `name` says, from `folder` first. Raises UnusableError, with a sentence for the user."""
-    function = load(OPTION, name, folder)
+    going_on = f"Process {os.getpid()} is still importing {name.partition(':')[0]}."
+    timer = threading.Timer(_LONG_S, complain, [going_on])
+    timer.daemon = True
+    timer.start()
+    try:
+        function = load(OPTION, name, folder)
+    finally:
+        timer.cancel()
     if not callable(function):
         raise UnusableError(
             f"{OPTION} {name}: that is {shortened(repr(function), 60)}, which cannot be called; name a function"
@@ -76,21 +88,33 @@ def find(name: str, folder: str | None) -> UserFunction:
 
 def _takes_message(name: str, function: Callable[..., Any]) -> bool:
     """Tell whether to call it with the message: where it needs one argument, or has one of that name."""
+    takes_nothing = takes(function)
+    if takes_nothing is False and not takes(function, "message"):
+        raise UnusableError(
+            f"{OPTION} {name}: it takes {shortened(str(inspect.signature(function)), 80)}; a work takes the message as"
+            f" its one argument, or none: wrap it, and name the wrapper"
+        )
+    # Some builtins tell nothing of themselves.
+    return not takes_nothing or by_place(function)[:1] == ["message"]
+
+
+def takes(function: Callable[..., Any], *given: Any) -> bool | None:
+    """Tell whether a callable of the user's can be called with this; None where it does not say what it takes."""
     try:
         signature = inspect.signature(function)
-    except (ValueError, TypeError):  # some builtins tell nothing of themselves
-        return True
+    except (TypeError, ValueError):
+        return None
     try:
-        signature.bind()
+        signature.bind(*given)
     except TypeError:
-        try:
-            signature.bind("message")
-        except TypeError:
-            raise UnusableError(
-                f"{OPTION} {name}: it takes {shortened(str(signature), 80)}; a work takes the message as its one "
-                f"argument, or none: wrap it, and name the wrapper"
-            ) from None
-        return True
-    positional = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-    first = next(iter(signature.parameters.values()), None)
-    return first is not None and first.name == "message" and first.kind in positional
+        return False
+    return True
+
+
+def by_place(function: Callable[..., Any]) -> list[str]:
+    """Return the names of what a callable is given by place; nothing where it does not say."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [one.name for one in parameters if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}]

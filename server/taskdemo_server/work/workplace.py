@@ -1,11 +1,12 @@
 """Where work is done: what one process knows of the work, the journal and the console, and for which task it works.
 
 Serves the event loop, worker threads, pool processes and engines' workers alike, and is quick to import in a fresh
-process: standard library only. A pool process or a worker knows its settings from an environment variable; a page that
-is served without taskdemo has none, and journals nothing.
+process: standard library and msgspec only. A pool process or a worker knows its settings from an environment variable;
+a page that is served without taskdemo has none, and journals nothing.
 """
 
 import asyncio
+import importlib
 import os
 import signal
 import sys
@@ -13,10 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Self
 
-from taskdemo_server.contract.events import WARM_UP, TaskState, event_line
+from taskdemo_server.contract.events import WARM_UP, Place, TaskEvent, TaskState
 from taskdemo_server.contract.events import here as place_here
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME
@@ -28,13 +28,8 @@ from taskdemo_server.runtime import orphans
 from taskdemo_server.work import task_output, user_function
 from taskdemo_server.work.spent import Spent
 
-
-class Sink(Protocol):
-    """Where a task's events go."""
-
-    def write(self, line: bytes) -> None:
-        """Take the line of one event."""
-        ...
+Sink = Callable[[bytes], None]
+"""Takes the line of each event of a task."""
 
 
 class CurrentTask:
@@ -47,8 +42,8 @@ class CurrentTask:
         self.ref: str | None = None
         """What the engine calls it, once it was handed over."""
 
-    def begun(self) -> bytes:
-        """Take note that its work begins; return what is to be journaled before that."""
+    def accept(self) -> bytes:
+        """Make it a task where it is none yet; return the line of the journal that says so."""
         return b""
 
     def ended(self) -> None:
@@ -95,22 +90,8 @@ WORKS: Final[dict[str, tuple[Callable[[float], None], Callable[[float], Coroutin
 
 
 class _PerThread(threading.local):
-    place: str
-
-
-@dataclass(slots=True)
-class Run:
-    """One execution of the work."""
-
-    task: CurrentTask | None
-    message: str
-    spent: Spent
-    output: task_output.TaskOutput | None = None
-
-    @property
-    def is_warm_up(self) -> bool:
-        """Whether only the way to the work is to be gone, and nothing done there."""
-        return self.task is not None and self.task.id.startswith(WARM_UP)
+    def __init__(self, mode: str) -> None:  # called in each thread that asks for anything
+        self.place = place_here(mode)
 
 
 class Workplace:
@@ -124,7 +105,8 @@ class Workplace:
         self.settings = given
         self.sink = sink
         self.say = say
-        self._per_thread = _PerThread()
+        self._look_around()
+        os.register_at_fork(after_in_child=self._look_around)
         work, work_async = WORKS.get(given.work, (sleep, sleep_async))
         duration = given.duration
         self.call: Callable[[str], None] = lambda _message: work(duration)
@@ -132,48 +114,63 @@ class Workplace:
         if self.function is not None:
             self.call, self.call_async = self.function.call, self.function.call_async
 
-    def begin(self, message: str) -> Run:
-        """Journal that the current task's work begins."""
-        task = current_task.get()
-        if task is not None:
-            self.note(task.id, "started", task.begun(), message=message)
-        # A pool process with a work of the user's own does one task at a time, and nothing else.
-        alone = self.settings.mode == "process" and self.function is not None
-        run = Run(task, message, Spent(may_compute=self.settings.work != "sleep", alone=alone))
-        if self.function is not None:
-            run.output = task_output.TaskOutput("work" if task is None else f"task {task.id[:8]}", self.say)
-            task_output.current.set(run.output)
-        return run
-
-    def end(self, run: Run, error: BaseException | None = None) -> None:
-        """Journal how it has ended."""
-        output = None if run.output is None else run.output.end()
-        text = None if error is None else error_text(error)
-        cancelled = isinstance(error, asyncio.CancelledError)
-        if run.task is not None:
-            if cancelled:
-                self.note(run.task.id, "cancelled", output=output)
-            else:
-                state: TaskState = "finished" if text is None else "failed"
-                cpu_s, queued_s = run.spent.cpu_s, run.spent.queued_s
-                self.note(run.task.id, state, error=text, output=output, cpu_s=cpu_s, queued_s=queued_s)
-            run.task.ended()
-        if self.say is not None and not cancelled:
-            self.say(end_line(run.message, text))
-
     def note(self, task_id: str, state: TaskState, before: bytes = b"", **more: Any) -> None:
         """Journal an event of a task that happens here and now, after `before`; `more` are its optional fields."""
         if self.sink is not None:
-            self.sink.write(before + event_line(task_id, state, time.time(), time.monotonic(), self.place, **more))
+            event = TaskEvent(task_id, state, time.time(), time.monotonic(), *self.place, **more)
+            self.sink(before + event.to_line())
 
     @property
-    def place(self) -> str:
-        """Where this thread runs, as an event has it."""
-        try:
-            return self._per_thread.place
-        except AttributeError:  # The first event of this thread.
-            self._per_thread.place = place_here(self.settings.mode)
-            return self._per_thread.place
+    def place(self) -> Place:
+        """Where this thread runs."""
+        return self._per_thread.place
+
+    def _look_around(self) -> None:
+        self._per_thread = _PerThread(self.settings.mode)
+
+
+class Run:
+    """One execution of the work, for the current task where there is one: journaled as it begins, and as it ends."""
+
+    __slots__ = ("_message", "_output", "_place", "_task", "spent")
+
+    def __init__(self, place: Workplace, message: str) -> None:
+        # A pool process with a work of the user's own does one task at a time, and nothing else.
+        alone = place.settings.mode == "process" and place.function is not None
+        self.spent = Spent(may_compute=place.settings.work != "sleep", alone=alone)
+        self._place = place
+        self._task = current_task.get()
+        self._message = message
+        self._output: task_output.TaskOutput | None = None
+
+    @property
+    def is_warm_up(self) -> bool:
+        """Whether only the way to the work is to be gone, and nothing done there."""
+        return self._task is not None and self._task.id.startswith(WARM_UP)
+
+    def __enter__(self) -> Self:
+        if self._task is not None:
+            self._place.note(self._task.id, "started", self._task.accept(), message=self._message)
+        if self._place.function is not None:
+            label = "work" if self._task is None else f"task {self._task.id[:8]}"
+            self._output = task_output.TaskOutput(label, self._place.say)
+            task_output.current.set(self._output)
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        output = None if self._output is None else self._output.end()
+        text = None if error is None else error_text(error)
+        cancelled = isinstance(error, asyncio.CancelledError)
+        if self._task is not None:
+            if cancelled:
+                self._place.note(self._task.id, "cancelled", output=output)
+            else:
+                state: TaskState = "finished" if text is None else "failed"
+                cpu_s, queued_s = self.spent.cpu_s, self.spent.queued_s
+                self._place.note(self._task.id, state, error=text, output=output, cpu_s=cpu_s, queued_s=queued_s)
+            self._task.ended()
+        if self._place.say is not None and not cancelled:
+            self._place.say(end_line(self._message, text))
 
 
 def end_line(message: str, error: str | None) -> str:
@@ -219,9 +216,10 @@ def here() -> Workplace:
         raise SystemExit(code) from None
 
 
-def knows_experiments() -> bool:
-    """Set an engine's worker up, before it forks any process, and tell whether it must know the steps of the limits."""
-    return WORK in os.environ and here().settings.step_log is not None
+def learn_experiments(engine: str) -> None:
+    """Set the worker of this engine up, before it forks any process; in an experiment it must know the steps, too."""
+    if WORK in os.environ and here().settings.step_log is not None:
+        importlib.import_module(f"{engine}.steps")
 
 
 def set_up(given: WorkSettings, sink: Sink | None, say: Callable[[str], None] | None) -> Workplace:
@@ -242,11 +240,11 @@ def _from_environment() -> tuple[WorkSettings, Sink | None, Callable[[str], None
         orphans.end_with_worker(given.worker)
     sink: Sink | None = None
     if given.journal is not None:
-        sink = Journal(given.journal)
+        sink = Journal(given.journal).write
     elif given.server is not None:
         from taskdemo_server.work.report import Reporter
 
-        sink = Reporter(given.server, given.token)
+        sink = Reporter(given.server, given.token).write
     return given, sink, _print if given.console else None
 
 

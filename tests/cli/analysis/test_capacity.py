@@ -3,15 +3,16 @@
 import contextlib
 import dataclasses
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from reviewed import assert_reviewed
 from samples import SETTLE_S, STEP_S, WORK_S, open_loop_run
 from taskdemo_cli.analysis.capacity.search import bracket, next_rate
-from taskdemo_cli.analysis.capacity.step import is_hopeless, read_step
+from taskdemo_cli.analysis.capacity.step import UNSEEN, is_hopeless, read_step
 from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.analysis.capacity.verdict import judge
 from taskdemo_cli.analysis.thresholds import CAPACITY, check_conditions, evaluate, parse
@@ -57,6 +58,10 @@ def test_a_request_that_fails_means_that_the_rate_is_not_sustained() -> None:
     found = step(20, 4, failing=3)
     assert (found.cause, found.failed) == ("refused", 3)
     assert found.why == "3 of 68 requests failed (3 HTTP 503)"
+    run = open_loop_run(20, 4, failing=3)
+    lost = replace(run.summary, requests=replace(run.summary.requests, errors={"ReadError": 3}))
+    found = read_step(replace(run, summary=lost), SETTLE_S, STEP_S, subject("background"))
+    assert found.why == "3 of 68 requests failed (3 connection lost)"
 
 
 def test_a_client_that_sends_late_is_the_limit_itself() -> None:
@@ -64,25 +69,22 @@ def test_a_client_that_sends_late_is_the_limit_itself() -> None:
     assert (found.sustained, found.cause) == (False, "client")
 
 
-def test_a_condition_that_does_not_hold_or_was_not_measured_means_that_the_rate_is_not_sustained() -> None:
-    run = open_loop_run(20, 4, waits=True)
-    for text, sustained in (
-        ("response.p95 < 200ms", True),
-        ("response.p95 < 50ms", False),
-        ("bystander.max < 1s", False),
-    ):
-        found = read_step(run, SETTLE_S, STEP_S, subject("background"), [parse(text, option="--while")])
-        assert found.sustained is sustained
-        assert found.cause == (None if sustained else "threshold")
-    found = read_step(run, SETTLE_S, STEP_S, subject("background"), [parse("response.p95 < 50ms", option="--while")])
-    assert found.why == "response.p95 was 101 ms, and --while asks for response.p95 < 50ms"
-    found = read_step(run, SETTLE_S, STEP_S, subject("background"), [parse("bystander.max < 1s", option="--while")])
-    assert found.why == "bystander.max was not measured, and --while asks for bystander.max < 1s"
-
-
-def test_a_condition_on_failed_answers_holds_where_none_failed() -> None:
-    failed = parse("failed.p95 < 1s", option="--while")
-    assert read_step(open_loop_run(20, 4), SETTLE_S, STEP_S, subject("background"), [failed]).sustained
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ("response.p95 < 200ms", None),
+        ("failed.p95 < 1s", None),  # none failed
+        ("response.p95 < 50ms", "response.p95 was 101 ms"),
+        ("bystander.max < 1s", "bystander.max was not measured"),
+    ],
+)
+def test_a_condition_that_does_not_hold_or_was_not_measured_means_that_the_rate_is_not_sustained(
+    condition: str, found: str | None
+) -> None:
+    asked = [parse(condition, option="--while")]
+    step = read_step(open_loop_run(20, 4, waits=True), SETTLE_S, STEP_S, subject("background"), asked)
+    assert (step.sustained, step.cause) == ((True, None) if found is None else (False, "threshold"))
+    assert step.why == (None if found is None else f"{found}, and --while asks for {condition}")
 
 
 @pytest.mark.parametrize(
@@ -111,16 +113,16 @@ def test_a_condition_on_what_no_step_measures_is_refused(
     ("mode", "at_once", "cause", "why"),
     [
         ("blocking", 1, "event loop", "the work blocks the event loop, so it runs one at a time"),
-        ("threadpool", 4, "threads", "all 4 threads were busy"),
-        ("background", 4, "threads", "all 4 threads were busy"),
+        ("threadpool", 4, "threads", "all threads (4) were busy"),
+        ("background", 4, "threads", "all threads (4) were busy"),
         (
             *("threadpool", 2, "interpreter"),
             "at most 2 of 4 threads were busy while requests waited, and threads share one Python interpreter",
         ),
         ("background-async", 30, "event loop", "the event loop was busy"),
-        ("process", 2, "processes", "all 2 processes were busy"),
+        ("process", 2, "processes", "all processes (2) were busy"),
         ("process", 1, "event loop", "the event loop was busy"),
-        ("celery", 2, "processes", "all 2 processes were busy"),
+        ("celery", 2, "processes", "all processes (2) were busy"),
         (
             *("celery", 1, "broker"),
             "the worker had at most 1 of its 2 processes busy while tasks waited in the queue",
@@ -130,11 +132,6 @@ def test_a_condition_on_what_no_step_measures_is_refused(
 def test_what_gave_in_is_what_there_was_no_more_of(mode: str, at_once: int, cause: str, why: str) -> None:
     found = step(2 * at_once / WORK_S, at_once, of=subject(mode))
     assert (found.cause, found.why) == (cause, why)
-
-
-def test_of_one_thread_or_process_it_is_said_that_it_was_busy() -> None:
-    assert step(20, 1, of=subject("background", threads=1)).why == "the only thread was busy"
-    assert step(20, 1, of=subject("process", processes=1)).why == "the only process was busy"
 
 
 def test_threads_whose_work_takes_longer_than_alone_share_an_interpreter() -> None:
@@ -236,10 +233,6 @@ def test_three_searches_on_a_machine_with_stalls_agree_within_what_they_say() ->
 # --- what it means -----------------------------------------------------------------------------------------
 
 
-def judged(mode: str, steps: Sequence[CapacityStep], **details: Any) -> str:
-    return judge(subject(mode), steps, **details).text
-
-
 def test_arithmetic_says_what_the_work_bounds_and_nothing_where_it_bounds_nothing() -> None:
     assert subject("threadpool", threads=40).expected_per_s == pytest.approx(400)
     assert subject("threadpool", threads=40, work="cpu").expected_per_s == pytest.approx(10)
@@ -247,70 +240,54 @@ def test_arithmetic_says_what_the_work_bounds_and_nothing_where_it_bounds_nothin
     assert subject("celery").expected_per_s == pytest.approx(20)
     assert subject("async").expected_per_s is None
     assert subject("background", work_s=0.0).expected_per_s is None
+    own = subject("async", work="reports:build")
+    assert own.expected_per_s == pytest.approx(10), "it may not await"
+    assert dataclasses.replace(own, is_async=True).expected_per_s is None
     assert Subject().expected_per_s is None
 
 
-def test_an_own_function_in_a_mode_that_awaits_is_bounded_where_it_cannot_be_awaited_and_never_said_to_wait() -> None:
-    own = subject("async", work="reports:build")
-    assert own.expected_per_s == pytest.approx(10)
-    assert judge(own, [step(9, 1, of=own), step(10.5, 1, of=own)]).text == (
-        "Sustained 9/s and gave in at 10.5/s: the work blocks the event loop, so it runs one at a time. "
-        "1 / 100 ms = 10/s; measured 9/s, 90 % of that."
-    )
-    awaited = dataclasses.replace(own, is_async=True)
-    assert awaited.expected_per_s is None
-    assert judge(awaited, [step(50, 30, of=awaited)]).text == "Sustained 50/s, the highest rate tried."
+def of_steps() -> dict[str, str]:
+    def judged(mode: str, *steps: CapacityStep, **details: Any) -> str:
+        return judge(subject(mode), steps, **details).text
 
-
-def test_the_sentences_say_the_limit_what_gave_in_and_what_arithmetic_says() -> None:
     steps = [step(38, 4), step(76, 4), step(41, 4)]
     more = Confirmation(option="--threads 8", step=step(68.4, 8))
-    assert judged("background", steps, confirmed=more) == (
-        "Sustained 38/s and gave in at 41/s: all 4 threads were busy. 4 threads / 100 ms = 40/s; measured 38/s, 95 % "
-        "of that. At 41/s callers were answered in 1.9 ms (median) while the backlog grew by 1/s. With --threads 8 a "
-        "step of its own sustained 68.4/s."
-    )
-    assert judged("background", steps).endswith(
-        "--threads 8 would give about 76/s, until something else is busy; not measured."
-    )
-    assert judged("background", [step(50, 4)]).startswith("Gave in at 50/s already, the lowest rate tried: all 4")
-    assert judged("async", [step(50, 30, of=subject("async"))]) == (
-        "Sustained 50/s, the highest rate tried. The work only waits, so arithmetic sets no bound."
-    )
-    assert judged("threadpool", [step(20, 4), step(22, 4, sent_late_s=0.2)]).startswith(
-        "Sustained at least 20/s: at 22/s the client itself could not send on time, so it may take more."
-    )
-    assert judged("async", [step(800, 90, of=subject("async"), sent_late_s=0.2)]).startswith(
-        "Nothing is known of it: at 800/s, the lowest rate tried, the client itself could not send on time."
-    )
-    assert judged("background", steps[:1], interrupted=True).startswith("Interrupted: these are the steps so far.")
+    crowd = subject("async")
+    stuck = subject("async", work="reports:build")
+    awaited = dataclasses.replace(stuck, is_async=True)
+    return {
+        "a limit that more threads move": judged("background", *steps, confirmed=more),
+        "a limit that more threads did not move": judged(
+            "background", *steps, confirmed=Confirmation(option="--threads 8", step=step(68.4, 4))
+        ),
+        "the lowest rate gave in": judged("background", step(50, 4)),
+        "the highest rate was sustained": judged("async", step(50, 30, of=crowd)),
+        "the client was late": judged("threadpool", step(20, 4), step(22, 4, sent_late_s=0.2)),
+        "interrupted": judged("background", *steps[:1], interrupted=True),
+        "slower work": judged("background", step(25, 4, work_s=0.15), step(28, 4, work_s=0.15)),
+        "slower work, whose limit was not reached": judged("background", step(25, 4, work_s=0.15)),
+        "a limit that may be as arithmetic says": judged("background", step(25, 4), step(52, 4)),
+        "quicker work": judged("background", step(76, 4, work_s=0.05), step(84, 4, work_s=0.05)),
+        "more than arithmetic says": judged("background", step(76, 8), step(84, 8)),
+        "an own function that cannot be awaited": judge(stuck, [step(9, 1, of=stuck), step(10.5, 1, of=stuck)]).text,
+        "an own function that is awaited": judge(awaited, [step(50, 30, of=awaited)]).text,
+    }
 
 
-def test_a_rate_far_from_what_arithmetic_says_has_a_reason() -> None:
-    slow = [step(25, 4, work_s=0.15), step(28, 4, work_s=0.15)]
-    assert "measured 25/s, 62 % of that, because the work took 150 ms on average." in judged("background", slow)
+def test_every_sentence_is_the_one_that_was_reviewed() -> None:
+    assert_reviewed(__file__, of_steps())
 
 
-def test_hands_that_are_busy_and_end_less_than_arithmetic_says_are_not_explained_by_what_nobody_measured() -> None:
-    assert "62 % of that; what took the rest was not measured." in judged(
-        "background", [step(25, 4), replace(step(52, 4), rate=32.0)]
-    )
-
-
-def test_a_limit_that_may_be_as_arithmetic_says_has_no_reason() -> None:
-    assert "; measured 25/s, 62 % of that. At" in judged("background", [step(25, 4), step(52, 4)])
-    assert judged("background", [step(25, 4, work_s=0.15)]).endswith("; measured 25/s, 62 % of that.")
-
-
-def test_more_than_arithmetic_says_is_explained_by_work_that_was_quicker_than_its_first_call() -> None:
-    steps = [step(76, 4, work_s=0.05), step(84, 4, work_s=0.05)]
-    own = subject("background", work="reports:build")
-    assert (
-        "; measured 76/s, 190 % of that, because the work took 50 ms on average, and not 100 ms as the first did."
-        in (judge(own, steps).text)
-    )
-    assert "190 % of that, because the work took 50 ms on average. " in judged("background", steps)
-    assert "190 % of that. " in judged("background", [step(76, 8), step(84, 8)])
+def test_where_a_step_close_to_the_limit_shows_no_reason_that_of_the_next_one_is_told() -> None:
+    gave_in: dict[str, Any] = {"sustained": False, "cause": "unknown"}
+    in_line = "callers waited in line for one another at a.py:9 in shared"
+    steps = [
+        replace(step(30, 4), sustained=True, cause=None, why=None),
+        replace(step(34, 4), **gave_in, why=UNSEEN),
+        replace(step(40, 4), **gave_in, why=in_line),
+    ]
+    assert f"gave in at 34/s: at 40/s {in_line}." in judge(subject("threadpool"), steps).text
+    assert f"gave in at 34/s: {UNSEEN}." in judge(subject("threadpool"), steps[:2]).text
 
 
 def test_a_threshold_speaks_of_what_was_sustained() -> None:
@@ -318,11 +295,12 @@ def test_a_threshold_speaks_of_what_was_sustained() -> None:
     nothing = replace(found, sustained_per_s=None)
     document = CapacityDocument(modes={"background": found, "process": nothing}, step_s=3.0)
     outcome = evaluate(parse("background.sustained < 300", ["background"], metrics=CAPACITY), document)
-    assert (outcome.met, outcome.value, outcome.measured) == (True, 38.0, "38/s")
+    assert (outcome.met, outcome.value, outcome.found) == (True, 38.0, "sustained was 38/s")
     assert not evaluate(parse("failed_at < 40", metrics=CAPACITY), document).met
     fast = CapacityDocument(modes={"async": replace(found, sustained_per_s=1234.6)}, step_s=3.0)
-    assert evaluate(parse("sustained < 300", metrics=CAPACITY), fast).measured == "1,230/s", "as everywhere"
-    assert evaluate(parse("sustained < 1230", metrics=CAPACITY), fast).measured == "1234.6/s", "not one with the limit"
+    assert evaluate(parse("sustained < 300", metrics=CAPACITY), fast).found == "sustained was 1,230/s", "as everywhere"
+    near = evaluate(parse("sustained < 1230", metrics=CAPACITY), fast)
+    assert near.found == "sustained was 1234.6/s", "not one with the limit"
     outcome = evaluate(parse("process.sustained > 1", ["process"], metrics=CAPACITY), document)
     assert (outcome.met, outcome.value) == (True, None)
     with pytest.raises(UserError, match="--fail-if 'respnse > 1': there is no metric 'respnse'; write it like"):

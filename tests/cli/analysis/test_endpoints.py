@@ -67,6 +67,18 @@ def test_the_sentence_names_those_that_hold_up_everybody_the_longest_first() -> 
     assert verdict(rows[3:]) == "No endpoint was called. 1 was not called."
 
 
+def test_the_sentence_counts_apart_what_was_not_reached_and_says_what_to_type() -> None:
+    login = Blocking(blocks=False, cause="not reached", type_instead="-H 'Authorization: Bearer ...'")
+    refused = [judged(Route("GET", path, path), status(401), login) for path in ("/b", "/c")]
+    not_reached = (
+        "2 were not reached, for the answers were redirects, refusals or errors. Type -H 'Authorization: Bearer ...'."
+    )
+    assert verdict([row("/a", "neither", 0.01), *refused]) == (
+        f"None of 1 endpoint holds up everybody, as far as was seen. {not_reached}"
+    )
+    assert verdict(refused) == f"No endpoint was reached, so nothing can be said of blocking. {not_reached}"
+
+
 def test_what_blocks_after_the_bystanders_have_gone_counts_as_well() -> None:
     found = Blocking(blocks=True, cause="event loop held", loop_wait_s=0.4, longest_s=3.0)
     assert verdict([judged(ROUTE, burst(3, 0.1), found)]).endswith("GET /a (3.00 s).")
@@ -77,6 +89,9 @@ def test_an_endpoint_that_fails_is_no_quiet_one() -> None:
     assert outcome(failed) == "look"
     assert has_failed(failed)
     assert outcome(row("/a", "neither", 0.01)) == "quiet"
+    run = burst(3, 0.1)
+    left = replace(run, summary=replace(run.summary, tasks=replace(run.summary.tasks, unfinished=2)))
+    assert outcome(row("/a", "neither", 0.01, left)) == "look"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +125,8 @@ def test_a_burst_too_short_for_a_bystander_says_so_beside_all_else() -> None:
     lost = NeverRanTask(call="mail", place=None, count=3, status=200)
     row = judged(ROUTE, burst(3, 0.001), Blocking(blocks=False, cause="neither", never_ran=[lost]))
     assert row.text.startswith(
-        "The burst was over before a bystander had to wait. 3 background tasks were added and never ran: mail."
+        "The run was over before a bystander had to wait, so whether this endpoint blocks the server was not measured."
+        " 3 background tasks were added and never ran: mail."
     )
     assert outcome(row) == "look"
     assert has_failed(row)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ from rich.console import Console
 
 import samples
 from commands import taskdemo
+from reviewed import assert_reviewed
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
 from taskdemo_cli.analysis.verdicts import comparison
+from taskdemo_cli.documents.comparison import Recommendation
 from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.recording.summary import doubted
-from taskdemo_cli.reports.terminal.report import comparison_report, recommendation_lines
-from taskdemo_server.contract.modes import MODE_BY_NAME, NEEDS
+from taskdemo_cli.reports.terminal.documents import drawing
+from taskdemo_cli.reports.terminal.report import recommendation_lines
+from taskdemo_server.contract.modes import MODE_BY_NAME
 
 
 def a_run(
@@ -32,11 +36,12 @@ def a_run(
 ) -> RunDocument:
     """A run in which `at_once` works run at a time, and the bystander is held up or not."""
     answers, events = [], []
+    where = f"laptop pid 1 {'MainThread' if mode in recommend.APART else 'worker thread 1'}"
     over = 0.0
     for n in range(1, count + 1):
         start = 0.002 + (n - 1) // at_once * work
         over = start + work
-        events += samples.events_of(f"{mode}{n}", 0.001, start, over, mode=mode, state=state)
+        events += samples.events_of(f"{mode}{n}", 0.001, start, over, mode=mode, where=where, state=state)
         answers.append(samples.sample(n, over + 0.001 if waits else 0.003, task=f"{mode}{n}"))
     pings = samples.pings(over, [(0.0, over)] if held else [])
     recorded = samples.recorder(answers, events, pings)
@@ -53,153 +58,13 @@ def computing(run: RunDocument, share: float = 0.98) -> RunDocument:
     return replace(run, summary=replace(run.summary, work_cpu_share=share))
 
 
-def advice(*runs: RunDocument, **given: Any) -> Any:
-    found = recommend.recommend(runs, **given).one
-    assert found is not None
-    return found
+def threaded(run: RunDocument, **fields: Any) -> RunDocument:
+    return replace(run, tasks=[replace(task, thread="AnyIO worker thread 1", **fields) for task in run.tasks])
 
 
-def test_work_that_waits_in_threads_and_holds_up_nobody_goes_to_the_background() -> None:
-    found = advice(
-        a_run("blocking", at_once=1, waits=True, held=True),
-        a_run("threadpool", waits=True),
-        a_run("background"),
-        a_run("process"),
-        a_run("celery"),
-    )
-    assert found.mode == "background"
-    assert "In blocking other requests waited 5.00 s" in found.why
-    assert "all 5 tasks had ended after 1.00 s" in found.why
-
-
-def test_work_that_threads_cannot_share_goes_to_processes() -> None:
-    found = advice(a_run("background", at_once=1), a_run("process", at_once=2), a_run("celery", at_once=2))
-    assert found.mode == "process"
-    assert "In background the last task ended only after 5.00 s" in found.why
-
-
-def test_without_processes_it_goes_to_celery() -> None:
-    assert advice(a_run("background", at_once=1, held=True), a_run("celery", at_once=2)).mode == "celery"
-
-
-def test_work_that_truly_awaits_goes_to_the_background_of_the_event_loop() -> None:
-    found = advice(a_run("async", waits=True), a_run("background-async"), a_run("process", at_once=2))
-    assert found.mode == "background-async"
-
-
-def test_async_work_that_never_awaits_does_not_stay_on_the_event_loop() -> None:
-    found = advice(a_run("async", waits=True, held=True), a_run("background-async", held=True), a_run("process"))
-    assert found.mode == "process"
-    assert "In async and background-async other requests waited up to" in found.why
-
-
-@pytest.mark.parametrize(
-    ("needs", "mode", "says"),
-    [
-        (["result"], "threadpool", "process gives up the result, unless its endpoint awaits the future"),
-        (["answer-first"], "background", "blocking, async and threadpool give up an answer before the work is done."),
-        (
-            ["survive"],
-            "celery",
-            "background, background-async and process give up the tasks of a process that is killed",
-        ),
-        (["retry"], "celery", "give up retries."),
-        (["track"], "process", "background and background-async give up asking how the work is doing."),
-        (["cancel"], "celery", "process gives up cancelling what has begun."),
-        (["quiet"], "background", "blocking gives up a server that is free for other requests."),
-        (["no-service"], "background", "celery gives up having nothing but the server to look after"),
-        (["track", "no-service"], "process", "Callers waited 2.8 ms"),
-        (["result", "retry"], None, "No mode at all does that: leave a need out. "),
-    ],
-)
-def test_each_need_has_its_mode_and_the_sentence_that_decides_it(needs: list[str], mode: str | None, says: str) -> None:
-    found = recommend.recommend(every_mode(), needs)
-    assert found.one is not None
-    assert (found.one.need, found.one.mode) == (", ".join(needs), mode)
-    assert says in found.one.why
-    if len(needs) == 1:
-        one = next(each for each in found.each if each.need == needs[0])
-        assert one.mode == mode
-        assert says in one.why
-    assert [each.need for each in found.each] == list(NEEDS)
-
-
-def test_what_no_mode_that_was_run_has_is_said_with_the_modes_that_have_it() -> None:
-    found = recommend.recommend([a_run("background"), a_run("process")], ["retry"]).one
-    assert found is not None
-    assert found.mode is None
-    assert found.code == ""
-    assert "Of those that were not run, celery, dramatiq, " in found.why
-
-
-def test_a_mode_that_holds_up_everybody_is_no_answer_and_none_is_quiet_where_all_do() -> None:
-    runs = [a_run("blocking", at_once=1, waits=True, held=True), a_run("background-async", at_once=1, held=True)]
-    found = {one.need: one for one in recommend.recommend(runs).each}
-    assert (found["result"].mode, found["quiet"].mode) == (None, None)
-    assert found["result"].why.startswith(
-        "Of those that were run only blocking does that, and holds up every other request. background-async gives up"
-    )
-    assert "That is long: of what was run, nothing held up others less." in advice(*runs).why
-
-
-def test_work_that_computes_leaves_the_servers_process_and_the_share_is_said() -> None:
-    threads, processes = computing(a_run("background", count=1)), computing(a_run("process", count=1))
-    assert advice(threads, processes).mode == "process"
-    assert "The work computes 98 % of its time." in advice(threads, processes).why
-    assert advice(computing(a_run("background", count=1), 0.02), processes).mode == "process"
-    waits = [computing(a_run(mode, count=1), 0.02) for mode in ("background", "process")]
-    assert advice(*waits).mode == "background"
-
-
-def test_work_that_lets_the_interpreter_go_may_compute_in_threads() -> None:
-    several = [replace(computing(a_run(mode)), tasks=threaded(a_run(mode))) for mode in ("background", "process")]
-    assert advice(*several).mode == "background"
-    assert "and leaves the interpreter to others meanwhile." in advice(*several).why
-
-
-def test_threads_that_wait_for_one_anothers_interpreter_do_not_make_work_that_computes_wait() -> None:
-    """Five threads of which each computes a fifth of the time; on a busy machine they wait for a processor, too."""
-    background, process = a_run("background"), a_run("process")
-    for cpu_s, queued_s in ((0.2, 0.0), (0.1, 0.1)):
-        tasks = [replace(task, cpu_s=cpu_s, queued_s=queued_s) for task in threaded(background)]
-        crowded = replace(computing(background, cpu_s), tasks=tasks)
-        assert "The work computes 100 % of its time" in advice(crowded).why
-        assert "No mode that was run does that." in advice(crowded, needs=["quiet"]).why
-        beside = advice(crowded, computing(process))
-        assert (beside.mode, "The work computes 98 % of its time." in beside.why) == ("process", True)
-    # Each time that work wakes which sleeps, it waits for a processor.
-    tasks = [replace(task, cpu_s=0.01, queued_s=0.5) for task in threaded(background)]
-    assert "computes" not in advice(replace(computing(background, 0.02), tasks=tasks)).why
-
-
-def threaded(run: RunDocument) -> Any:
-    return [replace(task, thread="AnyIO worker thread 1") for task in run.tasks]
-
-
-def test_no_recommendation_rests_on_the_number_of_processes() -> None:
-    few = replace(a_run("process", at_once=2), slots=2)
-    found = advice(few, a_run("celery"))
-    assert found.mode == "process"
-    assert "all 5 tasks had ended after 3.00 s: 2 at a time, one per CPU; --processes 5 runs all at once." in found.why
-    assert "ended only after" not in advice(a_run("background"), few).why
-
-
-def test_of_a_function_that_cannot_await_it_is_said_that_async_modes_do_not_help() -> None:
-    own = {"work": "shop:report", "own_work": OwnFunction(is_async=False, takes_message=True)}
-    runs = [replace(a_run("async", waits=True, held=True), **own), replace(a_run("threadpool", waits=True), **own)]
-    why = advice(*runs).why
-    assert (
-        "In async other requests waited 1.00 s (limit: 100 ms): this function cannot await, so async cannot help."
-        in why
-    )
-
-
-def test_a_work_that_holds_the_event_loop_is_not_quiet_because_the_bystanders_were_lucky() -> None:
-    own = {"work": "shop:report", "own_work": OwnFunction(is_async=False, takes_message=True)}
-    runs = [replace(a_run(mode, waits=True, work=0.12), **own) for mode in ("async", "threadpool")]
-    assert advice(*runs, needs=["quiet"]).mode == "threadpool"
-    said = "In async other requests can wait 120 ms (limit: 100 ms): this function cannot await"
-    assert said in advice(*runs).why
+def bystanders(run: RunDocument, *waits: float) -> RunDocument:
+    called = run.bystander[0]
+    return replace(run, bystander=[replace(called, response_s=wait) for wait in waits])
 
 
 def failing(mode: str, failed: int) -> RunDocument:
@@ -215,133 +80,148 @@ def failing(mode: str, failed: int) -> RunDocument:
     return samples.recorder(answers, events, samples.pings(2.0)).finish(samples.facts(mode, 6))
 
 
-def test_work_that_sometimes_fails_is_told_first_and_never_looks_quick() -> None:
-    found = advice(failing("background", 2), failing("process", 2))
-    assert found.mode == "background"
-    assert found.why.startswith(
-        "2 of 6 tasks failed (RuntimeError: quick failure); the times are those of the others. "
-    )
-    assert "for work of 2.00 s" in found.why
+def of_own_function(mode: str, **given: Any) -> RunDocument:
+    """A run of a function of one's own that cannot await."""
+    own = OwnFunction(is_async=False, takes_message=True)
+    return replace(a_run(mode, waits=True, **given), work="shop:report", own_work=own)
 
 
-def test_work_that_mostly_fails_recommends_nothing_and_says_why() -> None:
-    found = recommend.recommend([failing("threadpool", 5), failing("background", 5)])
-    assert found.each == []
-    assert found.one is not None
-    assert found.one.mode is None
-    assert found.one.why == (
-        "10 of 12 tasks failed (RuntimeError: quick failure): such work says nothing of where it should run."
-    )
+def told(*runs: RunDocument, needs: Sequence[str] = ()) -> str:
+    found = recommend.recommend(runs, needs).one
+    return "Nothing." if found is None else f"{found.mode}: {found.why}"
 
 
-def test_quick_work_is_waited_for() -> None:
-    found = advice(a_run("threadpool", 0.01, waits=True), a_run("background", 0.01), a_run("celery", 0.01))
-    assert found.mode == "threadpool"
-    assert "which a caller can wait for" in found.why
-
-
-def test_quick_work_of_many_that_holds_up_others_is_not() -> None:
-    waiting = a_run("async", 0.02, count=100, at_once=1, waits=True, held=True)
-    found = advice(waiting, a_run("process", 0.02, count=100, at_once=1))
-    assert found.mode == "process"
-
-
-def test_a_mode_that_lost_or_refused_something_is_not_recommended() -> None:
-    assert advice(samples.failed_run(), a_run("celery")).mode == "celery"
-
-
-def test_where_everything_holds_up_others_it_says_so() -> None:
-    found = advice(a_run("background", held=True), a_run("background-async", at_once=1, held=True))
-    assert found.mode == "background"
-    assert "of what was run, nothing held up others less." in found.why
-    assert "nothing held up others less" not in advice(a_run("background")).why
-    # Where something held them up less, but lacks what is needed, that is said instead.
-    held = [bystanders(a_run("threadpool", waits=True), 0.4), bystanders(a_run("blocking", waits=True), 0.9)]
-    needed = advice(*held, bystanders(a_run("process"), 0.002), needs=["result"])
-    assert needed.mode == "threadpool"
-    assert "That is long; process held up others less." in needed.why
-
-
-def test_nothing_is_said_of_modes_that_answer_first_where_none_was_run() -> None:
-    waiting = [a_run("threadpool", waits=True), a_run("blocking", at_once=1, waits=True, held=True)]
-    assert "answers first" not in advice(*waiting).why
-    assert "no mode that answers first did better here" in advice(*waiting, a_run("background", held=True)).why
-
-
-@pytest.mark.parametrize(
-    "runs",
-    [
-        [a_run("blocking", waits=True, held=True)],
-        [samples.interrupted_run()],
-        [samples.rate_run()],
-        [a_run("background", state="failed"), a_run("celery", state="failed")],
-    ],
-)
-def test_where_nothing_can_be_recommended_nothing_is(runs: list[RunDocument]) -> None:
-    found = recommend.recommend(runs)
-    assert found.one is None or found.one.mode is None
-    assert found.each == []
-
-
-def bystanders(run: RunDocument, *waits: float) -> RunDocument:
-    called = run.bystander[0]
-    return replace(run, bystander=[replace(called, response_s=wait) for wait in waits])
-
-
-def test_whom_a_bystander_waited_for_too_long_is_passed_over_with_the_limit() -> None:
+def held_up() -> dict[str, str]:
+    """How long others waited decides first."""
+    blocking, threadpool = a_run("blocking", at_once=1, waits=True, held=True), a_run("threadpool", waits=True)
     other = bystanders(a_run("process", at_once=4), 0.002)
-    assert advice(bystanders(a_run("background"), 0.055), other).mode == "background"
-    above = advice(bystanders(a_run("background"), 0.122), other)
-    assert above.mode == "process"
-    assert "In background other requests waited 122 ms (limit: 100 ms)." in above.why
+    unanswered = replace(a_run("background").bystander[0], sent_s=0.1, done_s=4.1, response_s=None, error="Cancelled")
+    stuck = a_run("background", held=True)
+    slower, slowest = bystanders(threadpool, 0.4), bystanders(a_run("blocking", waits=True), 0.9)
+    async_ones = [a_run("async", waits=True, held=True), a_run("background-async", held=True)]
+    return {
+        "work that waits in threads and holds up nobody": told(
+            blocking, threadpool, *(a_run(mode) for mode in ("background", "process", "celery"))
+        ),
+        "work that truly awaits": told(
+            a_run("async", waits=True), a_run("background-async"), a_run("process", at_once=2)
+        ),
+        "async work that never awaits": told(*async_ones, a_run("process")),
+        "without processes": told(a_run("background", at_once=1, held=True), a_run("celery", at_once=2)),
+        "a wait below the limit": told(bystanders(a_run("background"), 0.055), other),
+        "a wait above the limit": told(bystanders(a_run("background"), 0.122), other),
+        "a bystander that nobody answered": told(
+            replace(a_run("background"), bystander=[unanswered]), a_run("process")
+        ),
+        "everything holds up others": told(stuck, a_run("background-async", at_once=1, held=True)),
+        "what held them up less lacks what is needed": told(
+            slower, slowest, bystanders(a_run("process"), 0.002), needs=["result"]
+        ),
+        "no mode that answers first was run": told(threadpool, blocking),
+        "the mode that answers first held up others": told(threadpool, blocking, stuck),
+        "a function that cannot await, in async": told(
+            of_own_function("async", held=True), of_own_function("threadpool")
+        ),
+        "a function that cannot await, whose bystanders were lucky": told(
+            *(of_own_function(mode, work=0.12) for mode in ("async", "threadpool"))
+        ),
+        "a function that cannot await, and others shall not wait": told(
+            *(of_own_function(mode, work=0.12) for mode in ("async", "threadpool")), needs=["quiet"]
+        ),
+    }
 
 
-def test_a_bystander_that_nobody_answered_was_held_up_too() -> None:
-    run = a_run("background")
-    silent = replace(
-        run, bystander=[replace(run.bystander[0], sent_s=0.1, done_s=4.1, response_s=None, error="Cancelled")]
-    )
-    assert advice(silent, a_run("process")).mode == "process"
+def work() -> dict[str, str]:
+    """How long the work took, whether it computes, and how it ended."""
+    threads, process = computing(a_run("background", count=1)), computing(a_run("process", count=1))
+    waits = computing(a_run("background", count=1), 0.02)
+    background, beside = a_run("background"), computing(a_run("process"))
+    # Of five threads each computes a fifth of the time; on a busy machine they wait for a processor, too.
+    crowded = threaded(computing(background, 0.2), cpu_s=0.2, queued_s=0.0)
+    busy = threaded(computing(background, 0.1), cpu_s=0.1, queued_s=0.1)
+    # Each time that work wakes which sleeps, it waits for a processor.
+    sleeps = threaded(computing(background, 0.02), cpu_s=0.01, queued_s=0.5)
+    quick = a_run("threadpool", 0.01, waits=True)
+    many: Any = {"count": 100, "at_once": 1}
+    return {
+        "threads cannot share it": told(
+            a_run("background", at_once=1), *(a_run(mode, at_once=2) for mode in ("process", "celery"))
+        ),
+        "it computes": told(threads, process),
+        "it computes nowhere": told(waits, computing(a_run("process", count=1), 0.02)),
+        "it computes and lets the interpreter go": told(
+            *(threaded(computing(a_run(mode))) for mode in ("background", "process"))
+        ),
+        "threads wait for one another's interpreter": told(crowded),
+        "threads wait for one another's interpreter, and others shall not wait": told(crowded, needs=["quiet"]),
+        "threads wait for one another's interpreter, and there are processes": told(crowded, beside),
+        "threads wait for a processor, too": told(busy),
+        "threads that sleep wait for a processor": told(sleeps),
+        "it is quick": told(quick, a_run("background", 0.01), a_run("celery", 0.01)),
+        "it is quick, and many that wait hold up others": told(
+            a_run("async", 0.02, waits=True, held=True, **many), a_run("process", 0.02, **many)
+        ),
+        "processes were too few": told(replace(a_run("process", at_once=2), slots=2), a_run("celery")),
+        "processes were too few, and threads were not": told(background, replace(a_run("process", at_once=2), slots=2)),
+        "it sometimes fails": told(failing("background", 2), failing("process", 2)),
+        "it mostly fails": told(failing("threadpool", 5), failing("background", 5)),
+        "it failed in every mode": told(*(a_run(mode, state="failed") for mode in ("background", "celery"))),
+        "only blocking was run": told(a_run("blocking", waits=True, held=True)),
+        "the run was cut short": told(samples.interrupted_run()),
+        "the server is a stranger": told(samples.rate_run()),
+    }
 
 
-def test_a_single_round_is_said_to_be_one_measurement() -> None:
-    one = a_run("background")
-    assert "Measured once; --rounds 5 says how sure." in advice(one).why
-    assert "Measured once" not in advice(one, replace(a_run("background"), round=2)).why
-
-
-def test_rounds_that_would_each_recommend_another_mode_are_said_to_differ() -> None:
+def rounds() -> dict[str, str]:
+    """What several rounds say together."""
     runs: list[RunDocument] = []
     for number, waited in enumerate((0.02, 0.3, 0.4), 1):
         runs.append(replace(bystanders(a_run("background"), waited), round=number))
         runs.append(replace(bystanders(a_run("process", at_once=4), 0.002), round=number))
-    found = advice(*runs)
-    assert found.mode == "process"
-    assert "But the rounds differ: 2 of 3 say process, 1 background." in found.why
-
-
-def test_what_is_called_the_most_is_the_most_of_all_rounds() -> None:
-    runs: list[RunDocument] = [
+    most = [
         replace(bystanders(a_run("background", work), waited), round=number)
         for number, (work, waited) in enumerate(((1.0, 0.002), (1.01, 0.003), (1.3, 0.04)), 1)
     ]
-    why = advice(*runs).why
-    assert "other requests at most 40 ms" in why
-    assert "all 5 tasks had ended after 1.30 s" in why
-    assert "for work of 1.10 s" in why
+    return {
+        "rounds that would each recommend another mode": told(*runs),
+        "the most is the most of all rounds": told(*most),
+    }
 
 
-def test_the_work_is_the_modes_own_and_that_of_the_least_slowed_stands_beside_it() -> None:
-    why = advice(a_run("async", 2.0, waits=True, held=True), a_run("process", 4.0)).why
-    assert "for work of 4.00 s (2.00 s in async)" in why
+def needs() -> dict[str, str]:
+    """Which mode each need has, and both needs of some."""
+    holding = [a_run("blocking", at_once=1, waits=True, held=True), a_run("background-async", at_once=1, held=True)]
+    listed = {"every mode": every_mode(), "modes that hold up others": holding}
+    each = {
+        f"each need: {name}": "\n".join(f"{one.need}: {one.mode}: {one.why}" for one in recommend.recommend(runs).each)
+        for name, runs in listed.items()
+    }
+    return each | {
+        "two needs": told(*every_mode(), needs=["track", "no-service"]),
+        "two needs that no mode has": told(*every_mode(), needs=["result", "retry"]),
+        "a need that no mode has that was run": told(a_run("background"), a_run("process"), needs=["retry"]),
+    }
 
 
-def test_a_mode_in_which_every_task_failed_is_not_recommended() -> None:
-    assert advice(a_run("background", state="failed"), a_run("process")).mode == "process"
+def test_every_recommendation_is_the_one_that_was_reviewed() -> None:
+    assert_reviewed(__file__, held_up() | work() | rounds() | needs())
 
 
-def test_a_single_request_is_said_to_show_little() -> None:
-    assert "With a single request" in advice(a_run("background", count=1)).why
+def test_where_no_mode_has_what_is_needed_there_is_no_code() -> None:
+    found = recommend.recommend([a_run("background")], ["retry"]).one
+    assert found is not None
+    assert found.code == ""
+
+
+def test_where_work_says_nothing_of_where_it_should_run_no_need_has_a_mode() -> None:
+    for runs in ([failing("threadpool", 5)], [samples.interrupted_run()], [samples.rate_run()]):
+        assert recommend.recommend(runs).each == []
+
+
+def advice(*runs: RunDocument) -> Recommendation:
+    found = recommend.recommend(runs).one
+    assert found is not None
+    return found
 
 
 def test_what_it_gives_up_is_said_once_to_be_known_and_not_measured() -> None:
@@ -368,7 +248,7 @@ def test_the_end_of_a_comparison_of_seven_modes_leaves_a_line_of_forty_for_the_p
     found = recommend.recommend(runs)
     document = replace(comparison(runs), recommendations=found.each, recommendation=found.one)
     console = Console(width=width, file=io.StringIO())
-    console.print(comparison_report(document))
+    console.print(drawing(document))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     picture = text[text.index("0 s") :]
     assert picture.count("\n") <= 40 - 3, picture

@@ -1,8 +1,8 @@
 """Whatever the other side does, `fire` ends, accounts for every request, and says what happened."""
 
+import asyncio
 import json
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,10 +15,12 @@ import httpx
 import pytest
 
 import samples
-from commands import running, taskdemo
-from raw_servers import (
-    Answer,
-    after,
+from commands import taskdemo
+from samples import sample
+from talks import (
+    Scripted,
+    Talk,
+    by_path,
     close,
     drip,
     endless,
@@ -26,17 +28,16 @@ from raw_servers import (
     half,
     hang,
     huge_headers,
-    raw_server,
     reset,
+    saying,
     stop_half_way,
     stranger,
 )
-from samples import sample
 from taskdemo_cli.loadgen.origin import Origin
 from taskdemo_cli.loadgen.protocol import Batch, Plan
 from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.processes import event_stream, servers
-from taskdemo_cli.processes.event_stream import Condition, Heard, Watcher
+from taskdemo_cli.processes.event_stream import Condition, Watcher
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.runner import rig
 from taskdemo_cli.runner.rig import Rig, Unseen
@@ -48,7 +49,7 @@ def test_every_request_to_a_server_that_misbehaves_is_accounted_for() -> None:
     in_error = [half, garbage, huge_headers, close, reset]
     behaviours = iter([*in_silence, *in_error])
     count = len(in_silence) + len(in_error)
-    with raw_server(stranger(lambda connection: next(behaviours)(connection))) as server:
+    with Scripted(stranger(lambda *streams: next(behaviours)(*streams))) as server:
         done = taskdemo("fire", "--url", server.url, "--count", str(count), "--timeout", "1.6", "--json")
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
@@ -58,45 +59,15 @@ def test_every_request_to_a_server_that_misbehaves_is_accounted_for() -> None:
     assert errors["ReadTimeout"] == len(in_silence)
     assert errors["RemoteProtocolError"] >= 2  # what is half an answer or none, whatever came of the connection
     assert errors.keys() <= {"ReadTimeout", "RemoteProtocolError", "WriteError", "ReadError"}
-    assert any(error in run["verdict"] for error in errors)
+    assert f"{len(in_silence)} no answer in time" in run["verdict"]
     assert run["tasks"] == []
-
-
-def test_a_server_that_vanishes_and_comes_back_is_fired_at_again() -> None:
-    answered = threading.Event()
-
-    def answer(connection: socket.socket) -> None:
-        after(0.02)(connection)
-        answered.set()
-
-    with (
-        raw_server(stranger(answer)) as server,
-        running("fire", "--url", server.url, "--for", "2", "--concurrency", "2", "--json") as process,
-    ):
-        assert answered.wait(60)
-        server.vanish()
-        time.sleep(0.7)
-        server.appear()
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 1, err
-    run = json.loads(out)
-    requests = run["summary"]["requests"]
-    assert requests["errors"]["ConnectError"] > 0
-    assert requests["ok"] + requests["failed"] == len(run["requests"])
-    last = run["requests"][-1]
-    assert last["status"] == 200
-
-
-def silent_about_itself(connection: socket.socket, path: str) -> None:
-    assert path == "/health"
-    hang(connection)
 
 
 def test_a_server_that_does_not_say_what_it_is_is_fired_at_all_the_same(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(servers, "timed_json", partial(servers.timed_json, timeout=0.3))
-    with raw_server(silent_about_itself) as server:
+    with Scripted(hang) as server:
         found = running_target(ParsedUrl(server.url, "/"), None, named=True)
         assert (found.url, found.health) == (server.url, None)
     assert "did not say what it is" in capsys.readouterr().err
@@ -151,7 +122,7 @@ def http(body: bytes, kind: str = "application/json") -> bytes:
     ids=lambda lie: lie[:60].decode("latin-1"),
 )
 def test_a_server_that_lies_about_itself_is_taken_for_a_stranger(lie: bytes) -> None:
-    with raw_server(lambda connection, _: connection.sendall(http(lie))) as server:
+    with Scripted(saying(http(lie))) as server:
         assert find_target(server.url).health is None
 
 
@@ -175,13 +146,13 @@ def test_the_clock_of_a_server_is_not_off_by_the_time_that_connecting_took(monke
     monkeypatch.setattr(servers, "connect", lambda url, timeout: Slow(urlsplit(url).netloc, timeout=timeout))
     body = json.dumps({"server": "taskdemo", "journal_offset": 0, "clock": (ahead := 1e9)}).encode()
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    with raw_server(lambda connection, _: connection.sendall(answer)) as server:
+    with Scripted(saying(answer)) as server:
         found = find_target(server.url)
     assert ahead - found.offset > connected[0]
 
 
 def test_an_answer_that_drips_is_not_waited_for() -> None:
-    with raw_server(lambda connection, _: drip(connection)) as server, pytest.raises(servers.SilentError):
+    with Scripted(drip) as server, pytest.raises(servers.SilentError):
         servers.get_json(server.url, "/health", timeout=0.3)
 
 
@@ -221,10 +192,10 @@ LIES = b"".join(
 )
 
 
-def follow(serve: Answer, patient: Callable[[], bool] = lambda: False) -> list[tuple[str, Any]]:
+def follow(serve: Talk, patient: Callable[[], bool] = lambda: False) -> list[tuple[str, Any]]:
     """Return what a watcher of such a server reports until it says that the server is gone."""
     sink: queue.Queue[tuple[str, Any]] = queue.Queue()
-    with pytest.MonkeyPatch.context() as patch, raw_server(serve) as server:
+    with pytest.MonkeyPatch.context() as patch, Scripted(serve) as server:
         patch.setattr(event_stream, "_RETRY_AFTER_S", 0.02)
         watcher = Watcher(server.url, sink, 0, patient=patient)
         watcher.start()
@@ -237,17 +208,12 @@ def follow(serve: Answer, patient: Callable[[], bool] = lambda: False) -> list[t
 
 
 def test_events_that_are_none_are_passed_over() -> None:
-    answered = []
-
-    def serve(connection: socket.socket, _: str) -> None:
-        answered.append(1)
-        if len(answered) == 1:
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + LIES)
-        connection.shutdown(socket.SHUT_RDWR)
-
-    reported = follow(serve)
-    events = [one for _, content in reported if isinstance(content, Heard) for one in content.events]
-    assert {(one.id, one.state) for one in events} == {("t2", "started")}
+    sink: queue.Queue[tuple[str, Any]] = queue.Queue()
+    watcher = Watcher("http://127.0.0.1:1", sink, 0)
+    watcher._hand_over(LIES.split(b"\n\n"))
+    events = [one for _, heard in list(sink.queue) for one in heard.events]
+    assert [(one.id, one.state) for one in events] == [("t2", "started")]
+    assert watcher._last_id == "7", "the only number"
 
 
 @pytest.mark.parametrize(
@@ -261,9 +227,9 @@ def test_events_that_are_none_are_passed_over() -> None:
     ],
 )
 def test_a_stream_of_events_that_never_brings_any_is_given_up(answer: bytes) -> None:
-    def serve(connection: socket.socket, _: str) -> None:
-        connection.sendall(answer)
-        connection.shutdown(socket.SHUT_RDWR)
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
 
     assert [content.server for _, content in follow(serve)] == ["gone"]
 
@@ -274,9 +240,9 @@ def test_a_server_whose_event_loop_is_blocked_is_not_gone_while_it_is_waited_for
     monkeypatch.setattr(event_stream, "SILENCE_S", 0.02)
     connections = []
 
-    def serve(connection: socket.socket, _: str) -> None:
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         connections.append(1)
-        connection.recv(1)  # until it is hung up
+        await reader.read()  # until it is hung up
 
     assert [content.server for _, content in follow(serve, patient=lambda: len(connections) < 4)] == ["gone"]
     assert len(connections) >= 4
@@ -287,7 +253,7 @@ def test_tasks_of_which_none_is_begun_are_given_up_after_a_minute_although_a_wor
     ran: bool, given_up: bool
 ) -> None:
     told = HEALTH | {"mode": "celery", "broker": "redis://here", "worker": True}
-    with raw_server(lambda connection, _: connection.sendall(http(json.dumps(told).encode()))) as server:
+    with Scripted(saying(http(json.dumps(told).encode()))) as server:
         run = rig._Run(Rig(StopRequest()), find_target(server.url), Plan(url=server.url, count=2), Unseen())
         run.recorder.load(Batch([sample(n, 0.01, task=f"t{n}") for n in (1, 2)]))
         if ran:
@@ -300,46 +266,46 @@ def test_tasks_of_which_none_is_begun_are_given_up_after_a_minute_although_a_wor
 
 
 def test_an_event_without_an_end_is_not_kept() -> None:
-    sending = threading.Event()
+    cut = threading.Event()
 
-    def serve(connection: socket.socket, _: str) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\ndata: ")
-        sending.set()
-        for _round in range(6):
-            connection.sendall(b"x" * 1_000_000)
-        connection.shutdown(socket.SHUT_RDWR)
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\ndata: ")
+        try:
+            while True:
+                writer.write(b"x" * 1_000_000)
+                await writer.drain()
+        finally:
+            cut.set()
 
     # Each connection brings bytes, so it is tried again; what matters is that nobody dies of it.
     sink: queue.Queue[tuple[str, Any]] = queue.Queue()
-    with raw_server(serve) as server:
+    with Scripted(serve) as server:
         watcher = Watcher(server.url, sink, 0)
         watcher.start()
-        assert sending.wait(30)
+        assert cut.wait(30)
         watcher.stop()
         watcher.join(30)
         assert not watcher.is_alive()
     assert sink.empty()
 
 
-def liar(connection: socket.socket, path: str) -> None:
+async def lie(_: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> None:
     if path == "/health":
-        lie = HEALTH | {"mode": "\x1b[31mblocking\u202e", "work": "[red]sleep", "duration_s": 1e9}
-        connection.sendall(http(json.dumps(lie).encode()))
+        about = HEALTH | {"mode": "\x1b[31mblocking\u202e", "work": "[red]sleep", "duration_s": 1e9}
+        writer.write(http(json.dumps(about).encode()))
     elif path == "/events":
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + LIES)
-        connection.shutdown(socket.SHUT_RDWR)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + LIES)
+        writer.close()
+    elif path == "/":
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Task-ID: \x1b[31m\xff t2 [bold]\r\nContent-Length: 2\r\n\r\nok")
     else:
-        connection.sendall(
-            b"HTTP/1.1 200 OK\r\nX-Task-ID: \x1b[31m\xff t2 [bold]\r\nContent-Length: 2\r\n\r\nok"
-            if path == "/"
-            else http(b"{}")
-        )
+        writer.write(http(b"{}"))
 
 
-@pytest.mark.parametrize("more", [[], ["--json"]])
-def test_whatever_a_liar_says_it_ends_in_time_and_steers_no_terminal(more: list[str]) -> None:
-    with raw_server(liar) as server:
-        done = taskdemo("fire", "--url", server.url, "--count", "3", "--timeout", "3", *more)
+def test_whatever_a_liar_says_it_ends_in_time_and_steers_no_terminal() -> None:
+    with Scripted(by_path(lie)) as server:
+        done = taskdemo("fire", "--url", server.url, "--count", "3", "--timeout", "1")
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert not any(evil in done.stdout + done.stderr for evil in ("\x1b", "\u202e"))

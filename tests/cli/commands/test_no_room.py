@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from commands import TASKDEMO, one_sentence, serving, taskdemo
-from raw_servers import after, raw_server, stranger
+from commands import TASKDEMO, left_in, one_sentence, serving, taskdemo
+from talks import Scripted, after, stranger
+
+WITHOUT_COVERAGE = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+"""It would have no room for its own file either, and say so."""
 
 
 def test_a_full_disk_under_stdout_is_said_and_fails(tmp_path: Path) -> None:
@@ -26,27 +29,24 @@ def test_a_full_disk_under_stdout_is_said_and_fails(tmp_path: Path) -> None:
     assert json.loads(saved.read_text())["summary"]["requests"]["ok"] == 1
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fire", "--help"], ["--version"]], ids=" ".join)
-def test_help_for_which_there_is_no_room_is_said_and_fails_and_a_reader_may_leave(arguments: list[str]) -> None:
+def test_help_for_which_there_is_no_room_is_said_and_fails_and_a_reader_may_leave() -> None:
     if Path("/dev/full").exists():
         with Path("/dev/full").open("w") as full:
-            done = taskdemo(*arguments, stdout=full)
+            done = taskdemo("--help", stdout=full)
         assert (done.returncode, one_sentence(done.stderr)) == (1, True), done.stderr
         assert "could not be written" in done.stderr
     reading, writing = os.pipe()
     os.close(reading)
-    done = taskdemo(*arguments, stdout=writing)
+    done = taskdemo("--help", stdout=writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
 
 
-@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
-def test_a_closed_standard_stream_keeps_nothing_from_being_saved(closed: str, tmp_path: Path) -> None:
+def test_closed_standard_streams_keep_nothing_from_being_saved(tmp_path: Path) -> None:
     saved = tmp_path / "run.json"
-    line = f"{TASKDEMO} fire --mode background --duration 0 --count 2 --save {saved} {closed}"
+    line = f"{TASKDEMO} fire --mode background --duration 0 --count 2 --save {saved} <&- >&- 2>&-"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
     assert json.loads(saved.read_text())["summary"]["requests"]["ok"] == 2
 
 
@@ -55,31 +55,23 @@ def test_a_result_for_which_there_is_no_room_is_said_and_leaves_no_half_file(tmp
     page = tmp_path / "run.html"
     with serving("--duration", "0") as (_, port):
         line = f"ulimit -f 4; {TASKDEMO} fire --port {port} --count 200 --save {saved} --html {page}"
-        # Coverage, where it is measured, would have no room for its own file either, and say so.
-        env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-        done = subprocess.run(
-            ["bash", "-c", line],
-            env={**env, "TMPDIR": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=100,
-        )
+        env = {**WITHOUT_COVERAGE, "TMPDIR": str(tmp_path)}
+        done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 1, done.stderr
     for file in (saved, page):
         assert f"{file} could not be written (File too large)" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not [file for file in tmp_path.rglob("*") if file.name != f"taskdemo-{os.getuid()}"]
+    assert left_in(tmp_path) == []
 
 
 def test_a_server_whose_journal_finds_no_room_is_not_waited_for_without_end(tmp_path: Path) -> None:
     saved = tmp_path / "run.json"
     line = f"ulimit -f 1; {TASKDEMO} fire --mode background --duration 0 --count 50 --cold --json"
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     with saved.open("w") as out:
         process = subprocess.run(
             # What is printed must not count: the limit is on files, and a pipe is none.
-            ["bash", "-c", f"({line}) | cat"], stdout=out, stderr=subprocess.PIPE, check=False, timeout=100, env=env
+            ["bash", "-c", f"({line}) | cat"], stdout=out, stderr=subprocess.PIPE, check=False, timeout=100,
+            env=WITHOUT_COVERAGE,
         )  # fmt: skip
     assert process.returncode == 0  # of cat
     run = json.loads(saved.read_text())
@@ -93,18 +85,15 @@ def limited(files: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
 
-@pytest.mark.parametrize("command", [["fire", "--mode", "background"], ["compare", "--modes", "background"]])
-def test_more_connections_than_file_descriptors_are_refused_before_the_run(command: list[str]) -> None:
-    done = taskdemo(*command, "--count", "500", anew=True, preexec_fn=limited(256))
-    assert done.returncode == 2
-    assert done.stdout == ""
+def test_more_connections_than_file_descriptors_are_refused_before_the_run() -> None:
+    done = taskdemo("fire", "--mode", "background", "--count", "500", anew=True, preexec_fn=limited(256))
+    assert (done.returncode, done.stdout, one_sentence(done.stderr)) == (2, "", True)
     assert "ulimit" in done.stderr
     assert "192" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_an_open_loop_beyond_the_file_descriptors_waits_and_says_so() -> None:
-    with raw_server(stranger(after(0.3))) as server:
+    with Scripted(stranger(after(0.3))) as server:
         arguments = ["fire", "--url", server.url, "--rate", "1000000", "--count", "200", "--json"]
         done = taskdemo(*arguments, anew=True, preexec_fn=limited(96))
     assert done.returncode == 0, done.stderr

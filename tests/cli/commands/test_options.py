@@ -1,19 +1,15 @@
 """The command line's options: how figures are read, what --help shows, and what the environment may say."""
 
-import json
-import os
 import re
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
-import samples
-from commands import in_process, taskdemo
-from taskdemo_cli.errors import UserError
-from taskdemo_cli.reports import files
+from commands import in_process
+from taskdemo_cli.commands import checks, fire
 from taskdemo_cli.reports.output import complain
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
-from taskdemo_server.contract.modes import MODE_BY_NAME
 
 COMMANDS = ("serve", "fire", "compare", "limits", "worker", "scan", "report")
 
@@ -56,12 +52,21 @@ def test_plain_and_whole_numbers_take_no_unit() -> None:
             read_whole(text)
 
 
-def test_every_time_takes_a_unit_on_the_command_line_and_in_the_environment() -> None:
-    environment = {**os.environ, "TASKDEMO_FIRE_DURATION": "50ms", "TASKDEMO_FIRE_FOR": "0.2s"}
-    done = taskdemo("fire", "--mode", "background", "--rate", "10/s", "--timeout", "1m", "--json", env=environment)
+def test_every_time_takes_a_unit_on_the_command_line_and_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fire, "fire", fired := MagicMock(return_value=0))
+    options = ("--mode", "background", "--rate", "10/s", "--timeout", "1m")
+    done = in_process("fire", *options, TASKDEMO_FIRE_DURATION="50ms", TASKDEMO_FIRE_FOR="0.2s")
     assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
-    assert (document["duration_s"], document["for_s"], document["rate"]) == (0.05, 0.2, 10.0)
+    plan, private = fired.call_args.args[0], fired.call_args.kwargs["private"]
+    assert (private.duration, plan.for_s, plan.rate, plan.timeout_s) == (0.05, 0.2, 10.0, 60.0)
+
+
+def test_what_the_environment_says_of_a_modes_server_is_a_default_that_others_have_no_use_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fire, "fire", fired := MagicMock(return_value=0))
+    done = in_process("fire", "--port", "8000", TASKDEMO_FIRE_DURATION="50ms")
+    assert (done.returncode, fired.call_args.kwargs["private"]) == (0, None)
 
 
 def test_a_file_of_the_environment_may_have_a_space_in_its_name() -> None:
@@ -77,7 +82,6 @@ def test_help_fits_a_terminal_and_ends_with_something_to_type(command: str) -> N
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert max(map(len, lines)) <= 80
     assert "env var" not in done.stdout
-    assert "As of taskdemo serve" not in done.stdout
     said = [line.strip() for line in lines if line.strip()]
     examples = said[said.index("For example:") + 1 :] if command else [said[-1].removeprefix("Start with:").strip()]
     assert examples
@@ -85,41 +89,16 @@ def test_help_fits_a_terminal_and_ends_with_something_to_type(command: str) -> N
         assert re.match(rf"taskdemo {command or 'compare'}\b", example)
 
 
-@pytest.mark.parametrize("command", ["serve", "fire", "compare", "limits"])
-def test_help_lists_the_modes(command: str) -> None:
-    done = in_process(command, "--help", COLUMNS="80", TERM="dumb")
-    words = re.sub(r"\W*\n\W*", " ", done.stdout)
-    for mode in MODE_BY_NAME:
-        assert re.search(rf"[ :]{mode}[,. ]", words), mode
-
-
-def test_help_of_compare_says_that_two_results_go_together() -> None:
-    done = in_process("compare", "--help", COLUMNS="80", TERM="dumb")
-    assert "taskdemo compare [OPTIONS] [OLD.json NEW.json]\n" in re.sub(" +\n", "\n", done.stdout)
-    assert "list[" not in done.stdout
-
-
 def test_the_defaults_of_a_private_server_are_those_of_serve() -> None:
     fire = re.sub(r"\s+", " ", in_process("fire", "--help", COLUMNS="200").stdout)
-    for option, default in (("duration", "1"), ("work", "sleep"), ("threads", "40"), ("workers", "1")):
-        assert re.search(rf"--{option}\b[^\[]*\[default: \(?{default}\)?\]", fire), option
-
-
-def test_files_that_were_written_are_named_at_the_end_where_people_look(tmp_path: Path) -> None:
-    saved, page = str(tmp_path / "a\x1b.json"), str(tmp_path / "page.html")
-    options = ("--count", "1", "--duration", "0", "--save", saved, "--html", page)
-    expected = [f"wrote {tmp_path}/a\\x1b.json", f"wrote {page}"]
-    done = taskdemo("fire", "--mode", "background", *options, "--json")
-    assert done.stderr.splitlines()[-2:] == expected
-    json.loads(done.stdout)
-
-
-def test_only_what_was_written_is_named(tmp_path: Path) -> None:
-    wrote: list[str] = []
-    here, nowhere = str(tmp_path / "a.json"), str(tmp_path / "none" / "b.json")
-    with pytest.raises(UserError, match=r"b\.json"):
-        files.save_all(samples.background_run(), [nowhere, here], wrote.append)
-    assert wrote == [here]
+    for option, default in (
+        ("count", "1"),
+        ("duration", "1.0"),
+        ("work", "sleep"),
+        ("threads", "40"),
+        ("workers", "1"),
+    ):
+        assert re.search(rf"--{option}\b[^\[]*\[default: {default}\]", fire), option
 
 
 def test_a_complaint_may_go_on_below_its_sentence_and_is_safe_to_show(capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,7 +106,25 @@ def test_a_complaint_may_go_on_below_its_sentence_and_is_safe_to_show(capsys: py
     assert capsys.readouterr().err == "taskdemo: a\\x1b\n  b\\n\n"
 
 
-def test_an_empty_application_says_what_it_may_be() -> None:
-    done = in_process("fire", "--app", " ")
-    assert done.returncode == 2
-    assert "--app is empty; it takes a file, a folder, or module:name" in done.stderr
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        (".", "src/main.py"),
+        (".:site", "src/main.py:site"),
+        ("plain/", "plain/app/api.py"),
+        ("shop", "shop"),
+        ("shop.main:app", "shop.main:app"),
+        ("named", "named"),  # what its pyproject.toml names is imported from there
+    ],
+)
+def test_an_application_in_a_folder_is_called_by_what_is_found_there(
+    typed: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in ("src/main.py", "plain/app/api.py", "shop/__init__.py", "named/other.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "named" / "pyproject.toml").write_text('[tool.fastapi]\nentrypoint = "other:site"\n')
+    monkeypatch.chdir(tmp_path)
+    assert checks.app("--app", typed) == name
+    monkeypatch.chdir(tmp_path / "named")
+    assert checks.app("--app", ".") == "other:site"

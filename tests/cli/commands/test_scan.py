@@ -111,6 +111,16 @@ def test_an_application_without_a_document_of_its_endpoints_is_one_sentence(shop
     assert "taskdemo fire --app plain:app --path /" in done.stderr
 
 
+def test_a_scan_that_reaches_no_endpoint_has_failed(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(
+        "from fastapi import FastAPI, HTTPException\n\napp = FastAPI()\n\n\n"
+        '@app.get("/")\ndef refuse():\n    raise HTTPException(401)\n'
+    )
+    done = taskdemo("scan", "--app", "main.py", "--fail-if-blocking", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "No endpoint was reached" in done.stdout
+
+
 def test_a_scan_that_breaks_off_says_why_and_ends_with_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = MagicMock()
     rig.return_value.__enter__.return_value.stopping.asked = False
@@ -148,7 +158,6 @@ def test_an_endpoint_of_which_it_is_not_clear_whether_it_blocks_is_asked_once_mo
     monkeypatch.setattr(scan, "judge", lambda *_: next(found))
     monkeypatch.setattr(scan, "again", lambda target: target)
     monkeypatch.setattr(scan, "replace", lambda target, **_: target)
-    monkeypatch.setattr(scan, "at", lambda plan, _: plan)
     monkeypatch.setattr(scan, "structs", MagicMock())
     monkeypatch.setattr(
         scan, "scanned", SimpleNamespace(next_burst=lambda *_: None, judged=lambda *given: said.append(given[2].cause))

@@ -1,6 +1,7 @@
 """Modes and engines that were broken, or mended, on purpose: the cell must show it, because it holds what was seen."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,25 +17,6 @@ for mode, page in (("background", "process"), ("process", "threadpool")):
     pretended = MODE_BY_NAME[page]
     MODE_BY_NAME[mode] = dataclasses.replace(MODE_BY_NAME[mode], page=pretended.page, runs=pretended.runs)
 """
-
-
-def affect(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    (folder / AFFECT).write_text(code)
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-
-
-def test_where_the_work_runs_is_seen_whatever_the_mode_is_called(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    affect(tmp_path, monkeypatch, PRETENDS)
-    document = run(tmp_path / "limits", ["background", "process"], ["offload"])
-    assert {mode: cells["offload"] for mode, cells in verdicts(document).items()} == {
-        "background": "yes",
-        "process": "no",
-    }
-    assert not document.modes["process"]["offload"].measured["left"]
-
-
 DROPS_RESULTS = """
 from taskdemo_server.limits import async_
 
@@ -45,15 +27,6 @@ async def step_async(step_log, key, name, given=None):
 
 async_.step_async = step_async
 """
-
-
-def test_an_engine_that_drops_results_is_seen_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    affect(tmp_path, monkeypatch, DROPS_RESULTS)
-    document = run(tmp_path / "limits", ["async"], ["orchestrate"])
-    assert verdicts(document)["async"]["orchestrate"] == "partly"
-    assert document.modes["async"]["orchestrate"].measured["figure"] == "2 of 4"
-
-
 REPEATS = """
 from taskdemo_server.limits import threadpool
 
@@ -69,15 +42,6 @@ def step(step_log, key, name, given=None):
 
 threadpool.step = step
 """
-
-
-def test_an_engine_that_repeats_failed_work_is_seen_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    affect(tmp_path, monkeypatch, REPEATS)
-    document = run(tmp_path / "limits", ["threadpool"], ["retry"])
-    assert verdicts(document)["threadpool"]["retry"] == "yes"
-    assert document.modes["threadpool"]["retry"].measured["attempts"] == 3
-
-
 FORGETS = """
 from taskdemo_server.limits import process
 
@@ -90,15 +54,6 @@ def steps(*given):
 
 process.steps = steps
 """
-
-
-def test_an_engine_that_forgets_errors_is_seen_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    affect(tmp_path, monkeypatch, FORGETS)
-    document = run(tmp_path / "limits", ["process"], ["failure"])
-    assert verdicts(document)["process"]["failure"] == "partly"
-    assert not document.modes["process"]["failure"].measured["error_told"]
-
-
 WAITS_FOR_TASKS = """
 from taskdemo_server.limits.surprises import PassOn
 
@@ -116,11 +71,41 @@ PassOn.__call__ = call
 """
 
 
-def test_a_middleware_that_holds_the_answer_back_is_seen_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    affect(tmp_path, monkeypatch, WAITS_FOR_TASKS)
-    cell = run(tmp_path / "limits", ["background"], ["middleware"]).modes["background"]["middleware"]
-    assert (cell.verdict, cell.measured["figure"]) == ("partly", "1 of 3")
-    assert cell.text.endswith(
-        "Without one, the answer came before the work's end and "
-        "the next request on its connection was answered before that."
-    )
+def affect(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    (folder / AFFECT).write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+def test_where_the_work_runs_is_seen_whatever_the_mode_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    affect(tmp_path, monkeypatch, PRETENDS)
+    document = run(tmp_path / "limits", ["background", "process"], ["offload"])
+    assert verdicts(document) == {"background": {"offload": "yes"}, "process": {"offload": "no"}}
+
+
+@pytest.mark.parametrize(
+    ("broken", "mode", "limit", "verdict", "facts", "end"),
+    [
+        (DROPS_RESULTS, "async", "orchestrate", "partly", {"figure": "2 of 4"}, ""),
+        (REPEATS, "threadpool", "retry", "yes", {"attempts": 3}, ""),
+        (FORGETS, "process", "failure", "partly", {"error_told": False}, ""),
+        (WAITS_FOR_TASKS, "background", "middleware", "partly", {"figure": "1 of 3"}, "was answered before that."),
+    ],
+    ids=["drops results", "repeats failed work", "forgets errors", "holds the answer back"],
+)
+def test_what_a_broken_engine_or_middleware_does_is_seen(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+    mode: str,
+    limit: str,
+    verdict: str,
+    facts: dict[str, Any],
+    end: str,
+) -> None:
+    affect(tmp_path, monkeypatch, broken)
+    cell = run(tmp_path / "limits", [mode], [limit]).modes[mode][limit]
+    assert cell.verdict == verdict
+    assert {name: cell.measured[name] for name in facts} == facts
+    assert cell.text.endswith(end)

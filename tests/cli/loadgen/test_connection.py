@@ -1,4 +1,4 @@
-"""The wire against raw sockets that misbehave: a right answer or a clear httpx exception, alone and in a whole run."""
+"""The wire against raw sockets that misbehave: a right answer or a clear error, alone and in a whole run."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -26,12 +26,12 @@ from certificates import server_context
 from talks import Talk, listening
 from taskdemo_cli.loadgen import engine
 from taskdemo_cli.loadgen import tls as tls_connection
-from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection, serialise
+from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection
 from taskdemo_cli.loadgen.engine import Run
 from taskdemo_cli.loadgen.origin import Origin
 from taskdemo_cli.loadgen.protocol import LATE_S, Batch, Done, Frame, Plan, Sample
 
-LOOPS = ["asyncio", "uvloop"]
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +57,15 @@ async def reported(plan: Plan) -> list[Sample]:
     return sorted(sample for frame in frames if isinstance(frame, Batch) for sample in frame.samples)
 
 
+def url_of(server: asyncio.Server, host: str = "127.0.0.1", *, secure: bool = False) -> str:
+    port = server.sockets[0].getsockname()[1]
+    return str(httpx.URL(scheme="https" if secure else "http", host=host, port=port, path="/"))
+
+
 def fired(
     script: Talk,
     *,
-    loop: str = "uvloop",
+    loop: LoopFactory = uvloop.new_event_loop,
     tls: ssl.SSLContext | None = None,
     host: str = "127.0.0.1",
     path: str = "",
@@ -71,15 +76,14 @@ def fired(
 
     async def fire() -> list[Sample]:
         async with listening(script, host=host, tls=tls) as server:
-            port = server.sockets[0].getsockname()[1]
-            url = httpx.URL(scheme="https" if tls else "http", host=name or host, port=port, path="/")
-            return await reported(Plan(url=f"{url}{path}", **plan))
+            url = url_of(server, name or host, secure=tls is not None)
+            return await reported(Plan(url=url + path, **plan))
 
     return in_loop(fire(), loop)
 
 
-def in_loop(work: Coroutine[Any, Any, list[Sample]], loop: str = "uvloop") -> list[Sample]:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop if loop == "uvloop" else None) as runner:
+def in_loop(work: Coroutine[Any, Any, list[Sample]], loop: LoopFactory = uvloop.new_event_loop) -> list[Sample]:
+    with asyncio.Runner(loop_factory=loop) as runner:
         return runner.run(asyncio.wait_for(work, 60))
 
 
@@ -115,124 +119,115 @@ def answering(*parts: bytes, close: bool = False, reset: bool = False) -> tuple[
 
 @dataclass
 class Case:
-    """What the server writes, and what must be seen: a status, or an exception; and is the connection kept?"""
+    """What the server writes, and what must be seen: a status, or an error and why; and is the connection kept?"""
 
     parts: tuple[bytes, ...]
     status: int | None = 200
-    error: type[Exception] | None = None
+    error: str | None = None
+    reason: str = ""
+    """How it begins: the parser's own words differ from release to release."""
     kept: bool = True
     close: bool = False
     reset: bool = False
     method: str = "GET"
 
 
+def answer(*parts: bytes, **given: Any) -> Case:
+    return Case(parts, **given)
+
+
+def last_answer(*parts: bytes, **given: Any) -> Case:
+    return Case(parts, kept=False, **given)
+
+
+def none(*parts: bytes, reason: str, error: str = "RemoteProtocolError", **given: Any) -> Case:
+    return Case(parts, error=error, reason=reason, kept=False, **given)
+
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+CUT = "Server disconnected before the response was complete"
+SILENT = "Server disconnected without sending a response"
 CASES = {
-    "plain": Case((OK,)),
-    "byte by byte": Case(tuple(OK[i : i + 1] for i in range(len(OK)))),
-    "no reason phrase": Case((b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nhi",)),
-    "empty body": Case((b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",)),
-    "chunked": Case(
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", b"1\r\n!\r\n0\r\n\r\n"),
+    "plain": answer(OK),
+    "byte by byte": answer(*(OK[i : i + 1] for i in range(len(OK)))),
+    "no reason phrase": answer(b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nhi"),
+    "empty body": answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    "chunked": answer(CHUNKED + b"5\r\nhello\r\n", b"1\r\n!\r\n0\r\n\r\n"),
+    "chunk extensions and trailers": answer(
+        CHUNKED + b'5;a=b;c="d"\r\nhello\r\n', b"0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n"
     ),
-    "chunk extensions and trailers": Case(
-        (
-            b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b;c="d"\r\nhello\r\n',
-            b"0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n",
-        ),
+    "bad chunk size": none(CHUNKED + b"zz\r\nhello\r\n", reason="The response is not HTTP: "),
+    "connection close": last_answer(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi"),
+    "body until the end of the connection": last_answer(b"HTTP/1.1 200 OK\r\n\r\nhel", b"lo", close=True),
+    "HTTP/1.0 with a length": last_answer(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi"),
+    "HTTP/1.0 without one": last_answer(b"HTTP/1.0 200 OK\r\n\r\nhi", close=True),
+    "HTTP/1.0 keep-alive": answer(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi"),
+    "100 Continue first": answer(b"HTTP/1.1 100 Continue\r\n\r\n" + OK),
+    "103 Early Hints first, twice": answer(HINTS, b"HTTP/1.1 103 Early Hints\r\n\r\n", OK),
+    "only 100 Continue": none(b"HTTP/1.1 100 Continue\r\n\r\n", reason=SILENT, close=True),
+    "HEAD": answer(b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n", method="HEAD"),
+    "HEAD, chunked": answer(CHUNKED, method="HEAD"),
+    "HEAD, empty": answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", method="HEAD"),
+    "HEAD, with a body all the same": last_answer(OK, method="HEAD"),
+    "204": answer(b"HTTP/1.1 204 No Content\r\n\r\n", status=204),
+    "304 with a length": answer(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", status=304),
+    "404": answer(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", status=404),
+    "closed without a byte": none(reason=SILENT, close=True),
+    "cut short in the status line": none(b"HTTP/1.", reason=CUT, close=True),
+    "cut short in the headers": none(b"HTTP/1.1 200 OK\r\nContent-", reason=CUT, close=True),
+    "cut short in the body": none(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhi", reason=CUT, close=True),
+    "cut short in a chunk": none(CHUNKED + b"5\r\nhe", reason=CUT, close=True),
+    "garbage": none(b"\x00\xff SSH-2.0-OpenSSH\r\n\r\n", reason="The response is not HTTP: Expected HTTP/"),
+    "folded header": none(
+        b"HTTP/1.1 200 OK\r\nX-Long: one\r\n two\r\nContent-Length: 2\r\n\r\nhi", reason="The response is not HTTP: "
     ),
-    "bad chunk size": Case(
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n",),
-        error=httpx.RemoteProtocolError,
-        kept=False,
+    "lines that end with LF alone": none(
+        b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", reason="The response is not HTTP: "
     ),
-    "connection close": Case((b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",), kept=False),
-    "body until the end of the connection": Case((b"HTTP/1.1 200 OK\r\n\r\nhel", b"lo"), close=True, kept=False),
-    "HTTP/1.0 with a length": Case((b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",), kept=False),
-    "HTTP/1.0 without one": Case((b"HTTP/1.0 200 OK\r\n\r\nhi",), close=True, kept=False),
-    "HTTP/1.0 keep-alive": Case((b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi",)),
-    "100 Continue first": Case((b"HTTP/1.1 100 Continue\r\n\r\n" + OK,)),
-    "103 Early Hints first, twice": Case(
-        (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n", OK)
+    "two lengths": none(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi",
+        reason="The response is not HTTP: Duplicate Content-Length",
     ),
-    "only 100 Continue": Case(
-        (b"HTTP/1.1 100 Continue\r\n\r\n",), error=httpx.RemoteProtocolError, close=True, kept=False
+    "a status that is none": none(OK.replace(b"200", b"099"), reason="The response is not HTTP: its status is 99"),
+    "unasked 101": none(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nxx",
+        reason="The server switched protocols without being asked",
     ),
-    "HEAD": Case((b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n",), method="HEAD"),
-    "HEAD, chunked": Case((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",), method="HEAD"),
-    "HEAD, empty": Case((b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",), method="HEAD"),
-    "HEAD, with a body all the same": Case(
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",), method="HEAD", kept=False
+    "reset": none(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+        error="ReadError",
+        reason="Connection reset by peer",
+        reset=True,
     ),
-    "204": Case((b"HTTP/1.1 204 No Content\r\n\r\n",), status=204),
-    "304 with a length": Case((b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",), status=304),
-    "404": Case((b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno",), status=404),
-    "closed without a byte": Case((), error=httpx.RemoteProtocolError, close=True, kept=False),
-    "cut short in the status line": Case((b"HTTP/1.",), error=httpx.RemoteProtocolError, close=True, kept=False),
-    "cut short in the headers": Case(
-        (b"HTTP/1.1 200 OK\r\nContent-",), error=httpx.RemoteProtocolError, close=True, kept=False
+    "bytes beyond the response": last_answer(OK + b"HTTP/1.1 200 OK\r\nContent-Le"),
+    "a whole second response": last_answer(OK + OK),
+    "garbage beyond the response": last_answer(OK + b"\x00\x01"),
+    "endless headers": none(
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * (HEAD_LIMIT + 300_000),
+        reason=f"The headers are longer than {HEAD_LIMIT} bytes",
     ),
-    "cut short in the body": Case(
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhi",),
-        error=httpx.RemoteProtocolError,
-        close=True,
-        kept=False,
+    "headers just small enough": answer(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: " + b"a" * (HEAD_LIMIT - 100) + b"\r\n\r\n"
     ),
-    "cut short in a chunk": Case(
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe",),
-        error=httpx.RemoteProtocolError,
-        close=True,
-        kept=False,
-    ),
-    "garbage": Case((b"\x00\xff SSH-2.0-OpenSSH\r\n\r\n",), error=httpx.RemoteProtocolError, kept=False),
-    "folded header": Case(
-        (b"HTTP/1.1 200 OK\r\nX-Long: one\r\n two\r\nContent-Length: 2\r\n\r\nhi",),
-        error=httpx.RemoteProtocolError,
-        kept=False,
-    ),
-    "lines that end with LF alone": Case(
-        (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi",), error=httpx.RemoteProtocolError, kept=False
-    ),
-    "two lengths": Case(
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi",),
-        error=httpx.RemoteProtocolError,
-        kept=False,
-    ),
-    "a status that is none": Case((OK.replace(b"200", b"099"),), error=httpx.RemoteProtocolError, kept=False),
-    "unasked 101": Case(
-        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nxx",),
-        error=httpx.RemoteProtocolError,
-        kept=False,
-    ),
-    "reset": Case((b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",), error=httpx.ReadError, reset=True, kept=False),
-    "bytes beyond the response": Case((OK + b"HTTP/1.1 200 OK\r\nContent-Le",), kept=False),
-    "a whole second response": Case((OK + OK,), kept=False),
-    "garbage beyond the response": Case((OK + b"\x00\x01",), kept=False),
-    "endless headers": Case(
-        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * (HEAD_LIMIT + 300_000),), error=httpx.RemoteProtocolError, kept=False
-    ),
-    "headers just small enough": Case(
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: " + b"a" * (HEAD_LIMIT - 100) + b"\r\n\r\n",)
-    ),
-    "a long body": Case((b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n" + b"b" * 5_000_000,)),
+    "a long body": answer(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n" + b"b" * 5_000_000),
 }
 
 
-@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("name", CASES)
-def test_a_run_goes_on_after_every_answer_and_keeps_only_connections_that_are_good(
-    name: str, loop: str, wire: ssl.SSLContext | None
+def test_every_answer_counts_or_says_why_it_is_none_and_only_good_connections_are_kept(
+    name: str, wire: ssl.SSLContext | None
 ) -> None:
     case = CASES[name]
     script, connections = answering(*case.parts, close=case.close, reset=case.reset)
-    samples = fired(script, loop=loop, tls=wire, method=case.method, count=3, concurrency=1)
-    assert errors(samples) == [None if case.error is None else case.error.__name__] * 3
-    if case.error is None:
-        assert [sample[5] for sample in samples] == [case.status] * 3
-    for sample in samples:
-        moments = [moment for moment in sample[1:5] if moment is not None]
-        assert moments == sorted(moments)
-        assert case.error is not None or len(moments) == 4
+    samples = fired(script, tls=wire, method=case.method, count=3, concurrency=1)
+    assert errors(samples) == [case.error] * 3
+    for *moments, status, error, _, reason in samples:
+        known = [moment for moment in moments[1:] if moment is not None]
+        assert known == sorted(known)
+        assert error is not None or (status, len(known)) == (case.status, 4)
+        assert str(reason or "").startswith(case.reason)
     assert len(connections) == (1 if case.kept else 3)
 
 
@@ -255,7 +250,7 @@ def test_a_task_id_is_read_whatever_its_case_and_never_from_a_trailer_or_an_info
 
 @pytest.mark.parametrize(
     ("before", "after", "counts"),
-    [(OK[:10], OK[10:], False), (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", OK, True)],
+    [(OK[:10], OK[10:], False), (HINTS, OK, True)],
     ids=["slow headers", "an interim response"],
 )
 def test_the_first_byte_is_that_of_the_answer_however_slow_and_not_of_an_interim_response(
@@ -327,7 +322,7 @@ def test_whatever_is_answered_every_request_has_one_end_and_times_in_their_order
 
     body = "x" * (3_000_000 if long_body else 3)
     samples = fired(
-        script, tls=tls if secure else None, method="POST", body=body, count=4, concurrency=2, timeout_s=0.5
+        script, tls=tls if secure else None, method="POST", body=body, count=4, concurrency=2, timeout_s=0.2
     )
     assert 1 <= len(samples) <= 4
     assert len({n for n, *_ in samples}) == len(samples)
@@ -338,9 +333,8 @@ def test_whatever_is_answered_every_request_has_one_end_and_times_in_their_order
         assert error is not None or reason is None
 
 
-@pytest.mark.parametrize("loop", LOOPS)
 def test_an_answer_before_the_whole_request_was_sent_ends_the_connection_and_the_rest_is_dropped(
-    loop: str, wire: ssl.SSLContext | None
+    wire: ssl.SSLContext | None,
 ) -> None:
     body = "x" * 20_000_000
     heads: list[bytes] = []
@@ -359,19 +353,18 @@ def test_an_answer_before_the_whole_request_was_sent_ends_the_connection_and_the
 
     async def fire() -> list[Sample]:
         async with listening(script, tls=wire) as server:
-            url = f"{'https' if wire else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            url = url_of(server, secure=wire is not None)
             samples = await reported(Plan(url=url, method="POST", body=body, count=3, concurrency=1))
             assert len(heads) == 3
             for _ in heads:
                 assert await arrived.get() < len(body)
             return samples
 
-    assert errors(in_loop(fire(), loop)) == [None] * 3
+    assert errors(in_loop(fire())) == [None] * 3
 
 
-@pytest.mark.parametrize("loop", LOOPS)
 def test_an_answer_that_has_arrived_counts_although_sending_the_rest_failed(
-    loop: str, wire: ssl.SSLContext | None
+    wire: ssl.SSLContext | None,
 ) -> None:
     refusal = b"HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\nContent-Length: 9\r\n\r\ntoo large"
 
@@ -379,14 +372,13 @@ def test_an_answer_that_has_arrived_counts_although_sending_the_rest_failed(
         await read_request(reader)
         writer.write(refusal)  # and closes with the body unread, which resets the connection
 
-    samples = fired(script, loop=loop, tls=wire, method="POST", body="x" * 20_000_000, count=20, concurrency=2)
-    assert [sample[5] for sample in samples] == [413] * 20
-    assert errors(samples) == [None] * 20
+    samples = fired(script, tls=wire, method="POST", body="x" * 20_000_000, count=6, concurrency=2)
+    assert [sample[5] for sample in samples] == [413] * 6
+    assert errors(samples) == [None] * 6
 
 
-@pytest.mark.parametrize("loop", LOOPS)
 def test_what_is_refused_early_is_given_up_so_that_connections_and_memory_do_not_grow_with_the_requests(
-    loop: str, wire: ssl.SSLContext | None
+    wire: ssl.SSLContext | None,
 ) -> None:
     body, at_once = "x" * 5_000_000, 2
     kept: list[int] = []
@@ -402,32 +394,21 @@ def test_what_is_refused_early_is_given_up_so_that_connections_and_memory_do_not
     tracemalloc.start()
     try:
         peaks = []
-        for count in (2, 20):
+        for count in (2, 12):
             tracemalloc.reset_peak()
-            samples = fired(script, loop=loop, tls=wire, method="POST", body=body, count=count, concurrency=at_once)
+            samples = fired(script, tls=wire, method="POST", body=body, count=count, concurrency=at_once)
             peaks.append(tracemalloc.get_traced_memory()[1])
             assert [sample[5] for sample in samples] == [413] * count
     finally:
         tracemalloc.stop()
     assert max(kept) == at_once
-    assert peaks[1] < 3 * peaks[0]  # and not 6 times as much: bodies that are given up may wait for the collector
+    assert peaks[1] < 3 * peaks[0]  # and not 5 times as much: bodies that are given up may wait for the collector
 
 
 def test_a_request_that_says_it_is_the_last_on_its_connection_is() -> None:
     script, connections = answering(OK)
     samples = fired(script, headers=[("Connection", "close")], count=3, concurrency=1)
     assert (errors(samples), len(connections)) == ([None] * 3, 3)
-
-
-def test_a_path_is_sent_as_it_was_written() -> None:
-    lines: list[bytes] = []
-
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lines.append((await read_request(reader)).partition(b"\r\n")[0])
-        writer.write(OK)
-
-    fired(script, path="a/../b/./c?x=%2e", count=1)
-    assert lines == [b"GET /a/../b/./c?x=%2e HTTP/1.1"]
 
 
 def test_a_connection_that_does_not_come_about_keeps_no_other_from_its_request_however_short_the_run(
@@ -475,7 +456,7 @@ def test_a_connection_that_is_made_or_refused_as_the_run_is_stopped_counts_as_no
             opened.set()
             await go_on.wait()
             if refused:
-                raise httpx.ConnectError("Connection refused")
+                raise ConnectionRefusedError
 
         monkeypatch.setattr(Origin, "connect", connect)
         frames: list[Frame] = []
@@ -503,12 +484,11 @@ def test_requests_that_are_given_up_in_the_queue_for_connections_open_no_more_of
     async def fire() -> list[Sample]:
         async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal most
-            most = max(most, len(run._lanes))
+            most = max(most, len(run._waiting) + len(run._in_flight))
             await reader.read()
 
         async with listening(script) as server:
-            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-            run = Run(Plan(url=url, rate=200, count=60, request_timeout_s=0.2), frames.append, connections=4)
+            run = Run(Plan(url=url_of(server), rate=200, count=60, request_timeout_s=0.2), frames.append, connections=4)
             await run.go()
         return [sample for frame in frames if isinstance(frame, Batch) for sample in frame.samples]
 
@@ -519,27 +499,6 @@ def test_requests_that_are_given_up_in_the_queue_for_connections_open_no_more_of
     (done,) = (frame for frame in frames if isinstance(frame, Done))
     assert 0 < done.late_unconnected <= done.late == len(late), "sent late, though never answered"
     assert most <= 2 * 4  # on a machine so slow that connecting takes too long, one is given up as the next is opened
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("garbage", "The response is not HTTP: Expected HTTP/"),
-        ("folded header", "The response is not HTTP: "),
-        ("lines that end with LF alone", "The response is not HTTP: "),
-        ("two lengths", "The response is not HTTP: Duplicate Content-Length"),
-        ("a status that is none", "The response is not HTTP: its status is 99"),
-        ("endless headers", f"The headers are longer than {HEAD_LIMIT} bytes"),
-        ("closed without a byte", "Server disconnected without sending a response"),
-        ("unasked 101", "The server switched protocols without being asked"),
-        ("reset", "Connection reset by peer"),
-    ],
-)
-def test_why_a_response_was_none_is_told(name: str, reason: str, wire: ssl.SSLContext | None) -> None:
-    case = CASES[name]
-    script, _ = answering(*case.parts, close=case.close, reset=case.reset)
-    ((*_, told),) = fired(script, tls=wire, count=1)
-    assert str(told).startswith(reason)  # the parser's own words differ from release to release
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -574,7 +533,7 @@ def test_https_goes_through_a_tunnel_of_the_proxy_that_the_environment_names(
                 monkeypatch.delenv(name, raising=False)
             return await reported(Plan(url="https://taskdemo.invalid/x", count=2, concurrency=1))
 
-    samples = in_loop(fire(), "asyncio")
+    samples = in_loop(fire(), asyncio.new_event_loop)
     assert asked[0].startswith(b"CONNECT taskdemo.invalid:443 HTTP/1.1\r\nHost: taskdemo.invalid:443\r\n")
     assert b"\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n" in asked[0]
     if refusal:
@@ -585,9 +544,8 @@ def test_https_goes_through_a_tunnel_of_the_proxy_that_the_environment_names(
     assert not any(b"Proxy-" in request for request in asked[1:])
 
 
-@pytest.mark.parametrize("loop", LOOPS)
 def test_a_server_that_wants_a_certificate_says_so_to_callers_who_wait_for_others_too(
-    loop: str, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tls, "verify_mode", ssl.CERT_REQUIRED)
 
@@ -605,7 +563,7 @@ def test_a_server_that_wants_a_certificate_says_so_to_callers_who_wait_for_other
         refusing.start()
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
         try:
-            samples = in_loop(reported(Plan(url=url, count=10, concurrency=5)), loop)
+            samples = in_loop(reported(Plan(url=url, count=10, concurrency=5)))
         finally:
             refusing.join()
             for end in ends:
@@ -623,8 +581,7 @@ def test_a_handshake_that_fails_leaves_nothing_for_the_collector_which_is_off_in
             gc.collect()
             gc.disable()
             try:
-                url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-                samples = await reported(Plan(url=url, count=50, concurrency=4))
+                samples = await reported(Plan(url=url_of(server, secure=True), count=50, concurrency=4))
                 await asyncio.sleep(0)
                 left.extend(one for one in gc.get_objects() if isinstance(one, tls_connection.TlsConnection))
             finally:
@@ -634,19 +591,6 @@ def test_a_handshake_that_fails_leaves_nothing_for_the_collector_which_is_off_in
     left: list[tls_connection.TlsConnection] = []
     assert errors(in_loop(fire())) == ["ConnectError"] * 50
     assert not left
-
-
-def test_an_idle_connection_that_the_server_closed_is_replaced() -> None:
-    connections: list[int] = []
-
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(1)
-        await read_request(reader)
-        writer.write(OK)
-        await writer.drain()
-
-    assert errors(fired(script, count=2, rate=2)) == [None, None]
-    assert len(connections) == 2
 
 
 def test_a_request_is_not_sent_a_second_time_when_a_kept_connection_breaks_under_it() -> None:
@@ -661,24 +605,24 @@ def test_a_request_is_not_sent_a_second_time_when_a_kept_connection_breaks_under
     assert len(requests) == 2
 
 
-def test_bytes_on_an_idle_connection_close_it() -> None:
+@pytest.mark.parametrize("more", [b"", OK], ids=["closed", "with bytes that nobody asked for"])
+def test_an_idle_connection_that_is_no_good_any_more_is_replaced(more: bytes) -> None:
     connections: list[int] = []
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(1)
         await read_request(reader)
         writer.write(OK)
-        await writer.drain()
         await asyncio.sleep(0.01)
-        writer.write(OK)
-        await reader.read()
+        if more:
+            writer.write(more)
+            await reader.read()
 
-    assert errors(fired(script, count=2, rate=2)) == [None, None]
+    assert errors(fired(script, count=2, rate=3)) == [None, None]
     assert len(connections) == 2
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_a_request_body_arrives_whole_even_when_it_is_larger_than_the_sockets_buffer(loop: str) -> None:
+def test_a_request_body_arrives_whole_even_when_it_is_larger_than_the_sockets_buffer() -> None:
     body = b"x" * 8_000_000
     got: list[bytes] = []
 
@@ -688,7 +632,7 @@ def test_a_request_body_arrives_whole_even_when_it_is_larger_than_the_sockets_bu
             got.append(await reader.readexactly(len(body)))
             writer.write(OK)
 
-    samples = fired(script, loop=loop, method="POST", body=body.decode(), count=2, concurrency=1)
+    samples = fired(script, method="POST", body=body.decode(), count=2, concurrency=1)
     assert errors(samples) == [None, None]
     assert got == [body, body]
 
@@ -703,17 +647,14 @@ def test_many_connect_at_once_to_a_name_whose_first_address_refuses(monkeypatch:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    assert errors(fired(script, loop="asyncio", name="several.test", count=50)) == [None] * 50
+    assert errors(fired(script, loop=asyncio.new_event_loop, name="several.test", count=50)) == [None] * 50
     assert len(connections) == 50
     assert asked == ["several.test"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a full backlog keeps callers waiting on Linux alone")
 @pytest.mark.parametrize("patience_s", [0.1, 30], ids=["ours", "the request's"])
-@pytest.mark.parametrize("loop", LOOPS)
-def test_an_address_that_says_nothing_is_left_for_the_next(
-    loop: str, patience_s: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_address_that_says_nothing_is_left_for_the_next(patience_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taskdemo_cli.loadgen.origin.CONNECT_S", patience_s)
 
     async def fire() -> list[Sample]:
@@ -733,11 +674,10 @@ def test_an_address_that_says_nothing_is_left_for_the_next(
         socket.create_connection(full.getsockname()),
         socket.create_server(("127.0.0.1", 0)) as good,
     ):
-        in_loop(fire(), loop)
+        in_loop(fire())
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_where_one_of_several_addresses_speaks_no_tls_that_is_told(loop: str, tls: ssl.SSLContext) -> None:
+def test_where_one_of_several_addresses_speaks_no_tls_that_is_told(tls: ssl.SSLContext) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -746,17 +686,11 @@ def test_where_one_of_several_addresses_speaks_no_tls_that_is_told(loop: str, tl
         origin = Origin(httpx.URL("https://several.test"), None)
         async with listening(script) as server:
             origin._addresses = [server.sockets[0].getsockname(), ("127.0.0.1", 9)]
-            with pytest.raises(httpx.ConnectError, match=r"^TLS: "):
+            with pytest.raises(ssl.SSLError, match="WRONG_VERSION_NUMBER"):
                 await origin.connect(origin.connection(lambda *_: None))
         return []
 
-    in_loop(fire(), loop)
-
-
-@pytest.mark.parametrize("header", [{"X": "a\r\nEvil: 1"}, {"X\r\nEvil": "1"}, {"X": "a\0b"}, {"a b": "c"}])
-def test_a_header_that_would_break_out_of_its_line_is_refused(header: dict[str, str]) -> None:
-    with pytest.raises(httpx.LocalProtocolError):
-        serialise(httpx.Request("GET", "http://127.0.0.1/", headers=header))
+    in_loop(fire())
 
 
 def test_an_ipv6_literal_is_reached() -> None:

@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -15,39 +15,31 @@ from msgspec.structs import replace
 import samples
 from commands import family_of, one_sentence, running, taskdemo
 from conftest import until
-from talks import InThread
+from talks import OK, Scripted
 from taskdemo_cli.documents.environment import command_line, without_user
 from taskdemo_cli.documents.run import describe_request
 from taskdemo_cli.errors import UserError
+from taskdemo_cli.loadgen.engine import Payload
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Plan, Ready, Refused, Started
-from taskdemo_cli.loadgen.request import Request, a_path, read_request, read_url
+from taskdemo_cli.loadgen.request import GET, a_path, read_request, read_url
 
 SECRET = "hush-hush"
 
 
-class Listener(InThread):
+class Listener(Scripted):
     """A server that keeps the bytes of every request."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(self.talk)
         self.requests: list[bytes] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def fired(self) -> list[bytes]:
-        """Return all that came, but for the question who this is."""
-        return [request for request in self.requests if not request.startswith(b"GET /health ")]
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"(?i)\ncontent-length: *(\d+)", head)
             self.requests.append(head + await reader.readexactly(int(length[1]) if length else 0))
-            body = b"" if head.startswith(b"HEAD ") else b"ok"
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + body)
+            writer.write(OK)
 
 
 @pytest.fixture
@@ -56,126 +48,85 @@ def listener() -> Iterator[Listener]:
         yield listener
 
 
-def fire(listener: Listener, *arguments: str, **options: Any) -> tuple[Any, bytes]:
-    """Fire one request; return the document and what came."""
-    done = taskdemo("fire", "--url", listener.url, "--json", *arguments, **options)
-    assert done.returncode == 0, done.stderr
-    assert SECRET not in done.stdout + done.stderr
-    (request,) = set(listener.fired())
-    return json.loads(done.stdout), request
+def sent(plan: Plan, url: str = "http://h:1", n: int = 1) -> tuple[list[str], bytes]:
+    """Return the lines and the body of request `n` as it goes out."""
+    head, _, body = Payload(replace(plan, url=url))(n).partition(b"\r\n\r\n")
+    return head.decode("latin-1").split("\r\n"), body
 
 
-def test_a_body_makes_it_a_post_and_says_its_length_and_kind(listener: Listener) -> None:
-    document, request = fire(listener, "--body", '{"name": "tée"}', "--path", "orders?a=b")
-    head, _, body = request.partition(b"\r\n\r\n")
+def test_a_body_makes_it_a_post_and_says_its_length_and_kind() -> None:
+    lines, body = sent(read_request(None, [], '{"name": "tée"}'), "http://h:1/a/../b/./c?x=%2e")
     assert body == '{"name": "tée"}'.encode()
-    assert head.startswith(b"POST /orders?a=b HTTP/1.1\r\n")
-    assert b"\r\nContent-Type: application/json" in head
-    assert b"\r\nContent-Length: %d" % len(body) in head
-    assert (document["method"], document["path"]) == ("POST", "/orders?a=b")
+    assert lines[0] == "POST /a/../b/./c?x=%2e HTTP/1.1", "as it was written"
+    assert {"Content-Type: application/json", f"Content-Length: {len(body)}"} < set(lines)
 
 
-def test_a_body_comes_from_a_file_whatever_is_in_it(listener: Listener, tmp_path: Path) -> None:
-    content = bytes(range(256)) * 1000
+def test_a_body_comes_from_a_file_whatever_is_in_it(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 1000 + b"{n}"
     (tmp_path / "body.bin").write_bytes(content)
-    document, request = fire(listener, "--body", f"@{tmp_path}/body.bin", "-X", "put", "--message", "m{n}")
-    head, _, body = request.partition(b"\r\n\r\n")
+    lines, body = sent(read_request("put", [], f"@{tmp_path}/body.bin"))
     assert body == content
-    assert head.startswith(b"PUT /?message=m1 HTTP/1.1\r\n")
-    assert b"\r\nContent-Type: application/octet-stream" in head
-    assert f"--body @{tmp_path}/body.bin" in document["command"]
+    assert lines[0] == "PUT / HTTP/1.1"
+    assert "Content-Type: application/octet-stream" in lines
 
 
-def test_the_number_goes_into_path_query_body_and_form_and_the_length_follows_it(listener: Listener) -> None:
-    many = ("--count", "10", "--concurrency", "1", "--json")
-    body = ("--path", "/users/{n}?again={n}", "--body", '{"id": {n}, "name": "tée {n}"}')
-    form = ("--form", "name=a b&{n}", "--form", "{n}=")
-    for arguments in (body, form):
-        done = taskdemo("fire", "--url", listener.url, *arguments, *many)
-        assert done.returncode == 0, done.stderr
-    numbered, filled = listener.fired()[:10], listener.fired()[10:]
-    for n, request in enumerate(numbered, 1):
-        head, _, content = request.partition(b"\r\n\r\n")
-        assert head.startswith(f"POST /users/{n}?again={n} HTTP/1.1\r\n".encode())
-        assert b"\r\nContent-Type: application/json" in head
-        assert content == f'{{"id": {n}, "name": "tée {n}"}}'.encode()
-    assert filled[9].endswith(b"\r\n\r\nname=a+b%2610&10=")
-    assert b"\r\nContent-Type: application/x-www-form-urlencoded" in filled[9]
+def test_the_number_goes_into_a_form_and_the_length_follows_it() -> None:
+    lines, body = sent(read_request(None, [], None, ["name=a b&{n}", "{n}="]), n=10)
+    assert body == b"name=a+b%2610&10="
+    assert {"Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(body)}"} < set(lines)
 
 
-def test_a_form_with_a_file_is_an_upload_and_shows_none_of_its_values(listener: Listener, tmp_path: Path) -> None:
+def test_a_form_with_a_file_is_an_upload(tmp_path: Path) -> None:
     (tmp_path / 'a"b.png').write_bytes(b"\x89PNG\r\n{n}")
-    file = f'image=@{tmp_path}/a"b.png'
-    document, request = fire(listener, "--form", f"title={SECRET[:4]}", "--form", file)
-    head, _, body = request.partition(b"\r\n\r\n")
-    boundary = head.partition(b"boundary=")[2].partition(b"\r\n")[0]
-    before, title, image, after = body.split(b"--" + boundary)
+    lines, body = sent(read_request(None, [], None, ["title=tea", f'image=@{tmp_path}/a"b.png']))
+    boundary = next(line for line in lines if line.startswith("Content-Type: multipart/")).partition("boundary=")[2]
+    before, title, image, after = body.split(b"--" + boundary.encode())
     assert (before, after) == (b"", b"--\r\n")
-    assert title == b'\r\nContent-Disposition: form-data; name="title"\r\n\r\nhush\r\n'
+    assert title == b'\r\nContent-Disposition: form-data; name="title"\r\n\r\ntea\r\n'
     head, _, content = image.partition(b"\r\n\r\n")
     assert head == (
         b'\r\nContent-Disposition: form-data; name="image"; filename="a%22b.png"\r\nContent-Type: image/png'
     )
     assert content == b"\x89PNG\r\n{n}\r\n"
-    assert document["method"] == "POST"
-    assert "--form 'title=***'" in document["command"]
-    assert f"{tmp_path}" in document["command"]
 
 
-def test_headers_are_sent_as_given_and_their_values_are_in_no_result(listener: Listener, tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    document, request = fire(
-        listener,
-        *("-H", f"X-Key: {SECRET}", "--header", "Accept: text/plain", "-H", f"x-key:  {SECRET}-2 ", "-HX-Empty:"),
-        *("--html", str(page)),
-    )
-    lines = request.decode().split("\r\n")
-    assert [line for line in lines if line.lower().startswith("x-key:")] == [f"X-Key: {SECRET}", f"x-key: {SECRET}-2"]
+def test_headers_are_sent_as_given_instead_of_ours() -> None:
+    given = ["X-Key: one", "Accept: text/plain", "x-key:  two ", "X-Empty:"]
+    lines, _ = sent(read_request(None, given, None))
+    assert [line for line in lines if line.lower().startswith("x-key:")] == ["X-Key: one", "x-key: two"]
     assert [line for line in lines if line.startswith("Accept:")] == ["Accept: text/plain"]
-    assert "X-Empty: " in lines
-    assert f"Host: {listener.url[7:]}" in lines
-    assert not any(line.startswith(b"X-Key") for line in listener.requests[0].split(b"\r\n")), "nor asked who it is"
-    assert "'X-Key: ***'" in document["command"]
-    assert SECRET not in page.read_text()
-
-
-def test_the_environment_holds_one_header_a_line(listener: Listener) -> None:
-    import os
-
-    environment = {**os.environ, "TASKDEMO_FIRE_HEADER": f"X-One: Bearer {SECRET}\nX-Two: b c\n"}
-    _, request = fire(listener, env=environment)
-    assert f"\r\nX-One: Bearer {SECRET}\r\nX-Two: b c\r\n".encode() in request
-
-
-def test_head_has_no_body_to_wait_for_and_keeps_its_connection(listener: Listener) -> None:
-    document, request = fire(listener, "-X", "HEAD", "--count", "6", "--concurrency", "2", "--timeout", "20")
-    assert request.startswith(b"HEAD / HTTP/1.1\r\n")
-    counts = document["summary"]["requests"]
-    assert (counts["ok"], counts["failed"], counts["errors"]) == (6, 0, {})
+    assert {"X-Empty: ", "Host: h:1"} < set(lines)
 
 
 @pytest.mark.parametrize("method", ["PATCH", "HEAD"])
-def test_every_request_of_a_plan_has_its_number_in_path_message_and_body(
-    listener: Listener, loader: Loader, frames: Frames, method: str
-) -> None:
-    plan = Plan(
-        url=f"{listener.url}/a{{n}}",
-        count=2,
-        concurrency=1,
-        method=method,
-        body="\xff{n}" if method == "PATCH" else None,
-        numbered=True,
-        headers=[("X-A", "1"), ("X-A", "2")],
-        message="m{n}",
-    )
-    loader.run(plan)
-    while not isinstance(frame := frames.get(timeout=60)[1], Done):
-        assert not isinstance(frame, Refused), frame
-        assert not any(sample[6] for sample in getattr(frame, "samples", ()))
-    for n, request in enumerate(listener.requests, 1):
-        assert request.startswith(f"{method} /a{n}?message=m{n} HTTP/1.1\r\n".encode())
-        assert b"\r\nX-A: 1\r\nX-A: 2\r\n" in request
-        assert request.endswith(b"\r\n\r\n" if method == "HEAD" else b"\r\n\r\n\xff%d" % n)
+def test_every_request_of_a_plan_has_its_number_in_path_message_and_body(method: str) -> None:
+    plan = Plan(url="", method=method, body="{n}" if method == "PATCH" else None, message="nr {n}/{n} & ü?#")
+    for n in (1, 10):
+        lines, body = sent(plan, "http://h/a{n}?again={n}&b=%20", n)
+        message = f"nr%20{n}%2F{n}%20%26%20%C3%BC%3F%23"
+        assert lines[0] == f"{method} /a{n}?again={n}&b=%20&message={message} HTTP/1.1"
+        assert body == (b"" if method == "HEAD" else b"%d" % n)
+
+
+def test_what_is_secret_is_sent_and_shown_nowhere(listener: Listener, tmp_path: Path) -> None:
+    page, file = tmp_path / "page.html", tmp_path / "file.png"
+    file.touch()
+    url = listener.url.replace("//", f"//me:{SECRET}%40@")
+    form = ("--form", f"title={SECRET}", "--form", f"image=@{file}")
+    environment = {**os.environ, "TASKDEMO_FIRE_HEADER": f"X-One: Bearer {SECRET}\nX-Two: b c\n"}
+    done = taskdemo("fire", "--url", f"{url}/api?x=1", *form, "--json", "--html", str(page), env=environment)
+    assert done.returncode == 0, done.stderr
+    assert SECRET not in done.stdout + done.stderr + page.read_text()
+    question, request = listener.requests
+    assert question.startswith(b"GET /health ")
+    assert SECRET.encode() not in question
+    assert request.startswith(b"POST /api?x=1 HTTP/1.1\r\n")
+    assert f"\r\nX-One: Bearer {SECRET}\r\nX-Two: b c\r\n".encode() in request
+    assert b"\r\nAuthorization: Basic bWU6aHVzaC1odXNoQA==\r\n" in request
+    assert b"\r\n\r\nhush-hush\r\n" in request
+    document = json.loads(done.stdout)
+    assert (document["url"], document["path"], document["method"]) == (listener.url, "/api?x=1", "POST")
+    assert f"--form 'title=***' --form image=@{file}" in document["command"]
 
 
 def test_no_other_process_has_a_secret_in_its_command_line() -> None:
@@ -192,22 +143,10 @@ def test_no_other_process_has_a_secret_in_its_command_line() -> None:
         until(none_has_it, 60)
 
 
-def test_a_user_in_the_url_becomes_a_header_and_the_url_is_shown_without(listener: Listener) -> None:
-    url = listener.url.replace("//", f"//me:{SECRET}%40@")
-    done = taskdemo("fire", "--url", f"{url}/api?x=1", "--json")
-    assert done.returncode == 0, done.stderr
-    assert SECRET not in done.stdout + done.stderr
-    (request,) = listener.fired()
-    assert request.startswith(b"GET /api?x=1 HTTP/1.1\r\n")
-    assert b"\r\nAuthorization: Basic bWU6aHVzaC1odXNoQA==\r\n" in request
-    document = json.loads(done.stdout)
-    assert (document["url"], document["path"]) == (listener.url, "/api?x=1")
-
-
 def test_a_plan_that_no_connection_can_be_made_for_is_refused_and_the_next_one_fired(
     listener: Listener, loader: Loader, frames: Frames
 ) -> None:
-    for plan in (Plan(url="http://127.0.0.1:1nope"), Plan(url="http://[::1"), Plan(url=listener.url, method="\n")):
+    for plan in (Plan(url="http://127.0.0.1:1nope"), Plan(url="http://[::1")):
         loader.run(plan)
         while (frame := frames.get(timeout=60)[1]) == Ready():
             pass
@@ -216,16 +155,12 @@ def test_a_plan_that_no_connection_can_be_made_for_is_refused_and_the_next_one_f
     loader.run(Plan(url=listener.url, count=1))
     while not isinstance(frame := frames.get(timeout=60)[1], Done):
         assert isinstance(frame, Started | Batch)
-    assert len(listener.fired()) == 1
+    assert len(listener.requests) == 1
 
 
-@pytest.mark.parametrize("loop", ["--concurrency 2", "--rate 10"])
-def test_a_connection_that_cannot_even_be_begun_ends_the_run_with_a_sentence(loop: str) -> None:
-    import os
-
+def test_a_proxy_that_is_none_ends_the_run_with_a_sentence() -> None:
     environment = {**os.environ, "http_proxy": "nonsense://\x01", "no_proxy": ""}
-    arguments = ["--url", "http://192.0.2.1:9/", "--count", "3", *loop.split(), "--timeout", "30"]
-    done = taskdemo("fire", *arguments, env=environment)
+    done = taskdemo("fire", "--url", "http://192.0.2.1:9/", "--timeout", "30", env=environment)
     assert one_sentence(done.stderr), done.stderr
     assert done.returncode == 2
 
@@ -250,8 +185,8 @@ def test_the_content_type_follows_from_the_body_unless_it_is_given(body: str, ki
 
 
 def test_without_a_body_there_is_no_kind_and_it_is_a_get() -> None:
-    assert read_request(None, [], None) == Request("GET", (), None)
-    assert read_request(None, [], "") == Request("POST", (), b"")
+    assert read_request(None, [], None) == GET
+    assert read_request(None, [], "") == replace(GET, method="POST", body="")
     assert read_request("get", [], "x").method == "GET"
 
 

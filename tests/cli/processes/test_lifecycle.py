@@ -22,12 +22,13 @@ from typing import Any
 import psutil
 import pytest
 
-from commands import TASKDEMO, family_of, running, taskdemo
+from commands import TASKDEMO, family_of, left_in, private, running, taskdemo
 from conftest import gone, until
 from soak import kill_anywhere
 from taskdemo_cli.documents.limits import LIMITS
 from taskdemo_cli.processes import tempdirs
 from taskdemo_cli.reports import files
+from taskdemo_server.contract.modes import ENGINES
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
 
 SAMPLE = (2, 6, 8, 10, 12, 17, 19, 20, 24, 25, 27)
@@ -169,12 +170,18 @@ def test_a_server_that_cannot_start_says_why_in_one_sentence(arguments: list[str
     assert left_in(tmp_path) == []
 
 
+def test_a_server_that_starts_a_broker_and_a_worker_says_so_before_it_is_ready() -> None:
+    with running("serve", "--port", "0", "--mode", ENGINES[0]) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"Starting {ENGINES[0]}'s broker and worker, which takes some seconds.\n"
+
+
 # --- what was measured is kept -----------------------------------------------------------------------------
 
 
 def test_ctrl_c_during_a_comparison_keeps_the_modes_that_were_run(tmp_path: Path) -> None:
     saved = tmp_path / "all.json"
-    with running("compare", "--modes", "background,blocking", "--duration", "1", "--save", str(saved)) as process:
+    with running("compare", "--modes", "background,blocking", "--duration", "0.3", "--save", str(saved)) as process:
         assert process.stdout is not None
         until(saved.exists, 60)
         process.send_signal(signal.SIGINT)
@@ -208,7 +215,7 @@ def test_ctrl_c_during_the_experiments_keeps_the_cells_so_far(tmp_path: Path) ->
 
 def test_ctrl_c_while_the_result_is_printed_keeps_it_whole(tmp_path: Path) -> None:
     saved = tmp_path / "run.json"
-    arguments = ["fire", "--mode", "background", "--count", "1000", "--duration", "0", "--json", "--save", str(saved)]
+    arguments = ["fire", "--mode", "background", "--count", "400", "--duration", "0", "--json", "--save", str(saved)]
     with running(*arguments, anew=True, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         # The pipe is full when it has begun to print and all that it started has ended.
@@ -220,13 +227,9 @@ def test_ctrl_c_while_the_result_is_printed_keeps_it_whole(tmp_path: Path) -> No
     assert json.loads(out) == json.loads(saved.read_text())
 
 
-@pytest.mark.parametrize("command", ["compare", "limits"])
-def test_an_insisting_ctrl_c_ends_at_once_without_a_traceback(command: str, tmp_path: Path) -> None:
-    arguments = {
-        "compare": ["compare", "--modes", "blocking,process", "--duration", "5"],
-        "limits": ["limits", "--modes", "blocking,process"],
-    }
-    with running(*arguments[command], anew=True, env=private(tmp_path)) as process:
+def test_an_insisting_ctrl_c_ends_at_once_without_a_traceback(tmp_path: Path) -> None:
+    command = ["compare", "--modes", "blocking,process", "--duration", "5"]
+    with running(*command, anew=True, env=private(tmp_path)) as process:
         until(lambda: len(family_of(process.pid)) >= 3, 60)
         family = family_of(process.pid)
         process.send_signal(signal.SIGINT)
@@ -241,38 +244,36 @@ def test_an_insisting_ctrl_c_ends_at_once_without_a_traceback(command: str, tmp_
 # --- what is left behind -----------------------------------------------------------------------------------
 
 
-def private(folder: Path) -> dict[str, str]:
-    """Return an environment with a temporary folder of its own."""
-    return {**os.environ, "TMPDIR": str(folder)}
-
-
-def left_in(folder: Path) -> list[Path]:
-    return [file for file in folder.rglob("*") if file.name != f"taskdemo-{os.getuid()}"]
-
-
 LEAVES_PROCESSES = """
-import os, subprocess, sys
+import os, subprocess, time
 
 def work(message):
     child = subprocess.Popen(["sleep", "300"])
     copy = os.fork() or os.execlp("sleep", "sleep", "300")
     with open("left", "a") as file:
         file.write(f"{child.pid} {copy} ")
+    if "killed" in message:
+        time.sleep(300)
 """
 
 
-@pytest.mark.parametrize("mode", ["threadpool", "process", "celery"])
-@pytest.mark.parametrize("killed", ["", "command", "server"], ids=["at its end", "command killed", "server killed"])
+@pytest.mark.parametrize(
+    ("mode", "killed"),
+    [
+        *((mode, "server killed") for mode in ("threadpool", "process", "celery")),
+        ("process", "command killed"),
+        ("celery", "at its end"),
+    ],
+)
 def test_what_the_work_has_started_and_left_ends_with_the_command(mode: str, killed: str, tmp_path: Path) -> None:
     (tmp_path / "leaves.py").write_text(LEAVES_PROCESSES)
-    lasts = {"": ["--count", "2"], "command": ["--for", "30"], "server": ["--for", "2.5"]}[killed]
-    command = ["fire", "--mode", mode, "--work", "leaves:work", *lasts]
-    with running(*command, stdout=subprocess.DEVNULL, cwd=tmp_path, anew=killed == "server") as process:
+    command = ["fire", "--mode", mode, "--work", "leaves:work", "--count", "2", "--message", killed]
+    with running(*command, stdout=subprocess.DEVNULL, cwd=tmp_path, anew=killed == "server killed") as process:
         left = tmp_path / "left"
         until(lambda: left.exists() and len(left.read_text().split()) >= 4, 60)
-        if killed == "command":
+        if killed == "command killed":
             process.kill()
-        elif killed:
+        elif killed == "server killed":
             children = psutil.Process(process.pid).children()
             (server,) = [one for one in children if "taskdemo_server.serve" in one.cmdline()]
             server.kill()

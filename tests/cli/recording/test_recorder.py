@@ -159,30 +159,24 @@ def told(pieces: list[Sample | TaskEvent], *, private: bool) -> Recorder:
 
 
 @settings(max_examples=150, deadline=None)
-@given(news(), st.booleans(), st.randoms(use_true_random=False))
-def test_neither_the_order_of_the_news_nor_hearing_it_twice_matters(
-    pieces: list[Sample | TaskEvent], private: bool, chance: random.Random
+@given(news(), st.booleans(), st.booleans(), st.booleans(), st.randoms(use_true_random=False))
+def test_whatever_comes_in_whatever_order_figures_and_rows_are_the_same_and_agree_and_a_sentence_can_be_made_of_it(
+    pieces: list[Sample | TaskEvent], private: bool, gone: bool, all_comes: bool, chance: random.Random
 ) -> None:
-    once = told(pieces, private=private)
-    shuffled = pieces + chance.sample(pieces, len(pieces) // 2)
+    heard = pieces if all_comes else chance.choices(pieces, k=chance.randrange(2 * len(pieces)) + 1)
+    recorded = told(heard, private=private)
+    shuffled = heard + chance.sample(heard, len(heard) // 2)
     chance.shuffle(shuffled)
     again = told(shuffled, private=private)
-    one, other = samples.saved(once.finish({})), samples.saved(again.finish({}))
-    assert one == other
-    ignored = {"completions", "rows"}
-    live, live_again = once.live(T0 + 1, 10), again.live(T0 + 1, 10)
-    for name in set(live.__slots__) - ignored:
-        assert getattr(live, name) == getattr(live_again, name), name
-
-
-@settings(max_examples=100, deadline=None)
-@given(news(), st.booleans(), st.booleans())
-def test_counts_add_up_and_the_live_figures_agree_with_the_document(
-    pieces: list[Sample | TaskEvent], private: bool, gone: bool
-) -> None:
-    recorded = told(pieces, private=private)
     live = recorded.live(T0 + 1, 10)
-    run = recorded.finish({}, server_gone=gone)
+    for name in set(live.__slots__) - {"completions", "rows"}:
+        assert getattr(live, name) == getattr(again.live(T0 + 1, 10), name), name
+    gone_with_server = recorded.unended if gone else 0
+    run = recorded.finish(facts("background", 6), server_gone=gone)
+    whole = samples.saved(run)
+    assert whole == samples.saved(again.finish(facts("background", 6), server_gone=gone))
+    figures_follow_from_the_rows(whole)
+    assert verdict(run)
     counts, requests = run.summary.tasks, run.summary.requests
     parts = [getattr(counts, name) for name in ("finished", "failed", "cancelled", "lost", "unfinished")]
     assert counts.accepted == sum(parts) == len(run.tasks)
@@ -192,11 +186,10 @@ def test_counts_add_up_and_the_live_figures_agree_with_the_document(
     assert live.answered == sum(row.response_s is not None for row in run.requests)
     assert counts.answered_before_end + counts.answered_after_end <= len(run.requests)
     assert sum(live.tasks.values()) == counts.accepted
-    gone_with_server = recorded.unended if gone else 0
     assert live.ended == counts.finished + counts.failed + counts.cancelled + counts.lost - gone_with_server
     assert recorded.unended == counts.unfinished + gone_with_server
     assert counts.begun == sum(task.runs for task in run.tasks)
-    assert (counts.waited_for_work or 0) <= counts.answered_after_end
+    assert counts.waited_for_work <= counts.answered_after_end
     times = [task.work_s for task in run.tasks if task.work_s is not None]
     assert len(times) <= counts.finished
     assert all(task.work_s is None or task.state == "finished" for task in run.tasks)
@@ -204,18 +197,6 @@ def test_counts_add_up_and_the_live_figures_agree_with_the_document(
     response = run.summary.response_s
     assert (live.response_p50_s, live.response_max_s) == ((response.p50, response.max) if response else (None, None))
     assert counts.max_parallel <= sum(task.runs for task in run.tasks)
-
-
-@settings(max_examples=150, deadline=None)
-@given(news(), st.booleans(), st.booleans(), st.randoms(use_true_random=False))
-def test_whatever_comes_no_figure_says_other_than_its_rows_and_a_sentence_can_be_made_of_it(
-    pieces: list[Sample | TaskEvent], private: bool, gone: bool, chance: random.Random
-) -> None:
-    """Repeated, in another order, or not at all."""
-    heard = chance.choices(pieces, k=chance.randrange(2 * len(pieces)) + 1)
-    run = told(heard, private=private).finish(facts("background", 6), server_gone=gone)
-    figures_follow_from_the_rows(samples.saved(run))
-    assert verdict(run)
 
 
 def test_a_task_that_ran_twice_keeps_its_first_start_and_last_end_and_says_so() -> None:
@@ -283,7 +264,7 @@ def test_an_end_that_others_conclude_does_not_overwrite_one_that_came(
     record = TaskRecord("t", "celery")
     for one in events:
         record.see(one)
-    assert (record.state, record.error) == (state, error)
+    assert (record.state, record.end and record.end.error) == (state, error)
 
 
 def test_a_task_that_was_started_again_after_it_failed_is_running() -> None:
@@ -368,7 +349,7 @@ def test_a_run_that_never_began_is_still_a_document() -> None:
 
 
 def test_a_million_requests_with_their_tasks_take_less_than_400_megabytes() -> None:
-    many = 6_000
+    many = 3_000
     tracemalloc.start()
     recorded = Recorder(private=True)
     recorded.load(Started(T0))

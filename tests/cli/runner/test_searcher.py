@@ -17,6 +17,7 @@ from taskdemo_cli.runner.capacity import Search, Searcher
 from taskdemo_cli.runner.target import Health, Target
 from taskdemo_server.contract.settings import Settings
 
+ANYTHING = Subject()
 DIED = "the load process ended unexpectedly (exit -9); run it again"
 
 
@@ -38,14 +39,15 @@ def server_that_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "again", lambda target: target)
 
 
-def searcher(*runs: RunDocument) -> Searcher:
+def searcher(*runs: RunDocument, subject: Subject = ANYTHING, health: Health | None = None) -> Searcher:
     rig: Any = Rig(*runs)
-    return Searcher(rig, MagicMock(), Path(), Search(step_s=STEP_S), MagicMock())
+    target = Target("http://x", health=health)
+    return Searcher(rig, MagicMock(), Path(), Search(step_s=STEP_S), MagicMock(), "x", subject, "/", target, GET)
 
 
 def test_a_search_that_breaks_off_says_why_before_its_steps() -> None:
     broken = searcher(open_loop_run(10, 40), open_loop_run(10, 40))
-    found = broken.search("x", Subject(), "/", Target("http://x"), GET)
+    found = broken.search()
     assert found is not None
     assert found.text == (
         f"The search broke off: {DIED}. These are the steps so far. Sustained 10/s, the highest rate tried."
@@ -55,7 +57,7 @@ def test_a_search_that_breaks_off_says_why_before_its_steps() -> None:
 
 def test_a_search_that_breaks_off_before_its_first_step_has_found_nothing() -> None:
     with pytest.raises(UserError, match="the load process ended"):
-        searcher(open_loop_run(10, 40)).search("x", Subject(), "/", Target("http://x"), GET)
+        searcher(open_loop_run(10, 40)).search()
 
 
 @pytest.mark.parametrize(("is_async", "expected"), [(True, None), (False, pytest.approx(10, rel=0.01))])
@@ -63,7 +65,6 @@ def test_whether_an_own_function_can_be_awaited_is_what_its_server_says(is_async
     own_work = OwnFunction(is_async=is_async, takes_message=False)
     health = Health(server="taskdemo", journal_offset=0, clock=0.0, own_work=own_work)
     subject = Subject(Settings(mode="async", journal="", work="reports:build"))
-    broken = searcher(open_loop_run(10, 40), open_loop_run(10, 40))
-    found = broken.search("async", subject, "/", Target("http://x", health=health), GET)
+    found = searcher(open_loop_run(10, 40), open_loop_run(10, 40), subject=subject, health=health).search()
     assert found is not None
     assert found.expected_per_s == expected

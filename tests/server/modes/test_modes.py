@@ -5,7 +5,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,12 +14,21 @@ import pytest
 
 import forked
 import taskdemo_server
-from conftest import RunningServer, until
+from conftest import RunningServer, Start, own_work, serving, until
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 
-Start = Callable[..., RunningServer]
 MESSAGE_LIMIT = 4096
 BUILT_IN = [mode.name for mode in MODES if mode.engine is None]
+OWN_WORK = """
+import sys, time
+
+def work(message):
+    print("building", message)
+    print("\\x1b[31mred\\x1b[0m", file=sys.stderr)
+    if message == "nothing":
+        raise LookupError(f"no report \\x1b[1m {message}")
+    time.sleep(0.6)
+"""
 
 
 def fire(server: RunningServer, count: int, path: str = "/") -> list[tuple[float, float]]:
@@ -53,11 +62,18 @@ def most_at_once(server: RunningServer) -> int:
     return most
 
 
-@pytest.mark.parametrize("mode", BUILT_IN)
+@pytest.fixture(scope="module", params=BUILT_IN)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server of each mode, with work that prints."""
+    folder = tmp_path_factory.mktemp("mode")
+    with serving(folder / "server", mode=request.param, **own_work(folder, OWN_WORK)) as server:
+        yield server
+
+
 def test_a_mode_greets_before_or_after_the_work_and_journals_it_under_the_id_in_the_header(
-    start_server: Start, mode: str
+    server: RunningServer,
 ) -> None:
-    server = start_server(mode=mode, duration=0.9)
+    mode = MODE_BY_NAME[server.settings.mode]
     answer = server.get(params={"message": "hello \x1b[31m world"})
     answered = time.monotonic()
     assert answer.json() == {"message": "Hello World!"}
@@ -65,24 +81,39 @@ def test_a_mode_greets_before_or_after_the_work_and_journals_it_under_the_id_in_
     server.ended(1)
     accepted, started, finished = events = server.events()
     assert [(e.id, e.state, e.mode) for e in events] == [
-        (task_id, state, mode) for state in ("accepted", "started", "finished")
+        (task_id, state, mode.name) for state in ("accepted", "started", "finished")
     ]
     assert started.message == "hello \x1b[31m world"
-    early = 0.002  # uvloop's timers are whole milliseconds of a clock that it reads once a turn
-    assert 0.9 - early <= finished.clock - started.clock < 5
-    assert (answered < finished.clock) == MODE_BY_NAME[mode].answers_first
+    assert finished.output == "building hello \x1b[31m world\n\x1b[31mred\x1b[0m"
+    assert 0.6 <= finished.clock - started.clock < 5
+    assert (answered < finished.clock) == mode.answers_first
     assert finished.cpu_s is not None
     assert finished.cpu_s < 0.1  # It has slept.
     assert accepted.pid == server.process.pid
-    assert (started.pid == server.process.pid) == (mode != "process")
-    assert ("event loop" in started.thread) == (MODE_BY_NAME[mode].runs == "loop")
+    assert (started.pid == server.process.pid) == (mode.name != "process")
+    # Where the page awaits, an ordinary function blocks the event loop.
+    assert ("event loop" in started.thread) == (mode.runs == "loop")
     assert (finished.pid, finished.thread) == (started.pid, started.thread)
-    until(lambda: "Background Task called! hello \\x1b[31m world\n" in server.printed)
+    shown = [f"task {task_id[:8]} | {text}\n" for text in ("building hello \\x1b[31m world", "\\x1b[31mred\\x1b[0m")]
+    until(lambda: "".join([*shown, "Background Task called! hello \\x1b[31m world\n"]) in server.printed)
     assert server.printed.count("Background Task called!") == 1
-    assert f"mode {mode}" in server.printed
-    assert server.url in server.printed
-    assert f"taskdemo fire --count 5 --port {server.port}" in server.printed
+    for said in (f"mode {mode.name}", server.url, f"taskdemo fire --count 5 --port {server.port}"):
+        assert said in server.printed
     assert server.complained == ""
+
+
+def test_work_that_raises_fails_its_request_where_that_waits_and_is_told_in_one_line(server: RunningServer) -> None:
+    answer = server.get(params={"message": "nothing"})
+    assert answer.status_code == (200 if MODE_BY_NAME[server.settings.mode].answers_first else 500)
+    failed = until(lambda: next((event for event in server.events() if event.state == "failed"), None))
+    assert failed is not None
+    assert server.states(failed.id) == ["accepted", "started", "failed"]
+    assert failed.output == "building nothing\n\x1b[31mred\x1b[0m"
+    assert failed.error == "LookupError: no report \x1b[1m nothing"
+    until(lambda: "Background Task failed! nothing: LookupError: no report \\x1b[1m nothing\n" in server.printed)
+    complaints = server.complained.splitlines()
+    assert len(complaints) <= 1  # In one line where it is a request's failure, too.
+    assert all(one.endswith("LookupError: no report \\x1b[1m nothing (mine.py:8)") for one in complaints)
 
 
 def test_changing_the_greeting_in_a_page_changes_what_is_answered(
@@ -118,19 +149,18 @@ def test_a_page_is_served_by_uvicorn_without_taskdemo(tmp_path: Path, mode: str)
         assert process.wait(60) in {0, -15}
 
 
-def test_blocking_queues_every_caller_and_the_bystander_too(start_server: Start) -> None:
-    server = start_server(mode="blocking", duration=0.6)
+def test_blocking_queues_every_caller_and_the_bystander_too(
+    start_server: Start, held: dict[str, str], tmp_path: Path
+) -> None:
+    server = start_server(mode="blocking", **held)
     with ThreadPoolExecutor(1) as pool:
         burst = pool.submit(fire, server, 3)
         until(server.running)
-        asked = time.monotonic()
-        server.get("/ping")
-        answered = time.monotonic()
+        with pytest.raises(httpx.TimeoutException):
+            server.get("/ping", timeout=0.3)
+        (tmp_path / "go").touch()
         burst.result()
     assert most_at_once(server) == 1
-    running = [span for span in spans(server).values() if span[0] < asked < span[1]]
-    assert running
-    assert answered > running[0][1]
 
 
 def test_async_serves_everybody_while_its_work_awaits(start_server: Start) -> None:
@@ -155,17 +185,20 @@ def test_with_all_threads_busy_the_next_task_waits_and_is_seen_waiting(
     assert most_at_once(server) == 2
 
 
-def test_tasks_in_all_threads_hold_up_the_sync_bystander_and_not_the_async_one(start_server: Start) -> None:
-    server = start_server(mode="background", threads=1, duration=1.2)
+def test_tasks_in_all_threads_hold_up_the_sync_bystander_and_not_the_async_one(
+    start_server: Start, held: dict[str, str], tmp_path: Path
+) -> None:
+    server = start_server(mode="background", threads=1, **held)
     server.get()
     until(server.running)
-    server.get("/ping")
-    assert server.running()
-    server.get("/ping/sync")
-    assert not server.running()
+    server.get("/ping").raise_for_status()
+    with pytest.raises(httpx.TimeoutException):
+        server.get("/ping/sync", timeout=0.3)
+    (tmp_path / "go").touch()
+    server.get("/ping/sync").raise_for_status()
 
 
-@pytest.mark.parametrize("mode", ["threadpool", "async", "process"])
+@pytest.mark.parametrize("mode", ["threadpool", "process"])
 def test_what_computes_is_told_by_its_cpu_seconds_wherever_it_runs(start_server: Start, mode: str) -> None:
     server = start_server(mode=mode, work="cpu", duration=0.3)
     server.get()
@@ -176,13 +209,13 @@ def test_what_computes_is_told_by_its_cpu_seconds_wherever_it_runs(start_server:
     assert (task["cpu_s"], task["queued_s"]) == (end.cpu_s, end.queued_s)
     if sys.platform == "linux":  # on a busy machine it waits for a processor, and for nothing else
         assert end.queued_s is not None
-        assert end.cpu_s + end.queued_s >= 0.9 * (task["ended_at"] - task["started_at"])
+        assert end.cpu_s + end.queued_s >= 0.5 * (task["ended_at"] - task["started_at"])  # a host may take the rest
 
 
 def test_cpu_work_on_the_loop_holds_up_the_bystander(start_server: Start) -> None:
-    server = start_server(mode="background-async", work="cpu", duration=1.2)
+    server = start_server(mode="background-async", work="cpu", duration=0.5)
     server.get()
-    until(server.running)
+    until(lambda: "started" in server.states())
     server.get("/ping")
     assert not server.running()
 

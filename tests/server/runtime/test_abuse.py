@@ -1,17 +1,15 @@
 """What comes over the wire from whoever knows no better, or means no good: the server goes on serving."""
 
 import contextlib
+import json
 import socket
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
-from conftest import RunningServer, until
-
-Start = Callable[..., RunningServer]
+from conftest import RunningServer, Start, own_work, until
 
 HEAD = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -98,16 +96,14 @@ def test_whatever_bytes_a_message_has_its_task_ends_and_shows_only_visible_text(
     assert all(each.isprintable() for each in shared_server.printed.split("\n"))
 
 
-def test_a_work_that_fails_with_what_is_no_text_is_told_as_one(
-    start_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "hostile.py").write_text(
+def test_a_work_that_fails_with_what_is_no_text_is_told_as_one(start_server: Start, tmp_path: Path) -> None:
+    work = own_work(
+        tmp_path,
         "def work(message):\n"
         "    print('\\x1b]0;owned\\x07 [bold]', '\\u202e', '\\udcff', '\\0', 'x' * 100_000)\n"
-        "    raise ValueError('\\x1b[2J\\udcff\\u202e[red]<b>' + 'y' * 1_000_000)\n"
+        "    raise ValueError('\\x1b[2J\\udcff\\u202e[red]<b>' + 'y' * 1_000_000)\n",
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    server = start_server(work="hostile:work")
+    server = start_server(**work)
     task_id = server.get().headers["X-Task-ID"]
     [end] = server.ended(1)
     assert end.state == "failed"
@@ -167,15 +163,17 @@ def test_a_page_in_a_browser_can_neither_start_a_task_nor_end_one(
     assert shared_server.states().count("accepted") == accepted + 1
 
 
-def test_beyond_loopback_it_warns_and_only_the_demonstration_needs_no_token(start_server: Start) -> None:
-    server = start_server(host="0.0.0.0", duration=0, token="t0ken")
-    assert server.complained.startswith("Other machines reach it on port")
+def test_beyond_loopback_it_warns_makes_a_token_and_only_the_demonstration_needs_none(start_server: Start) -> None:
+    server = start_server(host="0.0.0.0", duration=0)
+    assert server.complained.startswith(f"Other machines reach it on port {server.port}:")
+    token = json.loads((server.folder / "announce").read_text())["token"]
+    assert f"--token {token}" in until(lambda: server.printed)
     task_id = server.get().headers["X-Task-ID"]
     assert server.get("/ping/sync").status_code == 200
     for path in ("/health", "/tasks", f"/tasks/{task_id}", "/events", "/docs", "/openapi.json", "/redoc", "/nothing"):
-        for given in ("", "Bearer t0ke", "t0ken", "Bearer T0KEN"):
+        for given in ("", f"Bearer {token[:-1]}", token, f"Bearer {token.swapcase()}"):
             assert server.get(path, headers={"Authorization": given}).status_code == 401, path
         assert server.get(path).status_code == 401, path
     assert server.client.delete(f"/tasks/{task_id}").status_code == 401
-    assert server.get("/tasks", headers={"Authorization": "Bearer t0ken"}).status_code == 200
-    assert "t0ken" not in server.complained
+    assert server.get("/tasks", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    assert token not in server.complained

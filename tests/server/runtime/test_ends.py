@@ -1,16 +1,14 @@
 """How a server ends: it drains when told, abandons when told twice, and whatever happens leaves nobody behind."""
 
 import contextlib
-import json
 import os
-import queue
 import signal
 import socket
-import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,18 +16,16 @@ import httpx
 import psutil
 import pytest
 
-import forked
-from conftest import RunningServer, gone, serving, until
-from taskdemo_server.contract.child_process import python
-from taskdemo_server.contract.events import event_line, here
+from conftest import RunningServer, Start, gone, own_work, refusal, serving, until
+from taskdemo_server import serve
+from taskdemo_server.contract.events import TaskEvent, here
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime import orphans
 from taskdemo_server.runtime.supervisor import Supervisor
 
-Start = Callable[..., RunningServer]
-EVERY_WAY = [("blocking", 1), ("background", 1), ("process", 1), ("process", 2)]
+EVERY_WAY = [("blocking", 1), ("process", 1), ("background", 2)]
 
 
 def ask(server: RunningServer, count: int) -> list[threading.Thread]:
@@ -117,7 +113,7 @@ def test_other_signals_drain_too_accept_no_more_and_exit_with_0(
     assert f"{name}: 1 task is still running; finishing it. {name} again abandons it." in server.printed
 
 
-@pytest.mark.parametrize(("mode", "workers"), [("background", 1), ("process", 1), ("process", 2)])
+@pytest.mark.parametrize(("mode", "workers"), [("background", 1), ("process", 2)])
 @pytest.mark.parametrize("how", ["killed", "lifeline"])
 def test_nobody_survives_the_server(start_server: Start, mode: str, workers: int, how: str) -> None:
     server = start_server(mode=mode, workers=workers, work="cpu", duration=600)
@@ -126,45 +122,31 @@ def test_nobody_survives_the_server(start_server: Start, mode: str, workers: int
     if how == "killed":
         server.signal(signal.SIGKILL)
     else:
-        server.process.stdin.close()
+        server.process.communicate()  # which closes its standard input
     server.wait(20)
     until(lambda: gone(family))
 
 
-def test_a_killed_server_process_is_replaced_and_its_tasks_are_lost(start_server: Start) -> None:
-    server = start_server(workers=2, duration=30)
+def test_a_killed_server_process_is_replaced_and_its_tasks_are_lost(start_server: Start, tmp_path: Path) -> None:
+    leaves = f"sleep 600 & touch {tmp_path}/left"
+    work = f"import os, time\n\n\ndef work(message):\n    os.system({leaves!r})\n    time.sleep(30)\n"
+    server = start_server(workers=2, **own_work(tmp_path, work))
     task_id = server.get().headers["X-Task-ID"]
-    until(server.running)
+    until((tmp_path / "left").exists)
     pid = server.events()[0].pid
     os.kill(pid, signal.SIGKILL)
     until(lambda: "lost" in server.states(task_id))
     assert f"Server process {pid} died; another takes its place." in server.complained
 
     with server.another() as other:
-        seen = {client.get("/health").json()["pid"] for client in (server.client, other)}
-    assert len(seen - {pid}) == 2
+        both = server.client, other
+        assert len({client.get("/health").json()["pid"] for client in both} - {pid, server.process.pid}) == 2
+        for client in both:
+            assert [(task["id"], task["state"]) for task in client.get("/tasks").json()] == [(task_id, "lost")]
 
 
-def test_what_the_work_has_started_and_left_does_not_hide_that_a_server_process_has_ended(
-    start_server: Start, tmp_path: Path
-) -> None:
-    (tmp_path / "leaves.py").write_text("import os\n\n\ndef work(message): os.system('sleep 600 &')\n")
-    server = start_server(workers=2, work="leaves:work", folder=str(tmp_path))
-    server.get()
-    pid = server.ended(1)[0].pid
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: f"Server process {pid} died; another takes its place." in server.complained)
-    server.get()
-    server.ended(2)
-    server.signal(signal.SIGINT)
-    assert server.wait() == 130
-
-
-@pytest.mark.parametrize(("mode", "workers"), [("background", 2), ("process", 1)])
-def test_tasks_that_die_while_a_server_finishes_them_are_lost_and_told_as_lost(
-    start_server: Start, mode: str, workers: int
-) -> None:
-    server = start_server(mode=mode, workers=workers, duration=30)
+def test_tasks_that_die_while_a_server_finishes_them_are_lost_and_told_as_lost(start_server: Start) -> None:
+    server = start_server(workers=2, duration=30)
     server.get()
     until(server.running)
     server.signal(signal.SIGINT)
@@ -175,28 +157,17 @@ def test_tasks_that_die_while_a_server_finishes_them_are_lost_and_told_as_lost(
     assert server.printed.endswith("\nIt is lost.\n")
 
 
-def test_several_server_processes_tell_of_the_same_tasks(start_server: Start) -> None:
-    server = start_server(workers=2, duration=0)
-    with server.another() as other:
-        both = server.client, other
-        tasks = {client.get("/").headers["X-Task-ID"] for client in both}
-        pids = {client.get("/health").json()["pid"] for client in both}
-        assert len(pids - {server.process.pid}) == 2
-        server.ended(2)
-        for client in both:
-            assert {task["id"] for task in client.get("/tasks").json()} == tasks
-
-
 def test_an_exception_that_no_other_process_can_have_fails_its_own_task_alone(
     start_server: Start, tmp_path: Path
 ) -> None:
-    (tmp_path / "fetch.py").write_text(
+    work = own_work(
+        tmp_path,
         "class NotFound(Exception):\n"
         "    def __init__(self, url, status): super().__init__(f'{url}: {status}')\n"
         "def work(message):\n"
-        "    if message == '3': raise NotFound('http://example.test/', 404)\n"
+        "    if message == '3': raise NotFound('http://example.test/', 404)\n",
     )
-    server = start_server(mode="process", work="fetch:work", folder=str(tmp_path))
+    server = start_server(mode="process", **work)
     for n in range(1, 9):
         assert server.get(f"/?message={n}").status_code == 200
     ends = server.ended(8)
@@ -239,108 +210,70 @@ def test_what_a_killed_server_left_unfinished_is_lost_when_the_next_one_starts(t
         until(lambda: "An earlier server died before 1 task of this journal had ended; it is lost." in server.printed)
 
 
-def refused(**given: Any) -> str:
-    """Start a server that cannot start; return the one sentence that it says."""
-    command, pipe = python("taskdemo_server.serve", json.dumps(given)), subprocess.PIPE
-    process = forked.popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-    out, err = process.communicate(60)
-    assert (process.returncode, out) == (2, "")
-    assert err.count("\n") == 1
-    return str(err)
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"host": "x" * 70}, "is not a valid host name"),
+        ({"mode": "sideways"}, "Unknown mode"),
+        ({"journal": "/no/journal"}, "cannot be written: No such file"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_with_one_sentence(
+    start_server: Start, given: dict[str, Any], said: str
+) -> None:
+    assert said in refusal(start_server, **given)
 
 
-def test_what_cannot_be_served_is_refused_with_one_sentence(tmp_path: Path) -> None:
-    fields = {"mode": "async", "journal": str(tmp_path / "journal"), "port": 0, "lifeline": False}
+def test_a_port_that_is_in_use_is_named_and_how_to_have_another(start_server: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        said = refused(**fields | {"port": port})
-    assert said.startswith(f"taskdemo: Cannot serve on 127.0.0.1 port {port}: it is in use. Try another with --port")
-    assert "is not a valid host name" in refused(**fields | {"host": "x" * 70})
-    assert "Unknown mode" in refused(**fields | {"mode": "sideways"})
-    assert "Unknown work" in refused(**fields | {"work": "play"})
-    assert "cannot be written: No such file" in refused(**fields | {"journal": str(tmp_path / "no" / "journal")})
-    assert "takes one argument" in refused(colour="green")
+        said = refusal(start_server, port=port)
+    assert said.startswith(f"Cannot serve on 127.0.0.1 port {port}: it is in use. Try another with --port")
 
 
-def test_server_processes_end_with_one_that_cannot_announce_them(tmp_path: Path) -> None:
-    journal, nowhere = str(tmp_path / "journal"), str(tmp_path / "no" / "announce")
-    given = {"mode": "background", "journal": journal, "announce": nowhere, "port": 0, "workers": 2}
-    command, pipe = python("taskdemo_server.serve", json.dumps(given)), subprocess.PIPE
-    process = forked.popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-    try:
-        assert process.wait(60) == 1
-        assert "No such file or directory" in process.stderr.read()
-    finally:
-        process.communicate()
+def test_settings_that_are_none_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["serve", '{"colour": "green"}'])
+    monkeypatch.setattr(sys, "warnoptions", [])
+    assert serve.main() == 2
+    assert "takes one argument" in capsys.readouterr().err
+
+
+def test_server_processes_end_with_one_that_cannot_announce_them(start_server: Start, tmp_path: Path) -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"(?s)the server ended with 1: .*No such file or directory"):
+        start_server(announce=str(tmp_path / "no" / "announce"), workers=2)
 
 
 def test_an_output_that_nobody_reads_or_that_is_closed_fails_no_task(tmp_path: Path) -> None:
-    announce, journal = tmp_path / "announce", tmp_path / "journal"
-    settings = {
-        "mode": "background",
-        "journal": str(journal),
-        "announce": str(announce),
-        "port": 0,
-        "duration": 0,
-    }
-    command, pipe = python("taskdemo_server.serve", json.dumps(settings)), subprocess.PIPE
-    process = forked.popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
-    try:
-        until(announce.exists)
-        url = json.loads(announce.read_text())["url"]
-        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-            for _ in range(40):  # More than a pipe holds.
-                client.get("/", params={"message": "x" * 4000})
-            until(lambda: journal.read_text().count('"finished"') == 40)
-            process.stdout.close()
-            client.get("/")
-            until(lambda: journal.read_text().count('"finished"') == 41)
-        process.terminate()
-        assert process.wait(60) == 0
-        assert process.stderr.read() == b""
-    finally:
-        process.stdin.close()
-        process.wait(60)
-        process.stderr.close()
-
-
-@pytest.fixture
-def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
-    """One that announces itself in the file `announce`, and whose crew is yet to be given."""
-    monkeypatch.setattr(orphans, "end_group", lambda: None)  # which may be that of the tests
-    settings = Settings(
-        mode="background", workers=2, journal=str(tmp_path / "journal"), announce=str(tmp_path / "announce")
-    )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        one = Supervisor(settings, listener, queue.SimpleQueue())
-    yield one
-    one.console.close()
-
-
-def test_a_server_process_that_dies_while_others_start_is_not_counted_as_ready(
-    supervisor: Supervisor, tmp_path: Path
-) -> None:
-    announce = tmp_path / "announce"
-    supervisor.crew = SimpleNamespace(ended=lambda _: False)  # type: ignore[assignment]  # another takes its place
-    for what, pid in (("ready", 1), ("ended", 1), ("ready", 2)):
-        supervisor._starting(what, pid)
-    assert not announce.exists()
-    supervisor._starting("ready", 3)
-    assert announce.exists()
+    with serving(tmp_path / "server", piped=True, duration=0) as server:
+        for _ in range(40):  # More than a pipe holds.
+            server.get(params={"message": "x" * 4000})
+        server.ended(40)
+        assert server.process.stdout is not None
+        server.process.stdout.close()
+        server.get()
+        server.ended(41)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert server.complained == ""
 
 
 def test_tasks_that_an_engine_still_has_when_the_last_server_process_ends_are_lost_with_it(
-    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(orphans, "end_group", lambda: None)  # which may be that of the tests
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        supervisor = Supervisor(Settings(mode="background", journal=str(tmp_path / "journal")), listener, SimpleQueue())
     supervisor.crew = SimpleNamespace(ended=lambda _: True, drain=lambda: None)  # type: ignore[assignment]  # as far as it is needed
     supervisor._children = SimpleNamespace(end=lambda: None)  # type: ignore[assignment]  # as above
     said: list[str] = []
     monkeypatch.setattr(supervisor.console, "say", said.append)
     journal = Journal(str(tmp_path / "journal"))
     for task_id in ("a", "b"):  # of a server process that died before
-        journal.write(event_line(task_id, "accepted", time.time(), time.monotonic(), here("background")))
+        journal.write(TaskEvent(task_id, "accepted", time.time(), time.monotonic(), *here("background")).to_line())
     supervisor._drain(signal.SIGTERM)
-    journal.write(event_line("a", "finished", time.time(), time.monotonic(), here("background")))
+    journal.write(TaskEvent("a", "finished", time.time(), time.monotonic(), *here("background")).to_line())
     assert supervisor._draining("ended", 1) == 0
     assert Index(journal).update() == ["a", "b"]
     assert (tmp_path / "journal").read_text().count('"lost"') == 1

@@ -61,8 +61,7 @@ def test_shortened_text_is_printable_and_fits_and_says_where_it_was_cut(text: st
 def test_a_line_is_an_event_with_all_its_fields_or_none_at_all(line: bytes) -> None:
     event = TaskEvent.from_line(line)
     if event is not None:
-        assert event.is_sound()
-        assert TaskEvent.from_line(event.to_line()) == TaskEvent.from_line(event.to_line().decode())
+        assert TaskEvent.from_line(event.to_line()) == event
 
 
 @few
@@ -76,7 +75,7 @@ def test_an_event_is_one_line_and_survives_it_even_after_a_torn_one(
     assert b"\r" not in line
     read = TaskEvent.from_line(line)
     assert read
-    assert read.to_line() == line  # Not `read == event`: JSON makes one character of two surrogates that are a pair.
+    assert read.to_line() == line  # Not `read == event`: half a character is written as its escape.
     beginning = torn.to_line()[:-1][: data.draw(st.integers(0, len(torn.to_line()) - 1))]
     assert TaskEvent.from_line(beginning + line) == read
 
@@ -107,8 +106,8 @@ def test_the_index_finds_our_tasks_among_whatever_else_is_in_the_journal(
         index.update()
         known = {record.id: record for record in index.page(0, 1000)}
         started, waiting = known[OURS[0].id], known[OURS[2].id]
-        assert (started.state, started.message, started.where) == ("started", "m", "here pid 7 thread")
-        assert (waiting.state, waiting.message) == ("accepted", samples.HOSTILE)
+        assert (started.state, started.message, started.starts) == ("started", "m", [OURS[1]])
+        assert (waiting.state, waiting.message) == ("accepted", samples.HOSTILE.replace("\ud800", "\\ud800"))
         assert {OURS[0].id, OURS[2].id} <= {record.id for record in index.unfinished()}
         assert len(known) <= index.total
 

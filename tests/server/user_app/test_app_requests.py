@@ -2,16 +2,19 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import pytest
-from starlette.types import Message, Receive, Scope, Send
+from fastapi import APIRouter, FastAPI, WebSocket
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from taskdemo_cli.recording.sightings import fold
+from taskdemo_server.contract.sightings import Look
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.user_app.requests import Requests, is_kept
-from taskdemo_server.user_app.stacks import Look, Reader
+from taskdemo_server.user_app.requests import WEBSOCKET, Requests, is_kept
+from taskdemo_server.user_app.stacks import Reader
 
 
 @pytest.mark.parametrize(
@@ -41,67 +44,77 @@ async def ask(app: Requests, path: str) -> None:
 
     async def send(_message: Message) -> None: ...
 
-    await app({"type": "http", "method": "GET", "path": path}, receive, send)
+    await app({"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}, receive, send)
 
 
-def journaled(journal: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in journal.read_text().splitlines()]
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
 
 
-def test_the_first_refusal_of_a_path_is_journaled_with_what_it_says(tmp_path: Path) -> None:
+@pytest.fixture
+def around(journal: Path) -> Callable[[ASGIApp], Requests]:
+    """Return what puts the layer around an application of which this file is part."""
+    return lambda site: Requests(site, Journal(str(journal)), Reader(str(Path(__file__).parent)))
+
+
+def test_the_first_refusal_of_a_path_is_journaled_with_what_it_says(
+    around: Callable[[ASGIApp], Requests], journal: Path
+) -> None:
     async def site(scope: Scope, receive: Receive, send: Send) -> None:
         status = 200 if scope["path"] == "/fine" else 307
         headers = [(b"Location", b"/orders/")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"go \x1b there"})
 
-    async def run() -> None:
-        app = Requests(site, Journal(str(tmp_path / "journal")), Reader(str(tmp_path)))
-        for path in ("/fine", "/orders", "/orders", "/else"):
-            await ask(app, path)
-        assert not app.open
-
-    asyncio.run(run())
-    lines = journaled(tmp_path / "journal")
-    assert [(line["answer"], line["path"], line["location"]) for line in lines] == [
+    app = around(site)
+    for path in ("/fine", "/orders", "/orders", "/else"):
+        asyncio.run(ask(app, path))
+    assert not app.open
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert [(line["status"], line["path"], line["location"]) for line in lines] == [
         (307, "/orders", "/orders/"),
         (307, "/else", "/orders/"),
     ]
     assert lines[0]["detail"] == "go \\x1b there"
 
 
-def test_a_task_belongs_to_its_request_and_once_that_is_over_to_itself(tmp_path: Path) -> None:
+def test_a_task_belongs_to_its_request_and_once_that_is_over_to_itself(
+    around: Callable[[ASGIApp], Requests], journal: Path
+) -> None:
     whose: list[str] = []
-    done = asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def look_and_fail() -> None:
+        whose.append(app.whose(asyncio.current_task()))
+        await asyncio.sleep(0.05)
+        whose.append(app.whose(asyncio.current_task()))
+        raise OSError("caf\udce9.txt cannot be read")
+
+    async def site(scope: Scope, receive: Receive, send: Send) -> None:
+        tasks.append(asyncio.create_task(look_and_fail()))
+        await asyncio.sleep(0)
 
     async def run() -> None:
-        async def look() -> None:
-            whose.append(app.whose(asyncio.current_task()))
-            await asyncio.sleep(0.05)
-            whose.append(app.whose(asyncio.current_task()))
-            done.set()
-
-        async def site(scope: Scope, receive: Receive, send: Send) -> None:
-            tasks.append(asyncio.create_task(look()))
-            await asyncio.sleep(0)
-
-        tasks: list[Any] = []
-        app = Requests(site, Journal(str(tmp_path / "journal")), Reader(str(Path(__file__).parent)))
         app.follow(asyncio.get_running_loop())
         await ask(app, "/")
-        await done.wait()
-        await asyncio.sleep(0)
+        await asyncio.wait(tasks)
         app.tell_left()
         whose.append(app.whose(asyncio.current_task()))
 
+    app = around(site)
     asyncio.run(run())
     assert whose == ["request", "task", "application"]
-    (line,) = journaled(tmp_path / "journal")
-    assert line["call"].endswith("look")
-    assert (line["state"], line["kept"], line["place"].split(":")[0]) == ("finished", True, "test_app_requests.py")
+    (task,) = fold(journal.read_bytes().splitlines()).left
+    assert task.call.endswith("look_and_fail")
+    assert (task.kept, task.place.split(":")[0]) == (True, "test_app_requests.py")
+    # Of half a character, which is none in UTF-8, its escape is told.
+    assert (task.state, task.error) == ("failed", "OSError: caf\\udce9.txt cannot be read")
 
 
-def test_of_the_endpoint_that_was_asked_last_the_first_line_is_known_if_it_runs_in_a_thread(tmp_path: Path) -> None:
+def test_of_the_endpoint_that_was_asked_last_the_first_line_is_known_if_it_runs_in_a_thread(
+    around: Callable[[ASGIApp], Requests],
+) -> None:
     def compute() -> None: ...
 
     async def wait() -> None: ...
@@ -115,7 +128,7 @@ def test_of_the_endpoint_that_was_asked_last_the_first_line_is_known_if_it_runs_
         }
         scope["endpoint"] = endpoints.get(scope["path"])
 
-    app = Requests(site, Journal(str(tmp_path / "journal")), Reader(str(Path(__file__).parent)))
+    app = around(site)
     begin = f"test_app_requests.py:{compute.__code__.co_firstlineno} in compute (or a dependency of it)"
     assert app.asked() == Look("")
     for path, caller in {
@@ -127,3 +140,21 @@ def test_of_the_endpoint_that_was_asked_last_the_first_line_is_known_if_it_runs_
     }.items():
         asyncio.run(ask(app, path))
         assert app.asked() == Look("", caller=caller)
+
+
+def test_a_path_that_is_for_websockets_alone_is_told_as_that(
+    around: Callable[[ASGIApp], Requests], journal: Path
+) -> None:
+    site, router, mounted = FastAPI(), APIRouter(prefix="/rooms"), FastAPI()
+
+    @mounted.websocket("/talk")
+    @router.websocket("/{name}")
+    async def talk(socket: WebSocket, name: str = "") -> None: ...
+
+    site.include_router(router)
+    site.mount("/mounted", mounted)
+    for path in ("/rooms/a", "/mounted/talk", "/mounted/else", "/rooms"):
+        asyncio.run(ask(around(site), path))
+    said = {one.path: one.detail for one in fold(journal.read_bytes().splitlines()).answers}
+    assert [path for path, detail in said.items() if detail == WEBSOCKET] == ["/rooms/a", "/mounted/talk"]
+    assert said["/rooms"] == '{"detail":"Not Found"}'

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from starlette.routing import Route
 
 from taskdemo_server.api import openapi
 from taskdemo_server.contract.import_string import UnusableError
-from taskdemo_server.user_app.application import Location, application_of, locate
+from taskdemo_server.user_app.application import Location, _search, application_of, locate
 
 FASTAPI = FastAPI()
 
@@ -49,6 +50,8 @@ def folder(tmp_path: Path) -> Path:
         ("src/store/main.py", "project", "store.main", None, "src"),
         ("store.main:app", "project", "store.main", "app", "src"),
         (".", "named", "other", "site", "."),
+        (".", "shop", "shop.main", None, ".."),
+        ("..", "shop/site", "shop.main", None, "../.."),
     ],
 )
 def test_it_is_found_where_fastapi_dev_finds_it(
@@ -148,6 +151,7 @@ def unmade() -> FastAPI:
         (unmade, "it failed with KeyError: 'no settings'"),
         (lambda: "text", "called, it returns something else: that is 'text'"),
         (lambda: wsgi, "called, it returns something else: it takes environ"),
+        (dict, "called, it returns something else: that is {}"),
         (3, "that is 3, and no ASGI application"),
     ],
 )
@@ -182,3 +186,10 @@ def test_what_is_in_no_document_is_told() -> None:
         ("", ["/hidden", "/plain"]),
         ("/sub", ["/sub/slow"]),
     ]
+
+
+def test_of_a_package_that_has_none_the_module_in_it_is_named(folder: Path) -> None:
+    package = ModuleType("shop")
+    package.__path__ = [str(folder / "shop")]
+    with pytest.raises(UnusableError, match=r"no application is in shop; did you mean --app shop\.main\?"):
+        _search("shop", package)

@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,15 +12,15 @@ from typing import Any
 import pytest
 
 from commands import one_sentence, taskdemo
-from conftest import without
+from engines.stage import must_listen
 
 TESTS = Path(__file__).resolve().parents[2]
 APPS = TESTS / "apps"
 TABLE = TESTS.parent / "docs" / "own-app.md"
-SITES = ("../all_apps.py:odd", "../all_apps.py:even")
+SITES = tuple(f"../all_apps.py:{quarter}" for quarter in ("first", "second", "third", "fourth"))
 """Applications that have many of the small ones in them: a scan of each asks all of these."""
 SCAN = ("scan", "--count", "6", "--timeout", "2")
-BESIDE_EACH_OTHER = 3
+BESIDE_EACH_OTHER = 5
 """A machine on which more of them compute says of some that it was too busy to tell."""
 Said = tuple[int, dict[str, Any] | None, str]
 """An exit code, what was said of an endpoint, and what was complained of."""
@@ -55,12 +54,6 @@ def rows() -> Iterator[Row]:
 
 
 ROWS = list(rows())
-
-
-def reached(port: int) -> bool:
-    with socket.socket() as one:
-        one.settimeout(1)
-        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 def fired(row: Row) -> Said:
@@ -106,8 +99,8 @@ def asked(request: pytest.FixtureRequest) -> Iterator[Asked]:
     "row", [pytest.param(r, id=str(r), marks=[pytest.mark.broker] * ("postgres" in r.app)) for r in ROWS]
 )
 def test_what_is_said_of_an_application_is_what_the_table_says(row: Row, asked: Asked) -> None:
-    if "postgres" in row.app and not reached(5432):
-        without("a PostgreSQL at 127.0.0.1:5432")
+    if "postgres" in row.app:
+        must_listen("postgres")
     code, said, complained = asked.of(row)
     if row.cause == "refused":
         assert code == 2

@@ -6,18 +6,19 @@ import importlib.util
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from fastapi.routing import run_endpoint_function
 
 from conftest import until
-from taskdemo_server.contract.frames import frames
-from taskdemo_server.user_app.stacks import Look, Reader, Step, stack, suspended_at
+from taskdemo_server.contract.sightings import Look
+from taskdemo_server.user_app import unready
+from taskdemo_server.user_app.stacks import Reader, Step, frames, stack, suspended_at
 from taskdemo_server.user_app.unready import where_it_is
+from taskdemo_server.work import user_function
 
 SHOP = """
 import asyncio
@@ -27,7 +28,7 @@ import subprocess
 import threading
 import time, anyio
 
-lock = threading.Lock()
+lock, pool = threading.Lock(), None
 async_lock = asyncio.Lock()
 event = asyncio.Event()
 line = queue.Queue()
@@ -92,6 +93,18 @@ async def limited():
     limiter = anyio.CapacityLimiter(1)
     limiter.acquire_on_behalf_of_nowait("somebody")
     await anyio.to_thread.run_sync(wait, limiter=limiter)
+
+
+def pooled():
+    pool.connection(line)
+
+
+def opened(_line):
+    return gate
+
+
+def chained():
+    opened(line).wait(60)
 """
 
 
@@ -110,7 +123,8 @@ def shop(tmp_path: Path) -> ModuleType:
 def test_a_loop_of_the_applications_own_calls_nothing(shop: ModuleType, tmp_path: Path) -> None:
     code = shop.summed.__code__
     back = next(one for one in dis.get_instructions(code) if one.opname == "JUMP_BACKWARD")
-    assert Reader(str(tmp_path)).look([Step(code, back.offset, 4, "shop")]) == Look("shop.py:4 in summed", in_loop=True)
+    look = Reader(str(tmp_path)).look([Step(code, back.offset, 4, "shop")])
+    assert look == Look("shop.py:4 in summed", in_loop=True, is_plain=True)
 
 
 @pytest.mark.parametrize(
@@ -161,20 +175,8 @@ def test_an_endpoint_that_awaits_nothing_may_be_a_plain_def_and_what_others_awai
     assert look.may_be_plain is may_be_plain
 
 
-def look_at_thread(folder: Path, run: Callable[[], object], release: Callable[[], object]) -> Look:
-    """Return what the stack of a thread shows that runs this, once it waits."""
-    reader = Reader(str(folder))
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        seen: Look = until(lambda: _waiting(reader, thread))
-        return seen
-    finally:
-        release()
-        thread.join()
-
-
 def _waiting(reader: Reader, thread: threading.Thread) -> Any:
+    """Return what the stack of a thread shows that waits in the shop."""
     first = stack(frames().get(thread.ident or 0))
     thread.join(0.02)
     again = stack(frames().get(thread.ident or 0))
@@ -182,78 +184,98 @@ def _waiting(reader: Reader, thread: threading.Thread) -> Any:
     return look if first == again and look is not None and look.place.startswith("shop.py") else None
 
 
-def look_at_coroutine(folder: Path, coroutine: Any) -> Look | None:
-    async def look() -> Look | None:
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("direct", {"place": "shop.py:25 in direct", "call": "gate.wait -> threading.acquire", "caller": None}),
+        ("direct", {"library": "threading", "in_line": False}),
+        ("endpoint", {"place": "shop.py:17 in wait", "caller": "shop.py:21 in endpoint", "function": "wait"}),
+        ("many", {"place": "shop.py:29 in many", "caller": None}),  # in a comprehension
+        ("locked", {"in_line": True}),
+        ("queued", {"in_line": True}),
+        # What is called on the way is no function to call elsewhere.
+        ("chained", {"call": "opened(...).wait -> threading.acquire", "function": None}),
+    ],
+)
+def test_of_a_thread_the_line_is_the_applications_and_the_call_goes_on_to_where_it_is_by_now(
+    shop: ModuleType, tmp_path: Path, name: str, seen: dict[str, Any]
+) -> None:
+    function, reader = getattr(shop, name), Reader(str(tmp_path))
+    shop.lock.acquire()
+    thread = threading.Thread(target=(lambda: asyncio.run(function())) if name in {"direct", "endpoint"} else function)
+    thread.start()
+    try:
+        look = until(lambda: _waiting(reader, thread))
+    finally:
+        shop.gate.set(), shop.lock.release(), shop.line.put(1)
+        thread.join()
+    assert {field: getattr(look, field) for field in seen} == seen
+
+
+def test_who_waits_in_a_pool_waits_for_what_it_has_and_not_for_the_lock_within(
+    shop: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "site-packages" / "dbpool.py"
+    file.parent.mkdir()
+    file.write_text("class Pool:\n    def connection(self, line):\n        line.get()\n")
+    monkeypatch.syspath_prepend(file.parent)
+    monkeypatch.setattr(shop, "pool", pool := importlib.import_module("dbpool").Pool())
+    reader, waits = Reader(str(tmp_path)), Look("dbpool.Pool.connection", "threading.Condition.wait", in_line=True)
+    own, handed_over = threading.Thread(target=shop.pooled), threading.Thread(target=pool.connection, args=(shop.line,))
+    own.start()
+    handed_over.start()
+    try:
+        look = until(lambda: _waiting(reader, own))
+        assert (look.call, look.in_line) == ("pool.connection -> dbpool.Pool.connection", True)
+        until(lambda: reader.look(stack(frames().get(handed_over.ident or 0))) == waits)
+    finally:
+        shop.line.put(1), shop.line.put(2)
+        own.join()
+        handed_over.join()
+
+
+def suspended(coroutine: Any) -> list[Step]:
+    """Return the stack of a coroutine once it waits."""
+
+    async def steps() -> list[Step]:
         task = asyncio.get_running_loop().create_task(coroutine)
         await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        try:
-            return Reader(str(folder)).look(suspended_at(task.get_coro()))
-        finally:
-            task.cancel()
-
-    return asyncio.run(look())
-
-
-def test_the_line_is_the_applications_and_the_call_goes_on_to_where_it_is_by_now(
-    shop: ModuleType, tmp_path: Path
-) -> None:
-    seen = look_at_thread(tmp_path, lambda: asyncio.run(shop.direct()), shop.gate.set)
-    assert (seen.place, seen.call, seen.caller) == ("shop.py:25 in direct", "gate.wait -> threading.acquire", None)
-    assert seen.library == "threading"
-
-
-def test_the_async_function_that_led_there_is_named_with_what_it_calls(shop: ModuleType, tmp_path: Path) -> None:
-    seen = look_at_thread(tmp_path, lambda: asyncio.run(shop.endpoint()), shop.gate.set)
-    assert (seen.place, seen.caller, seen.function) == ("shop.py:17 in wait", "shop.py:21 in endpoint", "wait")
-
-
-def test_a_comprehension_goes_by_the_name_of_its_function(shop: ModuleType, tmp_path: Path) -> None:
-    seen = look_at_thread(tmp_path, shop.many, shop.gate.set)
-    assert (seen.place, seen.caller) == ("shop.py:29 in many", None)
-
-
-def test_who_waits_for_a_lock_or_a_queue_waits_in_a_line_and_who_waits_for_an_event_does_not(
-    shop: ModuleType, tmp_path: Path
-) -> None:
-    shop.lock.acquire()
-    assert look_at_thread(tmp_path, shop.locked, shop.lock.release).in_line
-    assert look_at_thread(tmp_path, shop.queued, lambda: shop.line.put(1)).in_line
-    assert not look_at_thread(tmp_path, shop.wait, shop.gate.set).in_line
-
-
-def test_what_a_suspended_coroutine_awaits_is_named(shop: ModuleType, tmp_path: Path) -> None:
-    async def guarded() -> None:
-        async with shop.async_lock:
-            await shop.guarded()
-
-    seen = look_at_coroutine(tmp_path, guarded())
-    assert seen is not None
-    assert (seen.place.rpartition(" ")[2], seen.in_line) == ("guarded", True)
-    assert (seen.call or "").endswith("asyncio.Lock.acquire")
-    limited = look_at_coroutine(tmp_path, shop.limited())
-    assert limited is not None
-    assert limited.in_line
-    signalled = look_at_coroutine(tmp_path, shop.signalled())
-    assert signalled is not None
-    assert (signalled.call, signalled.in_line) == ("event.wait -> asyncio.Event.wait", False)
-    slept = look_at_coroutine(tmp_path, shop.slept())
-    assert slept is not None
-    assert (slept.call, slept.in_line) == ("asyncio.sleep", False)
-
-
-def test_a_thread_that_the_garbage_collector_interrupts_is_in_no_call(shop: ModuleType, tmp_path: Path) -> None:
-    async def steps() -> list[Step]:
-        task = asyncio.ensure_future(shop.slept())
         await asyncio.sleep(0)
         try:
             return suspended_at(task.get_coro())
         finally:
             task.cancel()
 
-    seen, reader = asyncio.run(steps()), Reader(str(tmp_path))
-    interrupting = Step(compile("", "weakref.py", "exec"), 0, 1, "weakref")
-    assert [look and look.call for look in map(reader.look, (seen, [interrupting, *seen]))] == ["asyncio.sleep", None]
+    return asyncio.run(steps())
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "in_line"),
+    [
+        ("guarded", "asyncio.Lock.acquire", True),
+        ("limited", "anyio.to_thread.run_sync", True),
+        ("signalled", "event.wait -> asyncio.Event.wait", False),
+        ("slept", "asyncio.sleep", False),
+    ],
+)
+def test_what_a_suspended_coroutine_awaits_is_named(
+    shop: ModuleType, tmp_path: Path, name: str, call: str, in_line: bool
+) -> None:
+    async def awaiting() -> None:
+        async with shop.async_lock:
+            await getattr(shop, name)()
+
+    seen = Reader(str(tmp_path)).look(suspended(awaiting()))
+    assert seen is not None
+    assert call in str(seen.call)
+    assert (seen.place.rpartition(" ")[2], seen.in_line) == (name, in_line)
+
+
+def test_a_thread_that_the_garbage_collector_interrupts_is_in_no_call(shop: ModuleType, tmp_path: Path) -> None:
+    steps = [Step(compile("", "weakref.py", "exec"), 0, 1, "weakref"), *suspended(shop.slept())]
+    seen = Reader(str(tmp_path)).look(steps)
+    assert seen is not None
+    assert (seen.place.rpartition(" ")[2], seen.call) == ("slept", None)
 
 
 def test_a_file_of_the_application_goes_by_its_name_in_the_folder_or_by_its_own_folders(tmp_path: Path) -> None:
@@ -269,10 +291,6 @@ def test_python_is_nobodys_own_even_from_the_root_folder() -> None:
     reader = Reader("/")
     assert reader.own(asyncio.__file__) is None
     assert reader.own("/srv/shop/main.py") == "srv/shop/main.py"
-
-
-def test_a_thread_that_waits_for_work_does_nothing_of_the_applications(tmp_path: Path) -> None:
-    assert Reader(str(tmp_path)).look(stack(None)) is None
 
 
 def test_where_a_start_is_that_does_not_end_is_the_line_of_its_thread_or_of_what_it_awaits(
@@ -294,9 +312,29 @@ def test_where_a_start_is_that_does_not_end_is_the_line_of_its_thread_or_of_what
     loop.close()
 
 
+def test_an_import_that_takes_long_is_told_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    told = threading.Event()
+
+    def tell(sentence: str) -> None:
+        said.append(sentence)
+        if "slowly.py" in sentence:
+            told.set()
+
+    monkeypatch.setattr(unready, "EVERY_S", 0.05)
+    monkeypatch.setattr(unready, "complain", tell)
+    monkeypatch.setitem(sys.modules, "gate", SimpleNamespace(told=told))
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    (tmp_path / "slowly.py").write_text("from gate import told\ntold.wait(60)\ndef work(message): ...\n")
+    unready.tell_while_starting(str(tmp_path), told.is_set)
+    user_function.find("slowly:work", str(tmp_path))
+    assert said[-1].startswith("still starting at slowly.py:2 in <module>: told.wait")
+
+
 LITTER = """
 import _thread, gc, os, sys, time
-from taskdemo_server.contract.frames import frames
+from taskdemo_server.contract.sightings import Look
+from taskdemo_server.user_app.stacks import frames
 
 class Litter:
     def __del__(self):

@@ -1,33 +1,26 @@
-"""A user's own function as the work: in every mode that can run it, and never anything but what the user named."""
+"""A user's own function as the work: found, and refused where it cannot be. That it runs is shown with the modes."""
 
 import asyncio
-import subprocess
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from conftest import RunningServer, until
+from conftest import Start, own_work, refusal
 from taskdemo_server.contract import import_string
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
-from taskdemo_server.contract.settings import Settings
 from taskdemo_server.work import task_output, user_function
 from taskdemo_server.work.user_function import UserFunction
 
-Start = Callable[..., RunningServer]
-
 REPORTS = """
 import asyncio
-import sys
 
 
 def build(message):
     print("building", message)
-    print("\\x1b[31mred\\x1b[0m", file=sys.stderr)
-    if message == "nothing":
-        raise LookupError(f"no report \\x1b[1m {message}")
 
 
 def no_argument():
@@ -69,7 +62,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "leaves.py").write_text("raise SystemExit(0)\n")
     monkeypatch.setattr(sys, "path", sys.path[:])
     yield tmp_path
-    for name in ("reports", "broken", "leaves"):
+    for name in ("reports", "broken", "leaves", "slow"):
         sys.modules.pop(name, None)
 
 
@@ -109,32 +102,6 @@ def test_only_names_are_names(text: str) -> None:
         import_string.parse("--work", text)
 
 
-@pytest.mark.parametrize("mode", [mode.name for mode in MODES if mode.engine is None])
-def test_it_runs_in_every_mode_and_what_it_prints_and_raises_is_told(
-    start_server: Start, folder: Path, mode: str
-) -> None:
-    server = start_server(mode=mode, work="reports:build", folder=str(folder))
-    task_id = server.get(params={"message": "one\x1b"}).headers["X-Task-ID"]
-    [finished] = server.ended(1)
-    assert finished.state == "finished"
-    assert finished.output == "building one\x1b\n\x1b[31mred\x1b[0m"
-    # Where the page awaits, an ordinary function blocks the event loop.
-    assert ("event loop" in finished.thread) == (MODE_BY_NAME[mode].runs == "loop")
-    shown = [f"task {task_id[:8]} | building one\\x1b", f"task {task_id[:8]} | \\x1b[31mred\\x1b[0m"]
-    until(lambda: "\n".join([*shown, "Background Task called! one\\x1b\n"]) in server.printed)
-
-    answer = server.get(params={"message": "nothing"})
-    assert answer.status_code == (200 if MODE_BY_NAME[mode].answers_first else 500)
-    _, failed = server.ended(2)
-    assert (failed.state, failed.output) == ("failed", "building nothing\n\x1b[31mred\x1b[0m")
-    assert failed.error == "LookupError: no report \x1b[1m nothing"
-    until(lambda: "Background Task failed! nothing: LookupError: no report \\x1b[1m nothing\n" in server.printed)
-    assert server.states(failed.id) == ["accepted", "started", "failed"]
-    complaints = server.complained.splitlines()
-    assert len(complaints) <= 1  # In one line where it is a request's failure, too.
-    assert all(one.endswith("LookupError: no report \\x1b[1m nothing (reports.py:10)") for one in complaints)
-
-
 def test_a_module_named_like_one_of_the_standard_library_is_in_no_process_of_a_pool(
     start_server: Start, folder: Path
 ) -> None:
@@ -144,18 +111,9 @@ def test_a_module_named_like_one_of_the_standard_library_is_in_no_process_of_a_p
     assert [end.state for end in server.ended(1)] == ["finished"]
 
 
-def test_a_work_that_asks_at_its_import_is_refused_at_once(tmp_path: Path) -> None:
-    (tmp_path / "asks.py").write_text("answer = input()\ndef work(message): ...\n")
-    told = Settings(mode="background", work="asks:work", folder=str(tmp_path), journal=str(tmp_path / "j"), port=0)
-    with subprocess.Popen(
-        [sys.executable, "-m", "taskdemo_server.serve", told.to_json()],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as server:
-        assert server.wait(60) == 2
-        assert server.stderr is not None
-        assert "importing it failed with EOFError" in server.stderr.read()
+def test_a_work_that_asks_at_its_import_is_refused_at_once(start_server: Start, tmp_path: Path) -> None:
+    work = own_work(tmp_path, "answer = input()\ndef work(message): ...\n")
+    assert "importing it failed with EOFError" in refusal(start_server, **work)
 
 
 def test_an_async_function_runs_where_something_can_await_it_and_the_other_modes_say_why(
@@ -214,10 +172,13 @@ def test_lines_come_out_whole_and_as_a_terminal_would_show_them() -> None:
     assert shown == ["task 1 | one line", "task 1 | progress 2%", "task 1 | rest"]
 
 
-def test_an_import_that_takes_long_says_where_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_work_that_takes_long_to_import_is_said_to_be_imported(
+    folder: Path, find: Callable[[str], UserFunction], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_string, "SLOW_IMPORT_S", 0.05)
-    (tmp_path / "slowly.py").write_text("import time\ntime.sleep(0.9)\ndef work(message): ...\n")
-    user_function.find("slowly:work", str(tmp_path))
-    assert "--work slowly:work: its import is still running after 0.05 s (at slowly.py:2)" in capsys.readouterr().err
+    said = folder / "said"
+    said.touch()
+    waits = f"import os, time\nuntil = time.monotonic() + 20\nwhile not os.path.getsize({str(said)!r}):\n"
+    (folder / "slow.py").write_text(waits + "    assert time.monotonic() < until\ndef work(): ...\n")
+    monkeypatch.setattr(user_function, "complain", said.write_text)
+    find("slow:work")
+    assert said.read_text() == f"Process {os.getpid()} is still importing slow."

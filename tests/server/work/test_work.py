@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import another_thread_waits
+from conftest import another_thread_waits, read_events
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.settings import WORK, WorkSettings
@@ -31,7 +31,7 @@ def place(tmp_path: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch) -> 
     """This process as a workplace; what runs here, runs for one task."""
     monkeypatch.setattr(workplace, "_here", None)
     given = WorkSettings(mode="background", duration=0.01, journal=str(tmp_path / "journal"))
-    return workplace.set_up(given, Journal(str(given.journal)), shown.append)
+    return workplace.set_up(given, Journal(str(given.journal)).write, shown.append)
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +40,7 @@ def _current_task() -> None:
 
 
 def events(place: Workplace) -> list[TaskEvent]:
-    lines = Path(str(place.settings.journal)).read_bytes().splitlines()
-    return [event for line in lines if (event := TaskEvent.from_line(line))]
+    return read_events(str(place.settings.journal))
 
 
 def states(place: Workplace) -> list[str]:
@@ -176,6 +175,31 @@ def test_a_workers_process_that_cannot_import_the_work_says_so_and_ends_the_main
             assert main.wait(30) == -signal.SIGTERM
         finally:
             main.kill()
+
+
+FORKING = """
+import os, sys
+from taskdemo_server.contract.settings import WorkSettings
+from taskdemo_server.journal.file import Journal
+from taskdemo_server.work.workplace import set_up
+
+place = set_up(WorkSettings(mode="rq"), Journal(sys.argv[1]).write, None)
+place.note("mother", "started")
+forked = os.fork()
+if forked == 0:
+    place.note("child", "started")
+    os._exit(0)
+os.waitpid(forked, 0)
+print(os.getpid(), forked)
+"""
+
+
+def test_a_process_that_is_forked_from_one_which_has_journaled_journals_as_itself(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING, str(tmp_path / "journal")], capture_output=True, text=True, check=True
+    )
+    noted = [TaskEvent.from_line(line) for line in (tmp_path / "journal").read_bytes().splitlines()]
+    assert [event.pid for event in noted if event] == [int(pid) for pid in done.stdout.split()]
 
 
 def test_an_exception_that_cannot_say_anything_still_has_a_name() -> None:

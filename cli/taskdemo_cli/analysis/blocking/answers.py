@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from taskdemo_cli.documents.blocking import Answer
 from taskdemo_cli.documents.run import RunDocument
-from taskdemo_cli.recording.sightings import Answered
+from taskdemo_server.contract.sightings import Answered
 from taskdemo_server.contract.text import shortened
 
 REFUSED: Final = 0.9
@@ -18,6 +18,14 @@ MOSTLY_ERRORS: Final = 0.5
 """Beyond this share errors of any kind say nothing of it."""
 REFUSALS: Final = frozenset({*range(300, 400), 401, 403, 404, 405, 406, 411, 413, 415, 422, 426, 428, 429})
 """What a framework answers by itself before an endpoint is called."""
+TYPED: Final = {
+    "query": "--path '{path}?{name}=...'",
+    "header": "-H '{name}: ...'",
+    "cookie": "-H 'Cookie: {name}=...'",
+    "body": "--body @FILE, with the JSON that it takes, or --form {name}=... where it takes a form",
+    "path": "--path with another value for {name}",
+}
+"""What to type for what FastAPI says is missing, by where."""
 LONGEST: Final = 100
 
 
@@ -25,9 +33,9 @@ def answers_of(run: RunDocument, seen: Sequence[Answered]) -> tuple[list[Answer]
     """Return what was answered, where not all were successes, and whether that says nothing of the endpoint."""
     counts = Counter(row.status for row in run.requests if row.status is not None)
     total = counts.total()
-    if not total or not any(is_error(status) for status in counts):
+    if not any(map(is_error, counts)):
         return [], False
-    by_status = {one.answer: one for one in reversed(seen)}
+    by_status = {one.status: one for one in reversed(seen)}
     answers = [
         Answer(
             status=status,
@@ -64,7 +72,7 @@ def problems_in(detail: str | None) -> list[dict[str, Any]]:
 def what_to_type(run: RunDocument, seen: Sequence[Answered], answers: Sequence[Answer]) -> str | None:
     """Return the option with which the endpoint would be reached, as far as its answer tells."""
     status = answers[0].status
-    one = next((answer for answer in seen if answer.answer == status), None)
+    one = next((answer for answer in seen if answer.status == status), None)
     if one is None:
         return None
     if one.location is not None and 300 <= status < 400:
@@ -94,15 +102,6 @@ def _missing(answer: Answered) -> str | None:
     for problem in problems_in(answer.detail):
         where, *names = problem["loc"]
         name = shortened(str(names[0]), 40) if names else "..."
-        match where:
-            case "query":
-                return f"--path '{shortened(answer.path, LONGEST)}?{name}=...'"
-            case "header":
-                return f"-H '{name}: ...'"
-            case "cookie":
-                return f"-H 'Cookie: {name}=...'"
-            case "body":
-                return "--body @FILE, with the JSON that it takes"
-            case "path":
-                return f"--path with another value for {name}"
+        if typed := TYPED.get(str(where)):
+            return typed.format(path=shortened(answer.path, LONGEST), name=name)
     return None

@@ -6,17 +6,19 @@ bystanders waited beside the endpoint: one is served by the event loop, the othe
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis.blocking.answers import answers_of, what_to_type
 from taskdemo_cli.analysis.change import change_for
-from taskdemo_cli.analysis.mode_summary import HELD_UP_S, is_going_on
+from taskdemo_cli.analysis.mode_summary import HELD_UP_S, is_going_on, waits_of
 from taskdemo_cli.documents.blocking import Blocking, LeftTask, NeverRanTask, Place
-from taskdemo_cli.documents.run import BystanderRow, RunDocument
-from taskdemo_cli.recording.sightings import Left, NeverRan, Observation, Sightings, Stall, Waiting
+from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.recording.sightings import Sightings
 from taskdemo_cli.stats import grouped
+from taskdemo_server.contract.sightings import Left, NeverRan, Observation, Stall, Waiting
 
 PLACES: Final = 5
 MOST_OF_IT: Final = 0.5
@@ -27,9 +29,16 @@ LOOP_LEGS, THREADS_LEGS = 2, 4
 """So many times a bystander's request and its answer wake a thread, which may have to wait for a processor."""
 IN_LINE: Final = 0.3
 """Callers who spend this share of their time in a line for one lock or pool wait for one another."""
-HOLD_UP: Final = frozenset(
-    {"event loop held", "interpreter busy", "processors busy", "garbage collection", "threads used up"}
-)
+HOLD_LOOP: Final = frozenset({"event loop held", "interpreter busy", "processors busy", "garbage collection"})
+"""Then an answer that has begun need not be a stream's: a middleware may have sent its status, and nothing since."""
+HOLD_UP: Final = HOLD_LOOP | {"threads used up"}
+CHANGES: Final = {
+    "processors busy": "Let fewer in at once (anyio.CapacityLimiter), or compute on another machine (a task queue)",
+    "threads used up": "Wait without a thread: an `async def` with an async client; or hold the threads for less long",
+    "waiting in line": "Hold it for less long, or let more in at once (a larger pool, a lock for each thing)",
+    "garbage collection": "Make fewer objects at once, or call gc.freeze() after the start",
+}
+"""By the cause, what to do where that does not depend on the call."""
 OWN: Final = frozenset({"request", "background", "task"})
 """Whose code is the endpoint's doing."""
 NOTICED_S: Final = 0.05
@@ -43,22 +52,27 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
 
     What the server has seen itself is enough for a cause. A bystander that waited is not, unless again and again.
     """
-    waits, threads_waits = _waits(run.bystander), _waits(run.bystander_threads or ())
+    waits = [wait for wait, _ in waits_of(run.bystander)]
+    threads_waits = [wait for wait, _ in waits_of(run.bystander_threads or ())]
     loop, threads = max(waits, default=None), max(threads_waits, default=None)
     # Only what would hold anybody up counts, without the time in which the machine was busy with others.
     stalls_of = grouped((_kind(one), one) for one in found.stalls if one.lasted_s - one.queued_s >= HELD_UP_S)
     answers, is_refused = answers_of(run, found.answers)
     cause, stalls, looks = _cause(run, found.waiting, stalls_of, waits, threads_waits, is_refused)
     processor_wait_s: float | None = None
-    late = sum(wait >= HELD_UP_S for wait in (*waits, *threads_waits))
-    if late and (cause == "neither" or (cause == "waiting in line" and late >= LATE)):
+    if cause in {"neither", "waiting in line"} and max(loop or 0.0, threads or 0.0) >= HELD_UP_S:
         queued_s = max((look.queued_s for look in found.waiting), default=0.0)
-        explained = max((loop or 0.0) - LOOP_LEGS * queued_s, (threads or 0.0) - THREADS_LEGS * queued_s) < HELD_UP_S
-        cause, processor_wait_s = (cause, queued_s) if explained else ("not found", None)
-    if cause in {"neither", "not found"} and not run.summary.response_s:
+        if max((loop or 0.0) - LOOP_LEGS * queued_s, (threads or 0.0) - THREADS_LEGS * queued_s) < HELD_UP_S:
+            processor_wait_s = queued_s
+        elif cause == "neither":
+            cause = "not found"
+    is_left = run.timed_out and run.summary.tasks.unfinished
+    if cause in {"neither", "not found"} and (is_left or not run.summary.response_s):
         looks = [one for look in found.waiting for one in look.waiting]
     places = _places(looks)
-    change, rule = _change(cause, looks)
+    if cause == "interpreter busy":
+        places = [replace(place, waits=False) for place in places]
+    change, rule = _change(cause, places, looks)
     after_s, after_error = _after_the_answer(run)
     is_late = after_s is not None and after_s < AS_LATE * max(loop or 0.0, threads or 0.0)
     if (stalls_of["own"] or (is_late and not after_error)) and not any(look.of == "background" for look in looks):
@@ -69,13 +83,13 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
         loop_wait_s=loop,
         threads_wait_s=threads,
         processor_wait_s=processor_wait_s,
-        places=[replace(place, waits=False) for place in places] if cause == "interpreter busy" else places,
+        places=places,
         longest_s=max((stall.lasted_s for stall in stalls), default=None),
         change=change,
         rule=rule,
         answers=answers,
         type_instead=what_to_type(run, found.answers, answers) if answers else None,
-        endless=sum(map(is_going_on, run.requests)) if run.timed_out else 0,
+        endless=sum(map(is_going_on, run.requests)) if run.timed_out and cause not in HOLD_LOOP else 0,
         after_answer_s=after_s,
         after_answer_error=after_error,
         left=_left(found.left),
@@ -110,7 +124,9 @@ def _cause(
     if application:
         return "application", application, [look for stall in application for look in stall.looks]
     if late and (pieces := _in_pieces(waiting)):
-        return "event loop held", (), pieces
+        # Into a collection of garbage nobody can look: what is seen is what comes before and after it.
+        collected = sum(stall.gc_s for stall in unseen) >= MOST_OF_IT * _seconds(pieces)
+        return ("garbage collection", unseen, pieces) if collected else ("event loop held", (), pieces)
     # Code that keeps the interpreter for itself lets nobody look.
     if len(unseen) >= LATE or (unseen and late_on_loop >= LATE and not is_refused):
         return _held(unseen), unseen, []
@@ -131,20 +147,27 @@ def _kind(stall: Stall) -> str:
     own = sum(look.seconds for look in stall.looks if look.of in OWN)
     others = sum(look.seconds for look in stall.looks) - own
     theirs = sum(look.seconds for look in stall.others if look.call is None)  # who wakes from a call computes, too
-    least = MOST_OF_IT * stall.lasted_s
-    # A thread that waits for the interpreter may be anywhere; one that makes a call is in it.
-    called = sum(look.seconds for look in stall.looks if look.call is not None or look.cpu_s >= look.seconds / 2)
-    # Where the loop's thread neither computed nor wanted a processor, and nobody could look, it waited for them.
-    waited = stall.cpu_s + stall.queued_s < least and not stall.looks and not stall.idle
-    # A call that computes and keeps the interpreter: who only wakes from one has not computed for so long.
     in_all = sum(look.seconds for look in stall.others)
-    is_theirs = theirs >= least or (waited and (theirs >= SOME_OF_IT * stall.lasted_s or in_all >= least))
-    if is_theirs and called < least:
+    least = MOST_OF_IT * stall.lasted_s
+    called = sum(look.seconds for look in stall.looks if _is_its_own(look))
+    computed = stall.cpu_s >= MOST_OF_IT * (stall.lasted_s - stall.queued_s)
+    # Where nobody could look, and the loop's thread neither computed nor wanted a processor, it waited for the
+    # interpreter: another thread kept it, in a call, or while that one wanted a processor.
+    waited = not (computed or stall.looks or stall.idle)
+    if (theirs >= least or (waited and in_all >= SOME_OF_IT * stall.lasted_s)) and called < least:
         return "busy"
     if own + others >= least:
         return "own" if own >= others else "application"
-    computed = stall.cpu_s >= MOST_OF_IT * (stall.lasted_s - stall.queued_s)
     return "unseen" if computed and not stall.idle else "other"
+
+
+def _is_its_own(look: Observation) -> bool:
+    """Tell whether the loop's thread computed or slept there: where it waits for the interpreter, it may be anywhere.
+
+    Who sleeps in a call wants no processor; who waits for the interpreter wants one each time it looks for it.
+    """
+    sleeps = look.call is not None and look.queued_s < MOST_OF_IT * look.seconds
+    return sleeps or look.cpu_s >= MOST_OF_IT * (look.seconds - look.queued_s)
 
 
 def _computing_s(waiting: Iterable[Waiting]) -> float:
@@ -154,12 +177,22 @@ def _computing_s(waiting: Iterable[Waiting]) -> float:
         # Who sleeps is in a call. Who is in none computes, or waits until the interpreter is free to do so.
         threads = [look for look in one.waiting if look.of == "thread"]
         computing = [look for look in threads if look.call is None]
-        cpu_s = sum(look.cpu_s for look in computing)
+        holding = [look for look in threads if _shares_interpreter(look)]
+        cpu_s = sum(look.cpu_s for look in (*computing, *holding))
         is_most = _seconds(computing) >= MOST_OF_IT * max(one.over_s, _seconds(threads))
         # Where threads keep those that look from looking, too, what they have computed says it.
         if cpu_s and (is_most or cpu_s >= MOST_OF_IT * one.over_s):
             computing_s += one.over_s
     return computing_s
+
+
+def _shares_interpreter(look: Observation) -> bool:
+    """Tell whether threads were in a call that is written in Python, and waited there for the interpreter.
+
+    They had neither that nor a processor, and nobody else had the interpreter meanwhile.
+    """
+    is_idle = look.cpu_s + look.queued_s < MOST_OF_IT * look.seconds
+    return look.call is not None and look.library is not None and is_idle and look.free_s < MOST_OF_IT * look.seconds
 
 
 def _in_pieces(waiting: Iterable[Waiting]) -> list[Observation]:
@@ -208,7 +241,7 @@ def _places(looks: Iterable[Observation]) -> list[Place]:
         Place(
             place=place,
             share=_seconds(group) / total if total else 0.0,
-            call=(longest := max(group, key=lambda look: look.seconds)).call,
+            call=(longest := max(group, key=attrgetter("seconds"))).call,
             # What it waits for a processor, it would compute.
             waits=sum(look.cpu_s + look.queued_s for look in group) < MOST_OF_IT * _seconds(group),
             caller=longest.caller if longest.place else None,
@@ -221,38 +254,32 @@ def _seconds(looks: Iterable[Observation]) -> float:
     return sum(look.seconds for look in looks)
 
 
-def _change(cause: str, looks: Sequence[Observation]) -> tuple[str | None, str | None]:
-    if not (places := _places(looks)):
+def _change(cause: str, places: Sequence[Place], looks: Sequence[Observation]) -> tuple[str | None, str | None]:
+    """Return what to write or do instead, and ruff's rule where it sees the call."""
+    if not places or (cause == "threads used up" and not places[0].waits):
         return None, None
-    most = places[0]
-    group = [look for look in looks if most.place == (look.place or look.caller)]
-    seen = max(group, key=lambda look: look.seconds)
-    if cause in {"event loop held", "application"}:
-        return change_for(seen, waits=bool(most.waits))
-    if cause == "interpreter busy":
-        return change_for(seen, waits=False)
-    if cause == "processors busy":
-        return "Let fewer in at once (anyio.CapacityLimiter), or compute on another machine (a task queue)", None
-    if cause == "threads used up" and most.waits:
-        return "Wait without a thread: an `async def` with an async client; or hold the threads for less long", None
-    if cause == "waiting in line":
-        return "Hold it for less long, or let more in at once (a larger pool, a lock for each thing)", None
-    if cause == "garbage collection":
-        return "Make fewer objects at once, or call gc.freeze() after the start", None
-    return None, None
+    if cause not in {"event loop held", "application", "interpreter busy"}:
+        return CHANGES.get(cause), None
+    there = [look for look in looks if places[0].place == (look.place or look.caller)]
+    return change_for(max(there, key=attrgetter("seconds")), waits=bool(places[0].waits))
 
 
 def _in_line(run: RunDocument, waiting: Sequence[Waiting]) -> list[Observation]:
     """Return what callers waited for in a line, where that took a good part of their time."""
-    looks = [look for one in waiting for look in one.waiting if look.in_line]
+    # Who waits in a line computes nothing: `counts.get` is a method of a dictionary.
+    looks = [
+        look
+        for one in waiting
+        for look in one.waiting
+        if look.in_line and look.cpu_s + look.queued_s < SOME_OF_IT * look.seconds
+    ]
     open_s = sum(one.open_s for one in waiting)
     slowest = run.summary.response_s.max if run.summary.response_s else open_s
-    return looks if slowest >= HELD_UP_S and _seconds(looks) >= max(IN_LINE * open_s, HELD_UP_S) else []
-
-
-def _waits(calls: Iterable[BystanderRow]) -> list[float]:
-    """Return how long each call took, or had taken without an answer when nobody waited for it any more."""
-    return [call.done_s - call.sent_s for call in calls if call.sent_s is not None and call.done_s is not None]
+    if slowest < HELD_UP_S or _seconds(looks) < max(IN_LINE * open_s, HELD_UP_S):
+        return []
+    # Who waits for a thread of an executor waits for what that one waits for.
+    in_threads = [look for look in looks if look.of == "thread"]
+    return in_threads if _seconds(in_threads) >= sum(one.over_s for one in waiting) else looks
 
 
 def _after_the_answer(run: RunDocument) -> tuple[float | None, str | None]:
@@ -285,7 +312,7 @@ def _left(tasks: Iterable[Left]) -> list[LeftTask]:
 
 
 def _never_ran(tasks: Iterable[NeverRan]) -> list[NeverRanTask]:
-    groups = grouped(((task.never_ran, task.place, task.because), task) for task in tasks)
+    groups = grouped(((task.call, task.place, task.because), task) for task in tasks)
     return [
         NeverRanTask(call=call, place=place, count=len(group), status=group[0].status, because=because)
         for (call, place, because), group in groups.items()

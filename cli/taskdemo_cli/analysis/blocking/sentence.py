@@ -9,23 +9,33 @@ from taskdemo_cli.analysis.blocking.judge import MOST_OF_IT
 from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S
 from taskdemo_cli.documents.blocking import Answer, Blocking, LeftTask, NeverRanTask, Place
 from taskdemo_cli.stats import grouped
-from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_cli.units import format_all, format_count, format_seconds
 from taskdemo_server.contract.text import shortened
 
-HELD: Final = frozenset({"event loop held", "garbage collection", "interpreter busy"})
-"""Causes that keep the event loop from everybody."""
 BYSTANDER: Final = "bystander (GET /ping, taskdemo's own)"
+TEXTS: Final = {
+    "event loop held": "This endpoint blocks the server: it blocks the event loop{at}, so everybody waits{longest}.",
+    "not seen": "This endpoint blocks the server: the event loop answered nobody for a while, and what blocked it is"
+    " not known: it kept the interpreter for itself, as a long call into C does, so that nobody could look{longest}.",
+    "garbage collection": "This endpoint blocks the server: it makes so many objects that Python's garbage collection"
+    " stops everything{at}{longest}.",
+    "interpreter busy": "This endpoint slows the whole server: it computes in threads{at}, which take the interpreter"
+    " from the event loop{longest}.",
+    "processors busy": "This endpoint slows the whole server: it computes in threads{at}, and takes the processors from"
+    " everybody.",
+    "application": "Not this endpoint, but the application itself blocks the server: a task or a thread of its own was"
+    " at work{at}{longest}.",
+    "waiting in line": "The callers of this endpoint wait in line for one another{at}, which holds up nobody else.",
+}
+"""By the cause, what is said before how long a bystander waited."""
 TOO_SHORT: Final = (
-    "Whether this endpoint blocks the server was not measured: the run was too short for a bystander. Try --for 2."
+    "The run was over before a bystander had to wait, so whether this endpoint blocks the server was not measured."
 )
 
 
-def sentence(blocking: Blocking, too_short: str = TOO_SHORT) -> str:
-    """Say whether the endpoint blocks the server, by how much, why, and what to change; and what it left behind.
-
-    `too_short` is what is said where nobody had the time to wait beside it.
-    """
-    parts = [_verdict(blocking, too_short)]
+def sentence(blocking: Blocking) -> str:
+    """Say whether the endpoint blocks the server, by how much, why, and what to change; and what it left behind."""
+    parts = [_verdict(blocking)]
     if blocking.change is not None:
         rule = f" (ruff finds it: {blocking.rule})" if blocking.rule else ""
         parts.append(f"{blocking.change}{rule}.")
@@ -45,94 +55,51 @@ def brief(blocking: Blocking) -> str:
     return _told(blocking.answers) if blocking.cause == "not reached" else ""
 
 
-def _verdict(blocking: Blocking, too_short: str) -> str:
-    loop, threads = blocking.loop_wait_s, blocking.threads_wait_s
-    if blocking.cause in HELD:  # whom a thread answers waits for the event loop, too
-        loop = max((wait for wait in (loop, threads) if wait is not None), default=None)
-    limit = format_seconds(HELD_UP_S)
-    # A shorter wait says nothing where the loop was blocked: that bystander may have left before.
-    least = HELD_UP_S / CLOSE if blocking.cause == "event loop held" else 0.0
-    waited = "" if loop is None or loop < least else f" A {BYSTANDER} waited up to {format_seconds(loop)}."
+def _verdict(blocking: Blocking) -> str:
+    cause, loop, threads = blocking.cause, blocking.loop_wait_s, blocking.threads_wait_s
+    limit, waited = format_seconds(HELD_UP_S), max(loop or 0.0, threads or 0.0)
     often = "among others " if blocking.places and blocking.places[0].share < MOST_OF_IT else ""
-    at = f" ({often}at {_where(blocking.places[0])})" if blocking.places else ""
-    # Of several callers at once one or more may make a piece: what somebody has waited tells more.
-    longest = "" if waited or blocking.longest_s is None else f", up to {format_seconds(blocking.longest_s)} at a time"
-    match blocking.cause:
-        case "event loop held" if blocking.places:
-            text = (
-                f"This endpoint blocks the server: it blocks the event loop{at}, so everybody waits{longest}.{waited}"
-            )
-        case "event loop held":
-            return (
-                "This endpoint blocks the server: the event loop answered nobody for a while, and what blocked it is"
-                " not known: it kept the interpreter for itself, as a long call into C does, so that nobody could look"
-                f"{longest}.{waited}"
-            )
-        case "garbage collection":
-            text = (
-                "This endpoint blocks the server: it makes so many objects that Python's garbage collection stops"
-                f" everything{at}{longest}.{waited}"
-            )
-        case "interpreter busy":
-            text = (
-                f"This endpoint slows the whole server: it computes in threads{at}, which take the interpreter from the"
-                f" event loop{longest}.{waited}"
-            )
-        case "processors busy":
-            text = (
-                f"This endpoint slows the whole server: it computes in threads{at}, and takes the processors from"
-                f" everybody.{waited}"
-            )
-        case "threads used up":
+    where = f"{often}at {_where(blocking.places[0])}" if blocking.places else ""
+    if cause == "not reached":
+        instead = f" Type {blocking.type_instead}." if blocking.type_instead else ""
+        return f"Nothing can be said of blocking: {_told(blocking.answers)}.{instead}"
+    if cause == "threads used up":
+        taken = f" Most of them were {where}." if where else ""
+        beside = ""
+        if threads is not None and loop is not None:
             beside = (
-                ""
-                if threads is None or loop is None
-                else f" Beside it a plain `def` endpoint of taskdemo's waited up to {format_seconds(threads)},"
-                f" an `async def` one {format_seconds(loop)}."
+                f" Beside it a plain `def` endpoint of taskdemo's waited up to {format_seconds(threads)}, an `async "
+                f"def` one {format_seconds(loop)}."
             )
-            by = at.removeprefix(" (").removesuffix(")")
-            taken = f" Most of them were {by}." if by else ""
+        return f"This endpoint uses up the worker threads: all were taken while others waited for one.{taken}{beside}"
+    if cause in TEXTS:
+        # Who waited for less may have left before: of several callers at once one or more may make a piece.
+        is_told = waited >= HELD_UP_S / CLOSE or cause == "waiting in line"
+        longest = "" if is_told or not blocking.longest_s else f", up to {format_seconds(blocking.longest_s)} at a time"
+        text = TEXTS["not seen" if cause == "event loop held" and not where else cause]
+        text = text.format(at=f" ({where})" if where else "", longest=longest)
+        text += f" A {BYSTANDER} waited up to {format_seconds(waited)}." if is_told and waited else ""
+    elif loop is None:
+        return TOO_SHORT
+    else:
+        beside = "" if threads is None else f", one that needs a worker thread up to {format_seconds(threads)}"
+        both = f"a {BYSTANDER} waited up to {format_seconds(loop)}{beside} ({limit} count as held up)"
+        if cause == "not found":
             return (
-                f"This endpoint uses up the worker threads: all were taken while others waited for one.{taken}{beside}"
+                f"Whether this endpoint blocks the server is not clear: {both}, and what held that up was not seen. "
+                "Run it again."
             )
-        case "application":
-            return (
-                "Not this endpoint, but the application itself blocks the server: a task or a thread of its own was at"
-                f" work{at}{longest}.{waited}"
-            )
-        case "not reached":
-            instead = f" Type {blocking.type_instead}." if blocking.type_instead else ""
-            return f"Nothing can be said of blocking: {_told(blocking.answers)}.{instead}"
-        case "waiting in line":
-            text = f"This endpoint does not block the server, but its callers wait in line for one another{at}.{waited}"
-            return text + _busy(blocking.processor_wait_s)
-        case _ if loop is None:
-            return too_short
-        case cause:
-            beside = "" if threads is None else f", one that needs a worker thread up to {format_seconds(threads)}"
-            both = f"a {BYSTANDER} waited up to {format_seconds(loop)}{beside}"
-            if cause == "not found":
-                return (
-                    f"Whether this endpoint blocks the server is not clear: {both}. "
-                    f"{limit} or more count as held up, but what held them up was not seen. Run it again."
-                )
-            text = f"This endpoint does not block the server: {both} ({limit} count as held up)."
-            if blocking.processor_wait_s is not None:
-                return text + _busy(blocking.processor_wait_s)
-            if blocking.places:
-                answer = "no whole answer" if blocking.endless else "no answer"
-                text += f" Its callers got {answer}: they were{at.replace('(', '').removesuffix(')')}."
-    longest_wait = max(loop or 0.0, threads or 0.0, blocking.longest_s or 0.0)
-    if HELD_UP_S / CLOSE <= longest_wait < CLOSE * HELD_UP_S:
-        limit = "that" if blocking.cause == "neither" else f"the {limit} that count as held up"
-        text += f" It is close to {limit}: run it again to be sure."
+        text = f"This endpoint does not block the server: {both}."
+        if where and blocking.processor_wait_s is None:
+            text += f" Calls that did not end were {where}."
+    if (wait := blocking.processor_wait_s) is not None:
+        took = format_seconds(wait)
+        return f"{text} That was the machine, which was busy: threads had to wait up to {took} for a processor."
+    if cause == "waiting in line" and waited >= HELD_UP_S:
+        return f"{text} What held that one up was not seen."
+    if HELD_UP_S / CLOSE <= max(waited, blocking.longest_s or 0.0) < CLOSE * HELD_UP_S:
+        text += f" It is close to the limit of {limit}: run it again to be sure."
     return text
-
-
-def _busy(wait: float | None) -> str:
-    if wait is None:
-        return ""
-    return f" That was the machine, which was busy: threads had to wait up to {format_seconds(wait)} for a processor."
 
 
 def _where(place: Place) -> str:
@@ -145,7 +112,7 @@ def _where(place: Place) -> str:
 def _told(answers: Sequence[Answer]) -> str:
     total = sum(answer.count for answer in answers)
     if len(answers) == 1:
-        return f"{'the answer was' if total == 1 else f'all {total:,} answers were'} {_one(answers[0])}"
+        return f"{format_all(total, 'answer')} {'was' if total == 1 else 'were'} {_one(answers[0])}"
     kinds = (f"{one.count:,} {'was' if one.count == 1 else 'were'} {_one(one)}" for one in answers[:4])
     return f"of {format_count(total, 'answer')} {', '.join(kinds)}"
 
@@ -177,7 +144,7 @@ def _told_after(blocking: Blocking) -> str:
     error = blocking.after_answer_error
     failed = f", and failed there: {shortened(error.rstrip('.'), LONGEST)}" if error else ""
     took = format_seconds(blocking.after_answer_s)
-    return f"What it does after the answer (background tasks) took up to {took}{failed}."
+    return f"What it does after the answer (background tasks, dependencies with yield) took up to {took}{failed}."
 
 
 def _told_left(left: LeftTask) -> str:

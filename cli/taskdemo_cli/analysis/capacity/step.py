@@ -9,15 +9,15 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from taskdemo_cli.analysis import thresholds
 from taskdemo_cli.analysis.blocking.sentence import brief
 from taskdemo_cli.analysis.capacity.subject import Subject
+from taskdemo_cli.analysis.error_words import error_words
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S
-from taskdemo_cli.analysis.thresholds import Outcome, Threshold
+from taskdemo_cli.analysis.thresholds import Outcome, Threshold, evaluate
 from taskdemo_cli.analysis.verdicts import STRETCHED
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.capacity import CapacityCause, CapacityStep
-from taskdemo_cli.documents.pairing import pairs
+from taskdemo_cli.documents.rows import pairs
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
 from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.recording.tasks import TROUBLE
@@ -45,6 +45,7 @@ SEEN: Final[dict[str, tuple[CapacityCause, str]]] = {
     "waiting in line": ("unknown", "callers waited in line for one another"),
 }
 """What gave in, and how it is said, by what the server of the user's own application has seen of it."""
+UNSEEN: Final = "answers took longer and longer, and nothing that was seen says why"
 
 
 def is_hopeless(backlog: Sequence[tuple[float, float]], rate: float) -> bool:
@@ -83,19 +84,19 @@ def read_step(
     curve = waiting.levels()
     growth, unsent_growth = _growth(curve, end_s - settle_s), _growth(unsent.levels(), end_s - settle_s)
     failed = sum(_has_failed(request, task) for request, task in rows)
-    judged = [(one, thresholds.evaluate(one, run)) for one in conditions]
-    broken = [(one, outcome) for one, outcome in judged if not (outcome.met and _is_known(one, outcome))]
+    outcomes = [evaluate(one, run) for one in conditions]
+    broken = [one for one in outcomes if not (one.met and _is_known(one))]
     cause: CapacityCause | None = None
-    told = ""
+    why: str | None = None
     if run.ended_because is not None or failed:
-        cause = "refused"
+        cause, why = "refused", run.ended_because or _failures(run, failed)
     elif _is_late(run) or unsent_growth.low > GROWS * rate:
-        cause = "client"
+        cause, why = "client", "the client itself could not send on time"
     elif growth.low > GROWS * rate:
-        cause, words = SEEN.get(seen.cause if seen else "", (_used_up(run, subject), ""))
-        told = f"{words} {brief(seen)}".strip() if seen and words else ""
+        cause, why = _gave_in(run, subject, seen)
     elif broken:
         cause = "threshold"
+        why = "; ".join(f"{one.found}, and --while asks for {one.threshold.expression}" for one in broken)
     summary = run.summary
     return CapacityStep(
         rate=rate,
@@ -115,7 +116,7 @@ def read_step(
         max_parallel=summary.tasks.max_parallel,
         sustained=cause is None,
         cause=cause,
-        why=None if cause is None else _why(cause, run, subject, broken, failed, told),
+        why=why,
     )
 
 
@@ -140,9 +141,9 @@ def _has_failed(request: RequestRow, task: TaskRow | None) -> bool:
     return (request.error is not None and request.error not in CUT) or (task is not None and task.state in TROUBLE)
 
 
-def _is_known(condition: Threshold, outcome: Outcome) -> bool:
+def _is_known(outcome: Outcome) -> bool:
     """Say whether there is a value; of failed answers there is none where all is well."""
-    return outcome.value is not None or condition.metric.startswith("failed.")
+    return outcome.value is not None or outcome.threshold.metric.startswith("failed.")
 
 
 def _growth(levels: Sequence[float], length_s: float) -> Slope:
@@ -154,70 +155,39 @@ def _is_late(run: RunDocument) -> bool:
     return (client.cpu_share or 0.0) >= BUSY_SHARE or (wait is not None and wait.p50 > LATE_S)
 
 
-def _used_up(run: RunDocument, subject: Subject) -> CapacityCause:
-    """Return what there was no more of while the backlog grew."""
+def _failures(run: RunDocument, failed: int) -> str:
+    errors = run.summary.requests.errors.items()
+    kinds = ", ".join(f"{count:,} {error_words(kind)}" for kind, count in errors if kind not in CUT) or "their tasks"
+    return f"{failed:,} of {format_count(len(run.requests), 'request')} failed ({kinds})"
+
+
+def _gave_in(run: RunDocument, subject: Subject, seen: Blocking | None) -> tuple[CapacityCause, str]:
+    """Return what there was no more of while the backlog grew, and how that is said."""
     settings, mode = subject.settings, subject.mode
+    at_once, work, ping = run.summary.tasks.max_parallel, run.summary.work_s, run.summary.bystander_s
+    late = f", GET /ping waited up to {format_seconds(ping.max)}" if ping and ping.max >= HELD_UP_S else ""
+    if seen is not None and seen.cause in SEEN:
+        cause, words = SEEN[seen.cause]
+        return cause, f"{words} {brief(seen)}".rstrip() + (late if cause == "event loop" else "")
     if settings is None or mode is None:
-        return "unknown"
-    at_once, work = run.summary.tasks.max_parallel, run.summary.work_s
+        return "unknown", UNSEEN
     if mode.runs == "thread":
-        is_stretched = bool(work and subject.work_s and work.p50 > STRETCHED * subject.work_s)
-        return "threads" if at_once >= settings.threads and not is_stretched else "interpreter"
-    if mode.runs == "loop":
-        return "event loop"
-    if at_once >= settings.tasks_at_once:
-        return "processes"
-    return "broker" if mode.engine is not None else "event loop"
-
-
-def _why(
-    cause: CapacityCause,
-    run: RunDocument,
-    subject: Subject,
-    broken: Sequence[tuple[Threshold, Outcome]],
-    failed: int,
-    told: str,
-) -> str:
-    """Return the cause in words; `told` is what the server of the user's own application has seen."""
-    settings, mode = subject.settings, subject.mode
-    at_once, work = run.summary.tasks.max_parallel, run.summary.work_s
-    match cause:
-        case "refused":
-            errors = run.summary.requests.errors.items()
-            kinds = ", ".join(f"{count:,} {kind}" for kind, count in errors if kind not in CUT) or "their tasks"
-            return run.ended_because or f"{failed:,} of {format_count(len(run.requests), 'request')} failed ({kinds})"
-        case "client":
-            return "the client itself could not send on time"
-        case "threshold":
-            return "; ".join(
-                f"{'' if outcome.value is None else f'{one.metric} was '}{outcome.measured}, "
-                f"and --while asks for {one.expression}"
-                for one, outcome in broken
-            )
-        case "event loop" if subject.expected_per_s is not None and mode is not None and mode.runs == "loop":
-            return "the work blocks the event loop, so it runs one at a time"
-        case "event loop":
-            ping = run.summary.bystander_s
-            late = f", GET /ping waited up to {format_seconds(ping.max)}" if ping and ping.max >= HELD_UP_S else ""
-            return f"{told or 'the event loop was busy'}{late}"
-        case _ if told:
-            return told
-        case "threads":
-            return _all_busy(settings.threads if settings else 0, "thread", "threads")
-        case "processes":
-            return _all_busy(settings.tasks_at_once if settings else 0, "process", "processes")
-        case "interpreter":
-            shared = "threads share one Python interpreter"
-            if settings is not None and at_once < settings.threads:
-                return f"at most {at_once} of {settings.threads} threads were busy while requests waited, and {shared}"
-            took, alone = format_seconds(work.p50 if work else 0.0), format_seconds(subject.work_s)
-            return f"the work took {took} (median), {alone} alone, and {shared}"
-        case "broker":
-            hands = settings.tasks_at_once if settings else ""
-            return f"the worker had at most {at_once} of its {hands} processes busy while tasks waited in the queue"
-        case _:
-            return "answers took longer and longer, and nothing that was seen says why"
-
-
-def _all_busy(count: int, one: str, many: str) -> str:
-    return f"all {count} {many} were busy" if count > 1 else f"the only {one} was busy"
+        shared = "threads share one Python interpreter"
+        if at_once < settings.threads:
+            busy = f"at most {at_once} of {settings.threads} threads were busy while requests waited"
+            return "interpreter", f"{busy}, and {shared}"
+        if work and subject.work_s and work.p50 > STRETCHED * subject.work_s:
+            took, alone = format_seconds(work.p50), format_seconds(subject.work_s)
+            return "interpreter", f"the work took {took} (median), {alone} alone, and {shared}"
+        return "threads", f"all threads ({settings.threads}) were busy"
+    if mode.runs == "loop" and subject.expected_per_s is not None:
+        return "event loop", "the work blocks the event loop, so it runs one at a time"
+    hands = settings.tasks_at_once
+    if mode.runs != "loop" and at_once >= hands:
+        return "processes", f"all processes ({hands}) were busy"
+    if mode.engine is not None:
+        return (
+            "broker",
+            f"the worker had at most {at_once} of its {hands} processes busy while tasks waited in the queue",
+        )
+    return "event loop", f"the event loop was busy{late}"

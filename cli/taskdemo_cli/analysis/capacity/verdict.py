@@ -3,9 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from taskdemo_cli.analysis.capacity.search import BY_BACKLOG, bracket
-from taskdemo_cli.analysis.capacity.subject import MORE, Subject
-from taskdemo_cli.documents.capacity import CapacityCause, CapacityStep, Confirmation, ModeCapacity
+from taskdemo_cli.analysis.capacity.step import UNSEEN
+from taskdemo_cli.analysis.capacity.subject import Subject
+from taskdemo_cli.documents.capacity import CapacityStep, Confirmation, ModeCapacity
 from taskdemo_cli.units import format_rate, format_seconds, format_share
 
 NEAR: Final = 0.15
@@ -22,8 +25,12 @@ def judge(
 ) -> ModeCapacity:
     """Return what these steps, at least one, say of how much it takes. `broken`: why the search could not go on."""
     low, high = bracket(steps)
-    cause: CapacityCause = "not reached" if high is None or high.cause is None else high.cause
-    sentences = list(_sentences(subject, low, high, cause, confirmed))
+    if high is not None and high.why == UNSEEN:  # so close to the limit little is seen of it
+        beyond = [one for one in steps if one.rate > high.rate and one.cause == "unknown" and one.why != UNSEEN]
+        if beyond:
+            above = min(beyond, key=lambda one: one.rate)
+            high = replace(high, why=f"at {format_rate(above.rate)} {above.why}")
+    sentences = list(_sentences(subject, low, high, confirmed))
     if interrupted:
         sentences.insert(0, "Interrupted: these are the steps so far.")
     if broken:
@@ -31,7 +38,7 @@ def judge(
     return ModeCapacity(
         sustained_per_s=low.rate if low else None,
         failed_at_per_s=high.rate if high else None,
-        cause=cause,
+        cause="not reached" if high is None or high.cause is None else high.cause,
         text=" ".join(sentences),
         expected_per_s=subject.expected_per_s,
         steps=list(steps),
@@ -40,42 +47,30 @@ def judge(
 
 
 def _sentences(
-    subject: Subject,
-    low: CapacityStep | None,
-    high: CapacityStep | None,
-    cause: CapacityCause,
-    confirmed: Confirmation | None,
+    subject: Subject, low: CapacityStep | None, high: CapacityStep | None, confirmed: Confirmation | None
 ) -> Iterable[str]:
-    yield _headline(low, high, cause)
+    yield _headline(low, high)
     mode, expected = subject.mode, subject.expected_per_s
     if low is not None and expected is not None:
         share = low.rate / expected
         words = f"{_arithmetic(subject, expected)}; measured {format_rate(low.rate)}, {format_share(share)} of that"
-        yield f"{words}{_reason(subject, low, high, cause)}."
-    elif mode is not None and not subject.work_s:
-        yield "The work takes no time, so this is what the server and its client cost."
-    elif mode is not None and mode.awaits and not subject.is_measured:
-        yield "The work only waits, so arithmetic sets no bound."
-    if mode is not None and mode.answers_first and high is not None and high.response_s and cause in BY_BACKLOG:
+        yield f"{words}{_reason(subject, expected, low, high)}."
+    if mode is not None and mode.answers_first and high is not None and high.response_s and high.cause in BY_BACKLOG:
         took, grew = format_seconds(high.response_s.p50), format_rate(high.backlog_growth_per_s)
         yield f"At {format_rate(high.rate)} callers were answered in {took} (median) while the backlog grew by {grew}."
     if confirmed is not None and confirmed.step.sustained:
         yield f"With {confirmed.option} a step of its own sustained {format_rate(confirmed.step.rate)}."
     elif confirmed is not None:
         yield f"{confirmed.option} did not sustain {format_rate(confirmed.step.rate)}: {confirmed.step.why}."
-    elif low is not None and (more := subject.with_more(cause)) is not None:
-        yield f"{more[0]} would give about {format_rate(MORE * low.rate)}, until something else is busy; not measured."
 
 
-def _headline(low: CapacityStep | None, high: CapacityStep | None, cause: CapacityCause) -> str:
+def _headline(low: CapacityStep | None, high: CapacityStep | None) -> str:
     if high is None:
         return f"Sustained {format_rate(low.rate)}, the highest rate tried." if low else "Nothing was measured."
     failed_at = format_rate(high.rate)
-    if low is None and cause == "client":
-        return f"Nothing is known of it: at {failed_at}, the lowest rate tried, {high.why}."
     if low is None:
         return f"Gave in at {failed_at} already, the lowest rate tried: {high.why}."
-    if cause == "client":
+    if high.cause == "client":
         return f"Sustained at least {format_rate(low.rate)}: at {failed_at} {high.why}, so it may take more."
     return f"Sustained {format_rate(low.rate)} and gave in at {failed_at}: {high.why}."
 
@@ -87,21 +82,11 @@ def _arithmetic(subject: Subject, expected: float) -> str:
     return f"{hands} / {format_seconds(subject.work_s)} = {format_rate(expected)}"
 
 
-def _reason(subject: Subject, low: CapacityStep, high: CapacityStep | None, cause: CapacityCause) -> str:
-    """Return why the limit is far from what arithmetic says; empty where it may be near it, or nothing shows why."""
-    expected = subject.expected_per_s
+def _reason(subject: Subject, expected: float, low: CapacityStep, high: CapacityStep | None) -> str:
+    """Return why the limit is far from what arithmetic says, where the work took longer or less long than that."""
     work = (high or low).work_s or low.work_s
-    if expected is None:
+    if work is None:
         return ""
-    if low.rate > (1 + NEAR) * expected:
-        if work and work.mean < subject.work_s / (1 + NEAR / 2):
-            alone = f", and not {format_seconds(subject.work_s)} as the first did" if subject.is_measured else ""
-            return f", because the work took {format_seconds(work.mean)} on average{alone}"
-        return ""
-    if high is None or high.rate >= (1 - NEAR) * expected:  # the limit lies between the two
-        return ""
-    if work and work.mean > (1 + NEAR / 2) * subject.work_s:
-        return f", because the work took {format_seconds(work.mean)} on average"
-    if cause in {"threads", "processes"}:
-        return "; what took the rest was not measured"
-    return f", because before that {high.why}"
+    is_more = low.rate > (1 + NEAR) * expected and work.mean < subject.work_s / (1 + NEAR / 2)
+    is_less = high is not None and high.rate < (1 - NEAR) * expected and work.mean > (1 + NEAR / 2) * subject.work_s
+    return f", because the work took {format_seconds(work.mean)} on average" if is_more or is_less else ""

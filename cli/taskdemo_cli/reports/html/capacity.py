@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep
-from taskdemo_cli.reports.scales import Scale, duration_words, rates
+from taskdemo_cli.reports.scales import WIDE, Scale, duration_words, rates
 from taskdemo_cli.units import format_count
 
 TALL: Final = 90.0
@@ -27,8 +27,8 @@ def draw(document: CapacityDocument) -> dict[str, Any] | None:
     told = [step.rate for step in steps] + [found.expected_per_s for found in modes.values() if found.expected_per_s]
     scale = rates(min(told), max(told))
     times = [value for step in steps for value in (_response(step), _completion(step)) if value]
-    height_of_time, time_levels = _heights(times, duration_words)
-    height_of_size, backlog_levels = _heights(list(map(_size, steps)), partial(format_count, noun="request"))
+    times_up = _upright(times, duration_words)
+    sizes_up = _upright(list(map(_size, steps)), partial(format_count, noun="request"))
     limits = [
         {
             "name": name,
@@ -37,13 +37,14 @@ def draw(document: CapacityDocument) -> dict[str, Any] | None:
             "failed": scale.x(found.failed_at_per_s or found.sustained_per_s or 0.0),
             "expected": scale.x(found.expected_per_s) if found.expected_per_s else None,
             "times": [
-                ("answers", _curve(found.steps, _response, scale, height_of_time)),
-                ("completions", _curve(found.steps, _completion, scale, height_of_time)),
+                ("answers", _curve(found.steps, _response, scale, times_up)),
+                ("completions", _curve(found.steps, _completion, scale, times_up)),
             ],
-            "backlog": ("backlog", _curve(found.steps, _size, scale, height_of_size)),
+            "backlog": ("backlog", _curve(found.steps, _size, scale, sizes_up)),
         }
         for name, found in modes.items()
     ]
+    time_levels, backlog_levels = ([(_height(x), label) for x, label, _ in up.ticks] for up in (times_up, sizes_up))
     return {"ticks": scale.ticks, "time_levels": time_levels, "backlog_levels": backlog_levels, "limits": limits}
 
 
@@ -62,28 +63,26 @@ def _size(step: CapacityStep) -> float:
 def _curve(
     steps: Sequence[CapacityStep],
     figure: Callable[[CapacityStep], float | None],
-    scale: Scale,
-    height: Callable[[float], float],
+    across: Scale,
+    up: Scale,
 ) -> list[tuple[float, float, bool]]:
     """Return a figure against the rate: thousandths across, pixels from the top, and whether it was sustained."""
     last = {step.rate: step for step in steps}
     return [
-        (scale.x(rate), height(value), last[rate].sustained)
+        (across.x(rate), _height(up.x(value)), last[rate].sustained)
         for rate in sorted(last)
         if (value := figure(last[rate])) is not None
     ]
 
 
-def _heights(
-    values: Sequence[float], words: Callable[[float], str]
-) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
-    """Return where a value stands on a logarithmic scale of these, in pixels from the top, and its powers of ten."""
+def _upright(values: Sequence[float], words: Callable[[float], str]) -> Scale:
+    """Return the logarithmic scale of these, with some of its powers of ten as ticks."""
     low = math.floor(math.log10(max(min(values, default=1.0), 1e-6)))
     high = max(math.ceil(math.log10(max(max(values, default=10.0), 1e-6))), low + 1)
+    powers = [10.0**power for power in range(low, high + 1, math.ceil((high - low) / 3))]
+    return Scale(10.0**low, 10.0**high, [(power, words(power)) for power in powers], logarithmic=True)
 
-    def height(value: float) -> float:
-        share = (math.log10(max(value, 1e-6)) - low) / (high - low)
-        return round(TALL - MARGIN - min(max(share, 0.0), 1.0) * (TALL - 2 * MARGIN), 1)
 
-    apart = max(math.ceil((high - low) / 3), 1)
-    return height, [(height(10.0**power), words(10.0**power)) for power in range(low, high + 1, apart)]
+def _height(x: float) -> float:
+    """Return where a place of an upright scale is, in pixels from the top."""
+    return round(TALL - MARGIN - x / WIDE * (TALL - 2 * MARGIN), 1)

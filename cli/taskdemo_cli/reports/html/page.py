@@ -7,34 +7,36 @@ and the page's own policy lets no script run and nothing be fetched, whatever a 
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from heapq import nlargest
 from importlib.resources import files
 from itertools import islice
 from typing import Any, Final
 
+import markupsafe
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from msgspec import UNSET
 from msgspec.structs import asdict
 
+from taskdemo_cli.analysis.error_words import error_words, errors_in_words
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
-from taskdemo_cli.analysis.rounds import NAMES, by_mode
+from taskdemo_cli.analysis.rounds import NAMES, by_mode, figure_words
 from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome
-from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.capacity import CapacityDocument
-from taskdemo_cli.documents.codec import AnyDocument
+from taskdemo_cli.documents.codec import KINDS, AnyDocument, runs_of
 from taskdemo_cli.documents.limits import QUESTIONS, LimitsDocument, limits_in
-from taskdemo_cli.documents.pairing import pairs, runs_of
+from taskdemo_cli.documents.rows import pairs
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow, name_of
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.tasks import TROUBLE
-from taskdemo_cli.reports.error_words import error_words, errors_in_words, shortfalls
 from taskdemo_cli.reports.html import capacity, distribution, timeline
+from taskdemo_cli.reports.shortfalls import INTERRUPTED, shortfalls
+from taskdemo_cli.reports.terminal.comparison_table import STATES
 from taskdemo_cli.reports.terminal.figures import LABELS
 from taskdemo_cli.reports.timeline import first_round
-from taskdemo_cli.stats import PERCENTILES, supported
+from taskdemo_cli.stats import supported
 from taskdemo_cli.units import format_bytes, format_rate
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
@@ -62,45 +64,8 @@ STATISTICS: Final = (
     ("bystander_s", "GET /ping", "a bystander, all through the run"),
     ("bystander_threads_s", "the same by a thread", "a second bystander, whom a worker thread answers"),
 )
-COLUMNS: Final = (
-    "response_s.p50",
-    "response_s.p95",
-    "response_s.max",
-    "tasks.last_ended_s",
-    "tasks.max_parallel",
-    "bystander_s.max",
-)
 OF_EACH_ROUND: Final = {"response_s.p50", "response_s.p95"}
 """What is the mean of the rounds; the others are the largest of all."""
-OPTIONAL: Final[dict[str, Any]] = {
-    "thresholds": None,
-    "recommendation": None,
-    "recommendations": (),
-    "verdict": None,
-    "verdicts": (),
-    "intervals": (),
-    "rounds": 1,
-    "skipped": (),
-    "warm_up": 0,
-    "blocking": None,
-    "app": None,
-    "failed": (),
-    "interrupted": False,
-    "started_at": None,
-}
-"""What not every document has."""
-CAUSES: Final = {
-    "event loop held": "It blocks the event loop: nobody at all is served meanwhile.",
-    "interpreter busy": "It computes in threads, which take the interpreter from the event loop.",
-    "processors busy": "It computes in threads, which take the processors from everybody.",
-    "threads used up": "It uses up the worker threads, which all plain `def` endpoints share.",
-    "garbage collection": "It makes so many objects that Python's garbage collection stops everything.",
-    "waiting in line": "Its callers wait in line for one lock or pool, and nobody else does.",
-    "application": "Not this endpoint: the application's own task or thread blocks the server.",
-    "not reached": "Most answers were refusals or errors, so nothing can be said of it.",
-    "not found": "A bystander waited for long, but nothing that was seen says why. Run it again.",
-    "neither": "Neither the event loop nor the worker threads kept a bystander waiting.",
-}
 SIGNS: Final[dict[Outcome, tuple[str, str]]] = {
     "blocks": ("no", "✗ blocks"),
     "look": ("partly", "~ see above"),
@@ -108,10 +73,10 @@ SIGNS: Final[dict[Outcome, tuple[str, str]]] = {
     "quiet": ("yes", "✓ quiet"),
     "skipped": ("none", "not called"),
 }
-CODE: Final = re.compile(r"`([^`]+)`")
-OPTION: Final = re.compile(r"((?<![\w-])(?:--[a-z][a-z-]*(?: \d[\w.]*)?|-[A-Za-z](?![\w-])))")
-"""An option in a sentence, with its figure: a line must not end within it."""
-ENDS: Final = ("finished", "failed", "cancelled", "lost", "unfinished")
+MARKED: Final = re.compile(r"`([^`]+)`|(?<![\w-])(--[a-z][a-z-]*(?: \d[\w.]*)?|-[A-Za-z](?![\w-]))")
+"""What is code in a sentence: what stands between backticks, and an option with its figure."""
+UNIT: Final = re.compile(r"(?<=\d) (?=(?:µs|ms|s)\b|%)")
+"""The space in a figure, at which no line is to break."""
 
 
 def page(document: AnyDocument) -> Iterator[str]:
@@ -122,7 +87,7 @@ def page(document: AnyDocument) -> Iterator[str]:
     modes: Mapping[str, Any] = document.modes if isinstance(document, LimitsDocument) else {}
     style = drawing.STYLE + files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
     hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    figures = {name: ModeSummary(group).figures() for name, group in groups}
+    figures = {name: ModeSummary(group).figures for name, group in groups}
     intervals = (each for each in getattr(document, "intervals", ()) if each.figure in OF_EACH_ROUND)
     endpoints = document.endpoints if isinstance(document, ScanDocument) else ()
     of_outcome = by_outcome(endpoints)
@@ -132,7 +97,6 @@ def page(document: AnyDocument) -> Iterator[str]:
         style_hash=hashed,
         runs=runs,
         groups=groups,
-        extremes=_extremes(first),
         timeline=timeline.draw(first),
         distribution=distribution.draw([group for _, group in groups]),
         listings=[(run, _listed(run)) for run in runs],
@@ -142,13 +106,13 @@ def page(document: AnyDocument) -> Iterator[str]:
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
         # a column that nobody has a figure for is left out
         columns=[
-            (path, *NAMES[path].rsplit(" ", 1))
-            for path in COLUMNS
-            if any(one[path] is not None for one in figures.values())
+            (path, *name.rsplit(" ", 1))
+            for path, name in NAMES.items()
+            if any(one.get(path) is not None for one in figures.values())
         ],
         statistics=STATISTICS,
         legend=dict(drawing.LEGEND),
-        ends=ENDS,
+        ends=("finished", *STATES),
         endpoints=[_endpoint(one) for one in endpoints],
         told=[_endpoint(one) for kind in TOLD for one in of_outcome[kind]],
         questions=QUESTIONS,
@@ -159,6 +123,7 @@ def page(document: AnyDocument) -> Iterator[str]:
         cpu_share=most_computing(runs),
         computing=computing,
         longest=LONGEST,
+        interrupted=INTERRUPTED.get(document.kind),
     )
 
 
@@ -178,27 +143,22 @@ def _template() -> Template:
         "rate": lambda value: _data(value, format_rate),
         "share": lambda value: _data(value, lambda share: f"{100 * share:.0f} %"),
         "size": format_bytes,
-        "figure": lambda value, path: _data(value, number if path.startswith("tasks.max") else duration),
+        "figure": lambda value, path: _data(value, partial(figure_words, path)),
         "words": duration,
         "number": number,
         "rate_words": format_rate,
         "marked": _marked,
-        "command": lambda text: _options(escape(text), Markup('<span class="option">{}</span>')),
-        "judged": _judged,
         "reason": error_words,
         "errors": errors_in_words,
         "short": lambda text: shortened(text, LONGEST),
-        "printed": lambda text: Markup("\n").join(escape(line) for line in text[:LONGEST].splitlines()),
-        "code_lines": lambda text: Markup("\n").join(escape(line.expandtabs(4)) for line in text.splitlines()),
+        "lines": lambda text: Markup("\n").join(map(escape, text.splitlines())),
     }
-    environment.tests["plain"] = lambda value: isinstance(value, str | int | float)
     environment.globals |= {
         "name_of": name_of,
         "about": MODE_BY_NAME.get,
         "supported": supported,
         "measured": _measured,
         "named": _name,
-        "in_trouble": _in_trouble,
         "ran_at_once": ran_at_once,
         "key": lambda kind, thin: Markup(drawing.key(kind, thin=thin)),  # noqa: S704 # our own
         "figures_of": _figures,
@@ -212,18 +172,11 @@ def _shown(value: object) -> object:
 
 
 def _marked(text: str) -> Markup:
-    """Return a sentence of ours with what stands between backticks, and each option, as code."""
-    parts = (
-        Markup("<code>{}</code>").format(part) if at % 2 else _options(part, Markup('<code class="option">{}</code>'))
-        for at, part in enumerate(CODE.split(escape(text)))
-    )
-    return Markup("").join(parts)
-
-
-def _options(text: str, markup: Markup) -> Markup:
-    """Return a text that is escaped here, with each option in it in this markup."""
-    parts = OPTION.split(text)
-    return Markup("").join((markup if at % 2 else Markup("{}")).format(part) for at, part in enumerate(parts))
+    """Return a sentence of ours with its code as code; a line must not end within an option or a figure."""
+    code = r"<code>\1</code>", r'<code class="option">\2</code>'
+    whole = str(markupsafe.escape(UNIT.sub("\N{NO-BREAK SPACE}", escape(text))))
+    marked = MARKED.sub(lambda found: found.expand(code[found[1] is None]), whole)
+    return Markup(marked)  # noqa: S704 # what is not ours in it has just been escaped
 
 
 def _data(value: float | None, words: Callable[[float], str]) -> Markup:
@@ -234,38 +187,13 @@ def _data(value: float | None, words: Callable[[float], str]) -> Markup:
 
 
 def _fields(document: AnyDocument) -> dict[str, Any]:
-    """Return the document's fields, and those that only others have."""
-    return OPTIONAL | {name: value for name, value in asdict(document).items() if value is not UNSET}
+    """Return the document's fields, and None for those that it lacks or only others have."""
+    every = dict.fromkeys(name for kind in KINDS.values() for name in kind.__struct_fields__)
+    return every | {name: value for name, value in asdict(document).items() if value is not UNSET}
 
 
 def _endpoint(row: EndpointRow) -> tuple[EndpointRow, str, str, str]:
-    """Return a row of a scan, what it is called, and its sign and words."""
     return row, name_of_endpoint(row), *SIGNS[outcome(row)]
-
-
-def _judged(blocking: Blocking) -> tuple[str, str]:
-    """Return whom an endpoint holds up, and why."""
-    whom = "it holds up others" if blocking.blocks else "it holds up nobody"
-    why = CAUSES[blocking.cause]
-    if blocking.cause in {"not found", "not reached"}:
-        whom = "whether it does is not clear"
-    elif blocking.cause == "neither" and blocking.loop_wait_s is None:
-        whom, why = "whether it does was not measured", "The run was too short for a bystander. Try --for 2."
-    elif blocking.processor_wait_s is not None:
-        why = "A bystander waited, but for a processor: the machine was busy."
-    return whom, why
-
-
-def _extremes(runs: Sequence[RunDocument]) -> tuple[RunDocument, RunDocument] | None:
-    """Return the runs with the longest and the shortest median response, where there are two whose figures hold."""
-    answered = [run for run in runs if run.summary.response_s and run.summary.client.trusted is not False]
-    if len(answered) < 2:
-        return None
-
-    def median(run: RunDocument) -> float:
-        return run.summary.response_s.p50 if run.summary.response_s else 0.0
-
-    return max(answered, key=median), min(answered, key=median)
 
 
 def _listed(run: RunDocument) -> list[tuple[RequestRow, TaskRow | None]]:
@@ -284,48 +212,33 @@ def _went_wrong(pair: tuple[RequestRow, TaskRow | None]) -> bool:
 
 
 def _measured(key: str, value: object) -> Markup | str:
-    """Return one measured thing of an experiment: a time, a count, or whatever it is in words."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return _in_words(key, value)
-    return _data(value, duration if key.endswith("_s") else number)
-
-
-def _in_words(key: str, value: object) -> str:
+    """Return what was measured in an experiment: a time, a count, or whatever it is in words."""
     if isinstance(value, dict):
-        return f"({', '.join(f'{_name(name)}: {_in_words(name, one)}' for name, one in value.items())})"
+        each = Markup(", ").join(Markup("{}: {}").format(_name(name), _measured(name, value[name])) for name in value)
+        return Markup("({})").format(each)
     if isinstance(value, list):
-        return ", ".join(_in_words(key, one) for one in value)
-    if isinstance(value, float):
-        return duration(value) if key.endswith("_s") else f"{value:.3g}"
+        return Markup(", ").join(_measured(key, one) for one in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "none" if value is None else str(value)
+    if isinstance(value, int | float):
+        return _data(value, duration if key.endswith("_s") else number)
+    return "none" if value is None else escape(str(value))
 
 
 def _name(key: str) -> str:
-    return key.removesuffix("_s").replace("_", " ")
+    return escape(key.removesuffix("_s").replace("_", " "))
 
 
 def _figures(run: RunDocument) -> dict[str, str]:
     """Return the statistics for which there are enough times, and what their columns are called."""
     counts = [values.count for key, _, _ in STATISTICS if (values := getattr(run.summary, key))]
-    return {
-        name: label
-        for name, label in LABELS.items()
-        if name not in PERCENTILES or any(supported(name, count) for count in counts)
-    }
-
-
-def _in_trouble(run: RunDocument) -> bool:
-    summary = run.summary
-    return bool(summary.requests.failed or any(getattr(summary.tasks, end) for end in ENDS[1:]))
+    return {name: label for name, label in LABELS.items() if any(supported(name, count) for count in counts)}
 
 
 def _notes(run: RunDocument) -> list[str]:
-    """Return what a reader must know before believing this run's figures."""
-    notes = ["Interrupted: these are the figures up to then."] if run.interrupted else []
+    notes = [INTERRUPTED["run"]] if run.interrupted else []
     notes += shortfalls(run)
-    if (begun := run.summary.tasks.begun or 0) > run.summary.tasks.accepted:
+    if (begun := run.summary.tasks.begun) > run.summary.tasks.accepted:
         notes.append(f"The work of {number(run.summary.tasks.accepted, 'task')} was begun {number(begun)} times.")
     if run.proxy:
         notes.append(f"Sent through the proxy {run.proxy} of the environment.")

@@ -8,15 +8,16 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary
-from taskdemo_cli.analysis.rounds import COLUMNS, NAMES
+from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, figure_words
 from taskdemo_cli.documents.comparison import ComparisonDocument, Interval
 from taskdemo_cli.documents.run import RunDocument
-from taskdemo_cli.reports.terminal.style import Glyphs, Palette, cell, row
+from taskdemo_cli.reports.terminal.style import Glyph, Palette, cell, row
 from taskdemo_cli.units import format_count, format_seconds
 
 NAME: Final = 16
 """Columns of a mode's name."""
 STATES: Final = ("failed", "cancelled", "lost", "unfinished")
+TROUBLE: Final = "trouble"
 AGAINST: Final = 32
 """Columns of an interval and of the difference to the reference."""
 
@@ -27,41 +28,43 @@ def _widths(width: int) -> tuple[int, ...]:
     return tuple(size for size, end in zip(sizes, accumulate(sizes), strict=True) if NAME + end <= width)
 
 
+def _room(width: int) -> int:
+    """Return the columns for what went wrong: none where its heading does not fit."""
+    room = width - NAME - sum(_widths(width)) - 2
+    return room if room >= len(TROUBLE) else 0
+
+
 def comparison_heading(width: int) -> Iterator[Text]:
     """Yield the two lines over a comparison."""
     for line in (0, 1):
         words = (NAMES[path].rsplit(" ", 1)[line] for path in COLUMNS)
         headings = (cell(word, size, "right") for word, size in zip(words, _widths(width), strict=False))
-        name, trouble = ("mode", "trouble") if line else ("", "")
+        name, trouble = ("mode", TROUBLE[: _room(width)]) if line else ("", "")
         yield row((f"{name:<{NAME}}{''.join(headings)}  {trouble}", Palette.DIM))
 
 
-def comparison_cells(
-    summary: ModeSummary, runs: Sequence[RunDocument], width: int, glyphs: Glyphs
-) -> Iterator[tuple[str, Style]]:
+def comparison_cells(summary: ModeSummary, runs: Sequence[RunDocument], width: int) -> Iterator[tuple[str, Style]]:
     """Yield the figures of one mode, under `comparison_heading`, and what went wrong in its runs."""
-    figures = summary.figures()
+    figures = summary.figures
     for path, size in zip(COLUMNS, _widths(width), strict=False):
         value = figures[path]
-        shown = format_count if path == "tasks.max_parallel" else format_seconds
-        yield cell(glyphs.dash if value is None else shown(value), size, "right"), Palette.PLAIN
+        yield cell(Glyph.DASH if value is None else figure_words(path, value), size, "right"), Palette.PLAIN
     summaries = [run.summary for run in runs]
     counts = {"not ok": sum(each.requests.failed for each in summaries)}
     counts |= {state: sum(getattr(each.tasks, state) for each in summaries) for state in STATES}
     words = [f"{format_count(count)} {what}" for what, count in counts.items() if count]
-    room = width - NAME - sum(_widths(width)) - 2
     yield "  ", Palette.PLAIN
-    yield _fitting(words or ["none"], max(room, 0), glyphs), Palette.BAD if words else Palette.DIM
+    yield _fitting(words or ["none"], _room(width)), Palette.BAD if words else Palette.DIM
 
 
-def _fitting(words: list[str], room: int, glyphs: Glyphs) -> str:
+def _fitting(words: list[str], room: int) -> str:
     """Join as many as there is room for: a count that is cut would be another count."""
-    fewer = ([*words[:kept], glyphs.cut] for kept in range(len(words) - 1, 0, -1))
+    fewer = ([*words[:kept], Glyph.CUT] for kept in range(len(words) - 1, 0, -1))
     texts = [", ".join(each) for each in (words, *fewer)]
     return next((text for text in texts if len(text) <= room), cell(texts[-1], room).rstrip())
 
 
-def interval_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
+def interval_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
     """Yield, for several rounds, where the median response lies, and whether its difference is more than noise."""
     entries = [entry for entry in document.intervals if entry.figure == "response_s.p50"]
     if not entries:
@@ -71,7 +74,7 @@ def interval_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> 
         (f"{cell('', NAME)} p50, 95 % interval  against {cell(document.reference, width - NAME - 29)}", Palette.DIM)
     )
     for entry in entries:
-        span = f"{format_seconds(entry.low)} {glyphs.dash} {format_seconds(entry.high)}"
+        span = f"{format_seconds(entry.low)} {Glyph.DASH} {format_seconds(entry.high)}"
         against = _against(entry) if width >= NAME + AGAINST else ()
         yield row((cell(entry.mode, NAME), Palette.BOLD), f" {span:<19} ", *against)
 

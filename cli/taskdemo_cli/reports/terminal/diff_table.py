@@ -3,27 +3,29 @@
 from collections.abc import Iterator
 from typing import Final
 
-from rich.console import RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.analysis.diff import Change, ChangesDocument
-from taskdemo_cli.analysis.rounds import NAMES
-from taskdemo_cli.reports.terminal.style import Drawing, Palette, cell, paragraph, row
-from taskdemo_cli.units import format_count, format_seconds, format_share
+from taskdemo_cli.analysis.diff import Change, ChangeOutcome, ChangesDocument
+from taskdemo_cli.analysis.rounds import NAMES, figure_words
+from taskdemo_cli.reports.terminal.style import Palette, cell, paragraph, row
+from taskdemo_cli.units import format_share
 
 LABEL: Final = 15
 ROOMY: Final = 66
 """Below so many columns there is no place for the percentage."""
 UNKNOWN: Final = "noise not known: it takes several rounds of both; save both with --rounds 5"
+OUTCOMES: Final[dict[ChangeOutcome, tuple[str, Style]]] = {
+    "better": ("better, beyond noise", Palette.GOOD),
+    "worse": ("worse, beyond noise", Palette.BAD),
+    "within noise": ("within noise", Palette.PLAIN),
+    "unknown": ("noise not known", Palette.DIM),
+    "not comparable": ("not comparable", Palette.DOUBT),
+}
 
 
-def changes_report(document: ChangesDocument) -> RenderableType:
-    """Return the table of changes, a block for each mode, and what makes the two results hard to compare."""
-    return Drawing(lambda width, _: _lines(document, width))
-
-
-def _lines(document: ChangesDocument, width: int) -> Iterator[Text]:
+def changes_report(document: ChangesDocument, width: int) -> Iterator[Text]:
+    """Yield what makes the two results hard to compare, and the table of changes, a block for each mode."""
     roomy = width >= ROOMY
     heading = f"{'':<{LABEL}}{'old':>10}{'new':>10}{'change' if roomy else '':>{9 if roomy else 0}}  verdict"
     for remark in document["remarks"]:
@@ -36,11 +38,11 @@ def _lines(document: ChangesDocument, width: int) -> Iterator[Text]:
         if change["mode"] != before:
             before = change["mode"]
             yield row((cell(before, width).rstrip(), Palette.BOLD))
-        shown = format_count if change["figure"] == "requests_per_s" else format_seconds
-        name = cell(f"  {NAMES[change['figure']]}", LABEL)
-        figures = f"{shown(change['old']):>10}{shown(change['new']):>10}"
+        figure = change["figure"]
+        name = cell(f"  {NAMES[figure]}", LABEL)
+        figures = f"{figure_words(figure, change['old']):>10}{figure_words(figure, change['new']):>10}"
         figures += f"{_percentage(change):>9}  " if roomy else "  "
-        yield row(name, figures, _words(change))
+        yield row(name, figures, OUTCOMES[change["outcome"]])
     if not document["changes"]:
         yield row(("The two results have no figure in common.", Palette.DOUBT))
     if any(change["outcome"] == "unknown" for change in document["changes"]):
@@ -53,13 +55,3 @@ def _percentage(change: Change) -> str:
         return ""
     share = (change["new"] - change["old"]) / abs(change["old"])
     return f"{'-' if share < 0 else '+'}{format_share(abs(share))}"
-
-
-def _words(change: Change) -> tuple[str, Style]:
-    if change["outcome"] == "unknown":
-        return "noise not known", Palette.DIM
-    if change["outcome"] == "not comparable":
-        return "not comparable", Palette.DOUBT
-    if change["outcome"] == "within noise":
-        return "within noise", Palette.PLAIN
-    return f"{change['outcome']}, beyond noise", Palette.GOOD if change["outcome"] == "better" else Palette.BAD

@@ -1,17 +1,19 @@
 """Which report is drawn of which document."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
-from rich.console import RenderableType
+from rich.text import Text
 
 from taskdemo_cli.reports.terminal.capacity import capacity_report
 from taskdemo_cli.reports.terminal.diff_table import changes_report
 from taskdemo_cli.reports.terminal.limits import limits_report
 from taskdemo_cli.reports.terminal.report import comparison_report, run_report
 from taskdemo_cli.reports.terminal.scan import scan_report
+from taskdemo_cli.reports.terminal.style import Drawing
 
-REPORTS: Final[dict[str, Callable[[Any], RenderableType]]] = {
+REPORTS: Final[dict[str, Callable[[Any, int], Iterator[Text]]]] = {
     "run": run_report,
     "comparison": comparison_report,
     "limits": limits_report,
@@ -19,4 +21,10 @@ REPORTS: Final[dict[str, Callable[[Any], RenderableType]]] = {
     "scan": scan_report,
     "changes": changes_report,
 }
-"""By the document's kind."""
+"""By the document's kind: what yields the lines of one for a terminal of so many columns."""
+
+
+def drawing(document: Any) -> Drawing:
+    """Return the report of a document of any kind, for rich to print."""
+    kind = document["kind"] if isinstance(document, dict) else document.kind
+    return Drawing(partial(REPORTS[kind], document))

@@ -5,7 +5,7 @@ from typing import Final
 
 from rich.text import Text
 
-from taskdemo_cli.reports.terminal.style import Glyphs, Palette, cell, row
+from taskdemo_cli.reports.terminal.style import Glyph, Palette, cell, row
 from taskdemo_cli.stats import Bin, Statistics, supported
 from taskdemo_cli.units import format_count, format_seconds, told_apart
 
@@ -16,34 +16,33 @@ DROPPED_FIRST: Final = ("p999", "p90", "mean", "p95", "p99", "min")
 """Which columns a narrow terminal does without."""
 
 
-def statistics_table(rows: Sequence[tuple[str, Statistics | None]], width: int, glyphs: Glyphs) -> Iterator[Text]:
+def statistics_table(rows: Sequence[tuple[str, Statistics | None]], width: int) -> Iterator[Text]:
     """Yield one line for each (label, statistics) that was measured, under a line of headings."""
     measured = [(label, values) for label, values in rows if values is not None]
+    if not measured:
+        return
     columns = [name for name in LABELS if any(supported(name, values.count) for _, values in measured)]
     for name in DROPPED_FIRST:
         if LABEL + COLUMN * len(columns) > width and name in columns:
             columns.remove(name)
-    if not measured:
-        return
     headings = "".join(cell(LABELS[name], COLUMN, "right") for name in columns)
     yield row((cell("", LABEL) + headings, Palette.DIM))
     for label, values in measured:
-        told = [name if supported(name, values.count) else None for name in columns]
-        figures = [format_seconds(getattr(values, name)) if name else glyphs.dash for name in told]
-        yield row((cell(label, LABEL), Palette.PLAIN), *(cell(figure, COLUMN, "right") for figure in figures))
+        figures = (
+            format_seconds(getattr(values, name)) if supported(name, values.count) else Glyph.DASH for name in columns
+        )
+        yield row(cell(label, LABEL), *(cell(figure, COLUMN, "right") for figure in figures))
 
 
-def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]:
-    """Yield one bar for each bin, the longest as long as the width allows."""
-    most = max((bin_.count for bin_ in bins), default=0)
-    if not most:
-        return
+def histogram(bins: Sequence[Bin], width: int) -> Iterator[Text]:
+    """Yield one bar for each bin, of which there is one at least, the longest as long as the width allows."""
+    most = max(bin_.count for bin_ in bins)
     counts = max(len(format_count(bin_.count)) for bin_ in bins)
-    labels = _spans(bins, glyphs)
+    labels = _spans(bins)
     left = min(max(LABEL, *map(len, labels)), width // 2)
     room = width - left - 1 - counts - 1
     for bin_, label in zip(bins, labels, strict=True):
-        bar = _bar(bin_.count / most, room, glyphs) if bin_.count else ""
+        bar = _bar(bin_.count / most, room) if bin_.count else ""
         yield row(
             (cell(label, left, "right") + " ", Palette.DIM),
             (bar, Palette.WORKING),
@@ -51,25 +50,25 @@ def histogram(bins: Sequence[Bin], width: int, glyphs: Glyphs) -> Iterator[Text]
         )
 
 
-def _spans(bins: Sequence[Bin], glyphs: Glyphs) -> list[str]:
+def _spans(bins: Sequence[Bin]) -> list[str]:
     """Return from when to when each bin goes, all in figures enough to tell every two edges apart."""
     edges = sorted({edge for bin_ in bins for edge in (bin_.from_s, bin_.to_s)})
     shown = dict(zip(edges, told_apart(edges, format_seconds), strict=True))
     return [
-        shown[one.from_s] if one.from_s == one.to_s else f"{shown[one.from_s]} {glyphs.dash} {shown[one.to_s]}"
+        shown[one.from_s] if one.from_s == one.to_s else f"{shown[one.from_s]} {Glyph.DASH} {shown[one.to_s]}"
         for one in bins
     ]
 
 
-def _bar(share: float, room: int, glyphs: Glyphs) -> str:
+def _bar(share: float, room: int) -> str:
     """Return a bar of `share` of the room, at least a sliver."""
-    parts = len(glyphs.parts)
+    parts = len(Glyph.PARTS)
     eighths = max(round(share * room * parts), 1)
     full, rest = divmod(eighths, parts)
-    return glyphs.parts[-1] * full + (glyphs.parts[rest - 1] if rest else "")
+    return Glyph.PARTS[-1] * full + (Glyph.PARTS[rest - 1] if rest else "")
 
 
-def progress(share: float, room: int, glyphs: Glyphs) -> tuple[str, str]:
+def progress(share: float, room: int) -> tuple[str, str]:
     """Return the done and the open part of a progress bar of `room` cells."""
     done = min(max(int(share * room), 0), room)
-    return glyphs.bar * done, glyphs.bar_rest * (room - done)
+    return Glyph.BAR * done, Glyph.BAR_REST * (room - done)

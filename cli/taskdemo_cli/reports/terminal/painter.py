@@ -5,23 +5,45 @@ the lines that changed, so that nothing flickers and a frame over a slow connect
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+import os
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from types import FrameType, TracebackType
+from typing import Final, Self
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from taskdemo_cli.reports.terminal.cursor import HIDE_CURSOR, SHOW_CURSOR, leaving_the_cursor
-from taskdemo_cli.reports.terminal.style import ASCII, NARROWEST, UNICODE, Glyphs, encodable, say
+from taskdemo_cli.reports.terminal.style import NARROWEST, WIDEST, say
 
-ERASE_LINE = "\x1b[K"
-ERASE_BELOW = "\x1b[J"
-Live = TypeVar("Live")
-Plain = TypeVar("Plain")
-Asked = ParamSpec("Asked")
+HIDE_CURSOR: Final = "\x1b[?25l"
+SHOW_CURSOR: Final = "\x1b[?25h"
+ERASE_LINE: Final = "\x1b[K"
+ERASE_BELOW: Final = "\x1b[J"
+
+
+@contextlib.contextmanager
+def leaving_the_cursor(console: Console, again: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Show the cursor, which the block hides, where Ctrl-Z stops or SIGQUIT ends this process; `again`: it goes on."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        file = console.file.fileno()  # past the buffer, in the middle of whose write this may come
+        os.write(file, f"\r\n{SHOW_CURSOR}".encode())
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        signal.signal(number, stop)  # here after `fg`
+        again()
+        os.write(file, f"{HIDE_CURSOR}\r".encode())
+
+    kept = {number: signal.signal(number, stop) for number in (signal.SIGTSTP, signal.SIGQUIT)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 class Block:
@@ -29,14 +51,13 @@ class Block:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.glyphs: Glyphs = ASCII if console.options.ascii_only else UNICODE
         self._shown: list[Text] = []
         self._columns = 0
 
     @property
     def width(self) -> int:
         """Columns for a line: one less than there are, so that no line ever wraps the cursor."""
-        return max(self.console.width - 1, NARROWEST)  # what is too wide is cropped
+        return min(max(self.console.width - 1, NARROWEST), WIDEST)  # what is too wide is cropped
 
     @property
     def height(self) -> int:
@@ -61,10 +82,11 @@ class Block:
         self._shown = []
         self._stops.__exit__(kind, error, traceback)
 
-    def paint(self, lines: Sequence[Text]) -> None:
+    def paint(self, frame: Iterable[Text]) -> None:
         """Show these lines in place of the former ones; those beyond the terminal's height are left out."""
-        # Cropped here, so that it is known how many rows each takes, and none above them is ever painted over.
-        lines = [self._cropped(line) for line in lines[: self.height]]
+        lines = list(islice(frame, self.height))
+        for line in lines:  # cropped, so that it is known how many rows each takes, and none above is painted over
+            line.truncate(max(self.console.width - 1, 1), overflow="crop")
         output = [self._to_top()]
         if self.console.width != self._columns:
             output.append(ERASE_BELOW)
@@ -73,12 +95,14 @@ class Block:
             if index:
                 output.append("\r\n")
             if index >= len(self._shown) or line != self._shown[index]:
-                output.append(self._escaped(line) + ERASE_LINE)
+                with self.console.capture() as captured:
+                    self.console.print(line, end="", no_wrap=True, overflow="crop")
+                output.append(captured.get() + ERASE_LINE)
         if len(lines) < len(self._shown):
             # The lines left over are below the last one, which may itself be unchanged.
             output.append("\r\n" + ERASE_BELOW + "\x1b[A")
         self._write("".join(output) + "\r")
-        self._shown = list(lines)
+        self._shown = lines
 
     def _to_top(self) -> str:
         """Return how the cursor gets from the start of the last line to the start of the first.
@@ -89,61 +113,54 @@ class Block:
         rows = sum(max(-(-cell_len(line.plain) // columns), 1) for line in self._shown[:-1])
         return "\r" + (f"\x1b[{rows}A" if rows else "")
 
-    def _cropped(self, line: Text) -> Text:
-        room = max(self.console.width - 1, 1)
-        if cell_len(line.plain) <= room:
-            return line
-        line = line.copy()
-        line.truncate(room, overflow="crop")
-        return line
-
     def _again(self) -> None:
         """Begin on a new line: this was stopped, and whatever the shell has printed meanwhile stays."""
         self._shown = []
         self._columns = 0
-
-    def _escaped(self, line: Text) -> str:
-        with self.console.capture() as captured:
-            self.console.print(encodable(line.copy(), self.console.encoding), end="", no_wrap=True, overflow="crop")
-        return captured.get()
 
     def _write(self, text: str) -> None:
         self.console.file.write(text)
         self.console.file.flush()
 
 
-class PlainLines:
-    """A screen of plain lines, the title first; what a subclass says of a thing, it says once that is through."""
+class Screen(ABC):
+    """What a command shows while it goes on: a block of lines, or where none can be repainted, what is new as a line.
 
-    def __init__(self, console: Console, title: str, *_: object) -> None:
-        self._console = console
-        self._say(title)
-
-    def _say(self, text: str) -> None:
-        say(self._console, text)
-
-    def update(self, *_: object) -> None:
-        """Nothing: its figures come when it is through."""
-
-    def skip(self, name: str, why: str) -> None:
-        """Say why a mode is left out."""
-        self._say(f"  {name} skipped: {why}")
-
-
-def screens(
-    live: Callable[Concatenate[Block, Asked], Live], plain: Callable[Concatenate[Console, Asked], Plain]
-) -> Callable[Concatenate[Console, Asked], AbstractContextManager[Live | Plain]]:
-    """Return what makes the screen that is fit for a console: one in a block, or one of plain lines.
-
-    Use that in a `with`; what it is given besides the console, it hands on.
+    Use it in a `with`. A subclass is told what happens, and yields the lines of the block as things are then; `names`
+    are those of what it shows side by side.
     """
 
-    @contextlib.contextmanager
-    def screen(console: Console, /, *args: Asked.args, **more: Asked.kwargs) -> Iterator[Live | Plain]:
-        if console.is_terminal and not console.is_dumb_terminal and not console.legacy_windows:
-            with Block(console) as block:
-                yield live(block, *args, **more)
-        else:  # nothing that can move its cursor
-            yield plain(console, *args, **more)
+    def __init__(self, console: Console, title: str, names: Iterable[str] = ()) -> None:
+        self._console = console
+        self._title = title
+        self._names = list(names)
+        self._block: Block | None = None
 
-    return screen
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            if self._console.is_terminal and not self._console.is_dumb_terminal:
+                self._block = stack.enter_context(Block(self._console))
+            self._show(self._title)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+    def skip(self, name: str, why: str) -> None:
+        """Leave one of the names out; the final report says why, too."""
+        self._names = [one for one in self._names if one != name]
+        self._show(f"  {name} skipped: {why}")
+
+    def _show(self, *news: str) -> None:
+        """Repaint the block, or print the news."""
+        if self._block is not None:
+            self._block.paint(self._lines(self._block.width))
+            return
+        for line in news:
+            say(self._console, line)
+
+    @abstractmethod
+    def _lines(self, width: int) -> Iterable[Text]: ...

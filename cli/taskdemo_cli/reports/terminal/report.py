@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from rich.console import Group, RenderableType
 from rich.text import Text
 
+from taskdemo_cli.analysis.error_words import errors_in_words
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
 from taskdemo_cli.analysis.rounds import by_mode
 from taskdemo_cli.documents.comparison import ComparisonDocument, Recommendation
 from taskdemo_cli.documents.run import RequestCounts, RunDocument, TaskCounts, ThresholdRow, describe_request, name_of
-from taskdemo_cli.reports.error_words import errors_in_words, shortfalls
+from taskdemo_cli.reports.shortfalls import busy_words, shortfalls
 from taskdemo_cli.reports.terminal.comparison_table import (
     NAME,
     STATES,
@@ -19,7 +19,7 @@ from taskdemo_cli.reports.terminal.comparison_table import (
     interval_lines,
 )
 from taskdemo_cli.reports.terminal.figures import histogram, statistics_table
-from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Palette, cell, paragraph, row
+from taskdemo_cli.reports.terminal.style import NO, YES, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.reports.terminal.timeline import height, overview, timeline
 from taskdemo_cli.stats import Statistics, grouped
 from taskdemo_cli.units import format_bytes, format_count, format_seconds
@@ -37,48 +37,51 @@ DRAWN_REQUESTS: Final = 500
 MORE: Final = "--need NAME picks one for a need, with its code."
 COMPUTES_QUESTION: Final = "quiet"
 """The need beside which it is said whether the work computes."""
-ROOMY: Final = 90
+ROOMY: Final = 88
 """Columns of a terminal in which all answers stand below one another."""
 
 
-def run_report(document: RunDocument) -> RenderableType:
-    """Return the report of a run: figures, timeline, and last what was seen and the thresholds.
+def run_report(document: RunDocument, width: int) -> Iterator[Text]:
+    """Yield the report of a run: figures, timeline, and last what was seen and the thresholds.
 
     The end of a report is what a terminal still shows when the command is through.
     """
-    parts: list[RenderableType] = [Drawing(lambda width, glyphs: _run_lines(document, width, glyphs))]
+    yield from _run_lines(document, width)
     if document.requests and len(document.requests) <= DRAWN_REQUESTS:
-        parts += ["", timeline([document])]
-    return Group(*parts, Drawing(lambda width, glyphs: _closing_lines(document, width, glyphs)))
+        yield row("")
+        yield from timeline([document], width)
+    yield from _closing_lines(document, width)
 
 
-def comparison_report(document: ComparisonDocument, *, whole: bool = False) -> RenderableType:
-    """Return a comparison: the picture, the table, a line for each mode, the recommendation, the thresholds.
+def comparison_report(document: ComparisonDocument, width: int, *, whole: bool = False) -> Iterator[Text]:
+    """Yield a comparison: the picture, the table, a line for each mode, the recommendation, the thresholds.
 
     A picture with a bar for each request is drawn where all that fits a screen, or where it is to be the `whole` one.
     """
-    parts: list[RenderableType] = [Drawing(lambda width, glyphs: _conditions_lines(document, width, glyphs))]
+    yield from _conditions_lines(document, width)
     if any(run.requests for run in document.runs):
         fits = height(document.runs) + 2 * len(by_mode(document.runs)) + AROUND <= SCREEN
-        parts.append(timeline(document.runs) if whole or fits else overview(document.runs))
-    parts += [Drawing(lambda width, glyphs: _comparison_lines(document, width, glyphs))]
-    if document.verdicts:
-        parts += ["", Drawing(lambda width, _: _verdict_lines(document, width))]
+        yield from (timeline if whole or fits else overview)(document.runs, width)
+    yield from _comparison_lines(document, width)
+    yield from _verdict_lines(document, width)
     if recommendation := document.recommendation:
-        parts += ["", Drawing(lambda width, _: _advice_lines(document, recommendation, width))]
-    return Group(*parts, Drawing(lambda width, glyphs: threshold_lines(document.thresholds or (), width, glyphs)))
+        yield row("")
+        if document.recommendations and not recommendation.need:
+            yield from _question_lines(document.recommendations, most_computing(document.runs), width)
+        yield from recommendation_lines(recommendation, width)
+    yield from threshold_lines(document.thresholds or (), width)
 
 
-def threshold_lines(thresholds: Sequence[ThresholdRow], width: int, glyphs: Glyphs) -> Iterator[Text]:
+def threshold_lines(thresholds: Sequence[ThresholdRow], width: int) -> Iterator[Text]:
     """Yield, after an empty line, each threshold with its measured value, and whether it is met."""
     if thresholds:
         yield row("")
     for threshold in thresholds:
-        sign, style = (glyphs.no, Palette.BAD) if threshold.held else (glyphs.yes, Palette.GOOD)
+        sign, style = NO if threshold.held else YES
         yield from paragraph(threshold.text, width, first=(f"{sign} ", style))
 
 
-def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
+def _run_lines(document: RunDocument, width: int) -> Iterator[Text]:
     summary = document.summary
     yield from paragraph(_what(document), width, first=cell("Run", NAME))
     for line in paragraph(_request_words(document), width, first=cell("Requests", NAME)):
@@ -86,7 +89,7 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
             line.highlight_words([_failed_words(summary.requests)], Palette.BAD)
         yield line
     for words, count in errors_in_words(summary.requests):
-        often = f"{cell('', NAME)}{format_count(count)} {glyphs.no} "
+        often = f"{cell('', NAME)}{format_count(count)} {Glyph.NO} "
         yield from paragraph(words, width, first=(often, Palette.BAD))
     if summary.requests.statuses:
         statuses = ", ".join(f"{one}: {format_count(count)}" for one, count in summary.requests.statuses.items())
@@ -95,16 +98,16 @@ def _run_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Te
     if summary.tasks.accepted:
         yield from paragraph(_task_words(summary.tasks), width, first=cell("Tasks", NAME))
     yield row("")
-    yield from statistics_table(_statistics(document), width, glyphs)
+    yield from statistics_table(_statistics(document), width)
     response = summary.response_s
     if response and response.count >= 20 and summary.histogram:
         yield row("")
         yield row((cell("Response times", NAME), Palette.BOLD))
-        yield from histogram(summary.histogram, width, glyphs)
+        yield from histogram(summary.histogram, width)
     yield from _client_lines(document, width)
 
 
-def _closing_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
+def _closing_lines(document: RunDocument, width: int) -> Iterator[Text]:
     """Yield what a reader wants to know first, and must therefore read last: no screen may scroll it away."""
     if troubles := shortfalls(document):
         yield row("")
@@ -113,7 +116,7 @@ def _closing_lines(document: RunDocument, width: int, glyphs: Glyphs) -> Iterato
     if document.verdict:
         yield row("")
         yield from paragraph(document.verdict, width, Palette.BOLD)
-    yield from threshold_lines(document.thresholds or (), width, glyphs)
+    yield from threshold_lines(document.thresholds or (), width)
 
 
 def _what(document: RunDocument) -> str:
@@ -123,7 +126,7 @@ def _what(document: RunDocument) -> str:
         words += f", through the proxy {document.proxy} of the environment"
     if document.rate is not None:
         words += f", {format_count(document.rate)} requests/s"
-    elif document.concurrency is not None:
+    elif document.concurrency is not None and document.count != 1:
         words += f", {format_count(document.concurrency)} at once"
     if document.work:
         words += f", work: {document.work}"
@@ -155,8 +158,8 @@ def _task_words(tasks: TaskCounts) -> str:
         f"{format_count(tasks.finished)} finished",
         *(f"{format_count(getattr(tasks, state))} {state}" for state in states),
     ]
-    if (tasks.begun or 0) > tasks.accepted:
-        words.append(f"begun {format_count(tasks.begun or 0)} times")
+    if tasks.begun > tasks.accepted:
+        words.append(f"begun {format_count(tasks.begun)} times")
     if (at_once := ran_at_once(tasks)) is None:
         return ", ".join(words) + "; when they began is not known"
     return ", ".join(words) + f"; at most {format_count(at_once)} ran at once"
@@ -166,15 +169,15 @@ def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
     """Return the lines of the statistics table; the phases of a response only where they say something."""
     summary = document.summary
     response = summary.response_s
-    rows: list[tuple[str, Statistics | None]] = [("Response", response), ("  failed", summary.failed_s)]
     phases = (("  to be sent", summary.wait_s), ("  rest of body", summary.transfer_s))
-    for label, values in phases:
-        if response is not None and values is not None and values.max >= response.max * TELLING:
-            rows.append((label, values))
-    rows.append(("Task ended after", summary.completion_s))
-    rows.append(("GET /ping", summary.bystander_s))
-    rows.append(("  by a thread", summary.bystander_threads_s or None))
-    return rows
+    return [
+        ("Response", response),
+        ("  failed", summary.failed_s),
+        *(one for one in phases if response and one[1] and one[1].max >= response.max * TELLING),
+        ("Task ended after", summary.completion_s),
+        ("GET /ping", summary.bystander_s),
+        ("  by a thread", summary.bystander_threads_s or None),
+    ]
 
 
 def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
@@ -200,23 +203,17 @@ def warm_up_words(count: int) -> str:
     return f"warmed up first by {requests} whose work does nothing (--cold leaves that out)"
 
 
-def _conditions_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
+def _conditions_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
     """Yield what may scroll away: that the servers were warmed up, and how sure the medians of several rounds are."""
     if warm_up := next((run.warm_up for run in document.runs if run.warm_up), None):
         yield from paragraph(f"Each server was {warm_up_words(warm_up)}.", width, Palette.DIM)
-    yield from interval_lines(document, width, glyphs)
+    yield from interval_lines(document, width)
     yield row("")
-
-
-def _advice_lines(document: ComparisonDocument, recommendation: Recommendation, width: int) -> Iterator[Text]:
-    if document.recommendations and not recommendation.need:
-        yield from _question_lines(document.recommendations, most_computing(document.runs), width)
-    yield from recommendation_lines(recommendation, width)
 
 
 def _question_lines(found: Sequence[Recommendation], cpu_share: float | None, width: int) -> Iterator[Text]:
     """Yield a line for each question, with the mode for each need in it, and what each of these modes gives up."""
-    modes = {str(one.need): one.mode for one in found}
+    modes = {one.need: one.mode for one in found}
     # In a narrow terminal the longest question sticks out, so that an answer fits its line.
     wide = sorted(len(question) for question, _ in QUESTIONS)[-1 if width >= ROOMY else -2] + 1
     for question, needs in QUESTIONS:
@@ -224,11 +221,11 @@ def _question_lines(found: Sequence[Recommendation], cpu_share: float | None, wi
         for name in dict.fromkeys(modes.get(need) for need in needs):
             named = ", ".join(need for need in needs if modes.get(need) == name)
             answers.append(f"{named}: {name or 'none of these'}")
-        yield from paragraph("; ".join(answers), width, first=f"{question:<{wide}} ")
+        yield from _headed(f"{question:<{wide}}", "; ".join(answers), width)
     recommended = set(modes.values())
     for mode in MODES:
         if mode.name in recommended:
-            yield row((cell(mode.name, NAME) + " ", Palette.BOLD), (f"gives up: {mode.given_up}", Palette.PLAIN))
+            yield from paragraph(f"gives up: {mode.given_up}", width, first=cell(mode.name, NAME + 1))
 
 
 def recommendation_lines(recommendation: Recommendation, width: int) -> Iterator[Text]:
@@ -252,10 +249,10 @@ def recommendation_lines(recommendation: Recommendation, width: int) -> Iterator
         yield Text(escape(line), overflow="fold", no_wrap=False)
 
 
-def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
+def _comparison_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
     yield from comparison_heading(width)
     for mode, runs in by_mode(document.runs).items():
-        yield row((cell(mode, NAME), Palette.BOLD), *comparison_cells(ModeSummary(runs), runs, width, glyphs))
+        yield row((cell(mode, NAME), Palette.BOLD), *comparison_cells(ModeSummary(runs), runs, width))
     for skipped in document.skipped:
         yield from paragraph(f"skipped: {skipped.why}", width, Palette.DIM, first=cell(skipped.mode, NAME + 1))
     cut_short = [run for run in document.runs if run.interrupted or run.timed_out or run.ended_because]
@@ -265,15 +262,24 @@ def _comparison_lines(document: ComparisonDocument, width: int, glyphs: Glyphs) 
         which = f"{name_of(run)}, round {run.round}" if run.round > 1 else name_of(run)
         why = f" ({run.ended_because})" if run.ended_because else ""
         yield from paragraph(f"{which}: this run did not go through to its end{why}.", width, Palette.DOUBT)
+    for text in busy_words(document.runs):
+        yield row("")
+        yield from paragraph(text, width, Palette.DOUBT)
 
 
 def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
     """Yield what was seen of each mode in a line; modes of which it is the same share one."""
+    if document.verdicts:
+        yield row("")
     said = grouped((verdict.short or verdict.text, verdict.mode) for verdict in document.verdicts)
     for text, modes in said.items():
-        names = cell(", ".join(modes) + ":", width).rstrip()
-        if len(names) + len(text) < width:
-            yield row((f"{names} ", Palette.BOLD), escape(text))
-        else:
-            yield row((names, Palette.BOLD))
-            yield from paragraph(text, width, first="  ")
+        yield from _headed(cell(", ".join(modes) + ":", width).rstrip(), text, width)
+
+
+def _headed(head: str, text: str, width: int) -> Iterator[Text]:
+    """Yield a text beside what it is about, or below where both do not fit into one line."""
+    if len(head) + len(text) < width:
+        yield row((f"{head} ", Palette.BOLD), escape(text))
+    else:
+        yield row((head, Palette.BOLD))
+        yield from paragraph(text, width, first="  ")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from rich.console import RenderableType
+from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
@@ -14,9 +14,10 @@ from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoi
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.recording.recorder import Recorder
-from taskdemo_cli.reports.terminal.painter import Block, PlainLines, screens
+from taskdemo_cli.reports.shortfalls import INTERRUPTED
+from taskdemo_cli.reports.terminal.painter import Screen
 from taskdemo_cli.reports.terminal.run_frame import progress_cells, progress_words
-from taskdemo_cli.reports.terminal.style import WIDEST, Drawing, Glyphs, Palette, cell, paragraph, row
+from taskdemo_cli.reports.terminal.style import NO, PARTLY, YES, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
 
@@ -30,32 +31,36 @@ WORDS: Final[dict[Outcome, str]] = {
     "look": "does not block, but see the end",
     "not reached": "not reached",
     "quiet": "quiet",
-    "skipped": "not called",
 }
 
 
-def scan_report(document: ScanDocument) -> RenderableType:
-    """Return what a scan has found: what was not called, the quiet ones in one line, then what is to be looked at."""
-    return Drawing(lambda width, glyphs: _report_lines(document, width, glyphs))
+SIGNS: Final[dict[Outcome, tuple[str, Style]]] = {
+    "blocks": NO,
+    "look": PARTLY,
+    "not reached": PARTLY,
+    "quiet": YES,
+}
+"""Of the endpoints that were called."""
 
 
-def _report_lines(document: ScanDocument, width: int, glyphs: Glyphs) -> Iterator[Text]:
+def scan_report(document: ScanDocument, width: int) -> Iterator[Text]:
+    """Yield what a scan has found: what was not called, the quiet ones in one line, then what is to be looked at."""
     groups = by_outcome(document.endpoints)
     yield from _skipped_lines(groups["skipped"], width)
     if quiet := groups["quiet"]:
         longest = max(quiet, key=lambda one: waited(one) or 0.0)
         beside = f" (others waited {words})" if (words := _waited_words(longest)) else ""
         yield from paragraph(
-            f"{', '.join(map(name_of_endpoint, quiet))}{beside}", width, Palette.PLAIN, f"{glyphs.yes} Quiet: ", "  "
+            f"{', '.join(map(name_of_endpoint, quiet))}{beside}", width, Palette.PLAIN, f"{Glyph.YES} Quiet: ", "  "
         )
     for kind in reversed(TOLD):
         for endpoint in groups[kind]:
             yield row("")
-            yield row((f"{_sign(kind, glyphs)[0]} ", _sign(kind, glyphs)[1]), *_title(endpoint, width - 2))
+            yield row(SIGNS[kind], " ", *_title(endpoint, width - 2))
             yield from paragraph(endpoint.text, width, Palette.PLAIN, "  ")
     yield row("")
     if document.interrupted:
-        yield from paragraph("Interrupted: this is what was found by then.", width, Palette.DOUBT)
+        yield from paragraph(INTERRUPTED["scan"], width, Palette.DOUBT)
     yield from paragraph(document.verdict, width, Palette.BOLD)
 
 
@@ -79,109 +84,72 @@ def _title(endpoint: EndpointRow, width: int) -> Iterator[tuple[str, Style]]:
         yield words if len(shown) + len(words) <= width else "", Palette.DIM
 
 
-def _sign(kind: Outcome, glyphs: Glyphs) -> tuple[str, Style]:
-    return {
-        "blocks": (glyphs.no, Palette.BAD),
-        "look": (glyphs.partly, Palette.DOUBT),
-        "not reached": (glyphs.partly, Palette.DOUBT),
-        "quiet": (glyphs.yes, Palette.GOOD),
-        "skipped": (glyphs.dash, Palette.DIM),
-    }[kind]
-
-
 def _heading(longest: int, width: int) -> Text:
     figures = (cell(heading, size, "right") for heading, size in zip(HEADINGS, FIGURES, strict=True))
     seen = cell("  seen", max(width - 2 - longest - sum(FIGURES), 0))
     return row((f"  {cell('endpoint', longest)}{''.join(figures)}{seen}", Palette.DIM))
 
 
-def _endpoint_cells(endpoint: EndpointRow, longest: int, width: int, glyphs: Glyphs) -> Iterator[tuple[str, Style]]:
+def _endpoint_cells(endpoint: EndpointRow, longest: int, width: int) -> Iterator[tuple[str, Style]]:
     kind = outcome(endpoint)
-    sign, style = _sign(kind, glyphs)
+    sign, style = SIGNS[kind]
     yield f"{sign} ", style
     yield cell(name_of_endpoint(endpoint), longest), Palette.BOLD if kind == "blocks" else Palette.PLAIN
-    if endpoint.summary is None or endpoint.blocking is None:
-        yield f"  {cell(endpoint.skipped or '', max(width - longest - 4, 0)).rstrip()}", Palette.DIM
-        return
-    response, others = endpoint.summary.response_s, waited(endpoint)
+    response, others = endpoint.summary and endpoint.summary.response_s, waited(endpoint)
     figures = (
         format_count(response.count if response else 0),
-        format_seconds(response.p50) if response else glyphs.dash,
-        glyphs.dash if others is None else format_seconds(others),
+        format_seconds(response.p50) if response else Glyph.DASH,
+        Glyph.DASH if others is None else format_seconds(others),
     )
     for figure, size in zip(figures, FIGURES, strict=True):
         yield cell(figure, size, "right"), Palette.PLAIN
-    words = brief(endpoint.blocking) if kind != "quiet" else ""
+    words = brief(endpoint.blocking) if endpoint.blocking and kind != "quiet" else ""
     yield f"  {cell(words, max(width - longest - sum(FIGURES) - 4, 0)).rstrip()}", style
 
 
-class ScanScreen:
-    """A scan on a terminal: the newest rows of the table, those that block among them in any case."""
+class ScanScreen(Screen):
+    """A scan: the newest rows of the table."""
 
-    def __init__(self, block: Block, title: str, routes: Sequence[Route]) -> None:
-        self._block = block
-        self._title = title
-        self._glyphs = block.glyphs
+    def __init__(self, console: Console, title: str, routes: Sequence[Route]) -> None:
+        super().__init__(console, title)
         self._total = sum(route.skipped is None for route in routes)
         self._longest = max([LEAST_NAME, *(len(f"{one.method} {one.path}") for one in routes if one.skipped is None)])
         self._done: list[EndpointRow] = []
         self._running: Route | None = None
+        self._live: Live | None = None
         self._began = time.monotonic()
-        self._paint(None, self._began)
 
     def start(self, route: Route) -> None:
         """Say that this endpoint is called now."""
-        self._running = route
-        self._paint(None, time.monotonic())
+        self._running, self._live = route, None
+        self._show()
 
     def update(self, source: Recorder, now: float) -> None:
         """Show how far the burst is at `now`, the client's monotonic clock."""
-        self._paint(source.live(now, 1), now)
+        self._live = source.live(now, 1)
+        self._show()
 
     def done(self, endpoint: EndpointRow) -> None:
-        """Put what was found into its row."""
+        """Show what was found of an endpoint that was called."""
         self._running = None
         if endpoint.skipped is None:
             self._done.append(endpoint)
-            self._paint(None, time.monotonic())
+            told = f", others waited {words}" if (words := _waited_words(endpoint)) else ""
+            self._show(f"  {name_of_endpoint(endpoint)}: {WORDS[outcome(endpoint)]}{told}")
 
-    def _paint(self, live: Live | None, now: float) -> None:
-        width = min(self._block.width, WIDEST)
+    def _lines(self, width: int) -> Iterator[Text]:
         longest = min(self._longest, max(LEAST_NAME, (width - sum(FIGURES)) // 2))
-        lines = [
-            row((cell(self._title, width - 10), Palette.BOLD), f"{now - self._began:8.1f} s"),
-            row((f"{len(self._done)} of {format_count(self._total, 'endpoint')}", Palette.DIM)),
-            _heading(longest, width),
-        ]
-        lines += [row(*_endpoint_cells(one, longest, width, self._glyphs)) for one in self._shown()]
+        yield row((cell(self._title, width - 10), Palette.BOLD), f"{time.monotonic() - self._began:8.1f} s")
+        yield row((f"{len(self._done)} of {format_count(self._total, 'endpoint')}", Palette.DIM))
+        yield _heading(longest, width)
+        room = max(min(self._console.height - 1, MOST_ROWS) - 4, 1)
+        for one in self._done[-room:]:
+            yield row(*_endpoint_cells(one, longest, width))
         if self._running is not None:
             asked = f"{self._running.method} {self._running.path}"
-            bar = list(progress_cells(live, None, 16, self._glyphs)) if live else []
-            words = cell(progress_words(live) if live else "", max(width - longest - 22, 0)).rstrip()
-            lines.append(
-                row((f"{self._glyphs.open} {cell(asked, longest)}  ", Palette.BOLD), *bar, (f"  {words}", Palette.DIM))
-            )
-        self._block.paint(lines)
-
-    def _shown(self) -> list[EndpointRow]:
-        room = max(min(self._block.height, MOST_ROWS) - 4, 1)
-        blocking_ones = [one for one in self._done if outcome(one) == "blocks"][-room:]
-        others = [one for one in self._done if outcome(one) != "blocks"][len(blocking_ones) - room :]
-        kept = [*blocking_ones, *others] if len(blocking_ones) < room else blocking_ones
-        return [one for one in self._done if one in kept]
-
-
-class PlainScan(PlainLines):
-    """A scan as plain lines, one for each endpoint that is through."""
-
-    def start(self, route: Route) -> None:
-        """Nothing: an endpoint is told when it is through."""
-
-    def done(self, endpoint: EndpointRow) -> None:
-        """Say what was found of an endpoint that was called."""
-        if endpoint.skipped is None:
-            told = f", others waited {words}" if (words := _waited_words(endpoint)) else ""
-            self._say(f"  {name_of_endpoint(endpoint)}: {WORDS[outcome(endpoint)]}{told}")
+            bar = progress_cells(self._live, None, 16) if self._live else ()
+            words = cell(progress_words(self._live) if self._live else "", max(width - longest - 22, 0)).rstrip()
+            yield row((f"{Glyph.OPEN} {cell(asked, longest)}  ", Palette.BOLD), *bar, (f"  {words}", Palette.DIM))
 
 
 def _waited_words(endpoint: EndpointRow) -> str:
@@ -190,7 +158,3 @@ def _waited_words(endpoint: EndpointRow) -> str:
         return ""
     busy = endpoint.blocking is not None and endpoint.blocking.processor_wait_s is not None
     return f"{format_seconds(longest)} at most{': the machine was busy' if busy else ''}"
-
-
-scan_screen = screens(ScanScreen, PlainScan)
-"""The screen of a scan."""

@@ -1,12 +1,11 @@
-"""What all terminal views draw with: glyphs with an ASCII counterpart, colours, fixed columns, figures for people.
+"""What all terminal views draw with: signs, colours, fixed columns, figures for people.
 
 Knows rich, and nothing of runs. The colours are mid-tones, chosen to keep a contrast of 3.8 or more on black and on
 white and to stay apart for colour-blind eyes (after Okabe and Ito's palette, https://jfly.uni-koeln.de/color/); the
-glyphs carry the same meaning without any colour.
+signs carry the same meaning without any colour.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from rich.cells import cell_len, chop_cells, set_cell_size
@@ -38,83 +37,52 @@ class Palette:
     DOUBT: Final = Style(color="#d55e00", bold=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
-    """One drawing of everything that has a sign; two sets, of which each terminal gets what it can show."""
+class Glyph:
+    """The signs that everything is drawn with."""
 
-    wait: str = "▂"
-    work: str = "▆"
+    WAIT: Final = "▂"
+    WORK: Final = "▆"
     """Work that somebody waits for; what nobody waits for is lower, so that they differ without colour, too."""
-    free: str = "▄"
-    queued: str = "·"
-    answered: str = "●"
-    failed: str = "✗"
-    open: str = "→"
-    quick: str = "╌"
-    tick: str = "┊"
-    bar: str = "━"
-    bar_rest: str = "─"
-    parts: str = "▏▎▍▌▋▊▉█"
-    yes: str = "✓"
-    no: str = "✗"
-    partly: str = "~"
-    dash: str = "-"
-    cut: str = "…"
-    full: str = "█"
-    hatched: str = "▒"
-    levels: str = "▁▂▃▄▅▆▇█"
+    FREE: Final = "▄"
+    QUEUED: Final = "·"
+    ANSWERED: Final = "●"
+    OPEN: Final = "→"
+    QUICK: Final = "╌"
+    TICK: Final = "┊"
+    BAR: Final = "━"
+    BAR_REST: Final = "─"
+    PARTS: Final = "▏▎▍▌▋▊▉█"
+    YES: Final = "✓"
+    NO: Final = "✗"
+    PARTLY: Final = "~"
+    DASH: Final = "-"
+    CUT: Final = "…"
+    FULL: Final = "█"
+    HATCHED: Final = "▒"
+    LEVELS: Final = "▁▂▃▄▅▆▇█"
     """From next to nothing to the most."""
 
 
-UNICODE: Final = Glyphs()
-ASCII: Final = Glyphs(
-    wait="_",
-    work="=",
-    free="~",
-    queued=".",
-    answered="o",
-    failed="x",
-    open=">",
-    quick="-",
-    tick="|",
-    bar="#",
-    bar_rest="-",
-    parts="#",
-    yes="+",
-    no="x",
-    cut="~",
-    full="#",
-    hatched=":",
-    levels="_.-=+*%#",
-)
+YES: Final = (Glyph.YES, Palette.GOOD)
+NO: Final = (Glyph.NO, Palette.BAD)
+PARTLY: Final = (Glyph.PARTLY, Palette.DOUBT)
 
 
 class Drawing:
-    """A renderable made of lines that fit: `draw(width, glyphs)` is asked for them when the width is known."""
+    """A renderable made of lines that fit: `draw(width)` is asked for them when the width is known."""
 
-    def __init__(self, draw: Callable[[int, Glyphs], Iterable[Text]]) -> None:
+    def __init__(self, draw: Callable[[int], Iterable[Text]]) -> None:
         self.draw = draw
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        glyphs = ASCII if options.ascii_only else UNICODE
-        for line in self.draw(min(max(options.max_width, NARROWEST), WIDEST), glyphs):
+        for line in self.draw(min(max(options.max_width, NARROWEST), WIDEST)):
             line.rstrip()
-            yield encodable(line, options.encoding)
-
-
-def encodable(line: Text, encoding: str) -> Text:
-    """Replace, in place, what the terminal's encoding cannot carry; return the line."""
-    if not encoding.startswith("utf"):
-        line.plain = line.plain.translate(REPLACED).encode(encoding, "replace").decode(encoding)
-    return line
-
-
-REPLACED: Final = {ord("µ"): "u", ord("…"): "~"}
+            yield line
 
 
 def say(console: Console, text: str) -> None:
     """Print outside text as one line and whole, however long it is: nobody can scroll a file to the right."""
-    console.print(encodable(row(escape(text)), console.encoding), soft_wrap=True)
+    console.print(row(escape(text)), soft_wrap=True)
 
 
 def row(*parts: str | tuple[str, Style]) -> Text:
@@ -143,7 +111,4 @@ def paragraph(
 def cell(text: str, width: int, align: Literal["left", "right"] = "left") -> str:
     """Return outside text as exactly `width` terminal cells, cut with an ellipsis where it is longer."""
     shown = shortened(text, width)
-    used = cell_len(shown)
-    if used > width:
-        return set_cell_size(shown, width)
-    return " " * (width - used) + shown if align == "right" else shown + " " * (width - used)
+    return set_cell_size(" " * (width - cell_len(shown)) + shown if align == "right" else shown, width)

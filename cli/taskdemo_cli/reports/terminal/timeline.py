@@ -1,32 +1,48 @@
 """The timeline: a bar per request on one time scale, where one sees who waited, and what ran after the answer.
 
 Draws run documents and computes nothing but columns. The low bar is somebody waiting, the tall bar is work, the dot
-is the answer: a tall bar left of the dot was waited for, a tall bar right of it was not.
+is the answer: work left of the dot runs while its caller waits, work right of it while nobody does.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
+from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import chain, groupby, pairwise, repeat
+from operator import itemgetter
 from typing import Final
 
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents.pairing import pairs
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.scales import ticks
-from taskdemo_cli.reports.terminal.style import Drawing, Glyphs, Palette, cell, row
-from taskdemo_cli.reports.timeline import Bar, first_round, last_moment, stairs_key
+from taskdemo_cli.reports.terminal.style import NO, Glyph, Palette, cell, row
+from taskdemo_cli.reports.timeline import Bar, first_round, last_moment, sample, stairs_key
 from taskdemo_cli.units import format_seconds
 
 BARS: Final = 6
 """Bars drawn of one run; of more requests, an evenly spread sample."""
-CONSIDERED: Final = 1000
-"""Requests among which the bars are chosen."""
 TICK_COLUMNS: Final = 8
 """From one tick to the next, at least."""
 FIGURE: Final = 9
 """Columns for the figure at the right."""
-STYLES: Final = {"wait": Palette.WAITING, "held": Palette.WAITING, "queue": Palette.QUEUED, "free": Palette.WORKING}
+SPANS: Final = {
+    "queue": (Glyph.QUEUED, Palette.QUEUED),
+    "free": (Glyph.FREE, Palette.WORKING),
+    "wait": (Glyph.WAIT, Palette.WAITING),
+    "held": (Glyph.WORK, Palette.WAITING),
+}
+"""How each kind of span is painted; who waits comes after what nobody waits for, which lies below it."""
+ANSWERED: Final = (Glyph.ANSWERED, Palette.BOLD)
+OPEN: Final = (Glyph.OPEN, Palette.BOLD)
+LEGEND: Final = (
+    (SPANS["wait"], 2, "waits"),
+    (SPANS["held"], 2, "waits, work runs"),
+    (ANSWERED, 1, "answered"),
+    (SPANS["queue"], 2, "queued"),
+    (SPANS["free"], 2, "works, nobody waits"),
+    (NO, 1, "failed, cancelled or lost"),
+    (OPEN, 1, "not ended when we stopped looking"),
+)
+"""What the signs mean, and how often each stands there."""
 
 
 class Lane:
@@ -51,58 +67,53 @@ class Lane:
         """Paint one moment over what is there."""
         self.cells[self.column(moment_s)] = (glyph, style)
 
-    def parts(self, grid: set[int], tick: str) -> Iterator[tuple[str, Style]]:
+    def parts(self, grid: Container[int] = ()) -> Iterator[tuple[str, Style]]:
         """Yield the lane as text of one style each, with the grid where nothing was painted."""
-        text, style = "", Palette.PLAIN
-        for index, painted in enumerate(self.cells):
-            glyph, own = painted or ((tick, Palette.DIM) if index in grid else (" ", Palette.PLAIN))
-            if own is not style and text:
-                yield text, style
-                text = ""
-            text, style = text + glyph, own
-        yield text, style
+        cells = (
+            painted or ((Glyph.TICK, Palette.DIM) if index in grid else (" ", Palette.PLAIN))
+            for index, painted in enumerate(self.cells)
+        )
+        for style, alike in groupby(cells, key=itemgetter(1)):
+            yield "".join(glyph for glyph, _ in alike), style
 
 
-def timeline(runs: Sequence[RunDocument]) -> Drawing:
-    """Return the picture of one run or of several on one time scale; of several rounds, the first is drawn."""
-    return Drawing(lambda width, glyphs: _lines(first_round(runs), width, glyphs))
-
-
-def _lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[Text]:
+def timeline(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
+    """Yield the picture of one run or of several on one time scale; of several rounds, the first is drawn."""
+    runs = first_round(all_runs)
     bars_of = [_bars(run) for run in runs]
     if not any(bars_of):
         yield row(("No request was sent, so there is no timeline.", Palette.DIM))
         return
     horizon = max(*(last_moment(run) for run in runs), *(bar.last for bars in bars_of for bar in bars))
-    sampled = [_sample(bars) for bars in bars_of]
-    left = min(max([len(_name(run)) for run in runs] + [9]), width // 3)
+    sampled = [_spread(bars) for bars in bars_of]
+    left = min(max(9, *(len(_name(run)) for run in runs)), width // 3)
     columns = width - left - 1 - FIGURE
-    scale = (columns - 1) / horizon
-    axis = [(round(moment * scale), label) for moment, label in ticks(horizon, (columns - 1) / TICK_COLUMNS)]
-    grid = {column for column, _ in axis}
+    place = Lane(columns, horizon).column
+    axis = {place(moment): label for moment, label in ticks(horizon, (columns - 1) / TICK_COLUMNS)}
     painted: set[tuple[str, Style]] = set()
-    yield _axis(axis, left, columns, "answer", glyphs)
+    yield _axis_line(axis, left, columns, "answer")
     for run, bars in zip(runs, sampled, strict=True):
-        notes = [(cell(_name(run), left), Palette.BOLD)]
-        if len(bars) < len(run.requests):
-            notes.append((cell(f"{len(bars)} of {len(run.requests):,}", left), Palette.DIM))
-        blank = (" " * left, Palette.PLAIN)
-        for index, bar in enumerate(bars):
+        counted = f"{len(bars)} of {len(run.requests):,}" if len(bars) < len(run.requests) else ""
+        notes = chain([(_name(run), Palette.BOLD), (counted, Palette.DIM)], repeat(("", Palette.PLAIN)))
+        for (note, of_note), bar in zip(notes, bars, strict=False):
             lane = Lane(columns, horizon)
-            paint(lane, bar, last_moment(run), glyphs)
+            paint(lane, bar, last_moment(run))
             if bar.is_open:
-                lane.mark(last_moment(run), glyphs.open, Palette.BOLD)
+                lane.mark(last_moment(run), *OPEN)
             painted.update(filter(None, lane.cells))
             figure = format_seconds(bar.answered - bar.sent) if bar.answered is not None else "no answer"
             style = Palette.PLAIN if bar.ok else Palette.BAD
-            note = notes[index] if index < len(notes) else blank
-            yield row(note, " ", *lane.parts(grid, glyphs.tick), (cell(figure, FIGURE, "right"), style))
+            yield row((cell(note, left), of_note), " ", *lane.parts(axis), (cell(figure, FIGURE, "right"), style))
         if run.bystander:
-            yield _bystander(run, left, Lane(columns, horizon), grid, glyphs)
+            lane, worst = Lane(columns, horizon), run.summary.bystander_s
+            pings = [(ping.sent_s, ping.done_s) for ping in run.bystander if ping.sent_s is not None]
+            paint_pings(lane, [(sent, sent if done is None else done) for sent, done in pings])
+            figure = cell(format_seconds(worst.max) if worst else "", FIGURE, "right")
+            yield row((cell("GET /ping", left), Palette.DIM), " ", *lane.parts(axis), (figure, Palette.DIM))
         if len(runs) > 1:
-            yield row(" " * (left + 1), *Lane(columns, horizon).parts(grid, glyphs.tick))
-    yield _axis(axis, left, columns, "", glyphs)
-    yield from _legend(painted, width, glyphs)
+            yield row(" " * (left + 1), *Lane(columns, horizon).parts(axis))
+    yield _axis_line(axis, left, columns, "")
+    yield from _legend(painted, width)
     if any(bar.runs > 1 for bars in sampled for bar in bars):
         yield row(("2", Palette.BAD), (" 3 ... 9 work that was begun so many times, or more", Palette.DIM))
 
@@ -112,35 +123,30 @@ def height(runs: Sequence[RunDocument]) -> int:
     return sum(min(len(run.requests), BARS) + 2 for run in first_round(runs)) + 4
 
 
-def overview(runs: Sequence[RunDocument]) -> Drawing:
-    """Return the same picture with a line for each run: what any of its callers and tasks did at each moment."""
-    return Drawing(lambda width, glyphs: _overview_lines(first_round(runs), width, glyphs))
-
-
-def _overview_lines(runs: Sequence[RunDocument], width: int, glyphs: Glyphs) -> Iterator[Text]:
+def overview(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
+    """Yield the same picture with a line for each run: what any of its callers and tasks did at each moment."""
+    runs = first_round(all_runs)
     horizon = max(last_moment(run) for run in runs)
-    left = min(max([len(_name(run)) for run in runs] + [16]), width // 3)
+    left = min(max(16, *(len(_name(run)) for run in runs)), width // 3)
     columns = width - left - 1
-    axis = [
-        (round(moment * (columns - 1) / horizon), label) for moment, label in ticks(horizon, columns / TICK_COLUMNS)
-    ]
+    place = Lane(columns, horizon).column
+    axis = {place(moment): label for moment, label in ticks(horizon, columns / TICK_COLUMNS)}
     painted: set[tuple[str, Style]] = set()
-    yield _axis(axis, left, columns - FIGURE, "", glyphs)
+    yield _axis_line(axis, left, columns - FIGURE, "")
     for run in runs:
         lane, bars, until_s = Lane(columns, horizon), _bars(run), last_moment(run)
         spans = [span for bar in bars for span in bar.spans(until_s)]
-        signs = {"queue": glyphs.queued, "free": glyphs.free, "wait": glyphs.wait, "held": glyphs.work}
-        for kind, sign in signs.items():  # who waits is painted over what nobody waits for
+        for kind, painting in SPANS.items():
             for _, start, end in (span for span in spans if span[0] == kind and span[2] > span[1]):
-                lane.fill(start, end, sign, STYLES[kind])
+                lane.fill(start, end, *painting)
         for bar in bars:
             if bar.answered is not None:
-                lane.mark(bar.answered, *((glyphs.answered, Palette.BOLD) if bar.ok else (glyphs.failed, Palette.BAD)))
+                lane.mark(bar.answered, *(ANSWERED if bar.ok else NO))
             if (trouble := bar.trouble(until_s)) is not None:
-                lane.mark(trouble, glyphs.failed, Palette.BAD)
+                lane.mark(trouble, *NO)
         painted.update(filter(None, lane.cells))
-        yield row((cell(_name(run), left), Palette.BOLD), " ", *lane.parts({column for column, _ in axis}, glyphs.tick))
-    yield from _legend(painted, width, glyphs)
+        yield row((cell(_name(run), left), Palette.BOLD), " ", *lane.parts(axis))
+    yield from _legend(painted, width)
 
 
 def _name(run: RunDocument) -> str:
@@ -149,81 +155,63 @@ def _name(run: RunDocument) -> str:
 
 def _bars(run: RunDocument) -> list[Bar]:
     """Return the requests that were sent, in an order that shows a queue as stairs; of very many, some."""
-    step = -(-len(run.requests) // CONSIDERED) or 1
-    found = [bar for pair in islice(pairs(run), 0, None, step) if (bar := Bar.of(*pair))]
+    found = [bar for pair in sample(run) if (bar := Bar.of(*pair))]
     return sorted(found, key=stairs_key(found))
 
 
-def _sample(bars: Sequence[Bar]) -> Sequence[Bar]:
+def _spread(bars: Sequence[Bar]) -> Sequence[Bar]:
     """Return at most BARS of the bars, evenly spread, the first and the last among them."""
     if len(bars) <= BARS:
         return bars
     return [bars[round(index * (len(bars) - 1) / (BARS - 1))] for index in range(BARS)]
 
 
-def paint(lane: Lane, bar: Bar, until_s: float, glyphs: Glyphs) -> None:
+def paint(lane: Lane, bar: Bar, until_s: float) -> None:
     """Paint one request and its task; what had not ended by `until_s` reaches to there."""
-    signs = {"wait": glyphs.wait, "held": glyphs.work, "queue": glyphs.queued, "free": glyphs.free}
     for kind, start, end in bar.spans(until_s):
-        lane.fill(start, end, signs[kind], STYLES[kind])
+        lane.fill(start, end, *SPANS[kind])
     if bar.runs > 1 and bar.started is not None:
         lane.mark(bar.started, str(min(bar.runs, 9)), Palette.BAD)
     if (trouble := bar.trouble(until_s)) is not None:
-        lane.mark(trouble, glyphs.failed, Palette.BAD)
+        lane.mark(trouble, *NO)
     if not bar.ok:
-        lane.mark(bar.answer(until_s), glyphs.failed, Palette.BAD)
+        lane.mark(bar.answer(until_s), *NO)
     elif bar.answered is not None:
-        lane.mark(bar.answered, glyphs.answered, Palette.BOLD)
+        lane.mark(bar.answered, *ANSWERED)
 
 
-def paint_pings(lane: Lane, waited: Sequence[tuple[float, float]], glyphs: Glyphs) -> None:
+def paint_pings(lane: Lane, waited: Sequence[tuple[float, float]]) -> None:
     """Paint calls of the bystander, sent and answered: dots where it was at once, the waiting where it had to wait."""
     for sent, after in pairwise([sent for sent, _ in waited]):
-        lane.fill(sent, after, glyphs.quick, Palette.QUEUED)
+        lane.fill(sent, after, Glyph.QUICK, Palette.QUEUED)
     for sent, done in waited:
         if not lane.cells[lane.column(sent)]:
-            lane.mark(sent, glyphs.quick, Palette.QUEUED)
+            lane.mark(sent, Glyph.QUICK, Palette.QUEUED)
         if lane.column(done) > lane.column(sent) + 1:
-            lane.fill(sent, done, glyphs.wait, Palette.WAITING)
+            lane.fill(sent, done, Glyph.WAIT, Palette.WAITING)
 
 
-def _bystander(run: RunDocument, left: int, lane: Lane, grid: set[int], glyphs: Glyphs) -> Text:
-    paint_pings(
-        lane,
-        [
-            (ping.sent_s, ping.done_s if ping.done_s is not None else ping.sent_s)
-            for ping in run.bystander
-            if ping.sent_s is not None
-        ],
-        glyphs,
-    )
-    worst = run.summary.bystander_s
-    figure = format_seconds(worst.max) if worst else ""
-    return row(
-        (cell("GET /ping", left), Palette.DIM),
-        " ",
-        *lane.parts(grid, glyphs.tick),
-        (cell(figure, FIGURE, "right"), Palette.DIM),
-    )
-
-
-def _axis(ticks: list[tuple[int, str]], left: int, columns: int, heading: str, glyphs: Glyphs) -> Text:
-    room = columns + FIGURE - len(heading)
+def axis_text(axis: Mapping[int, str], room: int) -> str:
+    """Return the labels of these columns, each with its tick, as many as there is room for."""
     line = [" "] * room
-    for column, label in ticks:
-        shown, first = glyphs.tick + label, column
+    for column, label in axis.items():
+        shown, first = Glyph.TICK + label, column
         if column + len(shown) >= room:  # the last one ends at its tick
-            shown, first = label + glyphs.tick, column - len(label)
+            shown, first = label + Glyph.TICK, column - len(label)
         if column < room and not "".join(line[first - 1 : column]).strip():
             line[first : first + len(shown)] = shown
-    return row(" " * (left + 1), ("".join(line) + heading, Palette.DIM))
+    return "".join(line)
 
 
-def _legend(painted: set[tuple[str, Style]], width: int, glyphs: Glyphs) -> Iterator[Text]:
+def _axis_line(axis: Mapping[int, str], left: int, columns: int, heading: str) -> Text:
+    return row(" " * (left + 1), (axis_text(axis, columns + FIGURE - len(heading)) + heading, Palette.DIM))
+
+
+def _legend(painted: set[tuple[str, Style]], width: int) -> Iterator[Text]:
     """Yield what the signs mean, only those that were painted."""
     line: list[tuple[str, Style]] = []
     used = 0
-    for sign, style, times, meaning in _meanings(glyphs):
+    for (sign, style), times, meaning in LEGEND:
         if (sign, style) not in painted:
             continue
         size = times + 1 + len(meaning) + 2
@@ -235,18 +223,6 @@ def _legend(painted: set[tuple[str, Style]], width: int, glyphs: Glyphs) -> Iter
     yield row(*line)
 
 
-def live_legend(width: int, glyphs: Glyphs) -> Text:
+def live_legend(width: int) -> Text:
     """Return what the signs of a run that goes on mean, as many as fit into one line."""
-    return next(_legend({(sign, style) for sign, style, *_ in _meanings(glyphs)}, width, glyphs))
-
-
-def _meanings(glyphs: Glyphs) -> tuple[tuple[str, Style, int, str], ...]:
-    return (
-        (glyphs.wait, Palette.WAITING, 2, "waits"),
-        (glyphs.work, Palette.WAITING, 2, "waits for the work"),
-        (glyphs.answered, Palette.BOLD, 1, "answered"),
-        (glyphs.queued, Palette.QUEUED, 2, "queued"),
-        (glyphs.free, Palette.WORKING, 2, "works, nobody waits"),
-        (glyphs.failed, Palette.BAD, 1, "failed, cancelled or lost"),
-        (glyphs.open, Palette.BOLD, 1, "not ended when we stopped looking"),
-    )
+    return next(_legend({painting for painting, _, _ in LEGEND}, width))

@@ -4,22 +4,22 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from amqp.exceptions import ResourceLocked
 from celery import signals, states
 from celery.bootsteps import RUN
 from celery.exceptions import CeleryError
 from kombu.exceptions import OperationalError
 
 from taskdemo_server.contract.events import TaskState
+from taskdemo_server.contract.text import error_text
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.celery.page import broker, celery, queue, work
 from taskdemo_server.runtime.orphans import lives
-from taskdemo_server.work.workplace import current_task, here, knows_experiments, work_for
+from taskdemo_server.work.workplace import current_task, here, learn_experiments, work_for
 
 _SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp"})
 """Those of brokers that keep what they are given; over files, messages are lost to a race or wait for ever."""
@@ -81,8 +81,7 @@ def revoked(request: Any, **_: Any) -> None:
 
 
 celery.conf.worker_redirect_stdouts = False  # what a task prints is told apart by the work, and shown whole
-if knows_experiments():
-    from taskdemo_server.engines.celery import steps  # noqa: F401  a worker must know the tasks of the experiments
+learn_experiments(__package__)
 
 
 def check() -> None:
@@ -106,18 +105,16 @@ def cancel(ref: str) -> bool:
     return True
 
 
-def status(refs: Sequence[str]) -> Mapping[str, Status]:
-    """Return what the result backend knows; nothing where there is none."""
-    found = {}
+def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
+    """Give what the result backend knows; nothing where there is none."""
     for ref in refs:
         result = work.AsyncResult(ref)
         state = _STATES.get(result.state)
         if state is not None:
             done = result.date_done
             at = done.replace(tzinfo=done.tzinfo or UTC).timestamp() if isinstance(done, datetime) else time.time()
-            error = f"{type(result.result).__name__}: {result.result}" if state == "failed" else None
-            found[ref] = Status(state, at, error)
-    return found
+            error = error_text(result.result) if state == "failed" else None
+            yield ref, Status(state, error, at)
 
 
 def has_worker() -> bool | None:
@@ -126,20 +123,10 @@ def has_worker() -> bool | None:
 
 
 def claim(name: str) -> claims.Take:
-    """Claim a name at the broker; at RabbitMQ by a queue that is the connection's alone."""
-    if not broker.startswith(("amqp", "pyamqp")):
-        return claims.over_redis(broker.replace("redis+socket:", "unix:"), name)
-    connection = celery.connection_for_write(heartbeat=10)
-
-    def take() -> bool:
-        try:
-            with connection.channel() as channel:
-                channel.queue_declare(name, exclusive=True)
-        except ResourceLocked:
-            return False
-        return True
-
-    return take
+    """Claim a name at the broker."""
+    if broker.startswith(("amqp", "pyamqp")):
+        return claims.over_rabbitmq(celery.connection_for_write(heartbeat=0), name)
+    return claims.over_redis(broker.replace("redis+socket:", "unix:"), name)
 
 
 def redelivered_after(work_s: float) -> float | None:

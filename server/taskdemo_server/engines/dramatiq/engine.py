@@ -1,22 +1,19 @@
 """How taskdemo drives Dramatiq: by a middleware. Server and worker import this."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import dramatiq
 import pika
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.results.errors import ResultFailure, ResultMissing
-from pika.exceptions import ChannelClosedByBroker
 
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.dramatiq.page import backend, broker, queue, url, work
-from taskdemo_server.work.workplace import current_task, knows_experiments, work_for
+from taskdemo_server.work.workplace import current_task, learn_experiments, work_for
 
-_LOCKED: Final = 405
-"""AMQP's number for a queue that is another connection's alone."""
 _ALIVE_S: Final = 5.0
 """A worker that has given no sign for so long is none to wait for, though what it held is not sent again yet."""
 
@@ -37,8 +34,7 @@ class Carry(dramatiq.Middleware):
 
 
 broker.add_middleware(Carry())
-if knows_experiments():
-    from taskdemo_server.engines.dramatiq import steps  # noqa: F401  a worker must know the tasks of the experiments
+learn_experiments(__package__)
 
 
 def check() -> None:
@@ -54,19 +50,17 @@ def cancel(_ref: str) -> bool:
     return False
 
 
-def status(refs: Sequence[str]) -> Mapping[str, Status]:
-    """Return what the result backend knows, which is what has ended; nothing where there is none."""
-    found = {}
+def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
+    """Give what the result backend knows, which is what has ended; nothing where there is none."""
     for ref in refs if backend is not None else ():
         try:
             work.message("").copy(message_id=ref).get_result()
         except ResultMissing:
             continue
         except ResultFailure as failure:
-            found[ref] = Status("failed", time.time(), f"{failure.orig_exc_type}: {failure.orig_exc_msg}")
+            yield ref, Status("failed", f"{failure.orig_exc_type}: {failure.orig_exc_msg}")
         else:
-            found[ref] = Status("finished", time.time())
-    return found
+            yield ref, Status("finished")
 
 
 def has_worker() -> bool | None:
@@ -81,20 +75,11 @@ def has_worker() -> bool | None:
 
 
 def claim(name: str) -> claims.Take:
-    """Claim a name at the broker; at RabbitMQ by a queue that is the connection's alone."""
-    if not isinstance(broker, RabbitmqBroker):
-        return claims.over_redis(url, name)
-    connection = pika.BlockingConnection(broker.parameters)
-
-    def take() -> bool:
-        try:
-            with connection.channel() as channel:
-                channel.queue_declare(name, exclusive=True)
-        except ChannelClosedByBroker as closed:
-            return bool(closed.reply_code != _LOCKED)
-        return True
-
-    return take
+    """Claim a name at the broker."""
+    if isinstance(broker, RabbitmqBroker):
+        lasting = pika.URLParameters(f"{url.partition('?')[0]}?heartbeat=0")
+        return claims.over_rabbitmq(pika.BlockingConnection(lasting), name)
+    return claims.over_redis(url, name)
 
 
 def redelivered_after(work_s: float) -> float | None:

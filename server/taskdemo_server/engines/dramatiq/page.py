@@ -25,6 +25,8 @@ broker: RabbitmqBroker | RedisBroker
 if url.startswith("amqp"):
     # RabbitMQ is to confirm that it has a task. A caller waits for that:
     # notice soon that it is mute. (Defaults: 15 s to connect, and 60 s.)
+    # And Celery's queue of that name would be another one.
+    queue = f"dramatiq.{queue}"
     if "?" not in url:
         url += "?socket_timeout=0.5&stack_timeout=0.5&heartbeat=5"
     broker = RabbitmqBroker(url=url, confirm_delivery=True)

@@ -1,7 +1,6 @@
 """How taskdemo drives Huey: by its signals. Server and worker import this."""
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from huey.exceptions import TaskException
@@ -10,7 +9,7 @@ from huey.signals import SIGNAL_ENQUEUED, SIGNAL_EXECUTING, SIGNAL_REVOKED
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.huey.page import huey
-from taskdemo_server.work.workplace import CurrentTask, current_task, here, knows_experiments
+from taskdemo_server.work.workplace import CurrentTask, current_task, here, learn_experiments
 
 
 @huey.signal(SIGNAL_ENQUEUED)
@@ -36,8 +35,7 @@ def revoked(_signal: str, task: Any) -> None:
     here().note(task.id, "cancelled")
 
 
-if knows_experiments():
-    from taskdemo_server.engines.huey import steps  # noqa: F401  a worker must know the tasks of the experiments
+learn_experiments(__package__)
 
 
 def check() -> None:
@@ -53,22 +51,21 @@ def cancel(ref: str) -> bool:
     return True
 
 
-def status(refs: Sequence[str]) -> Mapping[str, Status]:
-    """Return what was revoked, what is in the file no more, and what has ended where results are kept."""
-    found, pending = {}, {task.id for task in huey.pending()}
+def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
+    """Give what was revoked, what is in the file no more, and what has ended where results are kept."""
+    pending = {task.id for task in huey.pending()}
     for ref in refs:
         try:
             huey.result(ref, preserve=True)
         except TaskException as failed:
-            found[ref] = Status("failed", time.time(), str(failed.metadata.get("error")))
+            yield ref, Status("failed", str(failed.metadata.get("error")))
         else:
             if huey.storage.has_data_for_key(ref):
-                found[ref] = Status("finished", time.time())
+                yield ref, Status("finished")
             elif huey.is_revoked(ref):
-                found[ref] = Status("cancelled", time.time())
+                yield ref, Status("cancelled")
             elif ref not in pending:
-                found[ref] = Status("started", time.time())
-    return found
+                yield ref, Status("started")
 
 
 def has_worker() -> bool | None:

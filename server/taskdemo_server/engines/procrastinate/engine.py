@@ -1,8 +1,7 @@
 """How taskdemo drives Procrastinate: by a wrapped enqueue call and a worker middleware; for server and worker."""
 
 import re
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from taskdemo_server.contract.events import TaskState
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.procrastinate.page import tasks, url
-from taskdemo_server.work.workplace import current_task, here, knows_experiments, work_for
+from taskdemo_server.work.workplace import current_task, here, learn_experiments, work_for
 
 _SCHEMA_LOCK: Final = 7_403_651
 """A number by which two who find no schema do not both make one."""
@@ -55,8 +54,7 @@ async def begin(call_next: Callable[[], Awaitable[Any]], context: JobContext, _w
 
 
 tasks.worker_defaults["worker_middleware"] = [begin]
-if knows_experiments():
-    from taskdemo_server.engines.procrastinate import steps  # noqa: F401  a worker must know these tasks
+learn_experiments(__package__)
 
 
 def check() -> None:
@@ -99,15 +97,13 @@ def cancel(ref: str) -> bool:
     return True
 
 
-def status(refs: Sequence[str]) -> Mapping[str, Status]:
-    """Return what the table says; it keeps no errors, and none of its times is asked for here."""
-    found = {}
+def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
+    """Give what the table says; it keeps no errors, and none of its times is asked for here."""
     with _asking() as asking:
         for ref in refs:
             state = _STATES.get(asking.job_manager.get_job_status(int(ref)))
             if state is not None:
-                found[ref] = Status(state, time.time(), "Procrastinate keeps no error." if state == "failed" else None)
-    return found
+                yield ref, Status(state, "Procrastinate keeps no error." if state == "failed" else None)
 
 
 def has_worker() -> bool | None:

@@ -1,7 +1,7 @@
 """How taskdemo drives RQ: by a wrapped enqueue call, and a worker class. Server and worker import this."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from redis import Redis, RedisError
@@ -14,7 +14,7 @@ from taskdemo_server.contract.events import TaskState
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.rq.page import queue, url
-from taskdemo_server.work.workplace import current_task, here, knows_experiments, work_for
+from taskdemo_server.work.workplace import current_task, here, learn_experiments, work_for
 
 _STOP_S: Final = 2.0
 _STATES: Final[dict[JobStatus, TaskState]] = {
@@ -60,8 +60,7 @@ class Carrying(Worker):
             here().note(request_id, "failed", error="The work-horse, its process, was killed.")
 
 
-if knows_experiments():
-    from taskdemo_server.engines.rq import steps  # noqa: F401  imported before any fork, as the user's function is
+learn_experiments(__package__)
 
 
 def check() -> None:
@@ -88,19 +87,17 @@ def cancel(ref: str) -> bool:
     return True
 
 
-def status(refs: Sequence[str]) -> Mapping[str, Status]:
-    """Return what RQ keeps of the jobs: of those that ended well, for 500 seconds."""
+def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
+    """Give what RQ keeps of the jobs: of those that ended well, for 500 seconds."""
     # Not the page's connection, whose timeouts are those of a caller.
     with Redis.from_url(url, socket_timeout=5) as connection:
-        found = {}
         for job in Job.fetch_many(refs, connection=connection, serializer=queue.serializer):
             state = _STATES.get(job.get_status(refresh=False)) if job is not None else None
             if job is not None and state is not None:
                 at = (job.started_at if state == "started" else job.ended_at) or job.enqueued_at
                 result = job.latest_result() if state == "failed" else None
                 lines = (result.exc_string or "").strip().splitlines() if result is not None else []
-                found[job.id] = Status(state, at.timestamp() if at else time.time(), lines[-1] if lines else None)
-        return found
+                yield job.id, Status(state, lines[-1] if lines else None, at.timestamp() if at else time.time())
 
 
 def has_worker() -> bool | None:

@@ -1,8 +1,7 @@
 """How taskdemo drives Taskiq: by a middleware, and its result backend. Server and worker import this."""
 
 import asyncio
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from redis import Redis, ResponseError
@@ -10,10 +9,11 @@ from taskiq import TaskiqMessage, TaskiqMiddleware
 from taskiq.serializers import JSONSerializer
 from taskiq_redis import RedisAsyncResultBackend
 
+from taskdemo_server.contract.text import error_text
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.taskiq.page import backend, broker, queue, url
-from taskdemo_server.work.workplace import current_task, knows_experiments, work_for
+from taskdemo_server.work.workplace import current_task, learn_experiments, work_for
 
 _ASKS_MS: Final = 5000
 """An idle worker asks for more every two seconds."""
@@ -36,8 +36,7 @@ class Carry(TaskiqMiddleware):
 
 
 broker.add_middlewares(Carry())
-if knows_experiments():
-    from taskdemo_server.engines.taskiq import steps  # noqa: F401  a worker must know the tasks of the experiments
+learn_experiments(__package__)
 
 
 def check() -> None:
@@ -55,22 +54,23 @@ def cancel(_ref: str) -> bool:
     return False
 
 
-def status(refs: Sequence[str]) -> Mapping[str, Status]:
-    """Return what the result backend knows, which is what has ended; nothing where there is none."""
-    return {} if backend is None else asyncio.run(_status(backend, refs))
+def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
+    """Give what the result backend knows, which is what has ended; nothing where there is none."""
+    if backend is not None:
+        yield from asyncio.run(_status(backend, refs))
 
 
-async def _status(url: str, refs: Sequence[str]) -> dict[str, Status]:
+async def _status(url: str, refs: Sequence[str]) -> list[tuple[str, Status]]:
     prefix = f"taskiq:{queue}:result"
     # Not the page's: that belongs to the event loop of the server.
     results = RedisAsyncResultBackend[Any](url, prefix_str=prefix, serializer=JSONSerializer())
-    found = {}
+    found = []
     try:
         for ref in refs:
             if await results.is_result_ready(ref):
                 result = await results.get_result(ref)
-                error = f"{type(result.error).__name__}: {result.error}" if result.is_err else None
-                found[ref] = Status("failed" if result.is_err else "finished", time.time(), error)
+                error = error_text(result.error) if result.error is not None else None
+                found.append((ref, Status("failed" if result.is_err else "finished", error)))
     finally:
         await results.shutdown()
     return found
