@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -108,6 +109,9 @@ def gone(processes: Sequence[psutil.Process]) -> bool:
     return all(is_gone(process) for process in processes)
 
 
+STARTING = re.compile(r"^(still starting|Process \d+ is still importing \S+)\n", re.MULTILINE)
+
+
 def read_events(journal: Path | str) -> list[TaskEvent]:
     """Return what can be read of a journal."""
     return [event for line in Path(journal).read_bytes().splitlines() if (event := TaskEvent.from_line(line))]
@@ -134,7 +138,8 @@ class RunningServer:
 
     @property
     def complained(self) -> str:
-        return (self.folder / "err").read_text()
+        """What stands on its standard error, without that its start takes long, which is the machine's doing."""
+        return STARTING.sub("", (self.folder / "err").read_text())
 
     def get(self, path: str = "/", **given: Any) -> httpx.Response:
         return self.client.get(path, **given)
