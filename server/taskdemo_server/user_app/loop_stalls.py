@@ -166,9 +166,10 @@ class LoopStalls:
         # By the loop's thread: at the last look, and when it was in time.
         spent = calm = self._times_of(self._own)
         while not loop.is_closed():
-            queued_before_s = thread_clocks.queued()
             slept = time.monotonic()
+            queued_before_s = thread_clocks.queued()
             time.sleep(BEAT_S)
+            queued_s = thread_clocks.queued() - queued_before_s
             now = time.monotonic()
             begun = self._beat + BEAT_S
             is_late = now - begun >= LATE_S
@@ -177,7 +178,6 @@ class LoopStalls:
             steps = stack(frames().get(own.ident or 0)) if is_late or is_open else []
             stacks = _stacks(without=own) if is_late else {}
             whose = self._whose(steps, loop)
-            queued_s = thread_clocks.queued() - queued_before_s
             self._end_stalls(begun)
             look = self._reader.look(steps)
             before, spent = spent, self._times_of(self._own)

@@ -127,8 +127,8 @@ def test_a_process_pool_takes_back_a_task_that_waits_and_no_other(
     start_server: Start, held: dict[str, str], tmp_path: Path
 ) -> None:
     server = start_server(mode="process", **held)
-    # A pool takes one task per process, and one more, out of what can still be cancelled.
-    count = (os.cpu_count() or 1) + 3
+    # Beside those that run, a pool takes one task per process, and one more, out of what can still be cancelled.
+    count = 2 * (os.cpu_count() or 1) + 2
     ids = [server.get().headers["X-Task-ID"] for _ in range(count)]
     running = min(until(server.running))
     assert server.client.delete(f"/tasks/{running}").status_code == 409
