@@ -61,6 +61,6 @@ def run(
 
 def verdicts(document: LimitsDocument) -> dict[str, dict[str, str]]:
     """Return {mode: {limit: verdict}}, after checking that every experiment was carried out."""
-    assert document.failed == []
+    assert not document.failed, document.failed
     assert document.skipped == [], document.skipped
     return {mode: {limit: cell.verdict for limit, cell in cells.items()} for mode, cells in document.modes.items()}
