@@ -22,10 +22,8 @@ from taskdemo_cli.limits.trial import RESTART_PATIENCE_S, WORK_S, Answer, Trial
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.events import TaskRecord
 
-_WAITING = 4
-"""Tasks beyond those that run at once."""
-_TRIES = 3
-"""On a machine that has no time for it, tasks may have ended before anybody looked; then others are sent."""
+_WAITING = (4, 8, 16)
+"""Tasks beyond those that run at once: more, where on a busy machine none waits any more as anybody looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,7 @@ def _kill_what_runs(trial: Trial) -> "_Busy":
                 return not after.done or len(after.starts) > 1  # else it had ended just before
         return False
 
-    for _ in range(_TRIES):
+    for _ in _WAITING:
         busy = _busy(trial)
         if trial.wait(is_killed, 5):
             return busy
@@ -140,20 +138,21 @@ class _Busy:
 
 def _busy(trial: Trial, workers: Sequence[str] = MACHINES) -> _Busy:
     """Keep a server busy: a fresh one or, because workers take long to start, the one that has these."""
-    for _ in range(_TRIES):
-        busy = _send(trial, workers)
-        if any(task.state != "finished" for task in busy.tasks(trial)):
+    for waiting in _WAITING:
+        busy = _send(trial, workers, waiting)
+        states = {task.state for task in busy.tasks(trial)}
+        if "accepted" in states if trial.workers else states != {"finished"}:
             break
     return busy
 
 
-def _send(trial: Trial, workers: Sequence[str]) -> _Busy:
+def _send(trial: Trial, workers: Sequence[str], waiting: int) -> _Busy:
     if not trial.workers:
         trial.serve(workers=workers)
     trial.await_workers()
     earlier = frozenset(task.id for task in trial.tasks())
     running = (trial.at_once or 0) * max(len(trial.workers), 1)
-    busy = _Busy(trial.send_tasks(running + _WAITING), earlier)
+    busy = _Busy(trial.send_tasks(running + waiting), earlier)
     trial.wait_for_begin(earlier=earlier)
     if trial.workers:  # What an engine does while these begin their tasks is a matter of luck, so no verdict.
         trial.wait(lambda: len(busy.running(trial)) >= running, WORK_S)
