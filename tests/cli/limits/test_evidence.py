@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
@@ -13,6 +15,8 @@ from taskdemo_cli.limits.cancel import _cell as cancel_cell
 from taskdemo_cli.limits.distribute import _cell as distribute_cell
 from taskdemo_cli.limits.evidence import read_journal, read_steps
 from taskdemo_cli.limits.survive import Fate, fate_cell
+from taskdemo_cli.limits.track import track
+from taskdemo_cli.limits.trial import Answer
 from taskdemo_server.contract.events import TaskEvent, TaskState
 
 
@@ -88,3 +92,50 @@ def test_where_nothing_was_seen_there_is_no_cell(
 def test_a_process_that_had_ended_before_it_was_looked_at_is_no_second_machine() -> None:
     cell = distribute_cell(Counter({"machine-a": 3, "machine-b": 2, "elsewhere": 1}), "Two workers ran")
     assert (cell.verdict, cell.measured["figure"]) == ("yes", "2 of 2")
+
+
+def test_where_none_waits_any_more_as_anybody_looks_more_tasks_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+
+    def send(_trial: object, _workers: object, waiting: int) -> Any:
+        sent.append(waiting)
+        states = ["started", "accepted" if waiting > 4 else "finished"]
+        return SimpleNamespace(tasks=lambda _trial: [SimpleNamespace(state=state) for state in states])
+
+    monkeypatch.setattr(survive, "_send", send)
+    survive._busy(MagicMock(workers=["worker"]))
+    assert sent == [4, 8]
+    survive._busy(MagicMock(workers=[]))
+    assert sent == [4, 8, 4]
+
+
+class Passing:
+    """A trial whose first task has ended before anybody can ask; of others the engine tells in which state they are."""
+
+    workers = ("worker",)
+    enough = 1
+
+    def __init__(self) -> None:
+        self.state = "accepted"
+        self.wait_for_answers = self.pause = lambda _: None
+
+    def send(self, path: str) -> None:
+        self.state = "ended" if path.endswith("key=0.0") else "accepted"
+
+    def wait_for_begin(self, key: str) -> None:
+        self.state = "ended" if key == "0.0" else "started"
+
+    def wait(self, _until: object, _timeout: float) -> None:
+        self.state = "ended"
+
+    def notes(self, _key: str) -> list[Any]:
+        return [SimpleNamespace(state=self.state)] if self.state != "accepted" else []
+
+    def ask(self, _path: str) -> Answer:
+        return Answer(200, {"asked": "Job", "state": self.state}, 0.0, 0.0)
+
+
+def test_an_engine_is_asked_again_where_the_task_had_ended_before_the_question() -> None:
+    cell = track(Passing())  # type: ignore[arg-type]
+    assert cell.verdict == "yes"
+    assert cell.text == "Its Job said 'accepted' while it waited, 'started' while it ran, 'ended' after its end."
