@@ -231,7 +231,7 @@ def test_the_deadline_ends_unanswered_requests_as_read_timeouts_and_counts_the_u
     assert fired.done.timed_out
     assert set(fired.errors) <= {"ReadTimeout", "ConnectTimeout"}  # the last one may still be connecting
     assert len(fired.samples) + fired.done.not_sent == 1000
-    fired = load.fire(count=3, rate=2, timeout_s=0.4)  # it comes while nothing is in flight
+    fired = load.fire(count=3, rate=1, timeout_s=0.9)  # it comes while nothing is in flight
     assert (fired.errors, fired.done.not_sent, fired.done.timed_out) == ([None], 2, True)
 
 

@@ -318,7 +318,7 @@ def test_an_import_that_takes_long_is_told_with_its_line(tmp_path: Path, monkeyp
 
     def tell(sentence: str) -> None:
         said.append(sentence)
-        if "slowly.py" in sentence:
+        if "slowly.py:2" in sentence:
             told.set()
 
     monkeypatch.setattr(unready, "EVERY_S", 0.05)
