@@ -33,8 +33,9 @@ from taskdemo_server.user_app.stacks import Reader, Step, frames, stack, suspend
 BEAT_S: Final = 0.02
 LATE_S: Final = 0.08
 """A loop that did not beat for so long is blocked; shorter than what a caller would call a wait."""
-SPENT_ON_WAITING: Final = 0.02
-"""Of the time, at most, on looks at what requests wait for: thousands may be open."""
+FEW: Final = 20
+WAITING_EVERY_S: Final = 0.1
+"""What more requests than a few wait for is looked at so often only."""
 TELL_EVERY_S: Final = 0.25
 QUEUED: Final = 4
 """A thread that computes may wait for a processor so many times as long; one that sleeps waits for one, too."""
@@ -162,7 +163,6 @@ class LoopStalls:
 
     def _look(self, loop: asyncio.AbstractEventLoop, own: threading.Thread, limiter: CapacityLimiter) -> None:
         waited = told = looked = time.monotonic()
-        waiting_due = waited
         # By the loop's thread: at the last look, and when it was in time.
         spent = calm = self._times_of(self._own)
         while not loop.is_closed():
@@ -195,10 +195,9 @@ class LoopStalls:
                 self._see_others(self._stall, stacks)
             elif now < begun:
                 calm = spent
-            if now >= waiting_due:
-                computed_s = time.thread_time()
+            if len(self._requests.open) <= FEW or now - waited >= WAITING_EVERY_S:
                 self._see_waiting(limiter, now - waited, free=free)
-                waited, waiting_due = now, now + (time.thread_time() - computed_s) / SPENT_ON_WAITING
+                waited = now
             if now - told >= TELL_EVERY_S:
                 self._tell()
                 told = now
