@@ -85,12 +85,21 @@ def _after_the_library() -> int:
 
 def _no_module(option: str, module: str, name: str, folder: str | None) -> str:
     here = Path(folder or ".")
-    there = {path.stem for path in here.glob("*.py")} | {path.parent.name for path in here.glob("*/__init__.py")}
-    near = difflib.get_close_matches(module, sorted(there), n=1)
     hint = f"looked in {shortened(str(here), 200)} first; go to the folder that {module.partition('.')[0]} is in"
-    if near:
-        hint = f"did you mean {option} {near[0]}:{name}?"
+    if near := _nearest(module.split("."), here):
+        hint = f"did you mean {option} {'.'.join(near)}:{name}?"
     return f"{option} {module}:{name}: there is no module {module}; {hint}"
+
+
+def _nearest(parts: list[str], here: Path) -> list[str]:
+    """Return the parts of a module's name with the first wrong one put right; empty where nothing is like it."""
+    first, *rest = parts
+    there = {path.stem for path in here.glob("*.py")} | {path.parent.name for path in here.glob("*/__init__.py")}
+    if first in there and rest:
+        near = _nearest(rest, here / first)
+        return [first, *near] if near else []
+    near = difflib.get_close_matches(first, sorted(there), n=1)
+    return [*near, *rest] if near else []
 
 
 def _own_names(module: Any, callables: list[str]) -> str:

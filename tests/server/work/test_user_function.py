@@ -58,11 +58,14 @@ NUMBER = 3
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the user's modules; this process forgets them with the test."""
     (tmp_path / "reports.py").write_text(REPORTS)
+    (tmp_path / "jobs").mkdir()
+    for module in ("__init__", "mails"):
+        (tmp_path / "jobs" / f"{module}.py").touch()
     (tmp_path / "broken.py").write_text("import no_such_module_at_all\n")
     (tmp_path / "leaves.py").write_text("raise SystemExit(0)\n")
     monkeypatch.setattr(sys, "path", sys.path[:])
     yield tmp_path
-    for name in ("reports", "broken", "leaves", "slow"):
+    for name in ("reports", "jobs", "jobs.mails", "broken", "leaves", "slow"):
         sys.modules.pop(name, None)
 
 
@@ -79,6 +82,9 @@ def find(folder: Path) -> Callable[[str], UserFunction]:
         ("reports:bild", "there is no bild in reports; did you mean --work reports:build?"),
         ("reports:zzz", "there is no zzz in reports; reports.py has build, no_argument, fetch, generates"),
         ("report:build", "there is no module report; did you mean --work reports:build?"),
+        ("jobs.mail:send", "there is no module jobs.mail; did you mean --work jobs.mails:send?"),
+        ("job.mails:send", "there is no module job.mails; did you mean --work jobs.mails:send?"),
+        ("jobs.zzz:send", "first; go to the folder that jobs is in"),
         ("broken:build", "ModuleNotFoundError: No module named 'no_such_module_at_all' (broken.py:1)"),
         ("leaves:build", "SystemExit: 0 (leaves.py:1)"),
         ("reports:generates", "that is a generator"),

@@ -25,7 +25,7 @@ broker: RabbitmqBroker | RedisBroker
 if url.startswith("amqp"):
     # RabbitMQ is to confirm that it has a task. A caller waits for that:
     # notice soon that it is mute. (Defaults: 15 s to connect, and 60 s.)
-    # And Celery's queue of that name would be another one.
+    # And a queue of another library may have that name.
     queue = f"dramatiq.{queue}"
     if "?" not in url:
         url += "?socket_timeout=0.5&stack_timeout=0.5&heartbeat=5"
