@@ -13,6 +13,7 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits import survive
 from taskdemo_cli.limits.cancel import _cell as cancel_cell
 from taskdemo_cli.limits.distribute import _cell as distribute_cell
+from taskdemo_cli.limits.distribute import distribute
 from taskdemo_cli.limits.evidence import read_journal, read_steps
 from taskdemo_cli.limits.survive import Fate, fate_cell
 from taskdemo_cli.limits.track import track
@@ -92,6 +93,27 @@ def test_where_nothing_was_seen_there_is_no_cell(
 def test_a_process_that_had_ended_before_it_was_looked_at_is_no_second_machine() -> None:
     cell = distribute_cell(Counter({"machine-a": 3, "machine-b": 2, "elsewhere": 1}), "Two workers ran")
     assert (cell.verdict, cell.measured["figure"]) == ("yes", "2 of 2")
+
+
+@pytest.mark.parametrize(("late", "sent", "verdict"), [(0, [6], "yes"), (1, [6, 12], "yes"), (9, [6, 12, 24], "no")])
+def test_while_one_of_two_workers_ran_all_more_tasks_are_given(
+    late: int, sent: list[int], verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second worker of a busy machine begins `late` bursts after the first one."""
+    monkeypatch.setitem(distribute.__globals__, "family", lambda main: [main])
+    given: list[int] = []
+    tasks: list[Any] = []
+
+    def send_tasks(count: int) -> list[Any]:
+        given.append(count)
+        pids = [1, 2 if len(given) > late else 1]
+        tasks.extend(SimpleNamespace(starts=[SimpleNamespace(pid=pid)], done=True) for pid in pids)
+        return []
+
+    workers = [SimpleNamespace(name=f"machine-{pid}", child=SimpleNamespace(pid=pid)) for pid in (1, 2)]
+    trial = MagicMock(mode="huey", workers=workers, send_tasks=send_tasks, tasks=lambda: tasks)
+    trial.follow = lambda _do, over, _timeout: over()
+    assert (distribute(trial).verdict, given) == (verdict, sent)
 
 
 def test_where_none_waits_any_more_as_anybody_looks_more_tasks_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
