@@ -1,5 +1,6 @@
 """What the limits' experiments read, line by line, and what they make of it: no servers here."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from taskdemo_cli.limits.cancel import _cell as cancel_cell
 from taskdemo_cli.limits.distribute import _cell as distribute_cell
 from taskdemo_cli.limits.distribute import distribute
 from taskdemo_cli.limits.evidence import read_journal, read_steps
+from taskdemo_cli.limits.offload import compute_beside_a_bystander
 from taskdemo_cli.limits.survive import Fate, fate_cell
 from taskdemo_cli.limits.track import track
 from taskdemo_cli.limits.trial import Answer
@@ -129,6 +131,15 @@ def test_where_none_waits_any_more_as_anybody_looks_more_tasks_are_sent(monkeypa
     assert sent == [4, 8]
     survive._busy(MagicMock(workers=[]))
     assert sent == [4, 8, 4]
+
+
+def test_a_bystander_that_asked_before_the_work_began_and_waited_for_its_end_was_held_up() -> None:
+    """Asked late, on a busy machine: it is the only one, for nobody asks once the tasks have ended."""
+    answer = Answer(200, None, time.monotonic(), time.monotonic() + 1.5)
+    trial = MagicMock(serve=lambda **_: MagicMock(pid=1, poll=lambda: None), tasks=list)
+    trial.pause = lambda _: time.sleep(0.1)
+    trial.send_in_turn = lambda _: MagicMock(result=lambda: [answer])
+    assert compute_beside_a_bystander(trial).longest_s > 1
 
 
 class Passing:
