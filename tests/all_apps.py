@@ -11,8 +11,8 @@ from fastapi import FastAPI
 APPS = Path(__file__).parent / "apps"
 FIRED = {"cpu_regex_thread", "cpu_threads", "cpu_to_thread", "needs_query", "short_pieces", "threads_used_up"}
 """No row of the table has them scanned."""
-ALONE = {"garbage", "own_ticker", "never_answers", "postgres_deadlock"}
-"""Nor these: the first two disturb all others of their process, the last two take until a scan gives them up."""
+ALONE = {"garbage", "own_thread", "own_ticker", "never_answers", "postgres_deadlock"}
+"""Nor these: the first three disturb all others of their process, the last two take until a scan gives them up."""
 
 
 def site(stems: list[str]) -> FastAPI:

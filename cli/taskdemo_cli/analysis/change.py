@@ -18,7 +18,6 @@ ASYNC_CLIENTS: Final[Mapping[str, str]] = {
     "valkey": "valkey.asyncio",
     **dict.fromkeys(("boto3", "botocore"), "aioboto3"),
     "smtplib": "aiosmtplib",
-    "logging": "logging.handlers.QueueHandler",
     "paramiko": "asyncssh",
     "elasticsearch": "elasticsearch.AsyncElasticsearch",
     "openai": "openai.AsyncOpenAI",
@@ -40,6 +39,8 @@ CALLS: Final[Mapping[str, tuple[str, str | None]]] = {
     "input": ("`await asyncio.to_thread(input)`", "ASYNC250"),
 }
 """By what is called: what to write instead, and ruff's rule."""
+CURSORS: Final = frozenset({"commit", "execute", "executemany", "executescript", "fetchall"})
+"""What databases do in C, which does not say of which library it is."""
 HTTP_CALLS: Final = frozenset({"requests", "urllib3", "urllib", "httpx"})
 STEPS: Final[Mapping[str, str]] = {
     "serialising": "Answer less at a time (pages), or return a Response whose content is bytes: FastAPI encodes others"
@@ -61,6 +62,11 @@ def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     return change, rule
 
 
+def only_waits(seen: Observation) -> bool:
+    """Tell whether it is in a call that computes nothing, however long it waits for a processor as it wakes."""
+    return seen.call == "time.sleep"
+
+
 def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     for doing, instead in STEPS.items():
         if seen.place.startswith(doing):
@@ -71,6 +77,8 @@ def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     endpoint = (seen.caller or seen.place).rpartition(" in ")[2].partition(" ")[0]
     plain = f", or make {endpoint} a plain `def`" if seen.may_be_plain else ""
     threaded = f"`await asyncio.to_thread({seen.function or 'function'}, ...)`"
+    if seen.library == "logging":
+        return "Log less there, or have a thread of its own write the lines (logging.handlers.QueueHandler)", None
     if not waits:
         # A call of many may take next to nothing: it is the loop that computes.
         is_one = seen.function and not seen.in_loop
@@ -89,6 +97,9 @@ def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     if call.endswith(".result"):
         return "Await the coroutine itself, or `await asyncio.wrap_future(...)` around an executor's future", None
     direct = seen.caller is None
+    if seen.library is None and call.rpartition(".")[2] in CURSORS:
+        one = "`await asyncio.to_thread(function, ...)`"
+        return f"Use an async driver of that database, or connect and ask in one function: {one}", None
     if call in CALLS:
         instead, rule = CALLS[call]
         return f"Write {instead if direct else threaded}{plain}", rule if direct else None

@@ -134,7 +134,9 @@ def verdict(endpoints: Sequence[EndpointRow], broken: str | None = None) -> str:
             "No endpoint was reached, so nothing can be said of blocking." if unreached else "No endpoint was called."
         )
     if unreached:
-        text += f" {_were(len(unreached))} not reached, for the answers were redirects, refusals or errors."
+        ended = any(one.blocking is not None and not one.blocking.answers for one in unreached)
+        why = "the answers were redirects, refusals or errors" + (", or the server ended" if ended else "")
+        text += f" {_were(len(unreached))} not reached, for {why}."
         options = {one.blocking.type_instead for one in unreached if one.blocking is not None}
         text += f" Type {', '.join(found)}." if (found := sorted(filter(_is_header, options))) else ""
     if skipped:

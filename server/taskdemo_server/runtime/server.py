@@ -36,7 +36,7 @@ from taskdemo_server.runtime.console import Console
 from taskdemo_server.runtime.signals import Inbox
 from taskdemo_server.tracking import Tracking
 from taskdemo_server.user_app.loop_stalls import LoopStalls
-from taskdemo_server.user_app.requests import Requests, follow_background_tasks
+from taskdemo_server.user_app.requests import Requests, follow_background_tasks, follow_threads
 from taskdemo_server.user_app.stacks import Reader
 from taskdemo_server.work import workplace
 from taskdemo_server.work.pools import Futures
@@ -86,6 +86,7 @@ class Server(uvicorn.Server):
             served = requests = Requests(app, self.journal, reader)
             self.stalls = LoopStalls(self.journal, requests, reader)
             follow_background_tasks(reader)
+            follow_threads()
         self.tracking = Tracking(served, mode, self.journal, place, settings.max_pending)
         has_worker = None
         if engine is not None and settings.private_broker is None:

@@ -27,11 +27,11 @@ from msgspec.structs import asdict
 from taskdemo_server.contract.sightings import Look, Observation, Stall, Waiting, Whose
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.runtime import thread_clocks
-from taskdemo_server.user_app.requests import Requests
+from taskdemo_server.user_app.requests import Requests, started
 from taskdemo_server.user_app.stacks import Reader, Step, frames, stack, suspended_at
 
 BEAT_S: Final = 0.02
-LATE_S: Final = 0.08
+LATE_S: Final = 0.06
 """A loop that did not beat for so long is blocked; shorter than what a caller would call a wait."""
 FEW: Final = 20
 WAITING_EVERY_S: Final = 0.1
@@ -342,4 +342,4 @@ def _executors() -> list[tuple[int, int]]:
 
 
 def _of_thread(thread: threading.Thread) -> Whose:
-    return "thread" if thread.name.startswith(WORKERS) else "application"
+    return "thread" if thread.name.startswith(WORKERS) or thread in started else "application"

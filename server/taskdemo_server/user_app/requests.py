@@ -10,6 +10,7 @@ import inspect
 import itertools
 import linecache
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine
@@ -58,6 +59,10 @@ class Request:
 
 current: Final[ContextVar[Request | None]] = ContextVar("request", default=None)
 """The request for which this code runs; asyncio tasks and worker threads that it starts inherit it."""
+
+
+started: Final[weakref.WeakSet[threading.Thread]] = weakref.WeakSet()
+"""The threads that requests have started: what they do is these requests' doing."""
 
 
 class Child:
@@ -232,6 +237,18 @@ def _is_for_websockets(scope: Scope) -> bool:
     routes = app.routes if isinstance(app, Starlette) else ()
     kinds: tuple[Scope, Scope] = {**scope, "type": "websocket"}, {**scope, "type": "http"}
     return any([route.matches(one)[0] for one in kinds] == [Match.FULL, Match.NONE] for route in routes)
+
+
+def follow_threads() -> None:
+    """From now on, note which threads are started while a request is handled."""
+    start = threading.Thread.start
+
+    def noting_start(self: threading.Thread) -> None:
+        if current.get() is not None:
+            started.add(self)
+        start(self)
+
+    threading.Thread.start = noting_start  # type: ignore[method-assign]  # nothing of what it does is changed
 
 
 def follow_background_tasks(reader: Reader) -> None:

@@ -5,6 +5,7 @@ to Python, to an installed package, or to taskdemo.
 """
 
 import ast
+import builtins
 import functools
 import gc
 import inspect
@@ -61,6 +62,8 @@ class Step(NamedTuple):
     """The offset of its instruction."""
     line: int
     package: str
+    names: dict[str, Any] = {}  # noqa: RUF012  nobody writes into it
+    """The globals of its module."""
 
     @property
     def file(self) -> str:
@@ -109,7 +112,7 @@ def suspended_at(awaitable: object) -> list[Step]:
 
 def _step(frame: FrameType) -> Step:
     package = str(frame.f_globals.get("__name__") or "").partition(".")[0]
-    return Step(frame.f_code, frame.f_lasti, frame.f_lineno or 0, package)
+    return Step(frame.f_code, frame.f_lasti, frame.f_lineno or 0, package, frame.f_globals)
 
 
 class Reader:
@@ -137,9 +140,11 @@ class Reader:
         at = next((n for n, step in enumerate(steps) if self.own(step.file)), None)
         if at is None:
             return _look_at_others(steps) if others else None
-        own, inner = steps[at], steps[:at]
+        own = steps[at]
+        # What a task prints goes through a stream of ours.
+        inner = list(dropwhile(lambda step: step.package == NOT_OURS.name, steps[:at]))
         called = _called(own.code, own.last)
-        call = called.name
+        call = called.name and _pythons_name(called.name, own)
         if inner:
             pool = _pool(inner)
             last = _where_by_now(pool or inner[0], None if pool else _called(inner[0].code, inner[0].last))
@@ -227,6 +232,23 @@ def _called(code: CodeType, last: int) -> Called:
     return Called(name, is_call, name if is_call and is_name and not is_begun else None)
 
 
+def _pythons_name(name: str, step: Step) -> str:
+    """Return what Python's library calls this, where the application's module has another name for it."""
+    first, _, rest = name.partition(".")
+    code = step.code
+    found = None if first in (*code.co_varnames, *code.co_cellvars, *code.co_freevars) else step.names.get(first)
+    module = found.__name__ if inspect.ismodule(found) else str(getattr(found, "__module__", None))
+    top = module.partition(".")[0]
+    if top not in sys.stdlib_module_names or top.startswith("_"):
+        return name
+    if inspect.ismodule(found):
+        return f"{module}.{rest}"
+    if rest or not (inspect.isroutine(found) or inspect.isclass(found)):
+        return name
+    is_at_top = getattr(sys.modules.get(top), found.__qualname__, None) is found
+    return f"{top if is_at_top else module}.{found.__qualname__}"
+
+
 @functools.cache
 def _is_in_loop(code: CodeType, last: int) -> bool:
     """Tell whether that is done in a loop: maybe often, and each time for a moment."""
@@ -312,7 +334,7 @@ def _interrupts(step: Step) -> bool:
 def _where_by_now(step: Step, called: Called | None) -> str:
     """Return what a frame of a library does, by the name of its package."""
     if called is not None and called.name is not None and called.is_call:
-        return f"{step.package}.{called.name.rpartition('.')[2]}"
+        return called.name if hasattr(builtins, called.name) else f"{step.package}.{called.name.rpartition('.')[2]}"
     return f"{step.package}.{step.code.co_qualname.replace('<locals>.', '')}"
 
 

@@ -57,7 +57,10 @@ def in_csv(**given: Any) -> Sightings:
     return Sightings(waiting=[waiting(look)])
 
 
-LOGGING = "Use logging.handlers.QueueHandler, or `await asyncio.to_thread(log.info, ...)`, or make f a plain `def`"
+LOGGING = "Log less there, or have a thread of its own write the lines (logging.handlers.QueueHandler)"
+CURSOR = (
+    "Use an async driver of that database, or connect and ask in one function: `await asyncio.to_thread(function, ...)`"
+)
 HELD = Sightings(stalls=[stall(seen())])
 BUSY = Sightings(stalls=[stall(others=[seen("a.py:2 in g", of="thread")])])
 COLLECTED = stall(cpu_s=0.3, gc_s=0.25)
@@ -148,7 +151,9 @@ ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
         ([0.002] * 20, [0.002] * 20 + [0.226], Sightings(), "not found"),
         ([0.002] * 20, [0.226] * 3, Sightings(waiting=[waiting(full_s=0.05)]), "not found"),
         ([0.002] * 20 + [0.5], [0.002], Sightings(), "not found"),
-        ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.09)]), "not found"),
+        ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.06)]), "not found"),
+        ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.09)]), "event loop held"),
+        ([0.002] * 20 + [0.09], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.09)]), "neither"),
         ([0.15, 0.15], [0.002], Sightings(), "not found"),
     ],
 )
@@ -222,12 +227,8 @@ def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queu
             None,
         ),
         (seen(call="open"), "Write `await anyio.open_file(...)`, or make f a plain `def`", "ASYNC230"),
-        (seen(call="cursor.execute", of="task"), "Write `await asyncio.to_thread(cursor.execute, ...)`", None),
-        (
-            seen(call="cursor.execute", in_loop=True, of="task"),
-            "Write `await asyncio.to_thread(cursor.execute, ...)`",
-            None,
-        ),
+        (seen(call="cursor.execute", of="task"), CURSOR, None),
+        (seen(call="cursor.wait", in_loop=True, of="task"), "Write `await asyncio.to_thread(cursor.wait, ...)`", None),
         (
             seen(call="pool.submit(...).result -> threading.acquire", library="concurrent", function=None),
             "Await the coroutine itself, or `await asyncio.wrap_future(...)` around an executor's future",

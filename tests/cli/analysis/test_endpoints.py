@@ -8,7 +8,7 @@ from msgspec.structs import replace
 import samples
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.analysis.scan import by_outcome, has_failed, judged, next_burst, outcome, verdict
-from taskdemo_cli.documents.blocking import Blocking, NeverRanTask
+from taskdemo_cli.documents.blocking import Answer, Blocking, NeverRanTask
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.documents.scan import EndpointRow
 
@@ -68,7 +68,12 @@ def test_the_sentence_names_those_that_hold_up_everybody_the_longest_first() -> 
 
 
 def test_the_sentence_counts_apart_what_was_not_reached_and_says_what_to_type() -> None:
-    login = Blocking(blocks=False, cause="not reached", type_instead="-H 'Authorization: Bearer ...'")
+    login = Blocking(
+        blocks=False,
+        cause="not reached",
+        type_instead="-H 'Authorization: Bearer ...'",
+        answers=[Answer(status=401, count=3)],
+    )
     refused = [judged(Route("GET", path, path), status(401), login) for path in ("/b", "/c")]
     not_reached = (
         "2 were not reached, for the answers were redirects, refusals or errors. Type -H 'Authorization: Bearer ...'."

@@ -26,7 +26,7 @@ import json
 import queue
 import subprocess
 import threading
-import time, anyio
+import time, anyio; import asyncio as aio; from asyncio import sleep as nap
 
 lock, pool = threading.Lock(), None
 async_lock = asyncio.Lock()
@@ -71,6 +71,14 @@ async def signalled():
 
 async def slept():
     await asyncio.sleep(60)
+
+
+async def napped():
+    await nap(60)
+
+
+async def aliased():
+    await aio.sleep(60)
 
 
 def summed():
@@ -269,6 +277,20 @@ def test_what_a_suspended_coroutine_awaits_is_named(
     assert seen is not None
     assert call in str(seen.call)
     assert (seen.place.rpartition(" ")[2], seen.in_line) == (name, in_line)
+
+
+@pytest.mark.parametrize("name", ["napped", "aliased"])
+def test_a_function_of_pythons_is_called_by_pythons_name_for_it(shop: ModuleType, tmp_path: Path, name: str) -> None:
+    seen = Reader(str(tmp_path)).look(suspended(getattr(shop, name)()))
+    assert seen is not None
+    assert seen.call == "asyncio.sleep"
+
+
+def test_what_taskdemo_does_in_a_call_is_not_told(shop: ModuleType, tmp_path: Path) -> None:
+    steps = [Step(compile("", unready.__file__, "exec"), 0, 1, "taskdemo_server"), *suspended(shop.slept())]
+    seen = Reader(str(tmp_path)).look(steps)
+    assert seen is not None
+    assert seen.call == "asyncio.sleep"
 
 
 def test_a_thread_that_the_garbage_collector_interrupts_is_in_no_call(shop: ModuleType, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis.blocking.answers import answers_of, what_to_type
-from taskdemo_cli.analysis.change import change_for
+from taskdemo_cli.analysis.change import change_for, only_waits
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S, is_going_on, waits_of
 from taskdemo_cli.documents.blocking import Blocking, LeftTask, NeverRanTask, Place
 from taskdemo_cli.documents.run import RunDocument
@@ -43,6 +43,8 @@ OWN: Final = frozenset({"request", "background", "task"})
 """Whose code is the endpoint's doing."""
 NOTICED_S: Final = 0.05
 """What goes on for less after an answer is the end of that answer."""
+SEEN_LATE_S: Final = 0.03
+"""So much later than a caller the server may notice that its event loop is blocked: a beat, and what is late in it."""
 AS_LATE: Final = 3.0
 """What ends later than this many waits of a bystander is not only late as that one was."""
 
@@ -56,7 +58,8 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     threads_waits = [wait for wait, _ in waits_of(run.bystander_threads or ())]
     loop, threads = max(waits, default=None), max(threads_waits, default=None)
     # Only what would hold anybody up counts, without the time in which the machine was busy with others.
-    stalls_of = grouped((_kind(one), one) for one in found.stalls if one.lasted_s - one.queued_s >= HELD_UP_S)
+    least_s = HELD_UP_S - (SEEN_LATE_S if max(loop or 0.0, threads or 0.0) >= HELD_UP_S else 0.0)
+    stalls_of = grouped((_kind(one), one) for one in found.stalls if one.lasted_s - one.queued_s >= least_s)
     answers, is_refused = answers_of(run, found.answers)
     cause, stalls, looks = _cause(run, found.waiting, stalls_of, waits, threads_waits, is_refused)
     processor_wait_s: float | None = None
@@ -66,6 +69,8 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
             processor_wait_s = queued_s
         elif cause == "neither":
             cause = "not found"
+    if cause in {"neither", "not found"} and run.ended_because and not run.summary.requests.ok:
+        cause = "not reached"
     is_left = run.timed_out and run.summary.tasks.unfinished
     if cause in {"neither", "not found"} and (is_left or not run.summary.response_s):
         looks = [one for look in found.waiting for one in look.waiting]
@@ -118,7 +123,9 @@ def _cause(
         if not any(look.place for look in looks):
             looks += in_threads
         by_requests = _seconds(look for look in looks if look.of == "thread")
-        return "interpreter busy" if by_requests >= MOST_OF_IT * _seconds(looks) else "application", busy, looks
+        if by_requests >= MOST_OF_IT * _seconds(looks):
+            return "interpreter busy", busy, looks
+        return "application", busy, [replace(look, of="thread") for look in looks]
     if sum(one.full_s for one in waiting) >= HELD_UP_S and max(threads_waits, default=HELD_UP_S) >= HELD_UP_S:
         return "threads used up", (), in_threads
     if application:
@@ -242,8 +249,8 @@ def _places(looks: Iterable[Observation]) -> list[Place]:
             place=place,
             share=_seconds(group) / total if total else 0.0,
             call=(longest := max(group, key=attrgetter("seconds"))).call,
-            # What it waits for a processor, it would compute.
-            waits=sum(look.cpu_s + look.queued_s for look in group) < MOST_OF_IT * _seconds(group),
+            # What it waits for a processor, it would compute: unless it only sleeps.
+            waits=only_waits(longest) or sum(one.cpu_s + one.queued_s for one in group) < MOST_OF_IT * _seconds(group),
             caller=longest.caller if longest.place else None,
         )
         for place, group in most

@@ -13,6 +13,7 @@ from taskdemo_cli.units import format_all, format_count, format_seconds
 from taskdemo_server.contract.text import shortened
 
 BYSTANDER: Final = "bystander (GET /ping, taskdemo's own)"
+THREADS_BYSTANDER: Final = "bystander that needs a worker thread (GET /ping/sync, taskdemo's own)"
 TEXTS: Final = {
     "event loop held": "This endpoint blocks the server: it blocks the event loop{at}, so everybody waits{longest}.",
     "not seen": "This endpoint blocks the server: the event loop answered nobody for a while, and what blocked it is"
@@ -23,8 +24,8 @@ TEXTS: Final = {
     " from the event loop{longest}.",
     "processors busy": "This endpoint slows the whole server: it computes in threads{at}, and takes the processors from"
     " everybody.",
-    "application": "Not this endpoint, but the application itself blocks the server: a task or a thread of its own was"
-    " at work{at}{longest}.",
+    "application": "No request of this endpoint, but the application itself blocks the server: a task, a callback or a"
+    " thread was at work{at}{longest}.",
     "waiting in line": "The callers of this endpoint wait in line for one another{at}, which holds up nobody else.",
 }
 """By the cause, what is said before how long a bystander waited."""
@@ -62,7 +63,8 @@ def _verdict(blocking: Blocking) -> str:
     where = f"{often}at {_where(blocking.places[0])}" if blocking.places else ""
     if cause == "not reached":
         instead = f" Type {blocking.type_instead}." if blocking.type_instead else ""
-        return f"Nothing can be said of blocking: {_told(blocking.answers)}.{instead}"
+        why = _told(blocking.answers) if blocking.answers else "no answer came before the server ended"
+        return f"Nothing can be said of blocking: {why}.{instead}"
     if cause == "threads used up":
         taken = f" Most of them were {where}." if where else ""
         beside = ""
@@ -78,7 +80,11 @@ def _verdict(blocking: Blocking) -> str:
         longest = "" if is_told or not blocking.longest_s else f", up to {format_seconds(blocking.longest_s)} at a time"
         text = TEXTS["not seen" if cause == "event loop held" and not where else cause]
         text = text.format(at=f" ({where})" if where else "", longest=longest)
-        text += f" A {BYSTANDER} waited up to {format_seconds(waited)}." if is_told and waited else ""
+        if is_told and waited:
+            who, its = (
+                (BYSTANDER, loop) if loop == waited or (loop or 0.0) >= HELD_UP_S else (THREADS_BYSTANDER, threads)
+            )
+            text += f" A {who} waited up to {format_seconds(its or 0.0)}."
     elif loop is None:
         return TOO_SHORT
     else:
@@ -97,7 +103,8 @@ def _verdict(blocking: Blocking) -> str:
         return f"{text} That was the machine, which was busy: threads had to wait up to {took} for a processor."
     if cause == "waiting in line" and waited >= HELD_UP_S:
         return f"{text} What held that one up was not seen."
-    if HELD_UP_S / CLOSE <= max(waited, blocking.longest_s or 0.0) < CLOSE * HELD_UP_S:
+    is_known = blocking.blocks and where  # what was seen there is slow, whatever the limit
+    if not is_known and HELD_UP_S / CLOSE <= max(waited, blocking.longest_s or 0.0) < CLOSE * HELD_UP_S:
         text += f" It is close to the limit of {limit}: run it again to be sure."
     return text
 
