@@ -140,8 +140,13 @@ class _Choice:
 
     def _holds_the_loop(self, mode: str) -> bool:
         """Tell whether its work blocks the event loop for as long as it takes, whenever the bystanders came."""
-        awaits = self.function.is_async or self.function.name == "sleep"
+        awaits = self.function.name == "sleep" or (self.function.is_async and not self._never_awaits(mode))
         return MODE_BY_NAME[mode].runs == "loop" and not (MODE_BY_NAME[mode].awaits and awaits)
+
+    def _never_awaits(self, mode: str) -> bool:
+        """Tell whether an `async def` was done by one request after another, although all came at once."""
+        one = self._good[mode]
+        return self.function.is_async and one.tasks_in_a_run > 1 and one.on_loop and one.tasks["max_parallel"] == 1
 
     def made(self, needs: Sequence[str] = ()) -> str | None:
         """Return the mode to use of those that have all that is needed; None where there is none to choose from."""
@@ -217,6 +222,8 @@ class _Choice:
             shorter = [mode for mode in self._good if self._longest_wait[mode] < self._longest_wait[chosen]]
             less = f"; {_listed(shorter)}" if shorter else ": of what was run, nothing"
             yield f"That is long{less} held up others less."
+            if self._never_awaits(chosen):
+                yield "This function never awaits: it blocks the event loop until it returns."
         if summary.computes:
             how = "leaves the interpreter to others" if summary.lets_go else "shares the interpreter with the server"
             beside_it = "" if chosen in APART else f", and {how} meanwhile"
@@ -241,8 +248,9 @@ class _Choice:
     def _why(self, held_up: Mapping[str, float]) -> str:
         """Say of a function that cannot await why the modes which await it do not help."""
         awaited = [mode for mode in held_up if MODE_BY_NAME[mode].awaits]
-        cannot = ":" in self.function.name and not self.function.is_async
-        return f": this function cannot await, so {_listed(awaited)} cannot help" if awaited and cannot else ""
+        cannot = "never awaits" if any(map(self._never_awaits, awaited)) else "cannot await"
+        is_known = awaited and ":" in self.function.name and (not self.function.is_async or cannot == "never awaits")
+        return f": this function {cannot}, so {_listed(awaited)} cannot help" if is_known else ""
 
     def _given_up(self, needs: Sequence[str]) -> Iterator[str]:
         """Say what the modes that lack a need give up of it, one sentence for all that give up the same."""

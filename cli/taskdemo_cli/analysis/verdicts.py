@@ -162,7 +162,8 @@ def _own_work(mode: ModeSummary) -> str:
 
 
 def _is_queue(mode: ModeSummary) -> bool:
-    return mode.slowest is not None and mode.slowest > QUEUED * (mode.longest_work or mode.slowest)
+    took_long = mode.slowest is not None and mode.slowest > QUEUED * (mode.longest_work or mode.slowest)
+    return took_long and not mode.all_at_once
 
 
 def _against(mode: ModeSummary, reference: ModeSummary, name: str, within_noise: bool | None) -> Iterator[str]:

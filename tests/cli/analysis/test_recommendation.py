@@ -86,6 +86,13 @@ def of_own_function(mode: str, **given: Any) -> RunDocument:
     return replace(a_run(mode, waits=True, **given), work="shop:report", own_work=own)
 
 
+def never_awaiting(mode: str, **given: Any) -> RunDocument:
+    """A run of an `async def` of one's own that was done by one request after another, for 0.12 s each."""
+    run = of_own_function(mode, work=0.12, at_once=1, **given)
+    tasks = [replace(task, thread="event loop") for task in run.tasks]
+    return replace(run, own_work=OwnFunction(is_async=True, takes_message=True), tasks=tasks)
+
+
 def told(*runs: RunDocument, needs: Sequence[str] = ()) -> str:
     found = recommend.recommend(runs, needs).one
     return "Nothing." if found is None else f"{found.mode}: {found.why}"
@@ -124,6 +131,13 @@ def held_up() -> dict[str, str]:
         ),
         "a function that cannot await, whose bystanders were lucky": told(
             *(of_own_function(mode, work=0.12) for mode in ("async", "threadpool"))
+        ),
+        "an async function that never awaits": told(never_awaiting("async", held=True)),
+        "an async function that never awaits, whose bystanders were lucky": told(
+            never_awaiting("async"), a_run("celery", 0.12)
+        ),
+        "an async function that never awaits, and others shall not wait": told(
+            never_awaiting("async"), needs=["quiet"]
         ),
         "a function that cannot await, and others shall not wait": told(
             *(of_own_function(mode, work=0.12) for mode in ("async", "threadpool")), needs=["quiet"]
