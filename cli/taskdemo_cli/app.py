@@ -342,6 +342,10 @@ def capacity(
     app: Annotated[str | None, options.APP] = None,
     url: Annotated[str | None, options.TARGET_URL] = None,
     path: Annotated[str | None, options.PATH] = None,
+    method: Annotated[str | None, options.METHOD] = None,
+    header: Annotated[list[str] | None, options.HEADER] = None,
+    body: Annotated[str | None, options.BODY] = None,
+    form: Annotated[list[str] | None, options.FORM] = None,
     work: Annotated[str, options.WORK] = "sleep",
     duration: Annotated[float, options.DURATION] = 0.1,
     threads: Annotated[int, options.THREADS] = 40,
@@ -362,7 +366,7 @@ def capacity(
     from taskdemo_cli.analysis import thresholds
     from taskdemo_cli.commands import capacity, compare
     from taskdemo_cli.commands.keeping import Keeping
-    from taskdemo_cli.loadgen.request import read_url
+    from taskdemo_cli.loadgen.request import read_request, read_url
     from taskdemo_cli.runner.capacity import Search
 
     checks.only_one({"--modes": modes, "--app": app, "--url": url})
@@ -371,13 +375,17 @@ def capacity(
     queues = {"broker": broker, "backend": backend}
     own: dict[str, Any] = {"work": work, "duration": duration, "threads": threads, "processes": processes, **queues}
     elsewhere = app is not None or url is not None
+    typed = _typed(context)
     if elsewhere:
-        checks.not_without("--modes", _typed(context), own)
+        checks.not_without("--modes", typed, own)
+    else:
+        checks.for_own(typed, ("path", "method", "header", "body", "form"))
     names, missing = ([], []) if elsewhere else compare.installed(modes, **queues)
     keeping = Keeping(json, save, html, fail_if, names, thresholds.CAPACITY)
     parsed = read_url(url or "http://127.0.0.1:8000", path)
     settings = [_private(name, **own) for name in names] if app is None else [_private("app", app=app)]
-    return capacity.capacity(settings, missing, search, keeping, parsed, token)
+    request = read_request(method, header or (), body, form or (), token=token, more=parsed.headers)
+    return capacity.capacity(settings, missing, search, keeping, parsed, request, token)
 
 
 @app.command(

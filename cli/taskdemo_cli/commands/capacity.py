@@ -10,7 +10,8 @@ from taskdemo_cli.documents.capacity import CapacityDocument, ModeCapacity
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.loadgen.request import GET, ParsedUrl, read_request
+from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
@@ -28,6 +29,7 @@ def capacity(
     search: Search,
     keeping: Keeping,
     parsed: ParsedUrl,
+    request: Plan,
     token: str | None = None,
 ) -> int:
     """Search the limit of a private server of each of these settings, show what was found, and return the exit code.
@@ -38,10 +40,9 @@ def capacity(
     for private in settings:
         subject = subjects[private.app or private.mode] = Subject.from_settings(private)
         search.check(subject)
-    target, request = None, GET
+    target = None
     if not settings:
         target = running_target(parsed, token, named=True)
-        request = read_request(None, (), None, token=token, more=parsed.headers)
         subjects = {parsed.url + parsed.path: Subject()}
     stopping = StopRequest().listen()
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")

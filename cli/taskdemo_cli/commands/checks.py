@@ -149,6 +149,13 @@ def not_without(needed: str, typed: Iterable[str], names: Iterable[str]) -> None
             raise UserError(f"{option} describes the server of a mode: give {needed}, or leave it out")
 
 
+def for_own(typed: Iterable[str], names: Iterable[str]) -> None:
+    """Raise UserError where an option of these names was typed, none of which a mode's endpoint takes."""
+    for name in names:
+        if f"--{name}" in typed:
+            raise UserError(f"--{name} is for an endpoint of your own: give --app or --url, too, or leave it out")
+
+
 def used_by(modes: Iterable[str], **given: str | None) -> None:
     """Raise UserError where a broker or a backend is given, and none of these modes has one."""
     for name, value in given.items():

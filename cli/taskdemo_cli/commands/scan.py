@@ -95,7 +95,8 @@ def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
     """
     documents = servers.get_json(target.url, f"{target.prefix}/openapi", timeout=DOCUMENT_S, most=DOCUMENT_BYTES) or ()
     routes = [route for one in documents for route in read_routes(one["document"], one["under"], headers)]
-    why = next((one["error"] for one in documents if one["error"]), "it has no OpenAPI document")
+    none = "its OpenAPI document has none" if documents else "it has no OpenAPI document"
+    why = next((one["error"] for one in documents if one["error"]), none)
     if not routes:
         raise UserError(
             f"the endpoints of {target.app} are not known: {why}; ask one of them: "

@@ -37,9 +37,7 @@ def parse(option: str, text: str) -> tuple[str, str]:
     elif not colon and "." in text:
         hint = f"did you mean {option} {text.rpartition('.')[0]}:{text.rpartition('.')[2]}?"
     elif (parts := name.split(".")) and len(parts) > 1 and all(part.isidentifier() for part in parts):
-        hint = (
-            f"{name} is not a name of the module: write `{parts[-1]} = {name}` there, and {option} {module}:{parts[-1]}"
-        )
+        hint = f"{name} is not a name of the module: call it in a function there, and name that: {option} {module}:NAME"
     else:
         hint = f"it takes {option} module:name, both names of Python"
     raise UnusableError(f"{option} is {shortened(text, 100)!r}: {hint}")

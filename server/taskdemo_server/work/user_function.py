@@ -39,7 +39,7 @@ class UserFunction:
         result = self._called(message)
         if inspect.isawaitable(result):
             getattr(result, "close", lambda: None)()
-            raise TypeError(f"{self.name} is no `async def`, but returned something to be awaited, which nobody does")
+            raise TypeError(f"{self.name} returned what nobody awaits here: make it an `async def`")
 
     async def call_async(self, message: str) -> None:
         """Do the work on this event loop: an ordinary function is called there, and blocks it until it returns."""

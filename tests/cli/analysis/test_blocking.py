@@ -331,7 +331,7 @@ def refused(status: int, count: int = 3, **given: Any) -> Blocking:
         (307, {"location": "http://[bad/"}, None),
         (422, {"detail": '{"detail":[{"loc":[],"msg":"Value error, no end"}]}'}, None),
         (401, {"authenticate": "Basic realm=x"}, "-H 'Authorization: Basic ...', with one that it accepts"),
-        (403, {}, "-H 'Authorization: Bearer ...', with one that it accepts"),
+        (403, {}, "-H 'Authorization: Bearer ...' or the header of its key, with one that it accepts"),
         (401, {"authenticate": "APIKey"}, "-H 'NAME: KEY', with the header that it takes its key from"),
         (400, {"detail": "Invalid host header"}, "-H 'Host: NAME', with a host that it allows"),
         (405, {"allow": "POST"}, "--method POST"),

@@ -14,6 +14,7 @@ from commands import as_json, family_of, in_process, one_sentence, running, serv
 from conftest import gone, until
 from talks import Scripted, hang, stranger
 from taskdemo_cli.commands import capacity
+from taskdemo_cli.errors import UserError
 
 SHOP = """
 import asyncio
@@ -137,6 +138,16 @@ def test_a_search_that_breaks_off_ends_with_exit_code_1(monkeypatch: pytest.Monk
     assert in_process("capacity", "--modes", "background").returncode == 1
     searched.return_value.broke_off = False
     assert in_process("capacity", "--modes", "background").returncode == 0
+
+
+def test_each_request_is_sent_as_it_was_asked_for(monkeypatch: pytest.MonkeyPatch, shop: Path) -> None:
+    monkeypatch.chdir(shop)
+    searched = MagicMock(side_effect=UserError("enough"))
+    for name in ("Rig", "Searcher", "servers"):
+        monkeypatch.setattr(capacity, name, searched if name == "Searcher" else MagicMock())
+    in_process("capacity", "--app", "shop:app", "--path", "/orders", "-H", "X-Key: secret", "--body", "{n}")
+    request = searched.call_args.args[-1]
+    assert (request.method, request.headers[0], request.body) == ("POST", ("X-Key", "secret"), "{n}")
 
 
 def test_a_first_request_that_is_never_answered_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,7 @@ def test_the_message_goes_to_a_function_that_needs_an_argument_and_to_no_other(
     for name, takes in {"build": True, "no_argument": False, "optional": False}.items():
         assert find(f"reports:{name}").takes_message is takes
     find("reports:optional").call("not a number of rows")
-    with pytest.raises(TypeError, match="to be awaited"):
+    with pytest.raises(TypeError, match="what nobody awaits"):
         find("reports:broken_promise").call("hello")
 
 

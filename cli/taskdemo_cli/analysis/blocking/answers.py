@@ -90,7 +90,8 @@ def what_to_type(run: RunDocument, seen: Sequence[Answered], answers: Sequence[A
         scheme = shortened((one.authenticate or "Bearer").partition(" ")[0], 20)
         if scheme.lower() == "apikey":  # as FastAPI calls a key that comes in a header of any name, a query or a cookie
             return "-H 'NAME: KEY', with the header that it takes its key from"
-        return f"-H 'Authorization: {scheme} ...', with one that it accepts"
+        key = " or the header of its key" if status == 403 and not one.authenticate else ""
+        return f"-H 'Authorization: {scheme} ...'{key}, with one that it accepts"
     if status == 400 and "host" in one.detail.lower():
         return "-H 'Host: NAME', with a host that it allows"
     if status == 422:

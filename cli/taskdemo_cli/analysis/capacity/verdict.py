@@ -1,5 +1,6 @@
 """What the steps of a search mean: how much was sustained, what gave in, and what arithmetic says of that."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -7,7 +8,7 @@ from msgspec.structs import replace
 
 from taskdemo_cli.analysis.capacity.search import BY_BACKLOG, bracket
 from taskdemo_cli.analysis.capacity.step import UNSEEN
-from taskdemo_cli.analysis.capacity.subject import Subject
+from taskdemo_cli.analysis.capacity.subject import FEWEST, Subject
 from taskdemo_cli.documents.capacity import CapacityStep, Confirmation, ModeCapacity
 from taskdemo_cli.units import format_rate, format_seconds, format_share
 
@@ -69,7 +70,9 @@ def _headline(low: CapacityStep | None, high: CapacityStep | None) -> str:
         return f"Sustained {format_rate(low.rate)}, the highest rate tried." if low else "Nothing was measured."
     failed_at = format_rate(high.rate)
     if low is None:
-        return f"Gave in at {failed_at} already, the lowest rate tried: {high.why}."
+        longer = math.ceil(2 * FEWEST / high.rate)
+        more = f" Lower ones need longer steps: --step {longer}s." if longer > high.to_s - high.from_s else ""
+        return f"Gave in at {failed_at} already, the lowest rate tried: {high.why}.{more}"
     if high.cause == "client":
         return f"Sustained at least {format_rate(low.rate)}: at {failed_at} {high.why}, so it may take more."
     return f"Sustained {format_rate(low.rate)} and gave in at {failed_at}: {high.why}."
