@@ -102,8 +102,11 @@ def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
             f"the endpoints of {target.app} are not known: {why}; ask one of them: "
             f"taskdemo fire --app {target.app} --path /"
         )
-    hidden = [path for one in documents for path in one["undocumented"]]
-    return [*routes, *(Route("GET", path, skipped="it is in no OpenAPI document") for path in hidden)]
+    others = {"undocumented": "in no OpenAPI document", "websockets": "a WebSocket, which no HTTP request reaches"}
+    return [
+        *routes,
+        *(Route("GET", path, skipped=why) for kind, why in others.items() for one in documents for path in one[kind]),
+    ]
 
 
 def _scan_endpoints(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter, routing
+from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
@@ -20,6 +21,7 @@ class Document(TypedDict):
     """Why the document could not be made; then it is empty."""
     undocumented: list[str]
     """Paths that GET can ask for, and that are not in it."""
+    websockets: list[str]
 
 
 def router(application: ASGIApp) -> APIRouter:
@@ -49,8 +51,17 @@ def _documents(app: Any, under: str) -> Iterator[Document]:
             why = error_text(error)
     own = [getattr(route, "path_format", route.path) for route in routes if _is_asked_for(route)]
     undocumented = [under + path for path in own if path not in document.get("paths", ())]
-    if document or why or undocumented:
-        yield {"under": under, "document": document, "error": why, "undocumented": undocumented}
+    websockets = [
+        under + route.path for route in routes if isinstance(getattr(route, "original_route", route), WebSocketRoute)
+    ]
+    if document or why or undocumented or websockets:
+        yield {
+            "under": under,
+            "document": document,
+            "error": why,
+            "undocumented": undocumented,
+            "websockets": websockets,
+        }
     for route in routes:
         path = getattr(route, "path", None)  # None of an application for a host name, which nobody asks for here.
         if path is not None and hasattr(route, "app") and getattr(route, "endpoint", None) is None:

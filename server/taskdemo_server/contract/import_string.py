@@ -8,6 +8,7 @@ be told from a name that is missing, and each needs another sentence.
 import difflib
 import importlib
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -100,6 +101,11 @@ def _nearest(parts: list[str], here: Path) -> list[str]:
     return [*near, *rest] if near else []
 
 
+def _is_a_librarys(filename: str) -> bool:
+    path = Path(filename)
+    return not INSTALLED.isdisjoint(path.parts) or path.is_relative_to(sysconfig.get_path("stdlib"))
+
+
 def _own_names(module: Any, callables: list[str]) -> str:
     """Return which of these names are not merely imported there, for people."""
     there = [(name, getattr(module, name)) for name in callables]
@@ -113,9 +119,13 @@ def _place(module: Any, folder: str | None) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return `Kind: text (file:line)` of an exception, in one line: what, and where it was raised. Not made visible."""
+    """Return `Kind: text (file:line)` of an exception, in one line: what, and where. Not made visible.
+
+    That is the last line that is no library's, where there is one.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    own = [frame for frame in frames if not _is_a_librarys(frame.filename)]
+    where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in (own or frames)[-1:])
     if isinstance(error, SyntaxError) and error.filename:
         where = f" ({Path(error.filename).name}:{error.lineno})"
         return f"{type(error).__name__}: {error.msg}{where}"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, FastAPI, routing
 from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from taskdemo_server.api import openapi
 from taskdemo_server.contract.import_string import UnusableError
@@ -182,9 +182,15 @@ def test_what_is_in_no_document_is_told() -> None:
     app.get("/hidden", include_in_schema=False)(lambda: None)
     app.add_route("/plain", plain)
     app.mount("/sub", Starlette(routes=[Route("/slow", plain), Route("/write", plain, methods=["POST"])]))
-    assert [(one["under"], one["undocumented"]) for one in openapi._documents(app, "")] == [
-        ("", ["/hidden", "/plain"]),
-        ("/sub", ["/sub/slow"]),
+    app.mount("/chat", Starlette(routes=[WebSocketRoute("/room", plain)]))
+    router = APIRouter()
+    router.websocket("/feed")(plain)
+    app.include_router(router, prefix="/live")
+    found = [(one["under"], one["undocumented"], one["websockets"]) for one in openapi._documents(app, "")]
+    assert found == [
+        ("", ["/hidden", "/plain"], ["/live/feed"]),
+        ("/sub", ["/sub/slow"], []),
+        ("/chat", [], ["/chat/room"]),
     ]
 
 

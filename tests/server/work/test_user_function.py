@@ -63,6 +63,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / "jobs" / f"{module}.py").touch()
     (tmp_path / "broken.py").write_text("import no_such_module_at_all\n")
     (tmp_path / "leaves.py").write_text("raise SystemExit(0)\n")
+    (tmp_path / "parses.py").write_text("import json\njson.loads('{')\n")
     monkeypatch.setattr(sys, "path", sys.path[:])
     yield tmp_path
     for name in ("reports", "jobs", "jobs.mails", "broken", "leaves", "slow"):
@@ -87,6 +88,7 @@ def find(folder: Path) -> Callable[[str], UserFunction]:
         ("jobs.zzz:send", "first; go to the folder that jobs is in"),
         ("broken:build", "ModuleNotFoundError: No module named 'no_such_module_at_all' (broken.py:1)"),
         ("leaves:build", "SystemExit: 0 (leaves.py:1)"),
+        ("parses:build", "(char 1) (parses.py:2); mend that first"),
         ("reports:generates", "that is a generator"),
         ("reports:two", "it takes (first, second)"),
         ("reports:NUMBER", "that is 3, which cannot be called"),
