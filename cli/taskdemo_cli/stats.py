@@ -133,36 +133,14 @@ def most_at_once(starts: Sequence[float], ends: Sequence[float]) -> int:
     return most
 
 
-class Occupancy:
-    """How many intervals are open in each of `columns` equal spans from 0 to `horizon_s`, on average over the span."""
-
-    def __init__(self, horizon_s: float, columns: int) -> None:
-        self._columns = columns
-        self._per_second = columns / horizon_s
-        self._whole = [0.0] * (columns + 1)
-        self._part = [0.0] * (columns + 1)
-
-    def add(self, start_s: float | None, end_s: float | None) -> None:
-        """Count an interval; one whose start or end is not known is none."""
-        if start_s is not None and end_s is not None and end_s > start_s:
-            self._change(start_s, 1)
-            self._change(end_s, -1)
-
-    def _change(self, moment_s: float, by: int) -> None:
-        at = moment_s * self._per_second
-        at = 0.0 if at < 0 else at if at < self._columns else float(self._columns)
-        column = int(at)
-        self._part[column] += by * (column + 1 - at)
-        if column < self._columns:
-            self._whole[column + 1] += by
-
-    def levels(self) -> list[float]:
-        """Return the count of each column."""
-        levels, open_ = [], 0.0
-        for whole, part in zip(self._whole[: self._columns], self._part, strict=False):
-            open_ += whole
-            levels.append(max(open_ + part, 0.0))
-        return levels
+def average_open(intervals: Sequence[tuple[float, float]], from_s: float, to_s: float, columns: int) -> list[float]:
+    """Return how many intervals are open in each of `columns` equal spans of this time, on average over the span."""
+    length = (to_s - from_s) / columns
+    edges = [from_s + at * length for at in range(columns + 1)]
+    return [
+        sum(max(min(end, right) - max(start, left), 0.0) for start, end in intervals) / length
+        for left, right in pairwise(edges)
+    ]
 
 
 class Slope(NamedTuple):

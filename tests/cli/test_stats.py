@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from taskdemo_cli.stats import (
     BINS,
-    Occupancy,
+    average_open,
     histogram,
     interval,
     interval_between,
@@ -154,11 +154,12 @@ def test_nineteen_of_twenty_intervals_of_a_slope_hold_the_true_one() -> None:
     assert 0.935 <= held / 2000 <= 0.965
 
 
-def test_occupancy_is_how_many_intervals_are_open_on_average_over_each_span() -> None:
-    occupancy = Occupancy(4.0, 4)
-    for start, end in ((0.0, 2.0), (1.5, 9.0), (-3.0, 0.5), (-2.0, -1.0), (2.0, 2.0), (None, 3.0), (1.0, None)):
-        occupancy.add(start, end)
-    assert occupancy.levels() == pytest.approx([1.5, 1.5, 1.0, 1.0])
+def test_of_each_span_it_is_told_how_many_intervals_are_open_on_average() -> None:
+    intervals = [(0.0, 2.0), (1.5, math.inf), (-3.0, 0.5), (-2.0, -1.0), (2.0, 2.0), (math.inf, 3.0)]
+    assert average_open(intervals, 0.0, 4.0, 4) == pytest.approx([1.5, 1.5, 1.0, 1.0])
+    assert average_open([(start + 1, end + 1) for start, end in intervals], 1.0, 5.0, 4) == pytest.approx(
+        [1.5, 1.5, 1, 1]
+    )
 
 
 def test_a_rate_has_as_many_figures_as_tell_it_from_its_neighbours() -> None:

@@ -21,7 +21,7 @@ from taskdemo_cli.documents.rows import pairs
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
 from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.recording.tasks import TROUBLE
-from taskdemo_cli.stats import Occupancy, Slope, slope
+from taskdemo_cli.stats import Slope, average_open, slope
 from taskdemo_cli.units import format_count, format_seconds
 
 SLICES: Final = 12
@@ -77,12 +77,9 @@ def read_step(
     spans = [_span(request, task) for request, task in rows]
     end_s = max(_seen_until(spans, settle_s + step_s, 1 / rate), settle_s + 1e-3)
     slices = max(min(SLICES, int(rate * (end_s - settle_s))), 3)
-    waiting, unsent = Occupancy(end_s - settle_s, slices), Occupancy(end_s - settle_s, slices)
-    for planned_s, sent_s, over_s in spans:
-        waiting.add(planned_s - settle_s, min(over_s, end_s) - settle_s)
-        unsent.add(planned_s - settle_s, min(sent_s, end_s) - settle_s)
-    curve = waiting.levels()
-    growth, unsent_growth = _growth(curve, end_s - settle_s), _growth(unsent.levels(), end_s - settle_s)
+    curve = average_open([(planned_s, over_s) for planned_s, _, over_s in spans], settle_s, end_s, slices)
+    unsent = average_open([(planned_s, sent_s) for planned_s, sent_s, _ in spans], settle_s, end_s, slices)
+    growth, unsent_growth = _growth(curve, end_s - settle_s), _growth(unsent, end_s - settle_s)
     failed = sum(_has_failed(request, task) for request, task in rows)
     outcomes = [evaluate(one, run) for one in conditions]
     broken = [one for one in outcomes if not (one.met and _is_known(one))]
