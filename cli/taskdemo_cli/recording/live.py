@@ -14,6 +14,9 @@ from itertools import accumulate
 from math import isnan
 from typing import Literal
 
+from msgspec.structs import replace
+
+from taskdemo_cli.documents.run import RequestRow, TaskRow
 from taskdemo_cli.recording.requests import Requests
 from taskdemo_cli.recording.tasks import STATES, UNENDED, Tasks
 from taskdemo_cli.stats import MICRO, grouped, nearest_rank
@@ -36,21 +39,12 @@ Why = Literal["all", "waiting", "working", "failed", "slowest", "newest"]
 class LiveRow:
     """One request as it is now, and its task where the response has named it."""
 
-    n: int
     why: Why
     """Why this one is among the rows."""
-    state: Literal["planned", "waiting", "answered", "failed"] = "planned"
-    sent_s: float | None = None
-    response_s: float | None = None
-    """While it waits: how long it has waited so far."""
-    answered_s: float | None = None
-    """When its answer was whole: at a rate `response_s` counts from the plan, and this is no sum of the two before."""
-    status: int | None = None
-    error: str | None = None
-    reason: str | None = None
-    task_state: TaskState | None = None
-    task_started_s: float | None = None
-    task_ended_s: float | None = None
+    state: Literal["planned", "waiting", "answered", "failed"]
+    request: RequestRow
+    """While it waits, its `response_s` is how long it has waited so far."""
+    task: TaskRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +54,8 @@ class Completion:
     number: int
     """1, 2, ... in the order in which we heard of them."""
     n: int
-    state: TaskState
-    ended_s: float
-    message: str | None
-    error: str | None
-    output: str | None
+    task: TaskRow
+    """As it was then: it may be begun again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,37 +274,16 @@ class LiveFigures:
     def _row(self, n: int, why: Why, now: float, base: float) -> LiveRow:
         if not self._requests.is_reported(n - 1):
             if (sent := self.in_flight.get(n)) is None:
-                return LiveRow(n, why)
-            return LiveRow(n, why, "waiting", sent - base / MICRO, max(now - sent, 0.0))
+                return LiveRow(why, "planned", RequestRow(n=n))
+            waiting = RequestRow(n=n, sent_s=sent - base / MICRO, response_s=max(now - sent, 0.0))
+            return LiveRow(why, "waiting", waiting)
         request, tasks = self._requests.row(n - 1, base), self._tasks
         task = None if request.task_id is None else tasks.row(tasks.place_of[request.task_id], base)
-        state, ended_s = (task.state, task.ended_s) if task else (None, None)
-        if self._waits and state in UNENDED and request.status is not None:
+        if task and self._waits and task.state in UNENDED and request.status is not None:
             # Its event is still to come; it ended when it was answered, at the latest.
-            state, ended_s = "finished" if request.error is None else "failed", request.done_s
-        return LiveRow(
-            n=n,
-            why=why,
-            state="answered" if request.error is None else "failed",
-            sent_s=request.sent_s,
-            response_s=request.response_s,
-            answered_s=None if request.response_s is None else request.done_s,
-            status=request.status,
-            error=request.error,
-            reason=request.reason,
-            task_state=state,
-            task_started_s=task.started_s if task else None,
-            task_ended_s=ended_s,
-        )
+            task = replace(task, state="finished" if request.error is None else "failed", ended_s=request.done_s)
+        return LiveRow(why, "answered" if request.error is None else "failed", request, task)
 
     def _completion(self, number: int, at: int, state: TaskState, ended: float, base: float) -> Completion:
-        tasks = self._tasks
-        return Completion(
-            number=number,
-            n=tasks.request[at],
-            state=state,
-            ended_s=(ended - base) / MICRO,
-            message=tasks.message[at],
-            error=tasks.error[at],
-            output=tasks.output[at],
-        )
+        task = replace(self._tasks.row(at, base), state=state, ended_s=(ended - base) / MICRO)
+        return Completion(number, self._tasks.request[at], task)

@@ -38,7 +38,7 @@ class Bar:
         """Return the bar of a request that was sent."""
         if request.sent_s is None:
             return None
-        ok = request.error is None and request.status is not None
+        ok = request.error is None
         if task is None:
             return cls(request.n, request.sent_s, request.done_s, ok)
         return cls(request.n, request.sent_s, request.done_s, ok, task.started_s, task.ended_s, task.state, task.runs)

@@ -380,37 +380,37 @@ def live_recorder(count: int, reported: int, *, seed: int = 1) -> Recorder:
 
 
 def test_a_run_that_fits_shows_every_request_by_its_number_even_before_it_is_sent() -> None:
-    live = live_recorder(12, 4).live(T0 + 0.02, 20)
-    assert [row.n for row in live.rows] == list(range(1, 13))
+    live: Any = live_recorder(12, 4).live(T0 + 0.02, 20)
+    assert [row.request.n for row in live.rows] == list(range(1, 13))
     assert [row.state for row in live.rows] == ["answered"] * 4 + ["waiting"] * 8
-    assert live.rows[0].task_state == "started"
-    assert live.rows[4].response_s == pytest.approx(0.015)
+    assert live.rows[0].task.state == "started"
+    assert live.rows[4].request.response_s == pytest.approx(0.015)
     early = Recorder(private=True, count=3).live(T0, 20)
     assert [row.state for row in early.rows] == ["planned"] * 3
 
 
 def test_at_a_rate_an_answer_is_drawn_when_it_came_although_its_response_counts_from_the_plan() -> None:
     (row,) = recorder([sample(1, 2.2, sent=2.0)], count=1, rated=True).live(T0 + 3, 5).rows
-    assert (row.sent_s, row.response_s, row.answered_s) == (2.0, 2.2, 2.2)
+    assert (row.request.sent_s, row.request.response_s, row.request.done_s) == (2.0, 2.2, 2.2)
 
 
 def test_of_many_requests_the_interesting_ones_have_a_row_each_once() -> None:
     live: Any = live_recorder(5000, 3000).live(T0 + 3.1, 30)
     assert len(live.rows) == 30
-    assert len({row.n for row in live.rows}) == 30
+    assert len({row.request.n for row in live.rows}) == 30
     kinds = Counter(row.why for row in live.rows)
     assert set(kinds) == {"waiting", "working", "failed", "slowest", "newest"}
-    slowest = [row.response_s for row in live.rows if row.why == "slowest"]
+    slowest = [row.request.response_s for row in live.rows if row.why == "slowest"]
     assert max(slowest) == live.response_max_s
     assert all(row.state == "failed" for row in live.rows if row.why == "failed")
-    assert all(row.task_state == "started" for row in live.rows if row.why == "working")
+    assert all(row.task.state == "started" for row in live.rows if row.why == "working")
 
 
 def test_rows_keep_their_order_from_one_look_to_the_next() -> None:
     recorded = live_recorder(5000, 3000)
-    before = [(row.why, row.n) for row in recorded.live(T0 + 3.1, 30).rows]
+    before = [(row.why, row.request.n) for row in recorded.live(T0 + 3.1, 30).rows]
     recorded.load(Batch([sample(3001, 3.2, sent=3.1)], [], 3010))
-    after = [(row.why, row.n) for row in recorded.live(T0 + 3.2, 30).rows]
+    after = [(row.why, row.request.n) for row in recorded.live(T0 + 3.2, 30).rows]
     stayed = [row for row in before if row in after]
     assert len(stayed) >= 20
     assert [row for row in after if row in stayed] == stayed
@@ -435,5 +435,5 @@ def test_completions_are_numbered_and_the_newest_fifty_are_kept() -> None:
     live = live_recorder(200, 200).live(T0 + 2, 5)
     assert live.ended == 179
     assert [one.number for one in live.completions] == list(range(130, 180))
-    assert live.completions[-1].state == "finished"
-    assert live.completions[-1].ended_s == pytest.approx(1.179)
+    assert live.completions[-1].task.state == "finished"
+    assert live.completions[-1].task.ended_s == pytest.approx(1.179)

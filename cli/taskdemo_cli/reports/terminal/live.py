@@ -73,8 +73,9 @@ class RunScreen(Screen):
                 took = cell(format_seconds(live.elapsed_s), 8, "right")
                 yield f"{took}  {progress_words(live)}; {live.failed} failed"
             return
-        for request in live.rows:
-            if request.state in {"answered", "failed"} and request.n not in self._answered:
+        for one in live.rows:
+            request = one.request
+            if one.state in {"answered", "failed"} and request.n not in self._answered:
                 self._answered.add(request.n)
                 yield f"  request {request.n}: {answer_words(request)}"
         for completion in live.completions:

@@ -8,6 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.analysis.error_words import error_words
+from taskdemo_cli.documents.run import RequestRow
 from taskdemo_cli.recording.live import Completion, Live, LiveRow
 from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.figures import progress
@@ -41,10 +42,10 @@ def run_lines(live: Live, title: str, for_s: float | None, log: int, width: int)
     partial = any(request.why != "all" for request in live.rows)
     columns = width - (54 if partial else 46)
     yield _row_heading(partial, columns, horizon)
-    for request in live.rows:
-        label = [(cell("" if request.why == before else request.why, 8), Palette.DIM)] if partial else []
-        yield row(*label, *_request_cells(request, live.silent_s), *_bar_cells(request, live, horizon, columns))
-        before = request.why
+    for one in live.rows:
+        label = [(cell("" if one.why == before else one.why, 8), Palette.DIM)] if partial else []
+        yield row(*label, *_request_cells(one, live.silent_s), *_bar_cells(one, live, horizon, columns))
+        before = one.why
     if columns >= NARROW:
         yield row((f"{'GET /ping':>{width - columns - 1}} ", Palette.DIM), *_ping_cells(live, horizon, columns))
         yield live_legend(width)
@@ -54,7 +55,7 @@ def run_lines(live: Live, title: str, for_s: float | None, log: int, width: int)
         yield row(("Last tasks ended", Palette.DIM))
     for completion in ended:
         words = " | ".join([completion_words(completion), *printed_lines(completion)])
-        yield row((cell(words, width), Palette.BAD if completion.state != "finished" else Palette.PLAIN))
+        yield row((cell(words, width), Palette.BAD if completion.task.state != "finished" else Palette.PLAIN))
 
 
 def bar_lines(live: Live, mode: str, horizon: float, width: int) -> Iterator[Text]:
@@ -64,12 +65,12 @@ def bar_lines(live: Live, mode: str, horizon: float, width: int) -> Iterator[Tex
         (cell(mode, NAME) + " ", Palette.BOLD),
         (f"0 s{cell(format_seconds(horizon), max(columns - 3, 1), 'right')}", Palette.DIM),
     )
-    for request in live.rows:
-        figure = format_seconds(request.response_s) if request.response_s is not None else ""
+    for one in live.rows:
+        figure = format_seconds(one.request.response_s) if one.request.response_s is not None else ""
         yield row(
-            (cell(f"request {request.n}", NAME, "right") + " ", Palette.DIM),
-            *_bar_cells(request, live, horizon, columns),
-            (cell(figure, 9, "right"), Palette.DIM if request.state == "waiting" else Palette.PLAIN),
+            (cell(f"request {one.request.n}", NAME, "right") + " ", Palette.DIM),
+            *_bar_cells(one, live, horizon, columns),
+            (cell(figure, 9, "right"), Palette.DIM if one.state == "waiting" else Palette.PLAIN),
         )
     yield row(
         (cell("GET /ping", NAME, "right") + " ", Palette.DIM),
@@ -102,24 +103,25 @@ def progress_words(live: Live) -> str:
     return f"{format_count(live.answered)}{of} answered{ended}"
 
 
-def answer_words(request: LiveRow) -> str:
+def answer_words(request: RequestRow) -> str:
     """Return what became of a request."""
     took = f" after {format_seconds(request.response_s)}" if request.response_s is not None else ""
-    if request.state == "failed":
-        return f"failed: {error_words(request.error, request.reason) if request.error else request.status}{took}"
+    if request.error:
+        return f"failed: {error_words(request.error, request.reason)}{took}"
     return f"{request.status}{took}"
 
 
 def completion_words(completion: Completion) -> str:
     """Return one line of the log."""
     whose = f"request {completion.n}" if completion.n else "a task"
-    said = completion.error or completion.message or ""
-    return f"{format_seconds(completion.ended_s).rjust(8)}  {whose}: {completion.state}{', ' if said else ''}{said}"
+    task = completion.task
+    said = task.error or task.message or ""
+    return f"{format_seconds(task.ended_s or 0.0).rjust(8)}  {whose}: {task.state}{', ' if said else ''}{said}"
 
 
 def printed_lines(completion: Completion) -> list[str]:
     """Return the first lines of what the task has printed."""
-    return (completion.output or "").splitlines()[:PRINTED_LINES]
+    return (completion.task.output or "").splitlines()[:PRINTED_LINES]
 
 
 def horizon_of(elapsed_s: float) -> float:
@@ -133,43 +135,32 @@ def _row_heading(partial: bool, columns: int, horizon: float) -> Text:
     return row((" " * 8 if partial else "") + heading, (scale, Palette.DIM))
 
 
-def _request_cells(request: LiveRow, silent_s: float | None) -> Iterator[tuple[str, Style]]:
+def _request_cells(one: LiveRow, silent_s: float | None) -> Iterator[tuple[str, Style]]:
+    request, task = one.request, one.task
     yield f"{request.n:>7}", Palette.PLAIN
-    if request.state == "failed":
+    if one.state == "failed":
         yield cell(str(request.status or "no reply"), 8, "right"), Palette.BAD
     else:
         yield f"{request.status or '':>8}", Palette.PLAIN
     took = format_seconds(request.response_s) if request.response_s is not None else ""
-    yield f"{took:>10}  ", Palette.WAITING if request.state == "waiting" else Palette.PLAIN
-    state = request.task_state or ("waiting" if request.state == "waiting" else "")
+    yield f"{took:>10}  ", Palette.WAITING if one.state == "waiting" else Palette.PLAIN
+    state = task.state if task else "waiting" if one.state == "waiting" else ""
     if silent_s is not None and state in WORDS:
         yield f"{'no news':<9}", Palette.DIM  # what was last heard of it may be over long since
     else:
         yield f"{WORDS.get(state, state):<9}", STATE_STYLES.get(state, Palette.DIM)
-    ended = format_seconds(request.task_ended_s) if request.task_ended_s is not None else ""
+    ended = format_seconds(task.ended_s) if task and task.ended_s is not None else ""
     yield f"{ended:>9} ", Palette.PLAIN
 
 
-def _bar_cells(request: LiveRow, live: Live, horizon: float, columns: int) -> Iterator[tuple[str, Style]]:
+def _bar_cells(one: LiveRow, live: Live, horizon: float, columns: int) -> Iterator[tuple[str, Style]]:
     if columns < NARROW:
         return
-    if request.sent_s is None:
-        yield " " * columns, Palette.PLAIN
-        return
-    answered = request.answered_s
-    bar = Bar(
-        request.n,
-        request.sent_s,
-        answered,
-        request.state != "failed",
-        request.task_started_s,
-        request.task_ended_s,
-        request.task_state,
-    )
     lane = Lane(columns, horizon)
-    # Of an answered request's task nothing is drawn later than the last moment from which there is news.
-    until_s = live.elapsed_s - (live.silent_s or 0.0 if answered is not None else 0.0)
-    paint(lane, bar, max(until_s, bar.last))
+    if (bar := Bar.of(one.request, one.task)) is not None:
+        # Of an answered request's task nothing is drawn later than the last moment from which there is news.
+        until_s = live.elapsed_s - (live.silent_s or 0.0 if bar.answered is not None else 0.0)
+        paint(lane, bar, max(until_s, bar.last))
     yield from lane.parts()
 
 
