@@ -1,4 +1,4 @@
-"""Writes schema.json, which says to programs what the types say: `python -m taskdemo_cli.documents.schema`.
+"""Makes schema.json, which says to programs what the types say; TASKDEMO_REVIEW=1 has its test write it.
 
 It describes what is written, so every field that a document does not leave out is required.
 """
@@ -85,7 +85,3 @@ def _snake(name: str) -> str:
     """Return `task_counts` for TaskCounts, `request` for RequestRow and `run` for RunDocument."""
     plain = re.sub(r"(Row|Document)$", "", name)
     return re.sub(r"(?<!^)(?=[A-Z])", "_", plain).lower()
-
-
-if __name__ == "__main__":
-    PATH.write_text(schema(), encoding="utf-8")
