@@ -7,7 +7,6 @@ Imports little at the top, because every pool process imports this file again wh
 import sys
 
 from taskdemo_server.contract.settings import Settings, take_argument
-from taskdemo_server.contract.stderr import refuse
 from taskdemo_server.runtime import orphans
 
 if __name__ == "__mp_main__":  # A pool process of the page: it is to end with the server, even at a SIGKILL.
@@ -18,13 +17,9 @@ def main() -> int:
     """Serve until told to end; return the exit code."""
     # The tracker of multiprocessing's semaphores warns when a killed server leaves it some to remove: its very job.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
-    try:
-        settings = Settings.from_json(take_argument(sys.argv))
-    except ValueError as error:
-        return refuse(f"python -m taskdemo_server.serve takes one argument, its settings as JSON ({error}).")
     from taskdemo_server.runtime.supervisor import serve
 
-    return serve(settings)
+    return serve(Settings.from_json(take_argument(sys.argv)))
 
 
 if __name__ == "__main__":

@@ -19,11 +19,8 @@ from taskdemo_server.runtime.guard import guard
 
 def main() -> int:  # noqa: RET503  execv never returns
     """Become the worker, or guard it; return the exit code."""
-    try:
-        settings = WorkerSettings.from_json(take_argument(sys.argv))
-        mode = MODE_BY_NAME[settings.engine]
-    except (ValueError, KeyError) as error:
-        return refuse(f"python -m taskdemo_server.worker takes one argument, its settings as JSON ({error}).")
+    settings = WorkerSettings.from_json(take_argument(sys.argv))
+    mode = MODE_BY_NAME[settings.engine]
     if mode.engine is None or mode.missing:
         return refuse(f"Engine {mode.name} is not installed: pip install 'taskdemo[{mode.missing}]'")
     from taskdemo_server.engines import base

@@ -279,8 +279,6 @@ class Supervisor:
 
 def _check(settings: Settings) -> None:
     """Raise UnusableError where these settings cannot be served; before anything is started for them."""
-    if settings.mode not in MODE_BY_NAME:
-        raise UnusableError(f"Unknown mode {settings.mode!r}; there are: {', '.join(MODE_BY_NAME)}.")
     mode = MODE_BY_NAME[settings.mode]
     if mode.missing:
         raise UnusableError(f"Mode {mode.name} is not installed: pip install 'taskdemo[{mode.missing}]'")

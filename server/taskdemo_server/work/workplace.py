@@ -187,9 +187,6 @@ def prepare(given: WorkSettings) -> user_function.UserFunction | None:
     """
     if given.work in WORKS:
         return None
-    if ":" not in given.work and "." not in given.work:
-        there = ", ".join(WORKS)
-        raise UnusableError(f"Unknown work {escape(given.work)!r}; there are: {there}, or your own module:function.")
     task_output.tell_apart()
     function = user_function.find(given.work, given.folder)
     if (mode := MODE_BY_NAME.get(given.mode)) is not None:

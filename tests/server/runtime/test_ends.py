@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,7 +16,6 @@ import psutil
 import pytest
 
 from conftest import RunningServer, Start, gone, own_work, refusal, serving, until
-from taskdemo_server import serve
 from taskdemo_server.contract.events import TaskEvent, here
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.journal.file import Journal
@@ -214,7 +212,6 @@ def test_what_a_killed_server_left_unfinished_is_lost_when_the_next_one_starts(t
     ("given", "said"),
     [
         ({"host": "x" * 70}, "is not a valid host name"),
-        ({"mode": "sideways"}, "Unknown mode"),
         ({"journal": "/no/journal"}, "cannot be written: No such file"),
     ],
 )
@@ -229,15 +226,6 @@ def test_a_port_that_is_in_use_is_named_and_how_to_have_another(start_server: St
         port = other.getsockname()[1]
         said = refusal(start_server, port=port)
     assert said.startswith(f"Cannot serve on 127.0.0.1 port {port}: it is in use. Try another with --port")
-
-
-def test_settings_that_are_none_are_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["serve", '{"colour": "green"}'])
-    monkeypatch.setattr(sys, "warnoptions", [])
-    assert serve.main() == 2
-    assert "takes one argument" in capsys.readouterr().err
 
 
 def test_server_processes_end_with_one_that_cannot_announce_them(start_server: Start, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_without_taskdemo_work_prints_and_journals_nothing(
 
 
 def test_an_unknown_work_is_refused_by_name() -> None:
-    with pytest.raises(UnusableError, match=r"Unknown work 'slee\\\\x1bp'"):
+    with pytest.raises(UnusableError, match=r"--work is 'slee\\\\x1bp'"):
         workplace.prepare(WorkSettings(mode="async", work="slee\x1bp"))
 
 
