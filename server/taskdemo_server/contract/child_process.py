@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, cast
 
 from taskdemo_server.contract.settings import environment_with
 from taskdemo_server.contract.text import shortened
@@ -56,6 +56,9 @@ class Child:
                 env=environment,
                 start_new_session=True,
             )
+        self._input = cast("IO[bytes]", self._process.stdin)
+        self.output = cast("IO[bytes]", self._process.stdout)
+        """The pipe that it writes to, where it was started with `stdout=PIPE`."""
         self.ready_line: str | None = None
         """The line that says it is ready; None before, empty where it ended instead."""
         if says_ready:
@@ -66,17 +69,6 @@ class Child:
     def pid(self) -> int:
         """Its process id, which is that of its group too."""
         return self._process.pid
-
-    @property
-    def output(self) -> IO[bytes]:
-        """The pipe that it writes to, where it was started with `stdout=PIPE`."""
-        assert self._process.stdout is not None  # noqa: S101  as it says
-        return self._process.stdout
-
-    @property
-    def _input(self) -> IO[bytes]:
-        assert self._process.stdin is not None  # noqa: S101  it is a pipe
-        return self._process.stdin
 
     def poll(self) -> int | None:
         """Return its exit code; None while it runs."""
