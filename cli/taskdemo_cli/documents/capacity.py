@@ -1,12 +1,11 @@
 """The capacity of modes, of an application or of a URL: every step of the search, and what gave in."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from taskdemo_cli.documents.run import Skipped, ThresholdRow
+from taskdemo_cli.documents.run import Document, Skipped, ThresholdRow
 from taskdemo_cli.stats import Seconds, Statistics
-from taskdemo_server.contract.settings import VERSION
 
 CapacityCause = Literal[
     "threads",
@@ -89,10 +88,9 @@ class ModeCapacity(Struct, frozen=True, kw_only=True):
     confirmed: Confirmation | None = None
 
 
-class CapacityDocument(Struct, frozen=True, kw_only=True):
+class CapacityDocument(Document, frozen=True, kw_only=True):
     """How much each mode takes: a rate that rises until it gives in, and then closes in."""
 
-    taskdemo: str = VERSION
     kind: Literal["capacity"] = "capacity"
     modes: dict[str, ModeCapacity] = {}
     """By mode, application or URL."""
@@ -104,6 +102,4 @@ class CapacityDocument(Struct, frozen=True, kw_only=True):
     skipped: list[Skipped] = []
     interrupted: bool = False
     started_at: str = ""
-    environment: dict[str, Any] = {}
-    command: str = ""
     thresholds: list[ThresholdRow] | UnsetType = UNSET

@@ -1,11 +1,10 @@
 """A comparison: the same burst at several modes, and what it means."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from taskdemo_cli.documents.run import RunDocument, Skipped, ThresholdRow
-from taskdemo_server.contract.settings import VERSION
+from taskdemo_cli.documents.run import Document, RunDocument, Skipped, ThresholdRow
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -55,10 +54,9 @@ class Recommendation(Struct, frozen=True, kw_only=True):
     """Whether what it gives up was measured or is known, in words."""
 
 
-class ComparisonDocument(Struct, frozen=True, kw_only=True):
+class ComparisonDocument(Document, frozen=True, kw_only=True):
     """The same burst at several modes."""
 
-    taskdemo: str = VERSION
     kind: Literal["comparison"] = "comparison"
     reference: str
     rounds: int
@@ -67,8 +65,6 @@ class ComparisonDocument(Struct, frozen=True, kw_only=True):
     intervals: list[Interval] = []
     """Empty with one round."""
     skipped: list[Skipped] = []
-    environment: dict[str, Any] = {}
-    command: str = ""
     thresholds: list[ThresholdRow] | UnsetType = UNSET
     recommendations: list[Recommendation] | UnsetType = UNSET
     """For each need by itself; empty where nothing can be recommended."""

@@ -5,8 +5,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-from taskdemo_cli.documents.run import Skipped
-from taskdemo_server.contract.settings import VERSION
+from taskdemo_cli.documents.run import Document, Skipped
 
 QUESTIONS: Final = {
     "track": "Track: can the engine tell how a task is doing?",
@@ -47,10 +46,9 @@ class FailedExperiment(Struct, frozen=True, kw_only=True):
     why: str
 
 
-class LimitsDocument(Struct, frozen=True, kw_only=True):
+class LimitsDocument(Document, frozen=True, kw_only=True):
     """Every experiment of `taskdemo limits`."""
 
-    taskdemo: str = VERSION
     kind: Literal["limits"] = "limits"
     modes: dict[str, dict[str, Cell]] = {}
     skipped: list[Skipped] = []
@@ -58,8 +56,6 @@ class LimitsDocument(Struct, frozen=True, kw_only=True):
     interrupted: bool = False
     started_at: str = ""
     """ISO 8601, in UTC."""
-    environment: dict[str, Any] = {}
-    command: str = ""
 
 
 def limits_in(modes: Mapping[str, Iterable[str]]) -> list[str]:

@@ -176,10 +176,17 @@ RunHeader: TypeAlias = dict[str, Any]
 """What only the caller knows of a run: fields of RunDocument, which has a default for what is left out."""
 
 
-class RunDocument(Struct, frozen=True, kw_only=True):
-    """One server in one mode, and one burst of requests."""
+class Document(Struct, frozen=True, kw_only=True):
+    """What every document says: by what it was made, on what, and by which command."""
 
     taskdemo: str = VERSION
+    environment: dict[str, Any] = {}
+    command: str = ""
+
+
+class RunDocument(Document, frozen=True, kw_only=True):
+    """One server in one mode, and one burst of requests."""
+
     kind: Literal["run"] = "run"
     mode: str | None = None
     """None where the server is not taskdemo's."""
@@ -209,8 +216,6 @@ class RunDocument(Struct, frozen=True, kw_only=True):
     """Those of them that waited for another's connection, because no more could be opened."""
     unreported: int = 0
     """Requests that were sent, but the load process ended before it could say what became of them."""
-    command: str = ""
-    environment: dict[str, Any] = {}
     others_share: float | UnsetType = UNSET
     """How much of all processors other programs used just before the first request; of 1."""
     summary: Summary

@@ -1,12 +1,11 @@
 """A scan: every endpoint of the user's own application, each judged by a burst of its own."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
 from taskdemo_cli.documents.blocking import Blocking
-from taskdemo_cli.documents.run import Summary
-from taskdemo_server.contract.settings import VERSION
+from taskdemo_cli.documents.run import Document, Summary
 
 
 class EndpointRow(Struct, frozen=True, kw_only=True):
@@ -26,10 +25,9 @@ class EndpointRow(Struct, frozen=True, kw_only=True):
     """One sentence that says what was seen."""
 
 
-class ScanDocument(Struct, frozen=True, kw_only=True):
+class ScanDocument(Document, frozen=True, kw_only=True):
     """Every endpoint of the user's own application, each judged by a short burst of its own."""
 
-    taskdemo: str = VERSION
     kind: Literal["scan"] = "scan"
     app: str
     count: int
@@ -39,5 +37,3 @@ class ScanDocument(Struct, frozen=True, kw_only=True):
     """One sentence about all of them."""
     interrupted: bool = False
     started_at: str = ""
-    environment: dict[str, Any] = {}
-    command: str = ""
