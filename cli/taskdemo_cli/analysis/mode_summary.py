@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 
 from taskdemo_cli.analysis.error_words import ERROR_WORDS, errors_in_words
 from taskdemo_cli.analysis.rounds import by_mode, figure_of
-from taskdemo_cli.documents.run import BystanderRow, RequestRow, RunDocument, TaskCounts
+from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskCounts
 from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.units import format_share
 from taskdemo_server.contract.events import TaskState
@@ -217,7 +217,7 @@ def _failures(run: RunDocument) -> Counter[str]:
     return failures
 
 
-def waits_of(calls: Iterable[BystanderRow]) -> Iterator[tuple[float, bool]]:
+def waits_of(calls: Iterable[RequestRow]) -> Iterator[tuple[float, bool]]:
     """Yield how long each bystander waited and whether it was answered, as far as one knows how long it waited."""
     for call in calls:
         if call.response_s is not None:

@@ -100,9 +100,9 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 class RequestRow(Struct, frozen=True, kw_only=True):
-    """What the client saw of one request."""
+    """What the client saw of one request, or of one `GET /ping` of a bystander."""
 
-    n: int
+    n: int = 0
     task_id: str | None = None
     status: int | None = None
     error: str | None = None
@@ -144,16 +144,6 @@ class TaskRow(Struct, frozen=True, kw_only=True):
     runs: int
     output: str | None = None
     """The beginning of what the user's own work has printed."""
-
-
-class BystanderRow(Struct, frozen=True, kw_only=True):
-    """One `GET /ping` beside the run."""
-
-    sent_s: Seconds | None = None
-    done_s: Seconds | None = None
-    response_s: Seconds | None = None
-    status: int | None = None
-    error: str | None = None
 
 
 class ThresholdRow(Struct, frozen=True, kw_only=True):
@@ -221,7 +211,7 @@ class RunDocument(Document, frozen=True, kw_only=True):
     summary: Summary
     requests: Sequence[RequestRow] = ()
     tasks: Sequence[TaskRow] = ()
-    bystander: Sequence[BystanderRow] = ()
+    bystander: Sequence[RequestRow] = ()
     app: str | UnsetType = UNSET
     """The user's own application, `module:name`, where that was served: then `tasks` are its requests, each ended when
     the application's call returned, background tasks included."""
@@ -232,7 +222,7 @@ class RunDocument(Document, frozen=True, kw_only=True):
     """How many works the server could run at once, in threads or processes; None where no such number is known."""
     proxy: str | UnsetType = UNSET
     """The proxy of the environment through which the requests went, without its password: its time is in theirs."""
-    bystander_threads: Sequence[BystanderRow] | UnsetType = UNSET
+    bystander_threads: Sequence[RequestRow] | UnsetType = UNSET
     blocking: Blocking | UnsetType = UNSET
     verdict: str | UnsetType = UNSET
     """One sentence that says what was seen."""

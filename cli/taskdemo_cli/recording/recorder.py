@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from taskdemo_cli.documents.rows import Rows
-from taskdemo_cli.documents.run import BystanderRow, RunDocument, RunHeader
+from taskdemo_cli.documents.run import RequestRow, RunDocument, RunHeader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Sample, Started
 from taskdemo_cli.recording.live import Live, LiveFigures
 from taskdemo_cli.recording.requests import Requests, micro
@@ -139,11 +139,11 @@ class Recorder:
                 if state in UNENDED:
                     tasks.state[at], tasks.error[at] = "lost", ended_because
         record = Record(requests, tasks, array("i", requests.places()), self._task_places(), base)
-        bystander = self._bystander.bystander_rows(base)
+        bystander = self._bystander.rows_since(base)
         summary = summarise(record, bystander, done, header.get("rate"))
-        threads: list[BystanderRow] | UnsetType = UNSET
+        threads: list[RequestRow] | UnsetType = UNSET
         if header.get("app"):
-            threads = self._bystander_threads.bystander_rows(base)
+            threads = self._bystander_threads.rows_since(base)
             summary = replace(summary, bystander_threads_s=responses_of(threads))
         return RunDocument(
             **header,

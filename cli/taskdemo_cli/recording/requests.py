@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from math import isnan, nan
 from typing import Final
 
-from taskdemo_cli.documents.run import BystanderRow, RequestRow
+from taskdemo_cli.documents.run import RequestRow
 from taskdemo_cli.loadgen.protocol import Sample
 from taskdemo_cli.stats import MICRO
 from taskdemo_server.contract.text import shortened
@@ -111,16 +111,6 @@ class Requests:
             response_s=seconds(self.response(at)),
         )
 
-    def bystander_rows(self, base: float) -> list[BystanderRow]:
-        """Return the requests as a bystander's, but for those that were over before `base`."""
-        return [
-            BystanderRow(
-                sent_s=seconds(self.sent[at] - base),
-                done_s=seconds(self.done[at] - base),
-                response_s=seconds(self.response(at)),
-                status=self.status[at],
-                error=self.trouble(at),
-            )
-            for at in self.places()
-            if not self.done[at] < base
-        ]
+    def rows_since(self, base: float) -> list[RequestRow]:
+        """Return all requests but those that were over before `base`."""
+        return [self.row(at, base) for at in self.places() if not self.done[at] < base]

@@ -16,7 +16,7 @@ from typing import Final
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from taskdemo_cli.documents.run import BystanderRow, Client, RequestCounts, RunDocument, Summary, TaskCounts
+from taskdemo_cli.documents.run import Client, RequestCounts, RequestRow, RunDocument, Summary, TaskCounts
 from taskdemo_cli.loadgen.protocol import Done
 from taskdemo_cli.recording.requests import NEVER, Requests, micro, seconds
 from taskdemo_cli.recording.tasks import UNENDED, Tasks
@@ -72,7 +72,7 @@ class Record:
         return None if task_id is None else self.tasks.place_of[task_id]
 
 
-def summarise(record: Record, bystander: Sequence[BystanderRow], done: Done, rate: float | None) -> Summary:
+def summarise(record: Record, bystander: Sequence[RequestRow], done: Done, rate: float | None) -> Summary:
     """Return every figure of a run.
 
     `done`: what the load process said at the end. `rate`: requests per second, where the plan was a rate.
@@ -121,7 +121,7 @@ def summarise(record: Record, bystander: Sequence[BystanderRow], done: Done, rat
     )
 
 
-def responses_of(rows: Iterable[BystanderRow]) -> Statistics | None:
+def responses_of(rows: Iterable[RequestRow]) -> Statistics | None:
     """Return what the response times of these rows come to, in seconds; None where there is none.
 
     One that nobody had answered when the run was over counts with how long it had waited: at least so long.
@@ -129,7 +129,7 @@ def responses_of(rows: Iterable[BystanderRow]) -> Statistics | None:
     return describe(round(wait * MICRO) for row in rows if (wait := _wait(row)) is not None)
 
 
-def _wait(row: BystanderRow) -> float | None:
+def _wait(row: RequestRow) -> float | None:
     if row.error == "Cancelled" and row.sent_s is not None and row.done_s is not None:
         return row.done_s - row.sent_s
     return row.response_s

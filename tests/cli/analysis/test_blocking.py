@@ -12,7 +12,7 @@ from taskdemo_cli.analysis.blocking.judge import judge
 from taskdemo_cli.analysis.blocking.sentence import sentence
 from taskdemo_cli.analysis.change import change_for
 from taskdemo_cli.documents.blocking import Blocking
-from taskdemo_cli.documents.run import BystanderRow, RunDocument
+from taskdemo_cli.documents.run import RequestRow, RunDocument
 from taskdemo_cli.recording.sightings import Sightings, fold
 from taskdemo_server.contract.sightings import Answered, Left, NeverRan, Observation, Stall, Waiting
 
@@ -30,8 +30,8 @@ def a_run(loop: list[float], threads: list[float]) -> RunDocument:
     )
 
 
-def call(wait: float) -> BystanderRow:
-    return BystanderRow(sent_s=1.0, done_s=1.0 + wait, response_s=wait, status=200, error=None)
+def call(wait: float) -> RequestRow:
+    return RequestRow(sent_s=1.0, done_s=1.0 + wait, response_s=wait, status=200, error=None)
 
 
 def seen(place: str = "a.py:1 in f", **given: Any) -> Observation:
@@ -188,7 +188,7 @@ def test_where_the_threads_of_an_executor_wait_in_a_line_themselves_that_line_is
 
 
 def test_a_bystander_that_got_no_answer_has_waited_too() -> None:
-    unanswered = BystanderRow(sent_s=0.5, done_s=3.0, response_s=None, status=None, error="Cancelled")
+    unanswered = RequestRow(sent_s=0.5, done_s=3.0, response_s=None, status=None, error="Cancelled")
     run = replace(a_run([], []), bystander=[unanswered])
     assert judge(run, Sightings()).loop_wait_s == 2.5
 

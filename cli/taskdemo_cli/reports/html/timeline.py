@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from taskdemo_cli.documents.run import BystanderRow, RequestRow, RunDocument, TaskRow
+from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
 from taskdemo_cli.reports.scales import WIDE, Scale, moments
 from taskdemo_cli.reports.timeline import DRAWN, Bar, last_moment, sample, stairs_key
 from taskdemo_server.contract.drawing import HELD_UP_S, LANE
@@ -126,7 +126,7 @@ def _paths(lanes: Iterable[Lane], high: float) -> Iterator[tuple[str, str]]:
     return ((kind, "".join(parts)) for kind, parts in of.items() if parts)
 
 
-def _pings(pings: Iterable[BystanderRow], scale: Scale) -> tuple[str, str]:
+def _pings(pings: Iterable[RequestRow], scale: Scale) -> tuple[str, str]:
     """Return a path of dots where the bystander called, and one of the times that it was kept waiting."""
     dots: set[float] = set()
     waits: set[tuple[float, float]] = set()
