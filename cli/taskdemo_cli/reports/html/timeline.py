@@ -39,20 +39,6 @@ class Lane:
     """Kind and place."""
 
 
-@dataclass(slots=True)
-class Chart:
-    """The picture of one run: lanes, or all that is in thin ones as paths that are stretched across."""
-
-    run: RunDocument
-    height: float
-    lanes: list[Lane] = field(default_factory=list)
-    paths: list[tuple[str, str]] = field(default_factory=list)
-    """Kind and path."""
-    pings: str = ""
-    """A path of a dot for each call of the bystander."""
-    ping_waits: str = ""
-
-
 def draw(every_run: Sequence[RunDocument]) -> dict[str, Any] | None:
     """Return the charts of these runs on one scale; None where no request was sent.
 
@@ -66,30 +52,34 @@ def draw(every_run: Sequence[RunDocument]) -> dict[str, Any] | None:
     last = max(*map(last_moment, runs), *(bar.last for each in found for bar, _, _ in each if bar))
     scale = moments(last * MARGIN)
     charts = [_chart(run, each, scale, thin=most > LARGE) for run, each in zip(runs, found, strict=True)]
-    for chart in charts:
-        chart.pings, chart.ping_waits = _pings(chart.run.bystander, scale)
-    kinds = {kind for chart in charts for kind in _kinds(chart)}
+    kinds = {kind for chart in charts for kind in chart["kinds"]}
     return {"thin": most > LARGE, "sampled": most > DRAWN, "ticks": scale.ticks, "charts": charts, "kinds": kinds}
-
-
-def _kinds(chart: Chart) -> Iterator[str]:
-    yield from (kind for kind, _ in chart.paths)
-    for lane in chart.lanes:
-        yield from (kind for kind, _, _ in lane.spans)
-        yield from (kind for kind, _ in lane.marks)
 
 
 Requested: TypeAlias = tuple[Bar | None, RequestRow, TaskRow | None]
 
 
-def _chart(run: RunDocument, requested: Sequence[Requested], scale: Scale, *, thin: bool) -> Chart:
-    """Return the picture of one run, its requests in an order that shows a queue as stairs."""
+def _chart(run: RunDocument, requested: Sequence[Requested], scale: Scale, *, thin: bool) -> dict[str, Any]:
+    """Return the picture of one run, its requests in an order that shows a queue as stairs.
+
+    A lane for each; or, where they are `thin`, for each kind a path of all that is in them, to be stretched across.
+    """
     key = stairs_key(bar for bar, _, _ in requested if bar)
     ordered = sorted(requested, key=lambda one: key(one[0]) if one[0] else (0, 0.0, one[1].n))
     high = min(LANE, HIGHEST / len(ordered)) if thin else LANE
     lanes = [_lane(run, *one, scale, round(place * high, 2)) for place, one in enumerate(ordered)]
-    height = round(high * len(ordered), 1)
-    return Chart(run, height, paths=list(_paths(lanes, high))) if thin else Chart(run, height, lanes)
+    spans = {kind for lane in lanes for kind, *_ in (*lane.spans, *lane.marks)}
+    paths = dict(_paths(lanes, high)) if thin else {}
+    pings, ping_waits = _pings(run.bystander, scale)
+    return {
+        "run": run,
+        "height": round(high * len(ordered), 1),
+        "lanes": lanes,
+        "paths": paths,
+        "kinds": paths.keys() if thin else spans,
+        "pings": pings,
+        "ping_waits": ping_waits,
+    }
 
 
 def _lane(
