@@ -28,9 +28,9 @@ class Function:
     duration_s: float = 1.0
 
 
-def code(name: str, function: Function) -> str:
+def code(mode_name: str, function: Function) -> str:
     """Return a whole file for a mode, which runs as it is. Raises KeyError for a mode that there is not."""
-    mode = MODE_BY_NAME[name]
+    mode = MODE_BY_NAME[mode_name]
     package, _, page = mode.page.rpartition(".")
     source = files(package).joinpath(f"{page}.py").read_text(encoding="utf-8")
     tree = ast.parse(source)
@@ -42,19 +42,19 @@ def code(name: str, function: Function) -> str:
     taken = {"asyncio", "time"} | {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     taken |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     taken |= {one.asname or one.name for node in imports for one in node.names}
-    work = _work(function, placeholder, taken, awaited=mode.awaits)
-    needed = [f"import {one}" for one in ("asyncio", "time") if f"{one}." in work.definition]
+    name, own, definition = _work(function, placeholder, taken, awaited=mode.awaits)
+    needed = [f"import {one}" for one in ("asyncio", "time") if f"{one}." in definition]
     stdlib = [line for line in lines[docstring.end_lineno : ours.lineno - 1] if line]
     others = [line for line in stdlib if line.split()[1].partition(".")[0] not in sys.stdlib_module_names]
     stdlib = sorted({*stdlib, *needed} - {*others}, key=lambda line: (line.startswith("from "), line))
     below = "\n".join(lines[imports[-1].end_lineno :]).strip("\n")
-    if work.name != placeholder:
-        below = re.sub(rf"\b{placeholder}\b", work.name, below)
+    if name != placeholder:
+        below = re.sub(rf"\b{placeholder}\b", name, below)
     module = "server" if re.match(r"main[.:]", function.name) else "main"
     about = "\n".join([*textwrap.wrap(f'"""{mode.expect}', _WIDTH), "", *_how_to_run(mode, module), '"""'])
-    head = "\n\n".join("\n".join(block) for block in (stdlib, others, work.imports) if block)
-    gap = "\n\n\n" if work.definition or not below.startswith(("app", "broker")) else "\n\n"
-    return "".join([about, "\n\n", head, *(("\n\n\n", work.definition) if work.definition else ()), gap, below, "\n"])
+    head = "\n\n".join("\n".join(block) for block in (stdlib, others, own) if block)
+    gap = "\n\n\n" if definition or not below.startswith(("app", "broker")) else "\n\n"
+    return "".join([about, "\n\n", head, *(("\n\n\n", definition) if definition else ()), gap, below, "\n"])
 
 
 def _how_to_run(mode: Mode, module: str) -> list[str]:
@@ -70,30 +70,22 @@ def _how_to_run(mode: Mode, module: str) -> list[str]:
     return lines
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """How the function gets into the file, and what it is called there."""
-
-    name: str
-    imports: list[str]
-    definition: str = ""
-
-
-def _work(function: Function, placeholder: str, taken: set[str], *, awaited: bool) -> _Work:
+def _work(function: Function, placeholder: str, taken: set[str], *, awaited: bool) -> tuple[str, list[str], str]:
+    """Return what the function is called in the file, what imports it there, and its definition, empty without one."""
     module, colon, name = function.name.partition(":")
     if not colon:
-        return _Work(placeholder, [], _define(placeholder, *_stand_in(function, awaited), awaited=awaited))
+        return placeholder, [], _define(placeholder, *_stand_in(function, awaited), awaited=awaited)
     is_as_wanted = function.takes_message and function.is_async == awaited
     called = name if name not in taken else placeholder if is_as_wanted else f"own_{name}"
     imports = [f"from {module} import {name}" + ("" if called == name else f" as {called}")]
     if is_as_wanted:
-        return _Work(called, imports)
+        return called, imports, ""
     call = f"{called}({'message' if function.takes_message else ''})"
     if function.is_async:
         call = f"await {call}" if awaited else f"asyncio.run({call})"
     elif awaited:
         call += "  # not awaited: it blocks the event loop until it returns"
-    return _Work(placeholder, imports, _define(placeholder, f"return {call}", awaited=awaited, gives="object"))
+    return placeholder, imports, _define(placeholder, f"return {call}", awaited=awaited, gives="object")
 
 
 def _stand_in(function: Function, awaited: bool) -> list[str]:
