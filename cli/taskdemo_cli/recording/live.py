@@ -48,17 +48,6 @@ class LiveRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
-    """A task that has ended; `n` is 0 while no response has named the task."""
-
-    number: int
-    """1, 2, ... in the order in which we heard of them."""
-    n: int
-    task: TaskRow
-    """As it was then: it may be begun again later."""
-
-
-@dataclass(frozen=True, slots=True)
 class Live:
     """The cheap figures of a run that goes on."""
 
@@ -83,8 +72,9 @@ class Live:
     """When the bystander's newest calls were sent, and answered or last known to wait."""
     silent_s: float | None
     """How long the server has answered no bystander and sent no event, where that is worth telling."""
-    completions: list[Completion]
-    """The newest of them, oldest first, at most 50."""
+    completions: list[tuple[int, int, TaskRow]]
+    """The newest tasks that have ended, oldest first, at most 50: each with its number, 1, 2, ... in the order in which
+    we heard of them, and its request's, 0 while no response has named it; as it was then, for it may be begun again."""
 
 
 class RunningMedian:
@@ -195,7 +185,7 @@ class LiveFigures:
         """Return the figures at the moment `now` of a run whose first planned send was at `base` microseconds."""
         bystander_waits = max((waited for _, waited in self.waiting_pings), default=None)
         silent = min(bystander_waits or 0.0, max(now - self.heard / MICRO, 0.0))
-        tasks, ended = self._counts()
+        tasks, (counts, ended) = self._tasks, self._counts()
         return Live(
             elapsed_s=max(now - base / MICRO, 0.0),
             count=count,
@@ -206,7 +196,7 @@ class LiveFigures:
             response_max_s=None if self._longest is None else self._longest / MICRO,
             bystander_max_s=None if self._longest_ping is None else self._longest_ping / MICRO,
             bystander_waits_s=bystander_waits,
-            tasks=tasks,
+            tasks=counts,
             rows=[self._row(n, why, now, base) for n, why in self._chosen(count, rows)],
             ended=ended,
             pings=[
@@ -214,7 +204,10 @@ class LiveFigures:
                 *((sent - base / MICRO, sent + waited - base / MICRO) for sent, waited in self.waiting_pings),
             ],
             silent_s=silent if silent >= SILENT_S else None,
-            completions=[self._completion(*completion, base) for completion in self._completions],
+            completions=[
+                (number, tasks.request[at], replace(tasks.row(at, base), state=state, ended_s=(when - base) / MICRO))
+                for number, at, state, when in self._completions
+            ],
         )
 
     def _counts(self) -> tuple[dict[TaskState, int], int]:
@@ -283,7 +276,3 @@ class LiveFigures:
             # Its event is still to come; it ended when it was answered, at the latest.
             task = replace(task, state="finished" if request.error is None else "failed", ended_s=request.done_s)
         return LiveRow(why, "answered" if request.error is None else "failed", request, task)
-
-    def _completion(self, number: int, at: int, state: TaskState, ended: float, base: float) -> Completion:
-        task = replace(self._tasks.row(at, base), state=state, ended_s=(ended - base) / MICRO)
-        return Completion(number, self._tasks.request[at], task)

@@ -20,7 +20,7 @@ from taskdemo_cli.reports.terminal.painter import Screen
 from taskdemo_cli.reports.terminal.run_frame import (
     answer_words,
     bar_lines,
-    completion_words,
+    end_words,
     horizon_of,
     printed_lines,
     progress_cells,
@@ -78,11 +78,11 @@ class RunScreen(Screen):
             if one.state in {"answered", "failed"} and request.n not in self._answered:
                 self._answered.add(request.n)
                 yield f"  request {request.n}: {answer_words(request)}"
-        for completion in live.completions:
-            if completion.number > self._ended:
-                self._ended = completion.number
-                yield f"  {completion_words(completion)}"
-                for line in printed_lines(completion):
+        for number, n, task in live.completions:
+            if number > self._ended:
+                self._ended = number
+                yield f"  {end_words(n, task)}"
+                for line in printed_lines(task):
                     yield f"            | {line}"
 
 

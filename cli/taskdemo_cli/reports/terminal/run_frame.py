@@ -8,8 +8,8 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.analysis.error_words import error_words
-from taskdemo_cli.documents.run import RequestRow
-from taskdemo_cli.recording.live import Completion, Live, LiveRow
+from taskdemo_cli.documents.run import RequestRow, TaskRow
+from taskdemo_cli.recording.live import Live, LiveRow
 from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.figures import progress
 from taskdemo_cli.reports.terminal.style import Glyph, Palette, cell, row
@@ -53,9 +53,9 @@ def run_lines(live: Live, title: str, for_s: float | None, log: int, width: int)
     ended = live.completions[-log:] if log else []
     if ended:
         yield row(("Last tasks ended", Palette.DIM))
-    for completion in ended:
-        words = " | ".join([completion_words(completion), *printed_lines(completion)])
-        yield row((cell(words, width), Palette.BAD if completion.task.state != "finished" else Palette.PLAIN))
+    for _, n, task in ended:
+        words = " | ".join([end_words(n, task), *printed_lines(task)])
+        yield row((cell(words, width), Palette.BAD if task.state != "finished" else Palette.PLAIN))
 
 
 def bar_lines(live: Live, mode: str, horizon: float, width: int) -> Iterator[Text]:
@@ -111,17 +111,16 @@ def answer_words(request: RequestRow) -> str:
     return f"{request.status}{took}"
 
 
-def completion_words(completion: Completion) -> str:
-    """Return one line of the log."""
-    whose = f"request {completion.n}" if completion.n else "a task"
-    task = completion.task
+def end_words(n: int, task: TaskRow) -> str:
+    """Return one line of the log: of a task that has ended, and the number of its request, 0 where none is known."""
+    whose = f"request {n}" if n else "a task"
     said = task.error or task.message or ""
     return f"{format_seconds(task.ended_s or 0.0).rjust(8)}  {whose}: {task.state}{', ' if said else ''}{said}"
 
 
-def printed_lines(completion: Completion) -> list[str]:
+def printed_lines(task: TaskRow) -> list[str]:
     """Return the first lines of what the task has printed."""
-    return (completion.task.output or "").splitlines()[:PRINTED_LINES]
+    return (task.output or "").splitlines()[:PRINTED_LINES]
 
 
 def horizon_of(elapsed_s: float) -> float:
