@@ -23,8 +23,7 @@ class Remembering:
         self.skipped: dict[str, str] = {}
         self._on_done = on_done
 
-    def start(self, mode: str, limit: str, what: str) -> None:
-        assert what
+    def start(self, mode: str, limit: str) -> None:
         self.started.append((mode, limit))
 
     def done(self, mode: str, limit: str, found: Cell) -> None:

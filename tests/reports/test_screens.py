@@ -335,7 +335,7 @@ def of_a_comparison() -> dict[str, str]:
 def of_limits() -> dict[str, str]:
     terminal, told, cells = Terminal(), {}, limits_document().modes["celery"]
     with LimitsScreen(terminal.console, "Limits", ["background", "celery"], list(cells)) as screen:
-        screen.start("celery", "retry", "work that fails twice")
+        screen.start("celery", "retry")
         told["an experiment"] = terminal.shown
         screen.done("celery", "retry", cells["retry"])
         screen.skip("background", "left out")
@@ -402,7 +402,7 @@ def of_pipes() -> dict[str, str]:
         )
         comparing.skip("process", HOSTILE)
     with into("limits") as console, LimitsScreen(console, "Limits", ["celery"], list(cells)) as experiments:
-        experiments.start("celery", "retry", "work that fails twice")
+        experiments.start("celery", "retry")
         experiments.done("celery", "retry", cells["retry"])
         experiments.skip("background", "left out")
     with into("a capacity") as console, CapacityScreen(console, "How much", ["background"]) as searching:

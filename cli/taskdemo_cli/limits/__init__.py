@@ -39,25 +39,15 @@ from taskdemo_cli.processes.signals import StopRequest
 
 Experiment: TypeAlias = Callable[[Trial], Cell]
 
-EXPERIMENTS: Final[dict[str, tuple[str, Experiment]]] = {
-    "track": ("asks the engine for a task's state", track),
-    "cancel": ("cancels a waiting and a running task", cancel),
-    "retry": ("lets work fail twice", retry),
-    "orchestrate": ("lets steps need the results of others", orchestrate),
-    "offload": ("computes", offload),
-    "neighbours": ("asks for something else meanwhile", neighbours),
-    "distribute": ("starts a second machine's worth", distribute),
-    "survive_restart": ("restarts the server", survive_restart),
-    "survive_server_kill": ("kills the server", survive_server_kill),
-    "survive_worker_kill": ("kills the process that runs a task", survive_worker_kill),
-    "failure": ("lets a task raise", failure),
-    "late_error": ("raises after the hand-over", late_error),
-    "hang_up": ("hangs up", hang_up),
-    "middleware": ("puts a BaseHTTPMiddleware in front", middleware),
-    "session": ("opens a session beside the task", session),
-    "context": ("sets context variables", context),
+EXPERIMENTS: Final[dict[str, Experiment]] = {
+    experiment.__name__: experiment
+    for experiment in (
+        *(track, cancel, retry, orchestrate, offload, neighbours, distribute),
+        *(survive_restart, survive_server_kill, survive_worker_kill, failure),
+        *(late_error, hang_up, middleware, session, context),
+    )
 }
-"""For each limit, in the order of the table, what its experiment does, and the experiment."""
+"""By the limit that each is about, in the order of the table."""
 LIMITS: Final = tuple(EXPERIMENTS)
 ALONE: Final = ("offload", "neighbours")
 """Limits whose figures would suffer from others running beside them; they share what they see."""
@@ -83,8 +73,8 @@ Job: TypeAlias = tuple[str, tuple[str, ...]]
 class Screen(Protocol):
     """Whatever shows the table while it fills in."""
 
-    def start(self, mode: str, limit: str, what: str) -> None:
-        """Say that an experiment begins; `what` is what it does, in words."""
+    def start(self, mode: str, limit: str) -> None:
+        """Say that an experiment begins."""
 
     def done(self, mode: str, limit: str, found: Cell) -> None:
         """Show what it found."""
@@ -186,9 +176,8 @@ class _Campaign:
             try:
                 with Trial(mode, self._folder / f"{mode}-{limits[0]}", self._setting) as trial:
                     while left:
-                        what, experiment = EXPERIMENTS[left[0]]
-                        self._news.put(partial(self._screen.start, mode, left[0], what))
-                        self._news.put(partial(self._done, mode, left[0], experiment(trial)))
+                        self._news.put(partial(self._screen.start, mode, left[0]))
+                        self._news.put(partial(self._done, mode, left[0], EXPERIMENTS[left[0]](trial)))
                         del left[0]
             except StoppedError:
                 return

@@ -128,11 +128,11 @@ class LimitsScreen(Screen):
         super().__init__(console, title, modes)
         self._limits = list(limits)
         self._cells: dict[str, dict[str, Cell]] = {}
-        self._running: dict[tuple[str, str], str] = {}
+        self._running: dict[tuple[str, str], None] = {}
 
-    def start(self, mode: str, limit: str, what: str) -> None:
-        """Say that this experiment runs now; `what` is what it does, in words."""
-        self._running[mode, limit] = what
+    def start(self, mode: str, limit: str) -> None:
+        """Say that this experiment runs now."""
+        self._running[mode, limit] = None
         self._show()
 
     def done(self, mode: str, limit: str, found: Cell) -> None:
@@ -151,5 +151,5 @@ class LimitsScreen(Screen):
         yield row("")
         yield from limits_table(self._names, self._cells, self._limits, self._running, width)
         yield row("")
-        for (mode, limit), what in self._running.items():
-            yield row((cell(f"{mode}, {limit_name(limit)}: {what}", width), Palette.DIM))
+        for mode, limit in self._running:
+            yield row((cell(f"{mode}, {QUESTIONS.get(limit, limit_name(limit))}", width), Palette.DIM))
