@@ -42,9 +42,22 @@ Experiment: TypeAlias = Callable[[Trial], Cell]
 EXPERIMENTS: Final[dict[str, Experiment]] = {
     experiment.__name__: experiment
     for experiment in (
-        *(track, cancel, retry, orchestrate, offload, neighbours, distribute),
-        *(survive_restart, survive_server_kill, survive_worker_kill, failure),
-        *(late_error, hang_up, middleware, session, context),
+        track,
+        cancel,
+        retry,
+        orchestrate,
+        offload,
+        neighbours,
+        distribute,
+        survive_restart,
+        survive_server_kill,
+        survive_worker_kill,
+        failure,
+        late_error,
+        hang_up,
+        middleware,
+        session,
+        context,
     )
 }
 """By the limit that each is about, in the order of the table."""
