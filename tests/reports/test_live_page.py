@@ -3,7 +3,6 @@
 import json
 import re
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,14 @@ import httpx
 import pytest
 
 import chromium
-import conftest
-from conftest import RunningServer, serving
+from conftest import RunningServer, Start, serving, until
 from taskdemo_server.contract.events import Place, TaskEvent
 from taskdemo_server.contract.modes import MODES
 
 pytestmark = pytest.mark.browser
 
-Start = Callable[..., RunningServer]
 WIDTHS = (390, 1280)
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\x1b[31m</script>"
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what a browser, for which a busy machine has little time, shows in the end."""
-    conftest.until(condition, 60)
 
 
 class LivePage:
