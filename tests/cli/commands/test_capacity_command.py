@@ -17,7 +17,6 @@ from taskdemo_cli.commands import capacity
 from taskdemo_cli.errors import UserError
 
 SHOP = """
-import asyncio
 import os
 
 from fastapi import FastAPI
@@ -34,15 +33,6 @@ async def dies():
         os._exit(3)
     return {}
 
-
-@app.get("/slow")
-async def slow():
-    await asyncio.sleep(1.05)
-
-
-@app.get("/fails")
-async def fails():
-    raise LookupError("no such order")
 """
 
 
@@ -114,20 +104,6 @@ def test_a_server_that_runs_already_is_measured_and_left_when_it_has_done_all(tm
     (found,) = json.loads((tmp_path / "f.json").read_text("utf-8"))["modes"].values()
     assert found["sustained_per_s"] < 21, "one thread cannot do more"
     assert {task["state"] for task in tasks} == {"finished"}
-
-
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
-        ("/slow", "work of 1."),
-        ("/fails", "a single request fails already (HTTP 500), so there is no rate to find"),
-    ],
-)
-def test_one_request_shows_what_no_rate_can_be_found_for(path: str, said: str, shop: Path) -> None:
-    done = taskdemo("capacity", "--app", "shop:app", "--path", path, "--step", "1s", cwd=shop)
-    assert done.returncode == 2
-    assert one_sentence(done.stderr)
-    assert said in done.stderr
 
 
 def test_a_search_that_breaks_off_ends_with_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:

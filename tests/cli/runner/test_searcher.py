@@ -1,5 +1,6 @@
 """A search for capacity whose runs are made up: no server and no process."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,6 +59,19 @@ def test_a_search_that_breaks_off_says_why_before_its_steps() -> None:
 def test_a_search_that_breaks_off_before_its_first_step_has_found_nothing() -> None:
     with pytest.raises(UserError, match="the load process ended"):
         searcher(open_loop_run(10, 40)).search()
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (open_loop_run(10, 40, work_s=4.0), "work of 4.00 s needs steps of 8 s or more"),
+        (open_loop_run(10, 40, failing=1), "a single request fails already (HTTP 503), so there is no rate to find"),
+    ],
+    ids=["slow", "failing"],
+)
+def test_one_request_shows_what_no_rate_can_be_found_for(first: RunDocument, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        searcher(first).search()
 
 
 @pytest.mark.parametrize(("is_async", "expected"), [(True, None), (False, pytest.approx(10, rel=0.01))])
