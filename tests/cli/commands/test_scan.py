@@ -9,9 +9,12 @@ from unittest.mock import MagicMock
 
 import pytest
 
+import samples
 from commands import in_process, one_sentence, running, taskdemo
 from taskdemo_cli.analysis.routes import Route
+from taskdemo_cli.analysis.scan import judged
 from taskdemo_cli.commands import scan
+from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.errors import UserError
 
 SHOP = """
@@ -115,17 +118,20 @@ def test_an_application_without_a_document_of_its_endpoints_is_one_sentence(shop
     assert "taskdemo fire --app plain:app --path /" in done.stderr
 
 
-def test_a_scan_that_reaches_no_endpoint_has_failed(tmp_path: Path) -> None:
-    (tmp_path / "main.py").write_text(
-        "from fastapi import FastAPI, HTTPException\n\napp = FastAPI()\n\n\n"
-        '@app.get("/")\ndef refuse():\n    raise HTTPException(401)\n'
-    )
-    done = taskdemo("scan", "--app", "main.py", "--fail-if-blocking", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "No endpoint was reached" in done.stdout
+REFUSED = samples.recorder([samples.sample(1, 0.01, status=401)]).finish({"url": "http://x"})
+LOGIN = judged(Route("GET", "/a", "/a"), REFUSED, Blocking(blocks=False, cause="not reached"))
 
 
-def test_a_scan_that_breaks_off_says_why_and_ends_with_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (UserError("it is gone"), "The scan broke off: the server could not be used any more: it is gone. No"),
+        ([LOGIN] * 3, "No endpoint was reached, so nothing can be said of blocking."),
+    ],
+)
+def test_a_scan_that_breaks_off_or_reaches_none_says_why_and_ends_with_exit_code_1(
+    found: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rig = MagicMock()
     rig.return_value.__enter__.return_value.stopping.asked = False
     monkeypatch.setattr(scan, "Rig", rig)
@@ -133,12 +139,11 @@ def test_a_scan_that_breaks_off_says_why_and_ends_with_exit_code_1(monkeypatch: 
     target.return_value.__enter__.return_value.app = "main:app"
     monkeypatch.setattr(scan, "private_target", target)
     monkeypatch.setattr(scan, "_routes_of", lambda *_: [Route("GET", path, path) for path in ("/a", "/b", "/c")])
-    monkeypatch.setattr(scan, "_scan_endpoint", MagicMock(side_effect=UserError("importing it failed")))
+    monkeypatch.setattr(scan, "_scan_endpoint", MagicMock(side_effect=found))
+    monkeypatch.setattr(scan, "_is_quiet", lambda _: True)
     done = in_process("scan", "--app", "main:app", "--fail-if-blocking")
     assert done.returncode == 1
-    assert "The scan broke off: the server could not be used any more: importing it failed. No" in " ".join(
-        done.stdout.split()
-    )
+    assert said in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
