@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from commands import as_json, serving
+from samples import T0, events_of, sample
 from taskdemo_cli.documents.run import RunHeader
-from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.loadgen.protocol import Batch, Plan, Started
 from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_cli.runner import rig
 from taskdemo_cli.runner.rig import WARM_UP_S, Rig, Screen
-from taskdemo_cli.runner.target import Target
+from taskdemo_cli.runner.target import Health, Target
 
 D = 0.4
 """Seconds of work: long beside what a loaded machine adds, short beside a test's patience."""
@@ -108,13 +110,15 @@ def test_fire_without_waiting_leaves_the_tasks_unfinished() -> None:
     assert document["summary"]["tasks"]["lost"] == 0
 
 
-def test_fire_at_a_running_server_counts_only_its_own_tasks() -> None:
-    with serving("--duration", "0.2") as (_, port):
-        first = as_json("fire", "--port", str(port), "--count", "3")
-        second = as_json("fire", "--url", f"http://127.0.0.1:{port}", "--count", "2")
-    assert first["summary"]["tasks"]["finished"] == 3
-    assert second["summary"]["tasks"]["finished"] == 2
-    assert second["mode"] == "background"
+def test_of_a_server_that_runs_already_the_tasks_of_others_are_not_counted() -> None:
+    target = Target("http://x", health=Health(server="taskdemo", journal_offset=0, clock=0.0, mode="background"))
+    run = rig._Run(Rig(StopRequest()), target, Plan(url=target.url, count=1), rig.Unseen())
+    run.recorder.load(Started(T0))
+    for event in [*events_of("ours", 0.0, 0.1, 1.0), *events_of("another's", 0.0, 0.1, 1.0)]:
+        run.recorder.event(event)
+    run.recorder.load(Batch([sample(1, 0.01, task="ours")]))
+    document = run.recorder.finish(target.header())
+    assert (document.mode, [task.id for task in document.tasks]) == ("background", ["ours"])
 
 
 def test_serve_prints_what_the_tutorial_prints_and_ctrl_c_finishes_the_running_task_first() -> None:
