@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from commands import taskdemo
 from limits_runs import Remembering, run, verdicts
 from taskdemo_cli import limits
 from taskdemo_cli.documents import limits as documents
@@ -187,9 +186,3 @@ def test_a_mode_whose_server_does_not_start_is_skipped_with_its_reason(tmp_path:
     assert document.skipped == [Skipped(mode="celery", why=screen.skipped["celery"])]
     assert "cannot be used" in screen.skipped["celery"]
     assert list(document.modes) == ["async"]
-
-
-def test_where_no_mode_can_be_run_there_is_no_table_but_the_reason() -> None:
-    done = taskdemo("limits", "--modes", "celery", "--broker", "memory://", "--json")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[-1].startswith("taskdemo: 'memory://' is not a broker for celery")
