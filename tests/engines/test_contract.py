@@ -106,6 +106,7 @@ def test_a_task_is_answered_at_once_and_done_by_a_worker(mode: Mode, server: Run
         until(lambda said=said: f"Background Task called! {said}\n" in server.printed)  # type: ignore[misc]
         assert server.printed.count(f"Background Task called! {said}") == 1
     assert server.complained == ""
+    assert server.printed.startswith(f"Starting {mode.name}'s broker and worker, which takes some seconds.\n")
     shown = server.get(f"/tasks/{task_id}").json()
     assert (shown["state"], shown["message"], shown["cpu_s"]) == ("finished", started.message, finished.cpu_s)
 

@@ -28,7 +28,6 @@ from soak import kill_anywhere
 from taskdemo_cli.documents.limits import LIMITS
 from taskdemo_cli.processes import tempdirs
 from taskdemo_cli.reports import files
-from taskdemo_server.contract.modes import ENGINES
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
 
 SAMPLE = (2, 6, 8, 10, 12, 17, 19, 20, 24, 25, 27)
@@ -168,12 +167,6 @@ def test_a_server_that_cannot_start_says_why_in_one_sentence(arguments: list[str
     assert names in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert left_in(tmp_path) == []
-
-
-def test_a_server_that_starts_a_broker_and_a_worker_says_so_before_it_is_ready() -> None:
-    with running("serve", "--port", "0", "--mode", ENGINES[0]) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == f"Starting {ENGINES[0]}'s broker and worker, which takes some seconds.\n"
 
 
 # --- what was measured is kept -----------------------------------------------------------------------------
