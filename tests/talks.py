@@ -5,9 +5,7 @@ It leaves no connection behind when it ends.
 
 import asyncio
 import contextlib
-import socket
 import ssl
-import struct
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Self
@@ -152,45 +150,8 @@ async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read()
 
 
-async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    connection = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
-
-async def half(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it")
-    writer.close()
-
-
-async def stop_half_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Le")
-    await hang(reader, writer)
-
-
-async def garbage(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"\x00\xff\x1b[31mSSH-2.0-nonsense\r\n\r\n" * 100)
-
-
-async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
-
-
-async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    while True:
-        writer.write(b"400\r\n" + b"x" * 1024 + b"\r\n")
-        await writer.drain()
-        await asyncio.sleep(0.001)
-
-
 async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"s" * 1000:
         writer.write(bytes([byte]))
         await writer.drain()
         await asyncio.sleep(0.05)
-
-
-async def huge_headers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\nX-Huge: " + b"h" * 4_000_000)
-    await writer.drain()

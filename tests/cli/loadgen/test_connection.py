@@ -231,6 +231,14 @@ def test_every_answer_counts_or_says_why_it_is_none_and_only_good_connections_ar
     assert len(connections) == (1 if case.kept else 3)
 
 
+def test_who_is_silent_stops_half_way_drips_or_never_ends_is_waited_for_until_time_is_up() -> None:
+    drips, endless = [b"HTTP/1.1 200 OK\r\nX: ", *[b"s"] * 5000], [CHUNKED, *[b"400\r\n%b\r\n" % (b"x" * 1024)] * 5000]
+    scripts = iter([answering(*parts)[0] for parts in ([], [OK[:25]], drips, endless)])
+    samples = fired(lambda *streams: next(scripts)(*streams), count=4, timeout_s=1.6)
+    assert errors(samples) == ["ReadTimeout"] * 4
+    assert [first_byte is None for _, _, _, first_byte, *_ in samples].count(True) == 1
+
+
 def test_a_task_id_is_read_whatever_its_case_and_never_from_a_trailer_or_an_informational_response() -> None:
     parts = (
         (
