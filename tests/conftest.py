@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +144,11 @@ class RunningServer:
 
     def get(self, path: str = "/", **given: Any) -> httpx.Response:
         return self.client.get(path, **given)
+
+    def burst(self, count: int) -> list[httpx.Response]:
+        """Ask from so many callers at the same time; return what each was answered."""
+        with httpx.Client(timeout=60, trust_env=False) as client, ThreadPoolExecutor(count) as callers:
+            return list(callers.map(lambda _: client.get(self.url), range(count)))
 
     def events(self) -> list[TaskEvent]:
         """What the journal has, in the order of the clock: processes write beside each other."""

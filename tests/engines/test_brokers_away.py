@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 import redis
 
@@ -65,15 +64,6 @@ def workless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Wor
         yield made
 
 
-def answers(server: RunningServer) -> list[httpx.Response]:
-    """Ask from many callers at the same time."""
-    with (
-        httpx.Client(base_url=server.url, timeout=30, trust_env=False) as client,
-        ThreadPoolExecutor(CALLERS) as callers,
-    ):
-        return list(callers.map(lambda _: client.get("/"), range(CALLERS)))
-
-
 def bystander_s(server: RunningServer) -> float:
     asked = time.monotonic()
     assert server.get("/ping").status_code == 200
@@ -86,7 +76,7 @@ def refuses_while_mute(broker: Guarded, server: RunningServer) -> None:
     try:
         began = time.monotonic()
         with ThreadPoolExecutor(1) as beside:
-            refused = beside.submit(answers, server)
+            refused = beside.submit(server.burst, CALLERS)
             # A loop that waited for the broker itself would be late each time; a busy machine is so now and then.
             assert any(bystander_s(server) < 1 for _ in range(3))
         for answer in refused.result():
@@ -99,7 +89,7 @@ def refuses_while_mute(broker: Guarded, server: RunningServer) -> None:
         broker.program.resume()
     accepted = server.states().count("accepted")
     until(lambda: server.get().status_code == 200)
-    assert {answer.status_code for answer in answers(server)} == {200}
+    assert {answer.status_code for answer in server.burst(CALLERS)} == {200}
     assert server.states().count("accepted") == accepted + CALLERS + 1
 
 
@@ -112,7 +102,7 @@ def refuses_while_full(
     until(lambda: running in server.running())
     with redis.Redis.from_url(stage.broker) as client:
         client.execute_command(*refuse.split())
-        assert {answer.status_code for answer in answers(server)} == {503}
+        assert {answer.status_code for answer in server.burst(CALLERS)} == {503}
         go.touch()
         until(lambda: reason in worker.printed)
         client.execute_command(*take.split())
@@ -162,7 +152,7 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
 
     broker.program.kill()
     broker.wait()
-    for answer in answers(server):
+    for answer in server.burst(CALLERS):
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     stage.valkey(int(stage.broker.rpartition(":")[2].partition("/")[0]))
     until(lambda: server.get().status_code == 200)

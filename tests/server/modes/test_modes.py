@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import pytest
 import forked
 import taskdemo_server
 from conftest import RunningServer, Start, own_work, serving, until
+from taskdemo_cli import stats
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 
 MESSAGE_LIMIT = 4096
@@ -31,35 +31,10 @@ def work(message):
 """
 
 
-def fire(server: RunningServer, count: int, path: str = "/") -> list[tuple[float, float]]:
-    """Send `count` requests at once, each on its own connection; return when each was sent and answered."""
-    ready = threading.Barrier(count)
-
-    def one(_: int) -> tuple[float, float]:
-        with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
-            client.get("/ping")
-            ready.wait()
-            sent = time.monotonic()
-            client.get(path).raise_for_status()
-            return sent, time.monotonic()
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(one, range(count)))
-
-
-def spans(server: RunningServer) -> dict[str, tuple[float, float]]:
-    """When each task started and finished."""
-    started = {e.id: e.clock for e in server.events() if e.state == "started"}
-    return {e.id: (started[e.id], e.clock) for e in server.events() if e.state == "finished"}
-
-
 def most_at_once(server: RunningServer) -> int:
-    times = sorted((t, change) for s, e in spans(server).values() for t, change in ((s, 1), (e, -1)))
-    now = most = 0
-    for _, change in times:
-        now += change
-        most = max(most, now)
-    return most
+    """How many works ran at the same time, when most did."""
+    starts, ends = ([one.clock for one in server.events() if one.state == state] for state in ("started", "finished"))
+    return stats.most_at_once(starts, ends)
 
 
 @pytest.fixture(scope="module", params=BUILT_IN)
@@ -154,7 +129,7 @@ def test_blocking_queues_every_caller_and_the_bystander_too(
 ) -> None:
     server = start_server(mode="blocking", **held)
     with ThreadPoolExecutor(1) as pool:
-        burst = pool.submit(fire, server, 3)
+        burst = pool.submit(server.burst, 3)
         until(server.running)
         with pytest.raises(httpx.TimeoutException):
             server.get("/ping", timeout=0.3)
@@ -165,7 +140,7 @@ def test_blocking_queues_every_caller_and_the_bystander_too(
 
 def test_async_serves_everybody_while_its_work_awaits(start_server: Start) -> None:
     server = start_server(mode="async", duration=0.9)
-    fire(server, 3)
+    server.burst(3)
     assert most_at_once(server) == 3
 
 
@@ -175,7 +150,7 @@ def test_with_all_threads_busy_the_next_task_waits_and_is_seen_waiting(
 ) -> None:
     server = start_server(mode=mode, threads=2, **held)
     with ThreadPoolExecutor(1) as pool:
-        burst = pool.submit(fire, server, 3)
+        burst = pool.submit(server.burst, 3)
         until(lambda: server.states().count("started") == 2)
         until(lambda: server.states().count("accepted") == 3)
         assert sorted(task["state"] for task in server.get("/tasks").json()) == ["accepted", "started", "started"]
@@ -226,7 +201,7 @@ def test_process_starts_processes_with_the_first_tasks_and_runs_work_in_each(
     server = start_server(mode="process", **held)
     before = {process.pid for process in server.family()}
     count = min(2, os.cpu_count() or 1)
-    fire(server, count)
+    server.burst(count)
     until(lambda: len(server.running()) == count)
     (tmp_path / "go").touch()
     server.ended(count)

@@ -8,15 +8,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
-from conftest import RunningServer, Start, refusal, until
+from conftest import Start, refusal, until
 from taskdemo_server.contract.events import Place, TaskEvent, TaskState
 from taskdemo_server.runtime.server import NO_DESCRIPTORS
 
@@ -28,17 +26,12 @@ def line(task_id: str, state: TaskState, message: str | None = None) -> bytes:
     return TaskEvent(task_id, state, 1000.0, time.monotonic(), *place, message=message).to_line()
 
 
-def burst(server: RunningServer, count: int) -> list[httpx.Response]:
-    with httpx.Client(timeout=60, trust_env=False) as client, ThreadPoolExecutor(count) as pool:
-        return list(pool.map(lambda _: client.get(server.url), range(count)))
-
-
 @pytest.mark.parametrize("mode", ["background", "process"])
 def test_what_exceeds_the_bound_is_refused_and_no_task_and_afterwards_all_is_as_before(
     start_server: Start, mode: str
 ) -> None:
     server = start_server(mode=mode, max_pending=2, duration=1.3)
-    answers = burst(server, 8)
+    answers = server.burst(8)
     statuses = Counter(answer.status_code for answer in answers)
     assert statuses == {200: 2, 503: 6}
     for answer in answers:
@@ -54,7 +47,7 @@ def test_what_exceeds_the_bound_is_refused_and_no_task_and_afterwards_all_is_as_
 
 def test_a_blocking_server_looks_at_nobody_meanwhile_so_it_never_has_two(start_server: Start) -> None:
     server = start_server(mode="blocking", max_pending=1, duration=0.05)
-    assert {answer.status_code for answer in burst(server, 8)} == {200}
+    assert {answer.status_code for answer in server.burst(8)} == {200}
 
 
 @limits
