@@ -1,6 +1,5 @@
 """A user's own function as the work of the commands; what it does in the server is in tests/server."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,6 @@ def build(message):
 async def fetch(message):
     print("fetching", message)
     await asyncio.sleep(0)
-
-
-def fails(message):
-    print("before it fails")
-    raise LookupError(f"no report \\x1b[1m {message}")
 """
 
 
@@ -37,20 +31,6 @@ def test_compare_refuses_such_a_work_once_and_not_for_each_mode(folder: Path) ->
     assert done.returncode == 2
     assert done.stderr.count("did you mean --work reports:build?") == 1
     assert "skipped" not in done.stdout
-
-
-def test_what_it_prints_and_raises_is_in_the_result_and_on_the_screen_without_control_characters(folder: Path) -> None:
-    saved = folder / "run.json"
-    command = ["fire", "--mode", "threadpool", "--work", "reports:fails", "--count", "2", "--save", str(saved)]
-    done = taskdemo(*command, cwd=folder)
-    assert "before it fails" in done.stdout
-    assert "LookupError: no report \\x1b[1m" in done.stdout
-    assert "\x1b" not in done.stdout
-    run = json.loads(saved.read_text())
-    assert (run["work"], run["duration_s"]) == ("reports:fails", None)
-    assert run["summary"]["requests"]["failed"] == 2
-    told = [(task["state"], task["output"], task["error"]) for task in run["tasks"]]
-    assert told == [("failed", "before it fails", "LookupError: no report \x1b[1m Hello")] * 2
 
 
 def test_modes_that_cannot_run_it_are_skipped_and_say_why(folder: Path) -> None:

@@ -291,5 +291,7 @@ def test_a_comparison_of_ones_own_function_ends_with_the_mode_its_price_and_the_
     assert code.rstrip() == pasting.code("background", pasting.Function("reports:build")).rstrip()
     document = json.loads((tmp_path / "result.json").read_text())
     assert document["recommendation"]["mode"] == "background"
-    assert document["runs"][0]["own_work"] == {"is_async": False, "takes_message": True}
+    run = document["runs"][0]
+    assert (run["work"], run["duration_s"]) == ("reports:build", None)
+    assert run["own_work"] == {"is_async": False, "takes_message": True}
     assert "Recommendation for answer-first, no-service: background" in (tmp_path / "report.html").read_text()
