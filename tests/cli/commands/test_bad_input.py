@@ -34,7 +34,6 @@ BAD = [
     ("fire --mode background --save page.html", "a page is made by --html page.html"),
     ("fire --mode background --html /dev/null/page.html", "/dev/null"),
     ("fire --mode background --fail-if response.p59>1ms", "response.p99"),
-    ("fire --fail-if p95>200", "did you mean response.p95?"),
     ("fire --token 'a\r\nHost:b'", "--token goes into a header: it takes visible ASCII characters"),
     ("serve --token=", "--token goes into a header"),
     ("serve --duration soon", "--duration is soon: it takes seconds, 0 or more, such as 2, 500ms or 1m"),
@@ -98,6 +97,7 @@ BAD = [
     ("capacity --while 'respnse > 1'", "--while 'respnse > 1': there is no metric 'respnse'"),
     ("capacity --while 'bystander_threads.p95 < 1s'", "bystander_threads.p95 is not measured here"),
     ("capacity --modes background --fail-if 'background.sustaind < 3'", "did you mean sustained?"),
+    ("capacity --modes background --fail-if 'respnse > 1'", "there is no metric 'respnse'; write it like"),
     ("capacity --modes background --app shop:app", "--modes and --app each say where to fire"),
 ]
 

@@ -104,7 +104,7 @@ def test_a_work_that_cannot_be_used_is_one_sentence_that_says_what_to_type(
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["a:b:c", "a b:c", "a:", ":b", "a:b()", "a;b:c", "os:system('x')", "1a:b", ""])
+@pytest.mark.parametrize("text", ["a b:c", "a:", ":b", "a:b()", "a;b:c", "os:system('x')", "1a:b", ""])
 def test_only_names_are_names(text: str) -> None:
     with pytest.raises(UnusableError, match=r"^--work is ['\"]"):
         import_string.parse("--work", text)
