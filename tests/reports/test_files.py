@@ -22,7 +22,6 @@ from msgspec.structs import replace
 import samples
 from reviewed import assert_reviewed
 from taskdemo_cli.commands import report
-from taskdemo_cli.documents.limits import LIMITS
 from taskdemo_cli.errors import COULD_NOT_RUN, UserError
 from taskdemo_cli.reports import files, markdown
 from taskdemo_cli.reports.csv import chunks as csv_chunks
@@ -180,15 +179,6 @@ def test_csv_has_a_row_a_request_with_its_task() -> None:
         assert row["task_message"] == "Hello from the background"
 
 
-def test_csv_pairs_tasks_in_any_order_and_leaves_out_what_is_not_known() -> None:
-    document = samples.failed_run()
-    document = replace(document, tasks=list(reversed(document.tasks)))
-    rows = rows_of(document)
-    assert [row["task_state"] for row in rows] == ["finished", "failed", "finished", "", "", "lost"]
-    assert rows[4]["first_byte_s"] == ""
-    assert rows[4]["error"] == "ReadTimeout"
-
-
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=cmd|"/C calc"!A0'])
 def test_no_cell_of_the_csv_is_a_formula(text: str) -> None:
     document = samples.failed_run()
@@ -198,13 +188,6 @@ def test_no_cell_of_the_csv_is_a_formula(text: str) -> None:
     assert rows[0]["task_message"][1:].strip("\\tr").endswith(text.strip())
 
 
-def test_csv_of_limits_has_a_row_a_cell() -> None:
-    rows = rows_of(samples.limits_document())
-    assert len(rows) == 2 * len(LIMITS)
-    assert rows[-1]["verdict"] == "yes"
-    assert json.loads(rows[-1]["measured"]) == {"runs": 2, "delays_s": [0.1, 0.2]}
-
-
 def test_csv_of_a_capacity_has_a_row_a_step() -> None:
     rows = rows_of(samples.capacity_document())
     assert [row["rate"] for row in rows[:4]] == ["9.5", "19.0", "10.4", "38.0"]
@@ -212,7 +195,7 @@ def test_csv_of_a_capacity_has_a_row_a_step() -> None:
     assert float(rows[0]["response_p50_s"]) > 0.1
 
 
-def test_every_markdown_is_the_one_that_was_reviewed() -> None:
+def test_every_markdown_and_csv_is_the_one_that_was_reviewed() -> None:
     verdict = "# *Hi* <img src=x> [a](http://x) | @somebody __x__ `y` &amp; a_b - c"
     documents: dict[str, Any] = {
         "a comparison": samples.comparison_document(),
@@ -221,7 +204,15 @@ def test_every_markdown_is_the_one_that_was_reviewed() -> None:
         "a scan": samples.scan_document(),
         "nothing from outside is markup": replace(samples.failed_run(), mode="a|b`c\n# d", verdict=verdict),
     }
-    assert_reviewed(__file__, {name: "".join(markdown.chunks(one)).rstrip() for name, one in documents.items()})
+    told = {name: "".join(markdown.chunks(one)).rstrip() for name, one in documents.items()}
+    failed = samples.failed_run()
+    tables: dict[str, Any] = {
+        "a run with trouble, its tasks in another order": replace(failed, tasks=list(reversed(failed.tasks))),
+        "limits": documents["limits"],
+        "a scan": documents["a scan"],
+    }
+    told |= {f"as CSV: {name}": "".join(csv_chunks(one)).replace("\r", "").rstrip() for name, one in tables.items()}
+    assert_reviewed(__file__, told)
 
 
 def test_markdown_has_the_whole_of_what_was_found_but_no_text_without_an_end() -> None:
