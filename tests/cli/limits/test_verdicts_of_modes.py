@@ -109,22 +109,9 @@ def test_a_cell_has_the_facts_that_its_verdict_rests_on(
         assert {name: measured[name] for name in facts} == facts, mode
 
 
-def test_background_cannot_cancel_and_a_pool_can_only_take_back_what_waits(matrix: LimitsDocument) -> None:
-    background, process = (matrix.modes[mode]["cancel"].measured for mode in ("background", "process"))
-    for moment in ("waiting", "running"):
-        assert (background[moment]["status"], background[moment]["ended_as"]) == (409, "finished")
-    assert (process["waiting"]["ended_as"], process["running"]["ended_as"]) == ("cancelled", "finished")
-
-
 def test_the_caller_of_awaited_steps_waits_for_them(matrix: LimitsDocument) -> None:
     # Two steps of 0.3 s, whose timers may end early.
     assert matrix.modes["async"]["orchestrate"].measured["caller_waited_s"] >= 0.59
-
-
-def test_only_the_work_of_process_has_other_processes_than_the_server(matrix: LimitsDocument) -> None:
-    for mode in CORE:
-        measured = matrix.modes[mode]["offload"].measured
-        assert (measured["server_pid"] in measured["work_pids"]) == (mode != "process")
 
 
 def test_whether_neighbours_are_held_up_follows_in_every_mode_from_the_one_wait_that_is_shown(
