@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from commands import TASKDEMO, family_of, left_in, one_sentence, private, running, serving, taskdemo
-from conftest import gone, until
+from commands import TASKDEMO, family_of, left_in, private, running, serving, taskdemo
+from conftest import Start, gone, until
 from soak.kill_anywhere import members
+from taskdemo_cli.errors import UserError
+from taskdemo_cli.loadgen.request import ParsedUrl
+from taskdemo_cli.runner.target import running_target
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
@@ -122,11 +125,10 @@ def test_nothing_is_imported_from_the_current_folder(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(f"{name}.py" for name in names)
 
 
-def test_a_token_that_is_wrong_or_missing_is_said() -> None:
-    with serving("--host", "0.0.0.0", "--token", "t0ken") as (_, port):
-        wrong = taskdemo("fire", "--port", str(port), "--token", "other")
-        missing = taskdemo("fire", "--port", str(port))
-    assert (wrong.returncode, wrong.stdout, one_sentence(wrong.stderr)) == (2, "", True)
-    assert "does not take this --token" in wrong.stderr
-    assert missing.returncode == 0
-    assert "asks for its token: its tasks are not followed" in missing.stderr
+def test_a_token_that_is_wrong_or_missing_is_said(start_server: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ParsedUrl(start_server(token="t0ken").url, "/")
+    with pytest.raises(UserError, match="does not take this --token"):
+        running_target(place, "other", named=False)
+    assert running_target(place, "t0ken", named=False).health
+    assert running_target(place, None, named=False).health is None
+    assert "asks for its token: its tasks are not followed" in capsys.readouterr().err
