@@ -26,6 +26,7 @@ from commands import TASKDEMO, family_of, left_in, private, running, taskdemo
 from conftest import gone, until
 from soak import kill_anywhere
 from taskdemo_cli.documents.limits import LIMITS
+from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import tempdirs
 from taskdemo_cli.reports import files
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
@@ -341,13 +342,9 @@ def test_the_next_save_removes_what_a_killed_one_was_writing(tmp_path: Path) -> 
     assert sorted(tmp_path.iterdir()) == sorted([growing, other])
 
 
-def test_a_temporary_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
+def test_a_temporary_folder_of_somebody_else_is_not_used(state: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can make a folder somebody else's")
-    theirs = tmp_path / f"taskdemo-{os.getuid()}"
-    theirs.mkdir()
-    os.chown(theirs, 12345, 12345)
-    done = taskdemo("serve", "--port", "0", env=private(tmp_path))
-    assert done.returncode == 2
-    assert "belongs to somebody else" in done.stderr
-    assert "TMPDIR" in done.stderr
+    os.chown(state, 12345, 12345)
+    with pytest.raises(UserError, match=r"belongs to somebody else.*TMPDIR"):
+        tempdirs.root()
