@@ -111,8 +111,7 @@ def test_the_clock_of_a_server_is_not_off_by_the_time_that_connecting_took(monke
 
     monkeypatch.setattr(servers, "connect", lambda url, timeout: Slow(urlsplit(url).netloc, timeout=timeout))
     body = json.dumps({"server": "taskdemo", "journal_offset": 0, "clock": (ahead := 1e9)}).encode()
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    with Scripted(saying(answer)) as server:
+    with Scripted(saying(http(body))) as server:
         found = find_target(server.url)
     assert ahead - found.offset > connected[0]
 
