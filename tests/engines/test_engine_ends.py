@@ -56,22 +56,6 @@ def test_a_private_worker_that_is_killed_is_replaced_and_a_server_that_is_told_t
     nothing_is_left(processes, folder)
 
 
-@pytest.mark.parametrize("mode", parameters([FIRST_WITH["valkey"]]))
-def test_a_second_ctrl_c_abandons_the_tasks_that_run_and_wait(mode: Mode, start_server: Start) -> None:
-    server = start_server(mode=mode.name, duration=600, processes=1)
-    tasks = {ask(server), ask(server)}
-    until(server.running)
-    processes, folder = server.family(), own_broker(server)
-    server.signal(signal.SIGINT)
-    until(lambda: "2 tasks are still running; finishing them. Ctrl-C again abandons them." in server.printed)
-    server.signal(signal.SIGINT)
-    assert server.wait(20) == 130
-    assert {event.id for event in server.events() if event.state == "lost"} == tasks
-    assert "Ctrl-C again: 2 tasks are abandoned." in server.printed
-    assert server.complained == ""
-    nothing_is_left(processes, folder)
-
-
 @pytest.mark.parametrize("mode", parameters([FIRST_WITH["valkey"], FIRST_WITH["postgres"]]))
 def test_a_server_whose_private_broker_dies_while_it_serves_or_ends_ends_and_its_tasks_are_lost(
     mode: Mode, start_server: Start
