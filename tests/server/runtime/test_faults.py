@@ -4,9 +4,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
-import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,16 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+import samples
+from commands import family_of, private, running
 from conftest import Start, refusal, until
-from taskdemo_server.contract.events import Place, TaskEvent, TaskState
 from taskdemo_server.runtime.server import NO_DESCRIPTORS
 
 limits = pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="limits of others are Linux's")
-
-
-def line(task_id: str, state: TaskState, message: str | None = None) -> bytes:
-    place = Place("background", "here", 7, "event loop")
-    return TaskEvent(task_id, state, 1000.0, time.monotonic(), *place, message=message).to_line()
 
 
 @pytest.mark.parametrize("mode", ["background", "process"])
@@ -148,10 +141,10 @@ def test_readers_of_events_that_do_not_read_cost_no_memory_and_delay_neither_tas
     start_server: Start, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal"
-    text = "x" * 4000
     with journal.open("wb") as file:
         for number in range(2500):
-            file.write(line(f"{number:x}", "accepted", text) + line(f"{number:x}", "finished"))
+            file.write(samples.event(f"{number:x}", "accepted", 0.0, message="x" * 4000).to_line())
+            file.write(samples.event(f"{number:x}", "finished", 1.0).to_line())
     server = start_server(duration=0, journal=str(journal))
     process = psutil.Process(server.process.pid)
     server.get()
@@ -182,20 +175,13 @@ def test_files_are_private_to_the_user_even_where_they_were_not(start_server: St
 
 
 def test_a_token_is_in_no_command_line_that_others_could_see(tmp_path: Path) -> None:
-    environment = {**os.environ, "TASKDEMO_SERVE_TOKEN": "s3cret-t0ken", "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-m", "taskdemo_cli", "serve", "--port", "0", "--workers", "2", "--duration", "0"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        assert process.stdout
-        while b"try" not in process.stdout.readline():
-            pass
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        assert len(family) >= 4
-        for each in family:
-            assert "s3cret" not in " ".join(each.cmdline())
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+    environment = {**private(tmp_path), "TASKDEMO_SERVE_TOKEN": "s3cret-t0ken"}
+    with running("serve", "--port", "0", "--workers", "2", anew=True, env=environment) as process:
+        assert process.stdout is not None
+        assert any("try" in line for line in process.stdout)
+        family = family_of(process.pid)
+        assert len(family) >= 3
+        assert not any("s3cret" in word for each in family for word in each.cmdline())
 
 
 def test_a_journal_that_is_no_file_is_refused_with_a_sentence_and_left_as_it_is(
