@@ -122,16 +122,7 @@ def test_an_answer_that_drips_is_not_waited_for() -> None:
 
 
 def event(**given: Any) -> bytes:
-    fields = {
-        "id": "t1",
-        "state": "started",
-        "at": 1.0,
-        "clock": 1.0,
-        "mode": "background",
-        "host": "here",
-        "pid": 1,
-        "thread": "x",
-    }
+    fields = json.loads(samples.event("t1", "started", 1.0).to_line())
     return b"data: " + json.dumps(fields | given).encode() + b"\n\n"
 
 
