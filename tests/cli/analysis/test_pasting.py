@@ -23,7 +23,6 @@ CASES = [
         for mode in ("async", "background-async", "process")
     ),
     ("background", pasting.Function("reports:start", takes_message=False), "build nothing\n"),
-    ("process", pasting.Function("reports:start", takes_message=False), "build nothing\n"),
 ]
 
 
