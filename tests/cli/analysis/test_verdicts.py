@@ -180,6 +180,10 @@ def of_trouble() -> dict[str, str]:
         "nothing answered, for several reasons": refused(
             "Connection refused", "Connection refused", "Cannot assign requested address", None
         ),
+        "errors of more kinds than are named": recorder(
+            sample(n, 6.0, status=None, error=one)
+            for n, one in enumerate(("ReadTimeout", "ReadError", "PoolTimeout", "RemoteProtocolError"), 1)
+        ).finish({}),
         "nothing reported": recorder([]).finish({}),
         "every request was refused": rejected,
         "interrupted": samples.interrupted_run(),
