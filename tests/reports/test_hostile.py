@@ -1,7 +1,6 @@
 """Text of every kind in a result: none of it steers a terminal."""
 
 import functools
-import io
 import json
 import re
 from collections.abc import Container
@@ -12,21 +11,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import ValidationError
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 import samples
+from reviewed import printed
 from samples import typed
 from strategies import hostile
 from taskdemo_cli.reports.terminal.documents import drawing
 from test_page import advised
 
 DOCUMENTS = {**samples.all_documents(), "advised": advised()}
-
-
-def lines_of(report: RenderableType, width: int) -> list[str]:
-    out = io.StringIO()
-    Console(file=out, width=width, markup=False, emoji=False, highlight=False).print(report)
-    return out.getvalue().split("\n")
 
 
 def with_texts(value: Any, text: str, keys: Container[str], key: str = "") -> Any:
@@ -70,7 +64,7 @@ def drawn(name: str, text: str) -> RenderableType:
 @example(text="x" * 10_000, width=60)
 @example(text=samples.HOSTILE, width=80)
 def test_no_text_reaches_the_terminal_but_as_visible_text_that_fits(name: str, text: str, width: int) -> None:
-    lines = lines_of(drawn(name, text), width)
+    lines = printed(drawn(name, text), width).split("\n")
     for line in lines:
         assert line.isprintable()
         assert cell_len(line) <= width

@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 import samples
+from reviewed import printed
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.reports import markdown
 from taskdemo_cli.reports.html import page as html
 from taskdemo_cli.reports.terminal.documents import drawing
-from test_terminal_reports import printed
 
 MODES = ("blocking", "threadpool", "background")
 WIDTHS = (10, 10, 9, 8, 9)

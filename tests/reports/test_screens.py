@@ -82,11 +82,6 @@ class Terminal(io.StringIO):
         return "\n".join(self.used)
 
 
-def plain_console(width: int = 100) -> tuple[Console, io.StringIO]:
-    file = io.StringIO()
-    return Console(file=file, width=width, markup=False, emoji=False, highlight=False), file
-
-
 class Story:
     """A run of `count` requests at `background`, told to a recorder up to a moment."""
 
@@ -373,8 +368,8 @@ def of_pipes() -> dict[str, str]:
 
     @contextlib.contextmanager
     def into(name: str) -> Iterator[Console]:
-        console, file = plain_console()
-        yield console
+        file = io.StringIO()
+        yield Console(file=file, width=100, markup=False, emoji=False, highlight=False)
         told[f"into a pipe: {name}"] = file.getvalue().rstrip("\n")
 
     story, cells, found = Story(3), limits_document().modes["celery"], capacity_document().modes["background"]

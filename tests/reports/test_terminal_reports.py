@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from reviewed import assert_reviewed
+from reviewed import assert_reviewed, printed
 from samples import (
     T0,
     all_documents,
@@ -58,12 +58,6 @@ def changes_report(old: RunDocument | ComparisonDocument, new: RunDocument | Com
 
 def timeline(runs: Sequence[RunDocument]) -> Drawing:
     return Drawing(partial(timeline_module.timeline, runs))
-
-
-def printed(report: RenderableType, width: int = 80, **options: Any) -> str:
-    file = io.StringIO()
-    Console(file=file, width=width, markup=False, emoji=False, highlight=False, **options).print(report)
-    return file.getvalue()
 
 
 def empty_run() -> RunDocument:

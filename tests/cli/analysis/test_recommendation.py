@@ -1,6 +1,5 @@
 """What a comparison recommends, by what figures, and that the code it gives runs as it is pasted."""
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +7,10 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from rich.console import Console
 
 import samples
 from commands import taskdemo
-from reviewed import assert_reviewed
+from reviewed import assert_reviewed, printed
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis import recommendation as recommend
 from taskdemo_cli.analysis.verdicts import comparison
@@ -261,9 +259,7 @@ def test_the_end_of_a_comparison_of_seven_modes_leaves_a_line_of_forty_for_the_p
     runs = [*every_mode()[:5], *(replace(a_run(mode, at_once=2), slots=2) for mode in ("process", "celery"))]
     found = recommend.recommend(runs)
     document = replace(comparison(runs), recommendations=found.each, recommendation=found.one)
-    console = Console(width=width, file=io.StringIO())
-    console.print(drawing(document))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+    text = printed(drawing(document), width)
     picture = text[text.index("0 s") :]
     assert picture.count("\n") <= 40 - 3, picture
     assert "\nasync, threadpool: each caller waited for its own work\n" in text
