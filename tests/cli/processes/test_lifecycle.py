@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import pytest
 
-from commands import TASKDEMO, family_of, left_in, private, running, taskdemo
+from commands import TASKDEMO, family_of, left_in, one_sentence, private, running, taskdemo
 from conftest import gone, until
 from soak import kill_anywhere
 from taskdemo_cli.documents.limits import LIMITS
@@ -153,20 +153,10 @@ def test_a_hang_up_that_is_ignored_ends_nothing() -> None:
         process.communicate()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "names"),
-    [
-        (["--journal", "/dev/null/journal"], "/dev/null/journal"),
-        (["--work", "no_such_module:function"], "no_such_module"),
-        (["--host", "192.0.2.1"], "192.0.2.1"),
-        (["--host", "x" * 70], "is not a valid host name; type --host"),
-    ],
-)
-def test_a_server_that_cannot_start_says_why_in_one_sentence(arguments: list[str], names: str, tmp_path: Path) -> None:
-    done = taskdemo("serve", "--port", "0", *arguments, env=private(tmp_path))
-    assert done.returncode == 2
-    assert names in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_a_server_that_cannot_start_says_why_in_one_sentence(tmp_path: Path) -> None:
+    done = taskdemo("serve", "--port", "0", "--work", "no_such_module:function", env=private(tmp_path))
+    assert (done.returncode, one_sentence(done.stderr)) == (2, True), done.stderr
+    assert "no_such_module" in done.stderr
     assert left_in(tmp_path) == []
 
 

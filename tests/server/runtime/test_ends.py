@@ -211,7 +211,8 @@ def test_what_a_killed_server_left_unfinished_is_lost_when_the_next_one_starts(t
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"host": "x" * 70}, "is not a valid host name"),
+        ({"host": "x" * 70}, "is not a valid host name; type --host"),
+        ({"host": "192.0.2.1"}, "Cannot serve on 192.0.2.1"),
         ({"journal": "/no/journal"}, "cannot be written: No such file"),
     ],
 )
