@@ -57,10 +57,6 @@ def in_csv(**given: Any) -> Sightings:
     return Sightings(waiting=[waiting(look)])
 
 
-LOGGING = "Log less there, or have a thread of its own write the lines (logging.handlers.QueueHandler)"
-CURSOR = (
-    "Use an async driver of that database, or connect and ask in one function: `await asyncio.to_thread(function, ...)`"
-)
 HELD = Sightings(stalls=[stall(seen())])
 BUSY = Sightings(stalls=[stall(others=[seen("a.py:2 in g", of="thread")])])
 COLLECTED = stall(cpu_s=0.3, gc_s=0.25)
@@ -201,55 +197,6 @@ def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queu
     assert ("process" in (blocked.change or "")) is not waits
 
 
-@pytest.mark.parametrize(
-    ("look", "change", "rule"),
-    [
-        (seen(call="time.sleep"), "Write `await asyncio.sleep(...)`, or make f a plain `def`", "ASYNC251"),
-        (
-            seen(call="time.sleep", caller="a.py:9 in orders", function="build"),
-            "Write `await asyncio.to_thread(build, ...)`, or make orders a plain `def`",
-            None,
-        ),
-        (
-            seen(call="requests.get -> socket.recv_into", library="requests"),
-            "Use httpx.AsyncClient, or `await asyncio.to_thread(requests.get, ...)`, or make f a plain `def`",
-            "ASYNC210",
-        ),
-        (
-            seen("a.py:3 in ask", call="client.get -> httpcore.recv", library="httpx", may_be_plain=False),
-            "Use httpx.AsyncClient, or `await asyncio.to_thread(client.get, ...)`",
-            "ASYNC212",
-        ),
-        (seen(call="log.info", library="logging"), LOGGING, None),
-        (
-            seen(call="time.sleep", may_be_plain=False, is_plain=True),
-            "f is a plain `def`, which cannot await: do this in an `async def`. Write `await asyncio.sleep(...)`",
-            None,
-        ),
-        (seen(call="open"), "Write `await anyio.open_file(...)`, or make f a plain `def`", "ASYNC230"),
-        (seen(call="cursor.execute", of="task"), CURSOR, None),
-        (seen(call="cursor.wait", in_loop=True, of="task"), "Write `await asyncio.to_thread(cursor.wait, ...)`", None),
-        (
-            seen(call="pool.submit(...).result -> threading.acquire", library="concurrent", function=None),
-            "Await the coroutine itself, or `await asyncio.wrap_future(...)` around an executor's future",
-            None,
-        ),
-        (
-            seen(call="os._walk", function=None),
-            (
-                "Write `await asyncio.to_thread(function, ...)`, the function being what waits there,"
-                " or make f a plain `def`"
-            ),
-            None,
-        ),
-    ],
-)
-def test_the_change_names_the_call_and_ruffs_rule_where_ruff_sees_it(
-    look: Observation, change: str, rule: str | None
-) -> None:
-    assert change_for(look, waits=True) == (change, rule)
-
-
 @pytest.mark.parametrize("of", ["request", "background", "task", "thread"])
 @pytest.mark.parametrize("free_s", [0.0, 0.3])
 @pytest.mark.parametrize("waits", [True, False])
@@ -276,43 +223,6 @@ def test_the_code_in_a_change_is_code_where_it_is_to_be_written(
             compile(f"{kind} slow():\n    {code}", "a.py", "exec")
     assert "(slow," not in change  # it cannot be its own function
     assert "(process_pool, slow" not in change
-
-
-def test_of_what_computes_in_a_loop_the_loop_is_to_go_elsewhere_and_not_each_call() -> None:
-    change, _ = change_for(seen(call="math.sqrt", cpu_s=0.3, in_loop=True), waits=False)
-    assert "make a function of what computes there, and `await loop.run_in_executor(process_pool, function" in change
-
-
-def test_a_client_that_is_made_for_each_request_is_to_be_shared() -> None:
-    made = seen(call="httpx.AsyncClient -> ssl.load_verify_locations", cpu_s=0.3, free_s=0.2)
-    assert change_for(made, waits=False)[0].startswith("Make one client at the start (in the lifespan), and share it")
-
-
-def test_what_computes_without_the_interpreter_needs_no_process() -> None:
-    change, _ = change_for(seen(call="bcrypt.hashpw", cpu_s=0.3, free_s=0.2), waits=False)
-    assert change == (
-        "It computes without the interpreter, so a thread will do: `await asyncio.to_thread(bcrypt.hashpw, ...)`,"
-        " or make f a plain `def`"
-    )
-
-
-def test_where_nobody_was_answered_the_place_that_callers_were_at_is_told_as_it_is() -> None:
-    run = a_run([0.002], [0.002])
-    look = seen("validating the request (fastapi.request_body_to_args)")
-    unanswered = replace(run, summary=replace(run.summary, response_s=None))
-    said = sentence(judge(unanswered, Sightings(waiting=[waiting(look)])))
-    assert "did not end were at validating the request (fastapi.request_body_to_args)" in said
-    assert said.count("(") == said.count(")")
-
-
-def test_where_background_tasks_do_not_end_the_place_that_they_are_at_is_told() -> None:
-    run = a_run([0.002], [0.002])
-    stuck = replace(run.summary, tasks=replace(run.summary.tasks, finished=0, unfinished=2))
-    found = Sightings(waiting=[waiting(seen("a.py:9 in mail", call="arrived.wait", of="thread"))])
-    ended = judge(replace(run, timed_out=True), found)
-    left = judge(replace(run, timed_out=True, summary=stuck), found)
-    assert "did not end" not in sentence(ended)
-    assert "Calls that did not end were at a.py:9 in mail: arrived.wait waits." in sentence(left)
 
 
 def refused(status: int, count: int = 3, **given: Any) -> Blocking:
@@ -381,6 +291,8 @@ def cases() -> dict[str, Blocking]:
     ]
     dropped = [never_ran(), never_ran(), never_ran("log"), never_ran(because=None, status=200)]
     instead = "the answer had a background task of its own, which takes their place"
+    stuck = replace(quiet.summary, tasks=replace(quiet.summary.tasks, finished=0, unfinished=2))
+    in_mail = Sightings(waiting=[waiting(seen("a.py:9 in mail", call="arrived.wait", of="thread"))])
     return {
         "a machine that was busy": judge(a_run([0.15], [0.3]), Sightings(waiting=[waiting(queued_s=0.06)])),
         "a wait that nothing explains": judge(a_run([0.002] * 20 + [0.5], [0.002]), Sightings()),
@@ -406,11 +318,49 @@ def cases() -> dict[str, Blocking]:
             quiet, Sightings(never_ran=[never_ran(because="log came before and failed")])
         ),
         "a redirect": refused(307, location="http://127.0.0.1:8000/orders/"),
+        "nobody was answered": judge(
+            replace(quiet, summary=replace(quiet.summary, response_s=None)),
+            Sightings(waiting=[waiting(seen("validating the request (fastapi.request_body_to_args)"))]),
+        ),
+        "background tasks that had ended when time was up": judge(replace(quiet, timed_out=True), in_mail),
+        "background tasks that had not": judge(replace(quiet, timed_out=True, summary=stuck), in_mail),
     }
 
 
+WAITS = {
+    "time.sleep": seen(call="time.sleep"),
+    "time.sleep of a function that an endpoint calls": seen(
+        call="time.sleep", caller="a.py:9 in orders", function="build"
+    ),
+    "time.sleep of what cannot await": seen(call="time.sleep", may_be_plain=False, is_plain=True),
+    "a library": seen(call="requests.get -> socket.recv_into", library="requests"),
+    "a client of a library": seen(
+        "a.py:3 in ask", call="client.get -> httpcore.recv", library="httpx", may_be_plain=False
+    ),
+    "a log": seen(call="log.info", library="logging"),
+    "a file": seen(call="open"),
+    "a call of a database written in C": seen(call="cursor.execute", of="task"),
+    "a call of a task, in a loop": seen(call="cursor.wait", in_loop=True, of="task"),
+    "a future": seen(call="pool.submit(...).result -> threading.acquire", library="concurrent", function=None),
+    "a call without a function": seen(call="os._walk", function=None),
+}
+COMPUTES = {
+    "a call in a loop": seen(call="math.sqrt", cpu_s=0.3, in_loop=True),
+    "a client that is made for each request": seen(
+        call="httpx.AsyncClient -> ssl.load_verify_locations", cpu_s=0.3, free_s=0.2
+    ),
+    "a log, many times": seen(call="log.info -> logging.acquire", cpu_s=0.3, in_loop=True, library="logging"),
+    "without the interpreter": seen(call="bcrypt.hashpw", cpu_s=0.3, free_s=0.2),
+}
+
+
 def test_every_sentence_is_the_one_that_was_reviewed() -> None:
-    assert_reviewed(__file__, {name: f"{found.cause}: {sentence(found)}" for name, found in cases().items()})
+    told = {name: f"{found.cause}: {sentence(found)}" for name, found in cases().items()}
+    for kind, looks in (("waits", WAITS), ("computes", COMPUTES)):
+        for name, look in looks.items():
+            change, rule = change_for(look, waits=kind == "waits")
+            told[f"instead of what {kind}: {name}"] = f"{change} (ruff: {rule})" if rule else change
+    assert_reviewed(__file__, told)
 
 
 def test_tasks_that_outlived_their_request_and_those_that_never_ran_are_counted() -> None:
