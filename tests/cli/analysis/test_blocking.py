@@ -232,40 +232,25 @@ def refused(status: int, count: int = 3, **given: Any) -> Blocking:
     return judge(replace(run, requests=rows, url="http://127.0.0.1:8000", app="main.py"), Sightings(answers=[answer]))
 
 
-@pytest.mark.parametrize(
-    ("status", "given", "instead"),
-    [
-        (307, {"location": "http://127.0.0.1:8000/orders/"}, "--path /orders/"),
-        (307, {"location": "http://127.0.0.1:8000/orders/?a=1&b=2"}, "--path '/orders/?a=1&b=2'"),
-        (307, {"location": "https://login.example/"}, None),
-        (307, {"location": "http://[bad/"}, None),
-        (422, {"detail": '{"detail":[{"loc":[],"msg":"Value error, no end"}]}'}, None),
-        (401, {"authenticate": "Basic realm=x"}, "-H 'Authorization: Basic ...', with one that it accepts"),
-        (403, {}, "-H 'Authorization: Bearer ...' or the header of its key, with one that it accepts"),
-        (401, {"authenticate": "APIKey"}, "-H 'NAME: KEY', with the header that it takes its key from"),
-        (400, {"detail": "Invalid host header"}, "-H 'Host: NAME', with a host that it allows"),
-        (405, {"allow": "POST"}, "--method POST"),
-        (404, {}, "taskdemo scan --app main.py to see which paths there are"),
-        (422, {"detail": '{"detail":[{"loc":["query","q"],"msg":"Missing"}]}'}, "--path '/orders?q=...'"),
-        (422, {"detail": '{"detail":[{"loc":["header","x-key"],"msg":"Missing"}]}'}, "-H 'x-key: ...'"),
-        (
-            422,
-            {"detail": '{"detail":[{"loc":["body","file"],"msg":"Missing"}]}'},
-            "--body @FILE, with the JSON that it takes, or --form file=... where it takes a form",
-        ),
-        (422, {"detail": '{"detail":[{"loc":'}, None),
-        (503, {}, None),
-    ],
-)  # fmt: skip
-def test_where_the_endpoint_was_not_reached_it_is_said_what_was_answered_and_what_to_type(
-    status: int, given: dict[str, Any], instead: str | None
-) -> None:
-    found = refused(status, **given)
-    assert (found.cause, found.blocks, found.type_instead) == ("not reached", False, instead)
-    said = sentence(found)
-    assert said.startswith(f"Nothing can be said of blocking: all 3 answers were {status}")
-    assert "waited" not in said
-    assert instead is None or said.endswith(f"Type {instead}.")
+NEEDS = '{{"detail":[{{"loc":{},"msg":"Missing"}}]}}'
+REFUSALS: dict[str, tuple[int, dict[str, Any]]] = {
+    "a redirect": (307, {"location": "http://127.0.0.1:8000/orders/"}),
+    "a redirect with a query": (307, {"location": "http://127.0.0.1:8000/orders/?a=1&b=2"}),
+    "a redirect to another host": (307, {"location": "https://login.example/"}),
+    "a redirect to nowhere": (307, {"location": "http://[bad/"}),
+    "a password": (401, {"authenticate": "Basic realm=x"}),
+    "nothing said of what is forbidden": (403, {}),
+    "a key": (401, {"authenticate": "APIKey"}),
+    "a host": (400, {"detail": "Invalid host header"}),
+    "a method": (405, {"allow": "POST"}),
+    "no such path": (404, {}),
+    "a value without a place": (422, {"detail": '{"detail":[{"loc":[],"msg":"Value error, no end"}]}'}),
+    "a query": (422, {"detail": NEEDS.format('["query","q"]')}),
+    "a header": (422, {"detail": NEEDS.format('["header","x-key"]')}),
+    "a body": (422, {"detail": NEEDS.format('["body","file"]')}),
+    "half of a detail": (422, {"detail": '{"detail":[{"loc":'}),
+    "an error": (503, {}),
+}
 
 
 def left(number: int, **given: Any) -> Left:
@@ -317,7 +302,7 @@ def cases() -> dict[str, Blocking]:
         "a background task after one that failed": judge(
             quiet, Sightings(never_ran=[never_ran(because="log came before and failed")])
         ),
-        "a redirect": refused(307, location="http://127.0.0.1:8000/orders/"),
+        **{f"not reached: {name}": refused(status, **given) for name, (status, given) in REFUSALS.items()},
         "nobody was answered": judge(
             replace(quiet, summary=replace(quiet.summary, response_s=None)),
             Sightings(waiting=[waiting(seen("validating the request (fastapi.request_body_to_args)"))]),
@@ -356,6 +341,7 @@ COMPUTES = {
 
 def test_every_sentence_is_the_one_that_was_reviewed() -> None:
     told = {name: f"{found.cause}: {sentence(found)}" for name, found in cases().items()}
+    assert not any(found.blocks for found in cases().values() if found.cause == "not reached")
     for kind, looks in (("waits", WAITS), ("computes", COMPUTES)):
         for name, look in looks.items():
             change, rule = change_for(look, waits=kind == "waits")
