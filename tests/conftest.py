@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -108,6 +108,19 @@ def gone(processes: Sequence[psutil.Process]) -> bool:
             return True
 
     return all(is_gone(process) for process in processes)
+
+
+def call(url: str, count: int) -> list[threading.Thread]:
+    """Send so many requests at the same time, at whose answers nobody looks; return the callers."""
+
+    def one() -> None:
+        with suppress(httpx.HTTPError):
+            httpx.get(url, timeout=60, trust_env=False)
+
+    callers = [threading.Thread(target=one, daemon=True) for _ in range(count)]
+    for caller in callers:
+        caller.start()
+    return callers
 
 
 STARTING = re.compile(r"^(still starting|Process \d+ is still importing \S+)\n", re.MULTILINE)

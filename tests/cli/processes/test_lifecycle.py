@@ -11,9 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +21,7 @@ import psutil
 import pytest
 
 from commands import TASKDEMO, family_of, left_in, one_sentence, private, running, taskdemo
-from conftest import gone, until
+from conftest import call, gone, until
 from soak import kill_anywhere
 from taskdemo_cli.documents.limits import LIMITS
 from taskdemo_cli.errors import UserError
@@ -45,17 +43,6 @@ def test_nothing_is_left_wherever_a_command_is_ended(monkeypatch: pytest.MonkeyP
 
 
 # --- serve -------------------------------------------------------------------------------------------------
-
-
-def ask(port: int, count: int) -> None:
-    """Send so many requests and wait for no answer."""
-
-    def send() -> None:
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60).close()
-
-    for _ in range(count):
-        threading.Thread(target=send, daemon=True).start()
 
 
 def states(journal: Path) -> list[str]:
@@ -111,7 +98,7 @@ def test_the_ctrl_c_key_drains_and_then_abandons(tmp_path: Path) -> None:
     with on_a_terminal("serve", "--port", "0", "--duration", "300", "--journal", journal) as (process, terminal):
         port = re.search(r"--port (\d+)", read_until(terminal, r"--port \d+ "))
         assert port is not None
-        ask(int(port[1]), 2)
+        call(f"http://127.0.0.1:{port[1]}", 2)
         until(lambda: states(Path(journal)).count("started") == 2, 60)
         os.write(terminal, b"\x03")
         read_until(terminal, "2 tasks are still running")
@@ -126,7 +113,7 @@ def test_a_closed_terminal_is_not_served_on(tmp_path: Path) -> None:
     with on_a_terminal("serve", "--port", "0", "--duration", "300", "--journal", str(journal)) as (process, terminal):
         port = re.search(r"--port (\d+)", read_until(terminal, r"--port \d+ "))
         assert port is not None
-        ask(int(port[1]), 1)
+        call(f"http://127.0.0.1:{port[1]}", 1)
         until(lambda: states(journal) == ["accepted", "started"], 60)
         family = family_of(process.pid)
         os.close(terminal)

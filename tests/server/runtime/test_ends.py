@@ -1,6 +1,5 @@
 """How a server ends: it drains when told, abandons when told twice, and whatever happens leaves nobody behind."""
 
-import contextlib
 import os
 import signal
 import socket
@@ -11,11 +10,10 @@ from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
-from conftest import RunningServer, Start, gone, own_work, refusal, serving, until
+from conftest import RunningServer, Start, call, gone, own_work, refusal, serving, until
 from taskdemo_server.contract.events import TaskEvent, here
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.journal.file import Journal
@@ -27,15 +25,8 @@ EVERY_WAY = [("blocking", 1), ("process", 1), ("background", 2)]
 
 
 def ask(server: RunningServer, count: int) -> list[threading.Thread]:
-    """Send requests whose answers, if any, nobody looks at; return when all tasks are accepted, or one blocks."""
-
-    def one() -> None:
-        with contextlib.suppress(httpx.HTTPError):
-            httpx.get(server.url, timeout=60, trust_env=False)
-
-    threads = [threading.Thread(target=one) for _ in range(count)]
-    for thread in threads:
-        thread.start()
+    """Send requests at whose answers nobody looks; return when all tasks are accepted, or one blocks."""
+    threads = call(server.url, count)
     expected = 1 if server.settings.mode == "blocking" else count
     until(lambda: server.states().count("accepted") >= expected and server.running())
     return threads
