@@ -287,6 +287,8 @@ class LoopStalls:
             cpu_s, queued_s = self._spent(thread, self._used_waiting)
             self._used_late[thread] = self._used_waiting[thread]
             if (look := self._look_at(thread, stacks)) is not None:
+                if thread in started and (look.in_line or not cpu_s):
+                    continue  # It is no request that waits there: this thread may go on for good.
                 self._waited_for[look, "thread"].add(seconds, cpu_s, min(queued_s, QUEUED * cpu_s), free=free)
             elif cpu_s and (look := self._before(thread)) is not None:
                 self._waited_for[look, "thread"].add(cpu_s, cpu_s)
