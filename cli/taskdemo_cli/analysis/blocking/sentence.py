@@ -81,9 +81,8 @@ def _verdict(blocking: Blocking) -> str:
         text = TEXTS["not seen" if cause == "event loop held" and not where else cause]
         text = text.format(at=f" ({where})" if where else "", longest=longest)
         if is_told and waited:
-            who, its = (
-                (BYSTANDER, loop) if loop == waited or (loop or 0.0) >= HELD_UP_S else (THREADS_BYSTANDER, threads)
-            )
+            is_threads = loop is None or loop < HELD_UP_S <= waited
+            who, its = (THREADS_BYSTANDER, threads) if is_threads else (BYSTANDER, loop)
             text += f" A {who} waited up to {format_seconds(its or 0.0)}."
     elif loop is None:
         return TOO_SHORT
