@@ -102,8 +102,8 @@ def _nearest(parts: list[str], here: Path) -> list[str]:
 
 
 def _is_a_librarys(filename: str) -> bool:
-    path = Path(filename)
-    return not INSTALLED.isdisjoint(path.parts) or path.is_relative_to(sysconfig.get_path("stdlib"))
+    path, others = Path(filename), (sysconfig.get_path("stdlib"), Path(__file__).parents[1])
+    return not INSTALLED.isdisjoint(path.parts) or any(path.is_relative_to(one) for one in others)
 
 
 def _own_names(module: Any, callables: list[str]) -> str:

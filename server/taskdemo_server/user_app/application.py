@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
@@ -46,7 +47,11 @@ def find_application(text: str, folder: str | None) -> ASGIApp:
     task_output.tell_apart()
     logging.config.dictConfig(LOGGING)
     location = locate(text, Path(folder or ".").resolve())
-    module = import_string.load_module(OPTION, text, location.module, location.name or "app", str(location.folder))
+    serve, uvicorn.run = uvicorn.run, _refuse_to_serve
+    try:
+        module = import_string.load_module(OPTION, text, location.module, location.name or "app", str(location.folder))
+    finally:
+        uvicorn.run = serve
     _check_file(text, location, module)
     if location.name is None:
         name, found = _search(text, module)
@@ -54,6 +59,11 @@ def find_application(text: str, folder: str | None) -> ASGIApp:
         name = location.name
         found = _attribute(text, module, name, str(location.folder))
     return application_of(found, text if location.name else f"{text} ({name})")
+
+
+def _refuse_to_serve(*_: object, **__: object) -> NoReturn:
+    """Take the place of `uvicorn.run`, which a module that is imported would never come back from."""
+    raise RuntimeError('it calls uvicorn.run(), which belongs under `if __name__ == "__main__":`')
 
 
 def locate(text: str, folder: Path) -> Location:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI, routing
 from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
+from conftest import Start, refusal
 from taskdemo_server.api import openapi
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.user_app.application import Location, _search, application_of, locate
@@ -192,6 +193,12 @@ def test_what_is_in_no_document_is_told() -> None:
         ("/sub", ["/sub/slow"], []),
         ("/chat", [], ["/chat/room"]),
     ]
+
+
+def test_a_file_that_serves_itself_when_it_is_imported_is_refused_at_once(start_server: Start, folder: Path) -> None:
+    (folder / "main.py").write_text("import fastapi, uvicorn\napp = fastapi.FastAPI()\nuvicorn.run(app)\n")
+    said = refusal(start_server, app="main.py", folder=str(folder))
+    assert 'it calls uvicorn.run(), which belongs under `if __name__ == "__main__":` (main.py:3)' in said
 
 
 def test_of_a_package_that_has_none_the_module_in_it_is_named(folder: Path) -> None:
