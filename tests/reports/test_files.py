@@ -210,6 +210,7 @@ def test_every_markdown_and_csv_is_the_one_that_was_reviewed() -> None:
         "a run with trouble, its tasks in another order": replace(failed, tasks=list(reversed(failed.tasks))),
         "limits": documents["limits"],
         "a scan": documents["a scan"],
+        "a capacity": samples.capacity_document(),
     }
     told |= {f"as CSV: {name}": "".join(csv_chunks(one)).replace("\r", "").rstrip() for name, one in tables.items()}
     assert_reviewed(__file__, told)

@@ -103,9 +103,9 @@ def read_step(
         work_s=summary.work_s,
         bystander_s=summary.bystander_s,
         backlog=round(curve[-1], 3),
-        backlog_growth_per_s=round(growth.mean, 3),
-        growth_low_per_s=round(growth.low, 3),
-        growth_high_per_s=round(growth.high, 3),
+        backlog_growth_per_s=growth.mean,
+        growth_low_per_s=growth.low,
+        growth_high_per_s=growth.high,
         curve=[round(level, 3) for level in curve],
         from_s=settle_s,
         to_s=end_s,
@@ -144,7 +144,8 @@ def _is_known(outcome: Outcome) -> bool:
 
 
 def _growth(levels: Sequence[float], length_s: float) -> Slope:
-    return slope([(at + 0.5) * length_s / len(levels) for at in range(len(levels))], levels)
+    found = slope([(at + 0.5) * length_s / len(levels) for at in range(len(levels))], levels)
+    return Slope(*(round(one, 3) + 0.0 for one in found))  # no minus before a zero
 
 
 def _is_late(run: RunDocument) -> bool:
