@@ -71,7 +71,8 @@ def _headline(low: CapacityStep | None, high: CapacityStep | None) -> str:
     failed_at = format_rate(high.rate)
     if low is None:
         longer = math.ceil(2 * FEWEST / high.rate)
-        more = f" Lower ones need longer steps: --step {longer}s." if longer > high.to_s - high.from_s else ""
+        is_short = high.cause in BY_BACKLOG and longer > high.to_s - high.from_s
+        more = f" Lower ones need longer steps: --step {longer}s." if is_short else ""
         return f"Gave in at {failed_at} already, the lowest rate tried: {high.why}.{more}"
     if high.cause == "client":
         return f"Sustained at least {format_rate(low.rate)}: at {failed_at} {high.why}, so it may take more."
