@@ -70,7 +70,7 @@ def _headline(low: CapacityStep | None, high: CapacityStep | None) -> str:
         return f"Sustained {format_rate(low.rate)}, the highest rate tried." if low else "Nothing was measured."
     failed_at = format_rate(high.rate)
     if low is None:
-        longer = math.ceil(2 * FEWEST / high.rate)
+        longer = math.ceil(4 * FEWEST / high.rate)
         is_short = high.cause in BY_BACKLOG and longer > high.to_s - high.from_s
         more = f" Lower ones need longer steps: --step {longer}s." if is_short else ""
         return f"Gave in at {failed_at} already, the lowest rate tried: {high.why}.{more}"
