@@ -202,7 +202,7 @@ def of_steps() -> dict[str, str]:
             "background", *steps, confirmed=Confirmation(option="--threads 8", step=step(68.4, 4))
         ),
         "the lowest rate gave in": judged("background", step(50, 4)),
-        "the lowest rate that steps of this length can tell gave in": judged("background", step(10, 4, work_s=0.8)),
+        "the lowest rate that steps of this length can tell gave in": judged("background", step(3, 4, work_s=2.0)),
         "the highest rate was sustained": judged("async", step(50, 30, of=crowd)),
         "the client was late": judged("threadpool", step(20, 4), step(22, 4, sent_late_s=0.2)),
         "interrupted": judged("background", *steps[:1], interrupted=True),
