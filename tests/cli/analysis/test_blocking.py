@@ -150,6 +150,7 @@ ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
         ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.06)]), "not found"),
         ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.09)]), "event loop held"),
         ([0.002] * 20 + [0.09], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.09)]), "neither"),
+        ([0.5, 0.4], [0.5], Sightings(stalls=[*BUSY.stalls, stall(seen(), lasted_s=0.09)]), "interpreter busy"),
         ([0.15, 0.15], [0.002], Sightings(), "not found"),
     ],
 )

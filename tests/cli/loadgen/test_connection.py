@@ -496,7 +496,8 @@ def test_requests_that_are_given_up_in_the_queue_for_connections_open_no_more_of
             await reader.read()
 
         async with listening(script) as server:
-            run = Run(Plan(url=url_of(server), rate=200, count=60, request_timeout_s=0.2), frames.append, connections=4)
+            plan = Plan(url=url_of(server), rate=100, count=60, request_timeout_s=0.5)
+            run = Run(plan, frames.append, connections=4)
             await run.go()
         return [sample for frame in frames if isinstance(frame, Batch) for sample in frame.samples]
 

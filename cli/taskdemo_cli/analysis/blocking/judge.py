@@ -58,10 +58,12 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     threads_waits = [wait for wait, _ in waits_of(run.bystander_threads or ())]
     loop, threads = max(waits, default=None), max(threads_waits, default=None)
     # Only what would hold anybody up counts, without the time in which the machine was busy with others.
-    least_s = HELD_UP_S - (SEEN_LATE_S if max(loop or 0.0, threads or 0.0) >= HELD_UP_S else 0.0)
-    stalls_of = grouped((_kind(one), one) for one in found.stalls if one.lasted_s - one.queued_s >= least_s)
+    stalls = [one for one in found.stalls if one.lasted_s - one.queued_s >= HELD_UP_S]
+    if not stalls and max(loop or 0.0, threads or 0.0) >= HELD_UP_S:
+        stalls = [one for one in found.stalls if one.lasted_s - one.queued_s >= HELD_UP_S - SEEN_LATE_S]
+    stalls_of = grouped((_kind(one), one) for one in stalls)
     answers, is_refused = answers_of(run, found.answers)
-    cause, stalls, looks = _cause(run, found.waiting, stalls_of, waits, threads_waits, is_refused)
+    cause, its_stalls, looks = _cause(run, found.waiting, stalls_of, waits, threads_waits, is_refused)
     processor_wait_s: float | None = None
     if cause in {"neither", "waiting in line"} and max(loop or 0.0, threads or 0.0) >= HELD_UP_S:
         queued_s = max((look.queued_s for look in found.waiting), default=0.0)
@@ -89,7 +91,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
         threads_wait_s=threads,
         processor_wait_s=processor_wait_s,
         places=places,
-        longest_s=max((stall.lasted_s for stall in stalls), default=None),
+        longest_s=max((stall.lasted_s for stall in its_stalls), default=None),
         change=change,
         rule=rule,
         answers=answers,
