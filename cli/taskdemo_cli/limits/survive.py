@@ -88,14 +88,16 @@ def survive_worker_kill(trial: Trial) -> Cell:
     busy = _kill_what_runs(trial)
     fates = {"process": _see(trial, busy, "a process that ran a task was killed")}
     if trial.workers:
-        busy = _busy(trial)
         victim = trial.workers[0]
 
         def works() -> bool:
             pids = family(victim.child.pid)
-            return any(task.starts[-1].pid in pids for task in busy.running(trial))
+            return any(task.starts[-1].pid in pids for task in busy.running(trial)) and busy.waits(trial)
 
-        trial.wait(works, 5)
+        for _ in _WAITING:
+            busy = _busy(trial)
+            if trial.wait(works, 5):
+                break
         victim.kill()
         fates["worker"] = _see(trial, busy, "one of two whole workers was killed")
     return fate_cell(fates)
@@ -111,11 +113,16 @@ def _kill_what_runs(trial: Trial) -> "_Busy":
                 return not after.done or len(after.starts) > 1  # else it had ended just before
         return False
 
+    seen: _Busy | None = None
     for _ in _WAITING:
         busy = _busy(trial)
         if trial.wait(is_killed, 5):
-            return busy
-    raise UserError("no process was seen running a task, so none could be killed; run it again")
+            seen = busy
+            if busy.waits(trial):
+                break
+    if seen is None:
+        raise UserError("no process was seen running a task, so none could be killed; run it again")
+    return seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,10 @@ class _Busy:
     def running(self, trial: Trial) -> list[TaskRecord]:
         """Return those that run."""
         return [task for task in self.tasks(trial) if task.state == "started"]
+
+    def waits(self, trial: Trial) -> bool:
+        """Tell whether any of them still waits."""
+        return any(task.state == "accepted" for task in self.tasks(trial))
 
 
 def _busy(trial: Trial, workers: Sequence[str] = MACHINES) -> _Busy:

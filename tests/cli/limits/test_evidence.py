@@ -97,6 +97,15 @@ def test_a_process_that_had_ended_before_it_was_looked_at_is_no_second_machine()
     assert (cell.verdict, cell.measured["figure"]) == ("yes", "2 of 2")
 
 
+@pytest.mark.parametrize("waits", [[True], [False, True], [False, False, False]])
+def test_a_process_is_killed_again_where_no_task_waited_any_more(
+    waits: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = [MagicMock(waits=MagicMock(return_value=one)) for one in waits]
+    monkeypatch.setattr(survive, "_busy", MagicMock(side_effect=busy))
+    assert survive._kill_what_runs(MagicMock(wait=lambda *_: True)) is busy[-1]
+
+
 @pytest.mark.parametrize(("late", "sent", "verdict"), [(0, [6], "yes"), (1, [6, 12], "yes"), (9, [6, 12, 24], "no")])
 def test_while_one_of_two_workers_ran_all_more_tasks_are_given(
     late: int, sent: list[int], verdict: str, monkeypatch: pytest.MonkeyPatch
