@@ -52,6 +52,12 @@ def waiting(*looks: Observation, **given: Any) -> Waiting:
     return Waiting(**{"waiting": list(looks), "open_s": 1.0, "over_s": 0.25, "full_s": 0.0, **given})
 
 
+def in_a_lock(**given: Any) -> Stall:
+    """The event loop waits in a call of Python's own, beside a thread that computes all the time."""
+    look = seen(call="asyncio.to_thread -> threading.__enter__", library="asyncio", **given)
+    return stall(look, others=[seen("a.py:2 in g", of="thread")])
+
+
 def in_csv(**given: Any) -> Sightings:
     look = seen(of="thread", call="list -> csv.next", library="csv", seconds=1.2, **given)
     return Sightings(waiting=[waiting(look)])
@@ -151,6 +157,11 @@ ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
         ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.09)]), "event loop held"),
         ([0.002] * 20 + [0.09], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.09)]), "neither"),
         ([0.5, 0.4], [0.5], Sightings(stalls=[*BUSY.stalls, stall(seen(), lasted_s=0.09)]), "interpreter busy"),
+        ([0.5, 0.4], [0.5], Sightings(stalls=[*BUSY.stalls, stall(seen(), lasted_s=0.2)]), "interpreter busy"),
+        ([0.5, 0.4], [0.5], Sightings(stalls=[*BUSY.stalls, stall(seen(), lasted_s=0.4)]), "event loop held"),
+        ([0.12, 0.12], [0.002], Sightings(stalls=[stall(cpu_s=0.09, lasted_s=0.09)] * 2), "not found"),
+        ([0.5, 0.4], [0.5], Sightings(stalls=[in_a_lock(free_s=0.0)]), "interpreter busy"),
+        ([0.5, 0.4], [0.5], Sightings(stalls=[in_a_lock(free_s=0.3)]), "event loop held"),
         ([0.15, 0.15], [0.002], Sightings(), "not found"),
     ],
 )

@@ -58,10 +58,11 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     threads_waits = [wait for wait, _ in waits_of(run.bystander_threads or ())]
     loop, threads = max(waits, default=None), max(threads_waits, default=None)
     # Only what would hold anybody up counts, without the time in which the machine was busy with others.
-    stalls = [one for one in found.stalls if one.lasted_s - one.queued_s >= HELD_UP_S]
-    if not stalls and max(loop or 0.0, threads or 0.0) >= HELD_UP_S:
-        stalls = [one for one in found.stalls if one.lasted_s - one.queued_s >= HELD_UP_S - SEEN_LATE_S]
-    stalls_of = grouped((_kind(one), one) for one in stalls)
+    stalls = [(_kind(one), one) for one in found.stalls if one.lasted_s - one.queued_s >= HELD_UP_S - SEEN_LATE_S]
+    long = [(kind, one) for kind, one in stalls if one.lasted_s - one.queued_s >= HELD_UP_S]
+    if not long and max(loop or 0.0, threads or 0.0) >= HELD_UP_S:  # what was looked at explains that
+        long = [(kind, one) for kind, one in stalls if kind == "own"]
+    stalls_of = grouped(long)
     answers, is_refused = answers_of(run, found.answers)
     cause, its_stalls, looks = _cause(run, found.waiting, stalls_of, waits, threads_waits, is_refused)
     processor_wait_s: float | None = None
@@ -117,7 +118,7 @@ def _cause(
     late_on_loop = sum(wait >= HELD_UP_S for wait in waits)
     late = late_on_loop + sum(wait >= HELD_UP_S for wait in threads_waits)
     in_threads = [look for one in waiting for look in one.waiting if look.of == "thread"]
-    if own:
+    if own and sum(one.lasted_s for one in own) >= sum(one.lasted_s for one in busy):
         return _held(own), own, [look for stall in own for look in stall.looks if look.of in OWN]
     least_s = max(HELD_UP_S, sum(one.over_s for one in waiting) / 4)
     if busy or (late >= LATE and _computing_s(waiting) >= least_s):
@@ -175,7 +176,7 @@ def _is_its_own(look: Observation) -> bool:
 
     Who sleeps in a call wants no processor; who waits for the interpreter wants one each time it looks for it.
     """
-    sleeps = look.call is not None and look.queued_s < MOST_OF_IT * look.seconds
+    sleeps = look.call is not None and look.queued_s < MOST_OF_IT * look.seconds and not _shares_interpreter(look)
     return sleeps or look.cpu_s >= MOST_OF_IT * (look.seconds - look.queued_s)
 
 
@@ -196,9 +197,9 @@ def _computing_s(waiting: Iterable[Waiting]) -> float:
 
 
 def _shares_interpreter(look: Observation) -> bool:
-    """Tell whether threads were in a call that is written in Python, and waited there for the interpreter.
+    """Tell whether a thread was in a call that is written in Python, and waited there for the interpreter.
 
-    They had neither that nor a processor, and nobody else had the interpreter meanwhile.
+    It had neither that nor a processor, and nobody who looked had the interpreter meanwhile.
     """
     is_idle = look.cpu_s + look.queued_s < MOST_OF_IT * look.seconds
     return look.call is not None and look.library is not None and is_idle and look.free_s < MOST_OF_IT * look.seconds
