@@ -18,6 +18,8 @@ from taskdemo_server.contract.text import error_text, shortened
 
 INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 """Folders in which installed libraries are."""
+_NO_USERS: Final = (f"{sysconfig.get_path('stdlib')}/", f"{Path(__file__).parents[1]}/", "<")
+"""How the names of files begin that are Python's, or taskdemo's."""
 
 
 class UnusableError(ValueError):
@@ -101,9 +103,8 @@ def _nearest(parts: list[str], here: Path) -> list[str]:
     return [*near, *rest] if near else []
 
 
-def _is_a_librarys(filename: str) -> bool:
-    path, others = Path(filename), (sysconfig.get_path("stdlib"), Path(__file__).parents[1])
-    return not INSTALLED.isdisjoint(path.parts) or any(path.is_relative_to(one) for one in others)
+def _is_users(filename: str) -> bool:
+    return not filename.startswith(_NO_USERS) and INSTALLED.isdisjoint(Path(filename).parts)
 
 
 def _own_names(module: Any, callables: list[str]) -> str:
@@ -124,8 +125,8 @@ def describe_error(error: BaseException) -> str:
     That is the last line that is no library's, where there is one.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _is_a_librarys(frame.filename)]
-    where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in (own or frames)[-1:])
+    own = next((frame for frame in reversed(frames) if _is_users(frame.filename)), None)
+    where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in ([own] if own else frames[-1:]))
     if isinstance(error, SyntaxError) and error.filename:
         where = f" ({Path(error.filename).name}:{error.lineno})"
         return f"{type(error).__name__}: {error.msg}{where}"
