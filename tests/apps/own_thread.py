@@ -8,10 +8,14 @@ from fastapi import FastAPI
 app = FastAPI()
 
 
+def fib(number: int) -> int:
+    return number if number < 2 else fib(number - 1) + fib(number - 2)
+
+
 def report() -> None:
     end = time.thread_time() + 0.1
     while time.thread_time() < end:
-        sum(range(1000))
+        fib(18)
 
 
 @app.get("/")
