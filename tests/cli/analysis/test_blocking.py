@@ -63,6 +63,7 @@ def in_csv(**given: Any) -> Sightings:
     return Sightings(waiting=[waiting(look)])
 
 
+SLEEP = seen(call="time.sleep", seconds=0.09)
 HELD = Sightings(stalls=[stall(seen())])
 BUSY = Sightings(stalls=[stall(others=[seen("a.py:2 in g", of="thread")])])
 COLLECTED = stall(cpu_s=0.3, gc_s=0.25)
@@ -153,10 +154,11 @@ ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
         ([0.002] * 20, [0.002] * 20 + [0.226], Sightings(), "not found"),
         ([0.002] * 20, [0.226] * 3, Sightings(waiting=[waiting(full_s=0.05)]), "not found"),
         ([0.002] * 20 + [0.5], [0.002], Sightings(), "not found"),
-        ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.06)]), "not found"),
-        ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.09)]), "event loop held"),
-        ([0.002] * 20 + [0.09], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.09)]), "neither"),
-        ([0.5, 0.4], [0.5], Sightings(stalls=[*BUSY.stalls, stall(seen(), lasted_s=0.09)]), "interpreter busy"),
+        ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.09)]), "not found"),
+        ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(SLEEP, lasted_s=0.06)]), "not found"),
+        ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(SLEEP, lasted_s=0.09)]), "event loop held"),
+        ([0.002] * 20 + [0.09], [0.002], Sightings(stalls=[stall(SLEEP, lasted_s=0.09)]), "neither"),
+        ([0.5, 0.4], [0.5], Sightings(stalls=[*BUSY.stalls, stall(SLEEP, lasted_s=0.09)]), "interpreter busy"),
         ([0.5, 0.4], [0.5], Sightings(stalls=[*BUSY.stalls, stall(seen(), lasted_s=0.2)]), "interpreter busy"),
         ([0.5, 0.4], [0.5], Sightings(stalls=[*BUSY.stalls, stall(seen(), lasted_s=0.4)]), "event loop held"),
         ([0.12, 0.12], [0.002], Sightings(stalls=[stall(cpu_s=0.09, lasted_s=0.09)] * 2), "not found"),

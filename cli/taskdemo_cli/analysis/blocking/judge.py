@@ -60,8 +60,8 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     # Only what would hold anybody up counts, without the time in which the machine was busy with others.
     stalls = [(_kind(one), one) for one in found.stalls if one.lasted_s - one.queued_s >= HELD_UP_S - SEEN_LATE_S]
     long = [(kind, one) for kind, one in stalls if one.lasted_s - one.queued_s >= HELD_UP_S]
-    if not long and max(loop or 0.0, threads or 0.0) >= HELD_UP_S:  # what was looked at explains that
-        long = [(kind, one) for kind, one in stalls if kind == "own"]
+    if not long and max(loop or 0.0, threads or 0.0) >= HELD_UP_S:  # a sleep that was seen explains that
+        long = [(kind, one) for kind, one in stalls if kind == "own" and any(map(only_waits, one.looks))]
     stalls_of = grouped(long)
     answers, is_refused = answers_of(run, found.answers)
     cause, its_stalls, looks = _cause(run, found.waiting, stalls_of, waits, threads_waits, is_refused)
