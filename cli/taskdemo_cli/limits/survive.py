@@ -213,7 +213,7 @@ def _see(
 
     known = restarts
     if is_workers_end:
-        trial.wait(lambda: trial.restarts > known, RESTART_PATIENCE_S)
+        trial.wait(lambda: trial.restarts > known, 3 * RESTART_PATIENCE_S)  # Kubernetes' patience
     while not trial.wait_for_quiet(settled, trial.patience_s) and trial.restarts > known:
         known = trial.restarts
         trial.await_workers()

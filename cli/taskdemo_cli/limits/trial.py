@@ -36,6 +36,8 @@ RESTART_PATIENCE_S = 10.0
 ANSWER_TIMEOUT_S = 30.0
 WORK_S = 0.5
 """Seconds of each task where several run and wait."""
+_LOOK_S = 6.0
+"""Seconds within which a worker looks for its next task: some look rarely, and one just started has to begin."""
 THREADS = 2
 """Worker threads of a server: few, so that a task that waits for one is quickly made."""
 
@@ -201,7 +203,7 @@ class Trial:
     @property
     def patience_s(self) -> float:
         """For how long nothing may happen before nothing more is expected of tasks that take WORK_S."""
-        return self._redelivery_s + 3.0 if self.workers else WORK_S + 1.0
+        return self._redelivery_s + _LOOK_S if self.workers else WORK_S + 1.0
 
     def said(self) -> str:
         """Return what the server and its workers wrote to their standard errors."""
@@ -293,7 +295,7 @@ class Trial:
         Where nobody says so, as long as no step may begin or end before nothing more is expected.
         """
         if quiet is None:
-            quiet = 6.0 if self.workers else 1.2  # a worker may look rarely
+            quiet = _LOOK_S if self.workers else 1.2
         files = (Path(self.server.settings.journal), Path(str(self.server.settings.step_log)))
         size, since = -1, time.monotonic()
 
