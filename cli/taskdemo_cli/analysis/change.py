@@ -79,6 +79,8 @@ def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     threaded = f"`await asyncio.to_thread({seen.function or 'function'}, ...)`"
     if seen.library == "logging":
         return "Log less there, or have a thread of its own write the lines (logging.handlers.QueueHandler)", None
+    if call.startswith("asyncio.create_subprocess"):
+        return "Start fewer at once (asyncio.Semaphore), or keep one that goes on: each start holds the loop", None
     if not waits:
         # A call of many may take next to nothing: it is the loop that computes.
         is_one = seen.function and not seen.in_loop

@@ -5,6 +5,7 @@ counts as not said.
 """
 
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,6 +38,8 @@ class Route:
     """What it needs besides, with example values too."""
     skipped: str | None = None
     """Why it is not called; None where it can be."""
+    key: str | None = None
+    """The option with which it would be given the API key that it takes."""
 
 
 def routes_of(document: Mapping[str, Any], under: str = "", given: Collection[str] = ()) -> Iterator[Route]:
@@ -85,7 +88,23 @@ def _route(
     if values["cookie"] and "cookie" not in given:
         headers.append(("Cookie", "; ".join(f"{name}={_text(value)}" for name, value in values["cookie"].items())))
     filled = _IN_BRACES.sub(lambda found: quote(_text(values["path"][found[1]]), safe=""), path)
-    return Route("GET", path, quote(filled, safe=_IN_A_PATH) + (f"?{query}" if query else ""), tuple(headers))
+    target = quote(filled, safe=_IN_A_PATH) + (f"?{query}" if query else "")
+    return Route("GET", path, target, tuple(headers), key=_key(document, operation, target))
+
+
+def _key(document: Mapping[str, Any], operation: Mapping[str, Any], target: str) -> str | None:
+    schemes = _mapping(_mapping(document.get("components")).get("securitySchemes"))
+    for needed in _sequence(operation.get("security", document.get("security"))):
+        for scheme in (_resolved(document, schemes.get(name)) for name in _mapping(needed)):
+            if scheme.get("type") == "apiKey" and _TOKEN.fullmatch(name := _text(scheme.get("name"))):
+                joined = "&" if "?" in target else "?"
+                ways = {
+                    "header": f"-H {shlex.quote(f'{name}: KEY')}",
+                    "cookie": f"-H {shlex.quote(f'Cookie: {name}=KEY')}",
+                    "query": f"--path {shlex.quote(f'{target}{joined}{name}=KEY')}",
+                }
+                return ways.get(str(scheme.get("in")))
+    return None
 
 
 def _parameters(

@@ -7,7 +7,8 @@ from typing import Final, Literal, TypeGuard
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis import verdicts
-from taskdemo_cli.analysis.blocking.sentence import sentence
+from taskdemo_cli.analysis.blocking.answers import ANY_KEY
+from taskdemo_cli.analysis.blocking.sentence import brief, sentence
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.run import RunDocument
@@ -34,39 +35,56 @@ def next_burst(runs: Sequence[RunDocument], count: int) -> int | None:
     after another: then a whole burst would take long, and hold nobody up longer than a short one shows.
     """
     alone, last = runs[0], runs[-1]
-    took = _took(alone)
+    alone_s = took(alone)
     # A redirect or a refusal is no answer of the endpoint: it comes before it.
     unanswered = any(row.status is None or 300 <= row.status < 500 for row in alone.requests) or not alone.requests
     if unanswered or len(last.requests) >= count or len(runs) > 2 or last.ended_because or last.timed_out:
         return None
-    if took * count <= BURST_S:
+    if alone_s * count <= BURST_S:
         return count
     if last is alone:
         return 2
-    size = count if _took(last) < ONE_AFTER_ANOTHER * took else int(BURST_S / took)
+    size = count if took(last) < ONE_AFTER_ANOTHER * alone_s else int(BURST_S / alone_s)
     return min(size, count) if size > len(last.requests) else None
 
 
-def _took(run: RunDocument) -> float:
+def took(run: RunDocument) -> float:
     """Return how long a burst kept the server busy, in seconds."""
     return max(run.summary.wall_s, run.summary.tasks.last_ended_s or 0.0)
 
 
-def judged(route: Route, run: RunDocument, found: Blocking) -> EndpointRow:
-    """Return the row of an endpoint, of its burst and of what was found of it."""
+def judged(route: Route, run: RunDocument, found: Blocking, first: Blocking | None = None) -> EndpointRow:
+    """Return the row of an endpoint, of its burst and of what was found of it, and of its first request alone."""
     found = replace(found, type_instead=_instead(route, run, found.type_instead))
     text = verdicts.verdict(run, sentence(found))
     if run.timed_out:
         text += " The burst was ended by --timeout."
     elif run.ended_because:
         text += f" {run.ended_because[0].upper()}{run.ended_because[1:]}."
+    if first is None or found.blocks or not first.blocks:
+        first = None
+    else:
+        where = f" ({at})" if (at := brief(first)) else ""
+        held_s = max(first.longest_s or 0.0, first.loop_wait_s or 0.0)
+        text += (
+            f" But its first request held up everybody for {format_seconds(held_s)}{where}:"
+            " prepare that at the start, in the lifespan."
+        )
     return EndpointRow(
-        method=route.method, path=route.path, target=route.target, summary=run.summary, blocking=found, text=text
+        method=route.method,
+        path=route.path,
+        target=route.target,
+        summary=run.summary,
+        blocking=found,
+        first=first,
+        text=text,
     )
 
 
 def _instead(route: Route, run: RunDocument, option: str | None) -> str | None:
     """Return what to type where an endpoint was not reached: this command takes headers, and `fire` takes the rest."""
+    if option == ANY_KEY:
+        option = route.key or option
     if option is None or _is_header(option):
         return option
     by_hand = f"taskdemo fire --app {run.app}"
@@ -86,7 +104,7 @@ def outcome(endpoint: EndpointRow) -> Outcome:
         return "not reached"
     tasks = summary.tasks.failed or summary.tasks.unfinished
     troubled = summary.requests.failed or tasks or found.left or found.after_answer_error or found.never_ran
-    return "look" if found.cause != "neither" or troubled else "quiet"
+    return "look" if found.cause != "neither" or troubled or endpoint.first else "quiet"
 
 
 def has_failed(endpoint: EndpointRow) -> bool:

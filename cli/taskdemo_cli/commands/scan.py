@@ -11,9 +11,11 @@ from msgspec import structs
 
 from taskdemo_cli.analysis import scan as scanned
 from taskdemo_cli.analysis.blocking.judge import judge
+from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.analysis.routes import routes_of as read_routes
 from taskdemo_cli.commands.keeping import Keeping
+from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import RunDocument, RunHeader
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
@@ -150,6 +152,7 @@ def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: S
     Where that one leaves it unclear whether the endpoint blocks, there is one more of the same size.
     """
     runs: list[RunDocument] = []
+    first: Blocking | None = None
     most, headers = plan.count or 1, [*plan.headers, *route.headers]
     size, is_again = 1, False
     while True:
@@ -159,12 +162,14 @@ def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: S
         runs.append(rig.measure(target, plan, screen, facts))
         if not (is_again or rig.stopping.asked) and (larger := scanned.next_burst(runs, most)):
             size = larger
+            if len(runs) == 1 and scanned.took(runs[0]) >= HELD_UP_S:
+                first = judge(runs[0], target.read_sightings(rig.stopping))
             continue
         run = runs[-1]
         found = judge(run, target.read_sightings(rig.stopping))
         is_over = is_again or rig.stopping.asked or run.ended_because or run.timed_out
         if is_over or found.cause != "not found":
-            return scanned.judged(route, run, found)
+            return scanned.judged(route, run, found, first)
         is_again = True
 
 

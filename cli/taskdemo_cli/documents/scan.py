@@ -21,6 +21,8 @@ class EndpointRow(Struct, frozen=True, kw_only=True):
     summary: Summary | None = None
     """Of its burst; None where it was not called."""
     blocking: Blocking | None = None
+    first: Blocking | None = None
+    """What its first request did, where that alone held others up."""
     text: str = ""
     """One sentence that says what was seen."""
 

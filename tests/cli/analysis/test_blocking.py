@@ -349,6 +349,7 @@ COMPUTES = {
         call="httpx.AsyncClient -> ssl.load_verify_locations", cpu_s=0.3, free_s=0.2
     ),
     "a log, many times": seen(call="log.info -> logging.acquire", cpu_s=0.3, in_loop=True, library="logging"),
+    "processes that are started": seen(call="asyncio.create_subprocess_exec", library="asyncio", cpu_s=0.3),
     "without the interpreter": seen(call="bcrypt.hashpw", cpu_s=0.3, free_s=0.2),
 }
 

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 import samples
 from reviewed import assert_reviewed
+from taskdemo_cli.analysis.blocking.answers import ANY_KEY
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.analysis.scan import by_outcome, has_failed, judged, next_burst, outcome, verdict
 from taskdemo_cli.documents.blocking import Answer, Blocking, NeverRanTask
@@ -107,6 +108,7 @@ def test_an_endpoint_that_fails_is_no_quiet_one() -> None:
     ("option", "instead"),
     [
         ("-H 'Authorization: Bearer ...'", "-H 'Authorization: Bearer ...'"),
+        (ANY_KEY, "-H 'X-Key: KEY'"),
         ("--path /a/", "taskdemo fire --app main:app --path /a/"),
         ("taskdemo scan", "taskdemo fire --app main:app --path /a/{id}, with values that there are"),
         (None, None),
@@ -116,7 +118,9 @@ def test_what_to_type_where_an_endpoint_was_not_reached_is_a_whole_command(
     option: str | None, instead: str | None
 ) -> None:
     found = Blocking(blocks=False, cause="not reached", type_instead=option)
-    reached = judged(Route("GET", "/a/{id}", "/a/7"), replace(status(404), app="main:app"), found)
+    reached = judged(
+        Route("GET", "/a/{id}", "/a/7", key="-H 'X-Key: KEY'"), replace(status(404), app="main:app"), found
+    )
     assert reached.blocking
     assert reached.blocking.type_instead == instead
 

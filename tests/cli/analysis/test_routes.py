@@ -4,7 +4,8 @@ from enum import Enum
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Cookie, FastAPI, Header, Path, Query
+from fastapi import Cookie, FastAPI, Header, Path, Query, Security
+from fastapi.security import APIKeyCookie, APIKeyHeader, APIKeyQuery, OAuth2PasswordBearer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +50,25 @@ async def mine(
 async def tenant(x_tenant: Annotated[str, Header()]) -> None: ...
 
 
+@app.get("/keys/header")
+async def header_key(key: Annotated[str, Security(APIKeyHeader(name="X-API-Key"))]) -> None: ...
+
+
+@app.get("/keys/cookie")
+async def cookie_key(key: Annotated[str, Security(APIKeyCookie(name="sid", scheme_name="cookie"))]) -> None: ...
+
+
+@app.get("/keys/query")
+async def query_key(
+    q: Annotated[str, Query(examples=["a"])],
+    key: Annotated[str, Security(APIKeyQuery(name="key", scheme_name="query"))],
+) -> None: ...
+
+
+@app.get("/keys/none")
+async def no_key(login: Annotated[str, Security(OAuth2PasswordBearer("token"))]) -> None: ...
+
+
 @app.post("/orders")
 @app.delete("/orders")
 async def orders() -> None: ...
@@ -75,6 +95,16 @@ def test_what_would_have_to_be_guessed_is_not_called_and_says_what_is_missing() 
     assert routes()["GET /users/{user_id}"].skipped == why
     assert routes()["GET /tenant"].skipped == "it needs x-tenant (header), and no example of that is given"
     assert routes("x-tenant")["GET /tenant"] == Route("GET", "/tenant", "/tenant")
+
+
+def test_an_api_key_is_given_where_the_document_says() -> None:
+    found = {path: route.key for path, route in routes().items() if "/keys/" in path}
+    assert found == {
+        "GET /keys/header": "-H 'X-API-Key: KEY'",
+        "GET /keys/cookie": "-H 'Cookie: sid=KEY'",
+        "GET /keys/query": "--path '/keys/query?q=a&key=KEY'",
+        "GET /keys/none": None,
+    }
 
 
 def test_what_may_write_is_never_called() -> None:
