@@ -2,49 +2,58 @@
 
 import pytest
 
+from taskdemo_cli.documents.run import RequestRow, TaskRow
 from taskdemo_cli.reports.scales import ticks
 from taskdemo_cli.reports.timeline import Bar
+from taskdemo_server.contract.events import TaskState
 
 UNTIL_S = 9.0
 
 
+def bar(done: float | None, *of_task: float | None, error: str | None = None, state: TaskState | None = None) -> Bar:
+    """Return the bar of a request that was sent at 0, and of its task: when that was started and ended."""
+    started, ended = of_task or (None, None)
+    task = None if state is None else TaskRow(id="t", state=state, started_s=started, ended_s=ended, runs=1)
+    return Bar(RequestRow(n=1, sent_s=0.0, done_s=done, error=error), task)
+
+
 @pytest.mark.parametrize(
-    ("bar", "spans", "trouble"),
+    ("drawn", "spans", "trouble"),
     [
-        (Bar(1, 0.0, 1.0, True), [("wait", 0.0, 1.0)], None),
-        (Bar(1, 0.0, None, True), [("wait", 0.0, 9.0)], None),
-        (Bar(1, 0.0, None, False), [("wait", 0.0, 0.0)], None),
-        (Bar(1, 0.0, 3.0, True, 1.0, 2.0, "finished"), [("wait", 0.0, 3.0), ("held", 1.0, 2.0)], None),
+        (bar(1.0), [("wait", 0.0, 1.0)], None),
+        (bar(None), [("wait", 0.0, 9.0)], None),
+        (bar(None, error="ReadError"), [("wait", 0.0, 0.0)], None),
+        (bar(3.0, 1.0, 2.0, state="finished"), [("wait", 0.0, 3.0), ("held", 1.0, 2.0)], None),
         (
-            Bar(1, 0.0, 1.0, True, 2.0, 3.0, "failed"),
+            bar(1.0, 2.0, 3.0, state="failed"),
             [("wait", 0.0, 1.0), ("queue", 1.0, 2.0), ("free", 2.0, 3.0)],
             3.0,
         ),
         (
-            Bar(1, 0.0, 2.0, True, 1.0, 3.0, "finished"),
+            bar(2.0, 1.0, 3.0, state="finished"),
             [("wait", 0.0, 2.0), ("free", 2.0, 3.0), ("held", 1.0, 2.0)],
             None,
         ),
         (
-            Bar(1, 0.0, 1.0, True, 2.0, None, "started"),
+            bar(1.0, 2.0, None, state="started"),
             [("wait", 0.0, 1.0), ("queue", 1.0, 2.0), ("free", 2.0, 9.0)],
             None,
         ),
-        (Bar(1, 0.0, 1.0, True, None, None, "accepted"), [("wait", 0.0, 1.0), ("queue", 1.0, 9.0)], None),
-        (Bar(1, 0.0, 1.0, True, None, 4.0, "cancelled"), [("wait", 0.0, 1.0), ("queue", 1.0, 4.0)], 4.0),
+        (bar(1.0, None, None, state="accepted"), [("wait", 0.0, 1.0), ("queue", 1.0, 9.0)], None),
+        (bar(1.0, None, 4.0, state="cancelled"), [("wait", 0.0, 1.0), ("queue", 1.0, 4.0)], 4.0),
         (
-            Bar(1, 0.0, 1.0, True, 2.0, None, "lost"),
+            bar(1.0, 2.0, None, state="lost"),
             [("wait", 0.0, 1.0), ("queue", 1.0, 2.0), ("free", 2.0, 9.0)],
             9.0,
         ),
-        (Bar(1, 0.0, 1.0, True, None, None, "lost"), [("wait", 0.0, 1.0), ("queue", 1.0, 9.0)], 9.0),
+        (bar(1.0, None, None, state="lost"), [("wait", 0.0, 1.0), ("queue", 1.0, 9.0)], 9.0),
     ],
 )
 def test_a_bar_has_a_span_for_each_thing_that_one_sees(
-    bar: Bar, spans: list[tuple[str, float, float]], trouble: float | None
+    drawn: Bar, spans: list[tuple[str, float, float]], trouble: float | None
 ) -> None:
-    assert list(bar.spans(UNTIL_S)) == spans
-    assert bar.trouble(UNTIL_S) == trouble
+    assert list(drawn.spans(UNTIL_S)) == spans
+    assert drawn.trouble(UNTIL_S) == trouble
 
 
 @pytest.mark.parametrize(

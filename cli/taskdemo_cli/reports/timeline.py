@@ -20,76 +20,71 @@ Kind: TypeAlias = Literal["wait", "held", "queue", "free"]
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One request with its task in seconds of the run, None where a moment was not seen."""
+    """One request with its task, as it is drawn; of one that was never sent, nothing is."""
 
-    n: int
-    sent: float
-    answered: float | None
-    ok: bool
-    """While nothing is wrong with the request."""
-    started: float | None = None
-    ended: float | None = None
-    state: str | None = None
-    runs: int = 1
-    """How often its work was begun."""
+    request: RequestRow
+    task: TaskRow | None = None
 
-    @classmethod
-    def of(cls, request: RequestRow, task: TaskRow | None) -> "Bar | None":
-        """Return the bar of a request that was sent."""
-        if request.sent_s is None:
-            return None
-        ok = request.error is None
-        if task is None:
-            return cls(request.n, request.sent_s, request.done_s, ok)
-        return cls(request.n, request.sent_s, request.done_s, ok, task.started_s, task.ended_s, task.state, task.runs)
+    @property
+    def is_sent(self) -> bool:
+        """Whether there is anything to draw."""
+        return self.request.sent_s is not None
 
     @property
     def last(self) -> float:
-        """The last moment known of it."""
-        return max(moment for moment in (self.sent, self.answered, self.started, self.ended) if moment is not None)
+        """The last moment known of it; 0 of one that was never sent."""
+        if not self.is_sent:
+            return 0.0
+        moments = [self.request.sent_s, self.request.done_s]
+        moments += [self.task.started_s, self.task.ended_s] if self.task else []
+        return max(moment for moment in moments if moment is not None)
 
     def answer(self, until_s: float) -> float:
         """Return when the caller's waiting ended: at `until_s` where it still waits."""
-        if self.answered is not None:
-            return self.answered
-        return until_s if self.ok else self.last
+        if self.request.done_s is not None:
+            return self.request.done_s
+        return until_s if self.request.error is None else self.last
 
     def spans(self, until_s: float) -> Iterator[tuple[Kind, float, float]]:
         """Yield the kind, start and end of what is drawn; what had not ended by `until_s` reaches to there."""
-        answered = self.answer(until_s)
-        yield "wait", self.sent, answered
-        if self.started is not None:
-            ended = self.ended if self.ended is not None else max(until_s, self.last)
-            if self.started > answered:
-                yield "queue", answered, self.started
-            if ended > answered:
-                yield "free", max(self.started, answered), ended
-            if self.started < answered:
-                yield "held", self.started, min(ended, answered)
-        elif self.state is not None:
-            yield "queue", answered, max(self.ended if self.ended is not None else until_s, answered)
+        task, answered = self.task, self.answer(until_s)
+        if self.request.sent_s is None:
+            return
+        yield "wait", self.request.sent_s, answered
+        if task is None:
+            return
+        if task.started_s is None:
+            yield "queue", answered, max(until_s if task.ended_s is None else task.ended_s, answered)
+            return
+        ended = max(until_s, self.last) if task.ended_s is None else task.ended_s
+        if task.started_s > answered:
+            yield "queue", answered, task.started_s
+        if ended > answered:
+            yield "free", max(task.started_s, answered), ended
+        if task.started_s < answered:
+            yield "held", task.started_s, min(ended, answered)
 
     def trouble(self, until_s: float) -> float | None:
         """Return where its task failed or was cancelled, or the end where it got lost."""
-        if self.state not in TROUBLE:
+        if self.task is None or self.task.state not in TROUBLE:
             return None
-        return self.ended if self.ended is not None else max(until_s, self.answer(until_s))
+        return max(until_s, self.answer(until_s)) if self.task.ended_s is None else self.task.ended_s
 
     @property
     def is_open(self) -> bool:
         """Whether its task had not ended when nobody looked any more."""
-        return self.state in UNENDED
+        return self.task is not None and self.task.state in UNENDED
 
 
-def sample(run: RunDocument) -> Iterator[tuple[RequestRow, TaskRow | None]]:
-    """Yield the requests that are drawn, each with its task: all, or of very many evenly spread ones."""
-    return islice(pairs(run), 0, None, -(-len(run.requests) // DRAWN) or 1)
+def sample(run: RunDocument) -> list[Bar]:
+    """Return the bars that are drawn: of all requests, or of very many of evenly spread ones."""
+    return [Bar(*pair) for pair in islice(pairs(run), 0, None, -(-len(run.requests) // DRAWN) or 1)]
 
 
 def stairs_key(bars: Iterable[Bar]) -> Callable[[Bar], tuple[int, float, int]]:
     """Return what sorts these bars so that a queue shows as stairs: as sent, about, then as over."""
     together_s = max((bar.last for bar in bars), default=0.0) / 50 or 1.0
-    return lambda bar: (round(bar.sent / together_s), bar.last, bar.n)
+    return lambda bar: (round((bar.request.sent_s or 0.0) / together_s), bar.last, bar.request.n)
 
 
 def first_round(runs: Sequence[RunDocument]) -> list[RunDocument]:

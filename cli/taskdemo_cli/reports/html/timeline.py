@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
+from taskdemo_cli.documents.run import RequestRow, RunDocument
 from taskdemo_cli.reports.scales import WIDE, Scale, moments
 from taskdemo_cli.reports.timeline import DRAWN, Bar, last_moment, sample, stairs_key
 from taskdemo_server.contract.drawing import HELD_UP_S, LANE
@@ -29,11 +29,10 @@ Span: TypeAlias = tuple[str, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One request with its task."""
+    """One request with its task, and what is drawn of it."""
 
+    bar: Bar
     top: float
-    request: RequestRow
-    task: TaskRow | None
     spans: list[Span] = field(default_factory=list)
     marks: list[tuple[str, float]] = field(default_factory=list)
     """Kind and place."""
@@ -48,32 +47,28 @@ def draw(every_run: Sequence[RunDocument]) -> dict[str, Any] | None:
     if not runs:
         return None
     most = max(len(run.requests) for run in runs)
-    found = [[(Bar.of(*pair), *pair) for pair in sample(run)] for run in runs]
-    last = max(*map(last_moment, runs), *(bar.last for each in found for bar, _, _ in each if bar))
+    found = list(map(sample, runs))
+    last = max(*map(last_moment, runs), *(bar.last for bars in found for bar in bars))
     scale = moments(last * MARGIN)
-    charts = [_chart(run, each, scale, thin=most > LARGE) for run, each in zip(runs, found, strict=True)]
+    charts = [_chart(run, bars, scale, thin=most > LARGE) for run, bars in zip(runs, found, strict=True)]
     kinds = {kind for chart in charts for kind in chart["kinds"]}
     return {"thin": most > LARGE, "sampled": most > DRAWN, "ticks": scale.ticks, "charts": charts, "kinds": kinds}
 
 
-Requested: TypeAlias = tuple[Bar | None, RequestRow, TaskRow | None]
-
-
-def _chart(run: RunDocument, requested: Sequence[Requested], scale: Scale, *, thin: bool) -> dict[str, Any]:
+def _chart(run: RunDocument, bars: Sequence[Bar], scale: Scale, *, thin: bool) -> dict[str, Any]:
     """Return the picture of one run, its requests in an order that shows a queue as stairs.
 
     A lane for each; or, where they are `thin`, for each kind a path of all that is in them, to be stretched across.
     """
-    key = stairs_key(bar for bar, _, _ in requested if bar)
-    ordered = sorted(requested, key=lambda one: key(one[0]) if one[0] else (0, 0.0, one[1].n))
-    high = min(LANE, HIGHEST / len(ordered)) if thin else LANE
-    lanes = [_lane(run, *one, scale, round(place * high, 2)) for place, one in enumerate(ordered)]
+    high = min(LANE, HIGHEST / len(bars)) if thin else LANE
+    ordered = sorted(bars, key=stairs_key(bars))
+    lanes = [_lane(run, bar, scale, round(place * high, 2)) for place, bar in enumerate(ordered)]
     spans = {kind for lane in lanes for kind, *_ in (*lane.spans, *lane.marks)}
     paths = dict(_paths(lanes, high)) if thin else {}
     pings, ping_waits = _pings(run.bystander, scale)
     return {
         "run": run,
-        "height": round(high * len(ordered), 1),
+        "height": round(high * len(bars), 1),
         "lanes": lanes,
         "paths": paths,
         "kinds": paths.keys() if thin else spans,
@@ -82,11 +77,9 @@ def _chart(run: RunDocument, requested: Sequence[Requested], scale: Scale, *, th
     }
 
 
-def _lane(
-    run: RunDocument, bar: Bar | None, request: RequestRow, task: TaskRow | None, scale: Scale, top: float
-) -> Lane:
-    lane = Lane(top, request, task)
-    if bar is None:
+def _lane(run: RunDocument, bar: Bar, scale: Scale, top: float) -> Lane:
+    lane = Lane(bar, top)
+    if not bar.is_sent:
         return lane
     until_s = last_moment(run)
     for kind, start_s, end_s in bar.spans(until_s):
@@ -98,7 +91,7 @@ def _lane(
         lane.marks.append(("trouble", scale.x(trouble)))
     if bar.is_open:
         lane.marks.append(("open", float(WIDE)))
-    lane.marks.append(("answered" if bar.ok else "trouble", scale.x(bar.answer(until_s))))
+    lane.marks.append(("answered" if bar.request.error is None else "trouble", scale.x(bar.answer(until_s))))
     return lane
 
 

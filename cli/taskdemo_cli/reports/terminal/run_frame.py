@@ -156,9 +156,9 @@ def _bar_cells(one: LiveRow, live: Live, horizon: float, columns: int) -> Iterat
     if columns < NARROW:
         return
     lane = Lane(columns, horizon)
-    if (bar := Bar.of(one.request, one.task)) is not None:
+    if (bar := Bar(one.request, one.task)).is_sent:
         # Of an answered request's task nothing is drawn later than the last moment from which there is news.
-        until_s = live.elapsed_s - (live.silent_s or 0.0 if bar.answered is not None else 0.0)
+        until_s = live.elapsed_s - (live.silent_s or 0.0 if one.request.done_s is not None else 0.0)
         paint(lane, bar, max(until_s, bar.last))
     yield from lane.parts()
 

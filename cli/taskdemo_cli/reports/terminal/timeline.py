@@ -101,8 +101,9 @@ def timeline(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
             if bar.is_open:
                 lane.mark(last_moment(run), *OPEN)
             painted.update(filter(None, lane.cells))
-            figure = format_seconds(bar.answered - bar.sent) if bar.answered is not None else "no answer"
-            style = Palette.PLAIN if bar.ok else Palette.BAD
+            request = bar.request
+            figure = "no answer" if request.done_s is None else format_seconds(request.done_s - (request.sent_s or 0.0))
+            style = Palette.PLAIN if request.error is None else Palette.BAD
             yield row((cell(note, left), of_note), " ", *lane.parts(axis), (cell(figure, FIGURE, "right"), style))
         if run.bystander:
             lane, worst = Lane(columns, horizon), run.summary.bystander_s
@@ -114,7 +115,7 @@ def timeline(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
             yield row(" " * (left + 1), *Lane(columns, horizon).parts(axis))
     yield _axis_line(axis, left, columns, "")
     yield from _legend(painted, width)
-    if any(bar.runs > 1 for bars in sampled for bar in bars):
+    if any(bar.task and bar.task.runs > 1 for bars in sampled for bar in bars):
         yield row(("2", Palette.BAD), (" 3 ... 9 work that was begun so many times, or more", Palette.DIM))
 
 
@@ -140,8 +141,8 @@ def overview(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
             for _, start, end in (span for span in spans if span[0] == kind and span[2] > span[1]):
                 lane.fill(start, end, *painting)
         for bar in bars:
-            if bar.answered is not None:
-                lane.mark(bar.answered, *(ANSWERED if bar.ok else NO))
+            if bar.request.done_s is not None:
+                lane.mark(bar.request.done_s, *(ANSWERED if bar.request.error is None else NO))
             if (trouble := bar.trouble(until_s)) is not None:
                 lane.mark(trouble, *NO)
         painted.update(filter(None, lane.cells))
@@ -155,7 +156,7 @@ def _name(run: RunDocument) -> str:
 
 def _bars(run: RunDocument) -> list[Bar]:
     """Return the requests that were sent, in an order that shows a queue as stairs; of very many, some."""
-    found = [bar for pair in sample(run) if (bar := Bar.of(*pair))]
+    found = [bar for bar in sample(run) if bar.is_sent]
     return sorted(found, key=stairs_key(found))
 
 
@@ -170,14 +171,14 @@ def paint(lane: Lane, bar: Bar, until_s: float) -> None:
     """Paint one request and its task; what had not ended by `until_s` reaches to there."""
     for kind, start, end in bar.spans(until_s):
         lane.fill(start, end, *SPANS[kind])
-    if bar.runs > 1 and bar.started is not None:
-        lane.mark(bar.started, str(min(bar.runs, 9)), Palette.BAD)
+    if bar.task and bar.task.runs > 1 and bar.task.started_s is not None:
+        lane.mark(bar.task.started_s, str(min(bar.task.runs, 9)), Palette.BAD)
     if (trouble := bar.trouble(until_s)) is not None:
         lane.mark(trouble, *NO)
-    if not bar.ok:
+    if bar.request.error is not None:
         lane.mark(bar.answer(until_s), *NO)
-    elif bar.answered is not None:
-        lane.mark(bar.answered, *ANSWERED)
+    elif bar.request.done_s is not None:
+        lane.mark(bar.request.done_s, *ANSWERED)
 
 
 def paint_pings(lane: Lane, waited: Sequence[tuple[float, float]]) -> None:
