@@ -9,7 +9,8 @@ from taskdemo_cli.analysis import recommendation, verdicts
 from taskdemo_cli.commands import checks
 from taskdemo_cli.commands.keeping import Keeping, has_failed
 from taskdemo_cli.documents.comparison import ComparisonDocument
-from taskdemo_cli.documents.run import RunDocument, RunHeader, Skipped
+from taskdemo_cli.documents.environment import command_line, environment
+from taskdemo_cli.documents.run import RunDocument, Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.capacity import check_capacity
 from taskdemo_cli.loadgen.protocol import Plan
@@ -17,7 +18,7 @@ from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import complain
-from taskdemo_cli.runner.burst import facts, others_share, words
+from taskdemo_cli.runner.burst import others_share, words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, again, check_worker, find_target
 from taskdemo_server.contract.modes import DEFAULT_MODES, MODE_BY_NAME
@@ -44,21 +45,19 @@ def compare(
         # This takes a while to import, and the servers start meanwhile.
         from taskdemo_cli.reports.terminal.live import ComparisonScreen
 
-        header = facts(plan)
         runs: list[RunDocument] = []
         failed: list[Skipped] = []
 
         def document() -> ComparisonDocument:
-            return verdicts.comparison(
-                runs, skipped=[*skipped, *failed], environment=header["environment"], command=header["command"]
-            )
+            every = [*skipped, *failed]
+            return verdicts.comparison(runs, skipped=every, environment=environment(), command=command_line())
 
         with ComparisonScreen(
             keeping.output.console, _comparison_title(plan, settings), [one.mode for one in settings]
         ) as screen:
             for absent in skipped:
                 screen.skip(absent.mode, absent.why)
-            for run in _runs(rig, started, plan, screen, header, failed, rounds=rounds, cold=cold):
+            for run in _runs(rig, started, plan, screen, failed, rounds=rounds, cold=cold):
                 runs.append(run)
                 keeping.save_so_far(document)
         if runs:
@@ -81,7 +80,6 @@ def _runs(
     started: Sequence[servers.Server],
     plan: Plan,
     screen: "ComparisonScreen",
-    header: RunHeader,
     failed: list[Skipped],
     *,
     rounds: int,
@@ -118,8 +116,7 @@ def _runs(
                     failed.append(Skipped(mode=str(served.mode), why=str(error)))
                     screen.skip(str(served.mode), str(error))
                     continue
-            own = {"round": number, "warm_up": warm_up, "others_share": others_share()}
-            run = rig.measure(target, plan, screen, {**header, **own})
+            run = rig.measure(target, plan, screen, round=number, warm_up=warm_up, others_share=others_share())
             screen.done(run)
             yield run
             if rig.stopping.asked:

@@ -1,6 +1,7 @@
 """`fire`: choose the target, send a burst, show what was measured, save it, and say by the exit code how it went."""
 
 import contextlib
+from typing import Any
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from taskdemo_cli.loadgen.capacity import check_capacity
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.processes.signals import StopRequest
-from taskdemo_cli.runner.burst import at, facts, others_share, words
+from taskdemo_cli.runner.burst import at, others_share, words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, check_worker, private_target, running_target
 from taskdemo_server.contract.settings import Settings
@@ -49,17 +50,17 @@ def fire(
                 target = stack.enter_context(private_target(private, parsed.path, stopping))
         if wait:
             check_worker(target)
-        header = facts(plan)
+        known: dict[str, Any] = {}
         if private is not None and private.app is None and not cold:
             with keeping.output.waiting("warming the server up"):
-                target, header["warm_up"] = rig.warmed_up(target, plan, wait=wait)
+                target, known["warm_up"] = rig.warmed_up(target, plan, wait=wait)
         if target.app is None:  # of the user's own the server says itself how long a thread waited for a processor
-            header["others_share"] = others_share()
+            known["others_share"] = others_share()
         else:
             with keeping.output.waiting("watching what it does when nobody asks it anything"):
                 target.settle(stopping)
         with RunScreen(keeping.output.console, _title(plan, target), plan.for_s) as screen:
-            run = rig.measure(target, plan, screen, header, wait=wait)
+            run = rig.measure(target, plan, screen, wait=wait, **known)
         found: Blocking | UnsetType = UNSET
         if target.app is not None:
             with keeping.output.waiting("watching what it does after the last answer"):

@@ -17,7 +17,7 @@ from taskdemo_cli.analysis.routes import routes_of as read_routes
 from taskdemo_cli.commands.keeping import Keeping
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.environment import command_line, environment
-from taskdemo_cli.documents.run import RunDocument, RunHeader
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.capacity import check_capacity
@@ -158,8 +158,7 @@ def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: S
     while True:
         target = again(replace(target, path=route.target))
         plan = structs.replace(plan, count=size, concurrency=size, headers=headers)
-        facts: RunHeader = {"method": "GET", "count": size, "concurrency": size}
-        runs.append(rig.measure(target, plan, screen, facts))
+        runs.append(rig.measure(target, plan, screen))
         if not (is_again or rig.stopping.asked) and (larger := scanned.next_burst(runs, most)):
             size = larger
             if len(runs) == 1 and scanned.took(runs[0]) >= HELD_UP_S:

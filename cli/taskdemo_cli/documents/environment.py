@@ -1,5 +1,6 @@
 """What a result was measured on, and the command that gets it again: recorded in every document."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -16,6 +17,7 @@ PACKAGES = ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "httpx", "
 """Packages whose versions are told, beside those of the engines."""
 
 
+@functools.cache
 def environment() -> dict[str, Any]:
     """Return Python, platform, processors and package versions; nothing that names the machine or its user."""
     packages = {}

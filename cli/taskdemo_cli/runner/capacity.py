@@ -170,7 +170,7 @@ class Searcher:
             timeout_s=settle_s + step_s + LAST_ANSWERS_S + subject.shortest_step_s,
             request=self.request,
         )
-        run = self.rig.measure(target, plan, watch, {"rate": rate}, enough=lambda: watch.is_hopeless)
+        run = self.rig.measure(target, plan, watch, enough=lambda: watch.is_hopeless)
         self._check()
         seen = None
         if target.app is not None:
@@ -208,7 +208,7 @@ class Searcher:
         if settings is None or (settings.broker is not None and not has_ended):
             if troubled:  # One more request is answered, and its task ended, last.
                 last = burst(count=1, timeout_s=REST_S, request=self.request)
-                self.rig.measure(self._target(), last, Unseen(), {})
+                self.rig.measure(self._target(), last, Unseen())
         elif troubled or has_ended:
             self._end()
 
@@ -225,7 +225,7 @@ class Searcher:
         """
         patience_s = max(WARM_UP_S, self.wanted.step_s)  # work that takes longer than a step is refused anyway
         first = burst(count=count, timeout_s=patience_s, request=self.request)
-        run = self.rig.measure(target, first, Unseen(), {})
+        run = self.rig.measure(target, first, Unseen())
         self._check()
         errors = [row.error for row in run.requests if row.error] + [row.error for row in run.tasks if row.error]
         if run.timed_out:

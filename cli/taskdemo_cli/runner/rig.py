@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, Self
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from taskdemo_cli.documents.run import RunDocument, RunHeader
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.calibration import calibrate
 from taskdemo_cli.loadgen.loader import Loader
@@ -26,7 +26,7 @@ from taskdemo_cli.processes.event_stream import Condition, Heard, ServerState, W
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
-from taskdemo_cli.runner.burst import at
+from taskdemo_cli.runner.burst import at, facts
 from taskdemo_cli.runner.target import TICK_S, Target, again, no_worker
 from taskdemo_server.contract.events import WARM_UP
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -80,19 +80,19 @@ class Rig:
         target: Target,
         plan: Plan,
         screen: Screen,
-        header: RunHeader,
         *,
         wait: bool = True,
         enough: Callable[[], bool] = lambda: False,
+        **known: Any,
     ) -> RunDocument:
         """Fire `plan` at `target`, wait for the accepted tasks to end if `wait`, and return the whole run.
 
         Whatever ends it early (Ctrl-C, `plan.timeout_s`, a server that dies) is said in the run; nothing measured
-        is lost. `header` holds the document's fields that only the caller knows. Once `enough`, which is asked again
-        and again, has been seen, requests in flight are Cancelled and no task is waited for.
+        is lost. `known` are fields of the document that only the caller knows. Once `enough`, which is asked again and
+        again, has been seen, requests in flight are Cancelled and no task is waited for.
         """
         _step_back()
-        return _Run(self, target, at(plan, target), screen).conduct(header, wait=wait, enough=enough)
+        return _Run(self, target, at(plan, target), screen).conduct(wait=wait, enough=enough, **known)
 
     def warmed_up(self, target: Target, plan: Plan, *, wait: bool = True) -> tuple[Target, int]:
         """Fire the plan's first requests at a server of ours, for work that does nothing; nothing of it is counted.
@@ -113,7 +113,7 @@ class Rig:
             headers=headers,
         )
         run = _Run(self, target, at(fired, target), Unseen())
-        run.conduct({}, wait=wait, enough=lambda: False)
+        run.conduct(wait=wait, enough=lambda: False)
         if run.stalled is not None:
             raise UserError(run.stalled)
         return again(target), count
@@ -182,7 +182,7 @@ class _Run:
         self.offset = 0
         """How far the server's journal has been heard of."""
 
-    def conduct(self, header: RunHeader, *, wait: bool, enough: Callable[[], bool]) -> RunDocument:
+    def conduct(self, *, wait: bool, enough: Callable[[], bool], **known: Any) -> RunDocument:
         started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         with contextlib.suppress(queue.Empty):
             while True:  # what came too late for the run before
@@ -205,7 +205,7 @@ class _Run:
             self.recorder.event(event)
         self.screen.update(self.recorder, time.monotonic())
         return self.recorder.finish(
-            {**self.target.header(), "started_at": started_at, **header},
+            {**self.target.header(), **facts(self.plan), "started_at": started_at, **known},
             interrupted=end == "asked to stop",
             timed_out=end == "deadline",
             server_gone=self.server in {"gone", "ended"},

@@ -9,7 +9,6 @@ import pytest
 
 from commands import as_json, serving
 from samples import T0, events_of, sample
-from taskdemo_cli.documents.run import RunHeader
 from taskdemo_cli.loadgen.protocol import Batch, Plan, Started
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.runner import rig
@@ -84,7 +83,7 @@ def test_a_warm_up_is_waited_for_however_little_time_each_request_of_the_run_has
         def __init__(self, rig: Rig, target: Target, plan: Plan, screen: Screen) -> None:
             plans.append(plan)
 
-        def conduct(self, header: RunHeader, **more: object) -> None: ...
+        def conduct(self, **more: object) -> None: ...
 
     monkeypatch.setattr("taskdemo_cli.runner.rig._Run", Noted)
     plan = Plan(url="http://127.0.0.1:9/", count=3, request_timeout_s=0.05)
