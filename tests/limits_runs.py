@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -47,12 +48,11 @@ def run(
 ) -> LimitsDocument:
     """Run the experiments, forking what they start, and see to it that they leave no process behind."""
     folder.mkdir(exist_ok=True)
+    shown: Any = screen or Remembering()
     with forked.forking(), pytest.MonkeyPatch.context() as patient:
         patient.setattr(backing, "START_TIMEOUT_S", 120.0)  # many workers start at once
         before = {child.pid for child in psutil.Process().children(recursive=True)}
-        document = limits.run(
-            modes, screen or Remembering(), stopping or StopRequest(), folder, limits=names, broker=broker
-        )
+        document = limits.run(modes, shown, stopping or StopRequest(), folder, limits=names, broker=broker)
     left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
     assert not left, f"left behind: {left}"
     return document

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.limits import Cell, FailedExperiment, LimitsDocument
@@ -33,9 +33,12 @@ from taskdemo_cli.limits.retry import retry
 from taskdemo_cli.limits.session import session
 from taskdemo_cli.limits.survive import survive_restart, survive_server_kill, survive_worker_kill
 from taskdemo_cli.limits.track import track
-from taskdemo_cli.limits.trial import CannotStartError, Setting, StoppedError, Trial
+from taskdemo_cli.limits.trial import CannotStartError, StoppedError, Trial
 from taskdemo_cli.processes.servers import ForkServer
 from taskdemo_cli.processes.signals import StopRequest
+
+if TYPE_CHECKING:  # it takes its time to load
+    from taskdemo_cli.reports.terminal.limits import LimitsScreen
 
 Experiment: TypeAlias = Callable[[Trial], Cell]
 
@@ -83,25 +86,9 @@ Job: TypeAlias = tuple[str, tuple[str, ...]]
 """A mode, and the limits that share a trial."""
 
 
-class Screen(Protocol):
-    """Whatever shows the table while it fills in."""
-
-    def start(self, mode: str, limit: str) -> None:
-        """Say that an experiment begins."""
-
-    def done(self, mode: str, limit: str, found: Cell) -> None:
-        """Show what it found."""
-
-    def fail(self, mode: str, limit: str, why: str) -> None:
-        """Say that it could not be carried out: its cell stays empty."""
-
-    def skip(self, mode: str, why: str) -> None:
-        """Say that a mode cannot be run."""
-
-
 def run(
     modes: Sequence[str],
-    screen: Screen,
+    screen: "LimitsScreen",
     stopping: StopRequest,
     folder: Path,
     *,
@@ -146,10 +133,12 @@ class _Campaign:
     """All experiments: threads carry them out, the main thread takes in what they report and shows it."""
 
     def __init__(
-        self, folder: Path, fork_server: ForkServer, broker: Broker, stopping: StopRequest, screen: Screen
+        self, folder: Path, fork_server: ForkServer, broker: Broker, stopping: StopRequest, screen: "LimitsScreen"
     ) -> None:
         self._folder = folder
-        self._setting = Setting(fork_server, broker, lambda: stopping.asked or self._has_ended)
+        self._fork_server = fork_server
+        self._broker = broker
+        self._stopping = stopping
         self._screen = screen
         self._news: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         """What the main thread is to do about it."""
@@ -180,14 +169,18 @@ class _Campaign:
                 thread.join(max(deadline - time.monotonic(), 0))
             raise
 
+    def _is_over(self) -> bool:
+        return self._stopping.asked or self._has_ended
+
     def _try(self, place: threading.Semaphore, mode: str, limits: tuple[str, ...]) -> None:
         """Carry out the experiments that share a trial; what goes wrong in one ends it, and goes for those after it."""
         left = list(limits)
         with place:
-            if self._setting.is_over() or mode in self.skipped:
+            if self._is_over() or mode in self.skipped:
                 return
+            folder = self._folder / f"{mode}-{limits[0]}"
             try:
-                with Trial(mode, self._folder / f"{mode}-{limits[0]}", self._setting) as trial:
+                with Trial(mode, folder, self._fork_server, self._broker, self._is_over) as trial:
                     while left:
                         self._news.put(partial(self._screen.start, mode, left[0]))
                         self._news.put(partial(self._done, mode, left[0], EXPERIMENTS[left[0]](trial)))

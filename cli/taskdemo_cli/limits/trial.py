@@ -68,26 +68,20 @@ class Answer:
         return self.answered - self.asked
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What all experiments share."""
-
-    fork_server: servers.ForkServer
-    broker: Broker
-    is_over: Callable[[], bool]
-    """Whether no experiment is to go on."""
-
-
 class Trial:
     """One experiment, or several that share what they see: everything in it is fresh, and ends with it.
 
-    What is asked and looked at is the server that was started last.
+    What is asked and looked at is the server that was started last. `is_over`: whether no experiment is to go on.
     """
 
-    def __init__(self, mode: str, folder: Path, setting: Setting) -> None:
+    def __init__(
+        self, mode: str, folder: Path, fork_server: servers.ForkServer, broker: Broker, is_over: Callable[[], bool]
+    ) -> None:
         self.mode = mode
         self._folder = folder
-        self._setting = setting
+        self._fork_server = fork_server
+        self._broker = broker
+        self._is_over = is_over
         self._servers: list[servers.Server] = []
         self._redelivery_s = 0.0
         """After how long the engine gives a dead worker's task to another."""
@@ -101,7 +95,7 @@ class Trial:
         for worker in self.workers:
             worker.end()
         for server in self._servers:
-            if self.workers and self._setting.broker.named and server.poll() is None:
+            if self.workers and self._broker.named and server.poll() is None:
                 _ask(server.port, ["/limits"], "DELETE")
             server.kill()
 
@@ -139,8 +133,8 @@ class Trial:
         try:
             if engine is None:
                 return self._start(settings, folder)
-            url = self._setting.broker.url(engine, self.wait)
-            backend = self._setting.broker.backend or results_beside(url)
+            url = self._broker.url(engine, self.wait)
+            backend = self._broker.backend or results_beside(url)
             settings = replace(settings, broker=url, backend=backend, queue=new_queue())
             server = self._start(settings, folder)  # which says at once what is wrong with the broker
             self.workers += [Worker(settings, name, folder / f"{name}-stderr") for name in workers]
@@ -156,7 +150,7 @@ class Trial:
 
     def _start(self, settings: Settings, folder: Path) -> servers.Server:
         announce = folder / f"announce-{len(self._servers) + 1}.json"
-        server = self._setting.fork_server.launch(replace(settings, announce=str(announce)), folder)
+        server = self._fork_server.launch(replace(settings, announce=str(announce)), folder)
         servers.await_ready(server, self._check)
         self._servers.append(server)
         return server
@@ -272,7 +266,7 @@ class Trial:
         return True
 
     def _check(self) -> None:
-        if self._setting.is_over():
+        if self._is_over():
             raise StoppedError
 
     def wait_for_begin(self, key: str | None = None, step: str = "", earlier: Collection[str] = ()) -> None:
