@@ -14,7 +14,6 @@ from taskdemo_server.contract.events import Place, TaskEvent
 from taskdemo_server.contract.settings import LONGEST_UNKNOWN_S
 from taskdemo_server.engines.base import EngineModule
 from taskdemo_server.engines.children import MOST_DEATHS, Children
-from taskdemo_server.engines.stall import Stall
 from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime.orphans import lives
 
@@ -43,12 +42,12 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
 
     def follow() -> None:
         dead_since: dict[TaskEvent, float] = {}
-        stall, waited_before, computed = Stall(index), set[str](), time.thread_time()
+        waited_before, computed = set[str](), time.thread_time()
         while True:
             time.sleep(max(_EVERY_S, (time.thread_time() - computed) * _REST))
             now, computed = time.monotonic(), time.thread_time()
-            stall.look()
-            running = (task for task in stall.tasks if task.state == "started" and task.starts[-1].host == host)
+            tasks = index.unfinished()
+            running = (task for task in tasks if task.state == "started" and task.starts[-1].host == host)
             begun = {task.starts[-1]: task for task in running}
             dead_since = {start: dead_since.get(start, now) for start in begun if not lives(start.pid)}
             # Before a private worker's successor is there, nobody can begin anything again.
@@ -66,8 +65,9 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
             for task in index.begun_again(MOST_DEATHS - 1):
                 if task.ref is not None:
                     engine.cancel(task.ref)
-            if children is not None and stall.all_wait and max(stall.since, children.worker_since) < now - _HUNG_S:
-                waiting = {task.id for task in stall.tasks}
+            all_wait = all(task.state == "accepted" for task in tasks)
+            if children is not None and all_wait and max(index.moved_at, children.worker_since) < now - _HUNG_S:
+                waiting = {task.id for task in tasks}
                 for task_id in waiting & waited_before:
                     lose(task_id, "No worker has begun it.")
                 waited_before = waiting

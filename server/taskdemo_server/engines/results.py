@@ -4,11 +4,10 @@ import threading
 import time
 from typing import Final
 
-from taskdemo_server.contract.events import Place, TaskEvent, TaskState
+from taskdemo_server.contract.events import Place, TaskEvent, TaskRecord, TaskState
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.engines import base
 from taskdemo_server.engines.base import EngineModule
-from taskdemo_server.engines.stall import Stall
 from taskdemo_server.journal.index import Index
 
 _EVERY_S: Final = 1.0
@@ -24,23 +23,23 @@ def follow_results(engine: EngineModule, index: Index, mode: str, begins_within_
     """
     place = Place(mode, "the result backend", 0, "")
 
-    def nobody_works(stall: Stall) -> bool:
-        if time.monotonic() - stall.since < begins_within_s:
+    def nobody_works(tasks: list[TaskRecord]) -> bool:
+        if time.monotonic() - index.moved_at < begins_within_s:
             return False
         answers = base.has_worker(engine)
-        return answers is False or (answers is None and stall.all_wait)
+        return answers is False or (answers is None and all(task.state == "accepted" for task in tasks))
 
     def follow() -> None:
-        stall, said = Stall(index), 0.0
+        said = 0.0
         since: dict[tuple[str, TaskState], float] = {}
         while True:
             time.sleep(_EVERY_S)
-            stall.look()
-            if stall.since != said and nobody_works(stall):
-                said = stall.since
+            tasks = index.unfinished()
+            if index.moved_at != said and nobody_works(tasks):
+                said = index.moved_at
                 why = f"Nothing was begun for {begins_within_s:g} s"
                 complain(f"{why}; no worker answers on this broker; start one with: {worker}")
-            open_tasks = {task.ref: task for task in stall.tasks if task.ref is not None}
+            open_tasks = {task.ref: task for task in tasks if task.ref is not None}
             refs = list(open_tasks)
             since = {key: at for key, at in since.items() if key[0] in open_tasks}
             for start in range(0, len(refs), _AT_ONCE):

@@ -4,6 +4,7 @@ A server may do a million tasks and more, so the index keeps those that have not
 """
 
 import threading
+import time
 from collections import Counter, deque
 from itertools import islice
 from typing import Final
@@ -22,6 +23,8 @@ class Index:
         self.journal = journal
         self.forgotten = 0
         """Tasks that ended too long ago to be kept."""
+        self.moved_at = time.monotonic()
+        """When a task was last heard to begin or to end, or none was left that might; on the monotonic clock."""
         self._tasks: dict[str, TaskRecord] = {}
         self._unended: dict[str, TaskRecord] = {}
         self._ended: deque[str] = deque()
@@ -66,7 +69,10 @@ class Index:
         """Return the tasks that have been accepted and have not ended."""
         self.update()
         with self._lock:
-            return [task for task in self._unended.values() if task.accepted is not None]
+            tasks = [task for task in self._unended.values() if task.accepted is not None]
+        if not tasks:
+            self.moved_at = time.monotonic()
+        return tasks
 
     def begun_again(self, often: int) -> list[TaskRecord]:
         """Return the tasks whose work was begun so often after they had ended; each is counted anew from then on."""
@@ -83,6 +89,8 @@ class Index:
                 return
             task = self._tasks[event.id] = self._unended[event.id] = TaskRecord(event.id, event.mode)
         task.see(event)
+        if event.state != "accepted":
+            self.moved_at = time.monotonic()
         if event.state == "started" and task.end is not None:
             self._again[task.id] += 1
         if event.state in ENDED and self._unended.pop(task.id, None) is not None:
