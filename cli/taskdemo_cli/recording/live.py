@@ -62,8 +62,7 @@ class Live:
     """Of the requests that went well; within 0.5 % where there are many responses."""
     response_max_s: float | None
     bystander_max_s: float | None
-    bystander_waits_s: float | None
-    """How long the longest waiting of the bystander's requests in flight has waited."""
+    """The longest that the bystander has waited; for an answer that has not come, so far."""
     tasks: dict[TaskState, int]
     rows: list[LiveRow]
     ended: int
@@ -183,8 +182,9 @@ class LiveFigures:
 
     def figures(self, now: float, base: float, count: int | None, rows: int) -> Live:
         """Return the figures at the moment `now` of a run whose first planned send was at `base` microseconds."""
-        bystander_waits = max((waited for _, waited in self.waiting_pings), default=None)
-        silent = min(bystander_waits or 0.0, max(now - self.heard / MICRO, 0.0))
+        waits = [waited for _, waited in self.waiting_pings]
+        silent = min(max(waits, default=0.0), max(now - self.heard / MICRO, 0.0))
+        waits += [] if self._longest_ping is None else [self._longest_ping / MICRO]
         tasks, (counts, ended) = self._tasks, self._counts()
         return Live(
             elapsed_s=max(now - base / MICRO, 0.0),
@@ -194,8 +194,7 @@ class LiveFigures:
             answered=self._answered,
             response_p50_s=self._median.seconds(),
             response_max_s=None if self._longest is None else self._longest / MICRO,
-            bystander_max_s=None if self._longest_ping is None else self._longest_ping / MICRO,
-            bystander_waits_s=bystander_waits,
+            bystander_max_s=max(waits, default=None),
             tasks=counts,
             rows=[self._row(n, why, now, base) for n, why in self._chosen(count, rows)],
             ended=ended,

@@ -170,9 +170,7 @@ def _ping_cells(live: Live, horizon: float, columns: int) -> Iterator[tuple[str,
 
 
 def _longest_ping(live: Live, none: str) -> str:
-    """Return what the bystander has waited at the most, what it still waits included."""
-    waits = [wait for wait in (live.bystander_max_s, live.bystander_waits_s) if wait is not None]
-    return format_seconds(max(waits)) if waits else none
+    return none if live.bystander_max_s is None else format_seconds(live.bystander_max_s)
 
 
 def _summary_line(live: Live) -> Text:
