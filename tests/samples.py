@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from msgspec import to_builtins
+from msgspec import convert, to_builtins
 
 from taskdemo_cli.analysis.capacity.step import read_step
 from taskdemo_cli.analysis.capacity.subject import Subject
@@ -15,7 +15,7 @@ from taskdemo_cli.analysis.capacity.verdict import judge
 from taskdemo_cli.analysis.verdicts import comparison
 from taskdemo_cli.documents.blocking import Blocking, Place
 from taskdemo_cli.documents.capacity import CapacityDocument, Confirmation
-from taskdemo_cli.documents.codec import AnyDocument, json_chunks, read
+from taskdemo_cli.documents.codec import KINDS, AnyDocument, json_chunks
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.limits import LIMITS, Cell, LimitsDocument
 from taskdemo_cli.documents.run import RunDocument, RunHeader, Skipped
@@ -431,4 +431,4 @@ def changed(document: AnyDocument, **fields: Any) -> Any:
 
 def typed(data: Any) -> Any:
     """The document that a file would hold as these dicts and lists."""
-    return read(data, data["kind"])
+    return convert(data, KINDS[data["kind"]])

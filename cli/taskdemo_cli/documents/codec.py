@@ -1,4 +1,4 @@
-"""A document as JSON text, and back: what is read has the shape of the types, whatever was in the file.
+"""A document as JSON text; and which type its data is of, whatever was in a file.
 
 The text is made by the standard library's json, because texts from outside may hold lone surrogates.
 """
@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
-from msgspec import UNSET, Struct, convert, to_builtins
+from msgspec import UNSET, Struct, to_builtins
 
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
@@ -23,15 +23,7 @@ KINDS: Final[dict[str, type[AnyDocument]]] = {
     "capacity": CapacityDocument,
     "scan": ScanDocument,
 }
-
-
-def read(data: Any, kind: str) -> AnyDocument:
-    """Return the data of this kind, one of KINDS, as its document.
-
-    Fields that the types do not know are left out; a field that is missing has its default, where it has one. Raises
-    ValidationError, or UnicodeEncodeError where half a character stands for one of few words, where it does not fit.
-    """
-    return convert(data, KINDS[kind])
+"""What data of a kind is converted to; what the type does not know is left out, and what is missing has its default."""
 
 
 def runs_of(document: AnyDocument) -> Sequence[RunDocument]:

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from msgspec import ValidationError
+from msgspec import ValidationError, convert
 
-from taskdemo_cli.documents.codec import KINDS, AnyDocument, read
+from taskdemo_cli.documents.codec import KINDS, AnyDocument
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_server.contract.settings import VERSION
 from taskdemo_server.contract.text import escape, shortened
@@ -188,9 +188,10 @@ def load(path: str | Path) -> AnyDocument:
     if not isinstance(data, dict) or "taskdemo" not in data or data.get("kind") not in list(KINDS):
         raise UserError(f"{_shown(path)} is JSON, but not a result that taskdemo {VERSION} can show; {ADVICE}")
     try:
-        return read(data, data["kind"])
-    except (ValidationError, UnicodeEncodeError, RecursionError) as error:
+        document: AnyDocument = convert(data, KINDS[data["kind"]])
+    except (ValidationError, UnicodeEncodeError, RecursionError) as error:  # half a character is no word of ours
         raise UserError(f"{_shown(path)} is not a whole result: {shortened(str(error), 120)}; {ADVICE}") from error
+    return document
 
 
 def _finite(text: str) -> float:
