@@ -26,9 +26,9 @@ from msgspec.structs import asdict
 
 from taskdemo_server.contract.sightings import Look, Observation, Stall, Waiting, Whose
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.runtime import thread_clocks
 from taskdemo_server.user_app.requests import Requests, started
 from taskdemo_server.user_app.stacks import Reader, Step, frames, stack, suspended_at
+from taskdemo_server.work.spent import thread_queued, thread_times
 
 BEAT_S: Final = 0.02
 LATE_S: Final = 0.06
@@ -126,7 +126,7 @@ class LoopStalls:
         self._requests.follow(loop)
 
         def spent() -> tuple[float, float, float]:
-            return time.thread_time(), thread_clocks.queued(), time.process_time()
+            return time.thread_time(), thread_queued(), time.process_time()
 
         used, begun, was_open = spent(), 0, False
 
@@ -167,9 +167,9 @@ class LoopStalls:
         spent = calm = self._times_of(self._own)
         while not loop.is_closed():
             slept = time.monotonic()
-            queued_before_s = thread_clocks.queued()
+            queued_before_s = thread_queued()
             time.sleep(BEAT_S)
-            queued_s = thread_clocks.queued() - queued_before_s
+            queued_s = thread_queued() - queued_before_s
             now = time.monotonic()
             begun = self._beat + BEAT_S
             is_late = now - begun >= LATE_S
@@ -259,7 +259,7 @@ class LoopStalls:
 
     def _times_of(self, native_id: int | None) -> tuple[float, float]:
         """Return the seconds that a thread has computed, and has waited for a processor; zeros where nobody says."""
-        if (found := thread_clocks.times(f"self/task/{native_id}")) is not None:
+        if (found := thread_times(f"self/task/{native_id}")) is not None:
             return found
         return (time.process_time(), 0.0) if native_id == self._own else (0.0, 0.0)
 
