@@ -35,9 +35,9 @@ def environment() -> dict[str, Any]:
     }
 
 
-_SECRETS = {"--token", "--header", "-H", "--body", "--form"}
 _BROKERS = {"--broker", "--backend"}
 """What takes a URL whose password may break the rules of URLs."""
+_SECRETS = {"--token", "--header", "-H", "--body", "--form"} | _BROKERS
 
 
 def command_line(arguments: Sequence[str] | None = None) -> str:
@@ -51,10 +51,6 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
         name, equals, value = word.partition("=")
         if at and words[at - 1] in _SECRETS:
             words[at] = _masked(words[at - 1], word)
-        elif at and words[at - 1] in _BROKERS:
-            words[at] = text.without_password(word)
-        elif equals and name in _BROKERS:
-            words[at] = f"{name}={text.without_password(value)}"
         elif equals and name in _SECRETS:
             words[at] = f"{name}={_masked(name, value)}"
         elif word.startswith("-H") and len(word) > 2:
@@ -65,6 +61,8 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
 
 
 def _masked(option: str, value: str) -> str:
+    if option in _BROKERS:
+        return text.without_password(value)
     if option == "--body" and value.startswith("@"):
         return value
     if option == "--form":
