@@ -18,7 +18,7 @@ from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import complain
-from taskdemo_cli.runner.burst import others_share, words
+from taskdemo_cli.runner.burst import words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, again, check_worker, find_target
 from taskdemo_server.contract.modes import DEFAULT_MODES, MODE_BY_NAME
@@ -116,7 +116,7 @@ def _runs(
                     failed.append(Skipped(mode=str(served.mode), why=str(error)))
                     screen.skip(str(served.mode), str(error))
                     continue
-            run = rig.measure(target, plan, screen, round=number, warm_up=warm_up, others_share=others_share())
+            run = rig.measure(target, plan, screen, round=number, warm_up=warm_up, others_share=rig.others_share())
             screen.done(run)
             yield run
             if rig.stopping.asked:

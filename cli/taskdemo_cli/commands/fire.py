@@ -15,7 +15,7 @@ from taskdemo_cli.loadgen.capacity import check_capacity
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.processes.signals import StopRequest
-from taskdemo_cli.runner.burst import at, others_share, words
+from taskdemo_cli.runner.burst import at, words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, check_worker, private_target, running_target
 from taskdemo_server.contract.settings import Settings
@@ -55,7 +55,7 @@ def fire(
             with keeping.output.waiting("warming the server up"):
                 target, known["warm_up"] = rig.warmed_up(target, plan, wait=wait)
         if target.app is None:  # of the user's own the server says itself how long a thread waited for a processor
-            known["others_share"] = others_share()
+            known["others_share"] = rig.others_share()
         else:
             with keeping.output.waiting("watching what it does when nobody asks it anything"):
                 target.settle(stopping)

@@ -21,6 +21,8 @@ class Loader:
     def __init__(self, frames: Frames, *, name: str = "load", log: IO[bytes] | int = subprocess.DEVNULL) -> None:
         self.frames = frames
         self._name = name
+        self.started = threading.Event()
+        """Set once it has said `Ready`, or is gone."""
         self._gone: Gone | None = None
         self._child = Child(python("taskdemo_cli.loadgen.process"), stdout=subprocess.PIPE, errors=log)
         threading.Thread(target=self._follow, daemon=True).start()
@@ -47,5 +49,7 @@ class Loader:
                 if len(body) < size:
                     break
                 self.frames.put((self._name, decode_frame(body)))
+                self.started.set()
         self._gone = Gone(self._child.wait())
         self.frames.put((self._name, self._gone))
+        self.started.set()

@@ -64,13 +64,6 @@ def facts(plan: Plan) -> RunHeader:
     }
 
 
-def others_share() -> float:
-    """Return how much of all processors others use, of 1: to be asked while nothing of ours works. Takes 0.1 s."""
-    import psutil
-
-    return round(psutil.cpu_percent(0.1) / 100, 2)
-
-
 def words(plan: Plan) -> str:
     """Return what is sent, as a title says it."""
     what = "request" if plan.method == "GET" else f"{plan.method} request"

@@ -32,6 +32,8 @@ from taskdemo_server.contract.events import WARM_UP
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.text import shortened
 
+START_S = 5.0
+"""How long a process that measures may take to start before the processors are taken to be busy with others."""
 UNHEARD_S = 5.0
 """How long a server that cannot write its journal is waited for, to be able to again."""
 STALLED_S = 60.0
@@ -74,6 +76,14 @@ class Rig:
     def __exit__(self, *_: object) -> None:
         for loader in self.loaders.values():
             loader.close()
+
+    def others_share(self) -> float:
+        """Return how much of all processors others use, of 1, once our own processes have started. Takes 0.1 s."""
+        import psutil
+
+        for loader in self.loaders.values():
+            loader.started.wait(START_S)
+        return round(psutil.cpu_percent(0.1) / 100, 2)
 
     def measure(
         self,
