@@ -152,9 +152,9 @@ class Run:
     async def go(self) -> None:
         """Fire; emit `started`, the batches and `done`. Raises whatever keeps a connection from being made at all."""
         plan = self._plan
-        cpu = time.process_time()
         lag = LoopLag(self._loop)
         t0 = self._t0 = time.monotonic()
+        cpu = time.process_time()
         self._emit(Started(t0))
         self._flushing = self._loop.call_later(BATCH_S, self._flush_again)
         deadline = None
@@ -166,8 +166,8 @@ class Run:
         try:
             self._begin_sending(t0)
             await self._over
-            wall = time.monotonic() - t0
             cpu = time.process_time() - cpu
+            wall = time.monotonic() - t0
         finally:
             lag_p99 = lag.close()
             self._flushing.cancel()

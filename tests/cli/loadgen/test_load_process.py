@@ -301,6 +301,28 @@ def test_a_timeout_of_next_to_nothing_accounts_for_every_request(load: Load) -> 
         assert len(fired.samples) + fired.done.not_sent == 3
 
 
+def test_what_the_client_computes_before_a_run_is_no_part_of_its_share_of_a_core(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(engine.LoopLag):
+        def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+            end = time.process_time() + 0.05
+            while time.process_time() < end:
+                pass
+            super().__init__(loop)
+
+    monkeypatch.setattr(engine, "LoopLag", Slow)
+    frames: list[Frame] = []
+
+    async def run() -> None:
+        await engine.Run(Plan(url="http://127.0.0.1:1/", count=1, timeout_s=1e-6), frames.append, connections=1).go()
+
+    asyncio.run(run())
+    done = frames[-1]
+    assert isinstance(done, Done)
+    assert (done.cpu_share or 0.0) * done.wall < 0.05
+
+
 def test_every_refused_request_is_counted(loader: Loader, frames: Frames) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
