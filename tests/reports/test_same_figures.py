@@ -94,6 +94,14 @@ def test_what_is_not_whole_is_called_so_in_every_report(document: Any, said: str
         assert said in " ".join(text.split())
 
 
+def test_a_busy_machine_is_told_once_of_all_runs_and_by_its_worst_moment() -> None:
+    runs = [replace(RUN, others_share=share) for share in (0.9, 1.0)]
+    comparison = replace(samples.comparison_document(), runs=runs)
+    plain = ("".join(chunks(comparison)) for chunks in (html.page, markdown.chunks))
+    for text in (printed(drawing(comparison), 100), *plain):
+        assert re.findall(r"machine was busy: others used (\d+)", text) == ["100"]
+
+
 def test_markdown_says_which_run_of_a_comparison_was_interrupted() -> None:
     text = "".join(markdown.chunks(cut_short()))
     assert text.startswith("- `background`, round 2: Interrupted: these are the figures up to then.\n\n| mode")

@@ -13,7 +13,7 @@ from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.limits import LimitsDocument, limits_in
 from taskdemo_cli.documents.run import RunDocument, Summary, name_of
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
-from taskdemo_cli.reports.shortfalls import INTERRUPTED, shortfalls
+from taskdemo_cli.reports.shortfalls import INTERRUPTED, busy_words, shortfalls
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_rate
 from taskdemo_cli.units import format_seconds as duration
@@ -86,6 +86,7 @@ def _runs(runs: Sequence[RunDocument]) -> Iterator[str]:
         f"{_code(name_of(run))}{f', round {run.round}' if run.round > 1 else ''}: {' '.join(map(escaped, texts))}"
         for run, texts in told
     )
+    yield from (f"{text}\n\n" for text in busy_words(runs))
     yield from _table(
         ["mode", *(["round"] if rounds else []), *(NAMES[path] for path in COLUMNS), "failed", "lost"],
         [[_cell(name_of(run)), *([str(run.round)] if rounds else []), *_figures(run)] for run in runs],

@@ -28,7 +28,7 @@ def shortfalls(run: RunDocument) -> list[str]:
         said.append(f"What became of {format_count(run.unreported, 'sent request')} is not known.")
     if run.late_sends:
         said.append(_late_words(run))
-    return said + busy_words([run])
+    return said
 
 
 def busy_words(runs: Iterable[RunDocument]) -> list[str]:

@@ -32,7 +32,7 @@ from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow, name_of
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.tasks import TROUBLE
 from taskdemo_cli.reports.html import capacity, distribution, timeline
-from taskdemo_cli.reports.shortfalls import INTERRUPTED, shortfalls
+from taskdemo_cli.reports.shortfalls import INTERRUPTED, busy_words, shortfalls
 from taskdemo_cli.reports.terminal.comparison_table import STATES
 from taskdemo_cli.reports.terminal.figures import LABELS
 from taskdemo_cli.reports.timeline import first_round
@@ -104,6 +104,7 @@ def page(document: AnyDocument) -> Iterator[str]:
         capacity=capacity.draw(document) if isinstance(document, CapacityDocument) else None,
         limit_names=limits_in(modes),
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
+        busy=busy_words(runs),
         # a column that nobody has a figure for is left out
         columns=[
             (path, *name.rsplit(" ", 1))

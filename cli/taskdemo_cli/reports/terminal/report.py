@@ -109,7 +109,7 @@ def _run_lines(document: RunDocument, width: int) -> Iterator[Text]:
 
 def _closing_lines(document: RunDocument, width: int) -> Iterator[Text]:
     """Yield what a reader wants to know first, and must therefore read last: no screen may scroll it away."""
-    if troubles := shortfalls(document):
+    if troubles := shortfalls(document) + busy_words([document]):
         yield row("")
     for text in troubles:
         yield from paragraph(text, width, Palette.DOUBT)
