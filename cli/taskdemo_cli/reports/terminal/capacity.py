@@ -45,7 +45,7 @@ def capacity_table(
     def cells(place: float) -> int:
         return round(place * columns / WIDE)
 
-    axis = {cells(place): label for place, label, _ in scale.ticks}
+    axis = {cells(place): label for place, label, _ in scale.ticks} if found_rates else {}
     yield row(
         (cell("", NAME + 1) + axis_text(axis, columns), Palette.DIM),
         (f"{'sustained':>{FIGURE + 1}}{'reckoned':>{FIGURE}} gave in", Palette.DIM),
