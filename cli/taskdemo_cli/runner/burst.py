@@ -11,6 +11,7 @@ from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import GET
 from taskdemo_cli.processes import servers
 from taskdemo_cli.runner.target import Target
+from taskdemo_cli.units import format_count
 
 CONCURRENCY = 50
 """Requests in flight where --for bounds the run and nobody says how many."""
@@ -67,9 +68,10 @@ def facts(plan: Plan) -> RunHeader:
 def words(plan: Plan) -> str:
     """Return what is sent, as a title says it."""
     what = "request" if plan.method == "GET" else f"{plan.method} request"
-    much = f"{plan.count} {what}{'s' if plan.count != 1 else ''}" if plan.count else f"{plan.for_s:g} s of {what}s"
+    much = format_count(plan.count, what) if plan.count else f"{plan.for_s:g} s of {what}s"
     if plan.rate is not None:
-        return f"{much}, {plan.rate:g} a second"
+        return f"{much}, {format_count(plan.rate)} a second"
     if plan.count == 1:
         return much
-    return f"{much}, all at once" if plan.concurrency == plan.count else f"{much}, {plan.concurrency} at a time"
+    at_once = "all at once" if plan.concurrency == plan.count else f"{format_count(plan.concurrency or 1)} at a time"
+    return f"{much}, {at_once}"

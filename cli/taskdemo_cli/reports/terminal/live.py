@@ -28,7 +28,7 @@ from taskdemo_cli.reports.terminal.run_frame import (
     run_lines,
 )
 from taskdemo_cli.reports.terminal.style import Palette, cell, row
-from taskdemo_cli.units import format_seconds
+from taskdemo_cli.units import format_count, format_seconds
 
 MOST_LINES: Final = 30
 LOG_LINES: Final = 6
@@ -71,7 +71,7 @@ class RunScreen(Screen):
             if live.elapsed_s >= self._next:
                 self._next = int(live.elapsed_s) + 1.0
                 took = cell(format_seconds(live.elapsed_s), 8, "right")
-                yield f"{took}  {progress_words(live)}; {live.failed} failed"
+                yield f"{took}  {progress_words(live)}; {format_count(live.failed)} failed"
             return
         for one in live.rows:
             request = one.request

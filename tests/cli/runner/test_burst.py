@@ -1,0 +1,20 @@
+"""A burst as its title says it."""
+
+from typing import Any
+
+import pytest
+
+from taskdemo_cli.runner.burst import burst, words
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "1 request"),
+        ({"count": 20_000}, "20,000 requests, all at once"),
+        ({"count": 20_000, "concurrency": 2_000}, "20,000 requests, 2,000 at a time"),
+        ({"for_s": 0.5, "rate": 1_000_000}, "0.5 s of requests, 1,000,000 a second"),
+    ],
+)
+def test_a_title_writes_its_figures_as_the_report_does(asked: dict[str, Any], said: str) -> None:
+    assert words(burst(**asked)) == said
