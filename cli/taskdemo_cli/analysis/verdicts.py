@@ -123,7 +123,8 @@ def _clients_part(mode: ModeSummary) -> Iterator[str]:
     if share > TRUSTED_SHARE:
         own = f"a server that does nothing answers this client in {format_seconds(mode.overhead or 0.0)}"
         whose = ", so take it for the client's figure rather than the server's" if share >= MOSTLY else ""
-        yield f"{own}, {format_share(share)} of the median response{whose}"
+        much = f"{format_share(share)} of" if share <= 1 else "longer than"  # which others on the machine made it
+        yield f"{own}, {much} the median response{whose}"
     elif mode.is_client_busy:
         yield "the client was busy all the time, so it set the pace rather than the server"
 

@@ -112,6 +112,7 @@ def of_answers() -> dict[str, str]:
         "work that takes next to nothing, before the answer": run_of("blocking", short, soon),
         "work that took longer than it was asked to": run_of("threadpool", [(0.002, 2.502)] * 3, [2.51] * 3),
         "the client's own time is most of it": run_of("background", [(0.004, 1.0)], [0.0041], overhead=0.003),
+        "the client takes longer than the server": run_of("background", [(0.004, 1.0)], [0.0041], overhead=0.03),
         "the client's own time is a small part": run_of("background", [(0.004, 1.0)], [0.0041], overhead=0.0007),
         "no tasks, because the server is a stranger": samples.rate_run(),
         "a wait just below the limit": run_of("background", [(0.004, 1.0)], [0.004], held=[(0.1, 0.18)]),
