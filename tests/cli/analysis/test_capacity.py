@@ -223,7 +223,10 @@ def of_reasons() -> dict[str, str]:
         *(("process", 2), ("process", 1), ("celery", 2), ("celery", 1)),
     )
     run, busy = open_loop_run(20, 4, failing=3), open_loop_run(80, 4, mode="app", waits=True)
-    lost = replace(run.summary, requests=replace(run.summary.requests, errors={"ReadError": 3}))
+    lost = replace(
+        run.summary,
+        requests=replace(run.summary.requests, errors={"ReadError": 3}, reasons={"ReadError": {"broken": 2}}),
+    )
     own = Subject(Settings(mode="app", journal="", app="shop:app"), WORK_S)
     place = Place(place="db.py:12 in get", share=1.0, call="pool.connection", waits=True)
     kinds: tuple[Any, ...] = ("waiting in line", "garbage collection", "threads used up", "neither")

@@ -9,9 +9,11 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from taskdemo_cli.analysis.blocking.sentence import brief
 from taskdemo_cli.analysis.capacity.subject import Subject
-from taskdemo_cli.analysis.error_words import error_words
+from taskdemo_cli.analysis.error_words import errors_in_words
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.analysis.thresholds import Outcome, Threshold, evaluate
 from taskdemo_cli.analysis.verdicts import STRETCHED
@@ -154,8 +156,9 @@ def _is_late(run: RunDocument) -> bool:
 
 
 def _failures(run: RunDocument, failed: int) -> str:
-    errors = run.summary.requests.errors.items()
-    kinds = ", ".join(f"{count:,} {error_words(kind)}" for kind, count in errors if kind not in CUT) or "their tasks"
+    requests = run.summary.requests
+    requests = replace(requests, errors={kind: count for kind, count in requests.errors.items() if kind not in CUT})
+    kinds = ", ".join(f"{count:,} {words}" for words, count in errors_in_words(requests)) or "their tasks"
     return f"{failed:,} of {format_count(len(run.requests), 'request')} failed ({kinds})"
 
 
