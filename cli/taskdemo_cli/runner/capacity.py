@@ -14,6 +14,7 @@ from taskdemo_cli.analysis.capacity.search import CONFIRMED_SHARE, bracket, next
 from taskdemo_cli.analysis.capacity.step import is_hopeless, read_step
 from taskdemo_cli.analysis.capacity.subject import MORE, Subject
 from taskdemo_cli.analysis.capacity.verdict import judge
+from taskdemo_cli.analysis.error_words import error_words
 from taskdemo_cli.analysis.thresholds import Threshold
 from taskdemo_cli.documents.capacity import CapacityStep, Confirmation, ModeCapacity
 from taskdemo_cli.documents.run import RunDocument
@@ -227,7 +228,8 @@ class Searcher:
         first = burst(count=count, timeout_s=patience_s, request=self.request)
         run = self.rig.measure(target, first, Unseen())
         self._check()
-        errors = [row.error for row in run.requests if row.error] + [row.error for row in run.tasks if row.error]
+        errors = [error_words(row.error, row.reason) for row in run.requests if row.error]
+        errors += [row.error for row in run.tasks if row.error]
         if run.timed_out:
             errors = [f"it was not over within {patience_s:g} s"]
         if errors or run.ended_because:

@@ -8,7 +8,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from samples import STEP_S, open_loop_run
+from samples import STEP_S, open_loop_run, recorder, sample
 from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.errors import UserError
@@ -19,6 +19,7 @@ from taskdemo_cli.runner.target import Health, Target
 from taskdemo_server.contract.settings import Settings
 
 ANYTHING = Subject()
+LOST = recorder([sample(1, 0.1, status=None, error="ReadError", reason="broken")], []).finish({})
 DIED = "the load process ended unexpectedly (exit -9); run it again"
 
 
@@ -66,8 +67,9 @@ def test_a_search_that_breaks_off_before_its_first_step_has_found_nothing() -> N
     [
         (open_loop_run(10, 40, work_s=4.0), "work of 4.00 s needs steps of 8 s or more"),
         (open_loop_run(10, 40, failing=1), "a single request fails already (HTTP 503), so there is no rate to find"),
+        (LOST, "a single request fails already (connection lost: broken), so there is no rate to find"),
     ],
-    ids=["slow", "failing"],
+    ids=["slow", "failing", "lost"],
 )
 def test_one_request_shows_what_no_rate_can_be_found_for(first: RunDocument, said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
