@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Final, Literal, TypeAlias, TypedDict
 
-from taskdemo_cli.analysis.rounds import FIGURES, by_mode, figure_of
+from taskdemo_cli.analysis.rounds import FIGURES, by_mode, figure_of, whole
 from taskdemo_cli.documents.codec import runs_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RunDocument
@@ -42,7 +42,7 @@ class ChangesDocument(TypedDict):
 
 def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | ComparisonDocument) -> ChangesDocument:
     """Return what changed from `old` to `new`. Two results of one mode each are compared whatever their modes are."""
-    olds, news = by_mode(runs_of(old)), by_mode(runs_of(new))
+    olds, news = ({mode: whole(runs) for mode, runs in by_mode(runs_of(document)).items()} for document in (old, new))
     alone: list[str] = []
     pairs = [(mode, olds[mode], news[mode]) for mode in olds if mode in news]
     if not pairs and len(olds) == len(news) == 1:

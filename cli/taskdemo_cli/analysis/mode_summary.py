@@ -12,7 +12,7 @@ from typing import Final
 from msgspec.structs import asdict
 
 from taskdemo_cli.analysis.error_words import ERROR_WORDS, errors_in_words
-from taskdemo_cli.analysis.rounds import by_mode, figure_of
+from taskdemo_cli.analysis.rounds import by_mode, figure_of, whole
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskCounts
 from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.units import format_share
@@ -49,7 +49,7 @@ class ModeSummary:
 
     def __init__(self, all_runs: Sequence[RunDocument]) -> None:
         """Sum up these runs of one mode, at least one."""
-        runs = [run for run in all_runs if not run.interrupted] or all_runs
+        runs = whole(all_runs)
         first, summaries = runs[0], [run.summary for run in runs]
 
         def rounds(path: str) -> list[float | None]:

@@ -81,6 +81,11 @@ def by_mode(runs: Iterable[RunDocument]) -> dict[str, list[RunDocument]]:
     return grouped((name_of(run), run) for run in runs)
 
 
+def whole(runs: Sequence[RunDocument]) -> Sequence[RunDocument]:
+    """Return those of these runs that the user let come to their end; all where there is none."""
+    return [run for run in runs if not run.interrupted] or runs
+
+
 def figure_of(run: RunDocument, figure: str) -> float | None:
     """Return one figure of the summary by its path; None where it was not measured or too little of it.
 

@@ -37,6 +37,12 @@ def test_of_single_runs_the_noise_is_not_known_and_their_modes_need_not_be_the_s
     assert {(change["outcome"], change["mode"]) for change in changes} == {("unknown", "blocking -> background")}
 
 
+def test_a_round_during_which_the_user_stopped_has_no_part_in_what_changed() -> None:
+    old, new = rounds(0.5), rounds(0.1)
+    stopped = replace(rounds(0.9).runs[2], interrupted=True, round=4)
+    assert compare_saved(old, replace(new, runs=[*new.runs, stopped])) == compare_saved(old, new)
+
+
 def hard_to_compare() -> dict[str, tuple[RunDocument | ComparisonDocument, RunDocument | ComparisonDocument]]:
     three, slow = samples.comparison_document(), rounds(0.5)
     own = replace(three, runs=[replace(run, work="reports:\x1bbuild", duration_s=None) for run in three.runs])

@@ -14,7 +14,7 @@ from taskdemo_cli.units import format_share
 LABEL: Final = 15
 ROOMY: Final = 66
 """Below so many columns there is no place for the percentage."""
-UNKNOWN: Final = "noise not known: it takes several rounds of both; save both with --rounds 5"
+UNKNOWN: Final = "noise not known: it takes several rounds of both, from compare --rounds 5"
 OUTCOMES: Final[dict[ChangeOutcome, tuple[str, Style]]] = {
     "better": ("better, beyond noise", Palette.GOOD),
     "worse": ("worse, beyond noise", Palette.BAD),
