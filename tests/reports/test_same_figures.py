@@ -77,7 +77,10 @@ NOT_WHOLE = [
     (replace(RUN, timed_out=True), "Timed out: --timeout ended this run before it was through."),
     (replace(RUN, not_sent=3), "3 requests were never sent."),
     (replace(RUN, unreported=1), "What became of 1 sent request is not known."),
-    (replace(RUN, late_sends=1), "1 of 5 requests was sent later than planned, because this client was busy."),
+    (
+        replace(RUN, late_sends=1),
+        "1 of 5 requests was sent later than planned, because this client or its machine was busy.",
+    ),
     (replace(RUN, others_share=0.86), "The machine was busy: others used 86 % of its processors."),
     (replace(samples.comparison_document(), runs=[RUN, replace(RUN, others_share=1.0)]), "others used 100 % of its"),
     (replace(RUN, ended_because="The server ended (exit 3)."), "The server ended (exit 3)."),

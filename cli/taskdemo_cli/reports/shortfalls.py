@@ -45,7 +45,7 @@ def _late_words(run: RunDocument) -> str:
     reasons = (
         (run.late_connecting, "while their connection was opened"),
         (run.late_unconnected, "because no more connections could be opened (ulimit -n)"),
-        (run.late_sends - run.late_connecting - run.late_unconnected, "because this client was busy"),
+        (run.late_sends - run.late_connecting - run.late_unconnected, "because this client or its machine was busy"),
     )
     found = [(count, words) for count, words in reasons if count > 0]
     why = f", {found[0][1]}" if len(found) == 1 else ": " + ", ".join(f"{count:,} {words}" for count, words in found)
