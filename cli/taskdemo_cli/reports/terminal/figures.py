@@ -17,7 +17,7 @@ DROPPED_FIRST: Final = ("p999", "p90", "mean", "p95", "p99", "min")
 
 
 def statistics_table(rows: Sequence[tuple[str, Statistics | None]], width: int) -> Iterator[Text]:
-    """Yield one line for each (label, statistics) that was measured, under a line of headings."""
+    """Yield, after an empty line, one for each (label, statistics) that was measured, under a line of headings."""
     measured = [(label, values) for label, values in rows if values is not None]
     if not measured:
         return
@@ -26,6 +26,7 @@ def statistics_table(rows: Sequence[tuple[str, Statistics | None]], width: int) 
         if LABEL + COLUMN * len(columns) > width and name in columns:
             columns.remove(name)
     headings = "".join(cell(LABELS[name], COLUMN, "right") for name in columns)
+    yield row("")
     yield row((cell("", LABEL) + headings, Palette.DIM))
     for label, values in measured:
         figures = (

@@ -97,7 +97,6 @@ def _run_lines(document: RunDocument, width: int) -> Iterator[Text]:
         yield from paragraph(f"{statuses}; {bodies}", width, first=cell("Answers", NAME))
     if summary.tasks.accepted:
         yield from paragraph(_task_words(summary.tasks), width, first=cell("Tasks", NAME))
-    yield row("")
     yield from statistics_table(_statistics(document), width)
     response = summary.response_s
     if response and response.count >= 20 and summary.histogram:
