@@ -37,6 +37,7 @@ TOO_LATE: Final = "ReadTimeout"
 """The error of a request whose answer was not whole in time."""
 SOME: Final = 0.005
 """A smaller share of computing is not worth telling."""
+REDIRECTS: Final = ("301", "302", "303", "307", "308")
 LONGEST_ERROR: Final = 100
 """Characters of an error that a sentence holds."""
 
@@ -71,6 +72,7 @@ class ModeSummary:
         self.refused = sum(s.failed_s.count for s in summaries if s.failed_s)
         """Requests that were answered with an error."""
         self.refused_median = _mean(rounds("failed_s.p50"))
+        self.redirects = sum(s.requests.statuses.get(status, 0) for s in summaries for status in REDIRECTS)
         late = (run.requests for run in runs if run.summary.requests.errors.get(TOO_LATE))
         self.going_on = sum(is_going_on(row) for rows in late for row in rows)
         """Requests that failed although their answer had begun: it had not ended in time."""

@@ -247,6 +247,8 @@ def _troubles(mode: ModeSummary, *, brief: bool = False) -> Iterator[str]:
     if mode.errors:
         failed = f"{mode.errors.total():,} of {format_count(mode.requests, 'request')} failed"
         yield failed if brief else f"{failed} ({_errors(mode)})"
+    if mode.redirects and not mode.is_app:  # of the user's own application that is told of its endpoint
+        yield f"{mode.redirects:,} of {format_count(mode.requests, 'request')} led to a redirect, which is not followed"
     tasks = mode.tasks["accepted"]
     error = f" ({mode.error})" if mode.error and not brief else ""
     loss = f" ({mode.loss})" if mode.loss and not brief else ""

@@ -177,6 +177,7 @@ def of_trouble() -> dict[str, str]:
         "a task that had not ended": replace(samples.interrupted_run(), interrupted=False),
         "answers that had begun when time was up": recorder([stream, other_stream]).finish({}, timed_out=True),
         "one of two answers had begun when time was up": recorder([stream, sample(2, 0.1)]).finish({}, timed_out=True),
+        "redirects": recorder([sample(1, 0.004), sample(2, 0.004, status=302)]).finish({}),
         "nothing answered": refused(None, None),
         "nothing answered, for several reasons": refused(
             "Connection refused", "Connection refused", "Cannot assign requested address", None
