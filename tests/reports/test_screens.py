@@ -268,6 +268,13 @@ def failing() -> Recorder:
     return recorder
 
 
+def foreign() -> Recorder:
+    recorder = Recorder(private=False, count=2, follows=False)
+    recorder.load(Started(T0))
+    recorder.load(Batch([sample(1, 0.25)], [(2, T0)], 2, T0 + 0.5))
+    return recorder
+
+
 def frame(source: Recorder, now: float, lines: int = 30, title: str = "Some requests") -> str:
     """What the terminal shows of a run at this moment, which steers it by nothing from outside."""
     terminal = Terminal(80, lines)
@@ -291,6 +298,7 @@ def of_a_run() -> dict[str, str]:
         "a task that failed": frame(failing(), T0 + 1),
         "nobody is answered, and an answer is the end of its task": frame(held_loop(), T0 + 2.4),
         "nobody is answered, and yet there was news": frame(begun, T0 + 2.4),
+        "a server of others tells of no tasks": frame(foreign(), T0 + 0.5),
         "a ping waits no longer than was heard of it": frame(heard, T0 + 0.2),
         "a task is drawn only as far as there was news": frame(one.recorder, one.until(2.0)),
     }

@@ -51,6 +51,8 @@ class LiveRow:
 class Live:
     """The cheap figures of a run that goes on."""
 
+    follows: bool
+    """Whether the server tells of tasks, and has a bystander."""
     elapsed_s: float
     """Since the first planned send; 0 before it."""
     count: int | None
@@ -108,9 +110,10 @@ class RunningMedian:
 class LiveFigures:
     """What the recorder tells as it folds, and the live figures made of it."""
 
-    def __init__(self, requests: Requests, tasks: Tasks, *, waits: bool) -> None:
+    def __init__(self, requests: Requests, tasks: Tasks, *, follows: bool, waits: bool) -> None:
         self._requests = requests
         self._tasks = tasks
+        self._follows = follows
         self._waits = waits
         """Whether an answer comes only when its task has ended: then it is news of that, before any event."""
         self.sent = 0
@@ -187,6 +190,7 @@ class LiveFigures:
         waits += [] if self._longest_ping is None else [self._longest_ping / MICRO]
         tasks, (counts, ended) = self._tasks, self._counts()
         return Live(
+            follows=self._follows,
             elapsed_s=max(now - base / MICRO, 0.0),
             count=count,
             ok=self.ok,

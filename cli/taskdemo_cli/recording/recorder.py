@@ -54,7 +54,7 @@ class Recorder:
         self._tasks = Tasks()
         self._bystander = Requests()
         self._bystander_threads = Requests()
-        self._live = LiveFigures(self._requests, self._tasks, waits=waits)
+        self._live = LiveFigures(self._requests, self._tasks, follows=follows, waits=waits)
 
     @property
     def unended(self) -> int:

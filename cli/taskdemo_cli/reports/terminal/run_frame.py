@@ -46,8 +46,9 @@ def run_lines(live: Live, title: str, for_s: float | None, log: int, width: int)
         label = [(cell("" if one.why == before else one.why, 8), Palette.DIM)] if partial else []
         yield row(*label, *_request_cells(one, live.silent_s), *_bar_cells(one, live, horizon, columns))
         before = one.why
-    if columns >= NARROW:
+    if columns >= NARROW and live.follows:
         yield row((f"{'GET /ping':>{width - columns - 1}} ", Palette.DIM), *_ping_cells(live, horizon, columns))
+    if columns >= NARROW:
         yield live_legend(width)
     yield _summary_line(live)
     ended = live.completions[-log:] if log else []
@@ -177,12 +178,13 @@ def _summary_line(live: Live) -> Text:
     p50 = Glyph.DASH if live.response_p50_s is None else format_seconds(live.response_p50_s)
     most = Glyph.DASH if live.response_max_s is None else format_seconds(live.response_max_s)
     figures = {"p50": f"{p50:>8}", "  max": f"{most:>8}", "  failed": f" {live.failed:>2,}"}
-    if live.silent_s is None:
+    if live.silent_s is not None:  # while the server answers nobody, nobody knows what runs and what is queued
+        figures["  no news for"] = f"{format_seconds(live.silent_s):>8}  "
+    elif live.follows:
         figures["  running"] = f" {live.tasks.get('started', 0):>2,}"
         figures["  queued"] = f" {live.tasks.get('accepted', 0):>2,}"
-    else:  # while the server answers nobody, nobody knows what runs and what is queued
-        figures["  no news for"] = f"{format_seconds(live.silent_s):>8}  "
-    figures["  /ping max"] = f"{_longest_ping(live, Glyph.DASH):>8}"
+    if live.follows:
+        figures["  /ping max"] = f"{_longest_ping(live, Glyph.DASH):>8}"
     parts: list[tuple[str, Style]] = []
     for name, figure in figures.items():
         is_bad = live.failed and name == "  failed"
