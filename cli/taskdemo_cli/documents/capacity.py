@@ -87,6 +87,11 @@ class ModeCapacity(Struct, frozen=True, kw_only=True):
     """In the order in which they were measured."""
     confirmed: Confirmation | None = None
 
+    @property
+    def is_at_least(self) -> bool:
+        """Whether it may take more than was sustained."""
+        return self.cause in {"client", "not reached"} and self.sustained_per_s is not None
+
 
 class CapacityDocument(Document, frozen=True, kw_only=True):
     """How much each mode takes: a rate that rises until it gives in, and then closes in."""

@@ -123,7 +123,9 @@ def _capacities(document: CapacityDocument) -> Iterator[str]:
     rows = []
     for name, found in document.modes.items():
         rates = (found.sustained_per_s, found.failed_at_per_s, found.expected_per_s)
-        rows.append([_cell(name), *(NOTHING if rate is None else format_rate(rate) for rate in rates), found.cause])
+        sustained, *others = (NOTHING if rate is None else format_rate(rate) for rate in rates)
+        at_least = "at least " if found.is_at_least else ""
+        rows.append([_cell(name), at_least + sustained, *others, found.cause])
     yield from _table(["mode", "sustained", "gave in at", "arithmetic says", "what gave in"], rows, left=1)
     yield from _list(f"{_code(name)}: {escaped(found.text)}" for name, found in document.modes.items())
 

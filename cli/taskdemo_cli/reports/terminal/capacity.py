@@ -74,8 +74,7 @@ def capacity_table(
 def _sustained(found: ModeCapacity) -> str:
     if found.sustained_per_s is None:
         return Glyph.DASH
-    at_least = found.cause in {"client", "not reached"}
-    return f"{'>' if at_least else ''}{format_rate(found.sustained_per_s)}"
+    return f"{'>' if found.is_at_least else ''}{format_rate(found.sustained_per_s)}"
 
 
 def _text_lines(document: CapacityDocument, width: int) -> Iterator[Text]:
