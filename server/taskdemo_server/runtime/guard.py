@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import IO, Final
 
-from taskdemo_server.runtime.orphans import lives
+from taskdemo_server.runtime.orphans import end_with_starter, lives
 from taskdemo_server.runtime.signals import SIGNALS
 
 _MOST_LINE: Final = 1 << 16
@@ -52,14 +52,24 @@ def guard(
     if sys.platform == "linux":  # Whom a process of the command leaves behind becomes a child of this one.
         ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
     ending = threading.Event()
-    lifeline = threading.Thread(target=_end_with_input, args=(process, first, ending, folder), daemon=True)
-    lifeline.start()
+
+    def end_command() -> None:
+        ending.set()
+        if first is not None:
+            process.send_signal(first)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LAST_WORDS_S)
+        _kill_descendants()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    end_with_starter(end_command)
     assert process.stdout is not None  # noqa: S101  it is a pipe
     output = threading.Thread(target=_pass_on, args=(process.stdout, ready.encode(), times, say), daemon=True)
     output.start()
     code = process.wait()
     if ending.is_set():
-        lifeline.join()  # it ends this process, too
+        threading.Event().wait()  # what ends the command ends this process, too
     _kill_descendants()  # A main process that was killed may leave workers, which would go on.
     output.join(_LAST_WORDS_S)
     return code
@@ -73,25 +83,6 @@ def _pass_on(output: IO[bytes], ready: bytes, times: int, say: str) -> None:
             times -= 1
             if not times:
                 print(say, flush=True)
-
-
-def _end_with_input(
-    process: "subprocess.Popen[bytes]", first: int | None, ending: threading.Event, folder: str | None
-) -> None:
-    """Kill all in one go, this process too: unlike `orphans.end_with_starter`, which kills others one by one."""
-    while os.read(0, 4096):
-        pass
-    ending.set()
-    if first is not None:
-        process.send_signal(first)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_LAST_WORDS_S)
-    _kill_descendants()
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-    if os.getpgrp() == os.getpid():  # All that is left of what it has started, and this process.
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
 
 
 def _kill_descendants() -> None:
