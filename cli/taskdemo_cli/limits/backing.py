@@ -15,7 +15,7 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import servers
 from taskdemo_server.contract.child_process import Child, python
 from taskdemo_server.contract.modes import Engine
-from taskdemo_server.contract.settings import Settings, WorkerSettings
+from taskdemo_server.contract.settings import Settings
 
 PROCESSES = 2
 """Pool processes of a worker."""
@@ -79,16 +79,7 @@ class Worker:
         """Its standard error."""
         self.restarts = 0
         self._over = False
-        settings = WorkerSettings(
-            engine=server.mode,
-            broker=str(server.broker),
-            backend=server.backend,
-            queue=server.queue,
-            work=server.work_settings,
-            processes=PROCESSES,
-            private=True,
-        )
-        self._told = settings.to_json()
+        self._told = server.private_worker(PROCESSES).to_json()
         self.child = _start("taskdemo_server.worker", errors, self._told)
         threading.Thread(target=self._attend, name=f"attend {name}", daemon=True).start()
 

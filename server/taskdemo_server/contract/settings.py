@@ -156,6 +156,19 @@ class Settings(Work):
         """What the work in this server's own processes, and in its private worker, needs to know."""
         return WorkSettings(**{field.name: getattr(self, field.name) for field in fields(Work)})
 
+    def private_worker(self, processes: int, folder: str | None = None) -> "WorkerSettings":
+        """Return what a private worker for this server's broker needs to know; `folder` goes with it."""
+        return WorkerSettings(
+            engine=self.mode,
+            broker=str(self.broker),
+            backend=self.backend,
+            queue=self.queue,
+            work=self.work_settings,
+            processes=processes,
+            private=True,
+            folder=folder,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings(Json):

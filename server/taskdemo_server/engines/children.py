@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from taskdemo_server.contract.child_process import Child, last_line, python
 from taskdemo_server.contract.modes import Engine
-from taskdemo_server.contract.settings import Settings, WorkerSettings
+from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.engines.base import PRIVATE, why_not
 
@@ -77,16 +77,7 @@ class Children:
         if why is not None:
             self._fail(f"The private {self._settings.mode} broker cannot be used: {why}")
             return
-        worker = WorkerSettings(
-            engine=self._settings.mode,
-            broker=str(self._settings.broker),
-            backend=self._settings.backend,
-            queue=self._settings.queue,
-            work=self._settings.work_settings,
-            processes=self._settings.tasks_at_once,
-            private=True,
-            folder=folder if module is None else None,
-        )
+        worker = self._settings.private_worker(self._settings.tasks_at_once, folder if module is None else None)
         deaths, ended = 0, 0
         while (child := self._start("worker", _WORKER, worker.to_json(), again=deaths > 0)) is not None:
             if not deaths:
