@@ -218,7 +218,8 @@ class _Run:
             {**self.target.header(), **facts(self.plan), "started_at": started_at, **known},
             interrupted=end == "asked to stop",
             timed_out=end == "deadline",
-            server_gone=self.server in {"gone", "ended"},
+            # What a broker of others has, workers do without the server, too.
+            server_gone=self.server in {"gone", "ended"} and self.target.worker is UNSET,
             ended_because=self.because or self.stalled,
         )
 

@@ -221,6 +221,23 @@ def test_tasks_of_which_none_is_begun_are_given_up_after_a_minute_although_a_wor
     assert not given_up or str(run.stalled).startswith(f"{why} --server {server.url} tells of what it does")
 
 
+@pytest.mark.parametrize(("broker", "state"), [({}, "lost"), ({"worker": True}, "accepted")], ids=["own", "of others"])
+def test_a_task_is_lost_with_its_server_unless_a_broker_of_others_keeps_it(broker: dict[str, bool], state: str) -> None:
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> None:
+        if path == "/":
+            writer.write(b"HTTP/1.1 200 OK\r\nX-Task-ID: t1\r\nContent-Length: 2\r\n\r\nok")
+        elif path == "/events":
+            writer.close()
+        else:
+            writer.write(http(json.dumps(HEALTH | {"mode": "celery"} | broker).encode()))
+
+    with Scripted(by_path(talk)) as server:
+        done = taskdemo("fire", "--url", server.url, "--timeout", "20", "--json")
+    assert done.returncode == 1, done.stderr
+    run = json.loads(done.stdout)
+    assert ([task["state"] for task in run["tasks"]], run["ended_because"]) == ([state], "the server stopped answering")
+
+
 def test_an_event_without_an_end_is_not_kept() -> None:
     cut = threading.Event()
 
