@@ -147,6 +147,15 @@ def test_a_queue_is_one_servers_alone_until_it_dies_which_learns_of_its_own_task
         assert left_with(stage.broker, queues) == []
 
 
+@pytest.mark.parametrize(("mode", "name"), EVERY_PAIR)
+def test_a_worker_that_has_had_no_task_yet_is_not_taken_for_none(
+    mode: Mode, name: str, stage: Stage, start_server: Start
+) -> None:
+    server = start_server(mode=mode.name, broker=stage.broker, queue=stage.queue)
+    stage.ready(stage.worker(mode, by_hand=True))
+    until(lambda: server.get("/health").json()["worker"] is not False)
+
+
 RABBITS = [pair for pair in EVERY_PAIR if pair.values[1] == "rabbitmq"]
 
 

@@ -77,13 +77,18 @@ async def _status(url: str, refs: Sequence[str]) -> list[tuple[str, Status]]:
 
 
 def has_worker() -> bool | None:
-    """Look for a consumer of the stream that has asked for more lately, or has a task in its hands."""
+    """Look for a consumer of the stream that has asked for more lately, or has a task in its hands.
+
+    None where there is none and Redis is older than 7.2, which notes of no consumer that it asked in vain.
+    """
     with Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
         try:
             consumers = client.xinfo_consumers(f"taskiq:{queue}", broker.consumer_group_name)
         except ResponseError:  # there is no such group, and so nobody in it
             return False
-    return any(one["idle"] < (broker.idle_timeout if one["pending"] else _ASKS_MS) for one in consumers)
+        if any(one["idle"] < (broker.idle_timeout if one["pending"] else _ASKS_MS) for one in consumers):
+            return True
+        return None if [int(part) for part in client.info("server")["redis_version"].split(".")] < [7, 2] else False
 
 
 def claim(name: str) -> claims.Take:
