@@ -42,7 +42,8 @@ def router(state: State) -> APIRouter:
         last_event_id: Annotated[int, Header(ge=0, le=2**53, description="Begin after this event.")] = 0,
     ) -> StreamingResponse:
         return StreamingResponse(
-            stream(state, last_event_id),
+            # One beyond the end is of another journal: the server was started anew meanwhile.
+            stream(state, last_event_id if last_event_id <= journal.size() else 0),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )

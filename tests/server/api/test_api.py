@@ -161,6 +161,7 @@ def test_events_are_the_journal_and_resume_with_nothing_missed(start_server: Sta
     whole = server.journal.read_bytes()
     assert all(TaskEvent.from_line(whole[:offset].splitlines()[-1]) == event for offset, event in seen)
     assert seen[-1][0] == len(whole) == server.get("/health").json()["journal_offset"]
+    assert take(follow(server, **{"Last-Event-ID": str(len(whole) + 1)}), 1) == seen[:1], "the id of another journal"
     assert server.get("/events", headers={"Last-Event-ID": "x"}).status_code == 422
 
 
