@@ -325,9 +325,12 @@ class _Run:
         if now >= self.ask_at:
             self.ask_at = now + mode.engine.begins_within_s
             answers = again(self.target).worker
+            # Work of a known length that goes on for much longer was a dead worker's.
+            length = self.target.header()["duration_s"] if self.recorder.running else 0.0
+            patience = math.inf if length is None else STALLED_S + 4 * length
             if answers is False or (answers is not True and not self.recorder.running):
                 self.stalled = no_worker(self.target)
-            elif now - self.left_since >= STALLED_S and not self.recorder.running:
+            elif now - self.left_since >= patience:
                 self.stalled = (
                     f"for {STALLED_S:.0f} s no task was heard to begin, although a worker answers on the broker: one "
                     f"that was started with --server {self.target.url} tells of what it does, and what one that died "

@@ -204,11 +204,15 @@ def test_a_server_whose_event_loop_is_blocked_is_not_gone_while_it_is_waited_for
     assert len(connections) >= 4
 
 
-@pytest.mark.parametrize(("ran", "given_up"), [(False, True), (True, False)], ids=["none runs", "one runs"])
+@pytest.mark.parametrize(
+    ("ran", "work", "given_up"),
+    [(False, "sleep", True), (True, "reports:build", False), (True, "sleep", True)],
+    ids=["none runs", "one runs", "one runs for much longer than it takes"],
+)
 def test_tasks_of_which_none_is_begun_are_given_up_after_a_minute_although_a_worker_answers(
-    ran: bool, given_up: bool
+    ran: bool, work: str, given_up: bool
 ) -> None:
-    told = HEALTH | {"mode": "celery", "broker": "redis://here", "worker": True}
+    told = HEALTH | {"mode": "celery", "broker": "redis://here", "worker": True, "work": work}
     with Scripted(saying(http(json.dumps(told).encode()))) as server:
         run = rig._Run(Rig(StopRequest()), find_target(server.url), Plan(url=server.url, count=2), Unseen())
         run.recorder.load(Batch([sample(n, 0.01, task=f"t{n}") for n in (1, 2)]))
