@@ -88,7 +88,8 @@ def has_worker() -> bool | None:
             return False
         if any(one["idle"] < (broker.idle_timeout if one["pending"] else _ASKS_MS) for one in consumers):
             return True
-        return None if [int(part) for part in client.info("server")["redis_version"].split(".")] < [7, 2] else False
+        major, minor, *_ = map(int, client.info("server")["redis_version"].split("."))
+    return None if (major, minor) < (7, 2) else False
 
 
 def claim(name: str) -> claims.Take:
