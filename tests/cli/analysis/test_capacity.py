@@ -65,6 +65,22 @@ def test_a_client_that_sends_late_is_the_limit_itself() -> None:
 
 
 @pytest.mark.parametrize(
+    ("condition", "cause"),
+    [
+        ("requests.failed_share < 5%", None),
+        ("requests.failed <= 2", "threshold"),
+        ("response.p95 < 200ms", "refused"),
+    ],
+)
+def test_whoever_asks_how_many_requests_may_fail_has_no_rate_refused_for_fewer(
+    condition: str, cause: str | None
+) -> None:
+    run = open_loop_run(20, 4, failing=3)
+    found = read_step(run, SETTLE_S, STEP_S, subject("background"), [parse(condition, option="--while")])
+    assert (found.cause, found.failed) == (cause, 3)
+
+
+@pytest.mark.parametrize(
     ("condition", "found"),
     [
         ("response.p95 < 200ms", None),

@@ -71,8 +71,8 @@ def read_step(
 ) -> CapacityStep:
     """Return what a run of an open loop shows: its backlog between `settle_s` and `step_s` later, and why it gave in.
 
-    `conditions` must hold. `seen`: what the server of the user's own application has seen. A run that was ended
-    early is judged by what there is of it.
+    `conditions` must hold; where one is about failed requests, it alone judges them. `seen`: what the server of the
+    user's own application has seen. A run that was ended early is judged by what there is of it.
     """
     rate = run.rate or 1.0
     rows = list(pairs(run))
@@ -87,8 +87,10 @@ def read_step(
     broken = [one for one in outcomes if not (one.met and _is_known(one))]
     cause: CapacityCause | None = None
     why: str | None = None
-    if run.ended_because is not None or failed:
-        cause, why = "refused", run.ended_because or _failures(run, failed)
+    may_fail = any(one.metric.startswith("requests.failed") for one in conditions)
+    refused = sum(_has_failed(None if may_fail else request, task) for request, task in rows)
+    if run.ended_because is not None or refused:
+        cause, why = "refused", run.ended_because or _failures(run, refused)
     elif _is_late(run) or unsent_growth.low > GROWS * rate:
         cause, why = "client", "the client itself could not send on time"
     elif growth.low > GROWS * rate:
@@ -136,8 +138,9 @@ def _seen_until(spans: Sequence[tuple[float, float, float]], end_s: float, apart
     return min(sent_until_s, max((over_s for *_, over_s in spans if over_s < math.inf), default=sent_until_s))
 
 
-def _has_failed(request: RequestRow, task: TaskRow | None) -> bool:
-    return (request.error is not None and request.error not in CUT) or (task is not None and task.state in TROUBLE)
+def _has_failed(request: RequestRow | None, task: TaskRow | None) -> bool:
+    is_refused = request is not None and request.error is not None and request.error not in CUT
+    return is_refused or (task is not None and task.state in TROUBLE)
 
 
 def _is_known(outcome: Outcome) -> bool:
