@@ -124,7 +124,7 @@ class Run:
         """Whether each request says that it is its connection's last."""
         self._origin = Origin(httpx.URL(plan.url), proxy)
         self._t0 = 0.0
-        self._total: int | None = plan.count
+        self._total = plan.total
         self._stop_at = math.inf
         self._n = 0
         """How many requests were planned so far."""
@@ -198,9 +198,6 @@ class Run:
     def _begin_sending(self, t0: float) -> None:
         plan = self._plan
         if plan.rate is not None:
-            if plan.for_s is not None:
-                slots = max(1, math.ceil(plan.for_s * plan.rate - 1e-9))
-                self._total = slots if plan.count is None else min(slots, plan.count)
             self._timer = Timer(self._loop, self._tick)
             self._tick()
         else:

@@ -5,6 +5,7 @@ standard output. The end of standard input ends the process at once.
 """
 
 import json
+import math
 import queue
 from collections.abc import Sequence
 from typing import Final, TypeAlias
@@ -48,6 +49,13 @@ class Plan(Struct, frozen=True, kw_only=True, tag=True):
     """Instead of ours where the names are the same; one name may come several times."""
     until_stopped: bool = False
     """Begin requests until `Stop`."""
+
+    @property
+    def total(self) -> int | None:
+        """How many requests there are to be; None where only the run itself shows that."""
+        if self.rate is None or self.for_s is None:
+            return self.count
+        return max(1, math.ceil(self.for_s * self.rate - 1e-9))
 
 
 class Stop(Struct, frozen=True, tag=True):

@@ -164,7 +164,7 @@ class _Run:
         self.recorder = Recorder(
             private=target.server is not None,
             clock_offset=target.offset,
-            count=plan.count,
+            count=plan.total,
             follows=target.health is not None,
             rated=plan.rate is not None,
             waits=(mode := MODE_BY_NAME.get(target.mode or "")) is not None and not mode.answers_first,

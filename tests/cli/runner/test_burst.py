@@ -18,3 +18,9 @@ from taskdemo_cli.runner.burst import burst, words
 )
 def test_a_title_writes_its_figures_as_the_report_does(asked: dict[str, Any], said: str) -> None:
     assert words(burst(**asked)) == said
+
+
+def test_a_rate_for_a_while_says_how_many_requests_there_are_to_be() -> None:
+    assert burst(for_s=2.0, rate=90.0).total == 180
+    assert burst(for_s=0.001, rate=90.0).total == 1
+    assert burst(for_s=2.0).total is None
