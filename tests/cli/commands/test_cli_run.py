@@ -1,13 +1,10 @@
 """What a user sees of serve, fire and compare, on real servers."""
 
-import json
-import signal
-import urllib.request
 from pathlib import Path
 
 import pytest
 
-from commands import as_json, serving
+from commands import as_json
 from samples import T0, events_of, sample
 from taskdemo_cli.loadgen.protocol import Batch, Plan, Started
 from taskdemo_cli.processes.signals import StopRequest
@@ -91,18 +88,6 @@ def test_a_warm_up_is_waited_for_however_little_time_each_request_of_the_run_has
     assert [(one.count, one.timeout_s, one.request_timeout_s) for one in plans] == [(3, WARM_UP_S, None)]
 
 
-def test_fire_at_a_private_server_reports_the_responses_and_the_tasks() -> None:
-    document = as_json("fire", "--mode", "background", "--count", "4", "--duration", str(D), "--message", "task {n}")
-    assert document["kind"] == "run"
-    assert [row["n"] for row in document["requests"]] == [1, 2, 3, 4]
-    assert sorted(task["message"] for task in document["tasks"]) == ["task 1", "task 2", "task 3", "task 4"]
-    by_id = {task["id"]: task for task in document["tasks"]}
-    for row in document["requests"]:
-        task = by_id[row["task_id"]]
-        assert row["done_s"] < task["ended_s"]
-        assert D - EARLY <= task["ended_s"] - task["started_s"] < 5 * D
-
-
 def test_fire_without_waiting_leaves_the_tasks_unfinished() -> None:
     document = as_json("fire", "--mode", "background", "--count", "2", "--duration", "60", "--no-wait")
     assert document["summary"]["tasks"]["unfinished"] == 2
@@ -118,16 +103,3 @@ def test_of_a_server_that_runs_already_the_tasks_of_others_are_not_counted() -> 
     run.recorder.load(Batch([sample(1, 0.01, task="ours")]))
     document = run.recorder.finish(target.header())
     assert (document.mode, [task.id for task in document.tasks]) == ("background", ["ours"])
-
-
-def test_serve_prints_what_the_tutorial_prints_and_ctrl_c_finishes_the_running_task_first() -> None:
-    with serving("--duration", "1") as (process, port):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/?message=hello%20there") as response:
-            assert json.loads(response.read()) == {"message": "Hello World!"}
-            assert response.headers["X-Task-ID"]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-        assert process.stdout is not None
-        rest = process.stdout.read()
-    assert "1 task" in rest
-    assert "Background Task called! hello there" in rest
