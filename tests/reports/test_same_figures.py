@@ -111,8 +111,3 @@ def test_a_rate_that_did_not_give_in_is_told_as_the_least_that_is_sustained() ->
     page = re.sub("<[^>]*>", "", "".join(html.page(document)))
     for text in (printed(drawing(document), 100), page, "".join(markdown.chunks(document))):
         assert re.search(r"(>|at least )38/s", text)
-
-
-def test_markdown_says_which_run_of_a_comparison_was_interrupted() -> None:
-    text = "".join(markdown.chunks(cut_short()))
-    assert text.startswith("- `background`, round 2: Interrupted: these are the figures up to then.\n\n| mode")

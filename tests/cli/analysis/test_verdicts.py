@@ -267,12 +267,6 @@ def test_the_reference_is_blocking_or_the_first() -> None:
     assert reference_of(["background", "process"]) == "background"
 
 
-def test_a_bystander_that_was_not_answered_counts_for_as_long_as_it_waited() -> None:
-    unanswered = sample(9, 3.34, sent=0.5, status=None, error="Cancelled")
-    run: Any = recorder([sample(1, 1.004)], bystander=[*pings(0.3), unanswered]).finish(facts("blocking", 1))
-    assert (run.summary.bystander_s.max, run.summary.bystander_s.count) == (2.84, 4)
-
-
 def test_rounds_have_intervals_and_a_difference_to_the_reference_and_one_round_has_none() -> None:
     runs = rounds_of("background", [0.004, 0.0041, 0.0042]) + rounds_of("process", [0.0081, 0.0082, 0.0083])
     found = {(entry.mode, entry.figure): entry for entry in comparison(runs).intervals}

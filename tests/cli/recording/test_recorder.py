@@ -326,11 +326,12 @@ def test_requests_that_were_sent_and_never_reported_are_counted() -> None:
     assert [row.n for row in run.requests] == [2]
 
 
-def test_the_bystander_counts_from_the_first_planned_send_on() -> None:
-    recorded = recorder([sample(1, 0.5)], bystander=[sample(1, -0.5, sent=-0.6), sample(2, 0.2, sent=-0.1)])
-    run: Any = recorded.finish({})
-    assert [row.sent_s for row in run.bystander] == [-0.1]
-    assert run.summary.bystander_s.max == 0.3
+def test_the_bystander_counts_from_the_first_planned_send_on_and_unanswered_for_as_long_as_it_waited() -> None:
+    calls = [sample(1, -0.5, sent=-0.6), sample(2, 0.2, sent=-0.1)]
+    calls.append(sample(3, 3.34, sent=0.5, status=None, error="Cancelled"))
+    run: Any = recorder([sample(1, 0.5)], bystander=calls).finish({})
+    assert [row.sent_s for row in run.bystander] == [-0.1, 0.5]
+    assert (run.summary.bystander_s.min, run.summary.bystander_s.max) == (0.3, 2.84)
 
 
 def test_figures_are_trusted_up_to_a_tenth_of_the_median() -> None:
