@@ -129,9 +129,15 @@ def test_what_is_secret_is_sent_and_shown_nowhere(listener: Listener, tmp_path: 
     assert f"--form 'title=***' --form image=@{file}" in document["command"]
 
 
-def test_no_other_process_has_a_secret_in_its_command_line() -> None:
-    arguments = ("-H", f"X-Key: {SECRET}", "--body", SECRET, "-X", "GET", "--token", SECRET)
-    with running("fire", "--mode", "blocking", "--duration", "5", *arguments, anew=True) as process:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("fire", "--mode", "blocking", "--duration", "5", "-H", f"X-Key: {SECRET}", "--body", SECRET, "-X", "GET"),
+        ("serve", "--port", "0", "--workers", "2"),
+    ],
+)
+def test_no_other_process_has_a_secret_in_its_command_line(command: tuple[str, ...]) -> None:
+    with running(*command, "--token", SECRET, anew=True) as process:
 
         def none_has_it() -> bool:
             # Between fork and exec a child still has its parent's command line: what leaks stays.

@@ -283,14 +283,6 @@ def test_whatever_refuses_a_report_gets_it_again(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == f"The server 127.0.0.1:{server.port} does not take reports (HTTP 404).\n"
 
 
-def test_a_report_needs_the_token_where_there_is_one(start_server: Start) -> None:
-    server = start_server(token="a secret")
-    line = reported("a" * 16, "started", 5000.0)
-    assert report(server, line).status_code == 401
-    assert report(server, line, Authorization="Bearer a secret").json() == {"taken": 1}
-    assert server.states() == ["started"]
-
-
 def test_openapi_documents_every_answer(start_server: Start) -> None:
     server = start_server(token="a secret")
     paths = server.get("/openapi.json", headers={"Authorization": "Bearer a secret"}).json()["paths"]

@@ -4,12 +4,11 @@ import contextlib
 import json
 import socket
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import pytest
 
-from conftest import RunningServer, Start, own_work, until
+from conftest import RunningServer, Start, until
 
 HEAD = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -96,29 +95,6 @@ def test_whatever_bytes_a_message_has_its_task_ends_and_shows_only_visible_text(
     assert all(each.isprintable() for each in shared_server.printed.split("\n"))
 
 
-def test_a_work_that_fails_with_what_is_no_text_is_told_as_one(start_server: Start, tmp_path: Path) -> None:
-    work = own_work(
-        tmp_path,
-        "def work(message):\n"
-        "    print('\\x1b]0;owned\\x07 [bold]', '\\u202e', '\\udcff', '\\0', 'x' * 100_000)\n"
-        "    raise ValueError('\\x1b[2J\\udcff\\u202e[red]<b>' + 'y' * 1_000_000)\n",
-    )
-    server = start_server(**work)
-    task_id = server.get().headers["X-Task-ID"]
-    [end] = server.ended(1)
-    assert end.state == "failed"
-    server.client.close()  # The task's failure has closed the connection: that is one of the lessons.
-    task = httpx.get(f"{server.url}/tasks/{task_id}", trust_env=False)
-    assert task.status_code == 200
-    assert task.json()["error"].startswith("ValueError: \x1b[2J\\udcff")
-    assert len(task.json()["error"]) < 5000
-    assert httpx.get(f"{server.url}/tasks", trust_env=False).status_code == 200
-    until(lambda: "Background Task failed!" in server.printed)
-    for said in (server.printed, server.complained):
-        assert all(each.isprintable() for each in said.split("\n"))
-    assert max(map(len, server.complained.split("\n"))) <= 1000
-
-
 @pytest.mark.parametrize(
     "headers",
     [
@@ -175,5 +151,6 @@ def test_beyond_loopback_it_warns_makes_a_token_and_only_the_demonstration_needs
             assert server.get(path, headers={"Authorization": given}).status_code == 401, path
         assert server.get(path).status_code == 401, path
     assert server.client.delete(f"/tasks/{task_id}").status_code == 401
+    assert server.client.post("/events").status_code == 401
     assert server.get("/tasks", headers={"Authorization": f"Bearer {token}"}).status_code == 200
     assert token not in server.complained

@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 import samples
-from commands import family_of, private, running
 from conftest import Start, refusal, until
 from taskdemo_server.runtime.server import NO_DESCRIPTORS
 
@@ -172,16 +171,6 @@ def test_files_are_private_to_the_user_even_where_they_were_not(start_server: St
         os.umask(old)
     for path in (journal, server.folder / "announce"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_a_token_is_in_no_command_line_that_others_could_see(tmp_path: Path) -> None:
-    environment = {**private(tmp_path), "TASKDEMO_SERVE_TOKEN": "s3cret-t0ken"}
-    with running("serve", "--port", "0", "--workers", "2", anew=True, env=environment) as process:
-        assert process.stdout is not None
-        assert any("try" in line for line in process.stdout)
-        family = family_of(process.pid)
-        assert len(family) >= 3
-        assert not any("s3cret" in word for each in family for word in each.cmdline())
 
 
 def test_a_journal_that_is_no_file_is_refused_with_a_sentence_and_left_as_it_is(
