@@ -107,21 +107,6 @@ class Story:
         return T0 + moment
 
 
-def test_a_run_is_one_block_that_stays_in_its_place() -> None:
-    terminal, story = Terminal(), Story(5)
-    terminal.write("$ taskdemo fire\n")
-    with RunScreen(terminal.console, "5 requests at background") as screen:
-        heights = set()
-        for moment in (0.001, 0.012, 0.02, 0.3, 0.9, 1.0):
-            screen.update(story.recorder, story.until(moment))
-            assert terminal.lines[0] == "$ taskdemo fire"
-            assert terminal.lines[1].startswith("5 requests at background")
-            assert sum("5 requests at background" in line for line in terminal.lines) == 1
-            heights.add(len(terminal.used))
-        assert len(heights) == 1
-    assert terminal.used == ["$ taskdemo fire"]
-
-
 def test_a_block_of_many_requests_is_no_higher_than_the_terminal() -> None:
     for lines in (8, 12, 24, 60):
         terminal, story = Terminal(80, lines), Story(500)

@@ -54,16 +54,6 @@ def test_a_step_that_was_ended_early_is_judged_until_the_last_that_was_heard_of(
     assert found.backlog_growth_per_s == pytest.approx(40, rel=0.1)
 
 
-def test_a_request_that_fails_means_that_the_rate_is_not_sustained() -> None:
-    found = step(20, 4, failing=3)
-    assert (found.cause, found.failed, found.sustained) == ("refused", 3, False)
-
-
-def test_a_client_that_sends_late_is_the_limit_itself() -> None:
-    found = step(20, 4, sent_late_s=0.2)
-    assert (found.sustained, found.cause) == (False, "client")
-
-
 @pytest.mark.parametrize(
     ("condition", "cause"),
     [

@@ -341,36 +341,6 @@ def test_whatever_is_answered_every_request_has_one_end_and_times_in_their_order
         assert error is not None or reason is None
 
 
-def test_an_answer_before_the_whole_request_was_sent_ends_the_connection_and_the_rest_is_dropped(
-    wire: ssl.SSLContext | None,
-) -> None:
-    body = "x" * 20_000_000
-    heads: list[bytes] = []
-    arrived: asyncio.Queue[int] = asyncio.Queue()
-
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads.append(await read_request(reader))
-        writer.write(OK)
-        await writer.drain()
-        count = 0
-        with contextlib.suppress(ConnectionResetError):
-            while piece := await reader.read(1 << 16):
-                count += len(piece)
-                await asyncio.sleep(0.001)  # slowly, so that the next request would wait behind this body
-        arrived.put_nowait(count)
-
-    async def fire() -> list[Sample]:
-        async with listening(script, tls=wire) as server:
-            url = url_of(server, secure=wire is not None)
-            samples = await reported(Plan(url=url, method="POST", body=body, count=3, concurrency=1))
-            assert len(heads) == 3
-            for _ in heads:
-                assert await arrived.get() < len(body)
-            return samples
-
-    assert errors(in_loop(fire())) == [None] * 3
-
-
 def test_an_answer_that_has_arrived_counts_although_sending_the_rest_failed(
     wire: ssl.SSLContext | None,
 ) -> None:
@@ -513,10 +483,12 @@ def test_requests_that_are_given_up_in_the_queue_for_connections_open_no_more_of
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize(("host", "reason"), [("127.0.0.1:9", "Connection refused"), ("no-such-host.invalid", "known")])
 def test_why_a_connection_could_not_be_opened_is_told(host: str, reason: str, scheme: str) -> None:
-    plan = Plan(url=f"{scheme}://{host}/", count=1)
-    ((*_, error, _, told),) = in_loop(reported(plan))
-    assert error == "ConnectError"
-    assert reason in str(told)
+    url = f"{scheme}://{host}/"
+    for plan in (Plan(url=url, count=3, concurrency=2), Plan(url=url, count=3, rate=500)):
+        for at, (n, _, sent, _, _, status, error, _, told) in enumerate(in_loop(reported(plan)), 1):
+            assert (n, sent, status, error) == (at, None, None, "ConnectError")
+            assert reason in str(told)
+        assert at == 3
 
 
 @pytest.mark.parametrize("refusal", ["", "407 Proxy Authentication Required"])

@@ -323,19 +323,6 @@ def test_what_the_client_computes_before_a_run_is_no_part_of_its_share_of_a_core
     assert (done.cpu_share or 0.0) * done.wall < 0.05
 
 
-def test_every_refused_request_is_counted(loader: Loader, frames: Frames) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
-        loader.run(Plan(url=url, count=25, concurrency=5))
-        fired = Fired(frames)
-        assert [s[0] for s in fired.samples] == list(range(1, 26))
-        assert fired.errors == ["ConnectError"] * 25
-        assert all(s[2] is None and s[5] is None for s in fired.samples)
-        loader.run(Plan(url=url, count=25, rate=500))
-        assert Fired(frames).errors == ["ConnectError"] * 25
-
-
 def test_a_server_that_vanishes_and_comes_back_is_fired_at_again_and_every_request_is_accounted_for(
     loader: Loader, frames: Frames
 ) -> None:

@@ -199,36 +199,43 @@ def test_whatever_comes_in_whatever_order_figures_and_rows_are_the_same_and_agre
     assert counts.max_parallel <= sum(task.runs for task in run.tasks)
 
 
-def test_a_task_that_ran_twice_keeps_its_first_start_and_last_end_and_says_so() -> None:
-    events = [
-        event("t", "accepted", 0.0),
-        event("t", "started", 0.1, where="a pid 1 x"),
-        event("t", "started", 2.0, where="b pid 2 x"),
-        event("t", "finished", 3.0, where="b pid 2 x"),
-    ]
-    run = recorder([sample(1, 0.01, task="t")], events).finish({})
-    (task,) = run.tasks
-    assert (task.started_s, task.ended_s, task.runs, task.where) == (0.1, 3.0, 2, "b pid 2 x")
-    assert run.summary.tasks.max_parallel == 1
-    assert (run.summary.tasks.begun, task.work_s) == (2, 1.0)
-
-
 @pytest.mark.parametrize(
-    ("ends", "work_s"),
+    ("heard", "row", "at_the_server"),
     [
-        ([("lost", "server"), ("finished", "first")], 2.0),  # others had given it up too early
-        ([("cancelled", "server"), ("finished", "first")], 2.0),
-        ([("failed", "first"), ("finished", "second")], None),  # it was begun again, of which no word came
-        ([("finished", "second"), ("lost", "server")], 1.0),  # whoever told of its end
+        # It ran twice: its first start and its last end, and how long its last execution took.
+        ("accepted 0 s, started 0.1 a, started 2 b, finished 3 b", (0.1, 3.0, "finished", 2, 1.0, None), "finished"),
+        ("started 0.1 a, failed 0.5 a no, started 0.7 a", (0.1, None, "started", 2, None, None), "failed"),
+        # An end that others conclude does not overwrite one that came.
+        ("started 0 a, lost 1 s, finished 2 a", (0.0, 2.0, "finished", 1, 2.0, None), "finished"),
+        ("started 0 a, cancelled 1 s, finished 2 a", (0.0, 2.0, "finished", 1, 2.0, None), "cancelled"),
+        ("started 0 a, finished 1 b, lost 2 s it-died", (0.0, 1.0, "finished", 1, 1.0, None), "finished"),
+        ("started 0 a, finished 1 a, cancelled 2 s", (0.0, 1.0, "finished", 1, 1.0, None), "finished"),
+        ("started 0 a, failed 1 a 404, lost 2 s it-died", (0.0, 1.0, "failed", 1, None, "404"), "failed"),
+        ("started 0 a, cancelled 1 s, lost 2 s it-died", (0.0, 1.0, "cancelled", 1, None, None), "cancelled"),
+        ("started 0 a, lost 1 s given-up, cancelled 2 s", (0.0, None, "lost", 1, None, "given-up"), "lost"),
+        # It was begun again, of which no word came.
+        ("started 0 a, failed 1 a, finished 2 b", (0.0, 2.0, "finished", 1, None, None), "failed"),
+        ("started 0 a, lost 1 s killed", (0.0, None, "lost", 1, None, "killed"), "lost"),
     ],
 )
-def test_how_long_work_took_of_which_one_start_and_two_ends_were_heard(
-    ends: list[tuple[TaskState, str]], work_s: float | None
+def test_of_what_is_heard_of_a_task_its_row_and_its_record_at_the_server_are_made(
+    heard: str, row: tuple[Any, ...], at_the_server: str
 ) -> None:
-    events = [event("t", "started", 0.0, where="first pid 1 x")]
-    events += [event("t", state, at, where=f"{place} pid 1 x") for at, (state, place) in enumerate(ends, 1)]
-    (task,) = recorder([sample(1, 0.01, task="t")], events).finish({}).tasks
-    assert (task.state, task.runs, task.work_s) == ("finished", 1, work_s)
+    told: list[TaskEvent] = []
+    state: Any
+    for each in heard.split(", "):
+        state, at, place, *error = each.split(" ")
+        told.append(event("t", state, float(at), where=f"{place} pid 1 x", error=error[0] if error else None))
+    recorded, record = recorder([sample(1, 0.01, task="t")], told), TaskRecord("t", "celery")
+    run = recorded.finish({})
+    (task,) = run.tasks
+    assert (task.started_s, task.ended_s, task.state, task.runs, task.work_s, task.error) == row
+    assert str(task.where)[0] == max(each.split(" ")[2] for each in heard.split(", ") if each.startswith("started"))
+    assert (run.summary.tasks.max_parallel, recorded.unended) == (1, task.state == "started")
+    for one in told:
+        record.see(one)
+    assert record.state == at_the_server
+    assert record.state != task.state or (record.end and record.end.error) == task.error
 
 
 def test_no_work_is_longer_than_its_longest_execution_though_they_overlap() -> None:
@@ -245,38 +252,6 @@ def test_no_work_is_longer_than_its_longest_execution_though_they_overlap() -> N
     assert verdict(run).startswith("The work of 2 tasks was begun 6 times.")
 
 
-@pytest.mark.parametrize(
-    ("ends", "state", "error"),
-    [
-        ([("failed", "404"), ("lost", "its pool broke")], "failed", "404"),
-        ([("finished", None), ("cancelled", None)], "finished", None),
-        ([("lost", "given up"), ("cancelled", None)], "lost", "given up"),
-        ([("cancelled", None), ("lost", "it died")], "cancelled", None),
-        ([("lost", "it died"), ("finished", None)], "finished", None),
-    ],
-)
-def test_an_end_that_others_conclude_does_not_overwrite_one_that_came(
-    ends: list[tuple[TaskState, str | None]], state: str, error: str | None
-) -> None:
-    events = [event("t", "started", 0.1), *(event("t", one, 0.5 + n, error=e) for n, (one, e) in enumerate(ends))]
-    (task,) = recorder([sample(1, 0.01, task="t")], events).finish({}).tasks
-    assert (task.state, task.error) == (state, error)
-    record = TaskRecord("t", "celery")
-    for one in events:
-        record.see(one)
-    assert (record.state, record.end and record.end.error) == (state, error)
-
-
-def test_a_task_that_was_started_again_after_it_failed_is_running() -> None:
-    recorded = recorder(
-        [sample(1, 0.01, task="t")],
-        [event("t", "started", 0.1), event("t", "failed", 0.5, error="no"), event("t", "started", 0.7)],
-    )
-    (task,) = recorded.finish({}).tasks
-    assert (task.state, task.ended_s, task.error) == ("started", None, None)
-    assert recorded.unended == 1
-
-
 def test_on_a_shared_server_only_the_tasks_that_a_response_named_are_ours() -> None:
     mine, other = events_of("mine", 0.0, 0.1, 1.0), events_of("other", 0.0, 0.1, 1.0)
     run = recorder([sample(1, 0.01, task="mine")], mine + other, private=False).finish({})
@@ -291,15 +266,6 @@ def test_a_named_task_without_any_event_is_accepted_and_lost_only_with_its_serve
     assert recorded.finish({}).summary.tasks.unfinished == 1
     (task,) = recorded.finish({}, server_gone=True, ended_because="the server ended").tasks
     assert (task.state, task.error) == ("lost", "the server ended")
-
-
-def test_a_task_that_the_journal_calls_lost_has_no_end() -> None:
-    run = recorder(
-        [sample(1, 0.01, task="t")], [event("t", "started", 0.1), event("t", "lost", 0.5, error="server killed")]
-    ).finish({})
-    (task,) = run.tasks
-    assert (task.state, task.ended_s, task.error) == ("lost", None, "server killed")
-    assert run.summary.completion_s is None
 
 
 def test_task_ids_of_a_server_that_is_not_ours_mean_nothing() -> None:

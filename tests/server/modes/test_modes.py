@@ -124,20 +124,6 @@ def test_a_page_is_served_by_uvicorn_without_taskdemo(tmp_path: Path, mode: str)
         assert process.wait(60) in {0, -15}
 
 
-def test_blocking_queues_every_caller_and_the_bystander_too(
-    start_server: Start, held: dict[str, str], tmp_path: Path
-) -> None:
-    server = start_server(mode="blocking", **held)
-    with ThreadPoolExecutor(1) as pool:
-        burst = pool.submit(server.burst, 3)
-        until(server.running)
-        with pytest.raises(httpx.TimeoutException):
-            server.get("/ping", timeout=0.3)
-        (tmp_path / "go").touch()
-        burst.result()
-    assert most_at_once(server) == 1
-
-
 @pytest.mark.parametrize("mode", ["threadpool", "background"])
 def test_with_all_threads_busy_the_next_task_waits_and_is_seen_waiting(
     start_server: Start, held: dict[str, str], tmp_path: Path, mode: str
