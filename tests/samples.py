@@ -133,11 +133,6 @@ def recorder(
     return recorded
 
 
-def reported(recorded: Recorder, batch: list[Sample], *, sent: int | None = None) -> None:
-    """Tell the recorder of these samples; `sent`: how many requests were sent so far."""
-    recorded.load(Batch(batch, [], len(batch) if sent is None else sent))
-
-
 def facts(mode: str, count: int, *, round_number: int = 1, duration: float = 1.0) -> RunHeader:
     """What only the caller knows of a run of `count` at once."""
     return {
@@ -328,9 +323,7 @@ def open_loop_run(
         if cut_s is not None and answered > cut_s:
             samples.append(sample(n, cut_s, planned=planned, sent=sent, status=None, error="Cancelled"))
             continue
-        samples.append(
-            sample(n, answered + sent_late_s, planned=planned, sent=planned + 0.0001 + sent_late_s, task=task)
-        )
+        samples.append(sample(n, answered + sent_late_s, planned=planned, sent=sent, task=task))
         told = events_of(task, planned + 0.001, started, ended, mode=mode)
         events += [event for event in told if cut_s is None or event.clock <= told[0].clock - planned - 0.001 + cut_s]
     return recorder(samples, events).finish({"mode": mode, "url": "http://x", "rate": rate})
