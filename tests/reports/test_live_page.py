@@ -127,18 +127,6 @@ def test_what_a_queue_engine_does_is_seen_too(browser: chromium.Browser, start_s
     assert " of " in page.text("slots")
 
 
-def test_requests_of_others_are_seen_and_what_ran_before_the_page_was_opened(
-    browser: chromium.Browser, start_server: Start
-) -> None:
-    server = start_server(mode="threadpool", duration=0.1)
-    server.get(params={"message": "before"})
-    page = LivePage(browser, server.url)
-    server.get(params={"message": "after"})
-    page.shows(2, "held")
-    until(lambda: page.count("waiting") == 0)
-    until(lambda: "after" in page.text("list") and "before" in page.text("list"))
-
-
 UNHEARD = """['slots', 'waiting', 'running', 'queued'].map(id => document.getElementById(id).textContent)
   .concat(document.getElementById('unheard').getBoundingClientRect().width > 0)"""
 

@@ -52,6 +52,14 @@ def waiting(*looks: Observation, **given: Any) -> Waiting:
     return Waiting(**{"waiting": list(looks), "open_s": 1.0, "over_s": 0.25, "full_s": 0.0, **given})
 
 
+def stalled(*looks: Observation, **given: Any) -> Sightings:
+    return Sightings(stalls=[stall(*looks, **given)])
+
+
+def waited(*looks: Observation, **given: Any) -> Sightings:
+    return Sightings(waiting=[waiting(*looks, **given)])
+
+
 def in_a_lock(**given: Any) -> Stall:
     """The event loop waits in a call of Python's own, beside a thread that computes all the time."""
     look = seen(call="asyncio.to_thread -> threading.__enter__", library="asyncio", **given)
@@ -60,14 +68,14 @@ def in_a_lock(**given: Any) -> Stall:
 
 def in_csv(**given: Any) -> Sightings:
     look = seen(of="thread", call="list -> csv.next", library="csv", seconds=1.2, **given)
-    return Sightings(waiting=[waiting(look)])
+    return waited(look)
 
 
 SLEEP = seen(call="time.sleep", seconds=0.09)
-HELD = Sightings(stalls=[stall(seen())])
-BUSY = Sightings(stalls=[stall(others=[seen("a.py:2 in g", of="thread")])])
+HELD = stalled(seen())
+BUSY = stalled(others=[seen("a.py:2 in g", of="thread")])
 COLLECTED = stall(cpu_s=0.3, gc_s=0.25)
-ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
+ITS_OWN = stalled(seen(of="application"))
 
 
 @pytest.mark.parametrize(
@@ -77,87 +85,67 @@ ITS_OWN = Sightings(stalls=[stall(seen(of="application"))])
         ([0.01], [0.01], HELD, "event loop held"),  # what the server saw itself is enough
         ([], [], HELD, "event loop held"),
         ([0.5, 0.4], [0.5], Sightings(), "not found"),  # a machine that is busy with others does that, too
-        ([0.5, 0.4], [0.5], Sightings(stalls=[stall(cpu_s=0.3)]), "event loop held"),
+        ([0.5, 0.4], [0.5], stalled(cpu_s=0.3), "event loop held"),
         ([0.5, 0.4], [0.9], BUSY, "interpreter busy"),
         ([0.5], [0.5], ITS_OWN, "application"),
-        ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="thread", seconds=0.05)])]), "interpreter busy"),
-        ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="thread", seconds=0.005)])]), "not found"),  # it woke
-        ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="thread", call="re.match")])]), "interpreter busy"),
-        ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="thread", call="f", seconds=0.02)])]), "not found"),
-        (  # on a busy machine, who keeps the interpreter waits for a processor, and so does who waits for it
+        ([0.5], [0.5], stalled(others=[seen(of="thread", seconds=0.05)]), "interpreter busy"),
+        ([0.5], [0.5], stalled(others=[seen(of="thread", seconds=0.005)]), "not found"),  # it woke
+        ([0.5], [0.5], stalled(others=[seen(of="thread", call="re.match")]), "interpreter busy"),
+        ([0.5], [0.5], stalled(others=[seen(of="thread", call="f", seconds=0.02)]), "not found"),
+        # on a busy machine, who keeps the interpreter waits for a processor, and so does who waits for it
+        (
             [0.5],
             [0.5],
-            Sightings(stalls=[stall(queued_s=0.16, others=[seen(of="thread", call="re.match", seconds=0.08)])]),
+            stalled(queued_s=0.16, others=[seen(of="thread", call="re.match", seconds=0.08)]),
             "interpreter busy",
         ),
-        (  # the loop's thread hands work to threads, and waits for the interpreter meanwhile
+        # the loop's thread hands work to threads, and waits for the interpreter meanwhile
+        (
             [0.5],
             [0.5],
-            Sightings(
-                stalls=[
-                    stall(seen(call="submit", cpu_s=0.01, queued_s=0.18), others=[seen(of="thread")], queued_s=0.18)
-                ]
-            ),
+            stalled(seen(call="submit", cpu_s=0.01, queued_s=0.18), others=[seen(of="thread")], queued_s=0.18),
             "interpreter busy",
         ),
-        ([0.5], [0.5], Sightings(stalls=[stall(others=[seen("", of="thread")])]), "interpreter busy"),  # it had ended
-        ([0.5], [0.5], Sightings(stalls=[stall(others=[seen(of="application")])]), "application"),
-        ([0.5], [0.5], Sightings(stalls=[stall(seen(), gc_s=0.2)]), "garbage collection"),
-        ([0.5], [0.5], Sightings(stalls=[stall(seen(), gc_s=0.1, queued_s=0.15)]), "garbage collection"),
-        ([0.2], [0.2], Sightings(waiting=[waiting(loop=[seen(seconds=0.2)])]), "event loop held"),
-        ([0.01], [0.2], Sightings(waiting=[waiting(loop=[seen(seconds=0.2)])]), "event loop held"),
+        ([0.5], [0.5], stalled(others=[seen("", of="thread")]), "interpreter busy"),  # it had ended
+        ([0.5], [0.5], stalled(others=[seen(of="application")]), "application"),
+        ([0.5], [0.5], stalled(seen(), gc_s=0.2), "garbage collection"),
+        ([0.5], [0.5], stalled(seen(), gc_s=0.1, queued_s=0.15), "garbage collection"),
+        ([0.2], [0.2], waited(loop=[seen(seconds=0.2)]), "event loop held"),
+        ([0.01], [0.2], waited(loop=[seen(seconds=0.2)]), "event loop held"),
         ([0.5], [0.5], Sightings(stalls=[COLLECTED], waiting=[waiting(loop=[seen()])]), "garbage collection"),
         ([0.5], [0.5], Sightings(stalls=[COLLECTED], waiting=[waiting(loop=[seen(seconds=0.9)])]), "event loop held"),
-        (
-            [0.2],
-            [0.2],
-            Sightings(waiting=[waiting(seen(of="thread", call="f", cpu_s=0.2, queued_s=0.1))]),
-            "processors busy",
-        ),
-        (  # threads kept those that look from looking, and from being looked at
-            [0.2, 0.2],
-            [0.2],
-            Sightings(waiting=[waiting(seen(of="thread", seconds=0.1, cpu_s=0.2))]),
-            "interpreter busy",
-        ),
+        ([0.2], [0.2], waited(seen(of="thread", call="f", cpu_s=0.2, queued_s=0.1)), "processors busy"),
+        # threads kept those that look from looking, and from being looked at
+        ([0.2, 0.2], [0.2], waited(seen(of="thread", seconds=0.1, cpu_s=0.2)), "interpreter busy"),
         # Python code of a library: threads wait there for the interpreter, for a processor, or for something else.
         ([0.2, 0.2], [0.2], in_csv(cpu_s=0.2), "interpreter busy"),
         ([0.2, 0.2], [0.2], in_csv(cpu_s=0.2, queued_s=0.8), "processors busy"),
         ([0.2, 0.2], [0.2], in_csv(cpu_s=0.2, free_s=1.0), "not found"),
         ([0.2, 0.2], [0.2], in_csv(cpu_s=0.01), "not found"),
-        ([0.01], [0.5], Sightings(waiting=[waiting(full_s=0.5)]), "threads used up"),
-        ([0.01], [0.01], Sightings(waiting=[waiting(full_s=0.5)]), "neither"),
-        ([0.01], [0.01], Sightings(waiting=[waiting(seen(in_line=True, seconds=0.9))]), "waiting in line"),
-        ([0.01], [0.01], Sightings(waiting=[waiting(seen(in_line=True, seconds=0.2))]), "neither"),
+        ([0.01], [0.5], waited(full_s=0.5), "threads used up"),
+        ([0.01], [0.01], waited(full_s=0.5), "neither"),
+        ([0.01], [0.01], waited(seen(in_line=True, seconds=0.9)), "waiting in line"),
+        ([0.01], [0.01], waited(seen(in_line=True, seconds=0.2)), "neither"),
         # That nothing explains why a bystander waited does not hide why callers did.
-        ([0.5, 0.5], [0.5], Sightings(waiting=[waiting(seen(in_line=True, seconds=0.9))]), "waiting in line"),
-        (  # a method `get` of what is no queue
-            [0.01],
-            [0.01],
-            Sightings(waiting=[waiting(seen(in_line=True, of="thread", seconds=0.9, cpu_s=0.3))]),
-            "neither",
-        ),
-        (
-            [0.15, 0.15],
-            [0.3],
-            Sightings(waiting=[waiting(seen(in_line=True, seconds=0.9), queued_s=0.06)]),
-            "waiting in line",
-        ),
-        ([0.01], [0.01], Sightings(stalls=[stall(seen(), queued_s=0.25)]), "neither"),  # the machine was busy
-        ([0.15], [0.3], Sightings(waiting=[waiting(queued_s=0.06)]), "neither"),
-        ([0.15], [0.5], Sightings(waiting=[waiting(queued_s=0.06)]), "not found"),
-        ([0.2], [0.2], Sightings(waiting=[waiting(loop=[seen(seconds=0.2, queued_s=0.15)])]), "not found"),
-        ([0.2], [0.2], Sightings(waiting=[waiting(loop=[seen(seconds=0.2, queued_s=0.1)])]), "event loop held"),
-        ([0.5, 0.4], [0.5], Sightings(stalls=[stall(cpu_s=0.1, queued_s=0.1)]), "event loop held"),
+        ([0.5, 0.5], [0.5], waited(seen(in_line=True, seconds=0.9)), "waiting in line"),
+        # a method `get` of what is no queue
+        ([0.01], [0.01], waited(seen(in_line=True, of="thread", seconds=0.9, cpu_s=0.3)), "neither"),
+        ([0.15, 0.15], [0.3], waited(seen(in_line=True, seconds=0.9), queued_s=0.06), "waiting in line"),
+        ([0.01], [0.01], stalled(seen(), queued_s=0.25), "neither"),  # the machine was busy
+        ([0.15], [0.3], waited(queued_s=0.06), "neither"),
+        ([0.15], [0.5], waited(queued_s=0.06), "not found"),
+        ([0.2], [0.2], waited(loop=[seen(seconds=0.2, queued_s=0.15)]), "not found"),
+        ([0.2], [0.2], waited(loop=[seen(seconds=0.2, queued_s=0.1)]), "event loop held"),
+        ([0.5, 0.4], [0.5], stalled(cpu_s=0.1, queued_s=0.1), "event loop held"),
         ([], [], Sightings(), "neither"),
         # What nothing explains has no cause.
         ([0.002] * 20, [0.002] * 20 + [0.226], Sightings(), "not found"),
-        ([0.002] * 20, [0.226] * 3, Sightings(waiting=[waiting(full_s=0.05)]), "not found"),
+        ([0.002] * 20, [0.226] * 3, waited(full_s=0.05), "not found"),
         ([0.002] * 20 + [0.5], [0.002], Sightings(), "not found"),
-        ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(seen(), lasted_s=0.09)]), "not found"),
-        ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(SLEEP, lasted_s=0.06)]), "not found"),
-        ([0.002] * 20 + [0.12], [0.002], Sightings(stalls=[stall(SLEEP, lasted_s=0.09)]), "event loop held"),
-        ([0.002] * 20 + [0.09], [0.002], Sightings(stalls=[stall(SLEEP, lasted_s=0.09)]), "neither"),
+        ([0.002] * 20 + [0.12], [0.002], stalled(seen(), lasted_s=0.09), "not found"),
+        ([0.002] * 20 + [0.12], [0.002], stalled(SLEEP, lasted_s=0.06), "not found"),
+        ([0.002] * 20 + [0.12], [0.002], stalled(SLEEP, lasted_s=0.09), "event loop held"),
+        ([0.002] * 20 + [0.09], [0.002], stalled(SLEEP, lasted_s=0.09), "neither"),
         ([0.5, 0.4], [0.5], Sightings(stalls=[*BUSY.stalls, stall(SLEEP, lasted_s=0.09)]), "interpreter busy"),
         ([0.5, 0.4], [0.5], Sightings(stalls=[*BUSY.stalls, stall(seen(), lasted_s=0.2)]), "interpreter busy"),
         ([0.5, 0.4], [0.5], Sightings(stalls=[*BUSY.stalls, stall(seen(), lasted_s=0.4)]), "event loop held"),
@@ -178,7 +166,7 @@ def test_the_cause_is_what_the_server_saw(
 
 def test_where_nobody_saw_what_a_thread_did_its_endpoint_is_named_and_only_then() -> None:
     unseen = seen("", of="thread", caller="a.py:1 in f (or a dependency of it)", cpu_s=0.3)
-    found = judge(a_run([0.5], [0.5]), Sightings(stalls=[stall(others=[unseen])]))
+    found = judge(a_run([0.5], [0.5]), stalled(others=[unseen]))
     assert [(place.place, place.caller, place.waits) for place in found.places] == [(unseen.caller, None, False)]
     assert found.change is not None
     assert found.change.startswith("Computing needs a process: make a function of what computes there")
@@ -193,7 +181,7 @@ def test_where_the_threads_of_an_executor_wait_in_a_line_themselves_that_line_is
 ) -> None:
     queue = seen("a queue for 2 threads of an executor", in_line=True, seconds=0.9)
     threads = seen("db.Pool.take", call="Condition.wait", in_line=True, of="thread", seconds=seconds)
-    found = judge(a_run([0.01], [0.01]), Sightings(waiting=[waiting(queue, threads)]))
+    found = judge(a_run([0.01], [0.01]), waited(queue, threads))
     assert (found.cause, found.places[0].place) == ("waiting in line", place)
 
 
@@ -205,7 +193,7 @@ def test_a_bystander_that_got_no_answer_has_waited_too() -> None:
 
 @pytest.mark.parametrize(("cpu_s", "queued_s", "waits"), [(0.01, 0.01, True), (0.25, 0.0, False), (0.05, 0.2, False)])
 def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queued_s: float, waits: bool) -> None:
-    found = Sightings(stalls=[stall(seen(cpu_s=cpu_s, queued_s=queued_s))])
+    found = stalled(seen(cpu_s=cpu_s, queued_s=queued_s))
     blocked = judge(a_run([0.5], [0.5]), found)
     assert blocked.places[0].waits is waits
     assert ("process" in (blocked.change or "")) is not waits
@@ -279,7 +267,7 @@ def never_ran(call: str = "mail", because: str | None = "the answer was 503.", s
 
 def cases() -> dict[str, Blocking]:
     quiet, held_up = a_run([0.002], [0.002]), a_run([0.5], [0.5])
-    short = Sightings(stalls=[stall(seen(call="time.sleep", seconds=0.15), lasted_s=0.15)])
+    short = stalled(seen(call="time.sleep", seconds=0.15), lasted_s=0.15)
     broken = [replace(row, status=200, error="ReadTimeout") for row in quiet.requests]
     busy = [replace(row, status=503, error="HTTP 503") for row in held_up.requests]
     in_line = seen("a.py:3 in get", call="pool.connection", in_line=True, seconds=0.9)
@@ -291,16 +279,14 @@ def cases() -> dict[str, Blocking]:
     dropped = [never_ran(), never_ran(), never_ran("log"), never_ran(because=None, status=200)]
     instead = "the answer had a background task of its own, which takes their place"
     stuck = replace(quiet.summary, tasks=replace(quiet.summary.tasks, finished=0, unfinished=2))
-    in_mail = Sightings(waiting=[waiting(seen("a.py:9 in mail", call="arrived.wait", of="thread"))])
+    in_mail = waited(seen("a.py:9 in mail", call="arrived.wait", of="thread"))
     return {
-        "a machine that was busy": judge(a_run([0.15], [0.3]), Sightings(waiting=[waiting(queued_s=0.06)])),
+        "a machine that was busy": judge(a_run([0.15], [0.3]), waited(queued_s=0.06)),
         "a wait that nothing explains": judge(a_run([0.002] * 20 + [0.5], [0.002]), Sightings()),
         "nobody waited": judge(quiet, Sightings()),
-        "callers in line": judge(quiet, Sightings(waiting=[waiting(in_line)])),
-        "callers in line on a machine that was busy": judge(
-            a_run([0.15, 0.15], [0.3]), Sightings(waiting=[waiting(in_line, queued_s=0.06)])
-        ),
-        "callers in line, and a wait that nothing explains": judge(held_up, Sightings(waiting=[waiting(in_line)])),
+        "callers in line": judge(quiet, waited(in_line)),
+        "callers in line on a machine that was busy": judge(a_run([0.15, 0.15], [0.3]), waited(in_line, queued_s=0.06)),
+        "callers in line, and a wait that nothing explains": judge(held_up, waited(in_line)),
         "a wait just below the limit": judge(a_run([0.06], [0.002]), Sightings()),
         "a wait just above the limit": judge(a_run([0.15], [0.002]), short),
         "answers that go on, as those of a stream": judge(replace(quiet, requests=broken, timed_out=True), Sightings()),
@@ -319,7 +305,7 @@ def cases() -> dict[str, Blocking]:
         **{f"not reached: {name}": refused(status, **given) for name, (status, given) in REFUSALS.items()},
         "nobody was answered": judge(
             replace(quiet, summary=replace(quiet.summary, response_s=None)),
-            Sightings(waiting=[waiting(seen("validating the request (fastapi.request_body_to_args)"))]),
+            waited(seen("validating the request (fastapi.request_body_to_args)")),
         ),
         "background tasks that had ended when time was up": judge(replace(quiet, timed_out=True), in_mail),
         "background tasks that had not": judge(replace(quiet, timed_out=True, summary=stuck), in_mail),
@@ -393,4 +379,4 @@ def test_what_had_begun_to_answer_when_the_event_loop_was_held_is_not_taken_for_
     begun = [replace(row, status=200, error="ReadTimeout") for row in samples.background_run(2).requests]
     run = replace(a_run([0.5], [0.5]), requests=begun, timed_out=True)
     assert judge(run, HELD).endless == 0
-    assert judge(run, Sightings(waiting=[waiting(full_s=0.5)])).endless == 2
+    assert judge(run, waited(full_s=0.5)).endless == 2

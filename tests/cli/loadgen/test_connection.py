@@ -144,6 +144,10 @@ def none(*parts: bytes, reason: str, error: str = "RemoteProtocolError", **given
     return Case(parts, error=error, reason=reason, kept=False, **given)
 
 
+def no_http(*parts: bytes, why: str = "") -> Case:
+    return none(*parts, reason=f"The response is not HTTP: {why}")
+
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
@@ -158,7 +162,7 @@ CASES = {
     "chunk extensions and trailers": answer(
         CHUNKED + b'5;a=b;c="d"\r\nhello\r\n', b"0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n"
     ),
-    "bad chunk size": none(CHUNKED + b"zz\r\nhello\r\n", reason="The response is not HTTP: "),
+    "bad chunk size": no_http(CHUNKED + b"zz\r\nhello\r\n"),
     "connection close": last_answer(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi"),
     "body until the end of the connection": last_answer(b"HTTP/1.1 200 OK\r\n\r\nhel", b"lo", close=True),
     "HTTP/1.0 with a length": last_answer(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi"),
@@ -179,28 +183,18 @@ CASES = {
     "cut short in the headers": none(b"HTTP/1.1 200 OK\r\nContent-", reason=CUT, close=True),
     "cut short in the body": none(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhi", reason=CUT, close=True),
     "cut short in a chunk": none(CHUNKED + b"5\r\nhe", reason=CUT, close=True),
-    "garbage": none(b"\x00\xff SSH-2.0-OpenSSH\r\n\r\n", reason="The response is not HTTP: Expected HTTP/"),
-    "folded header": none(
-        b"HTTP/1.1 200 OK\r\nX-Long: one\r\n two\r\nContent-Length: 2\r\n\r\nhi", reason="The response is not HTTP: "
+    "garbage": no_http(b"\x00\xff SSH-2.0-OpenSSH\r\n\r\n", why="Expected HTTP/"),
+    "folded header": no_http(b"HTTP/1.1 200 OK\r\nX-Long: one\r\n two\r\nContent-Length: 2\r\n\r\nhi"),
+    "lines that end with LF alone": no_http(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi"),
+    "two lengths": no_http(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi", why="Duplicate Content-Length"
     ),
-    "lines that end with LF alone": none(
-        b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", reason="The response is not HTTP: "
-    ),
-    "two lengths": none(
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi",
-        reason="The response is not HTTP: Duplicate Content-Length",
-    ),
-    "a status that is none": none(OK.replace(b"200", b"099"), reason="The response is not HTTP: its status is 99"),
+    "a status that is none": no_http(OK.replace(b"200", b"099"), why="its status is 99"),
     "unasked 101": none(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nxx",
         reason="The server switched protocols without being asked",
     ),
-    "reset": none(
-        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
-        error="ReadError",
-        reason="Connection reset by peer",
-        reset=True,
-    ),
+    "reset": none(OK[:-2], error="ReadError", reason="Connection reset by peer", reset=True),
     "bytes beyond the response": last_answer(OK + b"HTTP/1.1 200 OK\r\nContent-Le"),
     "a whole second response": last_answer(OK + OK),
     "garbage beyond the response": last_answer(OK + b"\x00\x01"),
