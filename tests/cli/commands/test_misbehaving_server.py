@@ -39,19 +39,22 @@ def test_a_server_that_does_not_say_what_it_is_is_fired_at_all_the_same(
     assert "did not say what it is" in capsys.readouterr().err
 
 
-HEALTH = {
-    "server": "taskdemo",
-    "version": "0",
-    "mode": "background",
-    "work": "sleep",
-    "duration_s": 1.0,
-    "journal_offset": 0,
-    "clock": 1.0,
-}
+HEALTH = {"server": "taskdemo", "version": "0", "mode": "background", "work": "sleep", "duration_s": 1.0}
+HEALTH |= {"journal_offset": 0, "clock": 1.0}
 
 
 def http(body: bytes, kind: str = "application/json") -> bytes:
     return f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+LYING: dict[str, tuple[Any, ...]] = {
+    "mode": (5, {}),
+    "work": (["sleep"],),
+    "app": ("evil:app",),
+    "duration_s": (float("nan"), "1", -1, True),
+    "clock": (float("inf"), None),
+    "journal_offset": (-1, 1.5, 10**30, "0\r\nHost: evil"),
+}
 
 
 @pytest.mark.parametrize(
@@ -65,25 +68,7 @@ def http(body: bytes, kind: str = "application/json") -> bytes:
         b'{"server": "taskdemo", "journal_offset": ' + b"9" * 5000 + b"}",
         b"\xff\xfe{}",
         b"{" + b" " * 2_000_000 + b"}",
-        *(
-            json.dumps(HEALTH | {name: value}).encode()
-            for name, value in [
-                ("mode", 5),
-                ("mode", {}),
-                ("work", ["sleep"]),
-                ("app", "evil:app"),
-                ("duration_s", float("nan")),
-                ("duration_s", "1"),
-                ("duration_s", -1),
-                ("duration_s", True),
-                ("clock", float("inf")),
-                ("clock", None),
-                ("journal_offset", -1),
-                ("journal_offset", 1.5),
-                ("journal_offset", 10**30),
-                ("journal_offset", "0\r\nHost: evil"),
-            ]
-        ),
+        *(json.dumps(HEALTH | {name: value}).encode() for name, values in LYING.items() for value in values),
     ],
     ids=lambda lie: lie[:60].decode("latin-1"),
 )

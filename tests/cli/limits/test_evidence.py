@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,18 +37,9 @@ def test_torn_lines_foreign_tasks_and_files_that_are_not_there_yet_are_passed_ov
     assert (note.step, note.state, note.given) == ("first", "started", None)
 
 
-def killed(*, accepted: int, unfinished: int, ended: int, ran_twice: int = 0) -> Fate:
-    return Fate(
-        "the server was killed",
-        accepted=accepted,
-        unfinished=unfinished,
-        ended=ended,
-        ran_twice=ran_twice,
-        called_failed=0,
-        unanswered=0,
-        works_again=True,
-        took_s=2.5,
-    )
+def killed(**counts: int) -> Fate:
+    rest: dict[str, Any] = {"ran_twice": 0, "called_failed": 0, "unanswered": 0, "works_again": True, "took_s": 2.5}
+    return Fate("the server was killed", **rest | counts)
 
 
 @pytest.mark.parametrize(("ended", "verdict"), [(0, "no"), (2, "partly"), (4, "yes")])
@@ -62,34 +52,16 @@ def test_survival_is_judged_by_how_many_unfinished_tasks_ended(ended: int, verdi
     assert "1 begun twice" in cell.text
 
 
-@pytest.mark.parametrize(
-    ("see", "why"),
-    [
-        (
-            lambda: fate_cell({"server": killed(accepted=4, unfinished=0, ended=0)}),
-            "every task had ended before the server was killed, so nothing was seen",
-        ),
-        (
-            lambda: cancel_cell(waiting=None, running=None, freed_after=None),
-            "every task had ended before it could be cancelled",
-        ),
-        (
-            lambda: distribute_cell(Counter({"machine-a": 4, "elsewhere": 2}), "Two workers ran"),
-            "where 2 of 6 tasks ran was not seen, because the process had ended",
-        ),
-        (
-            lambda: survive._kill_what_runs(MagicMock(wait=lambda *_: False)),
-            "no process was seen running a task, so none could be killed; run it again",
-        ),
-    ],
-    ids=["killed", "cancelled", "distributed", "run"],
-)
-def test_where_nothing_was_seen_there_is_no_cell(
-    see: Callable[[], object], why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_nothing_was_seen_there_is_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survive, "_busy", MagicMock())
-    with pytest.raises(UserError, match=why):
-        see()
+    with pytest.raises(UserError, match="every task had ended before the server was killed, so nothing was seen"):
+        fate_cell({"server": killed(accepted=4, unfinished=0, ended=0)})
+    with pytest.raises(UserError, match="every task had ended before it could be cancelled"):
+        cancel_cell(waiting=None, running=None, freed_after=None)
+    with pytest.raises(UserError, match="where 2 of 6 tasks ran was not seen, because the process had ended"):
+        distribute_cell(Counter({"machine-a": 4, "elsewhere": 2}), "Two workers ran")
+    with pytest.raises(UserError, match="no process was seen running a task, so none could be killed; run it again"):
+        survive._kill_what_runs(MagicMock(wait=lambda *_: False))
 
 
 def test_a_process_that_had_ended_before_it_was_looked_at_is_no_second_machine() -> None:

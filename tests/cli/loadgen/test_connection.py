@@ -383,8 +383,9 @@ def test_a_request_that_says_it_is_the_last_on_its_connection_is() -> None:
     assert (errors(samples), len(connections)) == ([None] * 3, 3)
 
 
-def test_a_connection_that_does_not_come_about_keeps_no_other_from_its_request_however_short_the_run(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("limit", [{"timeout_s": 1.5}, {"request_timeout_s": 1.5}], ids=["the run's", "its own"])
+def test_a_connection_that_does_not_come_about_in_time_is_given_up_and_keeps_no_other_from_its_request(
+    limit: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, script = Origin.connect, answering(OK)[0]
     begun: list[int] = []
@@ -394,8 +395,12 @@ def test_a_connection_that_does_not_come_about_keeps_no_other_from_its_request_h
         await (asyncio.sleep(60) if len(begun) == 5 else real(origin, connection))
 
     monkeypatch.setattr(Origin, "connect", connect)
-    samples = fired(script, count=5, timeout_s=1.5)
+    samples = fired(script, count=5, **limit)
     assert errors(samples) == [None] * 4 + ["ConnectTimeout"]
+    _, planned, sent, _, done, *_ = samples[4]
+    assert sent is None
+    assert done is not None
+    assert done - planned >= 1.5
 
 
 def test_a_stall_of_the_clients_own_loop_counts_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -231,17 +230,6 @@ def test_a_request_that_has_had_its_own_time_fails_and_the_next_one_is_sent(load
         assert fired.done.not_sent == 0
     until(lambda: load.target.open == 0, WAIT)
     assert load.fire(count=20, concurrency=2, request_timeout_s=WAIT).errors == [None] * 20
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a full backlog keeps callers waiting on Linux alone")
-def test_a_connection_that_does_not_come_about_in_a_requests_own_time_is_given_up(
-    loader: Loader, frames: Frames
-) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
-        loader.run(Plan(url=f"http://127.0.0.1:{full.getsockname()[1]}/", count=4, rate=100, request_timeout_s=0.2))
-        fired = Fired(frames)
-    assert fired.errors == ["ConnectTimeout"] * 4
-    assert all(0.2 <= done - planned < WAIT for _, planned, _, _, done, *_ in fired.samples)
 
 
 def test_stop_reports_what_is_in_flight_as_cancelled_and_the_next_run_is_unharmed(load: Load) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
@@ -120,25 +121,16 @@ def test_of_the_endpoint_that_was_asked_last_the_first_line_is_known_if_it_runs_
     async def wait() -> None: ...
 
     async def site(scope: Scope, receive: Receive, send: Send) -> None:
-        endpoints = {
-            "/compute": compute,
-            "/wait": wait,
-            "/wrapped": wraps(compute)(lambda: None),
-            "/installed": asyncio.run,
-        }
-        scope["endpoint"] = endpoints.get(scope["path"])
+        scope["endpoint"] = asked.pop()
 
     app = around(site)
     begin = f"test_app_requests.py:{compute.__code__.co_firstlineno} in compute (or a dependency of it)"
     assert app.asked() == Look("")
-    for path, caller in {
-        "/compute": begin,
-        "/wait": None,
-        "/wrapped": begin,
-        "/installed": None,
-        "/none": None,
-    }.items():
-        asyncio.run(ask(app, path))
+    asked: list[Any] = []
+    wrapped = wraps(compute)(lambda: None)
+    for endpoint, caller in ((compute, begin), (wait, None), (wrapped, begin), (asyncio.run, None), (None, None)):
+        asked.append(endpoint)
+        asyncio.run(ask(app, "/"))
         assert app.asked() == Look("", caller=caller)
 
 
