@@ -326,32 +326,21 @@ def test_frames_show_the_oldest_fifty_in_flight(load: Load) -> None:
     load.fired()
 
 
-def command() -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "taskdemo_cli.loadgen.process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-
-
-def test_the_end_of_standard_input_ends_the_process_at_once_even_in_a_run(target: Target) -> None:
-    with command() as process:
+@pytest.mark.parametrize(
+    ("path", "plan"),
+    [("/hold", {"count": 5}), ("/", {"count": 3000, "concurrency": 20})],
+    ids=["in a run", "where nobody reads, which does not hold up the load"],
+)
+def test_the_end_of_standard_input_ends_the_process_at_once(target: Target, path: str, plan: dict[str, Any]) -> None:
+    command = [sys.executable, "-m", "taskdemo_cli.loadgen.process"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stdout
-        process.stdin.write(encode_command(Plan(url=target.at("/hold"), count=5)))
+        process.stdin.write(encode_command(Plan(url=target.at(path), **plan)))
         process.stdin.flush()
-        until(lambda: len(target.requests) == 5, WAIT)
+        until(lambda: len(target.requests) == plan["count"], WAIT)
         process.stdin.close()
         assert process.wait(30) == 0
-        process.stdout.read()
-
-
-def test_a_reader_that_does_not_read_does_not_hold_up_the_load(target: Target) -> None:
-    with command() as process:
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(encode_command(Plan(url=target.at(), count=3000, concurrency=20)))
-        process.stdin.flush()
-        until(lambda: len(target.requests) == 3000, WAIT)
-        process.stdin.close()
         process.stdout.read()
 
 

@@ -1,6 +1,7 @@
 """However a command ends, it finishes or keeps what it should, says so, and leaves nothing of it behind."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +22,7 @@ from typing import Any
 import psutil
 import pytest
 
-from commands import TASKDEMO, family_of, left_in, one_sentence, private, running, taskdemo
+from commands import family_of, left_in, one_sentence, private, running, taskdemo
 from conftest import call, gone, until
 from soak import kill_anywhere
 from taskdemo_cli.documents.limits import LIMITS
@@ -50,30 +52,18 @@ def states(journal: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def on_a_terminal(*arguments: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+def on_a_terminal(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
     """Run a command on a terminal of its own; yields it and the terminal, where keys are written and text is read."""
     ours, theirs = pty.openpty()
-    code = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, TASKDEMO, *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    family: list[psutil.Process] = []
-    try:
-        yield process, ours
-    finally:
-        family = family_of(process.pid)
-        process.kill()
-        process.wait()
-        for one in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
-        with contextlib.suppress(OSError):
-            os.close(ours)
+    given: dict[str, Any] = {**dict.fromkeys(("stdin", "stdout", "stderr"), theirs), "start_new_session": True}
+    take = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # noqa: E731
+    with running(*arguments, anew=True, preexec_fn=take, **given) as process:
+        os.close(theirs)
+        try:
+            yield process, ours
+        finally:
+            with contextlib.suppress(OSError):
+                os.close(ours)
 
 
 def read_until(terminal: int, pattern: str, within: float = 60.0) -> str:
@@ -123,11 +113,8 @@ def test_a_closed_terminal_is_not_served_on(tmp_path: Path) -> None:
 
 
 def test_a_hang_up_that_is_ignored_ends_nothing() -> None:
-    arguments = [TASKDEMO, "serve", "--port", "0"]
-    process = subprocess.Popen(
-        ["nohup", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
+    as_nohup_does = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+    with running("serve", "--port", "0", anew=True, preexec_fn=as_nohup_does) as process:
         assert process.stdout is not None
         assert any("http://" in line for line in process.stdout)
         process.send_signal(signal.SIGHUP)
@@ -135,9 +122,6 @@ def test_a_hang_up_that_is_ignored_ends_nothing() -> None:
             process.wait(0.5)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_a_server_that_cannot_start_says_why_in_one_sentence(tmp_path: Path) -> None:
