@@ -15,12 +15,14 @@ from msgspec.structs import replace
 import samples
 from reviewed import assert_reviewed
 from taskdemo_cli.analysis.blocking.sentence import sentence
+from taskdemo_cli.analysis.recommendation import recommend
+from taskdemo_cli.analysis.thresholds import evaluate, parse
 from taskdemo_cli.documents.blocking import Blocking, Place
+from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.rows import Rows
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
 from taskdemo_cli.reports.html import page as html
 from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_server.contract.modes import NEEDS
 from taskdemo_server.contract.settings import BUILT_IN_WORKS
 from taskdemo_server.contract.text import escape
 
@@ -107,32 +109,11 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def advised() -> Any:
+def advised() -> ComparisonDocument:
     """A comparison with everything that a page can show."""
-    return samples.changed(
-        samples.comparison_document(),
-        thresholds=[
-            {"expression": "response.p50 > 200ms", "value": 3.0, "held": True, "text": "response.p50 was 3.00 s"},
-            {"expression": "tasks.lost > 0", "value": 0.0, "held": False, "text": "tasks.lost was 0"},
-        ],
-        recommendations=[
-            {
-                "need": need,
-                "mode": None if need == "retry" else "threadpool",
-                "why": f"It is good for {need}.",
-                "gives_up": ["A killed server loses its tasks."],
-                "code": "app = FastAPI()\n",
-            }
-            for need in NEEDS
-        ],
-        recommendation={
-            "need": "",
-            "mode": "background",
-            "why": "Callers were answered in 5.8 ms at the median.",
-            "gives_up": ["A killed server loses its tasks."],
-            "code": "app = FastAPI()\n\n\n@app.get('/')\nasync def root() -> None:\n    pass\n",
-        },
-    )
+    document, thresholds = samples.comparison_document(), ["response.p50 > 200ms", "tasks.lost > 0"]
+    found, rows = recommend(document.runs), [evaluate(parse(one), document).row() for one in thresholds]
+    return replace(document, thresholds=rows, recommendations=found.each, recommendation=found.one)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -214,7 +195,7 @@ def test_every_page_reads_as_it_was_reviewed() -> None:
 
 def test_code_and_what_a_task_printed_keep_their_lines() -> None:
     code = "".join(text for tags, text in read(advised()).texts if tags[-2:] == ("pre", "code"))
-    assert "async def root() -> None:\n    pass" in code
+    assert '\napp = FastAPI()\n\n\n@app.get("/")\nasync def hello(\n    background_tasks: BackgroundTasks' in code
     printed = [text for tags, text in read(app_run()).texts if "samp" in tags]
     assert len(printed) >= 3
     assert printed[0].startswith("held \\x1b[1m\nand <b>xxx")
@@ -252,8 +233,8 @@ def test_what_decides_is_told_once_and_code_in_it_is_code() -> None:
     document["verdicts"][0]["text"] = "It is a plain `def`; --rounds 5 says how sure."
     reader = read(document)
     text = words(reader)
-    assert text.count("Callers were answered in 5.8 ms at the median.") == 1
-    assert any("5.8\N{NO-BREAK SPACE}ms at the median" in text for _, text in reader.texts)
+    assert text.count("Its callers waited 5.8 ms (median), other requests at most 2 ms") == 1
+    assert any("5.8\N{NO-BREAK SPACE}ms (median)" in text for _, text in reader.texts)
     assert "`" not in text
     assert [text for tags, text in reader.texts if tags[-2:] in (("li", "code"), ("dd", "code"))][:2] == ["def", "def"]
     assert "endpoints <b>need</b>" in text
