@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -98,16 +98,26 @@ def another_thread_waits() -> Iterator[list[None]]:
         other.join()
 
 
-def gone(processes: Sequence[psutil.Process]) -> bool:
-    """Tell whether all of these have ended: a zombie has."""
+def lives(process: psutil.Process) -> bool:
+    """Tell whether this one runs: a zombie has ended, though init may take seconds to notice."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
-    def is_gone(process: psutil.Process) -> bool:
-        try:
-            return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
-        except psutil.NoSuchProcess:
-            return True
 
-    return all(is_gone(process) for process in processes)
+def gone(processes: Iterable[psutil.Process]) -> bool:
+    """Tell whether all of these have ended."""
+    return not any(map(lives, processes))
+
+
+def in_group(group: int) -> Iterator[psutil.Process]:
+    """Give the processes of this group."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, 0)  # mostly nobody is left, which is quicker to see so
+        for process in psutil.process_iter():
+            with suppress(ProcessLookupError):
+                if os.getpgid(process.pid) == group:
+                    yield process
 
 
 def call(url: str, count: int) -> list[threading.Thread]:
@@ -247,23 +257,7 @@ def serving(folder: Path, /, *, anew: bool = False, piped: bool = False, **given
             pytest.fail("the server outlived its lifeline")
         finally:
             # The server leads a process group of its own, so whoever is left is in it.
-            until(lambda: not _group_lives(process.pid))
-
-
-def _group_lives(group: int) -> bool:
-    """Tell whether anybody of it runs: a zombie has ended, though init may take seconds to notice."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return any(_runs_in(group, process) for process in psutil.process_iter())
-
-
-def _runs_in(group: int, process: psutil.Process) -> bool:
-    try:
-        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
-    except (OSError, psutil.Error):
-        return False
+            until(lambda: gone(in_group(process.pid)))
 
 
 @pytest.fixture
