@@ -38,14 +38,14 @@ def snippet(folder: Path, mode: str, function: pasting.Function) -> None:
 
 
 @contextlib.contextmanager
-def served(folder: Path, *, anew: bool = False) -> Iterator[str]:
-    """Run main.py in the folder as its first line says, on a free port; yields the URL.
+def served(folder: Path, app: str = "main:app", *, anew: bool = False, **options: Any) -> Iterator[str]:
+    """Run main.py in the folder as its first line says, or another application, on a free port; yields the URL.
 
     `anew`: for a pool of processes, which look for main.py where multiprocessing was imported.
     """
-    command = [sys.executable, *([] if anew else ["-P"]), "-m", "uvicorn", "main:app", "--port", "0"]
+    command = [sys.executable, *([] if anew else ["-P"]), "-m", "uvicorn", app, "--port", "0"]
     start: Any = subprocess.Popen if anew else forked.popen
-    process = start(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    process = start(command, cwd=folder, stderr=subprocess.PIPE, text=True, **options)
     try:
         assert process.stderr is not None
         said = []
@@ -58,6 +58,7 @@ def served(folder: Path, *, anew: bool = False) -> Iterator[str]:
     finally:
         process.terminate()
         process.communicate(timeout=60)
+        assert process.returncode in {0, -15}
 
 
 def answer(url: str) -> Any:

@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-import forked
 import taskdemo_server
 from conftest import RunningServer, Start, own_work, serving, until
+from pasted import served
 from taskdemo_cli import stats
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 
@@ -107,21 +107,14 @@ def test_changing_the_greeting_in_a_page_changes_what_is_answered(
 
 @pytest.mark.parametrize("mode", BUILT_IN)
 def test_a_page_is_served_by_uvicorn_without_taskdemo(tmp_path: Path, mode: str) -> None:
-    path, printed = tmp_path / "s", tmp_path / "printed"
-    command = [sys.executable, "-P", "-m", "uvicorn", f"{MODE_BY_NAME[mode].page}:app", "--uds", str(path)]
-    with printed.open("wb") as out, (tmp_path / "log").open("wb") as log:
-        process = forked.popen(command, stdout=out, stderr=log, cwd=tmp_path)
-    try:
-        until(lambda: "running on" in (tmp_path / "log").read_text())
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://page") as client:
-            answer = client.get("/", timeout=60)
-            assert answer.json() == {"message": "Hello World!"}
-            assert "X-Task-ID" not in answer.headers
-            assert client.get("/", params={"message": "x" * (MESSAGE_LIMIT + 1)}).status_code == 422
+    printed = tmp_path / "printed"
+    with printed.open("wb") as out, served(tmp_path, f"{MODE_BY_NAME[mode].page}:app", stdout=out) as url:
+        answer = httpx.get(url, timeout=60, trust_env=False)
+        assert answer.json() == {"message": "Hello World!"}
+        assert "X-Task-ID" not in answer.headers
+        too_long = {"message": "x" * (MESSAGE_LIMIT + 1)}
+        assert httpx.get(url, params=too_long, timeout=60, trust_env=False).status_code == 422
         until(lambda: "Background Task called! Hello\n" in printed.read_text())
-    finally:
-        process.terminate()
-        assert process.wait(60) in {0, -15}
 
 
 @pytest.mark.parametrize("mode", ["threadpool", "background"])
