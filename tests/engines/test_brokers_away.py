@@ -162,7 +162,7 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
     assert server.complained == said
 
     refuses_while_full(stage, server, worker, *REFUSALS[THERE.index(mode) % len(REFUSALS)])
-    if worker.guard.poll() is None:
-        assert server.complained == said
+    if worker.guard.poll() is None:  # A worker's answer is refused, too: on a slow machine that is noticed meanwhile.
+        assert set(server.complained.splitlines()) == set(said.splitlines())
     else:  # as Celery's does
-        until(lambda: server.complained.count(no_worker) == 2)
+        until(lambda: server.complained.count(no_worker) >= 2)
