@@ -54,13 +54,13 @@ def capacity_table(
         found = modes.get(name)
         if found is None:
             yield row(
-                (cell(name, NAME + 1), Palette.BOLD), ("measured now" if name == running else "waiting", Palette.DIM)
+                (_name(name) + " ", Palette.BOLD), ("measured now" if name == running else "waiting", Palette.DIM)
             )
             continue
         full = cells(scale.x(found.sustained_per_s or 0.0))
         until = max(cells(scale.x(found.failed_at_per_s or 0.0)), full + bool(found.failed_at_per_s))
         yield row(
-            (cell(name, NAME) + " ", Palette.BOLD),
+            (_name(name) + " ", Palette.BOLD),
             (Glyph.FULL * full, Palette.GOOD),
             (Glyph.HATCHED * (min(until, columns) - full), Palette.WAITING),
             " " * (columns - min(until, columns)),
@@ -69,6 +69,10 @@ def capacity_table(
             " ",
             (cell(found.cause, CAUSE).rstrip(), Palette.BAD if found.cause == "refused" else Palette.PLAIN),
         )
+
+
+def _name(name: str) -> str:
+    return cell(name.removeprefix("http://"), NAME)  # of a URL what tells it from others
 
 
 def _sustained(found: ModeCapacity) -> str:
@@ -82,7 +86,7 @@ def _text_lines(document: CapacityDocument, width: int) -> Iterator[Text]:
         yield from paragraph(INTERRUPTED["capacity"], width, Palette.DOUBT)
         yield row("")
     for name, found in document.modes.items():
-        yield from paragraph(found.text, width, first=cell(name, NAME) + " ")
+        yield from paragraph(found.text, width, first=_name(name) + " ")
     for skipped in document.skipped:
         yield from paragraph(f"skipped: {skipped.why}", width, Palette.DIM, first=cell(skipped.mode, NAME) + " ")
     yield row("")
