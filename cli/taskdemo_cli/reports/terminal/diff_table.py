@@ -15,6 +15,8 @@ LABEL: Final = 15
 ROOMY: Final = 66
 """Below so many columns there is no place for the percentage."""
 UNKNOWN: Final = "noise not known: it takes several rounds of both, from compare --rounds 5"
+MEANS: Final = "Each figure is the mean of its rounds; the result's own table has the largest of a maximum."
+BY_ROUNDS: Final[frozenset[ChangeOutcome]] = frozenset({"better", "worse", "within noise"})
 OUTCOMES: Final[dict[ChangeOutcome, tuple[str, Style]]] = {
     "better": ("better, beyond noise", Palette.GOOD),
     "worse": ("worse, beyond noise", Palette.BAD),
@@ -45,7 +47,11 @@ def changes_report(document: ChangesDocument, width: int) -> Iterator[Text]:
         yield row(name, figures, OUTCOMES[change["outcome"]])
     if not document["changes"]:
         yield row(("The two results have no figure in common.", Palette.DOUBT))
-    if any(change["outcome"] == "unknown" for change in document["changes"]):
+    outcomes = {change["outcome"] for change in document["changes"]}
+    if outcomes & BY_ROUNDS:
+        yield row("")
+        yield from paragraph(MEANS, width, Palette.DIM)
+    if "unknown" in outcomes:
         yield row("")
         yield from paragraph(UNKNOWN, width, Palette.DIM)
 
