@@ -47,13 +47,13 @@ def record(count: int) -> None:
     write = time.process_time() - began
     Path("/dev/shm/taskdemo-recording.json").unlink()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(f"{count:>12,}{peak:>10.0f}{fold / count * 1e6:>12.2f}{finish:>10.2f}{write:>10.2f}", flush=True)
+    print(f"{count:>12,}{peak:>10.0f}{fold / count * 1e6:>10.2f}{finish:>10.2f}{write:>10.2f}", flush=True)
 
 
 def main() -> None:
     """Print a row for each count."""
     counts = [int(argument) for argument in sys.argv[1:]] or [1_000, 100_000, 1_000_000]
-    print(f"{'requests':>12}{'peak MB':>10}{'fold us each':>12}{'end s':>10}{'write s':>10}", flush=True)
+    print(f"{'requests':>12}{'peak MB':>10}{'us each':>10}{'end s':>10}{'write s':>10}", flush=True)
     for count in counts:
         subprocess.run([sys.executable, __file__, "one", str(count)], check=True)
 
