@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import re
+import ssl
 import subprocess
 import sys
 import threading
@@ -349,3 +350,16 @@ def axe() -> str:
     if not path.is_file():
         without("axe-core: `npm pack axe-core@4`, and TASKDEMO_AXE naming the axe.min.js in it")
     return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
+    """What a server needs that the client trusts."""
+    from certificates import server_context  # which imports from here
+
+    folder = tmp_path_factory.mktemp("tls")
+    context = server_context(folder)
+    trusting = ssl.create_default_context(cafile=folder / "certificate.pem")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("taskdemo_cli.loadgen.tls.context", lambda: trusting)
+        yield context
