@@ -168,7 +168,9 @@ def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
     """Return the lines of the statistics table; the phases of a response only where they say something."""
     summary = document.summary
     response = summary.response_s
-    phases = (("  to be sent", summary.wait_s), ("  rest of body", summary.transfer_s))
+    # At a rate the wait to be sent is a part of the response; else it is the connecting, which comes before it.
+    wait = "  to be sent" if summary.corrected_s else "Connecting"
+    phases = ((wait, summary.wait_s), ("  rest of body", summary.transfer_s))
     return [
         ("Response", response),
         ("  failed", summary.failed_s),
