@@ -48,8 +48,8 @@ def mode_list(text: str) -> list[str]:
 
 
 def needs(names: list[str]) -> list[str]:
-    """Check the names of needs; each counts once."""
-    return [_need("--need", name) for name in dict.fromkeys(names)]
+    """Check the names of needs, `A,B,...` among them; each counts once."""
+    return [_need("--need", name) for name in dict.fromkeys(name.strip() for text in names for name in text.split(","))]
 
 
 def work(option: str, text: str) -> str:

@@ -52,6 +52,11 @@ def test_plain_and_whole_numbers_take_no_unit() -> None:
             read_whole(text)
 
 
+def test_needs_come_one_by_one_or_with_commas_between() -> None:
+    assert checks.needs(["survive", "retry, quiet,survive"]) == ["survive", "retry", "quiet"]
+    assert checks.needs([]) == []
+
+
 def test_every_time_takes_a_unit_on_the_command_line_and_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fire, "fire", fired := MagicMock(return_value=0))
     options = ("--mode", "background", "--rate", "10/s", "--timeout", "1m")
