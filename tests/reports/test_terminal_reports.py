@@ -129,6 +129,9 @@ DRAWN: dict[str, RenderableType] = {
     "errors of several causes": drawing(of_several_causes()),
     "answers that are nearly alike": drawing(many(*((1.001 + n * 0.00001, {}) for n in range(1, 31)))),
     "answers that are alike": drawing(many(*[(1.0, {"sent": 0.0})] * 30)),
+    "a scan without a quiet endpoint": drawing(
+        replace(scan_document(), endpoints=[one for one in scan_document().endpoints if one.path != "/"])
+    ),
     "connections that open slowly": drawing(many((0.028, {"sent": 0.017}), (0.029, {"sent": 0.017}))),
     "two at a time": drawing(replace(background_run(), concurrency=2)),
     "a queued task": drawing(begun(1.0)),

@@ -48,6 +48,8 @@ def scan_report(document: ScanDocument, width: int) -> Iterator[Text]:
     groups = by_outcome(document.endpoints)
     yield from _skipped_lines(groups["skipped"], width)
     if quiet := groups["quiet"]:
+        if groups["skipped"]:
+            yield row("")
         longest = max(quiet, key=lambda one: waited(one) or 0.0)
         beside = f" (others waited {words})" if (words := _waited_words(longest)) else ""
         yield from paragraph(
@@ -70,8 +72,6 @@ def _skipped_lines(endpoints: Sequence[EndpointRow], width: int) -> Iterator[Tex
         yield row(("Not called", Palette.BOLD))
     for why, sharing in by_reason.items():
         yield from paragraph(f"{', '.join(map(name_of_endpoint, sharing))}: {why}", width, Palette.DIM, "  ", "    ")
-    if by_reason:
-        yield row("")
 
 
 def _title(endpoint: EndpointRow, width: int) -> Iterator[tuple[str, Style]]:
