@@ -332,6 +332,8 @@ def of_a_capacity() -> dict[str, str]:
         told["the backlog grows"] = terminal.shown
         screen.measured(found.steps[2])
         told["a step is through"] = terminal.shown
+        screen.measured(found.steps[1])
+        told["a mode gave in at a step"] = terminal.shown
         screen.done("background", found)
         screen.skip("async", "left out")
         told["a search is through"] = terminal.shown

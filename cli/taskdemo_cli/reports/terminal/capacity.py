@@ -94,7 +94,7 @@ def _text_lines(document: CapacityDocument, width: int) -> Iterator[Text]:
 
 def step_words(step: CapacityStep) -> str:
     """Return what became of a step, in a line."""
-    took = f", response p50 {format_seconds(step.response_s.p50)}" if step.response_s else ""
+    took = f", p50 {format_seconds(step.response_s.p50)}" if step.response_s else ""
     growth = round(step.backlog_growth_per_s, 2)
     backlog = f"backlog {format_count(round(step.backlog))}, growing by {format_rate(growth)}"
     return f"{'sustained' if step.sustained else f'gave in, {step.cause}'}{took}, {backlog}"
@@ -149,7 +149,7 @@ class CapacityScreen(Screen):
         yield row((done, Palette.WORKING), (rest, Palette.DIM), f"  {cell(self._doing, width - 22).rstrip()}")
         yield row((cell("backlog", NAME), Palette.DIM), *self._curve(width - NAME - FIGURE))
         for step in self._steps[-STEP_LINES:]:
-            words = cell(step_words(step), width - FIGURE - 2).rstrip()
+            words = cell(step_words(step), width - FIGURE - 3).rstrip()
             sign = YES if step.sustained else NO
             yield row(cell(format_rate(step.rate), FIGURE, "right"), " ", sign, f" {words}")
 
