@@ -30,6 +30,7 @@ from taskdemo_cli.runner.rig import Rig, Screen
 from taskdemo_cli.runner.target import TICK_S, Target, again, private_target
 from taskdemo_cli.units import format_count
 from taskdemo_server.contract.settings import Settings
+from taskdemo_server.contract.sightings import Answered
 
 if TYPE_CHECKING:  # it takes its time to load
     from taskdemo_cli.reports.terminal.scan import ScanScreen
@@ -155,17 +156,22 @@ def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: S
     first: Blocking | None = None
     most, headers = plan.count or 1, [*plan.headers, *route.headers]
     size, is_again = 1, False
+    answers: list[Answered] = []  # the server tells of each once, in whichever burst
     while True:
         target = again(replace(target, path=route.target))
         plan = structs.replace(plan, count=size, concurrency=size, headers=headers)
         runs.append(rig.measure(target, plan, screen))
         if not (is_again or rig.stopping.asked) and (larger := scanned.next_burst(runs, most)):
             size = larger
-            if len(runs) == 1 and scanned.took(runs[0]) >= HELD_UP_S:
-                first = judge(runs[0], target.read_sightings(rig.stopping))
+            is_slow = len(runs) == 1 and scanned.took(runs[0]) >= HELD_UP_S
+            seen = target.read_sightings(rig.stopping, wait=is_slow)
+            answers += seen.answers
+            first = judge(runs[0], seen) if is_slow else first
             continue
         run = runs[-1]
-        found = judge(run, target.read_sightings(rig.stopping))
+        seen = target.read_sightings(rig.stopping)
+        answers += seen.answers
+        found = judge(run, structs.replace(seen, answers=answers))
         is_over = is_again or rig.stopping.asked or run.ended_because or run.timed_out
         if is_over or found.cause != "not found":
             return scanned.judged(route, run, found, first)

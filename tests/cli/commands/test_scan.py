@@ -16,6 +16,9 @@ from taskdemo_cli.analysis.scan import judged
 from taskdemo_cli.commands import scan
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.errors import UserError
+from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.recording.sightings import Sightings
+from taskdemo_server.contract.sightings import Answered
 
 SHOP = """
 import os
@@ -144,6 +147,24 @@ def test_a_scan_that_breaks_off_or_reaches_none_says_why_and_ends_with_exit_code
     done = in_process("scan", "--app", "main:app", "--fail-if-blocking")
     assert done.returncode == 1
     assert said in " ".join(done.stdout.split())
+
+
+def test_what_the_first_request_was_answered_is_told_of_the_burst_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, target = MagicMock(), MagicMock()
+    rig.stopping.asked = False
+    runs = [
+        samples.recorder([samples.sample(n, 0.01, status=503) for n in range(1, count + 1)]).finish({"url": "http://x"})
+        for count in (1, 6)
+    ]
+    rig.measure.side_effect = runs
+    down = Answered(503, "/", None, None, None, '{"detail": "the database is down"}')
+    first = Sightings(answers=[down])  # which the server tells once
+    target.read_sightings.side_effect = lambda *_, **__: first if rig.measure.call_count == 1 else Sightings()
+    monkeypatch.setattr(scan, "again", lambda target: target)
+    monkeypatch.setattr(scan, "replace", lambda target, **_: target)
+    plan = Plan(url="", count=6)
+    found = scan._scan_endpoint(rig, target, Route("GET", "/", "/"), plan, MagicMock())
+    assert "all 6 answers were 503 (the database is down)" in found.text
 
 
 @pytest.mark.parametrize(
