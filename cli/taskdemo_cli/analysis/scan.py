@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from taskdemo_cli.analysis import verdicts
 from taskdemo_cli.analysis.blocking.answers import ANY_KEY
 from taskdemo_cli.analysis.blocking.sentence import brief, sentence
+from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.run import RunDocument
@@ -36,8 +37,11 @@ def next_burst(runs: Sequence[RunDocument], count: int) -> int | None:
     """
     alone, last = runs[0], runs[-1]
     alone_s = took(alone)
-    # A redirect or a refusal is no answer of the endpoint: it comes before it.
-    unanswered = any(row.status is None or 300 <= row.status < 500 for row in alone.requests) or not alone.requests
+    # A redirect or a refusal is no answer of the endpoint: it comes before it. One that took its time may have loaded
+    # what others then find.
+    refused = any(row.status is not None and 300 <= row.status < 500 for row in alone.requests)
+    unanswered = not alone.requests or any(row.status is None for row in alone.requests)
+    unanswered |= refused and alone_s < HELD_UP_S
     if unanswered or len(last.requests) >= count or len(runs) > 2 or last.ended_because or last.timed_out:
         return None
     if alone_s * count <= BURST_S:

@@ -23,8 +23,8 @@ def burst(count: int, took: float, **fields: Any) -> RunDocument:
     return replace(run, summary=replace(run.summary, wall_s=took), **fields)
 
 
-def status(code: int) -> RunDocument:
-    return samples.recorder([samples.sample(1, 0.01, status=code)]).finish({"url": "http://x"})
+def status(code: int, took: float = 0.01) -> RunDocument:
+    return samples.recorder([samples.sample(1, took, status=code)]).finish({"url": "http://x"})
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,7 @@ def status(code: int) -> RunDocument:
         ([burst(1, 0.01, ended_because="the server ended")], None),
         ([status(307)], None),
         ([status(404)], None),
+        ([status(404, 0.4)], 2),
         ([status(500)], 20),
     ],
 )
