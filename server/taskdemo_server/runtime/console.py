@@ -166,7 +166,7 @@ def abandoned(signal: str, count: int) -> str:
     if count == 0:
         return f"{signal} again: no task was left to abandon."
     tasks, are, them, _ = _tasks(count)
-    return f"{signal} again: {tasks} {are} abandoned. Nothing outside this server knows of {them}: lost."
+    return f"{signal} again: {tasks} {are} abandoned and lost: only this server knew of {them}."
 
 
 class Briefly(logging.Formatter):

@@ -72,7 +72,7 @@ def test_a_second_ctrl_c_abandons_at_once_and_the_journal_has_them_as_lost(
     assert set(lost) == {event.id for event in server.events() if event.state == "accepted"}
     assert set(lost.values()) == {"Abandoned by a second Ctrl-C."}
     tasks = "1 task is" if len(lost) == 1 else f"{len(lost)} tasks are"
-    assert f"Ctrl-C again: {tasks} abandoned." in server.printed
+    assert f"Ctrl-C again: {tasks} abandoned and lost: only this server knew of" in server.printed
     assert server.complained == ""
     for thread in threads:
         thread.join()
