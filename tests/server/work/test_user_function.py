@@ -133,7 +133,7 @@ def test_an_async_function_runs_where_something_can_await_it_and_the_other_modes
     assert sys.modules["reports"].fetched == ["on this loop", "on one of its own"]
     for mode in MODES:
         if mode.name in {"blocking", "threadpool", "background"}:
-            with pytest.raises(UnusableError, match="reports:fetch is an `async def`"):
+            with pytest.raises(UnusableError, match=r"reports:fetch is an `async def`: .*; use mode [a-z-]*async$"):
                 fetch.check_for(mode)
         else:
             fetch.check_for(mode)
