@@ -137,15 +137,15 @@ def installed(modes: str | None, **queues: str | None) -> tuple[list[str], list[
     """
     names = list(DEFAULT_MODES) if modes is None else checks.mode_list(modes)
     checks.used_by(names, **queues)
-    missing: list[Skipped] = [
-        Skipped(mode=name, why=f"not installed; pip install 'taskdemo[{extra}]' brings it")
-        for name in names
-        if (extra := MODE_BY_NAME[name].missing)
-    ]
-    without = {one.mode for one in missing}
+    missing = {name: extra for name in names if (extra := MODE_BY_NAME[name].missing)}
     if len(missing) == len(names):
-        raise UserError("; ".join(f"{one.mode} is {one.why}" for one in missing))
-    return [name for name in names if name not in without], missing
+        are, them = ("is", "it") if len(names) == 1 else ("are", "them")
+        extras = ",".join(missing.values())
+        raise UserError(f"{', '.join(names)} {are} not installed; pip install 'taskdemo[{extras}]' brings {them}")
+    return [name for name in names if name not in missing], [
+        Skipped(mode=name, why=f"not installed; pip install 'taskdemo[{extra}]' brings it")
+        for name, extra in missing.items()
+    ]
 
 
 def _comparison_title(plan: Plan, settings: Sequence[Settings]) -> str:
