@@ -82,8 +82,8 @@ def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     if call.startswith("asyncio.create_subprocess"):
         return "Start fewer at once (asyncio.Semaphore), or keep one that goes on: each start holds the loop", None
     if not waits:
-        # A call of many may take next to nothing: it is the loop that computes.
-        is_one = seen.function and not seen.in_loop
+        # A call of many may take next to nothing: it is the loop that computes. And no process takes a request.
+        is_one = seen.function and not (seen.in_loop or seen.function.endswith(".TemplateResponse"))
         first, what = ("", seen.function) if is_one else ("make a function of what computes there, and ", "function")
         if seen.free_s >= ALONE * seen.seconds:
             thread = f"{first}`await asyncio.to_thread({what}, ...)`"

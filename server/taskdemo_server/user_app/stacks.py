@@ -179,7 +179,9 @@ class Reader:
 
     def place(self, step: Step) -> str:
         """Return the file, line and function of a step of the application, for people."""
-        return f"{self.own(step.file)}:{step.line} in {function_of(step.code)}"
+        template = step.names.get("__jinja_template__")  # it is compiled, and knows which line of it became which
+        line = template.get_corresponding_lineno(step.line) if template else step.line
+        return f"{self.own(step.file)}:{line} in {function_of(step.code)}"
 
     def _name(self, filename: str) -> str | None:
         path = Path(filename).resolve()
@@ -218,7 +220,8 @@ def _called(code: CodeType, last: int) -> Called:
     """Return what the instruction at this offset calls."""
     instruction = opname[code.co_code[max(last, 0)]]
     positions = _positions(code, last)
-    if positions is None or "JUMP" in instruction:  # A loop begins again, with the source of what went before.
+    # A loop begins again, with the source of what went before. The lines of a compiled template are not in its file.
+    if positions is None or "JUMP" in instruction or not code.co_filename.endswith(".py"):
         return Called(None)
     line, end_line, column, end_column = positions
     numbers = range(line, min(end_line, line + 20) + 1)

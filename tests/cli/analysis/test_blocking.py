@@ -227,6 +227,12 @@ def test_the_code_in_a_change_is_code_where_it_is_to_be_written(
     assert "(process_pool, slow" not in change
 
 
+def test_a_template_is_not_sent_to_a_process_with_its_request_which_goes_to_none() -> None:
+    change, _ = change_for(seen(function="templates.TemplateResponse"), waits=False)
+    assert "(process_pool, function, ...)" in change
+    assert "make a function of what computes there" in change
+
+
 def refused(status: int, count: int = 3, **given: Any) -> Blocking:
     run = a_run([0.002], [0.002])
     rows = [replace(run.requests[0], n=n + 1, status=status, error=None) for n in range(count)]

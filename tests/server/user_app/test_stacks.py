@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from fastapi.routing import run_endpoint_function
+from jinja2 import Environment, FileSystemLoader
 
 from conftest import until
 from taskdemo_server.contract.sightings import Look
@@ -157,6 +158,17 @@ def test_code_whose_source_is_gone_is_looked_at_all_the_same(tmp_path: Path) -> 
     steps = [Step(code, one.offset, 1, "gone") for one in dis.get_instructions(code)]
     looks = [Reader(str(tmp_path)).look([step]) for step in steps]
     assert {(look.place, look.call, look.in_loop) for look in looks if look} == {("gone.py:1 in <module>", None, False)}
+
+
+def test_a_template_is_told_with_its_own_line_and_not_with_that_of_what_it_became(tmp_path: Path) -> None:
+    seen: list[Step] = []
+    (tmp_path / "page.html").write_text("<ul>\n\n{{ see() }}\n</ul>\n" + f"{'words' * 50}\n" * 50)
+    page = Environment(loader=FileSystemLoader(tmp_path), autoescape=True).get_template("page.html")
+    page.render(see=lambda: seen.extend(stack(sys._getframe(1))))
+    at = next(n for n, step in enumerate(seen) if step.file.endswith("page.html"))
+    look = Reader(str(tmp_path)).look(seen[at : at + 1])
+    assert look
+    assert (look.place, look.call) == ("page.html:3 in root", None)
 
 
 async def awaiting() -> None:
