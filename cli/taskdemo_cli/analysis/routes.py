@@ -89,14 +89,16 @@ def _route(
         headers.append(("Cookie", "; ".join(f"{name}={_text(value)}" for name, value in values["cookie"].items())))
     filled = _IN_BRACES.sub(lambda found: quote(_text(values["path"][found[1]]), safe=""), path)
     target = quote(filled, safe=_IN_A_PATH) + (f"?{query}" if query else "")
-    return Route("GET", path, target, tuple(headers), key=_key(document, operation, target))
+    return Route("GET", path, target, tuple(headers), key=_key(document, operation, target, given))
 
 
-def _key(document: Mapping[str, Any], operation: Mapping[str, Any], target: str) -> str | None:
+def _key(document: Mapping[str, Any], operation: Mapping[str, Any], target: str, given: Collection[str]) -> str | None:
     schemes = _mapping(_mapping(document.get("components")).get("securitySchemes"))
     for needed in _sequence(operation.get("security", document.get("security"))):
         for scheme in (_resolved(document, schemes.get(name)) for name in _mapping(needed)):
             if scheme.get("type") == "apiKey" and _TOKEN.fullmatch(name := _text(scheme.get("name"))):
+                if scheme.get("in") == "header" and name.lower() in given:
+                    continue  # what is sent already is not what is missing
                 joined = "&" if "?" in target else "?"
                 ways = {
                     "header": f"-H {shlex.quote(f'{name}: KEY')}",

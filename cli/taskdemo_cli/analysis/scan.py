@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeGuard
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis import verdicts
-from taskdemo_cli.analysis.blocking.answers import ANY_KEY
+from taskdemo_cli.analysis.blocking.answers import ANY_KEY, ANY_LOGIN
 from taskdemo_cli.analysis.blocking.sentence import brief, sentence
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.analysis.routes import Route
@@ -87,7 +87,7 @@ def judged(route: Route, run: RunDocument, found: Blocking, first: Blocking | No
 
 def _instead(route: Route, run: RunDocument, option: str | None) -> str | None:
     """Return what to type where an endpoint was not reached: this command takes headers, and `fire` takes the rest."""
-    if option == ANY_KEY:
+    if option in {ANY_KEY, ANY_LOGIN}:
         option = route.key or option
     if option is None or _is_header(option):
         return option

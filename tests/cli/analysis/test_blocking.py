@@ -248,6 +248,7 @@ REFUSALS: dict[str, tuple[int, dict[str, Any]]] = {
     "a redirect to nowhere": (307, {"location": "http://[bad/"}),
     "a password": (401, {"authenticate": "Basic realm=x"}),
     "nothing said of what is forbidden": (403, {}),
+    "nothing said of how to log in": (401, {}),
     "a key": (401, {"authenticate": "APIKey"}),
     "a host": (400, {"detail": "Invalid host header"}),
     "a method": (405, {"allow": "POST"}),

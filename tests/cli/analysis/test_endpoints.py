@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 import samples
 from reviewed import assert_reviewed
-from taskdemo_cli.analysis.blocking.answers import ANY_KEY
+from taskdemo_cli.analysis.blocking.answers import ANY_KEY, ANY_LOGIN
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.analysis.scan import by_outcome, has_failed, judged, next_burst, outcome, verdict
 from taskdemo_cli.documents.blocking import Answer, Blocking, NeverRanTask
@@ -110,6 +110,7 @@ def test_an_endpoint_that_fails_is_no_quiet_one() -> None:
     [
         ("-H 'Authorization: Bearer ...'", "-H 'Authorization: Bearer ...'"),
         (ANY_KEY, "-H 'X-Key: KEY'"),
+        (ANY_LOGIN, "-H 'X-Key: KEY'"),
         ("--path /a/", "taskdemo fire --app main:app --path /a/"),
         ("taskdemo scan", "taskdemo fire --app main:app --path /a/{id}, with values that there are"),
         (None, None),

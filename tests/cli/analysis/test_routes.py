@@ -105,6 +105,7 @@ def test_an_api_key_is_given_where_the_document_says() -> None:
         "GET /keys/query": "--path '/keys/query?q=a&key=KEY'",
         "GET /keys/none": None,
     }
+    assert routes("x-api-key")["GET /keys/header"].key is None, "it is given, and not accepted"
 
 
 def test_what_may_write_is_never_called() -> None:

@@ -19,6 +19,7 @@ MOSTLY_ERRORS: Final = 0.5
 REFUSALS: Final = frozenset({*range(300, 400), 401, 403, 404, 405, 406, 411, 413, 415, 422, 426, 428, 429})
 """What a framework answers by itself before an endpoint is called."""
 ANY_KEY: Final = "-H 'NAME: KEY', with the header that it takes its key from"
+ANY_LOGIN: Final = "-H 'Authorization: Bearer ...' or the header of its key, with one that it accepts"
 TYPED: Final = {
     "query": "--path '{path}?{name}=...'",
     "header": "-H '{name}: ...'",
@@ -88,11 +89,12 @@ def what_to_type(run: RunDocument, seen: Sequence[Answered], answers: Sequence[A
     if status == 405 and one.allow:
         return f"--method {shortened(one.allow.split(',')[0].strip(), 20)}"
     if status in {401, 403}:
-        scheme = shortened((one.authenticate or "Bearer").partition(" ")[0], 20)
+        if not one.authenticate:
+            return ANY_LOGIN
+        scheme = shortened(one.authenticate.partition(" ")[0], 20)
         if scheme.lower() == "apikey":  # as FastAPI calls a key that comes in a header of any name, a query or a cookie
             return ANY_KEY
-        key = " or the header of its key" if status == 403 and not one.authenticate else ""
-        return f"-H 'Authorization: {scheme} ...'{key}, with one that it accepts"
+        return f"-H 'Authorization: {scheme} ...', with one that it accepts"
     if status == 400 and "host" in one.detail.lower():
         return "-H 'Host: NAME', with a host that it allows"
     if status == 422:
