@@ -38,7 +38,7 @@ def test_a_connection_that_does_not_come_about_in_time_is_given_up_and_keeps_no_
     _, planned, sent, _, done, *_ = samples[4]
     assert sent is None
     assert done is not None
-    assert done - planned >= 1.5
+    assert done - planned > 1.49  # a timer of the loop may be early by a millisecond
 
 
 @pytest.mark.parametrize("refused", [False, True])
