@@ -85,8 +85,8 @@ def survive_worker_kill(trial: Trial) -> Cell:
         cell = fate_cell({"server": fate})
         text = "The server itself runs the tasks: to kill what runs them is to kill the server, as above."
         return replace(cell, measured={**cell.measured, "figure": "same"}, text=text)
-    busy = _kill_what_runs(trial)
-    fates = {"process": _see(trial, busy, "a process that ran a task was killed")}
+    busy, killed = _kill_what_runs(trial)
+    fates = {"process": _see(trial, busy, "a process that ran a task was killed", hit=killed)}
     if trial.workers:
         victim = trial.workers[0]
 
@@ -103,14 +103,22 @@ def survive_worker_kill(trial: Trial) -> Cell:
     return fate_cell(fates)
 
 
-def _kill_what_runs(trial: Trial) -> "_Busy":
-    """Kill a process that runs a task, and return what it was busy with; UserError where none is seen to run one."""
+def _kill_what_runs(trial: Trial) -> "tuple[_Busy, str]":
+    """Kill a process that runs a task, and return what it was busy with, and the id of that task.
+
+    Raises UserError where none is seen to run one.
+    """
+    killed = ""
 
     def is_killed() -> bool:
+        nonlocal killed
         for task in busy.running(trial):
             if trial.kill_child(task.starts[-1].pid):
                 after = next(one for one in busy.tasks(trial) if one.id == task.id)
-                return not after.done or len(after.starts) > 1  # else it had ended just before
+                if after.done and len(after.starts) == 1:  # it had ended just before
+                    return False
+                killed = task.id
+                return True
         return False
 
     seen: _Busy | None = None
@@ -122,7 +130,7 @@ def _kill_what_runs(trial: Trial) -> "_Busy":
                 break
     if seen is None:
         raise UserError("no process was seen running a task, so none could be killed; run it again")
-    return seen
+    return seen, killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +198,12 @@ def _see(
     killed: str,
     end: Callable[[], float | None] | None = None,
     *,
+    hit: str = "",
     is_workers_end: bool = False,
 ) -> Fate:
     """See what becomes of the tasks that have not ended now; `end` ends the server, which is then started again.
 
+    `hit`: the task whose process was killed, which may have been begun again, and have ended, by now.
     `is_workers_end`: a worker takes its time to end, and is then started again.
     """
     killed_at, restarts, end_s = time.monotonic(), trial.restarts, None
@@ -203,7 +213,7 @@ def _see(
         if end_s is None:  # What ended at the last moment before a kill, has ended.
             before = busy.tasks(trial)
         trial.restart()
-    open_ = {task.id for task in before if task.state != "finished"}
+    open_ = {task.id for task in before if task.state != "finished" or task.id == hit}
 
     def affected() -> list[TaskRecord]:
         return [task for task in trial.tasks() if task.id in open_]

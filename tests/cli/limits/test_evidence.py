@@ -75,7 +75,15 @@ def test_a_process_is_killed_again_where_no_task_waited_any_more(
 ) -> None:
     busy = [MagicMock(waits=MagicMock(return_value=one)) for one in waits]
     monkeypatch.setattr(survive, "_busy", MagicMock(side_effect=busy))
-    assert survive._kill_what_runs(MagicMock(wait=lambda *_: True)) is busy[-1]
+    assert survive._kill_what_runs(MagicMock(wait=lambda *_: True))[0] is busy[-1]
+
+
+def test_a_task_that_was_begun_again_and_has_ended_before_anybody_looked_was_killed_all_the_same() -> None:
+    tasks = [SimpleNamespace(id=name, state="finished", done=True, starts=[1, 2]) for name in ("killed", "other")]
+    trial = MagicMock(tasks=lambda: tasks, restarts=0, wait_for_quiet=lambda *_: True)
+    busy = survive._Busy([], frozenset())
+    fate = survive._see(trial, busy, "a process that ran a task was killed", hit="killed")
+    assert (fate.unfinished, fate.ended, fate.ran_twice) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(("late", "sent", "verdict"), [(0, [6], "yes"), (1, [6, 12], "yes"), (9, [6, 12, 24], "no")])
