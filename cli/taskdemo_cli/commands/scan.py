@@ -152,30 +152,25 @@ def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: S
 
     Where that one leaves it unclear whether the endpoint blocks, there is one more of the same size.
     """
-    runs: list[RunDocument] = []
-    first: Blocking | None = None
     most, headers = plan.count or 1, [*plan.headers, *route.headers]
-    size, is_again = 1, False
+    runs: list[RunDocument] = []
     answers: list[Answered] = []  # the server tells of each once, in whichever burst
+    first: Blocking | None = None
+    size, is_again = 1, False
     while True:
         target = again(replace(target, path=route.target))
-        plan = structs.replace(plan, count=size, concurrency=size, headers=headers)
-        runs.append(rig.measure(target, plan, screen))
-        if not (is_again or rig.stopping.asked) and (larger := scanned.next_burst(runs, most)):
-            size = larger
-            is_slow = len(runs) == 1 and scanned.took(runs[0]) >= HELD_UP_S
-            seen = target.read_sightings(rig.stopping, wait=is_slow)
-            answers += seen.answers
-            first = judge(runs[0], seen) if is_slow else first
-            continue
-        run = runs[-1]
-        seen = target.read_sightings(rig.stopping)
+        run = rig.measure(target, structs.replace(plan, count=size, concurrency=size, headers=headers), screen)
+        runs.append(run)
+        larger = None if rig.stopping.asked else scanned.next_burst(runs, most)
+        is_slow = first is None and scanned.took(run) >= HELD_UP_S
+        seen = target.read_sightings(rig.stopping, wait=is_slow or larger is None)
         answers += seen.answers
         found = judge(run, structs.replace(seen, answers=answers))
-        is_over = is_again or rig.stopping.asked or run.ended_because or run.timed_out
-        if is_over or found.cause != "not found":
+        first = first or found
+        is_over = is_again or rig.stopping.asked or run.ended_because or run.timed_out or found.cause != "not found"
+        if larger is None and is_over:
             return scanned.judged(route, run, found, first)
-        is_again = True
+        size, is_again = larger or size, larger is None
 
 
 def _is_quiet(target: Target) -> bool:

@@ -3,11 +3,11 @@
 import json
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from msgspec.structs import replace
 
 import samples
 from commands import in_process, one_sentence, running, taskdemo
@@ -178,20 +178,16 @@ def test_what_the_first_request_was_answered_is_told_of_the_burst_after_it(monke
     ],
 )
 def test_an_endpoint_of_which_it_is_not_clear_whether_it_blocks_is_asked_once_more(
-    monkeypatch: pytest.MonkeyPatch, causes: list[str], run: dict[str, Any], bursts: int
+    monkeypatch: pytest.MonkeyPatch, causes: list[Any], run: dict[str, Any], bursts: int
 ) -> None:
-    rig = MagicMock()
+    rig, found = MagicMock(), iter(Blocking(blocks=False, cause=cause) for cause in causes)
     rig.stopping.asked = False
-    rig.measure.return_value = SimpleNamespace(**{"timed_out": False, "ended_because": None, **run})
-    said: list[str] = []
-    found = iter([SimpleNamespace(cause=cause) for cause in causes])
+    rig.measure.return_value = replace(samples.recorder([samples.sample(1, 0.01)]).finish({"url": "http://x"}), **run)
     monkeypatch.setattr(scan, "judge", lambda *_: next(found))
     monkeypatch.setattr(scan, "again", lambda target: target)
     monkeypatch.setattr(scan, "replace", lambda target, **_: target)
-    monkeypatch.setattr(scan, "structs", MagicMock())
-    monkeypatch.setattr(
-        scan, "scanned", SimpleNamespace(next_burst=lambda *_: None, judged=lambda *given: said.append(given[2].cause))
-    )
-    scan._scan_endpoint(rig, MagicMock(), Route("GET", "/", "/"), MagicMock(count=6, headers=()), MagicMock())
-    assert said == causes[-1:]
+    target = MagicMock(**{"read_sightings.return_value": Sightings()})
+    row = scan._scan_endpoint(rig, target, Route("GET", "/", "/"), Plan(url="", count=1), MagicMock())
+    assert row.blocking is not None
+    assert row.blocking.cause == causes[-1]
     assert rig.measure.call_count == bursts
