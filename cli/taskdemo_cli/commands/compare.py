@@ -104,6 +104,7 @@ def _runs(
         for one in failed:
             screen.skip(one.mode, one.why)
     for number in range(1, rounds + 1):
+        others_share = rig.others_share()
         for served in targets[:] if number % 2 else targets[::-1]:
             stage = f"round {number} of {rounds}" if rounds > 1 else ""
             screen.start(str(served.mode), stage)
@@ -116,7 +117,7 @@ def _runs(
                     failed.append(Skipped(mode=str(served.mode), why=str(error)))
                     screen.skip(str(served.mode), str(error))
                     continue
-            run = rig.measure(target, plan, screen, round=number, warm_up=warm_up, others_share=rig.others_share())
+            run = rig.measure(target, plan, screen, round=number, warm_up=warm_up, others_share=others_share)
             screen.done(run)
             yield run
             if rig.stopping.asked:

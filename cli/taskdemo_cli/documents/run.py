@@ -207,7 +207,7 @@ class RunDocument(Document, frozen=True, kw_only=True):
     unreported: int = 0
     """Requests that were sent, but the load process ended before it could say what became of them."""
     others_share: float | UnsetType = UNSET
-    """How much of all processors other programs used just before the first request; of 1."""
+    """How much of all processors other programs used just before the run, or before its round; of 1."""
     summary: Summary
     requests: Sequence[RequestRow] = ()
     tasks: Sequence[TaskRow] = ()

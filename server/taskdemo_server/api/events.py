@@ -18,7 +18,7 @@ from taskdemo_server.api.state import Refusal, State
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.text import escape
 
-_POLL_S: Final = 0.05
+_POLL_S: Final = 0.02
 _HEARTBEAT_S: Final = 10.0
 _MOST_REPORTED: Final = 1 << 22
 """Bytes of one report."""
