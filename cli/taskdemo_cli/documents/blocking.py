@@ -66,6 +66,8 @@ class NeverRanTask(Struct, frozen=True, kw_only=True):
     """What the first of these requests was answered."""
     because: str | None = None
     """As far as that is known."""
+    by_error: bool = False
+    """Whether it was that answer, an error: with a Response of that status, and no exception, they would have run."""
 
 
 class Blocking(Struct, frozen=True, kw_only=True):

@@ -131,6 +131,7 @@ class NeverRan(Sighting):
     place: str | None = None
     """Where it was added; None where that was not in the application's own code."""
     because: str | None = None
+    """What came before it, where that is known; else that answer, if it is an error."""
 
 
 BEGIN: Final = b'{"seen":'

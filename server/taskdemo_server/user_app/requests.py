@@ -212,10 +212,10 @@ class Requests:
 
     def _tell_never_ran(self, request: Request) -> None:
         """Journal what the application had added to BackgroundTasks, and what never began, as far as is known why."""
-        because = request.ended_early or (f"the answer was {request.status}" if request.status >= 400 else None)
         for task, maker in request.added.items():
             place = None if maker is None else self._reader.place(maker)
-            self._journal.write(NeverRan(_name_of(task.func), request.status, place, because).to_line())
+            lost = NeverRan(_name_of(task.func), request.status, place, request.ended_early)
+            self._journal.write(lost.to_line())
         request.added.clear()
 
     def _refusal(self, scope: Scope, message: Message) -> Answered | None:

@@ -268,7 +268,7 @@ def left(number: int, **given: Any) -> Left:
     )
 
 
-def never_ran(call: str = "mail", because: str | None = "the answer was 503.", status: int = 503) -> NeverRan:
+def never_ran(call: str = "mail", because: str | None = None, status: int = 503) -> NeverRan:
     return NeverRan(call=call, place="a.py:9 in f", status=status, because=because)
 
 
@@ -283,7 +283,7 @@ def cases() -> dict[str, Blocking]:
         left(2, state="running"),
         left(3, state="lost", after_s=1.5),
     ]
-    dropped = [never_ran(), never_ran(), never_ran("log"), never_ran(because=None, status=200)]
+    dropped = [never_ran(), never_ran(), never_ran("log"), never_ran(status=200)]
     instead = "the answer had a background task of its own, which takes their place"
     stuck = replace(quiet.summary, tasks=replace(quiet.summary.tasks, finished=0, unfinished=2))
     in_mail = waited(seen("a.py:9 in mail", call="arrived.wait", of="thread"))
@@ -361,7 +361,8 @@ def test_tasks_that_outlived_their_request_and_those_that_never_ran_are_counted(
     (tasks,) = cases()["tasks that outlived their request"].left
     assert (tasks.count, tasks.failed, tasks.unfinished, tasks.lost, tasks.longest_s) == (3, 1, 1, 1, 1.5)
     lost = cases()["background tasks that never ran, by what dropped them"].never_ran
-    assert [(one.call, one.count) for one in lost] == [("mail", 2), ("log", 1), ("mail", 1)]
+    told = [(one.call, one.count, one.by_error) for one in lost]
+    assert told == [("mail", 2, True), ("log", 1, True), ("mail", 1, False)]
     assert cases()["answers that go on, as those of a stream"].endless == 2
     assert cases()["a machine that was busy"].processor_wait_s == 0.06
 

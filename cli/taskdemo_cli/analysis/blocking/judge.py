@@ -322,8 +322,16 @@ def _left(tasks: Iterable[Left]) -> list[LeftTask]:
 
 
 def _never_ran(tasks: Iterable[NeverRan]) -> list[NeverRanTask]:
-    groups = grouped(((task.call, task.place, task.because), task) for task in tasks)
+    groups = grouped(((task.call, task.place, _why_lost(task)), task) for task in tasks)
     return [
-        NeverRanTask(call=call, place=place, count=len(group), status=group[0].status, because=because)
-        for (call, place, because), group in groups.items()
+        NeverRanTask(
+            call=call, place=place, count=len(group), status=group[0].status, because=because, by_error=by_error
+        )
+        for (call, place, (because, by_error)), group in groups.items()
     ]
+
+
+def _why_lost(task: NeverRan) -> tuple[str | None, bool]:
+    """Return why a background task never ran, as far as that is known, and whether an answer with an error was why."""
+    by_error = task.because is None and task.status >= 400
+    return (f"the answer was {task.status}" if by_error else task.because), by_error

@@ -185,5 +185,5 @@ def _told_never_ran(tasks: Sequence[NeverRanTask]) -> Iterator[str]:
             f" {shortened(', '.join(where), 2 * LONGEST)}"
         )
         yield f"{text}: {shortened(because.rstrip('.'), LONGEST)}." if because else f"{text}."
-        if because.startswith("the answer was "):  # and not where a Response of its own took their place
+        if group[0].by_error:  # and not where a Response of its own took their place
             yield "Return a Response of that status instead of raising an exception, and they run."
