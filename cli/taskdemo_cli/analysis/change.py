@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from taskdemo_server.contract.sightings import Observation
+from taskdemo_server.contract.sightings import FrameworkStep, Observation
 
 ASYNC_CLIENTS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("requests", "urllib3", "urllib", "http", "httpx"), "httpx.AsyncClient"),
@@ -42,13 +42,13 @@ CALLS: Final[Mapping[str, tuple[str, str | None]]] = {
 CURSORS: Final = frozenset({"commit", "execute", "executemany", "executescript", "fetchall"})
 """What databases do in C, which does not say of which library it is."""
 HTTP_CALLS: Final = frozenset({"requests", "urllib3", "urllib", "httpx"})
-STEPS: Final[Mapping[str, str]] = {
+STEPS: Final[Mapping[FrameworkStep, str]] = {
     "serialising": "Answer less at a time (pages), or return a Response whose content is bytes: FastAPI encodes others"
     " itself",
     "validating": "Take less at a time, or read the body yourself (`request.stream()`) and check it in a thread",
     "compressing": "Compress less (a greater minimum_size, a smaller compresslevel), or let a proxy in front do it",
 }
-"""By how the place of a framework's own step begins: what to do instead."""
+"""What to do instead of a framework's own step."""
 ALONE: Final = 0.5
 """Code that left the interpreter to others for this share of its time is no code of Python's."""
 
@@ -57,8 +57,7 @@ def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     """Return what to write instead, and ruff's rule where it sees this call: one that an `async def` makes itself."""
     change, rule = _change(seen, waits=waits)
     if seen.is_plain and seen.of != "thread" and "`await " in change:
-        function = (seen.caller or seen.place).rpartition(" in ")[2]
-        return f"{function} is a plain `def`, which cannot await: do this in an `async def`. {change}", None
+        return f"{seen.within} is a plain `def`, which cannot await: do this in an `async def`. {change}", None
     return change, rule
 
 
@@ -68,14 +67,12 @@ def only_waits(seen: Observation) -> bool:
 
 
 def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
-    for doing, instead in STEPS.items():
-        if seen.place.startswith(doing):
-            return instead, None
+    if seen.step is not None:
+        return STEPS[seen.step], None
     if (seen.call or "").endswith("-> ssl.load_verify_locations"):
         return "Make one client at the start (in the lifespan), and share it: each loads all certificates anew", None
     call = (seen.call or "").partition(" -> ")[0]
-    endpoint = (seen.caller or seen.place).rpartition(" in ")[2].partition(" ")[0]
-    plain = f", or make {endpoint} a plain `def`" if seen.may_be_plain else ""
+    plain = f", or make {seen.within} a plain `def`" if seen.may_be_plain else ""
     threaded = f"`await asyncio.to_thread({seen.function or 'function'}, ...)`"
     if seen.library == "logging":
         return "Log less there, or have a thread of its own write the lines (logging.handlers.QueueHandler)", None

@@ -13,6 +13,9 @@ from taskdemo_server.contract.events import Line
 Whose: TypeAlias = Literal["request", "background", "task", "thread", "application"]
 """Whose code it was: a request's, after its answer, a task's that outlived one, a worker thread's, or none of these."""
 
+FrameworkStep: TypeAlias = Literal["serialising", "validating", "compressing"]
+"""What a framework does for the application where none of its own code runs."""
+
 LeftState: TypeAlias = Literal["running", "finished", "failed", "cancelled", "lost"]
 
 
@@ -27,6 +30,10 @@ class Look(Struct, frozen=True, omit_defaults=True):
     """What it calls there, and where that call is by now: `requests.get -> socket.recv_into`."""
     caller: str | None = None
     """The line of the `async def` (in a thread: the outermost function) that led there, where that is another one."""
+    within: str | None = None
+    """The name of that function, else of the one that the place is in; None where it is none of the application's."""
+    step: FrameworkStep | None = None
+    """What its framework does for it there, where it does something."""
     function: str | None = None
     """The function that the caller (else the place) calls there."""
     in_loop: bool = False

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from taskdemo_server.contract.sightings import Answered, Left, LeftState, Look, NeverRan, Whose
 from taskdemo_server.contract.text import error_text, shortened
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.user_app.stacks import ASYNC, Reader, Step
+from taskdemo_server.user_app.stacks import ASYNC, Reader, Step, function_of
 
 MOST_ANSWERS: Final = 1000
 """Answers of different kinds that are told: an application may be asked for any number of paths."""
@@ -183,7 +183,7 @@ class Requests:
         if code is None or code.co_flags & ASYNC or not self._reader.own(code.co_filename):
             return Look("")
         first = self._reader.place(Step(code, 0, code.co_firstlineno, ""))
-        return Look("", caller=f"{first} (or a dependency of it)")
+        return Look("", caller=f"{first} (or a dependency of it)", within=function_of(code))
 
     def tasks(self) -> "list[list[asyncio.Task[Any]]]":
         """Return the tasks of each request that is open, the newest first: what that one waits for, the others do."""

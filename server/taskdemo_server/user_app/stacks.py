@@ -21,7 +21,7 @@ from types import AsyncGeneratorType, CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
 from taskdemo_server.contract.import_string import INSTALLED
-from taskdemo_server.contract.sightings import Look
+from taskdemo_server.contract.sightings import FrameworkStep, Look
 
 NOT_OURS: Final = Path(__file__).resolve().parents[1]
 PYTHON: Final = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
@@ -29,13 +29,13 @@ IDLE: Final = frozenset(
     {"anyio", "asyncio", "concurrent", "fastapi", "starlette", "taskdemo_server", "threading", "uvicorn"}
 )
 """Packages that hold nothing up: found there alone, a thread has nothing to do, or is kept from running."""
-STEPS: Final = {
-    "serialize_response": "serialising the answer",
-    "jsonable_encoder": "serialising the answer",
-    "render": "serialising the answer",
-    "request_body_to_args": "validating the request",
-    "solve_dependencies": "validating the request",
-    "compress": "compressing the answer",
+STEPS: Final[dict[str, FrameworkStep]] = {
+    "serialize_response": "serialising",
+    "jsonable_encoder": "serialising",
+    "render": "serialising",
+    "request_body_to_args": "validating",
+    "solve_dependencies": "validating",
+    "compress": "compressing",
 }
 """What a framework does for the application, by the function that is on the stack."""
 FRAMEWORKS: Final = frozenset({"fastapi", "litestar", "starlette"})
@@ -163,6 +163,7 @@ class Reader:
             self.place(own),
             call,
             caller=self.place(caller) if is_other else None,
+            within=function_of(caller.code),
             function=_called(by.code, by.last).function,
             in_loop=_is_in_loop(by.code, by.last),
             may_be_plain=bool(above) and _calls_endpoints(above[0]) and _is_async_without_need(caller.code),
@@ -344,7 +345,8 @@ def _where_by_now(step: Step, called: Called | None) -> str:
 def _look_at_others(steps: list[Step]) -> Look | None:
     for step in steps:
         if step.package in FRAMEWORKS and (doing := STEPS.get(step.code.co_name)):
-            return Look(f"{doing} ({step.package}.{step.code.co_name})")
+            what = "request" if doing == "validating" else "answer"
+            return Look(f"{doing} the {what} ({step.package}.{step.code.co_name})", step=doing)
     other = next((step for step in steps if step.package not in IDLE and not _is_pythons(step.file)), None)
     if other is None:
         return None

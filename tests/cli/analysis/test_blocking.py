@@ -10,7 +10,7 @@ import samples
 from reviewed import assert_reviewed
 from taskdemo_cli.analysis.blocking.judge import judge
 from taskdemo_cli.analysis.blocking.sentence import sentence
-from taskdemo_cli.analysis.change import change_for
+from taskdemo_cli.analysis.change import STEPS, change_for
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.run import RequestRow, RunDocument
 from taskdemo_cli.recording.sightings import Sightings, fold
@@ -36,7 +36,9 @@ def call(wait: float) -> RequestRow:
 
 def seen(place: str = "a.py:1 in f", **given: Any) -> Observation:
     function = given.get("call", "").partition(" -> ")[0] or None
-    facts = {"place": place, "of": "request", "seconds": 0.3, "function": function}
+    within = given.get("caller", place).partition(" in ")[2].partition(" ")[0] or None
+    step = next((one for one in STEPS if place.startswith(one)), None)
+    facts = {"place": place, "of": "request", "seconds": 0.3, "function": function, "within": within, "step": step}
     return Observation(**{**facts, "may_be_plain": given.get("of", "request") == "request", **given})
 
 

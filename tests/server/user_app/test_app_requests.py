@@ -131,7 +131,7 @@ def test_of_the_endpoint_that_was_asked_last_the_first_line_is_known_if_it_runs_
     for endpoint, caller in ((compute, begin), (wait, None), (wrapped, begin), (asyncio.run, None), (None, None)):
         asked.append(endpoint)
         asyncio.run(ask(app, "/"))
-        assert app.asked() == Look("", caller=caller)
+        assert app.asked() == Look("", caller=caller, within="compute" if caller else None)
 
 
 def test_a_path_that_is_for_websockets_alone_is_told_as_that(

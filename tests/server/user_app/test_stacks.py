@@ -134,7 +134,7 @@ def test_a_loop_of_the_applications_own_calls_nothing(shop: ModuleType, tmp_path
     code = shop.summed.__code__
     back = next(one for one in dis.get_instructions(code) if one.opname == "JUMP_BACKWARD")
     look = Reader(str(tmp_path)).look([Step(code, back.offset, 4, "shop")])
-    assert look == Look("shop.py:4 in summed", in_loop=True, is_plain=True)
+    assert look == Look("shop.py:4 in summed", within="summed", in_loop=True, is_plain=True)
 
 
 @pytest.mark.parametrize(
