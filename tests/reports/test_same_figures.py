@@ -10,6 +10,7 @@ from msgspec.structs import replace
 import samples
 from reviewed import printed
 from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports import markdown
 from taskdemo_cli.reports.html import page as html
 from taskdemo_cli.reports.terminal.documents import drawing
@@ -57,6 +58,15 @@ def test_the_terminal_and_the_page_show_the_same_number_in_the_same_cell(name: s
     assert set(shown) == set(MODES)
     assert shown == on_the_page(DOCUMENTS[name])
     assert all(re.match(r"\d", figure) for figures in shown.values() for figure in figures)
+
+
+@pytest.mark.parametrize("run", [samples.background_run(), samples.failed_run(), samples.rate_run()])
+def test_the_terminal_and_the_page_call_a_time_by_the_same_name(run: RunDocument) -> None:
+    table = printed(drawing(run), 100).partition(" p50 ")[2].partition("\n\n")[0].splitlines()[1:]
+    page = "".join(html.page(run)).partition('aria-label="Statistics of')[2].partition("</table>")[0]
+    on_the_page = {name.lower() for name in re.findall(r'<th scope="row">(.*?) <small>', page)}
+    assert table
+    assert {line[:16].strip().lower() for line in table} <= on_the_page
 
 
 def test_how_many_tasks_ran_at_once_is_told_nowhere_where_no_word_of_a_start_came() -> None:

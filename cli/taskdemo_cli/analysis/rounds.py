@@ -8,15 +8,28 @@ from statistics import fmean
 from typing import Any, Final
 
 from taskdemo_cli.documents.comparison import Difference, Interval
-from taskdemo_cli.documents.run import RunDocument, name_of
+from taskdemo_cli.documents.run import RunDocument, Summary, name_of
 from taskdemo_cli.stats import Statistics, grouped, interval, supported
 from taskdemo_cli.units import format_count, format_seconds
 
+TIMES: Final = {
+    "response_s": "Response",
+    "failed_s": "Failed",
+    "wait_s": "To be sent",
+    "first_byte_s": "First byte",
+    "transfer_s": "Rest of body",
+    "completion_s": "Task end",
+    "queue_s": "Task queued",
+    "work_s": "Work",
+    "bystander_s": "GET /ping",
+    "bystander_threads_s": "By a thread",
+}
+"""What the times of a summary are called."""
 NAMES: Final = {
-    "response_s.p50": "response p50",
-    "response_s.p95": "response p95",
-    "response_s.max": "response max",
-    "completion_s.p50": "task end p50",
+    "response_s.p50": f"{TIMES['response_s'].lower()} p50",
+    "response_s.p95": f"{TIMES['response_s'].lower()} p95",
+    "response_s.max": f"{TIMES['response_s'].lower()} max",
+    "completion_s.p50": f"{TIMES['completion_s'].lower()} p50",
     "tasks.last_ended_s": "tasks ended",
     "tasks.max_parallel": "ran at once",
     "bystander_s.max": "others waited",
@@ -39,6 +52,11 @@ FIGURES: Final = (
 def figure_words(figure: str, value: float) -> str:
     """Return a figure as people read it: a time, or a count."""
     return format_count(value) if figure in {"tasks.max_parallel", "requests_per_s"} else format_seconds(value)
+
+
+def time_name(time: str, summary: Summary) -> str:
+    """Return what a time of this summary is called: without a rate, the wait to be sent is that for a connection."""
+    return "Connecting" if time == "wait_s" and summary.corrected_s is None else TIMES[time]
 
 
 def reference_of(modes: Sequence[str]) -> str:

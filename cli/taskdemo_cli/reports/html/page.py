@@ -22,7 +22,7 @@ from msgspec.structs import asdict
 
 from taskdemo_cli.analysis.error_words import error_words, errors_in_words
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
-from taskdemo_cli.analysis.rounds import NAMES, by_mode, figure_words
+from taskdemo_cli.analysis.rounds import NAMES, by_mode, figure_words, time_name
 from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import KINDS, AnyDocument, runs_of
@@ -52,18 +52,19 @@ FIRST_TROUBLES: Final = 20
 LONGEST: Final = 400
 """Characters of a message or an error that the list shows."""
 
-STATISTICS: Final = (
-    ("response_s", "Response", "sent (at a rate: planned) to last byte, of answers that were no error"),
-    ("failed_s", "Error", "the same, of answers with an error"),
-    ("wait_s", "To be sent", "planned send to sent"),
-    ("first_byte_s", "First byte", "sent to first byte"),
-    ("transfer_s", "Rest of the answer", "first byte to last byte"),
-    ("completion_s", "Task done", "sent to the end of the task's work"),
-    ("queue_s", "Task queued", "accepted to started"),
-    ("work_s", "Work", "started to ended"),
-    ("bystander_s", "GET /ping", "a bystander, all through the run"),
-    ("bystander_threads_s", "the same by a thread", "a second bystander, whom a worker thread answers"),
-)
+MEANINGS: Final = {
+    "response_s": "sent (at a rate: planned) to last byte, of answers that were no error",
+    "failed_s": "the same, of answers with an error",
+    "wait_s": "planned send to sent",
+    "first_byte_s": "sent to first byte",
+    "transfer_s": "first byte to last byte",
+    "completion_s": "sent to the end of the task's work",
+    "queue_s": "accepted to started",
+    "work_s": "started to ended",
+    "bystander_s": "a bystander, all through the run",
+    "bystander_threads_s": "a second bystander, whom a worker thread answers",
+}
+"""From when to when each time of a run is."""
 OF_EACH_ROUND: Final = {"response_s.p50", "response_s.p95"}
 """What is the mean of the rounds; the others are the largest of all."""
 SIGNS: Final[dict[Outcome, tuple[str, str]]] = {
@@ -106,12 +107,9 @@ def page(document: AnyDocument) -> Iterator[str]:
         notes=[(run, notes) for run in runs if (notes := _notes(run))],
         busy=busy_words(runs),
         # a column that nobody has a figure for is left out
-        columns=[
-            (path, *name.rsplit(" ", 1))
-            for path, name in NAMES.items()
-            if any(one.get(path) is not None for one in figures.values())
-        ],
-        statistics=STATISTICS,
+        columns=[path for path in NAMES if any(one.get(path) is not None for one in figures.values())],
+        names=NAMES,
+        meanings=MEANINGS,
         legend=dict(drawing.LEGEND),
         ends=("finished", *STATES),
         endpoints=[_endpoint(one) for one in endpoints],
@@ -160,6 +158,7 @@ def _template() -> Template:
         "supported": supported,
         "measured": _measured,
         "named": _name,
+        "time_name": time_name,
         "ran_at_once": ran_at_once,
         "key": lambda kind, thin: Markup(drawing.key(kind, thin=thin)),  # noqa: S704 # our own
         "figures_of": _figures,
@@ -232,7 +231,7 @@ def _name(key: str) -> str:
 
 def _figures(run: RunDocument) -> dict[str, str]:
     """Return the statistics for which there are enough times, and what their columns are called."""
-    counts = [values.count for key, _, _ in STATISTICS if (values := getattr(run.summary, key))]
+    counts = [values.count for key in MEANINGS if (values := getattr(run.summary, key))]
     return {name: label for name, label in LABELS.items() if any(supported(name, count) for count in counts)}
 
 

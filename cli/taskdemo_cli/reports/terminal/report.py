@@ -7,7 +7,7 @@ from rich.text import Text
 
 from taskdemo_cli.analysis.error_words import errors_in_words
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
-from taskdemo_cli.analysis.rounds import by_mode
+from taskdemo_cli.analysis.rounds import by_mode, time_name
 from taskdemo_cli.documents.comparison import ComparisonDocument, Recommendation
 from taskdemo_cli.documents.run import RequestCounts, RunDocument, TaskCounts, ThresholdRow, describe_request, name_of
 from taskdemo_cli.reports.shortfalls import busy_words, shortfalls
@@ -168,17 +168,19 @@ def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
     """Return the lines of the statistics table; the phases of a response only where they say something."""
     summary = document.summary
     response = summary.response_s
+    phases = {"wait_s": summary.wait_s, "transfer_s": summary.transfer_s}
+    times: dict[str, Statistics | None] = {
+        "response_s": response,
+        "failed_s": summary.failed_s,
+        **{name: time for name, time in phases.items() if response and time and time.max >= response.max * TELLING},
+        "completion_s": summary.completion_s,
+        "bystander_s": summary.bystander_s,
+        "bystander_threads_s": summary.bystander_threads_s or None,
+    }
     # At a rate the wait to be sent is a part of the response; else it is the connecting, which comes before it.
-    wait = "  to be sent" if summary.corrected_s else "Connecting"
-    phases = ((wait, summary.wait_s), ("  rest of body", summary.transfer_s))
-    return [
-        ("Response", response),
-        ("  failed", summary.failed_s),
-        *(one for one in phases if response and one[1] and one[1].max >= response.max * TELLING),
-        ("Task ended after", summary.completion_s),
-        ("GET /ping", summary.bystander_s),
-        ("  by a thread", summary.bystander_threads_s or None),
-    ]
+    parts = {"failed_s", "transfer_s", "bystander_threads_s", *(["wait_s"] if summary.corrected_s else [])}
+    names = {name: time_name(name, summary) for name in times}
+    return [(f"  {names[name].lower()}" if name in parts else names[name], time) for name, time in times.items()]
 
 
 def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
