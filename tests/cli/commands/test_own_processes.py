@@ -38,13 +38,22 @@ def test_a_measuring_process_that_dies_ends_the_command_with_one_sentence(which:
     until(lambda: gone(family), 30)
 
 
-def test_a_fork_server_that_dies_takes_its_servers_along_and_is_not_waited_for() -> None:
-    with running("compare", "--modes", "blocking,background", "--duration", "60", anew=True) as process:
+@pytest.mark.parametrize(("is_ready", "code"), [(False, 2), (True, 1)])
+def test_a_fork_server_that_dies_takes_its_servers_along_and_is_not_waited_for(
+    is_ready: bool, code: int, tmp_path: Path
+) -> None:
+    at_import = "pass" if is_ready else "time.sleep(60)"
+    (tmp_path / "slow.py").write_text(f"import time\n{at_import}\ndef work(message): time.sleep(60)\n")
+    command = ("compare", "--modes", "blocking,background", "--work", "slow:work")
+    with running(*command, cwd=tmp_path, anew=True) as process:
         fork_server = member(process.pid, "taskdemo_server.runtime.fork_server")
+        if is_ready:
+            assert process.stdout is not None
+            assert any("blocking ..." in line for line in process.stdout)
         family = family_of(process.pid)
         os.kill(fork_server, 9)
         process.communicate(timeout=50)
-        assert process.returncode in {1, 2}
+        assert process.returncode == code
         until(lambda: gone(family), 30)
 
 
