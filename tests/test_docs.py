@@ -103,6 +103,14 @@ def test_every_link_to_a_file_leads_to_one(path: Path) -> None:
         assert (path.parent / target).exists(), target
 
 
+def test_every_file_that_contributors_are_sent_to_is_there() -> None:
+    named = re.findall(r"`([\w/]+\.(?:py|json))`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    below = (ROOT / "cli" / "taskdemo_cli", ROOT / "server" / "taskdemo_server", ROOT)
+    assert len(named) > 15
+    for file in named:
+        assert "NAME" in file or any(next(folder.rglob(file), None) for folder in below), file
+
+
 def test_every_fault_of_the_table_has_all_its_cells_and_tests_that_exist() -> None:
     faults = [row for row in rows("docs/faults.md") if row[0] not in {"fault", "---"}]
     assert len(faults) > 30
