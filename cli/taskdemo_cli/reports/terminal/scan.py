@@ -1,6 +1,5 @@
 """A scan on the terminal: the table of endpoints while it fills, and at the end what matters, the worst last."""
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -117,7 +116,8 @@ class ScanScreen(Screen):
         self._done: list[EndpointRow] = []
         self._running: Route | None = None
         self._live: Live | None = None
-        self._began = time.monotonic()
+        self._began: float | None = None
+        self._elapsed_s = 0.0
 
     def start(self, route: Route) -> None:
         """Say that this endpoint is called now."""
@@ -127,6 +127,8 @@ class ScanScreen(Screen):
     def update(self, source: Recorder, now: float) -> None:
         """Show how far the burst is at `now`, the client's monotonic clock."""
         self._live = source.live(now, 1)
+        self._began = now if self._began is None else self._began
+        self._elapsed_s = now - self._began
         self._show()
 
     def done(self, endpoint: EndpointRow) -> None:
@@ -139,7 +141,7 @@ class ScanScreen(Screen):
 
     def _lines(self, width: int) -> Iterator[Text]:
         longest = min(self._longest, max(LEAST_NAME, (width - sum(FIGURES)) // 2))
-        yield row((cell(self._title, width - 10), Palette.BOLD), f"{time.monotonic() - self._began:8.1f} s")
+        yield row((cell(self._title, width - 10), Palette.BOLD), f"{self._elapsed_s:8.1f} s")
         yield row((f"{len(self._done)} of {format_count(self._total, 'endpoint')}", Palette.DIM))
         yield _heading(longest, width)
         room = max(min(self._console.height - 1, MOST_ROWS) - 4, 1)
