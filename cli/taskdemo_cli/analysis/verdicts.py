@@ -258,11 +258,12 @@ def _troubles(mode: ModeSummary, *, brief: bool = False) -> Iterator[str]:
         "lost": f"lost{loss}",
         "unfinished": "not known to have ended",
     }
-    ends = [f"{mode.tasks[name]:,} {how}" for name, how in words.items() if mode.tasks[name]]
+    ends = [(mode.tasks[name], how) for name, how in words.items() if mode.tasks[name]]
     if ends and tasks > 1:
-        yield f"of {format_count(tasks, 'task')} {', '.join(ends)}"
+        yield f"of {format_count(tasks, 'task')} {', '.join(f'{count:,} {how}' for count, how in ends)}"
     elif ends:
-        yield f"the task {'' if mode.tasks['failed'] else 'was '}{ends[0].removeprefix('1 ')}"
+        _, how = ends[0]
+        yield f"the task {'' if mode.tasks['failed'] else 'was '}{how}"
     if mode.tasks["begun"] > tasks:
         yield f"the work of {format_count(tasks, 'task')} was begun {mode.tasks['begun']:,} times"
 
