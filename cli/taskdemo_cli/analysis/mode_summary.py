@@ -16,10 +16,11 @@ from taskdemo_cli.analysis.rounds import by_mode, figure_of, whole
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskCounts
 from taskdemo_cli.recording.summary import BUSY_SHARE
 from taskdemo_cli.units import format_share
+from taskdemo_server.contract import drawing
 from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.text import shortened
 
-HELD_UP_S: Final = 0.1
+HELD_UP_S: Final = drawing.HELD_UP_S
 """A bystander that waited for less was not held up, however short the work is."""
 CLOSE: Final = 2.0
 """A wait within this factor of a limit could be on its other side next time."""
