@@ -63,15 +63,15 @@ def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
 
 def only_waits(seen: Observation) -> bool:
     """Tell whether it is in a call that computes nothing, however long it waits for a processor as it wakes."""
-    return seen.call == "time.sleep"
+    return seen.calling == "time.sleep"
 
 
 def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     if seen.step is not None:
         return STEPS[seen.step], None
-    if (seen.call or "").endswith("-> ssl.load_verify_locations"):
+    if seen.by_now == "ssl.load_verify_locations":
         return "Make one client at the start (in the lifespan), and share it: each loads all certificates anew", None
-    call = (seen.call or "").partition(" -> ")[0]
+    call = seen.call or ""
     plain = f", or make {seen.within} a plain `def`" if seen.may_be_plain else ""
     threaded = f"`await asyncio.to_thread({seen.function or 'function'}, ...)`"
     if seen.library == "logging":

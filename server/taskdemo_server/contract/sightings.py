@@ -27,7 +27,9 @@ class Look(Struct, frozen=True, omit_defaults=True):
 
     Empty where nobody has seen it."""
     call: str | None = None
-    """What it calls there, and where that call is by now: `requests.get -> socket.recv_into`."""
+    """What it calls there: `requests.get`."""
+    by_now: str | None = None
+    """Where that call is by now, if it has gone on from there: `socket.recv_into`."""
     caller: str | None = None
     """The line of the `async def` (in a thread: the outermost function) that led there, where that is another one."""
     within: str | None = None
@@ -46,6 +48,11 @@ class Look(Struct, frozen=True, omit_defaults=True):
     """The package that it calls, where that is written in Python."""
     in_line: bool = False
     """Whether it waits for a lock, a queue or a pool, which others use."""
+
+    @property
+    def calling(self) -> str | None:
+        """What it calls there, and where that is by now, for people: `requests.get -> socket.recv_into`."""
+        return f"{self.call} -> {self.by_now}" if self.by_now else self.call
 
 
 class Observation(Look, frozen=False, kw_only=True):  # type: ignore[misc]  # it adds up, and is nobody's key

@@ -144,13 +144,13 @@ class Reader:
         # What a task prints goes through a stream of ours.
         inner = list(dropwhile(lambda step: step.package == NOT_OURS.name, steps[:at]))
         called = _called(own.code, own.last)
-        call = called.name and _pythons_name(called.name, own)
+        call, by_now = called.name and _pythons_name(called.name, own), None
         if inner:
             pool = _pool(inner)
             last = _where_by_now(pool or inner[0], None if pool else _called(inner[0].code, inner[0].last))
-            call = last if call in {None, last} else f"{call} -> {last}"
+            call, by_now = (last, None) if call in {None, last} else (call, last)
         if is_interrupted:  # it may wait for the interpreter there, wherever it happens to be
-            call = None
+            call = by_now = None
         in_line = _in_line(inner) or (
             not inner and call is not None and (not called.is_call or call.rpartition(".")[2] in WAITING_CALLS)
         )
@@ -162,6 +162,7 @@ class Reader:
         return Look(
             self.place(own),
             call,
+            by_now,
             caller=self.place(caller) if is_other else None,
             within=function_of(caller.code),
             function=_called(by.code, by.last).function,

@@ -18,7 +18,7 @@ def where_it_is(reader: Reader, thread: threading.Thread) -> str:
     steps = stack(frames().get(thread.ident or 0))
     suspended = map(suspended_at, filter(inspect.iscoroutine, gc.get_objects()))
     look = next(filter(None, (reader.look(seen, others=False) for seen in (steps, *suspended))), None)
-    return "" if look is None else f" at {look.place}" + (f": {look.call}" if look.call else "")
+    return "" if look is None else f" at {look.place}" + (f": {look.calling}" if look.calling else "")
 
 
 def tell_while_starting(folder: str | None, is_ready: Callable[[], bool]) -> None:

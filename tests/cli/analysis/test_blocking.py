@@ -35,10 +35,11 @@ def call(wait: float) -> RequestRow:
 
 
 def seen(place: str = "a.py:1 in f", **given: Any) -> Observation:
-    function = given.get("call", "").partition(" -> ")[0] or None
+    call, _, by_now = given.pop("call", "").partition(" -> ")
     within = given.get("caller", place).partition(" in ")[2].partition(" ")[0] or None
     step = next((one for one in STEPS if place.startswith(one)), None)
-    facts = {"place": place, "of": "request", "seconds": 0.3, "function": function, "within": within, "step": step}
+    facts = {"place": place, "of": "request", "seconds": 0.3, "within": within, "step": step}
+    facts |= {"call": call or None, "by_now": by_now or None, "function": call or None}
     return Observation(**{**facts, "may_be_plain": given.get("of", "request") == "request", **given})
 
 

@@ -208,14 +208,14 @@ def _waiting(reader: Reader, thread: threading.Thread) -> Any:
 @pytest.mark.parametrize(
     ("name", "seen"),
     [
-        ("direct", {"place": "shop.py:25 in direct", "call": "gate.wait -> threading.acquire", "caller": None}),
+        ("direct", {"place": "shop.py:25 in direct", "calling": "gate.wait -> threading.acquire", "caller": None}),
         ("direct", {"library": "threading", "in_line": False}),
         ("endpoint", {"place": "shop.py:17 in wait", "caller": "shop.py:21 in endpoint", "function": "wait"}),
         ("many", {"place": "shop.py:29 in many", "caller": None}),  # in a comprehension
         ("locked", {"in_line": True}),
         ("queued", {"in_line": True}),
         # What is called on the way is no function to call elsewhere.
-        ("chained", {"call": "opened(...).wait -> threading.acquire", "function": None}),
+        ("chained", {"calling": "opened(...).wait -> threading.acquire", "function": None}),
     ],
 )
 def test_of_a_thread_the_line_is_the_applications_and_the_call_goes_on_to_where_it_is_by_now(
@@ -247,7 +247,7 @@ def test_who_waits_in_a_pool_waits_for_what_it_has_and_not_for_the_lock_within(
     handed_over.start()
     try:
         look = until(lambda: _waiting(reader, own))
-        assert (look.call, look.in_line) == ("pool.connection -> dbpool.Pool.connection", True)
+        assert (look.calling, look.in_line) == ("pool.connection -> dbpool.Pool.connection", True)
         until(lambda: reader.look(stack(frames().get(handed_over.ident or 0))) == waits)
     finally:
         shop.line.put(1), shop.line.put(2)
@@ -290,7 +290,7 @@ def test_what_a_suspended_coroutine_awaits_is_named(
 
     seen = Reader(str(tmp_path)).look(suspended(awaiting()))
     assert seen is not None
-    assert re.fullmatch(call, str(seen.call))
+    assert re.fullmatch(call, str(seen.calling))
     assert (seen.place.rpartition(" ")[2], seen.in_line) == (name, in_line)
 
 

@@ -251,7 +251,7 @@ def _places(looks: Iterable[Observation]) -> list[Place]:
         Place(
             place=place,
             share=_seconds(group) / total if total else 0.0,
-            call=(longest := max(group, key=attrgetter("seconds"))).call,
+            call=(longest := max(group, key=attrgetter("seconds"))).calling,
             # What it waits for a processor, it would compute: unless it only sleeps.
             waits=only_waits(longest) or sum(one.cpu_s + one.queued_s for one in group) < MOST_OF_IT * _seconds(group),
             caller=longest.caller if longest.place else None,
