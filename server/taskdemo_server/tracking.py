@@ -6,7 +6,7 @@ is what goes out, with one header more. Plain ASGI, so that it costs little besi
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from random import getrandbits
 from typing import Any, Final
 
@@ -81,7 +81,7 @@ class Task(CurrentTask):
 
 
 class Tracking:
-    """An application, and what taskdemo adds to it: `own`, the routes beside it, answers the paths of `is_own`.
+    """An application, and its requests that have not ended.
 
     `mode` is None for the user's own application, whose requests are the tasks: begun when they arrive, ended when the
     call returns, which is after the background tasks that hang on the response.
@@ -100,8 +100,6 @@ class Tracking:
         """The last line of what the application said when its start failed."""
         self.kept = False
         """Whether a broker of others keeps the tasks, so that they neither hold up this server's end nor are lost."""
-        self.own: ASGIApp | None = None
-        self.is_own: Callable[[str], bool]
         self.accepts_with_answer = mode is not None and mode.answers_first
         """Whether a task is one from the answer on: where the caller waits, it is one once it was found valid."""
         self._ends_with_call = mode is not None and mode.runs in {"loop", "thread"}
@@ -119,11 +117,9 @@ class Tracking:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Serve one request, or the lifespan. Not `async` itself: handing on the awaitable saves a step."""
         if scope["type"] == "http":
-            if self.own is not None and self.is_own(scope["path"]):
-                return self.own(scope, receive, send)  # type: ignore[return-value]  # ASGI says Awaitable
             return self._serve(scope, receive, send)
         if scope["type"] == "lifespan":
-            return self._app(scope, receive, lambda message: self._listen(message, send))  # type: ignore[return-value]
+            return self._app(scope, receive, lambda message: self._listen(message, send))  # type: ignore[return-value]  # ASGI says Awaitable
         return self._app(scope, receive, send)  # type: ignore[return-value]  # as above
 
     async def _serve_page(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,10 +1,11 @@
 """The routes beside the page or, under /.taskdemo, beside the user's own application; and the documentation."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskdemo_server.api import events, health, live, openapi, ping, tasks
 from taskdemo_server.api.state import Refusal, State
@@ -28,6 +29,17 @@ _OF_A_PAGE: Final[dict[int | str, dict[str, Any]]] = {
 _FAILED: Final[dict[int | str, dict[str, Any]]] = {
     500: {"description": "The work has failed.", "content": {"text/plain": {"schema": {"type": "string"}}}}
 }
+
+
+def beside(own: ASGIApp, is_own: Callable[[str], bool], application: ASGIApp) -> ASGIApp:
+    """Return one application of two: `own` answers the paths of `is_own`, the other one all else, the lifespan too."""
+
+    def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        # Not `async` itself: handing on the awaitable saves a step in every request.
+        served = own if scope["type"] == "http" and is_own(scope["path"]) else application
+        return served(scope, receive, send)
+
+    return serve
 
 
 def create_api(state: State, application: Any) -> tuple[FastAPI, Callable[[str], bool]]:

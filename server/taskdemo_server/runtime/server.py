@@ -23,7 +23,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from taskdemo_server.access import Access
-from taskdemo_server.api import create_api
+from taskdemo_server.api import beside, create_api
 from taskdemo_server.api.state import State
 from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
 from taskdemo_server.contract.settings import WORK, Settings
@@ -92,17 +92,15 @@ class Server(uvicorn.Server):
         if engine is not None and settings.private_broker is None:
             self.tracking.kept, has_worker = True, functools.partial(base.has_worker, engine)
         state = State(settings, self.journal, Index(self.journal), self.tracking, _cancel(mode, engine), has_worker)
-        api, self.tracking.is_own = create_api(state, application)
+        api, is_own = create_api(state, application)
         if app is None:
-            self.tracking.own = api
-            outermost: ASGIApp = Access(self.tracking, settings)
+            outermost: ASGIApp = Access(beside(api, is_own, self.tracking), settings)
             if mode is not None and mode.runs in {"process", "worker"}:
                 # Not the index of the routes: that an end is new is told once, to one reader.
                 index = Index(self.journal, self.journal.size())
                 threading.Thread(target=self._follow, args=(index, say), name="follower", daemon=True).start()
         else:
-            self.tracking.own = Access(api, settings)
-            outermost = self.tracking
+            outermost = beside(Access(api, settings), is_own, self.tracking)
         super().__init__(
             uvicorn.Config(
                 outermost,
