@@ -20,7 +20,9 @@ from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import WorkSettings
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.tracking import Tracking
+from taskdemo_server.tracking import Pages, Tracking
+from taskdemo_server.user_app.requests import Requests
+from taskdemo_server.user_app.stacks import Reader
 from taskdemo_server.work import pools, slow_work, slow_work_async, workplace
 
 Ask = Callable[..., tuple[httpx.Response, list[TaskEvent]]]
@@ -40,7 +42,11 @@ def ask(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Ask:
         mode: str, app: FastAPI, around: Callable[[ASGIApp], ASGIApp] = lambda app: app, **params: str
     ) -> tuple[httpx.Response, list[TaskEvent]]:
         place = workplace.set_up(WorkSettings(mode=mode, duration=0.0), journal.write, None)
-        tracking = Tracking(app, MODE_BY_NAME.get(mode), journal, place, 10)
+        tracking: Tracking[Any] = (
+            Requests(app, journal, place, Reader("."))
+            if mode == "app"
+            else Pages(app, MODE_BY_NAME[mode], journal, place, 10)
+        )
 
         async def get() -> httpx.Response:
             transport = httpx.ASGITransport(around(tracking), raise_app_exceptions=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
@@ -24,7 +25,7 @@ class State:
     settings: Settings
     journal: Journal
     index: Index
-    tracking: Tracking
+    tracking: Tracking[Any]
     cancel: Callable[[str, str | None], bool]
     """Cancels the task of that id, and of that name in the engine; False where it cannot be."""
     has_worker: Callable[[], bool | None] | None = None

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from collections import deque
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 from urllib.parse import quote
 
 from taskdemo_server.contract.import_string import describe_error
@@ -181,3 +181,13 @@ class Briefly(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             text += f": {describe_error(record.exc_info[1])}"
         return shortened(text, 1000)
+
+
+LOGGING: Final[dict[str, Any]] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"briefly": {"()": "taskdemo_server.runtime.console.Briefly"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "briefly"}},
+    "loggers": {"uvicorn": {"handlers": ["stderr"], "propagate": False}},
+}
+"""For logging: uvicorn's log, which tells what went wrong in requests and tasks."""

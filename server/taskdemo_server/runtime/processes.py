@@ -15,7 +15,7 @@ from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.runtime import orphans
 from taskdemo_server.runtime.console import Console
-from taskdemo_server.runtime.server import Server
+from taskdemo_server.runtime.server import PageServer
 from taskdemo_server.runtime.signals import Inbox, catch_signals, hear
 
 _LOOK_EVERY_S: Final = 0.25
@@ -87,7 +87,7 @@ def _one_of_many(settings: Settings, listener: socket.socket, theirs: Connection
     inbox: Inbox = queue.SimpleQueue()
     catch_signals(inbox)
     console = Console(sys.stdout if settings.console else None)
-    one = Server(settings, listener, inbox, console)
+    one = PageServer(settings, listener, inbox, console)
     one.start()
     while True:
         match hear(inbox):

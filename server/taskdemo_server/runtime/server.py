@@ -32,9 +32,9 @@ from taskdemo_server.contract.text import escape
 from taskdemo_server.engines import base
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.journal.index import Index
-from taskdemo_server.runtime.console import Console
+from taskdemo_server.runtime.console import LOGGING, Console
 from taskdemo_server.runtime.signals import Inbox
-from taskdemo_server.tracking import Tracking
+from taskdemo_server.tracking import Pages, Tracking
 from taskdemo_server.user_app.loop_stalls import LoopStalls
 from taskdemo_server.user_app.requests import Requests, follow_background_tasks, follow_threads
 from taskdemo_server.user_app.stacks import Reader
@@ -47,69 +47,30 @@ NO_DESCRIPTORS: Final = (
     "All {} file descriptors that this server may have are used: it hangs up on new callers. "
     "Raise the limit, then start it again: ulimit -Hn 65536 (as root)"
 )
-LOGGING: Final[dict[str, Any]] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"briefly": {"()": "taskdemo_server.runtime.console.Briefly"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "briefly"}},
-    "loggers": {"uvicorn": {"handlers": ["stderr"], "propagate": False}},
-}
-"""uvicorn's log, which tells what went wrong in requests and tasks."""
 
 
 class Server(uvicorn.Server):
     """uvicorn's server, telling when it serves, and leaving nobody connected when the last task has ended.
 
-    `app` is the user's own application; without one the mode's page is served.
+    `served` is what it serves: the application in `tracking`, and what is around and beside it.
     """
 
     def __init__(
-        self, settings: Settings, listener: socket.socket, inbox: Inbox, console: Console, app: ASGIApp | None = None
+        self, listener: socket.socket, inbox: Inbox, tracking: Tracking[Any], served: ASGIApp, *, websockets: bool
     ) -> None:
-        self.settings = settings
+        self.tracking = tracking
+        self.journal = tracking.journal
         self._listener = listener
         self._inbox = inbox
         self._is_full = False
-        mode = MODE_BY_NAME.get(settings.mode)
-        self.journal = Journal(settings.journal, beside_threads=mode is None or mode.runs != "loop")
-        say = console.say if settings.console else None
-        # What pool processes start with: they set their own workplace up.
-        os.environ[WORK] = settings.work_settings.to_json()
-        os.environ["PROCESSES"] = str(settings.tasks_at_once)
-        place = workplace.set_up(settings.work_settings, self.journal.write, say)
-        engine = None if mode is None or mode.engine is None else base.load(mode.engine)
-        self.stalls: LoopStalls | None = None
-        application = importlib.import_module(MODE_BY_NAME[settings.mode].page).app if app is None else app
-        served: ASGIApp = application
-        if app is not None:
-            reader = Reader(settings.folder or ".")
-            served = requests = Requests(app, self.journal, reader)
-            self.stalls = LoopStalls(self.journal, requests, reader)
-            follow_background_tasks(reader)
-            follow_threads()
-        self.tracking = Tracking(served, mode, self.journal, place, settings.max_pending)
-        has_worker = None
-        if engine is not None and settings.private_broker is None:
-            self.tracking.kept, has_worker = True, functools.partial(base.has_worker, engine)
-        state = State(settings, self.journal, Index(self.journal), self.tracking, _cancel(mode, engine), has_worker)
-        api, is_own = create_api(state, application)
-        if app is None:
-            outermost: ASGIApp = Access(beside(api, is_own, self.tracking), settings)
-            if mode is not None and mode.runs in {"process", "worker"}:
-                # Not the index of the routes: that an end is new is told once, to one reader.
-                index = Index(self.journal, self.journal.size())
-                threading.Thread(target=self._follow, args=(index, say), name="follower", daemon=True).start()
-        else:
-            outermost = beside(Access(api, settings), is_own, self.tracking)
         super().__init__(
             uvicorn.Config(
-                outermost,
+                served,
                 interface="asgi3",
                 log_level="error",
                 access_log=False,
                 log_config=LOGGING,
-                lifespan="auto" if app else "on",
-                ws="auto" if app else "none",
+                ws="auto" if websockets else "none",
                 proxy_headers=False,
             )
         )
@@ -145,12 +106,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
-        if self.settings.app is None:
-            anyio.to_thread.current_default_thread_limiter().total_tokens = self.settings.threads
         await super().startup(sockets)
         if self.started:
-            if self.stalls is not None:
-                self.stalls.watch(asyncio.get_running_loop())
             self._inbox.put(("ready", os.getpid()))
 
     async def on_tick(self, counter: int) -> bool:
@@ -183,6 +140,39 @@ class Server(uvicorn.Server):
                     connection.transport.abort()
             await asyncio.sleep(0.1)
 
+
+class PageServer(Server):
+    """Serves the page of a mode."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, inbox: Inbox, console: Console) -> None:
+        mode = MODE_BY_NAME[settings.mode]
+        engine = None if mode.engine is None else base.load(mode.engine)
+        journal = Journal(settings.journal, beside_threads=mode.runs != "loop")
+        say = console.say if settings.console else None
+        place = workplace.set_up(settings.work_settings, journal.write, say)
+        # What pool processes start with: they set their own workplace up.
+        os.environ[WORK] = settings.work_settings.to_json()
+        os.environ["PROCESSES"] = str(settings.tasks_at_once)
+        page = importlib.import_module(mode.page).app
+        tracking = Pages(page, mode, journal, place, settings.max_pending)
+        has_worker = None
+        if engine is not None and settings.private_broker is None:
+            tracking.kept, has_worker = True, functools.partial(base.has_worker, engine)
+        state = State(settings, journal, Index(journal), tracking, _cancel(mode, engine), has_worker)
+        api, is_own = create_api(state, page)
+        served = Access(beside(api, is_own, tracking), settings)
+        super().__init__(listener, inbox, tracking, served, websockets=False)
+        self._threads = settings.threads
+        if mode.runs in {"process", "worker"}:
+            # Not the index of the routes: that an end is new is told once, to one reader.
+            index = Index(journal, journal.size())
+            threading.Thread(target=self._follow, args=(index, say), name="follower", daemon=True).start()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, with as many worker threads as were asked for."""
+        anyio.to_thread.current_default_thread_limiter().total_tokens = self._threads
+        await super().startup(sockets)
+
     def _follow(self, index: Index, say: Callable[[str], None] | None) -> None:
         """Close this process's tasks as the journal tells that they have ended elsewhere, and show how."""
         while True:
@@ -197,10 +187,33 @@ class Server(uvicorn.Server):
             time.sleep(_FOLLOW_EVERY_S)
 
 
-def _cancel(mode: Mode | None, engine: base.EngineModule | None) -> Callable[[str, str | None], bool]:
+class AppServer(Server):
+    """Serves the user's own application, and watches it."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, inbox: Inbox, app: ASGIApp) -> None:
+        journal, reader = Journal(settings.journal, beside_threads=True), Reader(settings.folder or ".")
+        place = workplace.set_up(settings.work_settings, journal.write, None)
+        os.environ[WORK] = settings.work_settings.to_json()
+        self.requests = Requests(app, journal, place, reader)
+        self._stalls = LoopStalls(journal, self.requests, reader)
+        follow_background_tasks(reader)
+        follow_threads()
+        state = State(settings, journal, Index(journal), self.requests, cancel=lambda _task_id, _ref: False)
+        api, is_own = create_api(state, app)
+        served = beside(Access(api, settings), is_own, self.requests)
+        super().__init__(listener, inbox, self.requests, served, websockets=True)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and watch the event loop from then on."""
+        await super().startup(sockets)
+        if self.started:
+            self._stalls.watch(asyncio.get_running_loop())
+
+
+def _cancel(mode: Mode, engine: base.EngineModule | None) -> Callable[[str, str | None], bool]:
     if engine is not None:
         return lambda _task_id, ref: ref is not None and engine.cancel(ref)
     futures = Futures()
-    if mode is not None and mode.runs == "process":
+    if mode.runs == "process":
         futures.follow()
     return lambda task_id, _ref: futures.cancel(task_id)

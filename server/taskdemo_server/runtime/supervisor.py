@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
@@ -35,7 +35,7 @@ from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime import console as say
 from taskdemo_server.runtime import orphans
 from taskdemo_server.runtime.processes import Processes
-from taskdemo_server.runtime.server import Server
+from taskdemo_server.runtime.server import AppServer, PageServer, Server
 from taskdemo_server.runtime.signals import Inbox, catch_signals, hear
 from taskdemo_server.user_app.application import find_application
 from taskdemo_server.user_app.stacks import Reader
@@ -53,54 +53,70 @@ Next: TypeAlias = "Callable[[str, int], Next] | int"
 
 def serve(settings: Settings) -> int:
     """Serve as `settings` say until told to end; return the exit code."""
-    inbox: Inbox = queue.SimpleQueue()
-    crews: list[Server | Processes] = []
-    if settings.lifeline:
-        orphans.end_with_starter((lambda: _end_in_order(settings, inbox, crews)) if settings.app else lambda: None)
     if settings.token is None and not is_loopback(settings.host):
         settings = replace(settings, token=secrets.token_urlsafe(16))
     try:
-        if settings.announce and (settings.app or settings.work not in BUILT_IN_WORKS):
-            tell_while_starting(settings.folder, Path(settings.announce).exists)
-        if settings.app is None:
-            _check(settings)
-            settings = base.with_broker(settings)
-            claims.check(settings)
-        listener = _listen(settings.host, settings.port)
-        app = find_application(settings.app, settings.folder) if settings.app else None
-        supervisor = Supervisor(settings, listener, inbox)
-        if settings.workers == 1:
-            supervisor.crew = Server(settings, listener, inbox, supervisor.console, app)
-        else:
-            supervisor.crew = Processes(settings, listener, inbox)
-        crews.append(supervisor.crew)
+        return _serve_page(settings) if settings.app is None else _serve_app(settings, settings.app)
     except UnusableError as error:
         return refuse(str(error))
-    except UnicodeError:
-        return refuse(f"{shortened(settings.host, 80)} is not a valid host name; type --host 127.0.0.1")
-    except OSError as error:
-        where = f"Cannot serve on {settings.host} port {settings.port}"
-        if error.filename is not None:
-            return refuse(f"The journal {settings.journal} cannot be written: {error.strerror}.")
-        if error.errno == errno.EADDRINUSE:
-            return refuse(f"{where}: it is in use. Try another with --port, or --port 0 for any that is free.")
-        return refuse(f"{where}: {error.strerror}.")
-    if isinstance(supervisor.crew, Server) and app is not None:
-        # The application has this thread, as it would have it from uvicorn.
-        thread = threading.Thread(target=supervisor.run, name="supervisor", daemon=True)
-        thread.start()
-        supervisor.crew.serve_here()
-        thread.join()
-        if failed := supervisor.crew.tracking.start_failed:
-            return refuse(f"--app {settings.app}: its start failed with {shortened(failed, 200)}")
-        return 0 if supervisor.crew.started else LOST
+
+
+def _serve_page(settings: Settings) -> int:
+    inbox: Inbox = queue.SimpleQueue()
+    if settings.lifeline:
+        orphans.end_with_starter()
+    if settings.announce and settings.work not in BUILT_IN_WORKS:
+        tell_while_starting(settings.folder, Path(settings.announce).exists)
+    mode = MODE_BY_NAME[settings.mode]
+    if mode.missing:
+        raise UnusableError(f"Mode {mode.name} is not installed: pip install 'taskdemo[{mode.missing}]'")
+    prepare(settings.work_settings)
+    settings = base.with_broker(settings)
+    claims.check(settings)
+    listener = _listen(settings.host, settings.port)
+    supervisor = Supervisor(settings, listener, inbox)
+    if settings.workers == 1:
+        crew: PageServer | Processes = PageServer(settings, listener, inbox, supervisor.console)
+    else:
+        crew = Processes(settings, listener, inbox)
     catch_signals(inbox)
     try:
-        supervisor.start()
-        return supervisor.run()
+        supervisor.await_broker()
+        crew.start()
+        return supervisor.run(crew)
     except BaseException:
-        supervisor.crew.abandon()  # Python's own end would wait for these processes, which serve on.
+        crew.abandon()  # Python's own end would wait for these processes, which serve on.
         raise
+
+
+def _serve_app(settings: Settings, name: str) -> int:
+    """Serve the user's own application, which has this thread, as it would have it from uvicorn."""
+    inbox: Inbox = queue.SimpleQueue()
+    server: AppServer | None = None
+
+    def end_in_order() -> None:
+        inbox.put(("signal", signal.SIGTERM))
+        time.sleep(_GRACE_S)
+        if server is not None and not server.requests.open:
+            where = where_it_is(Reader(settings.folder or "."), threading.main_thread())
+            complain(escape(f"its shutdown, after {_GRACE_S:g} s still{where or ' not through'}, was cut off"))
+            orphans.end(CUT_OFF)
+
+    if settings.lifeline:
+        orphans.end_with_starter(end_in_order)
+    if settings.announce:
+        tell_while_starting(settings.folder, Path(settings.announce).exists)
+    listener = _listen(settings.host, settings.port)
+    app = find_application(name, settings.folder)
+    supervisor = Supervisor(settings, listener, inbox)
+    server = AppServer(settings, listener, inbox, app)
+    thread = threading.Thread(target=supervisor.run, args=(server,), name="supervisor", daemon=True)
+    thread.start()
+    server.serve_here()
+    thread.join()
+    if failed := server.requests.start_failed:
+        raise UnusableError(f"--app {name}: its start failed with {shortened(failed, 200)}")
+    return 0 if server.started else LOST
 
 
 class Supervisor:
@@ -109,10 +125,13 @@ class Supervisor:
     def __init__(self, settings: Settings, listener: socket.socket, inbox: Inbox) -> None:
         self.settings = settings
         self.console = say.Console(sys.stdout if settings.console else None)
-        self.crew: Server | Processes
+        self._crew: Server | Processes
         self._inbox = inbox
         self._url, self._port = _address(settings.host, listener)
-        self._journal = Journal(settings.journal)
+        try:
+            self._journal = Journal(settings.journal)
+        except OSError as error:
+            raise UnusableError(f"The journal {settings.journal} cannot be written: {error.strerror}.") from error
         self._ready: set[int] = set()
         """The processes that are ready; 0 is the private worker."""
         self._told = 0
@@ -139,14 +158,14 @@ class Supervisor:
         if not self._kept or module.redelivered_after(settings.longest_s) is None:
             follow_deaths(module, self._index, settings.mode, settings.longest_s, self._children)
 
-    def start(self) -> None:
-        """Start serving, once a private broker is there to connect to."""
+    def await_broker(self) -> None:
+        """Wait until a private broker is there to connect to, or cannot be had."""
         if self._children is not None:
             self._children.broker_started.wait()
-        self.crew.start()
 
-    def run(self) -> int:
-        """Hear what happens until the server has ended; return the exit code."""
+    def run(self, crew: Server | Processes) -> int:
+        """Hear what happens until the server, which is this crew, has ended; return the exit code."""
+        self._crew = crew
         if not is_loopback(self.settings.host):
             complain(
                 f"Other machines reach it on port {self._port}:"
@@ -170,7 +189,7 @@ class Supervisor:
                 self.console.say(say.banner(self.settings, self._url, self._port, terminal=self.console.terminal))
             _announce(self.settings, self._url, self._port)
             return self._serving
-        if what == "ended" and self.crew.ended(number):
+        if what == "ended" and self._crew.ended(number):
             return self._over(COULD_NOT_RUN)
         if what == "signal":
             return self._drain(number)
@@ -181,7 +200,7 @@ class Supervisor:
         if what == "signal":
             return self._drain(number)
         if what == "ended":
-            if self.crew.ended(number):
+            if self._crew.ended(number):
                 return self._over(LOST)  # It ended by itself, which it should not.
             self._lose_with(number)
         return self._serving
@@ -191,7 +210,7 @@ class Supervisor:
         if what == "signal":
             self._abandon(number)
         if what == "ended":
-            last = self.crew.ended(number)
+            last = self._crew.ended(number)
             self._lose_with(number)
             if last:
                 return self._drained()
@@ -211,7 +230,7 @@ class Supervisor:
 
     def _drain(self, number: int) -> Next:
         self._told = number
-        self.crew.drain()
+        self._crew.drain()
         if self._kept:
             self.console.say_on_signal(say.kept(_name(number), len(self._index.unfinished())))
         else:
@@ -233,7 +252,7 @@ class Supervisor:
 
     def _stop_all(self, why: str) -> int:
         """Stop all processes at once; journal as lost, and count, the tasks that die with them."""
-        self.crew.abandon()
+        self._crew.abandon()
         if self._children is not None:
             self._journal.seal()
             self._children.end()
@@ -277,18 +296,21 @@ class Supervisor:
         return len(lost)
 
 
-def _check(settings: Settings) -> None:
-    """Raise UnusableError where these settings cannot be served; before anything is started for them."""
-    mode = MODE_BY_NAME[settings.mode]
-    if mode.missing:
-        raise UnusableError(f"Mode {mode.name} is not installed: pip install 'taskdemo[{mode.missing}]'")
-    prepare(settings.work_settings)
-
-
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-    # Here rather than in uvicorn, because two may bind one port, and only listening shows which was first.
-    return socket.create_server((host, port), family=family, backlog=2048)
+    """Return the socket to serve on. Raises UnusableError where there can be none."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        # Here rather than in uvicorn, because two may bind one port, and only listening shows which was first.
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except UnicodeError as error:
+        what = f"{shortened(host, 80)} is not a valid host name; type --host 127.0.0.1"
+        raise UnusableError(what) from error
+    except OSError as error:
+        where = f"Cannot serve on {host} port {port}"
+        if error.errno == errno.EADDRINUSE:
+            what = f"{where}: it is in use. Try another with --port, or --port 0 for any that is free."
+            raise UnusableError(what) from error
+        raise UnusableError(f"{where}: {error.strerror}.") from error
 
 
 def _address(host: str, listener: socket.socket) -> tuple[str, int]:
@@ -306,16 +328,6 @@ def _announce(settings: Settings, url: str, port: int) -> None:
     draft.touch(0o600)  # private before it holds the token
     draft.write_text(json.dumps({"url": url, "port": port, "pid": os.getpid(), "token": settings.token}))
     draft.replace(path)
-
-
-def _end_in_order(settings: Settings, inbox: Inbox, crews: Sequence[Server | Processes]) -> None:
-    """Let the user's own application end in order, for a while; say so where its own shutdown takes longer."""
-    inbox.put(("signal", signal.SIGTERM))
-    time.sleep(_GRACE_S)
-    if any(isinstance(crew, Server) and not crew.tracking.open for crew in crews):
-        where = where_it_is(Reader(settings.folder or "."), threading.main_thread())
-        complain(escape(f"its shutdown, after {_GRACE_S:g} s still{where or ' not through'}, was cut off"))
-        orphans.end(CUT_OFF)
 
 
 def _name(number: int) -> str:

@@ -19,7 +19,7 @@ from taskdemo_server.contract import import_string
 from taskdemo_server.contract.app_folder import DEFAULT_FILES, found_in_folder
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.text import error_text, shortened
-from taskdemo_server.runtime.server import LOGGING
+from taskdemo_server.runtime.console import LOGGING
 from taskdemo_server.work import task_output
 from taskdemo_server.work.user_function import by_place, takes
 

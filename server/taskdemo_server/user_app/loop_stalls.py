@@ -213,7 +213,7 @@ class LoopStalls:
             stall.looks[look, whose].add(seconds, *spent, free=free)
 
     def _whose(self, steps: list[Step], loop: asyncio.AbstractEventLoop) -> Whose:
-        if any(step.code is Requests.__call__.__code__ for step in steps):
+        if any(step.code is Requests.serve.__code__ for step in steps):
             return "background" if any(step.file.endswith(AFTER_THE_ANSWER) for step in steps) else "request"
         return self._requests.whose(asyncio.current_task(loop))
 

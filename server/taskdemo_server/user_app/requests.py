@@ -1,6 +1,6 @@
 """The requests that the user's own application has in hand, what it answered to them, and the asyncio tasks they leave.
 
-An ASGI layer right around the application, a task factory for its event loop, and a note of what is added to
+The ASGI layer around the application, a task factory for its event loop, and a note of what is added to
 BackgroundTasks. What is known goes into the journal; what the application does stays as it is.
 """
 
@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, ContextVar
 from typing import Any, Final
 
@@ -22,16 +22,22 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.sightings import Answered, Left, LeftState, Look, NeverRan, Whose
 from taskdemo_server.contract.text import error_text, shortened
 from taskdemo_server.journal.file import Journal
+from taskdemo_server.tracking import Tracking, new_id, with_id
 from taskdemo_server.user_app.stacks import ASYNC, Reader, Step, function_of
+from taskdemo_server.work import task_output
+from taskdemo_server.work.workplace import Workplace
 
 MOST_ANSWERS: Final = 1000
 """Answers of different kinds that are told: an application may be asked for any number of paths."""
 KEPT_BODY: Final = 500
 """Bytes of an answer that refuses a request: they say why."""
 WEBSOCKET: Final = "a websocket route, which no HTTP request reaches"
+NOTHING_LEFT_S: Final = 0.005
+"""A call that returns so soon after its response had nothing left to do."""
 SAME_MOMENT_S: Final = 0.02
 """A task that ends so soon after its request did not outlive it."""
 FORGETTING: Final = frozenset({"create_task", "ensure_future"})
@@ -41,12 +47,16 @@ KEEPERS: Final = frozenset({"tg", "group", "task_group", "taskgroup", "nursery"}
 class Request:
     """One request while the application has it in hand."""
 
-    __slots__ = ("added", "answered", "ended_early", "over", "status", "task")
+    __slots__ = ("added", "answered", "ended_early", "id", "output", "over", "sent", "status", "task")
 
     def __init__(self) -> None:
+        self.id = new_id()
+        self.output = task_output.TaskOutput(f"task {self.id[:8]}", None)
         self.task: asyncio.Task[Any] | None = asyncio.current_task()
         self.answered = 0.0
-        """When the last piece of the answer went out."""
+        """When the last piece of the answer was handed over."""
+        self.sent = 0.0
+        """When that had gone out."""
         self.over = 0.0
         """When the application's call returned."""
         self.status = 0
@@ -99,32 +109,41 @@ class Child:
             self.ended, self.state = time.monotonic(), "lost"
 
 
-class Requests:
-    """The layer around the application `app`; what it sees goes into the journal."""
+class Requests(Tracking[Request]):
+    """The layer around the user's own application: each request is a task, begun when it arrives.
 
-    def __init__(self, app: ASGIApp, journal: Journal, reader: Reader) -> None:
-        self.open: set[Request] = set()
+    It ends when the call returns, which is after the background tasks that hang on the response.
+    """
+
+    def __init__(self, app: ASGIApp, journal: Journal, workplace: Workplace, reader: Reader) -> None:
+        super().__init__(app, journal, workplace)
         self.begun = 0
         """How many there have been so far."""
+        self.start_failed = ""
+        """The last line of what the application said when its start failed."""
         self._latest: Scope = {}
-        self._app = app
-        self._journal = journal
         self._reader = reader
         self._answers: set[tuple[str, int]] = set()
         self._children: dict[int, Child] = {}
         self._child_of: weakref.WeakKeyDictionary[asyncio.Task[Any], Child] = weakref.WeakKeyDictionary()
         self._numbers = itertools.count(1)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Do the same, and listen to what becomes of the application's start."""
+        if scope["type"] == "lifespan":
+            return self.app(scope, receive, lambda message: self._listen(message, send))
+        return super().__call__(scope, receive, send)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to the application, and note what it answers."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         request = Request()
-        self.open.add(request)
+        self.open[request.id] = request
         self.begun += 1
         self._latest = scope
         current.set(request)
+        task_output.current.set(request.output)
+        self.workplace.note(request.id, "accepted", message=f"{scope['method']} {scope['path']}")
+        self.workplace.note(request.id, "started")
         refused: Answered | None = None
 
         async def noting(message: Message) -> None:
@@ -132,22 +151,41 @@ class Requests:
             if message["type"] == "http.response.start":
                 request.status = int(message["status"])
                 refused = self._refusal(scope, message)
+                message = with_id(message, request.id)
             elif message["type"] == "http.response.body":
                 if refused is not None:
                     body = message.get("body", b"")[:KEPT_BODY]
                     refused.detail = refused.detail or shortened(body.decode(errors="replace"), KEPT_BODY)
-                    self._journal.write(refused.to_line())
+                    self.journal.write(refused.to_line())
                     refused = None
                 if not message.get("more_body"):
                     request.answered = time.monotonic()
             await send(message)
+            request.sent = time.monotonic()
 
         try:
-            await self._app(scope, receive, noting)
-        finally:
-            request.over = time.monotonic()
-            self.open.discard(request)
-            self._tell_never_ran(request)
+            await self.app(scope, receive, noting)
+        except BaseException as error:
+            self._end(request, error)
+            raise
+        self._end(request)
+
+    def _end(self, request: Request, error: BaseException | None = None) -> None:
+        request.over = ended = time.monotonic()
+        self._tell_never_ran(request)
+        if error is None and request.answered and ended - request.sent < NOTHING_LEFT_S:
+            ended = request.answered  # Else the caller could have the answer before the end of what it is the end of.
+        state: TaskState = "finished" if error is None else "failed"
+        if isinstance(error, asyncio.CancelledError):
+            state, error = "cancelled", None
+        text = None if error is None else error_text(error)
+        self.workplace.note(request.id, state, clock=ended, error=text, output=request.output.end())
+        del self.open[request.id]
+
+    async def _listen(self, message: Message, send: Send) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            self.start_failed = (message.get("message", "").strip().splitlines() or ["it did not say why"])[-1]
+        await send(message)
 
     def follow(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on, note which asyncio tasks are created while a request is handled."""
@@ -187,7 +225,7 @@ class Requests:
 
     def tasks(self) -> "list[list[asyncio.Task[Any]]]":
         """Return the tasks of each request that is open, the newest first: what that one waits for, the others do."""
-        of = {request: [request.task] for request in list(self.open) if request.task is not None}
+        of = {request: [request.task] for request in list(self.open.values()) if request.task is not None}
         for child in list(self._children.values()):
             if child.request in of and not child.ended and (task := child.task()) is not None:
                 of[child.request].insert(0, task)
@@ -206,7 +244,7 @@ class Requests:
                     after_s = round(max((child.ended or now) - (child.request.answered or over), 0.0), 6)
                     place = self._reader.place(child.created)
                     left = Left(child.number, child.name, place, kept, child.state, after_s, child.error)
-                    self._journal.write(left.to_line())
+                    self.journal.write(left.to_line())
             if child.ended:
                 self._children.pop(child.number, None)
 
@@ -215,7 +253,7 @@ class Requests:
         for task, maker in request.added.items():
             place = None if maker is None else self._reader.place(maker)
             lost = NeverRan(_name_of(task.func), request.status, place, request.ended_early)
-            self._journal.write(lost.to_line())
+            self.journal.write(lost.to_line())
         request.added.clear()
 
     def _refusal(self, scope: Scope, message: Message) -> Answered | None:

@@ -114,10 +114,16 @@ class Workplace:
         if self.function is not None:
             self.call, self.call_async = self.function.call, self.function.call_async
 
-    def note(self, task_id: str, state: TaskState, before: bytes = b"", **more: Any) -> None:
-        """Journal an event of a task that happens here and now, after `before`; `more` are its optional fields."""
+    def note(
+        self, task_id: str, state: TaskState, before: bytes = b"", clock: float | None = None, **more: Any
+    ) -> None:
+        """Journal an event of a task that happens here and now, after `before`; `more` are its optional fields.
+
+        `clock`: when it happened, by the monotonic clock, where that was a moment ago.
+        """
         if self.sink is not None:
-            event = TaskEvent(task_id, state, time.time(), time.monotonic(), *self.place, **more)
+            clock = time.monotonic() if clock is None else clock
+            event = TaskEvent(task_id, state, time.time(), clock, *self.place, **more)
             self.sink(before + event.to_line())
 
     @property

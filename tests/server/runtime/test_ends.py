@@ -245,7 +245,7 @@ def test_tasks_that_an_engine_still_has_when_the_last_server_process_ends_are_lo
     monkeypatch.setattr(orphans, "end_group", lambda: None)  # which may be that of the tests
     with socket.create_server(("127.0.0.1", 0)) as listener:
         supervisor = Supervisor(Settings(mode="background", journal=str(tmp_path / "journal")), listener, SimpleQueue())
-    supervisor.crew = SimpleNamespace(ended=lambda _: True, drain=lambda: None)  # type: ignore[assignment]  # as far as it is needed
+    supervisor._crew = SimpleNamespace(ended=lambda _: True, drain=lambda: None)  # type: ignore[assignment]  # as far as it is needed
     supervisor._children = SimpleNamespace(end=lambda: None)  # type: ignore[assignment]  # as above
     said: list[str] = []
     monkeypatch.setattr(supervisor.console, "say", said.append)

@@ -12,10 +12,12 @@ from fastapi import APIRouter, FastAPI, WebSocket
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskdemo_cli.recording.sightings import fold
+from taskdemo_server.contract.settings import WorkSettings
 from taskdemo_server.contract.sightings import Look
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.user_app.requests import WEBSOCKET, Requests, is_kept
 from taskdemo_server.user_app.stacks import Reader
+from taskdemo_server.work.workplace import Workplace
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,9 @@ def journal(tmp_path: Path) -> Path:
 @pytest.fixture
 def around(journal: Path) -> Callable[[ASGIApp], Requests]:
     """Return what puts the layer around an application of which this file is part."""
-    return lambda site: Requests(site, Journal(str(journal)), Reader(str(Path(__file__).parent)))
+    written = Journal(str(journal))
+    place = Workplace(WorkSettings(mode="app"), None, None)
+    return lambda site: Requests(site, written, place, Reader(str(Path(__file__).parent)))
 
 
 def test_the_first_refusal_of_a_path_is_journaled_with_what_it_says(
