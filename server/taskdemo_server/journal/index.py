@@ -6,6 +6,7 @@ A server may do a million tasks and more, so the index keeps those that have not
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
@@ -17,9 +18,14 @@ MOST_ENDED: Final = 10_000
 
 
 class Index:
-    """The tasks of a journal from an offset on, in the order in which they first appear."""
+    """The tasks of a journal from an offset on, in the order in which they first appear.
 
-    def __init__(self, journal: Journal, offset: int = 0) -> None:
+    `on_end` is called once with each that ends, by whoever reads on.
+    """
+
+    def __init__(
+        self, journal: Journal, offset: int = 0, on_end: Callable[[TaskRecord], None] = lambda _task: None
+    ) -> None:
         self.journal = journal
         self.forgotten = 0
         """Tasks that ended too long ago to be kept."""
@@ -31,6 +37,7 @@ class Index:
         self._again: Counter[str] = Counter()
         """How often the work of a task was begun after the task had ended."""
         self._offset = offset
+        self._on_end = on_end
         self._lock = threading.Lock()
 
     @property
@@ -43,17 +50,16 @@ class Index:
         self.update()
         return self.total - len(self._unended)
 
-    def update(self) -> list[str]:
-        """Read what was written since the last time; return the tasks that have ended meanwhile."""
-        ended: list[str] = []
+    def update(self) -> None:
+        """Read what was written since the last time."""
         with self._lock:
             while True:
                 lines, self._offset = self.journal.read(self._offset)
                 if not lines:
-                    return ended
+                    return
                 for line in lines.splitlines():
                     if event := TaskEvent.from_line(line):
-                        self._take(event, ended)
+                        self._take(event)
 
     def find(self, task_id: str) -> TaskRecord | None:
         """Return the task of that id; None where there is none, or it ended too long ago."""
@@ -82,7 +88,7 @@ class Index:
                 del self._again[task_id]
             return [self._tasks[task_id] for task_id in tasks if task_id in self._tasks]
 
-    def _take(self, event: TaskEvent, ended: list[str]) -> None:
+    def _take(self, event: TaskEvent) -> None:
         task = self._tasks.get(event.id)
         if task is None:
             if event.state in ENDED:  # forgotten here, or of before
@@ -94,7 +100,7 @@ class Index:
         if event.state == "started" and task.end is not None:
             self._again[task.id] += 1
         if event.state in ENDED and self._unended.pop(task.id, None) is not None:
-            ended.append(task.id)
+            self._on_end(task)
             self._ended.append(task.id)
             while len(self._ended) > MOST_ENDED:
                 if self._tasks.pop(self._ended.popleft(), None) is not None:

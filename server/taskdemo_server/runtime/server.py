@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 from taskdemo_server.access import Access
 from taskdemo_server.api import beside, create_api
 from taskdemo_server.api.state import State
+from taskdemo_server.contract.events import TaskRecord
 from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
 from taskdemo_server.contract.settings import WORK, Settings
 from taskdemo_server.contract.stderr import complain
@@ -158,33 +159,28 @@ class PageServer(Server):
         has_worker = None
         if engine is not None and settings.private_broker is None:
             tracking.kept, has_worker = True, functools.partial(base.has_worker, engine)
-        state = State(settings, journal, Index(journal), tracking, _cancel(mode, engine), has_worker)
+
+        def close(task: TaskRecord) -> None:
+            """Take note that a task has ended outside this process, and show how."""
+            if tracking.open.pop(task.id, None) and say is not None and task.done and task.end is not None:
+                for line in (task.end.output or "").splitlines():
+                    say(f"task {task.id[:8]} | {escape(line)}")
+                say(workplace.end_line(task.message or "", task.end.error))
+
+        index = Index(journal)
+        if mode.runs in {"process", "worker"}:
+            index = Index(journal, on_end=close)
+            threading.Thread(target=_follow, args=(index,), name="follower", daemon=True).start()
+        state = State(settings, journal, index, tracking, _cancel(mode, engine), has_worker)
         api, is_own = create_api(state, page)
         served = Access(beside(api, is_own, tracking), settings)
         super().__init__(listener, inbox, tracking, served, websockets=False)
         self._threads = settings.threads
-        if mode.runs in {"process", "worker"}:
-            # Not the index of the routes: that an end is new is told once, to one reader.
-            index = Index(journal, journal.size())
-            threading.Thread(target=self._follow, args=(index, say), name="follower", daemon=True).start()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, with as many worker threads as were asked for."""
         anyio.to_thread.current_default_thread_limiter().total_tokens = self._threads
         await super().startup(sockets)
-
-    def _follow(self, index: Index, say: Callable[[str], None] | None) -> None:
-        """Close this process's tasks as the journal tells that they have ended elsewhere, and show how."""
-        while True:
-            for task_id in index.update():
-                if self.tracking.open.pop(task_id, None) is None or say is None:
-                    continue
-                record = index.find(task_id)
-                if record is not None and record.done and record.end is not None:
-                    for line in (record.end.output or "").splitlines():
-                        say(f"task {task_id[:8]} | {escape(line)}")
-                    say(workplace.end_line(record.message or "", record.end.error))
-            time.sleep(_FOLLOW_EVERY_S)
 
 
 class AppServer(Server):
@@ -208,6 +204,12 @@ class AppServer(Server):
         await super().startup(sockets)
         if self.started:
             self._stalls.watch(asyncio.get_running_loop())
+
+
+def _follow(index: Index) -> None:
+    while True:
+        index.update()
+        time.sleep(_FOLLOW_EVERY_S)
 
 
 def _cancel(mode: Mode, engine: base.EngineModule | None) -> Callable[[str, str | None], bool]:
