@@ -39,8 +39,6 @@ WAITING_EVERY_S: Final = 0.1
 TELL_EVERY_S: Final = 0.25
 QUEUED: Final = 4
 """A thread that computes may wait for a processor so many times as long; one that sleeps waits for one, too."""
-MOST_COLLECTIONS: Final = 10_000
-"""Of the garbage, that are remembered while the loop is late."""
 MOST_LOOKS: Final = 12
 """Looks of a kind that one line tells, those of the most seconds."""
 WORKERS: Final = ("AnyIO worker thread", "asyncio_", "uvloop_", "ThreadPoolExecutor")
@@ -53,7 +51,7 @@ Used = WeakKeyDictionary[threading.Thread, tuple[float, float]]
 
 
 class Missed(NamedTuple):
-    """A stall that the loop itself has noticed: what its thread has computed meanwhile, and waited for a processor.
+    """A stall that the loop itself has noticed, with what its thread has computed, and waited for, since the last beat.
 
     And what all other threads have computed, with the stack that each had as the loop came free.
     """
@@ -62,6 +60,7 @@ class Missed(NamedTuple):
     ended: float
     cpu_s: float
     queued_s: float
+    gc_s: float
     idle: bool
     """Whether no request was open when it began, and none came."""
     others_cpu_s: float
@@ -113,8 +112,8 @@ class LoopStalls:
         self._waiting = Waiting()
         self._waited_for, self._loop = Looks(), Looks()
         """What the requests waited for that are open, and what the loop's thread did meanwhile."""
-        self._collections: deque[tuple[float, float]] = deque(maxlen=MOST_COLLECTIONS)
-        """When the loop's thread had collected garbage, and what it computed for that."""
+        self._gc_s = self._gc_s_at_beat = 0.0
+        """What the loop's thread has computed to collect garbage, so far and at the last beat."""
         self._used_late: Used = WeakKeyDictionary()
         self._used_waiting: Used = WeakKeyDictionary()
         self._seen: WeakKeyDictionary[threading.Thread, Look] = WeakKeyDictionary()
@@ -125,8 +124,8 @@ class LoopStalls:
         own, limiter = threading.current_thread(), current_default_thread_limiter()
         self._requests.follow(loop)
 
-        def spent() -> tuple[float, float, float]:
-            return time.thread_time(), thread_queued(), time.process_time()
+        def spent() -> tuple[float, float, float, float]:
+            return time.thread_time(), thread_queued(), self._gc_s, time.process_time()
 
         used, begun, was_open = spent(), 0, False
 
@@ -135,12 +134,12 @@ class LoopStalls:
             before, used = used, spent()
             idle = not was_open and self._requests.begun == begun
             begun, was_open = self._requests.begun, bool(self._requests.open)
-            now = time.monotonic()
-            if now - self._beat - BEAT_S >= LATE_S:
-                cpu_s, queued_s, all_s = (after - earlier for after, earlier in zip(used, before, strict=True))
+            now, due = time.monotonic(), self._beat + BEAT_S
+            if now - due >= LATE_S:
+                cpu_s, queued_s, gc_s, all_s = (after - earlier for after, earlier in zip(used, before, strict=True))
                 stacks = {} if self._stall is not None else _stacks(without=own)
-                self._missed.append(Missed(self._beat + BEAT_S, now, cpu_s, queued_s, idle, all_s - cpu_s, stacks))
-            self._beat = now
+                self._missed.append(Missed(due, now, cpu_s, queued_s, gc_s, idle, all_s - cpu_s, stacks))
+            self._beat, self._gc_s_at_beat = now, self._gc_s
             loop.call_later(BEAT_S, beat)
 
         gc_began = math.inf
@@ -150,11 +149,10 @@ class LoopStalls:
             if threading.get_ident() != own.ident:
                 return
             # Not by the time that passes: this thread may have to wait for the interpreter right here.
-            spent = time.thread_time()
             if phase == "start":
-                gc_began = spent
-            elif spent > gc_began:
-                self._collections.append((time.monotonic(), spent - gc_began))
+                gc_began = time.thread_time()
+            else:
+                self._gc_s += max(time.thread_time() - gc_began, 0.0)  # its begin may have been before we listened
 
         self._beat = time.monotonic()
         gc.callbacks.append(collecting)
@@ -208,7 +206,7 @@ class LoopStalls:
         seconds, stall.until = now - stall.until, now
         stall.sighting.cpu_s += spent[0]
         stall.sighting.queued_s += spent[1]
-        stall.sighting.gc_s = self._collected(stall.begun, now)
+        stall.sighting.gc_s = self._gc_s - self._gc_s_at_beat
         if look is not None:
             stall.looks[look, whose].add(seconds, *spent, free=free)
 
@@ -301,30 +299,22 @@ class LoopStalls:
             if stall is None or stall.begun != missed.begun:  # it was over before anybody could look
                 stall = OpenStall(Stall(next(self._numbers), idle=missed.idle), missed.begun)
                 self._see_others(stall, missed.stacks, missed.others_cpu_s)
-            stall.until, stall.sighting.cpu_s, stall.sighting.queued_s = missed.ended, missed.cpu_s, missed.queued_s
+            stall.until, stall.sighting.gc_s = missed.ended, missed.gc_s
+            stall.sighting.cpu_s, stall.sighting.queued_s = missed.cpu_s, missed.queued_s
             self._end(stall)
         if self._stall is not None and self._stall.begun < begun:  # to the loop it was no stall, by a hair
             self._end(self._stall)
 
     def _end(self, stall: OpenStall) -> None:
         stall.sighting.ended = True
-        stall.sighting.gc_s = self._collected(stall.begun, stall.until)
         self._journal.write(stall.to_line())
         if stall is self._stall:
             self._stall = None
 
-    def _collected(self, since: float, until: float) -> float:
-        """Return what was computed in this time to collect garbage; the loop may add to it meanwhile."""
-        return sum(cpu_s for ended, cpu_s in list(self._collections) if since <= ended <= until)
-
     def _tell(self) -> None:
         self._requests.tell_left()
-        beat = self._beat  # before the question what was missed: the loop notes that first
         if self._stall is not None:
             self._journal.write(self._stall.to_line())
-        elif not self._missed:  # The next stall begins after this beat, and may have begun.
-            while self._collections and self._collections[0][0] < beat:
-                self._collections.popleft()
         if self._waiting.open_s or self._waiting.queued_s >= BEAT_S:
             self._waiting.waiting, self._waiting.loop = self._waited_for.most(), self._loop.most()
             self._journal.write(self._waiting.to_line())
