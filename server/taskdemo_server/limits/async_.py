@@ -7,30 +7,30 @@ from taskdemo_server.limits.base import Steps
 from taskdemo_server.limits.step import step_async
 
 
-def steps(step_log: str) -> Steps:
+def steps() -> Steps:
     """Await every step where the endpoint awaits its work."""
     handles: dict[str, Any] = {}
 
     async def track(key: str) -> None:
         handles[key] = asyncio.current_task()
-        await step_async(step_log, key, "tracked")
+        await step_async(key, "tracked")
 
     def ask(task: "asyncio.Task[None]") -> tuple[str, None]:
         return "done" if task.done() else "not done", None
 
     async def retry(key: str) -> None:
-        await step_async(step_log, key, "flaky")
+        await step_async(key, "flaky")
 
     async def chain(key: str) -> None:
-        first = await step_async(step_log, key, "first")
-        await step_async(step_log, key, "second", first)
+        first = await step_async(key, "first")
+        await step_async(key, "second", first)
 
     async def group(key: str) -> None:
-        parts = await asyncio.gather(*(step_async(step_log, key, f"part {number}") for number in range(3)))
-        await step_async(step_log, key, "final", parts)
+        parts = await asyncio.gather(*(step_async(key, f"part {number}") for number in range(3)))
+        await step_async(key, "final", parts)
 
     async def fail(key: str) -> None:
-        await step_async(step_log, key, "broken")
-        await step_async(step_log, key, "following")
+        await step_async(key, "broken")
+        await step_async(key, "following")
 
     return Steps(track, retry, chain, group, fail, handles, ask)

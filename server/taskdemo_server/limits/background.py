@@ -9,17 +9,17 @@ from taskdemo_server.limits.base import Steps
 from taskdemo_server.limits.step import step
 
 
-def steps(step_log: str) -> Steps:
+def steps() -> Steps:
     """Add ordinary functions, which run in worker threads."""
-    return steps_of(step, step_log)
+    return steps_of(step)
 
 
-def steps_of(do: Callable[..., Any], step_log: str) -> Steps:
+def steps_of(do: Callable[..., Any]) -> Steps:
     """Add this function of a step to BackgroundTasks."""
     handles: dict[str, Any] = {}
 
     async def track(key: str, background_tasks: BackgroundTasks) -> None:
-        background_tasks.add_task(do, step_log, key, "tracked")
+        background_tasks.add_task(do, key, "tracked")
         handles[key] = background_tasks
 
     def ask(tasks: BackgroundTasks) -> tuple[str, None]:
@@ -27,20 +27,20 @@ def steps_of(do: Callable[..., Any], step_log: str) -> Steps:
         return "listed: " + ", ".join(f"{task.func.__name__} {task.args[-1]}" for task in tasks.tasks), None
 
     async def retry(key: str, background_tasks: BackgroundTasks) -> None:
-        background_tasks.add_task(do, step_log, key, "flaky")
+        background_tasks.add_task(do, key, "flaky")
 
     async def chain(key: str, background_tasks: BackgroundTasks) -> None:
-        background_tasks.add_task(do, step_log, key, "first")
+        background_tasks.add_task(do, key, "first")
         # What `first` returns goes nowhere: add_task takes its arguments now, before anything has run.
-        background_tasks.add_task(do, step_log, key, "second")
+        background_tasks.add_task(do, key, "second")
 
     async def group(key: str, background_tasks: BackgroundTasks) -> None:
         for number in range(3):
-            background_tasks.add_task(do, step_log, key, f"part {number}")
-        background_tasks.add_task(do, step_log, key, "final")
+            background_tasks.add_task(do, key, f"part {number}")
+        background_tasks.add_task(do, key, "final")
 
     async def fail(key: str, background_tasks: BackgroundTasks) -> None:
-        background_tasks.add_task(do, step_log, key, "broken")
-        background_tasks.add_task(do, step_log, key, "following")
+        background_tasks.add_task(do, key, "broken")
+        background_tasks.add_task(do, key, "following")
 
     return Steps(track, retry, chain, group, fail, handles, ask)

@@ -5,6 +5,6 @@ from taskdemo_server.limits.base import Steps
 from taskdemo_server.limits.step import step_async
 
 
-def steps(step_log: str) -> Steps:
+def steps() -> Steps:
     """Add async functions, which run on the event loop."""
-    return steps_of(step_async, step_log)
+    return steps_of(step_async)

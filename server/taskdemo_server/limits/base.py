@@ -13,7 +13,7 @@ class CannotAskError(Exception):
 class Steps:
     """One mode's engine, ready for experiments: path operation functions that take `key`, and questions to it.
 
-    A mode's module has `steps(step_log)`, which returns these. Each step is handed to the engine as it
+    A mode's module has `steps()`, which returns these. Each step is handed to the engine as it
     would be in any endpoint of that mode, as a task of its own; whatever the engine itself then does about order,
     results, repetition and failure is what is looked at.
     """

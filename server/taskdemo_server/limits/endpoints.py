@@ -26,11 +26,10 @@ def router(state: State) -> APIRouter:
     """Return the routes under /limits."""
     settings, routes = state.settings, APIRouter(prefix="/limits")
     mode = MODE_BY_NAME[settings.mode]
-    module = importlib.import_module(mode.steps)
-    steps: Steps = module.steps(str(settings.step_log))
+    steps: Steps = importlib.import_module(mode.steps).steps()
     for name in ("track", "retry", "chain", "group", "fail"):
         routes.get(f"/{name}")(getattr(steps, name))
-    routes.include_router(surprises.router(steps.track, str(settings.step_log)))
+    routes.include_router(surprises.router(steps.track))
 
     @routes.get("")
     async def redelivery() -> dict[str, float | None]:

@@ -8,12 +8,12 @@ from taskdemo_server.limits.step import step
 from taskdemo_server.modes.process import app
 
 
-def steps(step_log: str) -> Steps:
+def steps() -> Steps:
     """Submit to the pool of the endpoint."""
     handles: dict[str, Any] = {}
 
     async def track(key: str) -> None:
-        handles[key] = app.state.pool.submit(step, step_log, key, "tracked")
+        handles[key] = app.state.pool.submit(step, key, "tracked")
 
     def ask(future: "Future[int]") -> tuple[str, str | None]:
         if future.done():
@@ -21,21 +21,21 @@ def steps(step_log: str) -> Steps:
         return "running" if future.running() else "pending", None
 
     async def retry(key: str) -> None:
-        app.state.pool.submit(step, step_log, key, "flaky")
+        app.state.pool.submit(step, key, "flaky")
 
     async def chain(key: str) -> None:
         pool = app.state.pool
-        first = pool.submit(step, step_log, key, "first")
-        first.add_done_callback(lambda done: pool.submit(step, step_log, key, "second", done.result()) and None)
+        first = pool.submit(step, key, "first")
+        first.add_done_callback(lambda done: pool.submit(step, key, "second", done.result()) and None)
 
     async def group(key: str) -> None:
         for number in range(3):
-            app.state.pool.submit(step, step_log, key, f"part {number}")
+            app.state.pool.submit(step, key, f"part {number}")
         # A future calls back when it is done; that three are done is nothing a pool can be asked to wait for.
-        app.state.pool.submit(step, step_log, key, "final")
+        app.state.pool.submit(step, key, "final")
 
     async def fail(key: str) -> None:
-        handles[key] = app.state.pool.submit(step, step_log, key, "broken")
-        app.state.pool.submit(step, step_log, key, "following")
+        handles[key] = app.state.pool.submit(step, key, "broken")
+        app.state.pool.submit(step, key, "following")
 
     return Steps(track, retry, chain, group, fail, handles, ask)

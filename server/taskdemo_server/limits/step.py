@@ -1,7 +1,7 @@
-"""The pieces of work that the experiments run, each writing into the step_log what happens to it, wherever it runs.
+"""The pieces of work that the experiments run, each writing into the step log what happens to it, wherever it runs.
 
 A note is one line of JSON: {"key", "step", "state": "started" | "ended" | "failed", "given", "result",
-"context", "clock", "pid"}. Pool processes and workers import this module: it needs the standard library alone.
+"context", "clock", "pid"}. Pool processes and workers import this module: it needs what `slow_work` needs.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
 from taskdemo_server.journal.file import open_appending
+from taskdemo_server.work import workplace
 
 STEP_S: Final = 0.3
 """Seconds that a step takes."""
@@ -33,47 +34,51 @@ class OnPurposeError(Exception):
     """What the failing steps raise."""
 
 
-def step(step_log: str, key: str, name: str, given: Given = None) -> int:
+def step(key: str, name: str, given: Given = None) -> int:
     """Do the step `name` of the experiment `key`; `given` is what the steps before it resulted in."""
-    note(step_log, key=key, step=name, state="started", given=given)
+    note(key=key, step=name, state="started", given=given)
     time.sleep(_seconds(name))
-    return _end(step_log, key, name, given)
+    return _end(key, name, given)
 
 
-async def step_async(step_log: str, key: str, name: str, given: Given = None) -> int:
+async def step_async(key: str, name: str, given: Given = None) -> int:
     """Do the same as a coroutine."""
-    note(step_log, key=key, step=name, state="started", given=given)
+    note(key=key, step=name, state="started", given=given)
     await asyncio.sleep(_seconds(name))
-    return _end(step_log, key, name, given)
+    return _end(key, name, given)
 
 
 def _seconds(name: str) -> float:
     return TRACKED_S if name == "tracked" else STEP_S
 
 
-def _end(step_log: str, key: str, name: str, given: Given) -> int:
-    if name == "broken" or (name == "flaky" and _starts(step_log, key, name) <= FAILURES):
-        note(step_log, key=key, step=name, state="failed")
+def _end(key: str, name: str, given: Given) -> int:
+    if name == "broken" or (name == "flaky" and _starts(key, name) <= FAILURES):
+        note(key=key, step=name, state="failed")
         raise OnPurposeError(f"{name} {key} fails on purpose")
     # It shows what the step was given.
     result = sum(given) if isinstance(given, list) else sum(name.encode()) + (given or 0)
-    note(step_log, key=key, step=name, state="ended", result=result)
+    note(key=key, step=name, state="ended", result=result)
     return result
 
 
-def note(step_log: str, **facts: Any) -> None:
+def note(**facts: Any) -> None:
     """Append one note in one write, so that those of several processes never mix."""
     context = {name: variable.get() for name, variable in CONTEXT.items()}
     here = {"clock": time.monotonic(), "pid": os.getpid(), "context": context}
-    file = open_appending(step_log)
+    file = open_appending(_step_log())
     try:
         os.write(file, json.dumps(facts | here).encode() + b"\n")
     finally:
         os.close(file)
 
 
-def _starts(step_log: str, key: str, name: str) -> int:
-    """Return how often a step was started so far: the step_log knows, wherever the former attempts ran."""
-    with open(step_log, encoding="utf-8") as file:  # noqa: PTH123  nothing else here needs a Path
+def _step_log() -> str:
+    return str(workplace.here().settings.step_log)
+
+
+def _starts(key: str, name: str) -> int:
+    """Return how often a step was started so far: the step log knows, wherever the former attempts ran."""
+    with open(_step_log(), encoding="utf-8") as file:  # noqa: PTH123  nothing else here needs a Path
         notes = [json.loads(line) for line in file]
     return sum((one["key"], one["step"], one["state"]) == (key, name, "started") for one in notes)

@@ -43,7 +43,7 @@ def note_in_context_of_thread() -> None:
     CONTEXT["a `def` dependency"].set(True)
 
 
-def router(begin: Callable[..., Any], step_log: str) -> APIRouter:
+def router(begin: Callable[..., Any]) -> APIRouter:
     """Return the routes, those behind the middleware among them."""
     routes, behind = APIRouter(), FastAPI()
     behind.add_middleware(PassOn)
@@ -63,9 +63,9 @@ def router(begin: Callable[..., Any], step_log: str) -> APIRouter:
         raise RuntimeError("something else went wrong")
 
     async def session(key: str) -> AsyncIterator[None]:
-        note(step_log, key=key, step="session", state="started")
+        note(key=key, step="session", state="started")
         yield
-        note(step_log, key=key, step="session", state="ended")
+        note(key=key, step="session", state="ended")
 
     @routes.get("/session/request", dependencies=[Depends(session), Depends(begin)])
     @routes.get("/session/function", dependencies=[Depends(session, scope="function"), Depends(begin)])

@@ -22,8 +22,8 @@ from taskdemo_server.limits import async_
 
 whole = async_.step_async
 
-async def step_async(step_log, key, name, given=None):
-    return await whole(step_log, key, name)
+async def step_async(key, name, given=None):
+    return await whole(key, name)
 
 async_.step_async = step_async
 """
@@ -32,13 +32,13 @@ from taskdemo_server.limits import threadpool
 
 once = threadpool.step
 
-def step(step_log, key, name, given=None):
+def step(key, name, given=None):
     for _ in range(2):
         try:
-            return once(step_log, key, name, given)
+            return once(key, name, given)
         except Exception:
             pass
-    return once(step_log, key, name, given)
+    return once(key, name, given)
 
 threadpool.step = step
 """
@@ -47,9 +47,9 @@ from taskdemo_server.limits import process
 
 make = process.steps
 
-def steps(*given):
+def steps():
     import dataclasses
-    made = make(*given)
+    made = make()
     return dataclasses.replace(made, ask=lambda future: (made.ask(future)[0], None))
 
 process.steps = steps

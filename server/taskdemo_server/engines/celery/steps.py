@@ -15,29 +15,29 @@ BACKOFF_S: Final = 1
 
 
 @celery.task(ignore_result=False)
-def do_step(step_log: str, key: str, name: str) -> int:
+def do_step(key: str, name: str) -> int:
     """Do a step that needs nothing."""
-    return step(step_log, key, name)
+    return step(key, name)
 
 
 @celery.task(ignore_result=False)
-def follow(given: Given, step_log: str, key: str, name: str) -> int:
+def follow(given: Given, key: str, name: str) -> int:
     """Do a step that needs the result of the one before it, or the list of theirs: Celery hands it in first."""
-    return step(step_log, key, name, given)
+    return step(key, name, given)
 
 
 @celery.task(autoretry_for=(OnPurposeError,), max_retries=3, retry_backoff=BACKOFF_S, retry_jitter=False)
-def flaky(step_log: str, key: str) -> int:
+def flaky(key: str) -> int:
     """Fail twice. That it is run again is asked for in the line above, and nowhere else."""
-    return step(step_log, key, "flaky")
+    return step(key, "flaky")
 
 
-def steps(step_log: str) -> Steps:
+def steps() -> Steps:
     """Publish to the broker. In plain `def`s: publishing and asking go over the network."""
     handles: dict[str, Any] = {}
 
     def track(key: str) -> None:
-        handles[key] = do_step.delay(step_log, key, "tracked")
+        handles[key] = do_step.delay(key, "tracked")
 
     def ask(result: AsyncResult) -> tuple[str, str | None]:
         if celery.conf.result_backend in {None, "disabled://"}:
@@ -45,17 +45,17 @@ def steps(step_log: str) -> Steps:
         return result.state, repr(result.result) if result.failed() else None
 
     def retry(key: str) -> None:
-        flaky.delay(step_log, key)
+        flaky.delay(key)
 
     def chain(key: str) -> None:
-        chained(do_step.s(step_log, key, "first"), follow.s(step_log, key, "second")).delay()
+        chained(do_step.s(key, "first"), follow.s(key, "second")).delay()
 
     def group(key: str) -> None:
-        chord([do_step.s(step_log, key, f"part {number}") for number in range(3)])(follow.s(step_log, key, "final"))
+        chord([do_step.s(key, f"part {number}") for number in range(3)])(follow.s(key, "final"))
 
     def fail(key: str) -> None:
-        handles[key] = do_step.delay(step_log, key, "broken")
-        do_step.delay(step_log, key, "following")
+        handles[key] = do_step.delay(key, "broken")
+        do_step.delay(key, "following")
 
     return Steps(track, retry, chain, group, fail, handles, ask, clean=_delete_queue)
 

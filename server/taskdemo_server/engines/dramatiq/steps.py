@@ -21,45 +21,45 @@ if backend is not None:  # which groups want, too
 
 
 @dramatiq.actor(queue_name=queue, max_retries=0)
-def do_step(step_log: str, key: str, name: str) -> int:
+def do_step(key: str, name: str) -> int:
     """Do a step that needs nothing."""
-    return step(step_log, key, name)
+    return step(key, name)
 
 
 @dramatiq.actor(queue_name=queue, max_retries=0)
-def follow(step_log: str, key: str, name: str, given: int | None = None) -> int:
+def follow(key: str, name: str, given: int | None = None) -> int:
     """Do a step after others: in a pipeline Dramatiq hands the result in last, after a group it hands in nothing."""
-    return step(step_log, key, name, given)
+    return step(key, name, given)
 
 
 @dramatiq.actor(queue_name=queue, max_retries=3, min_backoff=BACKOFF_MS, max_backoff=BACKOFF_MS)
-def flaky(step_log: str, key: str) -> int:
+def flaky(key: str) -> int:
     """Fail twice. That it is run again is asked for in the line above, and nowhere else."""
-    return step(step_log, key, "flaky")
+    return step(key, "flaky")
 
 
-def steps(step_log: str) -> Steps:
+def steps() -> Steps:
     """Send to the broker. In plain `def`s: sending and asking go over the network."""
     handles: dict[str, Any] = {}
 
     def track(key: str) -> None:
-        handles[key] = do_step.send(step_log, key, "tracked")
+        handles[key] = do_step.send(key, "tracked")
 
     def retry(key: str) -> None:
-        flaky.send(step_log, key)
+        flaky.send(key)
 
     def chain(key: str) -> None:
-        first, second = do_step.message(step_log, key, "first"), follow.message(step_log, key, "second")
+        first, second = do_step.message(key, "first"), follow.message(key, "second")
         (first | second).run()
 
     def group(key: str) -> None:
-        parts = dramatiq.group([do_step.message(step_log, key, f"part {number}") for number in range(3)])
-        parts.add_completion_callback(follow.message(step_log, key, "final"))
+        parts = dramatiq.group([do_step.message(key, f"part {number}") for number in range(3)])
+        parts.add_completion_callback(follow.message(key, "final"))
         parts.run()
 
     def fail(key: str) -> None:
-        handles[key] = do_step.send(step_log, key, "broken")
-        do_step.send(step_log, key, "following")
+        handles[key] = do_step.send(key, "broken")
+        do_step.send(key, "following")
 
     return Steps(track, retry, chain, group, fail, handles, _ask, clean=_delete_queue)
 

@@ -11,23 +11,23 @@ from taskdemo_server.limits.step import step
 
 
 @tasks.task(queue=queue)
-def do_step(step_log: str, key: str, name: str) -> int:
+def do_step(key: str, name: str) -> int:
     """Do a step. What it returns goes nowhere: Procrastinate keeps no results."""
-    return step(step_log, key, name)
+    return step(key, name)
 
 
 @tasks.task(queue=queue, retry=RetryStrategy(max_attempts=3, wait=1))
-def flaky(step_log: str, key: str) -> int:
+def flaky(key: str) -> int:
     """Fail twice. That it is run again is asked for in the line above, and nowhere else."""
-    return step(step_log, key, "flaky")
+    return step(key, "flaky")
 
 
-def steps(step_log: str) -> Steps:
+def steps() -> Steps:
     """Add rows to the page's database."""
     handles: dict[str, Any] = {}
 
     async def start(key: str, name: str, lock: str | None = None) -> int:
-        return await do_step.configure(lock=lock).defer_async(step_log=step_log, key=key, name=name)
+        return await do_step.configure(lock=lock).defer_async(key=key, name=name)
 
     async def track(key: str) -> None:
         number = await start(key, "tracked")
@@ -37,7 +37,7 @@ def steps(step_log: str) -> Steps:
         return (await tasks.job_manager.get_job_status_async(int(job.id or 0))).value, None
 
     async def retry(key: str) -> None:
-        await flaky.defer_async(step_log=step_log, key=key)
+        await flaky.defer_async(key=key)
 
     async def chain(key: str) -> None:
         # Procrastinate has no chains; jobs with the same lock it runs one after another, in their order.

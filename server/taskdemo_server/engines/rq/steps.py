@@ -14,38 +14,38 @@ INTERVALS_S: Final = [1, 2, 4]
 """Seconds before each repetition."""
 
 
-def follow(step_log: str, key: str, name: str) -> int:
+def follow(key: str, name: str) -> int:
     """Do a step that needs the result of the job before it, or the list of theirs: RQ lets it fetch them."""
     job = get_current_job()
     given: list[Any] = [one.return_value() for one in job.fetch_dependencies()] if job is not None else []
-    return step(step_log, key, name, given if len(given) > 1 else given[0])
+    return step(key, name, given if len(given) > 1 else given[0])
 
 
-def steps(step_log: str) -> Steps:
+def steps() -> Steps:
     """Send to the broker. In plain `def`s: sending and asking go over the network."""
     handles: dict[str, Any] = {}
 
     def track(key: str) -> None:
-        handles[key] = queue.enqueue(step, step_log, key, "tracked")
+        handles[key] = queue.enqueue(step, key, "tracked")
 
     def ask(job: Job) -> tuple[str, str | None]:
         result = job.latest_result()
         return job.get_status().value, result.exc_string if result is not None else None
 
     def retry(key: str) -> None:
-        queue.enqueue(step, step_log, key, "flaky", retry=Retry(max=3, interval=INTERVALS_S))
+        queue.enqueue(step, key, "flaky", retry=Retry(max=3, interval=INTERVALS_S))
 
     def chain(key: str) -> None:
-        first = queue.enqueue(step, step_log, key, "first")
-        queue.enqueue(follow, step_log, key, "second", depends_on=first)
+        first = queue.enqueue(step, key, "first")
+        queue.enqueue(follow, key, "second", depends_on=first)
 
     def group(key: str) -> None:
-        parts = [queue.enqueue(step, step_log, key, f"part {number}") for number in range(3)]
-        queue.enqueue(follow, step_log, key, "final", depends_on=parts)
+        parts = [queue.enqueue(step, key, f"part {number}") for number in range(3)]
+        queue.enqueue(follow, key, "final", depends_on=parts)
 
     def fail(key: str) -> None:
-        handles[key] = queue.enqueue(step, step_log, key, "broken")
-        queue.enqueue(step, step_log, key, "following")
+        handles[key] = queue.enqueue(step, key, "broken")
+        queue.enqueue(step, key, "following")
 
     return Steps(track, retry, chain, group, fail, handles, ask, clean=_delete_queue)
 

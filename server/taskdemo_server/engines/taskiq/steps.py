@@ -13,23 +13,23 @@ broker.add_middlewares(SimpleRetryMiddleware())
 
 
 @broker.task
-def do_step(step_log: str, key: str, name: str) -> int:
+def do_step(key: str, name: str) -> int:
     """Do a step that needs nothing."""
-    return step(step_log, key, name)
+    return step(key, name)
 
 
 @broker.task(retry_on_error=True, max_retries=3)
-def flaky(step_log: str, key: str) -> int:
+def flaky(key: str) -> int:
     """Fail twice. That it is run again is asked for in the line above, and nowhere else."""
-    return step(step_log, key, "flaky")
+    return step(key, "flaky")
 
 
-def steps(step_log: str) -> Steps:
+def steps() -> Steps:
     """Send to the broker."""
     handles: dict[str, Any] = {}
 
     async def track(key: str) -> None:
-        handles[key] = await do_step.kiq(step_log, key, "tracked")
+        handles[key] = await do_step.kiq(key, "tracked")
 
     async def ask(task: AsyncTaskiqTask[int]) -> tuple[str, str | None]:
         if backend is None:
@@ -40,22 +40,22 @@ def steps(step_log: str) -> Steps:
         return "ready", repr(result.error) if result.is_err else None
 
     async def retry(key: str) -> None:
-        await flaky.kiq(step_log, key)
+        await flaky.kiq(key)
 
     async def chain(key: str) -> None:
         # Taskiq has no chains (taskiq-pipelines adds them): the second does not know of the first.
-        await do_step.kiq(step_log, key, "first")
-        await do_step.kiq(step_log, key, "second")
+        await do_step.kiq(key, "first")
+        await do_step.kiq(key, "second")
 
     async def group(key: str) -> None:
         # Nor groups: `gather` waits in the caller, who is not the engine.
         for number in range(3):
-            await do_step.kiq(step_log, key, f"part {number}")
-        await do_step.kiq(step_log, key, "final")
+            await do_step.kiq(key, f"part {number}")
+        await do_step.kiq(key, "final")
 
     async def fail(key: str) -> None:
-        handles[key] = await do_step.kiq(step_log, key, "broken")
-        await do_step.kiq(step_log, key, "following")
+        handles[key] = await do_step.kiq(key, "broken")
+        await do_step.kiq(key, "following")
 
     async def clean() -> None:
         async with Redis(connection_pool=broker.connection_pool) as client:
