@@ -21,14 +21,8 @@ if backend is not None:  # which groups want, too
 
 
 @dramatiq.actor(queue_name=queue, max_retries=0)
-def do_step(key: str, name: str) -> int:
-    """Do a step that needs nothing."""
-    return step(key, name)
-
-
-@dramatiq.actor(queue_name=queue, max_retries=0)
-def follow(key: str, name: str, given: int | None = None) -> int:
-    """Do a step after others: in a pipeline Dramatiq hands the result in last, after a group it hands in nothing."""
+def do_step(key: str, name: str, given: int | None = None) -> int:
+    """Do a step: in a pipeline Dramatiq hands the result before it in last, after a group it hands in nothing."""
     return step(key, name, given)
 
 
@@ -49,12 +43,12 @@ def steps() -> Steps:
         flaky.send(key)
 
     def chain(key: str) -> None:
-        first, second = do_step.message(key, "first"), follow.message(key, "second")
+        first, second = do_step.message(key, "first"), do_step.message(key, "second")
         (first | second).run()
 
     def group(key: str) -> None:
         parts = dramatiq.group([do_step.message(key, f"part {number}") for number in range(3)])
-        parts.add_completion_callback(follow.message(key, "final"))
+        parts.add_completion_callback(do_step.message(key, "final"))
         parts.run()
 
     def fail(key: str) -> None:

@@ -11,14 +11,8 @@ from taskdemo_server.limits.step import Given, step
 
 
 @huey.task()
-def do_step(key: str, name: str) -> int:
-    """Do a step that needs nothing."""
-    return step(key, name)
-
-
-@huey.task()
-def follow(key: str, name: str, given: Given) -> int:
-    """Do a step that needs the result of the one before it, or the list of theirs: Huey hands it in last."""
+def do_step(key: str, name: str, given: Given = None) -> int:
+    """Do a step: the result of the one before it, or the list of theirs, Huey hands in last."""
     return step(key, name, given)
 
 
@@ -39,11 +33,11 @@ def steps() -> Steps:
         flaky(key)
 
     def chain(key: str) -> None:
-        huey.enqueue(do_step.s(key, "first").then(follow, key, "second"))
+        huey.enqueue(do_step.s(key, "first").then(do_step, key, "second"))
 
     def group(key: str) -> None:
         parts = [do_step.s(key, f"part {number}") for number in range(3)]
-        huey.enqueue(chord(parts, follow.s(key, "final")))
+        huey.enqueue(chord(parts, do_step.s(key, "final")))
 
     def fail(key: str) -> None:
         handles[key] = do_step(key, "broken")
