@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 from taskdemo_cli.analysis.error_words import ERROR_WORDS, errors_in_words
 from taskdemo_cli.analysis.rounds import by_mode, figure_of, whole
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskCounts
-from taskdemo_cli.recording.summary import BUSY_SHARE
+from taskdemo_cli.recording.summary import BUSY_SHARE, waits_of
 from taskdemo_cli.units import format_share
 from taskdemo_server.contract import drawing
 from taskdemo_server.contract.events import TaskState
@@ -218,15 +218,6 @@ def _failures(run: RunDocument) -> Counter[str]:
     if run.interrupted:
         del failures[ERROR_WORDS["Cancelled"]]
     return failures
-
-
-def waits_of(calls: Iterable[RequestRow]) -> Iterator[tuple[float, bool]]:
-    """Yield how long each bystander waited and whether it was answered, as far as one knows how long it waited."""
-    for call in calls:
-        if call.response_s is not None:
-            yield call.response_s, True
-        elif call.sent_s is not None and call.done_s is not None:
-            yield call.done_s - call.sent_s, False
 
 
 def _first_error(runs: Iterable[RunDocument], state: TaskState) -> str | None:

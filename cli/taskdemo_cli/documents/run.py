@@ -75,7 +75,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     completion_s: Statistics | None = None
     """Sent, at a rate its plan, to the end of the task's work, of tasks that finished."""
     bystander_s: Statistics | None = None
-    """Sent to last byte; of one that was not answered by the end of the run, to that end."""
+    """Sent to last byte; of one that was not answered, to the end of the run, or of its connection."""
     bystander_threads_s: Statistics | UnsetType | None = UNSET
     """As `bystander_s`, of a second one, answered from a worker thread; beside the user's own application only."""
     wait_s: Statistics | None = None

@@ -15,7 +15,7 @@ from taskdemo_cli.documents.run import RequestRow, RunDocument, RunHeader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Sample, Started
 from taskdemo_cli.recording.live import Live, LiveFigures
 from taskdemo_cli.recording.requests import Requests, micro
-from taskdemo_cli.recording.summary import Record, responses_of, summarise
+from taskdemo_cli.recording.summary import Record, bystander_statistics, summarise
 from taskdemo_cli.recording.tasks import UNENDED, Tasks
 from taskdemo_server.contract.events import TaskEvent
 
@@ -144,7 +144,7 @@ class Recorder:
         threads: list[RequestRow] | UnsetType = UNSET
         if header.get("app"):
             threads = self._bystander_threads.rows_since(base)
-            summary = replace(summary, bystander_threads_s=responses_of(threads))
+            summary = replace(summary, bystander_threads_s=bystander_statistics(threads))
         return RunDocument(
             **header,
             interrupted=interrupted,

@@ -94,7 +94,7 @@ def summarise(record: Record, bystander: Sequence[RequestRow], done: Done, rate:
         failed_s=failed_s,
         corrected_s=response_s if rate else None,
         completion_s=describe(_measured(_completion(record, at) for at in record.of_requests)),
-        bystander_s=responses_of(bystander),
+        bystander_s=bystander_statistics(bystander),
         wait_s=describe(_measured(sent[at] - planned[at] for at in record.of_requests)),
         first_byte_s=describe(_measured(first_byte[at] - sent[at] for at in record.of_requests)),
         transfer_s=describe(_measured(ended[at] - first_byte[at] for at in record.of_requests)),
@@ -121,18 +121,22 @@ def summarise(record: Record, bystander: Sequence[RequestRow], done: Done, rate:
     )
 
 
-def responses_of(rows: Iterable[RequestRow]) -> Statistics | None:
-    """Return what the response times of these rows come to, in seconds; None where there is none.
+def waits_of(calls: Iterable[RequestRow]) -> Iterator[tuple[float, bool]]:
+    """Yield how long each call of a bystander waited, and whether it was answered.
 
-    One that nobody had answered when the run was over counts with how long it had waited: at least so long.
+    One that was not counts with how long it had waited as the run was over, or as its connection broke: at least so
+    long.
     """
-    return describe(round(wait * MICRO) for row in rows if (wait := _wait(row)) is not None)
+    for call in calls:
+        if call.response_s is not None:
+            yield call.response_s, True
+        elif call.sent_s is not None and call.done_s is not None:
+            yield call.done_s - call.sent_s, False
 
 
-def _wait(row: RequestRow) -> float | None:
-    if row.error == "Cancelled" and row.sent_s is not None and row.done_s is not None:
-        return row.done_s - row.sent_s
-    return row.response_s
+def bystander_statistics(calls: Iterable[RequestRow]) -> Statistics | None:
+    """Return what the waits of these calls come to, in seconds; None where there is none."""
+    return describe(round(wait * MICRO) for wait, _ in waits_of(calls))
 
 
 class Busy:

@@ -58,7 +58,7 @@ def figures_follow_from_the_rows(run: Any) -> None:
         minus(task["ended_s"], row[begun]) for row, task in own if task["state"] == "finished"
     )
     assert summary["bystander_s"] == described(
-        minus(row["done_s"], row["sent_s"]) if row["error"] == "Cancelled" else row["response_s"]
+        minus(row["done_s"], row["sent_s"]) if row["response_s"] is None else row["response_s"]
         for row in run["bystander"]
     )
     assert summary["wait_s"] == described(minus(row["sent_s"], row["planned_s"]) for row in requests)
@@ -294,9 +294,10 @@ def test_requests_that_were_sent_and_never_reported_are_counted() -> None:
 
 def test_the_bystander_counts_from_the_first_planned_send_on_and_unanswered_for_as_long_as_it_waited() -> None:
     calls = [sample(1, -0.5, sent=-0.6), sample(2, 0.2, sent=-0.1)]
-    calls.append(sample(3, 3.34, sent=0.5, status=None, error="Cancelled"))
+    calls.append(sample(3, 1.34, sent=0.5, status=None, error="Cancelled"))
+    calls.append(sample(4, 3.54, sent=0.7, status=None, error="ReadError"))
     run: Any = recorder([sample(1, 0.5)], bystander=calls).finish({})
-    assert [row.sent_s for row in run.bystander] == [-0.1, 0.5]
+    assert [row.sent_s for row in run.bystander] == [-0.1, 0.5, 0.7]
     assert (run.summary.bystander_s.min, run.summary.bystander_s.max) == (0.3, 2.84)
 
 

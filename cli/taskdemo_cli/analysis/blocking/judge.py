@@ -13,10 +13,11 @@ from msgspec.structs import replace
 
 from taskdemo_cli.analysis.blocking.answers import answers_of, what_to_type
 from taskdemo_cli.analysis.change import change_for, only_waits
-from taskdemo_cli.analysis.mode_summary import HELD_UP_S, is_going_on, waits_of
+from taskdemo_cli.analysis.mode_summary import HELD_UP_S, is_going_on
 from taskdemo_cli.documents.blocking import Blocking, LeftTask, NeverRanTask, Place
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.sightings import Sightings
+from taskdemo_cli.recording.summary import waits_of
 from taskdemo_cli.stats import grouped
 from taskdemo_server.contract.sightings import Left, NeverRan, Observation, Stall, Waiting
 
