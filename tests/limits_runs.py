@@ -9,7 +9,7 @@ import pytest
 
 import forked
 from taskdemo_cli import limits
-from taskdemo_cli.documents.limits import Cell, LimitsDocument
+from taskdemo_cli.documents.limits import LIMITS, Cell, LimitsDocument
 from taskdemo_cli.limits import backing
 from taskdemo_cli.processes.signals import StopRequest
 
@@ -41,7 +41,7 @@ class Remembering:
 def run(
     folder: Path,
     modes: Sequence[str],
-    names: Sequence[str] = limits.LIMITS,
+    names: Sequence[str] = LIMITS,
     screen: Remembering | None = None,
     stopping: StopRequest | None = None,
     broker: str | None = None,

@@ -7,8 +7,7 @@ import pytest
 
 from engines.stage import EVERY_ENGINE, THERE
 from limits_runs import run, verdicts
-from taskdemo_cli import limits
-from taskdemo_cli.documents.limits import LimitsDocument
+from taskdemo_cli.documents.limits import LIMITS, LimitsDocument
 from taskdemo_cli.limits import trial
 from taskdemo_server.contract.modes import Mode
 
@@ -59,7 +58,7 @@ def test_a_task_is_cancelled_where_the_engine_can_and_else_the_answer_says_why_n
 
 @pytest.mark.parametrize("mode", EVERY_ENGINE[:1])
 def test_an_endpoint_that_sends_tasks_gives_up_what_no_worker_has_of_a_request(mode: Mode, tmp_path: Path) -> None:
-    others = [limit for limit in limits.LIMITS if limit not in OF_ENGINES]
+    others = [limit for limit in LIMITS if limit not in OF_ENGINES]
     found = verdicts(run(tmp_path / "limits", [mode.name], others))[mode.name]
     assert set(found) == set(others)
     del found["neighbours"]  # a wait, which a busy machine makes longer
@@ -103,5 +102,5 @@ def test_where_nothing_is_begun_there_is_no_cell_at_all(
     monkeypatch.setattr(trial, "BEGIN_S", 1.0)
     document = run(tmp_path, [mode.name])
     assert document.modes == {mode.name: {}}
-    assert {failed.limit for failed in document.failed} == set(limits.LIMITS)
+    assert {failed.limit for failed in document.failed} == set(LIMITS)
     assert {failed.why for failed in document.failed} == {"nothing was begun within 1 s, so nothing was seen"}

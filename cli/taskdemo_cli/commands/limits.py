@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from taskdemo_cli import limits
 from taskdemo_cli.commands.keeping import Keeping
+from taskdemo_cli.documents.limits import LIMITS
 from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes.signals import StopRequest
@@ -18,8 +19,8 @@ def run(
 
     stopping = StopRequest().listen()
     where = f"mode {modes[0]}" if len(modes) == 1 else f"each of {len(modes)} modes"
-    title = f"{len(limits.LIMITS)} experiments in {where}"
-    with temporary_folder() as folder, LimitsScreen(keeping.output.console, title, modes, limits.LIMITS) as screen:
+    title = f"{len(LIMITS)} experiments in {where}"
+    with temporary_folder() as folder, LimitsScreen(keeping.output.console, title, modes, LIMITS) as screen:
         found = limits.run(modes, screen, stopping, folder, broker=broker, backend=backend, skipped=skipped)
     if not found.modes and found.skipped and not stopping.asked:
         raise UserError(found.skipped[-1].why)

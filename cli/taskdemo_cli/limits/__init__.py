@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from taskdemo_cli.documents.environment import command_line, environment
-from taskdemo_cli.documents.limits import Cell, FailedExperiment, LimitsDocument
+from taskdemo_cli.documents.limits import LIMITS, Cell, FailedExperiment, LimitsDocument
 from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import Broker
@@ -42,41 +43,20 @@ if TYPE_CHECKING:  # it takes its time to load
 
 Experiment: TypeAlias = Callable[[Trial], Cell]
 
-EXPERIMENTS: Final[dict[str, Experiment]] = {
-    experiment.__name__: experiment
-    for experiment in (
-        track,
-        cancel,
-        retry,
-        orchestrate,
-        offload,
-        neighbours,
-        distribute,
-        survive_restart,
-        survive_server_kill,
-        survive_worker_kill,
-        failure,
-        late_error,
-        hang_up,
-        middleware,
-        session,
-        context,
-    )
-}
-"""By the limit that each is about, in the order of the table."""
-LIMITS: Final = tuple(EXPERIMENTS)
-ALONE: Final = ("offload", "neighbours")
-"""Limits whose figures would suffer from others running beside them; they share what they see."""
-SHARING: Final = (
-    ("cancel",),
-    ("distribute", "survive_server_kill", "survive_worker_kill"),
-    ("late_error", "hang_up", "middleware", "session", "context", "survive_restart"),
-    ("track", "retry", "orchestrate", "failure"),
+ALONE: Final[tuple[Experiment, ...]] = (offload, neighbours)
+"""Experiments whose figures would suffer from others running beside them; they share what they see."""
+SHARING: Final[tuple[tuple[Experiment, ...], ...]] = (
+    (cancel,),
+    (distribute, survive_server_kill, survive_worker_kill),
+    (late_error, hang_up, middleware, session, context, survive_restart),
+    (track, retry, orchestrate, failure),
 )
-"""The other limits: few trials, because servers and workers take longer to start than most experiments do.
+"""The others: few trials, because servers and workers take longer to start than most experiments do.
 
 The trials take about as long as each other; what a restart may leave behind comes last.
 """
+EXPERIMENTS: Final = {one.__name__: one for one in chain(ALONE, *SHARING)}
+"""By the limit that each is about."""
 AT_ONCE: Final = 12
 """Experiments beside each other: they mostly wait."""
 _TICK_S: Final = 0.05
@@ -105,8 +85,8 @@ def run(
     for one in skipped:
         screen.skip(one.mode, one.why)
 
-    def jobs(*groups: tuple[str, ...]) -> list[Job]:
-        asked = [tuple(limit for limit in group if limit in limits) for group in groups]
+    def jobs(*groups: tuple[Experiment, ...]) -> list[Job]:
+        asked = [tuple(one.__name__ for one in group if one.__name__ in limits) for group in groups]
         return [(mode, group) for group in asked if group for mode in modes]
 
     with ForkServer() as fork_server, Broker(folder, broker, backend) as shared:

@@ -7,7 +7,7 @@ import pytest
 import samples
 from commands import in_process
 from taskdemo_cli import limits
-from taskdemo_cli.documents.limits import LimitsDocument
+from taskdemo_cli.documents.limits import LIMITS, LimitsDocument
 from taskdemo_cli.documents.run import Skipped
 
 
@@ -17,7 +17,7 @@ from taskdemo_cli.documents.run import Skipped
 def test_the_title_says_in_how_many_modes(modes: str, title: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "run", MagicMock(return_value=samples.all_documents()["limits"]))
     lines = in_process("limits", "--modes", modes).stdout.splitlines()
-    assert lines[0] == f"{len(limits.LIMITS)} experiments {title}"
+    assert lines[0] == f"{len(LIMITS)} experiments {title}"
 
 
 def test_where_no_mode_can_be_run_there_is_no_table_but_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
