@@ -16,20 +16,22 @@ from msgspec.json import schema_components
 from msgspec.structs import fields
 
 from taskdemo_cli import stats
-from taskdemo_cli.documents import blocking, capacity, comparison, limits, run, scan
+from taskdemo_cli.documents import blocking, capacity, changes, comparison, limits, run, scan
+from taskdemo_cli.documents.changes import ChangesDocument
 from taskdemo_cli.documents.codec import KINDS
 
 DESCRIPTION: Final = (
     "What --json prints and --save FILE.json keeps. Seconds everywhere, as numbers in names ending in _s; offsets "
     "count from the first planned send of the run; null where not measured. Names may be added, none is renamed."
 )
+WRITTEN: Final = (*KINDS.values(), ChangesDocument)
 PATH: Final = Path(str(files("taskdemo_cli.documents").joinpath("schema.json")))
 
 
 def schema() -> str:
     """Return the schema as JSON text, made of the types and of the strings below their fields."""
-    _, components = schema_components(KINDS.values(), ref_template="#/$defs/{name}")
-    for module in (run, blocking, comparison, limits, capacity, scan, stats):
+    _, components = schema_components(WRITTEN, ref_template="#/$defs/{name}")
+    for module in (run, blocking, comparison, limits, capacity, scan, changes, stats):
         told = _descriptions(inspect.getsource(module))
         for name in components.keys() & vars(module).keys():
             _complete(components[name], vars(module)[name], told.get(name, {}))
@@ -39,7 +41,7 @@ def schema() -> str:
         "$id": "urn:taskdemo:schema:1",
         "title": "Documents of taskdemo",
         "description": DESCRIPTION,
-        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in KINDS.values()],
+        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in WRITTEN],
         "$defs": {new: components[old] for old, new in names.items()},
     }
     text = re.sub(r'"#/\$defs/(\w+)"', lambda found: f'"#/$defs/{names[found[1]]}"', json.dumps(whole))

@@ -6,9 +6,10 @@ the requests inside a run differ says nothing of how much two runs of the same t
 
 from collections.abc import Iterator, Sequence
 from statistics import fmean
-from typing import Final, Literal, TypeAlias, TypedDict
+from typing import Final, TypeAlias
 
 from taskdemo_cli.analysis.rounds import FIGURES, by_mode, figure_of, whole
+from taskdemo_cli.documents.changes import Change, ChangeOutcome, ChangesDocument
 from taskdemo_cli.documents.codec import runs_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RunDocument
@@ -17,27 +18,6 @@ from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.text import shortened
 
 SETTINGS: Final = ("method", "path", "message", "count", "for_s", "concurrency", "rate")
-ChangeOutcome: TypeAlias = Literal["better", "worse", "within noise", "unknown", "not comparable"]
-
-
-class Change(TypedDict):
-    """One figure of one mode, old and new; `low` and `high` bound new - old, None where no noise is known."""
-
-    mode: str
-    figure: str
-    old: float
-    new: float
-    low: float | None
-    high: float | None
-    outcome: ChangeOutcome
-
-
-class ChangesDocument(TypedDict):
-    """Two saved results side by side."""
-
-    changes: list[Change]
-    remarks: list[str]
-    """What makes the two hard to compare, the gravest first: other work, other settings, modes that only one has."""
 
 
 def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | ComparisonDocument) -> ChangesDocument:
@@ -51,10 +31,10 @@ def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | Comp
     else:
         alone += [f"{mode} is only in the old result" for mode in olds if mode not in news]
         alone += [f"{mode} is only in the new result" for mode in news if mode not in olds]
-    return {
-        "changes": [change for pair in pairs for change in _changes(pair)],
-        "remarks": [*_obstacles(pairs), *alone],
-    }
+    return ChangesDocument(
+        changes=[change for pair in pairs for change in _changes(pair)],
+        remarks=[*_obstacles(pairs), *alone],
+    )
 
 
 Pair: TypeAlias = tuple[str, Sequence[RunDocument], Sequence[RunDocument]]
@@ -130,15 +110,7 @@ def _changes(pair: Pair) -> Iterator[Change]:
             outcome = "within noise"
         else:
             outcome = "better" if (new > old) == (figure == "requests_per_s") else "worse"
-        yield {
-            "mode": mode,
-            "figure": figure,
-            "old": old,
-            "new": new,
-            "low": low,
-            "high": high,
-            "outcome": outcome,
-        }
+        yield Change(mode=mode, figure=figure, old=old, new=new, low=low, high=high, outcome=outcome)
 
 
 def _values(runs: Sequence[RunDocument], figure: str) -> list[float]:

@@ -1,12 +1,15 @@
 """`report` and `compare OLD NEW`: results that were saved, drawn again or compared with each other."""
 
-from typing import Any
+from msgspec.structs import replace
 
 from taskdemo_cli.analysis.diff import compare_saved
+from taskdemo_cli.documents.codec import AnyDocument
+from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.documents.environment import command_line, environment
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.errors import OK, UserError
 from taskdemo_cli.reports import files
 from taskdemo_cli.reports.output import Output
-from taskdemo_server.contract.settings import VERSION
 
 
 def report(path: str, html: str | None) -> int:
@@ -24,11 +27,14 @@ def report(path: str, html: str | None) -> int:
 
 def compare(old: str, new: str, as_json: bool) -> int:
     """Show two saved runs or comparisons side by side, and what changed beyond noise."""
-    before, after = files.load(old), files.load(new)
-    for path, document in ((old, before), (new, after)):
-        if what := {"limits": "limits", "scan": "a scan", "capacity": "capacities"}.get(document.kind):
-            raise UserError(f"{path} holds {what}: there are no times to compare; give two runs or comparisons")
-    changes = compare_saved(before, after)  # type: ignore[arg-type]  # the others were refused above
-    result: Any = {"taskdemo": VERSION, "kind": "changes", "old": old, "new": new, **changes}
-    Output(as_json).show(result)
+    before, after = (_with_times(path, files.load(path)) for path in (old, new))
+    found = compare_saved(before, after)
+    Output(as_json).show(replace(found, old=old, new=new, environment=environment(), command=command_line()))
     return OK
+
+
+def _with_times(path: str, document: AnyDocument) -> RunDocument | ComparisonDocument:
+    if isinstance(document, RunDocument | ComparisonDocument):
+        return document
+    what = {"limits": "limits", "scan": "a scan", "capacity": "capacities"}[document.kind]
+    raise UserError(f"{path} holds {what}: there are no times to compare; give two runs or comparisons")

@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
-from msgspec import UNSET, Struct, to_builtins
+from msgspec import UNSET, to_builtins
 
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.limits import LimitsDocument
-from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.documents.run import Document, RunDocument
 from taskdemo_cli.documents.scan import ScanDocument
 
 AnyDocument: TypeAlias = RunDocument | ComparisonDocument | LimitsDocument | CapacityDocument | ScanDocument
@@ -33,7 +33,7 @@ def runs_of(document: AnyDocument) -> Sequence[RunDocument]:
     return document.runs if isinstance(document, ComparisonDocument) else ()
 
 
-def json_chunks(document: Struct | dict[str, Any]) -> Iterator[str]:
+def json_chunks(document: Document) -> Iterator[str]:
     """Yield the document as JSON text, in pieces that joined are one value; one row per line, never all in memory.
 
     Raises ValueError for a figure that JSON cannot hold (infinite, not a number).
@@ -43,7 +43,7 @@ def json_chunks(document: Struct | dict[str, Any]) -> Iterator[str]:
 
 
 def _chunks(value: Any) -> Iterator[str]:
-    if isinstance(value, AnyDocument):
+    if isinstance(value, Document):
         opening = "{"
         for name in value.__struct_fields__:
             if (item := getattr(value, name)) is not UNSET:

@@ -7,12 +7,16 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.processes.signals import Stopped
 from taskdemo_server.contract import stderr
 from taskdemo_server.contract.text import escape
+
+if TYPE_CHECKING:  # they take their time to load
+    from taskdemo_cli.documents.changes import ChangesDocument
+    from taskdemo_cli.documents.codec import AnyDocument
 
 PLAIN_WIDTH = 100
 """Columns of human output that goes to a file or a pipe, where COLUMNS does not say otherwise."""
@@ -121,7 +125,7 @@ class Output:
         else:
             yield
 
-    def show(self, document: Any) -> None:
+    def show(self, document: "AnyDocument | ChangesDocument") -> None:
         """Print the result: drawn for people, or with --json as one document."""
         # What these import takes its time to load, and --help is to be quick.
         if not self.as_json:

@@ -26,15 +26,15 @@ def rounds(seconds: float, *, status: int = 200, state: str = "finished", **chan
 )
 def test_rounds_of_the_same_show_what_changed_beyond_their_noise(old: float, new: float, outcome: str) -> None:
     changes = compare_saved(rounds(old), rounds(new))
-    assert changes["remarks"] == []
-    by_figure = {change["figure"]: change for change in changes["changes"]}
-    assert {by_figure[figure]["outcome"] for figure in ("response_s.p50", "requests_per_s")} == {outcome}
-    assert by_figure["response_s.max"]["old"] == pytest.approx(old + 0.002, abs=0.001)
+    assert changes.remarks == []
+    by_figure = {change.figure: change for change in changes.changes}
+    assert {by_figure[figure].outcome for figure in ("response_s.p50", "requests_per_s")} == {outcome}
+    assert by_figure["response_s.max"].old == pytest.approx(old + 0.002, abs=0.001)
 
 
 def test_of_single_runs_the_noise_is_not_known_and_their_modes_need_not_be_the_same() -> None:
-    changes = compare_saved(samples.blocking_run(), samples.background_run())["changes"]
-    assert {(change["outcome"], change["mode"]) for change in changes} == {("unknown", "blocking -> background")}
+    changes = compare_saved(samples.blocking_run(), samples.background_run()).changes
+    assert {(change.outcome, change.mode) for change in changes} == {("unknown", "blocking -> background")}
 
 
 def test_a_round_during_which_the_user_stopped_has_no_part_in_what_changed() -> None:
@@ -69,5 +69,5 @@ def test_what_makes_two_results_hard_to_compare_is_said_first_and_nothing_of_the
     told = {}
     for name, (old, new) in hard_to_compare().items():
         changes = compare_saved(old, new)
-        told[name] = "\n".join([*changes["remarks"], *sorted({f"[{one['outcome']}]" for one in changes["changes"]})])
+        told[name] = "\n".join([*changes.remarks, *sorted({f"[{one.outcome}]" for one in changes.changes})])
     assert_reviewed(__file__, told)

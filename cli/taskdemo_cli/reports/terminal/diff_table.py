@@ -6,8 +6,8 @@ from typing import Final
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.analysis.diff import Change, ChangeOutcome, ChangesDocument
 from taskdemo_cli.analysis.rounds import NAMES, figure_words
+from taskdemo_cli.documents.changes import Change, ChangeOutcome, ChangesDocument
 from taskdemo_cli.reports.terminal.style import Palette, cell, paragraph, row
 from taskdemo_cli.units import format_share
 
@@ -30,24 +30,24 @@ def changes_report(document: ChangesDocument, width: int) -> Iterator[Text]:
     """Yield what makes the two results hard to compare, and the table of changes, a block for each mode."""
     roomy = width >= ROOMY
     heading = f"{'':<{LABEL}}{'old':>10}{'new':>10}{'change' if roomy else '':>{9 if roomy else 0}}  verdict"
-    for remark in document["remarks"]:
+    for remark in document.remarks:
         yield from paragraph(remark, width, Palette.DOUBT)
-    if document["remarks"]:
+    if document.remarks:
         yield row("")
     yield row((heading, Palette.DIM))
     before = None
-    for change in document["changes"]:
-        if change["mode"] != before:
-            before = change["mode"]
+    for change in document.changes:
+        if change.mode != before:
+            before = change.mode
             yield row((cell(before, width).rstrip(), Palette.BOLD))
-        figure = change["figure"]
+        figure = change.figure
         name = cell(f"  {NAMES[figure]}", LABEL)
-        figures = f"{figure_words(figure, change['old']):>10}{figure_words(figure, change['new']):>10}"
+        figures = f"{figure_words(figure, change.old):>10}{figure_words(figure, change.new):>10}"
         figures += f"{_percentage(change):>9}  " if roomy else "  "
-        yield row(name, figures, OUTCOMES[change["outcome"]])
-    if not document["changes"]:
+        yield row(name, figures, OUTCOMES[change.outcome])
+    if not document.changes:
         yield row(("The two results have no figure in common.", Palette.DOUBT))
-    outcomes = {change["outcome"] for change in document["changes"]}
+    outcomes = {change.outcome for change in document.changes}
     if outcomes & BY_ROUNDS:
         yield row("")
         yield from paragraph(MEANS, width, Palette.DIM)
@@ -57,7 +57,7 @@ def changes_report(document: ChangesDocument, width: int) -> Iterator[Text]:
 
 
 def _percentage(change: Change) -> str:
-    if not change["old"]:
+    if not change.old:
         return ""
-    share = (change["new"] - change["old"]) / abs(change["old"])
+    share = (change.new - change.old) / abs(change.old)
     return f"{'-' if share < 0 else '+'}{format_share(abs(share))}"

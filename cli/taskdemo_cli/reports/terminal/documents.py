@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from taskdemo_cli.documents.changes import ChangesDocument
+from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.reports.terminal.capacity import capacity_report
 from taskdemo_cli.reports.terminal.diff_table import changes_report
 from taskdemo_cli.reports.terminal.limits import limits_report
@@ -24,7 +26,6 @@ REPORTS: Final[dict[str, Callable[[Any, int], Iterator[Text]]]] = {
 """By the document's kind: what yields the lines of one for a terminal of so many columns."""
 
 
-def drawing(document: Any) -> Drawing:
+def drawing(document: AnyDocument | ChangesDocument) -> Drawing:
     """Return the report of a document of any kind, for rich to print."""
-    kind = document["kind"] if isinstance(document, dict) else document.kind
-    return Drawing(partial(REPORTS[kind], document))
+    return Drawing(partial(REPORTS[document.kind], document))
