@@ -13,6 +13,7 @@ from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports import markdown
 from taskdemo_cli.reports.html import page as html
+from taskdemo_cli.reports.notes import INTERRUPTED
 from taskdemo_cli.reports.terminal.documents import drawing
 
 MODES = ("blocking", "threadpool", "background")
@@ -93,10 +94,19 @@ NOT_WHOLE = [
     ),
     (replace(RUN, others_share=0.86), "The machine was busy: others used 86 % of its processors."),
     (replace(samples.comparison_document(), runs=[RUN, replace(RUN, others_share=1.0)]), "others used 100 % of its"),
-    (replace(RUN, ended_because="The server ended (exit 3)."), "The server ended (exit 3)."),
-    (replace(samples.limits_document(), interrupted=True), "these are the experiments that were through by then."),
-    (replace(samples.capacity_document(), interrupted=True), "these are the limits and the steps up to then."),
-    (replace(samples.scan_document(), interrupted=True), "Interrupted: this is what was found by then."),
+    (replace(RUN, ended_because="the server ended (exit 3)"), "before it was through: the server ended (exit 3)."),
+    *(
+        (replace(document, interrupted=True), INTERRUPTED)
+        for document in (samples.limits_document(), samples.capacity_document(), samples.scan_document())
+    ),
+    *(
+        (replace(samples.comparison_document(), runs=[replace(run, round=2)]), f"round 2: {said}")
+        for run, said in [
+            (replace(RUN, interrupted=True), INTERRUPTED),
+            (replace(RUN, not_sent=3), "3 requests were never sent."),
+            (replace(RUN, proxy="http://p"), "Sent through the proxy"),
+        ]
+    ),
 ]
 
 

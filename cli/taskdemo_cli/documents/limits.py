@@ -29,6 +29,11 @@ QUESTIONS: Final = {
 LIMITS: Final = tuple(QUESTIONS)
 
 
+def limit_name(limit: str) -> str:
+    """Return how people read the name of a limit: `survive_server_kill` is 'server kill'."""
+    return limit.removeprefix("survive_").replace("_", " ")
+
+
 class Cell(Struct, frozen=True, kw_only=True):
     """What the experiment about one limit of one mode showed."""
 

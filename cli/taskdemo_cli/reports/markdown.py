@@ -10,10 +10,10 @@ from taskdemo_cli.analysis.scan import TOLD, by_outcome, name_of_endpoint, outco
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
-from taskdemo_cli.documents.limits import LimitsDocument, limits_in
+from taskdemo_cli.documents.limits import LimitsDocument, limit_name, limits_in
 from taskdemo_cli.documents.run import RunDocument, Summary, name_of
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
-from taskdemo_cli.reports.shortfalls import INTERRUPTED, busy_words, shortfalls
+from taskdemo_cli.reports.notes import Note, notes
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_rate
 from taskdemo_cli.units import format_seconds as duration
@@ -33,8 +33,8 @@ def chunks(document: AnyDocument) -> Iterator[str]:
     """Yield the document as Markdown: what was found, the table, and where it comes from."""
     thresholds = getattr(document, "thresholds", None) or ()
     yield from _list(f"**{'failed' if one.held else 'passed'}**: {escaped(one.text)}" for one in thresholds)
-    if not isinstance(document, RunDocument | ComparisonDocument) and document.interrupted:
-        yield f"{INTERRUPTED[document.kind]}\n\n"
+    said = list(notes(document))
+    yield from _list(_note(one) for one in said if one.is_doubt)
     match document:
         case RunDocument():
             yield from _runs([document])
@@ -51,8 +51,7 @@ def chunks(document: AnyDocument) -> Iterator[str]:
             yield from _capacities(document)
         case ScanDocument():
             yield from _endpoints(document)
-    skipped = getattr(document, "skipped", ())
-    yield from _list(f"{_code(one.mode)} was skipped: {escaped(one.why)}" for one in skipped)
+    yield from _list(_note(one) for one in said if not one.is_doubt)
     told = (document.environment.get(name) for name in ("python", "platform"))
     words = [f"taskdemo {document.taskdemo}", *(text for text in told if isinstance(text, str))]
     yield f"<sub>{', '.join(map(escaped, words))}: {_code(document.command or 'taskdemo')}</sub>\n"
@@ -78,15 +77,7 @@ def _needs(document: ComparisonDocument) -> Iterator[str]:
 
 
 def _runs(runs: Sequence[RunDocument]) -> Iterator[str]:
-    """Yield which runs are not whole ones, and why, and the table of all."""
     rounds = any(run.round > 1 for run in runs)
-    stopped = [INTERRUPTED["run"]]
-    told = [(run, texts) for run in runs if (texts := (stopped if run.interrupted else []) + shortfalls(run))]
-    yield from _list(
-        f"{_code(name_of(run))}{f', round {run.round}' if run.round > 1 else ''}: {' '.join(map(escaped, texts))}"
-        for run, texts in told
-    )
-    yield from (f"{text}\n\n" for text in busy_words(runs))
     yield from _table(
         ["mode", *(["round"] if rounds else []), *(NAMES[path] for path in COLUMNS), "failed", "lost"],
         [[_cell(name_of(run)), *([str(run.round)] if rounds else []), *_figures(run)] for run in runs],
@@ -106,17 +97,14 @@ def _figures(run: RunDocument) -> list[str]:
 def _limits(document: LimitsDocument) -> Iterator[str]:
     modes = document.modes
     rows = [
-        [_name(limit), *(SIGNS[cells[limit].verdict] if limit in cells else NOTHING for cells in modes.values())]
+        [limit_name(limit), *(SIGNS[cells[limit].verdict] if limit in cells else NOTHING for cells in modes.values())]
         for limit in limits_in(modes)
     ]
     yield from _table(["can it ...", *map(_cell, modes)], rows, left=1 + len(modes))
-    told = [(mode, f"{_name(limit)}: {cell.text}") for mode, cells in modes.items() for limit, cell in cells.items()]
-    told += [(one.mode, f"{_name(one.limit)} was not carried out: {one.why}") for one in document.failed]
+    told = [
+        (mode, f"{limit_name(limit)}: {cell.text}") for mode, cells in modes.items() for limit, cell in cells.items()
+    ]
     yield from _list(f"{_code(mode)}, {escaped(text)}" for mode, text in told)
-
-
-def _name(limit: str) -> str:
-    return limit.replace("_", " ")
 
 
 def _capacities(document: CapacityDocument) -> Iterator[str]:
@@ -153,6 +141,10 @@ def _endpoint(endpoint: EndpointRow, summary: Summary) -> list[str]:
         duration(others) if others is not None else NOTHING,
         f"**{kind}**" if kind == "blocks" else kind,
     ]
+
+
+def _note(note: Note) -> str:
+    return f"{_code(note.about)} {escaped(note.text)}" if note.about else escaped(note.text)
 
 
 def _list(entries: Iterable[str]) -> Iterator[str]:

@@ -85,7 +85,7 @@ def test_ctrl_c_leaves_the_steps_so_far_and_no_process(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "Interrupted: these are the limits and the steps up to then." in out
+    assert "Interrupted: this is what was found by then." in out
     document = json.loads((tmp_path / "found.json").read_text("utf-8"))
     assert document["interrupted"] is True
     assert list(document["modes"]) == ["blocking"]

@@ -26,13 +26,13 @@ from taskdemo_cli.analysis.rounds import NAMES, by_mode, figure_words, time_name
 from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import KINDS, AnyDocument, runs_of
-from taskdemo_cli.documents.limits import QUESTIONS, LimitsDocument, limits_in
+from taskdemo_cli.documents.limits import QUESTIONS, LimitsDocument, limit_name, limits_in
 from taskdemo_cli.documents.rows import pairs
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow, name_of
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.tasks import TROUBLE
 from taskdemo_cli.reports.html import capacity, distribution, timeline
-from taskdemo_cli.reports.shortfalls import INTERRUPTED, busy_words, shortfalls
+from taskdemo_cli.reports.notes import notes
 from taskdemo_cli.reports.terminal.comparison_table import STATES
 from taskdemo_cli.reports.terminal.figures import LABELS
 from taskdemo_cli.reports.timeline import first_round
@@ -104,8 +104,7 @@ def page(document: AnyDocument) -> Iterator[str]:
         modes=modes,
         capacity=capacity.draw(document) if isinstance(document, CapacityDocument) else None,
         limit_names=limits_in(modes),
-        notes=[(run, notes) for run in runs if (notes := _notes(run))],
-        busy=busy_words(runs),
+        notes=list(notes(document)),
         # a column that nobody has a figure for is left out
         columns=[path for path in NAMES if any(one.get(path) is not None for one in figures.values())],
         names=NAMES,
@@ -122,7 +121,6 @@ def page(document: AnyDocument) -> Iterator[str]:
         cpu_share=most_computing(runs),
         computing=computing,
         longest=LONGEST,
-        interrupted=INTERRUPTED.get(document.kind),
     )
 
 
@@ -154,6 +152,7 @@ def _template() -> Template:
     }
     environment.globals |= {
         "name_of": name_of,
+        "limit_name": limit_name,
         "about": MODE_BY_NAME.get,
         "supported": supported,
         "measured": _measured,
@@ -233,13 +232,3 @@ def _figures(run: RunDocument) -> dict[str, str]:
     """Return the statistics for which there are enough times, and what their columns are called."""
     counts = [values.count for key in MEANINGS if (values := getattr(run.summary, key))]
     return {name: label for name, label in LABELS.items() if any(supported(name, count) for count in counts)}
-
-
-def _notes(run: RunDocument) -> list[str]:
-    notes = [INTERRUPTED["run"]] if run.interrupted else []
-    notes += shortfalls(run)
-    if (begun := run.summary.tasks.begun) > run.summary.tasks.accepted:
-        notes.append(f"The work of {number(run.summary.tasks.accepted, 'task')} was begun {number(begun)} times.")
-    if run.proxy:
-        notes.append(f"Sent through the proxy {run.proxy} of the environment.")
-    return notes

@@ -9,11 +9,10 @@ from rich.text import Text
 
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, ModeCapacity
 from taskdemo_cli.reports.scales import WIDE, rates
-from taskdemo_cli.reports.shortfalls import INTERRUPTED
 from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.figures import progress
 from taskdemo_cli.reports.terminal.painter import Screen
-from taskdemo_cli.reports.terminal.report import threshold_lines
+from taskdemo_cli.reports.terminal.report import note_lines, threshold_lines
 from taskdemo_cli.reports.terminal.style import NO, YES, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.reports.terminal.timeline import axis_text
 from taskdemo_cli.units import format_count, format_rate, format_seconds
@@ -82,13 +81,9 @@ def _sustained(found: ModeCapacity) -> str:
 
 
 def _text_lines(document: CapacityDocument, width: int) -> Iterator[Text]:
-    if document.interrupted:
-        yield from paragraph(INTERRUPTED["capacity"], width, Palette.DOUBT)
-        yield row("")
     for name, found in document.modes.items():
         yield from paragraph(found.text, width, first=_name(name) + " ")
-    for skipped in document.skipped:
-        yield from paragraph(f"skipped: {skipped.why}", width, Palette.DIM, first=cell(skipped.mode, NAME) + " ")
+    yield from note_lines(document, width)
     yield row("")
 
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents.limits import QUESTIONS, Cell, LimitsDocument, limits_in
-from taskdemo_cli.reports.shortfalls import INTERRUPTED
+from taskdemo_cli.documents.limits import QUESTIONS, Cell, LimitsDocument, limit_name, limits_in
 from taskdemo_cli.reports.terminal.painter import Screen
+from taskdemo_cli.reports.terminal.report import note_lines
 from taskdemo_cli.reports.terminal.style import NO, PARTLY, YES, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
@@ -25,11 +25,6 @@ SIGNS: Final = {"yes": YES, "no": NO, "partly": PARTLY}
 BESIDE: Final = "beside it what was counted, or the longest wait of GET /ping; same: the server runs the tasks"
 
 
-def limit_name(limit: str) -> str:
-    """Return how people read the name of a limit: `survive_server_kill` is 'server kill'."""
-    return limit.removeprefix("survive_").replace("_", " ")
-
-
 def limits_report(document: LimitsDocument, width: int) -> Iterator[Text]:
     """Yield a sentence for each cell, modes with the same one sharing it, and the table.
 
@@ -37,7 +32,9 @@ def limits_report(document: LimitsDocument, width: int) -> Iterator[Text]:
     """
     modes = document.modes
     yield from _sentence_lines(document, width)
-    yield from _note_lines(document, width)
+    yield from _version_lines(document, width)
+    yield from note_lines(document, width)
+    yield row("")
     yield from limits_table(list(modes), modes, limits_in(modes), (), width)
     signs = f"{Glyph.YES} yes  {Glyph.PARTLY} partly  {Glyph.NO} no; "
     yield from paragraph(BESIDE, width, Palette.DIM, signs, "")
@@ -102,23 +99,11 @@ def _sentence_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
         yield row("")
 
 
-def _note_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
-    """Yield with which versions it was seen, and what is missing in the table, and why."""
+def _version_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
     packages = document.environment.get("packages")
     known = packages if isinstance(packages, dict) else {}
     if versions := [f"{name} {known[name]}" for name in ("fastapi", "starlette", "uvicorn") if name in known]:
         yield from paragraph(f"Seen with {', '.join(versions)}.", width, Palette.DIM)
-        yield row("")
-    for skipped in document.skipped:
-        yield from paragraph(f"skipped: {skipped.why}", width, Palette.DIM, first=cell(skipped.mode, 17))
-    if document.interrupted:
-        yield from paragraph(INTERRUPTED["limits"], width, Palette.DOUBT)
-    causes = grouped(((failed.mode, failed.why), limit_name(failed.limit)) for failed in document.failed)
-    for (mode, why), names in causes.items():
-        what = f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} not carried out: {why}"
-        yield from paragraph(what, width, Palette.DIM, first=cell(mode, 17))
-    if document.skipped or document.interrupted or document.failed:
-        yield row("")
 
 
 class LimitsScreen(Screen):

@@ -8,9 +8,10 @@ from rich.text import Text
 from taskdemo_cli.analysis.error_words import errors_in_words
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
 from taskdemo_cli.analysis.rounds import by_mode, time_name
+from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument, Recommendation
-from taskdemo_cli.documents.run import RequestCounts, RunDocument, TaskCounts, ThresholdRow, describe_request, name_of
-from taskdemo_cli.reports.shortfalls import busy_words, shortfalls
+from taskdemo_cli.documents.run import RequestCounts, RunDocument, TaskCounts, ThresholdRow, describe_request
+from taskdemo_cli.reports.notes import notes
 from taskdemo_cli.reports.terminal.comparison_table import (
     NAME,
     STATES,
@@ -72,6 +73,15 @@ def comparison_report(document: ComparisonDocument, width: int, *, whole: bool =
     yield from threshold_lines(document.thresholds or (), width)
 
 
+def note_lines(document: AnyDocument, width: int) -> Iterator[Text]:
+    """Yield, after an empty line, what is to be said of any document beside its figures."""
+    for place, note in enumerate(notes(document)):
+        if not place:
+            yield row("")
+        style = Palette.DOUBT if note.is_doubt else Palette.DIM
+        yield from paragraph(note.text, width, style, first=cell(note.about, NAME + 1) if note.about else "")
+
+
 def threshold_lines(thresholds: Sequence[ThresholdRow], width: int) -> Iterator[Text]:
     """Yield, after an empty line, each threshold with its measured value, and whether it is met."""
     if thresholds:
@@ -108,10 +118,7 @@ def _run_lines(document: RunDocument, width: int) -> Iterator[Text]:
 
 def _closing_lines(document: RunDocument, width: int) -> Iterator[Text]:
     """Yield what a reader wants to know first, and must therefore read last: no screen may scroll it away."""
-    if troubles := shortfalls(document) + busy_words([document]):
-        yield row("")
-    for text in troubles:
-        yield from paragraph(text, width, Palette.DOUBT)
+    yield from note_lines(document, width)
     if document.verdict:
         yield row("")
         yield from paragraph(document.verdict, width, Palette.BOLD)
@@ -121,8 +128,6 @@ def _closing_lines(document: RunDocument, width: int) -> Iterator[Text]:
 def _what(document: RunDocument) -> str:
     what = document.mode or document.app
     words = f"{what} at {describe_request(document)}" if what else describe_request(document)
-    if document.proxy:
-        words += f", through the proxy {document.proxy} of the environment"
     if document.rate is not None:
         words += f", {format_count(document.rate)} requests/s"
     elif document.concurrency is not None and document.count != 1:
@@ -256,18 +261,7 @@ def _comparison_lines(document: ComparisonDocument, width: int) -> Iterator[Text
     yield from comparison_heading(width)
     for mode, runs in by_mode(document.runs).items():
         yield row((cell(mode, NAME), Palette.BOLD), *comparison_cells(ModeSummary(runs), runs, width))
-    for skipped in document.skipped:
-        yield from paragraph(f"skipped: {skipped.why}", width, Palette.DIM, first=cell(skipped.mode, NAME + 1))
-    cut_short = [run for run in document.runs if run.interrupted or run.timed_out or run.ended_because]
-    if cut_short:
-        yield row("")
-    for run in cut_short:
-        which = f"{name_of(run)}, round {run.round}" if run.round > 1 else name_of(run)
-        why = f" ({run.ended_because})" if run.ended_because else ""
-        yield from paragraph(f"{which}: this run did not go through to its end{why}.", width, Palette.DOUBT)
-    for text in busy_words(document.runs):
-        yield row("")
-        yield from paragraph(text, width, Palette.DOUBT)
+    yield from note_lines(document, width)
 
 
 def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:

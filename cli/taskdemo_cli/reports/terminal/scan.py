@@ -13,8 +13,8 @@ from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoi
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.recording.recorder import Recorder
-from taskdemo_cli.reports.shortfalls import INTERRUPTED
 from taskdemo_cli.reports.terminal.painter import Screen
+from taskdemo_cli.reports.terminal.report import note_lines
 from taskdemo_cli.reports.terminal.run_frame import progress_cells, progress_words
 from taskdemo_cli.reports.terminal.style import NO, PARTLY, YES, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.stats import grouped
@@ -59,9 +59,8 @@ def scan_report(document: ScanDocument, width: int) -> Iterator[Text]:
             yield row("")
             yield row(SIGNS[kind], " ", *_title(endpoint, width - 2))
             yield from paragraph(endpoint.text, width, Palette.PLAIN, "  ")
+    yield from note_lines(document, width)
     yield row("")
-    if document.interrupted:
-        yield from paragraph(INTERRUPTED["scan"], width, Palette.DOUBT)
     yield from paragraph(document.verdict, width, Palette.BOLD)
 
 

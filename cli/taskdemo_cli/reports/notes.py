@@ -1,0 +1,76 @@
+"""What is to be said beside a document's figures, in words for people: above all, what keeps it from being whole."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from taskdemo_cli.documents.codec import AnyDocument, runs_of
+from taskdemo_cli.documents.limits import LimitsDocument, limit_name
+from taskdemo_cli.documents.run import RunDocument, name_of
+from taskdemo_cli.stats import grouped
+from taskdemo_cli.units import format_count, format_share
+
+BUSY: Final = 0.7
+"""Where others use this share of the processors or more, what is measured waits for one again and again."""
+INTERRUPTED: Final = "Interrupted: this is what was found by then."
+
+
+class Note(NamedTuple):
+    """What is to be said of one mode, or of all that there is."""
+
+    about: str
+    """The mode; empty where it is all."""
+    text: str
+    is_doubt: bool = True
+    """Whether it makes the figures doubtful; else it says why there are none."""
+
+
+def notes(document: AnyDocument) -> Iterator[Note]:
+    """Yield what is to be said of a document, what makes its figures doubtful first."""
+    runs = runs_of(document)
+    if not runs and getattr(document, "interrupted", False):
+        yield Note("", INTERRUPTED)
+    for run in runs:
+        if isinstance(document, RunDocument):  # whose verdict begins with where it was interrupted
+            yield from (Note("", text) for text in _shortfalls(run))
+            continue
+        for text in [*([INTERRUPTED] if run.interrupted else []), *_shortfalls(run)]:
+            yield Note(name_of(run), f"round {run.round}: {text}" if run.round > 1 else text)
+    if (share := max((run.others_share or 0.0 for run in runs), default=0.0)) >= BUSY:
+        said = f"The machine was busy: others used {format_share(share)} of its processors"
+        yield Note("", f"{said}. Times may be longer than on a free one; run it again.")
+    for skipped in getattr(document, "skipped", ()):
+        yield Note(skipped.mode, f"was skipped: {skipped.why}", is_doubt=False)
+    if isinstance(document, LimitsDocument):
+        causes = grouped(((failed.mode, failed.why), limit_name(failed.limit)) for failed in document.failed)
+        for (mode, why), names in causes.items():
+            were = "was" if len(names) == 1 else "were"
+            yield Note(mode, f"{', '.join(names)} {were} not carried out: {why}", is_doubt=False)
+
+
+def _shortfalls(run: RunDocument) -> Iterator[str]:
+    """Yield why a run is not a whole one, and what else is to be known of its times."""
+    if run.timed_out:
+        yield "Timed out: --timeout ended this run before it was through."
+    if run.ended_because is not None:
+        yield f"It ended before it was through: {run.ended_because.rstrip('.')}."
+    if run.not_sent:
+        yield f"{format_count(run.not_sent, 'request')} {'was' if run.not_sent == 1 else 'were'} never sent."
+    if run.unreported:
+        yield f"What became of {format_count(run.unreported, 'sent request')} is not known."
+    if run.late_sends:
+        yield _late_words(run)
+    if run.proxy:
+        yield f"Sent through the proxy {run.proxy} of the environment, whose time is in these."
+
+
+def _late_words(run: RunDocument) -> str:
+    """Return why requests were sent later than planned, and how many for which reason."""
+    reasons = (
+        (run.late_connecting, "while their connection was opened"),
+        (run.late_unconnected, "because no more connections could be opened (ulimit -n)"),
+        (run.late_sends - run.late_connecting - run.late_unconnected, "because this client or its machine was busy"),
+    )
+    found = [(count, words) for count, words in reasons if count > 0]
+    why = f", {found[0][1]}" if len(found) == 1 else ": " + ", ".join(f"{count:,} {words}" for count, words in found)
+    late = f"{run.late_sends:,} of {format_count(len(run.requests), 'request')}"
+    return f"{late} {'was' if run.late_sends == 1 else 'were'} sent later than planned{why}."
