@@ -1,4 +1,4 @@
-"""The commands: parse, call, choose a view. The one place that catches user errors and turns them into exit codes."""
+"""The commands: parse, call, choose a view. The only place that catches user errors and turns them into exit codes."""
 
 import contextlib
 import os
@@ -132,9 +132,7 @@ def taskdemo(
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show a traceback where something unforeseen happens.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")] = False,
 ) -> None:
     """Where should this slow work run? See, measure and prove how FastAPI's ways to run it differ."""
 
@@ -221,7 +219,7 @@ def fire(
     html: Annotated[str | None, options.HTML] = None,
     fail_if: Annotated[list[str] | None, options.FAIL_IF] = None,
 ) -> int:
-    """Send requests, all at once or as told, and watch the responses and the tasks."""
+    """Send requests, all at once by default, and watch the responses and the tasks."""
     from taskdemo_cli.commands import fire
     from taskdemo_cli.commands.keeping import Keeping
     from taskdemo_cli.loadgen.request import read_request, read_url
@@ -266,7 +264,7 @@ def fire(
         "taskdemo compare --work mymodule:function --need result --need quiet",
         "taskdemo compare old.json new.json",
         before=(
-            "What to ask of slow work, and the needs that the answers come to:",
+            "Questions to ask about slow work, and the needs that follow from the answers:",
             *(f"{question}  {', '.join(needs)}" for question, needs in QUESTIONS),
         ),
     ),
@@ -292,7 +290,7 @@ def compare(
     html: Annotated[str | None, options.HTML] = None,
     fail_if: Annotated[list[str] | None, options.FAIL_IF] = None,
 ) -> int:
-    """Run the same burst in every mode and say what the difference means; or compare two results that were saved."""
+    """Run the same burst in every mode and say what the differences mean; or compare two saved results."""
     from taskdemo_cli.commands import compare, report
     from taskdemo_cli.commands.keeping import Keeping
     from taskdemo_cli.runner.burst import burst
@@ -362,7 +360,7 @@ def capacity(
     html: Annotated[str | None, options.HTML] = None,
     fail_if: Annotated[list[str] | None, options.FAIL_IF_CAPACITY] = None,
 ) -> int:
-    """Find the rate at which each mode, your application or a URL gives in, and what gave in."""
+    """Find the rate at which each mode, your application or a URL gives in, and say what gave in."""
     from taskdemo_cli.analysis import thresholds
     from taskdemo_cli.commands import capacity, compare
     from taskdemo_cli.commands.keeping import Keeping
@@ -404,7 +402,7 @@ def scan(
     html: Annotated[str | None, options.HTML] = None,
     fail_if_blocking: Annotated[bool, options.FAIL_IF_BLOCKING] = False,
 ) -> int:
-    """Call every GET endpoint of your own application, and name those that hold up everybody, and the line at fault."""
+    """Call every GET endpoint of your own application; name those that hold up everybody, and the line at fault."""
     from taskdemo_cli.commands import scan
     from taskdemo_cli.commands.keeping import Keeping
     from taskdemo_cli.loadgen.request import read_request
@@ -456,7 +454,7 @@ def worker(
 
 @app.command(epilog=_examples("taskdemo report result.json --html report.html"))
 def report(file: Annotated[str, options.SAVED_RESULT], html: Annotated[str | None, options.HTML] = None) -> int:
-    """Draw a saved result again, as a page with --html, or on the terminal."""
+    """Show a saved result again: in the terminal, or as a page with --html."""
     from taskdemo_cli.commands import report
 
     return report.report(file, html)

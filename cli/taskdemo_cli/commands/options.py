@@ -77,9 +77,9 @@ _BROKER = "Broker of the queue engine, e.g. redis://, amqp:// or postgresql://."
 # Each: its names, what the help calls its value, the help, and what checks the value.
 
 _work = functools.partial(_option, "The slow work")
-MODE = _work("--mode -m", "M", f"How the slow work is run: {_MODES}.", **_MODE)
+MODE = _work("--mode -m", "M", f"How to run the slow work: {_MODES}.", **_MODE)
 PRIVATE_MODE = _work(
-    "--mode -m", "M", f"Start a private server in this mode, fire at it, and end it: {_MODES}.", **_MODE
+    "--mode -m", "M", f"Start a private server in this mode, fire at it, and stop it: {_MODES}.", **_MODE
 )
 MODE_LIST = _work(
     "--modes",
@@ -95,7 +95,7 @@ WORK = _work(
 NEED = _work(
     "--need",
     "NAME",
-    f"Recommend a mode for whoever needs this: {', '.join(NEEDS)}.",
+    f"Recommend a mode that meets this need: {', '.join(NEEDS)}.",
     autocompletion=_completing(_NEEDS),
     repeatable=True,
 )
@@ -113,14 +113,14 @@ PROCESSES = _server(
     show_default=f"one per CPU, at most {MOST_PROCESSES}",
 )
 MAX_PENDING = _server(
-    "--max-pending", "N", "Unended tasks that each server process takes; more requests get 503.", checks.count
+    "--max-pending", "N", "Unfinished tasks that each server process accepts; further requests get 503.", checks.count
 )
-JOURNAL = _server("--journal", "FILE", "Keep the record of every task here.", show_default="a temporary file")
+JOURNAL = _server("--journal", "FILE", "Write the record of every task to this file.", show_default="a temporary file")
 TOKEN = _server(
-    "--token", "T", "Secret of whoever follows the tasks of a server that listens beyond loopback.", checks.token
+    "--token", "T", "Secret for following the tasks of a server that listens beyond loopback.", checks.token
 )
 REPORT_TO = _server(
-    "--server", "URL", "Server to report the tasks to.", show_default="none: it asks the result backend"
+    "--server", "URL", "Server to report tasks to.", show_default="none: the server asks the result backend"
 )
 
 _engine = functools.partial(_option, "The queue engine")
@@ -129,65 +129,67 @@ BROKER = _engine("--broker", "URL", _BROKER, show_default="a private one")
 WORKER_BROKER = _engine("--broker", "URL", _BROKER)
 BACKEND = _engine("--backend", "URL", "Result backend of the queue engine.", show_default="follows --broker")
 QUEUE = _engine(
-    "--queue", "NAME", "Queue of the tasks; servers that share a broker share workers by its name.", checks.queue
+    "--queue", "NAME", "Task queue: the same for a server and its workers, another for each server.", checks.queue
 )
 
 _send = functools.partial(_option, "What to send")
 COUNT = _send("--count -n", "N", "Requests to send.", checks.count)
-SCAN_COUNT = _send("--count -n", "N", "Requests to send to each endpoint at once.", checks.count)
-ROUNDS = _send("--rounds", "N", "Repeat every mode so often, in changing order.", checks.count)
-COLD = _send("--cold", None, "Leave out the warm-up: uncounted requests before each measurement, without work.")
+SCAN_COUNT = _send("--count -n", "N", "Requests to send to each endpoint, all at once.", checks.count)
+ROUNDS = _send("--rounds", "N", "Run every mode N times, in changing order.", checks.count)
+COLD = _send("--cold", None, "Skip the warm-up: uncounted requests, without work, before each measurement.")
 FOR = _send(
-    "--for", "S", "Send for so long, not --count: 10, 90s, 2m.", checks.seconds_above_0, envvar="TASKDEMO_FIRE_FOR"
+    "--for", "S", "Send for this long, not --count: 10, 90s, 2m.", checks.seconds_above_0, envvar="TASKDEMO_FIRE_FOR"
 )
 CONCURRENCY = _send(
-    "--concurrency -c", "N", "Most requests in flight.", checks.count, show_default="all at once; 50 with --for"
+    "--concurrency -c", "N", "Maximum requests in flight.", checks.count, show_default="all at once; 50 with --for"
 )
-RATE = _send("--rate", "R", "Send R requests per second, however slow the answers are (open loop).", checks.rate)
-MESSAGE = _send("--message", "TEXT", "The task's argument; {n} in it is the request's number.")
+RATE = _send("--rate", "R", "Send R requests per second, however slow the responses are (open loop).", checks.rate)
+MESSAGE = _send("--message", "TEXT", "The task's argument; {n} is the request's number.")
 METHOD = _send("--method -X", "NAME", "HTTP method.", show_default="GET; POST with --body")
-HEADER = _send("--header -H", "'NAME: VALUE'", "Header of each request; no report shows its value.", repeatable=True)
-BODY = _send("--body", "TEXT|@FILE", "Body of each request; {n} in a text is its number. JSON is sent as JSON.")
-FORM = _send("--form", "NAME=VALUE|@FILE", "Field of a form, as the body; a file is uploaded.", repeatable=True)
+HEADER = _send(
+    "--header -H", "'NAME: VALUE'", "Header to send with each request; no report shows its value.", repeatable=True
+)
+BODY = _send("--body", "TEXT|@FILE", "Body of each request; {n} in TEXT is the request's number. JSON is sent as JSON.")
+FORM = _send("--form", "NAME=VALUE|@FILE", "Form field to send as the body; @FILE uploads a file.", repeatable=True)
 TIMEOUT = _send(
-    "--timeout", "S", "End a burst so long after its first send; what is unanswered has failed.", checks.seconds_above_0
+    "--timeout", "S", "End a burst this long after its first send; unanswered requests fail.", checks.seconds_above_0
 )
 REQUEST_TIMEOUT = _send(
-    "--request-timeout", "S", "Give a request up so long after its sending; it has failed.", checks.seconds_above_0
+    "--request-timeout", "S", "Give up on a request this long after sending it; it fails.", checks.seconds_above_0
 )
-NO_WAIT = _send("--no-wait", None, "Do not wait for the accepted tasks to end.")
+NO_WAIT = _send("--no-wait", None, "Do not wait for accepted tasks to end.")
 
 _rate = functools.partial(_option, "The rates")
-WHILE = _rate("--while", "EXPR", "What a sustained rate must keep true: 'response.p95 < 200ms'.", repeatable=True)
+WHILE = _rate("--while", "EXPR", "Condition that a sustained rate must meet: 'response.p95 < 200ms'.", repeatable=True)
 FROM = _rate(
     "--from",
     "R",
     "Requests per second of the first step.",
     checks.rate,
     envvar="TASKDEMO_CAPACITY_FROM",
-    show_default="below what arithmetic says",
+    show_default="a little below the calculated limit",
 )
-TO = _rate("--to", "R", "Try no higher rate.", checks.rate, show_default="until it gives in")
-STEP = _rate("--step", "S", "Measure each settled rate for so long; at least twice the work.", checks.seconds_above_0)
+TO = _rate("--to", "R", "Highest rate to try.", checks.rate, show_default="until it gives in")
+STEP = _rate(
+    "--step", "S", "How long to measure each rate once it has settled; at least twice the work.", checks.seconds_above_0
+)
 
 _target = functools.partial(_option, "Where to")
 TARGET_PORT = _target("--port -p", "N", "Fire at the server on this port.", checks.used_port, show_default="8000")
-TARGET_URL = _target("--url", "URL", "Fire at any HTTP server; :8000/x is on this machine.")
+TARGET_URL = _target("--url", "URL", "Fire at any HTTP server; :8000/x means this machine.")
 APP = _target(
     "--app", "APP", "Start your own application: main.py, package.module:app, a factory, or a folder.", checks.app
 )
-PATH = _target(
-    "--path", "PATH", "Path to ask for, after that of --url; {n} in it is the request's number.", show_default="/"
-)
+PATH = _target("--path", "PATH", "Path to request, after that of --url; {n} is the request's number.", show_default="/")
 
-_result = functools.partial(_option, "What becomes of the result")
-_MET = "Exit 99 if this is met, e.g. "
+_result = functools.partial(_option, "The result")
+_MET = "Exit with code 99 if this condition is met, e.g. "
 JSON = _result("--json", None, "Print one JSON document to stdout; progress goes to stderr.")
 SAVE = _result("--save", "FILE", "Save the result as .json, .csv, .md or .svg.", repeatable=True)
 HTML = _result("--html", "FILE", "Save the result as one self-contained page.")
 FAIL_IF = _result("--fail-if", "EXPR", f"{_MET}'response.p95 > 200ms'.", repeatable=True)
 FAIL_IF_CAPACITY = _result("--fail-if", "EXPR", f"{_MET}'sustained < 300'.", repeatable=True)
-FAIL_IF_BLOCKING = _result("--fail-if-blocking", None, "Exit 99 if an endpoint holds up everybody.")
-SAVED_RESULT = typer.Argument(metavar="FILE.json", help="A result that --save FILE.json wrote.")
-OLD_RESULT = typer.Argument(metavar="OLD.json", help="A saved result, to compare instead of running anything.")
-NEW_RESULT = typer.Argument(metavar="NEW.json", help="The one to compare it with.")
+FAIL_IF_BLOCKING = _result("--fail-if-blocking", None, "Exit with code 99 if an endpoint holds up everybody.")
+SAVED_RESULT = typer.Argument(metavar="FILE.json", help="A result written by --save FILE.json.")
+OLD_RESULT = typer.Argument(metavar="OLD.json", help="A saved result to compare; nothing is run.")
+NEW_RESULT = typer.Argument(metavar="NEW.json", help="The saved result to compare it with.")
