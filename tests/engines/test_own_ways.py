@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from conftest import Start, own_work, until
-from engines.stage import Stage, needs, of
+from engines.stage import Stage, ask, needs, of
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
 DRAMATIQ, TASKIQ, RQ, HUEY, PROCRASTINATE = (
@@ -135,3 +135,25 @@ def test_a_worker_that_was_silent_for_seconds_is_not_forgotten_when_another_star
 def _workers(database: Any, compared: str) -> int:
     query = f"SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat {compared} now() - interval '4 s'"
     return int(database.execute(query).fetchone()[0])
+
+
+@needs(PROCRASTINATE)
+def test_callers_are_refused_while_postgresql_is_gone_and_taken_again_and_nothing_is_lost(
+    start_server: Start, stage: Stage
+) -> None:
+    import psycopg
+
+    stage.a_broker(PROCRASTINATE)
+    server = start_server(mode="procrastinate", duration=0, broker=stage.broker, queue=stage.queue)
+    before = ask(server)
+    with psycopg.connect(stage.broker.replace("/postgres?", "/template1?"), autocommit=True) as beside:
+        beside.execute("ALTER DATABASE postgres ALLOW_CONNECTIONS false")
+        beside.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'postgres'")
+        refused = server.get()
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        beside.execute("ALTER DATABASE postgres ALLOW_CONNECTIONS true")
+    until(lambda: server.get().status_code == 200)
+    after = ask(server)
+    stage.ready(stage.worker(PROCRASTINATE, duration=0, server=server.url))
+    for task in (before, after):
+        until(lambda task=task: server.states(task) == ["accepted", "started", "finished"])  # type: ignore[misc]
