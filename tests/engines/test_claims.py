@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
@@ -13,6 +14,7 @@ import redis
 from conftest import Start, refusal, until
 from engines.stage import Stage
 from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.settings import Settings
 from taskdemo_server.engines import base, claims, valkey
 
 pytestmark = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
@@ -24,15 +26,23 @@ def stage(stage: Stage) -> Stage:
     return stage
 
 
+def over_redis(url: str) -> Any:
+    """Return what claims as the engines over Redis do."""
+    return SimpleNamespace(claim=partial(claims.over_redis, url))
+
+
 @pytest.fixture
 def hold(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
     monkeypatch.setattr(claims, "_WAIT_S", 0.3)
+    held: list[claims.Take] = []
 
-    def held(url: str, queue: str = "rq:taskdemo") -> bool:
-        engine = SimpleNamespace(claim=partial(claims.over_redis, url))
-        return claims.hold(engine, queue)
+    def hold(url: str, queue: str = "rq:taskdemo") -> bool:
+        take = claims.claim(over_redis(url), queue)
+        if take is not None:
+            held.append(take)
+        return take is not None
 
-    return held
+    return hold
 
 
 def test_of_all_who_come_at_once_one_has_the_queue(
@@ -57,11 +67,12 @@ def test_another_queue_another_engine_and_another_database_are_free(stage: Stage
 
 
 def test_who_may_not_ask_is_told_so_and_not_refused(
-    stage: Stage, hold: Callable[..., bool], capfd: pytest.CaptureFixture[str]
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with redis.Redis.from_url(stage.broker) as client:
         client.execute_command("ACL", "SETUSER", "shy", "on", "nopass", "~*", "+@all", "-@admin")
-    assert hold(stage.broker.replace("//", "//shy:x@"))
+    monkeypatch.setattr(claims, "load", lambda _engine: over_redis(stage.broker.replace("//", "//shy:x@")))
+    claims.check(Settings(mode="rq", journal=""))
     said = capfd.readouterr().err
     assert said.startswith("Whether another server has the queue rq:taskdemo cannot be asked (User shy has")
     assert said.count("\n") == 1
@@ -85,8 +96,7 @@ def test_a_queue_that_another_server_has_taken_meanwhile_is_told(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(claims, "_LOOK_EVERY_S", 0)
-    monkeypatch.setattr(claims, "_held", [lambda: False])
-    claims.keep(MagicMock(), "rq:mine")
+    claims.keep(MagicMock(), "rq:mine", lambda: False)
     assert capfd.readouterr().err.startswith("Another server has taken the queue rq:mine while")
 
 

@@ -31,58 +31,56 @@ _NAMED_S: Final = 0.2
 """Within which a client of Redis has said its name once it is connected: then all who came before are seen."""
 _LOCKED: Final = 405
 """AMQP's number for a queue that is another connection's alone."""
-_held: Final[list[Take]] = []
 
 
 def check(settings: Settings) -> None:
-    """Claim the server's queue at a broker of others. Raises UnusableError where another server has it."""
+    """Claim the server's queue at a broker of others for good. Raises UnusableError where another server has it.
+
+    Where the broker cannot be asked, by this user or at all, nobody is refused.
+    """
     engine = MODE_BY_NAME[settings.mode].engine
     if engine is None or settings.private_broker is not None:
         return
     module, queue = load(engine), f"{settings.mode}:{settings.queue}"
-    if not hold(module, queue):
+    try:
+        take = claim(module, queue)
+    except Exception as error:  # noqa: BLE001  each library has its own
+        complain(f"Whether another server has the queue {queue} cannot be asked ({reason(error)}).")
+        return
+    if take is None:
         raise UnusableError(
             f"Another server of mode {settings.mode} has the queue {settings.queue} of"
             f" {without_password(str(settings.broker))}; fire at that one, end it, or part them by --queue NAME, to"
             " taskdemo serve and to its workers"
         )
-    threading.Thread(target=keep, args=(module, queue), name="claim", daemon=True).start()
+    threading.Thread(target=keep, args=(module, queue, take), name="claim", daemon=True).start()
 
 
-def keep(engine: EngineModule, queue: str) -> None:
-    """Claim a queue that this process holds again and again, over a new connection where the last one has ended."""
-    while _held:
+def claim(engine: EngineModule, queue: str) -> Take | None:
+    """Claim a queue, and return what holds the claim; None where another server has it."""
+    take, deadline = engine.claim(_name(queue)), time.monotonic() + _WAIT_S
+    while not take():
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(_AGAIN_EVERY_S)
+    return take
+
+
+def keep(engine: EngineModule, queue: str, take: Take) -> None:
+    """Take a claim again and again, over a new connection where the last one has ended, for as long as it can be."""
+    while True:
         time.sleep(_LOOK_EVERY_S)
         try:
-            if not _held[-1]():
+            if not take():
                 complain(f"Another server has taken the queue {queue} while the broker was away; end one of the two.")
                 return
         except Exception:  # noqa: BLE001  each library has its own; the broker may be away for long
             with contextlib.suppress(Exception):
-                _held[-1] = engine.claim(_name(queue))
+                take = engine.claim(_name(queue))
 
 
 def _name(queue: str) -> str:
     return f"taskdemo:server:{queue}"
-
-
-def hold(engine: EngineModule, queue: str) -> bool:
-    """Claim a queue for as long as this process lives; False where another server has it.
-
-    Where the broker cannot be asked, by this user or at all, nobody is refused.
-    """
-    deadline = time.monotonic() + _WAIT_S
-    try:
-        take = engine.claim(_name(queue))
-        while not take():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_AGAIN_EVERY_S)
-    except Exception as error:  # noqa: BLE001  each library has its own
-        complain(f"Whether another server has the queue {queue} cannot be asked ({reason(error)}).")
-        return True
-    _held.append(take)
-    return True
 
 
 def over_redis(url: str, name: str) -> Take:
