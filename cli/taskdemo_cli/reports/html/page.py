@@ -1,13 +1,14 @@
 """The report as one page that needs no network, no script and no other file. Draws a document and computes no figure.
 
-The template does the drawing; here is what it draws from. Every text passes `escape()` and autoescape on its way,
-and the page's own policy lets no script run and nothing be fetched, whatever a text from outside would like.
+Templates do the drawing, one for runs and one for each other kind of document; here is what they draw from. Every text
+passes `escape()` and autoescape on its way, and the page's own policy lets no script run and nothing be fetched,
+whatever a text from outside would like.
 """
 
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from heapq import nlargest
 from importlib.resources import files
@@ -17,15 +18,14 @@ from typing import Any, Final
 import markupsafe
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
-from msgspec import UNSET
-from msgspec.structs import asdict
 
 from taskdemo_cli.analysis.error_words import error_words, errors_in_words
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
 from taskdemo_cli.analysis.rounds import NAMES, by_mode, figure_words, time_name
 from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome
 from taskdemo_cli.documents.capacity import CapacityDocument
-from taskdemo_cli.documents.codec import KINDS, AnyDocument, runs_of
+from taskdemo_cli.documents.codec import AnyDocument, runs_of
+from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.limits import QUESTIONS, LimitsDocument, limit_name, limits_in
 from taskdemo_cli.documents.rows import pairs
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow, name_of
@@ -82,50 +82,56 @@ UNIT: Final = re.compile(r"(?<=\d) (?=(?:µs|ms|s)\b|%)")
 
 def page(document: AnyDocument) -> Iterator[str]:
     """Yield the report of a document as HTML, in pieces."""
-    runs = runs_of(document)
-    first = first_round(runs)
-    groups = list(by_mode(runs).items())
-    modes: Mapping[str, Any] = document.modes if isinstance(document, LimitsDocument) else {}
     style = drawing.STYLE + files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
-    hashed = b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    figures = {name: ModeSummary(group).figures for name, group in groups}
-    intervals = (each for each in getattr(document, "intervals", ()) if each.figure in OF_EACH_ROUND)
-    endpoints = document.endpoints if isinstance(document, ScanDocument) else ()
-    of_outcome = by_outcome(endpoints)
-    yield from _template().generate(
-        document=_fields(document),
+    template, figures = _template_and_figures(document)
+    yield from template.generate(
+        document=document,
         style=Markup(style),  # noqa: S704 # files of our own
-        style_hash=hashed,
-        runs=runs,
-        groups=groups,
-        timeline=timeline.draw(first),
-        distribution=distribution.draw([group for _, group in groups]),
-        listings=[(run, _listed(run)) for run in runs],
-        modes=modes,
-        capacity=capacity.draw(document) if isinstance(document, CapacityDocument) else None,
-        limit_names=limits_in(modes),
+        style_hash=b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        started_at=next((run.started_at for run in runs_of(document)), getattr(document, "started_at", "")),
+        thresholds=getattr(document, "thresholds", ()),
         notes=list(notes(document)),
-        # a column that nobody has a figure for is left out
-        columns=[path for path in NAMES if any(one.get(path) is not None for one in figures.values())],
-        names=NAMES,
-        meanings=MEANINGS,
-        legend=dict(drawing.LEGEND),
-        ends=("finished", *STATES),
-        endpoints=[_endpoint(one) for one in endpoints],
-        told=[_endpoint(one) for kind in TOLD for one in of_outcome[kind]],
-        questions=QUESTIONS,
-        needs=NEEDS,
-        asking=modes_registry.QUESTIONS,
-        figures=figures,
-        intervals={(each.mode, each.figure): each for each in intervals},
-        cpu_share=most_computing(runs),
-        computing=computing,
-        longest=LONGEST,
+        **figures,
     )
 
 
+def _template_and_figures(document: AnyDocument) -> tuple[Template, dict[str, Any]]:
+    """Return what draws a document, and from what beside its fields."""
+    template = _environment().get_template
+    match document:
+        case LimitsDocument():
+            return template("limits.html"), {"limit_names": limits_in(document.modes)}
+        case CapacityDocument():
+            return template("capacity.html"), {"capacity": capacity.draw(document)}
+        case ScanDocument():
+            groups = by_outcome(document.endpoints)
+            told = [_endpoint(one) for kind in TOLD for one in groups[kind]]
+            return template("scan.html"), {"told": told, "endpoints": list(map(_endpoint, document.endpoints))}
+        case _:
+            return template("runs.html"), _of_runs(document)
+
+
+def _of_runs(document: RunDocument | ComparisonDocument) -> dict[str, Any]:
+    runs = runs_of(document)
+    groups = list(by_mode(runs).items())
+    figures = {name: ModeSummary(group).figures for name, group in groups}
+    intervals = (each for each in getattr(document, "intervals", ()) if each.figure in OF_EACH_ROUND)
+    return {
+        "model": runs[0] if runs else None,
+        "groups": groups,
+        "timeline": timeline.draw(first_round(runs)),
+        "distribution": distribution.draw([group for _, group in groups]),
+        "listings": [(run, _listed(run)) for run in runs],
+        "figures": figures,
+        # a column that nobody has a figure for is left out
+        "columns": [path for path in NAMES if any(one.get(path) is not None for one in figures.values())],
+        "intervals": {(each.mode, each.figure): each for each in intervals},
+        "cpu_share": most_computing(runs),
+    }
+
+
 @cache
-def _template() -> Template:
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("taskdemo_cli.reports.html", ""),
         autoescape=True,
@@ -161,8 +167,17 @@ def _template() -> Template:
         "ran_at_once": ran_at_once,
         "key": lambda kind, thin: Markup(drawing.key(kind, thin=thin)),  # noqa: S704 # our own
         "figures_of": _figures,
+        "names": NAMES,
+        "meanings": MEANINGS,
+        "legend": dict(drawing.LEGEND),
+        "ends": ("finished", *STATES),
+        "longest": LONGEST,
+        "computing": computing,
+        "needs": NEEDS,
+        "asking": modes_registry.QUESTIONS,
+        "limit_questions": QUESTIONS,
     }
-    return environment.get_template("report.html")
+    return environment
 
 
 def _shown(value: object) -> object:
@@ -183,12 +198,6 @@ def _data(value: float | None, words: Callable[[float], str]) -> Markup:
     if value is None:
         return Markup('<span class="none" title="not measured">–</span>')  # noqa: RUF001 # an en dash is meant
     return Markup('<data value="{}">{}</data>').format(repr(value), words(value).replace(" ", "\N{NO-BREAK SPACE}"))
-
-
-def _fields(document: AnyDocument) -> dict[str, Any]:
-    """Return the document's fields, and None for those that it lacks or only others have."""
-    every = dict.fromkeys(name for kind in KINDS.values() for name in kind.__struct_fields__)
-    return every | {name: value for name, value in asdict(document).items() if value is not UNSET}
 
 
 def _endpoint(row: EndpointRow) -> tuple[EndpointRow, str, str, str]:
