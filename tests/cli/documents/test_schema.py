@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -7,6 +8,7 @@ import pytest
 
 import json_schema
 import samples
+from commands import in_process
 
 SCHEMA = json.loads(json_schema.PATH.read_text("utf-8"))
 CONTRACT = {
@@ -30,6 +32,8 @@ CONTRACT = {
     "capacity_step": ("rate response_s corrected_s completion_s backlog backlog_growth_per_s failed sustained"),
     "scan": "taskdemo kind endpoints",
     "endpoint": "method path skipped summary blocking",
+    "changes": "taskdemo kind old new changes remarks",
+    "change": "mode figure old new low high outcome",
 }
 
 
@@ -46,6 +50,16 @@ def test_the_schema_is_itself_valid() -> None:
 @pytest.mark.parametrize("name", samples.all_documents())
 def test_every_kind_of_document_conforms(name: str) -> None:
     validate(samples.saved(samples.all_documents()[name]))
+
+
+def test_what_two_saved_results_come_to_conforms_too(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("old.json", "new.json")]
+    for rounds, file in enumerate(files, 2):
+        file.write_text(json.dumps(samples.saved(samples.comparison_document(rounds))), "utf-8")
+    found = json.loads(in_process("compare", *map(str, files), "--json").stdout)
+    validate(found)
+    assert (found["kind"], found["old"], found["new"]) == ("changes", *map(str, files))
+    assert found["changes"]
 
 
 def test_names_may_be_added_and_none_may_be_missing() -> None:
