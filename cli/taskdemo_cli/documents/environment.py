@@ -7,7 +7,6 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from taskdemo_server.contract import text
@@ -40,13 +39,13 @@ _BROKERS = {"--broker", "--backend"}
 _SECRETS = {"--token", "--header", "-H", "--body", "--form"} | _BROKERS
 
 
-def command_line(arguments: Sequence[str] | None = None) -> str:
+def command_line() -> str:
     """Return the command as it was typed, without its secrets: they become `***`.
 
     Secrets are tokens, the values of headers and of a form, bodies that are not in a file, and whoever a URL names
     before its host.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = sys.argv[1:]
     for at, word in enumerate(words):
         name, equals, value = word.partition("=")
         if at and words[at - 1] in _SECRETS:

@@ -253,8 +253,11 @@ def test_an_allowed_path_stays_as_it_is() -> None:
         (["--backend", f"redis://h/0?password={SECRET}"], "--backend 'redis://h/0?password=***'"),
     ],
 )
-def test_the_command_that_is_kept_holds_no_secret(words: list[str], shown: str) -> None:
-    assert command_line(["fire", *words]) == f"taskdemo fire {shown}"
+def test_the_command_that_is_kept_holds_no_secret(
+    words: list[str], shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["taskdemo", "fire", *words])
+    assert command_line() == f"taskdemo fire {shown}"
 
 
 @pytest.mark.parametrize(
