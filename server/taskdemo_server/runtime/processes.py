@@ -95,7 +95,6 @@ def _one_of_many(settings: Settings, listener: socket.socket, theirs: Connection
                 theirs.send_bytes(b"ready")
             case "signal", signal.SIGTERM:  # The others come from a terminal, to all processes: the parent decides.
                 one.drain()
-            case "ended", pid:
-                one.ended(pid)
+            case "ended", _:
                 break
     console.close()
