@@ -70,8 +70,11 @@ class EngineModule(Protocol):
         """
         ...
 
-    def redelivered_after(self, work_s: float) -> float | None:
-        """Return after how many seconds a dead worker's task is given to another; None for never."""
+    def redelivered_after(self) -> float | None:
+        """Return after how many seconds, as the page has set it, a dead worker's task is given to another.
+
+        None for never.
+        """
         ...
 
 

@@ -33,7 +33,7 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
     """Look in a thread of its own, for as long as the process lives; after the private worker, where there is one."""
     place = Place(mode, "the server", 0, "")
     host = socket.gethostname()
-    patience = 2 * (engine.redelivered_after(work_s) or 0.0) + _GRACE_S
+    patience = 2 * (engine.redelivered_after() or 0.0) + _GRACE_S
     if work_s >= LONGEST_UNKNOWN_S:  # a redelivery that waits for the longest work would be hours away
         patience = min(patience, _UNKNOWN_S)
 

@@ -24,8 +24,7 @@ NEIGHBOUR_S: Final = 0.9
 
 def router(state: State) -> APIRouter:
     """Return the routes under /limits."""
-    settings, routes = state.settings, APIRouter(prefix="/limits")
-    mode = MODE_BY_NAME[settings.mode]
+    routes, mode = APIRouter(prefix="/limits"), MODE_BY_NAME[state.settings.mode]
     steps: Steps = importlib.import_module(mode.steps).steps()
     for name in ("track", "retry", "chain", "group", "fail"):
         routes.get(f"/{name}")(getattr(steps, name))
@@ -34,8 +33,7 @@ def router(state: State) -> APIRouter:
     @routes.get("")
     async def redelivery() -> dict[str, float | None]:
         # After how long a dead worker's task is given to another; null for never, or where there are no workers.
-        redelivered = None if mode.engine is None else base.load(mode.engine).redelivered_after(settings.duration)
-        return {"redelivered_after_s": redelivered}
+        return {"redelivered_after_s": None if mode.engine is None else base.load(mode.engine).redelivered_after()}
 
     @routes.get("/ask")
     async def ask(key: str) -> dict[str, str | None]:

@@ -154,7 +154,7 @@ class Supervisor:
         else:
             self.console.say(f"Starting {settings.mode}'s broker and worker, which takes some seconds.\n")
             self._children = Children(settings, engine, self._index.ended, lambda news: inbox.put((news, 0)))
-        if not self._kept or module.redelivered_after(settings.longest_s) is None:
+        if not self._kept or module.redelivered_after() is None:
             follow_deaths(module, self._index, settings.mode, settings.longest_s, self._children)
 
     def await_broker(self) -> None:

@@ -24,6 +24,8 @@ from taskdemo_server.work.workplace import current_task, here, learn_experiments
 _SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp"})
 """Those of brokers that keep what they are given; over files, messages are lost to a race or wait for ever."""
 _CHECK_S: Final = 1.0
+_AT_ONCE_S: Final = 5.0
+"""On a busy machine."""
 _END_S: Final = 10.0
 """How long a worker may take to end once none of its processes is left."""
 _STATES: Final[dict[str, TaskState]] = {
@@ -129,6 +131,6 @@ def claim(name: str) -> claims.Take:
     return claims.over_redis(broker.replace("redis+socket:", "unix:"), name)
 
 
-def redelivered_after(work_s: float) -> float | None:
-    """Return the visibility timeout, which the page sets over Redis; RabbitMQ notices a dead worker at once."""
-    return 2 * work_s + 5.0
+def redelivered_after() -> float | None:
+    """Return the visibility timeout over Redis; RabbitMQ notices a dead worker at once."""
+    return float(celery.conf.broker_transport_options.get("visibility_timeout", _AT_ONCE_S))

@@ -82,6 +82,6 @@ def claim(name: str) -> claims.Take:
     return claims.over_redis(url, name)
 
 
-def redelivered_after(work_s: float) -> float | None:
-    """Return the heartbeat's timeout, which the page sets over Redis; RabbitMQ notices a dead worker at once."""
-    return min(10.0, 2 * work_s + 5.0)
+def redelivered_after() -> float | None:
+    """Return the heartbeat's timeout; RabbitMQ notices a dead worker at once, or by the heartbeat in the page's URL."""
+    return 5.0 if isinstance(broker, RabbitmqBroker) else broker.heartbeat_timeout / 1000

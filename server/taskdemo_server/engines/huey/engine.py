@@ -78,6 +78,6 @@ def claim(name: str) -> claims.Take:
     return claims.over_file(huey.storage.filename, name)
 
 
-def redelivered_after(_work_s: float) -> float | None:
+def redelivered_after() -> float | None:
     """Return None: a task that was begun is in no file any more."""
     return None

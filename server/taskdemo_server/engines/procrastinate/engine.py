@@ -120,6 +120,6 @@ def claim(name: str) -> claims.Take:
     return claims.over_postgres(url, name)
 
 
-def redelivered_after(_work_s: float) -> float | None:
+def redelivered_after() -> float | None:
     """Return after how long the page's periodic task finds a worker dead."""
     return 6.0

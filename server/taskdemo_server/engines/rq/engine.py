@@ -110,6 +110,6 @@ def claim(name: str) -> claims.Take:
     return claims.over_redis(url, name)
 
 
-def redelivered_after(_work_s: float) -> float | None:
+def redelivered_after() -> float | None:
     """Return None: a job whose process dies has failed, and what a dead worker held is noticed after many minutes."""
     return None

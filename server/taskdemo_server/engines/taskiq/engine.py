@@ -97,6 +97,6 @@ def claim(name: str) -> claims.Take:
     return claims.over_redis(url, name)
 
 
-def redelivered_after(work_s: float) -> float | None:
-    """Return the idle timeout that the page sets; a dead worker's task comes with the first message after that."""
-    return 2 * work_s + 5.0
+def redelivered_after() -> float | None:
+    """Return the idle timeout; a dead worker's task comes with the first message after that."""
+    return broker.idle_timeout / 1000
