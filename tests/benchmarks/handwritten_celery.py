@@ -17,6 +17,7 @@ duration_s = float(os.environ["DURATION_S"])
 celery = Celery("handwritten", broker=broker, backend="disabled://")
 celery.conf.update(
     task_default_queue="handwritten",
+    accept_content=["json"],
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
