@@ -18,8 +18,8 @@ celery = Celery("hello", broker=broker, backend=backend)
 celery.conf.update(
     # A queue of its own, should the broker serve others too.
     task_default_queue=queue,
-    # JSON alone, as is the default: a pickle could have the worker run any
-    # code of whoever reaches the broker.
+    # Accept JSON only, which is the default: with pickle, whoever reaches
+    # the broker could run any code in the worker.
     accept_content=["json"],
     # Acknowledge a task when it has ended: if its worker, or only the
     # process that runs it, dies, another one does it.
