@@ -6,6 +6,7 @@ crash of one takes along what the others know.
 
 import contextlib
 import ctypes
+import errno
 import os
 import stat
 import threading
@@ -13,7 +14,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.stderr import complain
 
 MOST_WAITING: Final = 1 << 26
@@ -25,7 +25,7 @@ _system_write.restype = ctypes.c_ssize_t
 
 
 class Journal:
-    """Appends events to the file at `path`, which is made private to the user. Raises UnusableError if it cannot.
+    """Appends events to the file at `path`, which is made private to the user. Raises OSError if it cannot.
 
     Where the disk takes no more, that is said once on standard error and fails nobody: the events wait in memory
     until it does. `beside_threads`: other threads of this process may compute while events are written.
@@ -37,14 +37,11 @@ class Journal:
         """Whether so much waits to be written that no further task should be accepted."""
         self.trouble = ""
         """Why events wait in memory, and nobody who follows the journal hears of them; empty where none do."""
-        try:
-            self._file = open_appending(path)
-        except OSError as error:
-            raise UnusableError(f"The journal {path} cannot be written: {error.strerror}.") from error
+        self._file = open_appending(path)
         there = os.fstat(self._file)
         if not stat.S_ISREG(there.st_mode):
             os.close(self._file)
-            raise UnusableError(f"The journal {path} cannot be written: it is not an ordinary file.")
+            raise OSError(errno.EINVAL, "it is not an ordinary file", path)
         if stat.S_IMODE(there.st_mode) & 0o077:  # It was there before, for others to read.
             with contextlib.suppress(OSError):  # A file system without such permissions, or others' file.
                 os.fchmod(self._file, 0o600)

@@ -57,10 +57,12 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, tracking: Tracking[Any], served: ASGIApp, when_ready: Callable[[], None], *, websockets: bool
+        self, listener: socket.socket, inbox: Inbox, tracking: Tracking[Any], served: ASGIApp, *, websockets: bool
     ) -> None:
-        self._tracking = tracking
-        self._when_ready = when_ready
+        self.tracking = tracking
+        self.journal = tracking.journal
+        self._listener = listener
+        self._inbox = inbox
         self._is_full = False
         super().__init__(
             uvicorn.Config(
@@ -74,24 +76,40 @@ class Server(uvicorn.Server):
             )
         )
 
-    def serve_here(self, listener: socket.socket) -> None:
-        """Serve in this thread until told to end; write then what of the journal still waits in memory."""
+    def start(self) -> None:
+        """Start serving in a thread of its own; ("ready", pid) follows."""
+        threading.Thread(target=self.serve_here, name="event loop", daemon=True).start()
+
+    def serve_here(self) -> None:
+        """Serve in this thread; ("ready", pid) follows, and at the end ("ended", pid)."""
         try:
-            self.run([listener])
+            self.run([self._listener])
         except SystemExit:  # uvicorn's way to say that the application's start has failed
             pass
         finally:
-            self._tracking.journal.finish()
+            self._inbox.put(("ended", os.getpid()))
+
+    def ended(self, _pid: int) -> bool:
+        """Take note that the server has ended; whether that was the last one."""
+        self.journal.finish()
+        return True
 
     def drain(self) -> None:
-        """Accept no more, and finish what there is."""
+        """Accept no more, finish what there is; ("ended", pid) follows."""
         self.should_exit = True
+
+    def abandon(self) -> None:
+        """Stop every task's writing; the process must end at once."""
+        self.journal.seal()
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         await super().startup(sockets)
         if self.started:
-            self._when_ready()
+            self._inbox.put(("ready", os.getpid()))
 
     async def on_tick(self, counter: int) -> bool:
         """Say, once, that there is no descriptor for the next caller: uvloop hangs up on him without a word."""
@@ -106,17 +124,17 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain: let streams end with the last task, and hang up on who does not take an answer."""
-        self._tracking.draining.set()
+        self.tracking.draining.set()
         hanging_up = asyncio.create_task(self._hang_up())
         await super().shutdown(sockets)
-        while self._tracking.awaited:  # noqa: ASYNC110  what ends them writes into the journal, and sets no event
+        while self.tracking.awaited:  # noqa: ASYNC110  what ends them writes into the journal, and sets no event
             await asyncio.sleep(_FOLLOW_EVERY_S)
         hanging_up.cancel()
 
     async def _hang_up(self) -> None:
         idle_since = time.monotonic()
         while True:
-            if self._tracking.open:
+            if self.tracking.open:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > _HANG_UP_AFTER_S:
                 for connection in list(self.server_state.connections):
@@ -156,31 +174,8 @@ class PageServer(Server):
         state = State(settings, journal, index, tracking, _cancel(mode, engine), has_worker)
         api, is_own = create_api(state, page)
         served = Access(beside(api, is_own, tracking), settings)
-        super().__init__(tracking, served, lambda: inbox.put(("ready", os.getpid())), websockets=False)
+        super().__init__(listener, inbox, tracking, served, websockets=False)
         self._threads = settings.threads
-        self._listener = listener
-        self._inbox = inbox
-
-    def start(self) -> None:
-        """Start serving in a thread of its own; ("ready", pid) follows, and at the end ("ended", pid)."""
-        threading.Thread(target=self._serve_listener, name="event loop", daemon=True).start()
-
-    def _serve_listener(self) -> None:
-        try:
-            self.serve_here(self._listener)
-        finally:
-            self._inbox.put(("ended", os.getpid()))
-
-    def ended(self, _pid: int) -> bool:
-        """Tell whether that was the last process of the server: it is."""
-        return True
-
-    def abandon(self) -> None:
-        """Stop every task's writing; the process must end at once."""
-        self._tracking.journal.seal()
-        for child in multiprocessing.active_children():
-            child.kill()
-            child.join()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, with as many worker threads as were asked for."""
@@ -191,7 +186,7 @@ class PageServer(Server):
 class AppServer(Server):
     """Serves the user's own application, and watches it."""
 
-    def __init__(self, settings: Settings, app: ASGIApp, when_ready: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, inbox: Inbox, app: ASGIApp) -> None:
         journal, reader = Journal(settings.journal, beside_threads=True), Reader(settings.folder or ".")
         place = workplace.set_up(settings.work_settings, journal.write, None)
         os.environ[WORK] = settings.work_settings.to_json()
@@ -202,7 +197,7 @@ class AppServer(Server):
         state = State(settings, journal, Index(journal), self.requests, cancel=lambda _task_id, _ref: False)
         api, is_own = create_api(state, app)
         served = beside(Access(api, settings), is_own, self.requests)
-        super().__init__(self.requests, served, when_ready, websockets=True)
+        super().__init__(listener, inbox, self.requests, served, websockets=True)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and watch the event loop from then on."""

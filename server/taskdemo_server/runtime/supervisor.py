@@ -1,13 +1,13 @@
-"""One server from its start to its end; that of a page has a supervisor, whose states are methods.
+"""The supervisor of one server: its states are methods, each of which takes one piece of news and returns the next.
 
-Each takes one piece of news, and returns the next: starting -> serving -> draining; a second signal abandons what is
-left. The user's own application ends as it does under uvicorn.
+starting -> serving -> draining; a second signal abandons what is left.
 """
 
 import errno
 import functools
 import json
 import os
+import queue
 import secrets
 import signal
 import socket
@@ -35,7 +35,7 @@ from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime import console as say
 from taskdemo_server.runtime import orphans
 from taskdemo_server.runtime.processes import Processes
-from taskdemo_server.runtime.server import AppServer, PageServer
+from taskdemo_server.runtime.server import AppServer, PageServer, Server
 from taskdemo_server.runtime.signals import Inbox, catch_signals, hear
 from taskdemo_server.user_app.application import find_application
 from taskdemo_server.user_app.stacks import Reader
@@ -62,6 +62,7 @@ def serve(settings: Settings) -> int:
 
 
 def _serve_page(settings: Settings) -> int:
+    inbox: Inbox = queue.SimpleQueue()
     if settings.lifeline:
         orphans.end_with_starter()
     if settings.announce and settings.work not in BUILT_IN_WORKS:
@@ -72,7 +73,7 @@ def _serve_page(settings: Settings) -> int:
     prepare(settings.work_settings)
     settings = base.with_broker(settings)
     claims.check(settings)
-    listener, inbox = _listen(settings.host, settings.port), Inbox()
+    listener = _listen(settings.host, settings.port)
     supervisor = Supervisor(settings, listener, inbox)
     if settings.workers == 1:
         crew: PageServer | Processes = PageServer(settings, listener, inbox, supervisor.console)
@@ -89,15 +90,14 @@ def _serve_page(settings: Settings) -> int:
 
 
 def _serve_app(settings: Settings, name: str) -> int:
-    """Serve the user's own application, which has this thread and its signals, as it would have them from uvicorn."""
+    """Serve the user's own application, which has this thread, as it would have it from uvicorn."""
+    inbox: Inbox = queue.SimpleQueue()
     server: AppServer | None = None
 
     def end_in_order() -> None:
-        if server is None:
-            return
-        server.drain()
+        inbox.put(("signal", signal.SIGTERM))
         time.sleep(_GRACE_S)
-        if not server.requests.open:
+        if server is not None and not server.requests.open:
             where = where_it_is(Reader(settings.folder or "."), threading.main_thread())
             complain(escape(f"its shutdown, after {_GRACE_S:g} s still{where or ' not through'}, was cut off"))
             orphans.end(CUT_OFF)
@@ -107,37 +107,38 @@ def _serve_app(settings: Settings, name: str) -> int:
     if settings.announce:
         tell_while_starting(settings.folder, Path(settings.announce).exists)
     listener = _listen(settings.host, settings.port)
-    server = AppServer(
-        settings,
-        find_application(name, settings.folder),
-        lambda: _announce(settings, *_address(settings.host, listener)),
-    )
-    try:
-        server.serve_here(listener)
-    finally:
-        orphans.end_group()
+    app = find_application(name, settings.folder)
+    supervisor = Supervisor(settings, listener, inbox)
+    server = AppServer(settings, listener, inbox, app)
+    thread = threading.Thread(target=supervisor.run, args=(server,), name="supervisor", daemon=True)
+    thread.start()
+    server.serve_here()
+    thread.join()
     if failed := server.requests.start_failed:
         raise UnusableError(f"--app {name}: its start failed with {shortened(failed, 200)}")
     return 0 if server.started else LOST
 
 
 class Supervisor:
-    """The server of a page, as the thread sees it that hears what happens to it."""
+    """One server, as the thread sees it that hears what happens to it."""
 
     def __init__(self, settings: Settings, listener: socket.socket, inbox: Inbox) -> None:
         self.settings = settings
         self.console = say.Console(sys.stdout if settings.console else None)
-        self._crew: PageServer | Processes
+        self._crew: Server | Processes
         self._inbox = inbox
         self._url, self._port = _address(settings.host, listener)
-        self._journal = Journal(settings.journal)
+        try:
+            self._journal = Journal(settings.journal)
+        except OSError as error:
+            raise UnusableError(f"The journal {settings.journal} cannot be written: {error.strerror}.") from error
         self._ready: set[int] = set()
         """The processes that are ready; 0 is the private worker."""
         self._told = 0
         self._waited_for: list[str] = []
         """The tasks that ran when it was told to end."""
         self._children: Children | None = None
-        engine = MODE_BY_NAME[settings.mode].engine
+        engine = MODE_BY_NAME[settings.mode].engine if settings.app is None else None
         self._kept = engine is not None and settings.private_broker is None
         """Whether a broker of others keeps the tasks: then they neither hold up the end nor are lost with it."""
         self._index = Index(self._journal)
@@ -162,7 +163,7 @@ class Supervisor:
         if self._children is not None:
             self._children.broker_started.wait()
 
-    def run(self, crew: PageServer | Processes) -> int:
+    def run(self, crew: Server | Processes) -> int:
         """Hear what happens until the server, which is this crew, has ended; return the exit code."""
         self._crew = crew
         if not is_loopback(self.settings.host):
@@ -184,7 +185,8 @@ class Supervisor:
             self._ready.add(number)
             if len(self._ready) < self.settings.workers + (self._children is not None):
                 return self._starting
-            self.console.say(say.banner(self.settings, self._url, self._port, terminal=self.console.terminal))
+            if self.settings.app is None:
+                self.console.say(say.banner(self.settings, self._url, self._port, terminal=self.console.terminal))
             _announce(self.settings, self._url, self._port)
             return self._serving
         if what == "ended" and self._crew.ended(number):
