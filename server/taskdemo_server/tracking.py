@@ -7,6 +7,7 @@ application.
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from random import getrandbits
 from typing import Final, Generic, TypeVar
@@ -34,7 +35,7 @@ def with_id(answer: Message, task_id: str) -> Message:
     return {**answer, "headers": [*answer.get("headers", ()), (b"x-task-id", task_id.encode())]}
 
 
-class Tracking(Generic[T]):
+class Tracking(ABC, Generic[T]):
     """An application, and its requests and tasks that have not ended, as far as this process knows."""
 
     def __init__(self, app: ASGIApp, journal: Journal, workplace: Workplace) -> None:
@@ -56,9 +57,9 @@ class Tracking(Generic[T]):
         """Serve one request, or the lifespan. Not `async` itself: handing on the awaitable saves a step."""
         return (self.serve if scope["type"] == "http" else self.app)(scope, receive, send)
 
+    @abstractmethod
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to the application, and journal what becomes of it."""
-        raise NotImplementedError
 
 
 class Task(CurrentTask):
