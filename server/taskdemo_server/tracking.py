@@ -65,11 +65,11 @@ class Tracking(ABC, Generic[T]):
 class Task(CurrentTask):
     """A request to a page on its way to become a task: it is one from `accept` on, and never if the page refuses it."""
 
-    __slots__ = ("_arrived", "_arrived_at", "_pages", "_send", "accepted", "over")
+    __slots__ = ("_arrived", "_arrived_at", "_send", "_tracking", "accepted", "over")
 
-    def __init__(self, pages: "Pages", send: Send, prefix: str) -> None:
+    def __init__(self, tracking: "PageTracking", send: Send, prefix: str) -> None:
         super().__init__(prefix + new_id())
-        self._pages = pages
+        self._tracking = tracking
         self._send = send
         self._arrived = time.monotonic()
         self._arrived_at = time.time()
@@ -82,32 +82,32 @@ class Task(CurrentTask):
         if self.accepted:
             return b""
         self.accepted = True
-        place = self._pages.workplace.place
+        place = self._tracking.workplace.place
         return TaskEvent(self.id, "accepted", self._arrived_at, self._arrived, *place, ref=self.ref).to_line()
 
     def accept_if_open(self) -> None:
         """Journal it as accepted unless it is refused already: the application has got past validating it."""
         if not self.over and (line := self.accept()):
-            self._pages.journal.write(line)
+            self._tracking.journal.write(line)
 
     def ended(self) -> None:
         """Take note that its work has ended in this process."""
         self.over = True
-        self._pages.open.pop(self.id, None)
+        self._tracking.open.pop(self.id, None)
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a piece of the answer on; with the first one it is decided whether this is a task."""
         if message["type"] == "http.response.start":
             if message["status"] >= 400 and not self.accepted:
                 self.over = True  # Also while whoever asked is slow to take the refusal.
-            elif self._pages.accepts_with_answer:
+            elif self._tracking.accepts_with_answer:
                 self.accept_if_open()
             if self.accepted:
                 message = with_id(message, self.id)
         return self._send(message)
 
 
-class Pages(Tracking[Task]):
+class PageTracking(Tracking[Task]):
     """The layer around the page of a mode."""
 
     def __init__(self, app: ASGIApp, mode: Mode, journal: Journal, workplace: Workplace, max_pending: int) -> None:

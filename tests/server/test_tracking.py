@@ -20,7 +20,7 @@ from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import WorkSettings
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.tracking import Pages, Tracking
+from taskdemo_server.tracking import PageTracking, Tracking
 from taskdemo_server.user_app.requests import Requests
 from taskdemo_server.user_app.stacks import Reader
 from taskdemo_server.work import pools, slow_work, slow_work_async, workplace
@@ -45,7 +45,7 @@ def ask(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Ask:
         tracking: Tracking[Any] = (
             Requests(app, journal, place, Reader("."))
             if mode == "app"
-            else Pages(app, MODE_BY_NAME[mode], journal, place, 10)
+            else PageTracking(app, MODE_BY_NAME[mode], journal, place, 10)
         )
 
         async def get() -> httpx.Response:

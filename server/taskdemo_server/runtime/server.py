@@ -35,7 +35,7 @@ from taskdemo_server.journal.file import Journal
 from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime.console import LOGGING, Console
 from taskdemo_server.runtime.signals import Inbox
-from taskdemo_server.tracking import Pages, Tracking
+from taskdemo_server.tracking import PageTracking, Tracking
 from taskdemo_server.user_app.loop_stalls import LoopStalls
 from taskdemo_server.user_app.requests import Requests, follow_background_tasks, follow_threads
 from taskdemo_server.user_app.stacks import Reader
@@ -155,7 +155,7 @@ class PageServer(Server):
         os.environ[WORK] = settings.work_settings.to_json()
         os.environ["PROCESSES"] = str(settings.tasks_at_once)
         page = importlib.import_module(mode.page).app
-        tracking = Pages(page, mode, journal, place, settings.max_pending)
+        tracking = PageTracking(page, mode, journal, place, settings.max_pending)
         has_worker = None
         if engine is not None and settings.private_broker is None:
             tracking.kept, has_worker = True, functools.partial(base.has_worker, engine)
