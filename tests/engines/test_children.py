@@ -18,7 +18,7 @@ import pytest
 from conftest import until, without
 from taskdemo_server.contract import child_process
 from taskdemo_server.contract.child_process import Child, last_line, python
-from taskdemo_server.contract.events import Place, TaskEvent, TaskState, here
+from taskdemo_server.contract.events import Place, TaskState
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BROKER_FOLDER, Settings
 from taskdemo_server.engines import base, children, deaths
@@ -137,7 +137,7 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Si
     journal = Journal(str(tmp_path / "journal"))
 
     def note(state: TaskState, place: Place | None = None) -> None:
-        journal.write(TaskEvent("a", state, time.time(), time.monotonic(), *(place or here("huey"))).to_line())
+        journal.write((place or Place.here("huey")).event("a", state).to_line())
 
     def follow(since: float) -> SimpleNamespace:
         worker = Worker(since)

@@ -5,8 +5,9 @@ import os
 import re
 import socket
 import threading
+import time
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from msgspec import Meta, Struct, to_builtins
 from msgspec.json import Decoder, Encoder
@@ -32,12 +33,16 @@ class Place(NamedTuple):
     pid: int
     thread: str
 
+    @classmethod
+    def here(cls, mode: str) -> Self:
+        """Return the place of the thread that calls."""
+        thread = threading.current_thread().name
+        number = "" if thread == "event loop" else f" {threading.get_native_id()}"
+        return cls(mode, socket.gethostname(), os.getpid(), thread + number)
 
-def here(mode: str) -> Place:
-    """Return the place of the thread that calls."""
-    thread = threading.current_thread().name
-    number = "" if thread == "event loop" else f" {threading.get_native_id()}"
-    return Place(mode, socket.gethostname(), os.getpid(), thread + number)
+    def event(self, task_id: str, state: TaskState, clock: float | None = None, **more: Any) -> "TaskEvent":
+        """Return what happens there to a task now, or happened a moment ago at `clock`; `more` are optional fields."""
+        return TaskEvent(task_id, state, time.time(), time.monotonic() if clock is None else clock, *self, **more)
 
 
 class Line:

@@ -38,7 +38,7 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
         patience = min(patience, _UNKNOWN_S)
 
     def lose(task_id: str, why: str) -> None:
-        index.journal.write(TaskEvent(task_id, "lost", time.time(), time.monotonic(), *place, error=why).to_line())
+        index.journal.write(place.event(task_id, "lost", error=why).to_line())
 
     def follow() -> None:
         dead_since: dict[TaskEvent, float] = {}

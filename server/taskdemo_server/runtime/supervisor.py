@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
 
 from taskdemo_server.access import is_loopback
-from taskdemo_server.contract.events import TaskEvent, TaskRecord, here
+from taskdemo_server.contract.events import Place, TaskRecord
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, CUT_OFF, Settings
@@ -278,9 +278,8 @@ class Supervisor:
             self._lose(left, f"Server process {pid} died.")
 
     def _lose(self, tasks: Iterable[TaskRecord], why: str) -> None:
-        at, clock, place = time.time(), time.monotonic(), here(self.settings.mode)
-        lines = (TaskEvent(task.id, "lost", at, clock, *place, error=why).to_line() for task in tasks)
-        self._journal.write_sealed(b"".join(lines))
+        place = Place.here(self.settings.mode)
+        self._journal.write_sealed(b"".join(place.event(task.id, "lost", error=why).to_line() for task in tasks))
 
     def _lose_what_the_dead_left(self) -> int:
         """Journal as lost what an earlier server of this host accepted, never ended, and has died over; count it."""

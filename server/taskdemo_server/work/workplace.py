@@ -16,8 +16,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, Final, Self
 
-from taskdemo_server.contract.events import WARM_UP, Place, TaskEvent, TaskState
-from taskdemo_server.contract.events import here as place_here
+from taskdemo_server.contract.events import WARM_UP, Place, TaskState
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME
 from taskdemo_server.contract.settings import WORK, WorkSettings
@@ -91,7 +90,7 @@ WORKS: Final[dict[str, tuple[Callable[[float], None], Callable[[float], Coroutin
 
 class _PerThread(threading.local):
     def __init__(self, mode: str) -> None:  # called in each thread that asks for anything
-        self.place = place_here(mode)
+        self.place = Place.here(mode)
 
 
 class Workplace:
@@ -114,17 +113,10 @@ class Workplace:
         if self.function is not None:
             self.call, self.call_async = self.function.call, self.function.call_async
 
-    def note(
-        self, task_id: str, state: TaskState, before: bytes = b"", clock: float | None = None, **more: Any
-    ) -> None:
-        """Journal an event of a task that happens here and now, after `before`; `more` are its optional fields.
-
-        `clock`: when it happened, by the monotonic clock, where that was a moment ago.
-        """
+    def note(self, task_id: str, state: TaskState, before: bytes = b"", **more: Any) -> None:
+        """Journal what happens to a task here, after `before`; `more` as `Place.event` takes it."""
         if self.sink is not None:
-            clock = time.monotonic() if clock is None else clock
-            event = TaskEvent(task_id, state, time.time(), clock, *self.place, **more)
-            self.sink(before + event.to_line())
+            self.sink(before + self.place.event(task_id, state, **more).to_line())
 
     @property
     def place(self) -> Place:

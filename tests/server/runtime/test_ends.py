@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -14,7 +13,7 @@ import psutil
 import pytest
 
 from conftest import RunningServer, Start, call, gone, own_work, refusal, serving, until
-from taskdemo_server.contract.events import TaskEvent, here
+from taskdemo_server.contract.events import Place
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.journal.index import Index
@@ -251,9 +250,9 @@ def test_tasks_that_an_engine_still_has_when_the_last_server_process_ends_are_lo
     monkeypatch.setattr(supervisor.console, "say", said.append)
     journal = Journal(str(tmp_path / "journal"))
     for task_id in ("a", "b"):  # of a server process that died before
-        journal.write(TaskEvent(task_id, "accepted", time.time(), time.monotonic(), *here("background")).to_line())
+        journal.write(Place.here("background").event(task_id, "accepted").to_line())
     supervisor._drain(signal.SIGTERM)
-    journal.write(TaskEvent("a", "finished", time.time(), time.monotonic(), *here("background")).to_line())
+    journal.write(Place.here("background").event("a", "finished").to_line())
     assert supervisor._draining("ended", 1) == 0
     assert Index(journal).ended() == 2
     assert (tmp_path / "journal").read_text().count('"lost"') == 1
