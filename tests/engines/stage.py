@@ -200,7 +200,7 @@ class Stage:
         if kind.module is None:
             self.broker = kind.url(str(self.folder))
             return
-        broker = self._guarded(forked.popen, python(kind.module, kind.new_folder()))
+        broker = self._guarded(forked.popen, python(kind.module, kind.make_folder(None)))
         assert broker.guard.stdout is not None
         self.broker = broker.guard.stdout.readline().decode().strip()
 

