@@ -5,7 +5,6 @@ A worker that dies is replaced, and what it held comes back as its engine has it
 """
 
 import math
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -55,7 +54,6 @@ class Children:
         self._ending = True
         for child in reversed(self._children):
             child.end()
-        shutil.rmtree(str(self._settings.private_broker), ignore_errors=True)
 
     def replace_worker(self) -> None:
         """End a worker that takes no tasks; another takes its place."""

@@ -1,4 +1,7 @@
-"""Serving in several processes, which share the listening socket and the journal."""
+"""Serving in several processes, which share the listening socket and the journal.
+
+Each ends with its parent, as every process that multiprocessing spawns here: see `serve.py`.
+"""
 
 import contextlib
 import multiprocessing
@@ -13,7 +16,6 @@ from typing import Final
 
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.stderr import complain
-from taskdemo_server.runtime import orphans
 from taskdemo_server.runtime.console import Console
 from taskdemo_server.runtime.server import PageServer
 from taskdemo_server.runtime.signals import Inbox, catch_signals, hear
@@ -83,7 +85,6 @@ class Processes:
 
 
 def _one_of_many(settings: Settings, listener: socket.socket, theirs: Connection) -> None:
-    orphans.end_with_parent()
     inbox: Inbox = queue.SimpleQueue()
     catch_signals(inbox)
     console = Console(sys.stdout if settings.console else None)
