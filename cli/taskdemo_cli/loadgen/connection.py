@@ -42,18 +42,18 @@ class Connection(asyncio.Protocol):
     """One keep-alive connection with one request at a time; keeps times, status and task id, drops the body.
 
     `start()` sends; `ended(connection)` is called once for each start: where no whole answer came, `error` is the name
-    of httpx's exception for that, and `reason` says why. `is_head`: its requests are HEAD, which bring no body.
-    Stamps are `time.monotonic()` seconds: `sent` just before the request's bytes go to the kernel, `first_byte`
-    and `done` when the loop delivered the response's first and last bytes.
+    of httpx's exception for that, and `reason` says why. Stamps are `time.monotonic()` seconds: `sent` just before the
+    request's bytes go to the kernel, `first_byte` and `done` when the loop delivered the response's first and last
+    bytes.
     """
 
     __slots__ = (
-        "_busy", "_complete", "_descriptor", "_framed", "_head_bytes", "_head_done", "_is_head", "_keep", "_parser",
-        "_transport", "body_bytes", "closed", "done", "ended", "error", "first_byte", "n", "planned", "reason", "sent",
+        "_busy", "_complete", "_descriptor", "_framed", "_head_bytes", "_head_done", "_keep", "_parser", "_transport",
+        "body_bytes", "closed", "done", "ended", "error", "first_byte", "is_head", "n", "planned", "reason", "sent",
         "status", "task_id",
     )  # fmt: skip
 
-    def __init__(self, ended: "Callable[[Connection], None]", *, is_head: bool = False) -> None:
+    def __init__(self, ended: "Callable[[Connection], None]") -> None:
         self.ended = ended
         self.closed = False
         self.body_bytes = 0
@@ -62,6 +62,8 @@ class Connection(asyncio.Protocol):
         """The caller's number of the request; the connection does not read it."""
         self.planned = 0.0
         """When the caller meant to send the request; the connection does not read it."""
+        self.is_head = False
+        """Whether its requests are HEAD, whose answers bring no body."""
         self.sent = 0.0
         self.first_byte: float | None = None
         self.done = 0.0
@@ -75,7 +77,6 @@ class Connection(asyncio.Protocol):
         """Both are there while the connection is; to assert that at each use would cost time in each request."""
         self._descriptor = -1
         self._busy = self._complete = self._framed = self._head_done = self._keep = False
-        self._is_head = is_head
         self._head_bytes = 0
 
     def start(self, payload: bytes) -> None:
@@ -147,7 +148,7 @@ class Connection(asyncio.Protocol):
             self._fail("RemoteProtocolError", f"The response is not HTTP: its status is {self.status}")
             return
         if self._complete:
-            if self._is_head:  # the parser still waits for the body that HEAD never brings
+            if self.is_head:  # the parser still waits for the body that HEAD never brings
                 self._keep &= data.endswith(b"\r\n\r\n")
                 self._parser = HttpResponseParser(self)
             if not self._keep or self._transport.get_write_buffer_size():
@@ -205,7 +206,7 @@ class Connection(asyncio.Protocol):
         if not self._complete:
             self.status = self._parser.get_status_code()
             self._head_done = True
-            if self._is_head and self.status >= 200:
+            if self.is_head and self.status >= 200:
                 self.on_message_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -119,7 +119,6 @@ class Run:
         self._loop = asyncio.get_running_loop()
         proxy = read_proxy(plan.url)
         self._payload = Payload(plan, proxy)
-        self._is_head = plan.method == "HEAD"
         self._closes = any(name.lower() == "connection" and "close" in value.lower() for name, value in plan.headers)
         """Whether each request says that it is its connection's last."""
         self._origin = Origin(httpx.URL(plan.url), proxy)
@@ -339,8 +338,8 @@ class Run:
             self._over.set_exception(error)
 
     def _open(self, n: int, planned: float, waited_for: str = A_CONNECTION) -> "asyncio.Task[None]":
-        lane = self._origin.connection(self._ended, is_head=self._is_head)
-        lane.n, lane.planned = n, planned
+        lane = self._origin.connection(self._ended)
+        lane.n, lane.planned, lane.is_head = n, planned, self._plan.method == "HEAD"
         task = self._spawn(self._connect(lane, waited_for))
         self._waiting[n] = lane, task
         return task

@@ -39,11 +39,11 @@ class Origin:
         self._addresses: list[tuple[str, int]] = []
         self._resolving = asyncio.Lock()
 
-    def connection(self, ended: Callable[[Connection], None], *, is_head: bool = False) -> Connection:
+    def connection(self, ended: Callable[[Connection], None]) -> Connection:
         """Return a connection that is to be opened."""
         if self._tls_host is None:
-            return Connection(ended, is_head=is_head)
-        return TlsConnection(ended, self._tls_host, is_head=is_head)
+            return Connection(ended)
+        return TlsConnection(ended, self._tls_host)
 
     async def connect(self, connection: Connection) -> None:
         """Open `connection`. Raises OSError."""

@@ -32,8 +32,8 @@ class TlsConnection(Connection):
 
     __slots__ = ("_incoming", "_outgoing", "_refusal", "_tls", "ready")
 
-    def __init__(self, ended: Callable[[Connection], None], host: str, *, is_head: bool = False) -> None:
-        super().__init__(ended, is_head=is_head)
+    def __init__(self, ended: Callable[[Connection], None], host: str) -> None:
+        super().__init__(ended)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context().wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
