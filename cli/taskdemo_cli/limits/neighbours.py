@@ -4,13 +4,11 @@ One bystander, `GET /ping`, and the same two limits in every mode. `yes`: it nev
 notices. `no`: it waited for as long as a task computes, or longer. `partly`: in between.
 """
 
+from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.offload import TASKS, WORK_S, compute_beside_a_bystander
 from taskdemo_cli.limits.trial import Trial
 from taskdemo_cli.units import format_seconds
-
-UNNOTICED_S = 0.1
-"""What people take to be at once."""
 
 
 def neighbours(trial: Trial) -> Cell:
@@ -18,7 +16,7 @@ def neighbours(trial: Trial) -> Cell:
     found = compute_beside_a_bystander(trial)
     waited = found.longest_s
     return Cell(
-        verdict="yes" if waited < UNNOTICED_S else "no" if waited >= WORK_S else "partly",
+        verdict="yes" if waited < HELD_UP_S else "no" if waited >= WORK_S else "partly",
         measured={
             "figure": format_seconds(waited),
             "ping_max_s": waited,
