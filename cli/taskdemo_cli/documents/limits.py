@@ -42,6 +42,12 @@ class Cell(Struct, frozen=True, kw_only=True):
     """The figures; `figure` among them is the one beside the verdict, a few characters of text."""
     text: str
 
+    @property
+    def figure(self) -> str:
+        """What stands beside the verdict; nothing where a file has no text there."""
+        figure = self.measured.get("figure")
+        return figure if isinstance(figure, str) else ""
+
 
 class FailedExperiment(Struct, frozen=True, kw_only=True):
     """An experiment that could not be carried out to its end, and why: its cell is missing."""

@@ -14,7 +14,6 @@ from taskdemo_cli.reports.terminal.painter import Screen
 from taskdemo_cli.reports.terminal.report import note_lines
 from taskdemo_cli.reports.terminal.style import NO, PARTLY, YES, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.stats import grouped
-from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.text import escape
 
 LABEL: Final = 12
@@ -73,15 +72,8 @@ def _broken(mode: str, width: int) -> list[str]:
 
 
 def figure(found: Cell, width: int) -> str:
-    """Return the figure beside the sign, whole or not at all: the text `figure`, or else the first number measured.
-
-    Where `12 of 12` has no room, it is `12/12`.
-    """
-    measured = found.measured
-    shown = escape(measured["figure"]) if isinstance(measured.get("figure"), str) else ""
-    for name, value in measured.items():
-        if not shown and isinstance(value, int | float) and not isinstance(value, bool):
-            shown = format_seconds(value) if name.endswith("_s") else format_count(value)
+    """Return the figure beside the sign, whole or not at all; where `12 of 12` has no room, it is `12/12`."""
+    shown = escape(found.figure)
     shorter = shown if cell_len(shown) <= width else shown.replace(" of ", "/")
     return shorter if cell_len(shorter) <= width else ""
 
