@@ -102,7 +102,7 @@ def timeline(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
                 lane.mark(last_moment(run), *OPEN)
             painted.update(filter(None, lane.cells))
             request = bar.request
-            figure = "no answer" if request.done_s is None else format_seconds(request.done_s - (request.sent_s or 0.0))
+            figure = "no answer" if request.response_s is None else format_seconds(request.response_s)
             style = Palette.PLAIN if request.error is None else Palette.BAD
             yield row((cell(note, left), of_note), " ", *lane.parts(axis), (cell(figure, FIGURE, "right"), style))
         if run.bystander:
