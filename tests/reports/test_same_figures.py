@@ -70,6 +70,16 @@ def test_the_terminal_and_the_page_call_a_time_by_the_same_name(run: RunDocument
     assert {line[:16].strip().lower() for line in table} <= on_the_page
 
 
+def test_the_terminal_and_the_page_count_what_went_wrong_in_all_rounds() -> None:
+    document = samples.comparison_document(2)
+    requests, tasks = (getattr(RUN.summary, name) for name in ("requests", "tasks"))
+    summary = replace(RUN.summary, requests=replace(requests, failed=2), tasks=replace(tasks, lost=1))
+    document = replace(document, runs=[replace(RUN, summary=summary, round=number) for number in (1, 2)])
+    page = re.sub("<[^>]*>", "", "".join(html.page(document)))
+    for text in (printed(drawing(document), 100), page):
+        assert "4 not ok, 2 lost" in text
+
+
 def test_how_many_tasks_ran_at_once_is_told_nowhere_where_no_word_of_a_start_came() -> None:
     ends = [samples.event(f"t{n}", "finished", 0.5) for n in range(1, 4)]
     answers = [samples.sample(n, 0.1, task=f"t{n}") for n in range(1, 4)]

@@ -3,6 +3,7 @@
 A figure that a round did not measure, or of which it measured too little, has no part in an interval.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any, Final
@@ -47,6 +48,9 @@ FIGURES: Final = (
     "requests_per_s",
 )
 """What gets an interval over the rounds."""
+
+STATES: Final = ("failed", "cancelled", "lost", "unfinished")
+"""How a task may have come out that did not finish."""
 
 
 def figure_words(figure: str, value: float) -> str:
@@ -116,6 +120,15 @@ def figure_of(run: RunDocument, figure: str) -> float | None:
             return None
         value = getattr(value, field)
     return value  # type: ignore[no-any-return]  # a number: the caller names a figure of the summary
+
+
+def troubles(runs: Iterable[RunDocument]) -> dict[str, int]:
+    """Return how often something went wrong in these runs: with requests first, then with tasks, by how these ended."""
+    found = Counter[str]()
+    for run in runs:
+        found["not ok"] += run.summary.requests.failed
+        found.update({state: getattr(run.summary.tasks, state) for state in STATES})
+    return {what: count for what, count in found.items() if count}
 
 
 def _by_round(group: Sequence[RunDocument], figure: str) -> dict[int, float]:

@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from taskdemo_cli.analysis.error_words import error_words, errors_in_words
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
-from taskdemo_cli.analysis.rounds import NAMES, by_mode, figure_words, time_name
+from taskdemo_cli.analysis.rounds import NAMES, STATES, by_mode, figure_words, time_name, troubles
 from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument, runs_of
@@ -33,7 +33,6 @@ from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.tasks import TROUBLE
 from taskdemo_cli.reports.html import capacity, distribution, timeline
 from taskdemo_cli.reports.notes import notes
-from taskdemo_cli.reports.terminal.comparison_table import STATES
 from taskdemo_cli.reports.terminal.figures import LABELS
 from taskdemo_cli.reports.timeline import first_round
 from taskdemo_cli.stats import supported
@@ -123,6 +122,7 @@ def _of_runs(document: RunDocument | ComparisonDocument) -> dict[str, Any]:
         "distribution": distribution.draw([group for _, group in groups]),
         "listings": [(run, _listed(run)) for run in runs],
         "figures": figures,
+        "troubles": {name: troubles(group) for name, group in groups},
         # a column that nobody has a figure for is left out
         "columns": [path for path in NAMES if any(one.get(path) is not None for one in figures.values())],
         "intervals": {(each.mode, each.figure): each for each in intervals},

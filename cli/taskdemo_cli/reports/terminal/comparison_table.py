@@ -8,7 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary
-from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, figure_words
+from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, figure_words, troubles
 from taskdemo_cli.documents.comparison import ComparisonDocument, Interval
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.terminal.style import Glyph, Palette, cell, row
@@ -16,7 +16,6 @@ from taskdemo_cli.units import format_count, format_seconds
 
 NAME: Final = 16
 """Columns of a mode's name."""
-STATES: Final = ("failed", "cancelled", "lost", "unfinished")
 TROUBLE: Final = "trouble"
 AGAINST: Final = 32
 """Columns of an interval and of the difference to the reference."""
@@ -49,10 +48,7 @@ def comparison_cells(summary: ModeSummary, runs: Sequence[RunDocument], width: i
     for path, size in zip(COLUMNS, _widths(width), strict=False):
         value = figures[path]
         yield cell(Glyph.DASH if value is None else figure_words(path, value), size, "right"), Palette.PLAIN
-    summaries = [run.summary for run in runs]
-    counts = {"not ok": sum(each.requests.failed for each in summaries)}
-    counts |= {state: sum(getattr(each.tasks, state) for each in summaries) for state in STATES}
-    words = [f"{format_count(count)} {what}" for what, count in counts.items() if count]
+    words = [f"{format_count(count)} {what}" for what, count in troubles(runs).items()]
     yield "  ", Palette.PLAIN
     yield _fitting(words or ["none"], _room(width)), Palette.BAD if words else Palette.DIM
 

@@ -7,18 +7,12 @@ from rich.text import Text
 
 from taskdemo_cli.analysis.error_words import errors_in_words
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
-from taskdemo_cli.analysis.rounds import by_mode, time_name
+from taskdemo_cli.analysis.rounds import STATES, by_mode, time_name
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument, Recommendation
 from taskdemo_cli.documents.run import RequestCounts, RunDocument, TaskCounts, ThresholdRow, describe_request
 from taskdemo_cli.reports.notes import notes
-from taskdemo_cli.reports.terminal.comparison_table import (
-    NAME,
-    STATES,
-    comparison_cells,
-    comparison_heading,
-    interval_lines,
-)
+from taskdemo_cli.reports.terminal.comparison_table import NAME, comparison_cells, comparison_heading, interval_lines
 from taskdemo_cli.reports.terminal.figures import histogram, statistics_table
 from taskdemo_cli.reports.terminal.style import NO, YES, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.reports.terminal.timeline import height, overview, timeline
