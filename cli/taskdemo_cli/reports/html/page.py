@@ -36,7 +36,7 @@ from taskdemo_cli.reports.notes import notes
 from taskdemo_cli.reports.terminal.figures import LABELS
 from taskdemo_cli.reports.timeline import first_round
 from taskdemo_cli.stats import supported
-from taskdemo_cli.units import format_bytes, format_rate
+from taskdemo_cli.units import format_bytes, format_rate, format_share
 from taskdemo_cli.units import format_count as number
 from taskdemo_cli.units import format_seconds as duration
 from taskdemo_server.contract import drawing
@@ -144,7 +144,7 @@ def _environment() -> Environment:
         "time": lambda value: _data(value, duration),
         "count": lambda value: _data(value, number),
         "rate": lambda value: _data(value, format_rate),
-        "share": lambda value: _data(value, lambda share: f"{100 * share:.0f} %"),
+        "share": lambda value: _data(value, format_share),
         "size": format_bytes,
         "figure": lambda value, path: _data(value, partial(figure_words, path)),
         "words": duration,

@@ -17,7 +17,7 @@ from taskdemo_cli.reports.terminal.figures import histogram, statistics_table
 from taskdemo_cli.reports.terminal.style import NO, YES, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.reports.terminal.timeline import height, overview, timeline
 from taskdemo_cli.stats import Statistics, grouped
-from taskdemo_cli.units import format_bytes, format_count, format_seconds
+from taskdemo_cli.units import format_bytes, format_count, format_seconds, format_share
 from taskdemo_server.contract.modes import MODES, QUESTIONS
 from taskdemo_server.contract.text import escape
 
@@ -187,7 +187,7 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
     client = document.summary.client
     facts = []
     if client.cpu_share is not None:
-        facts.append(f"{client.cpu_share:.0%} of a core")
+        facts.append(f"{format_share(client.cpu_share)} of a core")
     if client.loop_lag_p99_s is not None:
         facts.append(f"event loop late by {format_seconds(client.loop_lag_p99_s)} (p99)")
     if client.overhead_s is not None:
