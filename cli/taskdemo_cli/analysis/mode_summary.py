@@ -83,8 +83,8 @@ class ModeSummary:
         self.work = _mean(rounds("work_s.p50"))
         """Of the tasks that finished."""
         self.longest_work = _most(rounds("work_s.max"))
-        self.asked_work = _most(run.duration_s for run in runs if run.work in {"sleep", "cpu"} and not run.app)
-        """How long the work was asked to take; a user's own function is not asked."""
+        self.asked_work = _most(run.duration_s for run in runs)
+        """How long the work was asked to take."""
         self.cpu_share = _mean(rounds("work_cpu_share"))
         """How much of its time that work computed: the CPU seconds that it took, divided by its time without the wait
         for a processor. Beside other modes, that of the one which left the work the most of a CPU."""

@@ -58,7 +58,7 @@ def capacity(
         return CapacityDocument(
             modes=dict(found),
             work=works.work if works else None,
-            duration_s=works.duration if works else None,
+            duration_s=works.duration if works and works.work in BUILT_IN_WORKS else None,
             step_s=search.step_s,
             conditions=[one.expression for one in search.conditions],
             skipped=list(without),

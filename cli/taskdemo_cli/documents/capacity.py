@@ -101,6 +101,7 @@ class CapacityDocument(Document, frozen=True, kw_only=True):
     """By mode, application or URL."""
     work: str | None = None
     duration_s: Seconds | None = None
+    """How long the work was asked to take; None where it is the user's own, which is not asked."""
     step_s: Seconds
     conditions: list[str] = []
     """What --while asked for."""

@@ -185,6 +185,7 @@ class RunDocument(Document, frozen=True, kw_only=True):
     method: str = "GET"
     work: str | None = None
     duration_s: Seconds | None = None
+    """How long the work was asked to take; None where it is the user's own, which is not asked."""
     count: int | None = None
     """As asked for; None where `for_s` bounds the run."""
     for_s: Seconds | None = None

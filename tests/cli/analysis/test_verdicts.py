@@ -13,6 +13,7 @@ from taskdemo_cli.analysis.rounds import figure_of, intervals, reference_of
 from taskdemo_cli.analysis.verdicts import comparison, verdict
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.summary import doubted
+from taskdemo_server.contract.settings import BUILT_IN_WORKS
 
 Spans = Sequence[tuple[float, float]]
 LOOP = "laptop pid 4711 event loop"
@@ -46,7 +47,8 @@ def placed(
         events += events_of(f"t{n}", 0.001, start, end, mode=mode, where=where, cpu_s=cpu_s)
     made = [sample(n, 0.004, task=f"t{n}") for n in range(1, len(spans) + 1)]
     recorded = recorder(made, events, pings(2.0, [(0.2, 0.2 + held)] if held else []))
-    return recorded.finish({**facts(mode, len(spans)), "work": work})
+    asked = 1.0 if work in BUILT_IN_WORKS else None
+    return recorded.finish({**facts(mode, len(spans)), "work": work, "duration_s": asked})
 
 
 def rounds_of(mode: str, medians: Sequence[float]) -> list[RunDocument]:

@@ -128,7 +128,7 @@ def _what(document: RunDocument) -> str:
         words += f", {format_count(document.concurrency)} at once"
     if document.work:
         words += f", work: {document.work}"
-        if document.duration_s is not None and document.work in {"sleep", "cpu"}:
+        if document.duration_s is not None:
             words += f" of {format_seconds(document.duration_s)}"
     return words
 
