@@ -69,12 +69,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def until(condition: Callable[[], T], within: float = 60.0) -> T:
-    """Return `condition()` as soon as it is true; fail the test when it is not within so many seconds."""
-    end = time.monotonic() + within
+    """Return `condition()` soon after it is true; fail the test when it is not within so many seconds.
+
+    The longer that takes, the more seldom it is looked at: others need the processor for what is waited for.
+    """
+    begun = time.monotonic()
     while not (value := condition()):
-        if time.monotonic() > end:
+        waited = time.monotonic() - begun
+        if waited > within:
             pytest.fail(f"still {value!r} after {within} s", pytrace=True)
-        time.sleep(0.01)
+        time.sleep(min(0.01 + waited / 20, 0.1))
     return value
 
 
