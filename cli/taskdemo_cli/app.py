@@ -71,6 +71,8 @@ def outcome(arguments: list[str]) -> int:
     except signals.Stopped as stopped:
         return stopped.exit_code
     except Exception as error:
+        if signals.interrupted:
+            return signals.Stopped(signals.interrupted[0]).exit_code
         # Typer's own usage errors, whichever Click they come from, carry a sentence and an exit code.
         sentence = getattr(error, "format_message", None)
         if sentence is None:

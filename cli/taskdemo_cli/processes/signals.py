@@ -48,7 +48,7 @@ class StopRequest:
         if self.signal is None:
             self.signal = number
         else:
-            raise Stopped(self.signal)
+            interrupt(self.signal, None)
 
     def listen(self) -> Self:
         """Catch the signals from here on, to the command's end: what was measured is still to be printed and saved."""
@@ -56,13 +56,13 @@ class StopRequest:
         return self
 
 
-_interrupted: list[int] = []
+interrupted: list[int] = []
+"""The signals for which Stopped was raised: an import may swallow it, or make another exception of it."""
 
 
 def interrupt(number: int, _frame: FrameType | None) -> None:
     """End what does not itself listen to signals: it has nothing to finish."""
-    # Noted too, because some modules swallow whatever is raised while they are being imported.
-    _interrupted.append(number)
+    interrupted.append(number)
     raise Stopped(number)
 
 
@@ -74,8 +74,8 @@ def listen(handler: Callable[[int, FrameType | None], object]) -> None:
     for number in STOP_SIGNALS:
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)
-    if _interrupted:
-        raise Stopped(_interrupted[0])
+    if interrupted:
+        raise Stopped(interrupted[0])
 
 
 def ignore() -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from commands import TASKDEMO, family_of, left_in, private, running, serving, taskdemo
+from commands import TASKDEMO, family_of, in_process, left_in, private, running, serving, taskdemo
 from conftest import Start, gone, until
 from soak.kill_anywhere import members
+from taskdemo_cli import app
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.request import ParsedUrl
+from taskdemo_cli.processes import signals
 from taskdemo_cli.runner.target import running_target
 
 
@@ -32,6 +34,19 @@ def test_a_signal_while_firing_keeps_what_was_measured(number: signal.Signals, t
     assert document["interrupted"] is True
     assert document["summary"]["requests"]["ok"] >= 2
     assert json.loads(saved.read_text()) == document
+
+
+def test_an_import_that_makes_another_error_of_a_signal_does_not_hide_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def importing(*_: object, **__: object) -> None:
+        try:
+            signals.interrupt(signal.SIGTERM, None)
+        except signals.Stopped:  # as Python does where it just makes an ImportError
+            raise TypeError("expected a message argument") from None
+
+    monkeypatch.setattr(signals, "interrupted", [])
+    monkeypatch.setattr(app, "app", importing)
+    done = in_process("compare")
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
 
 
 def test_a_killed_command_takes_everything_it_started_with_it() -> None:
