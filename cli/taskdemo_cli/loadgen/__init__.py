@@ -1,1 +1,1 @@
-"""The load: a process of its own that fires requests and stamps them on the wire. Knows no screen and no statistics."""
+"""The load generator: a separate process that sends requests and timestamps them. Knows no screen and no statistics."""

@@ -1,4 +1,4 @@
-"""What a response costs the client itself: the run's pattern again, at a server that does nothing but answer."""
+"""Measures the client's own share of a response time by repeating the run against a no-op server."""
 
 import queue
 import statistics
@@ -18,15 +18,15 @@ CALIBRATION_LIMIT_S: Final = 2.0
 
 
 def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None:
-    """Measure the client's own share of a response time, in seconds (median), in about 0.25 s.
+    """Return the client's own share of a response time in seconds (median); takes about 0.25 s.
 
-    The load process, which must be idle, repeats the plan's pattern, with its very requests, against a no-op server
-    that answers one after another at `requests_per_s`, the pace that the run reached: so the connections, the queueing
-    and the number of answers that arrive together are the run's. The no-op server says how long it had each request;
+    The load process, which must be idle, sends the plan's requests in the same pattern to a no-op server that answers
+    them one by one at `requests_per_s`, the pace the run reached. Connections, queueing and the number of responses
+    that arrive together are therefore the same as in the run. The no-op server reports how long it had each request;
     the rest of each response time was spent in the client (and in the kernel between the two).
-    Very slow paces are hastened to stay in time, which makes the figure larger, never smaller. A small burst is fired
-    several times, and the least of their medians counts: what else runs here only ever adds. None if it failed.
-    What TLS costs is not in it.
+    A very slow pace is sped up to stay within the time limit, which can only make the result larger. A small burst is
+    repeated and the lowest median is taken, because other activity on the machine can only add time.
+    Returns None on failure. The cost of TLS is not included.
     """
     callers = plan.concurrency or plan.count or 1
     if plan.rate is not None:
@@ -59,7 +59,7 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
 
 
 def _shares(loader: Loader, plan: Plan, frames: Frames) -> list[float]:
-    """Fire the plan at the no-op server, and return what of each response time was not its."""
+    """Send the plan to the no-op server and return each response time less the server's own time, in seconds."""
     shares: list[float] = []
     loader.run(plan)
     while True:

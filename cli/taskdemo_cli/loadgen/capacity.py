@@ -1,4 +1,4 @@
-"""How many connections this machine can open at once: files, ports, and what a plan asks for."""
+"""How many connections this machine can open at once, given its open files and ports, and whether a plan fits."""
 
 import contextlib
 import math
@@ -15,10 +15,10 @@ _PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def raise_file_limit() -> int:
-    """Raise this process's limit of open files as far as it may, and return it; children started later inherit it."""
+    """Raise this process's limit on open files as far as allowed and return it; later child processes inherit it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = _ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH_FILES)
-    for limit in (allowed, 10_240):  # macOS says "unlimited" and grants OPEN_MAX
+    for limit in (allowed, 10_240):  # macOS reports "unlimited" but grants only OPEN_MAX
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
             return limit
@@ -26,15 +26,15 @@ def raise_file_limit() -> int:
 
 
 def most_connections() -> int:
-    """Return how many connections to one place this process can have at once, its limit of open files raised."""
+    """Raise the limit on open files, and return how many connections this process can have to one address."""
     return min(_files(), _ephemeral_ports())
 
 
 def check_capacity(plan: Plan) -> None:
-    """Raise UserError where this machine cannot open the plan's connections; raise its limit as far as it may be.
+    """Raise the limit on open files; raise UserError if this machine still cannot open the plan's connections.
 
-    An open loop opens connections as it needs them and makes its sends wait (and counts them as late) where no
-    more can be opened, so only a closed loop can ask for too many.
+    Only a closed loop can ask for too many. An open loop opens connections as it needs them; when it cannot open
+    more, requests wait and are counted as late.
     """
     if plan.rate is not None:
         return
@@ -57,6 +57,6 @@ def _files() -> int:
 def _ephemeral_ports() -> int:
     try:
         low, high = _PORT_RANGE.read_text().split()
-    except (OSError, ValueError):  # not Linux: the range IANA names, which macOS uses
+    except (OSError, ValueError):  # not Linux: IANA's range, which macOS uses
         low, high = "49152", "65535"
     return int(high) - int(low) + 1

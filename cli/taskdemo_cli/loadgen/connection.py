@@ -1,15 +1,15 @@
-"""Plain HTTP/1.1 for measuring: connections that stamp their times on the wire.
+"""Plain HTTP/1.1 for measuring: connections that timestamp bytes as they are sent and received.
 
-Knows sockets and the parser; knows nothing of plans, runs or screens. Kinds of errors have the names of httpx.
-`Connection` is what the load process drives by callbacks. What it does and does not do:
+Knows sockets and the parser; knows nothing of plans, runs or screens. Errors have the names of httpx's exceptions.
+The load process drives a `Connection` through callbacks:
 
-- A request that got no whole response fails, and is never sent again behind the caller's back, not even when a
-  kept-alive connection turns out to be closed: with a load that starts tasks, a silent second attempt would
-  start a second one and hide what the server did to the first.
-- There is no limit on connections and no timeout but the caller's.
-- A connection is used again only if nothing is left of its last response, and of its last request: bytes beyond the
-  response close it, and so does an answer that came before the whole request was sent. What is unsent then is dropped.
-- An answer that has arrived counts, although sending the rest of its request failed.
+- A request without a complete response fails. It is never retried silently, not even when a kept-alive connection
+  turns out to be closed: if requests start tasks, a retry would start a second task and hide what the server did
+  to the first.
+- The only timeouts and connection limits are the caller's.
+- A connection is reused only if no bytes are left over from its last request or response. Bytes after the response
+  close it; so does a response that came before the whole request was sent, and the unsent bytes are dropped.
+- A response that has arrived counts even if sending the rest of its request failed.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from typing import Any, Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 HEAD_LIMIT: Final = 128 * 1024
-"""Bytes of status line and headers after which a response is refused; one read more may arrive first."""
+"""Most bytes of status line and headers in a response; checked after each read, so one read may exceed it."""
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why this failed, in the words of whoever found it first; without an address, so that a cause is one."""
+    """Return the cause in the words of the system, TLS or the parser; no address, so that equal causes count as one."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate verify failed: {error.verify_message.removesuffix('.')}"
     if isinstance(error, ssl.SSLError):
@@ -41,10 +41,10 @@ def reason_of(error: BaseException) -> str:
 class Connection(asyncio.Protocol):
     """One keep-alive connection with one request at a time; keeps times, status and task id, drops the body.
 
-    `start()` sends; `ended(connection)` is called once for each start: where no whole answer came, `error` is the name
-    of httpx's exception for that, and `reason` says why. Stamps are `time.monotonic()` seconds: `sent` just before the
-    request's bytes go to the kernel, `first_byte` and `done` when the loop delivered the response's first and last
-    bytes.
+    `start()` sends a request; `ended(connection)` is then called once. If no complete response came, `error` is the
+    name of httpx's exception and `reason` says why.
+    Times are `time.monotonic()` seconds: `sent` just before the request's bytes go to the kernel, `first_byte`
+    and `done` when the event loop delivered the response's first and last bytes.
     """
 
     __slots__ = (
@@ -57,24 +57,24 @@ class Connection(asyncio.Protocol):
         self.ended = ended
         self.closed = False
         self.body_bytes = 0
-        """Of the answer's body, as they came."""
+        """Size of the response's body as received."""
         self.n = 0
-        """The caller's number of the request; the connection does not read it."""
+        """The request's number, for the caller only."""
         self.planned = 0.0
-        """When the caller meant to send the request; the connection does not read it."""
+        """When the request should have been sent, for the caller only."""
         self.is_head = False
-        """Whether its requests are HEAD, whose answers bring no body."""
+        """Whether its requests are HEAD, whose responses have no body."""
         self.sent = 0.0
         self.first_byte: float | None = None
         self.done = 0.0
-        """Until the end, when the last bytes so far came."""
+        """When the last bytes so far were received."""
         self.status: int | None = None
         self.task_id: str | None = None
         self.error: str | None = None
         self.reason: str | None = None
         self._parser: Any = None
         self._transport: Any = None
-        """Both are there while the connection is; to assert that at each use would cost time in each request."""
+        """Both are set while the connection is open; typed Any because asserting that would slow down each request."""
         self._descriptor = -1
         self._busy = self._complete = self._framed = self._head_done = self._keep = False
         self._head_bytes = 0
@@ -89,7 +89,7 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             self._fail("RemoteProtocolError", "Server disconnected without sending a response")
             return
-        # uvloop would keep the bytes until the end of this turn of the loop; the stamp is to be the wire's.
+        # Not transport.write(): uvloop sends at the end of the loop's iteration, later than `sent` says.
         try:
             written = os.write(self._descriptor, payload)
         except BlockingIOError:
@@ -99,25 +99,25 @@ class Connection(asyncio.Protocol):
             if self._busy:
                 self._fail("WriteError", reason_of(error))
             return
-        if written < len(payload):  # from here to the end of this request the order of the bytes is asyncio's to keep
+        if written < len(payload):  # asyncio sends the rest, in order
             self._transport.write(payload[written:])
 
     def abort(self) -> None:
-        """Close at once, without calling `ended`; a request in flight is given up."""
+        """Close at once without calling `ended`; abandons a request in flight."""
         self._busy = False
         self.closed = True
         if self._transport is not None:
             self._transport.abort()
 
     def close(self) -> None:
-        """Close an idle connection, and drop what of its last request was never sent."""
+        """Close an idle connection; drop any unsent bytes of its last request."""
         self.closed = True
         if self._transport.get_write_buffer_size():
             self._transport.abort()
         else:
             self._transport.close()
 
-    # asyncio's half
+    # Called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the socket."""
@@ -126,10 +126,10 @@ class Connection(asyncio.Protocol):
         self._descriptor = transport.get_extra_info("socket").fileno()
 
     def data_received(self, data: bytes) -> None:
-        """Stamp and parse what came."""
+        """Timestamp and parse received bytes."""
         now = time.monotonic()
         if not self._busy:
-            self.close()  # nobody asked
+            self.close()  # bytes without a request
             return
         self.done = now
         if self.first_byte is None:
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
             self._fail("RemoteProtocolError", f"The response is not HTTP: its status is {self.status}")
             return
         if self._complete:
-            if self.is_head:  # the parser still waits for the body that HEAD never brings
+            if self.is_head:  # the parser still expects a body, which HEAD does not have
                 self._keep &= data.endswith(b"\r\n\r\n")
                 self._parser = HttpResponseParser(self)
             if not self._keep or self._transport.get_write_buffer_size():
@@ -160,7 +160,7 @@ class Connection(asyncio.Protocol):
                 self._fail("RemoteProtocolError", f"The headers are longer than {HEAD_LIMIT} bytes")
 
     def eof_received(self) -> bool:
-        """End a body that only the end of the connection ends; anything else was cut short."""
+        """Complete a response whose body ends with the connection; fail any other, which is incomplete."""
         if self._busy:
             if self._head_done and not self._framed:
                 self.done = time.monotonic()
@@ -180,21 +180,21 @@ class Connection(asyncio.Protocol):
             self._read_what_came()
         if self._busy:
             self._fail("ReadError", reason_of(exc) if exc else "The connection was lost")
-        self._parser = None  # parser and protocol point at each other, and a run does without the collector
+        self._parser = None  # breaks a reference cycle: garbage collection is off during a run
 
-    # the parser's half
+    # Called by the parser
 
     def on_message_begin(self) -> None:
-        """See a response begin: one too many, or the one after an interim response."""
+        """Handle the start of a response: an unexpected extra one, or the one after an interim response."""
         if self._complete:
             self._keep = False
         elif self.first_byte is None:
             self.first_byte = self.done
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the task's id, and whether the body's length is told."""
-        length = len(name)  # which is quicker to compare than the name
-        if length == 9 and name.lower() == b"x-task-id" and not self._head_done:  # and this is no trailer
+        """Keep the task id, and whether the headers delimit the body."""
+        length = len(name)  # faster to compare than the name
+        if length == 9 and name.lower() == b"x-task-id" and not self._head_done:  # not a trailer
             self.task_id = value.decode("latin-1")
         elif length == 14 and name.lower() == b"content-length":
             self._framed = True
@@ -202,7 +202,7 @@ class Connection(asyncio.Protocol):
             self._framed = value.lower().endswith(b"chunked")
 
     def on_headers_complete(self) -> None:
-        """Take the status; HEAD ends here."""
+        """Keep the status; a response to HEAD ends here."""
         if not self._complete:
             self.status = self._parser.get_status_code()
             self._head_done = True
@@ -210,14 +210,14 @@ class Connection(asyncio.Protocol):
                 self.on_message_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Count a piece of the body, and drop it."""
+        """Count a piece of the body and drop it."""
         self.body_bytes += len(body)
 
     def on_message_complete(self) -> None:
-        """See a response end."""
+        """Handle the end of a response."""
         if self._complete:
             return
-        if 100 <= (self.status or 0) < 200:  # 100 Continue, 103 Early Hints: the response is still to come
+        if 100 <= (self.status or 0) < 200:  # 100 Continue, 103 Early Hints: the final response follows
             self._head_done = self._framed = False
             self._head_bytes = 0
             self.status = self.task_id = self.first_byte = None
@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
             self._keep = self._parser.should_keep_alive()
 
     def _read_what_came(self) -> None:
-        """Take the answer of a server that gave one and then closed: sending fails before that is read."""
+        """Read the response of a server that answered and then closed: sending failed before it was read."""
         self.closed = True
         with contextlib.suppress(OSError):
             while self._busy and (data := os.read(self._descriptor, 1 << 18)):

@@ -1,16 +1,16 @@
-"""One run: fires a plan, and yields what it saw of each request.
+"""One run: sends a plan's requests and emits a sample of each.
 
-Knows the wire, the clock and the plan; knows no screen, no server of ours and no statistics but its own doubts
-(CPU share, loop lag, late sends).
+Knows connections, the clock and the plan; knows no screen, no server of ours, and no statistics but those about
+itself (CPU share, loop lag, late sends).
 
-What the stamps of a sample mean (README and reports rely on it):
-- Closed loop: every caller has a connection of its own. All connections are opened first, then the first requests
-  are sent, all at once. Their planned time is t0, before connecting, so the connecting is their wait (planned to
-  sent) and not part of the response time (sent to last byte). hey's first request of each connection includes it.
-  A connection that takes longer than `BARRIER_S` does not hold up the others. Each later request is planned for
-  the moment when the one before it on the same caller was done.
+What the times of a sample mean (README and reports rely on it):
+- Closed loop: each caller has its own connection. All connections are opened first, then the first requests are sent
+  together. These are planned for t0, before connecting, so connecting counts as waiting (planned to sent) and not
+  as response time (sent to last byte). hey includes it in the first request of each connection.
+  A connection that takes longer than `BARRIER_S` does not delay the others. Each later request is planned for the
+  moment when its caller's previous request was done.
 - Open loop: request n is planned for t0 + (n - 1) / rate, whatever the server does. It takes an idle connection
-  or opens one; where no more can be opened, it waits for one. A bystander comes at another moment of each turn.
+  or opens one; if no more can be opened, it waits for one. A bystander's calls are shifted within each interval.
 """
 
 import asyncio
@@ -36,39 +36,39 @@ BATCH_S: Final = 0.1
 BARRIER_S: Final = 1.0
 LAG_TICK_S: Final = 0.01
 SPREAD: Final = (5**0.5 - 1) / 2
-"""By so much of a turn, the golden section, a bystander comes later in each than in the one before: work that takes as
-long as a turn would else be met at the same moment again and again."""
+"""Each of a bystander's calls is shifted by this share of an interval (the golden ratio) from the one before.
+Otherwise its calls would always meet work that takes one interval at the same point."""
 LAST_ANSWERS_S: Final = 0.5
-"""How long a run that was to go on until it is stopped then waits for what it has sent."""
+"""How long a run with `until_stopped` waits for the last responses once it is stopped."""
 IN_FLIGHT_SHOWN: Final = 50
 TOO_LATE: Final = "ReadTimeout"
-"""What a request ends with that was sent and not answered in time."""
+"""The error of a request that was sent and not answered in time."""
 A_CONNECTION: Final = "a connection of its own"
 ANOTHERS_CONNECTION: Final = "the connection of another"
 TURN: Final = 32
-"""Requests sent in one turn of the loop at the start, before it looks for answers again."""
+"""Closed loop: how many of the first requests are sent at a time before the event loop may read responses."""
 
 
 class Payload:
-    """The bytes of request n of a plan: made once, and cut where the number goes."""
+    """The bytes of request n of a plan, built once and split where the number goes."""
 
     def __init__(self, plan: Plan, proxy: ParsedUrl | None = None) -> None:
         asked, body = urlsplit(plan.url), (plan.body or "").encode("latin-1")
-        # A proxy is told the whole URL, but nothing of what is beyond its tunnel.
+        # A proxy needs the absolute URL and its own headers, except for https, where it only opens a tunnel.
         via = proxy if proxy is not None and asked.scheme == "http" else None
         ours = [("Accept", "*/*"), ("User-Agent", f"taskdemo/{VERSION}"), *(via.headers if via else ())]
         request = httpx.Request(plan.method, plan.url, headers=merged(ours, plan.headers), content=body or None)
-        # As it was written: httpx resolves `..`, and the report shows what was asked for.
+        # The target as the user wrote it, as reports show it; httpx would resolve `..`.
         target = (asked.path or "/") + (f"?{asked.query}" if asked.query else "")
         if via is not None:
             target = f"http://{request.url.netloc.decode()}{target}"
         if plan.message is not None:
-            # What a shell let through that is not UTF-8 goes on as it came.
+            # Bytes that are not UTF-8 are sent as the shell passed them.
             pieces = (quote(piece, safe="", errors="surrogateescape") for piece in plan.message.split(NUMBER))
             target += f"{'&' if '?' in target else '?'}message={NUMBER.join(pieces)}"
         self._body = body.split(NUMBER.encode()) if is_text(body) and NUMBER.encode() in body else None
         if self._body is not None:
-            del request.headers["Content-Length"]  # it goes with the number
+            del request.headers["Content-Length"]  # depends on the number
         lines = [b" HTTP/1.1", *map(b": ".join, request.headers.raw), b""]
         *before, last = f"{plan.method} {target}".encode().split(NUMBER.encode())
         self._parts = [*before, last + b"\r\n".join(lines) + (b"\r\n" + body if self._body is None else b"")]
@@ -84,9 +84,10 @@ class Payload:
 
 
 class LoopLag:
-    """Samples how late the event loop gets to a timer; seconds.
+    """Samples how late the event loop runs a timer, in seconds.
 
-    A stall counts once for each tick that it kept from coming, or one of a second would be one sample like any other.
+    A stall adds one sample for each tick that it delayed; otherwise a stall of a second would count no more than a
+    short one.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -103,14 +104,14 @@ class LoopLag:
         self._timer.at(self._due)
 
     def close(self) -> float:
-        """Stop, and return the 99th percentile (nearest rank); 0 if the run was too short for a sample."""
+        """Stop and return the 99th percentile (nearest rank); 0 if the run was too short for a sample."""
         self._timer.close()
         lags = sorted(self._lags)
         return max(0.0, lags[math.ceil(0.99 * len(lags)) - 1]) if lags else 0.0
 
 
 class Run:
-    """One run of one plan on the running loop; `go()` returns when the last request has ended."""
+    """One run of one plan on the running event loop; `go()` returns when the last request has ended."""
 
     def __init__(self, plan: Plan, emit: Callable[[Frame], None], connections: int) -> None:
         self._plan = plan
@@ -120,36 +121,36 @@ class Run:
         proxy = read_proxy(plan.url)
         self._payload = Payload(plan, proxy)
         self._closes = any(name.lower() == "connection" and "close" in value.lower() for name, value in plan.headers)
-        """Whether each request says that it is its connection's last."""
+        """Whether each request has `Connection: close`."""
         self._origin = Origin(httpx.URL(plan.url), proxy)
         self._t0 = 0.0
         self._total = plan.total
         self._stop_at = math.inf
         self._n = 0
-        """How many requests were planned so far."""
+        """How many requests have been planned so far."""
         self._sent = 0
         self._late: Counter[str] = Counter()
-        """Requests that were sent later than planned, by what they had waited for."""
+        """How many requests were sent late, by what they waited for."""
         self._timed_out = False
         self._body_bytes = 0
         self._samples: list[Sample] = []
-        # Each connection is in one of these three.
+        # Each connection is in exactly one of these three.
         self._waiting: dict[int, tuple[Connection, asyncio.Task[None]]] = {}
-        """Those being opened, by their request's number, and what opens them."""
+        """Connections being opened, each with the task that opens it, by request number."""
         self._in_flight: dict[int, Connection] = {}
         self._idle: list[Connection] = []
         self._backlog: deque[tuple[int, float]] = deque()
-        """Open loop: requests for which no connection may be opened and none is free."""
+        """Open loop: number and planned time of requests that wait because no more connections can be opened."""
         self._together = False
-        """While the callers' connections are opened, to be used all at once."""
+        """Whether the callers' connections are still being opened, before the first requests are sent together."""
         self._timer: Timer | None = None
         self._patience: Timer | None = None
-        """Ends the requests that have taken as long as each may."""
+        """Ends requests that exceed `request_timeout_s`."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] = self._loop.create_future()
 
     async def go(self) -> None:
-        """Fire; emit `started`, the batches and `done`. Raises whatever keeps a connection from being made at all."""
+        """Send the requests; emit `Started`, batches and `Done`. Raises errors of connecting other than OSError."""
         plan = self._plan
         lag = LoopLag(self._loop)
         t0 = self._t0 = time.monotonic()
@@ -205,9 +206,9 @@ class Run:
             self._spawn(self._begin(plan.concurrency or plan.count or 1))
 
     def stop(self) -> None:
-        """End the run: requests in flight are Cancelled, those that wait for a connection count as not sent.
+        """End the run: requests in flight end as Cancelled; those waiting for a connection count as not sent.
 
-        A run that was to go on until now is let have its last answers, if they come soon: those that took longest.
+        A run with `until_stopped` first waits LAST_ANSWERS_S for its last responses, which took longest.
         """
         if self._plan.until_stopped and self._total is None:
             self._total = self._n
@@ -233,11 +234,11 @@ class Run:
         self._end(TOO_LATE)
 
     def _end_patience(self) -> None:
-        """End the requests that have taken as long as each may, and look again when the next one will have."""
+        """End the requests that exceeded `request_timeout_s`, and set the timer for the next one that could."""
         patience, now = self._plan.request_timeout_s or math.inf, time.monotonic()
-        # While the callers' connections are opened together, none of those that are open is late.
+        # Nothing times out while the callers' connections are opened together; an open one then waits for its turn.
         opening = [] if self._together else [one for one in self._waiting.values() if not one[1].done()]
-        while self._backlog and self._backlog[0][1] + patience <= now:  # before others go on: none of these is sent
+        while self._backlog and self._backlog[0][1] + patience <= now:  # first: none of these may get a connection
             self._miss(*self._backlog.popleft(), now, "PoolTimeout")
         for lane, task in opening:
             if lane.planned + patience <= now:
@@ -246,7 +247,7 @@ class Run:
                 self._miss(lane.n, lane.planned, now, "ConnectTimeout")
                 self._go_on(None, now)
         for n, lane in list(self._in_flight.items()):
-            if lane.sent + patience > now:  # they are in the order of their sending
+            if lane.sent + patience > now:  # ordered by time of sending
                 break
             del self._in_flight[n]
             self._give_up(lane, now, TOO_LATE)
@@ -259,7 +260,7 @@ class Run:
         self._end_if_over(now)
 
     def _miss(self, n: int, planned: float, now: float, error: str, reason: str | None = None) -> None:
-        """Take note of a request that was never sent."""
+        """Record a request that was never sent."""
         self._samples.append((n, planned, None, None, now, None, error, None, reason))
 
     def _end(self, error: str) -> None:
@@ -277,7 +278,7 @@ class Run:
     # One request
 
     def _start(self, lane: Connection, n: int, planned: float, waited_for: str = "") -> None:
-        """Send a request."""
+        """Send request `n`. An open loop counts late ones by `waited_for`."""
         lane.n = n
         lane.planned = planned
         self._in_flight[n] = lane
@@ -314,14 +315,14 @@ class Run:
         try:
             await self._origin.connect(lane)
         except OSError as error:
-            error.__traceback__ = None  # the connection keeps the error, and its frames the connection: a cycle
+            error.__traceback__ = None  # breaks a reference cycle: connection, error, frames
             if not self._over.done():
                 now = time.monotonic()
                 del self._waiting[n]
                 self._miss(n, planned, now, "ConnectError", reason_of(error))
                 self._go_on(None, now)
             return
-        if not self._over.done() and not self._together:  # one that is over in this very turn counts as not sent
+        if not self._over.done() and not self._together:  # if the run has just ended, it counts as not sent
             del self._waiting[n]
             self._start(lane, n, planned, waited_for)
 
@@ -332,7 +333,7 @@ class Run:
         return task
 
     def _done_with(self, task: "asyncio.Task[None]") -> None:
-        """Forget a task; one that went wrong ends the run, which would wait for it for ever."""
+        """Forget a task; an error in it ends the run, which would otherwise wait forever."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self._over.done():
             self._over.set_exception(error)
@@ -345,7 +346,7 @@ class Run:
         return task
 
     def _go_on(self, lane: Connection | None, now: float) -> None:
-        """Send what comes next from a caller that is free, on its connection if still good; or see the end."""
+        """Send the next request on `lane`, or on a new connection if it is None; end the run if nothing is left."""
         if self._backlog:
             n, planned = self._backlog.popleft()
             waited_for = ANOTHERS_CONNECTION
@@ -371,8 +372,8 @@ class Run:
     # Closed loop
 
     async def _begin(self, callers: int) -> None:
-        """Open the callers' connections, then send their first requests."""
-        if self._over.done():  # a --timeout of next to nothing
+        """Open the callers' connections, then send their first requests together."""
+        if self._over.done():  # a tiny --timeout has expired already
             return
         if self._total is not None:
             callers = min(callers, self._total)
@@ -395,7 +396,7 @@ class Run:
     # Open loop
 
     def _tick(self) -> None:
-        """Send what is due by the schedule, which does not move when a send was late."""
+        """Send the requests that are due; a late send does not shift the schedule."""
         rate, spread = self._plan.rate or 0.0, SPREAD if self._plan.until_stopped else 0.0
         now = time.monotonic()
         while self._n != self._total:
@@ -416,7 +417,7 @@ class Run:
                 else:
                     self._backlog.append((n, planned))
 
-    # Handing over
+    # Reporting
 
     def _flush_again(self) -> None:
         self._flush()

@@ -1,7 +1,7 @@
-"""The handle of a load process: starts it, gives it plans, and hands over its frames.
+"""The handle of a load process: starts it, sends it plans, and forwards its frames.
 
-Light on purpose: the engine, with httpx and the parser, is imported in the load process alone
-(`python -m taskdemo_cli.loadgen.process`).
+Light on purpose: only the load process (`python -m taskdemo_cli.loadgen.process`) imports the engine, with httpx
+and the parser.
 """
 
 import subprocess
@@ -15,26 +15,26 @@ from taskdemo_server.contract.child_process import Child, python
 class Loader:
     """A load process, used for one run after another. Its frames, and `Gone`, arrive in `frames` as (name, frame).
 
-    It is of use at once, and says `Ready` when its imports are done.
+    It accepts plans at once, and sends `Ready` when its imports are done.
     """
 
     def __init__(self, frames: Frames, *, name: str = "load", log: IO[bytes] | int = subprocess.DEVNULL) -> None:
         self.frames = frames
         self._name = name
         self.started = threading.Event()
-        """Set once it has said `Ready`, or is gone."""
+        """Set once the process has sent its first frame, `Ready`, or has ended."""
         self._gone: Gone | None = None
         self._child = Child(python("taskdemo_cli.loadgen.process"), stdout=subprocess.PIPE, errors=log)
         threading.Thread(target=self._follow, daemon=True).start()
 
     def run(self, plan: Plan) -> None:
-        """Begin a run; the one before must be done. A process that is gone says so again."""
+        """Begin a run; the previous one must be done. If the process has ended, `Gone` arrives again."""
         if self._gone is not None:
             self.frames.put((self._name, self._gone))
         self._child.send(encode_command(plan))
 
     def stop(self) -> None:
-        """End the run now: what is in flight is reported as Cancelled, and `done` follows."""
+        """End the run now: requests in flight end as Cancelled, and `Done` follows."""
         self._child.send(encode_command(Stop()))
 
     def close(self) -> None:

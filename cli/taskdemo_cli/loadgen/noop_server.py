@@ -1,8 +1,8 @@
-"""A server that does nothing but answer: what the load process measures against it is the load process itself.
+"""A server that only answers, for measuring the load process itself.
 
-Run as a file, standard library only, so that it is up in some 20 ms. It serves as a one-process server does, one
-request after another, each for the given time (spent waiting busily, as work would be), and says in X-Task-ID
-when it had the request and when it answered. What a response took beyond that is the client's share.
+Run as a file with only the standard library, so it starts in about 20 ms. Like a one-process server, it serves one
+request at a time, each for the given time (a busy wait, as work would be), and reports in X-Task-ID when it received
+the request and when it answered. The rest of the response time is the client's share.
 """
 
 import contextlib
@@ -25,15 +25,15 @@ _ANSWER = (
 
 
 class Request:
-    """One that arrives in pieces, as it has to where it has a body."""
+    """A request that may arrive in pieces, as one with a large body does."""
 
     def __init__(self) -> None:
         self.head = b""
         self._missing = -1
-        """Bytes of the body that are still to come; -1 while the head is not whole."""
+        """Bytes of the body not yet received; -1 until the head is complete."""
 
     def take(self, data: bytes) -> bool:
-        """Take a piece, and return whether it was the last."""
+        """Take a piece and return whether the request is complete."""
         if self._missing < 0:
             self.head, end, data = (self.head + data).partition(b"\r\n\r\n")
             if not end:
@@ -47,7 +47,7 @@ class Request:
 
 
 def serve(service_s: float) -> None:
-    """Print the port, then answer until standard input ends. Requests come one at a time on a connection."""
+    """Print the port, then answer until standard input ends. A connection has one request at a time."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     listener.setblocking(False)
     selector = selectors.DefaultSelector()
@@ -66,7 +66,7 @@ def serve(service_s: float) -> None:
             if peer is sys.stdin:
                 return
             if peer is listener:
-                timeout = 0.0  # awake from now on: waking up would look like the client's slowness
+                timeout = 0.0  # never sleep again: the time to wake up would count as the client's
                 with contextlib.suppress(BlockingIOError):
                     while True:
                         accepted, _ = listener.accept()

@@ -1,4 +1,4 @@
-"""Where a run's connections go, and what is between: addresses, a proxy, TLS."""
+"""Opens a run's connections: addresses, a proxy, TLS."""
 
 import asyncio
 import contextlib
@@ -15,13 +15,13 @@ from taskdemo_cli.loadgen.tls import TlsConnection
 
 PORTS = {"http": 80, "https": 443}
 CONNECT_S = 2.0
-"""How long an address is tried where there is another; a first packet that was lost is sent again after a second."""
+"""How long an address is tried if there is another; long enough for TCP to resend a lost SYN, after 1 s."""
 
 
 class Origin:
-    """The place that is fired at: resolved once, and the address that answered last is tried first.
+    """The server that requests go to; resolved once, and the address that last worked is tried first.
 
-    Raises UserError where the way there is TLS within TLS.
+    Raises UserError if an https:// URL has an https:// proxy.
     """
 
     def __init__(self, url: httpx.URL, proxy: ParsedUrl | None) -> None:
@@ -29,7 +29,7 @@ class Origin:
         self._host, self._port = first.raw_host.decode(), first.port or PORTS[first.scheme]
         self._tls_host = next((one.raw_host.decode() for one in (first, url) if one.scheme == "https"), None)
         self._tunnel = b""
-        """What asks the proxy for a way to where TLS begins."""
+        """The CONNECT request for the proxy; empty without a tunnel."""
         if proxy is not None and url.scheme == "https":
             if first.scheme == "https":
                 raise UserError("TLS within TLS is not spoken: name an http:// proxy for an https:// URL")
@@ -40,7 +40,7 @@ class Origin:
         self._resolving = asyncio.Lock()
 
     def connection(self, ended: Callable[[Connection], None]) -> Connection:
-        """Return a connection that is to be opened."""
+        """Return a connection that is not open yet."""
         if self._tls_host is None:
             return Connection(ended)
         return TlsConnection(ended, self._tls_host)
@@ -53,14 +53,14 @@ class Origin:
                 found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
                 self._addresses = list(dict.fromkeys((str(entry[4][0]), self._port) for entry in found))
         last = len(self._addresses)
-        for at, address in enumerate(self._addresses.copy(), 1):  # others connect, and sort, meanwhile
+        for at, address in enumerate(self._addresses.copy(), 1):  # other tasks may sort it meanwhile
             try:
                 async with asyncio.timeout(CONNECT_S if at < last else None):
                     await self._connect(connection, address)
             except OSError:
                 if at == last:
                     raise
-            except asyncio.CancelledError:  # a request's own time may be shorter: the next tries another first
+            except asyncio.CancelledError:  # the request's own timeout: the next one tries another address first
                 self._addresses.sort(key=address.__eq__)
                 raise
             else:
@@ -68,7 +68,7 @@ class Origin:
                 break
         if isinstance(connection, TlsConnection):
             try:
-                await connection.ready  # no other address is tried after this: the connection is used up
+                await connection.ready  # no other address after this: the connection cannot be reused
             except BaseException:
                 connection.abort()
                 raise

@@ -1,6 +1,6 @@
-"""The load process: takes plans one after another, fires them, and reports without waiting for its reader.
+"""The load process: runs one plan after another and reports without waiting for its reader.
 
-See `loadgen.protocol` for what comes in and goes out.
+See `loadgen.protocol` for its input and output.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from taskdemo_server.contract.text import escape
 
 
 async def serve(emit: Callable[[Frame], None]) -> None:
-    """Run the plans that arrive on standard input, one at a time, for ever."""
+    """Run the plans that arrive on standard input, one at a time, until it ends."""
     loop = asyncio.get_running_loop()
     plans: asyncio.Queue[Plan] = asyncio.Queue()
     run: Run | None = None
@@ -38,11 +38,11 @@ async def serve(emit: Callable[[Frame], None]) -> None:
     def stop() -> None:
         if run is not None:
             run.stop()
-        elif not plans.empty():  # the plan came just before, and its run begins in the loop's next turn
+        elif not plans.empty():  # the plan has just arrived; its run begins in the loop's next iteration
             loop.call_soon(stop)
 
     connections = most_connections()
-    gc.freeze()  # what has been imported is no garbage: no collection before a run need look at it
+    gc.freeze()  # imported objects are not garbage, so later collections can skip them
     threading.Thread(target=listen, daemon=True).start()
     emit(Ready())
     while True:
@@ -50,9 +50,9 @@ async def serve(emit: Callable[[Frame], None]) -> None:
         try:
             run = Run(plan, emit, connections)
             gc.collect()
-            gc.disable()  # the wire makes no cycles, and a collection in its middle would be measured
+            gc.disable()  # a run makes no cycles, and a collection would be part of the measurement
             await run.go()
-        except Exception as error:  # noqa: BLE001  whatever it is, it is an answer: this process goes on
+        except Exception as error:  # noqa: BLE001  any error is reported, and the process goes on
             emit(Refused(escape(f"{type(error).__name__}: {error}")))
         finally:
             run = None
@@ -60,7 +60,7 @@ async def serve(emit: Callable[[Frame], None]) -> None:
 
 
 def write_frames(descriptor: int) -> Callable[[Frame], None]:
-    """Start a thread that writes frames, and return the function that queues one without ever waiting."""
+    """Start a thread that writes frames to the pipe, and return the function that queues one without blocking."""
     frames: queue.SimpleQueue[Frame] = queue.SimpleQueue()
 
     def write() -> None:
@@ -72,14 +72,14 @@ def write_frames(descriptor: int) -> Callable[[Frame], None]:
                     while left:
                         left = left[pipe.write(left) :]
                 except OSError:
-                    os._exit(0)  # nobody reads any more
+                    os._exit(0)  # the reader is gone
 
     threading.Thread(target=write, daemon=True).start()
     return frames.put
 
 
 def main() -> None:
-    """Be the load process: frames to what was standard output, which from here on is standard error."""
+    """Run the load process: frames go to the original standard output; anything printed goes to standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command line decides what Ctrl-C means
     descriptor = os.dup(1)
     os.dup2(2, 1)

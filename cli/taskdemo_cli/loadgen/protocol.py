@@ -1,7 +1,7 @@
-"""What crosses the pipe to the load process and back: a `Plan` or a `Stop` goes in, frames come out.
+"""The load process's protocol: a `Plan` or a `Stop` goes in, frames come out.
 
-One JSON command per line on the process's standard input, frames (four bytes of big-endian length, then msgpack) on its
-standard output. The end of standard input ends the process at once.
+Its standard input has one JSON command per line; its standard output has frames (four bytes of big-endian length,
+then msgpack). When standard input ends, the process exits at once.
 """
 
 import json
@@ -14,103 +14,104 @@ from msgspec import Struct, convert, to_builtins
 from msgspec.msgpack import Decoder, Encoder
 
 Sample: TypeAlias = tuple[int, float, float | None, float | None, float, int | None, str | None, str | None, str | None]
-"""n, planned, sent, first byte, done, status, error, task id, reason: what a frame says of one request that has ended.
+"""One request that has ended: n, planned, sent, first byte, done, status, error, task id, reason.
 
-The error is a kind, the name of an httpx exception; the reason is its cause, in the words of the system or the parser.
+Times are `time.monotonic()` seconds. The error is the name of an httpx exception, or Cancelled; the reason is its
+cause, in the words of the system or the parser.
 """
 
 LATE_S: Final = 0.002
-"""Open loop: a send that happens later than this after its planned time counts as late."""
+"""Open loop: a request sent more than this many seconds after its planned time counts as late."""
 
 
 class Plan(Struct, frozen=True, kw_only=True, tag=True):
-    """What one run fires. Closed loop with `concurrency`, open loop with `rate`; times in seconds, rates per second."""
+    """What one run sends. Closed loop with `concurrency`, open loop with `rate`; seconds, requests per second."""
 
     url: str
     """`{n}` in its path or query becomes the request's number, from 1."""
     method: str = "GET"
     body: str | None = None
-    """Its bytes, each as the character of that number (Latin-1), so that a plan is JSON whatever they are.
+    """The body's bytes decoded as Latin-1, so any bytes fit into JSON.
 
-    Where they are text, `{n}` in them becomes the request's number, as it does in the URL.
+    If they are text (UTF-8), `{n}` in them becomes the request's number, as in the URL.
     """
     message: str | None = None
-    """Goes along as `?message=`; `{n}` in it becomes the request's number, from 1."""
+    """Sent as `?message=`; `{n}` in it becomes the request's number, from 1."""
     count: int | None = None
     for_s: float | None = None
-    """Begin requests for this long, as the alternative to `count`."""
+    """Begin requests for this long; the alternative to `count`."""
     concurrency: int | None = None
     rate: float | None = None
     timeout_s: float | None = None
-    """The whole run's deadline: requests in flight end with ReadTimeout, the rest is not sent."""
+    """The whole run's timeout: requests in flight end with ReadTimeout, and no more are sent."""
     request_timeout_s: float | None = None
-    """Each request's own: from its sending it ends with ReadTimeout, and with ConnectTimeout while it connects."""
+    """Each request's timeout: ConnectTimeout while connecting, from the planned time; ReadTimeout once sent."""
     headers: Sequence[tuple[str, str]] = ()
-    """Instead of ours where the names are the same; one name may come several times."""
+    """Replace the default headers of the same names; a name may be repeated."""
     until_stopped: bool = False
     """Begin requests until `Stop`."""
 
     @property
     def total(self) -> int | None:
-        """How many requests there are to be; None where only the run itself shows that."""
+        """How many requests will be sent; None if that depends on the run."""
         if self.rate is None or self.for_s is None:
             return self.count
         return max(1, math.ceil(self.for_s * self.rate - 1e-9))
 
 
 class Stop(Struct, frozen=True, tag=True):
-    """End the run now: what is in flight is reported as Cancelled, and `Done` follows."""
+    """End the run now: requests in flight end as Cancelled, and `Done` follows."""
 
 
 class Ready(Struct, frozen=True, tag=True):
-    """The process has done its imports."""
+    """The process has finished its imports."""
 
 
 class Started(Struct, frozen=True, tag=True):
-    """A run has begun; `t0` is its first planned send."""
+    """A run has begun; `t0` is when its first request was planned."""
 
     t0: float
 
 
 class Batch(Struct, frozen=True, tag=True):
-    """The requests that have ended since the last batch, and those that are under way."""
+    """The requests that have ended since the last batch, and the oldest in flight."""
 
     samples: list[Sample]
     in_flight: list[tuple[int, float]] = []
     """Number and time of sending of the oldest ones."""
     sent: int = 0
-    """How many requests were sent so far."""
+    """How many requests have been sent so far."""
     at: float = 0.0
-    """When this was so; what was answered since then is not known yet."""
+    """When the batch was made."""
 
 
 class Done(Struct, frozen=True, tag=True, kw_only=True):
-    """A run has ended, and how the client itself did."""
+    """A run has ended; what it reports about the client itself."""
 
     wall: float = 0.0
     late: int = 0
-    """Sends that came later than planned."""
+    """Requests sent more than LATE_S after their planned time."""
     late_connecting: int = 0
-    """Those of them that waited for a connection of their own to be opened."""
+    """Late requests that waited for their own connection to open."""
     late_unconnected: int = 0
-    """Those of them that waited for a connection of another, because no more could be opened."""
+    """Late requests that waited for another's connection, because no more could be opened."""
     cpu_share: float | None = None
     loop_lag_p99: float | None = None
     body_bytes: int = 0
-    """Of all answers."""
+    """Bytes of all response bodies."""
     not_sent: int = 0
     timed_out: bool = False
-    """Whether the plan's `timeout_s` ended it."""
+    """Whether the plan's `timeout_s` ended the run."""
 
 
 class Refused(Struct, frozen=True, tag=True):
-    """The plan cannot be fired; the next one may be."""
+    """The plan cannot be run; the next one may be."""
 
     why: str
 
 
 class Gone(Struct, frozen=True):
-    """The process has ended. It does not say so itself; its handle does."""
+    """The process has ended; reported by its handle."""
 
     returncode: int
 
@@ -125,11 +126,11 @@ decode_frame: Final = _decoder.decode
 
 
 def encode_command(command: Command) -> bytes:
-    """Return the command as a line; a text in it may hold lone surrogates, as a shell passes on what is no UTF-8."""
+    """Return the command as a line of JSON; lone surrogates in it, from a shell's non-UTF-8 bytes, are allowed."""
     return json.dumps(to_builtins(command)).encode() + b"\n"
 
 
 def decode_command(line: bytes) -> Command:
-    """Return the command of a line."""
+    """Decode a line made by `encode_command`."""
     command: Command = convert(json.loads(line), Plan | Stop)
     return command

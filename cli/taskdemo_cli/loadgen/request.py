@@ -1,7 +1,7 @@
-"""What each request of a run is, read from --url, --path, --header, --body and their like before anything is sent.
+"""Reads --url, --path, --header, --body and similar options into a request, before anything is sent.
 
-And the proxy that the environment names on its way. Standard library only, and no I/O but reading the body's files.
-What is read here may be secret: it is never repeated in an error, and never part of a document.
+Also finds the proxy that the environment names. Standard library only; the only I/O is reading the body's files.
+Header values, bodies and passwords may be secret: errors never quote them, and documents never keep them.
 """
 
 import base64
@@ -24,9 +24,9 @@ from taskdemo_server.contract.text import shortened
 Headers = Sequence[tuple[str, str]]
 
 LARGEST_BODY: Final = 64 * 2**20
-"""Bytes; each request in flight holds what of it the server has not taken yet."""
+"""Bytes; each request in flight keeps the part of it that the server has not received yet."""
 NUMBER: Final = "{n}"
-"""In a path, a body or a message: the request's number."""
+"""Stands for the request's number in a path, a body or a message."""
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _IN_A_TARGET: Final = frozenset(string.ascii_letters + string.digits + "-._~:/?[]@!$&'()*+,;=%")
@@ -36,12 +36,12 @@ _URL_EXAMPLE: Final = "--url http://127.0.0.1:8000"
 
 
 GET: Final = Plan(url="")
-"""The plainest request, at no place yet."""
+"""The simplest request, without a URL yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedUrl:
-    """What a URL names: `url` is scheme, host and port; `headers` carry the user and password that stood in it."""
+    """The parts of a URL: `url` is scheme, host and port; `headers` carry the user and password it contained."""
 
     url: str
     path: str
@@ -57,10 +57,9 @@ def read_request(
     token: str | None = None,
     more: Headers = (),
 ) -> Plan:
-    """Return the plan, at no place yet, of a request as these options say; `more` are headers from elsewhere.
+    """Return the plan, without a URL yet, of the request that these options describe; `more` are headers of --url.
 
-    Without a method it is a GET, or a POST where there is a body.
-    Raises UserError with what to type instead.
+    The default method is GET, or POST if there is a body. Raises UserError with what to type instead.
     """
     given = [_header(text) for text in headers]
     names = [name.lower() for name, _ in given]
@@ -85,9 +84,9 @@ def read_request(
 
 
 def read_url(url: str, path: str | None, option: str = "--url") -> ParsedUrl:
-    """Read a URL, and the path to add to its own. Raises UserError with what to type instead.
+    """Parse a URL and append `path` to its own path. Raises UserError with what to type instead.
 
-    Without a path the URL is taken as it is. As with curl, a URL needs no scheme; and `:8000/x` is on this machine.
+    As with curl, the scheme may be left out; `:8000/x` is on this machine.
     """
     if re.match(r":\d+(/|\?|$)", url):
         url = f"127.0.0.1{url}"
@@ -97,7 +96,7 @@ def read_url(url: str, path: str | None, option: str = "--url") -> ParsedUrl:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        why = "" if "@" in url else f" ({error})"  # which would quote what it took for a port: of a password
+        why = "" if "@" in url else f" ({error})"  # it would quote part of a password as a bad port
         raise UserError(f"{option} {_shown_url(url)} is not a URL{why}; type {_URL_EXAMPLE}") from None
     if parts.scheme not in {"http", "https"} or not host:
         raise UserError(f"{option} {_shown_url(url)} is not an HTTP URL; type {_URL_EXAMPLE}")
@@ -121,7 +120,7 @@ def read_url(url: str, path: str | None, option: str = "--url") -> ParsedUrl:
 
 
 def proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment (http_proxy, no_proxy, ...) names for `url`; never one for loopback."""
+    """Return the proxy that the environment (http_proxy, no_proxy, ...) names for `url`; None for loopback."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in {"localhost", "::1"} or host.startswith("127.") or proxy_bypass(host):
@@ -131,7 +130,7 @@ def proxy_for(url: str) -> str | None:
 
 
 def read_proxy(url: str) -> ParsedUrl | None:
-    """Return that proxy, with the headers by which it knows who asks. Raises UserError where it is no HTTP proxy."""
+    """Return the proxy for `url` with its authorization headers. Raises UserError if it is not an HTTP proxy."""
     if (text := proxy_for(url)) is None:
         return None
     try:
@@ -146,9 +145,9 @@ def read_proxy(url: str) -> ParsedUrl | None:
 
 
 def a_path(text: str, option: str = "--path") -> str:
-    """Return a path, with a query or none, that begins with a slash. Raises UserError with what to type instead.
+    """Validate a path, with or without a query, and add a missing leading slash; `{n}` is allowed.
 
-    `{n}` stays in it, for the request's number.
+    Raises UserError with what to type instead.
     """
     pieces = text.split(NUMBER)
     wrong = next((character for character in "".join(pieces) if character not in _IN_A_TARGET), None)
@@ -163,13 +162,13 @@ def a_path(text: str, option: str = "--path") -> str:
 
 
 def merged(ours: Iterable[tuple[str, str]], theirs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return all headers, of ours only those that they have not replaced."""
+    """Return `theirs`, preceded by those of `ours` whose names are not among them."""
     replaced = {name.lower() for name, _ in theirs}
     return [*((name, value) for name, value in ours if name.lower() not in replaced), *theirs]
 
 
 def is_text(content: bytes) -> bool:
-    """Tell whether a body is text: in any other `{n}` is no number."""
+    """Return whether a body is UTF-8 text; only there does `{n}` stand for the number."""
     try:
         content.decode()
     except UnicodeDecodeError:
@@ -219,7 +218,7 @@ def _content(option: str, name: str) -> bytes:
 
 
 def _form(fields: Sequence[str]) -> tuple[bytes, str]:
-    """Return the body of a form and its kind: as a browser sends one, in parts where a file is among the fields."""
+    """Return the body of a form and its content type, as a browser sends it: multipart if any field is a file."""
     read: list[tuple[str, str, bytes | None]] = []
     for text in fields:
         name, equals, value = text.partition("=")
@@ -240,7 +239,7 @@ def _quoted(text: str) -> str:
 
 
 def _part(boundary: str, name: str, value: str, content: bytes | None) -> bytes:
-    """Return one field as a part: its name as browsers write it, its file under the last part of its own name."""
+    """Return one field as a multipart part, named as browsers do; a file goes by its name without folders."""
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_in_quotes(name)}"'
     if content is None:
         return f"{head}\r\n\r\n{value}\r\n".encode("utf-8", "surrogateescape")
@@ -257,7 +256,7 @@ def _in_quotes(text: str) -> str:
 def _kind(content: bytes) -> str:
     if not is_text(content):
         return "application/octet-stream"
-    try:  # int refuses NaN and Infinity, which JSON has not
+    try:  # int rejects NaN and Infinity, which are not JSON
         json.loads(content.decode().replace(NUMBER, "1"), parse_constant=int, parse_int=str)
     except (ValueError, RecursionError):
         return "text/plain; charset=utf-8"
@@ -271,5 +270,5 @@ def _shown(text: str) -> str:
 
 
 def _shown_url(text: str) -> str:
-    """Return what should be a URL without what stands before its last @: a password may break the rules of URLs."""
+    """Hide everything before the last @ of an invalid URL: a password may contain any character."""
     return _shown(re.sub(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)?.*@", r"\1***@", text, flags=re.DOTALL))

@@ -1,8 +1,8 @@
-"""A timer for an event loop, exact to some microseconds where the system has one; knows nothing else.
+"""A timer for an event loop, accurate to a few microseconds on Linux; knows nothing else.
 
-uvloop's timers (libuv's) and epoll's timeouts count whole milliseconds: at 3,000 sends a second that would clump
-three sends together and make the rest late. On Linux a timer descriptor (timerfd_create(2)) wakes the loop
-like a socket; elsewhere the loop's own timers serve.
+uvloop's timers (libuv's) and epoll's timeouts have a resolution of one millisecond: at 3,000 requests per second they
+would send three at once and two of them late. On Linux a timer descriptor (timerfd_create(2)) wakes the event loop
+like a socket; elsewhere the event loop's own timers are used.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _ABSOLUTE: Final = 1
 
 
 class Timer:
-    """Calls `callback()` at the time last given to `at()`, once for each."""
+    """Calls `callback()` once at the time last given to `at()`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
         self._loop = loop
@@ -32,11 +32,11 @@ class Timer:
             self._timer = libc.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
             self._set = libc.timerfd_settime
         if self._timer >= 0:
-            self._spec = (ctypes.c_long * 4)()  # itimerspec: no interval, then seconds and nanoseconds to call at
+            self._spec = (ctypes.c_long * 4)()  # itimerspec: no interval, then seconds and nanoseconds
             loop.add_reader(self._timer, self._expired)
 
     def at(self, when: float) -> None:
-        """Call at `when`, in `time.monotonic()` seconds; at once if that is past."""
+        """Set the timer to `when`, in `time.monotonic()` seconds; a past time expires at once."""
         if self._timer < 0:
             if self._handle is not None:
                 self._handle.cancel()
@@ -48,7 +48,7 @@ class Timer:
         self._set(self._timer, _ABSOLUTE, self._spec, None)
 
     def close(self) -> None:
-        """Call no more."""
+        """Cancel the timer and release its descriptor."""
         if self._handle is not None:
             self._handle.cancel()
         if self._timer >= 0:
@@ -59,6 +59,6 @@ class Timer:
     def _expired(self) -> None:
         try:
             os.read(self._timer, 8)
-        except BlockingIOError:  # set anew since it expired
+        except BlockingIOError:  # `at()` was called again after it expired
             return
         self._callback()

@@ -1,7 +1,7 @@
-"""HTTP/1.1 over TLS for measuring: the same connection, with the wire's bytes encrypted in memory.
+"""HTTP/1.1 over TLS for measuring: a `Connection` that encrypts its bytes in memory.
 
-Not asyncio's own TLS, which keeps bytes where nobody can ask whether they were sent, and loses an answer that came
-before sending failed.
+asyncio's own TLS is not used: it does not show whether its buffered bytes were sent, and it loses a response that
+arrived before sending failed.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ _PIECE: Final = 1 << 18
 
 @functools.cache
 def context() -> ssl.SSLContext:
-    """Return the context of all connections, which takes 25 ms to make."""
-    made = ssl.create_default_context()  # the system's certificates and SSL_CERT_FILE, as wherever else we connect
+    """Return the context of all connections; cached because it takes 25 ms to make."""
+    made = ssl.create_default_context()  # the system's certificates and SSL_CERT_FILE, as everywhere else
     made.set_alpn_protocols(["http/1.1"])
     return made
 
 
 class TlsConnection(Connection):
-    """A `Connection` to the host of this name; it may be started once `ready` is done.
+    """A `Connection` over TLS to `host`; the first `start()` must wait for `ready`.
 
-    `sent` is just before the encrypted request goes to the kernel, `first_byte` and `done` when what came is decrypted.
+    `sent` is just before the encrypted request goes to the kernel; `first_byte` and `done` follow decryption.
     """
 
     __slots__ = ("_incoming", "_outgoing", "_refusal", "_tls", "ready")
@@ -37,12 +37,12 @@ class TlsConnection(Connection):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context().wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Raises OSError where the two could not agree."""
+        """Done after the handshake; raises OSError if that fails."""
         self._refusal = ""
-        """Why the server wants no request after all: with TLS 1.3 it asks for a certificate after the handshake."""
+        """Why the server refused while idle: with TLS 1.3 it rejects a client's certificate after the handshake."""
 
     def start(self, payload: bytes) -> None:
-        """Encrypt a request, and send it."""
+        """Encrypt a request and send it."""
         if self._refusal:
             self.sent = time.monotonic()
             self._busy = True
@@ -52,12 +52,12 @@ class TlsConnection(Connection):
         super().start(self._outgoing.read())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the socket, and say hello."""
+        """Take the socket and begin the handshake."""
         super().connection_made(transport)
         self._shake_hands()
 
     def data_received(self, data: bytes) -> None:
-        """Decrypt what came."""
+        """Decrypt received bytes."""
         self._incoming.write(data)
         if not self.ready.done():
             self._shake_hands()
@@ -88,7 +88,7 @@ class TlsConnection(Connection):
         except ssl.SSLWantReadError:
             self._send_what_is_due()
         except OSError as error:
-            self._send_what_is_due()  # an alert, by which the server learns why
+            self._send_what_is_due()  # the alert that tells the server why
             self.ready.set_exception(error)
             self.close()
         else:
