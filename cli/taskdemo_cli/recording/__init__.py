@@ -1,1 +1,1 @@
-"""What came in, folded into one record: the live figures while a run goes on, its document when it has ended."""
+"""Folds everything reported during a run into one record: live figures while it runs, its document afterwards."""

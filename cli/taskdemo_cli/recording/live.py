@@ -1,4 +1,4 @@
-"""The cheap figures of a run that goes on: running counts, a median from bins, the few requests worth a row.
+"""Cheap figures of a run in progress: running counts, a median from bins, and rows for a few requests.
 
 They cost the same at the millionth request as at the first.
 """
@@ -23,65 +23,66 @@ from taskdemo_cli.stats import MICRO, grouped, nearest_rank
 from taskdemo_server.contract.events import TaskState
 
 EXACT = 2000
-"""Up to so many times the running median is exact."""
+"""The running median is exact up to this many durations."""
 KEPT = 50
-"""So many slowest, failed and newest requests, and completions, are remembered."""
+"""How many of the slowest, failed and newest requests, and of the newest completions, are kept."""
 LOOK = 4000
-"""So many tasks are looked at to find the oldest that have not ended."""
+"""How many tasks are searched for the oldest that have not ended."""
 PINGS = 1200
-"""So many of the bystander's newest calls are drawn: two minutes of them."""
+"""How many of the bystander's newest calls are kept for drawing: two minutes of them."""
 SILENT_S = 0.5
-"""A server that lets the bystander wait for so long does not get round to sending events either."""
+"""A server that makes the bystander wait this long is too busy to send events either."""
 Why = Literal["all", "waiting", "working", "failed", "slowest", "newest"]
 
 
 @dataclass(frozen=True, slots=True)
 class LiveRow:
-    """One request as it is now, and its task where the response has named it."""
+    """One request as it is now, and its task if the response named one."""
 
     why: Why
-    """Why this one is among the rows."""
+    """Why this request has a row."""
     state: Literal["planned", "waiting", "answered", "failed"]
     request: RequestRow
-    """While it waits, its `response_s` is how long it has waited so far."""
+    """While it waits, `response_s` is how long it has waited so far."""
     task: TaskRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The cheap figures of a run that goes on."""
+    """Cheap figures of a run in progress."""
 
     follows: bool
-    """Whether the server tells of tasks, and has a bystander."""
+    """Whether the server reports its tasks and has a bystander."""
     elapsed_s: float
     """Since the first planned send; 0 before it."""
     count: int | None
     ok: int
     failed: int
     answered: int
-    """Whole answers, whatever their status."""
+    """Complete responses, whatever their status."""
     response_p50_s: float | None
-    """Of the requests that went well; within 0.5 % where there are many responses."""
+    """Of the successful requests; within 0.5 % if there are many."""
     response_max_s: float | None
     bystander_max_s: float | None
-    """The longest that the bystander has waited; for an answer that has not come, so far."""
+    """The longest the bystander has waited, including for a response that has not come yet."""
     tasks: dict[TaskState, int]
     rows: list[LiveRow]
     ended: int
-    """Tasks that have ended, as far as events or answers tell."""
+    """Tasks known to have ended, from events or responses."""
     pings: list[tuple[float, float]]
-    """When the bystander's newest calls were sent, and answered or last known to wait."""
+    """For the bystander's newest calls: when each was sent, and when it was answered or last known to wait."""
     silent_s: float | None
-    """How long the server has answered no bystander and sent no event, where that is worth telling."""
+    """How long the server has answered no bystander and sent no event; None below SILENT_S."""
     completions: list[tuple[int, int, TaskRow]]
-    """The newest tasks that have ended, oldest first, at most 50: each with its number, 1, 2, ... in the order in which
-    we heard of them, and its request's, 0 while no response has named it; as it was then, for it may be begun again."""
+    """The newest tasks that have ended, oldest first, at most 50: (number, request, task). Numbers count completions
+    from 1 in order of arrival; the request is 0 until a response names the task. A row keeps the state and time of its
+    end, because the task may be started again."""
 
 
 class RunningMedian:
-    """The median of durations in microseconds, from bins of 1 % width once there are more than EXACT of them.
+    """The median of durations in microseconds, read from bins 1 % wide once there are more than EXACT of them.
 
-    Read from the bins it is off by at most 0.5 %: the idea of the HDR histogram, with logarithms.
+    The bins are accurate to 0.5 %; the idea is that of the HDR histogram, with logarithms.
     """
 
     def __init__(self) -> None:
@@ -90,14 +91,14 @@ class RunningMedian:
         self._bins = array("Q", [0]) * 4500
 
     def add(self, time: float) -> None:
-        """Count one duration."""
+        """Add one duration, in microseconds."""
         self.count += 1
         self._bins[int(math.log(time + 1) * 100)] += 1
         if self.count <= EXACT:
             insort(self._ordered, time)
 
     def seconds(self) -> float | None:
-        """Return the median so far; None where nothing was counted."""
+        """Return the median so far, in seconds; None without any durations."""
         if not self.count:
             return None
         if self.count <= EXACT:
@@ -108,17 +109,17 @@ class RunningMedian:
 
 
 class LiveFigures:
-    """What the recorder tells as it folds, and the live figures made of it."""
+    """Collects what the recorder folds, and computes the live figures from it."""
 
     def __init__(self, requests: Requests, tasks: Tasks, *, follows: bool, waits: bool) -> None:
         self._requests = requests
         self._tasks = tasks
         self._follows = follows
         self._waits = waits
-        """Whether an answer comes only when its task has ended: then it is news of that, before any event."""
+        """Whether a response comes only after its task has ended, and so reports that before any event does."""
         self.sent = 0
         self.in_flight: dict[int, float] = {}
-        """When the oldest requests without an answer were sent, by number, in seconds."""
+        """When the oldest unanswered requests were sent, in seconds, by number."""
         self.ok = 0
         self.failed = 0
         self._answered = 0
@@ -126,24 +127,24 @@ class LiveFigures:
         self._longest: float | None = None
         self._longest_ping: float | None = None
         self.waiting_pings: list[tuple[float, float]] = []
-        """When a call without an answer was sent, and how long it had waited when we last heard, in seconds."""
+        """For each unanswered call: when it was sent, and how long it had waited at the last report, in seconds."""
         self._pings: deque[tuple[float, float]] = deque(maxlen=PINGS)
-        """When a call was sent and how long it took."""
+        """For each answered call: when it was sent and how long it took, in microseconds."""
         self._named = 0
-        """Answers that named their task."""
+        """Responses that named their task."""
         self.states: dict[TaskState, int] = dict.fromkeys(STATES, 0)
         self.heard = 0.0
-        """When the latest event was that we heard of."""
+        """When the latest known event happened, in microseconds."""
         self._completed = 0
         self._completions: deque[tuple[int, int, TaskState, float]] = deque(maxlen=KEPT)
-        """Number, place of the task, its state and when it came into it: it may be started again later."""
+        """Number, place of the task, its end state and time; kept because it may be started again."""
         self._slowest: list[tuple[float, int]] = []
         self._failed: deque[int] = deque(maxlen=KEPT)
         self._newest: deque[int] = deque(maxlen=KEPT)
         self._oldest_task = 0
 
     def answered(self, at: int) -> None:
-        """Take note of the request at this place, which was just reported."""
+        """Count the request at this place, which was just reported."""
         n = at + 1
         trouble = self._requests.trouble(at)
         if trouble is not None:
@@ -167,12 +168,12 @@ class LiveFigures:
             heapq.heapreplace(self._slowest, (response, -n))
 
     def pinged(self, sent: float, response: float) -> None:
-        """Take note of an answer to the bystander."""
+        """Count a response to the bystander; times in microseconds."""
         self._longest_ping = max(self._longest_ping or 0, response)
         self._pings.append((sent, response))
 
     def moved(self, at: int, before: TaskState | None) -> None:
-        """Take note of the task at this place, which was in the state `before` (None: not ours so far)."""
+        """Count the new state of the task at this place; `before` is None if it did not belong to the run so far."""
         after = self._tasks.state[at]
         if before is not None:
             self.states[before] -= 1
@@ -184,7 +185,7 @@ class LiveFigures:
                 self._failed.append(self._tasks.request[at])
 
     def figures(self, now: float, base: float, count: int | None, rows: int) -> Live:
-        """Return the figures at the moment `now` of a run whose first planned send was at `base` microseconds."""
+        """Return the figures at `now` (seconds) of a run whose first request was planned for `base` (microseconds)."""
         waits = [waited for _, waited in self.waiting_pings]
         silent = min(max(waits, default=0.0), max(now - self.heard / MICRO, 0.0))
         waits += [] if self._longest_ping is None else [self._longest_ping / MICRO]
@@ -214,7 +215,7 @@ class LiveFigures:
         )
 
     def _counts(self) -> tuple[dict[TaskState, int], int]:
-        """Return the tasks by state and those that have ended: where callers wait, answers tell as much as events."""
+        """Return how many tasks are in each state and how many have ended; if callers wait, responses count too."""
         tasks = dict(self.states)
         heard = sum(count for state, count in tasks.items() if state not in UNENDED)
         if not self._waits or self._named <= heard:
@@ -230,8 +231,8 @@ class LiveFigures:
     def _chosen(self, count: int | None, rows: int) -> list[tuple[int, Why]]:
         """Return which requests get a row: all if they fit, otherwise a share for each kind of interesting ones.
 
-        Kinds keep their order and, while there are enough of each, their number of rows; within a kind the order
-        is that of the numbers. So a row moves only when its request stops being what it was.
+        Each kind has a fixed place and, if there are enough requests, a fixed number of rows, ordered by request
+        number. So a row moves only when its request changes kind.
         """
         total = self.sent if count is None else count
         if total <= rows:
@@ -254,13 +255,13 @@ class LiveFigures:
         return [(n, why) for why, numbers in kinds.items() for n in sorted(numbers)]
 
     def _unended(self) -> Iterator[int]:
-        """Yield the request numbers of the tasks that were heard of first and have not ended."""
+        """Yield the request numbers of the oldest tasks that have not ended."""
         tasks = self._tasks
-        if self._waits:  # what a response has named has ended
+        if self._waits:  # a task named by a response has ended
             return
-        # Tasks end in about the order in which they were heard of, so all that have ended at the front are passed for
-        # good: each is looked at once in a whole run. One old task that never ends stops that; then the look ahead of
-        # it is bounded by LOOK, and what is further behind is not shown, which costs a row and no time.
+        # Tasks end in about the order of their arrival, so ended ones at the front are skipped for good: each is
+        # visited once per run. If an old task never ends, only the LOOK tasks from it on are searched: later ones
+        # get no row, which keeps the cost bounded.
         while self._oldest_task < len(tasks) and tasks.state[self._oldest_task] not in UNENDED:
             self._oldest_task += 1
         for at in range(self._oldest_task, min(self._oldest_task + LOOK, len(tasks))):
@@ -276,6 +277,6 @@ class LiveFigures:
         request, tasks = self._requests.row(n - 1, base), self._tasks
         task = None if request.task_id is None else tasks.row(tasks.place_of[request.task_id], base)
         if task and self._waits and task.state in UNENDED and request.status is not None:
-            # Its event is still to come; it ended when it was answered, at the latest.
+            # Its event has not arrived yet; it ended no later than the response.
             task = replace(task, state="finished" if request.error is None else "failed", ended_s=request.done_s)
         return LiveRow(why, "answered" if request.error is None else "failed", request, task)

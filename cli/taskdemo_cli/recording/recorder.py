@@ -1,6 +1,6 @@
-"""Folds what the load process, the bystander and the journal report into one record, and makes the documents of it.
+"""Folds the reports of the load process, the bystanders and the journal into one record, and makes its document.
 
-Pure: no I/O and no clock. News may come in any order and more than once; the record is the same in the end.
+Pure: no I/O and no clock. Reports may come in any order and more than once; the final record is the same.
 """
 
 from array import array
@@ -20,16 +20,16 @@ from taskdemo_cli.recording.tasks import UNENDED, Tasks
 from taskdemo_server.contract.events import TaskEvent
 
 BROKEN: Final = frozenset({"ConnectError", "ReadError", "RemoteProtocolError", "WriteError"})
-"""What requests end with when their server does."""
+"""Errors of requests whose server may have ended."""
 
 
 class Recorder:
-    """The record of one run while it goes on.
+    """The record of one run in progress.
 
-    `private`: the server serves this run alone, so every event is of this run; otherwise only those of tasks that
-    a response has named. `follows`: whether the task ids in responses mean anything to us. `waits`: an answer comes
-    only when its task has ended. `clock_offset`: seconds that the clock of the events is ahead of the load process's.
-    `count`: how many requests were asked for. `rated`: they come at a rate.
+    `private`: the server serves only this run, so every task belongs to it; otherwise only the tasks that a response
+    named do. `follows`: the task ids in responses can be matched with events. `waits`: a response comes only after its
+    task has ended. `clock_offset`: seconds that the events' clock is ahead of the load process's.
+    `count`: how many requests will be sent, if known. `rated`: the run is an open loop.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class Recorder:
         self.count = count
         self.follows = follows
         self.t0: float | None = None
-        """The first planned send, on the client's monotonic clock."""
+        """The first planned send, in seconds of the client's monotonic clock."""
         self.done = Done()
-        """What the load process said at the end of the run."""
+        """The load process's last frame of the run."""
         self._offset = clock_offset
         self._requests = Requests(from_plan=rated)
         self._tasks = Tasks()
@@ -58,21 +58,21 @@ class Recorder:
 
     @property
     def unended(self) -> int:
-        """Tasks of this run that have been accepted and have not ended, as far as we heard."""
+        """How many of this run's tasks have not ended, as far as is known."""
         return sum(self._live.states[state] for state in UNENDED)
 
     @property
     def running(self) -> int:
-        """Tasks of this run that are known to run."""
+        """How many of this run's tasks are known to be running."""
         return self._live.states["started"]
 
     @property
     def broken_off(self) -> bool:
-        """Whether a connection broke, or could not be opened: the server may have ended."""
+        """Whether a connection broke or could not be opened, so the server may have ended."""
         return not BROKEN.isdisjoint(self._requests.error)
 
     def load(self, frame: Frame) -> None:
-        """Fold one frame of the load process; those that say nothing of the run are ignored."""
+        """Fold one frame of the load process; `Ready` and `Refused` are ignored."""
         match frame:
             case Started(t0):
                 self.t0 = t0
@@ -98,7 +98,7 @@ class Recorder:
                 self._live.waiting_pings = []
 
     def bystander_threads(self, frame: Frame) -> None:
-        """Fold one frame of the second bystander's process, whom worker threads answer."""
+        """Fold one frame of the second bystander's process, which worker threads answer."""
         if isinstance(frame, Batch):
             for sample in frame.samples:
                 self._bystander_threads.add(sample)
@@ -116,7 +116,7 @@ class Recorder:
             self._live.moved(at, before)
 
     def live(self, now: float, rows: int) -> Live:
-        """Return the figures at the moment `now` (the client's monotonic clock), with at most `rows` rows."""
+        """Return the figures at `now` (seconds of the client's monotonic clock), with at most `rows` rows."""
         base = micro(now if self.t0 is None else self.t0)
         return self._live.figures(now, base, self.count, rows)
 
@@ -129,9 +129,9 @@ class Recorder:
         server_gone: bool = False,
         ended_because: str | None = None,
     ) -> RunDocument:
-        """Return the whole run. Its rows are made when they are looked at: fold nothing afterwards.
+        """Return the whole run. Its rows are built lazily, so fold nothing afterwards.
 
-        `server_gone`: the server is known to have ended, so that tasks that have not are lost.
+        `server_gone`: the server is known to have ended, so its unended tasks are lost.
         """
         requests, tasks, done, base = self._requests, self._tasks, self.done, self._base()
         if server_gone:
@@ -171,7 +171,7 @@ class Recorder:
         self._live.answered(n - 1)
 
     def _name(self, n: int, task_id: str) -> None:
-        """Note that the response to the request `n` named this task."""
+        """Record that the response to request `n` named this task."""
         tasks = self._tasks
         known = len(tasks)
         task = tasks.place(task_id)
@@ -183,13 +183,13 @@ class Recorder:
             self._live.moved(task, None)
 
     def _task_places(self) -> "array[int]":
-        """Return where the tasks of this run are: by their requests' numbers, then those that no response named."""
+        """Return the places of this run's tasks: by request number, then those that no response named, by time."""
         tasks = self._tasks
         named = sorted((at for at, n in enumerate(tasks.request) if n), key=tasks.request.__getitem__)
         if not self.private:
             return array("i", named)
         unnamed = (
-            (inf if isnan(when := tasks.accepted[at]) else when, tasks.ids[at], at)  # what is no number has no order
+            (inf if isnan(when := tasks.accepted[at]) else when, tasks.ids[at], at)  # NaN does not sort
             for at, n in enumerate(tasks.request)
             if not n
         )

@@ -1,7 +1,6 @@
-"""The requests of a run while it grows: one array per field, so that a million of them take 60 MB.
+"""The requests of a run in progress: one array per field, so a million of them take 60 MB.
 
-Times are microseconds of the client's monotonic clock, not a number where there is none, so that every difference
-with one that there is not is none either.
+Times are microseconds of the client's monotonic clock. A missing time is NaN, so any difference with it is NaN too.
 """
 
 import sys
@@ -20,24 +19,25 @@ LONGEST_REASON: Final = 120
 
 
 def micro(seconds: float | None) -> float:
-    """Return the time in whole microseconds: the journal has no finer ones."""
+    """Return a time in whole microseconds, the journal's resolution; NaN for None."""
     return NEVER if seconds is None else float(round(seconds * MICRO))
 
 
 def seconds(microseconds: float) -> float | None:
-    """Return so many microseconds as seconds; None where there is no such time."""
+    """Return microseconds as seconds; None for NaN."""
     return None if isnan(microseconds) else microseconds / MICRO
 
 
 def interned(text: str | None) -> str | None:
-    """Return the one object that all texts like this share."""
+    """Return the interned text, so equal texts share one object; None for None."""
     return text and sys.intern(text)
 
 
 class Requests:
-    """What was reported of every request; the request `n` is at the place n - 1.
+    """What was reported of each request; request `n` is at place n - 1.
 
-    `from_plan`: at a rate a response counts from the planned send, so that a server that stalls cannot hide it.
+    `from_plan`: response times count from the planned send, as an open loop requires: otherwise a stall of the server
+    would be hidden.
     """
 
     def __init__(self, *, from_plan: bool = False) -> None:
@@ -49,12 +49,12 @@ class Requests:
         self.status: list[int | None] = []
         self.error: list[str | None] = []
         self.reason: list[str | None] = []
-        """Why it failed, where more is known than the kind of error."""
+        """Why it failed, if more is known than the kind of error."""
         self.task_id: list[str | None] = []
-        """Of the task that the response named, where its name means anything to us."""
+        """The task that the response named, if the run follows tasks."""
 
     def add(self, sample: Sample) -> bool:
-        """Keep one sample, but for its task; return whether it is the first of this request."""
+        """Store one sample without its task; return whether it is the first of this request."""
         n, planned, sent, first_byte, done, status, error, _, reason = sample
         missing = n - len(self.status)
         if missing > 0:
@@ -75,29 +75,29 @@ class Requests:
         return True
 
     def is_reported(self, at: int) -> bool:
-        """Tell whether it is known what became of the request at this place: then it is known when it was planned."""
+        """Return whether a sample of the request at this place has arrived; every sample has a planned time."""
         return at < len(self.planned) and not isnan(self.planned[at])
 
     def places(self) -> Iterator[int]:
-        """Yield the places of the requests that were reported, in order of their numbers."""
+        """Yield the places of the reported requests, in order of their numbers."""
         return filter(self.is_reported, range(len(self.planned)))
 
     def response(self, at: int) -> float:
-        """Return the microseconds from its begin to the last byte, if an answer came in full."""
+        """Return the response time in microseconds; NaN without a complete response."""
         whole = self.status[at] is not None and self.error[at] is None
         return self.done[at] - self.begun(at) if whole else NEVER
 
     def begun(self, at: int) -> float:
-        """Return when its response time begins to count."""
+        """Return when the response time begins to count."""
         return self.planned[at] if self._from_plan else self.sent[at]
 
     def trouble(self, at: int) -> str | None:
-        """Return what went wrong, by kind: the exception's name, or `HTTP` and the status; None where nothing did."""
+        """Return the kind of failure: the exception's name, or `HTTP` and a status of 400 or more; None if none."""
         status = self.status[at]
         return self.error[at] or (f"HTTP {status}" if status is not None and status >= 400 else None)
 
     def row(self, at: int, base: float) -> RequestRow:
-        """Return the request at this place; times count from `base`."""
+        """Return the request at this place, with times since `base`."""
         return RequestRow(
             n=at + 1,
             task_id=self.task_id[at],
@@ -112,5 +112,5 @@ class Requests:
         )
 
     def rows_since(self, base: float) -> list[RequestRow]:
-        """Return all requests but those that were over before `base`."""
+        """Return all requests except those that were done before `base`."""
         return [self.row(at, base) for at in self.places() if not self.done[at] < base]

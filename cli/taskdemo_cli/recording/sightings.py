@@ -1,4 +1,4 @@
-"""What the server of the user's own application has seen of it, folded from lines of its journal.
+"""What a server observed of the user's own application, folded from lines of its journal.
 
 Pure: no I/O and no clock.
 """
@@ -14,7 +14,7 @@ from taskdemo_server.contract.sightings import BEGIN, Answered, Left, NeverRan, 
 
 
 class Sightings(Struct, frozen=True, kw_only=True):
-    """All that was seen during one run."""
+    """Everything observed during one run."""
 
     stalls: Sequence[Stall] = ()
     waiting: Sequence[Waiting] = ()
@@ -24,16 +24,16 @@ class Sightings(Struct, frozen=True, kw_only=True):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing was going on any more at the last look."""
+        """Whether all stalls have ended and no task left behind is still running."""
         return all(stall.ended for stall in self.stalls) and all(task.state != "running" for task in self.left)
 
 
 def fold(lines: Iterable[bytes]) -> Sightings:
-    """Return what these lines of the journal say; of a stall and of a task, the last line counts."""
+    """Return the sightings in these lines of the journal; the last line of each stall and task counts."""
     found: defaultdict[type, list[Any]] = defaultdict(list)
     for line in lines:
         if line.startswith(BEGIN):
-            with contextlib.suppress(DecodeError):  # a line that was torn
+            with contextlib.suppress(DecodeError):  # a torn line
                 seen = decode(line)
                 found[type(seen)].append(seen)
     return Sightings(

@@ -1,4 +1,4 @@
-"""Reads a run that has ended: its rows, and every figure of it.
+"""Computes the summary of a run that has ended.
 
 Pure: no I/O and no clock.
 """
@@ -23,21 +23,21 @@ from taskdemo_cli.recording.tasks import UNENDED, Tasks
 from taskdemo_cli.stats import MICRO, Statistics, describe, histogram, most_at_once
 
 TRUSTED_SHARE: Final = 0.10
-"""Up to this share of the median response may be the client's own, or the figures are not the server's."""
+"""The client's own share of the median response time must not exceed this, or the figures are not the server's."""
 BUSY_SHARE: Final = 0.95
-"""A load process that used so much of a core set the pace itself."""
+"""A load process that used this much of a core set the pace itself."""
 CLEAR_SHARE: Final = 50
-"""A moment is clear of a work's start and end if it is a fiftieth of a median work away."""
+"""A moment is clear of a start or an end of work if it is 1/50 of the median work time away."""
 MOST_OF_IT: Final = 0.5
-"""A time during whose half or more work ran was spent waiting for work."""
+"""A response waited for work if work ran during at least this share of it."""
 LATE_SHARE: Final = 4
-"""An answer is late if it took a quarter of a median work."""
+"""A response is late if it took 1/4 of the median work time or more."""
 
 
 def trusted(overhead_s: float | None, median_s: float | None, cpu_share: float | None = None) -> bool | None:
-    """Say whether the client's own part in the figures is small enough; None where it is not known.
+    """Return whether the client's own share of the figures is small enough; None if that is not known.
 
-    It is too large where it is a good part of the median response, and where the load process had no time to spare.
+    It is too large if it exceeds TRUSTED_SHARE of the median response time or if the load process used up its core.
     """
     if cpu_share is not None and cpu_share >= BUSY_SHARE:
         return False
@@ -47,7 +47,7 @@ def trusted(overhead_s: float | None, median_s: float | None, cpu_share: float |
 
 
 def doubted(run: RunDocument, overhead_s: float | None) -> RunDocument:
-    """Return the run with what a response costs the client itself, in seconds, and whether to trust its figures."""
+    """Return the run with the client's own share of a response, in seconds, and whether its figures can be trusted."""
     response, client = run.summary.response_s, run.summary.client
     client = replace(
         client, overhead_s=overhead_s, trusted=trusted(overhead_s, response.p50 if response else None, client.cpu_share)
@@ -57,25 +57,25 @@ def doubted(run: RunDocument, overhead_s: float | None) -> RunDocument:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What was recorded of a run that has ended, and which of it belongs to the run: places, in their order."""
+    """What was recorded of a run that has ended, and the places of its requests and tasks, in order."""
 
     requests: Requests
     tasks: Tasks
     of_requests: Sequence[int]
     of_tasks: Sequence[int]
     base: float
-    """The first planned send."""
+    """The first planned send, in microseconds."""
 
     def task_of(self, request: int) -> int | None:
-        """Return the place of the task that the response to the request at this place named."""
+        """Return the place of the task that the response to the request at this place named; None if none."""
         task_id = self.requests.task_id[request]
         return None if task_id is None else self.tasks.place_of[task_id]
 
 
 def summarise(record: Record, bystander: Sequence[RequestRow], done: Done, rate: float | None) -> Summary:
-    """Return every figure of a run.
+    """Return all figures of a run.
 
-    `done`: what the load process said at the end. `rate`: requests per second, where the plan was a rate.
+    `done`: the load process's last frame. `rate`: requests per second of an open loop, otherwise None.
     """
     requests, tasks = record.requests, record.tasks
     planned, sent, first_byte, ended = requests.planned, requests.sent, requests.first_byte, requests.done
@@ -122,10 +122,9 @@ def summarise(record: Record, bystander: Sequence[RequestRow], done: Done, rate:
 
 
 def waits_of(calls: Iterable[RequestRow]) -> Iterator[tuple[float, bool]]:
-    """Yield how long each call of a bystander waited, and whether it was answered.
+    """Yield how long each call of a bystander waited, in seconds, and whether it was answered.
 
-    One that was not counts with how long it had waited as the run was over, or as its connection broke: at least so
-    long.
+    An unanswered call counts with its wait until the run was over or its connection broke, which is a lower bound.
     """
     for call in calls:
         if call.response_s is not None:
@@ -135,24 +134,24 @@ def waits_of(calls: Iterable[RequestRow]) -> Iterator[tuple[float, bool]]:
 
 
 def bystander_statistics(calls: Iterable[RequestRow]) -> Statistics | None:
-    """Return what the waits of these calls come to, in seconds; None where there is none."""
+    """Return the statistics of these calls' waits, in seconds; None if there are none."""
     return describe(round(wait * MICRO) for wait, _ in waits_of(calls))
 
 
 class Busy:
-    """When any work ran, from the ascending starts and ends of all, each end after its start."""
+    """When any work ran, from all starts and all ends, both ascending; each end comes after its start."""
 
     def __init__(self, starts: Sequence[float], ends: Sequence[float]) -> None:
-        # Where as many have ended as had begun, nothing runs until the next start.
+        # When all work begun so far has ended, nothing runs until the next start.
         pauses = [(end, start) for end, start in zip(ends, starts[1:], strict=False) if end <= start]
         self._from = [*starts[:1], *(start for _, start in pauses)]
         self._until = [*(end for end, _ in pauses), ends[-1] if ends and len(ends) == len(starts) else inf]
         lengths = (until - begun for begun, until in zip(self._from, self._until, strict=False))
         self._before = [0.0, *accumulate(lengths)]
-        """How long work ran before each of these stretches, and after all of them."""
+        """How long work had run before each busy stretch, and in total."""
 
     def share(self, start: float, end: float) -> float:
-        """Return during how much of this time, of 1, work ran."""
+        """Return the share of this time, from 0 to 1, during which work ran."""
         return (self._ran(end) - self._ran(start)) / max(end - start, 1.0)
 
     def _ran(self, until: float) -> float:
@@ -161,7 +160,7 @@ class Busy:
 
 
 def _of_event_loops(record: Record) -> Busy:
-    """Return when an event loop did work, one after another; never where it did two at once: it awaited these."""
+    """Return when an event loop did work; empty if any overlapped, because the event loop then awaited it."""
     tasks = record.tasks
     on_loop = [at for at in record.of_tasks if (where := tasks.where[at]) and where[2] == "event loop"]
     starts, ends = (array("d", sorted(times)) for times in tasks.executions(on_loop))
@@ -170,9 +169,9 @@ def _of_event_loops(record: Record) -> Busy:
 
 
 def _cpu_share(record: Record) -> float | None:
-    """Return the share of its time in which the work of the tasks that finished computed, 1 at the most.
+    """Return the share of its time, at most 1, that the work of finished tasks spent computing; None if not known.
 
-    While it waited for a processor it neither computed nor waited for anything of its own.
+    Time spent queueing for a processor is excluded: it is neither computing nor the work's own waiting.
     """
     tasks = record.tasks
     known = [at for at in record.of_tasks if tasks.state[at] == "finished" and not isnan(tasks.cpu[at])]
@@ -183,11 +182,10 @@ def _cpu_share(record: Record) -> float | None:
 
 
 def _task_counts(record: Record, work: float) -> TaskCounts:
-    """Return how the tasks of the run ended, and which requests were answered before theirs had.
+    """Return how the run's tasks ended, and how many requests were answered before and after their tasks ended.
 
-    A caller was held up where a response took a good part of the work, most of it while an event loop did the work of
-    others, and came when none ran: at that moment as many executions had ended as had started, and two bisects tell how
-    many of each.
+    `work` is the median work time in microseconds. A caller was held up if its response was late (LATE_SHARE), an
+    event loop did other work during most of it (MOST_OF_IT), and it came when no work was running.
     """
     requests, tasks = record.requests, record.tasks
     states = Counter(tasks.state[at] for at in record.of_tasks)
@@ -204,12 +202,12 @@ def _task_counts(record: Record, work: float) -> TaskCounts:
             waited += busy.share(answered - response, answered) >= MOST_OF_IT
             continue
         if tasks.state[task] in UNENDED:
-            continue  # It may have ended long ago: a blocked loop sends no word of it.
+            continue  # it may have ended long ago: a blocked event loop reports nothing
         before_end += 1
         if work and response * LATE_SHARE >= work and loops.share(answered - response, answered) >= MOST_OF_IT:
-            # How much work ran when this answer came, without pairing starts with ends: what had started before it,
-            # less what had ended. `clear` shrinks that from both sides, so that work which began or ended at about
-            # the same moment does not count as running.
+            # How much work ran when the response came, without pairing starts with ends: the number started before it
+            # less the number ended. `clear` reduces that from both sides, so work that started or ended at about the
+            # same moment does not count as running.
             running = bisect_left(starts, answered - clear) - bisect_right(ends, answered + clear)
             held_up += running <= 0
     return TaskCounts(
@@ -246,7 +244,7 @@ def _completion(record: Record, at: int) -> float:
 
 
 def _wall(record: Record, done: Done) -> float:
-    """Return the microseconds from the first planned send to the end of the last request, or of the run without any."""
+    """Return the microseconds from the first planned send to the end of the last request (of the run if none)."""
     ends = (record.requests.done[at] for at in record.of_requests)
     return max(ends, default=record.base + micro(done.wall)) - record.base
 

@@ -1,6 +1,6 @@
-"""The tasks of a run while it grows, and how an event changes one. Knows nothing of figures.
+"""The tasks of a run in progress, and how events change them. Knows no statistics.
 
-One array per field, and a dict that finds a task by its id: a million of them take 270 MB. Times are as with requests.
+One array per field, and a dict from task id to place: a million tasks take 270 MB. Times are as in `requests`.
 """
 
 from array import array
@@ -14,7 +14,7 @@ from taskdemo_server.contract.events import TaskEvent, TaskState
 
 STATES: Final[tuple[TaskState, ...]] = get_args(TaskState)
 DONE: Final[frozenset[TaskState]] = frozenset({"finished", "failed"})
-"""Ends that the work itself has come to: none that others conclude takes their place."""
+"""Ends that the work itself reported; they take precedence over ends that others concluded."""
 UNENDED: Final[frozenset[TaskState]] = frozenset({"accepted", "started"})
 TROUBLE: Final[frozenset[TaskState]] = frozenset({"failed", "cancelled", "lost"})
 Where: TypeAlias = tuple[str, int, str]
@@ -22,20 +22,20 @@ Where: TypeAlias = tuple[str, int, str]
 
 
 class Step(NamedTuple):
-    """A start or an end of a task's work; they sort by time, and at one moment the start comes first."""
+    """A start or an end of a task's work; steps sort by time, a start before an end at the same time."""
 
     clock: float
     order: int
-    """Of its state among STATES."""
+    """The index of its state in STATES."""
     where: Where
     error: str
 
 
 class Tasks:
-    """What the events said of every task so far, whatever their order and however often they came.
+    """What the events so far say of each task, independent of their order and of duplicates.
 
-    A task that was started or ended more than once (a worker was killed, or takes so long that its engine gives the
-    task to another one) keeps its first start and the end that counts here, and all of them in `histories`.
+    A task may start or end more than once: a worker was killed, or took so long that its engine gave the task to
+    another one. The arrays keep its first start and the end that counts; `histories` keeps all of them.
     """
 
     def __init__(self) -> None:
@@ -49,21 +49,21 @@ class Tasks:
         self.state: list[TaskState] = []
         self.where: list[Where | None] = []
         self.where_ended: list[Where | None] = []
-        """Where the end was told, which may be another place: a history pairs starts with ends by it."""
+        """Where the end was reported, possibly elsewhere; a history pairs starts with ends by it."""
         self.message: list[str | None] = []
         self.error: list[str | None] = []
         self.output: list[str | None] = []
         self.request = array("i")
-        """The number of the request whose response named the task; 0 where none did (yet)."""
+        """The number of the request whose response named the task; 0 if none has (yet)."""
         self.histories: dict[int, set[Step]] = {}
-        """Every start and end, of tasks that had more than one of either."""
+        """All starts and ends of the tasks with more than one of either, by place."""
         self._wheres: dict[Where, Where] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def place(self, task_id: str) -> int:
-        """Return the place of the task, a new one if it was never heard of."""
+        """Return the place of the task; a new one if the id is unknown."""
         at = self.place_of.get(task_id)
         if at is None:
             at = self.place_of[task_id] = len(self.ids)
@@ -79,18 +79,18 @@ class Tasks:
         return at
 
     def fold(self, at: int, event: TaskEvent, clock: float) -> None:
-        """Change the task at the place `at` as the event says, which happened at `clock`.
+        """Update the task at the place `at` with an event that happened at `clock`.
 
-        Events come in any order, and some twice. What a start or an end does depends on what is known already:
+        Events come in any order, and some twice. The effect of a start or an end depends on what is already known:
 
         | known         | a start comes                         | an end comes                                |
         | nothing       | started                               | ended; where it ran is the end's            |
         | a start       | the same again: nothing; else history | not before the start: ended; else history   |
         | an end        | not after it: its start; else history | the same again: nothing; else history       |
-        | a history     | into the history                      | into the history                            |
+        | a history     | added to the history                  | added to the history                        |
 
-        A history is a set of all starts and ends, for the few tasks that ran more than once; `_settle` reads the
-        task's state off it.
+        A history is the set of all starts and ends of one of the few tasks that ran more than once; `_settle` derives
+        the task's state from it.
         """
         if event.message is not None:
             self.message[at] = interned(event.message)
@@ -130,17 +130,17 @@ class Tasks:
             self._start_history(at, Step(clock, order, where, error or ""))
 
     def end(self, at: int) -> float:
-        """Return when the work of the task ended: nobody knows that of one that was lost."""
+        """Return when the task's work ended; NaN for a lost task, whose end nobody knows."""
         return NEVER if self.state[at] == "lost" else self.ended[at]
 
     def runs(self, at: int) -> int:
-        """Return how often the work of the task was started."""
+        """Return how many times the task's work was started."""
         if at in self.histories:
             return len({step.clock for step in self.histories[at] if STATES[step.order] == "started"})
         return int(not isnan(self.started[at]))
 
     def work(self, at: int) -> float:
-        """Return how long the work took that finished the task; never more than its longest execution."""
+        """Return the duration of the execution that finished the task; NaN if it has not finished."""
         if self.state[at] != "finished":
             return NEVER
         if at not in self.histories:
@@ -148,9 +148,9 @@ class Tasks:
         return max((end - start for start, end in self._pairs(at) if end == self.ended[at]), default=NEVER)
 
     def executions(self, places: Iterable[int]) -> "tuple[array[float], array[float]]":
-        """Return the starts and the ends of all work that these tasks have done, unpaired and unordered.
+        """Return the starts and the ends of all executions of these tasks, unpaired and unordered.
 
-        No work is shorter than a microsecond.
+        No execution is shorter than a microsecond.
         """
         starts, ends = array("d"), array("d")
         for at in places:
@@ -163,11 +163,11 @@ class Tasks:
         return starts, ends
 
     def _pairs(self, at: int) -> list[tuple[float, float]]:
-        """Return start and end of each execution of a task's work; an engine may have it run twice at the same time.
+        """Return the start and end of each execution of a task's work; an engine may run it twice at the same time.
 
-        What was started at one place came to its end there, whatever others had concluded before. Where no end was
-        seen, and it was begun again, its process may have died at any moment in between: it counts as that of its
-        start, so that no more are said to run than were seen. An end whose start was not heard of is of no execution.
+        An end that the work itself reported belongs to the last start at the same place. An execution without a known
+        end that was followed by another start may have died at any moment in between: it counts as ended when it
+        started, so that concurrency is never overstated. An end without a known start is ignored.
         """
         pairs: list[tuple[float, float]] = []
         running: dict[Where, float] = {}
@@ -182,7 +182,7 @@ class Tasks:
                 pairs.append((running.pop(step.where), step.clock))
             else:
                 others.append(step)
-        for step in others:  # what is reported from elsewhere is the end of the latest
+        for step in others:  # an end reported from elsewhere belongs to the latest execution
             before = {where: begun for where, begun in running.items() if begun <= step.clock}
             if before:
                 where = step.where if step.where in before else max(before, key=before.__getitem__)
@@ -207,7 +207,7 @@ class Tasks:
         ends = [step for step in history if STATES[step.order] != "started"]
         self.started[at] = starts[0].clock if starts else NEVER
         self.where[at] = (starts or ends)[-1].where
-        # Of the ends since the last start, the last that the work itself came to, or else the first of the others.
+        # Of the ends since the last start: the last that the work itself reported, or else the first of the others.
         done = [step for step in ends if STATES[step.order] in DONE]
         since = [step for step in ends if not starts or step.clock >= starts[-1].clock]
         last = next((step for step in reversed(since) if step in done), since[0] if since else None)
@@ -216,7 +216,7 @@ class Tasks:
         self.error[at] = (last.error or None) if last else None
 
     def row(self, at: int, base: float) -> TaskRow:
-        """Return the task at this place; times count from `base`."""
+        """Return the task at this place, with times since `base`."""
         host, pid, thread = self.where[at] or (None, None, None)
         return TaskRow(
             id=self.ids[at],
