@@ -1,1 +1,1 @@
-"""Child processes and what they leave behind: servers, signals, temporary folders, the stream of events."""
+"""Processes around a command: servers, their event streams, signals and temporary folders."""

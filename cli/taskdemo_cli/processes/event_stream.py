@@ -1,4 +1,4 @@
-"""Follows a server's /events in a thread of its own and hands over what happened to its tasks."""
+"""Follows a server's /events in a separate thread and forwards its task events."""
 
 import contextlib
 import http.client
@@ -14,40 +14,40 @@ from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.text import shortened
 
 SILENCE_S = 30.0
-"""Seconds without even a heartbeat after which the connection counts as dead, and is made anew."""
+"""Seconds without even a heartbeat after which the connection counts as dead and is replaced."""
 TRIES = 2
-"""So many connections in a row that bring nothing mean that there is no server any more."""
+"""After this many connections in a row without any data, the server counts as gone."""
 LONGEST_EVENT = 1 << 22
-"""Bytes of one event; a message and an output are far shorter, so whoever sends more is not one of our servers."""
+"""Most bytes of one event; messages and outputs are far shorter, so a longer one is not from one of our servers."""
 MOST_DIGITS = 17
 TROUBLE = b"event: trouble\ndata: "
 _RETRY_AFTER_S = 0.2
 ServerState = Literal["well", "unheard", "gone", "ended"]
-"""`unheard`: it cannot say what becomes of its tasks; `gone`: it answers nobody; `ended`: its process is no more."""
+"""`unheard`: it cannot report what happens to its tasks; `gone`: it does not answer; `ended`: its process has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What happened to tasks, as the journal has it."""
+    """Task events from the journal."""
 
     events: list[TaskEvent]
     offset: int
-    """Where the journal goes on after them."""
+    """The journal's offset after them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How the server is now, and why: it may be `well` again that could not write its journal."""
+    """The server's new state, and why; a server that could not write its journal may be `well` again."""
 
     server: ServerState
     why: str | None = None
 
 
 class Watcher(threading.Thread):
-    """Puts ("events", Heard) into `sink`, resuming where it was after a lost connection; and each new Condition.
+    """Puts ("events", Heard) and ("events", Condition) into `sink`; resumes after a lost connection.
 
-    When the server stays unreachable, and so is `gone`, it ends. A silent one may be one whose event loop
-    is blocked, by a hundred callers of slow work, say: it is waited for as long as `patient` says so.
+    The thread ends when the server stays unreachable and so is `gone`. A silent server's event loop may only be
+    blocked, for example by a hundred callers of slow work: silence is tolerated while `patient()` is true.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class Watcher(threading.Thread):
         self._stopped = threading.Event()
         self._connection: http.client.HTTPConnection | None = None
         self._received = 0
-        """Bytes of the stream so far: a connection that brings none counts as a failure."""
+        """Bytes of the stream so far; a connection that receives none counts as a failure."""
 
     def stop(self) -> None:
-        """End the thread, whatever it waits for."""
+        """End the thread, even while it waits for data."""
         self._stopped.set()
         connection = self._connection
         if connection is not None and connection.sock is not None:
@@ -80,7 +80,7 @@ class Watcher(threading.Thread):
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
     def run(self) -> None:
-        """Follow until stopped or until the server is gone."""
+        """Follow the stream until stopped or until the server is gone."""
         failures = 0
         while failures < TRIES and not self._stopped.is_set():
             before, is_waited_for = self._received, False
@@ -89,7 +89,7 @@ class Watcher(threading.Thread):
             except TimeoutError:
                 is_waited_for = self._patient()
             except (OSError, http.client.HTTPException, AttributeError, ValueError):
-                # http.client itself raises AttributeError or ValueError where stop() closed the socket under a read
+                # http.client raises AttributeError or ValueError if stop() shuts down the socket during a read
                 pass
             failures = 0 if is_waited_for else 1 if self._received > before else failures + 1
             self._stopped.wait(_RETRY_AFTER_S)
@@ -133,10 +133,10 @@ class Watcher(threading.Thread):
 
 
 def clock_offset(theirs: float, asked: float, answered: float) -> float:
-    """Return what to subtract from the server's clock to get ours, in seconds; `theirs` is its reading.
+    """Return the seconds to subtract from the server's clock to get ours; `theirs` is the server's reading.
 
     On one host both read the same monotonic clock, and the server's reading lies between `asked` and `answered`:
-    then the offset is exactly 0. Elsewhere it is estimated as NTP does, to within half the round trip.
+    then the offset is exactly 0. Otherwise it is estimated as NTP does, to within half the round trip.
     """
     if asked - 0.001 <= theirs <= answered + 0.001:
         return 0.0

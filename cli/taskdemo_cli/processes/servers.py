@@ -1,4 +1,4 @@
-"""Starts and awaits servers, and asks them who they are. Knows no screen and no measurement."""
+"""Starts servers, waits until they are ready, and queries them. Knows no screen and no measurement."""
 
 import contextlib
 import http.client
@@ -33,23 +33,23 @@ class Server:
     settings: Settings
     folder: Path
     child: Child
-    """Its process, or the fork server's: whoever ends that, ends all that it has forked."""
+    """Its process, or the fork server's, which ends all servers it has forked when it ends."""
     is_forked: bool = False
     url: str = ""
     port: int = 0
     pid: int = 0
-    """`url`, `port` and `pid` are known once it is ready."""
+    """`url`, `port` and `pid` are set once the server is ready."""
 
     def poll(self) -> int | None:
         """Return its exit code; None while it runs."""
         if self.is_forked:
             with contextlib.suppress(FileNotFoundError):
-                if code := Path(f"{self.settings.announce}.ended").read_text(encoding="ascii"):  # else it is half there
+                if code := Path(f"{self.settings.announce}.ended").read_text(encoding="ascii"):  # empty at first
                     return int(code)
         return self.child.poll()
 
     def kill(self) -> None:
-        """Kill it without warning, and wait until it is gone."""
+        """Send SIGKILL and wait up to KILL_TIMEOUT_S seconds for the server to end."""
         if self.poll() is None:
             kill(self.pid)
         deadline = time.monotonic() + KILL_TIMEOUT_S
@@ -58,7 +58,7 @@ class Server:
 
 
 class ForkServer:
-    """Starts servers for the price of one, from a process that has imported everything already. All end with it."""
+    """Forks servers from a process that has already imported everything, so each starts fast. All end with it."""
 
     def __enter__(self) -> Self:
         self._child = Child(python("taskdemo_server.runtime.fork_server"))
@@ -68,7 +68,7 @@ class ForkServer:
         self._child.end()
 
     def launch(self, settings: Settings, folder: Path) -> Server:
-        """Start a server and return at once; the folder takes what it announces, its journal and its last words."""
+        """Start a server and return at once; its announcement, journal and standard error go to `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         settings = _placed(settings, folder)
         self._child.send(settings.to_json().encode() + b"\n")
@@ -76,7 +76,7 @@ class ForkServer:
 
 
 def launch(settings: Settings, folder: Path, *, console: bool = False) -> Server:
-    """Start a server and return at once; `folder` takes what it announces and, without a console, its last words."""
+    """Start a server and return at once; `folder` gets its announcement and, without a console, its standard error."""
     settings = _placed(settings, folder)
     child = Child(
         python("taskdemo_server.serve"),
@@ -88,16 +88,16 @@ def launch(settings: Settings, folder: Path, *, console: bool = False) -> Server
 
 
 def _placed(settings: Settings, folder: Path) -> Settings:
-    """Return the settings with the files that a server of ours needs, in `folder`; what was named stays."""
+    """Return the settings with default paths in `folder` for the journal and the announcement."""
     journal = Path(settings.journal or folder / "journal.jsonl").absolute()
     return replace(settings, journal=str(journal), announce=settings.announce or str(folder / "announce.json"))
 
 
 def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Server:
-    """Wait until the server serves, and fill in its `url` and `port`.
+    """Wait until the server is ready, and set its `url`, `port` and `pid`.
 
-    Raises UserError with the server's own last words where it ends or stays silent for START_TIMEOUT_S seconds,
-    and whatever `check`, which is called again and again, raises.
+    Raises UserError with the last line of the server's standard error if it ends or is not ready within
+    START_TIMEOUT_S seconds, and whatever `check` raises, which is called repeatedly.
     """
     announce = Path(str(server.settings.announce))
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -115,47 +115,47 @@ def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Ser
 
 
 def last_words(server: Server) -> str:
-    """Return the last line the server wrote to its standard error, made safe to show; empty if there is none."""
+    """Return the last line of the server's standard error, made safe to show; empty if there is none."""
     return last_line(server.folder / "stderr")
 
 
 def kill(pid: int) -> None:
-    """Kill a process without warning, one that a child has started, unless it is gone already."""
+    """Send SIGKILL to a process that a child started; ignore one that has already ended."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 
 
 def connect(url: str, timeout: float) -> http.client.HTTPConnection:
-    """Return an unopened connection to the server of `url`, one that `read_url` has read, or of our own."""
+    """Return an unopened connection to the server of `url`, which `read_url` has validated or which is our own."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
-    # The port is always named: without one http.client looks for it behind the last colon, where IPv6 has its own.
+    # Always pass a port: otherwise http.client looks for one after the host's last colon, which IPv6 addresses have.
     if parts.scheme == "https":
         return http.client.HTTPSConnection(host, port or 443, timeout=timeout, context=ssl.create_default_context())
     return http.client.HTTPConnection(host, port or 80, timeout=timeout)
 
 
 class SilentError(OSError):
-    """A server took the connection and then did not answer in time."""
+    """A server accepted the connection but did not answer in time."""
 
 
 def get_json(url: str, path: str, *, timeout: float = ANSWER_TIMEOUT_S, most: int = 1_000_000) -> Any:
-    """GET a JSON document; None where the answer is not one, or has more than `most` bytes. Raises as `timed_json`."""
+    """GET a JSON document; None if the response is not one or exceeds `most` bytes. Raises as `timed_json` does."""
     return timed_json(url, path, timeout=timeout, most=most)[0]
 
 
 def timed_json(
     url: str, path: str, token: str | None = None, *, timeout: float = ANSWER_TIMEOUT_S, most: int = 1_000_000
 ) -> tuple[Any, float]:
-    """Return what `get_json` does, and when it was asked for: on the monotonic clock, once connected.
+    """Return what `get_json` does, and the `time.monotonic()` at which the request was sent, once connected.
 
-    Raises OSError where nobody takes the connection, and SilentError where the answer is not there within `timeout`
-    seconds, however it drips.
+    Raises OSError if no connection can be made, SilentError if the response is not complete within `timeout`
+    seconds, even if parts of it arrive, and TokenError if the server wants another token.
     """
     connection = connect(url, timeout)
     try:
         connection.connect()
-    except UnicodeError:  # a part of the name is longer than any may be
+    except UnicodeError:  # a label of the host name is too long
         raise OSError("that is not a valid host name") from None
     late = threading.Event()
 
@@ -187,7 +187,7 @@ def timed_json(
 
 
 class TokenError(OSError):
-    """A taskdemo server asks for a token, and has not got its own."""
+    """A taskdemo server requires its token, and the request did not have it."""
 
 
 def authorization(token: str | None) -> dict[str, str]:

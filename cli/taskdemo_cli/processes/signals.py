@@ -1,4 +1,4 @@
-"""What asks a command to stop: Ctrl-C, SIGTERM, a closed terminal. The first asks, the second insists."""
+"""The signals that stop a command: Ctrl-C, SIGTERM, a closed terminal. The first asks, the second insists."""
 
 import signal
 from collections.abc import Callable
@@ -9,9 +9,9 @@ STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
-    """The command ends because it was asked to; `exit_code` is what shells make of the signal.
+    """Raised when a signal ends the command; `exit_code` is 128 plus its number, as in shells.
 
-    Not a KeyboardInterrupt, which Typer would take for Ctrl-C whatever the signal was.
+    Not a KeyboardInterrupt, which Typer would treat as Ctrl-C whatever the signal was.
     """
 
     def __init__(self, number: int) -> None:
@@ -20,10 +20,10 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """Remembers whether, and by which signal, the command was asked to stop.
+    """Remembers whether the command was asked to stop, and by which signal.
 
-    The first signal only sets `asked`, so that a run can end in order and what was measured is kept; a second one
-    raises Stopped wherever the main thread is, and so does every further one.
+    The first signal only sets `asked`, so a run can end in order and keep its measurements; every further one raises
+    Stopped wherever the main thread is.
     """
 
     def __init__(self) -> None:
@@ -31,16 +31,16 @@ class StopRequest:
 
     @property
     def asked(self) -> bool:
-        """Whether to stop."""
+        """Whether the command was asked to stop."""
         return self.signal is not None
 
     @property
     def exit_code(self) -> int:
-        """128 plus the signal's number, as shells have it: 130 for Ctrl-C."""
+        """128 plus the signal's number, as in shells: 130 for Ctrl-C."""
         return 128 + (self.signal or signal.SIGINT)
 
     def check(self) -> None:
-        """Raise Stopped where the command was asked to stop."""
+        """Raise Stopped if the command was asked to stop."""
         if self.signal is not None:
             raise Stopped(self.signal)
 
@@ -51,7 +51,7 @@ class StopRequest:
             interrupt(self.signal, None)
 
     def listen(self) -> Self:
-        """Catch the signals from here on, to the command's end: what was measured is still to be printed and saved."""
+        """Catch the signals until the command ends, because what was measured must still be printed and saved."""
         listen(self._handle)
         return self
 
@@ -61,15 +61,15 @@ interrupted: list[int] = []
 
 
 def interrupt(number: int, _frame: FrameType | None) -> None:
-    """End what does not itself listen to signals: it has nothing to finish."""
+    """Raise Stopped; the handler for code without a StopRequest, which has nothing to finish."""
     interrupted.append(number)
     raise Stopped(number)
 
 
 def listen(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Let `handler` have the signals that ask to stop. Raises Stopped where one has come before.
+    """Install `handler` for the signals that stop a command. Raises Stopped if `interrupt` has already caught one.
 
-    A hang-up that is ignored stays so: `nohup taskdemo serve` is to outlive its terminal.
+    A signal that is ignored stays ignored, except SIGINT: `nohup taskdemo serve` must outlive its terminal.
     """
     for number in STOP_SIGNALS:
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
@@ -79,6 +79,6 @@ def listen(handler: Callable[[int, FrameType | None], object]) -> None:
 
 
 def ignore() -> None:
-    """Be deaf to all that asks to stop from here on: what is left to do is to end."""
+    """Ignore the signals that stop a command from now on: it is ending already."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

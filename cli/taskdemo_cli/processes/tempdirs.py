@@ -1,4 +1,4 @@
-"""Private temporary folders that never outlive their owner: removed at the end, or swept by the next start."""
+"""Private temporary folders: removed when their process ends, or swept by the next start if it died."""
 
 import contextlib
 import fcntl
@@ -16,18 +16,19 @@ from taskdemo_cli.errors import UserError
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
 
 _LOCK: Final = "lock"
-"""The file in a folder that its process holds a lock of: the lock ends with the process, however that ends."""
+"""The file in each folder that its process keeps locked; the lock ends with the process, even after a SIGKILL."""
 _BEGUN_FOR_S: Final = 60.0
-"""A broker's folder without an answering broker is being made just now; this old, its maker died in between."""
+"""A broker's folder younger than this may belong to a broker that is still starting; an older one without an answering
+broker is left over."""
 _REMOVE_FOR_S: Final = 3.0
 _ours: Final[dict[Path, int]] = {}
-"""The folders that this process made and has not removed, and the descriptors that hold their locks."""
+"""The folders that this process made and has not yet removed, with the descriptors that hold their locks."""
 
 
 def root() -> Path:
-    """Return this user's folder for all of taskdemo's temporary folders, made if need be, readable by nobody else.
+    """Return this user's folder (mode 0700) for all of taskdemo's temporary folders; create it if necessary.
 
-    Raises UserError where the folder belongs to somebody else or cannot be made.
+    Raises UserError if the folder belongs to another user or cannot be created.
     """
     user = os.getuid()
     folder = Path(tempfile.gettempdir()) / f"taskdemo-{user}"
@@ -45,7 +46,7 @@ def root() -> Path:
 
 
 def _lock(folder: Path) -> int:
-    """Lock a folder, and return the descriptor that holds the lock. Raises OSError where another process has it."""
+    """Lock a folder and return the descriptor that holds the lock. Raises OSError if another process has it."""
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,7 +57,7 @@ def _lock(folder: Path) -> int:
 
 
 def sweep() -> None:
-    """Remove the folders that those left who died without doing it themselves."""
+    """Remove the folders that dead processes left behind."""
     for parent in {tempfile.gettempdir(), "/tmp"}:  # noqa: S108  where brokers have their sockets, see `broker.short_folder`
         for folder in Path(parent).glob(f"{BROKER_FOLDER}*"):
             if _is_a_dead_brokers(folder):
@@ -70,10 +71,10 @@ def sweep() -> None:
 
 
 def _is_a_dead_brokers(folder: Path) -> bool:
-    """Tell whether a folder is ours, and nobody answers at the socket in it, not even as one that has just begun."""
+    """Return whether a folder is ours, is no longer new, and no broker answers at the socket in it."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
         found = folder.lstat()
-        # Root's PostgreSQL is run by another user, whose the folder is.
+        # For root, PostgreSQL runs as another user, who owns the folder.
         ours = stat.S_ISDIR(found.st_mode) and os.getuid() in {0, found.st_uid}
         if ours and time.time() - found.st_mtime > _BEGUN_FOR_S:
             return probe.connect_ex(str(folder / BROKER_SOCKET)) != 0
@@ -81,12 +82,12 @@ def _is_a_dead_brokers(folder: Path) -> bool:
 
 
 def make() -> Path:
-    """Return a new folder (mode 0700) of this process, after a sweep. Raises UserError where it cannot be made."""
+    """Sweep, then return a new folder (mode 0700) of this process. Raises UserError if it cannot be created."""
     sweep()
     try:
         while True:
             folder = Path(tempfile.mkdtemp(dir=root()))
-            with contextlib.suppress(BlockingIOError, FileNotFoundError):  # swept just before
+            with contextlib.suppress(BlockingIOError, FileNotFoundError):  # another process swept it before the lock
                 _ours[folder] = _lock(folder)
                 if folder.exists():
                     return folder
@@ -97,7 +98,7 @@ def make() -> Path:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder, even if somebody who is just ending still puts things into it; for a few seconds at the most."""
+    """Remove a folder; retry for a few seconds, because an ending process may still write to it."""
     deadline = time.monotonic() + _REMOVE_FOR_S
     while True:
         shutil.rmtree(folder, ignore_errors=True)
@@ -108,14 +109,14 @@ def remove(folder: Path) -> None:
 
 
 def clear() -> None:
-    """Remove whatever folder of this process is left; for the very end, when an insisting Ctrl-C cut others short."""
+    """Remove this process's remaining folders, at its very end: a second Ctrl-C may have skipped other cleanup."""
     for folder in list(_ours):
         remove(folder)
 
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Yield a folder (mode 0700) of this process, gone at the end."""
+    """Yield a new folder (mode 0700) of this process, and remove it at the end."""
     folder = make()
     try:
         yield folder
