@@ -1,1 +1,1 @@
-"""Conducts what the commands measure: a run, a comparison, a scan, a search for capacity."""
+"""Conducts the commands' measurements: single runs, and searches for capacity."""

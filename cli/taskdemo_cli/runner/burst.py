@@ -1,4 +1,4 @@
-"""What is sent: the plan that the options of a burst make, at a target, in a document, and in words."""
+"""A burst's plan: from its options, at a target, in a document, and in words."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from taskdemo_cli.runner.target import Target
 from taskdemo_cli.units import format_count
 
 CONCURRENCY = 50
-"""Requests in flight where --for bounds the run and nobody says how many."""
+"""The default number of requests in flight with --for."""
 
 
 def burst(
@@ -26,9 +26,9 @@ def burst(
     request: Plan = GET,
     **more: Any,
 ) -> Plan:
-    """Return the plan, at no place yet, of a closed loop or one with a `rate`, for `count` requests (one) or `for_s`.
+    """Return a plan without a URL: an open loop with `rate`, otherwise a closed loop; `count` requests or `for_s`.
 
-    `more` are other fields of a plan. Raises UserError where two of them contradict each other.
+    The default is one request; `more` are other fields of a plan. Raises UserError if two options conflict.
     """
     if count is not None and for_s is not None:
         raise UserError("--count and --for both bound the run: give one of them")
@@ -46,13 +46,13 @@ def burst(
 
 
 def at(plan: Plan, target: Target) -> Plan:
-    """Return the plan of the same burst at this target."""
+    """Return the plan with this target's URL and authorization."""
     headers = [*plan.headers, *servers.authorization(target.token).items()]
     return replace(plan, url=target.url + target.path, headers=headers)
 
 
 def facts(plan: Plan) -> RunHeader:
-    """Return what a run's document says of this."""
+    """Return the fields of a run's document that describe the plan, the command and the environment."""
     return {
         "count": plan.count,
         "for_s": plan.for_s,
@@ -66,7 +66,7 @@ def facts(plan: Plan) -> RunHeader:
 
 
 def words(plan: Plan) -> str:
-    """Return what is sent, as a title says it."""
+    """Describe the burst for a title."""
     what = "request" if plan.method == "GET" else f"{plan.method} request"
     much = format_count(plan.count, what) if plan.count else f"{plan.for_s:g} s of {what}s"
     if plan.rate is not None:

@@ -1,7 +1,7 @@
-"""Conducts the search for the rate at which a mode, an application or a URL gives in. Knows no screen's insides.
+"""Searches for the highest rate that a mode, an application or a URL can sustain. Knows no screen's internals.
 
-A step is one measured run of an open loop. A private server that was not overloaded is used again, because its tasks
-have all ended; one that gave in is replaced by a fresh one. A server that is not ours is waited for.
+A step is one measured run of an open loop. A private server that was not overloaded is reused, because all its tasks
+have ended; an overloaded one is replaced by a fresh one. A server that is not ours gets time to recover.
 """
 
 import math
@@ -32,16 +32,16 @@ from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.text import shortened
 
 LAST_ANSWERS_S = 1.0
-"""How long a step waits, beyond the work, for what it has sent: a server that keeps up has answered by then."""
+"""How long a step waits, beyond the work, for its last responses; a server that keeps up has answered by then."""
 REST_S = 20.0
-"""How long a server that is not ours, or whose broker is not, is waited for after it gave in."""
+"""How long a server that is not ours, or whose broker is not, may take to recover after an overload."""
 STEPS_TOLD = 6
-"""So many steps a mode takes, about, to say beforehand how long all will take."""
+"""The approximate number of steps of a mode, for estimating how long a search will take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """Which rates are tried, each for how long, and what must hold there."""
+    """Which rates to try, how long each step takes, and which conditions must hold."""
 
     from_per_s: float | None = None
     to_per_s: float | None = None
@@ -53,7 +53,7 @@ class Search:
             raise UserError(f"--from {self.from_per_s:g} is more than --to {self.to_per_s:g}: rates rise")
 
     def check(self, subject: Subject) -> None:
-        """Raise UserError where a step is too short for the work."""
+        """Raise UserError if the steps are too short for the work."""
         if (least := subject.shortest_step_s) > self.step_s:
             minutes = math.ceil(STEPS_TOLD * (least + subject.settling_s) / 60)
             where = f" in mode {subject.mode.name}" if subject.mode else ""
@@ -70,7 +70,7 @@ class AskedToStopError(Exception):
 
 @dataclass(slots=True)
 class _Watch:
-    """The screen of one step, which notes how the backlog grows, and sees when it is hopeless."""
+    """The screen of one step; tracks the backlog and detects when the step is hopeless."""
 
     screen: CapacityScreen
     rate: float
@@ -80,7 +80,7 @@ class _Watch:
     is_hopeless: bool = False
 
     def update(self, source: Recorder, now: float) -> None:
-        """Look at the backlog: what was due to be sent by now, less what is over."""
+        """Measure the backlog: the requests due so far less those that are over."""
         live = source.live(now, 1)
         if live.elapsed_s <= self.settle_s + self.step_s and not self.is_hopeless:
             over = live.failed + (live.ended if source.follows else live.ok)
@@ -92,7 +92,7 @@ class _Watch:
 
 @dataclass(slots=True)
 class Searcher:
-    """Searches the limit of one subject; `folder` takes the files of its servers."""
+    """Searches for the limit of one subject; `folder` gets the files of its servers."""
 
     rig: Rig
     fork_server: servers.ForkServer
@@ -103,18 +103,18 @@ class Searcher:
     subject: Subject
     path: str
     running: Target | None
-    """The server: one that runs already, or one of ours, None where the last gave in."""
+    """The server: one that was already running, or one of ours; None before the first and after an overload."""
     request: Plan
     work_s: float | None = None
-    """How long the first work took of a fresh one of ours, or of one that runs already; None before."""
+    """How long the first work of the current server took, in seconds; None before it was tried."""
     launched: int = 0
     broke_off: bool = False
-    """Whether the search could not go on to its end."""
+    """Whether an error ended the search early."""
 
     def search(self) -> ModeCapacity | None:
-        """Search the limit.
+        """Search for the limit and return the result; None if the command was asked to stop before the first step.
 
-        None where the command was asked to stop before the first step. Raises UserError where there is no first step.
+        Raises UserError if the first step fails; a later error ends the search with the steps so far.
         """
         steps: list[CapacityStep] = []
         confirmed, broken = None, None
@@ -132,7 +132,7 @@ class Searcher:
                 steps.append(self._step(self.subject, rate))
             confirmed = self._confirm(steps)
         except AskedToStopError:
-            pass  # the steps so far are the result
+            pass
         except UserError as error:
             if not steps:
                 raise
@@ -144,12 +144,12 @@ class Searcher:
         return judge(self.subject, steps, confirmed=confirmed, interrupted=self.rig.stopping.asked, broken=broken)
 
     def _check(self) -> None:
-        """Raise AskedToStopError where the command was asked to stop."""
+        """Raise AskedToStopError if the command was asked to stop."""
         if self.rig.stopping.asked:
             raise AskedToStopError
 
     def _confirm(self, steps: Sequence[CapacityStep]) -> Confirmation | None:
-        """Measure what more threads or processes would do, where they were what gave in."""
+        """Measure one step with more threads or processes, if these were the bottleneck; otherwise return None."""
         low, high = bracket(steps)
         more = self.subject.with_more(high.cause if high else None)
         if more is None or low is None:
@@ -160,7 +160,7 @@ class Searcher:
         return Confirmation(option=option, step=step)
 
     def _step(self, subject: Subject, rate: float, option: str = "") -> CapacityStep:
-        """Measure one rate, of a server with the settings of `subject`. Raises AskedToStopError."""
+        """Measure one rate on a server with the settings of `subject`. Raises AskedToStopError."""
         target = self._target(subject.settings)
         settle_s, step_s = subject.settling_s, self.wanted.step_s
         self.screen.start(self.name, f"{option} {format_rate(rate)}".lstrip())
@@ -182,14 +182,14 @@ class Searcher:
         return step
 
     def _target(self, settings: Settings | None = None) -> Target:
-        """Return the server: where there is none, a fresh one, with other `settings` than the subject's if so.
+        """Return the current server, or a fresh one with `settings` (by default the subject's) if there is none.
 
-        Every process of a fresh one has done a piece of work already.
+        Each process of a fresh server has already done a piece of work.
         """
         processes = 1
         if self.running is None:
             wanted = settings or self.subject.settings
-            assert wanted is not None  # noqa: S101  one that runs already has its target
+            assert wanted is not None  # noqa: S101  only a server that we launch has no target yet
             self.launched += 1
             server = self.fork_server.launch(wanted, self.folder / str(self.launched))
             self.running = target_at(servers.await_ready(server, self._check), self.path)
@@ -203,28 +203,28 @@ class Searcher:
         return self.running
 
     def _rest(self, run: RunDocument, *, overloaded: bool) -> None:
-        """Give up one of ours that has not done what it was asked to; wait for one whose tasks others keep."""
+        """After trouble, kill our own server, or give one that is not ours (or whose broker is not) time to recover."""
         troubled, has_ended = overloaded or run.timed_out, run.ended_because is not None
         settings = self.subject.settings
         if settings is None or (settings.broker is not None and not has_ended):
-            if troubled:  # One more request is answered, and its task ended, last.
+            if troubled:  # one more request: its response and task come after all others
                 last = burst(count=1, timeout_s=REST_S, request=self.request)
                 self.rig.measure(self._target(), last, Unseen())
         elif troubled or has_ended:
             self._end()
 
     def _end(self) -> None:
-        """End a server of ours, if there is one, whatever it does."""
+        """Kill the current server if it is ours."""
         if self.running is not None and self.running.server is not None:
             self.running.server.kill()
             self.running = None
 
     def _try_out(self, target: Target, count: int) -> float:
-        """Send so many requests at once, by which nothing is judged, and return how long their work took, in seconds.
+        """Send `count` requests at once as a trial, and return the median time of their work, in seconds.
 
-        Raises UserError where these fail already, and AskedToStopError.
+        Raises UserError if any of them fails, and AskedToStopError.
         """
-        patience_s = max(WARM_UP_S, self.wanted.step_s)  # work that takes longer than a step is refused anyway
+        patience_s = max(WARM_UP_S, self.wanted.step_s)  # work that takes longer than a step is rejected anyway
         first = burst(count=count, timeout_s=patience_s, request=self.request)
         run = self.rig.measure(target, first, Unseen())
         self._check()

@@ -1,7 +1,7 @@
-"""Conducts a run: one burst at one server. Knows no screen's insides.
+"""Conducts a run: one burst at one server. Knows no screen's internals.
 
-The command's main thread is here: it drains what the load process, the bystander process and the event stream
-report, folds it into the recorder, and lets a screen draw between two helpings.
+The command's main thread runs here: it takes the reports of the load process, the bystanders and the event stream
+from one queue, folds them into the recorder, and updates the screen in between.
 """
 
 import contextlib
@@ -33,34 +33,34 @@ from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.text import shortened
 
 START_S = 5.0
-"""How long a process that measures may take to start before the processors are taken to be busy with others."""
+"""How long to wait for our processes to start before measuring how busy the processors are."""
 UNHEARD_S = 5.0
-"""How long a server that cannot write its journal is waited for, to be able to again."""
+"""How long to wait for a server that cannot write its journal to recover."""
 STALLED_S = 60.0
-"""How long to wait for tasks of which nothing is begun, although a worker answers: it may work for others."""
+"""How long to wait for tasks that do not begin although a worker answers, because it may be busy with others' tasks."""
 LAST_BREATH_S = 2.0
-"""How long it may take until the end of a server that has just broken off, or fallen silent, is known."""
+"""How long to wait for the exit of a server that has just broken its connections or stopped answering."""
 BYSTANDER_RATE = 10.0
-"""Calls of GET /ping per second, sent on schedule whatever the answers do."""
+"""Calls of GET /ping per second, sent on schedule regardless of the responses."""
 WARM_UP_MOST = 40
-"""Requests of a warm-up at the most: FastAPI has so many threads, and each may open a connection to a broker."""
+"""Most requests of a warm-up: FastAPI has this many threads, and each may open a connection to a broker."""
 WARM_UP_S = 60.0
-"""How long a warm-up may take: as long as a server's start, because a pool's processes import the work only now."""
+"""How long a warm-up may take; as long as a server's start, because a pool's processes import the work only then."""
 End = Literal["done", "asked to stop", "deadline", "given up"]
-"""Why a part of a run was over."""
+"""Why a part of a run ended."""
 
 
 class Screen(Protocol):
-    """Whatever shows a run while it goes on."""
+    """Shows a run in progress."""
 
     def update(self, source: Recorder, now: float) -> None:
-        """Show the figures at the moment `now` of the monotonic clock."""
+        """Show the figures at `now`, in `time.monotonic()` seconds."""
 
 
 class Rig:
-    """The processes that measure: one that fires, the others are bystanders; all are started once and used again.
+    """The measuring processes: the load process and the bystanders; started once and used for every run.
 
-    `threads`: whether there is to be a second bystander, for the worker threads.
+    `threads`: add a second bystander, which worker threads answer.
     """
 
     def __init__(self, stopping: StopRequest, *, threads: bool = False) -> None:
@@ -78,7 +78,7 @@ class Rig:
             loader.close()
 
     def others_share(self) -> float:
-        """Return how much of all processors others use, of 1, once our own processes have started. Takes 0.1 s."""
+        """Return the share of all processors that others use, from 0 to 1, once our processes are up. Takes 0.1 s."""
         import psutil
 
         for loader in self.loaders.values():
@@ -95,20 +95,22 @@ class Rig:
         enough: Callable[[], bool] = lambda: False,
         **known: Any,
     ) -> RunDocument:
-        """Fire `plan` at `target`, wait for the accepted tasks to end if `wait`, and return the whole run.
+        """Send `plan` to `target`, wait for the accepted tasks to end if `wait`, and return the whole run.
 
-        Whatever ends it early (Ctrl-C, `plan.timeout_s`, a server that dies) is said in the run; nothing measured
-        is lost. `known` are fields of the document that only the caller knows. Once `enough`, which is asked again and
-        again, has been seen, requests in flight are Cancelled and no task is waited for.
+        The document says what ended the run early (Ctrl-C, `plan.timeout_s`, the server's death); nothing measured is
+        lost. `known` are fields of the document that only the caller knows. `enough` is called repeatedly; once it
+        returns true, requests in flight end as Cancelled and no task is waited for.
+
+        Raises UserError if the plan cannot be run or one of the measuring processes dies.
         """
         _step_back()
         return _Run(self, target, at(plan, target), screen).conduct(wait=wait, enough=enough, **known)
 
     def warmed_up(self, target: Target, plan: Plan, *, wait: bool = True) -> tuple[Target, int]:
-        """Fire the plan's first requests at a server of ours, for work that does nothing; nothing of it is counted.
+        """Warm up a server of ours with up to WARM_UP_MOST requests whose work does nothing; none of them is counted.
 
-        So the run does not pay for first connections, imports and processes. Returns the target as it is afterwards,
-        and how many requests that took. Raises UserError where nobody does the work, if that is to `wait`.
+        This spares the run the cost of first connections, imports and processes. Returns the target as it is
+        afterwards, and the number of requests. Raises UserError if it is to `wait` and no worker takes the tasks.
         """
         count = min(plan.concurrency or plan.count or WARM_UP_MOST, WARM_UP_MOST)
         headers = [*plan.headers, (WARM_UP, "1")]
@@ -119,7 +121,7 @@ class Rig:
             rate=None,
             concurrency=count,
             timeout_s=WARM_UP_S,
-            request_timeout_s=None,  # the first of all take longest, and what they begin is to be over
+            request_timeout_s=None,  # first requests are the slowest, and all must be over before the run
             headers=headers,
         )
         run = _Run(self, target, at(fired, target), Unseen())
@@ -129,9 +131,9 @@ class Rig:
         return again(target), count
 
     def doubted(self, plan: Plan, runs: Sequence[RunDocument]) -> list[RunDocument]:
-        """Measure what a response costs the client itself, at the fastest run's pace, and return the runs with it.
+        """Measure the client's own share of a response at the fastest run's pace, and return the runs with it.
 
-        For the slower runs of the same plan that figure is an upper bound. Skipped where the user wants to stop.
+        For slower runs of the same plan it is an upper bound. Skipped if the user wants to stop.
         """
         if self.stopping.asked:
             return list(runs)
@@ -142,7 +144,7 @@ class Rig:
 
 @functools.cache
 def _step_back() -> None:
-    """Let the screen and the bookkeeping, which are this process, wait for the server and the load."""
+    """Lower this process's priority, so screen and bookkeeping yield to the server and the load process."""
     os.nice(10)
 
 
@@ -154,7 +156,7 @@ class Unseen:
 
 
 class _Run:
-    """One run while it goes on: the inbox is drained, folded, and shown."""
+    """One run in progress: drains the inbox into the recorder and updates the screen."""
 
     def __init__(self, rig: Rig, target: Target, plan: Plan, screen: Screen) -> None:
         self.rig = rig
@@ -175,27 +177,27 @@ class _Run:
             "threads": self.recorder.bystander_threads,
         }
         self.running: set[str] = set()
-        """The load processes that are on their way."""
+        """The names of the measuring processes that are running a plan."""
         self.begun: set[str] = set()
         self.server: ServerState = "well"
         self.because: str | None = None
-        """Why the server is as it is; None where it is well."""
+        """Why the server is in this state; None if it is `well`."""
         self.since = 0.0
         self.left = (0, 0)
-        """Tasks that had not ended, and those of them that ran, as it has been since `left_since`."""
+        """How many tasks have not ended and how many of them are running; unchanged since `left_since`."""
         self.left_since = self.ask_at = 0.0
         self.stalled: str | None = None
-        """Why nobody does the tasks; None as long as somebody may."""
+        """Why no worker takes the tasks; None as long as one may."""
         self.broken: str | None = None
-        """Which process of ours died, so that the figures are not whole."""
+        """Why the run's figures are unusable: a measuring process died, or it refused its plan."""
         self.next_look = 0.0
         self.offset = 0
-        """How far the server's journal has been heard of."""
+        """The offset in the server's journal up to which events have arrived."""
 
     def conduct(self, *, wait: bool, enough: Callable[[], bool], **known: Any) -> RunDocument:
         started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         with contextlib.suppress(queue.Empty):
-            while True:  # what came too late for the run before
+            while True:  # late messages of the previous run
                 self.rig.inbox.get_nowait()
         watcher = self._watch()
         end: End = "done"
@@ -218,13 +220,13 @@ class _Run:
             {**self.target.header(), **facts(self.plan), "started_at": started_at, **known},
             interrupted=end == "asked to stop",
             timed_out=end == "deadline",
-            # What a broker of others has, workers do without the server, too.
+            # Where the broker is not the server's own, workers can finish the tasks without the server.
             server_gone=self.server in {"gone", "ended"} and self.target.worker is UNSET,
             ended_because=self.because or self.stalled,
         )
 
     def _fire(self, *, wait: bool, enough: Callable[[], bool]) -> End:
-        """Fire the plan, then wait for the tasks, if for any, and for the end of a server that is about to go."""
+        """Run the plan, then wait for the tasks if `wait`, and for the exit of a server that is dying."""
         self.running.add("load")
         self.rig.load.run(self.plan)
         end = self._drain(lambda: "load" not in self.running or enough())
@@ -247,7 +249,7 @@ class _Run:
         self.offset = self.target.health.journal_offset
 
         def patient() -> bool:
-            """Tell whether silence is no end: the process of a server of ours is looked after, and callers wait."""
+            """Return whether to tolerate silence: from our own server, whose process we poll, or while callers wait."""
             return target.server is not None or "load" in self.running
 
         watcher = Watcher(target.url, self.rig.inbox, self.offset, target.token, f"{target.prefix}/events", patient)
@@ -255,7 +257,7 @@ class _Run:
         return watcher
 
     def _start_bystanders(self) -> list[Loader]:
-        """Send the bystanders ahead, so that they are on their way when the burst comes."""
+        """Start the bystanders, and wait until each has begun, before the burst."""
         started = []
         for name, path in (("bystander", self.target.bystander_path), ("threads", self.target.threads_path)):
             loader = self.rig.loaders.get(name)
@@ -274,7 +276,7 @@ class _Run:
         stoppable: bool = True,
         until_gone: bool = False,
     ) -> End:
-        """Take in what is reported until `done`, and say what ended it."""
+        """Handle reports until `done()` or something else ends the wait, and return what did."""
         while not done() and not (stoppable and self.broken):
             now = time.monotonic()
             if stoppable and self.rig.stopping.asked:
@@ -316,7 +318,7 @@ class _Run:
                 self.running -= {name} if isinstance(content, Done) else set()
 
     def _is_stalled(self, now: float) -> bool:
-        """Tell whether nobody does the tasks that a broker of others keeps, and note why."""
+        """Return whether no worker takes the tasks on a broker that is not the server's own; set `stalled` if so."""
         mode = MODE_BY_NAME.get(self.target.mode or "")
         if mode is None or mode.engine is None or self.target.worker is UNSET:
             return False
@@ -325,7 +327,7 @@ class _Run:
         if now >= self.ask_at:
             self.ask_at = now + mode.engine.begins_within_s
             answers = again(self.target).worker
-            # Work of a known length that goes on for much longer was a dead worker's.
+            # If running work takes much longer than its known length, its worker has died.
             length = self.target.header()["duration_s"] if self.recorder.running else 0.0
             patience = math.inf if length is None else STALLED_S + 4 * length
             if answers is False or (answers is not True and not self.recorder.running):
@@ -339,6 +341,6 @@ class _Run:
         return self.stalled is not None
 
     def _note(self, server: ServerState, because: str | None) -> None:
-        """Take note of how the server is: one that is gone can only be seen to have ended, and then that is it."""
+        """Set the server's state; after `gone` only `ended` is accepted, and after `ended` nothing."""
         if self.server in {"well", "unheard"} or (self.server, server) == ("gone", "ended"):
             self.server, self.because, self.since = server, because, time.monotonic()

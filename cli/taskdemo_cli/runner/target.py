@@ -1,4 +1,4 @@
-"""A server to fire at: who it says it is, and what it has seen of its application."""
+"""A server to send requests to: what it reports about itself, and what it observed of its application."""
 
 import contextlib
 import ssl
@@ -24,22 +24,22 @@ from taskdemo_server.contract.settings import BUILT_IN_WORKS, CUT_OFF, OWN_PATHS
 from taskdemo_server.contract.text import without_password
 
 TICK_S = 0.125
-"""Seconds between two looks at something that changes by itself."""
+"""Seconds between two polls."""
 
 SETTLE_S = 0.75
-"""How long the user's own application is watched before the first request: what blocks it then is not the endpoint."""
+"""How long the user's own application is watched before the first request; what blocks it then is not the endpoint."""
 QUIET_S = 0.5
-"""So long after a run, what the application does next has been seen."""
+"""How long at least to watch the application after a run, for what it does next."""
 STIRRING_S = 3.0
-"""How long to wait for an event loop that is still blocked after the run, and for tasks that have not ended."""
+"""How long at most to wait after a run while the event loop is still blocked or tasks have not ended."""
 
 
 Moment = Annotated[float, Meta(ge=0, le=1e10)]
-"""Seconds up to three centuries, more than any clock of ours tells."""
+"""Seconds, at most about three centuries: more than any clock here can read."""
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """What a taskdemo server says of itself, as far as it is of use here; who says something else is none."""
+    """What a taskdemo server's /health reports, as far as it is used here; any other answer is not from one."""
 
     server: Literal["taskdemo"]
     journal_offset: Annotated[int, Meta(ge=0, le=2**53)]
@@ -48,68 +48,68 @@ class Health(Struct, frozen=True, kw_only=True):
     app: str | None = None
     work: str | None = None
     own_work: OwnFunction | None = None
-    """How it calls the user's own function, where its work is one."""
+    """How it calls the user's own function, if that is its work."""
     duration_s: Moment | None = None
     slots: int | None = None
-    """How many works it can run at once, where it knows."""
+    """How many tasks it can run at once, if known."""
     start_worker: str | None = None
-    """The command that starts a worker for it, but for the token; where the broker is not its own."""
+    """The command that starts a worker for it, without the token; None if the broker is its own."""
     worker: bool | UnsetType | None = UNSET
-    """Whether a worker answers on its broker, None where it does not know; left out where the broker is its own."""
+    """Whether a worker answers on its broker; None if it does not know, unset if the broker is its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server to fire at."""
+    """A server to send requests to."""
 
     url: str
     path: str = "/"
     health: Health | None = None
-    """What its /health said; None where it is not a taskdemo server."""
+    """The answer of its /health; None if it is not a taskdemo server."""
     server: servers.Server | None = None
-    """The process, where it is our own."""
+    """Its process, if it is our own."""
     token: str | None = None
     offset: float = 0.0
     """Seconds that its clock is ahead of ours."""
 
     @property
     def mode(self) -> str | None:
-        """The mode it is in, where it is a taskdemo server."""
+        """The mode of a taskdemo server."""
         return self.health.mode if self.health else None
 
     @property
     def app(self) -> str | None:
-        """The user's own application, where it serves that."""
+        """The user's own application, if it serves that."""
         return self.health.app if self.health else None
 
     @property
     def worker(self) -> bool | UnsetType | None:
-        """Whether a worker answers on its broker; None where nobody knows, and unset where the broker is its own."""
+        """Whether a worker answers on its broker; None if that is not known, unset if the broker is its own."""
         return self.health.worker if self.health else UNSET
 
     @property
     def prefix(self) -> str:
-        """Where taskdemo's own paths are: beside the user's own application they are out of its way."""
+        """The prefix of taskdemo's own paths; not empty if the user's own application owns the others."""
         return OWN_PATHS if self.server is not None and self.server.settings.app is not None else ""
 
     @property
     def proxy(self) -> str | None:
-        """The proxy that the environment names on the way to it, without its password."""
+        """The proxy that the environment names for it, without the password."""
         proxy = proxy_for(self.url)
         return None if proxy is None else without_password(proxy)
 
     @property
     def bystander_path(self) -> str | None:
-        """What a bystander asks for; None where the server offers nothing that costs it nothing."""
+        """The path that a bystander calls; None if the server has no endpoint that costs it almost nothing."""
         return f"{self.prefix}/ping" if self.health else None
 
     @property
     def threads_path(self) -> str | None:
-        """What a second bystander asks for, whom worker threads answer: beside the user's own application."""
+        """The path that a second bystander calls, which worker threads answer; only with the user's own application."""
         return f"{self.prefix}/ping/sync" if self.app else None
 
     def header(self) -> RunHeader:
-        """Return what a run's document says of it."""
+        """Return the fields of a run's document that describe the target."""
         health = self.health
         work = health.work if health and not health.app else None
         return {
@@ -125,16 +125,16 @@ class Target:
         }
 
     def settle(self, stopping: StopRequest) -> None:
-        """Let the user's own application be watched for a while before anybody asks it anything."""
+        """Let the server watch the user's own application for SETTLE_S before the first request."""
         end = time.monotonic() + SETTLE_S
         while time.monotonic() < end and not stopping.asked:
             time.sleep(TICK_S)
 
     def read_sightings(self, stopping: StopRequest, *, wait: bool = True) -> Sightings:
-        """Return what the server of the user's own application has seen of it since it said who it is.
+        """Return what the server observed of the user's own application since `health` was read.
 
-        With `wait`, once the event loop is quiet and the tasks that were left behind have ended, or STIRRING_S later.
-        Read from the journal, because a loop that is blocked answers nobody.
+        With `wait`, wait from QUIET_S to STIRRING_S for the event loop to be free and the tasks left behind to end.
+        Read from the journal, because a blocked event loop does not answer.
         """
         began = time.monotonic()
         while True:
@@ -145,7 +145,7 @@ class Target:
             time.sleep(TICK_S)
 
     def rest(self, offset: int) -> Iterator[TaskEvent]:
-        """Return the events in the journal of a server of ours from there on: a blocked or dead one sends no word."""
+        """Yield the events after `offset` in our own server's journal: a blocked or dead server sends none."""
         return filter(None, map(TaskEvent.from_line, self._lines(offset)))
 
     def _lines(self, offset: int) -> Iterator[bytes]:
@@ -156,9 +156,10 @@ class Target:
 
 
 def find_target(url: str, path: str = "/", server: servers.Server | None = None, token: str | None = None) -> Target:
-    """Ask the server of `url` who it is. Raises OSError where nobody answers, or it wants another token.
+    """Ask the server of `url` for its health and return it as a target.
 
-    One that can only be reached through a proxy is not asked: it is none that this tool could follow.
+    A server behind a proxy is not asked, because its tasks could not be followed. Raises OSError if it cannot be
+    reached, SilentError if it does not answer in time, and TokenError if it wants another token.
     """
     target = Target(url.rstrip("/"), path, server=server, token=token)
     if proxy_for(url):
@@ -175,29 +176,29 @@ def find_target(url: str, path: str = "/", server: servers.Server | None = None,
 
 
 def again(target: Target) -> Target:
-    """Return the target as it is now: where its journal ends, so that the tasks before are not of the next run."""
-    with contextlib.suppress(OSError):  # a server that has ended shows in the round itself
+    """Return the target with fresh health: its journal's new offset keeps earlier tasks out of the next run."""
+    with contextlib.suppress(OSError):  # the next run will show that the server has ended
         return find_target(target.url, target.path, target.server, target.token)
     return target
 
 
 def no_worker(target: Target) -> str:
-    """Return that no worker answers on the broker of the target's server, and what to type."""
+    """Return the message that no worker answers on the target's broker, with the command that starts one."""
     command = str(target.health and target.health.start_worker) + (" --token TOKEN" if target.token else "")
-    if target.server is not None:  # it ends with this command: a worker could tell it nothing
+    if target.server is not None:  # it ends with this command, so a worker need not report to it
         command = command.partition(" --server ")[0]
     return f"no worker answers on this broker; start one with: {command}"
 
 
 def check_worker(target: Target) -> None:
-    """Raise UserError where nobody would do the work."""
+    """Raise UserError if no worker answers on the target's broker."""
     if target.worker is False:
         raise UserError(no_worker(target))
 
 
 @contextlib.contextmanager
 def private_target(settings: Settings, path: str, stopping: StopRequest) -> Iterator[Target]:
-    """Serve while the block runs, and give what to fire at."""
+    """Start a private server, yield it as a target, and end it afterwards."""
     with temporary_folder() as folder:
         server = servers.launch(settings, folder)
         try:
@@ -210,7 +211,7 @@ def private_target(settings: Settings, path: str, stopping: StopRequest) -> Iter
 
 
 def target_at(server: servers.Server, path: str) -> Target:
-    """Return a private server of ours that is ready, as a target. Raises UserError where it has ended meanwhile."""
+    """Return our own server, which is ready, as a target. Raises UserError if it has ended meanwhile."""
     try:
         return find_target(server.url, path, server)
     except OSError:
@@ -218,7 +219,11 @@ def target_at(server: servers.Server, path: str) -> Target:
 
 
 def running_target(parsed: ParsedUrl, token: str | None, *, named: bool) -> Target:
-    """Return a server that runs already, as a target. Raises UserError where nobody answers."""
+    """Return a server that is already running as a target; `named`: the user gave its URL.
+
+    Raises UserError if it cannot be reached or wants another token. A server that accepts the connection but does not
+    identify itself, or that wants a token when none was given, becomes a target whose tasks are not followed.
+    """
     url = parsed.url
     try:
         return find_target(url, parsed.path, token=token)
