@@ -1,1 +1,1 @@
-"""The command line: starts servers, fires at them, compares what was measured and shows it."""
+"""The command line: starts servers, sends requests to them, compares the measurements and shows the results."""

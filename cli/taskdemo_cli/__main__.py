@@ -1,4 +1,4 @@
-"""The first step of `taskdemo` and of `python -m taskdemo_cli`: deaf to nothing while the rest is being imported."""
+"""The entry point of `taskdemo` and `python -m taskdemo_cli`; lets Ctrl-C work while the rest is being imported."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import sys
 
 
 def run() -> None:
-    """Run the command line; a Ctrl-C that comes before it can be answered just ends it, without a traceback."""
+    """Run the command line; until its signal handlers are installed, Ctrl-C ends it without a traceback."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if os.name == "nt":

@@ -1,4 +1,4 @@
-"""The commands: parse, call, choose a view. The only place that catches user errors and turns them into exit codes."""
+"""The commands: parse, call, choose a view. The only module that catches user errors and returns exit codes."""
 
 import contextlib
 import os
@@ -17,10 +17,10 @@ from taskdemo_server.contract.settings import QUEUE, VERSION, Settings, WorkerSe
 
 
 class Commands(TyperGroup):
-    """The commands; their own few options, completion's among them, have no environment variable."""
+    """The group of commands; its own few options, such as completion's, have no environment variable."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return the options, each to be given on the command line alone."""
+        """Return the options, without their environment variables."""
         params: list[Any] = super().get_params(ctx)
         for param in params:
             param.show_envvar = param.allow_from_autoenv = False
@@ -28,7 +28,7 @@ class Commands(TyperGroup):
 
 
 def _examples(*lines: str, before: tuple[str, ...] = ()) -> str:
-    # Lines of their own in every version of Typer, and no brackets: they would be markup.
+    # Blank lines keep the lines apart in every version of Typer. Do not use brackets: they would be markup.
     return "\n\n".join((*before, "For example:", *lines))
 
 
@@ -42,13 +42,13 @@ app = typer.Typer(
 
 
 def run() -> None:
-    """Run the command line and exit with the documented code; however it ends, no folder of it stays."""
+    """Run the command line and exit with the documented code; remove its temporary folders however it ends."""
     code = INTERRUPTED
     try:
         signals.listen(signals.interrupt)
         code = outcome(sys.argv[1:])
         signals.ignore()
-    except signals.Stopped as stopped:  # just before, or just after
+    except signals.Stopped as stopped:  # outside `outcome`
         code = stopped.exit_code
     finally:
         signals.ignore()
@@ -60,7 +60,7 @@ def run() -> None:
 
 
 def outcome(arguments: list[str]) -> int:
-    """Run a command and return its exit code; every foreseen trouble is one sentence on stderr."""
+    """Run a command and return its exit code; every expected error is one sentence on stderr."""
     try:
         with contextlib.redirect_stdout(OutputStream(sys.stdout)) as out:
             code = app(arguments, prog_name="taskdemo", standalone_mode=False)
@@ -73,7 +73,7 @@ def outcome(arguments: list[str]) -> int:
     except Exception as error:
         if signals.interrupted:
             return signals.Stopped(signals.interrupted[0]).exit_code
-        # Typer's own usage errors, whichever Click they come from, carry a sentence and an exit code.
+        # A usage error has format_message(), whichever copy of Click defines its class.
         sentence = getattr(error, "format_message", None)
         if sentence is None:
             if "--debug" in arguments:
@@ -83,7 +83,7 @@ def outcome(arguments: list[str]) -> int:
             )
             return COULD_NOT_RUN
         text = sentence()
-        if not text:  # no_args_is_help: the help is the message
+        if not text:  # no_args_is_help has printed the help
             return COULD_NOT_RUN
         text = f"{text.rstrip('.')}{_from_environment(arguments, text)}"
         complain(f"{text}{'' if text.endswith('?') else ';'} {_command(arguments)} --help shows how")
@@ -92,7 +92,7 @@ def outcome(arguments: list[str]) -> int:
 
 
 def _from_environment(arguments: list[str], sentence: str) -> str:
-    """Name the variables that gave an option, or a value, which a sentence is about; not what is in them."""
+    """Return a note that names the environment variables a sentence is about, without their values; empty if none."""
     prefix = f"{_command(arguments).replace(' ', '_').upper()}_"
     named = []
     for variable, value in sorted(os.environ.items()):
@@ -104,20 +104,20 @@ def _from_environment(arguments: list[str], sentence: str) -> str:
 
 
 def _command(arguments: list[str]) -> str:
-    """Return the command that was meant, as far as there is such a one."""
+    """Return `taskdemo` with the command among the arguments, if there is a known one."""
     first = next((word for word in arguments if not word.startswith("-")), "")
     known = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
     return f"taskdemo {first}" if first in known else "taskdemo"
 
 
 def _private(mode: str, **given: Any) -> Settings:
-    """Return the settings of a server that a command starts for itself."""
+    """Return the settings of a private server, which a command starts for itself."""
     folder = checks.folder_of(given.get("app") or given.get("work", "sleep"))
     return Settings(mode=mode, journal="", port=0, console=False, folder=folder, **given)
 
 
 def _typed(context: Any) -> list[str]:
-    """Return the options that stand on the command line; what the environment gives is a default like any other."""
+    """Return the options given on the command line; those from the environment count as defaults."""
     options_there_are = (param for param in context.command.params if param.param_type_name == "option")
     sources = {param.opts[0]: context.get_parameter_source(param.name) for param in options_there_are}
     return [option for option, source in sources.items() if source and source.name == "COMMANDLINE"]
@@ -450,7 +450,7 @@ def worker(
         ),
     )
     command = python("taskdemo_server.worker")
-    # It takes the place of this process, so that signals are its own.
+    # The worker replaces this process, so it gets its signals directly.
     os.execve(command[0], command, environment_with(settings.to_json()))  # noqa: S606  no shell is wanted
 
 

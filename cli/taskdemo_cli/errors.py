@@ -1,4 +1,4 @@
-"""The one error meant for the user: a sentence that says what is wrong and what to type, and its exit code."""
+"""The one error for users, with a sentence that says what is wrong and what to type; and the exit codes."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """Printed as one line, without a traceback. `str(error)` names the value and what to type instead.
+    """An error printed as one line, without a traceback. `str(error)` names the value and what to type instead.
 
-    `more`: lines below it, for a list of what there is that is too long for a sentence.
+    `more`: lines printed below it, for a list of choices that is too long for a sentence.
     """
 
     def __init__(self, sentence: str, exit_code: int = COULD_NOT_RUN, *, more: Sequence[str] = ()) -> None:

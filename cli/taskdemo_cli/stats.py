@@ -1,7 +1,7 @@
-"""Statistics of times: percentiles, histograms, intervals over rounds; and what groups anything beforehand.
+"""Statistics of times: percentiles, histograms, confidence intervals over rounds; and grouping.
 
-Pure functions of their arguments. Durations come in whole microseconds and leave in seconds,
-so that a figure computed from the rows of a document equals the one in its summary to the last digit.
+Pure functions. Durations come in as whole microseconds and go out as seconds, so a figure computed from the rows of
+a document equals the one in its summary to the last digit.
 """
 
 import math
@@ -18,14 +18,14 @@ Number = TypeVar("Number", int, float)
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 LONGEST_S: Final = 1e9
-"""No time is longer than these 31 years; a scale for a longer one could not be drawn."""
+"""The longest allowed time, 31 years; a scale for a longer one could not be drawn."""
 Seconds = Annotated[float, Meta(ge=-LONGEST_S, le=LONGEST_S)]
 MICRO = 1_000_000
 PERCENTILES = {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "p999": 999}
-"""In thousandths."""
+"""Percentiles in thousandths."""
 BINS = 10
 LOGARITHMIC_FROM = 20
-"""Where the longest time is this many times the shortest, bins and scales widen by a factor instead of a width."""
+"""Bins and scales are logarithmic if the longest time is at least this many times the shortest."""
 
 
 class Statistics(Struct, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ class Bin(Struct, frozen=True, kw_only=True):
 
 
 def grouped(pairs: Iterable[tuple[Key, Value]]) -> defaultdict[Key, list[Value]]:
-    """Return the values of each key, keys and values in the order of the pairs."""
+    """Return the values of each key; keys and values keep the order of the pairs."""
     groups: defaultdict[Key, list[Value]] = defaultdict(list)
     for key, value in pairs:
         groups[key].append(value)
@@ -59,9 +59,9 @@ def grouped(pairs: Iterable[tuple[Key, Value]]) -> defaultdict[Key, list[Value]]
 
 
 def nearest_rank(ordered: Sequence[Number], per_mille: int) -> Number:
-    """Return the smallest value that at least `per_mille` thousandths of all are not greater than.
+    """Return the smallest value such that at least `per_mille` thousandths of all values do not exceed it.
 
-    `ordered` is ascending and not empty. The value is one that was measured, never an interpolation:
+    `ordered` is ascending and not empty. The result is a measured value, never an interpolation:
     definition 1 of Hyndman and Fan, "Sample Quantiles in Statistical Packages" (1996). Whole thousandths,
     because 0.9 * 10 is not always 9 in floats.
     """
@@ -70,16 +70,16 @@ def nearest_rank(ordered: Sequence[Number], per_mille: int) -> Number:
 
 
 def supported(statistic: str, count: int) -> bool:
-    """Say whether `count` times are enough for this statistic: for a percentile, at least one lies beyond it.
+    """Return whether `count` times are enough for this statistic: at least one must lie beyond a percentile.
 
-    The median always is. With 20 times p95 is, p99 is not: it would be the maximum under another name.
+    One time is enough for the median. With 20 times p95 is supported but p99 is not: it would just be the maximum.
     """
     per_mille = PERCENTILES.get(statistic, 500)
     return count >= 1 and (per_mille <= 500 or count * (1000 - per_mille) >= 1000)
 
 
 def describe(microseconds: Iterable[float]) -> Statistics | None:
-    """Return the statistics of these durations in seconds; None where there are none."""
+    """Return the statistics of these durations, in seconds; None if there are none."""
     ordered = sorted(microseconds)
     if not ordered:
         return None
@@ -95,8 +95,8 @@ def describe(microseconds: Iterable[float]) -> Statistics | None:
 def histogram(ordered: Sequence[float]) -> list[Bin]:
     """Return up to ten bins from the shortest to the longest of these ascending durations.
 
-    Bins of one width, as hey draws them; where the longest is 20 times the shortest or more, bins of one
-    *ratio*, because otherwise all but the slowest few would share the first bar.
+    The bins have equal widths, as in hey. If the longest duration is at least 20 times the shortest, they have equal
+    *ratios*, because otherwise all but the slowest few would share the first bar.
     """
     if not ordered:
         return []
@@ -119,9 +119,9 @@ def histogram(ordered: Sequence[float]) -> list[Bin]:
 
 
 def most_at_once(starts: Sequence[float], ends: Sequence[float]) -> int:
-    """Return how many intervals overlap where most of them do, from the ascending starts and the ascending ends.
+    """Return the largest number of intervals open at once, from all starts and all ends, both ascending.
 
-    An end at the moment of a start comes first. Intervals without an end go on for ever.
+    An end comes before a start at the same moment. Intervals without an end stay open.
     """
     running = most = ended = 0
     for start in starts:
@@ -134,7 +134,7 @@ def most_at_once(starts: Sequence[float], ends: Sequence[float]) -> int:
 
 
 def average_open(intervals: Sequence[tuple[float, float]], from_s: float, to_s: float, columns: int) -> list[float]:
-    """Return how many intervals are open in each of `columns` equal spans of this time, on average over the span."""
+    """Return the average number of open intervals in each of `columns` equal spans from `from_s` to `to_s`."""
     length = (to_s - from_s) / columns
     edges = [from_s + at * length for at in range(columns + 1)]
     return [
@@ -144,7 +144,7 @@ def average_open(intervals: Sequence[tuple[float, float]], from_s: float, to_s: 
 
 
 class Slope(NamedTuple):
-    """By how much a line rises for each step to the right, and the 95 % interval that this lies in."""
+    """The slope of a line, and its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -152,10 +152,10 @@ class Slope(NamedTuple):
 
 
 def slope(xs: Sequence[float], ys: Sequence[float]) -> Slope:
-    """Return the slope of the line that fits three points or more best, at least two `xs` of them different.
+    """Return the least-squares slope of three or more points, at least two of which differ in x.
 
-    Least squares, and Student's t interval of the slope. It supposes that the points scatter around their line
-    independently of each other: give it the means of spans that are longer than what happens in between.
+    The interval is Student's t. It assumes that the points scatter around the line independently of each other, so
+    pass means over spans longer than the fluctuations within them.
     """
     middle_x, middle_y = fmean(xs), fmean(ys)
     spread = math.fsum((x - middle_x) ** 2 for x in xs)
@@ -174,14 +174,14 @@ STUDENT_975 = (
 )  # fmt: skip
 """The 97.5 % quantile of Student's t for 1, 2, ... 30 degrees of freedom."""
 NORMAL_975 = 1.960
-"""That of infinitely many."""
+"""The same for infinitely many degrees of freedom: the normal distribution's."""
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % interval for the mean of what one round gives, from the values of two rounds or more.
+    """Return the 95 % confidence interval of the mean over rounds, from one value per round, two or more.
 
-    Student's t interval. Rounds are independent of each other, which the requests inside one are not. With two
-    rounds it is 13 standard errors wide on each side, which is how little two rounds say.
+    Student's t interval. Rounds are independent of each other; requests within one are not. Two rounds say little:
+    the interval extends 13 standard errors to each side.
     """
     center = fmean(values)
     arm = math.sqrt(_squared_error(values)) * student_975(len(values) - 1)
@@ -189,9 +189,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def interval_between(olds: Sequence[float], news: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % interval for mean(news) - mean(olds), of rounds that were not run in pairs, two or more of each.
+    """Return the 95 % confidence interval of mean(news) - mean(olds), for unpaired rounds, two or more of each.
 
-    Welch's t interval: the two may differ in how much their rounds vary. The degrees of freedom are his too,
+    Welch's t interval, which allows unequal variances. The degrees of freedom are his too,
     "The generalization of Student's problem when several different population variances are involved" (1947).
     """
     center = fmean(news) - fmean(olds)
@@ -205,9 +205,9 @@ def interval_between(olds: Sequence[float], news: Sequence[float]) -> tuple[floa
 
 
 def student_975(degrees: float) -> float:
-    """Return the 97.5 % quantile of Student's t, for one degree of freedom or more, within 10 %.
+    """Return the 97.5 % quantile of Student's t, for one or more degrees of freedom, within 10 %.
 
-    Exact for whole degrees up to 30; between them it is nearly linear in 1 / degrees.
+    Exact for whole degrees up to 30; interpolated in 1 / degrees, in which it is nearly linear, elsewhere.
     """
     whole = int(degrees)
     if whole >= len(STUDENT_975):
@@ -217,5 +217,5 @@ def student_975(degrees: float) -> float:
 
 
 def _squared_error(values: Sequence[float]) -> float:
-    """Return the square of the mean's standard error. Raises StatisticsError for fewer than two values."""
+    """Return the squared standard error of the mean. Raises StatisticsError for fewer than two values."""
     return variance(values) / len(values)

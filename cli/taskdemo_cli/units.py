@@ -1,23 +1,23 @@
-"""Figures as people write them and read them: seconds with the unit that fits, shares, counts with their noun."""
+"""Parses and formats figures for people: times with a fitting unit, shares, sizes, rates, counts with their noun."""
 
 import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
 _PLAIN: Final = re.compile(r"[+-]?(?:[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})(?:[eE][+-]?[0-9]{1,2})?")
-IN_A_SECOND: Final = {"us": 1e6, "µs": 1e6, "μs": 1e6, "ms": 1e3, "s": 1.0}  # both signs for micro
+IN_A_SECOND: Final = {"us": 1e6, "µs": 1e6, "μs": 1e6, "ms": 1e3, "s": 1.0}  # both micro signs
 _LONGER: Final = {"m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def read_plain(text: str) -> float:
-    """Read a number. Raises ValueError where it is none, or has a unit."""
+    """Parse a number without a unit. Raises ValueError if it is not one."""
     if not _PLAIN.fullmatch(text := text.strip()):
         raise ValueError(f"{text[:40]!r} is not a number we can read")
     return float(text)
 
 
 def read_seconds(text: str) -> float:
-    """Read a time, `10`, `10s`, `500ms` or `2m`, into seconds. Raises ValueError where it is none."""
+    """Parse a time such as `10`, `10s`, `500ms` or `2m` into seconds. Raises ValueError if it is not one."""
     text = text.strip()
     number = text.rstrip("abcdefghijklmnopqrstuvwxyzµμ")
     unit = text[len(number) :] or "s"
@@ -29,14 +29,14 @@ def read_seconds(text: str) -> float:
 
 
 def read_whole(text: str) -> int:
-    """Read a whole number. Raises ValueError where it is none."""
+    """Parse a whole number. Raises ValueError if it is not one."""
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text := text.strip()):
         raise ValueError(f"{text[:40]!r} is not a number we can read")
     return int(text)
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a time with two or three figures: 850 µs, 4.1 ms, 1.02 s, 125 s."""
+    """Return a time with two or three significant digits: 850 µs, 4.1 ms, 1.02 s, 125 s."""
     if seconds < 0:
         return "-" + format_seconds(-seconds)
     for limit, factor, unit in ((0.9995e-3, 1e6, "µs"), (0.9995, 1e3, "ms")):
@@ -47,9 +47,9 @@ def format_seconds(seconds: float) -> str:
 
 
 def told_apart(values: Sequence[float], format_: Callable[[float], str]) -> list[str]:
-    """Return these figures as they are written; where that makes two of them one, with as many decimals as it takes.
+    """Format these values; if different values would look the same, add decimals until they differ.
 
-    Those whose units differ stay as they are.
+    Values with different units keep the usual format.
     """
     written = [format_(value) for value in values]
     units = {text.partition(" ")[2] for text in written}
@@ -62,7 +62,7 @@ def told_apart(values: Sequence[float], format_: Callable[[float], str]) -> list
 
 
 def format_share(share: float) -> str:
-    """Return a share of 1 in percent: 0.4 %, 12 %; a small one, 0.02 %, is not written as none."""
+    """Return a share from 0 to 1 in percent: 0.4 %, 12 %; a small one such as 0.02 % is not rounded to zero."""
     percent = 100 * share
     if 0 < percent < 0.05:
         return f"{percent:.1g} %"
@@ -70,7 +70,7 @@ def format_share(share: float) -> str:
 
 
 def format_bytes(count: int) -> str:
-    """Return a size with two or three figures: 950 B, 4.1 kB, 12 MB."""
+    """Return a size with two or three significant digits: 950 B, 4.1 kB, 12 MB."""
     size, units = float(count), ["B", "kB", "MB", "GB"]
     while size >= 999.5 and len(units) > 1:
         size, _ = size / 1000, units.pop(0)
@@ -78,19 +78,19 @@ def format_bytes(count: int) -> str:
 
 
 def format_count(count: float, noun: str = "") -> str:
-    """Return `1 task`, `12,345 tasks`, `8.1`."""
+    """Return a count with its noun, if any: `1 task`, `12,345 tasks`, `8.1`."""
     shown = f"{count:,.0f}" if count >= 100 or count == int(count) else f"{count:.3g}"
     return f"{shown} {noun}{'' if count == 1 else 's'}" if noun else shown
 
 
 def format_all(count: int, noun: str = "") -> str:
-    """Return `the task` of one, `both tasks`, `all 12,345 tasks`; without a noun `both` or `all 12,345`."""
+    """Return `the task` for 1, `both tasks`, `all 12,345 tasks`; without a noun `both` or `all 12,345`."""
     shown = {1: "the", 2: "both"}.get(count, f"all {count:,}")
     return f"{shown} {noun}{'' if count == 1 else 's'}" if noun else shown
 
 
 def format_rate(per_second: float) -> str:
-    """Return a rate with three figures: 9.6/s, 392/s, 1,570/s."""
-    per_second = round(per_second, 3) + 0.0  # which makes a zero of a negative one
+    """Return a rate with up to three significant digits: 9.6/s, 392/s, 1,570/s."""
+    per_second = round(per_second, 3) + 0.0  # turns -0.0 into 0.0
     size = abs(per_second)
     return f"{float(f'{per_second:.3g}'):,.0f}/s" if size >= 100 else f"{per_second:.{2 if size < 0.995 else 3}g}/s"
