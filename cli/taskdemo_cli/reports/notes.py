@@ -30,11 +30,10 @@ def notes(document: AnyDocument) -> Iterator[Note]:
     if not runs and getattr(document, "interrupted", False):
         yield Note("", INTERRUPTED)
     for run in runs:
-        if isinstance(document, RunDocument):  # whose verdict begins with where it was interrupted
-            yield from (Note("", text) for text in _shortfalls(run))
-            continue
-        for text in [*([INTERRUPTED] if run.interrupted else []), *_shortfalls(run)]:
-            yield Note(name_of(run), f"round {run.round}: {text}" if run.round > 1 else text)
+        about = "" if isinstance(document, RunDocument) else name_of(run)
+        first = [INTERRUPTED] if about and run.interrupted else []  # the verdict of a run by itself begins with that
+        for text in (*first, *_shortfalls(run)):
+            yield Note(about, f"round {run.round}: {text}" if run.round > 1 else text)
     if (share := max((run.others_share or 0.0 for run in runs), default=0.0)) >= BUSY:
         said = f"The machine was busy: others used {format_share(share)} of its processors"
         yield Note("", f"{said}. Times may be longer than on a free one; run it again.")
