@@ -22,7 +22,7 @@ from markupsafe import Markup
 from taskdemo_cli.analysis.error_words import error_words, errors_in_words
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
 from taskdemo_cli.analysis.rounds import NAMES, STATES, by_mode, figure_words, time_name, troubles
-from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome
+from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument, runs_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
@@ -200,8 +200,8 @@ def _data(value: float | None, words: Callable[[float], str]) -> Markup:
     return Markup('<data value="{}">{}</data>').format(repr(value), words(value).replace(" ", "\N{NO-BREAK SPACE}"))
 
 
-def _endpoint(row: EndpointRow) -> tuple[EndpointRow, str, str, str]:
-    return row, name_of_endpoint(row), *SIGNS[outcome(row)]
+def _endpoint(row: EndpointRow) -> tuple[EndpointRow, str, float | None, str, str]:
+    return row, name_of_endpoint(row), waited(row), *SIGNS[outcome(row)]
 
 
 def _listed(run: RunDocument) -> list[tuple[RequestRow, TaskRow | None]]:
