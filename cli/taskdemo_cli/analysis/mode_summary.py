@@ -14,6 +14,7 @@ from msgspec.structs import asdict
 from taskdemo_cli.analysis.error_words import ERROR_WORDS, errors_in_words
 from taskdemo_cli.analysis.rounds import by_mode, figure_of, whole
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskCounts
+from taskdemo_cli.loadgen.protocol import TOO_LATE
 from taskdemo_cli.recording.summary import BUSY_SHARE, waits_of
 from taskdemo_cli.units import format_share
 from taskdemo_server.contract import drawing
@@ -34,10 +35,10 @@ CROWDED: Final = 0.8
 """Tasks that use so much of an interpreter together may wait for one another; one that computes as much does not."""
 QUEUED: Final = 4
 """So many times what it computes, work may have waited for a processor."""
-TOO_LATE: Final = "ReadTimeout"
-"""The error of a request whose answer was not whole in time."""
 SOME: Final = 0.005
 """A smaller share of computing is not worth telling."""
+OF_EACH_ROUND: Final = ("response_s.p50", "response_s.p95")
+"""Figures that are the mean of what each round gives; the others of a table are the largest of all rounds."""
 REDIRECTS: Final = ("301", "302", "303", "307", "308")
 LONGEST_ERROR: Final = 100
 """Characters of an error that a sentence holds."""
@@ -131,9 +132,7 @@ class ModeSummary:
         """Whether there is no round that the user let come to its end."""
         self.cut_short = next((run for run in all_runs if run.interrupted), None)
         """The run during which the user stopped."""
-        self.figures = {
-            "response_s.p50": self.median,
-            "response_s.p95": _mean(rounds("response_s.p95")),
+        self.figures = {path: _mean(rounds(path)) for path in OF_EACH_ROUND} | {
             "response_s.max": self.slowest,
             "tasks.last_ended_s": self.last_ended,
             "tasks.max_parallel": _most(ran_at_once(one.tasks) for one in summaries),

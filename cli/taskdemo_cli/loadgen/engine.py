@@ -27,7 +27,7 @@ import httpx
 
 from taskdemo_cli.loadgen.connection import Connection, reason_of
 from taskdemo_cli.loadgen.origin import Origin
-from taskdemo_cli.loadgen.protocol import LATE_S, Batch, Done, Frame, Plan, Sample, Started
+from taskdemo_cli.loadgen.protocol import LATE_S, TOO_LATE, Batch, Done, Frame, Plan, Sample, Started
 from taskdemo_cli.loadgen.request import NUMBER, ParsedUrl, is_text, merged, read_proxy
 from taskdemo_cli.loadgen.timer import Timer
 from taskdemo_server.contract.settings import VERSION
@@ -41,8 +41,6 @@ Otherwise its calls would always meet work that takes one interval at the same p
 LAST_ANSWERS_S: Final = 0.5
 """How long a run with `until_stopped` waits for the last responses once it is stopped."""
 IN_FLIGHT_SHOWN: Final = 50
-TOO_LATE: Final = "ReadTimeout"
-"""The error of a request that was sent and not answered in time."""
 A_CONNECTION: Final = "a connection of its own"
 ANOTHERS_CONNECTION: Final = "the connection of another"
 TURN: Final = 32

@@ -20,6 +20,8 @@ Times are `time.monotonic()` seconds. The error is the name of an httpx exceptio
 cause, in the words of the system or the parser.
 """
 
+TOO_LATE: Final = "ReadTimeout"
+"""What a request ends with that was sent and not answered in time."""
 LATE_S: Final = 0.002
 """Open loop: a request sent more than this many seconds after its planned time counts as late."""
 

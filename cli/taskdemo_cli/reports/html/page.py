@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from taskdemo_cli.analysis.error_words import error_words, errors_in_words
-from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
+from taskdemo_cli.analysis.mode_summary import OF_EACH_ROUND, ModeSummary, computing, most_computing, ran_at_once
 from taskdemo_cli.analysis.rounds import NAMES, STATES, by_mode, figure_words, time_name, troubles
 from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
@@ -64,8 +64,6 @@ MEANINGS: Final = {
     "bystander_threads_s": "a second bystander, whom a worker thread answers",
 }
 """From when to when each time of a run is."""
-OF_EACH_ROUND: Final = {"response_s.p50", "response_s.p95"}
-"""What is the mean of the rounds; the others are the largest of all."""
 SIGNS: Final[dict[Outcome, tuple[str, str]]] = {
     "blocks": ("no", "✗ blocks"),
     "look": ("partly", "~ see above"),
