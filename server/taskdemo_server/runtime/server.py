@@ -191,7 +191,7 @@ class AppServer(Server):
         place = workplace.set_up(settings.work_settings, journal.write, None)
         os.environ[WORK] = settings.work_settings.to_json()
         self.requests = Requests(app, journal, place, reader)
-        self._stalls = LoopStalls(journal, self.requests, reader)
+        self._reader = reader
         follow_background_tasks(reader)
         follow_threads()
         state = State(settings, journal, Index(journal), self.requests, cancel=lambda _task_id, _ref: False)
@@ -203,7 +203,7 @@ class AppServer(Server):
         """Start, and watch the event loop from then on."""
         await super().startup(sockets)
         if self.started:
-            self._stalls.watch(asyncio.get_running_loop())
+            LoopStalls(self.requests, self._reader, asyncio.get_running_loop())
 
 
 def _follow(index: Index) -> None:

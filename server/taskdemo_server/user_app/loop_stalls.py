@@ -20,12 +20,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
 from msgspec.structs import asdict
 
 from taskdemo_server.contract.sightings import Look, Observation, Stall, Waiting, Whose
-from taskdemo_server.journal.file import Journal
 from taskdemo_server.user_app.requests import Requests, started
 from taskdemo_server.user_app.stacks import Reader, Step, frames, stack, suspended_at
 from taskdemo_server.work.spent import thread_queued, thread_times
@@ -96,74 +94,72 @@ class OpenStall:
 
 
 class LoopStalls:
-    """Looks at an event loop and its worker threads, and journals what it sees."""
+    """Looks at an event loop and its worker threads from now on, and journals what it sees; made in a task of it."""
 
-    def __init__(self, journal: Journal, requests: Requests, reader: Reader) -> None:
-        self._journal = journal
+    def __init__(self, requests: Requests, reader: Reader, loop: asyncio.AbstractEventLoop) -> None:
+        self._journal = requests.journal
         self._requests = requests
         self._reader = reader
-        self._own = threading.get_native_id()
-        """The number of the thread that makes this, the event loop's: a Thread that was forked has its parent's."""
-        self._beat = 0.0
+        self._loop = loop
+        self._limiter = current_default_thread_limiter()
+        self._own = threading.current_thread()
+        self._own_number = threading.get_native_id()
+        """Asked for, because a Thread that was forked has its parent's."""
+        self._beat = time.monotonic()
         self._numbers = itertools.count(1)
         self._stall: OpenStall | None = None
         self._missed: deque[Missed] = deque()
         """The loop's thread adds to them whenever it likes, so they are taken one by one."""
         self._waiting = Waiting()
-        self._waited_for, self._loop = Looks(), Looks()
+        self._waited_for, self._done = Looks(), Looks()
         """What the requests waited for that are open, and what the loop's thread did meanwhile."""
         self._gc_s = self._gc_s_at_beat = 0.0
         """What the loop's thread has computed to collect garbage, so far and at the last beat."""
+        self._gc_began = math.inf
         self._used_late: Used = WeakKeyDictionary()
         self._used_waiting: Used = WeakKeyDictionary()
         self._seen: WeakKeyDictionary[threading.Thread, Look] = WeakKeyDictionary()
         """What each thread did when it was last seen to do anything."""
+        self._spent_by_loop = self._spent_so_far()
+        self._begun, self._was_open = 0, False
+        """How many requests there had been at the last beat, and whether one was open."""
+        requests.follow(loop)
+        gc.callbacks.append(self._collecting)
+        self._come_round()
+        threading.Thread(target=self._look, name="loop stalls", daemon=True).start()
 
-    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Watch this loop, and its worker threads, from now on; call from a task of it."""
-        own, limiter = threading.current_thread(), current_default_thread_limiter()
-        self._requests.follow(loop)
+    def _come_round(self) -> None:
+        """Note, in the event loop's own thread, that it was in time, or what it has missed; and again in a moment."""
+        before, self._spent_by_loop = self._spent_by_loop, self._spent_so_far()
+        idle = not self._was_open and self._requests.begun == self._begun
+        self._begun, self._was_open = self._requests.begun, bool(self._requests.open)
+        now, due = time.monotonic(), self._beat + BEAT_S
+        if now - due >= LATE_S:
+            spent = (after - earlier for after, earlier in zip(self._spent_by_loop, before, strict=True))
+            cpu_s, queued_s, gc_s, all_s = spent
+            stacks = {} if self._stall is not None else _stacks(without=self._own)
+            self._missed.append(Missed(due, now, cpu_s, queued_s, gc_s, idle, all_s - cpu_s, stacks))
+        self._beat, self._gc_s_at_beat = now, self._gc_s
+        self._loop.call_later(BEAT_S, self._come_round)
 
-        def spent() -> tuple[float, float, float, float]:
-            return time.thread_time(), thread_queued(), self._gc_s, time.process_time()
+    def _spent_so_far(self) -> tuple[float, float, float, float]:
+        return time.thread_time(), thread_queued(), self._gc_s, time.process_time()
 
-        used, begun, was_open = spent(), 0, False
+    def _collecting(self, phase: str, _: dict[str, int]) -> None:
+        """Add up what the event loop's thread computes to collect garbage; called in whichever thread does."""
+        if threading.get_ident() != self._own.ident:
+            return
+        # Not by the time that passes: this thread may have to wait for the interpreter right here.
+        if phase == "start":
+            self._gc_began = time.thread_time()
+        else:
+            self._gc_s += max(time.thread_time() - self._gc_began, 0.0)  # it may have begun before we listened
 
-        def beat() -> None:
-            nonlocal used, begun, was_open
-            before, used = used, spent()
-            idle = not was_open and self._requests.begun == begun
-            begun, was_open = self._requests.begun, bool(self._requests.open)
-            now, due = time.monotonic(), self._beat + BEAT_S
-            if now - due >= LATE_S:
-                cpu_s, queued_s, gc_s, all_s = (after - earlier for after, earlier in zip(used, before, strict=True))
-                stacks = {} if self._stall is not None else _stacks(without=own)
-                self._missed.append(Missed(due, now, cpu_s, queued_s, gc_s, idle, all_s - cpu_s, stacks))
-            self._beat, self._gc_s_at_beat = now, self._gc_s
-            loop.call_later(BEAT_S, beat)
-
-        gc_began = math.inf
-
-        def collecting(phase: str, _: dict[str, int]) -> None:
-            nonlocal gc_began
-            if threading.get_ident() != own.ident:
-                return
-            # Not by the time that passes: this thread may have to wait for the interpreter right here.
-            if phase == "start":
-                gc_began = time.thread_time()
-            else:
-                self._gc_s += max(time.thread_time() - gc_began, 0.0)  # its begin may have been before we listened
-
-        self._beat = time.monotonic()
-        gc.callbacks.append(collecting)
-        beat()
-        threading.Thread(target=self._look, args=(loop, own, limiter), name="loop stalls", daemon=True).start()
-
-    def _look(self, loop: asyncio.AbstractEventLoop, own: threading.Thread, limiter: CapacityLimiter) -> None:
+    def _look(self) -> None:
         waited = told = looked = time.monotonic()
         # By the loop's thread: at the last look, and when it was in time.
-        spent = calm = self._times_of(self._own)
-        while not loop.is_closed():
+        spent = calm = self._times_of(self._own_number)
+        while not self._loop.is_closed():
             slept = time.monotonic()
             queued_before_s = thread_queued()
             time.sleep(BEAT_S)
@@ -173,17 +169,17 @@ class LoopStalls:
             is_late = now - begun >= LATE_S
             # First of all, and in one go: whatever waits for a file here lets the loop's thread go on.
             is_open = bool(self._requests.open)
-            steps = stack(frames().get(own.ident or 0)) if is_late or is_open else []
-            stacks = _stacks(without=own) if is_late else {}
-            whose = self._whose(steps, loop)
+            steps = stack(frames().get(self._own.ident or 0)) if is_late or is_open else []
+            stacks = _stacks(without=self._own) if is_late else {}
+            whose = self._whose(steps)
             self._end_stalls(begun)
             look = self._reader.look(steps)
-            before, spent = spent, self._times_of(self._own)
+            before, spent = spent, self._times_of(self._own_number)
             self._waiting.queued_s = max(self._waiting.queued_s, round(queued_s, 6))
             # Whoever wakes while Python code runs waits until that lets go, for a switch interval and more.
             free = now - slept - BEAT_S - queued_s < sys.getswitchinterval() / 5
             if look is not None and is_open:
-                self._loop[look, whose].add(now - looked, spent[0] - before[0], spent[1] - before[1], free=free)
+                self._done[look, whose].add(now - looked, spent[0] - before[0], spent[1] - before[1], free=free)
             looked = now
             if is_late:
                 if self._stall is None:
@@ -194,7 +190,7 @@ class LoopStalls:
             elif now < begun:
                 calm = spent
             if len(self._requests.open) <= FEW or now - waited >= WAITING_EVERY_S:
-                self._see_waiting(limiter, now - waited, free=free)
+                self._see_waiting(now - waited, free=free)
                 waited = now
             if now - told >= TELL_EVERY_S:
                 self._tell()
@@ -210,10 +206,10 @@ class LoopStalls:
         if look is not None:
             stall.looks[look, whose].add(seconds, *spent, free=free)
 
-    def _whose(self, steps: list[Step], loop: asyncio.AbstractEventLoop) -> Whose:
+    def _whose(self, steps: list[Step]) -> Whose:
         if any(step.code is Requests.serve.__code__ for step in steps):
             return "background" if any(step.file.endswith(AFTER_THE_ANSWER) for step in steps) else "request"
-        return self._requests.whose(asyncio.current_task(loop))
+        return self._requests.whose(asyncio.current_task(self._loop))
 
     def _see_others(self, stall: OpenStall, stacks: Stacks, most_s: float = math.inf) -> None:
         """Note what other threads do, and the seconds that each has computed since the last look, `most_s` together.
@@ -259,15 +255,16 @@ class LoopStalls:
         """Return the seconds that a thread has computed, and has waited for a processor; zeros where nobody says."""
         if (found := thread_times(f"self/task/{native_id}")) is not None:
             return found
-        return (time.process_time(), 0.0) if native_id == self._own else (0.0, 0.0)
+        return (time.process_time(), 0.0) if native_id == self._own_number else (0.0, 0.0)
 
-    def _see_waiting(self, limiter: CapacityLimiter, seconds: float, *, free: bool) -> None:
+    def _see_waiting(self, seconds: float, *, free: bool) -> None:
         """Look at what the requests wait for that are open: suspended, or in a worker thread."""
         count = len(self._requests.open)
         if not count:
             return
         self._waiting.open_s += count * seconds
         self._waiting.over_s += seconds
+        limiter = self._limiter
         if limiter.borrowed_tokens >= limiter.total_tokens and limiter.statistics().tasks_waiting:
             self._waiting.full_s += seconds
         for tasks in self._requests.tasks():
@@ -316,9 +313,9 @@ class LoopStalls:
         if self._stall is not None:
             self._journal.write(self._stall.to_line())
         if self._waiting.open_s or self._waiting.queued_s >= BEAT_S:
-            self._waiting.waiting, self._waiting.loop = self._waited_for.most(), self._loop.most()
+            self._waiting.waiting, self._waiting.loop = self._waited_for.most(), self._done.most()
             self._journal.write(self._waiting.to_line())
-            self._waiting, self._waited_for, self._loop = Waiting(), Looks(), Looks()
+            self._waiting, self._waited_for, self._done = Waiting(), Looks(), Looks()
 
 
 def _stacks(*, without: threading.Thread) -> Stacks:
