@@ -31,8 +31,8 @@ from taskdemo_cli.processes import tempdirs
 from taskdemo_cli.reports import files
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
 
-SAMPLE = (2, 6, 8, 10, 12, 17, 19, 20, 24, 25, 27)
-"""Seeds of the soak run that have all commands, all endings and most modes between them."""
+SAMPLE = (2, 8, 10, 12, 17, 19, 20, 25)
+"""Seeds of the soak run that have all commands, all endings and most modes between them, and Celery's SIGKILL."""
 
 
 @pytest.mark.timeout(300)
@@ -215,7 +215,7 @@ def work(message):
 @pytest.mark.parametrize(
     ("mode", "killed"),
     [
-        *((mode, "server killed") for mode in ("threadpool", "process", "celery")),
+        *((mode, "server killed") for mode in ("process", "celery")),
         ("process", "command killed"),
         ("celery", "at its end"),
     ],
