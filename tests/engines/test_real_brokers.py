@@ -120,12 +120,13 @@ def test_a_queue_is_one_servers_alone_until_it_dies_which_learns_of_its_own_task
     server, other = start_server(**given), start_server(**given | {"queue": f"other-{stage.queue}"})
     worker = stage.worker(mode, **work, by_hand=True, server=server.url if name == "rabbitmq" else None)
     until(lambda: other.get().status_code == 200)  # a broker that is slow to answer is told as 503
+    stage.ready(worker)
+    until(lambda: server.get("/health").json()["worker"] is not False)  # although it has had no task yet
     litter(mode, name, stage)
     good, bad = (ask(server, message=text) for text in ("good", "bad"))
     refused = refusal(start_server, **given)
     assert refused.startswith(f"Another server of mode {mode.name} has the queue {stage.queue} of ")
     assert "; fire at that one, end it, or par" in refused
-    stage.ready(worker)
     try:
         ends = {event.id: event for event in server.ended(2)}
     except pytest.fail.Exception:
@@ -145,15 +146,6 @@ def test_a_queue_is_one_servers_alone_until_it_dies_which_learns_of_its_own_task
         left_with(stage.broker, [*refs, f"others-{stage.queue}"])  # results stay for a while
         queues = [f"{prefix}{stage.queue}" for prefix in ("", "other-", *PREFIX.values(), "dramatiq.other-")]
         assert left_with(stage.broker, queues) == []
-
-
-@pytest.mark.parametrize(("mode", "name"), EVERY_PAIR)
-def test_a_worker_that_has_had_no_task_yet_is_not_taken_for_none(
-    mode: Mode, name: str, stage: Stage, start_server: Start
-) -> None:
-    server = start_server(mode=mode.name, broker=stage.broker, queue=stage.queue)
-    stage.ready(stage.worker(mode, by_hand=True))
-    until(lambda: server.get("/health").json()["worker"] is not False)
 
 
 RABBITS = [pair for pair in EVERY_PAIR if pair.values[1] == "rabbitmq"]
