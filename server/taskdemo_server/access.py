@@ -1,7 +1,7 @@
-"""Who may ask what: the checks that come before the application, as plain ASGI so that they cost 1 us.
+"""The access checks in front of the application, in plain ASGI: they cost 1 us.
 
-A page in a browser must not drive the server of whoever visits it, neither by asking across origins (CSRF) nor by a
-name that it lets point here (DNS rebinding); and beyond this machine, a token is needed for all but the demonstration.
+A web page must not drive the server of its visitor, neither with cross-origin requests (CSRF) nor through a host name
+that it points here (DNS rebinding). Beyond this machine, all but the demonstration needs a token.
 """
 
 import ipaddress
@@ -17,17 +17,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from taskdemo_server.contract.settings import OWN_PATHS, REALM, Settings
 
 LIVE_PATHS: Final = frozenset({"/live", f"{OWN_PATHS}/live"})
-"""The live page, which is the same everywhere: without the token, nothing that it asks for is answered."""
+"""The live page, which is the same everywhere: the data that it requests needs the token."""
 OPEN_PATHS: Final = LIVE_PATHS | {"/", "/ping", "/ping/sync"}
-"""What needs no token."""
+"""Paths that need no token."""
 LINKED_PATHS: Final = LIVE_PATHS | {"/docs"}
-"""Pages to which others may link; reading them does nothing."""
+"""Pages that other sites may link to; reading them has no side effects."""
 _KNOWN_LIMIT: Final = 100
 _HOST: Final = re.compile(r"(?:\[(?P<address>[^]]+)\]|(?P<name>[^][:]+))(?::\d*)?")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on `host`."""
+    """Return whether only this machine can reach a server that listens on `host`."""
     if host == "localhost":
         return True
     try:
@@ -37,7 +37,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Access:
-    """Lets a request through to `app`, or answers it with 401 or 403 and the reason."""
+    """Passes a request on to `app`, or answers it with 401 or 403 and the reason."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -47,7 +47,7 @@ class Access:
         self._known: set[bytes] = set()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one request. Not `async` itself: handing on the awaitable saves a step in every request."""
+        """Serve one request. Not `async`: returning the awaitable saves a step in every request."""
         if scope["type"] == "http" and (refusal := self._refusal(scope)) is not None:
             status, why = refusal
             headers = {"WWW-Authenticate": f'Bearer realm="{REALM}"'} if status == 401 else None
@@ -70,7 +70,7 @@ class Access:
         return None
 
     def _is_ours(self, host: bytes) -> bool:
-        """Whether this is an address, which no foreign name can be, or one of our own names; with or without a port."""
+        """Return whether `host` is one of our names, or an address, which no foreign name can be; ignores the port."""
         parts = _HOST.fullmatch(host.decode("latin-1").lower())
         if parts is None:
             return False

@@ -1,8 +1,7 @@
-"""The ASGI layer around any application: it gives each request a task id, journals it as a task, and bounds how many.
+"""The ASGI layer around any application: it gives each request a task id and journals it as a task.
 
-A mode is an application of ours, `--app` one of the user's (`user_app.requests`); around either is a `Tracking`. What
-the application answers is what goes out, with one header more. Plain ASGI, so that it costs little beside the
-application.
+`Pages` wraps the application of a mode and limits its open tasks; `user_app.requests` wraps the user's own (`--app`).
+Answers go out unchanged, but for one added header. Plain ASGI keeps the overhead small.
 """
 
 import asyncio
@@ -21,22 +20,22 @@ from taskdemo_server.journal.file import Journal
 from taskdemo_server.work.workplace import CurrentTask, Workplace, current_task
 
 WARMS_UP: Final = (WARM_UP.encode(), b"1")
-"""The header, as ASGI has it, of a request that only warms the server up."""
+"""The ASGI header of a request that only warms up the server."""
 T = TypeVar("T")
 
 
 def new_id() -> str:
-    """Return an id for a task."""
+    """Return a new task id."""
     return f"{getrandbits(64):016x}"
 
 
 def with_id(answer: Message, task_id: str) -> Message:
-    """Return the begin of an answer with the header that tells the task's id."""
+    """Return `answer`, an `http.response.start` message, with the task's id as one more header."""
     return {**answer, "headers": [*answer.get("headers", ()), (b"x-task-id", task_id.encode())]}
 
 
 class Tracking(ABC, Generic[T]):
-    """An application, and its requests and tasks that have not ended, as far as this process knows."""
+    """An application with its open requests and tasks, as far as this process knows."""
 
     def __init__(self, app: ASGIApp, journal: Journal, workplace: Workplace) -> None:
         self.app = app
@@ -44,26 +43,26 @@ class Tracking(ABC, Generic[T]):
         self.workplace = workplace
         self.open: dict[str, T] = {}
         self.draining = asyncio.Event()
-        """Set once no further request is taken: streams end then with the last task."""
+        """Set once no more requests are accepted: event streams then end with the last task."""
         self.kept = False
-        """Whether a broker of others keeps the tasks, so that they neither hold up this server's end nor are lost."""
+        """Whether an external broker keeps the tasks: they do not delay this server's shutdown, and are not lost."""
 
     @property
     def awaited(self) -> bool:
-        """Whether there are tasks for whose end this server's own end waits."""
+        """Whether this server's shutdown has tasks to wait for."""
         return bool(self.open) and not self.kept
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one request, or the lifespan. Not `async` itself: handing on the awaitable saves a step."""
+        """Serve one request, or the lifespan. Not `async`: returning the awaitable saves a step."""
         return (self.serve if scope["type"] == "http" else self.app)(scope, receive, send)
 
     @abstractmethod
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request to the application, and journal what becomes of it."""
+        """Pass a request to the application, and journal its outcome."""
 
 
 class Task(CurrentTask):
-    """A request to a page on its way to become a task: it is one from `accept` on, and never if the page refuses it."""
+    """A request to a page, which becomes a task with `accept`, and never if the page refuses it."""
 
     __slots__ = ("_arrived", "_arrived_at", "_send", "_tracking", "accepted", "over")
 
@@ -75,10 +74,10 @@ class Task(CurrentTask):
         self._arrived_at = time.time()
         self.accepted = False
         self.over = False
-        """Whether it has ended, or was refused."""
+        """Whether it has ended or was refused."""
 
     def accept(self) -> bytes:
-        """Make it a task, as of its arrival; return the line for the journal, which is empty if it is one already."""
+        """Make it a task, as of its arrival; return its journal line, empty if it is a task already."""
         if self.accepted:
             return b""
         self.accepted = True
@@ -86,20 +85,20 @@ class Task(CurrentTask):
         return TaskEvent(self.id, "accepted", self._arrived_at, self._arrived, *place, ref=self.ref).to_line()
 
     def accept_if_open(self) -> None:
-        """Journal it as accepted unless it is refused already: the application has got past validating it."""
+        """Journal it as accepted unless it was refused: the application has validated it."""
         if not self.over and (line := self.accept()):
             self._tracking.journal.write(line)
 
     def ended(self) -> None:
-        """Take note that its work has ended in this process."""
+        """Record that its work has ended in this process."""
         self.over = True
         self._tracking.open.pop(self.id, None)
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Pass a piece of the answer on; with the first one it is decided whether this is a task."""
+        """Pass on one message of the answer; the first one decides whether this is a task."""
         if message["type"] == "http.response.start":
             if message["status"] >= 400 and not self.accepted:
-                self.over = True  # Also while whoever asked is slow to take the refusal.
+                self.over = True  # Before it is sent: the client may be slow to read it.
             elif self._tracking.accepts_with_answer:
                 self.accept_if_open()
             if self.accepted:
@@ -108,19 +107,19 @@ class Task(CurrentTask):
 
 
 class PageTracking(Tracking[Task]):
-    """The layer around the page of a mode."""
+    """The layer around a mode's page."""
 
     def __init__(self, app: ASGIApp, mode: Mode, journal: Journal, workplace: Workplace, max_pending: int) -> None:
         super().__init__(app, journal, workplace)
         self.accepts_with_answer = mode.answers_first
-        """Whether a task is one from the answer on: where the caller waits, it is one once it was found valid."""
+        """Whether a request becomes a task with its answer; where the caller waits, it does once it is validated."""
         self._ends_with_call = mode.runs in {"loop", "thread"}
         self._waits_for_thread = mode.runs == "thread" and not mode.answers_first
-        """Whether the work may have to wait, before it begins, in a request that is a task already."""
+        """Whether the work may wait for a thread in a request that is a task already."""
         self._max_pending = max_pending
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request to the page, unless too much waits; journal that it is a task, and that it is lost."""
+        """Pass a request to the page unless too much waits; journal the task, and its loss if its work never began."""
         if len(self.open) >= self._max_pending or self.journal.stuck:
             await self._refusal()(scope, receive, send)
             return
@@ -128,7 +127,7 @@ class PageTracking(Tracking[Task]):
         self.open[task.id] = task
         current_task.set(task)
         if self._waits_for_thread:
-            # Whatever refuses a request does so before the application first waits for anything.
+            # An invalid request is refused before the application first waits for anything.
             asyncio.get_running_loop().call_soon(task.accept_if_open)
         try:
             await self.app(scope, receive, task.send)

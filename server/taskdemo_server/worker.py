@@ -1,7 +1,7 @@
 """`python -m taskdemo_server.worker`: starts an engine's own worker command for the server's tasks, on any machine.
 
-It is told a `WorkerSettings`, and tells the worker by environment variables: where the broker is, what the work is,
-and where to journal it. A private worker is guarded; one that a person starts takes the place of this process.
+It reads a `WorkerSettings`, and passes the broker, the work and the journal to the worker in environment variables.
+It stays to guard a private worker; one that a person starts replaces this process.
 """
 
 import os
@@ -28,7 +28,7 @@ def main() -> int:  # noqa: RET503  execv never returns
     engine, work = mode.engine, settings.work
     broker, queue = engine.url(settings.broker), settings.queue
     if settings.private:  # Engines import from the current folder first, where the user may have a module of any name.
-        work = replace(work, cwd=os.getcwd())  # noqa: PTH109  the work finds itself where the user is
+        work = replace(work, cwd=os.getcwd())  # noqa: PTH109  the work runs in the user's folder
         os.chdir(tempfile.gettempdir())
     else:
         work = replace(work, worker=os.getpid())
@@ -58,7 +58,7 @@ def main() -> int:  # noqa: RET503  execv never returns
     )
     if backend is None and work.server is None:
         print("No server learns what becomes of its tasks: type --server URL, or --backend URL of a Redis.", flush=True)
-    # It takes the place of this process, so that signals are its own and nobody is left to outlive anybody.
+    # It replaces this process, so it gets signals directly, and no parent or child is left to outlive the other.
     os.execv(command[0], command)  # noqa: S606  no shell is wanted
 
 
