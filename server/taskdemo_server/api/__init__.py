@@ -1,4 +1,4 @@
-"""The routes beside the page or, under /.taskdemo, beside the user's own application; and the documentation."""
+"""taskdemo's own routes, beside a page or, under /.taskdemo, beside the user's application; and the documentation."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -32,10 +32,10 @@ _FAILED: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def beside(own: ASGIApp, is_own: Callable[[str], bool], application: ASGIApp) -> ASGIApp:
-    """Return one application of two: `own` answers the paths of `is_own`, the other one all else, the lifespan too."""
+    """Return one ASGI application: `own` serves the paths of `is_own`, `application` all else and the lifespan."""
 
     def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        # Not `async` itself: handing on the awaitable saves a step in every request.
+        # Not `async`: returning the awaitable saves a step in every request.
         served = own if scope["type"] == "http" and is_own(scope["path"]) else application
         return served(scope, receive, send)
 
@@ -43,9 +43,9 @@ def beside(own: ASGIApp, is_own: Callable[[str], bool], application: ASGIApp) ->
 
 
 def create_api(state: State, application: Any) -> tuple[FastAPI, Callable[[str], bool]]:
-    """Return what answers taskdemo's own paths beside an application, and what tells whether a path is one of them.
+    """Return the application that serves taskdemo's own paths, and the predicate of these paths.
 
-    Of a page, the routes are in the documentation too; they are answered by the page itself.
+    It also documents the routes of a page, which the page itself serves.
     """
     settings = state.settings
     routers = [make(state) for make in (ping.router, health.router, tasks.router, events.router, live.router)]
@@ -72,7 +72,7 @@ def create_api(state: State, application: Any) -> tuple[FastAPI, Callable[[str],
         paths |= {route.path.split("/")[1] for route in one.routes if isinstance(route, APIRoute)}
     may_fail = settings.work not in BUILT_IN_WORKS and not mode.answers_first
     documented = APIRouter(responses=_OF_A_PAGE | _FAILED if may_fail else _OF_A_PAGE)
-    # Its endpoint alone: what FastAPI adds to every application (/docs, /redoc, ...) is answered here, or with 404.
+    # Only the page's endpoint: what FastAPI adds to every application (/docs, /redoc, ...) is served here, or as 404.
     documented.include_router(APIRouter(routes=[route for route in application.routes if isinstance(route, APIRoute)]))
     api.include_router(documented)
     return api, lambda path: path.removeprefix("/").partition("/")[0] in paths

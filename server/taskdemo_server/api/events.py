@@ -1,7 +1,7 @@
-"""GET /events: the journal as server-sent events. POST /events: what workers on other machines report.
+"""GET /events: the journal as server-sent events. POST /events: reports from workers on other machines.
 
-FastAPI frames server-sent events itself (`fastapi.sse`), one validated object each; here hundreds of lines, which are
-JSON already, go out in one piece, at a fiftieth of the cost.
+FastAPI frames server-sent events itself (`fastapi.sse`), one validated object each. Here hundreds of lines, which are
+JSON already, go out in one chunk, at a fiftieth of the cost.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ from taskdemo_server.contract.text import escape
 _POLL_S: Final = 0.02
 _HEARTBEAT_S: Final = 10.0
 _MOST_REPORTED: Final = 1 << 22
-"""Bytes of one report."""
+"""The maximum size of one report in bytes."""
 _LONGEST_WAY_S: Final = 60.0
-"""A report that seems to have taken longer is of a machine that was started anew, and its clock with it."""
+"""A report that seems to have taken longer comes from a machine that has rebooted, which restarts its clock."""
 
 
 def router(state: State) -> APIRouter:
     """Return the routes."""
     routes, journal = APIRouter(), state.journal
     ahead: dict[tuple[str, str], float] = {}
-    """Seconds by which the monotonic clock of a machine that reports is ahead of ours, by its address and name."""
+    """Seconds by which a reporting machine's monotonic clock is ahead of ours, by its address and host name."""
 
     @routes.get(
         "/events",
@@ -42,7 +42,7 @@ def router(state: State) -> APIRouter:
         last_event_id: Annotated[int, Header(ge=0, le=2**53, description="Begin after this event.")] = 0,
     ) -> StreamingResponse:
         return StreamingResponse(
-            # One beyond the end is of another journal: the server was started anew meanwhile.
+            # An id beyond the end belongs to another journal: the server has restarted since.
             stream(state, last_event_id if last_event_id <= journal.size() else 0),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
@@ -65,9 +65,9 @@ def router(state: State) -> APIRouter:
                 body += piece
                 if len(body) > _MOST_REPORTED:
                     raise HTTPException(413, f"A report is at most {_MOST_REPORTED >> 20} MiB.")
-        except ClientDisconnect:  # it was killed meanwhile, and sends the rest to nobody
+        except ClientDisconnect:  # the worker was killed while it sent this
             return {"taken": 0}
-        # The way here takes from what is seen of that: what the quickest report showed is nearest, and right for all.
+        # `seen` is too small by the time that the report was under way, so the largest one yet is the most accurate.
         seen = clock - time.monotonic()
         reported = [event for line in bytes(body).splitlines() if (event := TaskEvent.from_line(line))]
         taken = [event for event in reported if event.state != "accepted"]
@@ -82,10 +82,10 @@ def router(state: State) -> APIRouter:
 
 
 async def stream(state: State, offset: int) -> AsyncIterator[bytes]:
-    """Yield the journal from `offset` on as server-sent events, many in one piece, each with the offset after it.
+    """Yield the journal from `offset` on as server-sent events, many per chunk; an event's id is the offset after it.
 
-    An event of type `trouble` says why the journal cannot be written, and, empty, that it can be again. Ends when the
-    server drains and its last task has ended, so that it never holds up the end.
+    An event of type `trouble` says why the journal cannot be written; an empty one, that it can be again. Ends when the
+    server drains and its last task has ended, so it never delays the shutdown.
     """
     journal, tracking = state.journal, state.tracking
     quiet_since = time.monotonic()

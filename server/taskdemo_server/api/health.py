@@ -29,28 +29,28 @@ class Health(TypedDict):
     server: Literal["taskdemo"]
     version: str
     mode: str | None
-    """None beside the user's own application."""
+    """None for the user's own application."""
     app: str | None
     work: str
     own_work: OwnFunction | None
-    """None for a work that comes along."""
+    """None for a built-in work."""
     duration_s: float
     threads: int
     workers: int
     slots: int | None
-    """How many works can run at once; None where no such number is known, or the event loop does them all."""
+    """How many works can run at once; None if that is unknown, or if the event loop runs them all."""
     pid: int
     broker: str | None
     """The broker's URL without its password, in the mode of an engine."""
     journal: str
     journal_offset: int
-    """Bytes in the journal now: what to resume `/events` from in order to see only what comes next."""
+    """Bytes in the journal now: the event id from which `/events` sends only new events."""
     clock: float
-    """The host's monotonic clock now, in seconds: the one that events carry."""
+    """The host's monotonic clock now, in seconds, as in events."""
     worker: NotRequired[bool | None]
-    """Where the broker is not the server's own: whether a worker answers there; None where that is not known."""
+    """Only with an external broker: whether a worker answers there; None if that is unknown."""
     start_worker: NotRequired[str]
-    """There too: the command that starts one, but for the token."""
+    """Only with an external broker: the command that starts a worker, without the token."""
 
 
 def router(state: State) -> APIRouter:
@@ -89,11 +89,11 @@ def router(state: State) -> APIRouter:
 
 
 def slots(settings: Settings) -> int | None:
-    """Return how many works can run at once; None where no such number is known."""
+    """Return how many works can run at once; None if that is unknown, or if the event loop runs them all."""
     runs = MODE_BY_NAME[settings.mode].runs if settings.app is None else None
     if runs == "thread":
         return settings.threads * settings.workers
     if runs == "process":
         return settings.tasks_at_once * settings.workers
-    # Of a broker of others nobody knows how many workers it has.
+    # Nobody knows how many workers an external broker has.
     return settings.tasks_at_once if runs == "worker" and settings.private_broker is not None else None

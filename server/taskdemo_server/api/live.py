@@ -1,9 +1,9 @@
 """GET /live: the page that follows this server in a browser, one file with its own style and script.
 
-A browser that opens it can send no token, so the page is open, and the same for everybody: what is known of the modes
-anyhow, and nothing of this server. What it shows it asks for, with the token that stood behind the `#` of its URL,
-which no browser sends anywhere. Its policy lets nothing run but its own script, nothing be asked but this server, no
-text become markup, and no other page frame it to have its buttons pressed.
+A browser cannot send a token when it opens the page, so the page is open and the same for everybody: it holds public
+facts about the modes and nothing about this server. Its script requests the rest, with the token from the URL's `#`
+fragment, which no browser sends anywhere. Its Content-Security-Policy runs only its own script, allows requests only to
+this server, keeps text from becoming markup, and stops other pages from framing it (clickjacking).
 """
 
 import base64
@@ -25,7 +25,7 @@ _OWN: Final = (
     ("elsewhere", "asked elsewhere, its work runs: when it was sent is not known here"),
     ("kept", "not sent yet, for want of a connection"),
 )
-"""The kinds that a report has not: what only a browser does, and what a browser cannot know."""
+"""The kinds that a report lacks: what only a browser does, and what a browser cannot know."""
 
 
 def router(_state: State) -> APIRouter:

@@ -1,4 +1,4 @@
-"""GET /openapi beside the user's own application: the documents of its routes, and of the applications in it."""
+"""GET /openapi: the OpenAPI documents of the user's own application, and of the applications mounted in it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,15 +12,15 @@ from taskdemo_server.contract.text import error_text
 
 
 class Document(TypedDict):
-    """The OpenAPI document of one application, made in this process: whether it is served does not matter."""
+    """The OpenAPI document of one application, generated in this process, whether or not the application serves it."""
 
     under: str
-    """The path that it is mounted at; empty for the application itself."""
+    """The path that the application is mounted at; empty for the outermost one."""
     document: dict[str, Any]
     error: str | None
-    """Why the document could not be made; then it is empty."""
+    """Why the document, then empty, could not be generated."""
     undocumented: list[str]
-    """Paths that GET can ask for, and that are not in it."""
+    """Paths that GET can request and that the document lacks."""
     websockets: list[str]
 
 
@@ -40,14 +40,14 @@ def _documents(app: Any, under: str) -> Iterator[Document]:
         app = app.app
     routes = getattr(app, "routes", ())
     if contexts := getattr(routing, "iter_route_contexts", None):
-        # A router that is included keeps its mounts to itself; older FastAPI drops them.
+        # In newer FastAPI an included router keeps its mounts to itself; older versions drop them.
         routes = list(contexts(routes))
     document: dict[str, Any] = {}
     why = None
     if callable(make := getattr(app, "openapi", None)):
         try:
             document = make()
-        except Exception as error:  # noqa: BLE001  it may be anything: the user's own types are read
+        except Exception as error:  # noqa: BLE001  the user's own types may raise anything
             why = error_text(error)
     own = [getattr(route, "path_format", route.path) for route in routes if _is_asked_for(route)]
     undocumented = [under + path for path in own if path not in document.get("paths", ())]
@@ -63,12 +63,12 @@ def _documents(app: Any, under: str) -> Iterator[Document]:
             "websockets": websockets,
         }
     for route in routes:
-        path = getattr(route, "path", None)  # None of an application for a host name, which nobody asks for here.
+        path = getattr(route, "path", None)  # A route for a host name has none, and is skipped.
         if path is not None and hasattr(route, "app") and getattr(route, "endpoint", None) is None:
             yield from _documents(route.app, under + path)
 
 
 def _is_asked_for(route: Any) -> bool:
-    """Tell whether GET can ask for a route, and it is none that FastAPI adds to every application: /docs, ..."""
+    """Return whether GET can request a route, and FastAPI has not added it by itself (/docs, ...)."""
     is_fastapis = getattr(getattr(route, "endpoint", None), "__module__", "") == "fastapi.applications"
     return "GET" in (getattr(route, "methods", None) or ()) and not is_fastapis

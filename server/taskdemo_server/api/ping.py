@@ -1,4 +1,4 @@
-"""GET /ping and /ping/sync: what bystanders ask for, answered on the event loop and by a worker thread."""
+"""GET /ping and /ping/sync: what bystanders request, answered on the event loop and in a worker thread."""
 
 from fastapi import APIRouter
 

@@ -1,4 +1,4 @@
-"""What the routes beside the page read: one object, made once per server process."""
+"""The state that taskdemo's own routes read: one object per server process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ class Refusal(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One server process, as far as its routes need it."""
+    """What the routes need to know about their server process."""
 
     settings: Settings
     journal: Journal
     index: Index
     tracking: Tracking[Any]
     cancel: Callable[[str, str | None], bool]
-    """Cancels the task of that id, and of that name in the engine; False where it cannot be."""
+    """Cancels a task, given its id and the engine's id for it; returns False if it cannot be cancelled."""
     has_worker: Callable[[], bool | None] | None = None
-    """Asks whether a worker answers on a broker of others; takes a second or so where none does."""
+    """Asks whether a worker answers on an external broker; takes about a second if none does."""

@@ -1,4 +1,4 @@
-"""GET /tasks, GET and DELETE /tasks/{id}: what became of the tasks, and cancelling where the engine itself can."""
+"""GET /tasks, GET and DELETE /tasks/{id}: the state of the tasks, and cancelling where the engine itself can."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ def router(state: State) -> APIRouter:
     }
 
     async def record_of(task_id: str) -> TaskRecord:
-        # In a thread that is not one of the works': the journal may be long, and their threads busy.
+        # The journal may be long; asyncio's own threads are free even when the works occupy all of AnyIO's.
         await asyncio.to_thread(index.update)
         if (record := index.find(task_id)) is None:
             raise HTTPException(404, "There is no such task, or it ended long ago.")
