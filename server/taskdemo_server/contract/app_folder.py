@@ -1,4 +1,4 @@
-"""What `--app` means where it is a folder: what `fastapi dev` would start there. Standard library only."""
+"""What `--app` means for a folder: whatever `fastapi dev` would start there. Standard library only."""
 
 import tomllib
 from pathlib import Path
@@ -8,18 +8,18 @@ from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.text import error_text, shortened
 
 DEFAULT_FILES: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
-"""Where `fastapi dev` looks when it is told nothing, in its order."""
+"""Where `fastapi dev` looks when no file is named, in its order."""
 
 
 def found_in_folder(option: str, text: str, here: Path) -> tuple[str, Path]:
-    """Return what `text` means, and what that is relative to: other than `text` and `here` only where it is a folder.
+    """Return what `text` stands for and the folder to resolve it from; unchanged unless `text` is a folder or empty.
 
-    Nothing, or a folder, means the entrypoint in its pyproject.toml, or a file of a usual name. Raises UnusableError
-    where there is neither.
+    A folder stands for the entrypoint in its pyproject.toml, or for a file with a usual name. Raises UnusableError if
+    there is neither.
     """
     where, _, name = text.partition(":")
     folder = here / where
-    is_named = Path(where).name.isidentifier()  # as a package is; `.` and `..` are none
+    is_named = Path(where).name.isidentifier()  # as a package must be; `.` and `..` are not
     if not folder.is_dir() or (is_named and folder.joinpath("__init__.py").is_file()):
         return text, here
     entrypoint = _entrypoint(option, text, folder)

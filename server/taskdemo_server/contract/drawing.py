@@ -1,14 +1,14 @@
-"""How runs are drawn, the same in the report and on the live page: colours, marks and words. Standard library only."""
+"""How the report and the live page draw runs: colours, marks and words. Standard library only."""
 
 from importlib.resources import files
 from typing import Final
 
 STYLE: Final = files(__package__).joinpath("drawing.css").read_text(encoding="utf-8")
-"""The colours, light and dark, the type, and the marks of a timeline, whose classes are the kinds of the legend."""
+"""CSS: the colours, light and dark, the fonts, and the marks of a timeline, whose classes are the legend's kinds."""
 LANE: Final = 18.0
-"""Pixels of a lane that has room for a dot and a figure."""
+"""The height in pixels of a lane with room for a dot and a figure."""
 HELD_UP_S: Final = 0.1
-"""A bystander who waited for so long was held up, however little of the picture that is."""
+"""A bystander that waited this many seconds was held up, however small that is in the picture."""
 LEGEND: Final = (
     ("wait", "a caller waits"),
     ("held", "its work runs, the caller waits"),
@@ -33,7 +33,7 @@ _THIN: Final = {"answered": '<line class="answered" x1="7" x2="7" y1="1" y2="13"
 
 
 def key(kind: str, *, thin: bool = False) -> str:
-    """Return the mark of this kind as SVG for a legend; `thin` as where lanes have no room for dots."""
+    """Return the SVG mark of this kind for a legend; `thin`: as in lanes with no room for dots."""
     block = f'<rect class="{kind}" x="1" y="1.5" width="32" height="11" rx="1.5"/>'
     mark = _THIN.get(kind, block) if thin and kind not in {"trouble", "open"} else _MARKS.get(kind, block)
     width = 14 if kind in _NARROW else 34

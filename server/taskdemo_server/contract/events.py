@@ -1,4 +1,4 @@
-"""What happened to a task: one line of the journal, and the one fold of a task's lines."""
+"""Task events: what one line of the journal holds, and the one fold of a task's events."""
 
 import json
 import os
@@ -13,20 +13,20 @@ from msgspec import Meta, Struct, to_builtins
 from msgspec.json import Decoder, Encoder
 
 WARM_UP: Final = "warm-up"
-"""A request with a header of this name asks for a task whose work does nothing; its task's id begins with it."""
+"""The header of a request for a task whose work does nothing; the task's id begins with it too."""
 
 TaskState: TypeAlias = Literal["accepted", "started", "finished", "failed", "cancelled", "lost"]
 ENDED: Final[frozenset[TaskState]] = frozenset({"finished", "failed", "cancelled", "lost"})
-"""The states after which nothing more is expected of a task."""
+"""The states after which no more events of a task are expected."""
 _LATEST: Final = 1e11
 """Seconds, some 3,000 years: a larger number is not a valid time, and no calendar could show it."""
 _Seconds: TypeAlias = Annotated[float, Meta(ge=0, lt=_LATEST)]
 _HALF: Final = re.compile("[\ud800-\udfff]")
-"""Half a character, of a name that is no UTF-8."""
+"""A lone surrogate, from a name that is not valid UTF-8."""
 
 
 class Place(NamedTuple):
-    """Where events happen, and in which mode: what all events of one thread have in common."""
+    """Where events happen, and in which mode: the fields that all events of one thread share."""
 
     mode: str
     host: str
@@ -46,15 +46,15 @@ class Place(NamedTuple):
 
 
 class Line:
-    """A Struct of msgspec that is one line of a file to which several processes append."""
+    """A mixin for a msgspec Struct that is one line of a file to which several processes append."""
 
     __slots__ = ()
 
     def to_line(self) -> bytes:
-        """Return it as one line of JSON, newline included; of ASCII alone, which steers no terminal."""
+        """Return it as one line of JSON with its newline, in ASCII only, which steers no terminal."""
         try:
             line = _encode(self)
-        except UnicodeEncodeError:  # Of half a character, its escape is written.
+        except UnicodeEncodeError:  # A lone surrogate is written as its escape.
             text = json.dumps(to_builtins(self), ensure_ascii=False)
             line = _HALF.sub(lambda half: rf"\\u{ord(half[0]):x}", text).encode()
         if not line.isascii():
@@ -63,10 +63,10 @@ class Line:
 
 
 class TaskEvent(Struct, Line, frozen=True, omit_defaults=True, gc=False):
-    """One line of the journal: task `id` came into `state`.
+    """One line of the journal: task `id` entered `state`.
 
-    `at` is Unix time; `clock` is the host's monotonic clock, which never steps back and is shared by all
-    processes of one boot: order and durations come from `clock`, dates from `at`. Both in seconds.
+    `at` is Unix time. `clock` is the host's monotonic clock, which never steps back and which all processes share until
+    the next boot. Order and durations come from `clock`, dates from `at`. Both are in seconds.
     """
 
     id: str
@@ -78,20 +78,22 @@ class TaskEvent(Struct, Line, frozen=True, omit_defaults=True, gc=False):
     pid: Annotated[int, Meta(ge=0, lt=1 << 32)]
     thread: str
     message: str | None = None
-    """What the work was called with; on `started`, and on `accepted` of a request to the user's own application."""
+    """What the work was called with, on `started`; the method and path of a request to the user's own application, on
+    `accepted`."""
     error: str | None = None
     """What went wrong; on `failed` and `lost` only."""
     output: str | None = None
-    """The beginning of what the user's own work has printed; on `finished` and `failed` only."""
+    """The beginning of what the user's own work printed; on `finished`, `failed` and `cancelled` only."""
     cpu_s: _Seconds | None = None
     """CPU seconds that the work took; on `finished` and `failed` only.
 
-    Those of its thread; in mode process, of its whole process and of the programs that it ran.
+    Those of its thread; for a work of the user's own in mode process, those of the whole process and of the programs
+    that it ran.
     """
     queued_s: _Seconds | None = None
-    """Seconds that it could have run and no processor was free; beside `cpu_s`, where that is known; not of `sleep`."""
+    """Seconds that it could have run but no processor was free; beside `cpu_s`, where known; not for `sleep`."""
     ref: str | None = None
-    """What the engine calls the task; on `accepted` only."""
+    """The engine's own id of the task; on `accepted` only."""
 
     @property
     def where(self) -> str:
@@ -100,11 +102,11 @@ class TaskEvent(Struct, Line, frozen=True, omit_defaults=True, gc=False):
 
     @classmethod
     def from_line(cls, line: bytes) -> "TaskEvent | None":
-        """Read an event back; None where the line is not one (torn by a crash, or somebody else's).
+        """Read an event back; None if the line is not one (torn by a crash, or of another kind).
 
-        What a torn write left before the event, on the same line, is skipped.
+        Skips what a torn write left before the event on the same line.
         """
-        # Inside a JSON string a quote is escaped, so this can only be where an event begins.
+        # Inside a JSON string quotes are escaped, so this can only be where an event begins.
         start = line.rfind(b'{"id":')
         try:
             return _decode(line[max(start, 0) :])
@@ -118,40 +120,40 @@ _decode: Final = Decoder(TaskEvent).decode
 
 @dataclass(slots=True)
 class TaskRecord:
-    """What the journal tells of one task: the one fold of its events, in whatever order they come."""
+    """What the journal says about one task: the one fold of its events, in whatever order they come."""
 
     id: str
     mode: str
     accepted: TaskEvent | None = None
     starts: list[TaskEvent] = field(default_factory=list)
-    """Every begin of its work, in the order of the journal: an engine may begin a task again."""
+    """Every start of its work, in journal order: an engine may start a task again."""
     end: TaskEvent | None = None
 
     @property
     def state(self) -> TaskState:
-        """Return the state that it is in: `accepted` until its work is begun, then `started` until it has ended."""
+        """The current state: `accepted` until the work starts, then `started` until it ends."""
         return self.end.state if self.end else "started" if self.starts else "accepted"
 
     @property
     def done(self) -> bool:
-        """Tell whether its work came to its end, well or with an error."""
+        """Whether its work ran to its end, with or without an error."""
         return self.state in {"finished", "failed"}
 
     @property
     def message(self) -> str | None:
-        """Return what the work was called with, once it was."""
+        """What the work was called with; None before that."""
         return next((event.message for event in (*self.starts, self.accepted) if event and event.message), None)
 
     @property
     def ref(self) -> str | None:
-        """Return what the engine calls it."""
+        """The engine's own id of the task."""
         return self.accepted.ref if self.accepted else None
 
     def see(self, event: TaskEvent) -> None:
-        """Fold one event in.
+        """Fold in one event.
 
-        `lost` is what others conclude, so it yields to work that has really ended; of other ends the first stays. That
-        a lost task is cancelled means that its engine is not to begin it again.
+        `lost` is what others conclude, so work that really ended replaces it; otherwise the first end stays. A lost
+        task that is cancelled stays lost: the event only says that its engine must not start it again.
         """
         if event.state == "accepted":
             self.accepted = event

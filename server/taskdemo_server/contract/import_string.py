@@ -1,8 +1,8 @@
-"""What a user has named as `module:name`: read, and imported from the user's own folder. Standard library only.
+"""Import strings, `module:name`: parses what the user typed, and imports it. Standard library only.
 
-The one place where anything is imported because somebody named it; a name that came over the network never gets here.
-Not `pkgutil.resolve_name`, which imports and looks up in one call: an AttributeError of the module's own code could not
-be told from a name that is missing, and each needs another sentence.
+The one place that imports anything because somebody named it; a name from the network never gets here. Not
+`pkgutil.resolve_name`, which imports and looks up in one call: an AttributeError in the module's own code would look
+like a missing name, and the two need different messages.
 """
 
 import difflib
@@ -17,17 +17,17 @@ from typing import Any, Final
 from taskdemo_server.contract.text import error_text, shortened
 
 INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
-"""Folders in which installed libraries are."""
+"""Names of folders that hold installed libraries."""
 _NO_USERS: Final = (f"{sysconfig.get_path('stdlib')}/", f"{Path(__file__).parents[1]}/", "<")
-"""How the names of files begin that are Python's, or taskdemo's."""
+"""Prefixes of the names of Python's and taskdemo's own files."""
 
 
 class UnusableError(ValueError):
-    """What the user named cannot be used; the text is one sentence, which says what to type instead."""
+    """What the user named cannot be used; the text is one sentence that says what to type instead."""
 
 
 def parse(option: str, text: str) -> tuple[str, str]:
-    """Return the module and the name in `module:name`. Raises UnusableError where `text` is not of that form."""
+    """Return the module and the name in `module:name`. Raises UnusableError if `text` does not have that form."""
     module, colon, name = text.partition(":")
     if colon and name.isidentifier() and all(part.isidentifier() for part in module.split(".")):
         if module == "__main__":
@@ -53,7 +53,7 @@ def load(option: str, text: str, folder: str | None) -> Any:
 
 
 def load_module(option: str, text: str, module_name: str, name: str, folder: str | None) -> ModuleType:
-    """Import a module, looking in `folder` first; `name` is what is wanted of it, for the sentence of an error."""
+    """Import a module, looking in `folder` first. Raises UnusableError, in whose text `name` is what was wanted."""
     if folder is not None and folder not in sys.path:
         sys.path.insert(_after_the_library(), folder)
     try:
@@ -67,7 +67,7 @@ def load_module(option: str, text: str, module_name: str, name: str, folder: str
 
 
 def attribute(option: str, text: str, module: ModuleType, name: str, folder: str | None) -> Any:
-    """Return what a module calls `name`. Raises UnusableError where there is nothing, with what there is."""
+    """Return a module's attribute `name`. Raises UnusableError if there is none, suggesting what there is."""
     try:
         return getattr(module, name)
     except AttributeError:
@@ -79,7 +79,7 @@ def attribute(option: str, text: str, module: ModuleType, name: str, folder: str
 
 
 def _after_the_library() -> int:
-    """Return the place in `sys.path` of what is installed: a user's json.py is to break no process that inherits it."""
+    """Return the index after the standard library in `sys.path`: a user's json.py must not break what inherits it."""
     places = (at for at, path in enumerate(sys.path) if Path(path).name in INSTALLED)
     return next(places, len(sys.path))
 
@@ -93,7 +93,7 @@ def _no_module(option: str, module: str, name: str, folder: str | None) -> str:
 
 
 def _nearest(parts: list[str], here: Path) -> list[str]:
-    """Return the parts of a module's name with the first wrong one put right; empty where nothing is like it."""
+    """Return the parts of a module's name with the first wrong one corrected; empty if nothing is similar."""
     first, *rest = parts
     there = {path.stem for path in here.glob("*.py")} | {path.parent.name for path in here.glob("*/__init__.py")}
     if first in there and rest:
@@ -108,7 +108,7 @@ def _is_users(filename: str) -> bool:
 
 
 def _own_names(module: Any, callables: list[str]) -> str:
-    """Return which of these names are not merely imported there, for people."""
+    """Return which of these names the module defines rather than imports, for people."""
     there = [(name, getattr(module, name)) for name in callables]
     own = [name for name, one in there if not hasattr(one, "__qualname__") or one.__module__ == module.__name__]
     return shortened(", ".join(own), 120) if own else "nothing that can be called"
@@ -120,9 +120,9 @@ def _place(module: Any, folder: str | None) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return `Kind: text (file:line)` of an exception, in one line: what, and where. Not made visible.
+    """Return `Kind: text (file:line)` of an exception, on one line. Not escaped.
 
-    That is the last line that is no library's, where there is one.
+    The file and line are the last ones outside libraries, if there are any.
     """
     frames = traceback.extract_tb(error.__traceback__)
     own = next((frame for frame in reversed(frames) if _is_users(frame.filename)), None)

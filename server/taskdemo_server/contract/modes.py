@@ -1,4 +1,4 @@
-"""The registry of modes: one entry each, with all that is known of it. Standard library only.
+"""The registry of modes: one entry per mode, with all that is known about it. Standard library only.
 
 The code of a mode is its page, an ordinary FastAPI application; nothing else in either wing lists the modes.
 """
@@ -12,59 +12,59 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A library that runs tasks outside the server's process, with a broker and workers of its own."""
+    """A library that runs tasks outside the server's process, with its own broker and workers."""
 
     packages: tuple[str, ...]
-    """Its packages, its own first; where one of them cannot be imported, it is not installed."""
+    """The packages that it needs, its own first; it is installed if all of them can be imported."""
     install: tuple[str, ...]
-    """What an application of the reader's own needs to install beside FastAPI."""
+    """What the reader's own application must install beside FastAPI."""
     worker: str
-    """The library's own worker command; `{processes}` stands for how many tasks it runs at once."""
+    """The library's own worker command; `{processes}` is how many tasks it runs at once, `{queue}` is its queue."""
     ready: str
     """What the worker prints when it is ready."""
     private_broker: Literal["valkey", "postgres", "file"]
     """The broker that a server can start for itself."""
     brokers: str
-    """URLs of brokers that it takes, as one would type them."""
+    """The broker URLs that it accepts, as one would type them."""
     ready_each: bool = False
     """Whether every process of the worker prints `ready`."""
     once: str = ""
-    """The library's own command that is run once, before a broker's first worker; taskdemo does it by itself."""
+    """The library's own command to run once, before a broker's first worker; taskdemo does that by itself."""
     module: str | None = None
-    """What `python -m` runs for the first word of `worker`; None for that word, or where it is `python` itself."""
+    """The module for `python -m`; None if it is the first word of `worker`, or if that word is `python` itself."""
     begins_within_s: float = 5.0
-    """Seconds within which an idle worker begins a task, whatever its polling."""
+    """Seconds within which an idle worker starts a task, including its polling interval."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables that the worker command reads, beside those of the page; `{broker}` stands for its URL."""
+    """Environment variables that the worker command reads, beside those of the page; `{broker}` is the broker's URL."""
     schemes: Mapping[str, str] = field(default_factory=dict)
-    """What the library calls a scheme that people type, or that a private broker has."""
+    """The library's names for URL schemes that people type or that private brokers have."""
 
     @property
     def extra(self) -> str:
-        """The optional extra of the distribution that brings it."""
+        """The optional extra of the distribution that installs it."""
         return self.packages[0]
 
     @property
     def folder(self) -> str:
-        """The package with its `page`, `engine` and `steps`."""
+        """The package with its modules `page`, `engine` and `steps`."""
         return f"taskdemo_server.engines.{self.packages[0]}"
 
     def url(self, typed: str) -> str:
-        """Return a broker's or a backend's URL as the library wants it."""
+        """Return a broker's or a backend's URL in the form that the library expects."""
         if self.private_broker == "file" and (typed.startswith("sqlite:///") or "://" not in typed):
             return str(Path(typed.removeprefix("sqlite:///")).absolute())
         scheme, colon, rest = typed.partition("://")
         scheme = scheme.lower() if colon else scheme
         if scheme in {"amqp", "amqps"}:
-            rest = rest.removesuffix("//")  # Celery's way to write the default virtual host; it takes none as well
+            rest = rest.removesuffix("//")  # Celery's way to write the default virtual host, which can be left out too
         return self.schemes.get(scheme, scheme) + colon + rest
 
     def command(self, processes: int | str, queue: str) -> list[str]:
-        """Return the words of its worker command."""
+        """Return its worker command as a list of words."""
         return [word.format(processes=processes, queue=queue) for word in self.worker.split()]
 
     def format_command(self, processes: int | str, queue: str, broker: str = "URL") -> str:
-        """Return its worker command, and the variables before it, as one would type it."""
+        """Return its worker command, preceded by its environment variables, as one would type it."""
         variables = [f"{name}={value.format(broker=broker)}" for name, value in self.variables.items()]
         return " ".join([*variables, *self.command(processes, queue)])
 
@@ -84,25 +84,25 @@ class Mode:
     answers_first: bool = True
     """Whether the response is sent before the work has ended."""
     runs: Literal["loop", "thread", "process", "worker"] = "worker"
-    """Where the work runs: on the event loop, in a thread of the server, in a child of it, or in a worker beside it."""
+    """Where the work runs: on the event loop, in a server thread, in a child process, or in a separate worker."""
     awaits: bool = False
     """Whether the page awaits an async version of the work."""
     cannot_await: str | None = None
-    """Why this mode cannot run an `async def`; None where it can."""
+    """Why this mode cannot run an `async def`; None if it can."""
     cannot_cancel: str
-    """Why a task, or a task in the wrong state, cannot be cancelled here: a sentence."""
+    """Why a task cannot be cancelled, ever or in its current state: a sentence."""
     gives_up: Mapping[str, str]
-    """What it gives up, by limit: exactly those in which its experiment finds no `yes`. By a name of its own, what no
-    experiment is about."""
+    """What it gives up, by limit: exactly the limits whose experiment finds no `yes`. What no experiment covers has a
+    name of its own."""
     engine: Engine | None = None
 
     def lacks(self, need: str) -> str | None:
-        """Return what it gives up of a need, one of NEEDS; None where it gives up nothing that is known."""
+        """Return what it gives up of `need`, a key of NEEDS; None if no loss is known."""
         return next((self.gives_up[name] for name in NEEDS[need].shown_by if name in self.gives_up), None)
 
     @property
     def given_up(self) -> str:
-        """What it gives up, in few words: the needs that it does not meet, and whether a task may run twice."""
+        """What it gives up, in few words: the unmet needs, and `running once` if a task may run twice."""
         needs = [need for need in NEEDS if self.lacks(need)]
         return ", ".join([*needs, "running once"] if "duplicates" in self.gives_up else needs)
 
@@ -115,7 +115,7 @@ class Mode:
 
     @property
     def missing(self) -> str | None:
-        """The extra that must be installed first; None where all is there."""
+        """The extra to install first; None if nothing is missing."""
         engine = self.engine
         if engine is None or all(importlib.util.find_spec(package) for package in engine.packages):
             return None
@@ -127,9 +127,9 @@ class Need:
     """What a reader may need of a mode."""
 
     text: str
-    """What a mode that has it does, after "it"."""
+    """What a mode that meets it does, after "it"."""
     shown_by: tuple[str, ...]
-    """What a mode that has it must not give up; nothing where only a measurement of the reader's own work tells."""
+    """What a mode that meets it must not give up; empty if only a measurement of the reader's own work can tell."""
 
 
 NEEDS: Final[dict[str, Need]] = {
@@ -144,7 +144,7 @@ NEEDS: Final[dict[str, Need]] = {
     "quiet": Need("disturbs no other request", ()),
     "no-service": Need("needs no broker", ("upkeep",)),
 }
-"""What one can ask for, by the name that --need takes."""
+"""The needs, by the name that --need takes."""
 QUESTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("Does the caller need the result?", ("result", "answer-first")),
     ("Does the work compute, or wait?", ("quiet",)),
@@ -152,7 +152,7 @@ QUESTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("Must it be tried again, seen, cancelled?", ("retry", "track", "cancel")),
     ("May a service be added?", ("no-service",)),
 )
-"""What to ask of slow work, and the needs that the answers may come to."""
+"""What to ask about slow work, and the needs that the answers may imply."""
 
 
 _IN_A_THREAD: Final = "a worker thread cannot await it, and FastAPI itself would run it on the event loop"
@@ -160,7 +160,7 @@ _NO_HANDLE: Final = "BackgroundTasks keeps no handle on a task: once added, noth
 _REDIS: Final = {"valkey": "redis", "valkeys": "rediss"}
 _REDIS_PY: Final = {**_REDIS, "redis+socket": "unix"}
 _PROCRASTINATE: Final = "python -m procrastinate -a taskdemo_server.engines.procrastinate.engine.tasks"
-"""Not `procrastinate` alone, which does not find what is in the current folder."""
+"""Not `procrastinate` alone, which does not find modules in the current folder."""
 _CRASH: Final = "the tasks of a process that is killed"
 _HERE: Final = {
     "retry": "retries",
@@ -309,14 +309,14 @@ MODES: Final[tuple[Mode, ...]] = (
         engine=Engine(
             packages=("dramatiq", "redis"),
             install=("dramatiq[redis,rabbitmq]",),
-            # Its main process would else take half a minute to notice that one has died before it said it started.
+            # Otherwise its main process takes half a minute to notice a process that died before it reported its start.
             worker="dramatiq taskdemo_server.engines.dramatiq.engine --processes {processes} --threads 1"
             " --worker-fork-timeout 3000",
             ready="Worker process is ready for action",
             ready_each=True,
             private_broker="valkey",
             brokers="redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT",
-            # Else each thread fetches two, and one waits behind the other while another process is idle.
+            # Otherwise each thread prefetches two messages, and one waits while another process is idle.
             variables={"dramatiq_queue_prefetch": "1"},
             schemes=_REDIS_PY,
         ),
@@ -394,7 +394,7 @@ MODES: Final[tuple[Mode, ...]] = (
             worker="huey_consumer taskdemo_server.engines.huey.engine.huey -k process -g TERM --workers {processes}",
             module="huey.bin.huey_consumer",
             ready="Huey consumer started with",
-            begins_within_s=12.0,  # one that has long been idle looks every ten
+            begins_within_s=12.0,  # one that has long been idle polls every ten
             private_broker="file",
             brokers="FILE.db",
         ),
@@ -428,6 +428,6 @@ MODE_BY_NAME: Final[dict[str, Mode]] = {mode.name: mode for mode in MODES}
 ENGINES: Final[tuple[str, ...]] = tuple(mode.name for mode in MODES if mode.engine is not None)
 """The modes whose work an engine's worker does."""
 DEFAULT_MODES: Final[tuple[str, ...]] = (*(mode.name for mode in MODES if mode.engine is None), *ENGINES[:1])
-"""What is compared where nobody says otherwise: one queue engine stands for them all."""
+"""The modes that are compared by default: one queue engine stands for all."""
 GROUPS: Final[dict[str, tuple[str, ...]]] = {"queues": ENGINES, "all": tuple(MODE_BY_NAME)}
 """Names for several modes at once."""

@@ -1,4 +1,4 @@
-"""How a server, the work in it, and a worker are to run, as the command line tells them."""
+"""The settings that the command line passes to a server, to the work in it, and to a worker."""
 
 import json
 import os
@@ -9,54 +9,54 @@ from typing import Final, Self
 VERSION: Final = "0.1.0"
 
 ARGUMENT: Final = "TASKDEMO_TOLD"
-"""The environment variable that may hold a process's settings in place of its argument, which every user can see."""
+"""The environment variable for a process's settings, in place of its argument, which every user can see."""
 WORK: Final = "TASKDEMO_WORK"
-"""The environment variable from which a pool process, or an engine's worker, knows its `WorkSettings`."""
+"""The environment variable that holds the `WorkSettings` of a pool process or an engine's worker."""
 
 OWN_PATHS: Final = "/.taskdemo"
-"""Where taskdemo's own paths are in a server that is really somebody else's application."""
+"""The prefix of taskdemo's own paths beside the user's own application."""
 REALM: Final = "taskdemo"
-"""What a server calls itself where it asks for its token, in WWW-Authenticate."""
+"""The realm in WWW-Authenticate when a server asks for its token."""
 CUT_OFF: Final = 3
-"""The exit code of a server whose application was still busy with its shutdown when there was no more time for it."""
+"""The exit code of a server whose application was still shutting down when its time was up."""
 BROKER_FOLDER: Final = "taskdemo-broker-"
-"""How the name of a private broker's folder begins where it cannot lie beside the other files of its server."""
+"""The prefix of the name of a private broker's folder that cannot be beside its server's other files."""
 BROKER_SOCKET: Final = "sock"
-"""The private broker's socket, in its folder; short, because the path of a socket must be."""
+"""The private broker's socket, in its folder; short, because socket paths are limited."""
 MOST_PROCESSES: Final = 8
-"""Where nobody says how many: each takes its time to start, on a big machine too."""
+"""The maximum number of processes by default: each takes time to start, even on a big machine."""
 LARGEST_POOL: Final = 1000
-"""So many processes may be asked for."""
+"""The maximum number of processes that one may ask for."""
 BUILT_IN_WORKS: Final = ("sleep", "cpu")
-"""The works that come along; any other is the user's own `module:function`."""
+"""The built-in works; any other is the user's own `module:function`."""
 QUEUE: Final = "taskdemo"
-"""An engine's queue, unless somebody says otherwise."""
+"""The default name of an engine's queue."""
 LONGEST_UNKNOWN_S: Final = 3600.0
-"""How long a work may take of which nobody knows."""
+"""The seconds to allow for a work of unknown duration."""
 
 
 def one_per_cpu() -> int:
-    """Return how many processes work where nobody said so."""
+    """Return the default number of processes: one per CPU, at most MOST_PROCESSES."""
     return min(MOST_PROCESSES, os.cpu_count() or 1)
 
 
 def results_beside(broker: str) -> str | None:
-    """Return where an engine's results go unless somebody says otherwise: beside the tasks; RabbitMQ keeps none."""
+    """Return where an engine's results go by default: beside the tasks; None for RabbitMQ, which keeps none."""
     return None if broker.startswith("amqp") else broker
 
 
 def take_argument(arguments: Sequence[str]) -> str:
-    """Return the one argument that this process was started with; what it starts in its turn does not inherit it."""
+    """Return this process's one argument, from the command line or the environment; its children do not inherit it."""
     return arguments[1] if len(arguments) > 1 else os.environ.pop(ARGUMENT, "")
 
 
 def environment_with(text: str) -> dict[str, str]:
-    """Return the environment in which to start a process that is to be told this JSON, a token or a password in it."""
+    """Return the environment for a process whose settings are this JSON, which may hold a token or a password."""
     return {**os.environ, ARGUMENT: text}
 
 
 class Json:
-    """Settings that cross to another process as one JSON object."""
+    """Settings that are passed to another process as one JSON object."""
 
     __slots__ = ()
 
@@ -66,15 +66,15 @@ class Json:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read `to_json()` back. Raises ValueError where the text is not such an object."""
-        from msgspec import convert  # the command line, which tells, starts sooner without
+        """Read `to_json()` back. Raises ValueError if the text is not such an object."""
+        from msgspec import convert  # not at the top: the command line only writes settings, and starts sooner without
 
         return convert(json.loads(text), cls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work(Json):
-    """What the server and the processes in which it works know alike."""
+    """What the server and every process that works for it need to know."""
 
     mode: str
     """A mode's name; `app` for the user's own application."""
@@ -83,32 +83,32 @@ class Work(Json):
     duration: float = 1.0
     """Seconds that `sleep` and `cpu` take."""
     folder: str | None = None
-    """Where the user's own module is looked for first; the process does not do so on its own."""
+    """The folder to import the user's own module from first; the process does not look there by itself."""
     journal: str | None = None
-    """The journal's path; None where this process cannot write it."""
+    """The journal's path; None if this process cannot write it."""
     step_log: str | None = None
-    """The file in which the experiments of `taskdemo limits` note their steps; only with one are their routes there."""
+    """The file in which the experiments of `taskdemo limits` log their steps; without it their routes do not exist."""
 
     @property
     def longest_s(self) -> float:
-        """The seconds that the work takes, as far as one knows."""
+        """The seconds that the work takes, or a high guess for a work of the user's own."""
         return self.duration if self.work in BUILT_IN_WORKS else LONGEST_UNKNOWN_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkSettings(Work):
-    """What `slow_work` is to do in one process, and where it journals what becomes of it."""
+    """What `slow_work` does in one process, and where it journals that."""
 
     cwd: str | None = None
-    """The folder to work in, where this process was started in another one."""
+    """The folder to work in, if this process was started in another one."""
     server: str | None = None
     """The URL of the server to report to, from another machine."""
     token: str | None = None
     """The token of that server."""
     console: bool = False
-    """Whether to print what tasks print, and their ends, on this process's standard output."""
+    """Whether to print what tasks print, and their ends, to this process's standard output."""
     worker: int | None = None
-    """The pid of the worker's main process, with which all the others are to end; None where a guard ends them."""
+    """The pid of the worker's main process, with which all the others must end; None if a guard ends them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,14 +116,14 @@ class Settings(Work):
     """Everything `python -m taskdemo_server.serve JSON` needs to know; the JSON is `to_json()`."""
 
     journal: str
-    """The journal's path; the folder exists and is private to the user."""
+    """The journal's path; its folder exists and is private to the user."""
     announce: str | None = None
-    """A file that the server writes, in one rename, as soon as it serves: {"url", "port", "pid", "token"}."""
+    """A file that the server writes atomically, by a rename, once it serves: {"url", "port", "pid", "token"}."""
     app: str | None = None
-    """The user's own ASGI application, `module:name`: no mode, no work."""
+    """The user's own ASGI application, `module:name`; it has no mode and no work."""
     host: str = "127.0.0.1"
     port: int = 8000
-    """0 takes a free port."""
+    """0 picks a free port."""
     workers: int = 1
     """Server processes that share the port and the journal."""
     threads: int = 40
@@ -131,19 +131,19 @@ class Settings(Work):
     processes: int | None = None
     """Tasks that mode `process`, or an engine's private worker, runs at once; None for one per CPU, at most eight."""
     max_pending: int = 10_000
-    """Tasks per server process that may be accepted and not have ended; what would be one more is refused with 503."""
+    """Unfinished tasks that a server process may have; it refuses one more with 503."""
     console: bool = True
     """Whether to print the banner and the task-completion log."""
     lifeline: bool = True
-    """Whether standard input is a pipe whose end means that the starter is gone, and so must the server be."""
+    """Whether standard input is a pipe whose end means that the starter is gone and the server must end too."""
     broker: str | None = None
-    """An engine's broker, a URL; None for a private one, which the server starts and ends with a worker."""
+    """The URL of an engine's broker; None for a private one, which the server starts and ends along with a worker."""
     private_broker: str | None = None
-    """The folder of the private broker, once the server has made it: `broker` leads there."""
+    """The private broker's folder, once the server has made it; `broker` then points there."""
     backend: str | None = None
-    """Where an engine's results go; None for what suits the broker."""
+    """Where an engine's results go; None for the broker's default."""
     queue: str = QUEUE
-    """The engine's queue, which is to be another one where servers that share a broker must not share workers."""
+    """The engine's queue; servers that share a broker but not their workers need different ones."""
     token: str | None = None
 
     @property
@@ -153,11 +153,11 @@ class Settings(Work):
 
     @property
     def work_settings(self) -> WorkSettings:
-        """What the work in this server's own processes, and in its private worker, needs to know."""
+        """The settings of the work in this server's own processes and in its private worker."""
         return WorkSettings(**{field.name: getattr(self, field.name) for field in fields(Work)})
 
     def private_worker(self, processes: int, folder: str | None = None) -> "WorkerSettings":
-        """Return what a private worker for this server's broker needs to know; `folder` goes with it."""
+        """Return the settings of a private worker for this server's broker; the worker removes `folder` at its end."""
         return WorkerSettings(
             engine=self.mode,
             broker=str(self.broker),
@@ -181,8 +181,8 @@ class WorkerSettings(Json):
     queue: str = QUEUE
     work: WorkSettings
     processes: int | None = None
-    """Tasks at once; None for as many as there are CPUs, eight at the most."""
+    """Tasks at once; None for one per CPU, at most eight."""
     private: bool = False
-    """Whether it ends with its standard input, and says nothing on standard output but "ready"."""
+    """Whether it ends with its standard input, and prints only "ready" on standard output."""
     folder: str | None = None
-    """A folder that goes then, because no broker runs that would take it along."""
+    """A folder to remove then, because no broker process does that."""

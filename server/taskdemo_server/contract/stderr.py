@@ -1,4 +1,4 @@
-"""What is said on standard error, if somebody takes it. Standard library only: server and command line share it."""
+"""Messages on standard error, if anything reads it. Standard library only: server and command line share it."""
 
 import contextlib
 import os
@@ -8,12 +8,12 @@ from typing import Final, TextIO
 from taskdemo_server.contract.text import escape
 
 COULD_NOT_RUN: Final = 2
-"""The exit code of a server or a worker that could not begin."""
+"""The exit code of a server or a worker that could not start."""
 
 
 def complain(text: str) -> None:
-    """Print a sentence, or several lines, on standard error. Text from outside must have been made visible."""
-    if sys.stderr is not None:  # print would take stdout instead
+    """Print a sentence, or several lines, on standard error. Text from outside must have been escaped."""
+    if sys.stderr is not None:  # print would use stdout instead
         try:
             print(text, file=sys.stderr, flush=True)
         except (OSError, ValueError):
@@ -27,9 +27,9 @@ def refuse(sentence: str) -> int:
 
 
 def send_nowhere(stream: TextIO) -> None:
-    """Drop what is still buffered for a stream whose reader, terminal or disk takes no more, and what follows.
+    """Discard what is buffered for a stream whose reader, terminal or disk accepts no more, and what follows.
 
-    Otherwise Python's end would try to write it again, fail, and turn the exit code into 120.
+    Otherwise Python would try to write it again at exit, fail, and turn the exit code into 120.
     """
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

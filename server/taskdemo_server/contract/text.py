@@ -4,14 +4,14 @@ import re
 from typing import Final
 
 _OPTION: Final = re.compile(r"([?&]password=)[^&]*")
-"""A password that stands behind the `?` of a URL, where Redis and PostgreSQL take it as well."""
+"""A password in the query of a URL, where Redis and PostgreSQL accept it too."""
 
 
 def escape(text: str) -> str:
     r"""Return `text` with every character that is not plainly visible written as its Python escape.
 
     Control characters, ANSI and OSC sequences, bidirectional and zero-width marks, line separators, lone
-    surrogates (what `surrogateescape` makes of broken UTF-8), unassigned and private characters: all come out
+    surrogates (what `surrogateescape` makes of invalid UTF-8), unassigned and private characters: all come out
     as ``\x1b``, ``\u202e`` and the like. A backslash stays as it is, so the result is for reading, not parsing.
     """
     if text.isprintable():
@@ -23,23 +23,23 @@ def escape(text: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """Return `escape(text)` cut to at most `width` characters, the last one an ellipsis where it was cut."""
+    """Return `escape(text)` cut to at most `width` characters; if it was cut, the last one is an ellipsis."""
     shown = escape(text[: width + 1])
     return shown if len(shown) <= width and len(text) <= width else shown[: max(width - 1, 0)] + "…"
 
 
 def error_text(error: BaseException) -> str:
-    """Return what an exception says, with its kind, in one line, cut to a length for the journal. Not safe to show."""
+    """Return an exception's type and text on one line, cut to a length for the journal. Not safe to show."""
     try:
         text = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001  an exception of the user's may fail even at this
+    except Exception:  # noqa: BLE001  str() of a user's exception may fail too
         text = ""
     return f"{type(error).__name__}: {text}"[:4096] if text else type(error).__name__
 
 
 def without_password(url: str) -> str:
     """Return a broker's URL without its password, safe to show."""
-    # Not by the rules of URLs: a password that breaks them, by a slash for instance, must not be shown either.
+    # Not by a URL parser: a password that breaks URL syntax, with a slash for instance, must be hidden too.
     before, at, place = url.rpartition("@")
     scheme, slashes, who = before.partition("://")
     user, colon, _ = who.partition(":")
