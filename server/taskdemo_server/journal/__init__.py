@@ -1,1 +1,1 @@
-"""The journal: the append-only record of what happened to every task, and what is read off it."""
+"""The journal: the append-only record of what happened to every task, and the index that is built from it."""

@@ -1,6 +1,6 @@
-"""The index: what became of every task, read off the journal. The one fold behind /tasks, draining and the engines.
+"""The index: the state of every task, read from the journal. /tasks, draining and the engines all use it.
 
-A server may do a million tasks and more, so the index keeps those that have not ended and the last that have.
+A server may run a million tasks or more, so the index keeps only the unfinished ones and the last that have ended.
 """
 
 import threading
@@ -14,13 +14,13 @@ from taskdemo_server.contract.events import ENDED, TaskEvent, TaskRecord
 from taskdemo_server.journal.file import Journal
 
 MOST_ENDED: Final = 10_000
-"""Ended tasks that are kept; the rest are counted."""
+"""Ended tasks to keep; the rest are only counted."""
 
 
 class Index:
-    """The tasks of a journal from an offset on, in the order in which they first appear.
+    """The tasks of a journal from an offset on, in order of their first appearance.
 
-    `on_end` is called once with each that ends, by whoever reads on.
+    `update` calls `on_end` once with each task that ends.
     """
 
     def __init__(
@@ -30,28 +30,28 @@ class Index:
         self.forgotten = 0
         """Tasks that ended too long ago to be kept."""
         self.moved_at = time.monotonic()
-        """When a task was last heard to begin or to end, or none was left that might; on the monotonic clock."""
+        """When the last start or end of a task was read, or no unfinished task was left; on the monotonic clock."""
         self._tasks: dict[str, TaskRecord] = {}
         self._unended: dict[str, TaskRecord] = {}
         self._ended: deque[str] = deque()
         self._again: Counter[str] = Counter()
-        """How often the work of a task was begun after the task had ended."""
+        """How often the work of each task was started after the task had ended."""
         self._offset = offset
         self._on_end = on_end
         self._lock = threading.Lock()
 
     @property
     def total(self) -> int:
-        """All tasks there ever were."""
+        """The number of all tasks, forgotten ones included."""
         return self.forgotten + len(self._tasks)
 
     def ended(self) -> int:
-        """Count the tasks that have ended."""
+        """Return how many tasks have ended."""
         self.update()
         return self.total - len(self._unended)
 
     def update(self) -> None:
-        """Read what was written since the last time."""
+        """Read what was written since the last call."""
         with self._lock:
             while True:
                 lines, self._offset = self.journal.read(self._offset)
@@ -62,17 +62,17 @@ class Index:
                         self._take(event)
 
     def find(self, task_id: str) -> TaskRecord | None:
-        """Return the task of that id; None where there is none, or it ended too long ago."""
+        """Return the task with that id; None if there is none, or if it ended too long ago."""
         return self._tasks.get(task_id)
 
     def page(self, offset: int, limit: int) -> list[TaskRecord]:
-        """Return what is kept of the `limit` tasks after the first `offset`, counting all there ever were."""
+        """Return those still kept of the `limit` tasks after the first `offset`, counting forgotten ones."""
         first, last = max(offset - self.forgotten, 0), max(offset + limit - self.forgotten, 0)
         with self._lock:
             return list(islice(self._tasks.values(), first, last))
 
     def unfinished(self) -> list[TaskRecord]:
-        """Return the tasks that have been accepted and have not ended."""
+        """Return the tasks that were accepted and have not ended."""
         self.update()
         with self._lock:
             tasks = [task for task in self._unended.values() if task.accepted is not None]
@@ -81,7 +81,7 @@ class Index:
         return tasks
 
     def begun_again(self, often: int) -> list[TaskRecord]:
-        """Return the tasks whose work was begun so often after they had ended; each is counted anew from then on."""
+        """Return the tasks whose work was started at least `often` times after they had ended; reset their counts."""
         with self._lock:
             tasks = [task_id for task_id, count in self._again.items() if count >= often]
             for task_id in tasks:
@@ -91,7 +91,7 @@ class Index:
     def _take(self, event: TaskEvent) -> None:
         task = self._tasks.get(event.id)
         if task is None:
-            if event.state in ENDED:  # forgotten here, or of before
+            if event.state in ENDED:  # forgotten, or from before `offset`
                 return
             task = self._tasks[event.id] = self._unended[event.id] = TaskRecord(event.id, event.mode)
         task.see(event)
