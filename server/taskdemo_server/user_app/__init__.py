@@ -1,1 +1,1 @@
-"""The user's own ASGI application, served and watched."""
+"""Serves and watches the user's own ASGI application."""

@@ -1,6 +1,6 @@
-"""The user's own ASGI application: found as `fastapi dev` finds it, or made by what is found there.
+"""Finds the user's own ASGI application as `fastapi dev` does, or calls the factory that it finds.
 
-Beyond what `fastapi dev` takes: applications of any framework, factories, and a `src` folder.
+Unlike `fastapi dev`, it accepts applications of any framework, factories, and a `src` folder.
 """
 
 import inspect
@@ -30,19 +30,19 @@ _OF_ASGI: Final = ("scope", "receive", "send")
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where an application is: a name in a module, or whatever is one in it; and where that module is imported from."""
+    """Where an application is: a name in a module, or None to search it; and the folder to import the module from."""
 
     module: str
     name: str | None
     folder: Path
     file: Path | None = None
-    """The file that was named; None where a module was."""
+    """The file that was named; None if a module was."""
 
 
 def find_application(text: str, folder: str | None) -> ASGIApp:
-    """Import the application that `text` names, or what a factory of that name makes; relative to `folder`.
+    """Import the application that `text` names, or call the factory that it names; paths are relative to `folder`.
 
-    What its requests print is told apart from then on. Raises UnusableError, with what it is instead.
+    From then on, the output of its requests is told apart. Raises UnusableError, which says what was found instead.
     """
     task_output.tell_apart()
     logging.config.dictConfig(LOGGING)
@@ -62,14 +62,14 @@ def find_application(text: str, folder: str | None) -> ASGIApp:
 
 
 def _refuse_to_serve(*_: object, **__: object) -> NoReturn:
-    """Take the place of `uvicorn.run`, which a module that is imported would never come back from."""
+    """Replace `uvicorn.run`: a module that calls it while it is imported would never return."""
     raise RuntimeError('it calls uvicorn.run(), which belongs under `if __name__ == "__main__":`')
 
 
 def locate(text: str, folder: Path) -> Location:
-    """Return where the application is that `text` names: a file, a folder, `module`, either with `:name`, or nothing.
+    """Return where an application is; `text` is a file, a folder or a module, each maybe with `:name`, or empty.
 
-    Raises UnusableError where there is no such file.
+    Raises UnusableError if there is no such file.
     """
     text, folder = found_in_folder(OPTION, text, folder)
     where, _, name = text.partition(":")
@@ -94,7 +94,7 @@ def locate(text: str, folder: Path) -> Location:
 
 
 def application_of(found: Any, text: str) -> ASGIApp:
-    """Return the ASGI application that `found` is, or makes when it is called. Raises UnusableError where neither."""
+    """Return the ASGI application that `found` is, or returns when called. Raises UnusableError if it is neither."""
     if not callable(found):
         raise UnusableError(f"{OPTION} {text}: that is {shortened(repr(found), 60)}, and no ASGI application")
     if _is_asgi(found):
@@ -110,7 +110,7 @@ def application_of(found: Any, text: str) -> ASGIApp:
 
 
 def _of_file(path: Path, name: str | None) -> Location:
-    """Return the module that a file is: every folder above it that has an __init__.py is a package."""
+    """Return the location of a file's module: each folder above it with an __init__.py is a package."""
     parts = [] if path.stem == "__init__" else [path.stem]
     folder = path.parent
     while folder.joinpath("__init__.py").is_file():
@@ -126,7 +126,7 @@ def _has(folder: Path, module: str) -> bool:
 
 
 def _check_file(text: str, location: Location, module: ModuleType) -> None:
-    """Refuse a file that has the name of a module that is there already: that one is what was imported."""
+    """Refuse a file whose module name is taken: the import has returned the other module."""
     there = getattr(module, "__file__", None)
     if location.file is not None and (there is None or not location.file.samefile(there)):
         raise UnusableError(
@@ -146,7 +146,7 @@ def _attribute(text: str, module: ModuleType, name: str, folder: str) -> Any:
 
 
 def _search(text: str, module: ModuleType) -> tuple[str, Any]:
-    """Return the application of a module of which no name was given: of FastAPI first, then of any kind."""
+    """Return the name and the application in a module when no name was given: FastAPI's first, then any kind."""
     names = dict.fromkeys([*(name for name in FIRST_NAMES if hasattr(module, name)), *dir(module)])
     there = [(name, getattr(module, name)) for name in names if not name.startswith("_")]
     candidates = [(name, found) for name, found in there if not inspect.ismodule(found)]
@@ -154,7 +154,7 @@ def _search(text: str, module: ModuleType) -> tuple[str, Any]:
         for name, found in candidates:
             if is_one(found):
                 return name, found
-    for name, found in candidates:  # so that the sentence says what it is instead
+    for name, found in candidates:  # so that the error says what it is instead
         if name in FIRST_NAMES:
             return name, found
     folders = [Path(folder) for folder in getattr(module, "__path__", ())]
@@ -169,19 +169,19 @@ def _search(text: str, module: ModuleType) -> tuple[str, Any]:
 
 
 def _looks_like_asgi(found: object) -> bool:
-    """Tell whether an object of an unknown kind says itself that it takes what an ASGI application is given."""
+    """Return whether this is a callable, but no class, whose last parameters are scope, receive and send."""
     return callable(found) and not inspect.isclass(found) and tuple(by_place(found)[-3:]) == _OF_ASGI
 
 
 def _is_asgi(found: Callable[..., object]) -> bool:
-    """Tell whether it can be given a scope, a receive and a send by place, and needs them."""
+    """Return whether it accepts scope, receive and send as positional arguments, and needs them."""
     if isinstance(found, Starlette):
         return True
     if inspect.isclass(found):
         return False
     takes_these = takes(found, *_OF_ASGI)
     if not takes_these:
-        return takes_these is None  # It does not say what it takes: then its first request tells.
+        return takes_these is None  # Without a signature, only its first request can tell.
     called = found if inspect.isroutine(found) else type(found).__call__
     return _looks_like_asgi(found) or not takes(found) or inspect.iscoroutinefunction(called)
 
@@ -198,7 +198,7 @@ def _made_by(factory: Callable[[], Any], text: str) -> Any:
 
 
 def _what_it_is(found: Callable[..., object]) -> str:
-    """Return why what is no ASGI application cannot be called as a factory either, with what to do instead."""
+    """Return why something is neither an ASGI application nor a factory, and what to do instead."""
     names = by_place(found)
     if hasattr(found, "wsgi_app") or names[:2] == ["environ", "start_response"]:
         return "it takes environ and start_response, as WSGI applications do; wrap it (a2wsgi), or name an ASGI one"

@@ -1,9 +1,9 @@
-"""What holds up the user's own application: whenever its event loop is late, a thread looks at what the loop is doing.
+"""What delays the user's own application: whenever its event loop is late, a thread looks at what the loop is doing.
 
-And, whether it is late or not, at what the requests wait for that are open. What it sees goes into the journal: it can
-be read there even when the loop never comes free again. Seconds everywhere; a look counts for the time since the one
-before. Code that keeps the interpreter for itself (one long call into C) is seen as it ends. Which share of a time was
-computing is measured by the system's clock of each thread, where it has one.
+Late or not, it also looks at what the open requests wait for. It writes what it sees into the journal, where it can be
+read even if the loop never recovers. Seconds everywhere; a look counts for the time since the previous one. Code that
+holds the GIL (one long call into C) is seen only as it ends. How much of a time was computing comes from the system's
+clock of each thread, if there is one.
 """
 
 import asyncio
@@ -30,28 +30,28 @@ from taskdemo_server.work.spent import thread_queued, thread_times
 
 BEAT_S: Final = 0.02
 LATE_S: Final = 0.06
-"""A loop that did not beat for so long is blocked; shorter than what a caller would call a wait."""
+"""A loop that is this late with a beat is blocked; shorter than what a caller would call a wait."""
 FEW: Final = 20
 WAITING_EVERY_S: Final = 0.1
-"""What more requests than a few wait for is looked at so often only."""
+"""The interval of looks at what requests wait for, if there are more than FEW."""
 TELL_EVERY_S: Final = 0.25
 QUEUED: Final = 4
-"""A thread that computes may wait for a processor so many times as long; one that sleeps waits for one, too."""
+"""A wait for a processor counts up to this multiple of the CPU time: threads that mostly sleep wait for one too."""
 MOST_LOOKS: Final = 12
-"""Looks of a kind that one line tells, those of the most seconds."""
+"""Looks of a kind in one line: those with the most seconds."""
 WORKERS: Final = ("AnyIO worker thread", "asyncio_", "uvloop_", "ThreadPoolExecutor")
-"""How the names of threads begin that work for requests."""
+"""Prefixes of the names of threads that work for requests."""
 AFTER_THE_ANSWER: Final = str(Path("starlette", "background.py"))
 Stacks = dict[int, list[Step]]
-"""By the identifier of the thread."""
+"""Stacks by thread identifier."""
 Used = WeakKeyDictionary[threading.Thread, tuple[float, float]]
-"""What each thread had computed, and waited for a processor, at the last look. Numbers of threads are given again."""
+"""Seconds of computing and of waiting for a processor at the last look; by Thread, because identifiers are reused."""
 
 
 class Missed(NamedTuple):
-    """A stall that the loop itself has noticed, with what its thread has computed, and waited for, since the last beat.
+    """A stall that the loop itself has noticed, with what its thread has computed and waited for since the last beat.
 
-    And what all other threads have computed, with the stack that each had as the loop came free.
+    Also what all other threads have computed, with the stack of each when the loop came free.
     """
 
     begun: float
@@ -66,7 +66,7 @@ class Missed(NamedTuple):
 
 
 class Looks(dict[tuple[Look, Whose], Observation]):
-    """By what was seen, and whose it was, for how long."""
+    """For how long each thing was seen, by what it was and whose."""
 
     def __missing__(self, key: tuple[Look, Whose]) -> Observation:
         look, of = key
@@ -74,12 +74,12 @@ class Looks(dict[tuple[Look, Whose], Observation]):
         return self[key]
 
     def most(self) -> list[Observation]:
-        """Return those of the most seconds."""
+        """Return those with the most seconds."""
         return sorted(self.values(), key=attrgetter("seconds"), reverse=True)[:MOST_LOOKS]
 
 
 class OpenStall:
-    """A stall at which one still looks, and what was seen of it so far."""
+    """A stall that is still watched, and what was seen of it so far."""
 
     def __init__(self, sighting: Stall, begun: float) -> None:
         self.sighting = sighting
@@ -87,7 +87,7 @@ class OpenStall:
         self.looks, self.others = Looks(), Looks()
 
     def to_line(self) -> bytes:
-        """Return what is journaled of it."""
+        """Return its journal line."""
         self.sighting.lasted_s = round(self.until - self.begun, 6)
         self.sighting.looks, self.sighting.others = self.looks.most(), self.others.most()
         return self.sighting.to_line()
@@ -109,17 +109,17 @@ class LoopStalls:
         self._numbers = itertools.count(1)
         self._stall: OpenStall | None = None
         self._missed: deque[Missed] = deque()
-        """The loop's thread adds to them whenever it likes, so they are taken one by one."""
+        """The loop's thread may append at any time, so these are taken one by one."""
         self._waiting = Waiting()
         self._waited_for, self._done = Looks(), Looks()
-        """What the requests waited for that are open, and what the loop's thread did meanwhile."""
+        """What the open requests waited for, and what the loop's thread did meanwhile."""
         self._gc_s = self._gc_s_at_beat = 0.0
-        """What the loop's thread has computed to collect garbage, so far and at the last beat."""
+        """CPU seconds of garbage collection in the loop's thread, so far and at the last beat."""
         self._gc_began = math.inf
         self._used_late: Used = WeakKeyDictionary()
         self._used_waiting: Used = WeakKeyDictionary()
         self._seen: WeakKeyDictionary[threading.Thread, Look] = WeakKeyDictionary()
-        """What each thread did when it was last seen to do anything."""
+        """What each thread was last seen doing."""
         self._spent_by_loop = self._spent_so_far()
         self._begun, self._was_open = 0, False
         """How many requests there had been at the last beat, and whether one was open."""
@@ -157,7 +157,7 @@ class LoopStalls:
 
     def _look(self) -> None:
         waited = told = looked = time.monotonic()
-        # By the loop's thread: at the last look, and when it was in time.
+        # The times of the loop's thread: at the last look, and when it was last on time.
         spent = calm = self._times_of(self._own_number)
         while not self._loop.is_closed():
             slept = time.monotonic()
@@ -167,7 +167,7 @@ class LoopStalls:
             now = time.monotonic()
             begun = self._beat + BEAT_S
             is_late = now - begun >= LATE_S
-            # First of all, and in one go: whatever waits for a file here lets the loop's thread go on.
+            # First of all, and without I/O, which would let the loop's thread go on.
             is_open = bool(self._requests.open)
             steps = stack(frames().get(self._own.ident or 0)) if is_late or is_open else []
             stacks = _stacks(without=self._own) if is_late else {}
@@ -176,7 +176,7 @@ class LoopStalls:
             look = self._reader.look(steps)
             before, spent = spent, self._times_of(self._own_number)
             self._waiting.queued_s = max(self._waiting.queued_s, round(queued_s, 6))
-            # Whoever wakes while Python code runs waits until that lets go, for a switch interval and more.
+            # A thread that wakes while Python code runs waits for the GIL, for a switch interval or more.
             free = now - slept - BEAT_S - queued_s < sys.getswitchinterval() / 5
             if look is not None and is_open:
                 self._done[look, whose].add(now - looked, spent[0] - before[0], spent[1] - before[1], free=free)
@@ -212,9 +212,9 @@ class LoopStalls:
         return self._requests.whose(asyncio.current_task(self._loop))
 
     def _see_others(self, stall: OpenStall, stacks: Stacks, most_s: float = math.inf) -> None:
-        """Note what other threads do, and the seconds that each has computed since the last look, `most_s` together.
+        """Note what other threads do, and the seconds that each has computed since the last look, `most_s` in all.
 
-        Or would have, had the machine not been busy with others: the interpreter was its own meanwhile.
+        Waits of a computing thread for a busy processor count too: it held the GIL meanwhile.
         """
         found = []
         for thread in threading.enumerate():
@@ -222,7 +222,7 @@ class LoopStalls:
                 continue
             cpu_s, queued_s = self._spent(thread, self._used_late)
             if (look := self._look_at(thread, stacks) or self._before(thread)) is not None and cpu_s:
-                # One that is in a call may sleep there, and wait for a processor whenever it wakes.
+                # A thread that is in a call may sleep there, and wait for a processor whenever it wakes.
                 would_s = min(queued_s, QUEUED * cpu_s) if look.call is None else 0.0
                 found.append(((look, _of_thread(thread)), cpu_s + would_s))
         share = min(1.0, most_s / sum(seconds for _, seconds in found)) if found else 0.0
@@ -230,35 +230,35 @@ class LoopStalls:
             stall.others[one].add(seconds * share, seconds * share)
 
     def _look_at(self, thread: threading.Thread, stacks: Stacks) -> Look | None:
-        """Return what a thread does; None where it has nothing to do."""
+        """Return what a thread does; None if it is idle."""
         look = self._reader.look(stacks[thread.ident or 0])
         if look is not None:
             self._seen[thread] = look
         return look
 
     def _before(self, thread: threading.Thread) -> Look | None:
-        """Return what a thread did that has nothing to do by now, though it has computed since the last look.
+        """Return what a thread did that is idle now but has computed since the last look.
 
-        Threads that keep the interpreter, and hand it to each other, may all be done before any is seen: see `asked`.
+        Threads that hold the GIL, and pass it to each other, may all be done before any is seen: see `Requests.asked`.
         """
         return self._seen.get(thread) or (self._requests.asked() if _of_thread(thread) == "thread" else None)
 
     def _spent(self, thread: threading.Thread, used: Used) -> tuple[float, float]:
-        """Return what a thread has computed, and waited for a processor, since this was asked last."""
+        """Return a thread's seconds of computing and of waiting for a processor since the last call."""
         now = self._times_of(thread.native_id)
-        # A worker thread that is new was started for the requests of now.
+        # A new worker thread was started for the current requests, so all of its time counts.
         before = used.get(thread, (0.0, 0.0) if _of_thread(thread) == "thread" else now)
         used[thread] = now
         return now[0] - before[0], now[1] - before[1]
 
     def _times_of(self, native_id: int | None) -> tuple[float, float]:
-        """Return the seconds that a thread has computed, and has waited for a processor; zeros where nobody says."""
+        """Return a thread's seconds of computing and of waiting for a processor so far; zeros if unknown."""
         if (found := thread_times(f"self/task/{native_id}")) is not None:
             return found
         return (time.process_time(), 0.0) if native_id == self._own_number else (0.0, 0.0)
 
     def _see_waiting(self, seconds: float, *, free: bool) -> None:
-        """Look at what the requests wait for that are open: suspended, or in a worker thread."""
+        """Look at what the open requests wait for, suspended or in a worker thread."""
         count = len(self._requests.open)
         if not count:
             return
@@ -283,23 +283,23 @@ class LoopStalls:
             self._used_late[thread] = self._used_waiting[thread]
             if (look := self._look_at(thread, stacks)) is not None:
                 if thread in started and (look.in_line or not cpu_s):
-                    continue  # It is no request that waits there: this thread may go on for good.
+                    continue  # No request waits for this thread, which may run for ever.
                 self._waited_for[look, "thread"].add(seconds, cpu_s, min(queued_s, QUEUED * cpu_s), free=free)
             elif cpu_s and (look := self._before(thread)) is not None:
                 self._waited_for[look, "thread"].add(cpu_s, cpu_s)
 
     def _end_stalls(self, begun: float) -> None:
-        """Journal the stalls of before `begun`: the loop itself has noticed each, and knows until when it lasted."""
+        """Journal the stalls that began before `begun`: the loop itself has noticed each, and knows when it ended."""
         while self._missed and self._missed[0].begun < begun:
             missed = self._missed.popleft()
             stall = self._stall
-            if stall is None or stall.begun != missed.begun:  # it was over before anybody could look
+            if stall is None or stall.begun != missed.begun:  # it was over before the first look
                 stall = OpenStall(Stall(next(self._numbers), idle=missed.idle), missed.begun)
                 self._see_others(stall, missed.stacks, missed.others_cpu_s)
             stall.until, stall.sighting.gc_s = missed.ended, missed.gc_s
             stall.sighting.cpu_s, stall.sighting.queued_s = missed.cpu_s, missed.queued_s
             self._end(stall)
-        if self._stall is not None and self._stall.begun < begun:  # to the loop it was no stall, by a hair
+        if self._stall is not None and self._stall.begun < begun:  # to the loop it was just short of a stall
             self._end(self._stall)
 
     def _end(self, stall: OpenStall) -> None:
@@ -319,12 +319,12 @@ class LoopStalls:
 
 
 def _stacks(*, without: threading.Thread) -> Stacks:
-    """Return the stacks of all other threads as they are now."""
+    """Return the current stacks of all threads but one."""
     return {thread: stack(frame) for thread, frame in frames().items() if thread != without.ident}
 
 
 def _executors() -> list[tuple[int, int]]:
-    """Return of each ThreadPoolExecutor, asyncio's among them, how many threads it has, and how much waits for one."""
+    """Return the number of threads and the queue length of each ThreadPoolExecutor with a queue, asyncio's too."""
     queues = list(getattr(concurrent.futures.thread, "_threads_queues", {}).values())
     counts = {id(one): (queues.count(one), one.qsize()) for one in queues}
     return [(threads, waiting) for threads, waiting in counts.values() if waiting]

@@ -1,7 +1,7 @@
-"""The requests that the user's own application has in hand, what it answered to them, and the asyncio tasks they leave.
+"""The open requests of the user's own application, its answers to them, and the asyncio tasks they leave behind.
 
-The ASGI layer around the application, a task factory for its event loop, and a note of what is added to
-BackgroundTasks. What is known goes into the journal; what the application does stays as it is.
+Holds the ASGI layer around the application, a task factory for its event loop, and hooks that note started threads and
+BackgroundTasks. It writes what it learns into the journal, and does not change what the application does.
 """
 
 import ast
@@ -32,20 +32,20 @@ from taskdemo_server.work import task_output
 from taskdemo_server.work.workplace import Workplace
 
 MOST_ANSWERS: Final = 1000
-"""Answers of different kinds that are told: an application may be asked for any number of paths."""
+"""Kinds of answers to journal: clients may request any number of paths."""
 KEPT_BODY: Final = 500
-"""Bytes of an answer that refuses a request: they say why."""
+"""Bytes to keep of an answer that refuses a request: they say why."""
 WEBSOCKET: Final = "a websocket route, which no HTTP request reaches"
 NOTHING_LEFT_S: Final = 0.005
-"""A call that returns so soon after its response had nothing left to do."""
+"""A call that returns this soon after its response had nothing left to do."""
 SAME_MOMENT_S: Final = 0.02
-"""A task that ends so soon after its request did not outlive it."""
+"""A task that ends this soon after its request did not outlive it."""
 FORGETTING: Final = frozenset({"create_task", "ensure_future"})
 KEEPERS: Final = frozenset({"tg", "group", "task_group", "taskgroup", "nursery"})
 
 
 class Request:
-    """One request while the application has it in hand."""
+    """One request while the application handles it."""
 
     __slots__ = ("added", "answered", "ended_early", "id", "output", "over", "sent", "status", "task")
 
@@ -54,25 +54,25 @@ class Request:
         self.output = task_output.TaskOutput(f"task {self.id[:8]}", None)
         self.task: asyncio.Task[Any] | None = asyncio.current_task()
         self.answered = 0.0
-        """When the last piece of the answer was handed over."""
+        """When the application handed over the last piece of the answer."""
         self.sent = 0.0
-        """When that had gone out."""
+        """When the server had sent it."""
         self.over = 0.0
         """When the application's call returned."""
         self.status = 0
-        """Of the answer; 0 before there is one."""
+        """The status of the answer; 0 before there is one."""
         self.added: dict[BackgroundTask, Step | None] = {}
-        """What was added to its BackgroundTasks and has not begun, with the step of the application that did that."""
+        """The background tasks that were added and have not started, with the application's step that added each."""
         self.ended_early: str | None = None
-        """Why what was added may never begin, as far as a background task that did begin tells."""
+        """Why the added tasks may never start, as far as a background task that did start shows."""
 
 
 current: Final[ContextVar[Request | None]] = ContextVar("request", default=None)
-"""The request for which this code runs; asyncio tasks and worker threads that it starts inherit it."""
+"""The request that this code runs for; the asyncio tasks and worker threads that it starts inherit it."""
 
 
 started: Final[weakref.WeakSet[threading.Thread]] = weakref.WeakSet()
-"""The threads that requests have started: what they do is these requests' doing."""
+"""The threads that requests have started: what they do counts as the requests' doing."""
 
 
 class Child:
@@ -87,7 +87,7 @@ class Child:
         self.request = request
         self.name = name
         self.created = created
-        """The step of the application that did; None where a framework has created it for itself."""
+        """The application's step that created it; None if a framework created it for itself."""
         self.task = weakref.ref(task, self._gone)
         self.state: LeftState = "running"
         self.error: str | None = None
@@ -105,22 +105,22 @@ class Child:
             self.state = "finished"
 
     def _gone(self, _reference: object) -> None:
-        if not self.ended:  # The garbage collector took it while it waited: nobody had kept it.
+        if not self.ended:  # It was garbage-collected while it waited: nothing referred to it.
             self.ended, self.state = time.monotonic(), "lost"
 
 
 class Requests(Tracking[Request]):
-    """The layer around the user's own application: each request is a task, begun when it arrives.
+    """The layer around the user's own application: each request is a task, which starts when it arrives.
 
-    It ends when the call returns, which is after the background tasks that hang on the response.
+    It ends when the call returns, after the background tasks of the response.
     """
 
     def __init__(self, app: ASGIApp, journal: Journal, workplace: Workplace, reader: Reader) -> None:
         super().__init__(app, journal, workplace)
         self.begun = 0
-        """How many there have been so far."""
+        """The number of requests so far."""
         self.start_failed = ""
-        """The last line of what the application said when its start failed."""
+        """The last line of the application's message if its startup failed."""
         self._latest: Scope = {}
         self._reader = reader
         self._answers: set[tuple[str, int]] = set()
@@ -129,13 +129,13 @@ class Requests(Tracking[Request]):
         self._numbers = itertools.count(1)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Do the same, and listen to what becomes of the application's start."""
+        """Serve one request, or the lifespan, listening for a failed startup."""
         if scope["type"] == "lifespan":
             return self.app(scope, receive, lambda message: self._listen(message, send))
         return super().__call__(scope, receive, send)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request to the application, and note what it answers."""
+        """Pass a request to the application, and note what it answers."""
         request = Request()
         self.open[request.id] = request
         self.begun += 1
@@ -174,7 +174,7 @@ class Requests(Tracking[Request]):
         request.over = ended = time.monotonic()
         self._tell_never_ran(request)
         if error is None and request.answered and ended - request.sent < NOTHING_LEFT_S:
-            ended = request.answered  # Else the caller could have the answer before the end of what it is the end of.
+            ended = request.answered  # Else the caller could have the answer before this end.
         state: TaskState = "finished" if error is None else "failed"
         if isinstance(error, asyncio.CancelledError):
             state, error = "cancelled", None
@@ -202,19 +202,19 @@ class Requests(Tracking[Request]):
                 self._child_of[task] = child
             return task
 
-        loop.set_task_factory(factory)  # type: ignore[arg-type]  # its arguments differ with Python's version
+        loop.set_task_factory(factory)  # type: ignore[arg-type]  # its arguments depend on Python's version
 
     def whose(self, task: "asyncio.Task[Any] | None") -> Whose:
-        """Return whose an asyncio task is: a `request`'s, a `task`'s that one left behind, or the `application`'s."""
+        """Return whose an asyncio task is: a `request`'s, a `task` that one left behind, or the `application`'s."""
         child = self._child_of.get(task) if task is not None else None
         if child is None:
             return "application"
         return "task" if child.request.over else "request"
 
     def asked(self) -> Look:
-        """Return what a thread may have done that nobody has seen: nothing but the endpoint that was asked last.
+        """Return what a thread may have done unseen: the first line of the last endpoint, if that runs in a thread.
 
-        In its first line, where that runs in a thread.
+        Otherwise an empty look.
         """
         endpoint = self._latest.get("endpoint")  # which the router writes there
         code = getattr(inspect.unwrap(endpoint) if callable(endpoint) else None, "__code__", None)
@@ -224,7 +224,7 @@ class Requests(Tracking[Request]):
         return Look("", caller=f"{first} (or a dependency of it)", within=function_of(code))
 
     def tasks(self) -> "list[list[asyncio.Task[Any]]]":
-        """Return the tasks of each request that is open, the newest first: what that one waits for, the others do."""
+        """Return the tasks of each open request, the newest first: the others wait for what that one waits for."""
         of = {request: [request.task] for request in list(self.open.values()) if request.task is not None}
         for child in list(self._children.values()):
             if child.request in of and not child.ended and (task := child.task()) is not None:
@@ -232,7 +232,7 @@ class Requests(Tracking[Request]):
         return list(of.values())
 
     def tell_left(self) -> None:
-        """Journal the tasks that have outlived their request, and how they have ended since; forget the others."""
+        """Journal the tasks that outlived their request, or failed with nothing keeping them; forget the ended ones."""
         now = time.monotonic()
         for child in list(self._children.values()):
             over = child.request.over
@@ -249,7 +249,7 @@ class Requests(Tracking[Request]):
                 self._children.pop(child.number, None)
 
     def _tell_never_ran(self, request: Request) -> None:
-        """Journal what the application had added to BackgroundTasks, and what never began, as far as is known why."""
+        """Journal the background tasks that were added and never started, with the reason if it is known."""
         for task, maker in request.added.items():
             place = None if maker is None else self._reader.place(maker)
             lost = NeverRan(_name_of(task.func), request.status, place, request.ended_early)
@@ -257,7 +257,7 @@ class Requests(Tracking[Request]):
         request.added.clear()
 
     def _refusal(self, scope: Scope, message: Message) -> Answered | None:
-        """Return what to journal of an answer that begins; None where it is a success, or was told before."""
+        """Return what to journal of an answer that starts; None if it is a success, or is journaled already."""
         status = int(message["status"])
         key = f"{scope['method']} {scope['path']}", status
         if 200 <= status < 300 or key in self._answers or len(self._answers) >= MOST_ANSWERS:
@@ -270,7 +270,7 @@ class Requests(Tracking[Request]):
 
 
 def _is_for_websockets(scope: Scope) -> bool:
-    """Tell whether the path of a request is that of a websocket route, and of no other one."""
+    """Return whether a route for a request's path takes websockets and no HTTP requests."""
     app = scope.get("app")
     routes = app.routes if isinstance(app, Starlette) else ()
     kinds: tuple[Scope, Scope] = {**scope, "type": "websocket"}, {**scope, "type": "http"}
@@ -286,13 +286,13 @@ def follow_threads() -> None:
             started.add(self)
         start(self)
 
-    threading.Thread.start = noting_start  # type: ignore[method-assign]  # nothing of what it does is changed
+    threading.Thread.start = noting_start  # type: ignore[method-assign]  # it still does what it did
 
 
 def follow_background_tasks(reader: Reader) -> None:
-    """From now on, note what a request adds to Starlette's BackgroundTasks, and take off the note as it begins.
+    """From now on, note what a request adds to Starlette's BackgroundTasks, until it starts.
 
-    Starlette hands that list to nobody who could be asked: what an exception drops is gone with the endpoint's frame.
+    Starlette keeps that list to itself: what an exception drops is gone with the endpoint's frame.
     """
     add, run = BackgroundTasks.add_task, BackgroundTask.__call__
 
@@ -314,7 +314,7 @@ def follow_background_tasks(reader: Reader) -> None:
                 request.ended_early = f"{_name_of(self.func)} came before and failed: {error_text(error)}"
             raise
 
-    BackgroundTasks.add_task = noting_add  # type: ignore[method-assign]  # nothing of what it does is changed
+    BackgroundTasks.add_task = noting_add  # type: ignore[method-assign]  # it still does what it did
     BackgroundTask.__call__ = noting_run  # type: ignore[method-assign]
 
 
@@ -324,7 +324,7 @@ def _name_of(called: object) -> str:
 
 
 def is_kept(file: str, line: int) -> bool:
-    """Tell whether what is created on this line of a file is kept by anybody: a statement of its own keeps nothing."""
+    """Return whether anything keeps the task created on this line: a bare `create_task()` statement keeps nothing."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):

@@ -1,6 +1,6 @@
-"""What a stack says in the user's terms: the line of the application, the call that it makes there, and who made it.
+"""What a stack shows in the user's terms: the application's line, the call that it makes there, and its caller.
 
-Reads frames and suspended coroutines, of any thread; knows no clock. A file is the application's own unless it belongs
+Reads frames and suspended coroutines of any thread; knows no clock. A file is the application's own unless it belongs
 to Python, to an installed package, or to taskdemo.
 """
 
@@ -28,7 +28,7 @@ PYTHON: Final = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("std
 IDLE: Final = frozenset(
     {"anyio", "asyncio", "concurrent", "fastapi", "starlette", "taskdemo_server", "threading", "uvicorn"}
 )
-"""Packages that hold nothing up: found there alone, a thread has nothing to do, or is kept from running."""
+"""Packages that delay nothing: a thread in these alone is idle, or is kept from running."""
 STEPS: Final[dict[str, FrameworkStep]] = {
     "serialize_response": "serialising",
     "jsonable_encoder": "serialising",
@@ -37,16 +37,16 @@ STEPS: Final[dict[str, FrameworkStep]] = {
     "solve_dependencies": "validating",
     "compress": "compressing",
 }
-"""What a framework does for the application, by the function that is on the stack."""
+"""What a framework does for the application, by the name of the function on the stack."""
 FRAMEWORKS: Final = frozenset({"fastapi", "litestar", "starlette"})
 WAITING: Final = re.compile(r"/(asyncio|anyio|concurrent)/|/(threading|queue|_synchronization)\.py$")
-"""Files with whose functions one waits for others, in whatever way."""
+"""Files whose functions wait for others, in whatever way."""
 POOLS: Final = re.compile(r"pool[^/]*(/[^/]+)?\.py$")
-"""Files in which one waits for something that others have, if one waits there."""
+"""Files in which a wait is for something that others hold."""
 LINES: Final = frozenset({"CapacityLimiter", "Lock", "Queue", "RLock", "Semaphore", "SimpleQueue"})
 WAITING_CALLS: Final = frozenset({"acquire", "get", "getconn", "join", "result", "wait"})
 ENDPOINTS: Final = frozenset({"run_endpoint_function", "solve_dependencies", "request_response"})
-"""Functions of frameworks that call endpoints, or are around those that do."""
+"""Functions of frameworks that call endpoints, or that enclose the functions that do."""
 COMPREHENSIONS: Final = frozenset({"<dictcomp>", "<genexpr>", "<listcomp>", "<setcomp>"})
 STARTING: Final = threading.Thread.start.__code__
 WITH: Final = re.compile(r"(?:async\s+)?with\s+(.+?)(?:\s+as\s+\w+)?\s*:", re.DOTALL)
@@ -55,26 +55,26 @@ ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class Step(NamedTuple):
-    """One frame of a stack as it was at a moment: a frame itself goes on."""
+    """One frame of a stack at one moment: the frame itself runs on."""
 
     code: CodeType
     last: int
-    """The offset of its instruction."""
+    """The offset of its current instruction."""
     line: int
     package: str
-    names: dict[str, Any] = {}  # noqa: RUF012  nobody writes into it
+    names: dict[str, Any] = {}  # noqa: RUF012  never mutated
     """The globals of its module."""
 
     @property
     def file(self) -> str:
-        """The file that its code is from."""
+        """The file of its code."""
         return self.code.co_filename
 
 
 def frames() -> dict[int, FrameType]:
-    """Return the innermost frame of each thread, by its identifier.
+    """Return the innermost frame of each thread, by thread identifier.
 
-    No garbage is collected meanwhile: until Python 3.11.9 the whole process may then wait for itself for ever
+    Disables garbage collection meanwhile: until Python 3.11.9 it can deadlock the whole process
     (https://github.com/python/cpython/issues/106883).
     """
     collects = gc.isenabled()
@@ -87,7 +87,7 @@ def frames() -> dict[int, FrameType]:
 
 
 def stack(innermost: FrameType | None) -> list[Step]:
-    """Return the stack of which this is the innermost frame, as it is now. Quick, and lets no other thread run."""
+    """Return the current stack with this innermost frame. Quick, and lets no other thread run."""
     steps = []
     while innermost is not None:
         steps.append(_step(innermost))
@@ -96,11 +96,11 @@ def stack(innermost: FrameType | None) -> list[Step]:
 
 
 def suspended_at(awaitable: object) -> list[Step]:
-    """Return the stack of a suspended coroutine, the innermost frame first; empty for others that can be awaited."""
+    """Return the stack of a suspended coroutine, the innermost frame first; empty for other awaitables."""
     steps: list[Step] = []
     while awaitable is not None:
         found: Any = awaitable
-        if type(found).__name__ == "async_generator_asend":  # it does not say of which generator it is
+        if type(found).__name__ == "async_generator_asend":  # it has no attribute that leads to its generator
             found = next((one for one in gc.get_referents(found) if isinstance(one, AsyncGeneratorType)), None)
         awaitable = None
         for prefix in ("cr", "ag", "gi"):
@@ -116,32 +116,32 @@ def _step(frame: FrameType) -> Step:
 
 
 class Reader:
-    """Reads stacks; `folder` is what files of the application are named relative to."""
+    """Reads stacks; names the application's files relative to `folder`."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder).resolve()
         self._names: dict[str, str | None] = {}
 
     def own(self, filename: str) -> str | None:
-        """Return how to call a file of the application's own; None for anybody else's."""
+        """Return the name to show for one of the application's own files; None for any other file."""
         if filename not in self._names:
             self._names[filename] = self._name(filename)
         return self._names[filename]
 
     def look(self, steps: list[Step], *, others: bool = True) -> Look | None:
-        """Return what this stack shows, the innermost frame first; None where nothing of the application's is done.
+        """Return what this stack, the innermost frame first, shows; None if it does nothing for the application.
 
-        `others`: whether what libraries do for it counts, where none of its own code is on the stack.
+        `others`: whether what libraries do for it counts if none of its own code is on the stack.
         """
         if any(step.code is STARTING for step in steps):
-            return None  # It waits until the new thread runs, which others keep from that.
+            return None  # It waits until the new thread runs, which others delay.
         is_interrupted = bool(steps) and _interrupts(steps[0])
         steps = list(dropwhile(_interrupts, steps))
         at = next((n for n, step in enumerate(steps) if self.own(step.file)), None)
         if at is None:
             return _look_at_others(steps) if others else None
         own = steps[at]
-        # What a task prints goes through a stream of ours.
+        # Skip our own stream, which tasks print through.
         inner = list(dropwhile(lambda step: step.package == NOT_OURS.name, steps[:at]))
         called = _called(own.code, own.last)
         call, by_now = called.name and _pythons_name(called.name, own), None
@@ -149,7 +149,7 @@ class Reader:
             pool = _pool(inner)
             last = _where_by_now(pool or inner[0], None if pool else _called(inner[0].code, inner[0].last))
             call, by_now = (last, None) if call in {None, last} else (call, last)
-        if is_interrupted:  # it may wait for the interpreter there, wherever it happens to be
+        if is_interrupted:  # it may wait for the GIL anywhere
             call = by_now = None
         in_line = _in_line(inner) or (
             not inner and call is not None and (not called.is_call or call.rpartition(".")[2] in WAITING_CALLS)
@@ -174,14 +174,14 @@ class Reader:
         )
 
     def maker(self, frame: FrameType | None) -> Step | None:
-        """Return the step of the application that led to this frame; None where none did."""
+        """Return the application's innermost step that led to this frame; None if none did."""
         while frame is not None and not self.own(frame.f_code.co_filename):
             frame = frame.f_back
         return None if frame is None else _step(frame)
 
     def place(self, step: Step) -> str:
         """Return the file, line and function of a step of the application, for people."""
-        template = step.names.get("__jinja_template__")  # it is compiled, and knows which line of it became which
+        template = step.names.get("__jinja_template__")  # compiled, it still maps its lines to the source's
         line = template.get_corresponding_lineno(step.line) if template else step.line
         return f"{self.own(step.file)}:{line} in {function_of(step.code)}"
 
@@ -195,12 +195,12 @@ class Reader:
 
 
 def function_of(code: CodeType) -> str:
-    """Return the name of the function that this is the code of, or a comprehension in it."""
+    """Return the name of the function that this code belongs to, even if it is a comprehension in it."""
     return next((part for part in reversed(code.co_qualname.split(".")) if not part.startswith("<")), code.co_name)
 
 
 def _positions(code: CodeType, last: int) -> tuple[int, int, int, int] | None:
-    """Return the first and the last line, and the columns, of what the instruction at this offset does."""
+    """Return first line, last line, first column and end column of the instruction at this offset; None if unknown."""
     positions = next(islice(code.co_positions(), max(last, 0) // 2, None), None)
     if positions is None or None in positions:
         return None
@@ -209,12 +209,12 @@ def _positions(code: CodeType, last: int) -> tuple[int, int, int, int] | None:
 
 
 class Called(NamedTuple):
-    """What an instruction calls, awaits or names, as the source has it."""
+    """What an instruction calls, awaits or names, as written in the source."""
 
     name: str | None
     is_call: bool = False
     function: str | None = None
-    """What it calls, where that could as well be called elsewhere."""
+    """What it calls, if that could be called elsewhere as well."""
 
 
 @functools.cache
@@ -222,7 +222,7 @@ def _called(code: CodeType, last: int) -> Called:
     """Return what the instruction at this offset calls."""
     instruction = opname[code.co_code[max(last, 0)]]
     positions = _positions(code, last)
-    # A loop begins again, with the source of what went before. The lines of a compiled template are not in its file.
+    # A jump back in a loop has the position of what ran before it. A compiled template's lines are not in its file.
     if positions is None or "JUMP" in instruction or not code.co_filename.endswith(".py"):
         return Called(None)
     line, end_line, column, end_column = positions
@@ -231,14 +231,14 @@ def _called(code: CodeType, last: int) -> Called:
     lines[-1] = lines[-1][:end_column]
     lines[0] = lines[0][column:]
     name, is_call = _expression(b"".join(lines).decode(errors="replace"))
-    is_begun = instruction in {"FOR_ITER", "GET_ANEXT", "SEND"}  # it was called before, and goes on
-    # What `session.scalars(...).all` is of would be called where that is written.
+    is_begun = instruction in {"FOR_ITER", "GET_ANEXT", "SEND"}  # it was called earlier, and goes on
+    # Whoever passes `session.scalars(...).all` on still calls `scalars` here.
     is_name = name is not None and "..." not in name
     return Called(name, is_call, name if is_call and is_name and not is_begun else None)
 
 
 def _pythons_name(name: str, step: Step) -> str:
-    """Return what Python's library calls this, where the application's module has another name for it."""
+    """Return the standard library's name for this, if the application's module has another name for it."""
     first, _, rest = name.partition(".")
     code = step.code
     found = None if first in (*code.co_varnames, *code.co_cellvars, *code.co_freevars) else step.names.get(first)
@@ -256,7 +256,7 @@ def _pythons_name(name: str, step: Step) -> str:
 
 @functools.cache
 def _is_in_loop(code: CodeType, last: int) -> bool:
-    """Tell whether that is done in a loop: maybe often, and each time for a moment."""
+    """Return whether that instruction is in a loop: it may run often, and only briefly each time."""
     if (at := _positions(code, last)) is None:
         return False
     return code.co_name in COMPREHENSIONS or any(begin <= (at[0], at[2]) <= end for begin, end in _loops(code))
@@ -264,12 +264,12 @@ def _is_in_loop(code: CodeType, last: int) -> bool:
 
 @functools.cache
 def _loops(code: CodeType) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Return the begin and the end, as lines and columns, of all that this function does in a loop."""
-    # Not by inspect: it looks at all modules first, and the application's threads may be at work meanwhile.
+    """Return the start and the end, as (line, column), of all that this function does in a loop."""
+    # Not with inspect: it looks at all modules first, while the application's threads may be running.
     first = code.co_firstlineno
     last = max(end or first for _, end, _, _ in code.co_positions())
     lines = linecache.getlines(code.co_filename)[first - 1 : last]
-    source = "".join(lines)  # empty where that is gone
+    source = "".join(lines)  # empty if the file is gone
     try:
         tree = ast.parse(f"if True:\n{source}" if source.startswith((" ", "\t")) else f"\n{source}")
     except (SyntaxError, ValueError):
@@ -287,7 +287,7 @@ def _loops(code: CodeType) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 
 
 def _expression(source: str) -> tuple[str | None, bool]:
-    """Return what is called or named by the source of an expression, and whether it is called."""
+    """Return what the source of an expression calls or names, and whether it is a call."""
     if opened := WITH.match(source):
         source = opened[1]
     try:
@@ -319,25 +319,25 @@ def _calls_endpoints(step: Step) -> bool:
 
 
 def _in_line(steps: list[Step]) -> bool:
-    """Tell whether these frames of libraries, the innermost first, wait for a lock, a queue or a pool."""
+    """Return whether these library frames, the innermost first, wait for a lock, a queue or a pool."""
     waiting = list(takewhile(lambda step: WAITING.search(step.file), steps))
     classes = {step.code.co_qualname.partition(".")[0] for step in waiting}
     return not LINES.isdisjoint(classes) or _pool(steps) is not None
 
 
 def _pool(steps: list[Step]) -> Step | None:
-    """Return the frame of a pool in which these frames of libraries, the innermost first, wait; None elsewhere."""
+    """Return the pool's frame if these library frames, the innermost first, wait in a pool; else None."""
     step = next(dropwhile(lambda step: WAITING.search(step.file), steps), None)
     return step if step is not None and POOLS.search(step.file) else None
 
 
 def _interrupts(step: Step) -> bool:
-    """Tell whether a frame is of what the garbage collector calls, wherever a thread happens to be."""
+    """Return whether a frame is of a callback of the garbage collector, which can interrupt a thread anywhere."""
     return Path(step.file).stem in {"_weakrefset", "weakref", "loop_stalls"}
 
 
 def _where_by_now(step: Step, called: Called | None) -> str:
-    """Return what a frame of a library does, by the name of its package."""
+    """Return what a library's frame does, prefixed with its package."""
     if called is not None and called.name is not None and called.is_call:
         return called.name if hasattr(builtins, called.name) else f"{step.package}.{called.name.rpartition('.')[2]}"
     return f"{step.package}.{step.code.co_qualname.replace('<locals>.', '')}"
@@ -358,7 +358,7 @@ def _look_at_others(steps: list[Step]) -> Look | None:
 
 @functools.cache
 def _is_pythons(filename: str) -> bool:
-    """Tell whether a file is Python's own, or taskdemo's, or none: there is code without one, as what starts Python."""
+    """Return whether a file is Python's or taskdemo's own, or no file: some code has none, such as Python's startup."""
     path = Path(filename).resolve()
     is_within = any(path.is_relative_to(folder) for folder in (NOT_OURS, *PYTHON))
     return filename.startswith("<") or (is_within and INSTALLED.isdisjoint(path.parts))

@@ -1,4 +1,4 @@
-"""Where the user's own code is while its start or its end takes long: told on standard error, its last words."""
+"""Finds where the user's own code is while its startup or shutdown takes long, and reports it on standard error."""
 
 import gc
 import inspect
@@ -14,7 +14,7 @@ EVERY_S = 10.0
 
 
 def where_it_is(reader: Reader, thread: threading.Thread) -> str:
-    """Return ` at` the line of the application's own that this thread, or else a coroutine, is at; empty for none."""
+    """Return ` at` and the application's line that this thread, or else a coroutine, is at; empty if there is none."""
     steps = stack(frames().get(thread.ident or 0))
     suspended = map(suspended_at, filter(inspect.iscoroutine, gc.get_objects()))
     look = next(filter(None, (reader.look(seen, others=False) for seen in (steps, *suspended))), None)
@@ -22,7 +22,7 @@ def where_it_is(reader: Reader, thread: threading.Thread) -> str:
 
 
 def tell_while_starting(folder: str | None, is_ready: Callable[[], bool]) -> None:
-    """From now on until it is ready, say every now and then where it is."""
+    """Say every EVERY_S seconds where the application is, until `is_ready()`."""
     reader = Reader(folder or ".")
 
     def watch() -> None:
