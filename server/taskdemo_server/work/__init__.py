@@ -1,8 +1,8 @@
 """The slow work of every page: `slow_work(message)`, and `slow_work_async(message)` to be awaited.
 
-It stands for the reader's own: it waits, computes, or calls the user's function, and prints "Background Task called!"
-and the message. Under taskdemo it also journals itself, wherever it runs: on the event loop, in a thread, in a pool
-process or in an engine's worker.
+It stands for the reader's own work: it waits, computes, or calls the user's function, and prints "Background Task
+called!" and the message. Under taskdemo it also journals itself, wherever it runs: on the event loop, in a thread, in a
+pool process or in an engine's worker.
 """
 
 from collections.abc import Coroutine, Generator
@@ -15,7 +15,7 @@ __all__ = ["slow_work", "slow_work_async"]
 
 
 def slow_work(message: str) -> None:
-    """Do the slow work. Raises what it raises."""
+    """Do the slow work. Raises whatever the work raises."""
     here = workplace.here()
     with workplace.Run(here, message) as run, run.spent:
         if not run.is_warm_up:
@@ -23,14 +23,14 @@ def slow_work(message: str) -> None:
 
 
 async def slow_work_async(message: str) -> None:
-    """Do the async version of the slow work. Raises what it raises."""
+    """Do the async version of the slow work. Raises whatever the work raises."""
     here = workplace.here()
     with workplace.Run(here, message) as run:
         await _Timed(here.call_async(message) if not run.is_warm_up else workplace.sleep_async(0), run.spent)
 
 
 class _Timed:
-    """A coroutine that counts what its own steps take of the thread, and none of what the loop does in between."""
+    """Awaits a coroutine and counts the time of its own steps, but not what the loop does in between."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], spent: Spent) -> None:
         self._coroutine = coroutine
@@ -47,5 +47,5 @@ class _Timed:
             try:
                 given = yield awaited
                 step = self._coroutine.send
-            except BaseException as error:  # noqa: BLE001  a cancellation: the coroutine decides
+            except BaseException as error:  # noqa: BLE001  maybe a cancellation: the coroutine decides
                 given, step = error, self._coroutine.throw

@@ -1,7 +1,7 @@
-"""How the current task gets into a pool process: `ProcessPoolExecutor` has no hook for that, so `submit` is wrapped.
+"""Passes the current task to a pool process: `ProcessPoolExecutor` has no hook for that, so this wraps `submit`.
 
-The wrapped `submit` does what the library's does; beside it, the task's id travels with the call, and the future that
-the page drops is kept, so that a waiting task can be cancelled and a broken pool is noticed.
+The wrapper does what the library's `submit` does. It also sends the task's id with the call, and keeps the future that
+the page drops: a waiting task can then be cancelled, and a broken pool is noticed.
 """
 
 import functools
@@ -15,17 +15,17 @@ from taskdemo_server.contract.text import error_text, escape
 from taskdemo_server.work.workplace import CurrentTask, current_task, here, work_for
 
 _RAISED: Final = "_raised_by_the_work"
-"""On an exception that comes out of a pool process: the work has raised it, and has journaled so itself."""
+"""Marks an exception from a pool process as raised by the work, which has journaled it itself."""
 
 
 class Futures:
-    """The futures of the tasks that pools have not done yet, by the task's id."""
+    """The futures of the tasks that pools have not finished, by task id."""
 
     def __init__(self) -> None:
         self._futures: dict[str, Future[Any]] = {}
 
     def follow(self) -> None:
-        """Have `submit` carry the current task's id along, from now on in this process."""
+        """Make `submit` send the current task's id with the call, from now on in this process."""
         submit = ProcessPoolExecutor.submit
 
         @functools.wraps(submit)  # type: ignore[arg-type]  # generic there
@@ -43,7 +43,7 @@ class Futures:
         ProcessPoolExecutor.submit = submit_task  # type: ignore[assignment, method-assign]  # generic there
 
     def cancel(self, task_id: str) -> bool:
-        """Take a waiting task back; False where a process has it already, or it has ended."""
+        """Cancel a waiting task; return False if a process already has it, or if it has ended."""
         future = self._futures.get(task_id)
         return future is not None and future.cancel()
 
@@ -52,12 +52,12 @@ class Futures:
         if future.cancelled():
             here().note(task.id, "cancelled")
         elif (error := future.exception()) is not None and not hasattr(error, _RAISED):
-            # A pool may break before its page has answered, and the task be one with that answer alone.
+            # A pool may break before its page has answered, and only the answer makes the request a task.
             here().note(task.id, "lost", task.accept(), error=error_text(error))
 
 
 def run_as(task_id: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function in a pool process, for the task of that id."""
+    """Call a function in a pool process, for the task with this id."""
     work_for(task_id)
     try:
         return function(*args, **kwargs)
@@ -65,7 +65,7 @@ def run_as(task_id: str, function: Callable[..., Any], *args: Any, **kwargs: Any
         if _comes_back(error):
             setattr(error, _RAISED, True)
             raise
-        # The whole pool would break, and lose what it has: that is said, and its other tasks are measured all the same.
+        # It would break the whole pool, which loses its tasks: say so, and go on measuring the other tasks.
         complain(
             f"The work raised {escape(type(error).__name__)}, which cannot be unpickled and would break a "
             f"ProcessPoolExecutor: raise another in your own, or catch it there."
@@ -76,7 +76,7 @@ def run_as(task_id: str, function: Callable[..., Any], *args: Any, **kwargs: Any
 
 
 def _comes_back(error: BaseException) -> bool:
-    """Tell whether an exception can be sent to another process."""
+    """Return whether an exception can be sent to another process."""
     try:
         return isinstance(pickle.loads(pickle.dumps(error)), BaseException)  # noqa: S301  our own bytes
     except Exception:  # noqa: BLE001  whatever its own code raises

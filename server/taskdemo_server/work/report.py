@@ -1,4 +1,4 @@
-"""Reports a task's events to the server from another machine: the same lines that the journal has, over HTTP."""
+"""Reports a task's events from another machine to the server: the lines of the journal, over HTTP."""
 
 import contextlib
 import http.client
@@ -16,9 +16,9 @@ from taskdemo_server.contract.text import escape
 _TIMEOUT_S: Final = 5.0
 _RETRY_AFTER_S: Final = 1.0
 _MOST_BYTES: Final = 1 << 20
-"""Of the lines that are sent at once, but for the last: a server refuses 4 MiB, and a failed task may have 40 kB."""
+"""For lines sent together, before the last is added: a server refuses 4 MiB, and a failed task may have 40 kB."""
 _WAIT_S: Final = 1.0
-"""For so long at most does a task that has ended wait until the server knows: its process may end with it."""
+"""An ended task waits at most this long for the server to know: its process may end right after."""
 
 
 class Reporter:
@@ -32,13 +32,13 @@ class Reporter:
         self._lines: queue.SimpleQueue[tuple[bytes, threading.Event]] = queue.SimpleQueue()
         self._process = 0
         self._trouble = ""
-        """Why the server takes no reports now; empty where it does."""
+        """Why the server accepts no reports now; empty if it does."""
 
     def write(self, line: bytes) -> None:
-        """Take the line of one event, and of an end wait a moment until the server has taken it."""
-        if self._process != os.getpid():  # A pool process may be forked from the one that made this.
+        """Queue the line of one event; if it is an end, wait up to _WAIT_S until the server has taken it."""
+        if self._process != os.getpid():  # This may be a forked process, which has no thread to send.
             self._process = os.getpid()
-            self._lines = queue.SimpleQueue()  # what the other has not sent yet, it will
+            self._lines = queue.SimpleQueue()  # the parent sends what is in the old one
             threading.Thread(target=self._send, name="reporter", daemon=True).start()
         tried = threading.Event()
         self._lines.put((line, tried))
@@ -57,17 +57,17 @@ class Reporter:
                     self._trouble = trouble
                     complain(f"The server {escape(self._url.netloc)} does not take reports ({escape(trouble)}).")
                 for _, tried in waiting:
-                    tried.set()  # a server that is away holds up no task
+                    tried.set()  # an unreachable server must not delay tasks
                 time.sleep(_RETRY_AFTER_S)
             self._trouble = ""
             for _, tried in waiting:
                 tried.set()
 
     def _post(self, body: bytes) -> str:
-        """Send lines; return why that failed, which is empty where it did not."""
+        """Send lines; return why that failed, or an empty string."""
         kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
         connection = kind(self._url.netloc, timeout=_TIMEOUT_S)
-        # The server translates our clock into its own by what it reads here.
+        # The server uses this to convert our clock into its own.
         headers = self._headers | {"X-Clock": repr(time.monotonic())}
         try:
             connection.request("POST", "/events", body, headers)
@@ -79,6 +79,6 @@ class Reporter:
             connection.close()
         if response.status == http.client.OK:
             return ""
-        with contextlib.suppress(ValueError, TypeError, KeyError):  # somebody else's answer
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # not an answer of taskdemo's
             return f"HTTP {response.status} {json.loads(text)['detail']}"
         return f"HTTP {response.status}"

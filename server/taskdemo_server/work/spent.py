@@ -1,7 +1,7 @@
-"""What a piece of work takes of the processors: seconds that it computed, and seconds that it waited for one.
+"""How long a piece of work used a processor, and how long it waited for one, in seconds.
 
-For how long a thread could have run while no processor was free, Linux alone tells. Standard library only: pool
-processes and workers import it.
+Only Linux reports how long a thread waited for a processor. Standard library only: pool processes and workers import
+this.
 """
 
 import ctypes
@@ -11,16 +11,16 @@ import time
 from typing import Final
 
 TELLS: Final = os.path.exists("/proc/thread-self/schedstat")  # noqa: PTH110  pathlib is slower to import
-"""Whether this system tells how long a thread waited for a processor."""
+"""Whether this system reports how long a thread waited for a processor."""
 SYSTEM: Final = ctypes.PyDLL(None)
-"""The system's own functions, called without letting the interpreter go: threads that compute give it back late."""
+"""The C library, called without releasing the GIL: threads that compute return it late."""
 
 
 class Spent:
-    """Adds up what is done `with` it, in one thread.
+    """Adds up what `with` blocks use, in one thread.
 
-    `alone`: nothing else is done in this process meanwhile, so that its other threads, and the programs that it has
-    waited for, count as well: a work that starts them computes, although its own thread waits.
+    `alone`: this process does nothing else meanwhile, so its other threads and the programs that it has waited for
+    count too: work that starts them computes, although its own thread waits.
     """
 
     __slots__ = ("_began", "_clock", "_queued", "cpu_s", "queued_s")
@@ -28,7 +28,7 @@ class Spent:
     def __init__(self, *, may_compute: bool, alone: bool = False) -> None:
         self.cpu_s = 0.0
         self.queued_s: float | None = 0.0 if may_compute and TELLS else None
-        """None where the system does not tell, and for work that only waits: asking costs more than a quick task."""
+        """None if the system does not report it, or if the work only waits: reading it costs more than a quick task."""
         self._clock = _process_and_programs if alone else time.thread_time
 
     def __enter__(self) -> None:
@@ -43,9 +43,9 @@ class Spent:
 
 
 def thread_times(thread: str) -> tuple[float, float] | None:
-    """Return the seconds that a thread has run, and has waited for a processor, by its path below /proc.
+    """Return the seconds that a thread, given by its path below /proc, has run and has waited for a processor.
 
-    None where nobody says, or the thread has ended.
+    None if the system does not report them, or if the thread has ended.
     """
     file, text = SYSTEM.open(f"/proc/{thread}/schedstat".encode(), os.O_RDONLY), ctypes.create_string_buffer(100)
     if file < 0:
@@ -54,13 +54,13 @@ def thread_times(thread: str) -> tuple[float, float] | None:
     SYSTEM.close(file)
     try:
         ran, queued, *_ = text.value.split()
-    except ValueError:  # it has ended since: then its file says nothing
+    except ValueError:  # it has just ended, so its file is empty
         return None
     return int(ran) / 1e9, int(queued) / 1e9
 
 
 def thread_queued() -> float:
-    """Return the seconds that this thread has waited for a processor so far; 0 where nobody says."""
+    """Return the seconds that this thread has waited for a processor so far; 0 if the system does not report them."""
     told = thread_times("thread-self")
     return 0.0 if told is None else told[1]
 

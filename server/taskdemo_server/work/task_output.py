@@ -1,7 +1,7 @@
-"""What a task prints, told apart from what others print at the same time, wherever it runs. Standard library only.
+"""Tells apart what tasks print at the same time, wherever they run. Standard library only.
 
-Standard output and error are replaced by streams that look up the current task in a context variable, which follows a
-request into worker threads and background tasks by itself. Only servers with a work of the user's own need this.
+Replaces standard output and error with streams that look up the current task in a context variable, which follows a
+request into worker threads and background tasks by itself. Only servers with the user's own code need this.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ from typing import Final, TextIO
 from taskdemo_server.contract.text import escape, shortened
 
 KEPT: Final = 2000
-"""Characters that are kept of what one task prints, for the journal."""
+"""Characters of one task's output to keep for the journal."""
 LONGEST_LINE: Final = 500
 
 
 class TaskOutput:
-    """What one task prints: the beginning of it kept, every line shown at once."""
+    """One task's output: keeps the beginning, and shows every line at once."""
 
     def __init__(self, label: str, say: Callable[[str], None] | None) -> None:
         self.closed = False
@@ -32,7 +32,7 @@ class TaskOutput:
         self._lock = threading.Lock()
 
     def write(self, text: str) -> None:
-        """Take what was printed."""
+        """Add printed text."""
         with self._lock:
             room = KEPT - len(self._kept)
             self._kept += text[:room]
@@ -44,7 +44,7 @@ class TaskOutput:
             self._line = (self._line + rest)[-LONGEST_LINE:]
 
     def end(self) -> str | None:
-        """Take no more; return what is kept, and how much is not; None where nothing was printed."""
+        """Close it; return the kept text with the number of dropped characters; None if nothing was printed."""
         with self._lock:
             self.closed = True
             if self._line:
@@ -55,24 +55,24 @@ class TaskOutput:
         return kept or None
 
     def _show(self, line: str) -> None:
-        # What a terminal would show of a line that was written over, as progress bars do.
+        # What a terminal would show of a line that was overwritten, as progress bars do.
         line = line.rstrip("\r").rpartition("\r")[2].expandtabs()
         if self._say is not None and line.strip():
             self._say(f"{self._label} | {shortened(line, LONGEST_LINE)}")
 
 
 current: Final[ContextVar[TaskOutput | None]] = ContextVar("task_output", default=None)
-"""Where what is printed in this context belongs."""
+"""Where output printed in this context belongs."""
 
 
 class Stream(io.TextIOBase):
-    """Standard output or error; what no task prints goes on to the real one, made safe to show."""
+    """Standard output or error; what no task prints goes to the real stream, escaped."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write to the current task's record, or on."""
+        """Write to the current task's output, or else to the real stream."""
         output = current.get()
         if output is not None and not output.closed:
             output.write(text)
@@ -88,27 +88,27 @@ class Stream(io.TextIOBase):
                 self._stream.flush()
 
     def isatty(self) -> bool:
-        """Whether this is a terminal: never for a task, whose colours and progress bars nobody would see as such."""
+        """Return whether this is a terminal: never for a task, as colours and progress bars would not show as such."""
         return current.get() is None and self._stream is not None and self._stream.isatty()
 
     def writable(self) -> bool:
-        """Whether one can write: always."""
+        """Return whether one can write: always."""
         return True
 
     def fileno(self) -> int:
-        """Return the real stream's descriptor. Raises OSError where there is none."""
+        """Return the real stream's descriptor. Raises OSError if there is none."""
         if self._stream is None:
             raise io.UnsupportedOperation("fileno")
         return self._stream.fileno()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """The real stream's."""
+        """The real stream's encoding."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
 
 def tell_apart() -> None:
-    """From here on in this process, tell apart what tasks print. Once is enough, and twice does no harm."""
+    """From here on in this process, tell apart what tasks print. Calling it again does no harm."""
     if not isinstance(sys.stdout, Stream):
         sys.stdout = Stream(sys.stdout)
     if not isinstance(sys.stderr, Stream):

@@ -1,4 +1,4 @@
-"""A work of the user's own, `--work module:function`: imported once, and called as each mode needs it.
+"""The user's own work, `--work module:function`: imported once, and called as each mode needs it.
 
 Knows nothing of the web or of tasks. Standard library only.
 """
@@ -19,12 +19,12 @@ from taskdemo_server.contract.text import shortened
 
 OPTION: Final = "--work"
 _LONG_S: Final = 1.0
-"""An import that takes longer is said to go on."""
+"""After this many seconds, a message says that the import is still going on."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserFunction:
-    """The user's function, and how it is to be called."""
+    """The user's function, and how to call it."""
 
     name: str
     function: Callable[..., Any]
@@ -32,7 +32,7 @@ class UserFunction:
     takes_message: bool
 
     def call(self, message: str) -> None:
-        """Do the work where there is no event loop: a coroutine gets one of its own. What it returns is dropped."""
+        """Do the work where no event loop runs: a coroutine gets its own. Drops the result."""
         if self.is_async:
             asyncio.run(self._called(message))
             return
@@ -42,14 +42,14 @@ class UserFunction:
             raise TypeError(f"{self.name} returned what nobody awaits here: make it an `async def`")
 
     async def call_async(self, message: str) -> None:
-        """Do the work on this event loop: an ordinary function is called there, and blocks it until it returns."""
+        """Do the work on this event loop, which an ordinary function blocks until it returns."""
         if self.is_async:
             await self._called(message)
         else:
             self.call(message)
 
     def check_for(self, mode: Mode) -> None:
-        """Raise UnusableError, with the reason, where this mode cannot run this function."""
+        """Raise UnusableError, with the reason, if this mode cannot run this function."""
         if self.is_async and mode.cannot_await:
             raise UnusableError(f"{self.name} is an `async def`: {mode.cannot_await}")
         if mode.runs == "process":
@@ -66,7 +66,7 @@ class UserFunction:
 
 
 def find(name: str, folder: str | None) -> UserFunction:
-    """Import the function `name` says, from `folder` first. Raises UnusableError, with a sentence for the user."""
+    """Import the function called `name`, from `folder` first. Raises UnusableError, with a sentence for the user."""
     going_on = f"Process {os.getpid()} is still importing {name.partition(':')[0]}."
     timer = threading.Timer(_LONG_S, complain, [going_on])
     timer.daemon = True
@@ -87,19 +87,19 @@ def find(name: str, folder: str | None) -> UserFunction:
 
 
 def _takes_message(name: str, function: Callable[..., Any]) -> bool:
-    """Tell whether to call it with the message: where it needs one argument, or has one of that name."""
+    """Return whether to call it with the message: if it needs one argument, or has one of that name."""
     takes_nothing = takes(function)
     if takes_nothing is False and not takes(function, "message"):
         raise UnusableError(
             f"{OPTION} {name}: it takes {shortened(str(inspect.signature(function)), 80)}; a work takes the message as"
             f" its one argument, or none: wrap it, and name the wrapper"
         )
-    # Some builtins tell nothing of themselves.
+    # Some builtins have no signature.
     return not takes_nothing or by_place(function)[:1] == ["message"]
 
 
 def takes(function: Callable[..., Any], *given: Any) -> bool | None:
-    """Tell whether a callable of the user's can be called with this; None where it does not say what it takes."""
+    """Return whether a callable of the user's can be called with these arguments; None if it has no signature."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -112,7 +112,7 @@ def takes(function: Callable[..., Any], *given: Any) -> bool | None:
 
 
 def by_place(function: Callable[..., Any]) -> list[str]:
-    """Return the names of what a callable is given by place; nothing where it does not say."""
+    """Return the names of a callable's positional parameters; empty if it has no signature."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

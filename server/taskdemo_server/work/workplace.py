@@ -1,7 +1,7 @@
-"""Where work is done: what one process knows of the work, the journal and the console, and for which task it works.
+"""Where work runs: what one process knows about the work, the journal, the console and the current task.
 
 Serves the event loop, worker threads, pool processes and engines' workers alike, and is quick to import in a fresh
-process: standard library and msgspec only. A pool process or a worker knows its settings from an environment variable;
+process: standard library and msgspec only. A pool process or a worker reads its settings from an environment variable;
 a page that is served without taskdemo has none, and journals nothing.
 """
 
@@ -28,33 +28,33 @@ from taskdemo_server.work import task_output, user_function
 from taskdemo_server.work.spent import Spent
 
 Sink = Callable[[bytes], None]
-"""Takes the line of each event of a task."""
+"""Takes the journal line of each event."""
 
 
 class CurrentTask:
-    """The task for which this code runs. A context follows it into worker threads and background tasks by itself."""
+    """The task that this code runs for. Its context follows it into worker threads and background tasks by itself."""
 
     __slots__ = ("id", "ref")
 
     def __init__(self, task_id: str) -> None:
         self.id = task_id
         self.ref: str | None = None
-        """What the engine calls it, once it was handed over."""
+        """The engine's own id of the task, once it is enqueued."""
 
     def accept(self) -> bytes:
-        """Make it a task where it is none yet; return the line of the journal that says so."""
+        """Make it a task if it is not one yet; return the journal line that says so, or an empty one."""
         return b""
 
     def ended(self) -> None:
-        """Take note that its work has ended."""
+        """Record that its work has ended."""
 
 
 current_task: Final[ContextVar[CurrentTask | None]] = ContextVar("current_task", default=None)
-"""None where no task of taskdemo's is worked on: the page was served without it."""
+"""None if the work belongs to no task of taskdemo's: the page was served without it."""
 
 
 def work_for(request_id: str | None) -> None:
-    """From here on in this context, work for the task whose id came along; None where none did."""
+    """From here on in this context, work for the task with this id; None for no task."""
     current_task.set(None if request_id is None else CurrentTask(request_id))
 
 
@@ -89,14 +89,14 @@ WORKS: Final[dict[str, tuple[Callable[[float], None], Callable[[float], Coroutin
 
 
 class _PerThread(threading.local):
-    def __init__(self, mode: str) -> None:  # called in each thread that asks for anything
+    def __init__(self, mode: str) -> None:  # runs once in each thread that uses it
         self.place = Place.here(mode)
 
 
 class Workplace:
-    """The work in this process, its events to `sink`, and a line to `say` for what tasks print and how they end.
+    """The work in this process; passes its events to `sink`, and lines for the console (output, ends) to `say`.
 
-    Raises UnusableError, with a sentence for the user, where there is no such work, or not in this mode.
+    Raises UnusableError, with a sentence for the user, if there is no such work or the mode cannot run it.
     """
 
     def __init__(self, given: WorkSettings, sink: Sink | None, say: Callable[[str], None] | None) -> None:
@@ -128,12 +128,12 @@ class Workplace:
 
 
 class Run:
-    """One execution of the work, for the current task where there is one: journaled as it begins, and as it ends."""
+    """One execution of the work; journals its start and its end if there is a current task."""
 
     __slots__ = ("_message", "_output", "_place", "_task", "spent")
 
     def __init__(self, place: Workplace, message: str) -> None:
-        # A pool process with a work of the user's own does one task at a time, and nothing else.
+        # A pool process with the user's own work runs one task at a time, and nothing else.
         alone = place.settings.mode == "process" and place.function is not None
         self.spent = Spent(may_compute=place.settings.work != "sleep", alone=alone)
         self._place = place
@@ -143,7 +143,7 @@ class Run:
 
     @property
     def is_warm_up(self) -> bool:
-        """Whether only the way to the work is to be gone, and nothing done there."""
+        """Whether to skip the work: the request only warms up the way there."""
         return self._task is not None and self._task.id.startswith(WARM_UP)
 
     def __enter__(self) -> Self:
@@ -179,9 +179,9 @@ def end_line(message: str, error: str | None) -> str:
 
 
 def prepare(given: WorkSettings) -> user_function.UserFunction | None:
-    """Import the user's function, make this process tell apart what its tasks print, and return it.
+    """Import the user's function and return it; from then on, this process tells apart what its tasks print.
 
-    None for a built-in work. Raises UnusableError where it cannot be used, or not in this mode.
+    None for a built-in work. Raises UnusableError if the function cannot be used, or not in this mode.
     """
     if given.work in WORKS:
         return None
@@ -196,7 +196,7 @@ _here: Workplace | None = None
 
 
 def here() -> Workplace:
-    """Return this process's workplace; what nobody has set up is set up as the environment says."""
+    """Return this process's workplace; if there is none yet, set it up from the environment."""
     if _here is not None:
         return _here
     given, sink, say = _from_environment()
@@ -206,19 +206,19 @@ def here() -> Workplace:
         if given.mode not in ENGINES:
             raise
         code = refuse(str(error))
-        if given.worker is not None and given.worker != os.getpid():  # the main process may start others for ever
+        if given.worker is not None and given.worker != os.getpid():  # it might start new processes for ever
             os.kill(given.worker, signal.SIGTERM)
         raise SystemExit(code) from None
 
 
 def learn_experiments(engine: str) -> None:
-    """Set the worker of this engine up, before it forks any process; in an experiment it must know the steps, too."""
+    """Set up this engine's worker before it forks any process; for experiments, import their steps too."""
     if WORK in os.environ and here().settings.step_log is not None:
         importlib.import_module(f"{engine}.steps")
 
 
 def set_up(given: WorkSettings, sink: Sink | None, say: Callable[[str], None] | None) -> Workplace:
-    """Set this process's workplace up. Raises UnusableError as Workplace does."""
+    """Set up this process's workplace. Raises UnusableError as Workplace does."""
     global _here
     _here = Workplace(given, sink, say)
     return _here
@@ -244,7 +244,7 @@ def _from_environment() -> tuple[WorkSettings, Sink | None, Callable[[str], None
 
 
 def _print(line: str) -> None:
-    """Write a line to this process's real standard output, whatever a library has put in its place."""
+    """Write a line to this process's real standard output, even if a library has replaced it."""
     try:
         (sys.__stdout__ or sys.stdout).write(f"{line}\n")
         (sys.__stdout__ or sys.stdout).flush()
