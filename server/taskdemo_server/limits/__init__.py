@@ -1,1 +1,1 @@
-"""The experiments of `taskdemo limits`. Imports nothing: pool processes and workers want `step` alone."""
+"""The experiments of `taskdemo limits`. Imports nothing: pool processes and workers need only `step`."""

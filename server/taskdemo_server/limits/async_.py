@@ -8,7 +8,7 @@ from taskdemo_server.limits.step import step_async
 
 
 def steps() -> Steps:
-    """Await every step where the endpoint awaits its work."""
+    """Return the steps, awaited where the endpoint awaits its work."""
     handles: dict[str, Any] = {}
 
     async def track(key: str) -> None:

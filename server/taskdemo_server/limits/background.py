@@ -10,12 +10,12 @@ from taskdemo_server.limits.step import step
 
 
 def steps() -> Steps:
-    """Add ordinary functions, which run in worker threads."""
+    """Return the steps as ordinary functions, which run in worker threads."""
     return steps_of(step)
 
 
 def steps_of(do: Callable[..., Any]) -> Steps:
-    """Add this function of a step to BackgroundTasks."""
+    """Return the steps as background tasks that call `do`."""
     handles: dict[str, Any] = {}
 
     async def track(key: str, background_tasks: BackgroundTasks) -> None:
@@ -31,7 +31,7 @@ def steps_of(do: Callable[..., Any]) -> Steps:
 
     async def chain(key: str, background_tasks: BackgroundTasks) -> None:
         background_tasks.add_task(do, key, "first")
-        # What `first` returns goes nowhere: add_task takes its arguments now, before anything has run.
+        # The result of `first` goes nowhere: add_task takes its arguments now, before anything has run.
         background_tasks.add_task(do, key, "second")
 
     async def group(key: str, background_tasks: BackgroundTasks) -> None:

@@ -6,5 +6,5 @@ from taskdemo_server.limits.step import step_async
 
 
 def steps() -> Steps:
-    """Add async functions, which run on the event loop."""
+    """Return the steps as async functions, which run on the event loop."""
     return steps_of(step_async)

@@ -1,4 +1,4 @@
-"""What the experiments of `taskdemo limits` ask of every mode's steps."""
+"""The interface of each mode's steps for the experiments of `taskdemo limits`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from typing import Any
 
 
 class CannotAskError(Exception):
-    """The engine, as it is set up here, keeps nothing that could be asked for; the text says what is missing."""
+    """The engine, as set up here, keeps no state to ask for; the text says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """One mode's engine, ready for experiments: path operation functions that take `key`, and questions to it.
+    """One mode's engine, ready for experiments: path operation functions that take `key`, and a way to ask the engine.
 
-    A mode's module has `steps()`, which returns these. Each step is handed to the engine as it
-    would be in any endpoint of that mode, as a task of its own; whatever the engine itself then does about order,
-    results, repetition and failure is what is looked at.
+    Each mode's module has a function `steps()` that returns these. They enqueue each step as a task of its own, as any
+    endpoint of that mode would. The experiments observe what the engine itself does about order, results, repetition
+    and failure.
     """
 
     track: Callable[..., Any]
-    """Starts the step `tracked`, and keeps as `handles[key]` whatever the engine gives to ask by."""
+    """Starts the step `tracked`, and stores the engine's handle to ask about it in `handles[key]`."""
     retry: Callable[..., Any]
     """Starts the step `flaky`."""
     chain: Callable[..., Any]
@@ -30,6 +30,6 @@ class Steps:
     """Starts `broken`, and then `following`."""
     handles: dict[str, Any]
     ask: Callable[[Any], Any] | None = None
-    """Asks the engine, by a handle, for the state of its task and its error, maybe awaited; None without handles."""
+    """Asks the engine for the state and the error of a handle's task; may be async; None without handles."""
     clean: Callable[[], Any] | None = None
-    """Removes, in a call or awaited, what the experiments have left with a broker that others use too."""
+    """Removes what the experiments left on a broker that others use too; may be async."""

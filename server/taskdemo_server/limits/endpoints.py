@@ -1,7 +1,7 @@
-"""The routes of `taskdemo limits`, beside `GET /`, there only when the settings name a step log.
+"""The routes of `taskdemo limits`, beside `GET /`; they exist only if the settings name a step log.
 
-A file per mode holds what a good engineer would write with that engine to track, repeat, orchestrate and fail. None of
-it goes through taskdemo's own journal; what is found out comes from the engine and from the step log.
+One file per mode holds what a good engineer would write with that engine to track, retry, orchestrate and fail. None of
+it uses taskdemo's own journal: the findings come from the engine and from the step log.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from taskdemo_server.limits import surprises
 from taskdemo_server.limits.base import CannotAskError, Steps
 
 NEIGHBOUR_S: Final = 0.9
-"""Seconds that `GET /limits/neighbour` takes: more than a step, so that it is in flight when one fails."""
+"""Seconds that `GET /limits/neighbour` takes: longer than a step, so it is in flight when one fails."""
 
 
 def router(state: State) -> APIRouter:
@@ -32,12 +32,12 @@ def router(state: State) -> APIRouter:
 
     @routes.get("")
     async def redelivery() -> dict[str, float | None]:
-        # After how long a dead worker's task is given to another; null for never, or where there are no workers.
+        # Seconds after which a dead worker's task goes to another one; null for never, or if there are no workers.
         return {"redelivered_after_s": None if mode.engine is None else base.load(mode.engine).redelivered_after()}
 
     @routes.get("/ask")
     async def ask(key: str) -> dict[str, str | None]:
-        # What kind of object was asked, and what it says; or why it would not say. Nothing where there is none to ask.
+        # The type of the object asked, and what it says or why it cannot say; empty if there is nothing to ask.
         handle = steps.handles.get(key)
         if steps.ask is None or handle is None:
             return {}
@@ -62,5 +62,5 @@ def router(state: State) -> APIRouter:
 
 
 async def _called(function: Callable[..., Any], *given: Any) -> Any:
-    """Return what it returns; an ordinary function, which may go over the network, is called in a thread."""
+    """Return the result of a function; an ordinary one, which may use the network, runs in a thread."""
     return await (function(*given) if inspect.iscoroutinefunction(function) else asyncio.to_thread(function, *given))

@@ -1,4 +1,4 @@
-"""Mode `process` in the experiments of `taskdemo limits`: each step goes to the page's pool, for a Future."""
+"""Mode `process` in the experiments of `taskdemo limits`: each step is submitted to the page's pool."""
 
 from concurrent.futures import Future
 from typing import Any
@@ -9,7 +9,7 @@ from taskdemo_server.modes.process import app
 
 
 def steps() -> Steps:
-    """Submit to the pool of the endpoint."""
+    """Return the steps, submitted to the endpoint's pool."""
     handles: dict[str, Any] = {}
 
     async def track(key: str) -> None:
@@ -31,7 +31,7 @@ def steps() -> Steps:
     async def group(key: str) -> None:
         for number in range(3):
             app.state.pool.submit(step, key, f"part {number}")
-        # A future calls back when it is done; that three are done is nothing a pool can be asked to wait for.
+        # A future calls back when it is done, but a pool cannot be asked to wait until all three are.
         app.state.pool.submit(step, key, "final")
 
     async def fail(key: str) -> None:

@@ -1,6 +1,6 @@
-"""The routes of the experiments about what surprises people: what an application does around the hand-over of a task.
+"""The routes of the experiments about surprises: what an application does around the start of a task.
 
-Each is what one finds in many an application, in few lines. They are the same for every mode: `begin` is its own path
+Each is a short version of what many applications do. They are the same for every mode: `begin` is the mode's own path
 operation function, which starts the step `tracked` with that mode's engine.
 """
 
@@ -16,38 +16,38 @@ from starlette.responses import Response
 from taskdemo_server.limits.step import CONTEXT, note
 
 THINK_S: Final = 0.4
-"""Seconds that `GET /limits/hang-up` takes before it hands anything over: time for its caller to hang up."""
+"""Seconds that `GET /limits/hang-up` takes before it starts a task: time for its caller to hang up."""
 
 
 class PassOn(BaseHTTPMiddleware):
-    """The least that such a middleware can do."""
+    """The least that a BaseHTTPMiddleware can do."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
-        """Leave a note in the context, and pass everything on."""
+        """Set a context variable, and pass the request on."""
         CONTEXT["a BaseHTTPMiddleware"].set(True)
         return await call_next(request)
 
 
 async def think() -> None:
-    """Look something up, say."""
+    """Wait, as for a lookup."""
     await asyncio.sleep(THINK_S)
 
 
 async def note_in_context() -> None:
-    """Leave a note in the context, as an `async def` dependency does that finds out who is asking."""
+    """Set a context variable, as an `async def` dependency that identifies the caller does."""
     CONTEXT["an `async def` dependency"].set(True)
 
 
 def note_in_context_of_thread() -> None:
-    """Leave a note in the context, as a `def` dependency does."""
+    """Set a context variable, as a `def` dependency does."""
     CONTEXT["a `def` dependency"].set(True)
 
 
 def router(begin: Callable[..., Any]) -> APIRouter:
-    """Return the routes, those behind the middleware among them."""
+    """Return the routes, including those behind the middleware."""
     routes, behind = APIRouter(), FastAPI()
     behind.add_middleware(PassOn)
-    routes.add_route("/behind/{path}", behind)  # type: ignore[arg-type]  # an application is as good as an endpoint
+    routes.add_route("/behind/{path}", behind)  # type: ignore[arg-type]  # an ASGI application works as an endpoint
 
     behind.get("/limits/behind/track")(begin)
 

@@ -5,7 +5,7 @@ from taskdemo_server.limits.step import step
 
 
 def steps() -> Steps:
-    """Call every step where the endpoint calls its work."""
+    """Return the steps, called where the endpoint calls its work."""
 
     def track(key: str) -> None:
         step(key, "tracked")
