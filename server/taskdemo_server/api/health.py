@@ -24,7 +24,7 @@ class OwnFunction(TypedDict):
 
 
 class Health(TypedDict):
-    """What this server is."""
+    """What this server runs, and its state."""
 
     server: Literal["taskdemo"]
     version: str

@@ -13,7 +13,7 @@ from taskdemo_server.tracking import Tracking
 
 
 class Refusal(TypedDict):
-    """Why not."""
+    """An error; `detail` says why the request was refused."""
 
     detail: str
 

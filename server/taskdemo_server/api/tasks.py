@@ -14,7 +14,7 @@ from taskdemo_server.contract.settings import Settings
 
 
 class TaskView(TypedDict):
-    """A task as the journal tells it; times are Unix seconds."""
+    """A task, as recorded in the journal; times are Unix seconds."""
 
     id: str
     state: str

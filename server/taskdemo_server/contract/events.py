@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
     @classmethod
     def here(cls, mode: str) -> Self:
-        """Return the place of the thread that calls."""
+        """Return the place of the calling thread."""
         thread = threading.current_thread().name
         number = "" if thread == "event loop" else f" {threading.get_native_id()}"
         return cls(mode, socket.gethostname(), os.getpid(), thread + number)

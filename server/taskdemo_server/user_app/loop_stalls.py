@@ -94,7 +94,7 @@ class OpenStall:
 
 
 class LoopStalls:
-    """Looks at an event loop and its worker threads from now on, and journals what it sees; made in a task of it."""
+    """Watches an event loop and its worker threads from now on, and journals what it sees; create it in that loop."""
 
     def __init__(self, requests: Requests, reader: Reader, loop: asyncio.AbstractEventLoop) -> None:
         self._journal = requests.journal
@@ -104,7 +104,7 @@ class LoopStalls:
         self._limiter = current_default_thread_limiter()
         self._own = threading.current_thread()
         self._own_number = threading.get_native_id()
-        """Asked for, because a Thread that was forked has its parent's."""
+        """Its native id, asked for because after a fork the Thread has the parent's."""
         self._beat = time.monotonic()
         self._numbers = itertools.count(1)
         self._stall: OpenStall | None = None
@@ -149,7 +149,7 @@ class LoopStalls:
         """Add up what the event loop's thread computes to collect garbage; called in whichever thread does."""
         if threading.get_ident() != self._own.ident:
             return
-        # Not by the time that passes: this thread may have to wait for the interpreter right here.
+        # CPU time, not wall time: this thread may have to wait for the GIL right here.
         if phase == "start":
             self._gc_began = time.thread_time()
         else:
