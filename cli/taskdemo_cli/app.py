@@ -79,7 +79,8 @@ def outcome(arguments: list[str]) -> int:
             if "--debug" in arguments:
                 raise
             complain(
-                f"{type(error).__name__}: {error} (unforeseen; taskdemo --debug ... shows where; please report it)"
+                f"{type(error).__name__}: {error} (unexpected error; run taskdemo --debug ... for the traceback, "
+                "and please report it)"
             )
             return COULD_NOT_RUN
         text = sentence()
@@ -302,7 +303,7 @@ def compare(
             raise UserError("compare takes two saved results, old and new: taskdemo compare OLD.json NEW.json")
         for option in _typed(context):
             if option != "--json":
-                raise UserError(f"{option} is for a comparison that is run; two saved results take --json alone")
+                raise UserError(f"{option} applies only when compare runs modes; two saved results take only --json")
         return report.compare(old, new, json)
     queues = {"broker": broker, "backend": backend}
     names, missing = compare.installed(modes, **queues)

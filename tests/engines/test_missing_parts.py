@@ -91,11 +91,11 @@ def test_a_command_that_can_run_none_of_its_modes_says_what_to_install(
     monkeypatch.setitem(sys.modules, "huey", None)
     done = in_process(command, "--modes", "huey")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "taskdemo: huey is not installed; pip install 'taskdemo[huey]' brings it\n"
+    assert done.stderr == "taskdemo: huey is not installed; run pip install 'taskdemo[huey]'\n"
 
 
 def test_all_that_is_not_installed_is_named_in_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("huey", "rq"):
         monkeypatch.setitem(sys.modules, package, None)
     done = in_process("compare", "--modes", "rq,huey")
-    assert done.stderr == "taskdemo: rq, huey are not installed; pip install 'taskdemo[rq,huey]' brings them\n"
+    assert done.stderr == "taskdemo: rq, huey are not installed; run pip install 'taskdemo[rq,huey]'\n"

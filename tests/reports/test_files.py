@@ -57,7 +57,7 @@ def test_places_that_can_be_written_are_fine_and_stay_untouched(tmp_path: Path) 
     [
         ("result", None, "one of .json, .csv, .md, .svg; try --save {}/result.json"),
         ("none/result.json", None, "there is no folder {}/none; make it with: mkdir -p {}/none"),
-        ("folder.json", None, "that is no file that may be written; choose another name"),
+        ("folder.json", None, "that is not a file you can write to; choose another name"),
         (None, "page.pdf", "must end in .html; try --html {}/page.pdf.html"),
         (None, "none/page.html", "there is no folder {}/none"),
         ("a\x1b[31mb\n.json/x.json", None, "\\x1b[31mb\\n.json"),
@@ -97,7 +97,7 @@ def test_a_folder_without_permission_is_refused() -> None:
 
 def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "page.html").symlink_to("/dev/null")
-    with refused("that is no file that may be written"):
+    with refused("that is not a file you can write to"):
         files.check([], tmp_path / "page.html")
 
 
@@ -105,7 +105,7 @@ def test_a_folder_that_is_gone_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with refused("the current folder is gone"):
+    with refused("the current folder no longer exists"):
         files.check(["r.json"])
 
 

@@ -83,14 +83,15 @@ def app(option: str, text: str) -> str:
 def token(option: str, text: str) -> str:
     """Check that a secret can be sent in a header. The error does not repeat it."""
     if not (text and text.isascii() and text.isprintable() and text == text.strip()):
-        raise UserError(f"{option} goes into a header: it takes visible ASCII characters, at least one")
+        raise UserError(f"{option} must be non-empty visible ASCII, because it is sent in a header")
     return text
 
 
 def queue(option: str, name: str) -> str:
     """Check that every engine takes a queue of this name."""
     if not re.fullmatch(r"[A-Za-z][\w.-]{0,99}", name, re.ASCII):
-        raise UserError(f"{option} {shortened(name, 80)!r}: type a letter and then letters, digits, '.', '_' or '-'")
+        what = f"{option} {shortened(name, 80)!r} is not a queue name"
+        raise UserError(f"{what}; start with a letter, then use letters, digits, '.', '_' or '-'")
     return name
 
 
@@ -146,14 +147,14 @@ def not_without(needed: str, typed: Iterable[str], names: Iterable[str]) -> None
     own = {f"--{name}" for name in names}
     for option in typed:
         if option in own:
-            raise UserError(f"{option} describes the server of a mode: give {needed}, or leave it out")
+            raise UserError(f"{option} needs {needed}: add it, or leave {option} out")
 
 
 def for_own(typed: Iterable[str], names: Iterable[str]) -> None:
     """Raise UserError where an option of these names was typed, none of which a mode's endpoint takes."""
     for name in names:
         if f"--{name}" in typed:
-            raise UserError(f"--{name} is for an endpoint of your own: give --app or --url, too, or leave it out")
+            raise UserError(f"--{name} needs --app or --url: add one, or leave --{name} out")
 
 
 def used_by(modes: Iterable[str], **given: str | None) -> None:
@@ -170,4 +171,6 @@ def folder_of(name: str) -> str | None:
     try:
         return None if name in BUILT_IN_WORKS else str(pathlib.Path.cwd())
     except FileNotFoundError:
-        raise UserError("the current folder is gone, and what you named is looked for there; cd to another") from None
+        raise UserError(
+            "the current folder no longer exists, so what you named cannot be found; cd to another folder"
+        ) from None

@@ -140,12 +140,11 @@ def installed(modes: str | None, **queues: str | None) -> tuple[list[str], list[
     checks.used_by(names, **queues)
     missing = {name: extra for name in names if (extra := MODE_BY_NAME[name].missing)}
     if len(missing) == len(names):
-        are, them = ("is", "it") if len(names) == 1 else ("are", "them")
+        are = "is" if len(names) == 1 else "are"
         extras = ",".join(missing.values())
-        raise UserError(f"{', '.join(names)} {are} not installed; pip install 'taskdemo[{extras}]' brings {them}")
+        raise UserError(f"{', '.join(names)} {are} not installed; run pip install 'taskdemo[{extras}]'")
     return [name for name in names if name not in missing], [
-        Skipped(mode=name, why=f"not installed; pip install 'taskdemo[{extra}]' brings it")
-        for name, extra in missing.items()
+        Skipped(mode=name, why=f"not installed; run pip install 'taskdemo[{extra}]'") for name, extra in missing.items()
     ]
 
 

@@ -37,4 +37,4 @@ def _with_times(path: str, document: AnyDocument) -> RunDocument | ComparisonDoc
     if isinstance(document, RunDocument | ComparisonDocument):
         return document
     what = {"limits": "limits", "scan": "a scan", "capacity": "capacities"}[document.kind]
-    raise UserError(f"{path} holds {what}: there are no times to compare; give two runs or comparisons")
+    raise UserError(f"{path} holds {what}, which cannot be compared; give two runs or comparisons")

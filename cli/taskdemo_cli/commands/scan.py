@@ -102,10 +102,10 @@ def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
     why = next((one["error"] for one in documents if one["error"]), none)
     if not routes:
         raise UserError(
-            f"the endpoints of {target.app} are not known: {why}; ask one of them: "
+            f"the endpoints of {target.app} are unknown: {why}; test one directly: "
             f"taskdemo fire --app {target.app} --path /"
         )
-    others = {"undocumented": "in no OpenAPI document", "websockets": "a WebSocket, which no HTTP request reaches"}
+    others = {"undocumented": "in no OpenAPI document", "websockets": "a WebSocket, not reachable with an HTTP request"}
     return [
         *routes,
         *(Route("GET", path, skipped=why) for kind, why in others.items() for one in documents for path in one[kind]),
@@ -129,7 +129,7 @@ def _scan_endpoints(
     broken: str | None = None
     quiet = True
     for route in routes:
-        why = broken or ("the scan was stopped before" if rig.stopping.asked else "")
+        why = broken or ("the scan was stopped first" if rig.stopping.asked else "")
         endpoint = EndpointRow(method=route.method, path=route.path, skipped=route.skipped or why)
         if not endpoint.skipped:
             screen.start(route)
@@ -140,7 +140,7 @@ def _scan_endpoints(
                 endpoint = _scan_endpoint(rig, target, route, plan, screen)
                 quiet = _is_quiet(target)
             except (UserError, OSError) as error:
-                broken = f"the server could not be used any more: {error}"
+                broken = f"the server became unusable: {error}"
                 endpoint = EndpointRow(method=route.method, path=route.path, skipped=broken)
         endpoints.append(endpoint)
         screen.done(endpoint)

@@ -40,7 +40,7 @@ def serve(settings: Settings) -> int:
     if code < 0 and -code in STOP_SIGNALS:
         return 128 - code  # it was told a second time when it had nothing left to finish, and no ear for it
     if code < 0:
-        raise UserError(f"the server was ended by {signal.Signals(-code).name}", FAILED)
+        raise UserError(f"the server was killed by {signal.Signals(-code).name}", FAILED)
     return code
 
 

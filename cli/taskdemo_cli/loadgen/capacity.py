@@ -45,7 +45,7 @@ def check_capacity(plan: Plan) -> None:
     ):
         if wanted > most:
             raise UserError(
-                f"{wanted} connections at once are more than the {most} that this machine's {whose}; "
+                f"{wanted} connections at once exceed the {most} that this machine's {whose}; "
                 f"type --concurrency {most}, or {remedy}"
             )
 

@@ -32,7 +32,7 @@ class Origin:
         """The CONNECT request for the proxy; empty without a tunnel."""
         if proxy is not None and url.scheme == "https":
             if first.scheme == "https":
-                raise UserError("TLS within TLS is not spoken: name an http:// proxy for an https:// URL")
+                raise UserError("TLS inside TLS is not supported; use an http:// proxy for an https:// URL")
             place = url.netloc.decode() + ("" if url.port else ":443")
             lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}", *map(": ".join, proxy.headers)]
             self._tunnel = "\r\n".join([*lines, "\r\n"]).encode()

@@ -69,9 +69,9 @@ def read_request(
         *(["--header Authorization"] * names.count("authorization")),
     ]
     if len(who) > 1:
-        raise UserError(f"{who[0]} and {who[1]} both say who asks: give one of them")
+        raise UserError(f"{who[0]} and {who[1]} both set the credentials: give one of them")
     if form and body is not None:
-        raise UserError("--body and --form both say what the body is: give one of them")
+        raise UserError("--body and --form both set the body: give one of them")
     content, kind = _form(form) if form else (None, "") if body is None else _body(body)
     if content and "content-type" not in names:
         given.append(("Content-Type", kind))
@@ -105,9 +105,7 @@ def read_url(url: str, path: str | None, option: str = "--url") -> ParsedUrl:
         raise UserError(f"{option} {_shown_url(url)} has no valid host name; type {_URL_EXAMPLE}")
     target = parts.path + (f"?{parts.query}" if parts.query else "") + (f"#{parts.fragment}" if parts.fragment else "")
     if path is not None and parts.query:
-        raise UserError(
-            f"--url has a query, and --path would come after it: write it all in one, {_URL_EXAMPLE}/path?a=b"
-        )
+        raise UserError(f"--url has a query, so --path cannot follow it: write both in one, {_URL_EXAMPLE}/path?a=b")
     own = a_path(target, option) or "/"
     given = a_path(path) if path else None
     whole = own if given is None else own.rstrip("/") + given
@@ -138,7 +136,7 @@ def read_proxy(url: str) -> ParsedUrl | None:
     except UserError:
         scheme = urlsplit(url).scheme
         raise UserError(
-            f"the proxy that the environment names for {scheme} is no HTTP proxy; "
+            f"the environment's {scheme} proxy is not an HTTP proxy; "
             f"set {scheme}_proxy=http://HOST:PORT, or no_proxy={urlsplit(url).hostname}"
         ) from None
     return replace(place, headers=tuple((f"Proxy-{name}", value) for name, value in place.headers))
@@ -180,7 +178,7 @@ def _method(text: str) -> str:
     if not _TOKEN.fullmatch(text):
         raise UserError(f"--method {_shown(text)} is not an HTTP method; type GET, POST, PUT, PATCH, DELETE or HEAD")
     if text.upper() == "CONNECT":
-        raise UserError("--method CONNECT asks a proxy for a tunnel, which fire does not use; type another method")
+        raise UserError("--method CONNECT is not supported; type another method")
     return text.upper()
 
 
@@ -188,13 +186,13 @@ def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     value = value.strip(" \t")
     if not colon:
-        raise UserError(f"one of the --header has no colon; write it like {_HEADER_EXAMPLE}")
+        raise UserError(f"one --header has no colon; write it like {_HEADER_EXAMPLE}")
     if not _TOKEN.fullmatch(name):
         raise UserError(f"--header: {_shown(name)} is not a header name; write it like {_HEADER_EXAMPLE}")
     if not _VALUE.fullmatch(value):
-        raise UserError(f"--header {name}: its value takes visible ASCII characters, spaces and tabs, on one line")
+        raise UserError(f"--header {name}: its value must be one line of visible ASCII characters, spaces and tabs")
     if name.lower() in {"content-length", "transfer-encoding"}:
-        raise UserError(f"--header {name}: that follows from --body by itself; leave it out")
+        raise UserError(f"--header {name} is set from --body automatically; leave it out")
     return name, value
 
 
@@ -208,7 +206,7 @@ def _content(option: str, name: str) -> bytes:
         with Path(name).expanduser().open("rb") as file:
             content = file.read(LARGEST_BODY + 1)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "no file can have that name"
+        why = getattr(error, "strerror", None) or "not a possible file name"
         raise UserError(
             f"{option} {_shown(f'@{name}')} cannot be read ({why}); name a file after the @, or write the text itself"
         ) from None
@@ -223,14 +221,14 @@ def _form(fields: Sequence[str]) -> tuple[bytes, str]:
     for text in fields:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise UserError("one of the --form is no field; write it like --form name=value or --form name=@FILE")
+            raise UserError("one --form value is not a field; write it like --form name=value or --form name=@FILE")
         read.append((name, value, _content("--form", value[1:]) if value.startswith("@") else None))
     if all(content is None for _, _, content in read):
         return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value, _ in read).encode(), _FORM
     boundary = f"taskdemo-{secrets.token_hex(16)}"
     body = b"".join(_part(boundary, *field) for field in read) + f"--{boundary}--\r\n".encode()
     if any(content is None and NUMBER in value for _, value, content in read) and not is_text(body):
-        raise UserError("--form: {n} cannot stand beside a file that is no text; leave one of them out")
+        raise UserError("--form: {n} cannot be combined with a binary file; leave one of them out")
     return body, f"multipart/form-data; boundary={boundary}"
 
 

@@ -107,11 +107,15 @@ def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Ser
             server.url, server.port, server.pid = announced["url"], announced["port"], announced["pid"]
             return server
         if (code := server.poll()) is not None:
-            raise UserError(last_words(server) or f"the {server.settings.mode} server ended at its start (exit {code})")
+            raise UserError(
+                last_words(server) or f"the {server.settings.mode} server ended as it started (exit {code})"
+            )
         check()
         time.sleep(_POLL_S)
     what = server.settings.app or f"the {server.settings.mode} server"
-    raise UserError(f"{what} did not start within {START_TIMEOUT_S:.0f} s: {last_words(server) or 'it says nothing'}")
+    raise UserError(
+        f"{what} did not start within {START_TIMEOUT_S:.0f} s: {last_words(server) or 'it printed nothing'}"
+    )
 
 
 def last_words(server: Server) -> str:

@@ -36,7 +36,7 @@ def root() -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
         if found.st_uid != user or folder.is_symlink():
-            raise UserError(f"{folder} belongs to somebody else; set TMPDIR to a folder of yours")
+            raise UserError(f"{folder} belongs to another user; set TMPDIR to your own folder")
         folder.chmod(0o700)
     except OSError as error:
         raise UserError(

@@ -71,7 +71,7 @@ def _trouble_with_place(path: Path) -> str:
     except OSError as error:
         return f"the folder {_shown(folder)} cannot be written to ({_why(error)}); choose another folder"
     if target.exists() and not (target.is_file() and os.access(target, os.W_OK)):  # a device would be replaced
-        return "that is no file that may be written; choose another name"
+        return "that is not a file you can write to; choose another name"
     _remove_what_the_dead_left(target)
     return ""
 
@@ -89,7 +89,7 @@ def save(document: AnyDocument, path: str | Path) -> None:
     try:
         _write(_target(path), pkgutil.resolve_name(writer)(document))
     except OSError as error:
-        raise UserError(f"{_shown(path)} could not be written ({_why(error)}); name one elsewhere") from error
+        raise UserError(f"{_shown(path)} could not be written ({_why(error)}); choose another path") from error
 
 
 def save_all(document: AnyDocument, paths: Iterable[str], wrote: Callable[[str], None]) -> None:
@@ -144,7 +144,7 @@ def _target(path: Path) -> Path:
     try:
         return path.resolve()
     except FileNotFoundError as error:
-        raise UserError(f"{_shown(path)}: the current folder is gone; name the file from / on") from error
+        raise UserError(f"{_shown(path)}: the current folder no longer exists; use an absolute path") from error
 
 
 def _why(error: OSError) -> str:

@@ -63,7 +63,7 @@ class OutputStream(io.TextIOBase):
         if error.errno == errno.EPIPE:
             raise Stopped(signal.SIGPIPE)  # what ends other tools whose reader has left (`| head`)
         if error.errno != errno.EIO:
-            raise UserError(f"the output could not be written ({error.strerror}); write it elsewhere", FAILED)
+            raise UserError(f"the output could not be written ({error.strerror}); redirect it elsewhere", FAILED)
 
 
 def _write_whole(stream: TextIO, text: str) -> None:

@@ -31,9 +31,9 @@ def burst(
     The default is one request; `more` are other fields of a plan. Raises UserError if two options conflict.
     """
     if count is not None and for_s is not None:
-        raise UserError("--count and --for both bound the run: give one of them")
+        raise UserError("--count and --for both limit the run: give one of them")
     if concurrency is not None and rate is not None:
-        raise UserError("--concurrency waits for answers and --rate does not: give one of them")
+        raise UserError("--concurrency waits for answers, --rate does not: give one of them")
     count = None if for_s is not None else count or 1
     return replace(
         request,

@@ -50,7 +50,7 @@ class Search:
 
     def __post_init__(self) -> None:
         if self.from_per_s is not None and self.to_per_s is not None and self.from_per_s > self.to_per_s:
-            raise UserError(f"--from {self.from_per_s:g} is more than --to {self.to_per_s:g}: rates rise")
+            raise UserError(f"--from {self.from_per_s:g} is more than --to {self.to_per_s:g}; the search goes upwards")
 
     def check(self, subject: Subject) -> None:
         """Raise UserError if the steps are too short for the work."""
@@ -58,7 +58,7 @@ class Search:
             minutes = math.ceil(STEPS_TOLD * (least + subject.settling_s) / 60)
             where = f" in mode {subject.mode.name}" if subject.mode else ""
             raise UserError(
-                f"work of {format_seconds(subject.work_s)}{where} needs steps of {least:.3g} s or more, which makes "
+                f"work of {format_seconds(subject.work_s)}{where} needs steps of {least:.3g} s or more, "
                 f"about {format_count(minutes, 'minute')} for each mode; type --step {math.ceil(least)}s, "
                 "or give it shorter work"
             )
@@ -234,7 +234,7 @@ class Searcher:
             errors = [f"it was not over within {patience_s:g} s"]
         if errors or run.ended_because:
             raise UserError(
-                f"a single request fails already ({shortened(run.ended_because or errors[0], 200)}), "
+                f"even a single request fails ({shortened(run.ended_because or errors[0], 200)}), "
                 "so there is no rate to find; look at it with taskdemo fire"
             )
         took = run.summary.work_s or run.summary.response_s

@@ -289,7 +289,7 @@ class _Run:
             if now >= self.next_look:
                 server = self.target.server
                 if server is not None and self.server != "ended" and (code := server.poll()) is not None:
-                    self._note("ended", f"the {server.settings.mode} server ended (exit {code}) while it was fired at")
+                    self._note("ended", f"the {server.settings.mode} server ended (exit {code}) during the run")
                 self.screen.update(self.recorder, now)
                 self.next_look = time.monotonic() + TICK_S
             with contextlib.suppress(queue.Empty):
@@ -334,9 +334,9 @@ class _Run:
                 self.stalled = no_worker(self.target)
             elif now - self.left_since >= patience:
                 self.stalled = (
-                    f"for {STALLED_S:.0f} s no task was heard to begin, although a worker answers on the broker: one "
-                    f"that was started with --server {self.target.url} tells of what it does, and what one that died "
-                    f"had taken may come back much later"
+                    f"no task began for {STALLED_S:.0f} s, although a worker answers on the broker; only a worker "
+                    f"started with --server {self.target.url} reports its tasks, and tasks that a dead worker "
+                    f"had taken may return much later"
                 )
         return self.stalled is not None
 

@@ -215,7 +215,7 @@ def target_at(server: servers.Server, path: str) -> Target:
     try:
         return find_target(server.url, path, server)
     except OSError:
-        raise UserError(servers.last_words(server) or "the server ended just after its start", FAILED) from None
+        raise UserError(servers.last_words(server) or "the server ended just after it started", FAILED) from None
 
 
 def running_target(parsed: ParsedUrl, token: str | None, *, named: bool) -> Target:
@@ -228,17 +228,19 @@ def running_target(parsed: ParsedUrl, token: str | None, *, named: bool) -> Targ
     try:
         return find_target(url, parsed.path, token=token)
     except servers.SilentError as error:
-        complain(f"{url} took the connection but did not say what it is ({error}): its tasks, if any, are not followed")
+        complain(
+            f"{url} accepts connections but does not identify itself ({error}): its tasks, if any, are not followed"
+        )
         return Target(url, parsed.path, token=token)
     except servers.TokenError:
         if token is not None:
-            raise UserError(f"{url} does not take this --token; its banner has the one that it takes") from None
-        complain(f"{url} asks for its token: its tasks are not followed; type --token T, which its banner has")
+            raise UserError(f"{url} does not take this --token; the right one is in the server's banner") from None
+        complain(f"{url} needs a token: its tasks are not followed; add --token T, as in the server's banner")
         return Target(url, parsed.path)
     except ssl.SSLCertVerificationError as error:
         raise UserError(
             f"{url} answers with a certificate that is not trusted ({error.verify_message.removesuffix('.')}); "
-            f"trust it, or whoever has signed it, with SSL_CERT_FILE=/path/to/it.pem before the command"
+            f"to trust it or its issuer, put SSL_CERT_FILE=/path/to/it.pem before the command"
         ) from None
     except ssl.SSLError as error:
         raise UserError(
@@ -246,7 +248,7 @@ def running_target(parsed: ParsedUrl, token: str | None, *, named: bool) -> Targ
         ) from None
     except OSError as error:
         if named:
-            raise UserError(f"nobody answers at {url} ({_reason(error)}); is the server running?") from None
+            raise UserError(f"no server answers at {url} ({_reason(error)}); is the server running?") from None
         port = url.rpartition(":")[2]
         raise UserError(
             f"no server answers on port {port}; start one with: taskdemo serve --port {port}"

@@ -146,4 +146,4 @@ def test_a_token_that_is_wrong_or_missing_is_said(start_server: Start, capsys: p
         running_target(place, "other", named=False)
     assert running_target(place, "t0ken", named=False).health
     assert running_target(place, None, named=False).health is None
-    assert "asks for its token: its tasks are not followed" in capsys.readouterr().err
+    assert "needs a token: its tasks are not followed" in capsys.readouterr().err

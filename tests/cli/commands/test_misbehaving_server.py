@@ -36,7 +36,7 @@ def test_a_server_that_does_not_say_what_it_is_is_fired_at_all_the_same(
     with Scripted(hang) as server:
         found = running_target(ParsedUrl(server.url, "/"), None, named=True)
         assert (found.url, found.health) == (server.url, None)
-    assert "did not say what it is" in capsys.readouterr().err
+    assert "does not identify itself" in capsys.readouterr().err
 
 
 HEALTH = {"server": "taskdemo", "version": "0", "mode": "background", "work": "sleep", "duration_s": 1.0}
@@ -205,9 +205,9 @@ def test_tasks_of_which_none_is_begun_are_given_up_after_a_minute_although_a_wor
             run.recorder.event(samples.event("t1", "started", 0.1))
         assert not any(run._is_stalled(after) for after in (0.0, 30.0, rig.STALLED_S - 1))
         assert run._is_stalled(rig.STALLED_S + 30) == given_up
-    why = "for 60 s no task was heard to begin, although a worker answers on the broker: one that was started with"
+    why = "no task began for 60 s, although a worker answers on the broker; only a worker started with"
     assert bool(run.stalled) is given_up
-    assert not given_up or str(run.stalled).startswith(f"{why} --server {server.url} tells of what it does")
+    assert not given_up or str(run.stalled).startswith(f"{why} --server {server.url} reports its tasks")
 
 
 @pytest.mark.parametrize(("broker", "state"), [({}, "lost"), ({"worker": True}, "accepted")], ids=["own", "of others"])

@@ -110,7 +110,7 @@ def test_a_scan_that_is_stopped_tells_what_it_has_found_by_then(shop: Path) -> N
     document = json.loads((shop / "scan.json").read_text())
     assert document["interrupted"]
     assert document["endpoints"][0]["summary"]
-    assert document["endpoints"][-1]["skipped"] == "the scan was stopped before"
+    assert document["endpoints"][-1]["skipped"] == "the scan was stopped first"
 
 
 def test_an_application_without_a_document_of_its_endpoints_is_one_sentence(shop: Path) -> None:
@@ -128,7 +128,7 @@ LOGIN = judged(Route("GET", "/a", "/a"), REFUSED, Blocking(blocks=False, cause="
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (UserError("it is gone"), "The scan broke off: the server could not be used any more: it is gone. No"),
+        (UserError("it is gone"), "The scan broke off: the server became unusable: it is gone. No"),
         ([LOGIN] * 3, "No endpoint was reached, so nothing can be said of blocking."),
     ],
 )

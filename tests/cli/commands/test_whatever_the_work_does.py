@@ -73,4 +73,4 @@ def test_it_ends_and_tells_of_every_request_and_task(compared: Any, work: str, m
     if mode == "process":
         assert (why, run["ended_because"]) == ("BrokenProcessPool", None)
     else:
-        assert why == run["ended_because"] == f"the {mode} server ended (exit 7) while it was fired at"
+        assert why == run["ended_because"] == f"the {mode} server ended (exit 7) during the run"

@@ -438,5 +438,5 @@ def test_connections_end_where_local_ports_do(tmp_path: Path, monkeypatch: pytes
     ports.write_text("40000\t40004\n")
     monkeypatch.setattr("taskdemo_cli.loadgen.capacity._PORT_RANGE", ports)
     assert most_connections() == 5
-    with pytest.raises(UserError, match="more than the 5 that this machine's local ports allow"):
+    with pytest.raises(UserError, match="exceed the 5 that this machine's local ports allow"):
         check_capacity(Plan(url="http://127.0.0.1/", count=6))

@@ -307,5 +307,5 @@ def test_a_temporary_folder_of_somebody_else_is_not_used(state: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can make a folder somebody else's")
     os.chown(state, 12345, 12345)
-    with pytest.raises(UserError, match=r"belongs to somebody else.*TMPDIR"):
+    with pytest.raises(UserError, match=r"belongs to another user.*TMPDIR"):
         tempdirs.root()
