@@ -162,7 +162,7 @@ def test_a_users_own_application_is_asked_at_the_path_that_is_typed(
     until(lambda: page.count("waiting") == 0)
     browser.evaluate("document.getElementById('path').value = '//example.com/'")
     page.send(1)
-    assert page.text("said") == "The path must be one of this server."
+    assert page.text("said") == "The path must be on this server."
     browser.evaluate("document.getElementById('path').value = '/nothing'")
     page.send(1)
     until(lambda: "answered with 404" in page.text("list"))
@@ -215,7 +215,7 @@ def test_a_token_comes_behind_the_hash_and_is_taken_out_of_sight(
     server = start_server(host="0.0.0.0", duration=30, token="t0 ken")
     url = f"http://127.0.0.1:{server.port}"
     browser.show(f"{url}/live", 1280)
-    until(lambda: "wants its token" in str(browser.evaluate("document.getElementById('link').textContent")))
+    until(lambda: "needs its token" in str(browser.evaluate("document.getElementById('link').textContent")))
     page = LivePage(browser, url, fragment="#t0%20ken")
     assert browser.evaluate("location.href") == f"{url}/live"
     page.send(1)
@@ -346,5 +346,5 @@ def test_ten_thousand_tasks_that_have_not_ended_leave_it_smooth(browser: chromiu
     before, begun = page.frames(), time.monotonic()
     until(lambda: page.frames() >= before + 8)
     assert time.monotonic() - begun < 12
-    assert "Drawn are the newest" in page.text("dropped")
+    assert "Showing the newest" in page.text("dropped")
     assert httpx.get(f"{server.url}/ping", trust_env=False).status_code == 200

@@ -230,7 +230,7 @@ def test_the_distribution_is_of_the_answers_that_went_well() -> None:
 def test_what_decides_is_told_once_and_code_in_it_is_code() -> None:
     document = samples.saved(advised())
     document["recommendation"]["gives_up"] = ["threads that `def` endpoints <b>need</b>"]
-    document["verdicts"][0]["text"] = "It is a plain `def`; --rounds 5 says how sure."
+    document["verdicts"][0]["text"] = "It is a plain `def`; --rounds 5 checks it."
     reader = read(document)
     text = words(reader)
     assert text.count("Its callers waited 5.8 ms (median), other requests at most 2 ms") == 1
@@ -304,5 +304,5 @@ def test_up_to_a_thousand_requests_are_drawn_one_by_one_on_a_small_page(count: i
     else:
         answered = re.findall(r'class="answered" d="([^"]*)"', page)
         assert answered[0].count("M") == drawn
-    assert ("these are spread evenly among them" in page) is (drawn < count)
+    assert ("these are an evenly spread sample" in page) is (drawn < count)
     assert ("the slowest and the first that went wrong" in page) is (count > 41)

@@ -95,16 +95,16 @@ def test_how_many_tasks_ran_at_once_is_told_nowhere_where_no_word_of_a_start_cam
 
 RUN = samples.background_run()
 NOT_WHOLE = [
-    (replace(RUN, timed_out=True), "Timed out: --timeout ended this run before it was through."),
+    (replace(RUN, timed_out=True), "Timed out: --timeout ended this run early."),
     (replace(RUN, not_sent=3), "3 requests were never sent."),
-    (replace(RUN, unreported=1), "What became of 1 sent request is not known."),
+    (replace(RUN, unreported=1), "The outcome of 1 sent request is unknown."),
     (
         replace(RUN, late_sends=1),
         "1 of 5 requests was sent later than planned, because this client or its machine was busy.",
     ),
     (replace(RUN, others_share=0.86), "The machine was busy: others used 86 % of its processors."),
     (replace(samples.comparison_document(), runs=[RUN, replace(RUN, others_share=1.0)]), "others used 100 % of its"),
-    (replace(RUN, ended_because="the server ended (exit 3)"), "before it was through: the server ended (exit 3)."),
+    (replace(RUN, ended_because="the server ended (exit 3)"), "The run ended early: the server ended (exit 3)."),
     *(
         (replace(document, interrupted=True), INTERRUPTED)
         for document in (samples.limits_document(), samples.capacity_document(), samples.scan_document())

@@ -70,14 +70,17 @@ def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     if seen.step is not None:
         return STEPS[seen.step], None
     if seen.by_now == "ssl.load_verify_locations":
-        return "Make one client at the start (in the lifespan), and share it: each loads all certificates anew", None
+        return (
+            "Make one client at startup (in the lifespan), and share it: each new one loads all certificates again",
+            None,
+        )
     call = seen.call or ""
     plain = f", or make {seen.within} a plain `def`" if seen.may_be_plain else ""
     threaded = f"`await asyncio.to_thread({seen.function or 'function'}, ...)`"
     if seen.library == "logging":
-        return "Log less there, or have a thread of its own write the lines (logging.handlers.QueueHandler)", None
+        return "Log less there, or let a separate thread write the lines (logging.handlers.QueueHandler)", None
     if call.startswith("asyncio.create_subprocess"):
-        return "Start fewer at once (asyncio.Semaphore), or keep one that goes on: each start holds the loop", None
+        return "Start fewer at once (asyncio.Semaphore), or keep one running: each start blocks the loop", None
     if not waits:
         # A call of many may take next to nothing: it is the loop that computes. And no process takes a request.
         is_one = seen.function and not (seen.in_loop or seen.function.endswith(".TemplateResponse"))
@@ -90,7 +93,7 @@ def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
             process, threads = f"process_pool.submit({what}, ...).result()", "threads share"
         return f"Computing needs a process: {first}`{process}`, or a task queue; {threads} the interpreter", None
     if not seen.function:
-        threaded += ", the function being what waits there"
+        threaded += ", where function is the call that waits"
     if seen.in_line and seen.library in {None, "threading"}:
         return f"A lock of threads blocks the event loop: use `asyncio.Lock`, or write {threaded}", None
     if call.endswith(".result"):

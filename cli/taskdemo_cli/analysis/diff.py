@@ -48,7 +48,7 @@ def _obstacles(pairs: Sequence[Pair]) -> list[str]:
 def _not_whole(pairs: Sequence[Pair]) -> list[str]:
     """Return which results are not of a whole run that went well: their times are not those of the work's answers."""
     return [
-        f"{mode}: the {which} result {flaw}, so nothing of the two is called better or worse."
+        f"{mode}: the {which} result {flaw}, so the two are not compared."
         for mode, *sides in pairs
         for which, runs in zip(("old", "new"), sides, strict=True)
         if (flaw := _flaw(runs))

@@ -92,7 +92,7 @@ def _mostly_fails(measured: Mapping[str, ModeSummary]) -> str:
         return ""
     error = next((f" ({one.error})" for one in measured.values() if one.error), "")
     return (
-        f"{failed:,} of {format_count(accepted, 'task')} failed{error}: such work says nothing of where it should run."
+        f"{failed:,} of {format_count(accepted, 'task')} failed{error}: failing work cannot show where it should run."
     )
 
 
@@ -205,7 +205,7 @@ class _Choice:
         took = format_seconds(self._work[chosen])
         if chosen in WAITING and self._is_quick:
             yield (
-                f"The work takes {took}, which a caller can wait for, and then hears whether it went well: half of "
+                f"The work takes {took}, short enough for callers to wait and learn whether it succeeded: half of "
                 f"them waited {waited} or less{beside}."
             )
         elif chosen in WAITING:
@@ -220,17 +220,17 @@ class _Choice:
             )
         if not self._is_free(chosen):
             shorter = [mode for mode in self._good if self._longest_wait[mode] < self._longest_wait[chosen]]
-            less = f"; {_listed(shorter)}" if shorter else ": of what was run, nothing"
+            less = f"; {_listed(shorter)}" if shorter else ", but no mode that was run"
             yield f"That is long{less} held up others less."
             if self._never_awaits(chosen):
                 yield "This function never awaits: it blocks the event loop until it returns."
         if summary.computes:
-            how = "leaves the interpreter to others" if summary.lets_go else "shares the interpreter with the server"
+            how = "releases the interpreter" if summary.lets_go else "shares the interpreter with the server"
             beside_it = "" if chosen in APART else f", and {how} meanwhile"
             yield f"The work computes {format_share(summary.cpu_share or 0.0)} of its time{beside_it}."
         yield from self._passed_over(chosen, needs)
         if summary.tasks_in_a_run == 1:
-            yield "With a single request nothing was seen of how requests get in each other's way: try --count 5."
+            yield "A single request cannot show how requests affect each other: try --count 5."
 
     def _passed_over(self, chosen: str, needs: Sequence[str]) -> Iterator[str]:
         """Say what speaks against the others: what they give up, those who held up everybody, and who took longer."""
@@ -243,7 +243,7 @@ class _Choice:
         free = [mode for mode in others if self._is_free(mode)]
         if slow := {mode: self._ended[mode] for mode in free if self._is_late(mode, self._ended[chosen])}:
             latest = format_seconds(max(slow.values()))
-            yield f"In {_listed(slow)} the last task ended as late as {latest} after the start."
+            yield f"In {_listed(slow)} the last task did not end until {latest} after the start."
 
     def _why(self, held_up: Mapping[str, float]) -> str:
         """Say of a function that cannot await why the modes which await it do not help."""
@@ -262,11 +262,11 @@ class _Choice:
         """Yield why no mode that was run has all of this, and which others have it."""
         others = [mode.name for mode in MODES if mode.name not in self._good and not any(map(mode.lacks, needs))]
         if met := [mode for mode in self._good if not self._lacking(mode, needs)]:  # `blocking`, which is for nobody
-            yield f"Of those that were run only {_listed(met)} does that, and holds up every other request."
+            yield f"Of the modes that were run, only {_listed(met)} meets this, but it holds up every other request."
         elif others or "quiet" in needs:
-            yield "No mode that was run does that."
+            yield "None of the modes that were run meets this."
         else:
-            yield "No mode at all does that: leave a need out."
+            yield "No mode meets this: leave a need out."
         yield from self._given_up(needs)
         if others and "quiet" not in needs:
             yield f"Of those that were not run, {_listed(others)} would: --modes {','.join(others)}."
@@ -278,7 +278,7 @@ def _doubts(chosen: str, by_round: Sequence[str | None]) -> Iterator[str]:
     if others := "".join(f", {count} {mode}" for mode, count in votes.items() if mode != chosen):
         yield f"But the rounds differ: {votes[chosen]} of {votes.total()} say {chosen}{others}."
     if len(by_round) == 1:
-        yield "Measured once; --rounds 5 says how sure."
+        yield "Measured once; --rounds 5 checks it."
 
 
 def _listed(modes: Mapping[str, float] | Sequence[str]) -> str:

@@ -72,7 +72,7 @@ def judged(route: Route, run: RunDocument, found: Blocking, first: Blocking | No
         held_s = max(first.longest_s or 0.0, first.loop_wait_s or 0.0)
         text += (
             f" But its first request held up everybody for {format_seconds(held_s)}{where}:"
-            " prepare that at the start, in the lifespan."
+            " do that at startup, in the lifespan."
         )
     return EndpointRow(
         method=route.method,
@@ -94,7 +94,7 @@ def _instead(route: Route, run: RunDocument, option: str | None) -> str | None:
     by_hand = f"taskdemo fire --app {run.app}"
     if option.startswith("--"):
         return f"{by_hand} {option}"
-    return f"{by_hand} --path {route.path}, with values that there are" if "{" in route.path else None
+    return f"{by_hand} --path {route.path}, with values that exist" if "{" in route.path else None
 
 
 def outcome(endpoint: EndpointRow) -> Outcome:
@@ -150,15 +150,13 @@ def verdict(endpoints: Sequence[EndpointRow], broken: str | None = None) -> str:
         verb = "holds" if len(blocking) == 1 else "hold"
         text = f"{len(blocking)} of {format_count(reached, 'endpoint')} {verb} up everybody: {', '.join(names)}."
     elif reached:
-        text = f"None of {format_count(reached, 'endpoint')} holds up everybody, as far as was seen."
+        text = f"No endpoint was seen to hold up everybody ({reached:,} tested)."
     else:
-        text = (
-            "No endpoint was reached, so nothing can be said of blocking." if unreached else "No endpoint was called."
-        )
+        text = "No endpoint was reached, so blocking was not measured." if unreached else "No endpoint was called."
     if unreached:
         ended = any(one.blocking is not None and not one.blocking.answers for one in unreached)
         why = "the answers were redirects, refusals or errors" + (", or the server ended" if ended else "")
-        text += f" {_were(len(unreached))} not reached, for {why}."
+        text += f" {_were(len(unreached))} not reached, because {why}."
         options = {one.blocking.type_instead for one in unreached if one.blocking is not None}
         text += f" Type {', '.join(found)}." if (found := sorted(filter(_is_header, options))) else ""
     if skipped:

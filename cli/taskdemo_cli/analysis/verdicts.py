@@ -80,7 +80,7 @@ def _sentences(mode: ModeSummary, more: Iterable[str], endpoint: str) -> Iterato
         clauses = [*_who_waited(mode), *_clients_part(mode), *against, *_at_once(mode), *bystander]
         yield from map(_sentence, clauses)
     else:
-        yield "No request was reported, so nothing can be said."
+        yield "No request was reported, so there is no verdict."
 
 
 def _sentence(clause: str) -> str:
@@ -92,7 +92,7 @@ def _failure(mode: ModeSummary) -> str:
     error = f": {mode.error}" if mode.error else ""
     if mode.errors and mode.errors.total() == mode.requests:
         if not mode.answered and not mode.refused:
-            whole = " to its end" if mode.going_on else ""
+            whole = " in full" if mode.going_on else ""
             return f"None of {format_count(mode.requests, 'request')} was answered{whole} ({_errors(mode)})."
         return _sentence(f"{format_all(mode.requests, 'request')} failed ({_errors(mode)}){error}")
     if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"] and not mode.is_app:
@@ -122,7 +122,7 @@ def _clients_part(mode: ModeSummary) -> Iterator[str]:
     share = mode.clients_share
     if share > TRUSTED_SHARE:
         own = f"a server that does nothing answers this client in {format_seconds(mode.overhead or 0.0)}"
-        whose = ", so take it for the client's figure rather than the server's" if share >= MOSTLY else ""
+        whose = ", so it measures the client more than the server" if share >= MOSTLY else ""
         much = f"{format_share(share)} of" if share <= 1 else "longer than"  # which others on the machine made it
         yield f"{own}, {much} the median response{whose}"
     elif mode.is_client_busy:
@@ -174,11 +174,11 @@ def _against(mode: ModeSummary, reference: ModeSummary, name: str, within_noise:
         return
     factor = reference.median / mode.median
     if within_noise:
-        yield f"the difference to the responses of {name} is within noise"
+        yield f"the difference from {name} is within noise"
     elif within_noise is None and 1 / CLEAR_FACTOR < factor < CLEAR_FACTOR:
         yield f"callers were answered about as soon as with {name}"
     elif factor >= AT_ONCE and mode.median < HELD_UP_S:
-        yield f"callers were answered at once, and with {name} after {format_seconds(reference.median)}"
+        yield f"callers were answered at once; with {name}, after {format_seconds(reference.median)}"
     elif factor >= 1:
         yield f"callers were answered {_times(factor)} sooner than with {name}"
     else:
@@ -260,7 +260,7 @@ def _troubles(mode: ModeSummary, *, brief: bool = False) -> Iterator[str]:
     }
     ends = [(mode.tasks[name], how) for name, how in words.items() if mode.tasks[name]]
     if ends and tasks > 1:
-        yield f"of {format_count(tasks, 'task')} {', '.join(f'{count:,} {how}' for count, how in ends)}"
+        yield f"of {format_count(tasks, 'task')}, {', '.join(f'{count:,} {how}' for count, how in ends)}"
     elif ends:
         _, how = ends[0]
         yield f"the task {'' if mode.tasks['failed'] else 'was '}{how}"
@@ -289,5 +289,5 @@ def _errors(mode: ModeSummary) -> str:
         told += f"; {which} {format_seconds(mode.refused_median)}"
     if mode.going_on and not mode.is_app:  # of the user's own application that is told of its endpoint
         were = "1 answer was" if mode.going_on == 1 else f"{mode.going_on:,} answers were"
-        told += f"; {were} still going on, as those of a stream do"
+        told += f"; {were} still being sent, as with a stream"
     return told

@@ -90,10 +90,10 @@ def _cell(*, waiting: dict[str, Any] | None, running: dict[str, Any] | None, fre
     is_kept = False
     if running and running["stopped"]:
         if freed_after is not None:
-            sentences.append(f"Its place was taken by the next task {format_seconds(freed_after)} later.")
+            sentences.append(f"The next task took its slot {format_seconds(freed_after)} later.")
         else:
             is_kept = True
-            sentences.append("Its place stayed taken until its work would have ended.")
+            sentences.append("Its slot stayed taken until its work would have ended.")
     return Cell(
         verdict="yes" if all(stopped) and not is_kept else "partly" if any(stopped) else "no",
         measured={"figure": f"{sum(stopped)} of {len(stopped)}", **tried, "freed_after_s": freed_after},
@@ -105,5 +105,5 @@ def _words(which: str, tried: dict[str, Any] | None) -> str:
     if tried is None:
         return f"No task was seen {which}."
     if tried["stopped"]:
-        return f"A {which} task was cancelled and never came to its end."
-    return f"A {which} task could not be cancelled (HTTP {tried['status']}) and went on to its end."
+        return f"A {which} task was cancelled and did not complete."
+    return f"A {which} task could not be cancelled (HTTP {tried['status']}) and ran to completion."

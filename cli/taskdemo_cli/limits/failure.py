@@ -38,7 +38,7 @@ def failure(trial: Trial) -> Cell:
     is_answered = neighbour == 200
     places = {
         "to its caller": (caller or 0) >= 500,
-        "to whoever asks the engine": in_engine is not None,
+        "to anyone who asks the engine": in_engine is not None,
         "on the server's standard error": in_stderr,
     }
     shows = [place for place, so in places.items() if so]

@@ -21,7 +21,7 @@ def hang_up(trial: Trial) -> Cell:
     trial.follow("later", lambda: len(ended()) == len(keys))
     sentences = (
         f"{'A' if key == 'early' else 'Another'} caller hung up {when}: its task "
-        f"{'came to its end' if key in ended() else 'never came to its end'}."
+        f"{'finished' if key in ended() else 'never finished'}."
         for key, when in keys.items()
     )
     came = {f"ended_{key}": key in ended() for key in keys}

@@ -26,6 +26,6 @@ def late_error(trial: Trial) -> Cell:
         f"and the task {'ran' if error in ran() else 'never ran'}."
         for error, answer in answers.items()
     )
-    text = f"The endpoint raised when it had handed its task over. {' '.join(sentences)}"
+    text = f"The endpoint raised after it had handed its task over. {' '.join(sentences)}"
     statuses = {error: answer.status for error, answer in answers.items()}
     return counted(len(ran()), len(_ERRORS), text, ran=ran(), statuses=statuses)

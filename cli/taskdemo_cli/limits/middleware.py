@@ -23,7 +23,7 @@ class _Observation:
         return [
             f"the answer came {'before' if self.answer_first else 'after'} the work's end",
             f"the next request on its connection was answered {'before' if self.next_first else 'after'} that",
-            f"the task of a caller who hung up {'came' if self.outlives_caller else 'never came'} to its end",
+            f"the task of a caller who hung up {'finished' if self.outlives_caller else 'never finished'}",
         ]
 
 
@@ -32,7 +32,7 @@ def middleware(trial: Trial) -> Cell:
     without, behind = _observe(trial, "/limits"), _observe(trial, "/limits/behind")
     same = [one == other for one, other in zip(astuple(without), astuple(behind), strict=True)]
     changed = [words for words, alike in zip(without.words, same, strict=True) if not alike]
-    text = f"Behind a BaseHTTPMiddleware {_list(behind.words)}{'' if changed else ': all as without one'}."
+    text = f"Behind a BaseHTTPMiddleware {_list(behind.words)}{'' if changed else ': just as without one'}."
     text += f" Without one, {_list(changed)}." if changed else ""
     return counted(sum(same), len(same), text, without=asdict(without), behind=asdict(behind))
 

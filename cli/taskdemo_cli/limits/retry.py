@@ -32,11 +32,11 @@ def retry(trial: Trial) -> Cell:
 def _cell(attempts: int, delays: list[float], watched_s: float, *, succeeded: bool) -> Cell:
     after = " and ".join(format_seconds(delay) for delay in delays)
     if attempts < 2:
-        text = f"It failed, and was not run again within {format_seconds(watched_s)}."
+        text = f"It failed and was not retried within {format_seconds(watched_s)}."
     elif succeeded:
-        text = f"It failed twice, was run again by itself after {after}, and then succeeded."
+        text = f"It failed twice, was retried automatically after {after}, and then succeeded."
     else:
-        text = f"It was run again by itself after {after}, but never succeeded."
+        text = f"It was retried automatically after {after}, but never succeeded."
     return Cell(
         verdict="yes" if attempts > 1 and succeeded else "partly" if attempts > 1 else "no",
         measured={

@@ -57,7 +57,7 @@ def survive_restart(trial: Trial) -> Cell:
     """
 
     def see(number: signal.Signals) -> Fate:
-        told = f"the server was told to end ({number.name})"
+        told = f"the server was told to stop ({number.name})"
         return _see(trial, _busy(trial, ("worker",)), told, functools.partial(trial.tell, number))
 
     fates = {"SIGTERM": see(signal.SIGTERM)}
@@ -66,7 +66,7 @@ def survive_restart(trial: Trial) -> Cell:
     else:
         busy = _busy(trial, ("worker",))
         trial.workers[-1].tell(signal.SIGTERM)
-        fates["worker"] = _see(trial, busy, "the worker was told to end (SIGTERM)", is_workers_end=True)
+        fates["worker"] = _see(trial, busy, "the worker was told to stop (SIGTERM)", is_workers_end=True)
     return fate_cell(fates)
 
 
@@ -83,7 +83,7 @@ def survive_worker_kill(trial: Trial) -> Cell:
     fate, runs_tasks = _kill_server(trial)
     if runs_tasks:
         cell = fate_cell({"server": fate})
-        text = "The server itself runs the tasks: to kill what runs them is to kill the server, as above."
+        text = "The server itself runs the tasks, so this is the server kill above."
         return replace(cell, measured={**cell.measured, "figure": "same"}, text=text)
     busy, killed = _kill_what_runs(trial)
     fates = {"process": _see(trial, busy, "a process that ran a task was killed", hit=killed)}
@@ -188,7 +188,7 @@ def _kill_server(trial: Trial) -> tuple[Fate, bool]:
     busy = _busy(trial)
     server = trial.server
     runs_tasks = any(task.starts[-1].pid == server.pid for task in busy.tasks(trial) if task.starts)
-    killed = "the server, in which the tasks ran, was killed" if runs_tasks else "the server was killed"
+    killed = "the server that ran the tasks was killed" if runs_tasks else "the server was killed"
     return _see(trial, busy, killed, server.kill), runs_tasks
 
 
@@ -274,16 +274,16 @@ def _words(fate: Fate) -> str:
     became = {
         f"ended within {format_seconds(fate.took_s)}": fate.ended,
         "lost": fate.unfinished - fate.ended,
-        "called failed by the engine": fate.called_failed,
+        "reported as failed by the engine": fate.called_failed,
         "begun twice": fate.ran_twice,
     }
     counts = ", ".join(f"{count} {what}" for what, count in became.items() if count)
     accepted = format_count(fate.accepted, "accepted task")
     text = f"When {fate.killed}, {fate.unfinished} of {accepted} had not ended: {counts}."
     if fate.end_s is not None:
-        text += f" It took {format_seconds(fate.end_s)} to end."
+        text += f" It stopped after {format_seconds(fate.end_s)}."
     if fate.restarts:
-        text += " The worker ended, and was started again, as whatever looks after it elsewhere would do."
+        text += " The worker ended, and was restarted, as a supervisor would do."
     if fate.unanswered:
         text += f" {format_count(fate.unanswered, 'caller')} got no answer."
     if not fate.works_again:

@@ -55,12 +55,12 @@ def _cell(said: dict[str, dict[str, Any]]) -> Cell:
     different = len(set(told.values()))
     apart = different if different > 1 else 0
     if refused:
-        text = f"Its {asked} would not say: {refused.rstrip('.')}."
+        text = f"Its {asked} gave no answer: {refused.rstrip('.')}."
     elif not told:
-        text = "The engine gives nothing by which to ask for a task."
+        text = "The engine offers no way to ask about a task."
     elif not apart:
         moments = ", ".join(_MOMENTS[moment] for moment in told)
-        text = f"The only thing to ask, a {asked}, said the same {moments}: {next(iter(told.values()))!r}."
+        text = f"All there is to ask, a {asked}, gave the same answer {moments}: {next(iter(told.values()))!r}."
     else:
         text = f"Its {asked} said {', '.join(f'{state!r} {_MOMENTS[moment]}' for moment, state in told.items())}."
     return counted(apart, len(said), text, asked=asked, **states, told_apart=apart)

@@ -49,17 +49,17 @@ def notes(document: AnyDocument) -> Iterator[Note]:
 def _shortfalls(run: RunDocument) -> Iterator[str]:
     """Yield why a run is not a whole one, and what else is to be known of its times."""
     if run.timed_out:
-        yield "Timed out: --timeout ended this run before it was through."
+        yield "Timed out: --timeout ended this run early."
     if run.ended_because is not None:
-        yield f"It ended before it was through: {run.ended_because.rstrip('.')}."
+        yield f"The run ended early: {run.ended_because.rstrip('.')}."
     if run.not_sent:
         yield f"{format_count(run.not_sent, 'request')} {'was' if run.not_sent == 1 else 'were'} never sent."
     if run.unreported:
-        yield f"What became of {format_count(run.unreported, 'sent request')} is not known."
+        yield f"The outcome of {format_count(run.unreported, 'sent request')} is unknown."
     if run.late_sends:
         yield _late_words(run)
     if run.proxy:
-        yield f"Sent through the proxy {run.proxy} of the environment, whose time is in these."
+        yield f"Sent through the proxy {run.proxy} of the environment; its time is included."
 
 
 def _late_words(run: RunDocument) -> str:

@@ -149,7 +149,7 @@ QUESTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("Does the caller need the result?", ("result", "answer-first")),
     ("Does the work compute, or wait?", ("quiet",)),
     ("May a crash lose it?", ("survive",)),
-    ("Must it be tried again, seen, cancelled?", ("retry", "track", "cancel")),
+    ("Must it be retried, tracked, cancelled?", ("retry", "track", "cancel")),
     ("May a service be added?", ("no-service",)),
 )
 """What to ask about slow work, and the needs that the answers may imply."""
@@ -176,20 +176,20 @@ _WAITING: Final = {
     "failure": "asking later why it failed (only its own caller hears that it did)",
 }
 _BLOCKS: Final = {"offload": "a free event loop, wherever the work does not await"}
-_RESULT: Final = {"result": "the result: the caller has the answer before there is one"}
+_RESULT: Final = {"result": "the result: the caller is answered before it exists"}
 _BACKGROUND: Final = {
     **_RESULT,
     "track": "asking how the work is doing",
     "cancel": "cancelling",
     "orchestrate": "handing results from task to task",
     **_HERE,
-    "failure": "word of a failure, but in the log",
+    "failure": "word of a failure, except in the log",
     "late_error": "the task itself, where the endpoint raises after `add_task`",
 }
 _QUEUE: Final = {
     **_RESULT,
     "duplicates": "being sure that a task runs only once (what a dead worker held is delivered again)",
-    "upkeep": "having nothing but the server to look after (a broker and workers must run)",
+    "upkeep": "running without a broker and workers",
 }
 
 MODES: Final[tuple[Mode, ...]] = (

@@ -85,7 +85,7 @@ def test_a_condition_that_does_not_hold_or_was_not_measured_means_that_the_rate_
     asked = [parse(condition, option="--while")]
     step = read_step(open_loop_run(20, 4, waits=True), SETTLE_S, STEP_S, subject("background"), asked)
     assert (step.sustained, step.cause) == ((True, None) if found is None else (False, "threshold"))
-    assert step.why == (None if found is None else f"{found}, and --while asks for {condition}")
+    assert step.why == (None if found is None else f"{found}, but --while requires {condition}")
 
 
 @pytest.mark.parametrize(

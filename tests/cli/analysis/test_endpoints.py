@@ -112,7 +112,7 @@ def test_an_endpoint_that_fails_is_no_quiet_one() -> None:
         (ANY_KEY, "-H 'X-Key: KEY'"),
         (ANY_LOGIN, "-H 'X-Key: KEY'"),
         ("--path /a/", "taskdemo fire --app main:app --path /a/"),
-        ("taskdemo scan", "taskdemo fire --app main:app --path /a/{id}, with values that there are"),
+        ("taskdemo scan", "taskdemo fire --app main:app --path /a/{id}, with values that exist"),
         (None, None),
     ],
 )

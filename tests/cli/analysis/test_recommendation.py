@@ -239,7 +239,7 @@ def advice(*runs: RunDocument) -> Recommendation:
 def test_what_it_gives_up_is_said_once_to_be_known_and_not_measured() -> None:
     found = advice(a_run("background"))
     assert set(found.gives_up) == set(MODE_BY_NAME["background"].gives_up.values())
-    assert found.gives_up[0] == "the result: the caller has the answer before there is one"
+    assert found.gives_up[0] == "the result: the caller is answered before it exists"
     assert found.basis == "known, not measured here; taskdemo limits measures it"
 
 

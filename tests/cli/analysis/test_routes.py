@@ -91,9 +91,9 @@ def test_what_is_needed_has_the_examples_that_the_document_gives() -> None:
 
 
 def test_what_would_have_to_be_guessed_is_not_called_and_says_what_is_missing() -> None:
-    why = "it needs user_id (path) and q (query), and no example of that is given"
+    why = "it needs user_id (path) and q (query), but no example is given"
     assert routes()["GET /users/{user_id}"].skipped == why
-    assert routes()["GET /tenant"].skipped == "it needs x-tenant (header), and no example of that is given"
+    assert routes()["GET /tenant"].skipped == "it needs x-tenant (header), but no example is given"
     assert routes("x-tenant")["GET /tenant"] == Route("GET", "/tenant", "/tenant")
 
 
@@ -166,7 +166,7 @@ def test_what_cannot_be_written_into_a_path_is_no_example(parameter: dict[str, A
 def test_what_cannot_be_sent_as_a_header_is_no_example(place: str, name: str, example: Any) -> None:
     needed = {"in": place, "name": name, "required": True, "example": example}
     (route,) = routes_of({"paths": {"/a": {"get": {"parameters": [needed]}}}})
-    assert route.skipped == f"it needs {name} ({place}), and no example of that is given"
+    assert route.skipped == f"it needs {name} ({place}), but no example is given"
 
 
 def test_a_header_that_every_request_has_needs_no_example() -> None:
@@ -177,7 +177,7 @@ def test_a_header_that_every_request_has_needs_no_example() -> None:
 
 def test_a_parameter_of_the_path_that_the_document_does_not_describe_is_missing() -> None:
     (route,) = routes_of({"paths": {"/b/{y}/{y}": {"get": {}}}})
-    assert route.skipped == "it needs y (path), and no example of that is given"
+    assert route.skipped == "it needs y (path), but no example is given"
 
 
 JSON = st.recursive(

@@ -92,7 +92,7 @@ def test_a_scan_names_the_endpoint_that_blocks_writes_nothing_and_goes_on_where_
     assert rows["GET /admin/"]["summary"]["requests"]["ok"] == 20
     assert document["verdict"].startswith("1 of 3 endpoints holds up everybody: GET /blocks (")
     assert (
-        "1 was not reached, for the answers were redirects, refusals or errors, or the server ended."
+        "1 was not reached, because the answers were redirects, refusals or errors, or the server ended."
         in (document["verdict"])
     )
     assert "Which endpoints of" in (shop / "scan.html").read_text()
@@ -129,7 +129,7 @@ LOGIN = judged(Route("GET", "/a", "/a"), REFUSED, Blocking(blocks=False, cause="
     ("found", "said"),
     [
         (UserError("it is gone"), "The scan broke off: the server became unusable: it is gone. No"),
-        ([LOGIN] * 3, "No endpoint was reached, so nothing can be said of blocking."),
+        ([LOGIN] * 3, "No endpoint was reached, so blocking was not measured."),
     ],
 )
 def test_a_scan_that_breaks_off_or_reaches_none_says_why_and_ends_with_exit_code_1(

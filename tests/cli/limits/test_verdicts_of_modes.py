@@ -141,7 +141,7 @@ def test_no_core_mode_keeps_an_unfinished_task_over_a_kill(matrix: LimitsDocumen
 
 def test_where_the_server_runs_the_tasks_its_kill_is_told_once(matrix: LimitsDocument) -> None:
     texts = {matrix.modes[mode]["survive_worker_kill"].text for mode in CORE[:-1]}
-    assert texts == {"The server itself runs the tasks: to kill what runs them is to kill the server, as above."}
+    assert texts == {"The server itself runs the tasks, so this is the server kill above."}
     for mode in CORE[:-1]:
         server, worker = (matrix.modes[mode][limit].measured for limit in LIMITS_OF_KILLS)
         assert worker == {**server, "figure": "same"}

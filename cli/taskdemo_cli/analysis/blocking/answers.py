@@ -18,13 +18,13 @@ MOSTLY_ERRORS: Final = 0.5
 """Beyond this share errors of any kind say nothing of it."""
 REFUSALS: Final = frozenset({*range(300, 400), 401, 403, 404, 405, 406, 411, 413, 415, 422, 426, 428, 429})
 """What a framework answers by itself before an endpoint is called."""
-ANY_KEY: Final = "-H 'NAME: KEY', with the header that it takes its key from"
+ANY_KEY: Final = "-H 'NAME: KEY', with the header in which it expects its key"
 ANY_LOGIN: Final = "-H 'Authorization: Bearer ...' or the header of its key, with one that it accepts"
 TYPED: Final = {
     "query": "--path '{path}?{name}=...'",
     "header": "-H '{name}: ...'",
     "cookie": "-H 'Cookie: {name}=...'",
-    "body": "--body @FILE, with the JSON that it takes, or --form {name}=... where it takes a form",
+    "body": "--body @FILE, with the JSON that it expects, or --form {name}=... if it expects a form",
     "path": "--path with another value for {name}",
 }
 """What to type for what FastAPI says is missing, by where."""

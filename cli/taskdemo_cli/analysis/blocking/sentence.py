@@ -16,15 +16,15 @@ BYSTANDER: Final = "bystander (GET /ping, taskdemo's own)"
 THREADS_BYSTANDER: Final = "bystander that needs a worker thread (GET /ping/sync, taskdemo's own)"
 TEXTS: Final = {
     "event loop held": "This endpoint blocks the server: it blocks the event loop{at}, so everybody waits{longest}.",
-    "not seen": "This endpoint blocks the server: the event loop answered nobody for a while, and what blocked it is"
-    " not known: it kept the interpreter for itself, as a long call into C does, so that nobody could look{longest}.",
-    "garbage collection": "This endpoint blocks the server: it makes so many objects that Python's garbage collection"
+    "not seen": "This endpoint blocks the server: the event loop answered nobody{longest}. The cause was not seen,"
+    " because it never released the interpreter, like a long call into C.",
+    "garbage collection": "This endpoint blocks the server: it creates so many objects that Python's garbage collection"
     " stops everything{at}{longest}.",
     "interpreter busy": "This endpoint slows the whole server: it computes in threads{at}, which take the interpreter"
     " from the event loop{longest}.",
     "processors busy": "This endpoint slows the whole server: it computes in threads{at}, and takes the processors from"
     " everybody.",
-    "application": "No request of this endpoint, but the application itself blocks the server: a task, a callback or a"
+    "application": "The application itself blocks the server, not a request of this endpoint: a task, a callback or a"
     " thread was at work{at}{longest}.",
     "waiting in line": "The callers of this endpoint wait in line for one another{at}, which holds up nobody else.",
 }
@@ -41,10 +41,10 @@ def sentence(blocking: Blocking) -> str:
         rule = f" (ruff finds it: {blocking.rule})" if blocking.rule else ""
         parts.append(f"{blocking.change}{rule}.")
     if blocking.answers and blocking.cause != "not reached":
-        parts.append(f"Not all went well: {_told(blocking.answers)}.")
+        parts.append(f"Not all requests succeeded: {_told(blocking.answers)}.")
     if blocking.endless:
         were = "1 answer was" if blocking.endless == 1 else f"{blocking.endless:,} answers were"
-        parts.append(f"{were} still going on, as those of a stream do.")
+        parts.append(f"{were} still being sent, as with a stream.")
     parts += [_told_after(blocking), *map(_told_left, blocking.left), *_told_never_ran(blocking.never_ran)]
     return " ".join(filter(None, parts))
 
@@ -64,7 +64,7 @@ def _verdict(blocking: Blocking) -> str:
     if cause == "not reached":
         instead = f" Type {blocking.type_instead}." if blocking.type_instead else ""
         why = _told(blocking.answers) if blocking.answers else "no answer came before the server ended"
-        return f"Nothing can be said of blocking: {why}.{instead}"
+        return f"Blocking was not measured: {why}.{instead}"
     if cause == "threads used up":
         taken = f" Most of them were {where}." if where else ""
         beside = ""
@@ -87,11 +87,11 @@ def _verdict(blocking: Blocking) -> str:
     elif loop is None:
         return TOO_SHORT
     else:
-        beside = "" if threads is None else f", one that needs a worker thread up to {format_seconds(threads)}"
-        both = f"a {BYSTANDER} waited up to {format_seconds(loop)}{beside} ({limit} count as held up)"
+        beside = "" if threads is None else f", and one in a worker thread up to {format_seconds(threads)}"
+        both = f"a {BYSTANDER} waited up to {format_seconds(loop)}{beside} ({limit} or more counts as held up)"
         if cause == "not found":
             return (
-                f"Whether this endpoint blocks the server is not clear: {both}, and what held that up was not seen. "
+                f"Whether this endpoint blocks the server is not clear: {both}, but the cause was not seen. "
                 "Run it again."
             )
         text = f"This endpoint does not block the server: {both}."
@@ -101,7 +101,7 @@ def _verdict(blocking: Blocking) -> str:
         took = format_seconds(wait)
         return f"{text} That was the machine, which was busy: threads had to wait up to {took} for a processor."
     if cause == "waiting in line" and waited >= HELD_UP_S:
-        return f"{text} What held that one up was not seen."
+        return f"{text} The cause of that wait was not seen."
     is_known = blocking.blocks and where  # what was seen there is slow, whatever the limit
     if not is_known and HELD_UP_S / CLOSE <= max(waited, blocking.longest_s or 0.0) < CLOSE * HELD_UP_S:
         text += f" It is close to the limit of {limit}: run it again to be sure."
@@ -120,7 +120,7 @@ def _told(answers: Sequence[Answer]) -> str:
     if len(answers) == 1:
         return f"{format_all(total, 'answer')} {'was' if total == 1 else 'were'} {_one(answers[0])}"
     kinds = (f"{one.count:,} {'was' if one.count == 1 else 'were'} {_one(one)}" for one in answers[:4])
-    return f"of {format_count(total, 'answer')} {', '.join(kinds)}"
+    return f"of {format_count(total, 'answer')}, {', '.join(kinds)}"
 
 
 def _one(answer: Answer) -> str:
@@ -165,7 +165,7 @@ def _told_left(left: LeftTask) -> str:
         )
         if count
     ]
-    nobody = "" if left.kept else "; nobody keeps a reference to " + ("it" if left.count == 1 else "them")
+    nobody = "" if left.kept else "; nothing keeps a reference to " + ("it" if left.count == 1 else "them")
     whose = "its request" if left.count == 1 else "their requests"
     long = "" if left.unfinished else f", for up to {format_seconds(left.longest_s)} after the answer"
     return (

@@ -42,12 +42,12 @@ SEEN: Final[dict[str, tuple[CapacityCause, str]]] = {
     "event loop held": ("event loop", "the event loop was busy"),
     "garbage collection": ("event loop", "Python's garbage collection stopped everything"),
     "interpreter busy": ("interpreter", "threads share one Python interpreter, and computed"),
-    "processors busy": ("unknown", "threads computed, and took the processors"),
+    "processors busy": ("unknown", "threads computed and used up the processors"),
     "threads used up": ("threads", "the worker threads were busy"),
     "waiting in line": ("unknown", "callers waited in line for one another"),
 }
 """What gave in, and how it is said, by what the server of the user's own application has seen of it."""
-UNSEEN: Final = "answers took longer and longer, and nothing that was seen says why"
+UNSEEN: Final = "answers took longer and longer; the cause was not seen"
 
 
 def is_hopeless(backlog: Sequence[tuple[float, float]], rate: float) -> bool:
@@ -97,7 +97,7 @@ def read_step(
         cause, why = _gave_in(run, subject, seen)
     elif broken:
         cause = "threshold"
-        why = "; ".join(f"{one.found}, and --while asks for {one.threshold.expression}" for one in broken)
+        why = "; ".join(f"{one.found}, but --while requires {one.threshold.expression}" for one in broken)
     summary = run.summary
     return CapacityStep(
         rate=rate,

@@ -60,7 +60,7 @@ def _sentences(
         took, grew = format_seconds(high.response_s.p50), format_rate(high.backlog_growth_per_s)
         yield f"At {format_rate(high.rate)} callers were answered in {took} (median) while the backlog grew by {grew}."
     if confirmed is not None and confirmed.step.sustained:
-        yield f"With {confirmed.option} a step of its own sustained {format_rate(confirmed.step.rate)}."
+        yield f"A separate step with {confirmed.option} sustained {format_rate(confirmed.step.rate)}."
     elif confirmed is not None:
         yield f"{confirmed.option} did not sustain {format_rate(confirmed.step.rate)}: {confirmed.step.why}."
 
@@ -73,9 +73,9 @@ def _headline(low: CapacityStep | None, high: CapacityStep | None) -> str:
         longer = math.ceil(4 * FEWEST / high.rate)
         is_short = high.cause in BY_BACKLOG and longer > high.to_s - high.from_s
         more = f" Lower ones need longer steps: --step {longer}s." if is_short else ""
-        return f"Gave in at {failed_at} already, the lowest rate tried: {high.why}.{more}"
+        return f"Gave in at {failed_at}, the lowest rate tried: {high.why}.{more}"
     if high.cause == "client":
-        return f"Sustained at least {format_rate(low.rate)}: at {failed_at} {high.why}, so it may take more."
+        return f"Sustained at least {format_rate(low.rate)}: at {failed_at} {high.why}, so the limit may be higher."
     return f"Sustained {format_rate(low.rate)} and gave in at {failed_at}: {high.why}."
 
 

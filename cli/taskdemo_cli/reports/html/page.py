@@ -52,7 +52,7 @@ LONGEST: Final = 400
 """Characters of a message or an error that the list shows."""
 
 MEANINGS: Final = {
-    "response_s": "sent (at a rate: planned) to last byte, of answers that were no error",
+    "response_s": "sent (at a rate: planned) to last byte, of answers without an error",
     "failed_s": "the same, of answers with an error",
     "wait_s": "planned send to sent",
     "first_byte_s": "sent to first byte",

@@ -47,7 +47,7 @@ def capacity_table(
     axis = {cells(place): label for place, label, _ in scale.ticks} if found_rates else {}
     yield row(
         (cell("", NAME + 1) + axis_text(axis, columns), Palette.DIM),
-        (f"{'sustained':>{FIGURE + 1}}{'reckoned':>{FIGURE}} gave in", Palette.DIM),
+        (f"{'sustained':>{FIGURE + 1}}{'expected':>{FIGURE}} gave in", Palette.DIM),
     )
     for name in names:
         found = modes.get(name)

@@ -14,8 +14,8 @@ from taskdemo_cli.units import format_share
 LABEL: Final = 15
 ROOMY: Final = 66
 """Below so many columns there is no place for the percentage."""
-UNKNOWN: Final = "noise not known: it takes several rounds of both, from compare --rounds 5"
-MEANS: Final = "Each figure is the mean of its rounds; the result's own table has the largest of a maximum."
+UNKNOWN: Final = "noise not known: both results need several rounds (compare --rounds 5)"
+MEANS: Final = "Each figure is the mean over its rounds; each result's own table shows the overall maximum."
 BY_ROUNDS: Final[frozenset[ChangeOutcome]] = frozenset({"better", "worse", "within noise"})
 OUTCOMES: Final[dict[ChangeOutcome, tuple[str, Style]]] = {
     "better": ("better, beyond noise", Palette.GOOD),
