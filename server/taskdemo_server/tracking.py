@@ -140,7 +140,7 @@ class PageTracking(Tracking[Task]):
 
     def _refusal(self) -> JSONResponse:
         if self.journal.stuck:
-            why = "The journal cannot be written, and too many events wait for it: ask again later."
+            why = "The journal cannot be written, and too many events are waiting: try again later."
         else:
-            why = f"{len(self.open)} tasks have not ended, all that are taken (--max-pending): ask again later."
+            why = f"{len(self.open)} tasks are unfinished, the limit (--max-pending): try again later."
         return JSONResponse({"detail": why}, 503, {"Retry-After": "1"})

@@ -57,7 +57,7 @@ def main() -> int:  # noqa: RET503  execv never returns
         flush=True,
     )
     if backend is None and work.server is None:
-        print("No server learns what becomes of its tasks: type --server URL, or --backend URL of a Redis.", flush=True)
+        print("No server learns how its tasks end: type --server URL, or --backend with a Redis URL.", flush=True)
     # It replaces this process, so it gets signals directly, and no parent or child is left to outlive the other.
     os.execv(command[0], command)  # noqa: S606  no shell is wanted
 

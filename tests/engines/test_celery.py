@@ -159,7 +159,7 @@ def test_tasks_stay_with_the_broker_and_a_server_that_was_down_learns_of_those_t
     for said in (f"task {good[:8]} | doing good\n", "Background Task called! good\n"):
         assert said in worker.printed
     again = serve(start_server, stage, port=server.port, **given)
-    until(lambda: "does not take reports (HTTP 401" in worker.printed)
+    until(lambda: "does not accept reports (HTTP 401" in worker.printed)
     until(lambda: again.running() == {long})
     ends = {event.id: event for event in again.ended(2)}
     assert (ends[good].state, ends[good].error) == ("finished", None)
@@ -268,7 +268,7 @@ def test_a_wrong_password_is_said_and_never_shown(name: str, start_server: Start
         must_listen(name)
         broker = RABBITMQ.replace("guest@", "wrong-secret@")
     sentence = refusal(start_server, mode="celery", broker=broker)
-    assert "refuses the user or the password" in sentence
+    assert "rejects the user or password" in sentence
     assert "secret" not in sentence
 
 

@@ -109,7 +109,7 @@ def test_a_worker_that_dies_again_and_again_while_no_task_ends_ends_the_server(
     *again, last = capfd.readouterr().err.splitlines()
     assert len(again) == children.MOST_DEATHS + 1
     assert set(again) == {"The private huey worker died (no memory); another takes its place."}
-    assert last == "The private huey worker died (no memory), the 4th time without any task ended: the server ends."
+    assert last == "The private huey worker died (no memory), 4 times without a finished task: the server ends."
 
 
 class Worker:

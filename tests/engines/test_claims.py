@@ -74,7 +74,7 @@ def test_who_may_not_ask_is_told_so_and_not_refused(
     monkeypatch.setattr(claims, "load", lambda _engine: over_redis(stage.broker.replace("//", "//shy:x@")))
     claims.check(Settings(mode="rq", journal=""))
     said = capfd.readouterr().err
-    assert said.startswith("Whether another server has the queue rq:taskdemo cannot be asked (User shy has")
+    assert said.startswith("Cannot check whether another server uses the queue rq:taskdemo (User shy has")
     assert said.count("\n") == 1
 
 
@@ -89,7 +89,7 @@ def test_a_queue_whose_claim_a_broker_has_forgotten_is_claimed_again(stage: Stag
         (before,) = ids()
         client.client_kill_filter(_id=before)  # all that a broker which was started again differs by
         until(lambda: ids() not in ([], [before]))
-    assert refusal(start_server, **given).startswith("Another server of mode rq has the queue taskdemo of ")
+    assert refusal(start_server, **given).startswith("Another server of mode rq uses the queue taskdemo of ")
 
 
 def test_a_queue_that_another_server_has_taken_meanwhile_is_told(
@@ -97,7 +97,7 @@ def test_a_queue_that_another_server_has_taken_meanwhile_is_told(
 ) -> None:
     monkeypatch.setattr(claims, "_LOOK_EVERY_S", 0)
     claims.keep(MagicMock(), "rq:mine", lambda: False)
-    assert capfd.readouterr().err.startswith("Another server has taken the queue rq:mine while")
+    assert capfd.readouterr().err.startswith("Another server took the queue rq:mine while")
 
 
 def test_rabbitmq_refusing_for_another_reason_is_neither_a_claim_nor_another_server() -> None:

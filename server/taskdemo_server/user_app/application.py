@@ -75,7 +75,7 @@ def locate(text: str, folder: Path) -> Location:
     where, _, name = text.partition(":")
     name = name.removesuffix("()")
     if name and not all(part.isidentifier() for part in name.split(".")):
-        raise UnusableError(f"{OPTION} is {shortened(text, 100)!r}: behind the colon it takes a name of Python")
+        raise UnusableError(f"{OPTION} is {shortened(text, 100)!r}: after the colon it takes a Python name")
     path = folder / where
     if path.is_file() or where.endswith(".py") or "/" in where:
         if path.is_dir():
@@ -86,7 +86,7 @@ def locate(text: str, folder: Path) -> Location:
     if where == "__main__":
         raise UnusableError(f"{OPTION} {text}: __main__ is taskdemo itself; name the file that the application is in")
     if not all(part.isidentifier() for part in where.split(".")):
-        raise UnusableError(f"{OPTION} is {shortened(text, 100)!r}: it takes a file, or module:name, names of Python")
+        raise UnusableError(f"{OPTION} is {shortened(text, 100)!r}: it takes a file, or module:name, both Python names")
     top = where.partition(".")[0]
     return Location(
         where, name or None, folder if _has(folder, top) or not _has(folder / "src", top) else folder / "src"
@@ -96,7 +96,7 @@ def locate(text: str, folder: Path) -> Location:
 def application_of(found: Any, text: str) -> ASGIApp:
     """Return the ASGI application that `found` is, or returns when called. Raises UnusableError if it is neither."""
     if not callable(found):
-        raise UnusableError(f"{OPTION} {text}: that is {shortened(repr(found), 60)}, and no ASGI application")
+        raise UnusableError(f"{OPTION} {text}: that is {shortened(repr(found), 60)}, not an ASGI application")
     if _is_asgi(found):
         application: ASGIApp = found
         return application
@@ -104,7 +104,7 @@ def application_of(found: Any, text: str) -> ASGIApp:
         raise UnusableError(f"{OPTION} {text}: {_what_it_is(found)}")
     made = _made_by(found, text)
     if not callable(made) or not _is_asgi(made):
-        what = _what_it_is(made) if callable(made) else f"that is {shortened(repr(made), 60)}, and no ASGI application"
+        what = _what_it_is(made) if callable(made) else f"that is {shortened(repr(made), 60)}, not an ASGI application"
         raise UnusableError(f"{OPTION} {text}: called, it returns something else: {what}")
     return made  # type: ignore[no-any-return]  # as far as its signature tells
 
@@ -117,7 +117,7 @@ def _of_file(path: Path, name: str | None) -> Location:
         parts.insert(0, folder.name)
         folder = folder.parent
     if not all(part.isidentifier() for part in parts):
-        raise UnusableError(f"{OPTION} {path.name}: Python cannot import a file of that name; rename it")
+        raise UnusableError(f"{OPTION} {path.name}: Python cannot import a file with that name; rename it")
     return Location(".".join(parts), name, folder, path)
 
 
@@ -130,7 +130,7 @@ def _check_file(text: str, location: Location, module: ModuleType) -> None:
     there = getattr(module, "__file__", None)
     if location.file is not None and (there is None or not location.file.samefile(there)):
         raise UnusableError(
-            f"{OPTION} {text}: there is another module of the name {location.module}; rename {location.file.name}"
+            f"{OPTION} {text}: there is another module named {location.module}; rename {location.file.name}"
         )
 
 

@@ -184,7 +184,7 @@ class Requests(Tracking[Request]):
 
     async def _listen(self, message: Message, send: Send) -> None:
         if message["type"] == "lifespan.startup.failed":
-            self.start_failed = (message.get("message", "").strip().splitlines() or ["it did not say why"])[-1]
+            self.start_failed = (message.get("message", "").strip().splitlines() or ["it gave no reason"])[-1]
         await send(message)
 
     def follow(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -68,7 +68,7 @@ def run_as(task_id: str, function: Callable[..., Any], *args: Any, **kwargs: Any
         # It would break the whole pool, which loses its tasks: say so, and go on measuring the other tasks.
         complain(
             f"The work raised {escape(type(error).__name__)}, which cannot be unpickled and would break a "
-            f"ProcessPoolExecutor: raise another in your own, or catch it there."
+            f"ProcessPoolExecutor: in your own code, raise another or catch it."
         )
         instead = RuntimeError(error_text(error))
         setattr(instead, _RAISED, True)

@@ -55,7 +55,7 @@ class Reporter:
             while trouble := self._post(body):
                 if trouble != self._trouble:
                     self._trouble = trouble
-                    complain(f"The server {escape(self._url.netloc)} does not take reports ({escape(trouble)}).")
+                    complain(f"The server {escape(self._url.netloc)} does not accept reports ({escape(trouble)}).")
                 for _, tried in waiting:
                     tried.set()  # an unreachable server must not delay tasks
                 time.sleep(_RETRY_AFTER_S)

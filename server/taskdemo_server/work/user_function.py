@@ -39,7 +39,7 @@ class UserFunction:
         result = self._called(message)
         if inspect.isawaitable(result):
             getattr(result, "close", lambda: None)()
-            raise TypeError(f"{self.name} returned what nobody awaits here: make it an `async def`")
+            raise TypeError(f"{self.name} returned an awaitable, which is not awaited here: make it an `async def`")
 
     async def call_async(self, message: str) -> None:
         """Do the work on this event loop, which an ordinary function blocks until it returns."""
@@ -91,7 +91,7 @@ def _takes_message(name: str, function: Callable[..., Any]) -> bool:
     takes_nothing = takes(function)
     if takes_nothing is False and not takes(function, "message"):
         raise UnusableError(
-            f"{OPTION} {name}: it takes {shortened(str(inspect.signature(function)), 80)}; a work takes the message as"
+            f"{OPTION} {name}: it takes {shortened(str(inspect.signature(function)), 80)}; work takes the message as"
             f" its one argument, or none: wrap it, and name the wrapper"
         )
     # Some builtins have no signature.

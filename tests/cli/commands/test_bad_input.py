@@ -26,7 +26,10 @@ BAD = [
     ("fire --mode backgruond", "there is no mode 'backgruond'; did you mean background?"),
     ("fire --mode background --work slep", "there is no work 'slep'; did you mean sleep? The works are sleep, cpu"),
     ("fire --mode background --work nonsense", "or your own as module:function"),
-    ("fire --mode background --work a:b.c", "b.c is not a name of the module: call it in a function there, and name"),
+    (
+        "fire --mode background --work a:b.c",
+        "b.c is not a module-level name; call it in a function there, and name",
+    ),
     ("capacity --body hi", "--body needs --app or --url: add one, or leave --body out"),
     ("fire --mode background --work a:b:c", "--work is 'a:b:c': it takes --work module:name"),
     ("fire --mode background --save result.exe", "the file's ending says the format, one of .json"),

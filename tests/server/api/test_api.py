@@ -280,7 +280,7 @@ def test_whatever_refuses_a_report_gets_it_again(capsys: pytest.CaptureFixture[s
     with Scripted(by_path(answer)) as server:
         Reporter(server.url, None).write(reported("d" * 16, "finished", 1.0))
         until(lambda: not left)
-    assert capsys.readouterr().err == f"The server 127.0.0.1:{server.port} does not take reports (HTTP 404).\n"
+    assert capsys.readouterr().err == f"The server 127.0.0.1:{server.port} does not accept reports (HTTP 404).\n"
 
 
 def test_openapi_documents_every_answer(start_server: Start) -> None:

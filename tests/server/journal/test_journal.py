@@ -163,7 +163,7 @@ def test_what_still_waits_at_the_end_is_said_to_be_missing(
     with full_disk(journal):
         put(journal, "aa", "started", "finished")
         journal.finish()
-    assert "2 events could not be written into the journal" in capsys.readouterr().err
+    assert "2 events could not be written to the journal" in capsys.readouterr().err
     put(journal, "bb", "accepted")
     until(lambda: "journal" not in {thread.name for thread in threading.enumerate()})  # Nobody tries again.
     assert written(journal) == [("aa", "accepted")]

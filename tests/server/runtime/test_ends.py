@@ -216,7 +216,7 @@ def test_a_port_that_is_in_use_is_named_and_how_to_have_another(start_server: St
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         said = refusal(start_server, port=port)
-    assert said.startswith(f"Cannot serve on 127.0.0.1 port {port}: it is in use. Try another with --port")
+    assert said.startswith(f"Cannot serve on 127.0.0.1 port {port}: it is in use. Try another --port")
 
 
 def test_server_processes_end_with_one_that_cannot_announce_them(start_server: Start, tmp_path: Path) -> None:

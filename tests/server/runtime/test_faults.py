@@ -30,7 +30,7 @@ def test_what_exceeds_the_bound_is_refused_and_no_task_and_afterwards_all_is_as_
         if answer.status_code == 503:
             assert answer.headers["Retry-After"] == "1"
             assert "X-Task-ID" not in answer.headers
-            assert answer.json()["detail"].startswith("2 tasks have not ended")
+            assert answer.json()["detail"].startswith("2 tasks are unfinished")
     assert server.states().count("accepted") == 2
     server.ended(2)
     assert until(lambda: server.get().status_code == 200)
@@ -110,7 +110,7 @@ def test_what_still_waits_for_a_full_disk_when_the_server_ends_is_counted(start_
     until(lambda: "cannot be written" in server.complained)
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
-    assert f"3 events could not be written into the journal {server.journal}." in server.complained
+    assert f"3 events could not be written to the journal {server.journal}." in server.complained
 
 
 def test_durations_come_from_a_clock_that_does_not_step_back(
@@ -179,5 +179,5 @@ def test_a_journal_that_is_no_file_is_refused_with_a_sentence_and_left_as_it_is(
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     pipe.chmod(0o644)
-    assert "cannot be written: it is not an ordinary file" in refusal(start_server, journal=str(pipe))
+    assert "cannot be written: it is not a regular file" in refusal(start_server, journal=str(pipe))
     assert stat.S_IMODE(pipe.stat().st_mode) == 0o644

@@ -70,7 +70,7 @@ def test_it_is_found_where_fastapi_dev_finds_it(
         ("missing.py", ".", "there is no file"),
         (".", "two words", "none of main.py, app.py, api.py, app/main.py, app/app.py, app/api.py is in"),
         ("a-b", ".", "it takes a file, or module:name"),
-        ("main:1", ".", "behind the colon it takes a name of Python"),
+        ("main:1", ".", "after the colon it takes a Python name"),
         ("__main__:app", ".", "__main__ is taskdemo itself"),
     ],
 )
@@ -153,7 +153,7 @@ def unmade() -> FastAPI:
         (lambda: "text", "called, it returns something else: that is 'text'"),
         (lambda: wsgi, "called, it returns something else: it takes environ"),
         (dict, "called, it returns something else: that is {}"),
-        (3, "that is 3, and no ASGI application"),
+        (3, "that is 3, not an ASGI application"),
     ],
 )
 def test_anything_else_is_one_sentence(found: Any, sentence: str) -> None:

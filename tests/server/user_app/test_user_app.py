@@ -97,8 +97,8 @@ def test_a_response_with_nothing_after_it_comes_after_the_end_of_its_task_and_th
 def test_a_shutdown_that_takes_too_long_is_cut_off_and_told_with_its_line(folder: Path) -> None:
     done = taskdemo("fire", "--app", "shop.main:lingering", "--json", cwd=folder)
     assert re.search(
-        r"^taskdemo: shop.main:lingering: its shutdown, after 2 s still at shop/main.py:\d+ in lingers: asyncio.sleep,"
-        " was cut off$",
+        r"^taskdemo: shop.main:lingering: its shutdown was cut off after 2 s: still at shop/main.py:\d+"
+        " in lingers: asyncio.sleep$",
         done.stderr,
         re.MULTILINE,
     ), done.stderr
@@ -107,5 +107,5 @@ def test_a_shutdown_that_takes_too_long_is_cut_off_and_told_with_its_line(folder
 def test_an_application_that_cannot_be_served_is_one_sentence(folder: Path) -> None:
     done = taskdemo("fire", "--app", "shop.main:broken", cwd=folder)
     assert done.returncode == 2
-    assert "its start failed with RuntimeError: there is no database" in done.stderr
+    assert "startup failed with RuntimeError: there is no database" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -88,7 +88,7 @@ def find(folder: Path) -> Callable[[str], UserFunction]:
         ("jobs.zzz:send", "first; go to the folder that jobs is in"),
         ("broken:build", "ModuleNotFoundError: No module named 'no_such_module_at_all' (broken.py:1)"),
         ("leaves:build", "SystemExit: 0 (leaves.py:1)"),
-        ("parses:build", "(char 1) (parses.py:2); mend that first"),
+        ("parses:build", "(char 1) (parses.py:2); fix that first"),
         ("reports:generates", "that is a generator"),
         ("reports:two", "it takes (first, second)"),
         ("reports:NUMBER", "that is 3, which cannot be called"),
@@ -154,7 +154,7 @@ def test_the_message_goes_to_a_function_that_needs_an_argument_and_to_no_other(
     for name, takes in {"build": True, "no_argument": False, "optional": False}.items():
         assert find(f"reports:{name}").takes_message is takes
     find("reports:optional").call("not a number of rows")
-    with pytest.raises(TypeError, match="what nobody awaits"):
+    with pytest.raises(TypeError, match="an awaitable, which is not awaited"):
         find("reports:broken_promise").call("hello")
 
 

@@ -169,7 +169,7 @@ def test_a_workers_process_that_cannot_import_the_work_says_so_and_ends_the_main
                 text=True,
                 check=False,
             )
-            said = "--work mine:work: importing it failed with RuntimeError: not here (mine.py:1); mend that first"
+            said = "--work mine:work: importing it failed with RuntimeError: not here (mine.py:1); fix that first"
             assert done.stderr == f"taskdemo: {said}\n"
             assert done.returncode  # 2, unless the end of the main process has ended it before
             assert main.wait(30) == -signal.SIGTERM

@@ -89,7 +89,7 @@ learn_experiments(__package__)
 def check() -> None:
     """Connect to the broker, for a second or so, and see to it that the queue is there."""
     if broker.partition("://")[0] not in _SCHEMES:
-        raise ValueError("it is no Redis and no RabbitMQ")
+        raise ValueError("it is neither Redis nor RabbitMQ")
     with celery.connection_for_write(connect_timeout=_CHECK_S) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CHECK_S)
         celery.amqp.queues[queue](connection.default_channel).declare()

@@ -60,7 +60,7 @@ learn_experiments(__package__)
 def check() -> None:
     """Connect to the database, for two seconds at the most, and see to it that Procrastinate's tables are there."""
     if not url.startswith("postgresql://"):
-        raise ValueError("it is no PostgreSQL")
+        raise ValueError("it is not PostgreSQL")
     with psycopg.connect(url, connect_timeout=2) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
         found = connection.execute("SELECT to_regclass('procrastinate_jobs')").fetchone()
