@@ -58,11 +58,11 @@ class Access:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         host, origin, site = headers.get(b"host"), headers.get(b"origin"), headers.get(b"sec-fetch-site")
         if host is not None and host not in self._known and not self._is_ours(host):
-            return 403, "This server is not known under that name: ask by its address (Host is checked)."
+            return 403, "This server is not known by that name: use its address (Host is checked)."
         if origin is not None and origin.partition(b"://")[2] != host:
-            return 403, "Pages of other origins may not ask this server (Origin is checked)."
+            return 403, "Pages of other origins may not use this server (Origin is checked)."
         if site is not None and site not in (b"same-origin", b"none") and scope["path"] not in LINKED_PATHS:
-            return 403, "Other pages may not ask this server (Sec-Fetch-Site is checked)."
+            return 403, "Other pages may not use this server (Sec-Fetch-Site is checked)."
         if self._token is None or scope["path"] in OPEN_PATHS:
             return None
         if not secrets.compare_digest(headers.get(b"authorization", b""), self._token):

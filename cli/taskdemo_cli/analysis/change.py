@@ -43,8 +43,7 @@ CURSORS: Final = frozenset({"commit", "execute", "executemany", "executescript",
 """What databases do in C, which does not say of which library it is."""
 HTTP_CALLS: Final = frozenset({"requests", "urllib3", "urllib", "httpx"})
 STEPS: Final[Mapping[FrameworkStep, str]] = {
-    "serialising": "Answer less at a time (pages), or return a Response whose content is bytes: FastAPI encodes others"
-    " itself",
+    "serialising": "Return less at a time (pages), or a Response whose content is bytes: FastAPI encodes others itself",
     "validating": "Take less at a time, or read the body yourself (`request.stream()`) and check it in a thread",
     "compressing": "Compress less (a greater minimum_size, a smaller compresslevel), or let a proxy in front do it",
 }

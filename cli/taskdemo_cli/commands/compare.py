@@ -61,7 +61,7 @@ def compare(
                 runs.append(run)
                 keeping.save_so_far(document)
         if runs:
-            with keeping.output.waiting("measuring what the client itself takes"):
+            with keeping.output.waiting("measuring the client's own time"):
                 runs = rig.doubted(plan, runs)
     if not runs:
         if stopping.asked:

@@ -57,7 +57,7 @@ def fire(
         if target.app is None:  # of the user's own the server says itself how long a thread waited for a processor
             known["others_share"] = rig.others_share()
         else:
-            with keeping.output.waiting("watching what it does when nobody asks it anything"):
+            with keeping.output.waiting("watching the idle application"):
                 target.settle(stopping)
         with RunScreen(keeping.output.console, _title(plan, target), plan.for_s) as screen:
             run = rig.measure(target, plan, screen, wait=wait, **known)
@@ -65,7 +65,7 @@ def fire(
         if target.app is not None:
             with keeping.output.waiting("watching what it does after the last answer"):
                 found = judge(run, target.read_sightings(stopping, wait=wait))
-        with keeping.output.waiting("measuring what the client itself takes"):
+        with keeping.output.waiting("measuring the client's own time"):
             (run,) = rig.doubted(at(plan, target), [run])
     run = replace(run, blocking=found, verdict=verdicts.verdict(run, sentence(found) if found else ""))
     return keeping.finish(run, stopping, failed=has_failed(run))

@@ -64,7 +64,7 @@ def scan(
         with keeping.output.waiting(f"starting {settings.app}"):
             target = restart()
         routes = _routes_of(target, {name.lower() for name, _ in headers})
-        with keeping.output.waiting("listening to the application while nobody asks it"):
+        with keeping.output.waiting("watching the idle application"):
             target.settle(stopping)
         app = target.app or ""
         called = sum(route.skipped is None for route in routes)

@@ -107,7 +107,7 @@ def _words(step: str, before: str, results: str, observed: _Observation) -> str:
     if observed.refused:
         return f"{step} was never begun: the endpoint that hands it over answered HTTP 500."
     if not observed.ran:
-        return f"{step} did not come to its end."
+        return f"{step} did not finish."
     order = f"{step} waited for {before}" if observed.in_order else f"{step} did not wait for {before}"
     if observed.results_passed:
         return f"{order} and was given {results}."

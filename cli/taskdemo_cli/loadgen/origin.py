@@ -89,6 +89,6 @@ class Origin:
                 if not piece or len(head) > HEAD_LIMIT:
                     raise OSError("the proxy did not say whether it connects")
             if not re.match(rb"HTTP/1\.[01] 2\d\d\b", head):
-                raise OSError(f"the proxy does not connect: {head.splitlines()[0].decode('ascii', 'replace')}")
+                raise OSError(f"the proxy refused to connect: {head.splitlines()[0].decode('ascii', 'replace')}")
             given_up.pop_all()
             await loop.create_connection(lambda: connection, sock=way)

@@ -110,7 +110,7 @@ class Watcher(threading.Thread):
                     *blocks, rest = (rest + chunk).split(b"\n\n")
                     self._hand_over(blocks)
                     if len(rest) > LONGEST_EVENT:
-                        raise http.client.HTTPException("/events sends something else than events")
+                        raise http.client.HTTPException("/events does not send events")
         finally:
             connection.close()
 

@@ -53,12 +53,12 @@ def _trouble_with_name(option: str, path: Path) -> str:
     if option == "--html":
         return "" if ending in {PAGE, ".htm"} else f"the file's name must end in .html; try --html {_shown(path)}.html"
     if ending == PAGE:
-        return f"a page is made by --html {_shown(path)}"
+        return f"for a page, use --html {_shown(path)}"
     if ending in WRITERS:
         return ""
     endings = ", ".join(ending for ending in WRITERS if ending != PAGE)
     stem = path.with_suffix("") if path.suffix else path
-    return f"the file's ending says the format, one of {endings}; try --save {_shown(stem)}.json"
+    return f"the file's name must end in one of {endings}; try --save {_shown(stem)}.json"
 
 
 def _trouble_with_place(path: Path) -> str:

@@ -36,7 +36,7 @@ def notes(document: AnyDocument) -> Iterator[Note]:
             yield Note(about, f"round {run.round}: {text}" if run.round > 1 else text)
     if (share := max((run.others_share or 0.0 for run in runs), default=0.0)) >= BUSY:
         said = f"The machine was busy: others used {format_share(share)} of its processors"
-        yield Note("", f"{said}. Times may be longer than on a free one; run it again.")
+        yield Note("", f"{said}. Times may be longer than on an idle one; run it again.")
     for skipped in getattr(document, "skipped", ()):
         yield Note(skipped.mode, f"was skipped: {skipped.why}", is_doubt=False)
     if isinstance(document, LimitsDocument):

@@ -231,7 +231,7 @@ class Searcher:
         errors = [error_words(row.error, row.reason) for row in run.requests if row.error]
         errors += [row.error for row in run.tasks if row.error]
         if run.timed_out:
-            errors = [f"it was not over within {patience_s:g} s"]
+            errors = [f"it did not end within {patience_s:g} s"]
         if errors or run.ended_because:
             raise UserError(
                 f"even a single request fails ({shortened(run.ended_because or errors[0], 200)}), "

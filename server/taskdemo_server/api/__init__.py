@@ -13,16 +13,19 @@ from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, OWN_PATHS, VERSION
 
 _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
-    403: {"model": Refusal, "description": "The server is not known under that name, or another page asks."}
+    403: {
+        "model": Refusal,
+        "description": "The server is not known by that name, or the request comes from another page.",
+    }
 }
 _TOKEN_NEEDED: Final[dict[int | str, dict[str, Any]]] = {
-    401: {"model": Refusal, "description": "The server's token is missing, or it is another one."}
+    401: {"model": Refusal, "description": "The server's token is missing or wrong."}
 }
 _OF_A_PAGE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"headers": {"X-Task-ID": {"description": "The id of the task.", "schema": {"type": "string"}}}},
     503: {
         "model": Refusal,
-        "description": "Nothing was accepted: too many tasks have not ended, or what keeps them takes no more.",
+        "description": "Nothing was accepted: too many unfinished tasks, or the journal or the broker takes no more.",
         "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
     },
 }

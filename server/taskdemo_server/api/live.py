@@ -22,8 +22,8 @@ from taskdemo_server.contract import drawing
 from taskdemo_server.contract.modes import MODES
 
 _OWN: Final = (
-    ("elsewhere", "asked elsewhere, its work runs: when it was sent is not known here"),
-    ("kept", "not sent yet, for want of a connection"),
+    ("elsewhere", "sent elsewhere, its work runs: when it was sent is unknown here"),
+    ("kept", "not sent yet: waiting for a connection"),
 )
 """The kinds that a report lacks: what only a browser does, and what a browser cannot know."""
 

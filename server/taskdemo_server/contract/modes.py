@@ -386,7 +386,7 @@ MODES: Final[tuple[Mode, ...]] = (
             "cancel": "cancelling what has begun",
             "survive_worker_kill": "the tasks that a killed process or worker had begun",
             "machines": "other machines (a file is on one)",
-            "worker": "having nothing but the server to start (a worker must run)",
+            "worker": "running without a worker",
         },
         engine=Engine(
             packages=("huey",),

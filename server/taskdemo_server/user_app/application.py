@@ -208,7 +208,7 @@ def _what_it_is(found: Callable[..., object]) -> str:
         if one.default is one.empty and one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}
     ]
     if set(needed) == set(_OF_ASGI):
-        return "it takes scope, receive and send by name alone, and servers give them by place"
+        return "it takes scope, receive and send only by keyword, but servers pass them by position"
     return (
         f"it takes {' and '.join(needed) or 'nothing'}; an ASGI application takes scope, receive and send,"
         " and what makes one is called with nothing"

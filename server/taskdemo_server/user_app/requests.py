@@ -35,7 +35,7 @@ MOST_ANSWERS: Final = 1000
 """Kinds of answers to journal: clients may request any number of paths."""
 KEPT_BODY: Final = 500
 """Bytes to keep of an answer that refuses a request: they say why."""
-WEBSOCKET: Final = "a websocket route, which no HTTP request reaches"
+WEBSOCKET: Final = "a WebSocket route, not reachable with an HTTP request"
 NOTHING_LEFT_S: Final = 0.005
 """A call that returns this soon after its response had nothing left to do."""
 SAME_MOMENT_S: Final = 0.02

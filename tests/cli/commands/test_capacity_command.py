@@ -131,6 +131,6 @@ def test_a_first_request_that_is_never_answered_is_not_waited_for_for_ever(monke
     with Scripted(stranger(hang)) as server:
         done = in_process("capacity", "--url", server.url, "--step", "1s")
     assert done.returncode == 2
-    said = "even a single request fails (it was not over within 1 s), so there is no rate to find"
+    said = "even a single request fails (it did not end within 1 s), so there is no rate to find"
     assert said in done.stderr
     assert one_sentence(done.stderr)

@@ -141,7 +141,7 @@ def test_https_goes_through_a_tunnel_of_the_proxy_that_the_environment_names(
     assert asked[0].startswith(b"CONNECT taskdemo.invalid:443 HTTP/1.1\r\nHost: taskdemo.invalid:443\r\n")
     assert b"\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n" in asked[0]
     if refusal:
-        assert {sample[8] for sample in samples} == {f"the proxy does not connect: HTTP/1.1 {refusal}"}
+        assert {sample[8] for sample in samples} == {f"the proxy refused to connect: HTTP/1.1 {refusal}"}
         return
     assert errors(samples) == [None, None]
     assert [request.partition(b"\r\n")[0] for request in asked[1:]] == [b"GET /x HTTP/1.1"] * 2

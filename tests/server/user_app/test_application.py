@@ -146,7 +146,7 @@ def unmade() -> FastAPI:
     [
         (wsgi, "it takes environ and start_response, as WSGI applications do"),
         (Flask(), "it takes environ and start_response, as WSGI applications do"),
-        (by_name, "it takes scope, receive and send by name alone"),
+        (by_name, "it takes scope, receive and send only by keyword"),
         (lambda settings: FASTAPI, "it takes settings; an ASGI application takes scope, receive and send"),
         (asynchronous, "that is an async function"),
         (unmade, "it failed with KeyError: 'no settings'"),

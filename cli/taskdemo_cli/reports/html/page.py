@@ -60,8 +60,8 @@ MEANINGS: Final = {
     "completion_s": "sent to the end of the task's work",
     "queue_s": "accepted to started",
     "work_s": "started to ended",
-    "bystander_s": "a bystander, all through the run",
-    "bystander_threads_s": "a second bystander, whom a worker thread answers",
+    "bystander_s": "a bystander, throughout the run",
+    "bystander_threads_s": "a second bystander, answered by a worker thread",
 }
 """From when to when each time of a run is."""
 SIGNS: Final[dict[Outcome, tuple[str, str]]] = {

@@ -21,7 +21,7 @@ WIDEST_COLUMN: Final = 17
 BREAKS: Final = {"threadpool": "thread-pool", "background": "back-ground", "background-async": "back-ground-async"}
 """Where a mode's name may be broken in a column that is too narrow for its parts."""
 SIGNS: Final = {"yes": YES, "no": NO, "partly": PARTLY}
-BESIDE: Final = "beside it what was counted, or the longest wait of GET /ping; same: the server runs the tasks"
+BESIDE: Final = "then the count, or the longest wait of GET /ping; same: the server runs the tasks"
 
 
 def limits_report(document: LimitsDocument, width: int) -> Iterator[Text]:

@@ -116,7 +116,7 @@ def timeline(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
     yield _axis_line(axis, left, columns, "")
     yield from _legend(painted, width)
     if any(bar.task and bar.task.runs > 1 for bars in sampled for bar in bars):
-        yield row(("2", Palette.BAD), (" 3 ... 9 work that was begun so many times, or more", Palette.DIM))
+        yield row(("2", Palette.BAD), (" 3 ... 9 work begun that many times, or more", Palette.DIM))
 
 
 def height(runs: Sequence[RunDocument]) -> int:
