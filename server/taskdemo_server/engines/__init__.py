@@ -1,1 +1,1 @@
-"""The queue engines: a folder each, with its page, its adapter and its steps; and what runs any of them."""
+"""The queue engines, a folder each with its page, its adapter and its steps; and the code that they share."""

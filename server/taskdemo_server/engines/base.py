@@ -1,4 +1,4 @@
-"""What taskdemo asks of an engine, and how its page is told where its broker is."""
+"""The interface of an engine, the setup of its broker, and the environment that its page reads."""
 
 import atexit
 import functools
@@ -26,55 +26,53 @@ from taskdemo_server.runtime import orphans
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What an engine says of a task that no worker has reported."""
+    """A task's state according to the engine, for tasks that no worker has reported."""
 
     state: TaskState
     error: str | None = None
     at: float = field(default_factory=time.time)
-    """Unix time at which it came into that state, as far as the engine knows."""
+    """Unix time at which the task entered that state; now, if the engine does not know."""
 
 
 class EngineModule(Protocol):
-    """The module `engine` in an engine's folder. Imported by server and worker, it also connects the library's hooks.
+    """The module `engine` in an engine's folder. Server and worker import it, which connects the library's hooks.
 
-    Its hooks carry the request's id to the worker (`current_task`), note what the library calls the task
-    (`CurrentTask.ref`), and journal in the worker what the work cannot see of itself: that it was cancelled.
+    The hooks carry the request's id to the worker (`current_task`), store the library's id of the task
+    (`CurrentTask.ref`), and journal in the worker what the work itself cannot: that it was cancelled.
     """
 
     def check(self) -> None:
-        """Try the broker, and make it ready for tasks, before the first is sent and any worker is started.
+        """Connect to the broker and prepare it for tasks, before the first is sent and any worker starts.
 
-        Raises whatever the library does where it cannot be used.
+        Raises the library's own exception if the broker cannot be used.
         """
         ...
 
     def cancel(self, ref: str) -> bool:
-        """Have the engine cancel the task that it calls `ref`; False where it cannot be asked."""
+        """Cancel the task whose id in the library is `ref`, or ask the workers to; return False if neither works."""
         ...
 
     def status(self, refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
-        """Give what the engine itself knows of these tasks, each by what it is called, where it keeps anything."""
+        """Yield `(ref, status)` for each of these tasks that the engine itself knows anything about."""
         ...
 
     def has_worker(self) -> bool | None:
-        """Ask whether a worker answers on the broker, for a second or so; None where the library cannot be asked.
+        """Return, within about a second, whether a worker answers on the broker; None if the library cannot tell.
 
-        Raises whatever the library does where the broker does not answer.
+        Raises the library's own exception if the broker does not answer.
         """
         ...
 
     def claim(self, name: str) -> Callable[[], bool]:
-        """Connect once more, and return what claims `name` for as long as that lasts; False where another has it.
+        """Open a new connection, and return a function that claims `name` for as long as the connection lasts.
 
-        Both raise whatever the library does where the broker cannot be asked. See `engines.claims`.
+        The function returns False if another process has the name. Both raise the library's own exception if the
+        broker cannot be asked. See `engines.claims`.
         """
         ...
 
     def redelivered_after(self) -> float | None:
-        """Return after how many seconds, as the page has set it, a dead worker's task is given to another.
-
-        None for never.
-        """
+        """Return the seconds after which a dead worker's task is redelivered, as the page sets them; None for never."""
         ...
 
 
@@ -83,12 +81,12 @@ class PrivateBroker:
     """A kind of broker that a server can start for itself, in a folder of its own."""
 
     url: Callable[[str], str]
-    """Where it is, by its folder."""
+    """Returns its URL, given its folder."""
     is_there: Callable[[], bool]
     module: str | None
-    """The module that runs it; None where nothing needs to run."""
+    """The module that runs it; None if it needs no process."""
     make_folder: Callable[[Path | None], str]
-    """Makes one for it, in this folder if it can be there. Raises OSError."""
+    """Creates its folder, inside the given one if possible. Raises OSError."""
 
 
 PRIVATE: Final = {
@@ -103,21 +101,21 @@ PRIVATE: Final = {
         lambda beside: tempfile.mkdtemp(prefix="taskdemo-file-", dir=beside),
     ),
 }
-"""By the name that the registry uses."""
+"""Keyed by `Engine.private_broker`."""
 
 
 _REFUSED: Final = ("auth", "access_refused", "access refused", "wrongpass", "password", 'role "')
-"""Words by which brokers refuse a user."""
+"""Words in the errors by which brokers refuse a user."""
 _MOST_TRIES: Final = 20
 _UNKNOWN: Final = re.compile(r"unknown command \W*(\w+)")
 _ANOTHERS: Final = ("wrongtype", "precondition_failed")
-"""Words by which brokers say that what is there by this name is something else."""
+"""Words in brokers' errors about an existing key or queue of another kind."""
 
 
 def load(engine: Engine) -> EngineModule:
-    """Return an engine's module. The environment must say where its broker is before.
+    """Import and return an engine's module. Before that, the environment must name the broker: see `tell_page`.
 
-    Raises UnusableError where a file of the user's stands before a library, and else whatever the library does.
+    Raises UnusableError if a file of the user's shadows a library, and otherwise the library's own exception.
     """
     try:
         return cast("EngineModule", importlib.import_module(f"{engine.folder}.engine"))
@@ -131,19 +129,19 @@ def load(engine: Engine) -> EngineModule:
 
 
 def why_not(engine: Engine, broker: str) -> str | None:
-    """Return why this broker cannot be used by this engine, as a sentence that says what to type instead."""
+    """Return a sentence that says why this engine cannot use this broker and what to type instead; None if it can."""
     shown, instead = without_password(broker), f"type --broker {engine.brokers}"
     try:
         module = load(engine)
     except UnusableError as error:
         return str(error)
-    except Exception as error:  # noqa: BLE001  whatever the library makes of a URL that is not for it
+    except Exception as error:  # noqa: BLE001  whatever the library raises for a URL it cannot use
         return f"{shown!r} is not a broker for {engine.extra} ({reason(error)}); {instead}"
     try:
         module.check()
-    except Exception as error:  # noqa: BLE001  each library, and each of its transports, has its own
+    except Exception as error:  # noqa: BLE001  each library and each of its transports has its own
         text = f"{type(error).__name__} {error}".lower()
-        if unknown := _UNKNOWN.search(str(error)):  # and not the rest of the sentence, where the password may be
+        if unknown := _UNKNOWN.search(str(error)):  # not the rest of the message, which may hold the password
             return f"The broker {shown} is too old for {engine.extra}: Redis 6.2 has a command {unknown[1]}; {instead}"
         if any(word in text for word in _ANOTHERS):
             return f"Another tool has this queue of {shown} ({reason(error)}); type --queue NAME, to serve and worker"
@@ -158,15 +156,15 @@ def why_not(engine: Engine, broker: str) -> str | None:
 
 
 def has_worker(module: EngineModule) -> bool | None:
-    """Tell whether a worker answers on the broker; None where nobody knows."""
+    """Return whether a worker answers on the broker; None if that is unknown."""
     try:
         return module.has_worker()
-    except Exception:  # noqa: BLE001  as above
+    except Exception:  # noqa: BLE001  each library has its own
         return None
 
 
 def reason(error: BaseException) -> str:
-    """Return what an exception says, in short."""
+    """Return the first line of an exception's message, or of its cause's, shortened to 120 characters."""
     text = str(error.__cause__ or error) or type(error).__name__
     return shortened(text.partition("\n")[0], 120)
 
@@ -180,9 +178,9 @@ def tell_page(engine: Engine, broker: str, backend: str | None, queue: str, long
 
 
 def with_broker(settings: Settings) -> Settings:
-    """Return the settings with a broker, a private one if need be, and tell this process's page of it.
+    """Return the settings with a broker, a private one if none is given, and set this process's page up for it.
 
-    Raises UnusableError where there can be none.
+    Raises UnusableError if no broker can be used.
     """
     engine = MODE_BY_NAME[settings.mode].engine
     if engine is None:
@@ -198,13 +196,13 @@ def with_broker(settings: Settings) -> Settings:
             folder = kind.make_folder(_private_folder_of(settings.announce or settings.journal))
         except OSError as error:
             raise UnusableError(f"A private broker cannot be started: {error}; or type --broker URL") from None
-        # Its guard removes it, unless this process ends before there is one: by itself, or abruptly.
+        # The guard removes the folder; these two are for a process that ends, even abruptly, before it starts one.
         remove = functools.partial(_remove, folder)
         atexit.register(remove)
         orphans.cleanups.append(remove)
         settings = replace(settings, broker=kind.url(folder), private_broker=folder)
     else:
-        # Only from there is known what becomes of tasks whose workers do not report.
+        # If workers do not report, only the backend knows what becomes of the tasks.
         settings = replace(settings, backend=settings.backend or results_beside(settings.broker))
     broker = str(settings.broker)
     tell_page(engine, broker, settings.backend, settings.queue, settings.longest_s)
@@ -216,7 +214,7 @@ def with_broker(settings: Settings) -> Settings:
 
 
 def _remove(folder: str) -> None:
-    """Remove a folder in which another thread may make a file meanwhile; once it is gone none can."""
+    """Remove a folder, retrying while another thread creates files in it; once the folder is gone, none can."""
     for _ in range(_MOST_TRIES):
         shutil.rmtree(folder, ignore_errors=True)
         if not os.path.lexists(folder):
@@ -224,7 +222,7 @@ def _remove(folder: str) -> None:
 
 
 def _private_folder_of(file: str) -> Path | None:
-    """Return the folder of this file if it is the user's alone: what is in it is no leftover even after a SIGKILL."""
+    """Return this file's folder if only the user can access it: what a SIGKILL leaves there goes with the folder."""
     folder = Path(file).resolve().parent
     with suppress(OSError):
         stat = folder.stat()

@@ -1,7 +1,7 @@
-"""A private broker and a private worker: children of one server, started with it, and gone as soon as it is.
+"""A private broker and a private worker: child processes that start and end with their server.
 
-Each is run by a guard (`runtime.guard`), which ends it and all that it has started when its own standard input ends.
-A worker that dies is replaced, and what it held comes back as its engine has it; with a broker all is over.
+Each runs under a guard (`runtime.guard`), which ends it and all its descendants when the guard's standard input ends.
+A worker that dies is replaced, and the engine redelivers its tasks if it can; a broker that dies ends the server.
 """
 
 import math
@@ -20,16 +20,16 @@ from taskdemo_server.engines.base import PRIVATE, why_not
 News = Literal["ready", "failed"]
 _WORKER: Final = "taskdemo_server.worker"
 _START_TIMEOUT_S: Final = 45.0
-"""On a machine that has no time for it; less than its server's start may take."""
+"""Enough for a busy machine; less than the server's own start may take."""
 _AGAIN_AFTER_S: Final = 0.2
 MOST_DEATHS: Final = 3
-"""A task whose process has died so often is not to be begun again: the next one would die, too."""
+"""A task whose process has died this often is not started again: the next process would die too."""
 
 
 class Children:
-    """The broker and the worker of one server. `ended` counts the tasks that have ended so far.
+    """The broker and the worker of one server. `ended` returns how many tasks have ended so far.
 
-    `tell` is told "ready" once, and "failed" where one of them cannot be had (any more).
+    `tell` is called with "ready" once, and with "failed" if one of the two does not start or is gone for good.
     """
 
     def __init__(
@@ -41,22 +41,22 @@ class Children:
         self._tell = tell
         self._ending = False
         self.broker_started = threading.Event()
-        """Set when the broker is ready, or cannot be had."""
+        """Set when the broker is ready, or has failed."""
         self.worker_since = math.inf
-        """Since when there is the worker, on the monotonic clock."""
+        """When the current worker started, on the monotonic clock; infinity while there is none."""
         self._worker: Child | None = None
         self._hung = False
         self._children: list[Child] = []
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
     def end(self) -> None:
-        """End both at once."""
+        """End the broker and the worker at once."""
         self._ending = True
         for child in reversed(self._children):
             child.end()
 
     def replace_worker(self) -> None:
-        """End a worker that takes no tasks; another takes its place."""
+        """End a worker that takes no tasks; another then replaces it."""
         if self._worker is not None:
             self._hung, self.worker_since = True, math.inf
             self._worker.end()
@@ -82,7 +82,7 @@ class Children:
                 self._tell("ready")
             self._worker, self.worker_since = child, time.monotonic()
             child.wait()
-            child.end()  # what is left of its group
+            child.end()  # and the rest of its process group
             if self._ending:
                 return
             before, ended = ended, self._ended()
@@ -97,7 +97,10 @@ class Children:
             time.sleep(_AGAIN_AFTER_S)
 
     def _start(self, name: str, module: str, told: str, *, again: bool = False) -> Child | None:
-        """Start a child and wait until it is ready; `again`: or has died, for a task may end it before that."""
+        """Start a child and return it once it is ready; report a failure and return None if it does not start.
+
+        With `again`, also return one that has died before it was ready, because a task may have killed it.
+        """
         if self._ending:
             return None
         child = Child(python(module), told=told, errors=self._log(name), tidy=True, says_ready=True)
@@ -105,7 +108,7 @@ class Children:
         if child.await_ready_line(_START_TIMEOUT_S):
             return child
         why = child.why_not_ready(_START_TIMEOUT_S, self._log(name))
-        child.end()  # Some workers replace a process that dies for ever.
+        child.end()  # Some workers restart a dying process for ever.
         if again and not self._ending:
             return child
         self._fail(f"The private {self._settings.mode} {name} {why}")
@@ -116,7 +119,7 @@ class Children:
 
     def _attend_broker(self, broker: Child) -> None:
         broker.wait()
-        broker.end()  # what is left of its group
+        broker.end()  # and the rest of its process group
         self._fail("The private broker died with everything in it: the server ends, and its tasks are lost.")
 
     def _fail(self, why: str) -> None:

@@ -1,7 +1,7 @@
-"""A server's claim to its queue, so that no other server's tasks go to its workers, nor its own to theirs.
+"""A server's claim to its queue, which keeps two servers from sending tasks to each other's workers.
 
-It lives as long as a connection or an open file of this process: a dead server holds nothing. A broker that is started
-again knows of no connection, so that a server claims its queue there again.
+A claim lasts as long as a connection or an open file of this process, so a dead server holds none. A restarted broker
+has forgotten all connections, so a server claims its queue there again.
 """
 
 import contextlib
@@ -21,22 +21,25 @@ from taskdemo_server.contract.text import without_password
 from taskdemo_server.engines.base import EngineModule, load, reason
 
 Take = Callable[[], bool]
-"""Takes the claim; False where another has it. Raises what the library does. Holds what the claim lives as long as."""
+"""Takes the claim, and returns False if another server has it. Raises the library's own exceptions.
+
+It keeps the connection or the file open on which the claim depends.
+"""
 
 _AGAIN_EVERY_S: Final = 0.1
 _LOOK_EVERY_S: Final = 1.0
 _WAIT_S: Final = 1.5
-"""A server that has just been killed may hold its claim for so long: its broker has yet to notice."""
+"""How long a server that was just killed may still hold its claim: its broker has yet to notice."""
 _NAMED_S: Final = 0.2
-"""Within which a client of Redis has said its name once it is connected: then all who came before are seen."""
+"""Seconds within which a new Redis connection sets its name: after that, all earlier claims are visible."""
 _LOCKED: Final = 405
-"""AMQP's number for a queue that is another connection's alone."""
+"""AMQP's reply code for a queue that is exclusive to another connection."""
 
 
 def check(settings: Settings) -> None:
-    """Claim the server's queue at a broker of others for good. Raises UnusableError where another server has it.
+    """Claim the server's queue for as long as the process lives, unless its broker is private.
 
-    Where the broker cannot be asked, by this user or at all, nobody is refused.
+    Raises UnusableError if another server has it. If the broker cannot be asked, by this user or at all, warn only.
     """
     engine = MODE_BY_NAME[settings.mode].engine
     if engine is None or settings.private_broker is not None:
@@ -57,7 +60,7 @@ def check(settings: Settings) -> None:
 
 
 def claim(engine: EngineModule, queue: str) -> Take | None:
-    """Claim a queue, and return what holds the claim; None where another server has it."""
+    """Claim a queue, and return the function that holds the claim; None if another server has it."""
     take, deadline = engine.claim(_name(queue)), time.monotonic() + _WAIT_S
     while not take():
         if time.monotonic() > deadline:
@@ -67,7 +70,7 @@ def claim(engine: EngineModule, queue: str) -> Take | None:
 
 
 def keep(engine: EngineModule, queue: str, take: Take) -> None:
-    """Take a claim again and again, over a new connection where the last one has ended, for as long as it can be."""
+    """Renew a claim until another server has it, over a new connection whenever the last one is lost."""
     while True:
         time.sleep(_LOOK_EVERY_S)
         try:
@@ -84,7 +87,7 @@ def _name(queue: str) -> str:
 
 
 def over_redis(url: str, name: str) -> Take:
-    """Claim by the name of a connection; of several with one name the oldest has it."""
+    """Claim by the name of a connection; of several with the same name, the oldest has the claim."""
     from redis import Redis
 
     client = Redis.from_url(url, single_connection_client=True, client_name=name, socket_timeout=1)
@@ -100,9 +103,9 @@ def over_redis(url: str, name: str) -> Take:
 
 
 def over_rabbitmq(connection: Any, name: str) -> Take:
-    """Claim by a queue that is the connection's alone, on which nobody answers heartbeats.
+    """Claim by an exclusive queue. The connection must have no heartbeats, because nothing answers them.
 
-    The libraries for AMQP have these names in common.
+    The AMQP libraries, kombu and pika, share the names of these methods.
     """
 
     def take() -> bool:
@@ -119,7 +122,7 @@ def over_rabbitmq(connection: Any, name: str) -> Take:
 
 
 def over_postgres(url: str, name: str) -> Take:
-    """Claim by an advisory lock of a session."""
+    """Claim by a session's advisory lock."""
     import psycopg
 
     connection = psycopg.connect(url, autocommit=True, connect_timeout=2)
@@ -132,7 +135,7 @@ def over_postgres(url: str, name: str) -> Take:
 
 
 def over_file(path: str, name: str) -> Take:
-    """Claim by the lock of one byte, the queue's own, of an empty file beside this one."""
+    """Claim by locking one byte, which the name determines, of an empty file next to this one."""
     file = os.open(f"{path}-servers", os.O_RDWR | os.O_CREAT, 0o600)
 
     def take() -> bool:

@@ -1,8 +1,8 @@
-"""Tasks that no process does any more, or ever began: they are lost, as far as one can tell.
+"""Tasks that no process runs any more, or ever started: they are presumed lost.
 
-A private worker's engine may bring a dead process's task back late, never, or again and again; and a worker may live on
-without taking any. Without this a server would wait for ever; an end that comes after all is journaled by the worker,
-and takes the place of this conclusion.
+A private worker's engine may redeliver a dead process's task late, never or over and over, and a worker may live on
+without taking tasks. Without this module a server would wait for ever. If such a task ends after all, the worker
+journals that end, which replaces the presumed loss.
 """
 
 import socket
@@ -18,23 +18,26 @@ from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime.orphans import lives
 
 _EVERY_S: Final = 0.2
-"""An engine may begin a task whose process died again at once, several times a second."""
+"""Seconds between two looks: an engine may restart a task as soon as its process dies, several times a second."""
 _REST: Final = 20
-"""Rests so many times as long as it computed to look, which is long where many thousand tasks wait."""
+"""The pause is at least this many times the CPU time of the last look, which is long if many thousand tasks wait."""
 _GRACE_S: Final = 5.0
-"""So much longer than twice what it should take, it may take on a busy machine."""
+"""Seconds added to twice the engine's own redelivery time, for a busy machine."""
 _UNKNOWN_S: Final = 30.0
-"""How long a work of unknown length is waited for to be begun again."""
+"""Seconds to wait at most for the restart of a task whose duration is unknown."""
 _HUNG_S: Final = 15.0
-"""A worker hangs that begins nothing for so long, although tasks wait and none runs: an idle one may sleep for 10 s."""
+"""A worker hangs if it starts nothing for this long while tasks wait and none runs; an idle one may sleep for 10 s."""
 
 
 def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, children: Children | None) -> None:
-    """Look in a thread of its own, for as long as the process lives; after the private worker, where there is one."""
+    """Journal lost tasks from a thread of its own, for as long as the process lives.
+
+    `work_s` is how long the work takes at most, in seconds. A hung private worker among `children` is replaced.
+    """
     place = Place(mode, "the server", 0, "")
     host = socket.gethostname()
     patience = 2 * (engine.redelivered_after() or 0.0) + _GRACE_S
-    if work_s >= LONGEST_UNKNOWN_S:  # a redelivery that waits for the longest work would be hours away
+    if work_s >= LONGEST_UNKNOWN_S:  # a redelivery after the longest possible work would be hours away
         patience = min(patience, _UNKNOWN_S)
 
     def lose(task_id: str, why: str) -> None:
@@ -50,18 +53,18 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
             running = (task for task in tasks if task.state == "started" and task.starts[-1].host == host)
             begun = {task.starts[-1]: task for task in running}
             dead_since = {start: dead_since.get(start, now) for start in begun if not lives(start.pid)}
-            # Before a private worker's successor is there, nobody can begin anything again.
+            # Until a dead private worker is replaced, no process can restart a task.
             worker_since = 0.0 if children is None else children.worker_since
             for start, task in begun.items():
                 often = len({(one.pid, one.clock) for one in task.starts})
-                # Every execution but the last is over without an end; what is still alive is let come to one.
+                # All executions but the last have died; the last may finish while its process lives.
                 if often > MOST_DEATHS or (often == MOST_DEATHS and start in dead_since):
                     lose(task.id, f"Given up after {often} processes that ran it had died.")
                     if task.ref is not None:
-                        engine.cancel(task.ref)  # so that it is not begun again; it tells of that, but after the loss
+                        engine.cancel(task.ref)  # or it would start again; the engine journals that after the loss
                 elif start in dead_since and now - max(dead_since[start], worker_since) >= patience:
                     lose(task.id, f"The process that ran it died, and in {patience:g} s no other has begun it again.")
-            # What ends its process by an exception has ended, and a worker that takes that for a death begins it again.
+            # A task that ended its process by an exception has ended, but some workers see a death and start it again.
             for task in index.begun_again(MOST_DEATHS - 1):
                 if task.ref is not None:
                     engine.cancel(task.ref)

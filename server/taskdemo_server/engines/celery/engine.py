@@ -22,12 +22,12 @@ from taskdemo_server.runtime.orphans import lives
 from taskdemo_server.work.workplace import current_task, here, learn_experiments, work_for
 
 _SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp"})
-"""Those of brokers that keep what they are given; over files, messages are lost to a race or wait for ever."""
+"""Those of brokers that lose no messages; over files, a race loses them or leaves them waiting for ever."""
 _CHECK_S: Final = 1.0
 _AT_ONCE_S: Final = 5.0
-"""On a busy machine."""
+"""Seconds in which RabbitMQ redelivers a dead worker's task, on a busy machine."""
 _END_S: Final = 10.0
-"""How long a worker may take to end once none of its processes is left."""
+"""Seconds that a worker may take to end once none of its processes is left."""
 _STATES: Final[dict[str, TaskState]] = {
     states.SUCCESS: "finished",
     states.FAILURE: "failed",
@@ -38,15 +38,15 @@ _STATES: Final[dict[str, TaskState]] = {
 
 @signals.celeryd_init.connect
 def name(instance: Any, **_: Any) -> None:
-    """Give every worker a name of its own: RabbitMQ lets no second one of the same name start on a host."""
+    """Give every worker a unique name: over RabbitMQ, a second worker with the same name on a host cannot start."""
     instance.hostname = f"{queue}-{os.getpid()}@{socket.gethostname()}"
 
 
 @signals.worker_ready.connect
 def end_in_time(sender: Any, **_: Any) -> None:
-    """In the worker's main process: end it where it hangs in its own end, waiting for what a dead process was to send.
+    """In the worker's main process: end it if its shutdown hangs, waiting for data from a dead process.
 
-    That happens after an error with which Celery gives up: a broker that takes no writes, or a task without memory.
+    That happens after an error that makes Celery give up: a broker that takes no writes, or a task without memory.
     """
 
     def watch() -> None:
@@ -62,7 +62,7 @@ def end_in_time(sender: Any, **_: Any) -> None:
 
 @signals.before_task_publish.connect
 def publish(headers: dict[str, Any], **_: Any) -> None:
-    """Send the id of the current request along, in a header of the message, and note what Celery calls the task."""
+    """Send the current request's id in a header of the message, and store Celery's id of the task."""
     task = current_task.get()
     if task is not None:
         headers["request_id"], task.ref = task.id, headers["id"]
@@ -70,24 +70,24 @@ def publish(headers: dict[str, Any], **_: Any) -> None:
 
 @signals.task_prerun.connect
 def begin(task: Any, **_: Any) -> None:
-    """In a pool process: work for the request whose id came along."""
+    """In a pool process: work for the request whose id came with the message."""
     work_for(task.request.get("request_id"))
 
 
 @signals.task_revoked.connect
 def revoked(request: Any, **_: Any) -> None:
-    """In the worker's main process: journal a task as cancelled; its own process is gone, or never had it."""
+    """In the worker's main process: journal a task as cancelled, because its own process is dead or never had it."""
     request_id = request.get("request_id")
     if request_id is not None:
         here().note(request_id, "cancelled")
 
 
-celery.conf.worker_redirect_stdouts = False  # what a task prints is told apart by the work, and shown whole
+celery.conf.worker_redirect_stdouts = False  # the work itself captures what each task prints, in full
 learn_experiments(__package__)
 
 
 def check() -> None:
-    """Connect to the broker, for a second or so, and see to it that the queue is there."""
+    """Connect to the broker, within about a second, and declare the queue. Raises ValueError for another broker."""
     if broker.partition("://")[0] not in _SCHEMES:
         raise ValueError("it is neither Redis nor RabbitMQ")
     with celery.connection_for_write(connect_timeout=_CHECK_S) as connection:
@@ -96,9 +96,9 @@ def check() -> None:
 
 
 def cancel(ref: str) -> bool:
-    """Ask the workers to drop the task, or to kill the process that runs it; False where they cannot be asked.
+    """Ask the workers to drop the task, or to kill the process that runs it; return False if they cannot be asked.
 
-    The journal has it as cancelled once a worker says so.
+    The worker that does so journals the task as cancelled.
     """
     try:
         celery.control.revoke(ref, terminate=True, signal="SIGKILL")
@@ -108,7 +108,7 @@ def cancel(ref: str) -> bool:
 
 
 def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
-    """Give what the result backend knows; nothing where there is none."""
+    """Yield what the result backend knows; nothing if there is none."""
     for ref in refs:
         result = work.AsyncResult(ref)
         state = _STATES.get(result.state)
@@ -120,17 +120,17 @@ def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
 
 
 def has_worker() -> bool | None:
-    """Ask the workers on this broker to answer."""
+    """Return whether a worker on this broker answers a ping."""
     return bool(celery.control.ping(timeout=_CHECK_S, limit=1))
 
 
 def claim(name: str) -> claims.Take:
-    """Claim a name at the broker."""
+    """Connect to the broker, and return the function that claims a name there."""
     if broker.startswith(("amqp", "pyamqp")):
         return claims.over_rabbitmq(celery.connection_for_write(heartbeat=0), name)
     return claims.over_redis(broker.replace("redis+socket:", "unix:"), name)
 
 
 def redelivered_after() -> float | None:
-    """Return the visibility timeout over Redis; RabbitMQ notices a dead worker at once."""
+    """Return the visibility timeout over Redis, in seconds; RabbitMQ notices a dead worker at once."""
     return float(celery.conf.broker_transport_options.get("visibility_timeout", _AT_ONCE_S))

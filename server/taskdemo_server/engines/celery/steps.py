@@ -1,4 +1,4 @@
-"""Celery in the experiments of `taskdemo limits`: every step is a task of its own, published to the page's broker."""
+"""Celery in the experiments of `taskdemo limits`: every step is a separate task, published to the page's broker."""
 
 from typing import Any, Final
 
@@ -11,29 +11,29 @@ from taskdemo_server.limits.base import CannotAskError, Steps
 from taskdemo_server.limits.step import Given, OnPurposeError, step
 
 BACKOFF_S: Final = 1
-"""Celery waits so long before the first repetition, and doubles that for each further one."""
+"""Seconds before the first retry; Celery doubles them for each further one."""
 
 
 @celery.task(ignore_result=False)
 def do_step(key: str, name: str) -> int:
-    """Do a step that needs nothing."""
+    """Do a step that needs no earlier result."""
     return step(key, name)
 
 
 @celery.task(ignore_result=False)
 def follow(given: Given, key: str, name: str) -> int:
-    """Do a step that needs the result of the one before it, or the list of theirs: Celery hands it in first."""
+    """Do a step that needs the previous step's result, or a group's list of results, which Celery passes first."""
     return step(key, name, given)
 
 
 @celery.task(autoretry_for=(OnPurposeError,), max_retries=3, retry_backoff=BACKOFF_S, retry_jitter=False)
 def flaky(key: str) -> int:
-    """Fail twice. That it is run again is asked for in the line above, and nowhere else."""
+    """Fail twice. Only the decorator above asks for retries."""
     return step(key, "flaky")
 
 
 def steps() -> Steps:
-    """Publish to the broker. In plain `def`s: publishing and asking go over the network."""
+    """Return steps that publish to the broker: plain `def`s, because publishing and asking block on the network."""
     handles: dict[str, Any] = {}
 
     def track(key: str) -> None:
@@ -64,10 +64,10 @@ def _delete_queue() -> None:
     with celery.connection_for_write() as connection:
         channel = connection.default_channel
         queue = celery.amqp.default_queue(channel)
-        queue.declare()  # once more, so that this connection knows what belongs to it
+        queue.declare()  # again, or this connection does not know what belongs to it
         queue.delete()
         queue.exchange.delete()
         if prefix := celery.conf.broker_transport_options.get("global_keyprefix"):
-            # What else Celery kept in Redis; the client puts the prefix before the names itself.
+            # Celery's other keys in Redis; the client itself adds the prefix to the names.
             keys = [key.decode().removeprefix(prefix) for key in channel.client.scan_iter(f"{prefix}*")]
             channel.client.delete(*keys, "nothing")

@@ -15,21 +15,21 @@ from taskdemo_server.engines.dramatiq.page import backend, broker, queue, url, w
 from taskdemo_server.work.workplace import current_task, learn_experiments, work_for
 
 _ALIVE_S: Final = 5.0
-"""A worker that has given no sign for so long is none to wait for, though what it held is not sent again yet."""
+"""A worker without a heartbeat for this long counts as gone, although its tasks are not redelivered yet."""
 
 
 class Carry(dramatiq.Middleware):
-    """Sends the id of the current request along, in an option of the message."""
+    """Sends the current request's id in an option of the message."""
 
     def before_enqueue(self, broker: dramatiq.Broker, message: dramatiq.Message[Any], delay: int | None) -> None:  # noqa: ARG002  the library's signature
-        """In the server: note what Dramatiq calls the task, too."""
+        """In the server: add the id, and store Dramatiq's id of the task."""
         task = current_task.get()
         if task is not None:
             message.options.setdefault("request_id", task.id)
             task.ref = message.message_id
 
     def before_process_message(self, broker: dramatiq.Broker, message: Any) -> None:  # noqa: ARG002  as above
-        """In the worker's thread: work for the request whose id came along."""
+        """In the worker's thread: work for the request whose id came with the message."""
         work_for(message.options.get("request_id"))
 
 
@@ -38,7 +38,7 @@ learn_experiments(__package__)
 
 
 def check() -> None:
-    """Connect to the broker, for a second or so, and look at the queue."""
+    """Connect to the broker, within about a second, and declare the queue at RabbitMQ or read its length in Redis."""
     if isinstance(broker, RabbitmqBroker):
         broker.declare_queue(queue, ensure=True)
     else:
@@ -46,12 +46,12 @@ def check() -> None:
 
 
 def cancel(_ref: str) -> bool:
-    """Return False: Dramatiq offers no cancelling."""
+    """Return False: Dramatiq cannot cancel a task."""
     return False
 
 
 def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
-    """Give what the result backend knows, which is what has ended; nothing where there is none."""
+    """Yield what the result backend knows: only tasks that have ended, and nothing if there is no backend."""
     for ref in refs if backend is not None else ():
         try:
             work.message("").copy(message_id=ref).get_result()
@@ -64,7 +64,7 @@ def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
 
 
 def has_worker() -> bool | None:
-    """Look for a heartbeat of another process, which one that only sends has as well; or ask RabbitMQ who consumes."""
+    """Look for another process's heartbeat, which one that only sends has too; or ask RabbitMQ for consumers."""
     if isinstance(broker, RabbitmqBroker):
         with pika.BlockingConnection(broker.parameters) as connection:
             asked = connection.channel().queue_declare(queue, passive=True)
@@ -75,7 +75,7 @@ def has_worker() -> bool | None:
 
 
 def claim(name: str) -> claims.Take:
-    """Claim a name at the broker."""
+    """Connect to the broker, and return the function that claims a name there."""
     if isinstance(broker, RabbitmqBroker):
         lasting = pika.URLParameters(f"{url.partition('?')[0]}?heartbeat=0")
         return claims.over_rabbitmq(pika.BlockingConnection(lasting), name)
@@ -83,5 +83,8 @@ def claim(name: str) -> claims.Take:
 
 
 def redelivered_after() -> float | None:
-    """Return the heartbeat's timeout; RabbitMQ notices a dead worker at once, or by the heartbeat in the page's URL."""
+    """Return Redis's heartbeat timeout, in seconds, or the heartbeat of 5 s that the page sets for RabbitMQ.
+
+    If a worker's connection closes, RabbitMQ notices at once.
+    """
     return 5.0 if isinstance(broker, RabbitmqBroker) else broker.heartbeat_timeout / 1000

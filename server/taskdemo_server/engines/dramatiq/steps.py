@@ -1,4 +1,4 @@
-"""Dramatiq in the experiments of `taskdemo limits`: every step is an actor of its own, sent to the page's broker."""
+"""Dramatiq in the experiments of `taskdemo limits`: every step is a separate message, sent to the page's broker."""
 
 from typing import Any, Final
 
@@ -14,26 +14,26 @@ from taskdemo_server.limits.base import CannotAskError, Steps
 from taskdemo_server.limits.step import step
 
 BACKOFF_MS: Final = 1000
-"""Dramatiq waits between half of it and all of it before each repetition."""
-if backend is not None:  # which groups want, too
-    # Its keys have no prefix by which they could be removed, so they are to go by themselves.
+"""Milliseconds; before each retry Dramatiq waits between half of them and all of them."""
+if backend is not None:  # groups need it too
+    # Its keys have no prefix to remove them by, so they must expire.
     broker.add_middleware(GroupCallbacks(Barriers(url=backend), barrier_ttl=60_000))
 
 
 @dramatiq.actor(queue_name=queue, max_retries=0)
 def do_step(key: str, name: str, given: int | None = None) -> int:
-    """Do a step: in a pipeline Dramatiq hands the result before it in last, after a group it hands in nothing."""
+    """Do a step. In a pipeline, Dramatiq passes the previous result last; after a group, it passes nothing."""
     return step(key, name, given)
 
 
 @dramatiq.actor(queue_name=queue, max_retries=3, min_backoff=BACKOFF_MS, max_backoff=BACKOFF_MS)
 def flaky(key: str) -> int:
-    """Fail twice. That it is run again is asked for in the line above, and nowhere else."""
+    """Fail twice. Only the decorator above asks for retries."""
     return step(key, "flaky")
 
 
 def steps() -> Steps:
-    """Send to the broker. In plain `def`s: sending and asking go over the network."""
+    """Return steps that send to the broker: plain `def`s, because sending and asking block on the network."""
     handles: dict[str, Any] = {}
 
     def track(key: str) -> None:

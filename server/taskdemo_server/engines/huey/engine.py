@@ -14,7 +14,7 @@ from taskdemo_server.work.workplace import CurrentTask, current_task, here, lear
 
 @huey.signal(SIGNAL_ENQUEUED)
 def send(_signal: str, task: Any) -> None:
-    """In the server, before the task is written: give it the id of the current request."""
+    """In the server, before the task is written: set its id to the current request's."""
     current = current_task.get()
     if current is not None and current.ref is None:
         task.id = current.ref = current.id
@@ -23,15 +23,15 @@ def send(_signal: str, task: Any) -> None:
 
 @huey.signal(SIGNAL_EXECUTING)
 def begin(_signal: str, task: Any) -> None:
-    """In a process of the worker: work for the request whose id it has."""
+    """In a process of the worker: work for the request whose id the task has."""
     current = CurrentTask(task.id)
-    current.ref = task.id  # so that a task which this one leads to has an id of its own
+    current.ref = task.id  # keeps `send` from giving this id to a task that this one enqueues
     current_task.set(current)
 
 
 @huey.signal(SIGNAL_REVOKED)
 def revoked(_signal: str, task: Any) -> None:
-    """In the worker: journal a task as cancelled that it has found revoked."""
+    """In the worker: journal as cancelled a task that it finds revoked."""
     here().note(task.id, "cancelled")
 
 
@@ -44,7 +44,7 @@ def check() -> None:
 
 
 def cancel(ref: str) -> bool:
-    """Revoke a task that waits; False for one that a worker has. The worker that finds it journals it as cancelled."""
+    """Revoke a waiting task; return False if a worker has it. The worker that finds it journals it as cancelled."""
     if not any(task.id == ref for task in huey.pending()):
         return False
     huey.revoke_by_id(ref)
@@ -52,7 +52,7 @@ def cancel(ref: str) -> bool:
 
 
 def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
-    """Give what was revoked, what is in the file no more, and what has ended where results are kept."""
+    """Yield tasks that were revoked, have left the file or, if results are kept, have ended."""
     pending = {task.id for task in huey.pending()}
     for ref in refs:
         try:
@@ -69,15 +69,15 @@ def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
 
 
 def has_worker() -> bool | None:
-    """Return None: Huey knows of no workers."""
+    """Return None: Huey does not track its workers."""
     return None
 
 
 def claim(name: str) -> claims.Take:
-    """Claim a name at the broker."""
+    """Open a file next to that of the tasks, and return the function that claims a name in it."""
     return claims.over_file(huey.storage.filename, name)
 
 
 def redelivered_after() -> float | None:
-    """Return None: a task that was begun is in no file any more."""
+    """Return None: Huey takes a task out of the file before it runs."""
     return None

@@ -1,4 +1,4 @@
-"""Huey in the experiments of `taskdemo limits`: every step is a task of its own, in the page's file."""
+"""Huey in the experiments of `taskdemo limits`: every step is a separate task, in the page's file."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ from taskdemo_server.limits.step import Given, step
 
 @huey.task()
 def do_step(key: str, name: str, given: Given = None) -> int:
-    """Do a step: the result of the one before it, or the list of theirs, Huey hands in last."""
+    """Do a step. Huey passes the previous step's result, or a group's list of results, last."""
     return step(key, name, given)
 
 
 @huey.task(retries=3, retry_delay=1)
 def flaky(key: str) -> int:
-    """Fail twice. That it is run again is asked for in the line above, and nowhere else."""
+    """Fail twice. Only the decorator above asks for retries."""
     return step(key, "flaky")
 
 
 def steps() -> Steps:
-    """Write into the file. In plain `def`s: others may write it too."""
+    """Return steps that write to the file: plain `def`s, because they may have to wait for other writers."""
     handles: dict[str, Any] = {}
 
     def track(key: str) -> None:

@@ -18,7 +18,7 @@ from taskdemo_server.engines.procrastinate.page import tasks, url
 from taskdemo_server.work.workplace import current_task, here, learn_experiments, work_for
 
 _SCHEMA_LOCK: Final = 7_403_651
-"""A number by which two who find no schema do not both make one."""
+"""The key of an advisory lock, so that two processes that find no schema do not both create it."""
 _STATES: Final[dict[JobStatus, TaskState]] = {
     JobStatus.DOING: "started",
     JobStatus.SUCCEEDED: "finished",
@@ -30,10 +30,9 @@ _batch_defer: Final = tasks.job_manager.batch_defer_jobs_async
 
 
 async def batch_defer_jobs_async(jobs: Any, *args: Any, **options: Any) -> Any:
-    """In the server: send the id of the current request along, as the job's queueing lock; note what it is called.
+    """In the server: send the current request's id as the job's queueing lock, and store Procrastinate's id of the job.
 
-    Procrastinate has no hook for whoever defers, so that its own call is wrapped. A lock that nobody else uses locks
-    nothing.
+    Procrastinate has no hook for deferring, so this wraps its own call. A lock that no other job uses locks nothing.
     """
     task = current_task.get()
     if task is not None:
@@ -44,11 +43,11 @@ async def batch_defer_jobs_async(jobs: Any, *args: Any, **options: Any) -> Any:
     return deferred
 
 
-tasks.job_manager.batch_defer_jobs_async = batch_defer_jobs_async  # type: ignore[method-assign]  # see there
+tasks.job_manager.batch_defer_jobs_async = batch_defer_jobs_async  # type: ignore[method-assign]  # see its docstring
 
 
 async def begin(call_next: Callable[[], Awaitable[Any]], context: JobContext, _worker: Any) -> Any:
-    """In the worker: work for the request whose id came along."""
+    """In the worker: work for the request whose id came with the job."""
     work_for(context.job.queueing_lock)
     return await call_next()
 
@@ -58,7 +57,10 @@ learn_experiments(__package__)
 
 
 def check() -> None:
-    """Connect to the database, for two seconds at the most, and see to it that Procrastinate's tables are there."""
+    """Connect to the database within two seconds, and create Procrastinate's tables if there are none.
+
+    Raises ValueError for another database, and for tables of another version.
+    """
     if not url.startswith("postgresql://"):
         raise ValueError("it is not PostgreSQL")
     with psycopg.connect(url, connect_timeout=2) as connection:
@@ -68,22 +70,22 @@ def check() -> None:
         if found is None or found[0] is None:  # what `procrastinate schema --apply` does
             connection.execute(schema)
         there = {name for (name,) in connection.execute("SELECT proname FROM pg_proc")}
-        if set(re.findall(r"CREATE FUNCTION (\w+)", schema)) - there:  # their names have the version
+        if set(re.findall(r"CREATE FUNCTION (\w+)", schema)) - there:  # their names contain the version
             raise ValueError("its tables are another version's: see procrastinate schema --migrations-path")
 
 
 @contextmanager
 def _asking() -> Iterator[App]:
-    """Give an app of its own: the page's belongs to the event loop of the server."""
+    """Open and yield a separate app: the page's belongs to the server's event loop."""
     asking = App(connector=SyncPsycopgConnector(conninfo=url, min_size=1, max_size=1, timeout=2))
     with asking.open():
         yield asking
 
 
 def cancel(ref: str) -> bool:
-    """Take a job back that waits; False for one that runs, which would have to ask whether it is to stop.
+    """Cancel a waiting job. Return False for a running one, which gets an abort request that its work does not check.
 
-    One whose process dies is then not begun again.
+    That request still keeps the job from starting again if its process dies.
     """
     try:
         with _asking() as asking:
@@ -98,7 +100,7 @@ def cancel(ref: str) -> bool:
 
 
 def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
-    """Give what the table says; it keeps no errors, and none of its times is asked for here."""
+    """Yield what the table says; it keeps no errors, and this does not query its timestamps."""
     with _asking() as asking:
         for ref in refs:
             state = _STATES.get(asking.job_manager.get_job_status(int(ref)))
@@ -107,7 +109,7 @@ def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
 
 
 def has_worker() -> bool | None:
-    """Look for a worker that has given a sign of life lately; one of another queue counts as well."""
+    """Look for a worker with a heartbeat in the last 4 s; one of another queue counts too."""
     with psycopg.connect(url, connect_timeout=2) as connection:
         found = connection.execute(
             "SELECT EXISTS (SELECT FROM procrastinate_workers WHERE last_heartbeat > now() - interval '4 s')"
@@ -116,10 +118,10 @@ def has_worker() -> bool | None:
 
 
 def claim(name: str) -> claims.Take:
-    """Claim a name at the broker."""
+    """Connect to the broker, and return the function that claims a name there."""
     return claims.over_postgres(url, name)
 
 
 def redelivered_after() -> float | None:
-    """Return after how long the page's periodic task finds a worker dead."""
+    """Return the seconds after which the page's periodic task finds a worker dead."""
     return 6.0

@@ -1,4 +1,4 @@
-"""Procrastinate in the experiments of `taskdemo limits`: every step is a task of its own, in the page's queue."""
+"""Procrastinate in the experiments of `taskdemo limits`: every step is a separate job, in the page's queue."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ from taskdemo_server.limits.step import step
 
 @tasks.task(queue=queue)
 def do_step(key: str, name: str) -> int:
-    """Do a step. What it returns goes nowhere: Procrastinate keeps no results."""
+    """Do a step. Procrastinate drops its result."""
     return step(key, name)
 
 
 @tasks.task(queue=queue, retry=RetryStrategy(max_attempts=3, wait=1))
 def flaky(key: str) -> int:
-    """Fail twice. That it is run again is asked for in the line above, and nowhere else."""
+    """Fail twice. Only the decorator above asks for retries."""
     return step(key, "flaky")
 
 
 def steps() -> Steps:
-    """Add rows to the page's database."""
+    """Return steps that add rows to the page's database."""
     handles: dict[str, Any] = {}
 
     async def start(key: str, name: str, lock: str | None = None) -> int:
@@ -40,7 +40,7 @@ def steps() -> Steps:
         await flaky.defer_async(key=key)
 
     async def chain(key: str) -> None:
-        # Procrastinate has no chains; jobs with the same lock it runs one after another, in their order.
+        # Procrastinate has no chains, but it runs jobs with the same lock one after another, in their order.
         await start(key, "first", f"lock {queue} {key}")
         await start(key, "second", f"lock {queue} {key}")
 

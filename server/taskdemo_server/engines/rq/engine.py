@@ -28,9 +28,9 @@ _enqueue_call: Final = Queue.enqueue_call
 
 
 def enqueue_call(self: Queue, *args: Any, **options: Any) -> Job:
-    """In the server: send the id of the current request along, in the job's `meta`, and note what RQ calls the task.
+    """In the server: send the current request's id in the job's `meta`, and store RQ's id of the job.
 
-    RQ has no hook for whoever enqueues, so that its own call is wrapped.
+    RQ has no hook for enqueueing, so this wraps its own call.
     """
     task = current_task.get()
     if task is not None:
@@ -41,19 +41,19 @@ def enqueue_call(self: Queue, *args: Any, **options: Any) -> Job:
     return job
 
 
-Queue.enqueue_call = enqueue_call  # type: ignore[method-assign]  # see there
+Queue.enqueue_call = enqueue_call  # type: ignore[method-assign]  # see its docstring
 
 
 class Carrying(Worker):
-    """RQ's worker, with what it offers for this: methods that say what becomes of a job."""
+    """RQ's worker, with the methods overridden that RQ calls when a job starts and when its process is killed."""
 
     def perform_job(self, job: Job, *args: Any) -> bool:
-        """In the job's own process: work for the request whose id came along."""
+        """In the job's own process: work for the request whose id came with the job."""
         work_for(job.meta.get("request_id"))
         return super().perform_job(job, *args)
 
     def handle_work_horse_killed(self, job: Job, *args: Any) -> None:
-        """In the worker: journal a job whose process was killed as failed, as RQ has it."""
+        """In the worker: journal a job as failed if its process was killed, as RQ itself records it."""
         super().handle_work_horse_killed(job, *args)
         request_id = job.meta.get("request_id")
         if request_id is not None and not job.retries_left:
@@ -64,12 +64,12 @@ learn_experiments(__package__)
 
 
 def check() -> None:
-    """Connect to the broker, for a second or so, and look at the queue."""
+    """Connect to the broker, within about a second, and read the queue."""
     queue.get_job_ids(length=1)
 
 
 def cancel(ref: str) -> bool:
-    """Take a job back that waits, or have the process killed that runs it; False where it could not be done in time."""
+    """Cancel a waiting job, or have the process of a running one killed; return False if it fails or takes over 2 s."""
     try:
         job = Job.fetch(ref, connection=queue.connection, serializer=queue.serializer)
         if job.is_started:
@@ -88,8 +88,8 @@ def cancel(ref: str) -> bool:
 
 
 def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
-    """Give what RQ keeps of the jobs: of those that ended well, for 500 seconds."""
-    # Not the page's connection, whose timeouts are those of a caller.
+    """Yield what RQ keeps of the jobs; it keeps successful ones for 500 seconds."""
+    # Not the page's connection: its timeouts are short, because a caller waits.
     with Redis.from_url(url, socket_timeout=5) as connection:
         for job in Job.fetch_many(refs, connection=connection, serializer=queue.serializer):
             state = _STATES.get(job.get_status(refresh=False)) if job is not None else None
@@ -101,15 +101,15 @@ def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
 
 
 def has_worker() -> bool | None:
-    """Look for a worker of the queue; one that was killed counts for some minutes."""
+    """Look for a worker of the queue; one that was killed still counts for some minutes."""
     return bool(Worker.count(queue=queue))
 
 
 def claim(name: str) -> claims.Take:
-    """Claim a name at the broker."""
+    """Connect to the broker, and return the function that claims a name there."""
     return claims.over_redis(url, name)
 
 
 def redelivered_after() -> float | None:
-    """Return None: a job whose process dies has failed, and what a dead worker held is noticed after many minutes."""
+    """Return None: a job fails when its process dies, and RQ takes many minutes to notice a dead worker."""
     return None

@@ -1,4 +1,4 @@
-"""RQ in the experiments of `taskdemo limits`: every step is a job of its own, in the page's queue."""
+"""RQ in the experiments of `taskdemo limits`: every step is a separate job, in the page's queue."""
 
 from typing import Any, Final
 
@@ -11,18 +11,18 @@ from taskdemo_server.limits.base import Steps
 from taskdemo_server.limits.step import step
 
 INTERVALS_S: Final = [1, 2, 4]
-"""Seconds before each repetition."""
+"""Seconds before each retry."""
 
 
 def follow(key: str, name: str) -> int:
-    """Do a step that needs the result of the job before it, or the list of theirs: RQ lets it fetch them."""
+    """Do a step that needs the result of the job before it, or of several jobs; RQ lets it fetch them."""
     job = get_current_job()
     given: list[Any] = [one.return_value() for one in job.fetch_dependencies()] if job is not None else []
     return step(key, name, given if len(given) > 1 else given[0])
 
 
 def steps() -> Steps:
-    """Send to the broker. In plain `def`s: sending and asking go over the network."""
+    """Return steps that send to the broker: plain `def`s, because sending and asking block on the network."""
     handles: dict[str, Any] = {}
 
     def track(key: str) -> None:
@@ -51,7 +51,7 @@ def steps() -> Steps:
 
 
 def _delete_queue() -> None:
-    for worker in Worker.all(queue=queue):  # they were killed, so none has said good-bye
+    for worker in Worker.all(queue=queue):  # they were killed, so none has unregistered itself
         unregister(worker)
         queue.connection.delete(worker.key)
     registries = (

@@ -16,21 +16,21 @@ from taskdemo_server.engines.taskiq.page import backend, broker, queue, url
 from taskdemo_server.work.workplace import current_task, learn_experiments, work_for
 
 _ASKS_MS: Final = 5000
-"""An idle worker asks for more every two seconds."""
+"""An idle worker asks for messages every two seconds; one that has not asked for this long counts as gone."""
 
 
 class Carry(TaskiqMiddleware):
-    """Sends the id of the current request along, in a label of the message."""
+    """Sends the current request's id in a label of the message."""
 
     def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
-        """In the server: note what Taskiq calls the task, too."""
+        """In the server: add the id, and store Taskiq's id of the task."""
         task = current_task.get()
         if task is not None:
             message.labels["request_id"], task.ref = task.id, message.task_id
         return message
 
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
-        """In the worker: work for the request whose id came along."""
+        """In the worker: work for the request whose id came with the message."""
         work_for(message.labels.get("request_id"))
         return message
 
@@ -40,7 +40,7 @@ learn_experiments(__package__)
 
 
 def check() -> None:
-    """Connect to the broker, for a second or so, and look at the queue by what a dead worker's tasks come back with."""
+    """Connect to the broker, within about a second, and try the command that redelivers a dead worker's tasks."""
     with Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
         try:
             client.xautoclaim(f"taskiq:{queue}", "nobody", "nobody", 0)
@@ -50,19 +50,19 @@ def check() -> None:
 
 
 def cancel(_ref: str) -> bool:
-    """Return False: Taskiq offers no cancelling."""
+    """Return False: Taskiq cannot cancel a task."""
     return False
 
 
 def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
-    """Give what the result backend knows, which is what has ended; nothing where there is none."""
+    """Yield what the result backend knows: only tasks that have ended, and nothing if there is no backend."""
     if backend is not None:
         yield from asyncio.run(_status(backend, refs))
 
 
 async def _status(url: str, refs: Sequence[str]) -> list[tuple[str, Status]]:
     prefix = f"taskiq:{queue}:result"
-    # Not the page's: that belongs to the event loop of the server.
+    # Not the page's, which belongs to the server's event loop.
     results = RedisAsyncResultBackend[Any](url, prefix_str=prefix, serializer=JSONSerializer())
     found = []
     try:
@@ -77,14 +77,14 @@ async def _status(url: str, refs: Sequence[str]) -> list[tuple[str, Status]]:
 
 
 def has_worker() -> bool | None:
-    """Look for a consumer of the stream that has asked for more lately, or has a task in its hands.
+    """Look for a consumer of the stream that has recently asked for messages, or that has a task.
 
-    None where there is none and Redis is older than 7.2, which notes of no consumer that it asked in vain.
+    None if there is none and Redis is older than 7.2, which does not record requests that found no message.
     """
     with Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
         try:
             consumers = client.xinfo_consumers(f"taskiq:{queue}", broker.consumer_group_name)
-        except ResponseError:  # there is no such group, and so nobody in it
+        except ResponseError:  # no consumer group, so no consumers
             return False
         if any(one["idle"] < (broker.idle_timeout if one["pending"] else _ASKS_MS) for one in consumers):
             return True
@@ -93,10 +93,10 @@ def has_worker() -> bool | None:
 
 
 def claim(name: str) -> claims.Take:
-    """Claim a name at the broker."""
+    """Connect to the broker, and return the function that claims a name there."""
     return claims.over_redis(url, name)
 
 
 def redelivered_after() -> float | None:
-    """Return the idle timeout; a dead worker's task comes with the first message after that."""
+    """Return the idle timeout, in seconds; a dead worker's task is redelivered with the first message after that."""
     return broker.idle_timeout / 1000

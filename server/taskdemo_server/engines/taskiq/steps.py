@@ -1,4 +1,4 @@
-"""Taskiq in the experiments of `taskdemo limits`: every step is a task of its own, sent to the page's broker."""
+"""Taskiq in the experiments of `taskdemo limits`: every step is a separate task, sent to the page's broker."""
 
 from typing import Any
 
@@ -14,18 +14,18 @@ broker.add_middlewares(SimpleRetryMiddleware())
 
 @broker.task
 def do_step(key: str, name: str) -> int:
-    """Do a step that needs nothing."""
+    """Do a step that needs no earlier result."""
     return step(key, name)
 
 
 @broker.task(retry_on_error=True, max_retries=3)
 def flaky(key: str) -> int:
-    """Fail twice. That it is run again is asked for in the line above, and nowhere else."""
+    """Fail twice. Only the decorator above asks for retries."""
     return step(key, "flaky")
 
 
 def steps() -> Steps:
-    """Send to the broker."""
+    """Return steps that send to the broker."""
     handles: dict[str, Any] = {}
 
     async def track(key: str) -> None:
@@ -43,12 +43,12 @@ def steps() -> Steps:
         await flaky.kiq(key)
 
     async def chain(key: str) -> None:
-        # Taskiq has no chains (taskiq-pipelines adds them): the second does not know of the first.
+        # Taskiq has no chains (taskiq-pipelines adds them): the second step does not know of the first.
         await do_step.kiq(key, "first")
         await do_step.kiq(key, "second")
 
     async def group(key: str) -> None:
-        # Nor groups: `gather` waits in the caller, who is not the engine.
+        # Nor has it groups: `gather` waits in the caller, not in the engine.
         for number in range(3):
             await do_step.kiq(key, f"part {number}")
         await do_step.kiq(key, "final")
