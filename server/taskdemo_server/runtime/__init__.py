@@ -1,1 +1,1 @@
-"""How a server lives: started, told to end, ended with all that it has started."""
+"""A server's life: its start, its shutdown, and the end of everything that it has started."""

@@ -1,4 +1,4 @@
-"""What the server says: the banner, the log of ended tasks, and what becomes of them when it is told to end."""
+"""The server's output: the banner, the log of ended tasks, and what a shutdown does to tasks."""
 
 import contextlib
 import io
@@ -22,9 +22,9 @@ _MOST_LINES: Final = 10_000
 class Console:
     """Lines for standard output, written by a thread of its own.
 
-    A task never waits for whoever reads them, and never fails because nobody does: lines wait in memory, the
-    oldest of too many are dropped, and a closed output ends the matter. Not logging's QueueListener: its bounded queue
-    refuses the newest line instead, and its `stop` waits without a limit for whoever reads nothing more.
+    A task never waits for a slow reader, and never fails because there is none: lines wait in memory, the oldest are
+    dropped if there are too many, and a closed output ends the writing. This is not logging's QueueListener, whose
+    bounded queue refuses the newest line instead, and whose `stop` waits for ever if the reader has stopped.
     """
 
     def __init__(self, out: TextIO | None) -> None:
@@ -40,18 +40,18 @@ class Console:
             self._thread.start()
 
     def say(self, line: str) -> None:
-        """Write a line, or several, soon. Text from outside must have been made visible."""
+        """Queue a line, or several, to be written soon. Text from outside must be escaped first."""
         if self._thread is not None:
             self._lines.append(line)
 
     def say_on_signal(self, line: str) -> None:
-        """Write a line that answers a signal: on a terminal over the ^C that it echoes."""
+        """Queue a line that answers a signal; on a terminal, it overwrites the echoed ^C."""
         self.say(f"\r{line}" if self.terminal else line)
 
     def close(self) -> None:
-        """Write what is left, if somebody takes it within a second."""
+        """Write the remaining lines, within a second at most."""
         self._closing.set()
-        if (thread := self._thread) is not None:  # which ends where its output breaks
+        if (thread := self._thread) is not None:  # it ends, and becomes None, if the output breaks
             thread.join(1.0)
 
     def _write(self) -> None:
@@ -72,7 +72,7 @@ class Console:
 
 
 def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
-    """Return what is served here, what to expect of it, and what to type next; in colour for a terminal."""
+    """Return the banner: what is served here, what to expect of it, and what to type next; in colour for a terminal."""
     mode = MODE_BY_NAME[settings.mode]
     work = escape(settings.work) + (f" of {settings.duration:g} s" if settings.work in BUILT_IN_WORKS else "")
     token = f" --token {escape(settings.token)}" if settings.token is not None else ""
@@ -95,7 +95,7 @@ def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
 
 
 def worker_command(settings: Settings, url: str) -> str:
-    """Return the command that starts a worker for the server at `url`, whose broker is not its own."""
+    """Return the command that starts a worker for the server at `url`, whose broker is not private."""
     given = {"queue": (settings.queue, QUEUE), "work": (settings.work, "sleep"), "duration": (settings.duration, 1.0)}
     like = "".join(f" --{name} {escape(str(one))}" for name, (one, default) in given.items() if one != default)
     token = f" --token {escape(settings.token)}" if settings.token is not None else ""
@@ -111,7 +111,7 @@ def _styled(expect: str, rows: dict[str, str]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    blue, green = "#1f83c9", "#0a8f6b"  # mid-tones, as in the reports: to be read on black and on white
+    blue, green = "#1f83c9", "#0a8f6b"  # mid-tones, as in the reports: legible on black and on white
     styles = {"url": f"bold {blue}", "live": blue, "docs": blue, "try": f"bold {green}", "mode": "bold"}
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
@@ -128,18 +128,18 @@ def _styled(expect: str, rows: dict[str, str]) -> str:
 
 
 def _tasks(count: int) -> tuple[str, str, str, str]:
-    """Return so many tasks in words, and what agrees with that: is, it, it; or are, them, they."""
+    """Return "1 task" or "N tasks", and the words that agree with it: is, it, it; or are, them, they."""
     return ("1 task", "is", "it", "it") if count == 1 else (f"{count} tasks", "are", "them", "they")
 
 
 def left_behind(count: int) -> str:
-    """Say that an earlier server died over `count` tasks of this journal, and what that teaches."""
+    """Return the line that says that `count` tasks of this journal were lost when an earlier server died."""
     tasks, are, _, they = _tasks(count)
     return f"An earlier server died before {tasks} of this journal had ended; {they} {are} lost."
 
 
 def draining(signal: str, count: int) -> str:
-    """Say what the first `signal` does to `count` running tasks."""
+    """Return the line that says what the first `signal` does to `count` running tasks."""
     if count == 0:
         return f"{signal}: no task is running."
     tasks, are, them, _ = _tasks(count)
@@ -147,7 +147,7 @@ def draining(signal: str, count: int) -> str:
 
 
 def kept(signal: str, count: int) -> str:
-    """Say what the first `signal` does to `count` unfinished tasks that a broker of others keeps."""
+    """Return the line that says what the first `signal` does to `count` tasks kept by a broker that is not private."""
     if count == 0:
         return f"{signal}: no task is left with the broker."
     tasks, _, them, _ = _tasks(count)
@@ -155,14 +155,14 @@ def kept(signal: str, count: int) -> str:
 
 
 def drained(count: int, lost: int) -> str:
-    """Say what became of the `count` tasks that were still running, `lost` of which are."""
+    """Return the line that says what became of `count` tasks that were still running; `lost` of them are lost."""
     if lost:
         return "It is lost." if count == 1 else f"All {count} have ended; {lost} of them {_tasks(lost)[1]} lost."
     return "It has ended; nothing is lost." if count == 1 else f"All {count} have ended; nothing is lost."
 
 
 def abandoned(signal: str, count: int) -> str:
-    """Say what the second `signal` does to `count` running tasks, and what that teaches."""
+    """Return the line that says what the second `signal` does to `count` running tasks, and why."""
     if count == 0:
         return f"{signal} again: no task was left to abandon."
     tasks, are, them, _ = _tasks(count)
@@ -170,9 +170,9 @@ def abandoned(signal: str, count: int) -> str:
 
 
 class Briefly(logging.Formatter):
-    """A log record as one visible line: of an exception what it says and where, and not how it got there.
+    """A log record as one line of escaped text: of an exception the message and the place, but no traceback.
 
-    Hundreds of tasks may fail in a second, each through sixty frames of frameworks.
+    Hundreds of tasks may fail per second, each with sixty frames of framework code.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -190,4 +190,4 @@ LOGGING: Final[dict[str, Any]] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "briefly"}},
     "loggers": {"uvicorn": {"handlers": ["stderr"], "propagate": False}},
 }
-"""For logging: uvicorn's log, which tells what went wrong in requests and tasks."""
+"""The `logging` configuration for uvicorn's log, which reports errors in requests and tasks."""

@@ -1,11 +1,11 @@
 """`python -m taskdemo_server.runtime.fork_server`: many servers for the price of one import.
 
-Every line of standard input, a Settings as JSON, becomes a server in a process of its own, forked from this one, which
-has imported everything and has no thread and no loop. Beside a server's announcement, a file ending in `.ended` tells
-its exit code. When standard input ends, so do all of them. Not multiprocessing's forkserver: what it forks outlives a
-starter that is killed.
+Each line of standard input, a Settings as JSON, starts a server in a process forked from this one, which has imported
+everything and has no thread and no event loop. When a server ends, its exit code is written to a file next to its
+announcement, with the suffix `.ended`. When standard input ends, all servers end. This is not multiprocessing's
+forkserver, whose processes outlive a starter that is killed.
 
-Imports little at the top, because every pool process of a server imports this file again when it starts.
+The top of this file imports little, because every pool process of a server imports it again when it starts.
 """
 
 import gc
@@ -20,26 +20,26 @@ from typing import Final
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.runtime import orphans
 
-if __name__ == "__mp_main__":  # A pool process of a page: it is to end with its server, even at a SIGKILL.
+if __name__ == "__mp_main__":  # A pool process of a page; it must end with its server, even on a SIGKILL.
     orphans.end_with_parent()
 
-assert sys.platform != "win32"  # noqa: S101  for the type checker: it is started where processes can be forked
+assert sys.platform != "win32"  # noqa: S101  for the type checker: this runs only where processes can fork
 
 _END_TIMEOUT_S: Final = 2.0
 
 
 def main() -> int:
-    """Fork servers until standard input ends; in each of them, serve. Return the exit code of either."""
-    gc.disable()  # nothing of what is imported is garbage: looking for some takes an eighth of the time
-    from taskdemo_server.runtime.supervisor import serve  # imported here once, for all that are forked
+    """Fork servers until standard input ends, and return 0; in each fork, serve and return the server's exit code."""
+    gc.disable()  # imports leave no garbage, and looking for it takes an eighth of their time
+    from taskdemo_server.runtime.supervisor import serve  # imported once, for all forks
 
-    gc.freeze()  # what is not touched by the collector stays shared between the processes
+    gc.freeze()  # memory that the collector does not touch stays shared between the processes
     gc.enable()
     lifeline, held = os.pipe()
     child_ended, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)  # by default no byte would be written
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler, no wakeup byte is written
     children: dict[int, Path] = {}
     pending = b""
     while True:
@@ -67,10 +67,10 @@ def main() -> int:
 
 
 def _become(settings: Settings, lifeline: int) -> None:
-    """Give a forked process what a started one has: its own session, signals and standard streams."""
+    """Give a forked process its own session, signals and standard streams, as a newly started one has them."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.setsid()  # what its work starts, and leaves, is found in its group
+    os.setsid()  # processes that its work leaves behind are found by its group
     os.dup2(lifeline, 0)
     os.close(lifeline)
     errors = os.open(Path(settings.journal).parent / "stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -86,7 +86,7 @@ def _reap(children: dict[int, Path]) -> None:
 
 
 def _await_end(children: dict[int, Path], child_ended: int) -> None:
-    """Wait until the servers, whose lifelines have been cut, are gone; kill those that are not within two seconds."""
+    """Wait until the servers, whose lifelines are closed, have ended; kill those still alive after two seconds."""
     deadline = time.monotonic() + _END_TIMEOUT_S
     _reap(children)
     while children and (left := deadline - time.monotonic()) > 0:

@@ -1,7 +1,7 @@
-"""Runs a command, and ends it and all that it has started when standard input ends: whoever started this is gone then.
+"""A guard runs a command, and ends it and all its descendants when standard input ends: its starter is gone then.
 
-Says so on standard output, once, as soon as the command is ready; what the command prints goes to standard error.
-A broker or a worker of any library can be run by it: none of them notices that its starter is gone.
+It prints one line on standard output when the command is ready; the command's own output goes to standard error.
+It can run a broker or a worker of any library; none of them notices by itself that its starter is gone.
 """
 
 import contextlib
@@ -33,12 +33,13 @@ def guard(
     user: str | None = None,
     first: int | None = None,
 ) -> int:
-    """Run `command` until it ends, or standard input does; return its exit code.
+    """Run `command` until it or standard input ends; return its exit code.
 
-    As soon as the command has printed `ready` so many `times`, this prints `say`. When standard input ends, `folder`
-    goes. The command runs as `user`, or as whoever runs this. Before it is killed, it gets the signal `first`.
+    Once the command has printed `times` lines that contain `ready`, print `say`. When standard input ends, send the
+    command the signal `first`, if any, wait up to a second, kill it, and remove `folder`. The command runs as `user`,
+    by default as the user of this process.
     """
-    # A signal from the terminal is for the server alone to judge; it closes our standard input when it is done.
+    # The server alone reacts to the terminal's signals; it closes our standard input when it is done.
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     process = subprocess.Popen(
@@ -49,7 +50,7 @@ def guard(
         preexec_fn=_as_child_of(os.getpid()),
         user=user,
     )
-    if sys.platform == "linux":  # Whom a process of the command leaves behind becomes a child of this one.
+    if sys.platform == "linux":  # Orphaned descendants of the command become children of this process.
         ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
     ending = threading.Event()
 
@@ -69,15 +70,15 @@ def guard(
     output.start()
     code = process.wait()
     if ending.is_set():
-        threading.Event().wait()  # what ends the command ends this process, too
-    _kill_descendants()  # A main process that was killed may leave workers, which would go on.
+        threading.Event().wait()  # the thread that ends the command ends this process too
+    _kill_descendants()  # A main process that was killed may leave workers that would go on.
     output.join(_LAST_WORDS_S)
     return code
 
 
 def _pass_on(output: IO[bytes], ready: bytes, times: int, say: str) -> None:
     while line := output.readline(_MOST_LINE):
-        with contextlib.suppress(OSError):  # A full disk: unless it is read on, the command waits at its next line.
+        with contextlib.suppress(OSError):  # A full disk; read on, or the command blocks at its next line.
             os.write(2, line)
         if times and ready in line:
             times -= 1
@@ -86,7 +87,7 @@ def _pass_on(output: IO[bytes], ready: bytes, times: int, say: str) -> None:
 
 
 def _kill_descendants() -> None:
-    """Kill all that was started, until nobody is left: some lead a group or a session of their own."""
+    """Kill descendants until none is left, including those that lead a group or a session of their own."""
     import psutil
 
     while True:
@@ -100,7 +101,7 @@ def _kill_descendants() -> None:
 
 
 def _as_child_of(parent: int) -> Callable[[], None]:
-    """Return what a child does first: hear signals again and, on Linux, end with `parent` even at a SIGKILL."""
+    """Return what a child runs first: reset signals and, on Linux, arrange to end with `parent`, even on a SIGKILL."""
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
     def begin() -> None:

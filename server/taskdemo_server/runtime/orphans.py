@@ -1,4 +1,4 @@
-"""How a process and everything it started end together, however they end. Standard library, and psutil at the end."""
+"""Ends a process together with everything it started, however it ends. Standard library, and psutil, imported late."""
 
 import contextlib
 import multiprocessing
@@ -12,14 +12,14 @@ from typing import Final, NoReturn
 _LOOK_EVERY_S: Final = 0.25
 _MOST_LOOKS: Final = 20
 cleanups: Final[list[Callable[[], None]]] = []
-"""Called before the process ends abruptly. Quick, and never raising."""
+"""Called before the process ends abruptly. They must be quick and must not raise."""
 
 
 def end_with_starter(before: Callable[[], None] = lambda: None) -> None:
-    """End this process and its children as soon as standard input reaches its end: the starter is gone then.
+    """End this process and its children as soon as standard input ends, because the starter is gone then.
 
-    `before` is called first, and may take its time. Standard input is empty from now on: nobody would answer a user's
-    `input()`, which would take what is meant for us.
+    `before` is called first, and may take its time. From now on, everything else sees an empty standard input: nobody
+    would answer an `input()` in the user's code, which would read what is meant for this process.
     """
     lifeline = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -39,16 +39,16 @@ def end_with_starter(before: Callable[[], None] = lambda: None) -> None:
 def end_with_parent() -> None:
     """End this process as soon as its parent is gone, even by SIGKILL."""
     parent = os.getppid()
-    # A parent that was gone before this began is known by its number, which comes after the first imports.
+    # multiprocessing knows the pid even of a parent that died before this call, but not before the first imports.
     _live_while(lambda: os.getppid() == getattr(multiprocessing.parent_process(), "pid", parent))
 
 
 def end_with_worker(main: int) -> None:
-    """End this process of an engine's worker as soon as the main process is gone, and so whatever it forks from now on.
+    """End this process of an engine's worker, and all that it forks from now on, once the main process `main` is gone.
 
-    Some engines' processes would go on without it, and take tasks, although nobody looks after them any more.
+    Some engines' processes would go on without their main process, and take tasks unattended.
     """
-    # Once, before any fork.
+    # Imported once, before any fork.
     import psutil  # noqa: F401
 
     def begin() -> None:
@@ -69,7 +69,7 @@ def _live_while(there: Callable[[], bool]) -> None:
 
 
 def lives(pid: int) -> bool:
-    """Tell whether there is such a process, and it has not ended."""
+    """Return whether this process exists and is no zombie."""
     import psutil
 
     try:
@@ -79,16 +79,16 @@ def lives(pid: int) -> bool:
 
 
 def end_group() -> None:
-    """Kill whoever else is in the group of processes that this one leads: what the user's work has started, and left.
+    """Kill all other processes of the group that this one leads: those that the user's work started and left behind.
 
-    Nothing unless the session is this process's own too: a shell's job has others in it (`taskdemo worker | tee log`).
+    Do nothing unless this process also leads its session: a shell's job has others in it (`taskdemo worker | tee log`).
     """
     if os.getsid(0) == os.getpid():
         from multiprocessing import resource_tracker
 
         import psutil
 
-        # The tracker removes the semaphores that others leave, and ends with the last of them.
+        # The tracker removes the semaphores that other processes leave, and ends with the last of these.
         spared = {os.getpid(), getattr(resource_tracker._resource_tracker, "_pid", None)}  # noqa: SLF001
         for _ in range(_MOST_LOOKS):  # the work goes on meanwhile, and may start more
             others = [pid for pid in psutil.pids() if pid not in spared and _is_in_group(pid)]
@@ -110,7 +110,7 @@ def _is_in_group(pid: int) -> bool:
 def end(code: int) -> NoReturn:
     """End this process at once with `code`, and its children with it. Nothing is finished or flushed."""
     try:
-        # What the other threads make of the end of their children, nobody needs to hear.
+        # Other threads may complain when their children end; nobody needs to read that.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2)
         for cleanup in cleanups:

@@ -1,6 +1,6 @@
-"""Serving in several processes, which share the listening socket and the journal.
+"""Serving from several processes, which share the listening socket and the journal.
 
-Each ends with its parent, as every process that multiprocessing spawns here: see `serve.py`.
+Each ends with its parent, like every process that multiprocessing spawns here: see `serve.py`.
 """
 
 import contextlib
@@ -41,9 +41,9 @@ class Processes:
             self._start_one()
 
     def ended(self, pid: int) -> bool:
-        """Take note that a process has ended, replace it if it should not have; whether that was the last one."""
+        """Record that a process has ended, replace it if it should not have, and return whether none is left."""
         self._processes.pop(pid).join()
-        if pid not in self._ready:  # It could not even start, and has said why; nor could another.
+        if pid not in self._ready:  # It could not start, and has said why; another could not either.
             self.drain()
         elif not self._draining:
             complain(f"Server process {pid} died; another takes its place.")
@@ -51,14 +51,14 @@ class Processes:
         return not self._processes
 
     def drain(self) -> None:
-        """Accept no more, finish what there is; ("ended", pid) follows for each."""
+        """Stop accepting connections and finish the open tasks; ("ended", pid) follows for each process."""
         self._draining = True
         self._listener.close()
         for process in self._processes.values():
             process.terminate()
 
     def abandon(self) -> None:
-        """End every process at once."""
+        """Kill every process at once."""
         for process in self._processes.values():
             process.kill()
             process.join()
@@ -80,7 +80,7 @@ class Processes:
                 ours.recv_bytes()
                 self._ready.add(pid)
                 self._inbox.put(("ready", pid))
-        process.join()  # The pipe may not end with it: what the work has started by os.system has inherited that.
+        process.join()  # Not until the pipe ends: processes that the work starts with os.system inherit it.
         self._inbox.put(("ended", pid))
 
 
@@ -94,7 +94,7 @@ def _one_of_many(settings: Settings, listener: socket.socket, theirs: Connection
         match hear(inbox):
             case "ready", _:
                 theirs.send_bytes(b"ready")
-            case "signal", signal.SIGTERM:  # The others come from a terminal, to all processes: the parent decides.
+            case "signal", signal.SIGTERM:  # A terminal sends the others to all processes; the parent decides.
                 one.drain()
             case "ended", _:
                 break

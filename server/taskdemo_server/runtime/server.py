@@ -1,8 +1,8 @@
-"""The one server: an application with tracking and access around it, under uvicorn, in this process.
+"""The server: an application, wrapped in tracking and access control, which uvicorn serves in this process.
 
-The event loop runs in a thread of its own, so that the main thread can always hear a signal: work that blocks
-the loop, in whatever foreign code, cannot keep a Ctrl-C from being answered. The user's own application alone gets the
-main thread, as it would from uvicorn: it may install signal handlers.
+The event loop runs in a thread of its own, because the main thread must always be free to handle a signal: work that
+blocks the loop, in whatever foreign code, cannot delay the answer to a Ctrl-C. Only the user's own application gets
+the main thread, as under uvicorn itself, because it may install signal handlers.
 """
 
 import asyncio
@@ -51,9 +51,9 @@ NO_DESCRIPTORS: Final = (
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, telling when it serves, and leaving nobody connected when the last task has ended.
+    """uvicorn's server, which also reports when it serves, and closes all connections after the last task.
 
-    `served` is what it serves: the application in `tracking`, and what is around and beside it.
+    `served` is the whole ASGI application: the one in `tracking`, with access control and taskdemo's own API.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Server(uvicorn.Server):
         )
 
     def start(self) -> None:
-        """Start serving in a thread of its own; ("ready", pid) follows."""
+        """Start serving in a new thread; ("ready", pid) follows."""
         threading.Thread(target=self.serve_here, name="event loop", daemon=True).start()
 
     def serve_here(self) -> None:
@@ -90,29 +90,29 @@ class Server(uvicorn.Server):
             self._inbox.put(("ended", os.getpid()))
 
     def ended(self, _pid: int) -> bool:
-        """Take note that the server has ended; whether that was the last one."""
+        """Finish the journal of a server that has ended, and return True: no other process is left."""
         self.journal.finish()
         return True
 
     def drain(self) -> None:
-        """Accept no more, finish what there is; ("ended", pid) follows."""
+        """Stop accepting connections and finish the open tasks; ("ended", pid) follows."""
         self.should_exit = True
 
     def abandon(self) -> None:
-        """Stop every task's writing; the process must end at once."""
+        """Stop all writing to the journal, and kill child processes; this process must then end at once."""
         self.journal.seal()
         for child in multiprocessing.active_children():
             child.kill()
             child.join()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, and report it to the inbox."""
         await super().startup(sockets)
         if self.started:
             self._inbox.put(("ready", os.getpid()))
 
     async def on_tick(self, counter: int) -> bool:
-        """Say, once, that there is no descriptor for the next caller: uvloop hangs up on him without a word."""
+        """Warn once if no file descriptor is left for the next client: uvloop hangs up on it without a word."""
         if not self._is_full:
             try:
                 os.close(os.open(os.devnull, os.O_RDONLY))
@@ -123,11 +123,11 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain: let streams end with the last task, and hang up on who does not take an answer."""
+        """Drain: let streams end with the last task, and hang up on clients that do not read their response."""
         self.tracking.draining.set()
         hanging_up = asyncio.create_task(self._hang_up())
         await super().shutdown(sockets)
-        while self.tracking.awaited:  # noqa: ASYNC110  what ends them writes into the journal, and sets no event
+        while self.tracking.awaited:  # noqa: ASYNC110  their end is written to the journal, and sets no event
             await asyncio.sleep(_FOLLOW_EVERY_S)
         hanging_up.cancel()
 
@@ -151,7 +151,7 @@ class PageServer(Server):
         journal = Journal(settings.journal, beside_threads=mode.runs != "loop")
         say = console.say if settings.console else None
         place = workplace.set_up(settings.work_settings, journal.write, say)
-        # What pool processes start with: they set their own workplace up.
+        # Pool processes read this when they set up their own workplace.
         os.environ[WORK] = settings.work_settings.to_json()
         os.environ["PROCESSES"] = str(settings.tasks_at_once)
         page = importlib.import_module(mode.page).app
@@ -161,7 +161,7 @@ class PageServer(Server):
             tracking.kept, has_worker = True, functools.partial(base.has_worker, engine)
 
         def close(task: TaskRecord) -> None:
-            """Take note that a task has ended outside this process, and show how."""
+            """Record that a task has ended outside this process, and print its output and how it ended."""
             if tracking.open.pop(task.id, None) and say is not None and task.done and task.end is not None:
                 for line in (task.end.output or "").splitlines():
                     say(f"task {task.id[:8]} | {escape(line)}")
@@ -178,7 +178,7 @@ class PageServer(Server):
         self._threads = settings.threads
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, with as many worker threads as were asked for."""
+        """Start, with as many worker threads as the settings say."""
         anyio.to_thread.current_default_thread_limiter().total_tokens = self._threads
         await super().startup(sockets)
 
@@ -200,7 +200,7 @@ class AppServer(Server):
         super().__init__(listener, inbox, self.requests, served, websockets=True)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and watch the event loop from then on."""
+        """Start, and then watch the event loop."""
         await super().startup(sockets)
         if self.started:
             LoopStalls(self.requests, self._reader, asyncio.get_running_loop())

@@ -1,4 +1,4 @@
-"""The supervisor of one server: its states are methods, each of which takes one piece of news and returns the next.
+"""The supervisor of one server: its states are methods that take one piece of news and return the next state.
 
 starting -> serving -> draining; a second signal abandons what is left.
 """
@@ -45,14 +45,14 @@ from taskdemo_server.work.workplace import prepare
 LOST: Final = 1
 INTERRUPTED: Final = 130
 _GRACE_S: Final = 2.0
-"""How long the user's own application may take to end when the command that started it is gone."""
+"""Seconds that the user's own application has for its shutdown once the command that started it is gone."""
 
 Next: TypeAlias = "Callable[[str, int], Next] | int"
-"""What takes the next piece of news and returns the state after it; or the exit code."""
+"""A state, which takes the next piece of news and returns the state after it; or, at the end, the exit code."""
 
 
 def serve(settings: Settings) -> int:
-    """Serve as `settings` say until told to end; return the exit code."""
+    """Serve according to `settings` until told to end; return the exit code."""
     if settings.token is None and not is_loopback(settings.host):
         settings = replace(settings, token=secrets.token_urlsafe(16))
     try:
@@ -85,12 +85,12 @@ def _serve_page(settings: Settings) -> int:
         crew.start()
         return supervisor.run(crew)
     except BaseException:
-        crew.abandon()  # Python's own end would wait for these processes, which serve on.
+        crew.abandon()  # At its exit, Python would wait for these processes, which keep serving.
         raise
 
 
 def _serve_app(settings: Settings, name: str) -> int:
-    """Serve the user's own application, which has this thread, as it would have it from uvicorn."""
+    """Serve the user's own application in this thread, the main one, as uvicorn would."""
     inbox: Inbox = queue.SimpleQueue()
     server: AppServer | None = None
 
@@ -121,7 +121,7 @@ def _serve_app(settings: Settings, name: str) -> int:
 
 
 class Supervisor:
-    """One server, as the thread sees it that hears what happens to it."""
+    """The supervisor of one server, run by the thread that reads the inbox."""
 
     def __init__(self, settings: Settings, listener: socket.socket, inbox: Inbox) -> None:
         self.settings = settings
@@ -137,15 +137,15 @@ class Supervisor:
         """The processes that are ready; 0 is the private worker."""
         self._told = 0
         self._waited_for: list[str] = []
-        """The tasks that ran when it was told to end."""
+        """The ids of the tasks that were unfinished when the server was told to end."""
         self._children: Children | None = None
         engine = MODE_BY_NAME[settings.mode].engine if settings.app is None else None
         self._kept = engine is not None and settings.private_broker is None
-        """Whether a broker of others keeps the tasks: then they neither hold up the end nor are lost with it."""
+        """Whether a broker that is not private keeps the tasks: they then neither delay the shutdown nor are lost."""
         self._index = Index(self._journal)
         if lost := self._lose_what_the_dead_left():
             self.console.say(say.left_behind(lost))
-        if not self._kept:  # What follows is about this server's own tasks.
+        if not self._kept:  # From here on, only this server's own tasks count.
             self._index = Index(self._journal, self._journal.size())
         if engine is None:
             return
@@ -160,12 +160,12 @@ class Supervisor:
             follow_deaths(module, self._index, settings.mode, settings.longest_s, self._children)
 
     def await_broker(self) -> None:
-        """Wait until a private broker is there to connect to, or cannot be had."""
+        """Wait until a private broker, if there is one, is ready or has failed."""
         if self._children is not None:
             self._children.broker_started.wait()
 
     def run(self, crew: Server | Processes) -> int:
-        """Hear what happens until the server, which is this crew, has ended; return the exit code."""
+        """Handle news until the server, which this crew runs, has ended; return the exit code."""
         self._crew = crew
         if not is_loopback(self.settings.host):
             complain(
@@ -181,7 +181,7 @@ class Supervisor:
         return state
 
     def _starting(self, what: str, number: int) -> Next:
-        """Wait until every process, and the private worker, is ready."""
+        """Wait until every process and the private worker are ready."""
         if what == "ready":
             self._ready.add(number)
             if len(self._ready) < self.settings.workers + (self._children is not None):
@@ -202,12 +202,12 @@ class Supervisor:
             return self._drain(number)
         if what == "ended":
             if self._crew.ended(number):
-                return self._over(LOST)  # It ended by itself, which it should not.
+                return self._over(LOST)  # It ended without being told to.
             self._lose_with(number)
         return self._serving
 
     def _draining(self, what: str, number: int) -> Next:
-        """Finish what there is; a second signal abandons it."""
+        """Finish the open tasks; a second signal abandons them."""
         if what == "signal":
             self._abandon(number)
         if what == "ended":
@@ -218,9 +218,10 @@ class Supervisor:
         return self._draining
 
     def _drained(self) -> int:
-        """End the server, none of whose processes is left; say what became of the tasks that they waited for."""
+        """End the server once none of its processes is left, and say what became of the tasks that it waited for."""
         if self._children is not None:
-            self._children.end()  # Before what it still has is called lost: those of a process that died earlier.
+            # First, because it may still run tasks of a server process that died earlier, which are lost now.
+            self._children.end()
         self._lose(self._mine(), "The server ended before it had.")
         self._index.update()
         if self._waited_for:
@@ -246,13 +247,13 @@ class Supervisor:
         orphans.end(INTERRUPTED if signal.SIGINT in (self._told, number) else LOST)
 
     def _fail(self) -> NoReturn:
-        """End the server, whose private broker or worker has gone for good, and has said why."""
+        """End the server after its private broker or worker has failed for good, and has said why."""
         self._stop_all("Its broker or its worker has ended.")
         self.console.close()
         orphans.end(LOST if len(self._ready) > self.settings.workers else COULD_NOT_RUN)
 
     def _stop_all(self, why: str) -> int:
-        """Stop all processes at once; journal as lost, and count, the tasks that die with them."""
+        """Stop all processes at once, journal as lost the tasks that die with them, and return their number."""
         self._crew.abandon()
         if self._children is not None:
             self._journal.seal()
@@ -273,7 +274,7 @@ class Supervisor:
         return [] if self._kept else self._index.unfinished()
 
     def _lose_with(self, pid: int) -> None:
-        """Journal as lost what a server process has left unfinished, unless an engine has it."""
+        """Journal as lost the unfinished tasks of a server process that died, unless an engine has them."""
         if self._children is None:
             left = [task for task in self._mine() if task.accepted and task.accepted.pid == pid]
             self._lose(left, f"Server process {pid} died.")
@@ -283,13 +284,13 @@ class Supervisor:
         self._journal.write_sealed(b"".join(place.event(task.id, "lost", error=why).to_line() for task in tasks))
 
     def _lose_what_the_dead_left(self) -> int:
-        """Journal as lost what an earlier server of this host accepted, never ended, and has died over; count it."""
+        """Journal as lost the unfinished tasks of dead servers on this host, and return their number."""
         host, lives = socket.gethostname(), functools.cache(orphans.lives)
         lost = [
             task
             for task in self._index.unfinished()
             if (accepted := task.accepted) and accepted.host == host
-            if accepted.pid == os.getpid() or not lives(accepted.pid)  # Ours is used again: an earlier boot's.
+            if accepted.pid == os.getpid() or not lives(accepted.pid)  # Our own pid, reused after a reboot.
             if not (self._kept and task.ref is not None)
         ]
         self._lose(lost, "Its server died.")
@@ -297,10 +298,10 @@ class Supervisor:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return the socket to serve on. Raises UnusableError where there can be none."""
+    """Return the socket to serve on. Raises UnusableError if it cannot be opened."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        # Here rather than in uvicorn, because two may bind one port, and only listening shows which was first.
+        # Not left to uvicorn, because two servers may bind one port, and only listening shows which was first.
         return socket.create_server((host, port), family=family, backlog=2048)
     except UnicodeError as error:
         what = f"{shortened(host, 80)} is not a valid host name; type --host 127.0.0.1"
