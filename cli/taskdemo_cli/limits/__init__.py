@@ -1,7 +1,7 @@
-"""`taskdemo limits`: one experiment for each mode and each limit, on fresh servers; cells hold what was observed.
+"""`taskdemo limits`: one experiment for each mode and each limit, on fresh servers; cells hold the observations.
 
-What `yes`, `partly` and `no` mean is said at the head of each experiment's module, and in docs/limits.md. Experiments
-run a few at a time, except those that measure what others would disturb: these come first.
+The docstring of each experiment's module and docs/limits.md define `yes`, `partly` and `no`. Experiments run a few at
+a time, except those whose measurements others would disturb: these run first.
 """
 
 import contextlib
@@ -38,27 +38,27 @@ from taskdemo_cli.limits.trial import CannotStartError, StoppedError, Trial
 from taskdemo_cli.processes.servers import ForkServer
 from taskdemo_cli.processes.signals import StopRequest
 
-if TYPE_CHECKING:  # it takes its time to load
+if TYPE_CHECKING:  # slow to import
     from taskdemo_cli.reports.terminal.limits import LimitsScreen
 
 Experiment: TypeAlias = Callable[[Trial], Cell]
 
 ALONE: Final[tuple[Experiment, ...]] = (offload, neighbours)
-"""Experiments whose figures would suffer from others running beside them; they share what they see."""
+"""Experiments whose figures others would distort by running at the same time; they share one trial's observations."""
 SHARING: Final[tuple[tuple[Experiment, ...], ...]] = (
     (cancel,),
     (distribute, survive_server_kill, survive_worker_kill),
     (late_error, hang_up, middleware, session, context, survive_restart),
     (track, retry, orchestrate, failure),
 )
-"""The others: few trials, because servers and workers take longer to start than most experiments do.
+"""The other experiments, in few trials, because servers and workers take longer to start than most experiments take.
 
-The trials take about as long as each other; what a restart may leave behind comes last.
+The trials take about equally long. A restart may leave something behind, so it comes last.
 """
 EXPERIMENTS: Final = {one.__name__: one for one in chain(ALONE, *SHARING)}
-"""By the limit that each is about."""
+"""Experiments by the name of their limit."""
 AT_ONCE: Final = 12
-"""Experiments beside each other: they mostly wait."""
+"""Experiments that run concurrently: they mostly wait."""
 _TICK_S: Final = 0.05
 _END_TIMEOUT_S: Final = 5.0
 
@@ -77,9 +77,9 @@ def run(
     limits: Sequence[str] = LIMITS,
     skipped: Sequence[Skipped] = (),
 ) -> LimitsDocument:
-    """Run the experiments of every mode and limit, and return what they showed; `folder` is private and ours.
+    """Run the experiments for every mode and limit and return their results; `folder` must be private to this run.
 
-    Where `stopping` is asked meanwhile, the cells so far are returned. `skipped` are modes that are not even tried.
+    If `stopping` is asked meanwhile, return the cells so far. `skipped` lists modes that are not tried at all.
     """
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     for one in skipped:
@@ -110,7 +110,7 @@ def run(
 
 
 class _Campaign:
-    """All experiments: threads carry them out, the main thread takes in what they report and shows it."""
+    """All experiments: threads run them, and the main thread collects and shows their reports."""
 
     def __init__(
         self, folder: Path, fork_server: ForkServer, broker: Broker, stopping: StopRequest, screen: "LimitsScreen"
@@ -121,15 +121,15 @@ class _Campaign:
         self._stopping = stopping
         self._screen = screen
         self._news: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        """What the main thread is to do about it."""
+        """Calls that threads leave for the main thread to make."""
         self._has_ended = False
-        """Whether the main thread does no more."""
+        """Whether the main thread has stopped making these calls."""
         self.cells: dict[tuple[str, str], Cell] = {}
         self.failed: dict[tuple[str, str], FailedExperiment] = {}
         self.skipped: dict[str, str] = {}
 
     def carry_out(self, jobs: Sequence[Job], at_once: int) -> None:
-        """Carry out all of them, or what can be until the command is asked to stop."""
+        """Run all jobs, or as many as possible until the command is asked to stop."""
         place = threading.Semaphore(at_once)
         threads = [
             threading.Thread(target=self._try, args=(place, *job), name=f"experiments {n + 1}", daemon=True)
@@ -142,7 +142,7 @@ class _Campaign:
                 with contextlib.suppress(queue.Empty):
                     self._news.get(timeout=_TICK_S)()
         except BaseException:
-            # A second Ctrl-C, say; servers end with their fork server, whatever the threads do.
+            # For example, a second Ctrl-C. Servers end with their fork server, whatever the threads do.
             self._has_ended = True
             deadline = time.monotonic() + _END_TIMEOUT_S
             for thread in threads:
@@ -153,7 +153,7 @@ class _Campaign:
         return self._stopping.asked or self._has_ended
 
     def _try(self, place: threading.Semaphore, mode: str, limits: tuple[str, ...]) -> None:
-        """Carry out the experiments that share a trial; what goes wrong in one ends it, and goes for those after it."""
+        """Run the experiments that share a trial; if one raises, it and those after it fail for the same reason."""
         left = list(limits)
         with place:
             if self._is_over() or mode in self.skipped:
@@ -167,7 +167,7 @@ class _Campaign:
                         del left[0]
             except StoppedError:
                 return
-            except Exception as error:  # noqa: BLE001  one that goes wrong must not take other trials along
+            except Exception as error:  # noqa: BLE001  an error in one trial must not end the others
                 take = self._skip if isinstance(error, CannotStartError) else self._fail
                 why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
                 for limit in left:
@@ -182,7 +182,7 @@ class _Campaign:
         self._screen.fail(mode, limit, why)
 
     def _skip(self, mode: str, limit: str, why: str) -> None:
-        """Leave out a mode whose server does not start, unless it has done so before."""
+        """Skip a mode whose server does not start; if the mode already has a cell, fail the experiment instead."""
         if any(done == mode for done, _ in self.cells):
             self._fail(mode, limit, why)
         elif mode not in self.skipped:

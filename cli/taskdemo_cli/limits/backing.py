@@ -1,6 +1,6 @@
-"""What an engine needs beside its server, so that it outlives it: a broker for all experiments, workers for each.
+"""What an engine needs outside its server, to outlive it: one broker for all experiments, and workers for each.
 
-A private Valkey is started at the first need; a broker that was named is only used.
+A private broker starts when one is first needed; a broker that the user named is only used.
 """
 
 import os
@@ -25,11 +25,11 @@ START_TIMEOUT_S = 60.0
 
 
 Wait = Callable[[Callable[[], bool], float], bool]
-"""Waits until something is so, for some seconds at the most."""
+"""Waits until a condition is true, for at most so many seconds; returns whether it is."""
 
 
 class Broker:
-    """The broker of all experiments. Every experiment has a queue of its own, so none takes another's tasks."""
+    """The broker of all experiments. Each server has its own queue, so none takes another's tasks."""
 
     def __init__(self, folder: Path, url: str | None, backend: str | None) -> None:
         self.named = url is not None
@@ -47,9 +47,9 @@ class Broker:
             child.end()
 
     def url(self, engine: Engine, wait: Wait) -> str:
-        """Return where one for this engine is; start it at the first call, and `wait` until it answers.
+        """Return a broker's URL for this engine; start a private broker at the first call, and wait until it is ready.
 
-        Raises UserError where it does not.
+        Raises UserError if it does not become ready.
         """
         if self._url is not None:
             return self._url
@@ -68,9 +68,9 @@ class Broker:
 
 
 class Worker:
-    """An engine's worker for a server with these settings; it is started at once, under this host name.
+    """An engine's worker for a server with these settings; it starts at once, under this host name.
 
-    One that ends by itself is started again, as by whatever looks after a worker elsewhere.
+    A worker that ends by itself is restarted, as a supervisor does in production.
     """
 
     def __init__(self, server: Settings, name: str, errors: Path) -> None:
@@ -84,7 +84,7 @@ class Worker:
         threading.Thread(target=self._attend, name=f"attend {name}", daemon=True).start()
 
     def await_ready(self, wait: Wait) -> None:
-        """Wait until it is ready. Raises UserError with its last words where it is not."""
+        """Wait until it is ready. Raises UserError with its last output if it does not become ready."""
         _await_ready(self.child, self.errors, wait, "worker")
 
     def end(self) -> None:
@@ -93,12 +93,12 @@ class Worker:
         self.child.end()
 
     def tell(self, number: signal.Signals) -> None:
-        """Send the library's own worker command a signal upon which it is to end."""
+        """Send the library's own worker command a signal that asks it to end."""
         for pid in family(self.child.pid, recursive=False) - {self.child.pid}:
             os.kill(pid, number)
 
     def kill(self) -> None:
-        """Kill it without warning, and all that it has started: some lead a group of their own."""
+        """Kill it and all its descendants without warning: some lead a process group of their own."""
         self._over = True
         started = family(self.child.pid)
         self.child.kill()
@@ -109,11 +109,11 @@ class Worker:
         while self.child.wait() is not None and self.child.ready_line and not self._over:
             self.child.end()  # what is left of it
             self.child = _start("taskdemo_server.worker", self.errors, self._told)
-            self.restarts += 1  # only now, that whoever sees it finds the new one
+            self.restarts += 1  # last, so a caller that sees it finds the new child
 
 
 def family(pid: int, *, recursive: bool = True) -> set[int]:
-    """Return the ids of a process and of all that it has started, or of those alone that it has started itself."""
+    """Return the ids of a process and of all its descendants or, if not `recursive`, of its direct children only."""
     import psutil
 
     try:
@@ -123,7 +123,7 @@ def family(pid: int, *, recursive: bool = True) -> set[int]:
 
 
 def new_queue() -> str:
-    """Return a queue's name that nobody has used."""
+    """Return an unused queue name."""
     return f"taskdemo-limits-{secrets.token_hex(4)}"
 
 

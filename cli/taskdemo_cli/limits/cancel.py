@@ -1,7 +1,7 @@
-"""Limit `cancel`: whether a waiting and a running task stop when cancelled, and the place is free again.
+"""Limit `cancel`: whether a waiting and a running task stop when cancelled, and the running one frees its place.
 
-`yes`: neither came to its end, and the running one's place was taken over before it would have ended. `partly`: one
-of them was stopped, or its place stayed taken. `no`: whatever could be tried, the tasks came to their end.
+`yes`: neither ran to its end, and another task took the running one's place before it would have ended. `partly`: only
+one of them stopped, or the place stayed taken. `no`: every task that could be tried ran to its end.
 """
 
 import time
@@ -16,24 +16,24 @@ from taskdemo_server.contract.modes import MODE_BY_NAME
 
 _WORK_S = 1.2
 _WORKER_WORK_S = 8.0
-"""Where a worker replaces the process that it had to kill: at once or, where it missed its end, when it looks again.
+"""With workers: one replaces a process that it killed at once or, if it missed the exit, at its next check.
 
-Some look every 5 s.
+Some check every 5 s.
 """
 _SOON_S = 0.8
-"""A place was free early if it was taken within this share of the work's time."""
+"""A place was freed early if another task took it within this share of the work's duration."""
 
 _Tried: TypeAlias = tuple[TaskRecord, Answer]
-"""A task as it was when its cancelling was tried, and what was answered."""
+"""A task as it was just before the attempt to cancel it, and the server's answer."""
 
 
 def cancel(trial: Trial) -> Cell:
-    """Start more tasks than run at once; cancel the last, which waits, and the first, which runs."""
+    """Start more tasks than run at once; cancel the last waiting and the first running one."""
     has_workers = MODE_BY_NAME[trial.mode].engine is not None
     work_s = _WORKER_WORK_S if has_workers else _WORK_S
     trial.serve(duration=work_s)
     at_once = trial.at_once or 1
-    # One that waits, and another to take the place that becomes free; a worker takes no more than it runs.
+    # One task waits, and one takes the freed place: a worker takes no more tasks than it runs.
     trial.wait_for_answers(trial.send_tasks(at_once + 2 if has_workers else trial.enough))
     trial.wait_for_begin()
     trial.wait(lambda: sum(task.state == "started" for task in trial.tasks()) >= at_once, work_s / 2)
@@ -46,7 +46,7 @@ def cancel(trial: Trial) -> Cell:
         return next(task for task in trial.tasks() if task.id == tried[0].id)
 
     def freed_after() -> float | None:
-        """Return how soon after the cancelling another task was begun, if the place was not free then anyway."""
+        """Return the seconds from the cancellation to the next begin; None if that is late, or tasks need no place."""
         asked = running[1].asked if running and trial.at_once else soon
         begun = [task.starts[0].clock for task in trial.tasks() if task.starts]
         return min((clock - asked for clock in begun if asked < clock < soon), default=None)
@@ -64,14 +64,14 @@ def cancel(trial: Trial) -> Cell:
 
 
 def _try(trial: Trial, candidates: list[TaskRecord]) -> _Tried | None:
-    """Cancel the first of the candidates; None where there is none."""
+    """Cancel the first candidate; return None if there is none."""
     if not candidates:
         return None
     return candidates[0], trial.ask(f"/tasks/{candidates[0].id}", "DELETE")
 
 
 def _outcome(answer: Answer, after: TaskRecord) -> dict[str, Any]:
-    """Return what cancelling came to; a task counts as stopped only if its work never came to its end."""
+    """Return the outcome of a cancellation; a task counts as stopped only if its work did not run to its end."""
     detail = answer.body.get("detail") if isinstance(answer.body, dict) else None
     return {
         "status": answer.status,

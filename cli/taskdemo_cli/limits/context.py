@@ -1,4 +1,4 @@
-"""Limit `context`: whether work sees the context variables that were set on the way to its endpoint.
+"""Limit `context`: whether work sees context variables that were set on the way to its endpoint.
 
 `yes`: it saw all of them. `partly`: some. `no`: none.
 """
@@ -9,7 +9,7 @@ from taskdemo_cli.limits.trial import Trial
 
 
 def context(trial: Trial) -> Cell:
-    """Have a context variable set in several places, and let a task say which it sees."""
+    """Set a context variable in each of several places, and have a task record which it sees."""
     trial.wait_for_answers([trial.send("/limits/behind/context?key=context")])
     trial.wait_for_begin("context")
     found = trial.notes("context")[0].context

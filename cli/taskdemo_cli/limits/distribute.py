@@ -1,7 +1,7 @@
 """Limit `distribute`: whether tasks spread over machines.
 
-Two servers run, as on two machines, and all tasks go to one of them; or, where the mode has workers of its own, two of
-those. `yes`: both ran some. `no`: one ran them all.
+Two servers stand for two machines, and one of them gets all tasks; if the mode has workers of its own, two workers of
+one server stand for them. `yes`: both ran some tasks. `no`: one ran them all.
 """
 
 from collections import Counter
@@ -14,15 +14,15 @@ from taskdemo_cli.units import format_count
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
 _TASKS = (6, 12, 24)
-"""More, where of two workers only one has come to run any: on a busy machine the other one may come too late."""
+"""Tasks to send; more if only one of two workers ran any, because on a busy machine the other may be late."""
 ELSEWHERE = "elsewhere"
-"""The place of a process that had ended before it was looked at."""
+"""Where a task ran whose process had ended before we looked it up."""
 _SLOW_WORKERS_S = 10.0
-"""So long may workers that have just been started take to begin, on a busy machine."""
+"""Seconds that newly started workers may take to begin on a busy machine."""
 
 
 def distribute(trial: Trial) -> Cell:
-    """Give more to do than one machine can do at once: to one of two servers, or to one that has two workers."""
+    """Send more tasks than one machine runs at once, to one of two servers or to a server with two workers."""
     has_workers = MODE_BY_NAME[trial.mode].engine is not None
     servers: dict[str, int] = {}
     if has_workers:
@@ -35,7 +35,7 @@ def distribute(trial: Trial) -> Cell:
     homes: dict[int, str] = {}
 
     def over() -> bool:
-        # Looked at at once, for a process may live for one task only.
+        # Look them up now: a process may live for one task only.
         if any(task.starts and task.starts[-1].pid not in homes for task in trial.tasks()):
             machines = servers or {worker.name: worker.child.pid for worker in trial.workers}
             homes.update({pid: name for name, main in machines.items() for pid in family(main)})

@@ -1,7 +1,7 @@
-"""What the experiments find out from: the server's journal, and the log in which the steps write; and how they say it.
+"""The experiments' evidence, from the server's journal and the log that the steps write, and the cells made from it.
 
-Reads files and folds their lines; knows no server. Both only grow, and are asked after every few milliseconds: one that
-has not grown is not read again.
+Reads files and folds their lines; knows no server. Both files only grow and are polled every few milliseconds, so a
+file is read again only when it has grown.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from taskdemo_server.contract.events import TaskEvent, TaskRecord
 
 
 def read_journal(path: Path) -> list[TaskRecord]:
-    """Return the tasks in the journal, in the order in which they were accepted."""
+    """Return the tasks in the journal, in order of acceptance."""
     return _tasks(path, _size(path))
 
 
@@ -43,14 +43,14 @@ class Note(Struct, frozen=True):
     given: Any = None
     result: Any = None
     context: dict[str, bool] = {}
-    """Which context variables were set there, by what sets them."""
+    """Whether the step saw each context variable, by what sets it."""
 
 
 _decoder: Final = Decoder(Note)
 
 
 def read_steps(path: Path, key: str) -> list[Note]:
-    """Return the notes of one experiment, in their order."""
+    """Return the notes of one experiment, in file order."""
     return [note for note in _notes(path, _size(path)) if note.key == key]
 
 
@@ -58,13 +58,13 @@ def read_steps(path: Path, key: str) -> list[Note]:
 def _notes(path: Path, _size: int) -> list[Note]:
     found = []
     for line in _lines(path):
-        with contextlib.suppress(DecodeError):  # a line that a kill has cut short
+        with contextlib.suppress(DecodeError):  # a kill may cut a line short
             found.append(_decoder.decode(line))
     return found
 
 
 def counted(count: int, total: int, text: str, **measured: Any) -> Cell:
-    """Return the cell of what came out well so often of `total`: `yes` for always, `no` for never, or else `partly`."""
+    """Return the cell for `count` successes out of `total`: `yes` for all, `no` for none, otherwise `partly`."""
     verdict: Literal["yes", "no", "partly"] = "no" if not count else "yes" if count == total else "partly"
     return Cell(verdict=verdict, measured={"figure": f"{count} of {total}", **measured}, text=text)
 

@@ -1,8 +1,8 @@
-"""Limit `failure`: whether a task that raises stays a matter of its own, and shows.
+"""Limit `failure`: whether a task that raises affects nothing else, and its error is visible.
 
-Three things are looked at: whether its error reaches somebody who asks (the caller's status, or the engine, which can
-be asked later), whether the next task of the same request runs, and whether a neighbour's request in flight on the same
-connection is answered. `yes`: all three. `no`: none, only a line on standard error if at all. `partly`: some.
+Three checks: whether the error can be found by asking (in the caller's status, or later from the engine), whether the
+next task of the same request runs, and whether a neighbour's request in flight on the same connection is answered.
+`yes`: all three. `partly`: some. `no`: none; at most a line on standard error.
 """
 
 import http.client
@@ -15,12 +15,12 @@ from taskdemo_cli.processes import servers
 
 _QUIET_S = 1.0
 _NOTED_S = 5.0
-"""So long an engine that can be asked may take to note an error, on a slow machine."""
+"""Seconds that an engine may take to record an error on a slow machine."""
 _TEXT = "fails on purpose"
 
 
 def failure(trial: Trial) -> Cell:
-    """Send two requests over one connection: the task of the first raises while the second is served."""
+    """Send two requests over one connection: the first one's task raises while the second is in flight."""
     caller, neighbour = _two_on_one_connection(trial.server, "/limits/fail?key=fail", "/limits/neighbour")
     trial.follow("fail", lambda: bool(trial.notes("fail", "following", "ended")), _QUIET_S)
 
@@ -59,7 +59,7 @@ def failure(trial: Trial) -> Cell:
 
 
 def _two_on_one_connection(server: servers.Server, first: str, second: str) -> tuple[int | None, int | None]:
-    """Send two requests in one go and return the status of each answer; None where none came."""
+    """Send two requests in one write and return the status of each answer; None if none came."""
     with open_socket(server) as connection, connection.makefile("rb") as answers:
         connection.sendall(
             b"".join(b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path.encode() for path in (first, second))
@@ -68,7 +68,7 @@ def _two_on_one_connection(server: servers.Server, first: str, second: str) -> t
 
 
 def _status(answers: IO[bytes]) -> int | None:
-    """Read one answer, with its body, and return its status; None where the connection ends before."""
+    """Read one answer with its body and return its status; None if the connection ends first."""
     try:
         status = int(answers.readline().split(maxsplit=2)[1])
         answers.read(int(http.client.parse_headers(answers).get("Content-Length", 0)))

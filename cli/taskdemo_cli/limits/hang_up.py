@@ -1,7 +1,7 @@
-"""Limit `hang_up`: whether work comes to its end although its caller hangs up.
+"""Limit `hang_up`: whether work runs to its end if its caller hangs up.
 
-One caller hangs up before the endpoint has answered, another one while its task runs. `yes`: both tasks came to their
-end. `partly`: one did. `no`: neither did.
+One caller hangs up before the endpoint answers, another while its task runs. `yes`: both tasks ran to their end.
+`partly`: one did. `no`: neither did.
 """
 
 from taskdemo_cli.documents.limits import Cell
@@ -10,7 +10,7 @@ from taskdemo_cli.limits.trial import SETTLE_S, Trial
 
 
 def hang_up(trial: Trial) -> Cell:
-    """Hang up twice, and see what becomes of the tasks."""
+    """Hang up twice, and watch whether the tasks end."""
     trial.hang_up("/limits/hang-up?key=early", lambda: False, SETTLE_S)
     trial.hang_up("/limits/track?key=later", lambda: bool(trial.notes("later")))
     keys = {"early": "before it was answered", "later": "while its task ran"}

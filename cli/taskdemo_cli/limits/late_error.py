@@ -1,7 +1,7 @@
-"""Limit `late_error`: whether a task runs although its endpoint raises after it has handed the task over.
+"""Limit `late_error`: whether a task runs if its endpoint raises after it has handed the task over.
 
-Once an HTTPException, once another error, beside a request that does not fail. `yes`: the tasks of both ran. `partly`:
-one did. `no`: neither did.
+One endpoint raises an HTTPException, one another error; a third request succeeds. `yes`: the tasks of both ran.
+`partly`: one did. `no`: neither did.
 """
 
 from taskdemo_cli.documents.limits import Cell
@@ -12,7 +12,7 @@ _ERRORS = ("HTTPException", "RuntimeError")
 
 
 def late_error(trial: Trial) -> Cell:
-    """Send a request that is all right, and two that fail once they have handed their tasks over."""
+    """Send a request that succeeds, and two that fail after they have handed their tasks over."""
     beside = trial.send("/limits/track?key=beside")
     answers = {error: trial.ask(f"/limits/late-error?key={error}&error={error}") for error in _ERRORS}
     trial.wait_for_answers([beside])

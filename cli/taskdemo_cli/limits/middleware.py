@@ -1,8 +1,8 @@
-"""Limit `middleware`: whether a task behind a BaseHTTPMiddleware is what it is without one.
+"""Limit `middleware`: whether a task behaves behind a BaseHTTPMiddleware as it does without one.
 
-Three things are looked at, without it and behind it: whether the answer comes before the work's end, whether the next
-request on the same connection is answered before that, and whether the task of a caller who hangs up before the answer
-comes to its end. `yes`: all three are the same. `partly`: some are. `no`: none is.
+Three checks, without it and behind it: whether the answer comes before the work ends, whether the next request on the
+same connection is answered before the work ends, and whether a task runs to its end if its caller hangs up before the
+answer. `yes`: all three are the same. `partly`: some are. `no`: none is.
 """
 
 from dataclasses import asdict, astuple, dataclass
@@ -28,7 +28,7 @@ class _Observation:
 
 
 def middleware(trial: Trial) -> Cell:
-    """Look at the three things, without the middleware and behind it."""
+    """Make the three checks without the middleware and behind it."""
     without, behind = _observe(trial, "/limits"), _observe(trial, "/limits/behind")
     same = [one == other for one, other in zip(astuple(without), astuple(behind), strict=True)]
     changed = [words for words, alike in zip(without.words, same, strict=True) if not alike]

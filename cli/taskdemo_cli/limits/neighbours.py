@@ -1,7 +1,7 @@
-"""Limit `neighbours`: how long a request that costs nothing waits while tasks compute, wherever they do.
+"""Limit `neighbours`: how long a trivial request waits while tasks compute, wherever they run.
 
-One bystander, `GET /ping`, and the same two limits in every mode. `yes`: it never waited longer than what nobody
-notices. `no`: it waited for as long as a task computes, or longer. `partly`: in between.
+One bystander, `GET /ping`, and the same two thresholds in every mode. `yes`: no wait was long enough to notice. `no`: a
+wait was at least as long as a task computes. `partly`: in between.
 """
 
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S
@@ -12,7 +12,7 @@ from taskdemo_cli.units import format_seconds
 
 
 def neighbours(trial: Trial) -> Cell:
-    """See what the bystander waited."""
+    """Measure the bystander's longest wait."""
     found = compute_beside_a_bystander(trial)
     waited = found.longest_s
     return Cell(

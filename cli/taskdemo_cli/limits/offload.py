@@ -19,31 +19,31 @@ from taskdemo_cli.units import format_count, format_seconds
 WORK_S = 0.3
 """CPU seconds of each task."""
 TASKS = 5
-"""Enough to get in the way of others where they share an interpreter; two hardly do."""
+"""Enough to delay others in the same interpreter; two hardly do."""
 _QUIET_S = 10.0
-"""So long may nothing begin or end on a busy machine, where a task waits for a processor; then it never will."""
+"""Seconds without a begin or an end after which none is expected: on a busy machine, tasks wait for a processor."""
 _EVERY_S = 0.04
 _BEFORE_S = 0.3
-"""The bystander asks for so long before the work begins: what it waits then is what waiting costs anyway."""
+"""Seconds for which the bystander asks before the work begins: its waits then are the baseline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What was seen while tasks computed beside a bystander."""
+    """What was observed while tasks computed and a bystander sent requests."""
 
     server_pid: int
     pids: list[int]
-    """Where each task ran."""
+    """The process in which each task ran."""
     longest_s: float
-    """The bystander's longest wait meanwhile."""
+    """The bystander's longest wait after the work began."""
     before_s: float
     """Its longest wait before."""
     answered: bool
-    """Whether the last question got an answer; if not, its wait is as long as it was borne."""
+    """Whether its last request was answered; if not, that wait lasted until the request failed."""
 
     @property
     def elsewhere(self) -> int:
-        """How many tasks ran in another process than the server's."""
+        """How many tasks ran outside the server's process."""
         return sum(pid != self.server_pid for pid in self.pids)
 
     @property
@@ -57,9 +57,9 @@ class Computed:
 
 @functools.cache
 def compute_beside_a_bystander(trial: Trial) -> Computed:
-    """Let some tasks compute while a bystander asks for something that costs nothing, at a steady rate.
+    """Let tasks compute while a bystander sends trivial requests at a steady rate.
 
-    Once in each trial: the experiments that share it share what was seen.
+    Runs once per trial: the experiments that share it share the observations. Raises UserError if the server ends.
     """
     server = trial.serve(work="cpu", duration=WORK_S, threads=40)
     is_over, first = threading.Event(), time.monotonic()
@@ -88,8 +88,9 @@ def compute_beside_a_bystander(trial: Trial) -> Computed:
         raise UserError(f"the server ended (exit {server.poll()}) while it computed")
     waits: dict[bool, list[float]] = {True: [], False: []}
     for number, answer in enumerate(answers):
-        planned = first + number * _EVERY_S  # a wait counts from the planned moment of asking
-        waits[answer.answered >= begun].append(answer.answered - planned)  # which on a busy machine may be long ago
+        # A wait counts from the planned time of the request, which it may miss by far on a busy machine.
+        planned = first + number * _EVERY_S
+        waits[answer.answered >= begun].append(answer.answered - planned)
     return Computed(
         server_pid=server.pid,
         pids=[task.starts[-1].pid for task in trial.tasks() if task.starts],
@@ -100,7 +101,7 @@ def compute_beside_a_bystander(trial: Trial) -> Computed:
 
 
 def offload(trial: Trial) -> Cell:
-    """See where tasks that compute run."""
+    """Observe in which processes computing tasks run."""
     found = compute_beside_a_bystander(trial)
     count = len(found.pids)
     return counted(

@@ -1,7 +1,7 @@
-"""Limit `orchestrate`: whether the engine keeps steps in order, and hands on their results.
+"""Limit `orchestrate`: whether the engine keeps steps in order and passes on their results.
 
-A chain, whose second step needs the first's result, and a group of three with a final step that needs theirs. `yes`:
-both in order, results handed on. `partly`: at least one of them in order. `no`: neither.
+A chain's second step needs the first one's result; the final step of a group of three needs all three. `yes`: both ran
+in order, and results were passed on. `partly`: at least one ran in order. `no`: neither did.
 """
 
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from taskdemo_cli.stats import most_at_once
 from taskdemo_cli.units import format_seconds
 
 _ANSWER_S = 1.2
-"""For so long a caller who waits for it all may still wait once it is over."""
+"""Seconds within which a caller who waits for the whole plan is answered after its last step."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Observation:
-    """What was observed of a plan: its last step, and those before it."""
+    """What was observed of a plan: earlier steps and a last one."""
 
     at_once: int = 0
     """The most earlier steps that ran at the same time."""
     refused: bool = False
-    """Whether the engine, as it is set up, did not take it: the endpoint raised."""
+    """Whether the engine, as configured, rejected the plan: the endpoint raised."""
     ran: bool = False
-    """Whether all steps came to their end."""
+    """Whether all steps ran to their end."""
     in_order: bool = False
     results_passed: bool = False
     caller_waited_s: float | None = None
-    """How long, if the caller was answered only after the last step."""
+    """Seconds that the caller waited; None if it was answered before the last step ended."""
 
 
 def orchestrate(trial: Trial) -> Cell:
-    """Let the engine do the chain, and then the group."""
+    """Have the engine run the chain, then the group."""
     return _cell(
         chain=_follow(trial, "chain", ["first"], "second"),
         group=_follow(trial, "group", ["part 0", "part 1", "part 2"], "final"),

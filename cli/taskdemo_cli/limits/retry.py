@@ -1,6 +1,6 @@
-"""Limit `retry`: whether work that fails is run again by the engine itself.
+"""Limit `retry`: whether the engine itself reruns work that fails.
 
-`yes`: it was, until it succeeded. `partly`: it was, but not until it succeeded. `no`: it was not.
+`yes`: it did, until the work succeeded. `partly`: it did, but not until the work succeeded. `no`: it did not.
 """
 
 from taskdemo_cli.documents.limits import Cell
@@ -8,13 +8,13 @@ from taskdemo_cli.limits.trial import Trial
 from taskdemo_cli.units import format_count, format_seconds
 
 WATCHED_S = 2.8
-"""Seconds without another attempt after which none is expected any more."""
+"""Seconds without another attempt after which none is expected."""
 WORKER_WATCHED_S = 8.0
-"""The same where a worker looks for what is due: some do so every 5 s."""
+"""The same with workers: some look for due tasks every 5 s."""
 
 
 def retry(trial: Trial) -> Cell:
-    """Start work that fails at its first two attempts, and watch."""
+    """Start work whose first two attempts fail, and watch for retries."""
     trial.send("/limits/retry?key=retry")
 
     def succeeded() -> bool:
@@ -24,7 +24,7 @@ def retry(trial: Trial) -> Cell:
     trial.follow("retry", succeeded, watched_s)
     starts = [note.clock for note in trial.notes("retry", "flaky", "started")]
     failures = [note.clock for note in trial.notes("retry", "flaky", "failed")]
-    # An attempt that a dying process left behind has neither failed nor ended.
+    # An attempt whose process died has neither failed nor ended.
     delays = [start - failure for start, failure in zip(starts[1:], failures, strict=False)]
     return _cell(len(starts), delays, watched_s, succeeded=succeeded())
 

@@ -1,7 +1,7 @@
-"""Limit `session`: whether what a dependency with `yield` opens, a session, say, is open as long as the task runs.
+"""Limit `session`: whether what a dependency with `yield` opens, such as a session, stays open while the task runs.
 
-Once as FastAPI does it by default, once with `scope="function"`. `yes`: both were open until the task had ended.
-`partly`: one was. `no`: neither was, so that the task needs a session of its own.
+Checked with FastAPI's default scope and with `scope="function"`. `yes`: both stayed open until the task had ended.
+`partly`: one did. `no`: neither did, so the task needs a session of its own.
 """
 
 from taskdemo_cli.documents.limits import Cell
@@ -12,7 +12,7 @@ _SCOPES = {"request": "`Depends(session)`", "function": '`Depends(session, scope
 
 
 def session(trial: Trial) -> Cell:
-    """Start a task beside each, and see which ends first."""
+    """Start a task with each session, and compare which ends first."""
     trial.wait_for_answers([trial.send(f"/limits/session/{scope}?key=s-{scope}") for scope in _SCOPES])
     for scope in _SCOPES:
         trial.wait_for_begin(f"s-{scope}", "tracked")

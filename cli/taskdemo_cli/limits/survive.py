@@ -1,8 +1,8 @@
 """Limits `survive_restart`, `survive_server_kill` and `survive_worker_kill`: what becomes of accepted tasks.
 
-The process ends while tasks run and wait: as a normal restart has it (SIGTERM, and SIGINT), or killed (SIGKILL). It
-is then started again on its journal. `yes`: every task that was accepted and had not ended did end. `partly`:
-some did. `no`: none did. One that was begun twice is counted.
+A process ends while some tasks run and others wait, by a signal of a normal restart (SIGTERM, SIGINT) or by SIGKILL. It
+is then restarted on the same journal. `yes`: every accepted task that had not ended ended afterwards. `partly`: some
+did. `no`: none did. Tasks that began twice are counted separately.
 """
 
 import functools
@@ -23,37 +23,37 @@ from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.events import TaskRecord
 
 _WAITING = (4, 8, 16)
-"""Tasks beyond those that run at once: more, where on a busy machine none waits any more as anybody looks."""
+"""Tasks beyond those that run at once; more if, on a busy machine, none still waits when we look."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What became of the tasks that were unfinished when a process had to end."""
+    """What became of the tasks that were unfinished when a process was ended."""
 
     killed: str
-    """What had to end, and how, in words."""
+    """Which process was ended, and how, in words."""
     accepted: int
     unfinished: int
     ended: int
     ran_twice: int
     called_failed: int
-    """Of those that did not end, the ones that the engine knows of and calls failed."""
+    """Tasks among the unfinished that the engine reports as failed."""
     unanswered: int
     """Requests that got no answer."""
     works_again: bool
-    """Whether a task that was sent afterwards did end."""
+    """Whether a task that was sent afterwards ended."""
     took_s: float
-    """Seconds from the kill until the last of them had ended, or until nothing more was expected."""
+    """Seconds from the kill until the last task ended, or until nothing more was expected."""
     restarts: int = 0
-    """How often a worker had to be started again, which ended with a process of it."""
+    """How often a worker ended, for example with one of its processes, and was restarted."""
     end_s: float | None = None
-    """How long the server took to end by itself; None where it was killed, or had to be."""
+    """Seconds that the server took to end by itself; None if it was killed, or not ended at all."""
 
 
 def survive_restart(trial: Trial) -> Cell:
-    """Tell the server to end, as whatever looks after it elsewhere and Ctrl-C do, and start it again.
+    """Tell the server to end, as a supervisor (SIGTERM) and Ctrl-C (SIGINT) do, and restart it.
 
-    Where the mode has workers of its own, one of these is told so instead of Ctrl-C.
+    If the mode has workers of its own, a SIGTERM to one of them replaces the SIGINT.
     """
 
     def see(number: signal.Signals) -> Fate:
@@ -71,14 +71,14 @@ def survive_restart(trial: Trial) -> Cell:
 
 
 def survive_server_kill(trial: Trial) -> Cell:
-    """Kill the server, and start it again."""
+    """Kill the server and restart it."""
     return fate_cell({"server": _kill_server(trial)[0]})
 
 
 def survive_worker_kill(trial: Trial) -> Cell:
-    """Kill the process that runs a task; where that is the server itself, this has been seen.
+    """Kill the process that runs a task; if that is the server, reuse the outcome of `survive_server_kill`.
 
-    Where the mode has workers of its own, one of two is killed too, as a whole, in a second go.
+    If the mode has workers of its own, a second round kills one of two workers with all its processes.
     """
     fate, runs_tasks = _kill_server(trial)
     if runs_tasks:
@@ -104,9 +104,9 @@ def survive_worker_kill(trial: Trial) -> Cell:
 
 
 def _kill_what_runs(trial: Trial) -> "tuple[_Busy, str]":
-    """Kill a process that runs a task, and return what it was busy with, and the id of that task.
+    """Kill a process that runs a task; return the tasks that the server was given, and the id of the task that was hit.
 
-    Raises UserError where none is seen to run one.
+    Raises UserError if no process is seen running one.
     """
     killed = ""
 
@@ -115,7 +115,7 @@ def _kill_what_runs(trial: Trial) -> "tuple[_Busy, str]":
         for task in busy.running(trial):
             if trial.kill_child(task.starts[-1].pid):
                 after = next(one for one in busy.tasks(trial) if one.id == task.id)
-                if after.done and len(after.starts) == 1:  # it had ended just before
+                if after.done and len(after.starts) == 1:  # ended just before the kill
                     return False
                 killed = task.id
                 return True
@@ -135,28 +135,28 @@ def _kill_what_runs(trial: Trial) -> "tuple[_Busy, str]":
 
 @dataclass(frozen=True, slots=True)
 class _Busy:
-    """What a server has been given, so that tasks run and tasks wait."""
+    """The requests that keep a server busy: some tasks run, others wait."""
 
     answers: "list[Future[Answer]]"
-    """To their callers."""
+    """The answers to the requests."""
     earlier: frozenset[str]
-    """Tasks of before, which do not count."""
+    """Tasks from before, which do not count."""
 
     def tasks(self, trial: Trial) -> list[TaskRecord]:
-        """Return what the journal tells of those that count."""
+        """Return the journal's records of the tasks that count."""
         return [task for task in trial.tasks() if task.id not in self.earlier]
 
     def running(self, trial: Trial) -> list[TaskRecord]:
-        """Return those that run."""
+        """Return the tasks that run."""
         return [task for task in self.tasks(trial) if task.state == "started"]
 
     def waits(self, trial: Trial) -> bool:
-        """Tell whether any of them still waits."""
+        """Return whether any task still waits."""
         return any(task.state == "accepted" for task in self.tasks(trial))
 
 
 def _busy(trial: Trial, workers: Sequence[str] = MACHINES) -> _Busy:
-    """Keep a server busy: a fresh one or, because workers take long to start, the one that has these."""
+    """Keep a server busy: a fresh one, or the current one if it has workers, because these take long to start."""
     for waiting in _WAITING:
         busy = _send(trial, workers, waiting)
         states = {task.state for task in busy.tasks(trial)}
@@ -173,7 +173,7 @@ def _send(trial: Trial, workers: Sequence[str], waiting: int) -> _Busy:
     running = (trial.at_once or 0) * max(len(trial.workers), 1)
     busy = _Busy(trial.send_tasks(running + waiting), earlier)
     trial.wait_for_begin(earlier=earlier)
-    if trial.workers:  # What an engine does while these begin their tasks is a matter of luck, so no verdict.
+    if trial.workers:  # Before all workers are busy, an outcome is a matter of luck, not a verdict.
         trial.wait(lambda: len(busy.running(trial)) >= running, WORK_S)
     trial.wait_for_answers(busy.answers)
     return busy
@@ -181,9 +181,9 @@ def _send(trial: Trial, workers: Sequence[str], waiting: int) -> _Busy:
 
 @functools.cache
 def _kill_server(trial: Trial) -> tuple[Fate, bool]:
-    """Kill a busy server, and start it again; return what became of its tasks, and whether it ran them itself.
+    """Kill a busy server and restart it; return what became of its tasks, and whether it ran them itself.
 
-    Once in each trial: the experiments that share it share what was seen.
+    Runs once per trial: the experiments that share it share the observations.
     """
     busy = _busy(trial)
     server = trial.server
@@ -201,16 +201,16 @@ def _see(
     hit: str = "",
     is_workers_end: bool = False,
 ) -> Fate:
-    """See what becomes of the tasks that have not ended now; `end` ends the server, which is then started again.
+    """Watch what becomes of the tasks that have not ended; `end` ends the server, which is then restarted.
 
-    `hit`: the task whose process was killed, which may have been begun again, and have ended, by now.
-    `is_workers_end`: a worker takes its time to end, and is then started again.
+    `hit`: the task whose process was killed; it may have begun again, and even ended, by now.
+    `is_workers_end`: a worker was told to end, which takes a while, and is then restarted.
     """
     killed_at, restarts, end_s = time.monotonic(), trial.restarts, None
     before = busy.tasks(trial)
     if end is not None:
         end_s = end()
-        if end_s is None:  # What ended at the last moment before a kill, has ended.
+        if end_s is None:  # Tasks that ended just before the kill count as ended.
             before = busy.tasks(trial)
         trial.restart()
     open_ = {task.id for task in before if task.state != "finished" or task.id == hit}
@@ -223,7 +223,7 @@ def _see(
 
     known = restarts
     if is_workers_end:
-        trial.wait(lambda: trial.restarts > known, 3 * RESTART_PATIENCE_S)  # Kubernetes' patience
+        trial.wait(lambda: trial.restarts > known, 3 * RESTART_PATIENCE_S)  # Kubernetes' grace period
     while not trial.wait_for_quiet(settled, trial.patience_s) and trial.restarts > known:
         known = trial.restarts
         trial.await_workers()
@@ -244,16 +244,16 @@ def _see(
 
 
 def _works(trial: Trial) -> bool:
-    """Tell whether a new task comes to its end."""
+    """Return whether a new task runs to its end."""
     known = {task.id for task in trial.tasks()}
     trial.send("/?message=afterwards")
     return trial.wait(lambda: any(task.done for task in trial.tasks() if task.id not in known), 5)
 
 
 def fate_cell(fates: dict[str, Fate]) -> Cell:
-    """Return the cell for what became of the tasks at each kill, by what was killed.
+    """Return the cell for the fates of the tasks, keyed by the process that was ended.
 
-    Raises UserError where a kill found no task that had not ended: then nothing was seen.
+    Raises UserError if all tasks had ended before one of the kills: then nothing was seen.
     """
     if idle := next((fate for fate in fates.values() if not fate.unfinished), None):
         raise UserError(f"every task had ended before {idle.killed}, so nothing was seen; run it again")

@@ -1,7 +1,7 @@
-"""Limit `track`: whether the engine can be asked for a task's state while it waits, runs, and after it has ended.
+"""Limit `track`: whether the engine reports a task's state while it waits, while it runs, and after it has ended.
 
-`yes`: it told these three apart. `partly`: it told two of them apart. `no`: there is nothing to ask, or it always
-says the same. taskdemo's own journal is not asked: it is taskdemo's, not the engine's.
+`yes`: it distinguished all three. `partly`: it distinguished two. `no`: there is nothing to ask, or it always gives the
+same state. The journal does not count: it is taskdemo's, not the engine's.
 """
 
 from typing import Any
@@ -12,11 +12,11 @@ from taskdemo_cli.limits.trial import SETTLE_S, Trial
 
 _MOMENTS = {"waiting": "while it waited", "running": "while it ran", "ended": "after its end"}
 _TRIES = 3
-"""On a busy machine, a worker may have begun or ended a task before the engine is asked after it."""
+"""On a busy machine, a worker may begin or end a task before we ask the engine about it."""
 
 
 def track(trial: Trial) -> Cell:
-    """Start more tasks than run at once, and ask after the last one at three moments."""
+    """Start more tasks than run at once, and ask about the last one at three moments."""
     said: dict[str, dict[str, Any]] = {}
     for go in range(_TRIES):
         *others, last = [f"{go}.{number}" for number in range(trial.enough)]
@@ -34,7 +34,7 @@ def track(trial: Trial) -> Cell:
 
 
 def _ask_while(trial: Trial, key: str, moment: str, said: dict[str, dict[str, Any]]) -> None:
-    """Note in `said` what the engine says of a task in that state, if it is in it, and still is afterwards."""
+    """Record the engine's answer in `said`, if the task is at `moment` both before and after the question."""
     if _moment(trial, key) == moment:
         answer = trial.ask(f"/limits/ask?key={key}")
         if _moment(trial, key) == moment:
@@ -42,7 +42,7 @@ def _ask_while(trial: Trial, key: str, moment: str, said: dict[str, dict[str, An
 
 
 def _moment(trial: Trial, key: str) -> str:
-    """Return where the task is according to its own notes."""
+    """Return the task's moment, a key of `_MOMENTS`, from its own notes."""
     states = [note.state for note in trial.notes(key)]
     return {"started": "running", "ended": "ended"}[states[-1]] if states else "waiting"
 

@@ -1,6 +1,6 @@
-"""One experiment under way: its own folder, its own servers, its questions to them and what they leave behind.
+"""A running experiment: its own folder and servers, the requests to them, and the evidence that they leave.
 
-Knows servers and files; what is asked and what it means is the experiments' business.
+Knows servers and files; the experiments know what to ask and what the answers mean.
 """
 
 import contextlib
@@ -28,24 +28,24 @@ from taskdemo_server.contract.settings import Settings, results_beside
 
 POLL_S = 0.01
 BEGIN_S = 15.0
-"""Seconds within which work begins, on a busy machine too."""
+"""Seconds within which work begins, even on a busy machine."""
 SETTLE_S = 0.15
-"""Seconds in which a request has reached the server's work, though nobody can tell from outside."""
+"""Seconds within which a request reaches the server's work, which cannot be observed from outside."""
 RESTART_PATIENCE_S = 10.0
-"""For so long may a server take to end in order before it is killed: Docker's patience; Kubernetes' is 30 s."""
+"""Seconds that a server may take to shut down before it is killed: Docker's grace period; Kubernetes' is 30 s."""
 ANSWER_TIMEOUT_S = 30.0
 WORK_S = 0.5
-"""Seconds of each task where several run and wait."""
+"""Seconds that each task takes where some run and others wait."""
 _LOOK_S = 6.0
-"""Seconds within which a worker looks for its next task: some look rarely, and one just started has to begin."""
+"""Seconds within which a worker looks for its next task: some poll rarely, and a new one has to start up."""
 THREADS = 2
-"""Worker threads of a server: few, so that a task that waits for one is quickly made."""
+"""Worker threads of a server: few, so a few tasks are enough to make one wait."""
 
 Result = TypeVar("Result")
 
 
 class StoppedError(Exception):
-    """The command was asked to stop, so the experiment cannot go on."""
+    """The command was asked to stop, so the experiment cannot continue."""
 
 
 class CannotStartError(UserError):
@@ -54,24 +54,25 @@ class CannotStartError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one request. Times are the monotonic clock's, in seconds."""
+    """The outcome of one request. Times are in seconds, on the monotonic clock."""
 
     status: int | None
-    """None where no answer came."""
+    """None if no answer came."""
     body: Any
     asked: float
     answered: float
 
     @property
     def took(self) -> float:
-        """Seconds from the question to the answer, or to its failure."""
+        """Seconds from the request to its answer or failure."""
         return self.answered - self.asked
 
 
 class Trial:
-    """One experiment, or several that share what they see: everything in it is fresh, and ends with it.
+    """One experiment, or several that share servers; these are fresh, and end with the trial.
 
-    What is asked and looked at is the server that was started last. `is_over`: whether no experiment is to go on.
+    Requests go to the server that was started last; the evidence is also that server's. `is_over` returns whether to
+    stop all experiments.
     """
 
     def __init__(
@@ -84,9 +85,9 @@ class Trial:
         self._is_over = is_over
         self._servers: list[servers.Server] = []
         self._redelivery_s = 0.0
-        """After how long the engine gives a dead worker's task to another."""
+        """Seconds after which the engine redelivers a dead worker's task to another."""
         self.workers: list[Worker] = []
-        """An engine's workers, in the order of their start; none in the other modes."""
+        """The engine's workers, in start order; empty if the mode has none."""
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +104,7 @@ class Trial:
 
     @property
     def server(self) -> servers.Server:
-        """The server that was started last; one is, where there is none yet."""
+        """The server that was started last; starts one if there is none yet."""
         return self._servers[-1] if self._servers else self.serve()
 
     def serve(
@@ -114,9 +115,9 @@ class Trial:
         threads: int = THREADS,
         workers: Sequence[str] = ("worker",),
     ) -> servers.Server:
-        """Start a server of the mode, with the routes of the experiments, in a folder of its own.
+        """Start a server of the mode, with the experiments' routes, in a folder of its own.
 
-        Where the mode needs workers beside its servers, they are started too, under these host names.
+        If the mode needs workers, start them too, under these host names. Raises CannotStartError.
         """
         folder = self._folder / f"server-{len(self._servers) + 1}"
         settings = Settings(
@@ -136,7 +137,7 @@ class Trial:
             url = self._broker.url(engine, self.wait)
             backend = self._broker.backend or results_beside(url)
             settings = replace(settings, broker=url, backend=backend, queue=new_queue())
-            server = self._start(settings, folder)  # which says at once what is wrong with the broker
+            server = self._start(settings, folder)  # first, as it reports a broken broker at once
             self.workers += [Worker(settings, name, folder / f"{name}-stderr") for name in workers]
             self.await_workers()
         except UserError as error:
@@ -145,7 +146,7 @@ class Trial:
         return server
 
     def restart(self) -> None:
-        """Start the server again after its end, on the same journal."""
+        """Restart the server on the same journal after it has ended."""
         self._start(self.server.settings, self.server.folder)
 
     def _start(self, settings: Settings, folder: Path) -> servers.Server:
@@ -156,7 +157,7 @@ class Trial:
         return server
 
     def tell(self, number: signal.Signals) -> float | None:
-        """Send the server a signal upon which it is to end; return how many seconds it took, None if it was killed."""
+        """Send the server a signal to end; return the seconds that it took, or None if it had to be killed."""
         told, server = time.monotonic(), self.server
         os.kill(server.pid, number)
         if self.wait(lambda: server.poll() is not None, RESTART_PATIENCE_S):
@@ -166,16 +167,16 @@ class Trial:
 
     @property
     def restarts(self) -> int:
-        """How often a worker had to be started again."""
+        """How often workers were restarted."""
         return sum(worker.restarts for worker in self.workers)
 
     def await_workers(self) -> None:
-        """Wait until the workers are ready, those too that were started again."""
+        """Wait until all workers are ready, including restarted ones."""
         for worker in self.workers:
             worker.await_ready(self.wait)
 
     def kill_child(self, pid: int) -> bool:
-        """Kill a process that the server or a worker has started; False where `pid` is none of those."""
+        """Kill a process of the server's or of a worker's; return False if `pid` is not one."""
         if not any(pid in family(parent) for parent in (self.server.pid, *(one.child.pid for one in self.workers))):
             return False
         servers.kill(pid)
@@ -183,20 +184,20 @@ class Trial:
 
     @property
     def at_once(self) -> int | None:
-        """How many tasks the mode's engine runs at once; None where there is no bound."""
+        """How many tasks the server, or one worker, runs at once; None if unbounded."""
         return PROCESSES if self.workers else Subject(self.server.settings).at_once
 
     @property
     def enough(self) -> int:
-        """How many tasks to start so that the last of them really waits.
+        """How many tasks to start to make the last one really wait.
 
-        Engines take some more than they run: a ProcessPoolExecutor hands its processes one each, and one beyond.
+        Engines take more than they run: a ProcessPoolExecutor queues one task more than it has processes.
         """
         return 2 * (self.at_once or 1) + 2
 
     @property
     def patience_s(self) -> float:
-        """For how long nothing may happen before nothing more is expected of tasks that take WORK_S."""
+        """Seconds without an event after which nothing more is expected of tasks that take WORK_S."""
         return self._redelivery_s + _LOOK_S if self.workers else WORK_S + 1.0
 
     def said(self) -> str:
@@ -204,58 +205,58 @@ class Trial:
         files = [self.server.folder / "stderr", *(worker.errors for worker in self.workers)]
         return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
 
-    # --- questions ------------------------------------------------------------------------------------------
+    # --- requests -------------------------------------------------------------------------------------------
 
     def ask(self, path: str, method: str = "GET") -> Answer:
-        """Ask and wait for the answer. Raises StoppedError where the command is to stop meanwhile."""
+        """Send a request and wait for the answer. Raises StoppedError if the command is asked to stop meanwhile."""
         pending = self.send(path, method)
         self.wait(pending.done, ANSWER_TIMEOUT_S)
         return pending.result()
 
     def send(self, path: str, method: str = "GET") -> "Future[Answer]":
-        """Ask on a connection of its own and do not wait; the answer's `status` is None where none came."""
+        """Send a request on its own connection, without waiting; the answer's `status` is None if none came."""
         port = self.server.port
         return _in_a_thread(lambda: _ask(port, [path], method)[0])
 
     def send_in_turn(self, paths: Iterable[str]) -> "Future[list[Answer]]":
-        """Ask for one path after another, on one connection, and do not wait."""
+        """Request one path after another on one connection, without waiting."""
         port = self.server.port
         return _in_a_thread(lambda: _ask(port, paths))
 
     def hang_up(self, path: str, when: Callable[[], bool], timeout: float = ANSWER_TIMEOUT_S) -> None:
-        """Ask, and hang up as soon as something is so, or at the timeout, without having read an answer."""
+        """Send a request, and hang up when `when()` is true or at the timeout, without reading an answer."""
         with open_socket(self.server) as connection:
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
             self.wait(when, timeout)
 
     def send_tasks(self, count: int) -> "list[Future[Answer]]":
-        """Ask `GET /` for so many tasks, all at once."""
+        """Send `count` requests for a task (`GET /`) at once."""
         return [self.send(f"/?message=task+{number + 1}") for number in range(count)]
 
     def wait_for_answers(self, pending: "Sequence[Future[Any]]") -> None:
-        """Wait until the callers are answered, where the mode answers first; until all are on their way elsewhere."""
+        """Wait for the answers if the mode answers before the work ends, or else until the requests have arrived."""
         answered = MODE_BY_NAME[self.mode].answers_first
         self.wait(lambda: all(one.done() for one in pending), ANSWER_TIMEOUT_S if answered else SETTLE_S)
 
     # --- evidence -------------------------------------------------------------------------------------------
 
     def tasks(self) -> list[TaskRecord]:
-        """Return what the journal tells of every task so far."""
+        """Return the journal's record of every task so far."""
         return read_journal(Path(self.server.settings.journal))
 
     def notes(self, key: str, step: str = "", state: str = "") -> list[Note]:
-        """Return what the step log tells of an experiment's steps, or of one of them."""
+        """Return the step log's notes on an experiment, or only those on one step or of one state."""
         notes = read_steps(Path(str(self.server.settings.step_log)), key)
         return [note for note in notes if step in {"", note.step} and state in {"", note.state}]
 
     def when(self, key: str, step: str, state: str) -> float | None:
-        """Return the moment, on the monotonic clock, at which a step first came into a state; None if it did not."""
+        """Return when a step first reached a state, in seconds on the monotonic clock; None if it did not."""
         return next((note.clock for note in self.notes(key, step, state)), None)
 
     def wait(self, until: Callable[[], bool], timeout: float) -> bool:
-        """Wait until something is so, for `timeout` seconds at the most; return whether it is.
+        """Wait until `until()` is true, for at most `timeout` seconds; return whether it is.
 
-        Raises StoppedError where the command was asked to stop.
+        Raises StoppedError if the command was asked to stop.
         """
         deadline = time.monotonic() + timeout
         while not until():
@@ -270,9 +271,9 @@ class Trial:
             raise StoppedError
 
     def wait_for_begin(self, key: str | None = None, step: str = "", earlier: Collection[str] = ()) -> None:
-        """Wait until a step of an experiment, or else a task that is no `earlier` one, begins.
+        """Wait until a step of experiment `key` begins or, without a key, a task that is not in `earlier`.
 
-        A process pool starts its processes only then. Raises UserError where none does.
+        This may take long, as a process pool starts its processes only then. Raises UserError if none begins.
         """
 
         def begun() -> bool:
@@ -284,9 +285,10 @@ class Trial:
             raise UserError(f"nothing was begun within {BEGIN_S:.0f} s, so nothing was seen")
 
     def wait_for_quiet(self, until: Callable[[], bool], quiet: float | None = None) -> bool:
-        """Wait until something is so, or until nothing new was written for `quiet` seconds; return whether it is.
+        """Wait until `until()` is true, or nothing new was written for `quiet` seconds; return whether it is true.
 
-        Where nobody says so, as long as no step may begin or end before nothing more is expected.
+        `quiet` defaults to the time without a step's begin or end after which nothing more is expected.
+        Waits at most 60 s in any case.
         """
         if quiet is None:
             quiet = _LOOK_S if self.workers else 1.2
@@ -304,17 +306,17 @@ class Trial:
         return until()
 
     def follow(self, key: str | None, until: Callable[[], bool], quiet: float | None = None) -> None:
-        """Wait for the begin of a step, or of a task, and then as `wait_for_quiet` does."""
+        """Wait until a step or a task begins, then wait as `wait_for_quiet` does."""
         self.wait_for_begin(key)
         self.wait_for_quiet(until, quiet)
 
     def pause(self, seconds: float) -> None:
-        """Let some time pass."""
+        """Wait for some seconds. Raises StoppedError if the command was asked to stop."""
         self.wait(lambda: False, seconds)
 
 
 def _ask(port: int, paths: Iterable[str], method: str = "GET") -> list[Answer]:
-    """Ask for one path after another, on one connection."""
+    """Request one path after another on one connection."""
     connection, answers = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_TIMEOUT_S), []
     for path in paths:
         asked = time.monotonic()
@@ -322,7 +324,7 @@ def _ask(port: int, paths: Iterable[str], method: str = "GET") -> list[Answer]:
             connection.request(method, path)
             response = connection.getresponse()
             status, body = response.status, response.read()
-            connection.auto_open = 0  # what is asked next, is asked on this connection or not at all
+            connection.auto_open = 0  # never reconnect: later requests use this connection or fail
         except (OSError, http.client.HTTPException):
             status, body = None, b""
         answered, content = time.monotonic(), None
@@ -340,5 +342,5 @@ def _in_a_thread(ask: Callable[[], Result]) -> "Future[Result]":
 
 
 def open_socket(server: servers.Server) -> socket.socket:
-    """Return a connection on which one may say what one likes."""
+    """Return a raw connection to the server, for bytes that http.client would not send."""
     return socket.create_connection(("127.0.0.1", server.port), timeout=ANSWER_TIMEOUT_S)
