@@ -25,18 +25,18 @@ STEP_COLUMNS: Final = (
     *("backlog", "backlog_growth_per_s", "growth_low_per_s", "growth_high_per_s", "max_parallel"),
 )
 STEP_TIMES: Final = ("response_s", "corrected_s", "completion_s", "work_s", "bystander_s")
-"""Of each of these the median."""
+"""The times of a step whose medians are columns."""
 JUDGED_COLUMNS: Final = ("blocks", "cause", "loop_wait_s", "threads_wait_s")
 ENDPOINT_COLUMNS: Final = (
     *("method", "path", "target", "skipped", "ok", "failed", "response_p50_s", "response_max_s"),
     *(*JUDGED_COLUMNS, "text"),
 )
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""A spreadsheet takes a text that begins like this for something to compute."""
+"""A spreadsheet evaluates a text that begins with one of these as a formula."""
 
 
 def chunks(document: AnyDocument) -> Iterator[str]:
-    """Yield the document as CSV (RFC 4180): one row per request and its task, limit's cell, step or endpoint."""
+    """Yield the document as CSV (RFC 4180): one row per request with its task, per cell, step or endpoint."""
     return map(_line, _rows(document))
 
 

@@ -1,7 +1,4 @@
-"""Results as files: written by their ending, whole or not at all, and read back. Draws nothing itself.
-
-A file appears under its name only when it is complete.
-"""
+"""Results as files: written atomically, in the format of the file's ending, and read back. Draws nothing itself."""
 
 import contextlib
 import errno
@@ -28,19 +25,19 @@ from taskdemo_server.contract.text import escape, shortened
 PAGE: Final = ".html"
 _PART: Final = ".part"
 _STILL_S: Final = 60.0
-"""Nobody writes any more to a growing file that has not grown for so long."""
+"""Seconds without growth after which a part file counts as abandoned."""
 ADVICE: Final = "name a file that --save FILE.json wrote"
 DIGITS: Final = 18
-"""More than a whole number of ours ever has; Python refuses to read thousands of them."""
+"""More digits than any integer of ours has; Python refuses to parse thousands of them."""
 
 
 # --- before anything runs ----------------------------------------------------------------------------------
 
 
 def check(saves: Iterable[str | Path] = (), html: str | Path | None = None) -> None:
-    """Make sure that the results can be written where they are to go, before the work of measuring them is done.
+    """Check, before anything is measured, that the results can be written.
 
-    Raises UserError for an ending that says no format, and for a folder that is missing or cannot be written to.
+    Raises UserError for an ending that names no format, and for a folder that is missing or not writable.
     """
     asked = [*(("--save", Path(path)) for path in saves), *([("--html", Path(html))] if html is not None else [])]
     for option, path in asked:
@@ -80,9 +77,9 @@ def _trouble_with_place(path: Path) -> str:
 
 
 def save(document: AnyDocument, path: str | Path) -> None:
-    """Write the document to the file in the format that its ending names: .json, .csv, .md, .svg or .html.
+    """Write the document to a file in the format of its ending: .json, .csv, .md, .svg or .html.
 
-    The file holds the whole document or stays as it was. Raises UserError where it could not be written.
+    The file then holds the whole document, or is unchanged. Raises UserError if it cannot be written.
     """
     path = Path(path)
     writer = WRITERS[PAGE if path.suffix.lower() == ".htm" else path.suffix.lower()]
@@ -93,10 +90,9 @@ def save(document: AnyDocument, path: str | Path) -> None:
 
 
 def save_all(document: AnyDocument, paths: Iterable[str], wrote: Callable[[str], None]) -> None:
-    """Save the document everywhere it is to go; what cannot be is said at the end, after all the others.
+    """Save the document to every path, even if some cannot be written; report those together at the end.
 
-    `wrote` is called with each path that is written. Raises UserError with the exit code of a run in which something
-    failed.
+    Calls `wrote` with each path written. Raises UserError with the exit code of a run in which something failed.
     """
     troubles: list[str] = []
     for path in paths:
@@ -127,12 +123,12 @@ def _write(target: Path, chunks: Iterable[str]) -> None:
 
 
 def _beside(target: Path) -> Path:
-    """Return a name that is free, in the same folder, so that the finished file can take the target's place at once."""
+    """Return an unused path in the same folder, so that the finished file can replace the target atomically."""
     return target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}{_PART}")
 
 
 def _remove_what_the_dead_left(target: Path) -> None:
-    """Remove what was being written in the target's place when its writer was killed."""
+    """Remove the target's part files whose writers were killed."""
     for growing in target.parent.glob(f".{glob.escape(target.name[:100])}.????????{_PART}"):
         with contextlib.suppress(OSError):
             if time.time() - growing.stat().st_mtime > _STILL_S:
@@ -140,7 +136,7 @@ def _remove_what_the_dead_left(target: Path) -> None:
 
 
 def _target(path: Path) -> Path:
-    """Return the file itself where `path` is a symbolic link: it is the file that is replaced."""
+    """Resolve symbolic links: saving replaces the file, not the link to it."""
     try:
         return path.resolve()
     except FileNotFoundError as error:
@@ -167,16 +163,16 @@ WRITERS: Final = {
     ".svg": "taskdemo_cli.reports.svg:chunks",
     PAGE: "taskdemo_cli.reports.html.page:page",
 }
-"""By a file's ending, what yields a document's text; loaded where it is needed, because Jinja2 and rich take time."""
+"""The generator of a document's text by file ending; imported on demand, because Jinja2 and rich are slow to import."""
 
 
 # --- reading back ------------------------------------------------------------------------------------------
 
 
 def load(path: str | Path) -> AnyDocument:
-    """Read a saved result back. Raises UserError for a file that is missing, or is none of ours.
+    """Read a saved result. Raises UserError if the file is missing, or not a result of ours.
 
-    Whatever is in the file, what is returned has the shape that the reports rely on.
+    Whatever the file holds, the returned document has the types that the reports rely on.
     """
     path = Path(path)
     try:
@@ -189,7 +185,7 @@ def load(path: str | Path) -> AnyDocument:
         raise UserError(f"{_shown(path)} is JSON, but not a result that taskdemo {VERSION} can show; {ADVICE}")
     try:
         document: AnyDocument = convert(data, KINDS[data["kind"]])
-    except (ValidationError, UnicodeEncodeError, RecursionError) as error:  # half a character is no word of ours
+    except (ValidationError, UnicodeEncodeError, RecursionError) as error:  # a lone surrogate
         raise UserError(f"{_shown(path)} is not a whole result: {shortened(str(error), 120)}; {ADVICE}") from error
     return document
 

@@ -1,4 +1,4 @@
-"""A document as GitHub-flavoured Markdown for a pull request, that also reads well as it is. Computes nothing."""
+"""A document as GitHub-flavoured Markdown for a pull request, readable as plain text too. Computes nothing."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,16 +21,16 @@ from taskdemo_server.contract.text import shortened
 
 NOTHING: Final = "–"  # noqa: RUF001 # an en dash is meant
 MARKUP: Final = re.compile(r"([\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)|^[-+=>])")
-"""What can mean something to Markdown in the middle of a line, or at its start."""
+"""Characters that may be Markdown syntax anywhere in a line, or at its start."""
 LONGEST: Final = 600
 """Characters of a name or a command."""
 LONGEST_TEXT: Final = 4000
-"""Those of a sentence, whose parts from outside were cut where it was made."""
+"""Characters of a sentence; its parts from outside were shortened when it was made."""
 SIGNS: Final = {"yes": "yes", "no": "**no**", "partly": "*partly*"}
 
 
 def chunks(document: AnyDocument) -> Iterator[str]:
-    """Yield the document as Markdown: what was found, the table, and where it comes from."""
+    """Yield the document as Markdown: the findings, the table, and the environment and command behind them."""
     thresholds = getattr(document, "thresholds", None) or ()
     yield from _list(f"**{'failed' if one.held else 'passed'}**: {escaped(one.text)}" for one in thresholds)
     said = list(notes(document))
@@ -148,13 +148,13 @@ def _note(note: Note) -> str:
 
 
 def _list(entries: Iterable[str]) -> Iterator[str]:
-    """Yield these as a list, if there are any."""
+    """Yield the entries as a list, if there are any."""
     lines = [f"- {entry}\n" for entry in entries]
     yield from [*lines, "\n"] if lines else ()
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:
-    """Yield a table whose columns line up in the source too; all but the first `left` are figures."""
+    """Yield a table whose columns are aligned in the source too; all but the first `left` are figures."""
     widths = [max(3, *(len(line[at]) for line in (headings, *rows))) for at in range(len(headings))]
     rule = ["-" * width if at < left else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
     for line in (headings, rule, *rows):
@@ -167,18 +167,18 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int) ->
 
 
 def escaped(text: str) -> str:
-    """Return outside text so that Markdown shows it as it is: no markup, no HTML, no link, no mention."""
+    """Return outside text escaped for Markdown to show it literally: no markup, no HTML, no link, no mention."""
     shown = shortened(text, LONGEST_TEXT).replace("&", "&amp;").replace("<", "&lt;")
     return MARKUP.sub(r"\\\1", shown).replace("@", "@<!-- -->").replace("://", ":<!-- -->//")
 
 
 def _cell(text: str) -> str:
-    """Return outside text as a code span in a table, where a bar must be escaped even so."""
+    """Return outside text as a code span for a table, where `|` must be escaped even in code."""
     return _code(text).replace("|", "\\|")
 
 
 def _code(text: str) -> str:
-    """Return outside text as a code span; in it nothing is a mention or a link."""
+    """Return outside text as a code span, in which nothing is a mention or a link."""
     shown = shortened(text, LONGEST)
     ticks = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
     space = " " if shown.startswith("`") or shown.endswith("`") or not shown.strip() else ""

@@ -1,4 +1,4 @@
-"""What is to be said beside a document's figures, in words for people: above all, what keeps it from being whole."""
+"""Notes on a document's figures, in words for people: above all, what makes the document incomplete."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -10,28 +10,28 @@ from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_share
 
 BUSY: Final = 0.7
-"""Where others use this share of the processors or more, what is measured waits for one again and again."""
+"""If others use this share of the processors or more, the measured processes often wait for one."""
 INTERRUPTED: Final = "Interrupted: this is what was found by then."
 
 
 class Note(NamedTuple):
-    """What is to be said of one mode, or of all that there is."""
+    """A note on one mode, or on the whole document."""
 
     about: str
-    """The mode; empty where it is all."""
+    """The mode; empty for the whole document."""
     text: str
     is_doubt: bool = True
-    """Whether it makes the figures doubtful; else it says why there are none."""
+    """Whether it makes the figures doubtful; otherwise it says why there are none."""
 
 
 def notes(document: AnyDocument) -> Iterator[Note]:
-    """Yield what is to be said of a document, what makes its figures doubtful first."""
+    """Yield the notes on a document, those that make its figures doubtful first."""
     runs = runs_of(document)
     if not runs and getattr(document, "interrupted", False):
         yield Note("", INTERRUPTED)
     for run in runs:
         about = "" if isinstance(document, RunDocument) else name_of(run)
-        first = [INTERRUPTED] if about and run.interrupted else []  # the verdict of a run by itself begins with that
+        first = [INTERRUPTED] if about and run.interrupted else []  # a single run's verdict begins with that
         for text in (*first, *_shortfalls(run)):
             yield Note(about, f"round {run.round}: {text}" if run.round > 1 else text)
     if (share := max((run.others_share or 0.0 for run in runs), default=0.0)) >= BUSY:
@@ -47,7 +47,7 @@ def notes(document: AnyDocument) -> Iterator[Note]:
 
 
 def _shortfalls(run: RunDocument) -> Iterator[str]:
-    """Yield why a run is not a whole one, and what else is to be known of its times."""
+    """Yield why a run is incomplete, and what else affects its times."""
     if run.timed_out:
         yield "Timed out: --timeout ended this run early."
     if run.ended_because is not None:
@@ -63,7 +63,7 @@ def _shortfalls(run: RunDocument) -> Iterator[str]:
 
 
 def _late_words(run: RunDocument) -> str:
-    """Return why requests were sent later than planned, and how many for which reason."""
+    """Return why requests were sent later than planned, and how many for each reason."""
     reasons = (
         (run.late_connecting, "while their connection was opened"),
         (run.late_unconnected, "because no more connections could be opened (ulimit -n)"),

@@ -1,4 +1,4 @@
-"""Where a command writes: people read stdout, or with --json stderr. A reader that leaves ends the command."""
+"""A command's output: for people on stdout, or on stderr with --json. A reader that leaves ends the command."""
 
 import contextlib
 import errno
@@ -14,26 +14,26 @@ from taskdemo_cli.processes.signals import Stopped
 from taskdemo_server.contract import stderr
 from taskdemo_server.contract.text import escape
 
-if TYPE_CHECKING:  # they take their time to load
+if TYPE_CHECKING:  # slow to import
     from taskdemo_cli.documents.changes import ChangesDocument
     from taskdemo_cli.documents.codec import AnyDocument
 
 PLAIN_WIDTH = 100
-"""Columns of human output that goes to a file or a pipe, where COLUMNS does not say otherwise."""
+"""Columns of human output to a file or a pipe, unless COLUMNS says otherwise."""
 
 
 class OutputStream(io.TextIOBase):
-    """A text stream whose other end may go away; what is written after that is dropped.
+    """A text stream whose reader may leave; later output is dropped.
 
-    `stream` is None where there was none from the start. Raises Stopped where the reader has left, and UserError where
-    the disk is full. A terminal that was closed raises nothing: its hang-up asks the command to stop in order.
+    `stream` is None if there never was one. Raises Stopped when the reader has left, and UserError when writing fails
+    otherwise, as on a full disk. A closed terminal raises nothing: its SIGHUP asks the command to shut down.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write, if there is still somebody who takes it."""
+        """Write, unless the reader has left."""
         if self._stream is not None:
             try:
                 _write_whole(self._stream, text)
@@ -42,7 +42,7 @@ class OutputStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Flush, if there is still somebody who takes it."""
+        """Flush, unless the reader has left."""
         if self._stream is not None:
             try:
                 self._stream.flush()
@@ -50,30 +50,30 @@ class OutputStream(io.TextIOBase):
                 self._give_up(self._stream, error)
 
     def isatty(self) -> bool:
-        """Whether people look at it live."""
+        """Return whether this is a terminal that is still open."""
         return self._stream is not None and self._stream.isatty()
 
     def fileno(self) -> int:
-        """Return the stream's own descriptor. Raises OSError where there is none."""
+        """Return the stream's file descriptor. Raises OSError if there is none."""
         return super().fileno() if self._stream is None else self._stream.fileno()
 
     def _give_up(self, stream: TextIO, error: OSError) -> None:
         self._stream = None
         stderr.send_nowhere(stream)
         if error.errno == errno.EPIPE:
-            raise Stopped(signal.SIGPIPE)  # what ends other tools whose reader has left (`| head`)
+            raise Stopped(signal.SIGPIPE)  # as other tools end when their reader leaves (`| head`)
         if error.errno != errno.EIO:
             raise UserError(f"the output could not be written ({error.strerror}); redirect it elsewhere", FAILED)
 
 
 def _write_whole(stream: TextIO, text: str) -> None:
-    """Write a text to a stream, all of it.
+    """Write a whole text to a stream.
 
-    Without a buffer (PYTHONUNBUFFERED, as in many containers) one write may take only a part, as when a signal
-    interrupts it or the disk is full, and the text stream drops the rest: https://github.com/python/cpython/issues/85393
+    Without a buffer (PYTHONUNBUFFERED, as in many containers) a write may be partial, as when a signal interrupts it
+    or the disk is full, and the text stream drops the rest: https://github.com/python/cpython/issues/85393
     """
     encoding = stream.encoding or "utf-8"
-    data = text.encode(encoding, "replace")  # what a terminal cannot show is a question mark
+    data = text.encode(encoding, "replace")  # what the encoding lacks becomes a question mark
     raw = getattr(stream, "buffer", None)
     if not isinstance(raw, io.FileIO):
         stream.write(data.decode(encoding))
@@ -84,12 +84,12 @@ def _write_whole(stream: TextIO, text: str) -> None:
 
 
 def complain(sentence: str, more: Iterable[str] = ()) -> None:
-    """Write one sentence to stderr, and lines below it, made safe to show, if somebody takes them."""
+    """Write one sentence to stderr, and lines below it, all escaped; drop them if nobody reads stderr."""
     stderr.complain("\n".join([f"taskdemo: {escape(sentence)}", *(f"  {escape(line)}" for line in more)]))
 
 
 class Output:
-    """One command's output: `console` for people, and on stdout with --json the document for programs."""
+    """One command's output: `console` for people and, with --json, the document for programs on stdout."""
 
     def __init__(self, as_json: bool) -> None:
         from rich.console import Console
@@ -99,12 +99,12 @@ class Output:
         self.as_json = as_json
         self._stdout = sys.stdout if isinstance(sys.stdout, OutputStream) else OutputStream(sys.stdout)
         human = OutputStream(sys.stderr) if as_json else self._stdout
-        columns = os.environ.get("COLUMNS", "").lstrip("0")  # 0: whoever has set it did not know
+        columns = os.environ.get("COLUMNS", "").lstrip("0")  # 0 means unknown
         width = int(columns) if columns.isdecimal() and len(columns) < 5 else PLAIN_WIDTH
         self.console = Console(
-            file=human,  # type: ignore[arg-type] # a TextIOBase, which is all that rich uses of it
+            file=human,  # type: ignore[arg-type] # a TextIOBase is all that rich needs
             width=None if human.isatty() else max(width, NARROWEST),
-            # Colour is one thing, a terminal another: FORCE_COLOR colours a pipe, and repaints nothing in it.
+            # FORCE_COLOR adds colour to a pipe, but does not make it a terminal to repaint.
             force_terminal=human.isatty(),
             color_system="auto" if human.isatty() or not os.environ.get("FORCE_COLOR") else "standard",
             highlight=False,
@@ -114,7 +114,7 @@ class Output:
 
     @contextlib.contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Show what is waited for while the block runs; on a terminal, and gone afterwards."""
+        """Show on a terminal what the command waits for, while the block runs."""
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             from rich.text import Text  # a str would be read as markup
 
@@ -126,8 +126,8 @@ class Output:
             yield
 
     def show(self, document: "AnyDocument | ChangesDocument") -> None:
-        """Print the result: drawn for people, or with --json as one document."""
-        # What these import takes its time to load, and --help is to be quick.
+        """Print the result: drawn for people or, with --json, as one JSON document."""
+        # Import here: these are slow to import, and --help must be fast.
         if not self.as_json:
             from taskdemo_cli.reports.terminal.documents import drawing
 
@@ -140,6 +140,6 @@ class Output:
         self._stdout.flush()
 
     def wrote(self, path: str) -> None:
-        """Say that a file was written, where people look: what they open next."""
+        """Tell people that a file was written, which they may want to open next."""
         self.console.file.write(f"wrote {escape(path)}\n")
         self.console.file.flush()

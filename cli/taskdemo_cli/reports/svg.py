@@ -19,16 +19,16 @@ WIDTH: Final = 100
 
 
 def chunks(document: AnyDocument) -> Iterator[str]:
-    """Yield the report of any document as a picture, in one piece."""
+    """Yield the report of any document as an SVG picture, in one piece."""
     yield picture(document, shortened(document.command or "taskdemo", 80))
 
 
 def picture(document: AnyDocument, title: str, width: int = WIDTH) -> str:
-    """Return the report of a document as the SVG picture of a terminal; it fetches nothing from anywhere."""
+    """Return the report of a document as an SVG picture of a terminal, which loads no external resource."""
     report = drawing(document)
     if isinstance(document, ComparisonDocument):
         report = Drawing(partial(comparison_report, document, whole=True))
-    # No colour system: a style remembers how it was written first, and the terminal may write it in another one.
+    # No colour system: a rich style caches its first rendering, and the terminal may need another colour system.
     console = Console(
         file=io.StringIO(),
         record=True,
@@ -38,5 +38,5 @@ def picture(document: AnyDocument, title: str, width: int = WIDTH) -> str:
         no_color=False,
     )
     console.print(report)
-    # Without rich's font faces, which name addresses to fetch them from; the reader's monospace font serves.
+    # Drop rich's font faces, which load fonts from the network; the reader's monospace font will do.
     return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=shortened(title, width)), flags=re.DOTALL)

@@ -1,6 +1,6 @@
-"""How much each mode takes, as coordinates for a template to draw: its limit, and its steps as curves against the rate.
+"""The capacity of each mode as coordinates for a template: its limit, and its steps as curves against the rate.
 
-Everything is on one logarithmic scale of rates. Turns figures into places and computes none.
+All modes share one logarithmic scale of rates. Maps figures to positions and computes none.
 """
 
 import math
@@ -13,13 +13,13 @@ from taskdemo_cli.reports.scales import WIDE, Scale, duration_words, rates
 from taskdemo_cli.units import format_count
 
 TALL: Final = 90.0
-"""Pixels of a mode's times, and of its backlogs."""
+"""Height of a mode's curves of times, and of backlogs, in pixels."""
 MARGIN: Final = 8.0
-"""Pixels that stay free above and below a curve."""
+"""Pixels of space above and below a curve."""
 
 
 def draw(document: CapacityDocument) -> dict[str, Any] | None:
-    """Return the picture: of each mode where its bars end, and its curves; None where nothing was measured."""
+    """Return where each mode's bars end, and its curves; None if nothing was measured."""
     modes = document.modes
     steps = [step for found in modes.values() for step in found.steps]
     if not steps:
@@ -66,7 +66,7 @@ def _curve(
     across: Scale,
     up: Scale,
 ) -> list[tuple[float, float, bool]]:
-    """Return a figure against the rate: thousandths across, pixels from the top, and whether it was sustained."""
+    """Return a curve's points: x in thousandths of the width, y in pixels, and whether the rate was sustained."""
     last = {step.rate: step for step in steps}
     return [
         (across.x(rate), _height(up.x(value)), last[rate].sustained)
@@ -76,7 +76,7 @@ def _curve(
 
 
 def _upright(values: Sequence[float], words: Callable[[float], str]) -> Scale:
-    """Return the logarithmic scale of these, with some of its powers of ten as ticks."""
+    """Return a logarithmic scale of these values, with some powers of ten as ticks."""
     low = math.floor(math.log10(max(min(values, default=1.0), 1e-6)))
     high = max(math.ceil(math.log10(max(max(values, default=10.0), 1e-6))), low + 1)
     powers = [10.0**power for power in range(low, high + 1, math.ceil((high - low) / 3))]
@@ -84,5 +84,5 @@ def _upright(values: Sequence[float], words: Callable[[float], str]) -> Scale:
 
 
 def _height(x: float) -> float:
-    """Return where a place of an upright scale is, in pixels from the top."""
+    """Return a position on an upright scale in pixels from the top."""
     return round(TALL - MARGIN - x / WIDE * (TALL - 2 * MARGIN), 1)

@@ -1,4 +1,4 @@
-"""How response times are spread, as coordinates for a template to draw: dots, or bars where they are many."""
+"""The distribution of response times as coordinates for a template: dots, or bars if there are many."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -8,15 +8,15 @@ from taskdemo_cli.reports.scales import WIDE, Scale, durations
 
 BINS: Final = 125
 DOTS: Final = 9
-"""Up to so many dots stand on each other; where more would, bars are drawn."""
+"""The most dots in a column; if any column had more, bars are drawn."""
 DOT: Final = 5.5
-"""Pixels from one dot to the next above it."""
+"""Pixels from one dot to the next in a column."""
 PLOT: Final = 56.0
-"""Pixels of a distribution."""
+"""Height of a distribution, in pixels."""
 
 
 def draw(groups: Sequence[Sequence[RunDocument]]) -> dict[str, Any] | None:
-    """Return the response times of groups of runs, all on one scale; None where nothing was answered."""
+    """Return the response times of groups of runs, all on one scale; None if nothing was answered."""
     answered = [runs for group in groups if (runs := [run for run in group if run.summary.response_s])]
     every = [[times for run in runs if (times := run.summary.response_s)] for runs in answered]
     if not answered:
@@ -58,7 +58,7 @@ def _dots(counts: Sequence[int]) -> list[tuple[float, float]]:
 
 
 def _bars(counts: Sequence[int]) -> str:
-    """Return the path with a bar per column, the highest as high as there is room, the others at least a hair."""
+    """Return a path with a bar per column; the highest fills the height, the others have at least one pixel."""
     step, tall = WIDE / BINS, (PLOT - 4) / max(*counts, 1)
     return "".join(
         f"M{column * step:g} {PLOT:g}v{-max(count * tall, 1):.1f}h{step:g}V{PLOT:g}z"

@@ -1,8 +1,8 @@
 """The report as one page that needs no network, no script and no other file. Draws a document and computes no figure.
 
-Templates do the drawing, one for runs and one for each other kind of document; here is what they draw from. Every text
-passes `escape()` and autoescape on its way, and the page's own policy lets no script run and nothing be fetched,
-whatever a text from outside would like.
+Templates do the drawing, one for runs and one for each other kind of document; this module supplies their variables.
+Every text passes through `escape()` and autoescape, and the page's Content-Security-Policy blocks all scripts and
+requests, whatever an outside text contains.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ from taskdemo_server.contract.modes import MODE_BY_NAME, NEEDS
 from taskdemo_server.contract.text import escape, shortened
 
 LISTED: Final = 100
-"""Up to so many requests are listed one by one; of more, the slowest and the first in trouble."""
+"""Up to this many requests are all listed; of more, only the slowest and the first that went wrong."""
 SLOWEST: Final = 30
 FIRST_TROUBLES: Final = 20
 LONGEST: Final = 400
@@ -63,7 +63,7 @@ MEANINGS: Final = {
     "bystander_s": "a bystander, throughout the run",
     "bystander_threads_s": "a second bystander, answered by a worker thread",
 }
-"""From when to when each time of a run is."""
+"""From when to when each time of a run is measured."""
 SIGNS: Final[dict[Outcome, tuple[str, str]]] = {
     "blocks": ("no", "✗ blocks"),
     "look": ("partly", "~ see above"),
@@ -72,9 +72,9 @@ SIGNS: Final[dict[Outcome, tuple[str, str]]] = {
     "skipped": ("none", "not called"),
 }
 MARKED: Final = re.compile(r"`([^`]+)`|(?<![\w-])(--[a-z][a-z-]*(?: \d[\w.]*)?|-[A-Za-z](?![\w-]))")
-"""What is code in a sentence: what stands between backticks, and an option with its figure."""
+"""Code in a sentence: text between backticks, and an option with its figure."""
 UNIT: Final = re.compile(r"(?<=\d) (?=(?:µs|ms|s)\b|%)")
-"""The space in a figure, at which no line is to break."""
+"""The space in a figure, where no line may break."""
 
 
 def page(document: AnyDocument) -> Iterator[str]:
@@ -93,7 +93,7 @@ def page(document: AnyDocument) -> Iterator[str]:
 
 
 def _template_and_figures(document: AnyDocument) -> tuple[Template, dict[str, Any]]:
-    """Return what draws a document, and from what beside its fields."""
+    """Return the template of a document, and the variables that only this template needs."""
     template = _environment().get_template
     match document:
         case LimitsDocument():
@@ -121,7 +121,7 @@ def _of_runs(document: RunDocument | ComparisonDocument) -> dict[str, Any]:
         "listings": [(run, _listed(run)) for run in runs],
         "figures": figures,
         "troubles": {name: troubles(group) for name, group in groups},
-        # a column that nobody has a figure for is left out
+        # only columns in which some mode has a figure
         "columns": [path for path in NAMES if any(one.get(path) is not None for one in figures.values())],
         "intervals": {(each.mode, each.figure): each for each in intervals},
         "cpu_share": most_computing(runs),
@@ -179,12 +179,12 @@ def _environment() -> Environment:
 
 
 def _shown(value: object) -> object:
-    """Make every text that is put on the page visible; markup is ours."""
+    """Escape every text that is put on the page, except markup, which is ours."""
     return escape(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _marked(text: str) -> Markup:
-    """Return a sentence of ours with its code as code; a line must not end within an option or a figure."""
+    """Return one of our sentences with its code marked as code; no line may break within an option or a figure."""
     code = r"<code>\1</code>", r'<code class="option">\2</code>'
     whole = str(markupsafe.escape(UNIT.sub("\N{NO-BREAK SPACE}", escape(text))))
     marked = MARKED.sub(lambda found: found.expand(code[found[1] is None]), whole)
@@ -192,7 +192,7 @@ def _marked(text: str) -> Markup:
 
 
 def _data(value: float | None, words: Callable[[float], str]) -> Markup:
-    """Return the figure for people with, for programs, the value as the JSON has it; a dash where there is none."""
+    """Return a figure for people and, for programs, the value as in the JSON; a dash if there is none."""
     if value is None:
         return Markup('<span class="none" title="not measured">–</span>')  # noqa: RUF001 # an en dash is meant
     return Markup('<data value="{}">{}</data>').format(repr(value), words(value).replace(" ", "\N{NO-BREAK SPACE}"))
@@ -203,7 +203,7 @@ def _endpoint(row: EndpointRow) -> tuple[EndpointRow, str, float | None, str, st
 
 
 def _listed(run: RunDocument) -> list[tuple[RequestRow, TaskRow | None]]:
-    """Return the requests that are listed one by one: all, or the slowest and the first in trouble, in order."""
+    """Return the requests to list, in order: all, or the slowest and the first that went wrong."""
     if len(run.requests) <= LISTED:
         return list(pairs(run))
     slowest = nlargest(SLOWEST, pairs(run), key=lambda pair: pair[0].response_s or 0.0)
@@ -218,7 +218,7 @@ def _went_wrong(pair: tuple[RequestRow, TaskRow | None]) -> bool:
 
 
 def _measured(key: str, value: object) -> Markup | str:
-    """Return what was measured in an experiment: a time, a count, or whatever it is in words."""
+    """Return a measurement of an experiment: a time, a count, or anything else in words."""
     if isinstance(value, dict):
         each = Markup(", ").join(Markup("{}: {}").format(_name(name), _measured(name, value[name])) for name in value)
         return Markup("({})").format(each)
@@ -236,6 +236,6 @@ def _name(key: str) -> str:
 
 
 def _figures(run: RunDocument) -> dict[str, str]:
-    """Return the statistics for which there are enough times, and what their columns are called."""
+    """Return the statistics with enough samples, and their column headings."""
     counts = [values.count for key in MEANINGS if (values := getattr(run.summary, key))]
     return {name: label for name, label in LABELS.items() if any(supported(name, count) for count in counts)}

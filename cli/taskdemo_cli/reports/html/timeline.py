@@ -1,7 +1,6 @@
-"""The report's timeline as coordinates for a template to draw: one chart per run, on one scale of time.
+"""The report's timeline as coordinates for a template: one chart per run, all on one time scale.
 
-Turns the rows of runs into places and computes no figure. Across, places are thousandths of the width; down, they
-are pixels.
+Maps the rows of runs to positions and computes no figure. x is in thousandths of the width, y in pixels.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,34 +13,34 @@ from taskdemo_cli.reports.timeline import DRAWN, Bar, last_moment, sample, stair
 from taskdemo_server.contract.drawing import HELD_UP_S, LANE
 
 LARGE: Final = 40
-"""Up to so many requests have a lane with a dot and a figure of its own; more have thin lanes."""
+"""Up to this many requests each have a lane with a dot and a figure; more have thin lanes."""
 HIGHEST: Final = 160.0
-"""Pixels that thin lanes share."""
+"""Pixels that all thin lanes share."""
 VISIBLE: Final = 8
-"""Thousandths from which on one sees that the bystander waited."""
+"""Thousandths of the width from which a wait of the bystander is visible."""
 MARGIN: Final = 1.01
-"""Room after the last moment."""
+"""Factor that leaves room after the last moment."""
 
 
 Span: TypeAlias = tuple[str, float, float]
-"""A time: of which kind, as the style sheet knows it, from where, and how many thousandths long."""
+"""Its kind, as in the style sheet, then start and length in thousandths of the width."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One request with its task, and what is drawn of it."""
+    """One request with its task, and its spans and marks."""
 
     bar: Bar
     top: float
     spans: list[Span] = field(default_factory=list)
     marks: list[tuple[str, float]] = field(default_factory=list)
-    """Kind and place."""
+    """Kind and position."""
 
 
 def draw(every_run: Sequence[RunDocument]) -> dict[str, Any] | None:
-    """Return the charts of these runs on one scale; None where no request was sent.
+    """Return the charts of these runs on one scale; None if there was no request.
 
-    `kinds` are what is drawn of requests, for the legend; a `sampled` picture has not all of them.
+    `kinds` are the kinds of spans and marks drawn, for the legend; a `sampled` picture leaves requests out.
     """
     runs = [run for run in every_run if len(run.requests)]
     if not runs:
@@ -56,9 +55,9 @@ def draw(every_run: Sequence[RunDocument]) -> dict[str, Any] | None:
 
 
 def _chart(run: RunDocument, bars: Sequence[Bar], scale: Scale, *, thin: bool) -> dict[str, Any]:
-    """Return the picture of one run, its requests in an order that shows a queue as stairs.
+    """Return the chart of one run, its requests in an order that shows a queue as stairs.
 
-    A lane for each; or, where they are `thin`, for each kind a path of all that is in them, to be stretched across.
+    Each request has a lane; `thin` lanes are drawn as one path per kind of span or mark, to be stretched across.
     """
     high = min(LANE, HIGHEST / len(bars)) if thin else LANE
     ordered = sorted(bars, key=stairs_key(bars))
@@ -96,7 +95,7 @@ def _lane(run: RunDocument, bar: Bar, scale: Scale, top: float) -> Lane:
 
 
 def _paths(lanes: Iterable[Lane], high: float) -> Iterator[tuple[str, str]]:
-    """Yield every kind of span as one path with a rectangle per request: strokes of a picture that can be stretched."""
+    """Yield each kind as one path, with a rectangle per span and a stroke per mark; the picture can be stretched."""
     of: dict[str, list[str]] = {kind: [] for kind in ("wait", "queue", "held", "free", "answered", "trouble")}
     height = f"{max(high, 0.1):.2f}"
     for lane in lanes:
@@ -104,13 +103,13 @@ def _paths(lanes: Iterable[Lane], high: float) -> Iterator[tuple[str, str]]:
         for kind, x, width in lane.spans:
             of[kind].append(f"M{x:g} {top}h{max(width, 0.5):g}v{height}H{x:g}z")
         for kind, x in lane.marks:
-            if kind != "open":  # there is no room for its arrow
+            if kind != "open":  # no room for its arrow
                 of[kind].append(f"M{x:g} {top}v{height}")
     return ((kind, "".join(parts)) for kind, parts in of.items() if parts)
 
 
 def _pings(pings: Iterable[RequestRow], scale: Scale) -> tuple[str, str]:
-    """Return a path of dots where the bystander called, and one of the times that it was kept waiting."""
+    """Return a path of dots where the bystander was answered at once, and one of its waits."""
     dots: set[float] = set()
     waits: set[tuple[float, float]] = set()
     for ping in pings:

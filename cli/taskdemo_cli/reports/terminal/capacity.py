@@ -1,4 +1,4 @@
-"""How much each mode takes: while the rates rise, and when the limits are found."""
+"""The capacity of each mode: live while the rates rise, and as the final report."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -21,11 +21,11 @@ FIGURE: Final = 9
 """Columns of a rate."""
 CAUSE: Final = 12
 STEP_LINES: Final = 8
-"""So many of the newest steps are shown live."""
+"""How many of the newest steps are shown live."""
 
 
 def capacity_report(document: CapacityDocument, width: int) -> Iterator[Text]:
-    """Yield a sentence or two for each mode, and the picture of all on one scale, which a terminal shows last."""
+    """Yield a sentence or two for each mode, then all modes on one scale, which a terminal still shows at the end."""
     yield from _text_lines(document, width)
     yield from capacity_table(list(document.modes), document.modes, width)
     legend = f"{Glyph.FULL} sustained  {Glyph.HATCHED} gave in; requests per second, on a logarithmic scale"
@@ -36,7 +36,7 @@ def capacity_report(document: CapacityDocument, width: int) -> Iterator[Text]:
 def capacity_table(
     names: Sequence[str], modes: Mapping[str, ModeCapacity], width: int, running: str | None = None
 ) -> Iterator[Text]:
-    """Yield a row for each mode on one logarithmic scale: sustained in full, given in hatched."""
+    """Yield a row for each mode on one logarithmic scale: sustained rates in full blocks, up to failure in hatched."""
     found_rates = [rate for one in modes.values() for rate in (one.sustained_per_s, one.failed_at_per_s) if rate]
     scale = rates(min(found_rates, default=1.0), max(found_rates, default=10.0))
     columns = max(width - NAME - 2 * FIGURE - CAUSE - 3, 8)
@@ -71,7 +71,7 @@ def capacity_table(
 
 
 def _name(name: str) -> str:
-    return cell(name.removeprefix("http://"), NAME)  # of a URL what tells it from others
+    return cell(name.removeprefix("http://"), NAME)  # of a URL, show the part that differs
 
 
 def _sustained(found: ModeCapacity) -> str:
@@ -88,7 +88,7 @@ def _text_lines(document: CapacityDocument, width: int) -> Iterator[Text]:
 
 
 def step_words(step: CapacityStep) -> str:
-    """Return what became of a step, in a line."""
+    """Return the outcome of a step in one line."""
     took = f", p50 {format_seconds(step.response_s.p50)}" if step.response_s else ""
     growth = round(step.backlog_growth_per_s, 2)
     backlog = f"backlog {format_count(round(step.backlog))}, growing by {format_rate(growth)}"
@@ -96,7 +96,7 @@ def step_words(step: CapacityStep) -> str:
 
 
 class CapacityScreen(Screen):
-    """The search: the modes so far, the steps of the one that is measured, and how its backlog grows."""
+    """The search: the modes so far, the steps of the running one, and how its backlog grows."""
 
     def __init__(self, console: Console, title: str, names: Sequence[str]) -> None:
         super().__init__(console, title, names)
@@ -108,7 +108,7 @@ class CapacityScreen(Screen):
         self._share = 0.0
 
     def start(self, name: str, what: str) -> None:
-        """Say what is done now: a step at this rate, with this option."""
+        """Show what runs now: a step of mode `name`, with the option and the rate in `what`."""
         if name != self._running:
             self._running, self._steps = name, []
         self._what, self._backlog, self._share = what, (), 0.0
@@ -119,12 +119,12 @@ class CapacityScreen(Screen):
         return f" ({noun}{self._names.index(name) + 1} of {len(self._names)})" if len(self._names) > 1 else ""
 
     def update(self, backlog: Sequence[tuple[float, float]], share: float) -> None:
-        """Show the backlog so far, moments and sizes, and which share of the step is over."""
+        """Show the step's backlog so far, as (moment, size), and the share of the step that is over."""
         self._backlog, self._share = backlog, share
         self._show()
 
     def measured(self, step: CapacityStep) -> None:
-        """Show what became of a step."""
+        """Show the outcome of a step."""
         self._steps.append(step)
         self._show(f"  {self._running} {self._what}: {step_words(step)}")
 

@@ -1,4 +1,4 @@
-"""The table that puts modes side by side, live and final, and what several rounds say about its figures."""
+"""The table that compares modes, live and final, and the intervals of its figures over several rounds."""
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -22,19 +22,19 @@ AGAINST: Final = 32
 
 
 def _widths(width: int) -> tuple[int, ...]:
-    """Return the columns of the figures in a terminal of this width: those that it has room for as a whole."""
+    """Return the widths of the figure columns that fit whole into a terminal of this width."""
     sizes = (10, 10, 9, 8, 9) if width >= 79 else (9, 9, 8, 7, 8)
     return tuple(size for size, end in zip(sizes, accumulate(sizes), strict=True) if NAME + end <= width)
 
 
 def _room(width: int) -> int:
-    """Return the columns for what went wrong: none where its heading does not fit."""
+    """Return the width of the column for what went wrong: 0 if its heading does not fit."""
     room = width - NAME - sum(_widths(width)) - 2
     return room if room >= len(TROUBLE) else 0
 
 
 def comparison_heading(width: int) -> Iterator[Text]:
-    """Yield the two lines over a comparison."""
+    """Yield the two heading lines of a comparison."""
     for line in (0, 1):
         words = (NAMES[path].rsplit(" ", 1)[line] for path in COLUMNS)
         headings = (cell(word, size, "right") for word, size in zip(words, _widths(width), strict=False))
@@ -54,14 +54,14 @@ def comparison_cells(summary: ModeSummary, runs: Sequence[RunDocument], width: i
 
 
 def _fitting(words: list[str], room: int) -> str:
-    """Join as many as there is room for: a count that is cut would be another count."""
+    """Join as many words as fit: a count that is cut short would be a different count."""
     fewer = ([*words[:kept], Glyph.CUT] for kept in range(len(words) - 1, 0, -1))
     texts = [", ".join(each) for each in (words, *fewer)]
     return next((text for text in texts if len(text) <= room), cell(texts[-1], room).rstrip())
 
 
 def interval_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
-    """Yield, for several rounds, where the median response lies, and whether its difference is more than noise."""
+    """Yield, for several rounds, each median response's interval, and whether its difference is more than noise."""
     entries = [entry for entry in document.intervals if entry.figure == "response_s.p50"]
     if not entries:
         return

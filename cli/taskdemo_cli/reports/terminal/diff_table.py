@@ -13,7 +13,7 @@ from taskdemo_cli.units import format_share
 
 LABEL: Final = 15
 ROOMY: Final = 66
-"""Below so many columns there is no place for the percentage."""
+"""Columns of a terminal that has room for the percentage."""
 UNKNOWN: Final = "noise not known: both results need several rounds (compare --rounds 5)"
 MEANS: Final = "Each figure is the mean over its rounds; each result's own table shows the overall maximum."
 BY_ROUNDS: Final[frozenset[ChangeOutcome]] = frozenset({"better", "worse", "within noise"})
@@ -27,7 +27,7 @@ OUTCOMES: Final[dict[ChangeOutcome, tuple[str, Style]]] = {
 
 
 def changes_report(document: ChangesDocument, width: int) -> Iterator[Text]:
-    """Yield what makes the two results hard to compare, and the table of changes, a block for each mode."""
+    """Yield what makes the two results hard to compare, then the table of changes, a block for each mode."""
     roomy = width >= ROOMY
     heading = f"{'':<{LABEL}}{'old':>10}{'new':>10}{'change' if roomy else '':>{9 if roomy else 0}}  verdict"
     for remark in document.remarks:

@@ -1,4 +1,4 @@
-"""Which report is drawn of which document."""
+"""The terminal report for each kind of document."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,7 +23,7 @@ REPORTS: Final[dict[str, Callable[[Any, int], Iterator[Text]]]] = {
     "scan": scan_report,
     "changes": changes_report,
 }
-"""By the document's kind: what yields the lines of one for a terminal of so many columns."""
+"""By the document's kind: the function that yields its lines for a terminal of so many columns."""
 
 
 def drawing(document: AnyDocument | ChangesDocument) -> Drawing:

@@ -13,11 +13,11 @@ LABEL: Final = 16
 COLUMN: Final = 8
 LABELS: Final = {name: "p99.9" if name == "p999" else name for name in Statistics.__struct_fields__ if name != "count"}
 DROPPED_FIRST: Final = ("p999", "p90", "mean", "p95", "p99", "min")
-"""Which columns a narrow terminal does without."""
+"""Columns that a narrow terminal drops, in this order."""
 
 
 def statistics_table(rows: Sequence[tuple[str, Statistics | None]], width: int) -> Iterator[Text]:
-    """Yield, after an empty line, one for each (label, statistics) that was measured, under a line of headings."""
+    """Yield, after an empty line, a line of headings and one for each (label, statistics) that was measured."""
     measured = [(label, values) for label, values in rows if values is not None]
     if not measured:
         return
@@ -36,7 +36,7 @@ def statistics_table(rows: Sequence[tuple[str, Statistics | None]], width: int) 
 
 
 def histogram(bins: Sequence[Bin], width: int) -> Iterator[Text]:
-    """Yield one bar for each bin, of which there is one at least, the longest as long as the width allows."""
+    """Yield one bar for each bin, the longest as long as the width allows; there must be at least one bin."""
     most = max(bin_.count for bin_ in bins)
     counts = max(len(format_count(bin_.count)) for bin_ in bins)
     labels = _spans(bins)
@@ -52,7 +52,7 @@ def histogram(bins: Sequence[Bin], width: int) -> Iterator[Text]:
 
 
 def _spans(bins: Sequence[Bin]) -> list[str]:
-    """Return from when to when each bin goes, all in figures enough to tell every two edges apart."""
+    """Return the range of each bin, with enough digits to tell all edges apart."""
     edges = sorted({edge for bin_ in bins for edge in (bin_.from_s, bin_.to_s)})
     shown = dict(zip(edges, told_apart(edges, format_seconds), strict=True))
     return [
@@ -70,6 +70,6 @@ def _bar(share: float, room: int) -> str:
 
 
 def progress(share: float, room: int) -> tuple[str, str]:
-    """Return the done and the open part of a progress bar of `room` cells."""
+    """Return the done and the remaining part of a progress bar of `room` cells."""
     done = min(max(int(share * room), 0), room)
     return Glyph.BAR * done, Glyph.BAR_REST * (room - done)

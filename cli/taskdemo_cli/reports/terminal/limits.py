@@ -1,4 +1,4 @@
-"""The table of limits: what each mode can and cannot do, while the experiments run and when they are through."""
+"""The table of limits: what each mode can and cannot do, while the experiments run and when they are done."""
 
 import textwrap
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -19,15 +19,15 @@ from taskdemo_server.contract.text import escape
 LABEL: Final = 12
 WIDEST_COLUMN: Final = 17
 BREAKS: Final = {"threadpool": "thread-pool", "background": "back-ground", "background-async": "back-ground-async"}
-"""Where a mode's name may be broken in a column that is too narrow for its parts."""
+"""Where a mode's name breaks in a column that is too narrow for its parts."""
 SIGNS: Final = {"yes": YES, "no": NO, "partly": PARTLY}
 BESIDE: Final = "then the count, or the longest wait of GET /ping; same: the server runs the tasks"
 
 
 def limits_report(document: LimitsDocument, width: int) -> Iterator[Text]:
-    """Yield a sentence for each cell, modes with the same one sharing it, and the table.
+    """Yield a sentence for each cell, shared by modes with the same one, then the table.
 
-    The table comes last, so that it is what a terminal still shows when the command is through.
+    The table comes last because the terminal still shows it when the command has ended.
     """
     modes = document.modes
     yield from _sentence_lines(document, width)
@@ -66,13 +66,13 @@ def limits_table(
 
 def _broken(mode: str, width: int) -> list[str]:
     shown = escape(mode)
-    # Where its own parts fit, its name stays one that can be typed.
+    # If its parts fit, break only between them: the name can still be typed.
     fits = all(len(part) < width for part in shown.split("-"))
     return textwrap.wrap(shown if fits else BREAKS.get(mode, shown), width)
 
 
 def figure(found: Cell, width: int) -> str:
-    """Return the figure beside the sign, whole or not at all; where `12 of 12` has no room, it is `12/12`."""
+    """Return the figure beside the sign, whole or not at all; `12 of 12` becomes `12/12` if it does not fit."""
     shown = escape(found.figure)
     shorter = shown if cell_len(shown) <= width else shown.replace(" of ", "/")
     return shorter if cell_len(shorter) <= width else ""
@@ -108,18 +108,18 @@ class LimitsScreen(Screen):
         self._running: dict[tuple[str, str], None] = {}
 
     def start(self, mode: str, limit: str) -> None:
-        """Say that this experiment runs now."""
+        """Show that this experiment runs now."""
         self._running[mode, limit] = None
         self._show()
 
     def done(self, mode: str, limit: str, found: Cell) -> None:
-        """Show what was found."""
+        """Show the cell of an experiment."""
         self._running.pop((mode, limit), None)
         self._cells.setdefault(mode, {})[limit] = found
         self._show(f"  {mode}, {limit_name(limit)}: {found.verdict} {figure(found, 40)}")
 
     def fail(self, mode: str, limit: str, why: str) -> None:
-        """Leave the cell of an experiment that could not be carried out empty; the final report says why, too."""
+        """Leave the cell of a failed experiment empty; the final report says why, too."""
         self._running.pop((mode, limit), None)
         self._show(f"  {mode}, {limit_name(limit)}: not carried out: {why}")
 

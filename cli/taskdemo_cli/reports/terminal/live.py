@@ -1,7 +1,7 @@
-"""The screens of a run and of a comparison while they go on, and the plain lines where there is no terminal.
+"""The live screens of a run and of a comparison, and their plain lines where there is no terminal.
 
-Draws the live figures and computes nothing. Every frame has fixed columns and at most MOST_LINES lines; rich is asked
-to draw only lines that changed (see painter).
+Draws the live figures and computes nothing. Every frame has fixed columns and at most MOST_LINES lines; rich draws
+only the lines that changed (see painter).
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,13 +35,13 @@ LOG_LINES: Final = 6
 AROUND: Final = 7
 """Lines of a run's frame besides the requests and the log."""
 SMALL: Final = 20
-"""Up to so many requests, plain output has a line for each answer and each task's end."""
+"""Up to this many requests, plain output has a line for each answer and each task's end."""
 COMPARED_BARS: Final = 6
-"""Live bars under the comparison's table."""
+"""Live bars below the comparison's table."""
 
 
 class RunScreen(Screen):
-    """One run; as lines, each answer and each task's end of a small one, one line per second of a large one."""
+    """One run. As plain lines: each answer and each task's end of a small run, one line per second of a large one."""
 
     def __init__(self, console: Console, title: str, for_s: float | None = None) -> None:
         super().__init__(console, title)
@@ -53,7 +53,7 @@ class RunScreen(Screen):
         self._next = 1.0
 
     def update(self, source: Recorder, now: float) -> None:
-        """Show the run as it is at `now`, the client's monotonic clock."""
+        """Show the run at `now`, in seconds on the client's monotonic clock."""
         if self._block is None:
             self._show(*self._news(source.live(now, SMALL)))
             return
@@ -87,7 +87,7 @@ class RunScreen(Screen):
 
 
 class ComparisonScreen(Screen):
-    """A comparison: a row per mode, and under it the bars of the one that runs."""
+    """A comparison: a row per mode, and below them the bars of the running one."""
 
     def __init__(self, console: Console, title: str, modes: Sequence[str]) -> None:
         super().__init__(console, title, modes)
@@ -97,10 +97,10 @@ class ComparisonScreen(Screen):
         self._scale_s = 1.0
         self._live: Live | None = None
         self._last: tuple[str, Live] | None = None
-        """The bars that are shown: the running mode's, and until it has some, those of the one before."""
+        """The bars shown: the running mode's or, until it has some, the previous mode's."""
 
     def start(self, mode: str, stage: str = "") -> None:
-        """Say that this mode runs now; `stage` is what to say beside the title, such as the round."""
+        """Show that this mode runs now; `stage` stands beside the title and names, for example, the round."""
         self._running, self._stage, self._live = mode, stage, None
         self._show(f"  {mode} ({stage}) ..." if stage else f"  {mode} ...")
 
@@ -112,7 +112,7 @@ class ComparisonScreen(Screen):
         self._show()
 
     def done(self, run: RunDocument) -> None:
-        """Show the figures of a run, in its mode's row with those of the rounds before."""
+        """Show the figures of a run in its mode's row, combined with those of earlier rounds."""
         if run.mode is not None:
             _, runs = self._done.get(run.mode, (None, []))
             runs = [*runs, run]

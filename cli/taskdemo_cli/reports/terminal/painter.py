@@ -1,7 +1,7 @@
 """A block of lines at the bottom of the terminal, repainted in place. Knows the terminal, not what is drawn.
 
-rich's Live erases every line of every frame and loses its place when the terminal is resized; this one writes only
-the lines that changed, so that nothing flickers and a frame over a slow connection is a few hundred bytes.
+rich's Live erases every line of every frame and loses its place when the terminal is resized. This painter writes only
+the lines that changed: nothing flickers, and a frame takes a few hundred bytes on a slow connection.
 """
 
 import contextlib
@@ -27,14 +27,14 @@ ERASE_BELOW: Final = "\x1b[J"
 
 @contextlib.contextmanager
 def leaving_the_cursor(console: Console, again: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Show the cursor, which the block hides, where Ctrl-Z stops or SIGQUIT ends this process; `again`: it goes on."""
+    """Show the hidden cursor when Ctrl-Z stops or SIGQUIT ends this process; call `again` when it continues."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        file = console.file.fileno()  # past the buffer, in the middle of whose write this may come
+        file = console.file.fileno()  # bypass the buffer: the signal may interrupt a write to it
         os.write(file, f"\r\n{SHOW_CURSOR}".encode())
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        signal.signal(number, stop)  # here after `fg`
+        signal.signal(number, stop)  # continues here after `fg`
         again()
         os.write(file, f"{HIDE_CURSOR}\r".encode())
 
@@ -47,7 +47,7 @@ def leaving_the_cursor(console: Console, again: Callable[[], None] = lambda: Non
 
 
 class Block:
-    """Lines that stay in one place while a `with` lasts; afterwards they are gone, unless an exception ended it."""
+    """Lines that stay in one place during a `with` block; they are erased afterwards, unless an exception ended it."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -56,8 +56,8 @@ class Block:
 
     @property
     def width(self) -> int:
-        """Columns for a line: one less than there are, so that no line ever wraps the cursor."""
-        return min(max(self.console.width - 1, NARROWEST), WIDEST)  # what is too wide is cropped
+        """Columns for a line: one less than the terminal has, so that no line wraps the cursor."""
+        return min(max(self.console.width - 1, NARROWEST), WIDEST)  # too wide lines are cropped
 
     @property
     def height(self) -> int:
@@ -74,7 +74,7 @@ class Block:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None:
-            # Line by line, because some terminals keep a copy of what "erase below" takes.
+            # Line by line, because some terminals keep a copy of what "erase below" removes.
             erased = f"{ERASE_LINE}\r\n" * (len(self._shown) - 1) + ERASE_LINE if self._shown else ""
             self._write(self._to_top() + erased + self._to_top() + ERASE_BELOW + SHOW_CURSOR)
         else:
@@ -83,9 +83,9 @@ class Block:
         self._stops.__exit__(kind, error, traceback)
 
     def paint(self, frame: Iterable[Text]) -> None:
-        """Show these lines in place of the former ones; those beyond the terminal's height are left out."""
+        """Show these lines in place of the previous ones; those beyond the terminal's height are left out."""
         lines = list(islice(frame, self.height))
-        for line in lines:  # cropped, so that it is known how many rows each takes, and none above is painted over
+        for line in lines:  # crop to a known number of rows, so that nothing above is overwritten
             line.truncate(max(self.console.width - 1, 1), overflow="crop")
         output = [self._to_top()]
         if self.console.width != self._columns:
@@ -99,22 +99,22 @@ class Block:
                     self.console.print(line, end="", no_wrap=True, overflow="crop")
                 output.append(captured.get() + ERASE_LINE)
         if len(lines) < len(self._shown):
-            # The lines left over are below the last one, which may itself be unchanged.
+            # Leftover lines are below the last one, which may itself be unchanged.
             output.append("\r\n" + ERASE_BELOW + "\x1b[A")
         self._write("".join(output) + "\r")
         self._shown = lines
 
     def _to_top(self) -> str:
-        """Return how the cursor gets from the start of the last line to the start of the first.
+        """Return what moves the cursor from the start of the last line to the start of the first.
 
-        After a resize the terminal may have broken the lines anew; most terminals do, so that is what is assumed.
+        Assumes that the terminal has rewrapped the lines after a resize, as most terminals do.
         """
         columns = max(self.console.width, 1)
         rows = sum(max(-(-cell_len(line.plain) // columns), 1) for line in self._shown[:-1])
         return "\r" + (f"\x1b[{rows}A" if rows else "")
 
     def _again(self) -> None:
-        """Begin on a new line: this was stopped, and whatever the shell has printed meanwhile stays."""
+        """Begin on a new line after a stop, to keep what the shell has printed meanwhile."""
         self._shown = []
         self._columns = 0
 
@@ -124,10 +124,10 @@ class Block:
 
 
 class Screen(ABC):
-    """What a command shows while it goes on: a block of lines, or where none can be repainted, what is new as a line.
+    """What a command shows while it runs: a block of lines or, where none can be repainted, a line for each event.
 
-    Use it in a `with`. A subclass is told what happens, and yields the lines of the block as things are then; `names`
-    are those of what it shows side by side.
+    Use it in a `with` block. A subclass has methods for the events, and yields the block's current lines; `names` are
+    those of the items that it shows side by side.
     """
 
     def __init__(self, console: Console, title: str, names: Iterable[str] = ()) -> None:
@@ -150,7 +150,7 @@ class Screen(ABC):
         self._stack.__exit__(kind, error, traceback)
 
     def skip(self, name: str, why: str) -> None:
-        """Leave one of the names out; the final report says why, too."""
+        """Remove one of the names; the final report says why, too."""
         self._names = [one for one in self._names if one != name]
         self._show(f"  {name} skipped: {why}")
 

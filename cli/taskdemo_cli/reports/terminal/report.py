@@ -1,4 +1,4 @@
-"""The final screens: the report of a run, and the comparison of modes with what it recommends."""
+"""The final screens: the report of a run, and the comparison of modes with its recommendation."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -22,24 +22,24 @@ from taskdemo_server.contract.modes import MODES, QUESTIONS
 from taskdemo_server.contract.text import escape
 
 TELLING: Final = 0.1
-"""A phase of the response is shown from this share of the whole on; before that the first byte is all of it."""
+"""Least share of the response from which a phase of it is shown; below, the first byte is nearly all of it."""
 SCREEN: Final = 40
-"""Lines of a screen that the end of a comparison is to fit on."""
+"""Lines of a screen that the end of a comparison should fit on."""
 AROUND: Final = 18
 """Lines of a comparison besides the picture, the table and the line for each mode."""
 DRAWN_REQUESTS: Final = 500
-"""A run of more requests is told by its figures and its histogram; bars of a handful of them would say little."""
+"""A run of more requests has figures and a histogram, but no bars: those of a handful would say little."""
 MORE: Final = "--need NAME picks one for a need, with its code."
 COMPUTES_QUESTION: Final = "quiet"
-"""The need beside which it is said whether the work computes."""
+"""The need whose line also says whether the work computes."""
 ROOMY: Final = 88
-"""Columns of a terminal in which all answers stand below one another."""
+"""Columns of a terminal in which all answers are aligned."""
 
 
 def run_report(document: RunDocument, width: int) -> Iterator[Text]:
-    """Yield the report of a run: figures, timeline, and last what was seen and the thresholds.
+    """Yield the report of a run: figures, timeline, and last the verdict and the thresholds.
 
-    The end of a report is what a terminal still shows when the command is through.
+    A terminal still shows the end of a report when the command has ended.
     """
     yield from _run_lines(document, width)
     if document.requests and len(document.requests) <= DRAWN_REQUESTS:
@@ -51,7 +51,7 @@ def run_report(document: RunDocument, width: int) -> Iterator[Text]:
 def comparison_report(document: ComparisonDocument, width: int, *, whole: bool = False) -> Iterator[Text]:
     """Yield a comparison: the picture, the table, a line for each mode, the recommendation, the thresholds.
 
-    A picture with a bar for each request is drawn where all that fits a screen, or where it is to be the `whole` one.
+    The picture has a bar for each request if everything then fits a screen, or if `whole`; otherwise one for each mode.
     """
     yield from _conditions_lines(document, width)
     if any(run.requests for run in document.runs):
@@ -68,7 +68,7 @@ def comparison_report(document: ComparisonDocument, width: int, *, whole: bool =
 
 
 def note_lines(document: AnyDocument, width: int) -> Iterator[Text]:
-    """Yield, after an empty line, what is to be said of any document beside its figures."""
+    """Yield, after an empty line, the notes on a document of any kind."""
     for place, note in enumerate(notes(document)):
         if not place:
             yield row("")
@@ -111,7 +111,7 @@ def _run_lines(document: RunDocument, width: int) -> Iterator[Text]:
 
 
 def _closing_lines(document: RunDocument, width: int) -> Iterator[Text]:
-    """Yield what a reader wants to know first, and must therefore read last: no screen may scroll it away."""
+    """Yield what matters most to a reader; it comes last because what precedes it may scroll away."""
     yield from note_lines(document, width)
     if document.verdict:
         yield row("")
@@ -136,9 +136,9 @@ def _what(document: RunDocument) -> str:
 def _request_words(document: RunDocument) -> str:
     summary = document.summary
     words = f"{format_count(summary.requests.ok)} ok, {_failed_words(summary.requests)}"
-    if not document.interrupted:  # the verdict says after what an interrupted one ended
+    if not document.interrupted:  # the verdict says when an interrupted run ended
         words += f" in {format_seconds(summary.wall_s)}"
-    # Of one burst the rate says nothing that its length does not.
+    # The rate of a single burst says no more than its duration.
     burst = document.count is not None and document.concurrency == document.count
     if not burst:
         words += f", {format_count(summary.requests_per_s)} requests/s"
@@ -164,7 +164,7 @@ def _task_words(tasks: TaskCounts) -> str:
 
 
 def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
-    """Return the lines of the statistics table; the phases of a response only where they say something."""
+    """Return the lines of the statistics table; phases of a response only where they matter."""
     summary = document.summary
     response = summary.response_s
     phases = {"wait_s": summary.wait_s, "transfer_s": summary.transfer_s}
@@ -176,14 +176,14 @@ def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
         "bystander_s": summary.bystander_s,
         "bystander_threads_s": summary.bystander_threads_s or None,
     }
-    # At a rate the wait to be sent is a part of the response; else it is the connecting, which comes before it.
+    # At a rate, the wait to be sent is part of the response; otherwise it is the connecting, which comes before it.
     parts = {"failed_s", "transfer_s", "bystander_threads_s", *(["wait_s"] if summary.corrected_s else [])}
     names = {name: time_name(name, summary) for name in times}
     return [(f"  {names[name].lower()}" if name in parts else names[name], time) for name, time in times.items()]
 
 
 def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
-    """Yield what the client itself took; what that means for the figures, the verdict says."""
+    """Yield the client's own cost; the verdict says what that means for the figures."""
     client = document.summary.client
     facts = []
     if client.cpu_share is not None:
@@ -200,13 +200,13 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
 
 
 def warm_up_words(count: int) -> str:
-    """Return that the server was warmed up, with so many requests."""
+    """Return words for a warm-up of `count` requests."""
     requests = format_count(count, "uncounted request")
     return f"warmed up first by {requests} whose work does nothing (--cold leaves that out)"
 
 
 def _conditions_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
-    """Yield what may scroll away: that the servers were warmed up, and how sure the medians of several rounds are."""
+    """Yield what may scroll away: the warm-up, and the intervals of the medians of several rounds."""
     if warm_up := next((run.warm_up for run in document.runs if run.warm_up), None):
         yield from paragraph(f"Each server was {warm_up_words(warm_up)}.", width, Palette.DIM)
     yield from interval_lines(document, width)
@@ -214,9 +214,9 @@ def _conditions_lines(document: ComparisonDocument, width: int) -> Iterator[Text
 
 
 def _question_lines(found: Sequence[Recommendation], cpu_share: float | None, width: int) -> Iterator[Text]:
-    """Yield a line for each question, with the mode for each need in it, and what each of these modes gives up."""
+    """Yield a line for each question, with the mode for each of its needs, then what each of these modes gives up."""
     modes = {one.need: one.mode for one in found}
-    # In a narrow terminal the longest question sticks out, so that an answer fits its line.
+    # In a narrow terminal, the longest question sticks out to leave more room for the other answers.
     wide = sorted(len(question) for question, _ in QUESTIONS)[-1 if width >= ROOMY else -2] + 1
     for question, needs in QUESTIONS:
         answers = [f"it {computing(cpu_share)}"] if cpu_share is not None and COMPUTES_QUESTION in needs else []
@@ -231,7 +231,7 @@ def _question_lines(found: Sequence[Recommendation], cpu_share: float | None, wi
 
 
 def recommendation_lines(recommendation: Recommendation, width: int) -> Iterator[Text]:
-    """Yield which mode to use and why; where needs were named, what it gives up and its code, too."""
+    """Yield which mode to use and why and, if needs were named, what it gives up and its code."""
     needs = f" for {recommendation.need}" if recommendation.need else ""
     if recommendation.mode is None:
         yield from paragraph(f"No recommendation{needs}: {recommendation.why}", width, Palette.DOUBT)
@@ -247,7 +247,7 @@ def recommendation_lines(recommendation: Recommendation, width: int) -> Iterator
         yield from paragraph(f"It gives up{basis}: {texts}.", width)
     yield row("")
     for line in recommendation.code.splitlines():
-        # Never cut: it is to be pasted. Wide lines go on in the next one.
+        # Never cut: users paste it. Wide lines fold.
         yield Text(escape(line), overflow="fold", no_wrap=False)
 
 
@@ -259,7 +259,7 @@ def _comparison_lines(document: ComparisonDocument, width: int) -> Iterator[Text
 
 
 def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
-    """Yield what was seen of each mode in a line; modes of which it is the same share one."""
+    """Yield each mode's verdict in a line; modes with the same verdict share it."""
     if document.verdicts:
         yield row("")
     said = grouped((verdict.short or verdict.text, verdict.mode) for verdict in document.verdicts)
@@ -268,7 +268,7 @@ def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
 
 
 def _headed(head: str, text: str, width: int) -> Iterator[Text]:
-    """Yield a text beside what it is about, or below where both do not fit into one line."""
+    """Yield a text beside its heading, or below it if they do not fit into one line."""
     if len(head) + len(text) < width:
         yield row((f"{head} ", Palette.BOLD), escape(text))
     else:

@@ -1,4 +1,4 @@
-"""One frame of a run that goes on: header, progress, a row per request, summary, log. Fixed columns throughout."""
+"""One frame of a live run: header, progress, a row per request, summary, log. Fixed columns throughout."""
 
 import math
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ from taskdemo_cli.reports.timeline import Bar
 from taskdemo_cli.units import format_count, format_seconds
 
 NARROW: Final = 12
-"""Below so many columns there are no bars."""
+"""Columns below which no bars are drawn."""
 WORDS: Final = {"accepted": "queued", "started": "running"}
 PRINTED_LINES: Final = 10
-"""Of what a task has printed, so many lines are shown; the rest is in the document."""
+"""Lines shown of a task's output; the document has the rest."""
 STATE_STYLES: Final = {
     "accepted": Palette.QUEUED,
     "started": Palette.WORKING,
@@ -33,7 +33,7 @@ STATE_STYLES: Final = {
 
 
 def run_lines(live: Live, title: str, for_s: float | None, log: int, width: int) -> Iterator[Text]:
-    """Yield the frame of a run: header, progress, a row per request, the summary, the log of the last `log` ends."""
+    """Yield the frame of a run: header, progress, a row per request, the summary, the last `log` tasks that ended."""
     yield row((cell(title, width - 10), Palette.BOLD), f"{live.elapsed_s:8.1f} s")
     words = progress_words(live)
     yield row(*progress_cells(live, for_s, max(width - 46, 8)), (f"  {words}", Palette.PLAIN))
@@ -60,7 +60,7 @@ def run_lines(live: Live, title: str, for_s: float | None, log: int, width: int)
 
 
 def bar_lines(live: Live, mode: str, horizon: float, width: int) -> Iterator[Text]:
-    """Yield the bars of a mode's requests, growing, under the comparison's table; `horizon` ends their scale."""
+    """Yield the growing bars of a mode's requests, below the comparison's table; their scale ends at `horizon` s."""
     columns = width - NAME - 1 - 9
     yield row(
         (cell(mode, NAME) + " ", Palette.BOLD),
@@ -82,7 +82,7 @@ def bar_lines(live: Live, mode: str, horizon: float, width: int) -> Iterator[Tex
 
 
 def progress_cells(live: Live | None, for_s: float | None, room: int) -> Iterator[tuple[str, Style]]:
-    """Yield a bar of `room` cells: ended tasks, answers, and what is still to come."""
+    """Yield a progress bar of `room` cells: ended tasks, answers, and what remains."""
     if live is None or not (for_s or live.count):
         yield Glyph.BAR_REST * room, Palette.DIM
         return
@@ -98,14 +98,14 @@ def progress_cells(live: Live | None, for_s: float | None, room: int) -> Iterato
 
 
 def progress_words(live: Live) -> str:
-    """Return how far a run is."""
+    """Return the progress of a run in words."""
     of = f" of {format_count(live.count)}" if live.count else ""
     ended = f", {format_count(live.ended, 'task')} ended" if live.ended or any(live.tasks.values()) else ""
     return f"{format_count(live.answered)}{of} answered{ended}"
 
 
 def answer_words(request: RequestRow) -> str:
-    """Return what became of a request."""
+    """Return the outcome of a request in words."""
     took = f" after {format_seconds(request.response_s)}" if request.response_s is not None else ""
     if request.error:
         return f"failed: {error_words(request.error, request.reason)}{took}"
@@ -113,14 +113,14 @@ def answer_words(request: RequestRow) -> str:
 
 
 def end_words(n: int, task: TaskRow) -> str:
-    """Return one line of the log: of a task that has ended, and the number of its request, 0 where none is known."""
+    """Return the log line of a task that has ended; `n` is the number of its request, 0 if unknown."""
     whose = f"request {n}" if n else "a task"
     said = task.error or task.message or ""
     return f"{format_seconds(task.ended_s or 0.0).rjust(8)}  {whose}: {task.state}{', ' if said else ''}{said}"
 
 
 def printed_lines(task: TaskRow) -> list[str]:
-    """Return the first lines of what the task has printed."""
+    """Return the first lines of the task's output."""
     return (task.output or "").splitlines()[:PRINTED_LINES]
 
 
@@ -146,7 +146,7 @@ def _request_cells(one: LiveRow, silent_s: float | None) -> Iterator[tuple[str, 
     yield f"{took:>10}  ", Palette.WAITING if one.state == "waiting" else Palette.PLAIN
     state = task.state if task else "waiting" if one.state == "waiting" else ""
     if silent_s is not None and state in WORDS:
-        yield f"{'no news':<9}", Palette.DIM  # what was last heard of it may be over long since
+        yield f"{'no news':<9}", Palette.DIM  # its last known state may be long over
     else:
         yield f"{WORDS.get(state, state):<9}", STATE_STYLES.get(state, Palette.DIM)
     ended = format_seconds(task.ended_s) if task and task.ended_s is not None else ""
@@ -158,7 +158,7 @@ def _bar_cells(one: LiveRow, live: Live, horizon: float, columns: int) -> Iterat
         return
     lane = Lane(columns, horizon)
     if (bar := Bar(one.request, one.task)).is_sent:
-        # Of an answered request's task nothing is drawn later than the last moment from which there is news.
+        # Once its request is answered, draw a task only up to the last news of it.
         until_s = live.elapsed_s - (live.silent_s or 0.0 if one.request.done_s is not None else 0.0)
         paint(lane, bar, max(until_s, bar.last))
     yield from lane.parts()
@@ -178,7 +178,7 @@ def _summary_line(live: Live) -> Text:
     p50 = Glyph.DASH if live.response_p50_s is None else format_seconds(live.response_p50_s)
     most = Glyph.DASH if live.response_max_s is None else format_seconds(live.response_max_s)
     figures = {"p50": f"{p50:>8}", "  max": f"{most:>8}", "  failed": f" {live.failed:>2,}"}
-    if live.silent_s is not None:  # while the server answers nobody, nobody knows what runs and what is queued
+    if live.silent_s is not None:  # while the server is silent, what runs and waits is unknown
         figures["  no news for"] = f"{format_seconds(live.silent_s):>8}  "
     elif live.follows:
         figures["  running"] = f" {live.tasks.get('started', 0):>2,}"

@@ -1,4 +1,4 @@
-"""A scan on the terminal: the table of endpoints while it fills, and at the end what matters, the worst last."""
+"""A scan on the terminal: the table of endpoints as it fills and, at the end, what matters, the worst last."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -23,7 +23,7 @@ from taskdemo_cli.units import format_count, format_seconds
 MOST_ROWS: Final = 24
 LEAST_NAME: Final = 16
 FIGURES: Final = (9, 10, 14)
-"""Columns of the answers, the median response and what others waited."""
+"""Widths of the columns for the answers, the median response and the wait of others."""
 HEADINGS: Final = ("answers", "p50", "others waited")
 WORDS: Final[dict[Outcome, str]] = {
     "blocks": "holds up everybody",
@@ -39,11 +39,11 @@ SIGNS: Final[dict[Outcome, tuple[str, Style]]] = {
     "not reached": PARTLY,
     "quiet": YES,
 }
-"""Of the endpoints that were called."""
+"""The signs of endpoints that were called."""
 
 
 def scan_report(document: ScanDocument, width: int) -> Iterator[Text]:
-    """Yield what a scan has found: what was not called, the quiet ones in one line, then what is to be looked at."""
+    """Yield a scan's findings: what was not called, the quiet endpoints in one line, then what needs attention."""
     groups = by_outcome(document.endpoints)
     yield from _skipped_lines(groups["skipped"], width)
     if quiet := groups["quiet"]:
@@ -73,7 +73,7 @@ def _skipped_lines(endpoints: Sequence[EndpointRow], width: int) -> Iterator[Tex
 
 
 def _title(endpoint: EndpointRow, width: int) -> Iterator[tuple[str, Style]]:
-    """Yield the name of an endpoint, what was asked for where that is not the same, and what its burst came to."""
+    """Yield an endpoint's name, the requested path if it differs, and the number of requests in its burst."""
     asked = f" (asked for {endpoint.target})" if endpoint.target not in {None, endpoint.path} else ""
     shown = cell(name_of_endpoint(endpoint) + asked, width).rstrip()
     yield shown, Palette.BOLD
@@ -119,19 +119,19 @@ class ScanScreen(Screen):
         self._elapsed_s = 0.0
 
     def start(self, route: Route) -> None:
-        """Say that this endpoint is called now."""
+        """Show that this endpoint is called now."""
         self._running, self._live = route, None
         self._show()
 
     def update(self, source: Recorder, now: float) -> None:
-        """Show how far the burst is at `now`, the client's monotonic clock."""
+        """Show the burst's progress at `now`, in seconds on the client's monotonic clock."""
         self._live = source.live(now, 1)
         self._began = now if self._began is None else self._began
         self._elapsed_s = now - self._began
         self._show()
 
     def done(self, endpoint: EndpointRow) -> None:
-        """Show what was found of an endpoint that was called."""
+        """Show the findings on an endpoint, if it was called."""
         self._running = None
         if endpoint.skipped is None:
             self._done.append(endpoint)
@@ -154,7 +154,7 @@ class ScanScreen(Screen):
 
 
 def _waited_words(endpoint: EndpointRow) -> str:
-    """Return how long others waited beside an endpoint, and that it was the machine where that explains it."""
+    """Return how long others waited during an endpoint's burst, and that the machine was busy if that explains it."""
     if (longest := waited(endpoint)) is None:
         return ""
     busy = endpoint.blocking is not None and endpoint.blocking.processor_wait_s is not None

@@ -1,8 +1,8 @@
-"""What all terminal views draw with: signs, colours, fixed columns, figures for people.
+"""What all terminal views draw with: signs, colours, lines and fixed columns.
 
-Knows rich, and nothing of runs. The colours are mid-tones, chosen to keep a contrast of 3.8 or more on black and on
-white and to stay apart for colour-blind eyes (after Okabe and Ito's palette, https://jfly.uni-koeln.de/color/); the
-signs carry the same meaning without any colour.
+Knows rich, and nothing of runs. The colours are mid-tones with a contrast of at least 3.8 on black and on white, and
+stay distinct for colour-blind eyes (after Okabe and Ito's palette, https://jfly.uni-koeln.de/color/); the signs carry
+the same meaning without any colour.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,13 +16,13 @@ from rich.text import Text
 from taskdemo_server.contract.text import escape, shortened
 
 NARROWEST: Final = 40
-"""Columns that everything is drawn in at least: on a narrower terminal lines wrap, or are cropped."""
+"""The fewest columns that anything is drawn in: on a narrower terminal, lines wrap or are cropped."""
 WIDEST: Final = 120
 """Lines longer than this are hard to follow, however wide the terminal is."""
 
 
 class Palette:
-    """The styles of everything that is written; see above for the colours."""
+    """The styles of everything that is drawn; see above for the colours."""
 
     PLAIN: Final = Style()
     BOLD: Final = Style(bold=True)
@@ -42,7 +42,7 @@ class Glyph:
 
     WAIT: Final = "▂"
     WORK: Final = "▆"
-    """Work that somebody waits for; what nobody waits for is lower, so that they differ without colour, too."""
+    """Work that somebody waits for; `FREE`, which nobody waits for, is lower, so they differ without colour too."""
     FREE: Final = "▄"
     QUEUED: Final = "·"
     ANSWERED: Final = "●"
@@ -60,7 +60,7 @@ class Glyph:
     FULL: Final = "█"
     HATCHED: Final = "▒"
     LEVELS: Final = "▁▂▃▄▅▆▇█"
-    """From next to nothing to the most."""
+    """From lowest to highest."""
 
 
 YES: Final = (Glyph.YES, Palette.GOOD)
@@ -69,7 +69,7 @@ PARTLY: Final = (Glyph.PARTLY, Palette.DOUBT)
 
 
 class Drawing:
-    """A renderable made of lines that fit: `draw(width)` is asked for them when the width is known."""
+    """A rich renderable of lines that fit: rich supplies the width, and `draw(width)` yields the lines."""
 
     def __init__(self, draw: Callable[[int], Iterable[Text]]) -> None:
         self.draw = draw
@@ -81,19 +81,19 @@ class Drawing:
 
 
 def say(console: Console, text: str) -> None:
-    """Print outside text as one line and whole, however long it is: nobody can scroll a file to the right."""
+    """Print outside text as one line, never cropped, however long it is: a file could not show the rest."""
     console.print(row(escape(text)), soft_wrap=True)
 
 
 def row(*parts: str | tuple[str, Style]) -> Text:
-    """Return one line, never wrapped, of parts with or without a style. The parts must be visible text already."""
+    """Return one line, never wrapped, of parts with or without a style. The parts must already be escaped."""
     return Text.assemble(*parts, no_wrap=True, overflow="crop", end="\n")
 
 
 def paragraph(
     text: str, width: int, style: Style = Palette.PLAIN, first: str | tuple[str, Style] = "", rest: str | None = None
 ) -> Iterator[Text]:
-    """Yield outside text wrapped into lines of at most `width` cells, with `first` and then `rest` before them."""
+    """Yield outside text wrapped into lines of at most `width` cells; `first`, then `rest`, are their prefixes."""
     first, of_first = (first, Palette.BOLD) if isinstance(first, str) else first
     rest = " " * cell_len(first) if rest is None else rest
     room = max(width - max(cell_len(first), cell_len(rest)), 1)
@@ -109,6 +109,6 @@ def paragraph(
 
 
 def cell(text: str, width: int, align: Literal["left", "right"] = "left") -> str:
-    """Return outside text as exactly `width` terminal cells, cut with an ellipsis where it is longer."""
+    """Return outside text as exactly `width` terminal cells, cut with an ellipsis if it is longer."""
     shown = shortened(text, width)
     return set_cell_size(" " * (width - cell_len(shown)) + shown if align == "right" else shown, width)

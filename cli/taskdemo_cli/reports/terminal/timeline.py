@@ -1,7 +1,7 @@
-"""The timeline: a bar per request on one time scale, where one sees who waited, and what ran after the answer.
+"""The timeline: a bar per request on one time scale, which shows who waited and what ran after the answer.
 
-Draws run documents and computes nothing but columns. The low bar is somebody waiting, the tall bar is work, the dot
-is the answer: work left of the dot runs while its caller waits, work right of it while nobody does.
+Draws run documents and computes only columns. A low bar is a caller's wait, a tall bar is work, the dot is the answer:
+work left of the dot runs while its caller waits, work right of it while nobody waits.
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ from taskdemo_cli.reports.timeline import Bar, first_round, last_moment, sample,
 from taskdemo_cli.units import format_seconds
 
 BARS: Final = 6
-"""Bars drawn of one run; of more requests, an evenly spread sample."""
+"""Bars drawn per run; of more requests, an evenly spread sample."""
 TICK_COLUMNS: Final = 8
-"""From one tick to the next, at least."""
+"""The fewest columns from one tick to the next."""
 FIGURE: Final = 9
 """Columns for the figure at the right."""
 SPANS: Final = {
@@ -30,7 +30,7 @@ SPANS: Final = {
     "wait": (Glyph.WAIT, Palette.WAITING),
     "held": (Glyph.WORK, Palette.WAITING),
 }
-"""How each kind of span is painted; who waits comes after what nobody waits for, which lies below it."""
+"""How each kind of span is painted, in this order: waits cover what nobody waits for."""
 ANSWERED: Final = (Glyph.ANSWERED, Palette.BOLD)
 OPEN: Final = (Glyph.OPEN, Palette.BOLD)
 LEGEND: Final = (
@@ -42,11 +42,11 @@ LEGEND: Final = (
     (NO, 1, "failed, cancelled or lost"),
     (OPEN, 1, "not ended when we stopped looking"),
 )
-"""What the signs mean, and how often each stands there."""
+"""Each sign in its style, how often the legend repeats it, and its meaning."""
 
 
 class Lane:
-    """One line of cells that is painted from left to right, each a glyph in a style."""
+    """One line of cells to paint, each a glyph in a style."""
 
     def __init__(self, columns: int, horizon_s: float) -> None:
         self.columns = columns
@@ -58,17 +58,17 @@ class Lane:
         return min(max(round(moment_s * self.scale), 0), self.columns - 1)
 
     def fill(self, from_s: float, to_s: float, glyph: str, style: Style) -> None:
-        """Paint from one moment to another; at least the cell of the first."""
+        """Paint from one moment to another, but at least the cell of the first."""
         first, last = self.column(from_s), self.column(to_s)
         for index in range(first, max(last, first + 1)):
             self.cells[index] = (glyph, style)
 
     def mark(self, moment_s: float, glyph: str, style: Style) -> None:
-        """Paint one moment over what is there."""
+        """Paint the cell of one moment, over what is there."""
         self.cells[self.column(moment_s)] = (glyph, style)
 
     def parts(self, grid: Container[int] = ()) -> Iterator[tuple[str, Style]]:
-        """Yield the lane as text of one style each, with the grid where nothing was painted."""
+        """Yield the lane as pieces of text in one style each, with the grid where nothing was painted."""
         cells = (
             painted or ((Glyph.TICK, Palette.DIM) if index in grid else (" ", Palette.PLAIN))
             for index, painted in enumerate(self.cells)
@@ -78,7 +78,7 @@ class Lane:
 
 
 def timeline(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
-    """Yield the picture of one run or of several on one time scale; of several rounds, the first is drawn."""
+    """Yield the picture of one or more runs on one time scale; of several rounds, only the first is drawn."""
     runs = first_round(all_runs)
     bars_of = [_bars(run) for run in runs]
     if not any(bars_of):
@@ -120,12 +120,12 @@ def timeline(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
 
 
 def height(runs: Sequence[RunDocument]) -> int:
-    """Return how many lines `timeline` takes, at the most."""
+    """Return the most lines that `timeline` may take."""
     return sum(min(len(run.requests), BARS) + 2 for run in first_round(runs)) + 4
 
 
 def overview(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
-    """Yield the same picture with a line for each run: what any of its callers and tasks did at each moment."""
+    """Yield the picture with one line per run: what any of its callers and tasks did at each moment."""
     runs = first_round(all_runs)
     horizon = max(last_moment(run) for run in runs)
     left = min(max(16, *(len(_name(run)) for run in runs)), width // 3)
@@ -155,7 +155,7 @@ def _name(run: RunDocument) -> str:
 
 
 def _bars(run: RunDocument) -> list[Bar]:
-    """Return the requests that were sent, in an order that shows a queue as stairs; of very many, some."""
+    """Return the requests that were sent, sampled if very many, in an order that shows a queue as stairs."""
     found = [bar for bar in sample(run) if bar.is_sent]
     return sorted(found, key=stairs_key(found))
 
@@ -168,7 +168,7 @@ def _spread(bars: Sequence[Bar]) -> Sequence[Bar]:
 
 
 def paint(lane: Lane, bar: Bar, until_s: float) -> None:
-    """Paint one request and its task; what had not ended by `until_s` reaches to there."""
+    """Paint one request and its task; what had not ended extends to `until_s`."""
     for kind, start, end in bar.spans(until_s):
         lane.fill(start, end, *SPANS[kind])
     if bar.task and bar.task.runs > 1 and bar.task.started_s is not None:
@@ -182,7 +182,7 @@ def paint(lane: Lane, bar: Bar, until_s: float) -> None:
 
 
 def paint_pings(lane: Lane, waited: Sequence[tuple[float, float]]) -> None:
-    """Paint calls of the bystander, sent and answered: dots where it was at once, the waiting where it had to wait."""
+    """Paint the bystander's calls, as (sent, answered): a dashed line for quick answers, bars for waits."""
     for sent, after in pairwise([sent for sent, _ in waited]):
         lane.fill(sent, after, Glyph.QUICK, Palette.QUEUED)
     for sent, done in waited:
@@ -193,11 +193,11 @@ def paint_pings(lane: Lane, waited: Sequence[tuple[float, float]]) -> None:
 
 
 def axis_text(axis: Mapping[int, str], room: int) -> str:
-    """Return the labels of these columns, each with its tick, as many as there is room for."""
+    """Return the labels of these columns, each with its tick, as many as fit."""
     line = [" "] * room
     for column, label in axis.items():
         shown, first = Glyph.TICK + label, column
-        if column + len(shown) >= room:  # the last one ends at its tick
+        if column + len(shown) >= room:  # the last label ends at its tick
             shown, first = label + Glyph.TICK, column - len(label)
         if column < room and not "".join(line[first - 1 : column]).strip():
             line[first : first + len(shown)] = shown
@@ -209,7 +209,7 @@ def _axis_line(axis: Mapping[int, str], left: int, columns: int, heading: str) -
 
 
 def _legend(painted: set[tuple[str, Style]], width: int) -> Iterator[Text]:
-    """Yield what the signs mean, only those that were painted."""
+    """Yield the meaning of the signs that were painted."""
     line: list[tuple[str, Style]] = []
     used = 0
     for (sign, style), times, meaning in LEGEND:
@@ -225,5 +225,5 @@ def _legend(painted: set[tuple[str, Style]], width: int) -> Iterator[Text]:
 
 
 def live_legend(width: int) -> Text:
-    """Return what the signs of a run that goes on mean, as many as fit into one line."""
+    """Return the legend of a live run: the meaning of as many signs as fit into one line."""
     return next(_legend({painting for painting, _, _ in LEGEND}, width))
