@@ -1,4 +1,4 @@
-"""What to write instead of a call that holds others up, and the rule of ruff that finds it in the source. Pure."""
+"""What to write instead of a call that holds others up, and the ruff rule that finds such a call. Pure."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -23,7 +23,7 @@ ASYNC_CLIENTS: Final[Mapping[str, str]] = {
     "openai": "openai.AsyncOpenAI",
     "anthropic": "anthropic.AsyncAnthropic",
 }
-"""The package whose calls wait, and what does the same without blocking the loop."""
+"""Packages whose calls wait, and what does the same without blocking the loop."""
 CALLS: Final[Mapping[str, tuple[str, str | None]]] = {
     "time.sleep": ("`await asyncio.sleep(...)`", "ASYNC251"),
     **dict.fromkeys(
@@ -38,22 +38,22 @@ CALLS: Final[Mapping[str, tuple[str, str | None]]] = {
     "open": ("`await anyio.open_file(...)`", "ASYNC230"),
     "input": ("`await asyncio.to_thread(input)`", "ASYNC250"),
 }
-"""By what is called: what to write instead, and ruff's rule."""
+"""Calls, what to write instead of them, and ruff's rule."""
 CURSORS: Final = frozenset({"commit", "execute", "executemany", "executescript", "fetchall"})
-"""What databases do in C, which does not say of which library it is."""
+"""Methods that database drivers write in C: a stack does not show which library they belong to."""
 HTTP_CALLS: Final = frozenset({"requests", "urllib3", "urllib", "httpx"})
 STEPS: Final[Mapping[FrameworkStep, str]] = {
     "serialising": "Return less at a time (pages), or a Response whose content is bytes: FastAPI encodes others itself",
     "validating": "Take less at a time, or read the body yourself (`request.stream()`) and check it in a thread",
     "compressing": "Compress less (a greater minimum_size, a smaller compresslevel), or let a proxy in front do it",
 }
-"""What to do instead of a framework's own step."""
+"""What to do about a framework's own step."""
 ALONE: Final = 0.5
-"""Code that left the interpreter to others for this share of its time is no code of Python's."""
+"""Code that left the interpreter to others for this share of its time is not Python code."""
 
 
 def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
-    """Return what to write instead, and ruff's rule where it sees this call: one that an `async def` makes itself."""
+    """Return what to write instead, and ruff's rule if it finds this call: one directly in an `async def`."""
     change, rule = _change(seen, waits=waits)
     if seen.is_plain and seen.of != "thread" and "`await " in change:
         return f"{seen.within} is a plain `def`, which cannot await: do this in an `async def`. {change}", None
@@ -61,7 +61,7 @@ def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
 
 
 def only_waits(seen: Observation) -> bool:
-    """Tell whether it is in a call that computes nothing, however long it waits for a processor as it wakes."""
+    """Return whether the call only waits: it computes nothing, however long it waits for a processor as it wakes."""
     return seen.calling == "time.sleep"
 
 
@@ -81,7 +81,7 @@ def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     if call.startswith("asyncio.create_subprocess"):
         return "Start fewer at once (asyncio.Semaphore), or keep one running: each start blocks the loop", None
     if not waits:
-        # A call of many may take next to nothing: it is the loop that computes. And no process takes a request.
+        # One call of many in a loop may take no time: the loop computes. And a request cannot be sent to a process.
         is_one = seen.function and not (seen.in_loop or seen.function.endswith(".TemplateResponse"))
         first, what = ("", seen.function) if is_one else ("make a function of what computes there, and ", "function")
         if seen.free_s >= ALONE * seen.seconds:

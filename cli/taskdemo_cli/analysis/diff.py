@@ -1,7 +1,7 @@
 """What changed between two saved results, beyond noise. Pure, like the verdicts.
 
-Noise is what rounds differ by, where both results have two rounds or more. With one run each it is not known: how much
-the requests inside a run differ says nothing of how much two runs of the same thing do.
+Noise is how much rounds differ, if both results have two rounds or more. With one run each it is unknown: how much the
+requests inside a run differ says nothing about how much two runs of the same thing do.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,12 +41,12 @@ Pair: TypeAlias = tuple[str, Sequence[RunDocument], Sequence[RunDocument]]
 
 
 def _obstacles(pairs: Sequence[Pair]) -> list[str]:
-    """Return why these results cannot be compared with each other: they are not of whole runs of the same."""
+    """Return why these results cannot be compared: runs that did not go well, or different settings."""
     return [*_not_whole(pairs), *_other_settings(pairs)]
 
 
 def _not_whole(pairs: Sequence[Pair]) -> list[str]:
-    """Return which results are not of a whole run that went well: their times are not those of the work's answers."""
+    """Return which results are not of complete runs that went well: their times are not those of the work."""
     return [
         f"{mode}: the {which} result {flaw}, so the two are not compared."
         for mode, *sides in pairs
@@ -71,7 +71,7 @@ def _flaw(runs: Sequence[RunDocument]) -> str:
 
 
 def _other_settings(pairs: Sequence[Pair]) -> list[str]:
-    """Return which settings differ; one that differs alike in every mode is told once."""
+    """Return which settings differ; a difference that all modes share is listed once."""
     said = grouped(
         (f"{name} was {before} and is {after}", mode)
         for mode, (old, *_), (new, *_) in pairs
@@ -82,7 +82,7 @@ def _other_settings(pairs: Sequence[Pair]) -> list[str]:
 
 
 def _settings(run: RunDocument) -> dict[str, str]:
-    """Return what two results must have in common to be compared."""
+    """Return the settings that must be the same for two results to be compared."""
     what = shortened(run.app or run.work or "not known", 60)
     work = what if run.duration_s is None else f"{what} of {format_seconds(run.duration_s)}"
     settings = {name.removesuffix("_s"): getattr(run, name) for name in SETTINGS}

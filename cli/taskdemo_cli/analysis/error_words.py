@@ -14,20 +14,20 @@ ERROR_WORDS: Final = {
     "RemoteProtocolError": "connection closed without a whole answer",
     "WriteError": "connection lost",
 }
-"""By the kinds of error that a load process reports."""
+"""The words for each kind of error that a load process reports."""
 
 
 def error_words(kind: str, reason: str | None = None) -> str:
-    """Return what a kind of error means, for people, and its cause; a kind that has no words is its own."""
+    """Return the words for a kind of error and its reason; a kind without words stands for itself."""
     words = ERROR_WORDS.get(kind, kind)
     if reason is None:
         return words
-    # Why an answer was no whole one is said by whoever read it.
+    # The parser of the answer says why it was incomplete.
     return reason if kind == "RemoteProtocolError" else f"{words}: {reason}"
 
 
 def errors_in_words(requests: RequestCounts) -> list[tuple[str, int]]:
-    """Return what went wrong, by kind and cause, and how often; the most frequent first."""
+    """Return each kind of error and reason in words, with its count; the most frequent first."""
     found: list[tuple[str, int]] = []
     for kind, count in requests.errors.items():
         reasons = (requests.reasons or {}).get(kind, {})

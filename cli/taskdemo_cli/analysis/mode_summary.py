@@ -1,7 +1,7 @@
 """What was measured of a mode, over its rounds: who waited, for what, where the work ran, and how far to trust it.
 
-Over several rounds a typical time is the mean of what each round gives, as the intervals of --rounds have it; a
-slowest, longest or last one is that of all rounds, so that "at most" is true of each; counts are sums.
+Over several rounds, a typical time is the mean of the rounds' figures, as in the intervals of --rounds; a slowest,
+longest or last one is the largest of all rounds, so "at most" is true of each; counts are sums.
 """
 
 from collections import Counter
@@ -26,32 +26,32 @@ HELD_UP_S: Final = drawing.HELD_UP_S
 CLOSE: Final = 2.0
 """A wait within this factor of a limit could be on its other side next time."""
 MOSTLY: Final = 0.5
-"""From this share on a time is called the client's figure rather than the server's."""
+"""From this share on, a time is called the client's figure rather than the server's."""
 LOOKED_AT: Final = 1000
-"""So many tasks of a run are enough to see where the work ran, and whether it computes."""
+"""This many tasks of a run are enough to see where the work ran, and whether it computes."""
 COMPUTES: Final = 0.5
-"""Work that uses a CPU for so much of its time computes; other work waits."""
+"""Work that uses a CPU for this share of its time computes; other work waits."""
 CROWDED: Final = 0.8
-"""Tasks that use so much of an interpreter together may wait for one another; one that computes as much does not."""
+"""Tasks that together use this share of an interpreter may wait for one another, unless each computes as much."""
 QUEUED: Final = 4
-"""So many times what it computes, work may have waited for a processor."""
+"""Waiting for a processor counts as computing, up to this many times the CPU seconds."""
 SOME: Final = 0.005
-"""A smaller share of computing is not worth telling."""
+"""A smaller share of computing is not worth mentioning."""
 OF_EACH_ROUND: Final = ("response_s.p50", "response_s.p95")
-"""Figures that are the mean of what each round gives; the others of a table are the largest of all rounds."""
+"""Figures that are means over the rounds; the others of a table are the largest of all rounds."""
 REDIRECTS: Final = ("301", "302", "303", "307", "308")
 LONGEST_ERROR: Final = 100
-"""Characters of an error that a sentence holds."""
+"""The most characters of an error in a sentence."""
 
 
 class ModeSummary:
-    """What was measured of one mode, over its rounds; one that the user cut short counts where there is no other.
+    """What was measured of one mode, over its rounds; one that the user interrupted counts only if there is no other.
 
-    Seconds; None where not measured.
+    Seconds; None if not measured.
     """
 
     def __init__(self, all_runs: Sequence[RunDocument]) -> None:
-        """Sum up these runs of one mode, at least one."""
+        """Summarise one or more runs of one mode."""
         runs = whole(all_runs)
         first, summaries = runs[0], [run.summary for run in runs]
 
@@ -61,102 +61,102 @@ class ModeSummary:
         self.tasks = Counter[str]()
         for one in summaries:
             self.tasks.update({name: value for name, value in asdict(one.tasks).items() if isinstance(value, int)})
-        # A mode that answers one caller before its work has ended makes none wait for it: where the work of another
-        # was over first, that was by chance, as with short work and a busy server.
+        # A mode that answers one caller before the work has ended makes none wait for it. If the work of another was
+        # over first, that was by chance, as with short work and a busy server.
         if self.tasks["answered_before_end"]:
             self.tasks["waited_for_work"] = 0
         self.tasks["max_parallel"] = max(summary.tasks.max_parallel for summary in summaries)
         self.errors = sum((_failures(run) for run in runs), Counter[str]())
-        """Without the requests that were given up because the user stopped."""
+        """Without the requests that were abandoned because the user stopped."""
         self.requests = sum(s.requests.ok for s in summaries) + self.errors.total()
         self.answered = sum(s.response_s.count for s in summaries if s.response_s)
-        """Requests that went well."""
+        """Requests that succeeded."""
         self.refused = sum(s.failed_s.count for s in summaries if s.failed_s)
         """Requests that were answered with an error."""
         self.refused_median = _mean(rounds("failed_s.p50"))
         self.redirects = sum(s.requests.statuses.get(status, 0) for s in summaries for status in REDIRECTS)
         late = (run.requests for run in runs if run.summary.requests.errors.get(TOO_LATE))
         self.going_on = sum(is_going_on(row) for rows in late for row in rows)
-        """Requests that failed although their answer had begun: it had not ended in time."""
+        """Requests that failed because their answer had begun, but not ended in time."""
         self.median = _mean(rounds("response_s.p50"))
-        """Of the answers that were no error, as all of the following."""
+        """Of the answers that were not errors, as is `slowest`."""
         self.slowest = _most(rounds("response_s.max"))
         self.work = _mean(rounds("work_s.p50"))
         """Of the tasks that finished."""
         self.longest_work = _most(rounds("work_s.max"))
         self.asked_work = _most(run.duration_s for run in runs)
-        """How long the work was asked to take."""
+        """How long the work was configured to take."""
         self.cpu_share = _mean(rounds("work_cpu_share"))
-        """How much of its time that work computed: the CPU seconds that it took, divided by its time without the wait
-        for a processor. Beside other modes, that of the one which left the work the most of a CPU."""
+        """The share of its time that the work computed: its CPU seconds, divided by its time without the wait for a
+        processor. In a comparison, that of the mode which left the work the most of a CPU."""
         self.last_ended = _most(rounds("tasks.last_ended_s"))
         self.tasks_in_a_run = max(s.tasks.accepted for s in summaries)
         self.all_at_once = all(s.tasks.max_parallel == s.tasks.accepted for s in summaries)
-        """Whether in every round all tasks ran at the same moment."""
+        """Whether all tasks ran at the same moment, in every round."""
         self.one_by_one = first.concurrency == 1
-        """Whether no request was sent before the one before it was answered."""
+        """Whether each request was sent only after the one before it was answered."""
         self.slots = first.slots or None
-        """How many tasks the server could run at once, where it knows."""
+        """How many tasks the server could run at once, if it knows."""
         self.cpus = first.environment.get("cpus")
         self.is_app = bool(first.app)
-        """Whether the tasks are requests to the user's own application, of whose work no more is known."""
+        """Whether the tasks are requests to the user's own application, whose work is otherwise unknown."""
         threads = set() if first.app else {task.thread for task in first.tasks[:LOOKED_AT] if task.thread is not None}
         self.on_loop = threads == {"event loop"}
-        """Whether all work of which that is known ran on the event loop."""
+        """Whether all work whose thread is known ran on the event loop."""
         self.in_threads = bool(threads) and all("worker thread" in thread for thread in threads)
         most = self.tasks["max_parallel"]
         self.is_bounded = not self.in_threads and self.slots is not None and most >= self.slots < self.tasks_in_a_run
-        """Whether tasks had to wait for one of the processes, of which --processes sets the number."""
+        """Whether tasks had to wait for a free process; --processes sets how many there are."""
         self.lets_go = self.in_threads and first.summary.tasks.max_parallel > 1 and not _is_crowded(first)
-        """Whether work that computed at the same time in threads left the interpreter to others, as C code may."""
+        """Whether work that ran at the same time in threads left the interpreter to others, as C code may."""
         self.fills_interpreter = self.in_threads and not self.lets_go and _occupied(first) >= COMPUTES
         """Whether work in threads kept the server's interpreter busy most of the time."""
         self.error = _first_error(runs, "failed") if self.tasks["failed"] else None
-        """What the first task that failed said, safe to show."""
+        """The error of the first task that failed, safe to show."""
         self.loss = _first_error(runs, "lost") if self.tasks["lost"] else None
-        """Why the first task that was lost was."""
+        """Why the first lost task was lost."""
         waits = [wait for run in runs for wait in waits_of(run.bystander)]
         self.waited: float | None
-        """The longest that a bystander waited, answered or not."""
+        """The longest wait of a bystander, answered or not."""
         self.is_answered: bool
-        """Whether that one was answered; otherwise it waited at least so long."""
+        """Whether that bystander was answered; if not, it waited at least that long."""
         self.waited, self.is_answered = max(waits, default=(None, True))
         self.overhead = _most(rounds("client.overhead_s"))
         is_doubted = any(s.client.trusted is False for s in summaries)
         self.clients_share = self.overhead / self.median if is_doubted and self.overhead and self.median else 0.0
-        """The client's own share of the median response, where that is doubted."""
+        """The client's own share of the median response, if that is in doubt; else 0."""
         self.is_client_busy = any((s.client.cpu_share or 0.0) >= BUSY_SHARE for s in summaries)
         self.is_clients = self.clients_share >= MOSTLY or self.is_client_busy
-        """Whether how long an answer took says more of the client than of the server."""
+        """Whether response times say more about the client than about the server."""
         self.is_partial = any(run.interrupted for run in runs)
-        """Whether there is no round that the user let come to its end."""
+        """Whether the user interrupted every round."""
         self.cut_short = next((run for run in all_runs if run.interrupted), None)
-        """The run during which the user stopped."""
+        """The run that the user interrupted."""
         self.figures = {path: _mean(rounds(path)) for path in OF_EACH_ROUND} | {
             "response_s.max": self.slowest,
             "tasks.last_ended_s": self.last_ended,
             "tasks.max_parallel": _most(ran_at_once(one.tasks) for one in summaries),
             "bystander_s.max": _most(rounds("bystander_s.max")),
         }
-        """What a table shows of the mode, by its path in the summary of a run."""
+        """The mode's figures in a table, by their path in a run's summary."""
 
     @property
     def computes(self) -> bool:
-        """Whether the work is known to compute, and not to wait."""
+        """Whether the work is known to compute rather than wait."""
         return self.cpu_share is not None and self.cpu_share >= COMPUTES
 
 
 def _worked(run: RunDocument) -> Iterator[tuple[float, float, float]]:
-    """Yield of finished tasks the start, the end, and the seconds that they had a CPU or could have used one."""
+    """Yield each finished task's start, end, and seconds during which it had a CPU or could have used one."""
     for task in run.tasks[:LOOKED_AT]:
         start, end, cpu = task.started_s, task.ended_s, task.cpu_s
         if task.state == "finished" and task.runs == 1 and start is not None and end is not None and cpu is not None:
-            # Work that sleeps waits for a processor, too, whenever it wakes.
+            # Work that sleeps also waits for a processor, each time it wakes.
             yield start, end, cpu + min(task.queued_s or 0.0, QUEUED * cpu)
 
 
 def summaries(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
-    """Return what was measured of each mode; how much the work computes is no mode's doing, so all have one share."""
+    """Return each mode's summary; all have one `cpu_share`, because how much the work computes is no mode's doing."""
     found = {mode: ModeSummary(group) for mode, group in by_mode(runs).items()}
     share = most_computing(runs)
     for one in found.values():
@@ -165,31 +165,31 @@ def summaries(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
 
 
 def most_computing(runs: Sequence[RunDocument]) -> float | None:
-    """Return how much of its time the work computes in the run that leaves it the most of a CPU.
+    """Return the share of its time that the work computes, in the run that leaves it the most of a CPU.
 
-    Where several tasks keep one interpreter busy they wait for one another, which no system tells from other waiting:
-    such a run counts only where there is no other, and then as one task.
+    Tasks that keep one interpreter busy wait for one another, and no operating system distinguishes that from other
+    waiting. So such a run counts only if there is no other, and then as one task.
     """
     alone = [run.summary.work_cpu_share for run in runs if not _is_crowded(run)]
     return _most(alone or (min(_occupied(run), 1.0) for run in runs))
 
 
 def computing(share: float) -> str:
-    """Return whether work that computes for this share of its time waits or computes."""
+    """Return the words for work that computes for this share of its time."""
     if share < COMPUTES:
         return "waits" if share < SOME else f"waits, and computes {format_share(share)} of its time"
     return f"computes {format_share(share)} of its time"
 
 
 def _is_crowded(run: RunDocument) -> bool:
-    """Tell whether tasks waited for one another: more at once than there were interpreters, which they kept busy."""
+    """Return whether tasks waited for one another: more ran at once than there were interpreters, all of them busy."""
     interpreters = len({(task.host, task.pid) for task in run.tasks[:LOOKED_AT] if task.pid is not None})
     together = 0 < interpreters < run.summary.tasks.max_parallel and _occupied(run) >= CROWDED * interpreters
     return together and (run.summary.work_cpu_share or 0.0) < CROWDED
 
 
 def _occupied(run: RunDocument) -> float:
-    """Return how many CPUs all the work had or could have used together, while any of it ran."""
+    """Return how many CPUs all the work together had or could have used, while any of it ran."""
     busy, until = 0.0, 0.0
     worked = sorted(_worked(run))
     for start, end, _ in worked:
@@ -199,18 +199,18 @@ def _occupied(run: RunDocument) -> float:
 
 
 def ran_at_once(tasks: TaskCounts) -> int | None:
-    """Return how many tasks ran at the same moment at most; None where there were none, or no word of a start came."""
+    """Return the most tasks that ran at the same moment; None if there were none, or no start was reported."""
     is_known = tasks.max_parallel or not (tasks.finished or tasks.failed)
     return tasks.max_parallel if tasks.accepted and is_known else None
 
 
 def is_going_on(row: RequestRow) -> bool:
-    """Tell whether an answer had begun and was still going on when time was up, as that of a stream is."""
+    """Return whether an answer had begun and was still going on when time was up, as a stream's is."""
     return row.status is not None and row.error == TOO_LATE
 
 
 def _failures(run: RunDocument) -> Counter[str]:
-    """Return the errors of the requests that failed, by kind and cause, but for those given up as the user stopped."""
+    """Return the errors of failed requests in words, with counts, without those abandoned because the user stopped."""
     failures = Counter[str]()
     for words, count in errors_in_words(run.summary.requests):
         failures[words] += count
@@ -220,7 +220,7 @@ def _failures(run: RunDocument) -> Counter[str]:
 
 
 def _first_error(runs: Iterable[RunDocument], state: TaskState) -> str | None:
-    """Return why the first of these tasks ended so, as a part of a sentence: without a full stop of its own."""
+    """Return the first error of the tasks in this state, without a full stop: it becomes part of a sentence."""
     errors = (task.error for run in runs for task in run.tasks if task.state == state)
     return next((shortened(error.rstrip("."), LONGEST_ERROR) for error in errors if error), None)
 

@@ -1,6 +1,6 @@
 """The code to paste, for each mode: its page, with the reader's own function in place of `slow_work`.
 
-The page is the file that was run and measured; only its import of `slow_work` is replaced, and the name.
+The page is the file that was run and measured; only its docstring, its import of `slow_work` and that name change.
 """
 
 import ast
@@ -19,17 +19,17 @@ _WIDTH: Final = 79
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """The function that the endpoint is to run, as `taskdemo` has found it."""
+    """The function that the endpoint is to run, as `taskdemo` found it."""
 
     name: str
-    """`module:function`, or a work that comes along: its code stands for the reader's own."""
+    """`module:function`, or a built-in work, whose code stands in for the reader's own."""
     is_async: bool = False
     takes_message: bool = True
     duration_s: float = 1.0
 
 
 def code(mode_name: str, function: Function) -> str:
-    """Return a whole file for a mode, which runs as it is. Raises KeyError for a mode that there is not."""
+    """Return a complete file for a mode, which runs as it is. Raises KeyError for an unknown mode."""
     mode = MODE_BY_NAME[mode_name]
     package, _, page = mode.page.rpartition(".")
     source = files(package).joinpath(f"{page}.py").read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def code(mode_name: str, function: Function) -> str:
 def _how_to_run(mode: Mode, module: str) -> list[str]:
     lines = [f"{module}.py; run it with:  uvicorn {module}:app"]
     if (engine := mode.engine) is not None:
-        # The command without its options, which are about how soon it is ready and what it prints.
+        # Without the command's options, which only change how soon it is ready and what it prints.
         worker = itertools.takewhile(lambda word: not word.startswith("--"), engine.command("2", "hello"))
         commands = {"once, at first": engine.once.split(), "the worker": worker}
         own = f"{engine.folder}.engine"
@@ -71,7 +71,7 @@ def _how_to_run(mode: Mode, module: str) -> list[str]:
 
 
 def _work(function: Function, placeholder: str, taken: set[str], *, awaited: bool) -> tuple[str, list[str], str]:
-    """Return what the function is called in the file, what imports it there, and its definition, empty without one."""
+    """Return the function's name in the file, the lines that import it, and its definition (empty if it needs none)."""
     module, colon, name = function.name.partition(":")
     if not colon:
         return placeholder, [], _define(placeholder, *_stand_in(function, awaited), awaited=awaited)
@@ -89,7 +89,7 @@ def _work(function: Function, placeholder: str, taken: set[str], *, awaited: boo
 
 
 def _stand_in(function: Function, awaited: bool) -> list[str]:
-    """Return the lines that take the place of the reader's own function."""
+    """Return the lines that stand in for the body of the reader's own function."""
     seconds = f"{function.duration_s:g}"
     if function.name == "cpu":
         return [

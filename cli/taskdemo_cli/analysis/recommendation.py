@@ -1,8 +1,8 @@
-"""Which mode for which need, computed from the runs of a comparison: on what evidence, and what it gives up.
+"""Which mode to use for which need, computed from the runs of a comparison: the evidence, and what the mode gives up.
 
-Pure. Figures choose among the modes that have what is needed; whether one has what no run of a comparison can show
-(what a crash loses, who tries again) stands in its registry entry, which the experiments of `taskdemo limits` prove.
-The figures are those of ModeSummary, as in the verdicts and the table.
+Pure. Figures choose among the modes that meet the needs. Whether a mode meets one that no comparison can show (what a
+crash loses, who retries) comes from its registry entry, which the experiments of `taskdemo limits` prove. The figures
+are those of ModeSummary, as in the verdicts and the table.
 """
 
 from collections import Counter
@@ -24,37 +24,40 @@ from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS
 QUICK_S: Final = 0.05
 """A caller can wait for work that takes less."""
 SLOWER: Final = 1.5
-"""A mode whose tasks took so many times longer than the best is passed over."""
+"""A mode whose last task ended later than this many times the soonest mode's is passed over."""
 NOISE: Final = 2.0
-"""Bystanders who waited so many times longer than the least one may still be the machine's doing, up to so many times
-the limit: where they waited for longer in every mode, none is quiet."""
+"""A bystander's wait may be the machine's doing up to this many times the shortest one, but not beyond this many times
+the limit: if bystanders waited longer in every mode, none is quiet."""
 TOO_MANY: Final = 0.5
-"""Work of which a larger share fails says nothing of where it should run."""
+"""Work of which a larger share fails says nothing about where it should run."""
 BASIS: Final = "known, not measured here; taskdemo limits measures it"
-"""What the list of what a mode gives up rests on."""
+"""The basis of the list of what a mode gives up."""
 WAITING: Final = tuple(
     mode.name
     for mode in sorted(MODES, key=lambda mode: mode.awaits)
     if not mode.answers_first and (mode.awaits or mode.runs != "loop")
 )
-"""Modes for work that a caller can wait for, the one that needs least of the work first."""
+"""Modes for work that a caller can wait for; those that demand least of the work come first."""
 AFTERWARDS: Final = tuple(mode.name for mode in MODES if mode.answers_first)
-"""In the order of what they need besides FastAPI."""
+"""Modes that answer first, in the order of what they need besides FastAPI."""
 APART: Final = frozenset(mode.name for mode in MODES if mode.runs in {"process", "worker"})
 """Modes whose work does not share the server's interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What a comparison recommends: for each need by itself, and for those that were named, or for none."""
+    """What a comparison recommends: for each need by itself, and for the named needs together, or for none."""
 
     each: list[Recommendation]
     one: Recommendation | None
-    """None where the runs show too little."""
+    """None if the runs show too little."""
 
 
 def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
-    """Return what these runs, at least one, recommend to whom needs all of `needs`; no mode is None, with why."""
+    """Return what one or more runs recommend for all of `needs` together.
+
+    If no mode will do, `mode` is None and `why` gives the reason.
+    """
     measured = summaries(runs)
     if why := _mostly_fails(measured):
         return Advice([], Recommendation(need=", ".join(needs), mode=None, why=why))
@@ -85,7 +88,7 @@ def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
 
 
 def _mostly_fails(measured: Mapping[str, ModeSummary]) -> str:
-    """Return why work that mostly fails recommends nothing; empty where it does not."""
+    """Return why nothing is recommended if the work mostly fails; else an empty string."""
     accepted = sum(one.tasks["accepted"] for one in measured.values())
     failed = sum(one.tasks["failed"] for one in measured.values())
     if not failed or failed <= TOO_MANY * accepted:
@@ -97,7 +100,7 @@ def _mostly_fails(measured: Mapping[str, ModeSummary]) -> str:
 
 
 def _good(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
-    """Return what was measured of each mode that did its job; a work that mostly fails says nothing of one."""
+    """Return the summary of each mode that did its job; work that mostly fails says nothing about a mode."""
     whole = [run for group in by_mode(runs).values() if all(map(_is_whole, group)) for run in group]
     return {
         mode: one
@@ -108,9 +111,9 @@ def _good(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
 
 
 def _is_whole(run: RunDocument) -> bool:
-    """Tell whether every request was answered and every task came to its end."""
+    """Return whether every request was answered and every task ended."""
     tasks, requests = run.summary.tasks, run.summary.requests
-    # A caller that waits for work which fails is told so by an HTTP 500: the work's doing, not the mode's.
+    # A caller that waits for work which fails gets an HTTP 500: the work's fault, not the mode's.
     own = sum(count for error, count in requests.errors.items() if error != "HTTP 500")
     ended = tasks.finished + tasks.failed == tasks.accepted
     return not own and not run.not_sent and not run.interrupted and not run.timed_out and ended
@@ -122,7 +125,7 @@ def _function(run: RunDocument) -> Function:
 
 
 class _Choice:
-    """The modes that did their job, and which of them is to be preferred."""
+    """The modes that did their job, and which of them to prefer."""
 
     def __init__(self, good: Mapping[str, ModeSummary], function: Function) -> None:
         self._good = good
@@ -131,7 +134,7 @@ class _Choice:
             mode: max(one.waited or 0.0, (one.work or 0.0) if self._holds_the_loop(mode) else 0.0)
             for mode, one in good.items()
         }
-        """Of a bystander, answered or not."""
+        """Of a bystander, answered or not; at least as long as work that blocks the loop."""
         self._ended = {mode: one.last_ended or 0.0 for mode, one in good.items()}
         self._work = {mode: one.work or 0.0 for mode, one in good.items()}
         least = min((one.waited for one in good.values() if one.waited is not None), default=0.0)
@@ -139,17 +142,17 @@ class _Choice:
         self._is_quick = min(self._work.values(), default=0.0) < QUICK_S
 
     def _holds_the_loop(self, mode: str) -> bool:
-        """Tell whether its work blocks the event loop for as long as it takes, whenever the bystanders came."""
+        """Return whether the work blocks the event loop for as long as it takes, whenever the bystanders came."""
         awaits = self.function.name == "sleep" or (self.function.is_async and not self._never_awaits(mode))
         return MODE_BY_NAME[mode].runs == "loop" and not (MODE_BY_NAME[mode].awaits and awaits)
 
     def _never_awaits(self, mode: str) -> bool:
-        """Tell whether an `async def` was done by one request after another, although all came at once."""
+        """Return whether an `async def` ran for one request after another, although all came at once."""
         one = self._good[mode]
         return self.function.is_async and one.tasks_in_a_run > 1 and one.on_loop and one.tasks["max_parallel"] == 1
 
     def made(self, needs: Sequence[str] = ()) -> str | None:
-        """Return the mode to use of those that have all that is needed; None where there is none to choose from."""
+        """Return the best of the modes that meet all needs; None if there is none."""
         candidates = [mode for mode in self._good if not self._lacking(mode, needs)]
         waiting = [mode for mode in WAITING if mode in candidates]
         later = sorted((mode for mode in AFTERWARDS if mode in candidates), key=self._shares_interpreter)
@@ -158,24 +161,24 @@ class _Choice:
         return self._first(later) or self._first(waiting) or self._least(later or waiting)
 
     def _lacking(self, mode: str, needs: Sequence[str]) -> str | None:
-        """Return what the mode gives up of these needs; None where it has them all."""
+        """Return what the mode gives up of these needs; None if it meets them all."""
         if "quiet" in needs and not (self._is_free(mode) and not self._shares_interpreter(mode)):
             return "a server that is free for other requests"
         return next((lack for need in needs if (lack := MODE_BY_NAME[mode].lacks(need))), None)
 
     def _shares_interpreter(self, mode: str) -> bool:
-        """Whether this work computes and its mode lets it do so in the server's process, to the harm of others."""
+        """Return whether the work computes and the mode runs it in the server's process, at the expense of others."""
         let_go = self._good[mode].lets_go and self._is_free(mode)
         return self._good[mode].computes and mode not in APART and not let_go
 
     def _first(self, candidates: Sequence[str]) -> str | None:
-        """Return the first that held up nobody, unless another one was clearly sooner done."""
+        """Return the first mode that held up nobody, unless another such mode was done clearly sooner."""
         free = [mode for mode in candidates if self._is_free(mode)]
         soonest = min((self._ended[mode] for mode in free), default=0.0)
         return next((mode for mode in free if not self._is_late(mode, soonest)), None)
 
     def _is_late(self, mode: str, soonest: float) -> bool:
-        """Whether its last task ended late, and not for want of places, of which --processes sets the number."""
+        """Return whether its last task ended late, and not for lack of processes, whose number --processes sets."""
         return self._ended[mode] > SLOWER * soonest and not self._good[mode].is_bounded
 
     def _least(self, candidates: Sequence[str]) -> str | None:
@@ -185,7 +188,7 @@ class _Choice:
         return self._good[mode].waited is None or self._longest_wait[mode] < self._bearable
 
     def decisive(self, chosen: str, needs: Sequence[str]) -> list[str]:
-        """Return what speaks against the others, or where nothing does, the evidence for this one."""
+        """Return what speaks against the others or, if nothing does, the evidence for this one."""
         few = [f"{chosen} did {bounded(self._good[chosen])}."] if self._good[chosen].is_bounded else []
         return [*self._failed(chosen), *self._passed_over(chosen, needs), *few] or list(self.reasons(chosen, needs))
 
@@ -197,7 +200,7 @@ class _Choice:
             yield f"{failed:,} of {accepted} failed{error}; the times are those of the others."
 
     def reasons(self, chosen: str, needs: Sequence[str]) -> Iterator[str]:
-        """Yield the sentences that give the evidence: what failed first."""
+        """Yield the evidence, sentence by sentence: what failed comes first."""
         summary = self._good[chosen]
         yield from self._failed(chosen)
         waited = format_seconds(summary.median or 0.0)
@@ -233,7 +236,7 @@ class _Choice:
             yield "A single request cannot show how requests affect each other: try --count 5."
 
     def _passed_over(self, chosen: str, needs: Sequence[str]) -> Iterator[str]:
-        """Say what speaks against the others: what they give up, those who held up everybody, and who took longer."""
+        """Yield what speaks against the others: what they give up, which held up everybody, and which took longer."""
         yield from self._given_up(needs)
         others = [mode for mode in self._good if mode != chosen and not self._lacking(mode, needs)]
         if held_up := {mode: self._longest_wait[mode] for mode in others if not self._is_free(mode)}:
@@ -246,20 +249,20 @@ class _Choice:
             yield f"In {_listed(slow)} the last task did not end until {latest} after the start."
 
     def _why(self, held_up: Mapping[str, float]) -> str:
-        """Say of a function that cannot await why the modes which await it do not help."""
+        """Return why the modes that await a function do not help one that cannot await; else an empty string."""
         awaited = [mode for mode in held_up if MODE_BY_NAME[mode].awaits]
         cannot = "never awaits" if any(map(self._never_awaits, awaited)) else "cannot await"
         is_known = awaited and ":" in self.function.name and (not self.function.is_async or cannot == "never awaits")
         return f": this function {cannot}, so {_listed(awaited)} cannot help" if is_known else ""
 
     def _given_up(self, needs: Sequence[str]) -> Iterator[str]:
-        """Say what the modes that lack a need give up of it, one sentence for all that give up the same."""
+        """Yield what the modes that lack a need give up, one sentence for all that give up the same."""
         lacking = grouped((lack, mode) for mode in self._good if (lack := self._lacking(mode, needs)))
         for lack, modes in lacking.items():
             yield f"{_do('give', modes)} up {lack}."
 
     def obstacles(self, needs: Sequence[str]) -> Iterator[str]:
-        """Yield why no mode that was run has all of this, and which others have it."""
+        """Yield why no mode that was run meets all needs, and which other modes do."""
         others = [mode.name for mode in MODES if mode.name not in self._good and not any(map(mode.lacks, needs))]
         if met := [mode for mode in self._good if not self._lacking(mode, needs)]:  # `blocking`, which is for nobody
             yield f"Of the modes that were run, only {_listed(met)} meets this, but it holds up every other request."

@@ -1,6 +1,6 @@
 """The runs of a comparison by mode and round: their figures, the intervals of these, and how they differ.
 
-A figure that a round did not measure, or of which it measured too little, has no part in an interval.
+A figure that a round did not measure, or measured too little of, is left out of the interval.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ TIMES: Final = {
     "bystander_s": "GET /ping",
     "bystander_threads_s": "By a thread",
 }
-"""What the times of a summary are called."""
+"""The labels of a summary's times."""
 NAMES: Final = {
     "response_s.p50": f"{TIMES['response_s'].lower()} p50",
     "response_s.p95": f"{TIMES['response_s'].lower()} p95",
@@ -36,9 +36,9 @@ NAMES: Final = {
     "bystander_s.max": "others waited",
     "requests_per_s": "requests/s",
 }
-"""What figures are called; in a heading of two lines, the last word stands below the others."""
+"""The labels of figures; in a heading of two lines, the last word stands below the others."""
 COLUMNS: Final = ("response_s.p50", "response_s.max", "tasks.last_ended_s", "tasks.max_parallel", "bystander_s.max")
-"""What a table of modes shows, in this order."""
+"""The columns of a table of modes, in order."""
 FIGURES: Final = (
     "response_s.p50",
     "response_s.p95",
@@ -47,10 +47,10 @@ FIGURES: Final = (
     "bystander_s.max",
     "requests_per_s",
 )
-"""What gets an interval over the rounds."""
+"""The figures that get an interval over the rounds."""
 
 STATES: Final = ("failed", "cancelled", "lost", "unfinished")
-"""How a task may have come out that did not finish."""
+"""The states of tasks that did not finish."""
 
 
 def figure_words(figure: str, value: float) -> str:
@@ -59,12 +59,12 @@ def figure_words(figure: str, value: float) -> str:
 
 
 def time_name(time: str, summary: Summary) -> str:
-    """Return what a time of this summary is called: without a rate, the wait to be sent is that for a connection."""
+    """Return the label of a time in this summary: without a rate, the wait to be sent is that for a connection."""
     return "Connecting" if time == "wait_s" and summary.corrected_s is None else TIMES[time]
 
 
 def reference_of(modes: Sequence[str]) -> str:
-    """Return the mode that the others are compared to: `blocking` if it was run, otherwise the first."""
+    """Return the mode that the others are compared with: `blocking` if it was run, otherwise the first."""
     return "blocking" if "blocking" in modes else modes[0]
 
 
@@ -81,7 +81,7 @@ def intervals(runs: Sequence[RunDocument], reference: str) -> list[Interval]:
             if len(values) < 2:
                 continue
             low, high = interval(list(values.values()))
-            low = max(low, 0.0)  # no figure of ours can be less than nothing; a difference can
+            low = max(low, 0.0)  # no figure can be negative; a difference can
             others = {} if mode == reference else _by_round(every.get(reference, []), figure)
             pairs = [values[number] - others[number] for number in values if number in others]
             entries.append(
@@ -99,20 +99,17 @@ def intervals(runs: Sequence[RunDocument], reference: str) -> list[Interval]:
 
 
 def by_mode(runs: Iterable[RunDocument]) -> dict[str, list[RunDocument]]:
-    """Return the runs of each mode, in the order in which the modes were run first."""
+    """Return the runs of each mode, in the order in which the modes were first run."""
     return grouped((name_of(run), run) for run in runs)
 
 
 def whole(runs: Sequence[RunDocument]) -> Sequence[RunDocument]:
-    """Return those of these runs that the user let come to their end; all where there is none."""
+    """Return the runs that the user did not interrupt, or all if there is none."""
     return [run for run in runs if not run.interrupted] or runs
 
 
 def figure_of(run: RunDocument, figure: str) -> float | None:
-    """Return one figure of the summary by its path; None where it was not measured or too little of it.
-
-    A percentile that the count does not support is too little.
-    """
+    """Return a figure of the summary by its path; None if not measured, or a percentile of too few times."""
     name, _, field = figure.partition(".")
     value: Any = getattr(run.summary, name)
     if field:
@@ -123,7 +120,7 @@ def figure_of(run: RunDocument, figure: str) -> float | None:
 
 
 def troubles(runs: Iterable[RunDocument]) -> dict[str, int]:
-    """Return how often something went wrong in these runs: with requests first, then with tasks, by how these ended."""
+    """Return what went wrong in these runs, and how often: failed requests first, then the tasks of each bad state."""
     found = Counter[str]()
     for run in runs:
         found["not ok"] += run.summary.requests.failed

@@ -1,7 +1,6 @@
-"""The routes that OpenAPI documents tell of: which can be called without guessing, and with which values.
+"""The routes in OpenAPI documents: which can be called without guessing, and with which values.
 
-Pure. A document is what somebody's application says of itself, so whatever in it is not as the specification has it
-counts as not said.
+Pure. The documents come from users' applications, so whatever in them does not follow the specification is ignored.
 """
 
 import re
@@ -13,15 +12,15 @@ from urllib.parse import quote, urlencode
 
 METHODS: Final = ("get", "post", "put", "patch", "delete", "options", "head", "trace")
 DEEPEST: Final = 10
-"""References that lead further are taken to go round in a circle."""
+"""References and schemas that are nested deeper count as circular."""
 SENT_ANYWAY: Final = frozenset({"accept", "host", "user-agent"})
-"""Headers that each request has, with a value of its own where the document gives none."""
+"""Headers that every request has, with the client's own value if the document gives none."""
 FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
-"""Headers that say how long a body is: with an example of one, what is sent next would be taken for that body."""
+"""Headers that give a body's length: with an example value, the server would take what is sent next for that body."""
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _IN_A_PATH: Final = "/-._~!$&'()*+,;=:@%"
 _IN_BRACES: Final = re.compile(r"\{([^{}:]*)[^{}]*\}")
-"""A parameter in a path; Starlette's own may say after a colon what it is."""
+"""A parameter in a path; in Starlette's own paths, a colon and a converter may follow the name."""
 _NOTHING: Final = object()
 
 
@@ -31,21 +30,21 @@ class Route:
 
     method: str
     path: str
-    """As the document has it: `/items/{item_id}`."""
+    """As in the document: `/items/{item_id}`."""
     target: str = ""
-    """What to ask for, with the example values of the document in it."""
+    """The path and query to request, with the document's example values."""
     headers: tuple[tuple[str, str], ...] = ()
-    """What it needs besides, with example values too."""
+    """The headers that it requires, with example values too."""
     skipped: str | None = None
-    """Why it is not called; None where it can be."""
+    """Why it is not called; None if it can be."""
     key: str | None = None
-    """The option with which it would be given the API key that it takes."""
+    """The option that would send the API key that it takes."""
 
 
 def routes_of(document: Mapping[str, Any], under: str = "", given: Collection[str] = ()) -> Iterator[Route]:
     """Yield every operation of a document, in its order; `under` is where its application is mounted.
 
-    `given` are the names of headers, in small letters, that each request has anyway.
+    `given` are the names of headers, in lower case, that each request has anyway.
     """
     for path, item in _mapping(document.get("paths")).items():
         operations = _mapping(item)
@@ -98,7 +97,7 @@ def _key(document: Mapping[str, Any], operation: Mapping[str, Any], target: str,
         for scheme in (_resolved(document, schemes.get(name)) for name in _mapping(needed)):
             if scheme.get("type") == "apiKey" and _TOKEN.fullmatch(name := _text(scheme.get("name"))):
                 if scheme.get("in") == "header" and name.lower() in given:
-                    continue  # what is sent already is not what is missing
+                    continue  # it is sent already, so it is not what is missing
                 joined = "&" if "?" in target else "?"
                 ways = {
                     "header": f"-H {shlex.quote(f'{name}: KEY')}",
@@ -112,7 +111,7 @@ def _key(document: Mapping[str, Any], operation: Mapping[str, Any], target: str,
 def _parameters(
     document: Mapping[str, Any], item: Mapping[str, Any], operation: Mapping[str, Any]
 ) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """Return the parameters by place and name; those of the operation come before those of the whole path."""
+    """Return the parameters by place and name; those of the operation override those of the whole path."""
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
     for one in (*_sequence(item.get("parameters")), *_sequence(operation.get("parameters"))):
         parameter = _resolved(document, one)
@@ -121,7 +120,7 @@ def _parameters(
 
 
 def _example(document: Mapping[str, Any], parameter: Mapping[str, Any]) -> Any:
-    """Return a value that the document itself gives a parameter; _NOTHING where it gives none."""
+    """Return an example value that the document gives for a parameter; _NOTHING if it gives none."""
     if "example" in parameter:
         return parameter["example"]
     for one in _mapping(parameter.get("examples")).values():
@@ -153,7 +152,7 @@ def _example_of(document: Mapping[str, Any], schema: Any, depth: int) -> Any:
 
 
 def _resolved(document: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
-    """Return what a reference into the document means; nothing where it leads nowhere."""
+    """Return the object that a value is or refers to in the document; an empty one if the reference leads nowhere."""
     for _ in range(DEEPEST):
         reference = _mapping(value).get("$ref")
         if not isinstance(reference, str):
@@ -165,12 +164,12 @@ def _resolved(document: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
 
 
 def _is_usable(value: Any, place: str, name: str) -> bool:
-    """Tell whether a value can be written where it goes."""
+    """Return whether a value can be written in its place."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return place == "query" and all(isinstance(one, str | int | float) for one in value)
     if place == "query":
         return isinstance(value, str | int | float)
-    # An empty one would be the path of another route, and a header takes visible ASCII characters on one line.
+    # An empty value would make the path another route's; a header takes visible ASCII characters on one line.
     if not isinstance(value, str | int | float) or not (shown := _text(value)) or not shown.isprintable():
         return False
     if place == "path":

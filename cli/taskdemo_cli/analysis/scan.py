@@ -1,4 +1,4 @@
-"""What a scan says of the endpoints of the user's own application: which of them matter, and why. Pure."""
+"""What a scan says about the endpoints of the user's own application: which of them matter, and why. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,27 +18,27 @@ from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
 
 Outcome = Literal["blocks", "look", "not reached", "quiet", "skipped"]
-"""`look`: it does not block, as far as was seen, but there is something to say of it."""
+"""`look`: no blocking was seen, but something else needs a look."""
 TOLD: Final[tuple[Outcome, ...]] = ("blocks", "look", "not reached")
-"""Of which endpoints there is something to tell, the gravest first."""
+"""The outcomes that need attention, the most serious first."""
 BURST_S: Final = 1.5
-"""What a burst may take of an endpoint that answers one after another."""
+"""How long a burst may take at an endpoint that answers one request at a time."""
 ONE_AFTER_ANOTHER: Final = 1.5
-"""Two requests at once that take so many times what one does wait for each other."""
+"""Two requests at once that take this many times as long as one wait for each other."""
 NAMED: Final = 5
-"""So many endpoints are named in one sentence."""
+"""The most endpoints that one sentence names."""
 
 
 def next_burst(runs: Sequence[RunDocument], count: int) -> int | None:
-    """Return how many requests to send at once next, `count` at the most; None where the last burst says enough.
+    """Return how many requests to send at once next, at most `count`; None if the last burst says enough.
 
-    `runs` are the bursts so far, the first of a single request. Two at once tell whether the endpoint answers one
-    after another: then a whole burst would take long, and hold nobody up longer than a short one shows.
+    `runs` are the bursts so far, the first of a single request. Two at once show whether the endpoint answers one
+    request at a time: then a full burst would take long, and show no longer wait than a short one.
     """
     alone, last = runs[0], runs[-1]
     alone_s = took(alone)
-    # A redirect or a refusal is no answer of the endpoint: it comes before it. One that took its time may have loaded
-    # what others then find.
+    # A redirect or a refusal comes before the endpoint is called. A slow one may have loaded what later requests then
+    # find, so only a fast one ends the bursts.
     refused = any(row.status is not None and 300 <= row.status < 500 for row in alone.requests)
     unanswered = not alone.requests or any(row.status is None for row in alone.requests)
     unanswered |= refused and alone_s < HELD_UP_S
@@ -58,7 +58,7 @@ def took(run: RunDocument) -> float:
 
 
 def judged(route: Route, run: RunDocument, found: Blocking, first: Blocking | None = None) -> EndpointRow:
-    """Return the row of an endpoint, of its burst and of what was found of it, and of its first request alone."""
+    """Return the row of an endpoint, from its burst, the verdict on that, and the one on its first request alone."""
     found = replace(found, type_instead=_instead(route, run, found.type_instead))
     text = verdicts.verdict(run, sentence(found))
     if run.timed_out:
@@ -86,7 +86,7 @@ def judged(route: Route, run: RunDocument, found: Blocking, first: Blocking | No
 
 
 def _instead(route: Route, run: RunDocument, option: str | None) -> str | None:
-    """Return what to type where an endpoint was not reached: this command takes headers, and `fire` takes the rest."""
+    """Return what to type if an endpoint was not reached: `scan` takes headers, and `fire` takes the rest."""
     if option in {ANY_KEY, ANY_LOGIN}:
         option = route.key or option
     if option is None or _is_header(option):
@@ -98,7 +98,7 @@ def _instead(route: Route, run: RunDocument, option: str | None) -> str | None:
 
 
 def outcome(endpoint: EndpointRow) -> Outcome:
-    """Return which kind of endpoint this is."""
+    """Return the outcome of this endpoint."""
     found, summary = endpoint.blocking, endpoint.summary
     if found is None or summary is None:
         return "skipped"
@@ -112,7 +112,7 @@ def outcome(endpoint: EndpointRow) -> Outcome:
 
 
 def has_failed(endpoint: EndpointRow) -> bool:
-    """Tell whether requests failed, other than by a refusal (401, 404, 422), or tasks were lost that they had added.
+    """Return whether requests failed, other than by a refusal (4xx), or background tasks that they added never ran.
 
     A stream that goes on has not failed.
     """
@@ -124,7 +124,7 @@ def has_failed(endpoint: EndpointRow) -> bool:
 
 
 def waited(endpoint: EndpointRow) -> float | None:
-    """Return the longest that others had to wait beside it, in seconds, as bystanders or the server itself saw it."""
+    """Return the longest that others had to wait, in seconds, as bystanders or the server itself saw it."""
     found = endpoint.blocking
     if found is None:
         return None
@@ -133,14 +133,14 @@ def waited(endpoint: EndpointRow) -> float | None:
 
 
 def by_outcome(endpoints: Iterable[EndpointRow]) -> defaultdict[Outcome, list[EndpointRow]]:
-    """Return the endpoints of each outcome; those that hold others up longest come first."""
+    """Return the endpoints of each outcome; of those that block, the ones that hold others up longest come first."""
     groups = grouped((outcome(endpoint), endpoint) for endpoint in endpoints)
     groups["blocks"].sort(key=lambda endpoint: -(waited(endpoint) or 0.0))
     return groups
 
 
 def verdict(endpoints: Sequence[EndpointRow], broken: str | None = None) -> str:
-    """Say of all endpoints which hold up everybody. `broken`: why no more of them could be called."""
+    """Return which of all endpoints hold up everybody, in words. `broken`: why no more of them could be called."""
     groups = by_outcome(endpoints)
     blocking, unreached, skipped = groups["blocks"], groups["not reached"], groups["skipped"]
     reached = len(endpoints) - len(skipped) - len(unreached)
@@ -169,10 +169,10 @@ def _were(count: int) -> str:
 
 
 def _is_header(option: str | None) -> TypeGuard[str]:
-    """Tell whether this goes along with every request of a scan."""
+    """Return whether this option is a header, which `scan` can send with every request."""
     return option is not None and option.startswith("-H")
 
 
 def name_of_endpoint(endpoint: EndpointRow) -> str:
-    """Return what an endpoint goes by."""
+    """Return an endpoint's method and path."""
     return f"{endpoint.method} {endpoint.path}"

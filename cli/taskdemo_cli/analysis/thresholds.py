@@ -1,6 +1,6 @@
 """`--fail-if 'response.p95 > 200ms'`: read such an expression, and compare a document with it. No eval.
 
-`--while` reads the same expressions, of what must stay true.
+`--while` reads the same expressions, as conditions that must stay true.
 
 expression = [mode "."] metric operator number [unit]
 metric     = a time of the summary and one of its statistics (`response.p95`), or a figure (`tasks.lost`)
@@ -42,7 +42,7 @@ METRICS: Final = {
     **{name: f"{name}_s" for name in DURATIONS},
     **{name: name for name in RATES},
 }
-"""What can be written of a run, and its path in the summary."""
+"""The metrics of a run, and their paths in the summary."""
 OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {"<": lt, "<=": le, ">": gt, ">=": ge, "==": eq, "!=": ne}
 EXPRESSION: Final = re.compile(
     r"\s*(?P<name>[^\s<>=!]+)\s*(?P<operator><=|>=|==|!=|<|>)\s*"
@@ -50,15 +50,15 @@ EXPRESSION: Final = re.compile(
     re.ASCII,
 )
 CAPACITY: Final = {"sustained": "sustained_per_s", "failed_at": "failed_at_per_s"}
-"""What can be written of a capacity, and the field of it: requests per second."""
+"""The metrics of a capacity, and their fields: requests per second."""
 UNITS: Final[dict[str, tuple[dict[str, float], str]]] = {
     "time": (IN_A_SECOND, "is a time, so its limit takes one of the units us, ms, s"),
     "share": ({"": 1.0, "%": 100.0}, "is a share; write 5% or 0.05"),
     "number": ({"": 1.0}, "is a plain number and takes no unit"),
 }
-"""By the kind of a metric, how many of a unit make one of `Threshold.limit`, and what is wrong with any other."""
+"""For each kind of metric, how many of each unit make one of `Threshold.limit`, and what is wrong with other units."""
 SERVERS: Final = frozenset({"bystander", "tasks", "completion", "queue", "work"})
-"""What only a server of taskdemo's is measured by."""
+"""What only a server of taskdemo's measures."""
 ALL_METRICS: Final = (
     f"times:      {', '.join(TIMES)};",
     f"            each with one of .{', .'.join(STATISTICS)}",
@@ -67,14 +67,14 @@ ALL_METRICS: Final = (
     f"counts:     {', '.join(COUNTS)}",
     f"rates:      {', '.join(RATES)}",
 )
-"""What can be written, for people: one line per kind."""
+"""The metrics, for people: one line per kind."""
 EXAMPLE: Final = "write it like 'response.p95 > 200ms' or 'requests.failed_share >= 1%'"
 CAPACITY_EXAMPLE: Final = "write it like 'sustained < 300' or 'background.sustained < 300'"
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A condition under which the command is to fail; `limit` is in seconds, or a share of 1, or a plain number."""
+    """A condition on a metric; `limit` is in seconds, or a share of 1, or a plain number."""
 
     expression: str
     mode: str | None
@@ -85,17 +85,17 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a threshold. `value` is what was measured, in the unit of `Threshold.limit`."""
+    """The outcome of a threshold. `value` is what was measured, in the unit of `Threshold.limit`."""
 
     threshold: Threshold
     found: str
     """The metric with its value, and in a comparison its mode; or that it was not measured."""
     value: float | None
     met: bool
-    """Whether the command is to fail; also where the metric was not measured, because silence is no success."""
+    """Whether the condition is met; also if the metric was not measured, because silence is no success."""
 
     def row(self) -> ThresholdRow:
-        """Return the outcome as documents keep it."""
+        """Return the outcome as documents store it."""
         expression = self.threshold.expression
         so = "it cannot be ruled out" if self.value is None else f"{expression} is {'met' if self.met else 'not met'}"
         return ThresholdRow(expression=expression, value=self.value, held=self.met, text=f"{self.found}, so {so}")
@@ -104,7 +104,7 @@ class Outcome:
 def parse(
     text: str, modes: Sequence[str] = (), *, metrics: Collection[str] = METRICS, option: str = "--fail-if"
 ) -> Threshold:
-    """Read one expression; `modes` are the ones that may stand before the metric, one of `metrics`.
+    """Parse one expression: one of `metrics`, which the name of one of `modes` may precede.
 
     Raises UserError, which names `option` and what can be written instead.
     """
@@ -127,7 +127,7 @@ def parse(
 def check_conditions(conditions: Sequence[Threshold], *, has_threads: bool, is_foreign: bool) -> None:
     """Raise UserError for a `--while` whose metric no step of `capacity` measures, before anything runs.
 
-    `has_threads`: a second bystander asks the worker threads. `is_foreign`: the server is not taskdemo's.
+    `has_threads`: a second bystander needs a worker thread. `is_foreign`: the server is not taskdemo's.
     """
     for one in conditions:
         first = one.metric.partition(".")[0]
@@ -142,8 +142,8 @@ def check_conditions(conditions: Sequence[Threshold], *, has_threads: bool, is_f
 def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | CapacityDocument) -> Outcome:
     """Compare a run, a comparison or a capacity with a threshold.
 
-    It is met if any of its runs meets it: all, or those of its mode, in every round. What is shown
-    is the run that decided: the one furthest beyond the limit, or nearest to it.
+    It is met if any run of any round meets it; with a mode, only that mode's runs count. The outcome shows the run
+    that decided: the one furthest beyond the limit, or nearest to it.
     """
     figures = _figures(threshold.metric, document)
     several = len({name for name, _, _ in figures}) > 1 and threshold.mode is None
@@ -166,7 +166,7 @@ def _figures(
 ) -> list[tuple[str, float | None, str]]:
     """Return the metric of each mode of a capacity, or of each run in the order of the modes.
 
-    With the mode's name before it, and behind it what stands behind the figure; None where it was not measured.
+    Each has the mode's name, the value (None if not measured), and what to write behind the figure.
     """
     if document.kind == "capacity":
         return [(name, getattr(found, CAPACITY[metric]), "/s") for name, found in document.modes.items()]
@@ -175,7 +175,7 @@ def _figures(
 
 
 def value_of(run: RunDocument, metric: str) -> float | None:
-    """Return the metric's value in this run: seconds, a share of 1, or a plain number; None where not measured."""
+    """Return the metric's value in this run: seconds, a share of 1, or a plain number; None if not measured."""
     summary = run.summary
     first, _, second = metric.partition(".")
     if first in TIMES and not getattr(summary, f"{first}_s"):
@@ -185,7 +185,7 @@ def value_of(run: RunDocument, metric: str) -> float | None:
         total = counts.ok + counts.failed
         return counts.failed / total if total else None
     if first == "tasks" and run.mode is None and not run.app:
-        return None  # a server that is not taskdemo's says nothing of its tasks; its zeros are no finding
+        return None  # a server that is not taskdemo's does not report its tasks; its zeros are no finding
     if metric == "tasks.max_parallel" and summary.tasks.accepted:
         return ran_at_once(summary.tasks)
     value = attrgetter(METRICS[metric])(summary)
@@ -222,7 +222,7 @@ def _example(metrics: Collection[str]) -> str:
 
 
 def _nearest(name: str, metrics: Collection[str]) -> str | None:
-    """Return the metric that was probably meant: of a statistic or a time alone, that of the response times."""
+    """Return the metric that was probably meant; a statistic alone means the response times, a time alone its p95."""
     if metrics is METRICS and name in STATISTICS:
         return f"response.{name}"
     if metrics is METRICS and name in TIMES:

@@ -1,7 +1,7 @@
 """What the figures of a run say, in a few short sentences per mode: who waited, who was held up, how much ran at once.
 
-Every clause is chosen by measured figures alone; no name of a mode decides anything, so a mode that promises not to
-block and does is described as blocking.
+Measured figures alone choose every clause; a mode's name decides nothing, so a mode that promises not to block and does
+is described as blocking.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,27 +17,27 @@ from taskdemo_server.contract.settings import LARGEST_POOL
 from taskdemo_server.contract.text import shortened
 
 QUEUED: Final = 1.5
-"""Callers queued if the slowest waited so many times the longest work."""
+"""Callers queued if the slowest waited longer than this many times the longest work."""
 BYSTANDER: Final = "other requests"
-"""Whom the bystander stands for."""
+"""What the bystander stands for."""
 CLEAR_FACTOR: Final = 1.5
-"""One round tells a difference only from this factor on."""
+"""A single round shows a difference only from this factor on."""
 STRETCHED: Final = 1.5
-"""Work that takes so many times what it was asked to has had to share something: a CPU, or Python's lock."""
+"""Work that takes longer than this many times its configured time had to share something: a CPU, or the GIL."""
 AT_ONCE: Final = 100.0
-"""From this factor on a caller was answered at once, and how many times sooner says nothing more."""
+"""From this factor on, a caller was answered at once, and how many times sooner says nothing more."""
 TELLING_S: Final = 0.01
-"""Where the work takes less, it explains no waiting."""
+"""Work that takes less explains no waiting."""
 SHARED: Final = "computes in threads, which share one interpreter with the server"
 
 
 def verdict(run: RunDocument, endpoint: str = "") -> str:
-    """Return what was seen. `endpoint`: what is said already of the user's own, and of the bystanders beside it."""
+    """Return what a run shows. `endpoint`: the sentences on the user's own endpoint and its bystanders."""
     return _text(ModeSummary([run]), [], endpoint)
 
 
 def comparison(runs: Sequence[RunDocument], **given: Any) -> ComparisonDocument:
-    """Return the comparison of these runs, at least one, with its intervals and verdicts; `given`: its other fields."""
+    """Return the comparison of one or more runs, with its intervals and verdicts; `given`: its other fields."""
     measured = summaries(runs)
     reference = reference_of(list(measured))
     over_rounds = intervals(runs, reference)
@@ -76,7 +76,7 @@ def _sentences(mode: ModeSummary, more: Iterable[str], endpoint: str) -> Iterato
     if failure or (mode.is_partial and not mode.answered):
         yield from map(_sentence, bystander)
     elif mode.answered:
-        against = () if mode.is_clients else more  # else that would compare clients
+        against = () if mode.is_clients else more  # otherwise it would compare clients
         clauses = [*_who_waited(mode), *_clients_part(mode), *against, *_at_once(mode), *bystander]
         yield from map(_sentence, clauses)
     else:
@@ -88,7 +88,7 @@ def _sentence(clause: str) -> str:
 
 
 def _failure(mode: ModeSummary) -> str:
-    """Return the sentence that says that nothing went well; empty where something did."""
+    """Return the sentence that says that nothing went well; empty if something did."""
     error = f": {mode.error}" if mode.error else ""
     if mode.errors and mode.errors.total() == mode.requests:
         if not mode.answered and not mode.refused:
@@ -138,7 +138,7 @@ def _who_waited(mode: ModeSummary) -> Iterator[str]:
     after = mode.tasks["waited_for_work"]  # callers who waited for their own work; the others did not
     before = mode.tasks["answered_before_end"] + mode.tasks["answered_after_end"] - after
     explains = (mode.work or 0.0) >= TELLING_S
-    # What an application does after its answer is told of its endpoint.
+    # The endpoint's own sentences say what an application does after its answer.
     if after and explains and not mode.is_app:
         yield _own_work(mode)
         return
@@ -213,7 +213,7 @@ def _at_once(mode: ModeSummary) -> Iterator[str]:
 
 
 def bounded(mode: ModeSummary, *, brief: bool = False) -> str:
-    """Return that it was the number of places, and not the mode, that made the last task late."""
+    """Return how many tasks ran at a time: the number of processes, not the mode, made the last one late."""
     per_cpu = ", one per CPU" if mode.slots == mode.cpus and not brief else ""
     helps = not mode.computes and mode.tasks_in_a_run <= LARGEST_POOL
     more = f" (--processes {mode.tasks_in_a_run} runs all at once)" if helps else ""
@@ -221,7 +221,7 @@ def bounded(mode: ModeSummary, *, brief: bool = False) -> str:
 
 
 def _short(mode: ModeSummary) -> str:
-    """Return the same in a line: what went wrong, who waited for what, and how long others did."""
+    """Return the verdict in one line: what went wrong, who waited for what, and whether others were held up."""
     if failure := _failure(mode):
         return failure.rstrip(".")
     return "; ".join([*_troubles(mode, brief=True), *_short_clauses(mode)]) or "no request was reported"
@@ -247,7 +247,7 @@ def _troubles(mode: ModeSummary, *, brief: bool = False) -> Iterator[str]:
     if mode.errors:
         failed = f"{mode.errors.total():,} of {format_count(mode.requests, 'request')} failed"
         yield failed if brief else f"{failed} ({_errors(mode)})"
-    if mode.redirects and not mode.is_app:  # of the user's own application that is told of its endpoint
+    if mode.redirects and not mode.is_app:  # an application's endpoint has its own sentence on that
         yield f"{mode.redirects:,} of {format_count(mode.requests, 'request')} led to a redirect, which is not followed"
     tasks = mode.tasks["accepted"]
     error = f" ({mode.error})" if mode.error and not brief else ""
@@ -279,7 +279,7 @@ def _bystander(mode: ModeSummary) -> Iterator[str]:
 
 
 def _errors(mode: ModeSummary) -> str:
-    """Return what went wrong how often; how soon such answers came, which is in no other figure; and what went on."""
+    """Return the errors and their counts, how soon error answers came (no other figure shows it), and what went on."""
     kinds = [f"{count:,} {shortened(kind, LONGEST_ERROR)}" for kind, count in mode.errors.most_common(3)]
     if others := mode.errors.total() - sum(count for _, count in mode.errors.most_common(3)):
         kinds.append(f"{others:,} of other kinds")
@@ -287,7 +287,7 @@ def _errors(mode: ModeSummary) -> str:
     if mode.refused_median is not None:
         which = "the failed answer took" if mode.refused == 1 else "median of these answers"
         told += f"; {which} {format_seconds(mode.refused_median)}"
-    if mode.going_on and not mode.is_app:  # of the user's own application that is told of its endpoint
+    if mode.going_on and not mode.is_app:  # an application's endpoint has its own sentence on that
         were = "1 answer was" if mode.going_on == 1 else f"{mode.going_on:,} answers were"
         told += f"; {were} still being sent, as with a stream"
     return told

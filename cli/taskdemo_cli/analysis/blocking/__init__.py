@@ -1,1 +1,1 @@
-"""Whether an endpoint of the user's own application holds up others: judged, and said. Pure: no I/O and no clock."""
+"""Whether an endpoint of the user's own application holds up others: verdict and wording. Pure: no I/O and no clock."""

@@ -1,4 +1,4 @@
-"""What was answered where not all went well: whether the endpoint was reached at all, and what to type to reach it."""
+"""Answers that were not successes: whether the endpoint was reached at all, and what to type to reach it."""
 
 import json
 import shlex
@@ -13,11 +13,11 @@ from taskdemo_server.contract.sightings import Answered
 from taskdemo_server.contract.text import shortened
 
 REFUSED: Final = 0.9
-"""From this share of the answers on, refusals say nothing of the endpoint."""
+"""If at least this share of the answers are refusals, they say nothing about the endpoint."""
 MOSTLY_ERRORS: Final = 0.5
-"""Beyond this share errors of any kind say nothing of it."""
+"""If more than this share are errors of any kind, they say nothing about it either."""
 REFUSALS: Final = frozenset({*range(300, 400), 401, 403, 404, 405, 406, 411, 413, 415, 422, 426, 428, 429})
-"""What a framework answers by itself before an endpoint is called."""
+"""Statuses that a framework sends itself, before it calls the endpoint."""
 ANY_KEY: Final = "-H 'NAME: KEY', with the header in which it expects its key"
 ANY_LOGIN: Final = "-H 'Authorization: Bearer ...' or the header of its key, with one that it accepts"
 TYPED: Final = {
@@ -27,12 +27,12 @@ TYPED: Final = {
     "body": "--body @FILE, with the JSON that it expects, or --form {name}=... if it expects a form",
     "path": "--path with another value for {name}",
 }
-"""What to type for what FastAPI says is missing, by where."""
+"""What to type for a parameter that FastAPI reports as missing, by its location."""
 LONGEST: Final = 100
 
 
 def answers_of(run: RunDocument, seen: Sequence[Answered]) -> tuple[list[Answer], bool]:
-    """Return what was answered, where not all were successes, and whether that says nothing of the endpoint."""
+    """Return the answers by status, if not all were successes, and whether they say nothing about the endpoint."""
     counts = Counter(row.status for row in run.requests if row.status is not None)
     total = counts.total()
     if not any(map(is_error, counts)):
@@ -53,17 +53,17 @@ def answers_of(run: RunDocument, seen: Sequence[Answered]) -> tuple[list[Answer]
 
 
 def _from(url: str, location: str | None) -> str | None:
-    """Return where a redirect leads, without the host where that is the same."""
+    """Return the target of a redirect, without the host if that is the server's own."""
     return None if location is None else location.removeprefix(url.rstrip("/")) or "/"
 
 
 def is_error(status: int) -> bool:
-    """Tell whether a status is not a success."""
+    """Return whether a status is not a success."""
     return not 200 <= status < 300
 
 
 def problems_in(detail: str | None) -> list[dict[str, Any]]:
-    """Return what FastAPI says is wrong with a request; nothing where it says something else, or was cut."""
+    """Return FastAPI's validation errors from an answer's body; an empty list if it holds none or was cut."""
     try:
         problems = json.loads(detail or "")["detail"]
         return [one for one in problems if isinstance(one["loc"], list) and one["loc"] and isinstance(one["msg"], str)]
@@ -72,7 +72,7 @@ def problems_in(detail: str | None) -> list[dict[str, Any]]:
 
 
 def what_to_type(run: RunDocument, seen: Sequence[Answered], answers: Sequence[Answer]) -> str | None:
-    """Return the option with which the endpoint would be reached, as far as its answer tells."""
+    """Return the option that would reach the endpoint; None if its answer does not show one."""
     status = answers[0].status
     one = next((answer for answer in seen if answer.status == status), None)
     if one is None:
@@ -80,7 +80,7 @@ def what_to_type(run: RunDocument, seen: Sequence[Answered], answers: Sequence[A
     if one.location is not None and 300 <= status < 400:
         try:
             to = urlsplit(one.location)
-        except ValueError:  # anything may stand there
+        except ValueError:  # the header may hold anything
             return None
         if to.netloc not in {"", urlsplit(run.url).netloc}:
             return None
@@ -92,7 +92,7 @@ def what_to_type(run: RunDocument, seen: Sequence[Answered], answers: Sequence[A
         if not one.authenticate:
             return ANY_LOGIN
         scheme = shortened(one.authenticate.partition(" ")[0], 20)
-        if scheme.lower() == "apikey":  # as FastAPI calls a key that comes in a header of any name, a query or a cookie
+        if scheme.lower() == "apikey":  # FastAPI's scheme for a key in a header of any name, the query or a cookie
             return ANY_KEY
         return f"-H 'Authorization: {scheme} ...', with one that it accepts"
     if status == 400 and "host" in one.detail.lower():

@@ -1,7 +1,7 @@
 """Whether an endpoint of the user's own application holds up others, and a guess at the cause.
 
-Pure: no I/O and no clock. Judged by what the server saw of its event loop and its worker threads, and by what two
-bystanders waited beside the endpoint: one is served by the event loop, the other one by AnyIO's worker threads.
+Pure: no I/O and no clock. The evidence is what the server saw of its event loop and worker threads, and how long two
+bystanders waited meanwhile: the event loop serves one of them, AnyIO's worker threads the other.
 """
 
 from collections import Counter
@@ -25,13 +25,13 @@ PLACES: Final = 5
 MOST_OF_IT: Final = 0.5
 SOME_OF_IT: Final = 0.1
 LATE: Final = 2
-"""A single late answer of many proves nothing of the endpoint."""
+"""At least this many late answers are evidence; a single one of many proves nothing about the endpoint."""
 LOOP_LEGS, THREADS_LEGS = 2, 4
-"""So many times a bystander's request and its answer wake a thread, which may have to wait for a processor."""
+"""How often a bystander's request and its answer wake a thread, which may have to wait for a processor each time."""
 IN_LINE: Final = 0.3
-"""Callers who spend this share of their time in a line for one lock or pool wait for one another."""
+"""Callers that spend this share of their time queueing for one lock or pool wait for one another."""
 HOLD_LOOP: Final = frozenset({"event loop held", "interpreter busy", "processors busy", "garbage collection"})
-"""Then an answer that has begun need not be a stream's: a middleware may have sent its status, and nothing since."""
+"""With these causes, an unfinished answer need not be a stream: a middleware may have sent its status and no more."""
 HOLD_UP: Final = HOLD_LOOP | {"threads used up"}
 CHANGES: Final = {
     "processors busy": "Let fewer in at once (anyio.CapacityLimiter), or compute on another machine (a task queue)",
@@ -39,29 +39,29 @@ CHANGES: Final = {
     "waiting in line": "Hold it for less long, or let more in at once (a larger pool, a lock for each thing)",
     "garbage collection": "Make fewer objects at once, or call gc.freeze() after the start",
 }
-"""By the cause, what to do where that does not depend on the call."""
+"""What to do about each cause whose remedy does not depend on the call."""
 OWN: Final = frozenset({"request", "background", "task"})
-"""Whose code is the endpoint's doing."""
+"""The code that the endpoint is responsible for."""
 NOTICED_S: Final = 0.05
-"""What goes on for less after an answer is the end of that answer."""
+"""Work that goes on for less than this after an answer counts as part of the answer."""
 SEEN_LATE_S: Final = 0.03
-"""So much later than a caller the server may notice that its event loop is blocked: a beat, and what is late in it."""
+"""The server may notice that its event loop is blocked this much later than a caller: a heartbeat, and its delay."""
 AS_LATE: Final = 3.0
-"""What ends later than this many waits of a bystander is not only late as that one was."""
+"""Work that goes on after an answer for this many times a bystander's wait is not just a call that ended late."""
 
 
 def judge(run: RunDocument, found: Sightings) -> Blocking:
-    """Return what the server and the bystanders say of the endpoint of this run.
+    """Return the verdict on the endpoint of this run, from what the server and the bystanders saw.
 
-    What the server has seen itself is enough for a cause. A bystander that waited is not, unless again and again.
+    What the server itself saw is enough to name a cause. A late bystander is not, unless it was late repeatedly.
     """
     waits = [wait for wait, _ in waits_of(run.bystander)]
     threads_waits = [wait for wait, _ in waits_of(run.bystander_threads or ())]
     loop, threads = max(waits, default=None), max(threads_waits, default=None)
-    # Only what would hold anybody up counts, without the time in which the machine was busy with others.
+    # Count only stalls that would hold somebody up, without the time that the machine spent on other processes.
     stalls = [(_kind(one), one) for one in found.stalls if one.lasted_s - one.queued_s >= HELD_UP_S - SEEN_LATE_S]
     long = [(kind, one) for kind, one in stalls if one.lasted_s - one.queued_s >= HELD_UP_S]
-    if not long and max(loop or 0.0, threads or 0.0) >= HELD_UP_S:  # a sleep that was seen explains that
+    if not long and max(loop or 0.0, threads or 0.0) >= HELD_UP_S:  # a sleep that was seen explains the wait
         long = [(kind, one) for kind, one in stalls if kind == "own" and any(map(only_waits, one.looks))]
     stalls_of = grouped(long)
     answers, is_refused = answers_of(run, found.answers)
@@ -85,7 +85,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     after_s, after_error = _after_the_answer(run)
     is_late = after_s is not None and after_s < AS_LATE * max(loop or 0.0, threads or 0.0)
     if (stalls_of["own"] or (is_late and not after_error)) and not any(look.of == "background" for look in looks):
-        after_s = None  # the end of a call is late, too, where the loop is
+        after_s = None  # a late loop makes the end of a call late, too
     return Blocking(
         blocks=cause in HOLD_UP,
         cause=cause,
@@ -114,7 +114,7 @@ def _cause(
     threads_waits: Sequence[float],
     is_refused: bool,
 ) -> tuple[Any, Sequence[Stall], list[Observation]]:
-    """Return the cause that the surest evidence shows, with the stalls and the looks that it was seen in."""
+    """Return the cause with the strongest evidence, and the stalls and observations that show it."""
     own, busy, application, unseen = (stalls_of.get(kind, ()) for kind in ("own", "busy", "application", "unseen"))
     late_on_loop = sum(wait >= HELD_UP_S for wait in waits)
     late = late_on_loop + sum(wait >= HELD_UP_S for wait in threads_waits)
@@ -135,10 +135,10 @@ def _cause(
     if application:
         return "application", application, [look for stall in application for look in stall.looks]
     if late and (pieces := _in_pieces(waiting)):
-        # Into a collection of garbage nobody can look: what is seen is what comes before and after it.
+        # No stack can be read during a garbage collection: the observations are from just before and after it.
         collected = sum(stall.gc_s for stall in unseen) >= MOST_OF_IT * _seconds(pieces)
         return ("garbage collection", unseen, pieces) if collected else ("event loop held", (), pieces)
-    # Code that keeps the interpreter for itself lets nobody look.
+    # While code holds the interpreter (the GIL), no stack can be read.
     if len(unseen) >= LATE or (unseen and late_on_loop >= LATE and not is_refused):
         return _held(unseen), unseen, []
     if is_refused:
@@ -151,19 +151,19 @@ def _cause(
 
 
 def _kind(stall: Stall) -> str:
-    """Return by whose doing the loop stalled.
+    """Return what stalled the loop: `own` code of the endpoint, other code of the `application`, or something `other`.
 
-    `busy`: its thread had nothing to do, and others computed. `unseen`: it computed, and nobody could look.
+    `busy`: other threads computed, the loop's own had nothing to do. `unseen`: it computed, and no stack was read.
     """
     own = sum(look.seconds for look in stall.looks if look.of in OWN)
     others = sum(look.seconds for look in stall.looks) - own
-    theirs = sum(look.seconds for look in stall.others if look.call is None)  # who wakes from a call computes, too
+    theirs = sum(look.seconds for look in stall.others if look.call is None)  # waking from a call takes CPU, too
     in_all = sum(look.seconds for look in stall.others)
     least = MOST_OF_IT * stall.lasted_s
     called = sum(look.seconds for look in stall.looks if _is_its_own(look))
     computed = stall.cpu_s >= MOST_OF_IT * (stall.lasted_s - stall.queued_s)
-    # Where nobody could look, and the loop's thread neither computed nor wanted a processor, it waited for the
-    # interpreter: another thread kept it, in a call, or while that one wanted a processor.
+    # If no stack could be read, and the loop's thread neither computed nor waited for a processor, it waited for the
+    # interpreter. Another thread held that: in a call, or while that thread waited for a processor.
     waited = not (computed or stall.looks or stall.idle)
     if (theirs >= least or (waited and in_all >= SOME_OF_IT * stall.lasted_s)) and called < least:
         return "busy"
@@ -173,43 +173,43 @@ def _kind(stall: Stall) -> str:
 
 
 def _is_its_own(look: Observation) -> bool:
-    """Tell whether the loop's thread computed or slept there: where it waits for the interpreter, it may be anywhere.
+    """Return whether the loop's thread computed or slept there. While it waits for the interpreter, it may be anywhere.
 
-    Who sleeps in a call wants no processor; who waits for the interpreter wants one each time it looks for it.
+    A thread that sleeps in a call needs no processor; one that waits for the interpreter needs one at each attempt.
     """
     sleeps = look.call is not None and look.queued_s < MOST_OF_IT * look.seconds and not _shares_interpreter(look)
     return sleeps or look.cpu_s >= MOST_OF_IT * (look.seconds - look.queued_s)
 
 
 def _computing_s(waiting: Iterable[Waiting]) -> float:
-    """Return for how long worker threads computed most of the time: the loop's stalls are short then, but many."""
+    """Return for how many seconds worker threads mostly computed: the loop's stalls are short then, but many."""
     computing_s = 0.0
     for one in waiting:
-        # Who sleeps is in a call. Who is in none computes, or waits until the interpreter is free to do so.
+        # A thread that sleeps is in a call. One that is in none computes, or waits for the interpreter to do so.
         threads = [look for look in one.waiting if look.of == "thread"]
         computing = [look for look in threads if look.call is None]
         holding = [look for look in threads if _shares_interpreter(look)]
         cpu_s = sum(look.cpu_s for look in (*computing, *holding))
         is_most = _seconds(computing) >= MOST_OF_IT * max(one.over_s, _seconds(threads))
-        # Where threads keep those that look from looking, too, what they have computed says it.
+        # If threads also keep the observer from running, their CPU time is the evidence.
         if cpu_s and (is_most or cpu_s >= MOST_OF_IT * one.over_s):
             computing_s += one.over_s
     return computing_s
 
 
 def _shares_interpreter(look: Observation) -> bool:
-    """Tell whether a thread was in a call that is written in Python, and waited there for the interpreter.
+    """Return whether a thread was in a call that is written in Python, and waited there for the interpreter.
 
-    It had neither that nor a processor, and nobody who looked had the interpreter meanwhile.
+    It neither computed nor waited for a processor, and the observer could not have the interpreter either.
     """
     is_idle = look.cpu_s + look.queued_s < MOST_OF_IT * look.seconds
     return look.call is not None and look.library is not None and is_idle and look.free_s < MOST_OF_IT * look.seconds
 
 
 def _in_pieces(waiting: Iterable[Waiting]) -> list[Observation]:
-    """Return what kept the event loop busy most of the time, in pieces that are short, where that came to much.
+    """Return the short pieces of work that kept the event loop busy most of the time; none if they add up to little.
 
-    The time that its thread waited for a processor is nobody's.
+    Time that the loop's thread waited for a processor counts for nobody.
     """
     looks, busy_s = [], 0.0
     for one in waiting:
@@ -222,7 +222,7 @@ def _in_pieces(waiting: Iterable[Waiting]) -> list[Observation]:
 
 
 def _burning(waiting: Iterable[Waiting]) -> list[Observation]:
-    """Return what worker threads computed without the interpreter, where that took much of a processor."""
+    """Return what worker threads computed without the interpreter; nothing if that used little of a processor."""
     looks = [
         look
         for one in waiting
@@ -234,14 +234,14 @@ def _burning(waiting: Iterable[Waiting]) -> list[Observation]:
 
 
 def _held(stalls: Sequence[Stall]) -> str:
-    """Return whether it was the garbage collector that blocked the loop most of the time that it had a processor."""
+    """Return `garbage collection` if that took most of the loop's time with a processor, else `event loop held`."""
     net_s = sum(stall.lasted_s - stall.queued_s for stall in stalls)
     collected_s = sum(stall.gc_s for stall in stalls)
     return "garbage collection" if stalls and collected_s >= MOST_OF_IT * net_s else "event loop held"
 
 
 def _places(looks: Iterable[Observation]) -> list[Place]:
-    """Return where most of the time went, lines of one place together; what led there where nobody has seen it."""
+    """Return the places that took the most time, the longest first; the callers instead if no place was seen."""
     looks = list(looks)
     by_place = grouped((look.place, look) for look in looks if look.place) or grouped(
         (look.caller, look) for look in looks if look.caller
@@ -253,7 +253,7 @@ def _places(looks: Iterable[Observation]) -> list[Place]:
             place=place,
             share=_seconds(group) / total if total else 0.0,
             call=(longest := max(group, key=attrgetter("seconds"))).calling,
-            # What it waits for a processor, it would compute: unless it only sleeps.
+            # Waiting for a processor counts as computing, unless the call only sleeps.
             waits=only_waits(longest) or sum(one.cpu_s + one.queued_s for one in group) < MOST_OF_IT * _seconds(group),
             caller=longest.caller if longest.place else None,
         )
@@ -266,7 +266,7 @@ def _seconds(looks: Iterable[Observation]) -> float:
 
 
 def _change(cause: str, places: Sequence[Place], looks: Sequence[Observation]) -> tuple[str | None, str | None]:
-    """Return what to write or do instead, and ruff's rule where it sees the call."""
+    """Return what to write or do instead, and ruff's rule if it finds the call."""
     if not places or (cause == "threads used up" and not places[0].waits):
         return None, None
     if cause not in {"event loop held", "application", "interpreter busy"}:
@@ -276,8 +276,8 @@ def _change(cause: str, places: Sequence[Place], looks: Sequence[Observation]) -
 
 
 def _in_line(run: RunDocument, waiting: Sequence[Waiting]) -> list[Observation]:
-    """Return what callers waited for in a line, where that took a good part of their time."""
-    # Who waits in a line computes nothing: `counts.get` is a method of a dictionary.
+    """Return what callers queued for; nothing if that took only a small part of their time."""
+    # Queueing takes no CPU time, unlike a dictionary's `counts.get`, which looks like a queue's method.
     looks = [
         look
         for one in waiting
@@ -288,13 +288,13 @@ def _in_line(run: RunDocument, waiting: Sequence[Waiting]) -> list[Observation]:
     slowest = run.summary.response_s.max if run.summary.response_s else open_s
     if slowest < HELD_UP_S or _seconds(looks) < max(IN_LINE * open_s, HELD_UP_S):
         return []
-    # Who waits for a thread of an executor waits for what that one waits for.
+    # A caller that waits for an executor's thread waits for whatever that thread waits for.
     in_threads = [look for look in looks if look.of == "thread"]
     return in_threads if _seconds(in_threads) >= sum(one.over_s for one in waiting) else looks
 
 
 def _after_the_answer(run: RunDocument) -> tuple[float | None, str | None]:
-    """Return for how long the application's calls went on after their answers, and what the first that failed said."""
+    """Return for how many seconds at most calls went on after their answers, if noticeable, and the first error."""
     done = {row.task_id: row.done_s for row in run.requests if row.task_id and row.done_s is not None and not row.error}
     ended = [(task, done[task.id]) for task in run.tasks if task.id in done]
     after = max((task.ended_s - at for task, at in ended if task.ended_s is not None), default=0.0)
@@ -333,6 +333,6 @@ def _never_ran(tasks: Iterable[NeverRan]) -> list[NeverRanTask]:
 
 
 def _why_lost(task: NeverRan) -> tuple[str | None, bool]:
-    """Return why a background task never ran, as far as that is known, and whether an answer with an error was why."""
+    """Return why a background task never ran, if known, and whether an error answer was the reason."""
     by_error = task.because is None and task.status >= 400
     return (f"the answer was {task.status}" if by_error else task.because), by_error

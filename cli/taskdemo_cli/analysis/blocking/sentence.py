@@ -1,4 +1,4 @@
-"""What was judged of an endpoint, in words."""
+"""The verdict on an endpoint, in words."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -28,14 +28,14 @@ TEXTS: Final = {
     " thread was at work{at}{longest}.",
     "waiting in line": "The callers of this endpoint wait in line for one another{at}, which holds up nobody else.",
 }
-"""By the cause, what is said before how long a bystander waited."""
+"""The sentence for each cause, before how long a bystander waited."""
 TOO_SHORT: Final = (
     "The run was over before a bystander had to wait, so whether this endpoint blocks the server was not measured."
 )
 
 
 def sentence(blocking: Blocking) -> str:
-    """Say whether the endpoint blocks the server, by how much, why, and what to change; and what it left behind."""
+    """Return whether the endpoint blocks the server, by how much, why, and what to change; and what it left behind."""
     parts = [_verdict(blocking)]
     if blocking.change is not None:
         rule = f" (ruff finds it: {blocking.rule})" if blocking.rule else ""
@@ -50,7 +50,7 @@ def sentence(blocking: Blocking) -> str:
 
 
 def brief(blocking: Blocking) -> str:
-    """Return where and why it holds others up, or why nothing is said of that, in a few words for a table."""
+    """Return in a few words, for a table, where the endpoint holds others up, or why it was not reached."""
     if blocking.places:
         return f"at {_where(blocking.places[0])}"
     return _told(blocking.answers) if blocking.cause == "not reached" else ""
@@ -75,7 +75,7 @@ def _verdict(blocking: Blocking) -> str:
             )
         return f"This endpoint uses up the worker threads: all were taken while others waited for one.{taken}{beside}"
     if cause in TEXTS:
-        # Who waited for less may have left before: of several callers at once one or more may make a piece.
+        # A shorter wait may have ended before the stall, so name that instead; it may be the work of several callers.
         is_told = waited >= HELD_UP_S / CLOSE or cause == "waiting in line"
         longest = "" if is_told or not blocking.longest_s else f", up to {format_seconds(blocking.longest_s)} at a time"
         text = TEXTS["not seen" if cause == "event loop held" and not where else cause]
@@ -102,7 +102,7 @@ def _verdict(blocking: Blocking) -> str:
         return f"{text} That was the machine, which was busy: threads had to wait up to {took} for a processor."
     if cause == "waiting in line" and waited >= HELD_UP_S:
         return f"{text} The cause of that wait was not seen."
-    is_known = blocking.blocks and where  # what was seen there is slow, whatever the limit
+    is_known = blocking.blocks and where  # the code seen there is slow, whatever the limit
     if not is_known and HELD_UP_S / CLOSE <= max(waited, blocking.longest_s or 0.0) < CLOSE * HELD_UP_S:
         text += f" It is close to the limit of {limit}: run it again to be sure."
     return text
@@ -133,7 +133,7 @@ def _one(answer: Answer) -> str:
 
 
 def _detail(answer: Answer) -> str:
-    """Return the reason that an answer gives, as FastAPI writes one, or its text."""
+    """Return the reason that an answer gives in FastAPI's format, or its text if it is not JSON."""
     problems = problems_in(answer.detail)
     if problems:
         return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems[:3])
@@ -175,7 +175,7 @@ def _told_left(left: LeftTask) -> str:
 
 
 def _told_never_ran(tasks: Sequence[NeverRanTask]) -> Iterator[str]:
-    """Yield a sentence for each reason that background tasks never ran for."""
+    """Yield a sentence for each reason why background tasks never ran."""
     groups = grouped((lost.because or "", lost) for lost in tasks)
     for because, group in sorted(groups.items()):
         count = sum(lost.count for lost in group)
@@ -185,5 +185,5 @@ def _told_never_ran(tasks: Sequence[NeverRanTask]) -> Iterator[str]:
             f" {shortened(', '.join(where), 2 * LONGEST)}"
         )
         yield f"{text}: {shortened(because.rstrip('.'), LONGEST)}." if because else f"{text}."
-        if group[0].by_error:  # and not where a Response of its own took their place
+        if group[0].by_error:  # not if the endpoint's own Response replaced them
             yield "Return a Response of that status instead of raising an exception, and they run."

@@ -1,1 +1,1 @@
-"""How much a server takes: what is asked, each step, the search, and what it means. Pure: no I/O and no clock."""
+"""How much load a server takes: the subject, each step, the search and the verdict. Pure: no I/O and no clock."""

@@ -1,4 +1,4 @@
-"""The search for the limit: which rate comes next, and what the steps so far enclose."""
+"""The search for the limit: which rate to try next, and between which steps the limit lies."""
 
 import itertools
 import math
@@ -11,28 +11,28 @@ from taskdemo_cli.analysis.capacity.subject import FEWEST, RESOLUTION
 from taskdemo_cli.documents.capacity import CapacityStep
 
 UNCLEAR: Final = 0.05
-"""Where the interval of a backlog's growth reaches so far to either side, as a share of the rate, and the growth is not
-`OBVIOUS`, the step decides nothing."""
+"""A step decides nothing if the interval of its backlog's growth reaches further than this to either side, as a share
+of the rate, unless the growth is `OBVIOUS`."""
 OBVIOUS: Final = 0.1
 BELOW: Final = 0.96
 ABOVE: Final = 1.04
-"""The search tries this much below and above the rate at which tasks ended while it gave in, before it halves."""
+"""Before it bisects, the search tries these multiples of the rate at which tasks ended in the step that failed."""
 APART: Final = 1.01
-"""Rates closer than this are not told apart."""
+"""Rates whose ratio is smaller than this count as the same."""
 PATIENCE: Final = 4.5
-"""On a machine that disturbs it the search closes in for no longer than so many whole steps take."""
+"""On a noisy machine, the search stops narrowing down after the time that this many whole steps take."""
 STEPS: Final = 24
-"""No search is longer than this."""
+"""After this many steps the search only repeats a last one that decides nothing."""
 CONFIRMED_SHARE: Final = 0.9
-"""Of so many times the sustained rate, this share is asked of them."""
+"""With `MORE` times the threads or processes, this share of `MORE` times the sustained rate is tried."""
 BY_BACKLOG: Final = frozenset({"threads", "processes", "event loop", "interpreter", "broker", "unknown"})
-"""The causes that a backlog shows which grows."""
+"""The causes that show in a growing backlog."""
 
 
 def bracket(steps: Iterable[CapacityStep]) -> tuple[CapacityStep | None, CapacityStep | None]:
-    """Return the step of the highest rate that was sustained, and that of the lowest that failed.
+    """Return the step of the highest sustained rate below every failed one, and that of the lowest failed rate.
 
-    Of several steps at one rate the last one counts.
+    Of several steps at one rate, the last one counts.
     """
     by_rate = {step.rate: step for step in steps}
     failed = min((step for step in by_rate.values() if not step.sustained), key=attrgetter("rate"), default=None)
@@ -43,11 +43,11 @@ def bracket(steps: Iterable[CapacityStep]) -> tuple[CapacityStep | None, Capacit
 def next_rate(
     steps: Sequence[CapacityStep], first: float, most: float | None = None, resolution: float = RESOLUTION
 ) -> float | None:
-    """Return the rate to try next; None where the search is over.
+    """Return the rate to try next, in requests per second; None when the search is over.
 
-    The rate doubles until it gives in. What ended in that time tells about where the limit is: the search tries a
-    little below it and a little above, and halves what is left. A step that decides nothing is measured once more, and
-    so is one that failed although more was sustained afterwards than had ended in it: something else disturbed it.
+    The rate doubles until a step fails. The limit is near the rate at which tasks ended in that step, so the search
+    tries a little below and above it, and bisects what is left. A step that decides nothing is repeated once, and so is
+    one that failed although a later step sustained more than had ended in it: something else disturbed it.
     """
     if not steps:
         return first if most is None else min(first, most)
@@ -75,7 +75,7 @@ def next_rate(
 
 
 def _has_lasted(steps: Sequence[CapacityStep]) -> bool:
-    """Say whether the steps since the first at a rate that failed for good took as long as `PATIENCE` allows."""
+    """Return whether the steps since the first at a rate that failed for good took as long as `PATIENCE` allows."""
     failed = {rate for rate, step in {step.rate: step for step in steps}.items() if not step.sustained}
     closing = itertools.dropwhile(lambda step: step.rate not in failed, steps)
     return sum(step.to_s for step in closing) >= PATIENCE * max(step.to_s for step in steps)

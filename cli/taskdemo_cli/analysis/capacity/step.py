@@ -1,8 +1,8 @@
 """One step of an open loop: whether its rate was sustained, and what gave in.
 
-A request is in the backlog from its planned send until its task has ended, or, where it has none, until its answer: so
-what waits unseen in a server's socket counts as what waits in a queue. The number of requests that wait is the rate
-times how long each waits (Little's law), so without tasks a backlog that grows is a corrected response time that grows.
+A request is in the backlog from its planned send until its task ends or, without a task, until its answer: so a request
+that waits unseen in a server's socket counts like one in a queue. The number of waiting requests is the rate times how
+long each waits (Little's law), so without tasks a growing backlog is a growing corrected response time.
 """
 
 import math
@@ -27,17 +27,17 @@ from taskdemo_cli.stats import Slope, average_open, slope
 from taskdemo_cli.units import format_count, format_seconds
 
 SLICES: Final = 12
-"""A step's backlog is averaged over so many spans; over fewer where requests are few, so that each has one."""
+"""How many spans a step's backlog is averaged over; fewer if there are too few requests for one in each."""
 GROWS: Final = 0.02
-"""A backlog grows where the interval of its slope lies above this share of the rate."""
+"""A backlog grows if the interval of its slope lies above this share of the rate."""
 HOPELESS: Final = 0.25
-"""A step whose backlog surely grows by this share of the rate need not be measured to its end."""
+"""A step ends early if the interval of its backlog's slope lies above this share of the rate."""
 ENOUGH_S: Final = 1.0
-"""How much of a step must have been seen for that."""
+"""How much of a step must have been seen before it ends early."""
 LATE_S: Final = 0.05
 """A client whose median send is later than this does not send on time."""
 CUT: Final = frozenset({"Cancelled", "ReadTimeout", "ConnectTimeout", "PoolTimeout"})
-"""What requests end with that were still waiting when the step was over: they have not failed."""
+"""The errors of requests that were still waiting when the step was over: these have not failed."""
 SEEN: Final[dict[str, tuple[CapacityCause, str]]] = {
     "event loop held": ("event loop", "the event loop was busy"),
     "garbage collection": ("event loop", "Python's garbage collection stopped everything"),
@@ -46,14 +46,14 @@ SEEN: Final[dict[str, tuple[CapacityCause, str]]] = {
     "threads used up": ("threads", "the worker threads were busy"),
     "waiting in line": ("unknown", "callers waited in line for one another"),
 }
-"""What gave in, and how it is said, by what the server of the user's own application has seen of it."""
+"""What gave in, and the words for it, by the cause that was found in the user's own application."""
 UNSEEN: Final = "answers took longer and longer; the cause was not seen"
 
 
 def is_hopeless(backlog: Sequence[tuple[float, float]], rate: float) -> bool:
-    """Say whether a step at `rate` gives in, whatever is still to come.
+    """Return whether a step at `rate` gives in, whatever is still to come.
 
-    `backlog` are its sizes so far, each with its moment in seconds, without those of the settling time.
+    `backlog`: moments in seconds, each with the backlog's size, from the end of the settling time on.
     """
     if len(backlog) < SLICES // 2 or backlog[-1][0] - backlog[0][0] < ENOUGH_S:
         return False
@@ -69,10 +69,10 @@ def read_step(
     conditions: Sequence[Threshold] = (),
     seen: Blocking | None = None,
 ) -> CapacityStep:
-    """Return what a run of an open loop shows: its backlog between `settle_s` and `step_s` later, and why it gave in.
+    """Return the step that an open loop's run shows: its backlog in the `step_s` after `settle_s`, and why it gave in.
 
-    `conditions` must hold; where one is about failed requests, it alone judges them. `seen`: what the server of the
-    user's own application has seen. A run that was ended early is judged by what there is of it.
+    `conditions` must all be met; if one is about failed requests, it alone judges them. `seen`: the verdict on the
+    user's own application. A run that was ended early is judged by the part that was measured.
     """
     rate = run.rate or 1.0
     rows = list(pairs(run))
@@ -122,7 +122,7 @@ def read_step(
 
 
 def _span(request: RequestRow, task: TaskRow | None) -> tuple[float, float, float]:
-    """Return when a request was to be sent, was sent and was over; infinite where that was not seen."""
+    """Return when a request was to be sent, was sent and was over, in seconds; infinity if that was not seen."""
     over_s = request.done_s if task is None else task.ended_s
     if request.error in CUT:
         over_s = None
@@ -131,7 +131,7 @@ def _span(request: RequestRow, task: TaskRow | None) -> tuple[float, float, floa
 
 
 def _seen_until(spans: Sequence[tuple[float, float, float]], end_s: float, apart_s: float) -> float:
-    """Return until when a step was seen: to its end, or, where it was ended early, to the last that was heard of."""
+    """Return until when a step was seen: to its end, or to the last known moment if it was ended early."""
     sent_until_s = max((planned_s for planned_s, *_ in spans), default=0.0) + apart_s
     if sent_until_s >= end_s - apart_s:
         return end_s
@@ -144,13 +144,13 @@ def _has_failed(request: RequestRow | None, task: TaskRow | None) -> bool:
 
 
 def _is_known(outcome: Outcome) -> bool:
-    """Say whether there is a value; of failed answers there is none where all is well."""
+    """Return whether there is a value; if all is well, the times of failed answers have none."""
     return outcome.value is not None or outcome.threshold.metric.startswith("failed.")
 
 
 def _growth(levels: Sequence[float], length_s: float) -> Slope:
     found = slope([(at + 0.5) * length_s / len(levels) for at in range(len(levels))], levels)
-    return Slope(*(round(one, 3) + 0.0 for one in found))  # no minus before a zero
+    return Slope(*(round(one, 3) + 0.0 for one in found))  # turns -0.0 into 0.0
 
 
 def _is_late(run: RunDocument) -> bool:
@@ -166,7 +166,7 @@ def _failures(run: RunDocument, failed: int) -> str:
 
 
 def _gave_in(run: RunDocument, subject: Subject, seen: Blocking | None) -> tuple[CapacityCause, str]:
-    """Return what there was no more of while the backlog grew, and how that is said."""
+    """Return the resource that ran out while the backlog grew, and the words for it."""
     settings, mode = subject.settings, subject.mode
     at_once, work, ping = run.summary.tasks.max_parallel, run.summary.work_s, run.summary.bystander_s
     late = f", GET /ping waited up to {format_seconds(ping.max)}" if ping and ping.max >= HELD_UP_S else ""

@@ -1,4 +1,4 @@
-"""What is measured, as far as that is known beforehand: what arithmetic says, and where the search begins."""
+"""What is known of the server before it is measured: the rate that arithmetic gives, and where the search begins."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,37 +9,37 @@ from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 
 RESOLUTION: Final = 1.1
-"""The search ends where the rate that failed is no more than so many times the one that was sustained."""
+"""The search ends when the rate that failed is at most this many times the one that was sustained."""
 COARSE: Final = 1.25
-"""The same where the work bounds nothing, so that the machine is the limit: what else runs there moves it by more."""
+"""The same if the work sets no bound: the machine is the limit then, and other load on it moves that by more."""
 SETTLING_S: Final = 0.3
-"""What comes before, beside the first work: connections are opened."""
+"""The time for opening connections, besides the first work, before a step is judged."""
 FIRST_SHARE: Final = 0.95
-"""The first rate, as a share of what arithmetic says."""
+"""The first rate, as a share of the calculated one."""
 UNBOUNDED_FROM: Final = 800.0
-"""The first rate where the work itself bounds nothing."""
+"""The first rate if the work itself sets no bound."""
 UNKNOWN_FROM: Final = 10.0
-"""The first rate where nothing is known of the server."""
+"""The first rate if nothing is known of the server."""
 FEWEST: Final = 6
 """A step of fewer requests shows nothing."""
 MORE: Final = 2
-"""So many times the threads or processes are tried, to confirm that they were what gave in."""
+"""How many times the threads or processes are tried, to confirm that they were what gave in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is measured, as far as that is known beforehand."""
+    """What is known of the server before it is measured."""
 
     settings: Settings | None = None
-    """Of the private server; None where the server is not ours."""
+    """Of the private server; None if the server is not ours."""
     work_s: float = 0.0
-    """How long one piece of work takes: as asked, or as a single request has shown."""
+    """How long one piece of work takes: as configured, or as a single request showed."""
     is_async: bool = False
     """Whether the user's own function can be awaited, as its server says."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Subject":
-        """Return what these settings say of it."""
+        """Return the subject that these settings describe."""
         subject = cls(settings)
         return subject if subject.is_measured else cls(settings, settings.duration)
 
@@ -55,7 +55,7 @@ class Subject:
 
     @property
     def at_once(self) -> int | None:
-        """How many tasks can make progress at once; None where the work itself bounds nothing, or nobody knows."""
+        """How many tasks can make progress at once; None if the work itself sets no bound, or it is unknown."""
         if self.settings is None or self.mode is None:
             return None
         if self.mode.runs in {"process", "worker"}:
@@ -68,33 +68,33 @@ class Subject:
 
     @property
     def expected_per_s(self) -> float | None:
-        """The rate that arithmetic gives; None where the work bounds none, or nothing is known of it."""
+        """The rate that arithmetic gives; None if the work sets no bound, or nothing is known of it."""
         return self.at_once / self.work_s if self.work_s and self.at_once is not None else None
 
     @property
     def first_rate(self) -> float:
-        """The rate of the first step: below what arithmetic says, where it says something."""
+        """The rate of the first step: a little below the calculated one, if there is one."""
         if self.expected_per_s is not None:
             return FIRST_SHARE * self.expected_per_s
         return UNKNOWN_FROM if self.mode is None else UNBOUNDED_FROM
 
     @property
     def resolution(self) -> float:
-        """How close the rate that failed has to come to the one that was sustained, as their ratio."""
+        """How close the rate that failed must come to the one that was sustained, as their ratio."""
         return COARSE if self.mode is not None and self.expected_per_s is None else RESOLUTION
 
     @property
     def settling_s(self) -> float:
-        """How long after the first send a step begins to be judged: until the first tasks have ended."""
+        """The seconds after the first send that are not judged: until the first tasks have ended."""
         return SETTLING_S + self.work_s
 
     @property
     def shortest_step_s(self) -> float:
-        """How long a step must be for its backlog to show anything: some work must end in it, and some be asked for."""
+        """The seconds that a step needs for its backlog to show anything: some work must be requested and end in it."""
         return max(2 * self.work_s, (FEWEST + 1) / (self.expected_per_s or math.inf))
 
     def with_more(self, cause: CapacityCause | None) -> tuple[str, Settings] | None:
-        """Return the option that should help, as one types it, and the settings with it; None where none is known."""
+        """Return the option that should help, as typed, and the settings with it; None if none is known."""
         if self.settings is not None and self.mode is not None and cause == "threads":
             threads = MORE * self.settings.threads
             return f"--threads {threads}", replace(self.settings, threads=threads)

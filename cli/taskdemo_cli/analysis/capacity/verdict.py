@@ -1,4 +1,4 @@
-"""What the steps of a search mean: how much was sustained, what gave in, and what arithmetic says of that."""
+"""What the steps of a search mean: how much was sustained, what gave in, and how that compares with arithmetic."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from taskdemo_cli.documents.capacity import CapacityStep, Confirmation, ModeCapa
 from taskdemo_cli.units import format_rate, format_seconds, format_share
 
 NEAR: Final = 0.15
-"""A measured rate this close to what arithmetic says needs no reason."""
+"""A measured rate this close to the calculated one needs no reason."""
 
 
 def judge(
@@ -24,9 +24,9 @@ def judge(
     interrupted: bool = False,
     broken: str | None = None,
 ) -> ModeCapacity:
-    """Return what these steps, at least one, say of how much it takes. `broken`: why the search could not go on."""
+    """Return the capacity that one or more steps show. `broken`: why the search could not go on."""
     low, high = bracket(steps)
-    if high is not None and high.why == UNSEEN:  # so close to the limit little is seen of it
+    if high is not None and high.why == UNSEEN:  # so close to the limit, the cause hardly shows
         beyond = [one for one in steps if one.rate > high.rate and one.cause == "unknown" and one.why != UNSEEN]
         if beyond:
             above = min(beyond, key=lambda one: one.rate)
@@ -87,7 +87,7 @@ def _arithmetic(subject: Subject, expected: float) -> str:
 
 
 def _reason(subject: Subject, expected: float, low: CapacityStep, high: CapacityStep | None) -> str:
-    """Return why the limit is far from what arithmetic says, where the work took longer or less long than that."""
+    """Return why the limit is far from the calculated one, if the work took longer or shorter than assumed."""
     work = (high or low).work_s or low.work_s
     if work is None:
         return ""
