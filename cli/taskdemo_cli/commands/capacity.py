@@ -32,9 +32,9 @@ def capacity(
     request: Plan,
     token: str | None = None,
 ) -> int:
-    """Search the limit of a private server of each of these settings, show what was found, and return the exit code.
+    """Find the limit of a private server for each of these settings, show what was found, and return the exit code.
 
-    Without any it is searched of the server that runs already where `parsed` says.
+    Without any settings, find that of the server which already runs at `parsed`.
     """
     subjects: dict[str, Subject] = {}
     for private in settings:

@@ -19,7 +19,7 @@ from taskdemo_server.contract.text import shortened
 
 
 def _one_of(kind: str, names: Collection[str], more: str = "") -> Callable[[str, str], str]:
-    """Return what checks a name. Typer's choices list the names, but suggest none for a misspelt one."""
+    """Return a validator for a name. Typer's choices list the names, but suggest none for a misspelt one."""
 
     def check(_option: str, name: str) -> str:
         near = difflib.get_close_matches(name, names, n=1)
@@ -39,7 +39,7 @@ _built_in_work = _one_of("work", BUILT_IN_WORKS, ", or your own as module:functi
 
 
 def mode_list(text: str) -> list[str]:
-    """Read `A,B,...`, with groups of modes among them."""
+    """Parse `A,B,...`, which may include groups of modes."""
     given = [name.strip() for name in text.split(",") if name.strip()]
     names = list(dict.fromkeys(mode for name in given for mode in GROUPS.get(name, (name,))))
     if not names:
@@ -48,12 +48,12 @@ def mode_list(text: str) -> list[str]:
 
 
 def needs(names: list[str]) -> list[str]:
-    """Check the names of needs, `A,B,...` among them; each counts once."""
+    """Validate names of needs, each value one name or `A,B,...`; a repeated name counts once."""
     return [_need("--need", name) for name in dict.fromkeys(name.strip() for text in names for name in text.split(","))]
 
 
 def work(option: str, text: str) -> str:
-    """Check a work's name, not yet whether there is such a function."""
+    """Validate a work's name, but not whether the function exists."""
     if ":" not in text and "." not in text:
         return _built_in_work(option, text)
     try:
@@ -64,9 +64,9 @@ def work(option: str, text: str) -> str:
 
 
 def app(option: str, text: str) -> str:
-    """Check the name of an ASGI application, and call that in a folder by its file: `main.py`, not `.`.
+    """Validate the name of an ASGI application, and return that of a folder as its file: `main.py`, not `.`.
 
-    The server that imports it knows what it may be.
+    The server that imports it checks the rest.
     """
     if not text.strip():
         raise UserError(
@@ -81,14 +81,14 @@ def app(option: str, text: str) -> str:
 
 
 def token(option: str, text: str) -> str:
-    """Check that a secret can be sent in a header. The error does not repeat it."""
+    """Validate that a secret can be sent in a header. The error does not repeat it."""
     if not (text and text.isascii() and text.isprintable() and text == text.strip()):
         raise UserError(f"{option} must be non-empty visible ASCII, because it is sent in a header")
     return text
 
 
 def queue(option: str, name: str) -> str:
-    """Check that every engine takes a queue of this name."""
+    """Validate that every engine accepts a queue of this name."""
     if not re.fullmatch(r"[A-Za-z][\w.-]{0,99}", name, re.ASCII):
         what = f"{option} {shortened(name, 80)!r} is not a queue name"
         raise UserError(f"{what}; start with a letter, then use letters, digits, '.', '_' or '-'")
@@ -101,7 +101,7 @@ def queue(option: str, name: str) -> str:
 def _number(
     read: Callable[[str], float], words: str, least: float = 0, most: float = 1e9, *, above: bool = False
 ) -> Callable[[str, Any], Any]:
-    """Return what reads the number of an option, by its name and text; its default, a number already, stays.
+    """Return a parser for the number of an option, from its name and text; a default, already a number, stays as it is.
 
     `above`: it must be more than `least`. `words` say in the error what the option takes. Typer's own `min` and `max`
     name neither the value nor what to type, and know no units.
@@ -136,14 +136,14 @@ used_port = _number(read_whole, "the port of a server, 1 to 65535", 1, 65535)
 
 
 def only_one(choices: dict[str, object]) -> None:
-    """Raise UserError where more than one of these options was given."""
+    """Raise UserError if more than one of these options was given."""
     given = [name for name, value in choices.items() if value is not None]
     if len(given) > 1:
         raise UserError(f"{given[0]} and {given[1]} each say where to fire: give one of them")
 
 
 def not_without(needed: str, typed: Iterable[str], names: Iterable[str]) -> None:
-    """Raise UserError where an option of these names was typed, which says nothing without the one that is needed."""
+    """Raise UserError if an option of these names was typed: without `needed`, it means nothing."""
     own = {f"--{name}" for name in names}
     for option in typed:
         if option in own:
@@ -151,14 +151,14 @@ def not_without(needed: str, typed: Iterable[str], names: Iterable[str]) -> None
 
 
 def for_own(typed: Iterable[str], names: Iterable[str]) -> None:
-    """Raise UserError where an option of these names was typed, none of which a mode's endpoint takes."""
+    """Raise UserError if an option of these names was typed: a mode's endpoint takes none of them."""
     for name in names:
         if f"--{name}" in typed:
             raise UserError(f"--{name} needs --app or --url: add one, or leave --{name} out")
 
 
 def used_by(modes: Iterable[str], **given: str | None) -> None:
-    """Raise UserError where a broker or a backend is given, and none of these modes has one."""
+    """Raise UserError if a broker or a backend is given, and none of these modes uses one."""
     for name, value in given.items():
         if value is not None and not set(modes) & set(ENGINES):
             raise UserError(
@@ -167,7 +167,10 @@ def used_by(modes: Iterable[str], **given: str | None) -> None:
 
 
 def folder_of(name: str) -> str | None:
-    """Return where to look for what the user has named: the current folder; None for a work that comes along."""
+    """Return the folder in which to look for what the user named: the current one; None for a built-in work.
+
+    Raises UserError if that folder no longer exists.
+    """
     try:
         return None if name in BUILT_IN_WORKS else str(pathlib.Path.cwd())
     except FileNotFoundError:

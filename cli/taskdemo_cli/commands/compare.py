@@ -24,7 +24,7 @@ from taskdemo_cli.runner.target import Target, again, check_worker, find_target
 from taskdemo_server.contract.modes import DEFAULT_MODES, MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 
-if TYPE_CHECKING:  # it takes its time to load
+if TYPE_CHECKING:  # slow to import
     from taskdemo_cli.reports.terminal.live import ComparisonScreen
 
 
@@ -42,7 +42,7 @@ def compare(
     stopping = StopRequest().listen()
     with temporary_folder() as folder, servers.ForkServer() as fork_server, Rig(stopping) as rig:
         started = [fork_server.launch(one, folder / one.mode) for one in settings]
-        # This takes a while to import, and the servers start meanwhile.
+        # Slow to import; the servers start meanwhile.
         from taskdemo_cli.reports.terminal.live import ComparisonScreen
 
         runs: list[RunDocument] = []
@@ -85,11 +85,11 @@ def _runs(
     rounds: int,
     cold: bool,
 ) -> Iterator[RunDocument]:
-    """Fire the same plan at each of the servers that were `started`, one after the other, and yield every run.
+    """Fire the same plan at each of the `started` servers, one after another, and yield every run.
 
-    All of them serve before the first measurement, so that no run is disturbed by another's imports. With several
-    `rounds` the order is reversed from one to the next, so that a machine that warms up or slows down favours
-    nobody. Each is warmed up before it is measured, unless `cold`. A server that does not start comes into `failed`.
+    All of them serve before the first measurement, so no server's imports disturb another's run. With several `rounds`,
+    each reverses the order of the one before, so a machine that warms up or slows down favours no mode. Each server is
+    warmed up before it is measured, unless `cold`. A server that fails before that is added to `failed`.
     """
     targets: list[Target] = []
     for server in started:
@@ -126,15 +126,15 @@ def _runs(
 
 def _why_none(failed: Sequence[Skipped]) -> str:
     whys = {one.why for one in failed}
-    if len(whys) == 1:  # the work itself cannot be used, say
+    if len(whys) == 1:  # for example, the work itself cannot be used
         return whys.pop()
     return "no mode could be run: " + "; ".join(f"{one.mode}: {one.why}" for one in failed)
 
 
 def installed(modes: str | None, **queues: str | None) -> tuple[list[str], list[Skipped]]:
-    """Return the modes that can be run here, of those asked for or of the usual ones, and why the others cannot.
+    """Return which of these modes, or of the default ones, can be run here, and why the others cannot.
 
-    `queues` are the options that one of those must have a use for.
+    `queues` are the options that one of them must have a use for. Raises UserError if none is installed.
     """
     names = list(DEFAULT_MODES) if modes is None else checks.mode_list(modes)
     checks.used_by(names, **queues)

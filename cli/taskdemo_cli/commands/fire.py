@@ -1,4 +1,4 @@
-"""`fire`: choose the target, send a burst, show what was measured, save it, and say by the exit code how it went."""
+"""`fire`: choose the target, send a burst, show what was measured, save it, and return the exit code."""
 
 import contextlib
 from typing import Any
@@ -32,9 +32,9 @@ def fire(
     wait: bool,
     cold: bool,
 ) -> int:
-    """Fire a burst at a path, of a private server or one that runs, and return the exit code.
+    """Fire a burst at a path of a private or a running server, and return the exit code.
 
-    `named`: the user gave the URL; else it is only a port of this machine.
+    `named`: the user gave a URL, not just a port of this machine.
     """
     from taskdemo_cli.reports.terminal.live import RunScreen
 
@@ -54,7 +54,7 @@ def fire(
         if private is not None and private.app is None and not cold:
             with keeping.output.waiting("warming the server up"):
                 target, known["warm_up"] = rig.warmed_up(target, plan, wait=wait)
-        if target.app is None:  # of the user's own the server says itself how long a thread waited for a processor
+        if target.app is None:  # else the server itself reports how long its threads waited for a processor
             known["others_share"] = rig.others_share()
         else:
             with keeping.output.waiting("watching the idle application"):

@@ -1,4 +1,4 @@
-"""Where a command's result goes, on the screen and besides, and the exit code that it makes."""
+"""Where a command's result goes, on the screen and in files, and the exit code that follows from it."""
 
 import contextlib
 import functools
@@ -20,7 +20,7 @@ from taskdemo_cli.reports.output import Output
 class Keeping:
     """Where a result goes besides the screen, and what in it makes the command fail.
 
-    Raises UserError, before anything runs, for a file that could not be written and a threshold that cannot be read.
+    Raises UserError, before anything runs, for a file that cannot be written or a threshold that cannot be parsed.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class Keeping:
 
     @functools.cached_property
     def output(self) -> Output:
-        """Where the command writes; made at its first need, because that takes its time to import."""
+        """Where the command writes; created on first use, because it is slow to import."""
         return Output(self._as_json)
 
     def finish(self, document: AnyDocument, stopping: StopRequest, *, failed: bool, met: bool = False) -> int:
-        """Print the result, save it everywhere it was asked for, and return the exit code that says how it went.
+        """Print the result, save it to every file that was asked for, and return the exit code.
 
-        What cannot be saved is said at the end. A stop tells more than a condition that was `met`, and that more than
+        Errors in saving are reported at the end. A stop takes precedence over a condition that was `met`, and that over
         a failure.
         """
         rows = [thresholds.evaluate(one, document).row() for one in self._thresholds]  # type: ignore[arg-type]
@@ -62,18 +62,18 @@ class Keeping:
         return FAILED if failed else OK
 
     def save_so_far(self, make: Callable[[], ComparisonDocument | CapacityDocument]) -> None:
-        """Keep what there is of a result that grows, where it was to be saved as JSON; else nothing is made."""
+        """Save what there is so far of a growing result to its JSON files; without any, `make` is not called."""
         paths = [path for path in self._paths if path.endswith(".json")]
         if not paths:
             return
         document = make()
         for path in paths:
-            with contextlib.suppress(UserError):  # it is tried, and told, again at the end
+            with contextlib.suppress(UserError):  # it is tried again, and reported, at the end
                 files.save(document, path)
 
 
 def has_failed(run: RunDocument) -> bool:
-    """Tell whether a request failed, or a task was lost or never begun."""
+    """Return whether a request failed or was not sent, a task was lost or never ran, or the run ended early."""
     summary, never_ran = run.summary, run.blocking and run.blocking.never_ran
     ended_early = run.not_sent or run.timed_out or run.ended_because
     return bool(summary.requests.failed or summary.tasks.lost or ended_early or never_ran)

@@ -1,6 +1,6 @@
-"""Every option of the command line, once: its name, help, panel, and what checks its value.
+"""Every option of the command line, once: its name, help, panel and validator.
 
-A command says of which type an option is there, and its default: `count: Annotated[int, options.COUNT] = 5`.
+A command adds the type and the default: `count: Annotated[int, options.COUNT] = 5`.
 """
 
 import functools
@@ -40,7 +40,7 @@ def _option(
 
 
 def _one_per_line(name: str) -> Callable[[typer.Context, list[str] | None], list[str]]:
-    """Return what lets a variable hold several values of this option, one per line: Typer would cut at every space."""
+    """Return a callback that lets a variable hold several values, one per line: Typer would split at every space."""
     variable = name.removeprefix("--").replace("-", "_").upper()
 
     def read(ctx: typer.Context, given: list[str] | None) -> list[str]:
@@ -53,7 +53,7 @@ def _one_per_line(name: str) -> Callable[[typer.Context, list[str] | None], list
 
 
 def _completing(names: Mapping[str, str]) -> Callable[[str], list[tuple[str, str]]]:
-    """Return what completes one of these names, each with what it means, in a shell."""
+    """Return a shell completion for these names, each with its meaning."""
 
     def complete(incomplete: str) -> list[tuple[str, str]]:
         return [(name, meaning) for name, meaning in names.items() if name.startswith(incomplete)]
@@ -74,7 +74,7 @@ _MODE: dict[str, Any] = {
 _WORKS, _NEEDS = dict.fromkeys(BUILT_IN_WORKS, ""), {name: f"it {need.text}" for name, need in NEEDS.items()}
 _BROKER = "Broker of the queue engine, e.g. redis://, amqp:// or postgresql://."
 
-# Each: its names, what the help calls its value, the help, and what checks the value.
+# Each: its names, its metavar, its help and its validator.
 
 _work = functools.partial(_option, "The slow work")
 MODE = _work("--mode -m", "M", f"How to run the slow work: {_MODES}.", **_MODE)

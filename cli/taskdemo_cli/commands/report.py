@@ -1,4 +1,4 @@
-"""`report` and `compare OLD NEW`: results that were saved, drawn again or compared with each other."""
+"""`report` and `compare OLD NEW`: saved results, shown again or compared with each other."""
 
 from msgspec.structs import replace
 
@@ -13,7 +13,7 @@ from taskdemo_cli.reports.output import Output
 
 
 def report(path: str, html: str | None) -> int:
-    """Draw a saved result again: as a page, or on the terminal."""
+    """Show a saved result again: as a page, or on the terminal."""
     files.check((), html)
     document = files.load(path)
     output = Output(as_json=False)

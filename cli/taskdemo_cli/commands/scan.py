@@ -32,17 +32,17 @@ from taskdemo_cli.units import format_count
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.sightings import Answered
 
-if TYPE_CHECKING:  # it takes its time to load
+if TYPE_CHECKING:  # slow to import
     from taskdemo_cli.reports.terminal.scan import ScanScreen
 
 DRAIN_S = 3.0
-"""How long a server may be busy after a burst; one that is so for longer is ended, and another one started."""
+"""How long a server may be busy after a burst; one that is busy for longer is replaced."""
 DOCUMENT_S, DOCUMENT_BYTES = 30.0, 64 * 2**20
-"""What a large application takes at the most to describe itself."""
+"""The most time and size that the OpenAPI documents of a large application take."""
 PROMPT_S = 0.5
-"""Within which a server that is quiet answers a bystander."""
+"""A quiet server answers a bystander within this time."""
 TASKS_BYTES = 16 * 2**20
-"""More than a list of tasks ever has."""
+"""More than a list of tasks ever takes."""
 
 
 def scan(
@@ -92,9 +92,9 @@ def scan(
 
 
 def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
-    """Return what the user's own application tells of its endpoints; `headers` are the names of those that are sent.
+    """Return the routes that the user's own application reports; `headers` are the names of those that are sent.
 
-    Raises UserError where it tells nothing.
+    Raises UserError if no OpenAPI document has any.
     """
     documents = servers.get_json(target.url, f"{target.prefix}/openapi", timeout=DOCUMENT_S, most=DOCUMENT_BYTES) or ()
     routes = [route for one in documents for route in read_routes(one["document"], one["under"], headers)]
@@ -120,10 +120,10 @@ def _scan_endpoints(
     plan: Plan,
     screen: "ScanScreen",
 ) -> tuple[list[EndpointRow], str | None]:
-    """Judge each endpoint by a burst of its own, and return what was found, in the order of `routes`.
+    """Judge each endpoint by a burst of its own, and return their rows, in the order of `routes`.
 
-    The next burst begins when the server is quiet again; one that stays busy, or is dead, is started anew. Where that
-    cannot be done, no further endpoint is called: why is returned, too.
+    The next burst begins when the server is quiet again; a server that stays busy or has died is restarted. If that
+    fails, no further endpoint is called, and the reason is returned, too.
     """
     endpoints: list[EndpointRow] = []
     broken: str | None = None
@@ -148,13 +148,13 @@ def _scan_endpoints(
 
 
 def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: Screen) -> EndpointRow:
-    """Call an endpoint alone, then as many times at once as it takes well, and judge the last of these bursts.
+    """Call an endpoint once, then in bursts as large as it answers in good time, and judge the last of these.
 
-    Where that one leaves it unclear whether the endpoint blocks, there is one more of the same size.
+    If that one leaves it unclear whether the endpoint blocks, repeat it once at the same size.
     """
     most, headers = plan.count or 1, [*plan.headers, *route.headers]
     runs: list[RunDocument] = []
-    answers: list[Answered] = []  # the server tells of each once, in whichever burst
+    answers: list[Answered] = []  # the server reports each kind only once, in whichever burst
     first: Blocking | None = None
     size, is_again = 1, False
     while True:
@@ -174,7 +174,7 @@ def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: S
 
 
 def _is_quiet(target: Target) -> bool:
-    """Wait until the server is at nobody's service any more, for DRAIN_S at the most, and tell whether it is."""
+    """Wait until the server is idle, for DRAIN_S at most, and return whether it is."""
     deadline = time.monotonic() + DRAIN_S
     while True:
         try:

@@ -16,21 +16,22 @@ from taskdemo_server.contract.child_process import Child
 from taskdemo_server.contract.settings import Settings
 
 _INSIST_AFTER_S: Final = 3.0
-"""A terminal that was closed tells once and never again: then the server is told to abandon its tasks."""
+"""A closed terminal sends SIGHUP only once: after this long the server gets it again, to abandon its tasks."""
 _KILL_AFTER_S: Final = 3.0
-"""A server that was told twice and is still there after this long is killed."""
+"""A server that still runs this long after its second signal is killed."""
 _POLL_S: Final = 0.05
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal, which the server itself answers, and return its exit code.
+    """Serve until a signal, which the server itself handles, and return its exit code.
 
-    The server has a session of its own, so a signal reaches it once, and from here.
+    The server has a session of its own, so a signal reaches it only once, from here. Raises UserError if any other
+    signal ended it.
     """
     heard: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     listen(lambda number, _frame: heard.put(number))
-    raise_file_limit()  # the server inherits it, and would hang up on whom it has no descriptor for
+    raise_file_limit()  # the server inherits it; without enough descriptors it drops connections
     with tempdirs.temporary_folder() as folder:
         server = servers.launch(settings, folder, console=True)
         try:
@@ -38,22 +39,22 @@ def serve(settings: Settings) -> int:
         finally:
             server.child.end()
     if code < 0 and -code in STOP_SIGNALS:
-        return 128 - code  # it was told a second time when it had nothing left to finish, and no ear for it
+        return 128 - code  # its second signal came when it had finished and no longer handled any
     if code < 0:
         raise UserError(f"the server was killed by {signal.Signals(-code).name}", FAILED)
     return code
 
 
 def _attend(server: Child, announced: Path, heard: "queue.SimpleQueue[int]") -> int:
-    """Pass on the signals that are heard until the server has ended, and return its exit code.
+    """Forward signals until the server has ended, and return its exit code.
 
-    Raises Stopped where the server does not listen (yet, or any more) and is to be ended from outside.
+    Raises Stopped if the server does not handle signals (yet, or any more), so that the caller must end it.
     """
     first, insist_at, kill_at = 0, math.inf, math.inf
     while (code := server.poll()) is None:
         number = 0
         with contextlib.suppress(queue.Empty):
-            # With a timeout, because a system may hand a signal to another thread, which does not end the wait.
+            # With a timeout, because the system may deliver a signal to another thread, which does not end the wait.
             number = heard.get(timeout=_POLL_S)
         now = time.monotonic()
         if now >= kill_at:
