@@ -40,7 +40,7 @@ CALLS: Final[Mapping[str, tuple[str, str | None]]] = {
 }
 """Calls, what to write instead of them, and ruff's rule."""
 CURSORS: Final = frozenset({"commit", "execute", "executemany", "executescript", "fetchall"})
-"""Methods that database drivers write in C: a stack does not show which library they belong to."""
+"""Methods that database drivers implement in C: a stack does not show which library they belong to."""
 HTTP_CALLS: Final = frozenset({"requests", "urllib3", "urllib", "httpx"})
 STEPS: Final[Mapping[FrameworkStep, str]] = {
     "serialising": "Return less at a time (pages), or a Response whose content is bytes: FastAPI encodes others itself",
@@ -81,7 +81,7 @@ def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     if call.startswith("asyncio.create_subprocess"):
         return "Start fewer at once (asyncio.Semaphore), or keep one running: each start blocks the loop", None
     if not waits:
-        # One call of many in a loop may take no time: the loop computes. And a request cannot be sent to a process.
+        # A single call in a loop may be quick: it is the loop that computes. And no process can be sent a request.
         is_one = seen.function and not (seen.in_loop or seen.function.endswith(".TemplateResponse"))
         first, what = ("", seen.function) if is_one else ("make a function of what computes there, and ", "function")
         if seen.free_s >= ALONE * seen.seconds:

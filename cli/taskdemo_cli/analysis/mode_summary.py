@@ -79,7 +79,7 @@ class ModeSummary:
         self.going_on = sum(is_going_on(row) for rows in late for row in rows)
         """Requests that failed because their answer had begun, but not ended in time."""
         self.median = _mean(rounds("response_s.p50"))
-        """Of the answers that were not errors, as is `slowest`."""
+        """Of the answers that were not errors, like `slowest`."""
         self.slowest = _most(rounds("response_s.max"))
         self.work = _mean(rounds("work_s.p50"))
         """Of the tasks that finished."""

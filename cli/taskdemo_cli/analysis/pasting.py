@@ -1,6 +1,6 @@
 """The code to paste, for each mode: its page, with the reader's own function in place of `slow_work`.
 
-The page is the file that was run and measured; only its docstring, its import of `slow_work` and that name change.
+The page is the file that was run and measured; only its docstring, and the import and the name of `slow_work`, change.
 """
 
 import ast

@@ -264,7 +264,7 @@ class _Choice:
     def obstacles(self, needs: Sequence[str]) -> Iterator[str]:
         """Yield why no mode that was run meets all needs, and which other modes do."""
         others = [mode.name for mode in MODES if mode.name not in self._good and not any(map(mode.lacks, needs))]
-        if met := [mode for mode in self._good if not self._lacking(mode, needs)]:  # `blocking`, which is for nobody
+        if met := [mode for mode in self._good if not self._lacking(mode, needs)]:  # `blocking`, never recommended
             yield f"Of the modes that were run, only {_listed(met)} meets this, but it holds up every other request."
         elif others or "quiet" in needs:
             yield "None of the modes that were run meets this."

@@ -123,7 +123,7 @@ def _clients_part(mode: ModeSummary) -> Iterator[str]:
     if share > TRUSTED_SHARE:
         own = f"a server that does nothing answers this client in {format_seconds(mode.overhead or 0.0)}"
         whose = ", so it measures the client more than the server" if share >= MOSTLY else ""
-        much = f"{format_share(share)} of" if share <= 1 else "longer than"  # which others on the machine made it
+        much = f"{format_share(share)} of" if share <= 1 else "longer than"  # other load on the machine slowed it
         yield f"{own}, {much} the median response{whose}"
     elif mode.is_client_busy:
         yield "the client was busy all the time, so it set the pace rather than the server"

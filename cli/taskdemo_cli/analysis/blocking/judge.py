@@ -209,7 +209,7 @@ def _shares_interpreter(look: Observation) -> bool:
 def _in_pieces(waiting: Iterable[Waiting]) -> list[Observation]:
     """Return the short pieces of work that kept the event loop busy most of the time; none if they add up to little.
 
-    Time that the loop's thread waited for a processor counts for nobody.
+    Time that the loop's thread waited for a processor is not counted.
     """
     looks, busy_s = [], 0.0
     for one in waiting:
