@@ -230,7 +230,7 @@ def test_the_distribution_is_of_the_answers_that_went_well() -> None:
 def test_what_decides_is_told_once_and_code_in_it_is_code() -> None:
     document = samples.saved(advised())
     document["recommendation"]["gives_up"] = ["threads that `def` endpoints <b>need</b>"]
-    document["verdicts"][0]["text"] = "It is a plain `def`; --rounds 5 checks it."
+    document["verdicts"][0]["text"] = "It is a plain `def`; check it with --rounds 5."
     reader = read(document)
     text = words(reader)
     assert text.count("Its callers waited 5.8 ms (median), other requests at most 2 ms") == 1

@@ -71,7 +71,7 @@ SIGNS: Final[dict[Outcome, tuple[str, str]]] = {
     "quiet": ("yes", "✓ quiet"),
     "skipped": ("none", "not called"),
 }
-MARKED: Final = re.compile(r"`([^`]+)`|(?<![\w-])(--[a-z][a-z-]*(?: \d[\w.]*)?|-[A-Za-z](?![\w-]))")
+MARKED: Final = re.compile(r"`([^`]+)`|(?<![\w-])(--[a-z][a-z-]*(?: \d(?:[\w.]*\w)?)?|-[A-Za-z](?![\w-]))")
 """Code in a sentence: text between backticks, and an option with its figure."""
 UNIT: Final = re.compile(r"(?<=\d) (?=(?:µs|ms|s)\b|%)")
 """The space in a figure, where no line may break."""
