@@ -105,7 +105,7 @@ def over_redis(url: str, name: str) -> Take:
 def over_rabbitmq(connection: Any, name: str) -> Take:
     """Claim by an exclusive queue. The connection must have no heartbeats, because nothing answers them.
 
-    The AMQP libraries, kombu and pika, share the names of these methods.
+    The method names used here are common to the engines' AMQP libraries.
     """
 
     def take() -> bool:
