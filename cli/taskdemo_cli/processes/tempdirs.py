@@ -58,7 +58,7 @@ def _lock(folder: Path) -> int:
 
 def sweep() -> None:
     """Remove the folders that dead processes left behind."""
-    for parent in {tempfile.gettempdir(), "/tmp"}:  # noqa: S108  where brokers have their sockets, see `broker.short_folder`
+    for parent in {tempfile.gettempdir(), "/tmp"}:  # noqa: S108  as in `valkey.make_folder`
         for folder in Path(parent).glob(f"{BROKER_FOLDER}*"):
             if _is_a_dead_brokers(folder):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -20,7 +20,7 @@ MOST_ENDED: Final = 10_000
 class Index:
     """The tasks of a journal from an offset on, in order of their first appearance.
 
-    `update` calls `on_end` once with each task that ends.
+    `update` calls `on_end` once with each task that ends, with the index locked: it must not use the index.
     """
 
     def __init__(
