@@ -12,7 +12,7 @@ from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import RunDocument, Skipped
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.loadgen.capacity import check_capacity
+from taskdemo_cli.loadgen.os_limits import check_os_limits
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
@@ -38,7 +38,7 @@ def compare(
     needs: Sequence[str] = (),
 ) -> int:
     """Fire the same burst at a private server of each mode, show what differs, and return the exit code."""
-    check_capacity(plan)
+    check_os_limits(plan)
     stopping = StopRequest().listen()
     with temporary_folder() as folder, servers.ForkServer() as fork_server, Rig(stopping) as rig:
         started = [fork_server.launch(one, folder / one.mode) for one in settings]

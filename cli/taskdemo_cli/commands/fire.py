@@ -11,7 +11,7 @@ from taskdemo_cli.analysis.blocking.judge import judge
 from taskdemo_cli.analysis.blocking.sentence import sentence
 from taskdemo_cli.commands.keeping import Keeping, has_failed
 from taskdemo_cli.documents.blocking import Blocking
-from taskdemo_cli.loadgen.capacity import check_capacity
+from taskdemo_cli.loadgen.os_limits import check_os_limits
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.processes.signals import StopRequest
@@ -38,7 +38,7 @@ def fire(
     """
     from taskdemo_cli.reports.terminal.live import RunScreen
 
-    check_capacity(plan)
+    check_os_limits(plan)
     stopping = StopRequest().listen()
     with contextlib.ExitStack() as stack:
         if private is None:

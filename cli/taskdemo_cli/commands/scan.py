@@ -20,7 +20,7 @@ from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.loadgen.capacity import check_capacity
+from taskdemo_cli.loadgen.os_limits import check_os_limits
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import Headers
 from taskdemo_cli.processes import servers
@@ -52,7 +52,7 @@ def scan(
     from taskdemo_cli.reports.terminal.scan import ScanScreen
 
     plan = burst(count=count, timeout_s=timeout_s, request=Plan(url="", headers=headers))
-    check_capacity(plan)
+    check_os_limits(plan)
     stopping = StopRequest().listen()
     started_at = datetime.now(UTC)
     with Rig(stopping, threads=True) as rig, contextlib.ExitStack() as running:

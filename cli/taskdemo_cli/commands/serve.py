@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from taskdemo_cli.errors import FAILED, UserError
-from taskdemo_cli.loadgen.capacity import raise_file_limit
+from taskdemo_cli.loadgen.os_limits import raise_file_limit
 from taskdemo_cli.processes import servers, tempdirs
 from taskdemo_cli.processes.signals import STOP_SIGNALS, Stopped, listen
 from taskdemo_server.contract.child_process import Child

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import uvloop
 
-from taskdemo_cli.loadgen.capacity import most_connections
 from taskdemo_cli.loadgen.engine import Run
+from taskdemo_cli.loadgen.os_limits import most_connections
 from taskdemo_cli.loadgen.protocol import Frame, Plan, Ready, Refused, Stop, decode_command, encode_frame
 from taskdemo_server.contract.text import escape
 

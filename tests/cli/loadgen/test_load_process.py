@@ -24,8 +24,8 @@ from talks import Scripted, after, stranger
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen import engine
 from taskdemo_cli.loadgen.calibration import calibrate
-from taskdemo_cli.loadgen.capacity import check_capacity, most_connections
 from taskdemo_cli.loadgen.loader import Loader
+from taskdemo_cli.loadgen.os_limits import check_os_limits, most_connections
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Frames, Gone, Plan, Ready, Started, encode_command
 from taskdemo_cli.loadgen.request import proxy_for
 
@@ -428,15 +428,15 @@ def test_a_calibration_that_fails_says_none(loader: Loader) -> None:
 
 def test_more_connections_than_the_machine_can_open_are_named_before_the_run() -> None:
     with pytest.raises(UserError, match=r"^100000000 connections at once .* type --concurrency "):
-        check_capacity(Plan(url="http://127.0.0.1/", count=100_000_000))
-    check_capacity(Plan(url="http://127.0.0.1/", count=100_000_000, concurrency=50))
-    check_capacity(Plan(url="http://127.0.0.1/", count=20, concurrency=100_000_000))
+        check_os_limits(Plan(url="http://127.0.0.1/", count=100_000_000))
+    check_os_limits(Plan(url="http://127.0.0.1/", count=100_000_000, concurrency=50))
+    check_os_limits(Plan(url="http://127.0.0.1/", count=20, concurrency=100_000_000))
 
 
 def test_connections_end_where_local_ports_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ports = tmp_path / "ip_local_port_range"
     ports.write_text("40000\t40004\n")
-    monkeypatch.setattr("taskdemo_cli.loadgen.capacity._PORT_RANGE", ports)
+    monkeypatch.setattr("taskdemo_cli.loadgen.os_limits._PORT_RANGE", ports)
     assert most_connections() == 5
     with pytest.raises(UserError, match="exceed the 5 that this machine's local ports allow"):
-        check_capacity(Plan(url="http://127.0.0.1/", count=6))
+        check_os_limits(Plan(url="http://127.0.0.1/", count=6))

@@ -30,7 +30,7 @@ def most_connections() -> int:
     return min(_files(), _ephemeral_ports())
 
 
-def check_capacity(plan: Plan) -> None:
+def check_os_limits(plan: Plan) -> None:
     """Raise the limit on open files; raise UserError if this machine still cannot open the plan's connections.
 
     Only a closed loop can ask for too many. An open loop opens connections as it needs them; when it cannot open
