@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from in_process_load import answering, errors, fired, read_request
 from taskdemo_cli.loadgen import engine
 from taskdemo_cli.loadgen.connection import HEAD_LIMIT
-from wire import answering, errors, fired, read_request
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "TLS"])

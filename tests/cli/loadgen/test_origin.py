@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 import pytest
 
+from in_process_load import answering, errors, fired, in_loop, read_request, reported, url_of
 from talks import OK, listening
 from taskdemo_cli.loadgen import tls as tls_connection
 from taskdemo_cli.loadgen.connection import Connection
 from taskdemo_cli.loadgen.engine import Run
 from taskdemo_cli.loadgen.origin import Origin
 from taskdemo_cli.loadgen.protocol import LATE_S, Batch, Done, Frame, Plan, Sample
-from wire import answering, errors, fired, in_loop, read_request, reported, url_of
 
 
 @pytest.mark.parametrize("limit", [{"timeout_s": 1.5}, {"request_timeout_s": 1.5}], ids=["the run's", "its own"])
