@@ -7,6 +7,8 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
+from math import inf
+from operator import attrgetter
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from msgspec import Meta, Struct, to_builtins
@@ -18,6 +20,8 @@ WARM_UP: Final = "warm-up"
 TaskState: TypeAlias = Literal["accepted", "started", "finished", "failed", "cancelled", "lost"]
 ENDED: Final[frozenset[TaskState]] = frozenset({"finished", "failed", "cancelled", "lost"})
 """The states after which no more events of a task are expected."""
+DONE: Final[frozenset[TaskState]] = frozenset({"finished", "failed"})
+"""The ends that the work itself reports; they take precedence over those that others conclude."""
 _LATEST: Final = 1e11
 """Seconds, some 3,000 years: a larger number is not a valid time, and no calendar could show it."""
 _Seconds: TypeAlias = Annotated[float, Meta(ge=0, lt=_LATEST)]
@@ -118,26 +122,46 @@ _encode: Final = Encoder().encode
 _decode: Final = Decoder(TaskEvent).decode
 
 
+_clock: Final = attrgetter("clock")
+
+
 @dataclass(slots=True)
 class TaskRecord:
-    """What the journal says about one task: the one fold of its events, in whatever order they come."""
+    """What the journal says about one task: the one fold of its events, in whatever order they come.
+
+    Work may start and end more than once: a worker was killed, or took so long that its engine gave the task to
+    another one, or the work failed and is retried.
+    """
 
     id: str
     mode: str
     accepted: TaskEvent | None = None
     starts: list[TaskEvent] = field(default_factory=list)
-    """Every start of its work, in journal order: an engine may start a task again."""
-    end: TaskEvent | None = None
+    """Every start of its work, in journal order."""
+    ends: list[TaskEvent] = field(default_factory=list)
+    """Every end of its work, or of hope for it, in journal order."""
+
+    @property
+    def end(self) -> TaskEvent | None:
+        """The end that counts; None before it, and while the work runs again.
+
+        Of the ends since the last start: the last that the work itself reported, or else the first that others
+        concluded.
+        """
+        begun = max((start.clock for start in self.starts), default=-inf)
+        since = [end for end in self.ends if end.clock >= begun]
+        done = [end for end in since if end.state in DONE]
+        return max(done, key=_clock) if done else min(since, key=_clock, default=None)
 
     @property
     def state(self) -> TaskState:
         """The current state: `accepted` until the work starts, then `started` until it ends."""
-        return self.end.state if self.end else "started" if self.starts else "accepted"
+        return end.state if (end := self.end) else "started" if self.starts else "accepted"
 
     @property
     def done(self) -> bool:
         """Whether its work ran to its end, with or without an error."""
-        return self.state in {"finished", "failed"}
+        return self.state in DONE
 
     @property
     def message(self) -> str | None:
@@ -150,14 +174,10 @@ class TaskRecord:
         return self.accepted.ref if self.accepted else None
 
     def see(self, event: TaskEvent) -> None:
-        """Fold in one event.
-
-        `lost` is what others conclude, so work that really ended replaces it; otherwise the first end stays. A lost
-        task that is cancelled stays lost: the event only says that its engine must not start it again.
-        """
+        """Fold in one event."""
         if event.state == "accepted":
             self.accepted = event
         elif event.state == "started":
             self.starts.append(event)
-        elif self.end is None or (self.end.state == "lost" and event.state in {"finished", "failed"}):
-            self.end = event
+        else:
+            self.ends.append(event)

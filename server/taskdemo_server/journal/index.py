@@ -20,7 +20,8 @@ MOST_ENDED: Final = 10_000
 class Index:
     """The tasks of a journal from an offset on, in order of their first appearance.
 
-    `update` calls `on_end` once with each task that ends, with the index locked: it must not use the index.
+    `update` calls `on_end` with each task that ends, with the index locked: it must not use the index. A task that is
+    started again after its end is unfinished again.
     """
 
     def __init__(
@@ -94,12 +95,15 @@ class Index:
             if event.state in ENDED:  # forgotten, or from before `offset`
                 return
             task = self._tasks[event.id] = self._unended[event.id] = TaskRecord(event.id, event.mode)
+        had_ended = task.id not in self._unended
         task.see(event)
         if event.state != "accepted":
             self.moved_at = time.monotonic()
-        if event.state == "started" and task.end is not None:
+        if had_ended and task.end is None:
             self._again[task.id] += 1
-        if event.state in ENDED and self._unended.pop(task.id, None) is not None:
+            self._unended[task.id] = task
+        elif not had_ended and task.end is not None:
+            del self._unended[task.id]
             self._on_end(task)
             self._ended.append(task.id)
             while len(self._ended) > MOST_ENDED:
