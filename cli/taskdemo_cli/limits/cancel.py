@@ -12,7 +12,6 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.trial import Answer, Trial
 from taskdemo_cli.units import format_seconds
 from taskdemo_server.contract.events import TaskRecord
-from taskdemo_server.contract.modes import MODE_BY_NAME
 
 _WORK_S = 1.2
 _WORKER_WORK_S = 8.0
@@ -29,12 +28,11 @@ _Tried: TypeAlias = tuple[TaskRecord, Answer]
 
 def cancel(trial: Trial) -> Cell:
     """Start more tasks than run at once; cancel the last waiting and the first running one."""
-    has_workers = MODE_BY_NAME[trial.mode].engine is not None
-    work_s = _WORKER_WORK_S if has_workers else _WORK_S
+    work_s = _WORKER_WORK_S if trial.has_workers else _WORK_S
     trial.serve(duration=work_s)
     at_once = trial.at_once or 1
     # One task waits, and one takes the freed place: a worker takes no more tasks than it runs.
-    trial.wait_for_answers(trial.send_tasks(at_once + 2 if has_workers else trial.enough))
+    trial.wait_for_answers(trial.send_tasks(at_once + 2 if trial.has_workers else trial.enough))
     trial.wait_for_begin()
     trial.wait(lambda: sum(task.state == "started" for task in trial.tasks()) >= at_once, work_s / 2)
     tasks = trial.tasks()

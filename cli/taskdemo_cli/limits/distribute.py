@@ -11,7 +11,6 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import MACHINES, family
 from taskdemo_cli.limits.trial import WORK_S, Trial
 from taskdemo_cli.units import format_count
-from taskdemo_server.contract.modes import MODE_BY_NAME
 
 _TASKS = (6, 12, 24)
 """Tasks to send; more if only one of two workers ran any, because on a busy machine the other may be late."""
@@ -23,9 +22,8 @@ _SLOW_WORKERS_S = 10.0
 
 def distribute(trial: Trial) -> Cell:
     """Send more tasks than one machine runs at once, to one of two servers or to a server with two workers."""
-    has_workers = MODE_BY_NAME[trial.mode].engine is not None
     servers: dict[str, int] = {}
-    if has_workers:
+    if trial.has_workers:
         trial.serve(workers=MACHINES)
         setting = f"Two workers ran, {' and '.join(MACHINES)}, and the server accepted {{}} tasks"
     else:
@@ -43,10 +41,10 @@ def distribute(trial: Trial) -> Cell:
 
     for count in _TASKS:
         pending = trial.send_tasks(count)
-        trial.follow(None, over, _SLOW_WORKERS_S if has_workers else 2 * WORK_S + 0.8)
+        trial.follow(None, over, _SLOW_WORKERS_S if trial.has_workers else 2 * WORK_S + 0.8)
         tasks = trial.tasks()
         ran = Counter(homes.get(task.starts[-1].pid, ELSEWHERE) for task in tasks if task.starts)
-        if not has_workers or len(ran.keys() - {ELSEWHERE}) > 1:
+        if not trial.has_workers or len(ran.keys() - {ELSEWHERE}) > 1:
             break
     return _cell(ran, setting.format(len(tasks)))
 

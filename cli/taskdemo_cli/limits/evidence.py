@@ -49,9 +49,9 @@ class Note(Struct, frozen=True):
 _decoder: Final = Decoder(Note)
 
 
-def read_steps(path: Path, key: str) -> list[Note]:
-    """Return the notes of one experiment, in file order."""
-    return [note for note in _notes(path, _size(path)) if note.key == key]
+def read_steps(path: Path) -> list[Note]:
+    """Return the step log's notes, in file order."""
+    return _notes(path, _size(path))
 
 
 @lru_cache

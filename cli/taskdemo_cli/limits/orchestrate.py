@@ -49,13 +49,13 @@ def _follow(trial: Trial, plan: str, before: list[str], last: str) -> _Observati
     def over() -> bool:
         return all(trial.notes(plan, step, "ended") for step in [*before, last])
 
-    trial.follow(plan, over)
+    is_over = trial.follow(plan, over)
     notes = trial.notes(plan)
     at_once = _at_once(notes, before)
+    if not is_over:
+        return _Observation(at_once)
     begun = {note.step: note for note in notes if note.state == "started"}
     ended = {note.step: note for note in notes if note.state == "ended"}
-    if last not in begun or last not in ended or not all(step in ended for step in before):
-        return _Observation(at_once)
     results = [ended[step].result for step in before]
     given = begun[last].given
     trial.wait(pending.done, _ANSWER_S)

@@ -55,18 +55,16 @@ def survive_restart(trial: Trial) -> Cell:
 
     If the mode has workers of its own, a SIGTERM to one of them replaces the SIGINT.
     """
-
-    def see(number: signal.Signals) -> Fate:
+    numbers = [signal.SIGTERM] if trial.has_workers else [signal.SIGTERM, signal.SIGINT]
+    fates = {}
+    for number in numbers:
+        busy = _busy(trial, ("worker",))
         told = f"the server was told to stop ({number.name})"
-        return _see(trial, _busy(trial, ("worker",)), told, functools.partial(trial.tell, number))
-
-    fates = {"SIGTERM": see(signal.SIGTERM)}
-    if not trial.workers:
-        fates["SIGINT"] = see(signal.SIGINT)
-    else:
+        fates[number.name] = busy.fate(told, functools.partial(trial.tell, number))
+    if trial.has_workers:
         busy = _busy(trial, ("worker",))
         trial.workers[-1].tell(signal.SIGTERM)
-        fates["worker"] = _see(trial, busy, "the worker was told to stop (SIGTERM)", is_workers_end=True)
+        fates["worker"] = busy.fate("the worker was told to stop (SIGTERM)", is_workers_end=True)
     return fate_cell(fates)
 
 
@@ -86,20 +84,20 @@ def survive_worker_kill(trial: Trial) -> Cell:
         text = "The server itself runs the tasks, so this is the server kill above."
         return replace(cell, measured={**cell.measured, "figure": "same"}, text=text)
     busy, killed = _kill_what_runs(trial)
-    fates = {"process": _see(trial, busy, "a process that ran a task was killed", hit=killed)}
+    fates = {"process": busy.fate("a process that ran a task was killed", hit=killed)}
     if trial.workers:
         victim = trial.workers[0]
 
         def works() -> bool:
             pids = family(victim.child.pid)
-            return any(task.starts[-1].pid in pids for task in busy.running(trial)) and busy.waits(trial)
+            return any(task.starts[-1].pid in pids for task in busy.running()) and busy.waits()
 
         for _ in _WAITING:
             busy = _busy(trial)
             if trial.wait(works, 5):
                 break
         victim.kill()
-        fates["worker"] = _see(trial, busy, "one of two whole workers was killed")
+        fates["worker"] = busy.fate("one of two whole workers was killed")
     return fate_cell(fates)
 
 
@@ -112,9 +110,9 @@ def _kill_what_runs(trial: Trial) -> "tuple[_Busy, str]":
 
     def is_killed() -> bool:
         nonlocal killed
-        for task in busy.running(trial):
+        for task in busy.running():
             if trial.kill_child(task.starts[-1].pid):
-                after = next(one for one in busy.tasks(trial) if one.id == task.id)
+                after = next(one for one in busy.tasks() if one.id == task.id)
                 if after.done and len(after.starts) == 1:  # ended just before the kill
                     return False
                 killed = task.id
@@ -126,7 +124,7 @@ def _kill_what_runs(trial: Trial) -> "tuple[_Busy, str]":
         busy = _busy(trial)
         if trial.wait(is_killed, 5):
             seen = busy
-            if busy.waits(trial):
+            if busy.waits():
                 break
     if seen is None:
         raise UserError("no process was seen running a task, so none could be killed; run it again")
@@ -135,31 +133,83 @@ def _kill_what_runs(trial: Trial) -> "tuple[_Busy, str]":
 
 @dataclass(frozen=True, slots=True)
 class _Busy:
-    """The requests that keep a server busy: some tasks run, others wait."""
+    """A server that is kept busy: some tasks run, others wait."""
 
+    trial: Trial
     answers: "list[Future[Answer]]"
-    """The answers to the requests."""
+    """The answers to the requests for these tasks."""
     earlier: frozenset[str]
     """Tasks from before, which do not count."""
 
-    def tasks(self, trial: Trial) -> list[TaskRecord]:
+    def tasks(self) -> list[TaskRecord]:
         """Return the journal's records of the tasks that count."""
-        return [task for task in trial.tasks() if task.id not in self.earlier]
+        return [task for task in self.trial.tasks() if task.id not in self.earlier]
 
-    def running(self, trial: Trial) -> list[TaskRecord]:
+    def running(self) -> list[TaskRecord]:
         """Return the tasks that run."""
-        return [task for task in self.tasks(trial) if task.state == "started"]
+        return [task for task in self.tasks() if task.state == "started"]
 
-    def waits(self, trial: Trial) -> bool:
+    def waits(self) -> bool:
         """Return whether any task still waits."""
-        return any(task.state == "accepted" for task in self.tasks(trial))
+        return any(task.state == "accepted" for task in self.tasks())
+
+    def fate(
+        self,
+        killed: str,
+        end: Callable[[], float | None] | None = None,
+        *,
+        hit: str = "",
+        is_workers_end: bool = False,
+    ) -> Fate:
+        """Watch what becomes of the tasks that have not ended; `end` ends the server, which is then restarted.
+
+        `hit`: the task whose process was killed; it may have begun again, and even ended, by now.
+        `is_workers_end`: a worker was told to end, which takes a while, and is then restarted.
+        """
+        trial = self.trial
+        killed_at, restarts, end_s = time.monotonic(), trial.restarts, None
+        before = self.tasks()
+        if end is not None:
+            end_s = end()
+            if end_s is None:  # Tasks that ended just before the kill count as ended.
+                before = self.tasks()
+            trial.restart()
+        open_ = {task.id for task in before if task.state != "finished" or task.id == hit}
+
+        def affected() -> list[TaskRecord]:
+            return [task for task in trial.tasks() if task.id in open_]
+
+        def settled() -> bool:
+            return all(task.done for task in affected())
+
+        known = restarts
+        if is_workers_end:
+            trial.wait(lambda: trial.restarts > known, 3 * RESTART_PATIENCE_S)  # Kubernetes' grace period
+        while not trial.wait_for_quiet(settled, trial.patience_s) and trial.restarts > known:
+            known = trial.restarts
+            trial.await_workers()
+        took = time.monotonic() - killed_at
+        after = affected()
+        return Fate(
+            killed=killed,
+            accepted=len(before),
+            unfinished=len(open_),
+            ended=sum(task.state == "finished" for task in after),
+            ran_twice=sum(len(task.starts) > 1 for task in after),
+            called_failed=sum(task.state == "failed" for task in after),
+            unanswered=sum(one.done() and one.result().status is None for one in self.answers),
+            works_again=_works(trial),
+            took_s=took,
+            restarts=trial.restarts - restarts,
+            end_s=end_s,
+        )
 
 
 def _busy(trial: Trial, workers: Sequence[str] = MACHINES) -> _Busy:
     """Keep a server busy: a fresh one, or the current one if it has workers, because these take long to start."""
     for waiting in _WAITING:
         busy = _send(trial, workers, waiting)
-        states = {task.state for task in busy.tasks(trial)}
+        states = {task.state for task in busy.tasks()}
         if "accepted" in states if trial.workers else states != {"finished"}:
             break
     return busy
@@ -171,10 +221,10 @@ def _send(trial: Trial, workers: Sequence[str], waiting: int) -> _Busy:
     trial.await_workers()
     earlier = frozenset(task.id for task in trial.tasks())
     running = (trial.at_once or 0) * max(len(trial.workers), 1)
-    busy = _Busy(trial.send_tasks(running + waiting), earlier)
+    busy = _Busy(trial, trial.send_tasks(running + waiting), earlier)
     trial.wait_for_begin(earlier=earlier)
     if trial.workers:  # Before all workers are busy, an outcome is a matter of luck, not a verdict.
-        trial.wait(lambda: len(busy.running(trial)) >= running, WORK_S)
+        trial.wait(lambda: len(busy.running()) >= running, WORK_S)
     trial.wait_for_answers(busy.answers)
     return busy
 
@@ -187,60 +237,9 @@ def _kill_server(trial: Trial) -> tuple[Fate, bool]:
     """
     busy = _busy(trial)
     server = trial.server
-    runs_tasks = any(task.starts[-1].pid == server.pid for task in busy.tasks(trial) if task.starts)
+    runs_tasks = any(task.starts[-1].pid == server.pid for task in busy.tasks() if task.starts)
     killed = "the server that ran the tasks was killed" if runs_tasks else "the server was killed"
-    return _see(trial, busy, killed, server.kill), runs_tasks
-
-
-def _see(
-    trial: Trial,
-    busy: _Busy,
-    killed: str,
-    end: Callable[[], float | None] | None = None,
-    *,
-    hit: str = "",
-    is_workers_end: bool = False,
-) -> Fate:
-    """Watch what becomes of the tasks that have not ended; `end` ends the server, which is then restarted.
-
-    `hit`: the task whose process was killed; it may have begun again, and even ended, by now.
-    `is_workers_end`: a worker was told to end, which takes a while, and is then restarted.
-    """
-    killed_at, restarts, end_s = time.monotonic(), trial.restarts, None
-    before = busy.tasks(trial)
-    if end is not None:
-        end_s = end()
-        if end_s is None:  # Tasks that ended just before the kill count as ended.
-            before = busy.tasks(trial)
-        trial.restart()
-    open_ = {task.id for task in before if task.state != "finished" or task.id == hit}
-
-    def affected() -> list[TaskRecord]:
-        return [task for task in trial.tasks() if task.id in open_]
-
-    def settled() -> bool:
-        return all(task.done for task in affected())
-
-    known = restarts
-    if is_workers_end:
-        trial.wait(lambda: trial.restarts > known, 3 * RESTART_PATIENCE_S)  # Kubernetes' grace period
-    while not trial.wait_for_quiet(settled, trial.patience_s) and trial.restarts > known:
-        known = trial.restarts
-        trial.await_workers()
-    took = time.monotonic() - killed_at
-    return Fate(
-        killed=killed,
-        accepted=len(before),
-        unfinished=len(open_),
-        ended=sum(task.state == "finished" for task in affected()),
-        ran_twice=sum(len(task.starts) > 1 for task in affected()),
-        called_failed=sum(task.state == "failed" for task in affected()),
-        unanswered=sum(one.done() and one.result().status is None for one in busy.answers),
-        works_again=_works(trial),
-        took_s=took,
-        restarts=trial.restarts - restarts,
-        end_s=end_s,
-    )
+    return busy.fate(killed, server.kill), runs_tasks
 
 
 def _works(trial: Trial) -> bool:

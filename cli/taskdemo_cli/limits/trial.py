@@ -78,7 +78,7 @@ class Trial:
     def __init__(
         self, mode: str, folder: Path, fork_server: servers.ForkServer, broker: Broker, is_over: Callable[[], bool]
     ) -> None:
-        self.mode = mode
+        self._mode = MODE_BY_NAME[mode]
         self._folder = folder
         self._fork_server = fork_server
         self._broker = broker
@@ -103,6 +103,11 @@ class Trial:
     # --- servers --------------------------------------------------------------------------------------------
 
     @property
+    def has_workers(self) -> bool:
+        """Whether the mode needs workers of its engine."""
+        return self._mode.engine is not None
+
+    @property
     def server(self) -> servers.Server:
         """The server that was started last; starts one if there is none yet."""
         return self._servers[-1] if self._servers else self.serve()
@@ -121,7 +126,7 @@ class Trial:
         """
         folder = self._folder / f"server-{len(self._servers) + 1}"
         settings = Settings(
-            mode=self.mode,
+            mode=self._mode.name,
             journal=str(folder / "journal.jsonl"),
             step_log=str(folder / "steps.jsonl"),
             work=work,
@@ -130,7 +135,7 @@ class Trial:
             port=0,
             console=False,
         )
-        engine = MODE_BY_NAME[self.mode].engine
+        engine = self._mode.engine
         try:
             if engine is None:
                 return self._start(settings, folder)
@@ -235,8 +240,8 @@ class Trial:
 
     def wait_for_answers(self, pending: "Sequence[Future[Any]]") -> None:
         """Wait for the answers if the mode answers before the work ends, or else until the requests have arrived."""
-        answered = MODE_BY_NAME[self.mode].answers_first
-        self.wait(lambda: all(one.done() for one in pending), ANSWER_TIMEOUT_S if answered else SETTLE_S)
+        timeout = ANSWER_TIMEOUT_S if self._mode.answers_first else SETTLE_S
+        self.wait(lambda: all(one.done() for one in pending), timeout)
 
     # --- evidence -------------------------------------------------------------------------------------------
 
@@ -246,8 +251,8 @@ class Trial:
 
     def notes(self, key: str, step: str = "", state: str = "") -> list[Note]:
         """Return the step log's notes on an experiment, or only those on one step or of one state."""
-        notes = read_steps(Path(str(self.server.settings.step_log)), key)
-        return [note for note in notes if step in {"", note.step} and state in {"", note.state}]
+        notes = read_steps(Path(str(self.server.settings.step_log)))
+        return [note for note in notes if note.key == key and step in {"", note.step} and state in {"", note.state}]
 
     def when(self, key: str, step: str, state: str) -> float | None:
         """Return when a step first reached a state, in seconds on the monotonic clock; None if it did not."""
@@ -305,10 +310,10 @@ class Trial:
         self.wait(over, 60.0)
         return until()
 
-    def follow(self, key: str | None, until: Callable[[], bool], quiet: float | None = None) -> None:
+    def follow(self, key: str | None, until: Callable[[], bool], quiet: float | None = None) -> bool:
         """Wait until a step or a task begins, then wait as `wait_for_quiet` does."""
         self.wait_for_begin(key)
-        self.wait_for_quiet(until, quiet)
+        return self.wait_for_quiet(until, quiet)
 
     def pause(self, seconds: float) -> None:
         """Wait for some seconds. Raises StoppedError if the command was asked to stop."""

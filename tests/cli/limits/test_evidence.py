@@ -27,13 +27,13 @@ def event(task: str, state: TaskState, clock: float, pid: int = 7) -> bytes:
 
 
 def test_torn_lines_foreign_tasks_and_files_that_are_not_there_yet_are_passed_over(tmp_path: Path) -> None:
-    assert (read_journal(tmp_path / "journal"), read_steps(tmp_path / "step_log", "k")) == ([], [])
+    assert (read_journal(tmp_path / "journal"), read_steps(tmp_path / "step_log")) == ([], [])
     journal = tmp_path / "journal"
     journal.write_bytes(event("a", "accepted", 1.0) + event("b", "started", 2.0) + b'{"id":"c","sta')
     assert [task.id for task in read_journal(journal)] == ["a"]
     step_log = tmp_path / "step_log"
     step_log.write_bytes(b'{"key":"k","step":"first","state":"started","clock":1.0,"pid":3}\n{"key":"k","st')
-    (note,) = read_steps(step_log, "k")
+    (note,) = read_steps(step_log)
     assert (note.step, note.state, note.given) == ("first", "started", None)
 
 
@@ -81,8 +81,8 @@ def test_a_process_is_killed_again_where_no_task_waited_any_more(
 def test_a_task_that_was_begun_again_and_has_ended_before_anybody_looked_was_killed_all_the_same() -> None:
     tasks = [SimpleNamespace(id=name, state="finished", done=True, starts=[1, 2]) for name in ("killed", "other")]
     trial = MagicMock(tasks=lambda: tasks, restarts=0, wait_for_quiet=lambda *_: True)
-    busy = survive._Busy([], frozenset())
-    fate = survive._see(trial, busy, "a process that ran a task was killed", hit="killed")
+    busy = survive._Busy(trial, [], frozenset())
+    fate = busy.fate("a process that ran a task was killed", hit="killed")
     assert (fate.unfinished, fate.ended, fate.ran_twice) == (1, 1, 1)
 
 
@@ -113,7 +113,7 @@ def test_where_none_waits_any_more_as_anybody_looks_more_tasks_are_sent(monkeypa
     def send(_trial: object, _workers: object, waiting: int) -> Any:
         sent.append(waiting)
         states = ["started", "accepted" if waiting > 4 else "finished"]
-        return SimpleNamespace(tasks=lambda _trial: [SimpleNamespace(state=state) for state in states])
+        return SimpleNamespace(tasks=lambda: [SimpleNamespace(state=state) for state in states])
 
     monkeypatch.setattr(survive, "_send", send)
     survive._busy(MagicMock(workers=["worker"]))
