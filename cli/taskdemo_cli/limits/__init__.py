@@ -34,9 +34,9 @@ from taskdemo_cli.limits.retry import retry
 from taskdemo_cli.limits.session import session
 from taskdemo_cli.limits.survive import survive_restart, survive_server_kill, survive_worker_kill
 from taskdemo_cli.limits.track import track
-from taskdemo_cli.limits.trial import CannotStartError, StoppedError, Trial
+from taskdemo_cli.limits.trial import CannotStartError, Trial
 from taskdemo_cli.processes.servers import ForkServer
-from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_cli.processes.signals import AskedToStopError, StopRequest
 
 if TYPE_CHECKING:  # slow to import
     from taskdemo_cli.reports.terminal.limits import LimitsScreen
@@ -165,7 +165,7 @@ class _Campaign:
                         self._news.put(partial(self._screen.start, mode, left[0]))
                         self._news.put(partial(self._done, mode, left[0], EXPERIMENTS[left[0]](trial)))
                         del left[0]
-            except StoppedError:
+            except AskedToStopError:
                 return
             except Exception as error:  # noqa: BLE001  an error in one trial must not end the others
                 take = self._skip if isinstance(error, CannotStartError) else self._fail

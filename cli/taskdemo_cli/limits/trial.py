@@ -22,6 +22,7 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import PROCESSES, Broker, Worker, family, new_queue
 from taskdemo_cli.limits.evidence import Note, read_journal, read_steps
 from taskdemo_cli.processes import servers
+from taskdemo_cli.processes.signals import AskedToStopError
 from taskdemo_server.contract.events import TaskRecord
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings, results_beside
@@ -42,10 +43,6 @@ THREADS = 2
 """Worker threads of a server: few, so a few tasks are enough to make one wait."""
 
 Result = TypeVar("Result")
-
-
-class StoppedError(Exception):
-    """The command was asked to stop, so the experiment cannot continue."""
 
 
 class CannotStartError(UserError):
@@ -213,7 +210,7 @@ class Trial:
     # --- requests -------------------------------------------------------------------------------------------
 
     def ask(self, path: str, method: str = "GET") -> Answer:
-        """Send a request and wait for the answer. Raises StoppedError if the command is asked to stop meanwhile."""
+        """Send a request and wait for the answer. Raises AskedToStopError if the command is asked to stop meanwhile."""
         pending = self.send(path, method)
         self.wait(pending.done, ANSWER_TIMEOUT_S)
         return pending.result()
@@ -261,7 +258,7 @@ class Trial:
     def wait(self, until: Callable[[], bool], timeout: float) -> bool:
         """Wait until `until()` is true, for at most `timeout` seconds; return whether it is.
 
-        Raises StoppedError if the command was asked to stop.
+        Raises AskedToStopError if the command was asked to stop.
         """
         deadline = time.monotonic() + timeout
         while not until():
@@ -273,7 +270,7 @@ class Trial:
 
     def _check(self) -> None:
         if self._is_over():
-            raise StoppedError
+            raise AskedToStopError
 
     def wait_for_begin(self, key: str | None = None, step: str = "", earlier: Collection[str] = ()) -> None:
         """Wait until a step of experiment `key` begins or, without a key, a task that is not in `earlier`.
@@ -316,7 +313,7 @@ class Trial:
         return self.wait_for_quiet(until, quiet)
 
     def pause(self, seconds: float) -> None:
-        """Wait for some seconds. Raises StoppedError if the command was asked to stop."""
+        """Wait for some seconds. Raises AskedToStopError if the command was asked to stop."""
         self.wait(lambda: False, seconds)
 
 

@@ -19,6 +19,10 @@ class Stopped(BaseException):
         self.exit_code = 128 + number
 
 
+class AskedToStopError(Exception):
+    """The command was asked to stop, so what is under way cannot be finished; what was seen so far is kept."""
+
+
 class StopRequest:
     """Remembers whether the command was asked to stop, and by which signal.
 

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from math import isnan
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec.structs import replace
 
 from taskdemo_cli.documents.run import RequestRow, TaskRow
 from taskdemo_cli.recording.requests import Requests
-from taskdemo_cli.recording.tasks import STATES, UNENDED, Tasks
+from taskdemo_cli.recording.tasks import Tasks
 from taskdemo_cli.stats import MICRO, grouped, nearest_rank
-from taskdemo_server.contract.events import TaskState
+from taskdemo_server.contract.events import ENDED, TaskState
 
 EXACT = 2000
 """The running median is exact up to this many durations."""
@@ -132,7 +132,7 @@ class LiveFigures:
         """For each answered call: when it was sent and how long it took, in microseconds."""
         self._named = 0
         """Responses that named their task."""
-        self.states: dict[TaskState, int] = dict.fromkeys(STATES, 0)
+        self.states: dict[TaskState, int] = dict.fromkeys(get_args(TaskState), 0)
         self.heard = 0.0
         """When the latest known event happened, in microseconds."""
         self._completed = 0
@@ -178,7 +178,7 @@ class LiveFigures:
         if before is not None:
             self.states[before] -= 1
         self.states[after] += 1
-        if after not in UNENDED and (before is None or before in UNENDED):
+        if after in ENDED and before not in ENDED:
             self._completed += 1
             self._completions.append((self._completed, at, after, self._tasks.ended[at]))
             if after == "failed" and self._tasks.request[at]:
@@ -217,7 +217,7 @@ class LiveFigures:
     def _counts(self) -> tuple[dict[TaskState, int], int]:
         """Return how many tasks are in each state and how many have ended; if callers wait, responses count too."""
         tasks = dict(self.states)
-        heard = sum(count for state, count in tasks.items() if state not in UNENDED)
+        heard = sum(count for state, count in tasks.items() if state in ENDED)
         if not self._waits or self._named <= heard:
             return tasks, heard
         unheard = self._named - heard
@@ -262,10 +262,10 @@ class LiveFigures:
         # Tasks end in about the order of their arrival, so ended ones at the front are skipped for good: each is
         # visited once per run. If an old task never ends, only the LOOK tasks from it on are searched: later ones
         # get no row, which keeps the cost bounded.
-        while self._oldest_task < len(tasks) and tasks.state[self._oldest_task] not in UNENDED:
+        while self._oldest_task < len(tasks) and tasks.state[self._oldest_task] in ENDED:
             self._oldest_task += 1
         for at in range(self._oldest_task, min(self._oldest_task + LOOK, len(tasks))):
-            if tasks.state[at] in UNENDED and tasks.request[at]:
+            if tasks.state[at] not in ENDED and tasks.request[at]:
                 yield tasks.request[at]
 
     def _row(self, n: int, why: Why, now: float, base: float) -> LiveRow:
@@ -276,7 +276,7 @@ class LiveFigures:
             return LiveRow(why, "waiting", waiting)
         request, tasks = self._requests.row(n - 1, base), self._tasks
         task = None if request.task_id is None else tasks.row(tasks.place_of[request.task_id], base)
-        if task and self._waits and task.state in UNENDED and request.status is not None:
+        if task and self._waits and task.state not in ENDED and request.status is not None:
             # Its event has not arrived yet; it ended no later than the response.
             task = replace(task, state="finished" if request.error is None else "failed", ended_s=request.done_s)
         return LiveRow(why, "answered" if request.error is None else "failed", request, task)

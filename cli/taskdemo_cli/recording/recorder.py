@@ -16,8 +16,8 @@ from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Sample, Started
 from taskdemo_cli.recording.live import Live, LiveFigures
 from taskdemo_cli.recording.requests import Requests, micro
 from taskdemo_cli.recording.summary import Record, bystander_statistics, summarise
-from taskdemo_cli.recording.tasks import UNENDED, Tasks
-from taskdemo_server.contract.events import TaskEvent
+from taskdemo_cli.recording.tasks import Tasks
+from taskdemo_server.contract.events import ENDED, TaskEvent
 
 BROKEN: Final = frozenset({"ConnectError", "ReadError", "RemoteProtocolError", "WriteError"})
 """Errors of requests whose server may have ended."""
@@ -59,7 +59,7 @@ class Recorder:
     @property
     def unended(self) -> int:
         """How many of this run's tasks have not ended, as far as is known."""
-        return sum(self._live.states[state] for state in UNENDED)
+        return sum(count for state, count in self._live.states.items() if state not in ENDED)
 
     @property
     def running(self) -> int:
@@ -136,7 +136,7 @@ class Recorder:
         requests, tasks, done, base = self._requests, self._tasks, self.done, self._base()
         if server_gone:
             for at, state in enumerate(tasks.state):
-                if state in UNENDED:
+                if state not in ENDED:
                     tasks.state[at], tasks.error[at] = "lost", ended_because
         record = Record(requests, tasks, array("i", requests.places()), self._task_places(), base)
         bystander = self._bystander.rows_since(base)

@@ -19,8 +19,9 @@ from msgspec.structs import replace
 from taskdemo_cli.documents.run import Client, RequestCounts, RequestRow, RunDocument, Summary, TaskCounts
 from taskdemo_cli.loadgen.protocol import Done
 from taskdemo_cli.recording.requests import NEVER, Requests, micro, seconds
-from taskdemo_cli.recording.tasks import UNENDED, Tasks
+from taskdemo_cli.recording.tasks import Tasks
 from taskdemo_cli.stats import MICRO, Statistics, describe, histogram, most_at_once
+from taskdemo_server.contract.events import ENDED
 
 TRUSTED_SHARE: Final = 0.10
 """The client's own share of the median response time must not exceed this, or the figures are not the server's."""
@@ -201,7 +202,7 @@ def _task_counts(record: Record, work: float) -> TaskCounts:
             after_end += 1
             waited += busy.share(answered - response, answered) >= MOST_OF_IT
             continue
-        if tasks.state[task] in UNENDED:
+        if tasks.state[task] not in ENDED:
             continue  # it may have ended long ago: a blocked event loop reports nothing
         before_end += 1
         if work and response * LATE_SHARE >= work and loops.share(answered - response, answered) >= MOST_OF_IT:

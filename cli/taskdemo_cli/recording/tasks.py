@@ -6,17 +6,15 @@ One array per field, and a dict from task id to place: a million tasks take 270 
 from array import array
 from collections.abc import Iterable
 from math import isnan
-from typing import Final, TypeAlias, get_args
+from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
 from taskdemo_cli.documents.run import TaskRow
 from taskdemo_cli.recording.requests import NEVER, interned, micro, seconds
-from taskdemo_server.contract.events import DONE, TaskEvent, TaskRecord, TaskState
+from taskdemo_server.contract.events import DONE, ENDED, TaskEvent, TaskRecord, TaskState
 
-STATES: Final[tuple[TaskState, ...]] = get_args(TaskState)
-UNENDED: Final[frozenset[TaskState]] = frozenset({"accepted", "started"})
-TROUBLE: Final[frozenset[TaskState]] = frozenset({"failed", "cancelled", "lost"})
+TROUBLE: Final = ENDED - {"finished"}
 Where: TypeAlias = tuple[str, int, str]
 """Host, process id and thread."""
 

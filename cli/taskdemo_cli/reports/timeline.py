@@ -10,7 +10,8 @@ from typing import Final, Literal, TypeAlias
 
 from taskdemo_cli.documents.rows import pairs
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
-from taskdemo_cli.recording.tasks import TROUBLE, UNENDED
+from taskdemo_cli.recording.tasks import TROUBLE
+from taskdemo_server.contract.events import ENDED
 
 DRAWN: Final = 1000
 """The most requests drawn of a run."""
@@ -73,7 +74,7 @@ class Bar:
     @property
     def is_open(self) -> bool:
         """Whether its task had not ended when we stopped looking."""
-        return self.task is not None and self.task.state in UNENDED
+        return self.task is not None and self.task.state not in ENDED
 
 
 def sample(run: RunDocument) -> list[Bar]:

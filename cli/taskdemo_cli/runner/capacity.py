@@ -21,6 +21,7 @@ from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.processes import servers
+from taskdemo_cli.processes.signals import AskedToStopError
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.capacity import CapacityScreen
 from taskdemo_cli.runner.burst import burst
@@ -62,10 +63,6 @@ class Search:
                 f"about {format_count(minutes, 'minute')} for each mode; type --step {math.ceil(least)}s, "
                 "or give it shorter work"
             )
-
-
-class AskedToStopError(Exception):
-    """The command was asked to stop: the steps so far are the result."""
 
 
 @dataclass(slots=True)
