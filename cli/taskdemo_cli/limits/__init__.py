@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
@@ -37,6 +38,7 @@ from taskdemo_cli.limits.track import track
 from taskdemo_cli.limits.trial import CannotStartError, Trial
 from taskdemo_cli.processes.servers import ForkServer
 from taskdemo_cli.processes.signals import AskedToStopError, StopRequest
+from taskdemo_server.contract.modes import MODE_BY_NAME
 
 if TYPE_CHECKING:  # slow to import
     from taskdemo_cli.reports.terminal.limits import LimitsScreen
@@ -109,24 +111,22 @@ def run(
     )
 
 
+@dataclass(slots=True)
 class _Campaign:
     """All experiments: threads run them, and the main thread collects and shows their reports."""
 
-    def __init__(
-        self, folder: Path, fork_server: ForkServer, broker: Broker, stopping: StopRequest, screen: "LimitsScreen"
-    ) -> None:
-        self._folder = folder
-        self._fork_server = fork_server
-        self._broker = broker
-        self._stopping = stopping
-        self._screen = screen
-        self._news: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        """Calls that threads leave for the main thread to make."""
-        self._has_ended = False
-        """Whether the main thread has stopped making these calls."""
-        self.cells: dict[tuple[str, str], Cell] = {}
-        self.failed: dict[tuple[str, str], FailedExperiment] = {}
-        self.skipped: dict[str, str] = {}
+    folder: Path
+    fork_server: ForkServer
+    broker: Broker
+    stopping: StopRequest
+    screen: "LimitsScreen"
+    news: "queue.SimpleQueue[Callable[[], None]]" = field(default_factory=queue.SimpleQueue)
+    """Calls that threads leave for the main thread to make."""
+    has_ended: bool = False
+    """Whether the main thread has stopped making these calls."""
+    cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
+    failed: dict[tuple[str, str], FailedExperiment] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def carry_out(self, jobs: Sequence[Job], at_once: int) -> None:
         """Run all jobs, or as many as possible until the command is asked to stop."""
@@ -138,19 +138,19 @@ class _Campaign:
         for thread in threads:
             thread.start()
         try:
-            while any(thread.is_alive() for thread in threads) or not self._news.empty():
+            while any(thread.is_alive() for thread in threads) or not self.news.empty():
                 with contextlib.suppress(queue.Empty):
-                    self._news.get(timeout=_TICK_S)()
+                    self.news.get(timeout=_TICK_S)()
         except BaseException:
             # For example, a second Ctrl-C. Servers end with their fork server, whatever the threads do.
-            self._has_ended = True
+            self.has_ended = True
             deadline = time.monotonic() + _END_TIMEOUT_S
             for thread in threads:
                 thread.join(max(deadline - time.monotonic(), 0))
             raise
 
     def _is_over(self) -> bool:
-        return self._stopping.asked or self._has_ended
+        return self.stopping.asked or self.has_ended
 
     def _try(self, place: threading.Semaphore, mode: str, limits: tuple[str, ...]) -> None:
         """Run the experiments that share a trial; if one raises, it and those after it fail for the same reason."""
@@ -158,12 +158,12 @@ class _Campaign:
         with place:
             if self._is_over() or mode in self.skipped:
                 return
-            folder = self._folder / f"{mode}-{limits[0]}"
+            folder = self.folder / f"{mode}-{limits[0]}"
             try:
-                with Trial(mode, folder, self._fork_server, self._broker, self._is_over) as trial:
+                with Trial(MODE_BY_NAME[mode], folder, self.fork_server, self.broker, self._is_over) as trial:
                     while left:
-                        self._news.put(partial(self._screen.start, mode, left[0]))
-                        self._news.put(partial(self._done, mode, left[0], EXPERIMENTS[left[0]](trial)))
+                        self.news.put(partial(self.screen.start, mode, left[0]))
+                        self.news.put(partial(self._done, mode, left[0], EXPERIMENTS[left[0]](trial)))
                         del left[0]
             except AskedToStopError:
                 return
@@ -171,15 +171,15 @@ class _Campaign:
                 take = self._skip if isinstance(error, CannotStartError) else self._fail
                 why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
                 for limit in left:
-                    self._news.put(partial(take, mode, limit, why))
+                    self.news.put(partial(take, mode, limit, why))
 
     def _done(self, mode: str, limit: str, found: Cell) -> None:
         self.cells[mode, limit] = found
-        self._screen.done(mode, limit, found)
+        self.screen.done(mode, limit, found)
 
     def _fail(self, mode: str, limit: str, why: str) -> None:
         self.failed[mode, limit] = FailedExperiment(mode=mode, limit=limit, why=why)
-        self._screen.fail(mode, limit, why)
+        self.screen.fail(mode, limit, why)
 
     def _skip(self, mode: str, limit: str, why: str) -> None:
         """Skip a mode whose server does not start; if the mode already has a cell, fail the experiment instead."""
@@ -187,4 +187,4 @@ class _Campaign:
             self._fail(mode, limit, why)
         elif mode not in self.skipped:
             self.skipped[mode] = why
-            self._screen.skip(mode, why)
+            self.screen.skip(mode, why)

@@ -36,14 +36,14 @@ class Broker:
         self.backend = backend
         self._folder = folder
         self._url = url
-        self._children: dict[str, tuple[Child, Path]] = {}
+        self._children: dict[str, Child] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for child, _errors in self._children.values():
+        for child in self._children.values():
             child.end()
 
     def url(self, engine: Engine, wait: Wait) -> str:
@@ -55,16 +55,14 @@ class Broker:
             return self._url
         kind = engine.private_broker
         folder = self._folder / kind[0]  # A Unix socket's path must be short.
+        errors = self._folder / f"{kind}-stderr"
         with self._lock:
+            folder.mkdir(exist_ok=True)
             if kind == "file":
-                folder.mkdir(exist_ok=True)
                 return f"sqlite:///{folder}/tasks.db"
             if kind not in self._children:
-                folder.mkdir()
-                errors = self._folder / f"{kind}-stderr"
-                self._children[kind] = _start(f"taskdemo_server.engines.{kind}", errors, str(folder)), errors
-            child, errors = self._children[kind]
-        return _await_ready(child, errors, wait, "private broker")
+                self._children[kind] = _start(f"taskdemo_server.engines.{kind}", errors, str(folder))
+        return _await_ready(self._children[kind], errors, wait, "private broker")
 
 
 class Worker:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -24,7 +24,7 @@ from taskdemo_cli.limits.evidence import Note, read_journal, read_steps
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import AskedToStopError
 from taskdemo_server.contract.events import TaskRecord
-from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.modes import Mode
 from taskdemo_server.contract.settings import Settings, results_beside
 
 POLL_S = 0.01
@@ -65,26 +65,24 @@ class Answer:
         return self.answered - self.asked
 
 
+@dataclass(slots=True, eq=False)
 class Trial:
     """One experiment, or several that share servers; these are fresh, and end with the trial.
 
-    Requests go to the server that was started last; the evidence is also that server's. `is_over` returns whether to
-    stop all experiments.
+    Requests go to the server that was started last; the evidence is also that server's.
     """
 
-    def __init__(
-        self, mode: str, folder: Path, fork_server: servers.ForkServer, broker: Broker, is_over: Callable[[], bool]
-    ) -> None:
-        self._mode = MODE_BY_NAME[mode]
-        self._folder = folder
-        self._fork_server = fork_server
-        self._broker = broker
-        self._is_over = is_over
-        self._servers: list[servers.Server] = []
-        self._redelivery_s = 0.0
-        """Seconds after which the engine redelivers a dead worker's task to another."""
-        self.workers: list[Worker] = []
-        """The engine's workers, in start order; empty if the mode has none."""
+    mode: Mode
+    folder: Path
+    fork_server: servers.ForkServer
+    broker: Broker
+    is_over: Callable[[], bool]
+    """Returns whether to stop all experiments."""
+    launched: list[servers.Server] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+    """The engine's workers, in start order; empty if the mode has none."""
+    redelivery_s: float = 0.0
+    """Seconds after which the engine redelivers a dead worker's task to another."""
 
     def __enter__(self) -> Self:
         return self
@@ -92,8 +90,8 @@ class Trial:
     def __exit__(self, *_: object) -> None:
         for worker in self.workers:
             worker.end()
-        for server in self._servers:
-            if self.workers and self._broker.named and server.poll() is None:
+        for server in self.launched:
+            if self.workers and self.broker.named and server.poll() is None:
                 _ask(server.port, ["/limits"], "DELETE")
             server.kill()
 
@@ -102,12 +100,12 @@ class Trial:
     @property
     def has_workers(self) -> bool:
         """Whether the mode needs workers of its engine."""
-        return self._mode.engine is not None
+        return self.mode.engine is not None
 
     @property
     def server(self) -> servers.Server:
         """The server that was started last; starts one if there is none yet."""
-        return self._servers[-1] if self._servers else self.serve()
+        return self.launched[-1] if self.launched else self.serve()
 
     def serve(
         self,
@@ -121,9 +119,9 @@ class Trial:
 
         If the mode needs workers, start them too, under these host names. Raises CannotStartError.
         """
-        folder = self._folder / f"server-{len(self._servers) + 1}"
+        folder = self.folder / f"server-{len(self.launched) + 1}"
         settings = Settings(
-            mode=self._mode.name,
+            mode=self.mode.name,
             journal=str(folder / "journal.jsonl"),
             step_log=str(folder / "steps.jsonl"),
             work=work,
@@ -132,19 +130,19 @@ class Trial:
             port=0,
             console=False,
         )
-        engine = self._mode.engine
+        engine = self.mode.engine
         try:
             if engine is None:
                 return self._start(settings, folder)
-            url = self._broker.url(engine, self.wait)
-            backend = self._broker.backend or results_beside(url)
+            url = self.broker.url(engine, self.wait)
+            backend = self.broker.backend or results_beside(url)
             settings = replace(settings, broker=url, backend=backend, queue=new_queue())
             server = self._start(settings, folder)  # first, as it reports a broken broker at once
             self.workers += [Worker(settings, name, folder / f"{name}-stderr") for name in workers]
             self.await_workers()
         except UserError as error:
             raise CannotStartError(str(error)) from None
-        self._redelivery_s = self.ask("/limits").body["redelivered_after_s"] or 0.0
+        self.redelivery_s = self.ask("/limits").body["redelivered_after_s"] or 0.0
         return server
 
     def restart(self) -> None:
@@ -152,10 +150,10 @@ class Trial:
         self._start(self.server.settings, self.server.folder)
 
     def _start(self, settings: Settings, folder: Path) -> servers.Server:
-        announce = folder / f"announce-{len(self._servers) + 1}.json"
-        server = self._fork_server.launch(replace(settings, announce=str(announce)), folder)
+        announce = folder / f"announce-{len(self.launched) + 1}.json"
+        server = self.fork_server.launch(replace(settings, announce=str(announce)), folder)
         servers.await_ready(server, self._check)
-        self._servers.append(server)
+        self.launched.append(server)
         return server
 
     def tell(self, number: signal.Signals) -> float | None:
@@ -200,7 +198,7 @@ class Trial:
     @property
     def patience_s(self) -> float:
         """Seconds without an event after which nothing more is expected of tasks that take WORK_S."""
-        return self._redelivery_s + _LOOK_S if self.workers else WORK_S + 1.0
+        return self.redelivery_s + _LOOK_S if self.workers else WORK_S + 1.0
 
     def said(self) -> str:
         """Return what the server and its workers wrote to their standard errors."""
@@ -237,7 +235,7 @@ class Trial:
 
     def wait_for_answers(self, pending: "Sequence[Future[Any]]") -> None:
         """Wait for the answers if the mode answers before the work ends, or else until the requests have arrived."""
-        timeout = ANSWER_TIMEOUT_S if self._mode.answers_first else SETTLE_S
+        timeout = ANSWER_TIMEOUT_S if self.mode.answers_first else SETTLE_S
         self.wait(lambda: all(one.done() for one in pending), timeout)
 
     # --- evidence -------------------------------------------------------------------------------------------
@@ -269,7 +267,7 @@ class Trial:
         return True
 
     def _check(self) -> None:
-        if self._is_over():
+        if self.is_over():
             raise AskedToStopError
 
     def wait_for_begin(self, key: str | None = None, step: str = "", earlier: Collection[str] = ()) -> None:
