@@ -117,7 +117,7 @@ def _runs(
                     failed.append(Skipped(mode=str(served.mode), why=str(error)))
                     screen.skip(str(served.mode), str(error))
                     continue
-            run = rig.measure(target, plan, screen, round=number, warm_up=warm_up, others_share=others_share)
+            run = rig.measure(target, plan, screen.update, round=number, warm_up=warm_up, others_share=others_share)
             screen.done(run)
             yield run
             if rig.stopping.asked:

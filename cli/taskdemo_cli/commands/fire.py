@@ -60,7 +60,7 @@ def fire(
             with keeping.output.waiting("watching the idle application"):
                 target.settle(stopping)
         with RunScreen(keeping.output.console, _title(plan, target), plan.for_s) as screen:
-            run = rig.measure(target, plan, screen, wait=wait, **known)
+            run = rig.measure(target, plan, screen.update, wait=wait, **known)
         found: Blocking | UnsetType = UNSET
         if target.app is not None:
             with keeping.output.waiting("watching what it does after the last answer"):

@@ -26,7 +26,7 @@ from taskdemo_cli.loadgen.request import Headers
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.runner.burst import burst
-from taskdemo_cli.runner.rig import Rig, Screen
+from taskdemo_cli.runner.rig import Rig, Show
 from taskdemo_cli.runner.target import TICK_S, Target, again, private_target
 from taskdemo_cli.units import format_count
 from taskdemo_server.contract.settings import Settings
@@ -137,7 +137,7 @@ def _scan_endpoints(
                 if not quiet:
                     target = restart()
                     target.settle(rig.stopping)
-                endpoint = _scan_endpoint(rig, target, route, plan, screen)
+                endpoint = _scan_endpoint(rig, target, route, plan, screen.update)
                 quiet = _is_quiet(target)
             except (UserError, OSError) as error:
                 broken = f"the server became unusable: {error}"
@@ -147,7 +147,7 @@ def _scan_endpoints(
     return endpoints, broken
 
 
-def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: Screen) -> EndpointRow:
+def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, show: Show) -> EndpointRow:
     """Call an endpoint once, then in bursts as large as it answers in good time, and judge the last of these.
 
     If that one leaves it unclear whether the endpoint blocks, repeat it once at the same size.
@@ -159,7 +159,7 @@ def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, screen: S
     size, is_again = 1, False
     while True:
         target = again(replace(target, path=route.target))
-        run = rig.measure(target, structs.replace(plan, count=size, concurrency=size, headers=headers), screen)
+        run = rig.measure(target, structs.replace(plan, count=size, concurrency=size, headers=headers), show)
         runs.append(run)
         larger = None if rig.stopping.asked else scanned.next_burst(runs, most)
         is_slow = first is None and scanned.took(run) >= HELD_UP_S

@@ -25,7 +25,7 @@ from taskdemo_cli.processes.signals import AskedToStopError
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.capacity import CapacityScreen
 from taskdemo_cli.runner.burst import burst
-from taskdemo_cli.runner.rig import WARM_UP_S, Rig, Unseen
+from taskdemo_cli.runner.rig import WARM_UP_S, Rig
 from taskdemo_cli.runner.target import Target, again, target_at
 from taskdemo_cli.units import format_count, format_rate, format_seconds
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -168,7 +168,7 @@ class Searcher:
             timeout_s=settle_s + step_s + LAST_ANSWERS_S + subject.shortest_step_s,
             request=self.request,
         )
-        run = self.rig.measure(target, plan, watch, enough=lambda: watch.is_hopeless)
+        run = self.rig.measure(target, plan, watch.update, enough=lambda: watch.is_hopeless)
         self._check()
         seen = None
         if target.app is not None:
@@ -206,7 +206,7 @@ class Searcher:
         if settings is None or (settings.broker is not None and not has_ended):
             if troubled:  # one more request: its response and task come after all others
                 last = burst(count=1, timeout_s=REST_S, request=self.request)
-                self.rig.measure(self._target(), last, Unseen())
+                self.rig.measure(self._target(), last)
         elif troubled or has_ended:
             self._end()
 
@@ -223,7 +223,7 @@ class Searcher:
         """
         patience_s = max(WARM_UP_S, self.wanted.step_s)  # work that takes longer than a step is rejected anyway
         first = burst(count=count, timeout_s=patience_s, request=self.request)
-        run = self.rig.measure(target, first, Unseen())
+        run = self.rig.measure(target, first)
         self._check()
         errors = [error_words(row.error, row.reason) for row in run.requests if row.error]
         errors += [row.error for row in run.tasks if row.error]

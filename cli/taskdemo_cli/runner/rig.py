@@ -12,7 +12,7 @@ import queue
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -48,13 +48,8 @@ WARM_UP_S = 60.0
 """How long a warm-up may take; as long as a server's start, because a pool's processes import the work only then."""
 End = Literal["done", "asked to stop", "deadline", "given up"]
 """Why a part of a run ended."""
-
-
-class Screen(Protocol):
-    """Shows a run in progress."""
-
-    def update(self, source: Recorder, now: float) -> None:
-        """Show the figures at `now`, in `time.monotonic()` seconds."""
+Show: TypeAlias = Callable[[Recorder, float], None]
+"""Shows the figures of a run in progress, at a time in `time.monotonic()` seconds."""
 
 
 class Rig:
@@ -89,7 +84,7 @@ class Rig:
         self,
         target: Target,
         plan: Plan,
-        screen: Screen,
+        show: Show = lambda *_: None,
         *,
         wait: bool = True,
         enough: Callable[[], bool] = lambda: False,
@@ -104,7 +99,7 @@ class Rig:
         Raises UserError if the plan cannot be run or one of the measuring processes dies.
         """
         _step_back()
-        return _Run(self, target, at(plan, target), screen).conduct(wait=wait, enough=enough, **known)
+        return _Run(self, target, at(plan, target), show).conduct(wait=wait, enough=enough, **known)
 
     def warmed_up(self, target: Target, plan: Plan, *, wait: bool = True) -> tuple[Target, int]:
         """Warm up a server of ours with up to WARM_UP_MOST requests whose work does nothing; none of them is counted.
@@ -124,7 +119,7 @@ class Rig:
             request_timeout_s=None,  # first requests are the slowest, and all must be over before the run
             headers=headers,
         )
-        run = _Run(self, target, at(fired, target), Unseen())
+        run = _Run(self, target, at(fired, target))
         run.conduct(wait=wait, enough=lambda: False)
         if run.stalled is not None:
             raise UserError(run.stalled)
@@ -148,21 +143,14 @@ def _step_back() -> None:
     os.nice(10)
 
 
-class Unseen:
-    """A screen that shows nothing."""
-
-    def update(self, source: Recorder, now: float) -> None:
-        """Show nothing."""
-
-
 class _Run:
     """One run in progress: drains the inbox into the recorder and updates the screen."""
 
-    def __init__(self, rig: Rig, target: Target, plan: Plan, screen: Screen) -> None:
+    def __init__(self, rig: Rig, target: Target, plan: Plan, show: Show = lambda *_: None) -> None:
         self.rig = rig
         self.target = target
         self.plan = plan
-        self.screen = screen
+        self.show = show
         self.recorder = Recorder(
             private=target.server is not None,
             clock_offset=target.offset,
@@ -171,11 +159,6 @@ class _Run:
             rated=plan.rate is not None,
             waits=(mode := MODE_BY_NAME.get(target.mode or "")) is not None and not mode.answers_first,
         )
-        self.folds = {
-            "load": self.recorder.load,
-            "bystander": self.recorder.bystander,
-            "threads": self.recorder.bystander_threads,
-        }
         self.running: set[str] = set()
         """The names of the measuring processes that are running a plan."""
         self.begun: set[str] = set()
@@ -215,7 +198,7 @@ class _Run:
             raise UserError(self.broken)
         for event in self.target.rest(self.offset):
             self.recorder.event(event)
-        self.screen.update(self.recorder, time.monotonic())
+        self.show(self.recorder, time.monotonic())
         return self.recorder.finish(
             {**self.target.header(), **facts(self.plan), "started_at": started_at, **known},
             interrupted=end == "asked to stop",
@@ -290,7 +273,7 @@ class _Run:
                 server = self.target.server
                 if server is not None and self.server != "ended" and (code := server.poll()) is not None:
                     self._note("ended", f"the {server.settings.mode} server ended (exit {code}) during the run")
-                self.screen.update(self.recorder, now)
+                self.show(self.recorder, now)
                 self.next_look = time.monotonic() + TICK_S
             with contextlib.suppress(queue.Empty):
                 self._take(*self.rig.inbox.get(timeout=max(self.next_look - time.monotonic(), 0.001)))
@@ -307,15 +290,19 @@ class _Run:
             case Gone(returncode):
                 if name in self.running:
                     self.broken = f"the {name} process ended unexpectedly (exit {returncode}); run it again"
-                self.running.discard(name)
             case Refused(why):
                 where = self.target.url + (self.target.path if name == "load" else "")
                 self.broken = f"{shortened(where, 100)} cannot be fired at ({shortened(why, 200)}); type another"
-                self.running.discard(name)
+            case _ if name == "load":
+                self.recorder.load(content)
+            case _ if name == "bystander":
+                self.recorder.bystander(content)
             case _:
-                self.folds[name](content)
-                self.begun |= {name} if isinstance(content, Started) else set()
-                self.running -= {name} if isinstance(content, Done) else set()
+                self.recorder.bystander_threads(content)
+        if isinstance(content, Started):
+            self.begun.add(name)
+        elif isinstance(content, Done | Gone | Refused):
+            self.running.discard(name)
 
     def _is_stalled(self, now: float) -> bool:
         """Return whether no worker takes the tasks on a broker that is not the server's own; set `stalled` if so."""

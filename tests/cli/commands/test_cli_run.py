@@ -9,7 +9,7 @@ from samples import T0, events_of, sample
 from taskdemo_cli.loadgen.protocol import Batch, Plan, Started
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.runner import rig
-from taskdemo_cli.runner.rig import WARM_UP_S, Rig, Screen
+from taskdemo_cli.runner.rig import WARM_UP_S, Rig
 from taskdemo_cli.runner.target import Health, Target
 
 D = 0.4
@@ -77,7 +77,7 @@ def test_a_warm_up_is_waited_for_however_little_time_each_request_of_the_run_has
     class Noted:
         stalled = None
 
-        def __init__(self, rig: Rig, target: Target, plan: Plan, screen: Screen) -> None:
+        def __init__(self, rig: Rig, target: Target, plan: Plan) -> None:
             plans.append(plan)
 
         def conduct(self, **more: object) -> None: ...
@@ -96,7 +96,7 @@ def test_fire_without_waiting_leaves_the_tasks_unfinished() -> None:
 
 def test_of_a_server_that_runs_already_the_tasks_of_others_are_not_counted() -> None:
     target = Target("http://x", health=Health(server="taskdemo", journal_offset=0, clock=0.0, mode="background"))
-    run = rig._Run(Rig(StopRequest()), target, Plan(url=target.url, count=1), rig.Unseen())
+    run = rig._Run(Rig(StopRequest()), target, Plan(url=target.url, count=1))
     run.recorder.load(Started(T0))
     for event in [*events_of("ours", 0.0, 0.1, 1.0), *events_of("another's", 0.0, 0.1, 1.0)]:
         run.recorder.event(event)

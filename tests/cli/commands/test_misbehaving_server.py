@@ -25,7 +25,7 @@ from taskdemo_cli.processes import event_stream, servers
 from taskdemo_cli.processes.event_stream import Condition, Watcher
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.runner import rig
-from taskdemo_cli.runner.rig import Rig, Unseen
+from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import find_target, running_target
 
 
@@ -199,7 +199,7 @@ def test_tasks_of_which_none_is_begun_are_given_up_after_a_minute_although_a_wor
 ) -> None:
     told = HEALTH | {"mode": "celery", "broker": "redis://here", "worker": True, "work": work}
     with Scripted(saying(http(json.dumps(told).encode()))) as server:
-        run = rig._Run(Rig(StopRequest()), find_target(server.url), Plan(url=server.url, count=2), Unseen())
+        run = rig._Run(Rig(StopRequest()), find_target(server.url), Plan(url=server.url, count=2))
         run.recorder.load(Batch([sample(n, 0.01, task=f"t{n}") for n in (1, 2)]))
         if ran:
             run.recorder.event(samples.event("t1", "started", 0.1))
