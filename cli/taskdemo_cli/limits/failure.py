@@ -6,12 +6,12 @@ next task of the same request runs, and whether a neighbour's request in flight 
 """
 
 import http.client
+import socket
 from typing import IO
 
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.evidence import counted
-from taskdemo_cli.limits.trial import Trial, open_socket
-from taskdemo_cli.processes import servers
+from taskdemo_cli.limits.trial import ANSWER_TIMEOUT_S, Trial
 
 _QUIET_S = 1.0
 _NOTED_S = 5.0
@@ -21,7 +21,7 @@ _TEXT = "fails on purpose"
 
 def failure(trial: Trial) -> Cell:
     """Send two requests over one connection: the first one's task raises while the second is in flight."""
-    caller, neighbour = _two_on_one_connection(trial.server, "/limits/fail?key=fail", "/limits/neighbour")
+    caller, neighbour = _two_on_one_connection(trial.server.port, "/limits/fail?key=fail", "/limits/neighbour")
     trial.follow("fail", lambda: bool(trial.notes("fail", "following", "ended")), _QUIET_S)
 
     told: list[str] = []
@@ -58,12 +58,11 @@ def failure(trial: Trial) -> Cell:
     )
 
 
-def _two_on_one_connection(server: servers.Server, first: str, second: str) -> tuple[int | None, int | None]:
+def _two_on_one_connection(port: int, first: str, second: str) -> tuple[int | None, int | None]:
     """Send two requests in one write and return the status of each answer; None if none came."""
-    with open_socket(server) as connection, connection.makefile("rb") as answers:
-        connection.sendall(
-            b"".join(b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path.encode() for path in (first, second))
-        )
+    requests = "".join(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" for path in (first, second))
+    with socket.create_connection(("127.0.0.1", port), ANSWER_TIMEOUT_S) as pipe, pipe.makefile("rb") as answers:
+        pipe.sendall(requests.encode())
         return _status(answers), _status(answers)
 
 

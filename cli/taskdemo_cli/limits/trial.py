@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -225,8 +224,8 @@ class Trial:
 
     def hang_up(self, path: str, when: Callable[[], bool], timeout: float = ANSWER_TIMEOUT_S) -> None:
         """Send a request, and hang up when `when()` is true or at the timeout, without reading an answer."""
-        with open_socket(self.server) as connection:
-            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        with contextlib.closing(_connection(self.server.port)) as connection:
+            connection.request("GET", path)
             self.wait(when, timeout)
 
     def send_tasks(self, count: int) -> "list[Future[Answer]]":
@@ -317,7 +316,7 @@ class Trial:
 
 def _ask(port: int, paths: Iterable[str], method: str = "GET") -> list[Answer]:
     """Request one path after another on one connection."""
-    connection, answers = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_TIMEOUT_S), []
+    connection, answers = _connection(port), []
     for path in paths:
         asked = time.monotonic()
         try:
@@ -335,12 +334,11 @@ def _ask(port: int, paths: Iterable[str], method: str = "GET") -> list[Answer]:
     return answers
 
 
+def _connection(port: int) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_TIMEOUT_S)
+
+
 def _in_a_thread(ask: Callable[[], Result]) -> "Future[Result]":
     pending: Future[Result] = Future()
     threading.Thread(target=lambda: pending.set_result(ask()), name="ask", daemon=True).start()
     return pending
-
-
-def open_socket(server: servers.Server) -> socket.socket:
-    """Return a raw connection to the server, for bytes that http.client would not send."""
-    return socket.create_connection(("127.0.0.1", server.port), timeout=ANSWER_TIMEOUT_S)
