@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from taskdemo_cli.documents.rows import Rows
 from taskdemo_cli.documents.run import RequestRow, RunDocument, RunHeader
-from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Sample, Started
+from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Started
 from taskdemo_cli.recording.live import Live, LiveFigures
 from taskdemo_cli.recording.requests import Requests, micro
 from taskdemo_cli.recording.summary import Record, bystander_statistics, summarise
@@ -78,7 +78,11 @@ class Recorder:
                 self.t0 = t0
             case Batch(samples, in_flight, sent):
                 for sample in samples:
-                    self._add(sample)
+                    n, task_id = sample[0], sample[7]
+                    self._requests.add(sample)
+                    if task_id is not None and self.follows:
+                        self._name(n, task_id)
+                    self._live.answered(n - 1)
                 self._live.in_flight = dict(in_flight)
                 self._live.sent = sent
             case Done():
@@ -91,7 +95,8 @@ class Recorder:
             case Batch(samples, in_flight, _, heard_at):
                 for sample in samples:
                     at = sample[0] - 1
-                    if self._bystander.add(sample) and not isnan(response := self._bystander.response(at)):
+                    self._bystander.add(sample)
+                    if not isnan(response := self._bystander.response(at)):
                         self._live.pinged(self._bystander.sent[at], response)
                 self._live.waiting_pings = [(sent, heard_at - sent) for _, sent in in_flight]
             case Done():
@@ -161,14 +166,6 @@ class Recorder:
             bystander=bystander,
             bystander_threads=threads,
         )
-
-    def _add(self, sample: Sample) -> None:
-        if not self._requests.add(sample):
-            return
-        n, task_id = sample[0], sample[7]
-        if task_id is not None and self.follows:
-            self._name(n, task_id)
-        self._live.answered(n - 1)
 
     def _name(self, n: int, task_id: str) -> None:
         """Record that the response to request `n` named this task."""

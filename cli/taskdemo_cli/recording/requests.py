@@ -53,8 +53,8 @@ class Requests:
         self.task_id: list[str | None] = []
         """The task that the response named, if the run follows tasks."""
 
-    def add(self, sample: Sample) -> bool:
-        """Store one sample without its task; return whether it is the first of this request."""
+    def add(self, sample: Sample) -> None:
+        """Store one sample without its task."""
         n, planned, sent, first_byte, done, status, error, _, reason = sample
         missing = n - len(self.status)
         if missing > 0:
@@ -63,8 +63,6 @@ class Requests:
             for column in (self.status, self.error, self.reason, self.task_id):
                 column.extend([None] * missing)
         at = n - 1
-        if not isnan(self.planned[at]):
-            return False
         self.planned[at] = micro(planned)
         self.sent[at] = micro(sent)
         self.first_byte[at] = micro(first_byte)
@@ -72,7 +70,6 @@ class Requests:
         self.status[at] = status
         self.error[at] = interned(error)
         self.reason[at] = interned(reason and shortened(reason, LONGEST_REASON))
-        return True
 
     def is_reported(self, at: int) -> bool:
         """Return whether a sample of the request at this place has arrived; every sample has a planned time."""
