@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from taskdemo_cli.loadgen.loader import Loader
-from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Gone, Plan, Refused
+from taskdemo_cli.loadgen.protocol import Batch, Done, Gone, Plan, Refused
 from taskdemo_server.contract.child_process import Child
 
 CALIBRATION_S: Final = 0.15
@@ -38,8 +38,6 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
         service_s = min(1 / requests_per_s if requests_per_s else 1.0, CALIBRATION_S / count)
     command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("noop_server.py")), repr(service_s)]
     server = Child(command, says_ready=True)
-    frames: Frames = queue.Queue()
-    elsewhere, loader.frames = loader.frames, frames
     medians: list[float] = []
     try:
         port = int(server.await_ready_line(CALIBRATION_LIMIT_S))
@@ -47,23 +45,22 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
         again = replace(plan, url=url, count=count, for_s=None, timeout_s=CALIBRATION_LIMIT_S, request_timeout_s=None)
         end = time.monotonic() + CALIBRATION_S
         while not medians or time.monotonic() < end:
-            if not (shares := _shares(loader, again, frames)):
+            if not (shares := _shares(loader, again)):
                 break
             medians.append(max(0.0, statistics.median(shares)))
     except (ValueError, queue.Empty):
         return None
     finally:
-        loader.frames = elsewhere
         server.end()
     return min(medians, default=None)
 
 
-def _shares(loader: Loader, plan: Plan, frames: Frames) -> list[float]:
+def _shares(loader: Loader, plan: Plan) -> list[float]:
     """Send the plan to the no-op server and return each response time less the server's own time, in seconds."""
     shares: list[float] = []
     loader.run(plan)
     while True:
-        _, frame = frames.get(timeout=2 * CALIBRATION_LIMIT_S)
+        _, frame = loader.frames.get(timeout=2 * CALIBRATION_LIMIT_S)
         match frame:
             case Batch(samples):
                 for _, _, sent, _, done, status, _, stamps, _ in samples:

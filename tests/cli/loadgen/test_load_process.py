@@ -404,7 +404,7 @@ def test_a_proxy_of_the_environment_is_used_and_never_for_loopback(
     assert "secret" not in done.stdout + done.stderr
 
 
-def test_the_client_is_calibrated_with_the_requests_of_the_run_and_its_frames_are_left_alone(load: Load) -> None:
+def test_the_client_is_calibrated_with_the_requests_of_the_run(load: Load) -> None:
     assert load.frames.get(timeout=WAIT)[1] == Ready()
     bare = Plan(url=load.target.at(), count=4, concurrency=1)
     plans = {
