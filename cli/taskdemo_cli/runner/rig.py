@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Self, TypeAlias
 
 from msgspec import UNSET
-from msgspec.structs import replace
 
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.errors import UserError
@@ -26,7 +25,7 @@ from taskdemo_cli.processes.event_stream import Condition, Heard, ServerState, W
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
-from taskdemo_cli.runner.burst import at, facts
+from taskdemo_cli.runner.burst import at, burst, facts
 from taskdemo_cli.runner.target import TICK_S, Target, again, no_worker
 from taskdemo_server.contract.events import WARM_UP
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -108,16 +107,12 @@ class Rig:
         afterwards, and the number of requests. Raises UserError if it is to `wait` and no worker takes the tasks.
         """
         count = min(plan.concurrency or plan.count or WARM_UP_MOST, WARM_UP_MOST)
-        headers = [*plan.headers, (WARM_UP, "1")]
-        fired = replace(
-            plan,
+        fired = burst(
             count=count,
-            for_s=None,
-            rate=None,
-            concurrency=count,
+            request=plan,
             timeout_s=WARM_UP_S,
             request_timeout_s=None,  # first requests are the slowest, and all must be over before the run
-            headers=headers,
+            headers=[*plan.headers, (WARM_UP, "1")],
         )
         run = _Run(self, target, at(fired, target))
         run.conduct(wait=wait, enough=lambda: False)
