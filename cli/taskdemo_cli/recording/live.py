@@ -8,7 +8,7 @@ import math
 from array import array
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from math import isnan
@@ -26,8 +26,6 @@ EXACT = 2000
 """The running median is exact up to this many durations."""
 KEPT = 50
 """How many of the slowest, failed and newest requests, and of the newest completions, are kept."""
-LOOK = 4000
-"""How many tasks are searched for the oldest that have not ended."""
 PINGS = 1200
 """How many of the bystander's newest calls are kept for drawing: two minutes of them."""
 SILENT_S = 0.5
@@ -133,6 +131,8 @@ class LiveFigures:
         self._named = 0
         """Responses that named their task."""
         self.states: dict[TaskState, int] = dict.fromkeys(get_args(TaskState), 0)
+        self.unended: dict[int, None] = {}
+        """The places of the tasks that have not ended, in the order in which they became known."""
         self.heard = 0.0
         """When the latest known event happened, in microseconds."""
         self._completed = 0
@@ -141,7 +141,6 @@ class LiveFigures:
         self._slowest: list[tuple[float, int]] = []
         self._failed: deque[int] = deque(maxlen=KEPT)
         self._newest: deque[int] = deque(maxlen=KEPT)
-        self._oldest_task = 0
 
     def answered(self, at: int) -> None:
         """Count the request at this place, which was just reported."""
@@ -178,7 +177,10 @@ class LiveFigures:
         if before is not None:
             self.states[before] -= 1
         self.states[after] += 1
-        if after in ENDED and before not in ENDED:
+        if after not in ENDED:
+            self.unended[at] = None
+        elif before not in ENDED:
+            self.unended.pop(at, None)
             self._completed += 1
             self._completions.append((self._completed, at, after, self._tasks.ended[at]))
             if after == "failed" and self._tasks.request[at]:
@@ -239,7 +241,7 @@ class LiveFigures:
             return [(n, "all") for n in range(1, total + 1)]
         candidates: dict[Why, Iterable[int]] = {
             "waiting": self.in_flight,
-            "working": self._unended(),
+            "working": () if self._waits else filter(None, map(self._tasks.request.__getitem__, self.unended)),
             "failed": reversed(self._failed),
             "slowest": (-n for _, n in sorted(self._slowest, reverse=True)),
             "newest": reversed(self._newest),
@@ -253,20 +255,6 @@ class LiveFigures:
                 chosen.setdefault(n, why)
         kinds = grouped((why, n) for n, why in chosen.items())
         return [(n, why) for why, numbers in kinds.items() for n in sorted(numbers)]
-
-    def _unended(self) -> Iterator[int]:
-        """Yield the request numbers of the oldest tasks that have not ended."""
-        tasks = self._tasks
-        if self._waits:  # a task named by a response has ended
-            return
-        # Tasks end in about the order of their arrival, so ended ones at the front are skipped for good: each is
-        # visited once per run. If an old task never ends, only the LOOK tasks from it on are searched: later ones
-        # get no row, which keeps the cost bounded.
-        while self._oldest_task < len(tasks) and tasks.state[self._oldest_task] in ENDED:
-            self._oldest_task += 1
-        for at in range(self._oldest_task, min(self._oldest_task + LOOK, len(tasks))):
-            if tasks.state[at] not in ENDED and tasks.request[at]:
-                yield tasks.request[at]
 
     def _row(self, n: int, why: Why, now: float, base: float) -> LiveRow:
         if not self._requests.is_reported(n - 1):

@@ -59,7 +59,7 @@ class Recorder:
     @property
     def unended(self) -> int:
         """How many of this run's tasks have not ended, as far as is known."""
-        return sum(count for state, count in self._live.states.items() if state not in ENDED)
+        return len(self._live.unended)
 
     @property
     def running(self) -> int:
