@@ -120,8 +120,6 @@ class TaskEvent(Struct, Line, frozen=True, omit_defaults=True, gc=False):
 
 _encode: Final = Encoder().encode
 _decode: Final = Decoder(TaskEvent).decode
-
-
 _clock: Final = attrgetter("clock")
 
 
@@ -140,23 +138,16 @@ class TaskRecord:
     """Every start of its work, in journal order."""
     ends: list[TaskEvent] = field(default_factory=list)
     """Every end of its work, or of hope for it, in journal order."""
+    end: TaskEvent | None = None
+    """The end that counts; None before it, and while the work runs again.
 
-    @property
-    def end(self) -> TaskEvent | None:
-        """The end that counts; None before it, and while the work runs again.
-
-        Of the ends since the last start: the last that the work itself reported, or else the first that others
-        concluded.
-        """
-        begun = max((start.clock for start in self.starts), default=-inf)
-        since = [end for end in self.ends if end.clock >= begun]
-        done = [end for end in since if end.state in DONE]
-        return max(done, key=_clock) if done else min(since, key=_clock, default=None)
+    Of the ends since the last start: the last that the work itself reported, or else the first that others concluded.
+    """
 
     @property
     def state(self) -> TaskState:
         """The current state: `accepted` until the work starts, then `started` until it ends."""
-        return end.state if (end := self.end) else "started" if self.starts else "accepted"
+        return self.end.state if self.end else "started" if self.starts else "accepted"
 
     @property
     def done(self) -> bool:
@@ -177,7 +168,10 @@ class TaskRecord:
         """Fold in one event."""
         if event.state == "accepted":
             self.accepted = event
-        elif event.state == "started":
-            self.starts.append(event)
-        else:
-            self.ends.append(event)
+            return
+        (self.starts if event.state == "started" else self.ends).append(event)
+        if self.ends:
+            begun = max((start.clock for start in self.starts), default=-inf)
+            since = [end for end in self.ends if end.clock >= begun]
+            done = [end for end in since if end.state in DONE]
+            self.end = max(done, key=_clock) if done else min(since, key=_clock, default=None)

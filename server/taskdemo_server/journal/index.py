@@ -97,12 +97,14 @@ class Index:
             task = self._tasks[event.id] = self._unended[event.id] = TaskRecord(event.id, event.mode)
         had_ended = task.id not in self._unended
         task.see(event)
-        if event.state != "accepted":
-            self.moved_at = time.monotonic()
-        if had_ended and task.end is None:
+        if event.state == "accepted":
+            return
+        self.moved_at = time.monotonic()
+        has_ended = task.end is not None
+        if had_ended and not has_ended:
             self._again[task.id] += 1
             self._unended[task.id] = task
-        elif not had_ended and task.end is not None:
+        elif has_ended and not had_ended:
             del self._unended[task.id]
             self._on_end(task)
             self._ended.append(task.id)
