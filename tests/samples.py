@@ -79,6 +79,39 @@ def event(
     return TaskEvent(task, state, UNIX + at, T0 + at, mode, host, int(pid or 0), thread, message, error, cpu_s=cpu_s)
 
 
+HEARD: dict[str, tuple[float, float | None, TaskState, int, float | None, str | None]] = {
+    # It ran twice: its first start and its last end, and how long its last execution took.
+    "accepted 0 s, started 0.1 a, started 2 b, finished 3 b": (0.1, 3.0, "finished", 2, 1.0, None),
+    "started 0.1 a, failed 0.5 a no, started 0.7 a": (0.1, None, "started", 2, None, None),
+    # An end that others conclude does not overwrite one that came.
+    "started 0 a, lost 1 s, finished 2 a": (0.0, 2.0, "finished", 1, 2.0, None),
+    "started 0 a, cancelled 1 s, finished 2 a": (0.0, 2.0, "finished", 1, 2.0, None),
+    "started 0 a, finished 1 b, lost 2 s it-died": (0.0, 1.0, "finished", 1, 1.0, None),
+    "started 0 a, finished 1 a, cancelled 2 s": (0.0, 1.0, "finished", 1, 1.0, None),
+    "started 0 a, failed 1 a 404, lost 2 s it-died": (0.0, 1.0, "failed", 1, None, "404"),
+    "started 0 a, cancelled 1 s, lost 2 s it-died": (0.0, 1.0, "cancelled", 1, None, None),
+    "started 0 a, lost 1 s given-up, cancelled 2 s": (0.0, None, "lost", 1, None, "given-up"),
+    # It failed, and was retried.
+    "started 0 a, failed 1 a no, started 2 b, finished 3 b": (0.0, 3.0, "finished", 2, 1.0, None),
+    "started 0 a, lost 1 s killed, started 2 b": (0.0, None, "started", 2, None, None),
+    # It was begun again, of which no word came.
+    "started 0 a, failed 1 a, finished 2 b": (0.0, 2.0, "finished", 1, None, None),
+    "started 0 a, lost 1 s killed": (0.0, None, "lost", 1, None, "killed"),
+}
+"""What is heard of one task, each time with its moment, place and error; and what is made of it: the first start, the
+end, the state, how often it was begun, how long the work took, and the error."""
+
+
+def heard(text: str) -> list[TaskEvent]:
+    """The events of a key of HEARD, all of task `t`."""
+    events = []
+    state: Any
+    for each in text.split(", "):
+        state, at, place, *error = each.split(" ")
+        events.append(event("t", state, float(at), where=f"{place} pid 1 x", error=error[0] if error else None))
+    return events
+
+
 def events_of(
     task: str,
     accepted: float,

@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec import to_builtins
 
 import chromium
+import samples
 from conftest import RunningServer, Start, serving, until
 from taskdemo_server.contract.events import Place, TaskEvent
 from taskdemo_server.contract.modes import MODES
@@ -97,6 +99,16 @@ def test_each_click_on_five_shows_five_bars_more(browser: chromium.Browser, star
         f"Hello {n}" for n in range(1, 11)
     )
     assert browser.complaints == []
+
+
+def test_a_task_that_starts_or_ends_more_than_once_is_in_the_state_that_the_server_says(
+    browser: chromium.Browser, start_server: Start
+) -> None:
+    LivePage(browser, start_server(mode="background").url)
+    for text, (_, _, state, *_) in samples.HEARD.items():
+        events = json.dumps([to_builtins(event) for event in samples.heard(text)])
+        seen = f"{{ known = fresh(); {events}.forEach(see); known.tasks.get('t').state }}"
+        assert browser.evaluate(seen) == state, text
 
 
 def test_a_bystander_is_seen_waiting_where_the_event_loop_is_blocked_and_only_there(

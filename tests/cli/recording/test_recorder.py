@@ -197,41 +197,16 @@ def test_whatever_comes_in_whatever_order_figures_and_rows_are_the_same_and_agre
     assert counts.max_parallel <= sum(task.runs for task in run.tasks)
 
 
-@pytest.mark.parametrize(
-    ("heard", "row"),
-    [
-        # It ran twice: its first start and its last end, and how long its last execution took.
-        ("accepted 0 s, started 0.1 a, started 2 b, finished 3 b", (0.1, 3.0, "finished", 2, 1.0, None)),
-        ("started 0.1 a, failed 0.5 a no, started 0.7 a", (0.1, None, "started", 2, None, None)),
-        # An end that others conclude does not overwrite one that came.
-        ("started 0 a, lost 1 s, finished 2 a", (0.0, 2.0, "finished", 1, 2.0, None)),
-        ("started 0 a, cancelled 1 s, finished 2 a", (0.0, 2.0, "finished", 1, 2.0, None)),
-        ("started 0 a, finished 1 b, lost 2 s it-died", (0.0, 1.0, "finished", 1, 1.0, None)),
-        ("started 0 a, finished 1 a, cancelled 2 s", (0.0, 1.0, "finished", 1, 1.0, None)),
-        ("started 0 a, failed 1 a 404, lost 2 s it-died", (0.0, 1.0, "failed", 1, None, "404")),
-        ("started 0 a, cancelled 1 s, lost 2 s it-died", (0.0, 1.0, "cancelled", 1, None, None)),
-        ("started 0 a, lost 1 s given-up, cancelled 2 s", (0.0, None, "lost", 1, None, "given-up")),
-        # It failed, and was retried.
-        ("started 0 a, failed 1 a no, started 2 b, finished 3 b", (0.0, 3.0, "finished", 2, 1.0, None)),
-        ("started 0 a, lost 1 s killed, started 2 b", (0.0, None, "started", 2, None, None)),
-        # It was begun again, of which no word came.
-        ("started 0 a, failed 1 a, finished 2 b", (0.0, 2.0, "finished", 1, None, None)),
-        ("started 0 a, lost 1 s killed", (0.0, None, "lost", 1, None, "killed")),
-    ],
-)
+@pytest.mark.parametrize(("heard", "row"), samples.HEARD.items())
 def test_what_is_heard_of_a_task_is_in_its_row_and_its_record_at_the_server_says_the_same(
     heard: str, row: tuple[Any, ...]
 ) -> None:
-    told: list[TaskEvent] = []
-    state: Any
-    for each in heard.split(", "):
-        state, at, place, *error = each.split(" ")
-        told.append(event("t", state, float(at), where=f"{place} pid 1 x", error=error[0] if error else None))
+    told = samples.heard(heard)
     recorded, record = recorder([sample(1, 0.01, task="t")], told), TaskRecord("t", "celery")
     run = recorded.finish({})
     (task,) = run.tasks
     assert (task.started_s, task.ended_s, task.state, task.runs, task.work_s, task.error) == row
-    assert str(task.where)[0] == max(each.split(" ")[2] for each in heard.split(", ") if each.startswith("started"))
+    assert task.host == max(one.host for one in told if one.state == "started")
     assert (run.summary.tasks.max_parallel, recorded.unended) == (1, task.state == "started")
     for one in told:
         record.see(one)
