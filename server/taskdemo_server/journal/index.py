@@ -109,5 +109,6 @@ class Index:
             self._on_end(task)
             self._ended.append(task.id)
             while len(self._ended) > MOST_ENDED:
-                if self._tasks.pop(self._ended.popleft(), None) is not None:
+                oldest = self._ended.popleft()
+                if oldest not in self._unended and self._tasks.pop(oldest, None) is not None:
                     self.forgotten += 1

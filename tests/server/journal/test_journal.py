@@ -226,7 +226,7 @@ def test_the_index_keeps_the_last_ended_and_all_that_have_not_and_counts_the_res
 ) -> None:
     monkeypatch.setattr(journal_index, "MOST_ENDED", 10)
     index = Index(journal)
-    put(journal, "slow", "accepted", "started")
+    put(journal, "slow", "accepted", "started", "failed", "started")  # it runs again
     for number in range(100):
         put(journal, f"{number}", "accepted", "started", "finished")
         index.update()
