@@ -10,7 +10,7 @@ import pytest
 import forked
 from taskdemo_cli import limits
 from taskdemo_cli.documents.limits import LIMITS, Cell, LimitsDocument
-from taskdemo_cli.limits import backing
+from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 
 
@@ -50,7 +50,7 @@ def run(
     folder.mkdir(exist_ok=True)
     shown: Any = screen or Remembering()
     with forked.forking(), pytest.MonkeyPatch.context() as patient:
-        patient.setattr(backing, "START_TIMEOUT_S", 120.0)  # many workers start at once
+        patient.setattr(servers, "START_TIMEOUT_S", 120.0)  # many workers start at once
         before = {child.pid for child in psutil.Process().children(recursive=True)}
         document = limits.run(modes, shown, stopping or StopRequest(), folder, limits=names, broker=broker)
     left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]

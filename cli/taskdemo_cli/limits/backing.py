@@ -21,7 +21,6 @@ PROCESSES = 2
 """Pool processes of a worker."""
 MACHINES = ("machine-a", "machine-b")
 """The host names of two workers."""
-START_TIMEOUT_S = 60.0
 
 
 Wait = Callable[[Callable[[], bool], float], bool]
@@ -130,7 +129,7 @@ def _start(module: str, errors: Path, told: str) -> Child:
 
 
 def _await_ready(child: Child, errors: Path, wait: Wait, what: str) -> str:
-    wait(lambda: child.ready_line is not None, START_TIMEOUT_S)
+    wait(lambda: child.ready_line is not None, servers.START_TIMEOUT_S)
     if not child.ready_line:
-        raise UserError(f"the {what} {child.why_not_ready(START_TIMEOUT_S, errors)}")
+        raise UserError(f"the {what} {child.why_not_ready(servers.START_TIMEOUT_S, errors)}")
     return child.ready_line

@@ -36,12 +36,15 @@ def cancel(trial: Trial) -> Cell:
     trial.wait_for_begin()
     trial.wait(lambda: sum(task.state == "started" for task in trial.tasks()) >= at_once, work_s / 2)
     tasks = trial.tasks()
-    waiting = _try(trial, [task for task in reversed(tasks) if task.state == "accepted"])
-    running = _try(trial, [task for task in tasks if task.state == "started"])
+    tried = {
+        "waiting": _try(trial, [task for task in reversed(tasks) if task.state == "accepted"]),
+        "running": _try(trial, [task for task in tasks if task.state == "started"]),
+    }
+    running = tried["running"]
     soon = running[0].starts[-1].clock + _SOON_S * work_s if running else 0.0
 
-    def after(tried: _Tried) -> TaskRecord:
-        return next(task for task in trial.tasks() if task.id == tried[0].id)
+    def after(one: _Tried) -> TaskRecord:
+        return next(task for task in trial.tasks() if task.id == one[0].id)
 
     def freed_after() -> float | None:
         """Return the seconds from the cancellation to the next begin; None if that is late, or tasks need no place."""
@@ -51,14 +54,11 @@ def cancel(trial: Trial) -> Cell:
 
     def over() -> bool:
         is_known = freed_after() is not None or time.monotonic() > soon
-        return is_known and all(after(tried).end for tried in (waiting, running) if tried)
+        return is_known and all(after(one).end for one in tried.values() if one)
 
     trial.wait_for_quiet(over, work_s + 1.0)
-    return _cell(
-        waiting=_outcome(waiting[1], after(waiting)) if waiting else None,
-        running=_outcome(running[1], after(running)) if running else None,
-        freed_after=freed_after(),
-    )
+    outcomes = {which: _outcome(one[1], after(one)) if one else None for which, one in tried.items()}
+    return _cell(outcomes, freed_after())
 
 
 def _try(trial: Trial, candidates: list[TaskRecord]) -> _Tried | None:
@@ -71,22 +71,16 @@ def _try(trial: Trial, candidates: list[TaskRecord]) -> _Tried | None:
 def _outcome(answer: Answer, after: TaskRecord) -> dict[str, Any]:
     """Return the outcome of a cancellation; a task counts as stopped only if its work did not run to its end."""
     detail = answer.body.get("detail") if isinstance(answer.body, dict) else None
-    return {
-        "status": answer.status,
-        "said": detail,
-        "ended_as": after.state,
-        "stopped": not after.done,
-    }
+    return {"status": answer.status, "said": detail, "ended_as": after.state, "stopped": not after.done}
 
 
-def _cell(*, waiting: dict[str, Any] | None, running: dict[str, Any] | None, freed_after: float | None) -> Cell:
-    tried = {"waiting": waiting, "running": running}
+def _cell(tried: dict[str, dict[str, Any] | None], freed_after: float | None) -> Cell:
     stopped = [one["stopped"] for one in tried.values() if one is not None]
     if not stopped:
         raise UserError("every task had ended before it could be cancelled, so nothing was seen; run it again")
     sentences = [_words(which, one) for which, one in tried.items()]
     is_kept = False
-    if running and running["stopped"]:
+    if (running := tried["running"]) and running["stopped"]:
         if freed_after is not None:
             sentences.append(f"The next task took its slot {format_seconds(freed_after)} later.")
         else:

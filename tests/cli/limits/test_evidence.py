@@ -57,7 +57,7 @@ def test_where_nothing_was_seen_there_is_no_cell(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UserError, match="every task had ended before the server was killed, so nothing was seen"):
         fate_cell({"server": killed(accepted=4, unfinished=0, ended=0)})
     with pytest.raises(UserError, match="every task had ended before it could be cancelled"):
-        cancel_cell(waiting=None, running=None, freed_after=None)
+        cancel_cell({"waiting": None, "running": None}, None)
     with pytest.raises(UserError, match="where 2 of 6 tasks ran was not seen, because the process had ended"):
         distribute_cell(Counter({"machine-a": 4, "elsewhere": 2}), "Two workers ran")
     with pytest.raises(UserError, match="no process was seen running a task, so none could be killed; run it again"):
