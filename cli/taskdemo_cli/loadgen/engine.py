@@ -162,7 +162,12 @@ class Run:
             self._patience = Timer(self._loop, self._end_patience)
             self._patience.at(t0 + plan.request_timeout_s)
         try:
-            self._begin_sending(t0)
+            if plan.rate is not None:
+                self._timer = Timer(self._loop, self._tick)
+                self._tick()
+            else:
+                self._stop_at = t0 + (math.inf if plan.for_s is None else plan.for_s)
+                self._spawn(self._begin(plan.concurrency or plan.count or 1))
             await self._over
             cpu = time.process_time() - cpu
             wall = time.monotonic() - t0
@@ -192,16 +197,6 @@ class Run:
                 timed_out=self._timed_out,
             )
         )
-
-    def _begin_sending(self, t0: float) -> None:
-        plan = self._plan
-        if plan.rate is not None:
-            self._timer = Timer(self._loop, self._tick)
-            self._tick()
-        else:
-            if plan.for_s is not None:
-                self._stop_at = t0 + plan.for_s
-            self._spawn(self._begin(plan.concurrency or plan.count or 1))
 
     def stop(self) -> None:
         """End the run: requests in flight end as Cancelled; those waiting for a connection count as not sent.
