@@ -138,7 +138,8 @@ class Recorder:
 
         `server_gone`: the server is known to have ended, so its unended tasks are lost.
         """
-        requests, tasks, done, base = self._requests, self._tasks, self.done, self._base()
+        requests, tasks, done = self._requests, self._tasks, self.done
+        base = micro(self.t0 or 0.0)  # a run that has not begun has sent nothing
         if server_gone:
             for at, state in enumerate(tasks.state):
                 if state not in ENDED:
@@ -191,8 +192,3 @@ class Recorder:
             if not n
         )
         return array("i", [*named, *(at for *_, at in sorted(unnamed))])
-
-    def _base(self) -> float:
-        if self.t0 is not None:
-            return micro(self.t0)
-        return min((sent for sent in self._requests.sent if not isnan(sent)), default=0.0)
