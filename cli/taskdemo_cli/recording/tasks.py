@@ -75,8 +75,7 @@ class Tasks:
         if event.queued_s is not None:
             self.queued[at] = micro(event.queued_s)
         if event.state == "accepted":
-            if not self.accepted[at] <= clock:
-                self.accepted[at] = clock
+            self.accepted[at] = clock
             return
         if event.output is not None:
             self.output[at] = interned(event.output)
