@@ -94,6 +94,8 @@ HEARD: dict[str, tuple[float, float | None, TaskState, int, float | None, str | 
     # It failed, and was retried.
     "started 0 a, failed 1 a no, started 2 b, finished 3 b": (0.0, 3.0, "finished", 2, 1.0, None),
     "started 0 a, lost 1 s killed, started 2 b": (0.0, None, "started", 2, None, None),
+    # A worker on another machine had no answer to its report, and sent it again.
+    "started 0 a, started 0 a, finished 1 a, finished 1 a": (0.0, 1.0, "finished", 1, 1.0, None),
     # It was begun again, of which no word came.
     "started 0 a, failed 1 a, finished 2 b": (0.0, 2.0, "finished", 1, None, None),
     "started 0 a, lost 1 s killed": (0.0, None, "lost", 1, None, "killed"),

@@ -1,6 +1,6 @@
 """Folds the reports of the load process, the bystanders and the journal into one record, and makes its document.
 
-Pure: no I/O and no clock. Reports may come in any order; the final record is the same.
+Pure: no I/O and no clock. Reports may come in any order, and those of a task twice; the final record is the same.
 """
 
 from array import array

@@ -165,11 +165,14 @@ class TaskRecord:
         return self.accepted.ref if self.accepted else None
 
     def see(self, event: TaskEvent) -> None:
-        """Fold in one event."""
+        """Fold in one event; one that was seen before changes nothing: a worker repeats a report that got no answer."""
         if event.state == "accepted":
             self.accepted = event
             return
-        (self.starts if event.state == "started" else self.ends).append(event)
+        known = self.starts if event.state == "started" else self.ends
+        if any((one.clock, one.state) == (event.clock, event.state) for one in known):
+            return
+        known.append(event)
         if self.ends:
             begun = max((start.clock for start in self.starts), default=-inf)
             since = [end for end in self.ends if end.clock >= begun]
