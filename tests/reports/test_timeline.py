@@ -14,28 +14,28 @@ def bar(done: float | None, *of_task: float | None, error: str | None = None, st
     """Return the bar of a request that was sent at 0, and of its task: when that was started and ended."""
     started, ended = of_task or (None, None)
     task = None if state is None else TaskRow(id="t", state=state, started_s=started, ended_s=ended, runs=1)
-    return Bar(RequestRow(n=1, sent_s=0.0, done_s=done, error=error), task)
+    return Bar(RequestRow(n=1, sent_s=0.0, done_s=done, error=error), task, UNTIL_S)
 
 
 @pytest.mark.parametrize(
-    ("drawn", "spans", "trouble"),
+    ("drawn", "spans", "marks"),
     [
-        (bar(1.0), "wait 0-1", None),
-        (bar(None), "wait 0-9", None),
-        (bar(None, error="ReadError"), "wait 0-0", None),
-        (bar(3.0, 1.0, 2.0, state="finished"), "wait 0-3, held 1-2", None),
-        (bar(1.0, 2.0, 3.0, state="failed"), "wait 0-1, queue 1-2, free 2-3", 3.0),
-        (bar(2.0, 1.0, 3.0, state="finished"), "wait 0-2, free 2-3, held 1-2", None),
-        (bar(1.0, 2.0, None, state="started"), "wait 0-1, queue 1-2, free 2-9", None),
-        (bar(1.0, None, None, state="accepted"), "wait 0-1, queue 1-9", None),
-        (bar(1.0, None, 4.0, state="cancelled"), "wait 0-1, queue 1-4", 4.0),
-        (bar(1.0, 2.0, None, state="lost"), "wait 0-1, queue 1-2, free 2-9", 9.0),
-        (bar(1.0, None, None, state="lost"), "wait 0-1, queue 1-9", 9.0),
+        (bar(1.0), "wait 0-1", "answered 1"),
+        (bar(None), "wait 0-9", ""),
+        (bar(None, error="ReadError"), "wait 0-0", "trouble 0"),
+        (bar(3.0, 1.0, 2.0, state="finished"), "wait 0-3, held 1-2", "answered 3"),
+        (bar(1.0, 2.0, 3.0, state="failed"), "wait 0-1, queue 1-2, free 2-3", "answered 1, trouble 3"),
+        (bar(2.0, 1.0, 3.0, state="finished"), "wait 0-2, free 2-3, held 1-2", "answered 2"),
+        (bar(1.0, 2.0, None, state="started"), "wait 0-1, queue 1-2, free 2-9", "answered 1"),
+        (bar(1.0, None, None, state="accepted"), "wait 0-1, queue 1-9", "answered 1"),
+        (bar(1.0, None, 4.0, state="cancelled"), "wait 0-1, queue 1-4", "answered 1, trouble 4"),
+        (bar(1.0, 2.0, None, state="lost"), "wait 0-1, queue 1-2, free 2-9", "answered 1, trouble 9"),
+        (bar(1.0, None, None, state="lost"), "wait 0-1, queue 1-9", "answered 1, trouble 9"),
     ],
 )
-def test_a_bar_has_a_span_for_each_thing_that_one_sees(drawn: Bar, spans: str, trouble: float | None) -> None:
-    assert ", ".join(f"{kind} {begin:g}-{end:g}" for kind, begin, end in drawn.spans(UNTIL_S)) == spans
-    assert drawn.trouble(UNTIL_S) == trouble
+def test_a_bar_has_a_span_or_a_mark_for_each_thing_that_one_sees(drawn: Bar, spans: str, marks: str) -> None:
+    assert ", ".join(f"{kind} {begin:g}-{end:g}" for kind, begin, end in drawn.spans()) == spans
+    assert ", ".join(f"{kind} {moment:g}" for kind, moment in drawn.marks()) == marks
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ Maps the rows of runs to positions and computes no figure. x is in thousandths o
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final
 
 from taskdemo_cli.documents.run import RequestRow, RunDocument
-from taskdemo_cli.reports.scales import WIDE, Scale, moments
-from taskdemo_cli.reports.timeline import DRAWN, Bar, last_moment, sample, stairs_key
+from taskdemo_cli.reports.scales import Scale, moments
+from taskdemo_cli.reports.timeline import DRAWN, Bar, Chart, chart, horizon
 from taskdemo_server.contract.drawing import HELD_UP_S, LANE
 
 LARGE: Final = 40
@@ -22,18 +22,15 @@ MARGIN: Final = 1.01
 """Factor that leaves room after the last moment."""
 
 
-Span: TypeAlias = tuple[str, float, float]
-"""Its kind, as in the style sheet, then start and length in thousandths of the width."""
-
-
 @dataclass(frozen=True, slots=True)
 class Lane:
     """One request with its task, and its spans and marks."""
 
     bar: Bar
     top: float
-    spans: list[Span] = field(default_factory=list)
-    marks: list[tuple[str, float]] = field(default_factory=list)
+    spans: Sequence[tuple[str, float, float]]
+    """The kind, as in the style sheet, then start and length in thousandths of the width."""
+    marks: Sequence[tuple[str, float]]
     """Kind and position."""
 
 
@@ -42,56 +39,38 @@ def draw(every_run: Sequence[RunDocument]) -> dict[str, Any] | None:
 
     `kinds` are the kinds of spans and marks drawn, for the legend; a `sampled` picture leaves requests out.
     """
-    runs = [run for run in every_run if len(run.requests)]
-    if not runs:
+    charts = [chart(run) for run in every_run if len(run.requests)]
+    if not charts:
         return None
-    most = max(len(run.requests) for run in runs)
-    found = list(map(sample, runs))
-    last = max(*map(last_moment, runs), *(bar.last for bars in found for bar in bars))
-    scale = moments(last * MARGIN)
-    charts = [_chart(run, bars, scale, thin=most > LARGE) for run, bars in zip(runs, found, strict=True)]
-    kinds = {kind for chart in charts for kind in chart["kinds"]}
-    return {"thin": most > LARGE, "sampled": most > DRAWN, "ticks": scale.ticks, "charts": charts, "kinds": kinds}
+    most = max(len(one.run.requests) for one in charts)
+    scale = moments(horizon(charts) * MARGIN)
+    drawn = [_drawn(one, scale, thin=most > LARGE) for one in charts]
+    kinds = {kind for one in drawn for kind in one["kinds"]}
+    return {"thin": most > LARGE, "sampled": most > DRAWN, "ticks": scale.ticks, "charts": drawn, "kinds": kinds}
 
 
-def _chart(run: RunDocument, bars: Sequence[Bar], scale: Scale, *, thin: bool) -> dict[str, Any]:
-    """Return the chart of one run, its requests in an order that shows a queue as stairs.
-
-    Each request has a lane; `thin` lanes are drawn as one path per kind of span or mark, to be stretched across.
-    """
-    high = min(LANE, HIGHEST / len(bars)) if thin else LANE
-    ordered = sorted(bars, key=stairs_key(bars))
-    lanes = [_lane(run, bar, scale, round(place * high, 2)) for place, bar in enumerate(ordered)]
-    spans = {kind for lane in lanes for kind, *_ in (*lane.spans, *lane.marks)}
+def _drawn(one: Chart, scale: Scale, *, thin: bool) -> dict[str, Any]:
+    """Return a chart with a lane for each request; `thin` ones are a path per kind, to be stretched across."""
+    high = min(LANE, HIGHEST / len(one.bars)) if thin else LANE
+    lanes = [_lane(bar, scale, round(place * high, 2)) for place, bar in enumerate(one.bars)]
     paths = dict(_paths(lanes, high)) if thin else {}
-    pings, ping_waits = _pings(run.bystander, scale)
+    pings, ping_waits = _pings(one.run.bystander, scale)
     return {
-        "run": run,
-        "height": round(high * len(bars), 1),
+        "run": one.run,
+        "height": round(high * len(one.bars), 1),
         "lanes": lanes,
         "paths": paths,
-        "kinds": paths.keys() if thin else spans,
+        "kinds": paths.keys() if thin else {kind for lane in lanes for kind, *_ in (*lane.spans, *lane.marks)},
         "pings": pings,
         "ping_waits": ping_waits,
     }
 
 
-def _lane(run: RunDocument, bar: Bar, scale: Scale, top: float) -> Lane:
-    lane = Lane(bar, top)
-    if not bar.is_sent:
-        return lane
-    until_s = last_moment(run)
-    for kind, start_s, end_s in bar.spans(until_s):
-        x = scale.x(start_s)
-        width = round(scale.x(end_s) - x, 1)
-        if width > 0 or kind in {"free", "held"}:
-            lane.spans.append((kind, x, width))
-    if (trouble := bar.trouble(until_s)) is not None:
-        lane.marks.append(("trouble", scale.x(trouble)))
-    if bar.is_open:
-        lane.marks.append(("open", float(WIDE)))
-    lane.marks.append(("answered" if bar.request.error is None else "trouble", scale.x(bar.answer(until_s))))
-    return lane
+def _lane(bar: Bar, scale: Scale, top: float) -> Lane:
+    edges = ((kind, scale.x(start_s), scale.x(end_s)) for kind, start_s, end_s in bar.spans())
+    spans = [(kind, x, round(end - x, 1)) for kind, x, end in edges if end > x or kind in {"free", "held"}]
+    marks = [(str(kind), scale.x(moment)) for kind, moment in bar.marks()]
+    return Lane(bar, top, spans, [*marks, *([("open", scale.x(bar.until_s))] if bar.is_open else [])])
 
 
 def _paths(lanes: Iterable[Lane], high: float) -> Iterator[tuple[str, str]]:

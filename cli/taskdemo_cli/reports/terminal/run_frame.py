@@ -157,10 +157,10 @@ def _bar_cells(one: LiveRow, live: Live, horizon: float, columns: int) -> Iterat
     if columns < NARROW:
         return
     lane = Lane(columns, horizon)
-    if (bar := Bar(one.request, one.task)).is_sent:
+    if one.request.sent_s is not None:
         # Once its request is answered, draw a task only up to the last news of it.
-        until_s = live.elapsed_s - (live.silent_s or 0.0 if one.request.done_s is not None else 0.0)
-        paint(lane, bar, max(until_s, bar.last))
+        silent_s = live.silent_s or 0.0 if one.request.done_s is not None else 0.0
+        paint(lane, Bar(one.request, one.task, live.elapsed_s - silent_s))
     yield from lane.parts()
 
 

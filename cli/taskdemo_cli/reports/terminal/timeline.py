@@ -15,7 +15,7 @@ from rich.text import Text
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.scales import ticks
 from taskdemo_cli.reports.terminal.style import NO, Glyph, Palette, cell, row
-from taskdemo_cli.reports.timeline import Bar, first_round, last_moment, sample, stairs_key
+from taskdemo_cli.reports.timeline import Bar, Chart, chart, first_round, horizon
 from taskdemo_cli.units import format_seconds
 
 BARS: Final = 6
@@ -31,15 +31,15 @@ SPANS: Final = {
     "held": (Glyph.WORK, Palette.WAITING),
 }
 """How each kind of span is painted, in this order: waits cover what nobody waits for."""
-ANSWERED: Final = (Glyph.ANSWERED, Palette.BOLD)
+MARKS: Final = {"answered": (Glyph.ANSWERED, Palette.BOLD), "trouble": NO}
 OPEN: Final = (Glyph.OPEN, Palette.BOLD)
 LEGEND: Final = (
     (SPANS["wait"], 2, "waits"),
     (SPANS["held"], 2, "waits, work runs"),
-    (ANSWERED, 1, "answered"),
+    (MARKS["answered"], 1, "answered"),
     (SPANS["queue"], 2, "queued"),
     (SPANS["free"], 2, "works, nobody waits"),
-    (NO, 1, "failed, cancelled or lost"),
+    (MARKS["trouble"], 1, "failed, cancelled or lost"),
     (OPEN, 1, "not ended when we stopped looking"),
 )
 """Each sign in its style, how often the legend repeats it, and its meaning."""
@@ -77,44 +77,64 @@ class Lane:
             yield "".join(glyph for glyph, _ in alike), style
 
 
+class _Picture:
+    """Lanes below each other on one time scale, each with a name; remembers what was painted, for the legend."""
+
+    def __init__(self, charts: Sequence[Chart], width: int, least: int, figure: int) -> None:
+        """Leave `least` columns for the names, and `figure` columns at the right."""
+        self.left = min(max(least, *(len(_name(one.run)) for one in charts)), width // 3)
+        self.columns = width - self.left - 1 - figure
+        self.horizon_s = horizon(charts)
+        self._figure = figure
+        self._axis = {
+            self.lane().column(moment): label
+            for moment, label in ticks(self.horizon_s, (self.columns - 1) / TICK_COLUMNS)
+        }
+        self.painted: set[tuple[str, Style]] = set()
+
+    def lane(self) -> Lane:
+        return Lane(self.columns, self.horizon_s)
+
+    def line(self, name: str, lane: Lane, style: Style, figure: str = "", of_figure: Style = Palette.PLAIN) -> Text:
+        self.painted.update(filter(None, lane.cells))
+        shown = (cell(figure, self._figure, "right"), of_figure)
+        return row((cell(name, self.left), style), " ", *lane.parts(self._axis), shown)
+
+    def axis(self, heading: str = "") -> Text:
+        labels = axis_text(self._axis, self.columns + self._figure - len(heading))
+        return row(" " * (self.left + 1), (labels + heading, Palette.DIM))
+
+
 def timeline(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
     """Yield the picture of one or more runs on one time scale; of several rounds, only the first is drawn."""
-    runs = first_round(all_runs)
-    bars_of = [_bars(run) for run in runs]
-    if not any(bars_of):
+    charts = list(map(chart, first_round(all_runs)))
+    sampled = [_spread([bar for bar in one.bars if bar.is_sent]) for one in charts]
+    if not any(sampled):
         yield row(("No request was sent, so there is no timeline.", Palette.DIM))
         return
-    horizon = max(*(last_moment(run) for run in runs), *(bar.last for bars in bars_of for bar in bars))
-    sampled = [_spread(bars) for bars in bars_of]
-    left = min(max(9, *(len(_name(run)) for run in runs)), width // 3)
-    columns = width - left - 1 - FIGURE
-    place = Lane(columns, horizon).column
-    axis = {place(moment): label for moment, label in ticks(horizon, (columns - 1) / TICK_COLUMNS)}
-    painted: set[tuple[str, Style]] = set()
-    yield _axis_line(axis, left, columns, "answer")
-    for run, bars in zip(runs, sampled, strict=True):
+    picture = _Picture(charts, width, 9, FIGURE)
+    yield picture.axis("answer")
+    for one, bars in zip(charts, sampled, strict=True):
+        run = one.run
         counted = f"{len(bars)} of {len(run.requests):,}" if len(bars) < len(run.requests) else ""
         notes = chain([(_name(run), Palette.BOLD), (counted, Palette.DIM)], repeat(("", Palette.PLAIN)))
         for (note, of_note), bar in zip(notes, bars, strict=False):
-            lane = Lane(columns, horizon)
-            paint(lane, bar, last_moment(run))
+            lane, request = picture.lane(), bar.request
+            paint(lane, bar)
             if bar.is_open:
-                lane.mark(last_moment(run), *OPEN)
-            painted.update(filter(None, lane.cells))
-            request = bar.request
+                lane.mark(bar.until_s, *OPEN)
             figure = "no answer" if request.response_s is None else format_seconds(request.response_s)
-            style = Palette.PLAIN if request.error is None else Palette.BAD
-            yield row((cell(note, left), of_note), " ", *lane.parts(axis), (cell(figure, FIGURE, "right"), style))
+            yield picture.line(note, lane, of_note, figure, Palette.PLAIN if request.error is None else Palette.BAD)
         if run.bystander:
-            lane, worst = Lane(columns, horizon), run.summary.bystander_s
+            lane, worst = picture.lane(), run.summary.bystander_s
             pings = [(ping.sent_s, ping.done_s) for ping in run.bystander if ping.sent_s is not None]
             paint_pings(lane, [(sent, sent if done is None else done) for sent, done in pings])
-            figure = cell(format_seconds(worst.max) if worst else "", FIGURE, "right")
-            yield row((cell("GET /ping", left), Palette.DIM), " ", *lane.parts(axis), (figure, Palette.DIM))
-        if len(runs) > 1:
-            yield row(" " * (left + 1), *Lane(columns, horizon).parts(axis))
-    yield _axis_line(axis, left, columns, "")
-    yield from _legend(painted, width)
+            figure = format_seconds(worst.max) if worst else ""
+            yield picture.line("GET /ping", lane, Palette.DIM, figure, Palette.DIM)
+        if len(charts) > 1:
+            yield picture.line("", picture.lane(), Palette.PLAIN)
+    yield picture.axis()
+    yield from _legend(picture.painted, width)
     if any(bar.task and bar.task.runs > 1 for bars in sampled for bar in bars):
         yield row(("2", Palette.BAD), (" 3 ... 9 work begun that many times, or more", Palette.DIM))
 
@@ -126,38 +146,23 @@ def height(runs: Sequence[RunDocument]) -> int:
 
 def overview(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
     """Yield the picture with one line per run: what any of its callers and tasks did at each moment."""
-    runs = first_round(all_runs)
-    horizon = max(last_moment(run) for run in runs)
-    left = min(max(16, *(len(_name(run)) for run in runs)), width // 3)
-    columns = width - left - 1
-    place = Lane(columns, horizon).column
-    axis = {place(moment): label for moment, label in ticks(horizon, columns / TICK_COLUMNS)}
-    painted: set[tuple[str, Style]] = set()
-    yield _axis_line(axis, left, columns - FIGURE, "")
-    for run in runs:
-        lane, bars, until_s = Lane(columns, horizon), _bars(run), last_moment(run)
-        spans = [span for bar in bars for span in bar.spans(until_s)]
+    charts = list(map(chart, first_round(all_runs)))
+    picture = _Picture(charts, width, 16, 0)
+    yield picture.axis()
+    for one in charts:
+        lane = picture.lane()
+        spans = [span for bar in one.bars for span in bar.spans()]
         for kind, painting in SPANS.items():
             for _, start, end in (span for span in spans if span[0] == kind and span[2] > span[1]):
                 lane.fill(start, end, *painting)
-        for bar in bars:
-            if bar.request.done_s is not None:
-                lane.mark(bar.request.done_s, *(ANSWERED if bar.request.error is None else NO))
-            if (trouble := bar.trouble(until_s)) is not None:
-                lane.mark(trouble, *NO)
-        painted.update(filter(None, lane.cells))
-        yield row((cell(_name(run), left), Palette.BOLD), " ", *lane.parts(axis))
-    yield from _legend(painted, width)
+        for kind_of_mark, moment in (mark for bar in one.bars for mark in bar.marks()):
+            lane.mark(moment, *MARKS[kind_of_mark])
+        yield picture.line(_name(one.run), lane, Palette.BOLD)
+    yield from _legend(picture.painted, width)
 
 
 def _name(run: RunDocument) -> str:
     return run.mode or "requests"
-
-
-def _bars(run: RunDocument) -> list[Bar]:
-    """Return the requests that were sent, sampled if very many, in an order that shows a queue as stairs."""
-    found = [bar for bar in sample(run) if bar.is_sent]
-    return sorted(found, key=stairs_key(found))
 
 
 def _spread(bars: Sequence[Bar]) -> Sequence[Bar]:
@@ -167,18 +172,14 @@ def _spread(bars: Sequence[Bar]) -> Sequence[Bar]:
     return [bars[round(index * (len(bars) - 1) / (BARS - 1))] for index in range(BARS)]
 
 
-def paint(lane: Lane, bar: Bar, until_s: float) -> None:
-    """Paint one request and its task; what had not ended extends to `until_s`."""
-    for kind, start, end in bar.spans(until_s):
+def paint(lane: Lane, bar: Bar) -> None:
+    """Paint one request and its task."""
+    for kind, start, end in bar.spans():
         lane.fill(start, end, *SPANS[kind])
     if bar.task and bar.task.runs > 1 and bar.task.started_s is not None:
         lane.mark(bar.task.started_s, str(min(bar.task.runs, 9)), Palette.BAD)
-    if (trouble := bar.trouble(until_s)) is not None:
-        lane.mark(trouble, *NO)
-    if bar.request.error is not None:
-        lane.mark(bar.answer(until_s), *NO)
-    elif bar.request.done_s is not None:
-        lane.mark(bar.request.done_s, *ANSWERED)
+    for mark, moment in bar.marks():
+        lane.mark(moment, *MARKS[mark])
 
 
 def paint_pings(lane: Lane, waited: Sequence[tuple[float, float]]) -> None:
@@ -202,10 +203,6 @@ def axis_text(axis: Mapping[int, str], room: int) -> str:
         if column < room and not "".join(line[first - 1 : column]).strip():
             line[first : first + len(shown)] = shown
     return "".join(line)
-
-
-def _axis_line(axis: Mapping[int, str], left: int, columns: int, heading: str) -> Text:
-    return row(" " * (left + 1), (axis_text(axis, columns + FIGURE - len(heading)) + heading, Palette.DIM))
 
 
 def _legend(painted: set[tuple[str, Style]], width: int) -> Iterator[Text]:
