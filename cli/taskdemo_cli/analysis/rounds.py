@@ -6,7 +6,7 @@ A figure that a round did not measure, or measured too little of, is left out of
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from taskdemo_cli.documents.comparison import Difference, Interval
 from taskdemo_cli.documents.run import RunDocument, Summary, name_of
@@ -14,23 +14,25 @@ from taskdemo_cli.stats import Statistics, grouped, interval, supported
 from taskdemo_cli.units import format_count, format_seconds
 
 TIMES: Final = {
-    "response_s": "Response",
-    "failed_s": "Failed",
-    "wait_s": "To be sent",
-    "first_byte_s": "First byte",
-    "transfer_s": "Rest of body",
-    "completion_s": "Task end",
-    "queue_s": "Task queued",
-    "work_s": "Work",
-    "bystander_s": "GET /ping",
-    "bystander_threads_s": "By a thread",
+    "response_s": ("Response", "sent (at a rate: planned) to last byte, of answers without an error"),
+    "failed_s": ("Failed", "the same, of answers with an error"),
+    "wait_s": ("To be sent", "planned send to sent"),
+    "first_byte_s": ("First byte", "sent to first byte"),
+    "transfer_s": ("Rest of body", "first byte to last byte"),
+    "completion_s": ("Task end", "sent to the end of the task's work"),
+    "queue_s": ("Task queued", "accepted to started"),
+    "work_s": ("Work", "started to ended"),
+    "bystander_s": ("GET /ping", "a bystander, throughout the run"),
+    "bystander_threads_s": ("By a thread", "a second bystander, answered by a worker thread"),
 }
-"""The labels of a summary's times."""
+"""The times of a summary, each with its label, and from when to when it is measured."""
+LABELS: Final = {name: "p99.9" if name == "p999" else name for name in Statistics.__struct_fields__ if name != "count"}
+"""The labels of the statistics of a time."""
 NAMES: Final = {
-    "response_s.p50": f"{TIMES['response_s'].lower()} p50",
-    "response_s.p95": f"{TIMES['response_s'].lower()} p95",
-    "response_s.max": f"{TIMES['response_s'].lower()} max",
-    "completion_s.p50": f"{TIMES['completion_s'].lower()} p50",
+    "response_s.p50": "response p50",
+    "response_s.p95": "response p95",
+    "response_s.max": "response max",
+    "completion_s.p50": "task end p50",
     "tasks.last_ended_s": "tasks ended",
     "tasks.max_parallel": "ran at once",
     "bystander_s.max": "others waited",
@@ -58,9 +60,26 @@ def figure_words(figure: str, value: float) -> str:
     return format_count(value) if figure in {"tasks.max_parallel", "requests_per_s"} else format_seconds(value)
 
 
-def time_name(time: str, summary: Summary) -> str:
-    """Return the label of a time in this summary: without a rate, the wait to be sent is that for a connection."""
-    return "Connecting" if time == "wait_s" and summary.corrected_s is None else TIMES[time]
+class Time(NamedTuple):
+    """A time that a run measured; its `meaning` says from when to when."""
+
+    label: str
+    meaning: str
+    values: Statistics
+
+
+def times_of(summary: Summary) -> dict[str, Time]:
+    """Return the measured times of a run, in order; without a rate, the wait to be sent is that for a connection."""
+    connecting = {"wait_s": ("Connecting", TIMES["wait_s"][1])} if summary.corrected_s is None else {}
+    return {
+        name: Time(*words, values) for name, words in (TIMES | connecting).items() if (values := getattr(summary, name))
+    }
+
+
+def columns_of(times: Iterable[Time]) -> dict[str, str]:
+    """Return the statistics for which some of these times have enough values, with their labels."""
+    counts = [time.values.count for time in times]
+    return {name: label for name, label in LABELS.items() if any(supported(name, count) for count in counts)}
 
 
 def reference_of(modes: Sequence[str]) -> str:

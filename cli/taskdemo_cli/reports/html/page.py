@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from taskdemo_cli.analysis.error_words import error_words, errors_in_words
 from taskdemo_cli.analysis.mode_summary import OF_EACH_ROUND, ModeSummary, computing, most_computing, ran_at_once
-from taskdemo_cli.analysis.rounds import NAMES, STATES, by_mode, figure_words, time_name, troubles
+from taskdemo_cli.analysis.rounds import NAMES, STATES, by_mode, columns_of, figure_words, times_of, troubles
 from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument, runs_of
@@ -33,7 +33,6 @@ from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.tasks import TROUBLE
 from taskdemo_cli.reports.html import capacity, distribution, timeline
 from taskdemo_cli.reports.notes import notes
-from taskdemo_cli.reports.terminal.figures import LABELS
 from taskdemo_cli.reports.timeline import first_round
 from taskdemo_cli.stats import supported
 from taskdemo_cli.units import format_bytes, format_rate, format_share
@@ -51,19 +50,6 @@ FIRST_TROUBLES: Final = 20
 LONGEST: Final = 400
 """Characters of a message or an error that the list shows."""
 
-MEANINGS: Final = {
-    "response_s": "sent (at a rate: planned) to last byte, of answers without an error",
-    "failed_s": "the same, of answers with an error",
-    "wait_s": "planned send to sent",
-    "first_byte_s": "sent to first byte",
-    "transfer_s": "first byte to last byte",
-    "completion_s": "sent to the end of the task's work",
-    "queue_s": "accepted to started",
-    "work_s": "started to ended",
-    "bystander_s": "a bystander, throughout the run",
-    "bystander_threads_s": "a second bystander, answered by a worker thread",
-}
-"""From when to when each time of a run is measured."""
 SIGNS: Final[dict[Outcome, tuple[str, str]]] = {
     "blocks": ("no", "✗ blocks"),
     "look": ("partly", "~ see above"),
@@ -161,12 +147,11 @@ def _environment() -> Environment:
         "supported": supported,
         "measured": _measured,
         "named": _name,
-        "time_name": time_name,
+        "times_of": times_of,
+        "columns_of": columns_of,
         "ran_at_once": ran_at_once,
         "key": lambda kind, thin: Markup(drawing.key(kind, thin=thin)),  # noqa: S704 # our own
-        "figures_of": _figures,
         "names": NAMES,
-        "meanings": MEANINGS,
         "legend": dict(drawing.LEGEND),
         "ends": ("finished", *STATES),
         "longest": LONGEST,
@@ -233,9 +218,3 @@ def _measured(key: str, value: object) -> Markup | str:
 
 def _name(key: str) -> str:
     return escape(key.removesuffix("_s").replace("_", " "))
-
-
-def _figures(run: RunDocument) -> dict[str, str]:
-    """Return the statistics with enough samples, and their column headings."""
-    counts = [values.count for key in MEANINGS if (values := getattr(run.summary, key))]
-    return {name: label for name, label in LABELS.items() if any(supported(name, count) for count in counts)}

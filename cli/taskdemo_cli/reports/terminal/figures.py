@@ -1,34 +1,34 @@
-"""Statistics as lines: the table of percentiles and the histogram. Knows the statistics objects of a run's summary."""
+"""Statistics as lines: the table of percentiles, the histogram and the progress bar."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from rich.text import Text
 
+from taskdemo_cli.analysis.rounds import Time, columns_of
 from taskdemo_cli.reports.terminal.style import Glyph, Palette, cell, row
-from taskdemo_cli.stats import Bin, Statistics, supported
+from taskdemo_cli.stats import Bin, supported
 from taskdemo_cli.units import format_count, format_seconds, told_apart
 
 LABEL: Final = 16
 COLUMN: Final = 8
-LABELS: Final = {name: "p99.9" if name == "p999" else name for name in Statistics.__struct_fields__ if name != "count"}
 DROPPED_FIRST: Final = ("p999", "p90", "mean", "p95", "p99", "min")
 """Columns that a narrow terminal drops, in this order."""
 
 
-def statistics_table(rows: Sequence[tuple[str, Statistics | None]], width: int) -> Iterator[Text]:
-    """Yield, after an empty line, a line of headings and one for each (label, statistics) that was measured."""
-    measured = [(label, values) for label, values in rows if values is not None]
-    if not measured:
+def statistics_table(times: Mapping[str, Time], width: int) -> Iterator[Text]:
+    """Yield, after an empty line, a line of headings and one for each of these times, by what it is called here."""
+    if not times:
         return
-    columns = [name for name in LABELS if any(supported(name, values.count) for _, values in measured)]
+    columns = columns_of(times.values())
     for name in DROPPED_FIRST:
-        if LABEL + COLUMN * len(columns) > width and name in columns:
-            columns.remove(name)
-    headings = "".join(cell(LABELS[name], COLUMN, "right") for name in columns)
+        if LABEL + COLUMN * len(columns) > width:
+            columns.pop(name, None)
+    headings = "".join(cell(heading, COLUMN, "right") for heading in columns.values())
     yield row("")
     yield row((cell("", LABEL) + headings, Palette.DIM))
-    for label, values in measured:
+    for label, time in times.items():
+        values = time.values
         figures = (
             format_seconds(getattr(values, name)) if supported(name, values.count) else Glyph.DASH for name in columns
         )

@@ -1,5 +1,6 @@
 """The final screens: the report of a run, and the comparison of modes with its recommendation."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -7,7 +8,7 @@ from rich.text import Text
 
 from taskdemo_cli.analysis.error_words import errors_in_words
 from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
-from taskdemo_cli.analysis.rounds import STATES, by_mode, time_name
+from taskdemo_cli.analysis.rounds import STATES, Time, by_mode, times_of
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument, Recommendation
 from taskdemo_cli.documents.run import RequestCounts, RunDocument, TaskCounts, ThresholdRow, describe_request
@@ -16,7 +17,7 @@ from taskdemo_cli.reports.terminal.comparison_table import NAME, comparison_cell
 from taskdemo_cli.reports.terminal.figures import histogram, statistics_table
 from taskdemo_cli.reports.terminal.style import NO, YES, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.reports.terminal.timeline import height, overview, timeline
-from taskdemo_cli.stats import Statistics, grouped
+from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_bytes, format_count, format_seconds, format_share
 from taskdemo_server.contract.modes import MODES, QUESTIONS
 from taskdemo_server.contract.text import escape
@@ -101,7 +102,7 @@ def _run_lines(document: RunDocument, width: int) -> Iterator[Text]:
         yield from paragraph(f"{statuses}; {bodies}", width, first=cell("Answers", NAME))
     if summary.tasks.accepted:
         yield from paragraph(_task_words(summary.tasks), width, first=cell("Tasks", NAME))
-    yield from statistics_table(_statistics(document), width)
+    yield from statistics_table(_times(document), width)
     response = summary.response_s
     if response and response.count >= 20 and summary.histogram:
         yield row("")
@@ -163,23 +164,19 @@ def _task_words(tasks: TaskCounts) -> str:
     return ", ".join(words) + f"; at most {format_count(at_once)} ran at once"
 
 
-def _statistics(document: RunDocument) -> list[tuple[str, Statistics | None]]:
+def _times(document: RunDocument) -> dict[str, Time]:
     """Return the lines of the statistics table; phases of a response only where they matter."""
-    summary = document.summary
-    response = summary.response_s
-    phases = {"wait_s": summary.wait_s, "transfer_s": summary.transfer_s}
-    times: dict[str, Statistics | None] = {
-        "response_s": response,
-        "failed_s": summary.failed_s,
-        **{name: time for name, time in phases.items() if response and time and time.max >= response.max * TELLING},
-        "completion_s": summary.completion_s,
-        "bystander_s": summary.bystander_s,
-        "bystander_threads_s": summary.bystander_threads_s or None,
-    }
+    times = times_of(document.summary)
+    longest = times["response_s"].values.max if "response_s" in times else math.inf
+    little = {name for name in ("wait_s", "transfer_s") if name in times and times[name].values.max < longest * TELLING}
+    left_out = {"first_byte_s", "queue_s", "work_s"} | little
     # At a rate, the wait to be sent is part of the response; otherwise it is the connecting, which comes before it.
-    parts = {"failed_s", "transfer_s", "bystander_threads_s", *(["wait_s"] if summary.corrected_s else [])}
-    names = {name: time_name(name, summary) for name in times}
-    return [(f"  {names[name].lower()}" if name in parts else names[name], time) for name, time in times.items()]
+    parts = {"failed_s", "transfer_s", "bystander_threads_s", *(["wait_s"] if document.summary.corrected_s else [])}
+    return {
+        f"  {time.label.lower()}" if name in parts else time.label: time
+        for name, time in times.items()
+        if name not in left_out
+    }
 
 
 def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
