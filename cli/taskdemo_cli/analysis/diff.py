@@ -12,9 +12,9 @@ from taskdemo_cli.analysis.rounds import FIGURES, by_mode, figure_of, whole
 from taskdemo_cli.documents.changes import Change, ChangeOutcome, ChangesDocument
 from taskdemo_cli.documents.codec import runs_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
-from taskdemo_cli.documents.run import RunDocument
+from taskdemo_cli.documents.run import RunDocument, describe_work
 from taskdemo_cli.stats import grouped, interval_between
-from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_cli.units import format_count
 from taskdemo_server.contract.text import shortened
 
 SETTINGS: Final = ("method", "path", "message", "count", "for_s", "concurrency", "rate")
@@ -83,8 +83,7 @@ def _other_settings(pairs: Sequence[Pair]) -> list[str]:
 
 def _settings(run: RunDocument) -> dict[str, str]:
     """Return the settings that must be the same for two results to be compared."""
-    what = shortened(run.app or run.work or "not known", 60)
-    work = what if run.duration_s is None else f"{what} of {format_seconds(run.duration_s)}"
+    work = describe_work(shortened(run.app or run.work or "not known", 60), run.duration_s)
     settings = {name.removesuffix("_s"): getattr(run, name) for name in SETTINGS}
     return {"work": work} | {
         name: "not given" if value is None else shortened(str(value), 60) for name, value in settings.items()

@@ -1,5 +1,6 @@
 """What went wrong, in words for people: the JSON keeps the exceptions' names."""
 
+from collections import Counter
 from typing import Final
 
 from taskdemo_cli.documents.run import RequestCounts
@@ -26,12 +27,11 @@ def error_words(kind: str, reason: str | None = None) -> str:
     return reason if kind == "RemoteProtocolError" else f"{words}: {reason}"
 
 
-def errors_in_words(requests: RequestCounts) -> list[tuple[str, int]]:
-    """Return each kind of error and reason in words, with its count; the most frequent first."""
-    found: list[tuple[str, int]] = []
+def errors_in_words(requests: RequestCounts) -> Counter[str]:
+    """Return how many requests failed of each kind of error and reason, in words."""
+    found = Counter[str]()
     for kind, count in requests.errors.items():
         reasons = (requests.reasons or {}).get(kind, {})
-        found += [(error_words(kind, reason), often) for reason, often in reasons.items()]
-        if (rest := count - sum(reasons.values())) > 0:
-            found.append((error_words(kind), rest))
-    return sorted(found, key=lambda one: -one[1])
+        found.update({error_words(kind, reason): often for reason, often in reasons.items()})
+        found[error_words(kind)] += count - sum(reasons.values())
+    return +found

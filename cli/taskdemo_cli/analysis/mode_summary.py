@@ -211,9 +211,7 @@ def is_going_on(row: RequestRow) -> bool:
 
 def _failures(run: RunDocument) -> Counter[str]:
     """Return the errors of failed requests in words, with counts, without those abandoned because the user stopped."""
-    failures = Counter[str]()
-    for words, count in errors_in_words(run.summary.requests):
-        failures[words] += count
+    failures = errors_in_words(run.summary.requests)
     if run.interrupted:
         del failures[ERROR_WORDS["Cancelled"]]
     return failures

@@ -223,11 +223,8 @@ def _example(metrics: Collection[str]) -> str:
 
 def _nearest(name: str, metrics: Collection[str]) -> str | None:
     """Return the metric that was probably meant; a statistic alone means the response times, a time alone its p95."""
-    if metrics is METRICS and name in STATISTICS:
-        return f"response.{name}"
-    if metrics is METRICS and name in TIMES:
-        return f"{name}.p95"
-    return next(iter(difflib.get_close_matches(name[:60], metrics, 1, 0.4)), None)
+    meant = [one for one in (f"response.{name}", f"{name}.p95") if one in metrics]
+    return next(iter(meant or difflib.get_close_matches(name[:60], metrics, 1, 0.4)), None)
 
 
 def _doubt(metric: str, run: RunDocument) -> str:

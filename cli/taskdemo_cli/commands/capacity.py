@@ -8,7 +8,7 @@ from taskdemo_cli.analysis.thresholds import check_conditions
 from taskdemo_cli.commands.keeping import Keeping
 from taskdemo_cli.documents.capacity import CapacityDocument, ModeCapacity
 from taskdemo_cli.documents.environment import command_line, environment
-from taskdemo_cli.documents.run import Skipped
+from taskdemo_cli.documents.run import Skipped, describe_work
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import ParsedUrl
@@ -19,7 +19,6 @@ from taskdemo_cli.reports.terminal.capacity import CapacityScreen
 from taskdemo_cli.runner.capacity import Search, Searcher
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import running_target
-from taskdemo_cli.units import format_seconds
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 
 
@@ -49,16 +48,17 @@ def capacity(
     found: dict[str, ModeCapacity] = {}
     broke_off = False
     without = list(skipped)
-    works = settings[0] if settings and settings[0].app is None else None
-    has_threads = bool(settings) and works is None
+    work = settings[0].work if settings and settings[0].app is None else None
+    duration_s = settings[0].duration if work in BUILT_IN_WORKS else None
+    has_threads = bool(settings) and work is None
     is_foreign = target is not None and target.health is None
     check_conditions(search.conditions, has_threads=has_threads, is_foreign=is_foreign)
 
     def document() -> CapacityDocument:
         return CapacityDocument(
             modes=dict(found),
-            work=works.work if works else None,
-            duration_s=works.duration if works and works.work in BUILT_IN_WORKS else None,
+            work=work,
+            duration_s=duration_s,
             step_s=search.step_s,
             conditions=[one.expression for one in search.conditions],
             skipped=list(without),
@@ -72,7 +72,7 @@ def capacity(
         temporary_folder() as folder,
         servers.ForkServer() as fork_server,
         Rig(stopping, threads=has_threads) as rig,
-        CapacityScreen(keeping.output.console, _title(list(subjects), works), list(subjects)) as screen,
+        CapacityScreen(keeping.output.console, _title(list(subjects), work, duration_s), list(subjects)) as screen,
     ):
         for absent in skipped:
             screen.skip(absent.mode, absent.why)
@@ -99,10 +99,6 @@ def capacity(
     return keeping.finish(document(), stopping, failed=broke_off or nothing)
 
 
-def _title(names: Sequence[str], works: Settings | None) -> str:
-    work = ""
-    if works is not None:
-        work = f", work: {works.work}"
-        work += f" of {format_seconds(works.duration)}" if works.work in BUILT_IN_WORKS else ""
+def _title(names: Sequence[str], work: str | None, duration_s: float | None) -> str:
     many = f"{len(names)} modes" if len(names) > 1 else names[0]
-    return f"How much {many} can take{work}"
+    return f"How much {many} can take" + (f", work: {describe_work(work, duration_s)}" if work else "")

@@ -10,7 +10,7 @@ from taskdemo_cli.commands import checks
 from taskdemo_cli.commands.keeping import Keeping, has_failed
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.environment import command_line, environment
-from taskdemo_cli.documents.run import RunDocument, Skipped
+from taskdemo_cli.documents.run import RunDocument, Skipped, describe_work
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.os_limits import check_os_limits
 from taskdemo_cli.loadgen.protocol import Plan
@@ -150,5 +150,5 @@ def installed(modes: str | None, **queues: str | None) -> tuple[list[str], list[
 
 def _comparison_title(plan: Plan, settings: Sequence[Settings]) -> str:
     one = settings[0]
-    took = f"{one.work} of {one.duration:g} s" if one.work in BUILT_IN_WORKS else one.work
-    return f"{words(plan)} in each mode, work: {took}"
+    work = describe_work(one.work, one.duration if one.work in BUILT_IN_WORKS else None)
+    return f"{words(plan)} in each mode, work: {work}"

@@ -7,6 +7,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.stats import Bin, Seconds, Statistics
+from taskdemo_cli.units import format_seconds
 from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.settings import VERSION
 
@@ -241,6 +242,11 @@ def describe_request(run: RunDocument) -> str:
     """Return what was asked for: the URL, with its path if it has one, and the method if that is not GET."""
     url = run.url + (run.path if run.path != "/" else "")
     return url if run.method == "GET" else f"{url} ({run.method})"
+
+
+def describe_work(work: str, duration_s: float | None) -> str:
+    """Return which work it is, and how long it was asked to take, if it was."""
+    return work if duration_s is None else f"{work} of {format_seconds(duration_s)}"
 
 
 def name_of(run: RunDocument) -> str:

@@ -161,7 +161,7 @@ def _is_late(run: RunDocument) -> bool:
 def _failures(run: RunDocument, failed: int) -> str:
     requests = run.summary.requests
     requests = replace(requests, errors={kind: count for kind, count in requests.errors.items() if kind not in CUT})
-    kinds = ", ".join(f"{count:,} {words}" for words, count in errors_in_words(requests)) or "their tasks"
+    kinds = ", ".join(f"{count:,} {words}" for words, count in errors_in_words(requests).most_common()) or "their tasks"
     return f"{failed:,} of {format_count(len(run.requests), 'request')} failed ({kinds})"
 
 

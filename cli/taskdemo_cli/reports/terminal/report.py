@@ -11,7 +11,14 @@ from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_comp
 from taskdemo_cli.analysis.rounds import STATES, Time, by_mode, times_of
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument, Recommendation
-from taskdemo_cli.documents.run import RequestCounts, RunDocument, TaskCounts, ThresholdRow, describe_request
+from taskdemo_cli.documents.run import (
+    RequestCounts,
+    RunDocument,
+    TaskCounts,
+    ThresholdRow,
+    describe_request,
+    describe_work,
+)
 from taskdemo_cli.reports.notes import notes
 from taskdemo_cli.reports.terminal.comparison_table import NAME, comparison_cells, comparison_heading, interval_lines
 from taskdemo_cli.reports.terminal.figures import histogram, statistics_table
@@ -93,7 +100,7 @@ def _run_lines(document: RunDocument, width: int) -> Iterator[Text]:
         if summary.requests.failed:
             line.highlight_words([_failed_words(summary.requests)], Palette.BAD)
         yield line
-    for words, count in errors_in_words(summary.requests):
+    for words, count in errors_in_words(summary.requests).most_common():
         often = f"{cell('', NAME)}{format_count(count)} {Glyph.NO} "
         yield from paragraph(words, width, first=(often, Palette.BAD))
     if summary.requests.statuses:
@@ -128,9 +135,7 @@ def _what(document: RunDocument) -> str:
     elif document.concurrency is not None and document.count != 1:
         words += f", {format_count(document.concurrency)} at once"
     if document.work:
-        words += f", work: {document.work}"
-        if document.duration_s is not None:
-            words += f" of {format_seconds(document.duration_s)}"
+        words += f", work: {describe_work(document.work, document.duration_s)}"
     return words
 
 
