@@ -172,14 +172,20 @@ def scan_of_many_requests() -> ScanDocument:
     return replace(document, endpoints=[called])
 
 
+def without_picture(run: RunDocument) -> RunDocument:
+    return replace(run, requests=[])
+
+
 FIGURE = re.compile(r"\d[\d,.]*(?: (?:µs|ms|s)\b)?")
 
 
 LINES: dict[str, tuple[Callable[..., Iterator[Text]], Any]] = {
-    "rate": (report_module._run_lines, rate_run()),
-    "burst": (report_module._run_lines, threadpool_run()),
-    "comparison": (report_module._comparison_lines, comparison_document(3)),
-    "intervals": (report_module._conditions_lines, comparison_document(3)),
+    "rate": (report_module.run_report, without_picture(rate_run())),
+    "burst": (report_module.run_report, without_picture(threadpool_run())),
+    "comparison": (
+        report_module.comparison_report,
+        replace(comparison_document(3), runs=list(map(without_picture, comparison_document(3).runs))),
+    ),
     "limits": (limits_module._sentence_lines, limits_document()),
     "capacity": (capacity_module._text_lines, capacity_document()),
     "scan": (scan_module.scan_report, scan_document()),

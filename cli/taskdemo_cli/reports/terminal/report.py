@@ -47,26 +47,63 @@ ROOMY: Final = 88
 def run_report(document: RunDocument, width: int) -> Iterator[Text]:
     """Yield the report of a run: figures, timeline, and last the verdict and the thresholds.
 
-    A terminal still shows the end of a report when the command has ended.
+    What matters most comes last: a terminal still shows the end of a report when the command has ended.
     """
-    yield from _run_lines(document, width)
+    summary = document.summary
+    yield from paragraph(_what(document), width, first=cell("Run", NAME))
+    for line in paragraph(_request_words(document), width, first=cell("Requests", NAME)):
+        if summary.requests.failed:
+            line.highlight_words([_failed_words(summary.requests)], Palette.BAD)
+        yield line
+    for words, count in errors_in_words(summary.requests).most_common():
+        often = f"{cell('', NAME)}{format_count(count)} {Glyph.NO} "
+        yield from paragraph(words, width, first=(often, Palette.BAD))
+    if summary.requests.statuses:
+        statuses = ", ".join(f"{one}: {format_count(count)}" for one, count in summary.requests.statuses.items())
+        bodies = f"{format_bytes(summary.requests.bytes)} of bodies"
+        yield from paragraph(f"{statuses}; {bodies}", width, first=cell("Answers", NAME))
+    if summary.tasks.accepted:
+        yield from paragraph(_task_words(summary.tasks), width, first=cell("Tasks", NAME))
+    yield from statistics_table(_times(document), width)
+    response = summary.response_s
+    if response and response.count >= 20 and summary.histogram:
+        yield row("")
+        yield row((cell("Response times", NAME), Palette.BOLD))
+        yield from histogram(summary.histogram, width)
+    yield from _client_lines(document, width)
     if document.requests and len(document.requests) <= DRAWN_REQUESTS:
         yield row("")
         yield from timeline([document], width)
-    yield from _closing_lines(document, width)
+    yield from note_lines(document, width)
+    if document.verdict:
+        yield row("")
+        yield from paragraph(document.verdict, width, Palette.BOLD)
+    yield from threshold_lines(document.thresholds or (), width)
 
 
 def comparison_report(document: ComparisonDocument, width: int, *, whole: bool = False) -> Iterator[Text]:
     """Yield a comparison: the picture, the table, a line for each mode, the recommendation, the thresholds.
 
     The picture has a bar for each request if everything then fits a screen, or if `whole`; otherwise one for each mode.
+    The warm-up and the intervals come first: they may scroll away.
     """
-    yield from _conditions_lines(document, width)
+    if warm_up := next((run.warm_up for run in document.runs if run.warm_up), None):
+        yield from paragraph(f"Each server was {warm_up_words(warm_up)}.", width, Palette.DIM)
+    yield from interval_lines(document, width)
+    yield row("")
+    modes = by_mode(document.runs)
     if any(run.requests for run in document.runs):
-        fits = height(document.runs) + 2 * len(by_mode(document.runs)) + AROUND <= SCREEN
+        fits = height(document.runs) + 2 * len(modes) + AROUND <= SCREEN
         yield from (timeline if whole or fits else overview)(document.runs, width)
-    yield from _comparison_lines(document, width)
-    yield from _verdict_lines(document, width)
+    yield from comparison_heading(width)
+    for mode, runs in modes.items():
+        yield row((cell(mode, NAME), Palette.BOLD), *comparison_cells(ModeSummary(runs), runs, width))
+    yield from note_lines(document, width)
+    said = grouped((verdict.short or verdict.text, verdict.mode) for verdict in document.verdicts)
+    if said:
+        yield row("")
+    for text, sharing in said.items():
+        yield from _headed(cell(", ".join(sharing) + ":", width).rstrip(), text, width)
     if recommendation := document.recommendation:
         yield row("")
         if document.recommendations and not recommendation.need:
@@ -91,40 +128,6 @@ def threshold_lines(thresholds: Sequence[ThresholdRow], width: int) -> Iterator[
     for threshold in thresholds:
         sign, style = NO if threshold.held else YES
         yield from paragraph(threshold.text, width, first=(f"{sign} ", style))
-
-
-def _run_lines(document: RunDocument, width: int) -> Iterator[Text]:
-    summary = document.summary
-    yield from paragraph(_what(document), width, first=cell("Run", NAME))
-    for line in paragraph(_request_words(document), width, first=cell("Requests", NAME)):
-        if summary.requests.failed:
-            line.highlight_words([_failed_words(summary.requests)], Palette.BAD)
-        yield line
-    for words, count in errors_in_words(summary.requests).most_common():
-        often = f"{cell('', NAME)}{format_count(count)} {Glyph.NO} "
-        yield from paragraph(words, width, first=(often, Palette.BAD))
-    if summary.requests.statuses:
-        statuses = ", ".join(f"{one}: {format_count(count)}" for one, count in summary.requests.statuses.items())
-        bodies = f"{format_bytes(summary.requests.bytes)} of bodies"
-        yield from paragraph(f"{statuses}; {bodies}", width, first=cell("Answers", NAME))
-    if summary.tasks.accepted:
-        yield from paragraph(_task_words(summary.tasks), width, first=cell("Tasks", NAME))
-    yield from statistics_table(_times(document), width)
-    response = summary.response_s
-    if response and response.count >= 20 and summary.histogram:
-        yield row("")
-        yield row((cell("Response times", NAME), Palette.BOLD))
-        yield from histogram(summary.histogram, width)
-    yield from _client_lines(document, width)
-
-
-def _closing_lines(document: RunDocument, width: int) -> Iterator[Text]:
-    """Yield what matters most to a reader; it comes last because what precedes it may scroll away."""
-    yield from note_lines(document, width)
-    if document.verdict:
-        yield row("")
-        yield from paragraph(document.verdict, width, Palette.BOLD)
-    yield from threshold_lines(document.thresholds or (), width)
 
 
 def _what(document: RunDocument) -> str:
@@ -207,14 +210,6 @@ def warm_up_words(count: int) -> str:
     return f"warmed up first by {requests} whose work does nothing (--cold leaves that out)"
 
 
-def _conditions_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
-    """Yield what may scroll away: the warm-up, and the intervals of the medians of several rounds."""
-    if warm_up := next((run.warm_up for run in document.runs if run.warm_up), None):
-        yield from paragraph(f"Each server was {warm_up_words(warm_up)}.", width, Palette.DIM)
-    yield from interval_lines(document, width)
-    yield row("")
-
-
 def _question_lines(found: Sequence[Recommendation], cpu_share: float | None, width: int) -> Iterator[Text]:
     """Yield a line for each question, with the mode for each of its needs, then what each of these modes gives up."""
     modes = {one.need: one.mode for one in found}
@@ -251,22 +246,6 @@ def recommendation_lines(recommendation: Recommendation, width: int) -> Iterator
     for line in recommendation.code.splitlines():
         # Never cut: users paste it. Wide lines fold.
         yield Text(escape(line), overflow="fold", no_wrap=False)
-
-
-def _comparison_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
-    yield from comparison_heading(width)
-    for mode, runs in by_mode(document.runs).items():
-        yield row((cell(mode, NAME), Palette.BOLD), *comparison_cells(ModeSummary(runs), runs, width))
-    yield from note_lines(document, width)
-
-
-def _verdict_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
-    """Yield each mode's verdict in a line; modes with the same verdict share it."""
-    if document.verdicts:
-        yield row("")
-    said = grouped((verdict.short or verdict.text, verdict.mode) for verdict in document.verdicts)
-    for text, modes in said.items():
-        yield from _headed(cell(", ".join(modes) + ":", width).rstrip(), text, width)
 
 
 def _headed(head: str, text: str, width: int) -> Iterator[Text]:
