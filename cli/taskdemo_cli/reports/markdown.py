@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from taskdemo_cli.analysis.mode_summary import ModeSummary
-from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, figure_words
+from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, figure_words, troubles
 from taskdemo_cli.analysis.scan import TOLD, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
@@ -79,18 +79,17 @@ def _needs(document: ComparisonDocument) -> Iterator[str]:
 def _runs(runs: Sequence[RunDocument]) -> Iterator[str]:
     rounds = any(run.round > 1 for run in runs)
     yield from _table(
-        ["mode", *(["round"] if rounds else []), *(NAMES[path] for path in COLUMNS), "failed", "lost"],
+        ["mode", *(["round"] if rounds else []), *(NAMES[path] for path in COLUMNS), "trouble"],
         [[_cell(name_of(run)), *([str(run.round)] if rounds else []), *_figures(run)] for run in runs],
         left=1,
     )
 
 
 def _figures(run: RunDocument) -> list[str]:
-    figures, tasks = ModeSummary([run]).figures, run.summary.tasks
+    figures = ModeSummary([run]).figures
     return [
         *(NOTHING if (value := figures[path]) is None else figure_words(path, value) for path in COLUMNS),
-        number(run.summary.requests.failed),
-        number(tasks.lost) if tasks.accepted else NOTHING,
+        ", ".join(f"{number(count)} {what}" for what, count in troubles([run]).items()) or "none",
     ]
 
 
