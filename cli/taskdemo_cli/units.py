@@ -83,6 +83,11 @@ def format_count(count: float, noun: str = "") -> str:
     return f"{shown} {noun}{'' if count == 1 else 's'}" if noun else shown
 
 
+def format_were(count: int, noun: str = "") -> str:
+    """Return a count with its noun, if any, and verb: `1 task was`, `12,345 were`."""
+    return f"{format_count(count, noun)} {'was' if count == 1 else 'were'}"
+
+
 def format_all(count: int, noun: str = "") -> str:
     """Return `the task` for 1, `both tasks`, `all 12,345 tasks`; without a noun `both` or `all 12,345`."""
     shown = {1: "the", 2: "both"}.get(count, f"all {count:,}")

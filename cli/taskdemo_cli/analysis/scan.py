@@ -15,7 +15,7 @@ from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.documents.scan import EndpointRow
 from taskdemo_cli.stats import grouped
-from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_cli.units import format_count, format_seconds, format_were
 
 Outcome = Literal["blocks", "look", "not reached", "quiet", "skipped"]
 """`look`: no blocking was seen, but something else needs a look."""
@@ -156,16 +156,12 @@ def verdict(endpoints: Sequence[EndpointRow], broken: str | None = None) -> str:
     if unreached:
         ended = any(one.blocking is not None and not one.blocking.answers for one in unreached)
         why = "the answers were redirects, refusals or errors" + (", or the server ended" if ended else "")
-        text += f" {_were(len(unreached))} not reached, because {why}."
+        text += f" {format_were(len(unreached))} not reached, because {why}."
         options = {one.blocking.type_instead for one in unreached if one.blocking is not None}
         text += f" Type {', '.join(found)}." if (found := sorted(filter(_is_header, options))) else ""
     if skipped:
-        text += f" {_were(len(skipped))} not called."
+        text += f" {format_were(len(skipped))} not called."
     return text if broken is None else f"The scan broke off: {broken}. {text}"
-
-
-def _were(count: int) -> str:
-    return f"{count:,} {'was' if count == 1 else 'were'}"
 
 
 def _is_header(option: str | None) -> TypeGuard[str]:

@@ -12,7 +12,7 @@ from taskdemo_cli.analysis.rounds import by_mode, intervals, reference_of
 from taskdemo_cli.documents.comparison import ComparisonDocument, Verdict
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.summary import TRUSTED_SHARE
-from taskdemo_cli.units import format_all, format_count, format_seconds, format_share
+from taskdemo_cli.units import format_all, format_count, format_seconds, format_share, format_were
 from taskdemo_server.contract.settings import LARGEST_POOL
 from taskdemo_server.contract.text import shortened
 
@@ -111,7 +111,7 @@ def _stopped(run: RunDocument) -> str:
     if unanswered := requests.ok + requests.failed - answered - waiting:
         words.append(f"{unanswered:,} failed without an answer")
     if waiting:
-        words.append(f"{waiting:,} {'was' if waiting == 1 else 'were'} still waiting when you stopped")
+        words.append(f"{format_were(waiting)} still waiting when you stopped")
     if run.not_sent:
         words.append(f"{run.not_sent:,} not sent")
     which = f"Round {run.round} was interrupted" if run.round > 1 else "Interrupted"
@@ -288,6 +288,5 @@ def _errors(mode: ModeSummary) -> str:
         which = "the failed answer took" if mode.refused == 1 else "median of these answers"
         told += f"; {which} {format_seconds(mode.refused_median)}"
     if mode.going_on and not mode.is_app:  # an application's endpoint has its own sentence on that
-        were = "1 answer was" if mode.going_on == 1 else f"{mode.going_on:,} answers were"
-        told += f"; {were} still being sent, as with a stream"
+        told += f"; {format_were(mode.going_on, 'answer')} still being sent, as with a stream"
     return told

@@ -15,6 +15,7 @@ from taskdemo_cli.loadgen.os_limits import check_os_limits
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_cli.reports.terminal.live import RunScreen
 from taskdemo_cli.runner.burst import at, words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, check_worker, private_target, running_target
@@ -36,8 +37,6 @@ def fire(
 
     `named`: the user gave a URL, not just a port of this machine.
     """
-    from taskdemo_cli.reports.terminal.live import RunScreen
-
     check_os_limits(plan)
     stopping = StopRequest().listen()
     with contextlib.ExitStack() as stack:

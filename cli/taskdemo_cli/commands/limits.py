@@ -9,14 +9,13 @@ from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder
+from taskdemo_cli.reports.terminal.limits import LimitsScreen
 
 
 def run(
     modes: Sequence[str], skipped: Sequence[Skipped], keeping: Keeping, *, broker: str | None, backend: str | None
 ) -> int:
     """Run the experiment of every mode and limit, show what was measured, and return the exit code."""
-    from taskdemo_cli.reports.terminal.limits import LimitsScreen
-
     stopping = StopRequest().listen()
     where = f"mode {modes[0]}" if len(modes) == 1 else f"each of {len(modes)} modes"
     title = f"{len(LIMITS)} experiments in {where}"

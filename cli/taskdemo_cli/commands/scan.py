@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from msgspec import structs
 
@@ -25,15 +24,13 @@ from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import Headers
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
+from taskdemo_cli.reports.terminal.scan import ScanScreen
 from taskdemo_cli.runner.burst import burst
 from taskdemo_cli.runner.rig import Rig, Show
 from taskdemo_cli.runner.target import TICK_S, Target, again, private_target
 from taskdemo_cli.units import format_count
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.sightings import Answered
-
-if TYPE_CHECKING:  # slow to import
-    from taskdemo_cli.reports.terminal.scan import ScanScreen
 
 DRAIN_S = 3.0
 """How long a server may be busy after a burst; one that is busy for longer is replaced."""
@@ -49,12 +46,10 @@ def scan(
     settings: Settings, keeping: Keeping, *, count: int, headers: Headers, timeout_s: float, fail_if_blocking: bool
 ) -> int:
     """Judge every endpoint that can be called without guessing, show what was found, and return the exit code."""
-    from taskdemo_cli.reports.terminal.scan import ScanScreen
-
     plan = burst(count=count, timeout_s=timeout_s, request=Plan(url="", headers=headers))
     check_os_limits(plan)
     stopping = StopRequest().listen()
-    started_at = datetime.now(UTC)
+    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     with Rig(stopping, threads=True) as rig, contextlib.ExitStack() as running:
 
         def restart() -> Target:
@@ -77,7 +72,7 @@ def scan(
         endpoints=endpoints,
         verdict=scanned.verdict(endpoints, broken),
         interrupted=stopping.asked,
-        started_at=started_at.isoformat(timespec="milliseconds"),
+        started_at=started_at,
         environment=environment(),
         command=command_line(),
     )
@@ -118,7 +113,7 @@ def _scan_endpoints(
     restart: Callable[[], Target],
     routes: Sequence[Route],
     plan: Plan,
-    screen: "ScanScreen",
+    screen: ScanScreen,
 ) -> tuple[list[EndpointRow], str | None]:
     """Judge each endpoint by a burst of its own, and return their rows, in the order of `routes`.
 

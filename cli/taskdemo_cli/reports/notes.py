@@ -7,7 +7,7 @@ from taskdemo_cli.documents.codec import AnyDocument, runs_of
 from taskdemo_cli.documents.limits import LimitsDocument, limit_name
 from taskdemo_cli.documents.run import RunDocument, name_of
 from taskdemo_cli.stats import grouped
-from taskdemo_cli.units import format_count, format_share
+from taskdemo_cli.units import format_count, format_share, format_were
 
 BUSY: Final = 0.7
 """If others use this share of the processors or more, the measured processes often wait for one."""
@@ -53,7 +53,7 @@ def _shortfalls(run: RunDocument) -> Iterator[str]:
     if run.ended_because is not None:
         yield f"The run ended early: {run.ended_because.rstrip('.')}."
     if run.not_sent:
-        yield f"{format_count(run.not_sent, 'request')} {'was' if run.not_sent == 1 else 'were'} never sent."
+        yield f"{format_were(run.not_sent, 'request')} never sent."
     if run.unreported:
         yield f"The outcome of {format_count(run.unreported, 'sent request')} is unknown."
     if run.late_sends:

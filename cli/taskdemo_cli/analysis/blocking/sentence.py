@@ -9,7 +9,7 @@ from taskdemo_cli.analysis.blocking.judge import MOST_OF_IT
 from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S
 from taskdemo_cli.documents.blocking import Answer, Blocking, LeftTask, NeverRanTask, Place
 from taskdemo_cli.stats import grouped
-from taskdemo_cli.units import format_all, format_count, format_seconds
+from taskdemo_cli.units import format_all, format_count, format_seconds, format_were
 from taskdemo_server.contract.text import shortened
 
 BYSTANDER: Final = "bystander (GET /ping, taskdemo's own)"
@@ -43,8 +43,7 @@ def sentence(blocking: Blocking) -> str:
     if blocking.answers and blocking.cause != "not reached":
         parts.append(f"Not all requests succeeded: {_told(blocking.answers)}.")
     if blocking.endless:
-        were = "1 answer was" if blocking.endless == 1 else f"{blocking.endless:,} answers were"
-        parts.append(f"{were} still being sent, as with a stream.")
+        parts.append(f"{format_were(blocking.endless, 'answer')} still being sent, as with a stream.")
     parts += [_told_after(blocking), *map(_told_left, blocking.left), *_told_never_ran(blocking.never_ran)]
     return " ".join(filter(None, parts))
 
@@ -119,7 +118,7 @@ def _told(answers: Sequence[Answer]) -> str:
     total = sum(answer.count for answer in answers)
     if len(answers) == 1:
         return f"{format_all(total, 'answer')} {'was' if total == 1 else 'were'} {_one(answers[0])}"
-    kinds = (f"{one.count:,} {'was' if one.count == 1 else 'were'} {_one(one)}" for one in answers[:4])
+    kinds = (f"{format_were(one.count)} {_one(one)}" for one in answers[:4])
     return f"of {format_count(total, 'answer')}, {', '.join(kinds)}"
 
 
@@ -181,8 +180,7 @@ def _told_never_ran(tasks: Sequence[NeverRanTask]) -> Iterator[str]:
         count = sum(lost.count for lost in group)
         where = [shortened(lost.call, 40) + (f" (added at {lost.place})" if lost.place else "") for lost in group]
         text = (
-            f"{format_count(count, 'background task')} {'was' if count == 1 else 'were'} added and never ran:"
-            f" {shortened(', '.join(where), 2 * LONGEST)}"
+            f"{format_were(count, 'background task')} added and never ran: {shortened(', '.join(where), 2 * LONGEST)}"
         )
         yield f"{text}: {shortened(because.rstrip('.'), LONGEST)}." if because else f"{text}."
         if group[0].by_error:  # not if the endpoint's own Response replaced them
