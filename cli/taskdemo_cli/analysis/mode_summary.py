@@ -1,19 +1,17 @@
 """What was measured of a mode, over its rounds: who waited, for what, where the work ran, and how far to trust it.
 
-Over several rounds, a typical time is the mean of the rounds' figures, as in the intervals of --rounds; a slowest,
-longest or last one is the largest of all rounds, so "at most" is true of each; counts are sums.
+Counts are sums over the rounds; for other figures see `over_rounds`.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from statistics import fmean
 from typing import Final
 
 from msgspec.structs import asdict
 
 from taskdemo_cli.analysis.error_words import ERROR_WORDS, errors_in_words
-from taskdemo_cli.analysis.rounds import by_mode, figure_of, whole
-from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskCounts
+from taskdemo_cli.analysis.rounds import by_mode, over_rounds, whole
+from taskdemo_cli.documents.run import RequestRow, RunDocument
 from taskdemo_cli.loadgen.protocol import TOO_LATE
 from taskdemo_cli.recording.summary import BUSY_SHARE, waits_of
 from taskdemo_cli.units import format_share
@@ -37,8 +35,6 @@ QUEUED: Final = 4
 """Waiting for a processor counts as computing, up to this many times the CPU seconds."""
 SOME: Final = 0.005
 """A smaller share of computing is not worth mentioning."""
-OF_EACH_ROUND: Final = ("response_s.p50", "response_s.p95")
-"""Figures that are means over the rounds; the others of a table are the largest of all rounds."""
 REDIRECTS: Final = ("301", "302", "303", "307", "308")
 LONGEST_ERROR: Final = 100
 """The most characters of an error in a sentence."""
@@ -55,9 +51,6 @@ class ModeSummary:
         runs = whole(all_runs)
         first, summaries = runs[0], [run.summary for run in runs]
 
-        def rounds(path: str) -> list[float | None]:
-            return [figure_of(run, path) for run in runs]
-
         self.tasks = Counter[str]()
         for one in summaries:
             self.tasks.update({name: value for name, value in asdict(one.tasks).items() if isinstance(value, int)})
@@ -73,23 +66,23 @@ class ModeSummary:
         """Requests that succeeded."""
         self.refused = sum(s.failed_s.count for s in summaries if s.failed_s)
         """Requests that were answered with an error."""
-        self.refused_median = _mean(rounds("failed_s.p50"))
+        self.refused_median = over_rounds(runs, "failed_s.p50")
         self.redirects = sum(s.requests.statuses.get(status, 0) for s in summaries for status in REDIRECTS)
         late = (run.requests for run in runs if run.summary.requests.errors.get(TOO_LATE))
         self.going_on = sum(is_going_on(row) for rows in late for row in rows)
         """Requests that failed because their answer had begun, but not ended in time."""
-        self.median = _mean(rounds("response_s.p50"))
+        self.median = over_rounds(runs, "response_s.p50")
         """Of the answers that were not errors, like `slowest`."""
-        self.slowest = _most(rounds("response_s.max"))
-        self.work = _mean(rounds("work_s.p50"))
+        self.slowest = over_rounds(runs, "response_s.max")
+        self.work = over_rounds(runs, "work_s.p50")
         """Of the tasks that finished."""
-        self.longest_work = _most(rounds("work_s.max"))
+        self.longest_work = over_rounds(runs, "work_s.max")
         self.asked_work = _most(run.duration_s for run in runs)
         """How long the work was configured to take."""
-        self.cpu_share = _mean(rounds("work_cpu_share"))
+        self.cpu_share = over_rounds(runs, "work_cpu_share")
         """The share of its time that the work computed: its CPU seconds, divided by its time without the wait for a
         processor. In a comparison, that of the mode which left the work the most of a CPU."""
-        self.last_ended = _most(rounds("tasks.last_ended_s"))
+        self.last_ended = over_rounds(runs, "tasks.last_ended_s")
         self.tasks_in_a_run = max(s.tasks.accepted for s in summaries)
         self.all_at_once = all(s.tasks.max_parallel == s.tasks.accepted for s in summaries)
         """Whether all tasks ran at the same moment, in every round."""
@@ -121,7 +114,7 @@ class ModeSummary:
         self.is_answered: bool
         """Whether that bystander was answered; if not, it waited at least that long."""
         self.waited, self.is_answered = max(waits, default=(None, True))
-        self.overhead = _most(rounds("client.overhead_s"))
+        self.overhead = over_rounds(runs, "client.overhead_s")
         is_doubted = any(s.client.trusted is False for s in summaries)
         self.clients_share = self.overhead / self.median if is_doubted and self.overhead and self.median else 0.0
         """The client's own share of the median response, if that is in doubt; else 0."""
@@ -132,13 +125,6 @@ class ModeSummary:
         """Whether the user interrupted every round."""
         self.cut_short = next((run for run in all_runs if run.interrupted), None)
         """The run that the user interrupted."""
-        self.figures = {path: _mean(rounds(path)) for path in OF_EACH_ROUND} | {
-            "response_s.max": self.slowest,
-            "tasks.last_ended_s": self.last_ended,
-            "tasks.max_parallel": _most(ran_at_once(one.tasks) for one in summaries),
-            "bystander_s.max": _most(rounds("bystander_s.max")),
-        }
-        """The mode's figures in a table, by their path in a run's summary."""
 
     @property
     def computes(self) -> bool:
@@ -198,12 +184,6 @@ def _occupied(run: RunDocument) -> float:
     return sum(used for _, _, used in worked) / busy if busy > 0 else 0.0
 
 
-def ran_at_once(tasks: TaskCounts) -> int | None:
-    """Return the most tasks that ran at the same moment; None if there were none, or no start was reported."""
-    is_known = tasks.max_parallel or not (tasks.finished or tasks.failed)
-    return tasks.max_parallel if tasks.accepted and is_known else None
-
-
 def is_going_on(row: RequestRow) -> bool:
     """Return whether an answer had begun and was still going on when time was up, as a stream's is."""
     return row.status is not None and row.error == TOO_LATE
@@ -221,11 +201,6 @@ def _first_error(runs: Iterable[RunDocument], state: TaskState) -> str | None:
     """Return the first error of the tasks in this state, without a full stop: it becomes part of a sentence."""
     errors = (task.error for run in runs for task in run.tasks if task.state == state)
     return next((shortened(error.rstrip("."), LONGEST_ERROR) for error in errors if error), None)
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
 
 
 def _most(values: Iterable[float | None]) -> float | None:

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any, Final, NamedTuple
 
 from taskdemo_cli.documents.comparison import Difference, Interval
-from taskdemo_cli.documents.run import RunDocument, Summary, name_of
+from taskdemo_cli.documents.run import RunDocument, Summary, TaskCounts, name_of
 from taskdemo_cli.stats import Statistics, grouped, interval, supported
 from taskdemo_cli.units import format_count, format_seconds
 
@@ -41,6 +41,8 @@ NAMES: Final = {
 """The labels of figures; in a heading of two lines, the last word stands below the others."""
 COLUMNS: Final = ("response_s.p50", "response_s.max", "tasks.last_ended_s", "tasks.max_parallel", "bystander_s.max")
 """The columns of a table of modes, in order."""
+TYPICAL: Final = frozenset({"response_s.p50", "response_s.p95", "failed_s.p50", "work_s.p50", "work_cpu_share"})
+"""Figures that are means over the rounds; others are the largest of all rounds, so "at most" is true of each."""
 FIGURES: Final = (
     "response_s.p50",
     "response_s.p95",
@@ -127,8 +129,24 @@ def whole(runs: Sequence[RunDocument]) -> Sequence[RunDocument]:
     return [run for run in runs if not run.interrupted] or runs
 
 
+def over_rounds(runs: Sequence[RunDocument], figure: str) -> float | None:
+    """Return a figure of one mode over its rounds; None if no round has it."""
+    values = [value for run in whole(runs) if (value := figure_of(run, figure)) is not None]
+    if not values:
+        return None
+    return fmean(values) if figure in TYPICAL else max(values)
+
+
+def ran_at_once(tasks: TaskCounts) -> int | None:
+    """Return the most tasks that ran at the same moment; None if there were none, or no start was reported."""
+    is_known = tasks.max_parallel or not (tasks.finished or tasks.failed)
+    return tasks.max_parallel if tasks.accepted and is_known else None
+
+
 def figure_of(run: RunDocument, figure: str) -> float | None:
     """Return a figure of the summary by its path; None if not measured, or a percentile of too few times."""
+    if figure == "tasks.max_parallel":
+        return ran_at_once(run.summary.tasks)
     name, _, field = figure.partition(".")
     value: Any = getattr(run.summary, name)
     if field:

@@ -15,8 +15,7 @@ from functools import partial
 from operator import attrgetter, eq, ge, gt, itemgetter, le, lt, ne
 from typing import Final
 
-from taskdemo_cli.analysis.mode_summary import ran_at_once
-from taskdemo_cli.analysis.rounds import by_mode
+from taskdemo_cli.analysis.rounds import by_mode, ran_at_once
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import runs_of
 from taskdemo_cli.documents.comparison import ComparisonDocument

@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from taskdemo_cli.analysis.mode_summary import ModeSummary
-from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, figure_words, troubles
+from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, figure_of, figure_words, troubles
 from taskdemo_cli.analysis.scan import TOLD, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
@@ -86,9 +85,8 @@ def _runs(runs: Sequence[RunDocument]) -> Iterator[str]:
 
 
 def _figures(run: RunDocument) -> list[str]:
-    figures = ModeSummary([run]).figures
     return [
-        *(NOTHING if (value := figures[path]) is None else figure_words(path, value) for path in COLUMNS),
+        *(NOTHING if (value := figure_of(run, path)) is None else figure_words(path, value) for path in COLUMNS),
         ", ".join(f"{number(count)} {what}" for what, count in troubles([run]).items()) or "none",
     ]
 

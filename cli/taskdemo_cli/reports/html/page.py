@@ -20,8 +20,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from taskdemo_cli.analysis.error_words import error_words, errors_in_words
-from taskdemo_cli.analysis.mode_summary import OF_EACH_ROUND, ModeSummary, computing, most_computing, ran_at_once
-from taskdemo_cli.analysis.rounds import NAMES, STATES, by_mode, columns_of, figure_words, times_of, troubles
+from taskdemo_cli.analysis.mode_summary import computing, most_computing
+from taskdemo_cli.analysis.rounds import (
+    COLUMNS,
+    NAMES,
+    STATES,
+    TYPICAL,
+    by_mode,
+    columns_of,
+    figure_words,
+    over_rounds,
+    ran_at_once,
+    times_of,
+    troubles,
+)
 from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument, runs_of
@@ -50,6 +62,8 @@ FIRST_TROUBLES: Final = 20
 LONGEST: Final = 400
 """Characters of a message or an error that the list shows."""
 
+TABLE: Final = tuple(path for path in NAMES if path in {*COLUMNS, "response_s.p95"})
+"""The columns of the table of modes, where some mode has a figure."""
 SIGNS: Final[dict[Outcome, tuple[str, str]]] = {
     "blocks": ("no", "✗ blocks"),
     "look": ("partly", "~ see above"),
@@ -97,8 +111,8 @@ def _template_and_figures(document: AnyDocument) -> tuple[Template, dict[str, An
 def _of_runs(document: RunDocument | ComparisonDocument) -> dict[str, Any]:
     runs = runs_of(document)
     groups = list(by_mode(runs).items())
-    figures = {name: ModeSummary(group).figures for name, group in groups}
-    intervals = (each for each in getattr(document, "intervals", ()) if each.figure in OF_EACH_ROUND)
+    figures = {name: {path: over_rounds(group, path) for path in TABLE} for name, group in groups}
+    intervals = (each for each in getattr(document, "intervals", ()) if each.figure in TYPICAL)
     return {
         "model": runs[0] if runs else None,
         "groups": groups,
@@ -107,8 +121,7 @@ def _of_runs(document: RunDocument | ComparisonDocument) -> dict[str, Any]:
         "listings": [(run, _listed(run)) for run in runs],
         "figures": figures,
         "troubles": {name: troubles(group) for name, group in groups},
-        # only columns in which some mode has a figure
-        "columns": [path for path in NAMES if any(one.get(path) is not None for one in figures.values())],
+        "columns": [path for path in TABLE if any(one[path] is not None for one in figures.values())],
         "intervals": {(each.mode, each.figure): each for each in intervals},
         "cpu_share": most_computing(runs),
     }

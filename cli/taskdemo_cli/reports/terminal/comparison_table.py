@@ -7,8 +7,7 @@ from typing import Final
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.analysis.mode_summary import ModeSummary
-from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, figure_words, troubles
+from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, figure_words, over_rounds, troubles
 from taskdemo_cli.documents.comparison import ComparisonDocument, Interval
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.terminal.style import Glyph, Palette, cell, row
@@ -42,11 +41,10 @@ def comparison_heading(width: int) -> Iterator[Text]:
         yield row((f"{name:<{NAME}}{''.join(headings)}  {trouble}", Palette.DIM))
 
 
-def comparison_cells(summary: ModeSummary, runs: Sequence[RunDocument], width: int) -> Iterator[tuple[str, Style]]:
-    """Yield the figures of one mode, under `comparison_heading`, and what went wrong in its runs."""
-    figures = summary.figures
+def comparison_cells(runs: Sequence[RunDocument], width: int) -> Iterator[tuple[str, Style]]:
+    """Yield the figures of one mode's runs, under `comparison_heading`, and what went wrong in them."""
     for path, size in zip(COLUMNS, _widths(width), strict=False):
-        value = figures[path]
+        value = over_rounds(runs, path)
         yield cell(Glyph.DASH if value is None else figure_words(path, value), size, "right"), Palette.PLAIN
     words = [f"{format_count(count)} {what}" for what, count in troubles(runs).items()]
     yield "  ", Palette.PLAIN

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.analysis.mode_summary import ModeSummary
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.recording.recorder import Recorder
@@ -91,7 +90,7 @@ class ComparisonScreen(Screen):
 
     def __init__(self, console: Console, title: str, modes: Sequence[str]) -> None:
         super().__init__(console, title, modes)
-        self._done: dict[str, tuple[ModeSummary, list[RunDocument]]] = {}
+        self._done: dict[str, list[RunDocument]] = {}
         self._running: str | None = None
         self._stage = ""
         self._scale_s = 1.0
@@ -114,9 +113,7 @@ class ComparisonScreen(Screen):
     def done(self, run: RunDocument) -> None:
         """Show the figures of a run in its mode's row, combined with those of earlier rounds."""
         if run.mode is not None:
-            _, runs = self._done.get(run.mode, (None, []))
-            runs = [*runs, run]
-            self._done[run.mode] = ModeSummary(runs), runs
+            self._done.setdefault(run.mode, []).append(run)
         self._running = None
         told = "no answers"
         if response := run.summary.response_s:
@@ -141,6 +138,6 @@ class ComparisonScreen(Screen):
             yield from progress_cells(self._live, None, 20)
             yield (f"  {progress_words(self._live)}" if self._live else "  starting"), Palette.DIM
         elif mode in self._done:
-            yield from comparison_cells(*self._done[mode], width)
+            yield from comparison_cells(self._done[mode], width)
         else:
             yield (" waiting" if self._running or self._done else " starting"), Palette.DIM  # all start together

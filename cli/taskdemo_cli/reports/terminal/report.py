@@ -7,8 +7,8 @@ from typing import Final
 from rich.text import Text
 
 from taskdemo_cli.analysis.error_words import errors_in_words
-from taskdemo_cli.analysis.mode_summary import ModeSummary, computing, most_computing, ran_at_once
-from taskdemo_cli.analysis.rounds import STATES, Time, by_mode, times_of
+from taskdemo_cli.analysis.mode_summary import computing, most_computing
+from taskdemo_cli.analysis.rounds import STATES, Time, by_mode, ran_at_once, times_of
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument, Recommendation
 from taskdemo_cli.documents.run import (
@@ -97,7 +97,7 @@ def comparison_report(document: ComparisonDocument, width: int, *, whole: bool =
         yield from (timeline if whole or fits else overview)(document.runs, width)
     yield from comparison_heading(width)
     for mode, runs in modes.items():
-        yield row((cell(mode, NAME), Palette.BOLD), *comparison_cells(ModeSummary(runs), runs, width))
+        yield row((cell(mode, NAME), Palette.BOLD), *comparison_cells(runs, width))
     yield from note_lines(document, width)
     said = grouped((verdict.short or verdict.text, verdict.mode) for verdict in document.verdicts)
     if said:
