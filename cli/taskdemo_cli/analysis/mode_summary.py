@@ -77,7 +77,7 @@ class ModeSummary:
         self.work = over_rounds(runs, "work_s.p50")
         """Of the tasks that finished."""
         self.longest_work = over_rounds(runs, "work_s.max")
-        self.asked_work = _most(run.duration_s for run in runs)
+        self.asked_work = first.duration_s
         """How long the work was configured to take."""
         self.cpu_share = over_rounds(runs, "work_cpu_share")
         """The share of its time that the work computed: its CPU seconds, divided by its time without the wait for a
@@ -157,7 +157,8 @@ def most_computing(runs: Sequence[RunDocument]) -> float | None:
     waiting. So such a run counts only if there is no other, and then as one task.
     """
     alone = [run.summary.work_cpu_share for run in runs if not _is_crowded(run)]
-    return _most(alone or (min(_occupied(run), 1.0) for run in runs))
+    shares = alone or [min(_occupied(run), 1.0) for run in runs]
+    return max((share for share in shares if share is not None), default=None)
 
 
 def computing(share: float) -> str:
@@ -201,7 +202,3 @@ def _first_error(runs: Iterable[RunDocument], state: TaskState) -> str | None:
     """Return the first error of the tasks in this state, without a full stop: it becomes part of a sentence."""
     errors = (task.error for run in runs for task in run.tasks if task.state == state)
     return next((shortened(error.rstrip("."), LONGEST_ERROR) for error in errors if error), None)
-
-
-def _most(values: Iterable[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)

@@ -73,3 +73,9 @@ def _late_words(run: RunDocument) -> str:
     why = f", {found[0][1]}" if len(found) == 1 else ": " + ", ".join(f"{count:,} {words}" for count, words in found)
     late = f"{run.late_sends:,} of {format_count(len(run.requests), 'request')}"
     return f"{late} {'was' if run.late_sends == 1 else 'were'} sent later than planned{why}."
+
+
+def warm_up_words(count: int) -> str:
+    """Return words for a warm-up of `count` requests."""
+    requests = format_count(count, "uncounted request")
+    return f"warmed up first by {requests} whose work does nothing (--cold leaves that out)"

@@ -58,16 +58,17 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     waits = [wait for wait, _ in waits_of(run.bystander)]
     threads_waits = [wait for wait, _ in waits_of(run.bystander_threads or ())]
     loop, threads = max(waits, default=None), max(threads_waits, default=None)
+    waited_s = max([*waits, *threads_waits], default=0.0)
     # Count only stalls that would hold somebody up, without the time that the machine spent on other processes.
     stalls = [(_kind(one), one) for one in found.stalls if one.lasted_s - one.queued_s >= HELD_UP_S - SEEN_LATE_S]
     long = [(kind, one) for kind, one in stalls if one.lasted_s - one.queued_s >= HELD_UP_S]
-    if not long and max(loop or 0.0, threads or 0.0) >= HELD_UP_S:  # a sleep that was seen explains the wait
+    if not long and waited_s >= HELD_UP_S:  # a sleep that was seen explains the wait
         long = [(kind, one) for kind, one in stalls if kind == "own" and any(map(only_waits, one.looks))]
     stalls_of = grouped(long)
     answers, is_refused = answers_of(run, found.answers)
     cause, its_stalls, looks = _cause(run, found.waiting, stalls_of, waits, threads_waits, is_refused)
     processor_wait_s: float | None = None
-    if cause in {"neither", "waiting in line"} and max(loop or 0.0, threads or 0.0) >= HELD_UP_S:
+    if cause in {"neither", "waiting in line"} and waited_s >= HELD_UP_S:
         queued_s = max((look.queued_s for look in found.waiting), default=0.0)
         if max((loop or 0.0) - LOOP_LEGS * queued_s, (threads or 0.0) - THREADS_LEGS * queued_s) < HELD_UP_S:
             processor_wait_s = queued_s
@@ -83,7 +84,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
         places = [replace(place, waits=False) for place in places]
     change, rule = _change(cause, places, looks)
     after_s, after_error = _after_the_answer(run)
-    is_late = after_s is not None and after_s < AS_LATE * max(loop or 0.0, threads or 0.0)
+    is_late = after_s is not None and after_s < AS_LATE * waited_s
     if (stalls_of["own"] or (is_late and not after_error)) and not any(look.of == "background" for look in looks):
         after_s = None  # a late loop makes the end of a call late, too
     return Blocking(

@@ -44,7 +44,7 @@ from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow, name_of
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.tasks import TROUBLE
 from taskdemo_cli.reports.html import capacity, distribution, timeline
-from taskdemo_cli.reports.notes import notes
+from taskdemo_cli.reports.notes import notes, warm_up_words
 from taskdemo_cli.reports.timeline import first_round
 from taskdemo_cli.stats import supported
 from taskdemo_cli.units import format_bytes, format_rate, format_share
@@ -163,6 +163,7 @@ def _environment() -> Environment:
         "times_of": times_of,
         "columns_of": columns_of,
         "ran_at_once": ran_at_once,
+        "warm_up_words": warm_up_words,
         "key": lambda kind, thin: Markup(drawing.key(kind, thin=thin)),  # noqa: S704 # our own
         "names": NAMES,
         "legend": dict(drawing.LEGEND),

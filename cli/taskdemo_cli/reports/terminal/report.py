@@ -19,7 +19,7 @@ from taskdemo_cli.documents.run import (
     describe_request,
     describe_work,
 )
-from taskdemo_cli.reports.notes import notes
+from taskdemo_cli.reports.notes import notes, warm_up_words
 from taskdemo_cli.reports.terminal.comparison_table import NAME, comparison_cells, comparison_heading, interval_lines
 from taskdemo_cli.reports.terminal.figures import histogram, statistics_table
 from taskdemo_cli.reports.terminal.style import NO, YES, Glyph, Palette, cell, paragraph, row
@@ -202,12 +202,6 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
         yield from paragraph(", ".join(facts), width, Palette.DIM, first=cell("Client", NAME))
     if document.warm_up:
         yield from paragraph(warm_up_words(document.warm_up), width, Palette.DIM, first=cell("Warm-up", NAME))
-
-
-def warm_up_words(count: int) -> str:
-    """Return words for a warm-up of `count` requests."""
-    requests = format_count(count, "uncounted request")
-    return f"warmed up first by {requests} whose work does nothing (--cold leaves that out)"
 
 
 def _question_lines(found: Sequence[Recommendation], cpu_share: float | None, width: int) -> Iterator[Text]:
