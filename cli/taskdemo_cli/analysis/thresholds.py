@@ -9,11 +9,10 @@ operator   = < <= > >= == !=          unit = us ms s %
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter, eq, ge, gt, itemgetter, le, lt, ne
-from typing import Final
+from typing import Final, TypeAlias
 
 from taskdemo_cli.analysis.rounds import by_mode, ran_at_once
 from taskdemo_cli.documents.capacity import CapacityDocument
@@ -25,6 +24,23 @@ from taskdemo_cli.stats import PERCENTILES, supported
 from taskdemo_cli.units import IN_A_SECOND, format_count, format_rate, format_seconds, format_share, told_apart
 from taskdemo_server.contract.text import shortened
 
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of metric."""
+
+    units: Mapping[str, float]
+    """How many of each unit make one of `Threshold.limit`."""
+    otherwise: str
+    """What is wrong with other units."""
+    words: Callable[[float], str]
+
+
+TIME: Final = Kind(IN_A_SECOND, "is a time, so its limit takes one of the units us, ms, s", format_seconds)
+SHARE: Final = Kind({"": 1.0, "%": 100.0}, "is a share; write 5% or 0.05", format_share)
+NUMBER: Final = Kind({"": 1.0}, "is a plain number and takes no unit", format_count)
+RATE: Final = replace(NUMBER, words=lambda rate: format_rate(rate).removesuffix("/s"))  # told_apart knows no such unit
+
 TIMES: Final = (
     *("response", "failed", "corrected", "completion", "bystander", "bystander_threads"),
     *("wait", "first_byte", "transfer", "queue", "work"),
@@ -35,27 +51,27 @@ COUNTS: Final = ("requests.ok", "requests.failed", *(f"tasks.{name}" for name in
 SHARES: Final = ("requests.failed_share", "client.cpu_share")
 DURATIONS: Final = ("wall", "tasks.last_ended", "client.loop_lag_p99", "client.overhead")
 RATES: Final = ("requests_per_s",)
-METRICS: Final = {
-    **{f"{time}.{statistic}": f"{time}_s.{statistic}" for time in TIMES for statistic in STATISTICS},
-    **{name: name for name in (*COUNTS, *SHARES)},
-    **{name: f"{name}_s" for name in DURATIONS},
-    **{name: name for name in RATES},
+Metrics: TypeAlias = Mapping[str, tuple[str, Kind]]
+"""By the name of each metric: its path in the document, and its kind."""
+METRICS: Final[Metrics] = {
+    **{f"{time}.{name}": (f"{time}_s.{name}", TIME) for time in TIMES for name in STATISTICS if name != "count"},
+    **{f"{time}.count": (f"{time}_s.count", NUMBER) for time in TIMES},
+    **{name: (name, NUMBER) for name in (*COUNTS, *RATES)},
+    **{name: (name, SHARE) for name in SHARES},
+    **{name: (f"{name}_s", TIME) for name in DURATIONS},
 }
-"""The metrics of a run, and their paths in the summary."""
+"""The metrics of a run, whose document is its summary."""
+CAPACITY: Final[Metrics] = {
+    "sustained": ("sustained_per_s", RATE),
+    "failed_at": ("failed_at_per_s", RATE),
+}
+"""The metrics of a capacity, whose document is that of a mode."""
 OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {"<": lt, "<=": le, ">": gt, ">=": ge, "==": eq, "!=": ne}
 EXPRESSION: Final = re.compile(
     r"\s*(?P<name>[^\s<>=!]+)\s*(?P<operator><=|>=|==|!=|<|>)\s*"
     r"(?P<number>[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})\s*(?P<unit>[^\s0-9.]*)\s*",
     re.ASCII,
 )
-CAPACITY: Final = {"sustained": "sustained_per_s", "failed_at": "failed_at_per_s"}
-"""The metrics of a capacity, and their fields: requests per second."""
-UNITS: Final[dict[str, tuple[dict[str, float], str]]] = {
-    "time": (IN_A_SECOND, "is a time, so its limit takes one of the units us, ms, s"),
-    "share": ({"": 1.0, "%": 100.0}, "is a share; write 5% or 0.05"),
-    "number": ({"": 1.0}, "is a plain number and takes no unit"),
-}
-"""For each kind of metric, how many of each unit make one of `Threshold.limit`, and what is wrong with other units."""
 SERVERS: Final = frozenset({"bystander", "tasks", "completion", "queue", "work"})
 """What only a server of taskdemo's measures."""
 ALL_METRICS: Final = (
@@ -78,6 +94,7 @@ class Threshold:
     expression: str
     mode: str | None
     metric: str
+    kind: Kind
     operator: str
     limit: float
 
@@ -100,9 +117,7 @@ class Outcome:
         return ThresholdRow(expression=expression, value=self.value, held=self.met, text=f"{self.found}, so {so}")
 
 
-def parse(
-    text: str, modes: Sequence[str] = (), *, metrics: Collection[str] = METRICS, option: str = "--fail-if"
-) -> Threshold:
+def parse(text: str, modes: Sequence[str] = (), *, metrics: Metrics = METRICS, option: str = "--fail-if") -> Threshold:
     """Parse one expression: one of `metrics`, which the name of one of `modes` may precede.
 
     Raises UserError, which names `option` and what can be written instead.
@@ -114,13 +129,13 @@ def parse(
     said = f"{option} '{shown}'"
     mode, metric = _split(match["name"], modes, metrics, said)
     unit = match["unit"]
-    units, wrong = UNITS[_kind(metric)]
-    if unit not in units:
-        raise UserError(f"{said}: {metric} {wrong}")
-    limit = float(match["number"]) / units[unit]
-    if metric in SHARES and limit > 1:
+    _, kind = metrics[metric]
+    if unit not in kind.units:
+        raise UserError(f"{said}: {metric} {kind.otherwise}")
+    limit = float(match["number"]) / kind.units[unit]
+    if kind is SHARE and limit > 1:
         raise UserError(f"{said}: {metric} is never above 100 %; write 5% or 0.05")
-    return Threshold(" ".join(text.split()), mode, metric, match["operator"], limit)
+    return Threshold(" ".join(text.split()), mode, metric, kind, match["operator"], limit)
 
 
 def check_conditions(conditions: Sequence[Threshold], *, has_threads: bool, is_foreign: bool) -> None:
@@ -155,7 +170,7 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | 
         return Outcome(threshold, f"{threshold.metric} was not measured{where}", None, met=True)
     least_first = sorted(beyond or known, key=itemgetter(0))
     value, name, more = least_first[0 if threshold.operator in {"<", "<="} else -1]
-    shown, _ = told_apart([value, threshold.limit], partial(_shown, threshold.metric))
+    shown, _ = told_apart([value, threshold.limit], threshold.kind.words)
     where = f" in {name}" if several else ""
     return Outcome(threshold, f"{threshold.metric} was {shown}{more}{where}", value, met=bool(beyond))
 
@@ -168,7 +183,7 @@ def _figures(
     Each has the mode's name, the value (None if not measured), and what to write behind the figure.
     """
     if document.kind == "capacity":
-        return [(name, getattr(found, CAPACITY[metric]), "/s") for name, found in document.modes.items()]
+        return [(name, getattr(found, CAPACITY[metric][0]), "/s") for name, found in document.modes.items()]
     groups = by_mode(runs_of(document)).items()
     return [(name, value_of(run, metric), _doubt(metric, run)) for name, group in groups for run in group]
 
@@ -187,18 +202,11 @@ def value_of(run: RunDocument, metric: str) -> float | None:
         return None  # a server that is not taskdemo's does not report its tasks; its zeros are no finding
     if metric == "tasks.max_parallel" and summary.tasks.accepted:
         return ran_at_once(summary.tasks)
-    value = attrgetter(METRICS[metric])(summary)
+    value = attrgetter(METRICS[metric][0])(summary)
     return None if value is None else float(value)
 
 
-def _kind(metric: str) -> str:
-    first, _, second = metric.partition(".")
-    if metric in DURATIONS or (first in TIMES and second != "count"):
-        return "time"
-    return "share" if metric in SHARES else "number"
-
-
-def _split(name: str, modes: Sequence[str], metrics: Collection[str], said: str) -> tuple[str | None, str]:
+def _split(name: str, modes: Sequence[str], metrics: Metrics, said: str) -> tuple[str | None, str]:
     if name in metrics:
         return None, name
     first, _, rest = name.partition(".")
@@ -216,11 +224,11 @@ def _split(name: str, modes: Sequence[str], metrics: Collection[str], said: str)
     raise UserError(f"{said}: there is no metric '{shortened(name, 40)}'; {guess}", more=more)
 
 
-def _example(metrics: Collection[str]) -> str:
+def _example(metrics: Metrics) -> str:
     return EXAMPLE if metrics is METRICS else CAPACITY_EXAMPLE
 
 
-def _nearest(name: str, metrics: Collection[str]) -> str | None:
+def _nearest(name: str, metrics: Metrics) -> str | None:
     """Return the metric that was probably meant; a statistic alone means the response times, a time alone its p95."""
     meant = [one for one in (f"response.{name}", f"{name}.p95") if one in metrics]
     return next(iter(meant or difflib.get_close_matches(name[:60], metrics, 1, 0.4)), None)
@@ -232,12 +240,3 @@ def _doubt(metric: str, run: RunDocument) -> str:
         return ""
     count = int(value_of(run, f"{name}.count") or 0)
     return "" if supported(statistic, count) else f" (the maximum: {format_count(count)} are too few)"
-
-
-def _shown(metric: str, value: float) -> str:
-    kind = _kind(metric)
-    if kind == "time":
-        return format_seconds(value)
-    if metric in CAPACITY:
-        return format_rate(value).removesuffix("/s")  # told_apart knows no such unit
-    return format_share(value) if kind == "share" else format_count(value)

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -30,7 +30,7 @@ class Keeping:
         html: str | None = None,
         fail_if: Sequence[str] | None = None,
         modes: Sequence[str] = (),
-        metrics: Collection[str] = thresholds.METRICS,
+        metrics: thresholds.Metrics = thresholds.METRICS,
     ) -> None:
         self._paths = [*(saves or ()), *([html] if html else [])]
         self._thresholds = [thresholds.parse(text, modes, metrics=metrics) for text in fail_if or ()]
