@@ -17,7 +17,8 @@ DRAWN: Final = 1000
 """The most requests drawn of a run."""
 Kind: TypeAlias = Literal["wait", "held", "queue", "free"]
 """The caller waits; its work runs and the caller waits; its task is queued; its work runs and nobody waits."""
-Mark: TypeAlias = Literal["answered", "trouble"]
+Mark: TypeAlias = Literal["answered", "trouble", "open"]
+"""Answered; failed, cancelled or lost; not ended when we stopped looking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Bar:
     task: TaskRow | None
     seen_s: float
     """Until when it was watched."""
+    is_live: bool = False
+    """Whether it is still watched."""
 
     @property
     def is_sent(self) -> bool:
@@ -75,7 +78,7 @@ class Bar:
             yield "held", task.started_s, min(ended, answered)
 
     def marks(self) -> Iterator[tuple[Mark, float]]:
-        """Yield the moment of its answer, and of its task's failure or cancellation; the end for a lost one."""
+        """Yield the moment of its answer and, if it went wrong, of its task's end."""
         if not self.is_sent:
             return
         if self.request.error is not None:
@@ -84,11 +87,8 @@ class Bar:
             yield "answered", self.request.done_s
         if self.task is not None and self.task.state in TROUBLE:
             yield "trouble", self.until_s if self.task.ended_s is None else self.task.ended_s
-
-    @property
-    def is_open(self) -> bool:
-        """Whether its task had not ended when we stopped looking."""
-        return self.task is not None and self.task.state not in ENDED
+        if self.task is not None and self.task.state not in ENDED and not self.is_live:
+            yield "open", self.until_s
 
 
 @dataclass(frozen=True, slots=True)

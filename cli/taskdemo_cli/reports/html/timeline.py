@@ -69,8 +69,7 @@ def _drawn(one: Chart, scale: Scale, *, thin: bool) -> dict[str, Any]:
 def _lane(bar: Bar, scale: Scale, top: float) -> Lane:
     edges = ((kind, scale.x(start_s), scale.x(end_s)) for kind, start_s, end_s in bar.spans())
     spans = [(kind, x, round(end - x, 1)) for kind, x, end in edges if end > x or kind in {"free", "held"}]
-    marks = [(str(kind), scale.x(moment)) for kind, moment in bar.marks()]
-    return Lane(bar, top, spans, [*marks, *([("open", scale.x(bar.until_s))] if bar.is_open else [])])
+    return Lane(bar, top, spans, [(kind, scale.x(moment)) for kind, moment in bar.marks()])
 
 
 def _paths(lanes: Iterable[Lane], high: float) -> Iterator[tuple[str, str]]:

@@ -160,7 +160,7 @@ def _bar_cells(one: LiveRow, live: Live, horizon: float, columns: int) -> Iterat
     if one.request.sent_s is not None:
         # Once its request is answered, draw a task only up to the last news of it.
         silent_s = live.silent_s or 0.0 if one.request.done_s is not None else 0.0
-        paint(lane, Bar(one.request, one.task, live.elapsed_s - silent_s))
+        paint(lane, Bar(one.request, one.task, live.elapsed_s - silent_s, is_live=True))
     yield from lane.parts()
 
 

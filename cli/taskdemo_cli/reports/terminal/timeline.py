@@ -31,8 +31,7 @@ SPANS: Final = {
     "held": (Glyph.WORK, Palette.WAITING),
 }
 """How each kind of span is painted, in this order: waits cover what nobody waits for."""
-MARKS: Final = {"answered": (Glyph.ANSWERED, Palette.BOLD), "trouble": NO}
-OPEN: Final = (Glyph.OPEN, Palette.BOLD)
+MARKS: Final = {"answered": (Glyph.ANSWERED, Palette.BOLD), "trouble": NO, "open": (Glyph.OPEN, Palette.BOLD)}
 LEGEND: Final = (
     (SPANS["wait"], 2, "waits"),
     (SPANS["held"], 2, "waits, work runs"),
@@ -40,7 +39,7 @@ LEGEND: Final = (
     (SPANS["queue"], 2, "queued"),
     (SPANS["free"], 2, "works, nobody waits"),
     (MARKS["trouble"], 1, "failed, cancelled or lost"),
-    (OPEN, 1, "not ended when we stopped looking"),
+    (MARKS["open"], 1, "not ended when we stopped looking"),
 )
 """Each sign in its style, how often the legend repeats it, and its meaning."""
 
@@ -121,8 +120,6 @@ def timeline(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
         for (note, of_note), bar in zip(notes, bars, strict=False):
             lane, request = picture.lane(), bar.request
             paint(lane, bar)
-            if bar.is_open:
-                lane.mark(bar.until_s, *OPEN)
             figure = "no answer" if request.response_s is None else format_seconds(request.response_s)
             yield picture.line(note, lane, of_note, figure, Palette.PLAIN if request.error is None else Palette.BAD)
         if run.bystander:
