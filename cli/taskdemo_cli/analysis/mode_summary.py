@@ -46,8 +46,8 @@ class ModeSummary:
     Seconds; None if not measured.
     """
 
-    def __init__(self, all_runs: Sequence[RunDocument]) -> None:
-        """Summarise one or more runs of one mode."""
+    def __init__(self, all_runs: Sequence[RunDocument], cpu_share: float | None) -> None:
+        """Summarise one or more runs of one mode, whose work computes for this share of its time, if that is known."""
         runs = whole(all_runs)
         first, summaries = runs[0], [run.summary for run in runs]
 
@@ -79,9 +79,7 @@ class ModeSummary:
         self.longest_work = over_rounds(runs, "work_s.max")
         self.asked_work = first.duration_s
         """How long the work was configured to take."""
-        self.cpu_share = over_rounds(runs, "work_cpu_share")
-        """The share of its time that the work computed: its CPU seconds, divided by its time without the wait for a
-        processor. In a comparison, that of the mode which left the work the most of a CPU."""
+        self.cpu_share = cpu_share
         self.last_ended = over_rounds(runs, "tasks.last_ended_s")
         self.tasks_in_a_run = max(s.tasks.accepted for s in summaries)
         self.all_at_once = all(s.tasks.max_parallel == s.tasks.accepted for s in summaries)
@@ -143,11 +141,8 @@ def _worked(run: RunDocument) -> Iterator[tuple[float, float, float]]:
 
 def summaries(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
     """Return each mode's summary; all have one `cpu_share`, because how much the work computes is no mode's doing."""
-    found = {mode: ModeSummary(group) for mode, group in by_mode(runs).items()}
     share = most_computing(runs)
-    for one in found.values():
-        one.cpu_share = share
-    return found
+    return {mode: ModeSummary(group, share) for mode, group in by_mode(runs).items()}
 
 
 def most_computing(runs: Sequence[RunDocument]) -> float | None:

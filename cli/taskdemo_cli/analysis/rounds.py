@@ -41,7 +41,7 @@ NAMES: Final = {
 """The labels of figures; in a heading of two lines, the last word stands below the others."""
 COLUMNS: Final = ("response_s.p50", "response_s.max", "tasks.last_ended_s", "tasks.max_parallel", "bystander_s.max")
 """The columns of a table of modes, in order."""
-TYPICAL: Final = frozenset({"response_s.p50", "response_s.p95", "failed_s.p50", "work_s.p50", "work_cpu_share"})
+TYPICAL: Final = frozenset({"response_s.p50", "response_s.p95", "failed_s.p50", "work_s.p50"})
 """Figures that are means over the rounds; others are the largest of all rounds, so "at most" is true of each."""
 FIGURES: Final = (
     "response_s.p50",

@@ -33,7 +33,7 @@ SHARED: Final = "computes in threads, which share one interpreter with the serve
 
 def verdict(run: RunDocument, endpoint: str = "") -> str:
     """Return what a run shows. `endpoint`: the sentences on the user's own endpoint and its bystanders."""
-    return _text(ModeSummary([run]), [], endpoint)
+    return _text(ModeSummary([run], run.summary.work_cpu_share), [], endpoint)
 
 
 def comparison(runs: Sequence[RunDocument], **given: Any) -> ComparisonDocument:
