@@ -21,6 +21,13 @@ Outcome = Literal["blocks", "look", "not reached", "quiet", "skipped"]
 """`look`: no blocking was seen, but something else needs a look."""
 TOLD: Final[tuple[Outcome, ...]] = ("blocks", "look", "not reached")
 """The outcomes that need attention, the most serious first."""
+VERDICTS: Final[dict[Outcome, Literal["yes", "no", "partly"]]] = {
+    "blocks": "no",
+    "look": "partly",
+    "not reached": "partly",
+    "quiet": "yes",
+}
+"""Whether all is well with an endpoint that was called, in the words of `limits`."""
 BURST_S: Final = 1.5
 """How long a burst may take at an endpoint that answers one request at a time."""
 ONE_AFTER_ANOTHER: Final = 1.5

@@ -34,14 +34,14 @@ from taskdemo_cli.analysis.rounds import (
     times_of,
     troubles,
 )
-from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome, waited
+from taskdemo_cli.analysis.scan import TOLD, VERDICTS, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument, runs_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.limits import QUESTIONS, LimitsDocument, limit_name, limits_in
 from taskdemo_cli.documents.rows import pairs
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow, name_of
-from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
+from taskdemo_cli.documents.scan import ScanDocument
 from taskdemo_cli.recording.tasks import TROUBLE
 from taskdemo_cli.reports.html import capacity, distribution, timeline
 from taskdemo_cli.reports.notes import notes, warm_up_words
@@ -64,13 +64,7 @@ LONGEST: Final = 400
 
 TABLE: Final = tuple(path for path in NAMES if path in {*COLUMNS, "response_s.p95"})
 """The columns of the table of modes, where some mode has a figure."""
-SIGNS: Final[dict[Outcome, tuple[str, str]]] = {
-    "blocks": ("no", "✗ blocks"),
-    "look": ("partly", "~ see above"),
-    "not reached": ("partly", "~ not reached"),
-    "quiet": ("yes", "✓ quiet"),
-    "skipped": ("none", "not called"),
-}
+SIGNS: Final = {"yes": "✓", "no": "✗", "partly": "~"}
 MARKED: Final = re.compile(r"`([^`]+)`|(?<![\w-])(--[a-z][a-z-]*(?: \d(?:[\w.]*\w)?)?|-[A-Za-z](?![\w-]))")
 """Code in a sentence: text between backticks, and an option with its figure."""
 UNIT: Final = re.compile(r"(?<=\d) (?=(?:µs|ms|s)\b|%)")
@@ -102,8 +96,7 @@ def _template_and_figures(document: AnyDocument) -> tuple[Template, dict[str, An
             return template("capacity.html"), {"capacity": capacity.draw(document)}
         case ScanDocument():
             groups = by_outcome(document.endpoints)
-            told = [_endpoint(one) for kind in TOLD for one in groups[kind]]
-            return template("scan.html"), {"told": told, "endpoints": list(map(_endpoint, document.endpoints))}
+            return template("scan.html"), {"told": [one for kind in TOLD for one in groups[kind]]}
         case _:
             return template("runs.html"), _of_runs(document)
 
@@ -155,6 +148,11 @@ def _environment() -> Environment:
     }
     environment.globals |= {
         "name_of": name_of,
+        "name_of_endpoint": name_of_endpoint,
+        "outcome_of": outcome,
+        "waited": waited,
+        "verdicts": VERDICTS,
+        "signs": SIGNS,
         "limit_name": limit_name,
         "about": MODE_BY_NAME.get,
         "supported": supported,
@@ -195,10 +193,6 @@ def _data(value: float | None, words: Callable[[float], str]) -> Markup:
     if value is None:
         return Markup('<span class="none" title="not measured">–</span>')  # noqa: RUF001 # an en dash is meant
     return Markup('<data value="{}">{}</data>').format(repr(value), words(value).replace(" ", "\N{NO-BREAK SPACE}"))
-
-
-def _endpoint(row: EndpointRow) -> tuple[EndpointRow, str, float | None, str, str]:
-    return row, name_of_endpoint(row), waited(row), *SIGNS[outcome(row)]
 
 
 def _listed(run: RunDocument) -> list[tuple[RequestRow, TaskRow | None]]:

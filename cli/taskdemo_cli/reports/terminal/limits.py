@@ -12,7 +12,7 @@ from rich.text import Text
 from taskdemo_cli.documents.limits import QUESTIONS, Cell, LimitsDocument, limit_name, limits_in
 from taskdemo_cli.reports.terminal.painter import Screen
 from taskdemo_cli.reports.terminal.report import note_lines
-from taskdemo_cli.reports.terminal.style import NO, PARTLY, YES, Glyph, Palette, cell, paragraph, row
+from taskdemo_cli.reports.terminal.style import SIGNS, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.stats import grouped
 from taskdemo_server.contract.text import escape
 
@@ -20,7 +20,6 @@ LABEL: Final = 12
 WIDEST_COLUMN: Final = 17
 BREAKS: Final = {"threadpool": "thread-pool", "background": "back-ground", "background-async": "back-ground-async"}
 """Where a mode's name breaks in a column that is too narrow for its parts."""
-SIGNS: Final = {"yes": YES, "no": NO, "partly": PARTLY}
 BESIDE: Final = "then the count, or the longest wait of GET /ping; same: the server runs the tasks"
 
 

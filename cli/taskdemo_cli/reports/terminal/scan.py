@@ -9,14 +9,14 @@ from rich.text import Text
 
 from taskdemo_cli.analysis.blocking.sentence import brief
 from taskdemo_cli.analysis.routes import Route
-from taskdemo_cli.analysis.scan import TOLD, Outcome, by_outcome, name_of_endpoint, outcome, waited
+from taskdemo_cli.analysis.scan import TOLD, VERDICTS, Outcome, by_outcome, name_of_endpoint, outcome, waited
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.painter import Screen
 from taskdemo_cli.reports.terminal.report import note_lines
 from taskdemo_cli.reports.terminal.run_frame import progress_cells, progress_words
-from taskdemo_cli.reports.terminal.style import NO, PARTLY, YES, Glyph, Palette, cell, paragraph, row
+from taskdemo_cli.reports.terminal.style import SIGNS, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
 
@@ -31,15 +31,6 @@ WORDS: Final[dict[Outcome, str]] = {
     "not reached": "not reached",
     "quiet": "quiet",
 }
-
-
-SIGNS: Final[dict[Outcome, tuple[str, Style]]] = {
-    "blocks": NO,
-    "look": PARTLY,
-    "not reached": PARTLY,
-    "quiet": YES,
-}
-"""The signs of endpoints that were called."""
 
 
 def scan_report(document: ScanDocument, width: int) -> Iterator[Text]:
@@ -57,7 +48,7 @@ def scan_report(document: ScanDocument, width: int) -> Iterator[Text]:
     for kind in reversed(TOLD):
         for endpoint in groups[kind]:
             yield row("")
-            yield row(SIGNS[kind], " ", *_title(endpoint, width - 2))
+            yield row(SIGNS[VERDICTS[kind]], " ", *_title(endpoint, width - 2))
             yield from paragraph(endpoint.text, width, Palette.PLAIN, "  ")
     yield from note_lines(document, width)
     yield row("")
@@ -90,7 +81,7 @@ def _heading(longest: int, width: int) -> Text:
 
 def _endpoint_cells(endpoint: EndpointRow, longest: int, width: int) -> Iterator[tuple[str, Style]]:
     kind = outcome(endpoint)
-    sign, style = SIGNS[kind]
+    sign, style = SIGNS[VERDICTS[kind]]
     yield f"{sign} ", style
     yield cell(name_of_endpoint(endpoint), longest), Palette.BOLD if kind == "blocks" else Palette.PLAIN
     response, others = endpoint.summary and endpoint.summary.response_s, waited(endpoint)

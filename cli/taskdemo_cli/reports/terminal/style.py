@@ -65,7 +65,7 @@ class Glyph:
 
 YES: Final = (Glyph.YES, Palette.GOOD)
 NO: Final = (Glyph.NO, Palette.BAD)
-PARTLY: Final = (Glyph.PARTLY, Palette.DOUBT)
+SIGNS: Final = {"yes": YES, "no": NO, "partly": (Glyph.PARTLY, Palette.DOUBT)}
 
 
 class Drawing:
