@@ -56,7 +56,7 @@ def _not_whole(pairs: Sequence[Pair]) -> list[str]:
 
 
 def _flaw(runs: Sequence[RunDocument]) -> str:
-    requests = sum(run.summary.requests.ok + run.summary.requests.failed for run in runs)
+    requests = sum(run.summary.requests.total for run in runs)
     failed = sum(run.summary.requests.failed for run in runs)
     tasks = [run.summary.tasks for run in runs]
     bad = sum(one.failed + one.cancelled + one.lost for one in tasks)

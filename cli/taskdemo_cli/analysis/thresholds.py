@@ -195,9 +195,7 @@ def value_of(run: RunDocument, metric: str) -> float | None:
     if first in TIMES and not getattr(summary, f"{first}_s"):
         return 0.0 if second == "count" else None
     if metric == "requests.failed_share":
-        counts = summary.requests
-        total = counts.ok + counts.failed
-        return counts.failed / total if total else None
+        return summary.requests.failed / summary.requests.total if summary.requests.total else None
     if first == "tasks" and run.mode is None and not run.app:
         return None  # a server that is not taskdemo's does not report its tasks; its zeros are no finding
     if metric == "tasks.max_parallel" and summary.tasks.accepted:

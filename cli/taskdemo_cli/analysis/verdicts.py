@@ -108,7 +108,7 @@ def _stopped(run: RunDocument) -> str:
     after = max([run.summary.wall_s, *calls])
     of = "" if run.count is None else f" of {run.count:,}"
     words = [f"{answered:,}{of} {'was' if answered == 1 else 'were'} answered"]
-    if unanswered := requests.ok + requests.failed - answered - waiting:
+    if unanswered := requests.total - answered - waiting:
         words.append(f"{unanswered:,} failed without an answer")
     if waiting:
         words.append(f"{format_were(waiting)} still waiting when you stopped")

@@ -25,6 +25,11 @@ class RequestCounts(Struct, frozen=True, kw_only=True):
     bytes: int = 0
     """Of the bodies of all answers."""
 
+    @property
+    def total(self) -> int:
+        """All requests."""
+        return self.ok + self.failed
+
 
 class TaskCounts(Struct, frozen=True, kw_only=True):
     """`accepted` counts all tasks; finished + failed + cancelled + lost + unfinished add up to it."""
@@ -229,6 +234,11 @@ class RunDocument(Document, frozen=True, kw_only=True):
     verdict: str | UnsetType = UNSET
     """One sentence that says what was seen."""
     thresholds: list[ThresholdRow] | UnsetType = UNSET
+
+    @property
+    def is_burst(self) -> bool:
+        """Whether all requests were sent at once."""
+        return self.count is not None and self.concurrency == self.count
 
 
 class Skipped(Struct, frozen=True, kw_only=True):

@@ -132,7 +132,7 @@ def _endpoint(endpoint: EndpointRow, summary: Summary) -> list[str]:
     requests, response, others, kind = summary.requests, summary.response_s, waited(endpoint), outcome(endpoint)
     return [
         _cell(name_of_endpoint(endpoint)),
-        number(requests.ok + requests.failed),
+        number(requests.total),
         number(requests.failed),
         duration(response.p50) if response else NOTHING,
         duration(others) if others is not None else NOTHING,

@@ -147,9 +147,7 @@ def _request_words(document: RunDocument) -> str:
     words = f"{format_count(summary.requests.ok)} ok, {_failed_words(summary.requests)}"
     if not document.interrupted:  # the verdict says when an interrupted run ended
         words += f" in {format_seconds(summary.wall_s)}"
-    # The rate of a single burst says no more than its duration.
-    burst = document.count is not None and document.concurrency == document.count
-    if not burst:
+    if not document.is_burst:  # whose rate says no more than its duration
         words += f", {format_count(summary.requests_per_s)} requests/s"
     return words
 

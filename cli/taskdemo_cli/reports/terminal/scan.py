@@ -69,7 +69,7 @@ def _title(endpoint: EndpointRow, width: int) -> Iterator[tuple[str, Style]]:
     shown = cell(name_of_endpoint(endpoint) + asked, width).rstrip()
     yield shown, Palette.BOLD
     if summary := endpoint.summary:
-        words = f"  {format_count(summary.requests.ok + summary.requests.failed, 'request')}"
+        words = f"  {format_count(summary.requests.total, 'request')}"
         yield words if len(shown) + len(words) <= width else "", Palette.DIM
 
 
