@@ -380,7 +380,7 @@ def capacity(
     if elsewhere:
         checks.not_without("--modes", typed, own)
     else:
-        checks.for_own(typed, ("path", "method", "header", "body", "form"))
+        checks.not_without("--app or --url", typed, ("path", "method", "header", "body", "form"))
     names, missing = ([], []) if elsewhere else compare.installed(modes, **queues)
     keeping = Keeping(json, save, html, fail_if, names, thresholds.CAPACITY)
     parsed = read_url(url or "http://127.0.0.1:8000", path)

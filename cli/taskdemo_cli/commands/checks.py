@@ -145,16 +145,10 @@ def only_one(choices: dict[str, object]) -> None:
 def not_without(needed: str, typed: Iterable[str], names: Iterable[str]) -> None:
     """Raise UserError if an option of these names was typed: without `needed`, it means nothing."""
     own = {f"--{name}" for name in names}
+    add = "add one" if " or " in needed else "add it"
     for option in typed:
         if option in own:
-            raise UserError(f"{option} needs {needed}: add it, or leave {option} out")
-
-
-def for_own(typed: Iterable[str], names: Iterable[str]) -> None:
-    """Raise UserError if an option of these names was typed: a mode's endpoint takes none of them."""
-    for name in names:
-        if f"--{name}" in typed:
-            raise UserError(f"--{name} needs --app or --url: add one, or leave --{name} out")
+            raise UserError(f"{option} needs {needed}: {add}, or leave {option} out")
 
 
 def used_by(modes: Iterable[str], **given: str | None) -> None:
