@@ -17,11 +17,11 @@ def report(path: str, html: str | None) -> int:
     files.check((), html)
     document = files.load(path)
     output = Output(as_json=False)
-    if html is not None:
+    if html is None:
+        output.show(document)
+    else:
         files.save(document, html)
         output.wrote(html)
-        return OK
-    output.show(document)
     return OK
 
 

@@ -1,5 +1,6 @@
 """What a result was measured on, and the command that gets it again: recorded in every document."""
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -22,10 +23,8 @@ def environment() -> dict[str, Any]:
     packages = {}
     of_engines = (package for mode in MODES if mode.engine for package in mode.engine.packages)
     for package in (*PACKAGES, *of_engines):
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             packages[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
