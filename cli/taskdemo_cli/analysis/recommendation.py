@@ -93,10 +93,13 @@ def _mostly_fails(measured: Mapping[str, ModeSummary]) -> str:
     failed = sum(one.tasks["failed"] for one in measured.values())
     if not failed or failed <= TOO_MANY * accepted:
         return ""
-    error = next((f" ({one.error})" for one in measured.values() if one.error), "")
-    return (
-        f"{failed:,} of {format_count(accepted, 'task')} failed{error}: failing work cannot show where it should run."
-    )
+    error = next((one.error for one in measured.values() if one.error), None)
+    return f"{_failed_words(failed, accepted, error)}: failing work cannot show where it should run."
+
+
+def _failed_words(failed: int, accepted: int, error: str | None) -> str:
+    because = f" ({error})" if error else ""
+    return f"{failed:,} of {format_count(accepted, 'task')} failed{because}"
 
 
 def _good(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
@@ -195,9 +198,8 @@ class _Choice:
     def _failed(self, chosen: str) -> Iterator[str]:
         summary = self._good[chosen]
         if failed := summary.tasks["failed"]:
-            error = f" ({summary.error})" if summary.error else ""
-            accepted = format_count(summary.tasks["accepted"], "task")
-            yield f"{failed:,} of {accepted} failed{error}; the times are those of the others."
+            words = _failed_words(failed, summary.tasks["accepted"], summary.error)
+            yield f"{words}; the times are those of the others."
 
     def reasons(self, chosen: str, needs: Sequence[str]) -> Iterator[str]:
         """Yield the evidence, sentence by sentence: what failed comes first."""

@@ -67,16 +67,15 @@ def bar_lines(live: Live, mode: str, horizon: float, width: int) -> Iterator[Tex
         (f"0 s{cell(format_seconds(horizon), max(columns - 3, 1), 'right')}", Palette.DIM),
     )
     for one in live.rows:
-        figure = format_seconds(one.request.response_s) if one.request.response_s is not None else ""
         yield row(
             (cell(f"request {one.request.n}", NAME, "right") + " ", Palette.DIM),
             *_bar_cells(one, live, horizon, columns),
-            (cell(figure, 9, "right"), Palette.DIM if one.state == "waiting" else Palette.PLAIN),
+            (cell(_time(one.request.response_s), 9, "right"), Palette.DIM if one.state == "waiting" else Palette.PLAIN),
         )
     yield row(
         (cell("GET /ping", NAME, "right") + " ", Palette.DIM),
         *_ping_cells(live, horizon, columns),
-        (cell(_longest_ping(live, ""), 9, "right"), Palette.DIM),
+        (cell(_time(live.bystander_max_s), 9, "right"), Palette.DIM),
     )
     yield live_legend(width)
 
@@ -142,15 +141,13 @@ def _request_cells(one: LiveRow, silent_s: float | None) -> Iterator[tuple[str, 
         yield cell(str(request.status or "no reply"), 8, "right"), Palette.BAD
     else:
         yield f"{request.status or '':>8}", Palette.PLAIN
-    took = format_seconds(request.response_s) if request.response_s is not None else ""
-    yield f"{took:>10}  ", Palette.WAITING if one.state == "waiting" else Palette.PLAIN
+    yield f"{_time(request.response_s):>10}  ", Palette.WAITING if one.state == "waiting" else Palette.PLAIN
     state = task.state if task else "waiting" if one.state == "waiting" else ""
     if silent_s is not None and state in WORDS:
         yield f"{'no news':<9}", Palette.DIM  # its last known state may be long over
     else:
         yield f"{WORDS.get(state, state):<9}", STATE_STYLES.get(state, Palette.DIM)
-    ended = format_seconds(task.ended_s) if task and task.ended_s is not None else ""
-    yield f"{ended:>9} ", Palette.PLAIN
+    yield f"{_time(task.ended_s if task else None):>9} ", Palette.PLAIN
 
 
 def _bar_cells(one: LiveRow, live: Live, horizon: float, columns: int) -> Iterator[tuple[str, Style]]:
@@ -170,21 +167,21 @@ def _ping_cells(live: Live, horizon: float, columns: int) -> Iterator[tuple[str,
     yield from lane.parts()
 
 
-def _longest_ping(live: Live, none: str) -> str:
-    return none if live.bystander_max_s is None else format_seconds(live.bystander_max_s)
+def _time(seconds: float | None, none: str = "") -> str:
+    return none if seconds is None else format_seconds(seconds)
 
 
 def _summary_line(live: Live) -> Text:
-    p50 = Glyph.DASH if live.response_p50_s is None else format_seconds(live.response_p50_s)
-    most = Glyph.DASH if live.response_max_s is None else format_seconds(live.response_max_s)
-    figures = {"p50": f"{p50:>8}", "  max": f"{most:>8}", "  failed": f" {live.failed:>2,}"}
+    times = {"p50": live.response_p50_s, "  max": live.response_max_s}
+    figures = {name: f"{_time(time, Glyph.DASH):>8}" for name, time in times.items()}
+    figures["  failed"] = f" {live.failed:>2,}"
     if live.silent_s is not None:  # while the server is silent, what runs and waits is unknown
         figures["  no news for"] = f"{format_seconds(live.silent_s):>8}  "
     elif live.follows:
         figures["  running"] = f" {live.tasks.get('started', 0):>2,}"
         figures["  queued"] = f" {live.tasks.get('accepted', 0):>2,}"
     if live.follows:
-        figures["  /ping max"] = f"{_longest_ping(live, Glyph.DASH):>8}"
+        figures["  /ping max"] = f"{_time(live.bystander_max_s, Glyph.DASH):>8}"
     parts: list[tuple[str, Style]] = []
     for name, figure in figures.items():
         is_bad = live.failed and name == "  failed"
