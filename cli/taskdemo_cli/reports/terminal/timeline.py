@@ -132,8 +132,6 @@ def timeline(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
             yield picture.line("", picture.lane(), Palette.PLAIN)
     yield picture.axis()
     yield from _legend(picture.painted, width)
-    if any(bar.task and bar.task.runs > 1 for bars in sampled for bar in bars):
-        yield row(("2", Palette.BAD), (" 3 ... 9 work begun that many times, or more", Palette.DIM))
 
 
 def height(runs: Sequence[RunDocument]) -> int:
@@ -148,12 +146,7 @@ def overview(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
     yield picture.axis()
     for one in charts:
         lane = picture.lane()
-        spans = [span for bar in one.bars for span in bar.spans()]
-        for kind, painting in SPANS.items():
-            for _, start, end in (span for span in spans if span[0] == kind and span[2] > span[1]):
-                lane.fill(start, end, *painting)
-        for kind_of_mark, moment in (mark for bar in one.bars for mark in bar.marks()):
-            lane.mark(moment, *MARKS[kind_of_mark])
+        paint(lane, *one.bars)
         yield picture.line(_name(one.run), lane, Palette.BOLD)
     yield from _legend(picture.painted, width)
 
@@ -169,14 +162,17 @@ def _spread(bars: Sequence[Bar]) -> Sequence[Bar]:
     return [bars[round(index * (len(bars) - 1) / (BARS - 1))] for index in range(BARS)]
 
 
-def paint(lane: Lane, bar: Bar) -> None:
-    """Paint one request and its task."""
-    for kind, start, end in bar.spans():
-        lane.fill(start, end, *SPANS[kind])
-    if bar.task and bar.task.runs > 1 and bar.task.started_s is not None:
-        lane.mark(bar.task.started_s, str(min(bar.task.runs, 9)), Palette.BAD)
-    for mark, moment in bar.marks():
-        lane.mark(moment, *MARKS[mark])
+def paint(lane: Lane, *bars: Bar) -> None:
+    """Paint requests and their tasks into one lane."""
+    spans = [span for bar in bars for span in bar.spans()]
+    for kind, painting in SPANS.items():
+        for _, start, end in (span for span in spans if span[0] == kind):
+            lane.fill(start, end, *painting)
+    for bar in bars:
+        if bar.task and bar.task.runs > 1 and bar.task.started_s is not None:
+            lane.mark(bar.task.started_s, str(min(bar.task.runs, 9)), Palette.BAD)
+        for mark, moment in bar.marks():
+            lane.mark(moment, *MARKS[mark])
 
 
 def paint_pings(lane: Lane, waited: Sequence[tuple[float, float]]) -> None:
@@ -216,6 +212,8 @@ def _legend(painted: set[tuple[str, Style]], width: int) -> Iterator[Text]:
         line += [(sign * times, style), (f" {meaning}  ", Palette.DIM)]
         used += size
     yield row(*line)
+    if any(sign.isdigit() for sign, _ in painted):
+        yield row(("2", Palette.BAD), (" 3 ... 9 work begun that many times, or more", Palette.DIM))
 
 
 def live_legend(width: int) -> Text:
