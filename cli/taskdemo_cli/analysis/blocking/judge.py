@@ -79,9 +79,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     is_left = run.timed_out and run.summary.tasks.unfinished
     if cause in {"neither", "not found"} and (is_left or not run.summary.response_s):
         looks = [one for look in found.waiting for one in look.waiting]
-    places = _places(looks)
-    if cause == "interpreter busy":
-        places = [replace(place, waits=False) for place in places]
+    places = _places(looks, may_wait=cause != "interpreter busy")
     change, rule = _change(cause, places, looks)
     after_s, after_error = _after_the_answer(run)
     is_late = after_s is not None and after_s < AS_LATE * waited_s
@@ -203,8 +201,8 @@ def _shares_interpreter(look: Observation) -> bool:
 
     It neither computed nor waited for a processor, and the observer could not have the interpreter either.
     """
-    is_idle = look.cpu_s + look.queued_s < MOST_OF_IT * look.seconds
-    return look.call is not None and look.library is not None and is_idle and look.free_s < MOST_OF_IT * look.seconds
+    waits = look.call is not None and look.library is not None and _is_idle([look])
+    return waits and look.free_s < MOST_OF_IT * look.seconds
 
 
 def _in_pieces(waiting: Iterable[Waiting]) -> list[Observation]:
@@ -224,12 +222,7 @@ def _in_pieces(waiting: Iterable[Waiting]) -> list[Observation]:
 
 def _burning(waiting: Iterable[Waiting]) -> list[Observation]:
     """Return what worker threads computed without the interpreter; nothing if that used little of a processor."""
-    looks = [
-        look
-        for one in waiting
-        for look in one.waiting
-        if look.of == "thread" and look.cpu_s + look.queued_s >= MOST_OF_IT * look.seconds
-    ]
+    looks = [look for one in waiting for look in one.waiting if look.of == "thread" and not _is_idle([look])]
     least = max(HELD_UP_S, MOST_OF_IT * sum(one.over_s for one in waiting))
     return looks if sum(look.cpu_s for look in looks) >= least else []
 
@@ -241,7 +234,7 @@ def _held(stalls: Sequence[Stall]) -> str:
     return "garbage collection" if stalls and collected_s >= MOST_OF_IT * net_s else "event loop held"
 
 
-def _places(looks: Iterable[Observation]) -> list[Place]:
+def _places(looks: Iterable[Observation], *, may_wait: bool) -> list[Place]:
     """Return the places that took the most time, the longest first; the callers instead if no place was seen."""
     looks = list(looks)
     by_place = grouped((look.place, look) for look in looks if look.place) or grouped(
@@ -254,12 +247,16 @@ def _places(looks: Iterable[Observation]) -> list[Place]:
             place=place,
             share=_seconds(group) / total if total else 0.0,
             call=(longest := max(group, key=attrgetter("seconds"))).calling,
-            # Waiting for a processor counts as computing, unless the call only sleeps.
-            waits=only_waits(longest) or sum(one.cpu_s + one.queued_s for one in group) < MOST_OF_IT * _seconds(group),
+            waits=may_wait and (only_waits(longest) or _is_idle(group)),
             caller=longest.caller if longest.place else None,
         )
         for place, group in most
     ]
+
+
+def _is_idle(looks: Sequence[Observation]) -> bool:
+    """Return whether nothing was computed there for most of the time; waiting for a processor counts as computing."""
+    return sum(one.cpu_s + one.queued_s for one in looks) < MOST_OF_IT * _seconds(looks)
 
 
 def _seconds(looks: Iterable[Observation]) -> float:
