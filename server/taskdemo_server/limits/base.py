@@ -1,8 +1,11 @@
 """The interface of each mode's steps for the experiments of `taskdemo limits`."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from starlette.concurrency import run_in_threadpool
 
 
 class CannotAskError(Exception):
@@ -33,3 +36,33 @@ class Steps:
     """Asks the engine for the state and the error of a handle's task; may be async; None without handles."""
     clean: Callable[[], Any] | None = None
     """Removes what the experiments left on a broker that others use too; may be async."""
+
+
+def steps_of(
+    start: Callable[[str, str], Any],
+    retry: Callable[[str], Any],
+    chain: Callable[..., Any],
+    group: Callable[..., Any],
+    ask: Callable[[Any], Any] | None = None,
+    clean: Callable[[], Any] | None = None,
+) -> Steps:
+    """Return the steps of a mode in which `start(key, name)` starts a step, and returns the handle to ask about it.
+
+    `retry(key)` starts `flaky`. Both are awaited if `start` is an `async def`; otherwise a worker thread calls them.
+    """
+    handles: dict[str, Any] = {}
+
+    async def call(function: Callable[..., Any], *given: str) -> Any:
+        return await (function(*given) if inspect.iscoroutinefunction(start) else run_in_threadpool(function, *given))
+
+    async def track(key: str) -> None:
+        handles[key] = await call(start, key, "tracked")
+
+    async def fail(key: str) -> None:
+        handles[key] = await call(start, key, "broken")
+        await call(start, key, "following")
+
+    async def try_again(key: str) -> None:
+        await call(retry, key)
+
+    return Steps(track, try_again, chain, group, fail, handles, ask, clean)

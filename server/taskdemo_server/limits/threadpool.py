@@ -1,17 +1,11 @@
 """Mode `threadpool` in the experiments of `taskdemo limits`: steps are plain calls in a worker thread."""
 
-from taskdemo_server.limits.base import Steps
+from taskdemo_server.limits.base import Steps, steps_of
 from taskdemo_server.limits.step import step
 
 
 def steps() -> Steps:
     """Return the steps, called where the endpoint calls its work."""
-
-    def track(key: str) -> None:
-        step(key, "tracked")
-
-    def retry(key: str) -> None:
-        step(key, "flaky")
 
     def chain(key: str) -> None:
         first = step(key, "first")
@@ -21,8 +15,4 @@ def steps() -> Steps:
         parts = [step(key, f"part {number}") for number in range(3)]
         step(key, "final", parts)
 
-    def fail(key: str) -> None:
-        step(key, "broken")
-        step(key, "following")
-
-    return Steps(track, retry, chain, group, fail, {})
+    return steps_of(step, lambda key: step(key, "flaky"), chain, group)

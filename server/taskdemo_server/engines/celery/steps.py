@@ -1,13 +1,13 @@
 """Celery in the experiments of `taskdemo limits`: every step is a separate task, published to the page's broker."""
 
-from typing import Any, Final
+from typing import Final
 
 from celery import chain as chained
 from celery import chord
 from celery.result import AsyncResult
 
 from taskdemo_server.engines.celery.page import celery
-from taskdemo_server.limits.base import CannotAskError, Steps
+from taskdemo_server.limits.base import CannotAskError, Steps, steps_of
 from taskdemo_server.limits.step import Given, OnPurposeError, step
 
 BACKOFF_S: Final = 1
@@ -34,18 +34,11 @@ def flaky(key: str) -> int:
 
 def steps() -> Steps:
     """Return steps that publish to the broker: plain `def`s, because publishing and asking block on the network."""
-    handles: dict[str, Any] = {}
-
-    def track(key: str) -> None:
-        handles[key] = do_step.delay(key, "tracked")
 
     def ask(result: AsyncResult) -> tuple[str, str | None]:
         if celery.conf.result_backend in {None, "disabled://"}:
             raise CannotAskError("No result backend is configured.")
         return result.state, repr(result.result) if result.failed() else None
-
-    def retry(key: str) -> None:
-        flaky.delay(key)
 
     def chain(key: str) -> None:
         chained(do_step.s(key, "first"), follow.s(key, "second")).delay()
@@ -53,11 +46,7 @@ def steps() -> Steps:
     def group(key: str) -> None:
         chord([do_step.s(key, f"part {number}") for number in range(3)])(follow.s(key, "final"))
 
-    def fail(key: str) -> None:
-        handles[key] = do_step.delay(key, "broken")
-        do_step.delay(key, "following")
-
-    return Steps(track, retry, chain, group, fail, handles, ask, clean=_delete_queue)
+    return steps_of(do_step.delay, flaky.delay, chain, group, ask, _delete_queue)
 
 
 def _delete_queue() -> None:

@@ -1,6 +1,6 @@
 """Dramatiq in the experiments of `taskdemo limits`: every step is a separate message, sent to the page's broker."""
 
-from typing import Any, Final
+from typing import Final
 
 import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
@@ -10,7 +10,7 @@ from dramatiq.results.errors import ResultFailure, ResultMissing
 from redis import Redis
 
 from taskdemo_server.engines.dramatiq.page import backend, broker, queue, url
-from taskdemo_server.limits.base import CannotAskError, Steps
+from taskdemo_server.limits.base import CannotAskError, Steps, steps_of
 from taskdemo_server.limits.step import step
 
 BACKOFF_MS: Final = 1000
@@ -34,13 +34,6 @@ def flaky(key: str) -> int:
 
 def steps() -> Steps:
     """Return steps that send to the broker: plain `def`s, because sending and asking block on the network."""
-    handles: dict[str, Any] = {}
-
-    def track(key: str) -> None:
-        handles[key] = do_step.send(key, "tracked")
-
-    def retry(key: str) -> None:
-        flaky.send(key)
 
     def chain(key: str) -> None:
         first, second = do_step.message(key, "first"), do_step.message(key, "second")
@@ -51,11 +44,7 @@ def steps() -> Steps:
         parts.add_completion_callback(do_step.message(key, "final"))
         parts.run()
 
-    def fail(key: str) -> None:
-        handles[key] = do_step.send(key, "broken")
-        do_step.send(key, "following")
-
-    return Steps(track, retry, chain, group, fail, handles, _ask, clean=_delete_queue)
+    return steps_of(do_step.send, flaky.send, chain, group, _ask, _delete_queue)
 
 
 def _ask(message: dramatiq.Message[int]) -> tuple[str, str | None]:

@@ -6,7 +6,7 @@ from huey import chord
 from huey.exceptions import TaskException
 
 from taskdemo_server.engines.huey.page import huey
-from taskdemo_server.limits.base import Steps
+from taskdemo_server.limits.base import Steps, steps_of
 from taskdemo_server.limits.step import Given, step
 
 
@@ -24,13 +24,6 @@ def flaky(key: str) -> int:
 
 def steps() -> Steps:
     """Return steps that write to the file: plain `def`s, because they may have to wait for other writers."""
-    handles: dict[str, Any] = {}
-
-    def track(key: str) -> None:
-        handles[key] = do_step(key, "tracked")
-
-    def retry(key: str) -> None:
-        flaky(key)
 
     def chain(key: str) -> None:
         huey.enqueue(do_step.s(key, "first").then(do_step, key, "second"))
@@ -39,11 +32,7 @@ def steps() -> Steps:
         parts = [do_step.s(key, f"part {number}") for number in range(3)]
         huey.enqueue(chord(parts, do_step.s(key, "final")))
 
-    def fail(key: str) -> None:
-        handles[key] = do_step(key, "broken")
-        do_step(key, "following")
-
-    return Steps(track, retry, chain, group, fail, handles, _ask, clean=huey.flush)
+    return steps_of(do_step, flaky, chain, group, _ask, huey.flush)
 
 
 def _ask(result: Any) -> tuple[str, str | None]:

@@ -1,12 +1,10 @@
 """Procrastinate in the experiments of `taskdemo limits`: every step is a separate job, in the page's queue."""
 
-from typing import Any
-
 from procrastinate import RetryStrategy
 from procrastinate.jobs import Job
 
 from taskdemo_server.engines.procrastinate.page import queue, tasks
-from taskdemo_server.limits.base import Steps
+from taskdemo_server.limits.base import Steps, steps_of
 from taskdemo_server.limits.step import step
 
 
@@ -24,14 +22,11 @@ def flaky(key: str) -> int:
 
 def steps() -> Steps:
     """Return steps that add rows to the page's database."""
-    handles: dict[str, Any] = {}
 
-    async def start(key: str, name: str, lock: str | None = None) -> int:
-        return await do_step.configure(lock=lock).defer_async(key=key, name=name)
-
-    async def track(key: str) -> None:
-        number = await start(key, "tracked")
-        [handles[key]] = await tasks.job_manager.list_jobs_async(id=number)
+    async def start(key: str, name: str, lock: str | None = None) -> Job:
+        number = await do_step.configure(lock=lock).defer_async(key=key, name=name)
+        [job] = await tasks.job_manager.list_jobs_async(id=number)
+        return job
 
     async def ask(job: Job) -> tuple[str, None]:
         return (await tasks.job_manager.get_job_status_async(int(job.id or 0))).value, None
@@ -49,11 +44,6 @@ def steps() -> Steps:
             await start(key, f"part {number}", f"lock {queue} {key}")
         await start(key, "final", f"lock {queue} {key}")
 
-    async def fail(key: str) -> None:
-        number = await start(key, "broken")
-        [handles[key]] = await tasks.job_manager.list_jobs_async(id=number)
-        await start(key, "following")
-
     async def clean() -> None:
         await tasks.connector.execute_query_async(
             "DELETE FROM procrastinate_periodic_defers WHERE periodic_id = %(queue)s", queue=queue
@@ -62,4 +52,4 @@ def steps() -> Steps:
             "DELETE FROM procrastinate_jobs WHERE queue_name = %(queue)s", queue=queue
         )
 
-    return Steps(track, retry, chain, group, fail, handles, ask, clean=clean)
+    return steps_of(start, retry, chain, group, ask, clean)

@@ -7,7 +7,7 @@ from rq.job import Job
 from rq.worker_registration import unregister
 
 from taskdemo_server.engines.rq.page import queue
-from taskdemo_server.limits.base import Steps
+from taskdemo_server.limits.base import Steps, steps_of
 from taskdemo_server.limits.step import step
 
 INTERVALS_S: Final = [1, 2, 4]
@@ -23,10 +23,9 @@ def follow(key: str, name: str) -> int:
 
 def steps() -> Steps:
     """Return steps that send to the broker: plain `def`s, because sending and asking block on the network."""
-    handles: dict[str, Any] = {}
 
-    def track(key: str) -> None:
-        handles[key] = queue.enqueue(step, key, "tracked")
+    def start(key: str, name: str) -> Job:
+        return queue.enqueue(step, key, name)
 
     def ask(job: Job) -> tuple[str, str | None]:
         result = job.latest_result()
@@ -36,18 +35,14 @@ def steps() -> Steps:
         queue.enqueue(step, key, "flaky", retry=Retry(max=3, interval=INTERVALS_S))
 
     def chain(key: str) -> None:
-        first = queue.enqueue(step, key, "first")
+        first = start(key, "first")
         queue.enqueue(follow, key, "second", depends_on=first)
 
     def group(key: str) -> None:
-        parts = [queue.enqueue(step, key, f"part {number}") for number in range(3)]
+        parts = [start(key, f"part {number}") for number in range(3)]
         queue.enqueue(follow, key, "final", depends_on=parts)
 
-    def fail(key: str) -> None:
-        handles[key] = queue.enqueue(step, key, "broken")
-        queue.enqueue(step, key, "following")
-
-    return Steps(track, retry, chain, group, fail, handles, ask, clean=_delete_queue)
+    return steps_of(start, retry, chain, group, ask, _delete_queue)
 
 
 def _delete_queue() -> None:

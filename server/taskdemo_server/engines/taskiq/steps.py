@@ -1,12 +1,10 @@
 """Taskiq in the experiments of `taskdemo limits`: every step is a separate task, sent to the page's broker."""
 
-from typing import Any
-
 from redis.asyncio import Redis
 from taskiq import AsyncTaskiqTask, SimpleRetryMiddleware
 
 from taskdemo_server.engines.taskiq.page import backend, broker, queue
-from taskdemo_server.limits.base import CannotAskError, Steps
+from taskdemo_server.limits.base import CannotAskError, Steps, steps_of
 from taskdemo_server.limits.step import step
 
 broker.add_middlewares(SimpleRetryMiddleware())
@@ -26,10 +24,6 @@ def flaky(key: str) -> int:
 
 def steps() -> Steps:
     """Return steps that send to the broker."""
-    handles: dict[str, Any] = {}
-
-    async def track(key: str) -> None:
-        handles[key] = await do_step.kiq(key, "tracked")
 
     async def ask(task: AsyncTaskiqTask[int]) -> tuple[str, str | None]:
         if backend is None:
@@ -38,9 +32,6 @@ def steps() -> Steps:
             return "not ready", None
         result = await task.get_result()
         return "ready", repr(result.error) if result.is_err else None
-
-    async def retry(key: str) -> None:
-        await flaky.kiq(key)
 
     async def chain(key: str) -> None:
         # Taskiq has no chains (taskiq-pipelines adds them): the second step does not know of the first.
@@ -53,13 +44,9 @@ def steps() -> Steps:
             await do_step.kiq(key, f"part {number}")
         await do_step.kiq(key, "final")
 
-    async def fail(key: str) -> None:
-        handles[key] = await do_step.kiq(key, "broken")
-        await do_step.kiq(key, "following")
-
     async def clean() -> None:
         async with Redis(connection_pool=broker.connection_pool) as client:
             keys = [name async for name in client.scan_iter(f"*taskiq:{queue}*")]
             await client.delete(*keys, "nothing")
 
-    return Steps(track, retry, chain, group, fail, handles, ask, clean=clean)
+    return steps_of(do_step.kiq, flaky.kiq, chain, group, ask, clean)
