@@ -1,7 +1,8 @@
 """How taskdemo drives Huey: by its signals. Server and worker import this."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from huey.exceptions import TaskException
 from huey.signals import SIGNAL_ENQUEUED, SIGNAL_EXECUTING, SIGNAL_REVOKED
@@ -36,6 +37,7 @@ def revoked(_signal: str, task: Any) -> None:
 
 
 learn_experiments(__package__)
+claim: Final = partial(claims.over_file, huey.storage.filename)
 
 
 def check() -> None:
@@ -71,11 +73,6 @@ def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
 def has_worker() -> bool | None:
     """Return None: Huey does not track its workers."""
     return None
-
-
-def claim(name: str) -> claims.Take:
-    """Open a file next to that of the tasks, and return the function that claims a name in it."""
-    return claims.over_file(huey.storage.filename, name)
 
 
 def redelivered_after() -> float | None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -54,6 +55,7 @@ async def begin(call_next: Callable[[], Awaitable[Any]], context: JobContext, _w
 
 tasks.worker_defaults["worker_middleware"] = [begin]
 learn_experiments(__package__)
+claim: Final = partial(claims.over_postgres, url)
 
 
 def check() -> None:
@@ -115,11 +117,6 @@ def has_worker() -> bool | None:
             "SELECT EXISTS (SELECT FROM procrastinate_workers WHERE last_heartbeat > now() - interval '4 s')"
         ).fetchone()
     return found is not None and bool(found[0])
-
-
-def claim(name: str) -> claims.Take:
-    """Connect to the broker, and return the function that claims a name there."""
-    return claims.over_postgres(url, name)
 
 
 def redelivered_after() -> float | None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 from redis import Redis, RedisError
@@ -61,6 +62,7 @@ class Carrying(Worker):
 
 
 learn_experiments(__package__)
+claim: Final = partial(claims.over_redis, url)
 
 
 def check() -> None:
@@ -103,11 +105,6 @@ def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
 def has_worker() -> bool | None:
     """Look for a worker of the queue; one that was killed still counts for some minutes."""
     return bool(Worker.count(queue=queue))
-
-
-def claim(name: str) -> claims.Take:
-    """Connect to the broker, and return the function that claims a name there."""
-    return claims.over_redis(url, name)
 
 
 def redelivered_after() -> float | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 from redis import Redis, ResponseError
@@ -37,6 +38,7 @@ class Carry(TaskiqMiddleware):
 
 broker.add_middlewares(Carry())
 learn_experiments(__package__)
+claim: Final = partial(claims.over_redis, url)
 
 
 def check() -> None:
@@ -90,11 +92,6 @@ def has_worker() -> bool | None:
             return True
         major, minor, *_ = map(int, client.info("server")["redis_version"].split("."))
     return None if (major, minor) < (7, 2) else False
-
-
-def claim(name: str) -> claims.Take:
-    """Connect to the broker, and return the function that claims a name there."""
-    return claims.over_redis(url, name)
 
 
 def redelivered_after() -> float | None:
