@@ -72,7 +72,7 @@ def test_who_may_not_ask_is_told_so_and_not_refused(
     with redis.Redis.from_url(stage.broker) as client:
         client.execute_command("ACL", "SETUSER", "shy", "on", "nopass", "~*", "+@all", "-@admin")
     monkeypatch.setattr(claims, "load", lambda _engine: over_redis(stage.broker.replace("//", "//shy:x@")))
-    claims.check(Settings(mode="rq", journal=""))
+    claims.check(Settings(mode="rq", journal="", broker=stage.broker))
     said = capfd.readouterr().err
     assert said.startswith("Cannot check whether another server uses the queue rq:taskdemo (User shy has")
     assert said.count("\n") == 1

@@ -152,6 +152,11 @@ class Settings(Work):
         return self.processes or one_per_cpu()
 
     @property
+    def shares_broker(self) -> bool:
+        """Whether a broker that is not private keeps the tasks: they neither delay the shutdown nor are lost."""
+        return self.broker is not None and self.private_broker is None
+
+    @property
     def work_settings(self) -> WorkSettings:
         """The settings of the work in this server's own processes and in its private worker."""
         return WorkSettings(**{field.name: getattr(self, field.name) for field in fields(Work)})

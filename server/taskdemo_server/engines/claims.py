@@ -42,7 +42,7 @@ def check(settings: Settings) -> None:
     Raises UnusableError if another server has it. If the broker cannot be asked, by this user or at all, warn only.
     """
     engine = MODE_BY_NAME[settings.mode].engine
-    if engine is None or settings.private_broker is not None:
+    if engine is None or not settings.shares_broker:
         return
     module, queue = load(engine), f"{settings.mode}:{settings.queue}"
     try:

@@ -86,7 +86,7 @@ def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
     }
     if mode.engine is not None:
         rows["worker"] = mode.engine.format_command("N", settings.queue)
-        if settings.private_broker is None:
+        if settings.shares_broker:
             rows["worker"] = worker_command(settings, url)
     if terminal:
         return _styled(mode.expect, rows)

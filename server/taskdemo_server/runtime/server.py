@@ -157,7 +157,7 @@ class PageServer(Server):
         page = importlib.import_module(mode.page).app
         tracking = PageTracking(page, mode, journal, place, settings.max_pending)
         has_worker = None
-        if engine is not None and settings.private_broker is None:
+        if engine is not None and settings.shares_broker:
             tracking.kept, has_worker = True, functools.partial(base.has_worker, engine)
 
         def close(task: TaskRecord) -> None:

@@ -140,23 +140,21 @@ class Supervisor:
         """The ids of the tasks that were unfinished when the server was told to end."""
         self._children: Children | None = None
         engine = MODE_BY_NAME[settings.mode].engine if settings.app is None else None
-        self._kept = engine is not None and settings.private_broker is None
-        """Whether a broker that is not private keeps the tasks: they then neither delay the shutdown nor are lost."""
         self._index = Index(self._journal)
         if lost := self._lose_what_the_dead_left():
             self.console.say(say.left_behind(lost))
-        if not self._kept:  # From here on, only this server's own tasks count.
+        if not settings.shares_broker:  # From here on, only this server's own tasks count.
             self._index = Index(self._journal, self._journal.size())
         if engine is None:
             return
         module = base.load(engine)
-        if self._kept:
+        if settings.shares_broker:
             worker = say.worker_command(settings, self._url)
             follow_results(module, self._index, settings.mode, engine.begins_within_s, worker)
         else:
             self.console.say(f"Starting {settings.mode}'s broker and worker, which takes some seconds.\n")
             self._children = Children(settings, engine, self._index.ended, lambda news: inbox.put((news, 0)))
-        if not self._kept or module.redelivered_after() is None:
+        if self._children is not None or module.redelivered_after() is None:
             follow_deaths(module, self._index, settings.mode, settings.longest_s, self._children)
 
     def await_broker(self) -> None:
@@ -233,7 +231,7 @@ class Supervisor:
     def _drain(self, number: int) -> Next:
         self._told = number
         self._crew.drain()
-        if self._kept:
+        if self.settings.shares_broker:
             self.console.say_on_signal(say.kept(_name(number), len(self._index.unfinished())))
         else:
             self._waited_for = [task.id for task in self._mine()]
@@ -271,7 +269,7 @@ class Supervisor:
 
     def _mine(self) -> list[TaskRecord]:
         """Return the unfinished tasks that die with this server."""
-        return [] if self._kept else self._index.unfinished()
+        return [] if self.settings.shares_broker else self._index.unfinished()
 
     def _lose_with(self, pid: int) -> None:
         """Journal as lost the unfinished tasks of a server process that died, unless an engine has them."""
@@ -291,7 +289,7 @@ class Supervisor:
             for task in self._index.unfinished()
             if (accepted := task.accepted) and accepted.host == host
             if accepted.pid == os.getpid() or not lives(accepted.pid)  # Our own pid, reused after a reboot.
-            if not (self._kept and task.ref is not None)
+            if not (self.settings.shares_broker and task.ref is not None)
         ]
         self._lose(lost, "Its server died.")
         return len(lost)
