@@ -137,7 +137,7 @@ def test_a_task_that_its_pool_loses_before_the_page_has_answered_is_accepted_and
     ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ProcessPoolExecutor, "submit", ProcessPoolExecutor.submit)  # It is put back at the end.
-    pools.Futures().follow()
+    pools.follow_submits()
     app = FastAPI()
 
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:

@@ -39,8 +39,7 @@ from taskdemo_server.tracking import PageTracking, Tracking
 from taskdemo_server.user_app.loop_stalls import LoopStalls
 from taskdemo_server.user_app.requests import Requests, follow_background_tasks, follow_threads
 from taskdemo_server.user_app.stacks import Reader
-from taskdemo_server.work import workplace
-from taskdemo_server.work.pools import Futures
+from taskdemo_server.work import pools, workplace
 
 _HANG_UP_AFTER_S: Final = 3.0
 _FOLLOW_EVERY_S: Final = 0.05
@@ -215,7 +214,6 @@ def _follow(index: Index) -> None:
 def _cancel(mode: Mode, engine: base.EngineModule | None) -> Callable[[str, str | None], bool]:
     if engine is not None:
         return lambda _task_id, ref: ref is not None and engine.cancel(ref)
-    futures = Futures()
     if mode.runs == "process":
-        futures.follow()
-    return lambda task_id, _ref: futures.cancel(task_id)
+        pools.follow_submits()
+    return lambda task_id, _ref: pools.cancel(task_id)

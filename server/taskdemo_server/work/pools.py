@@ -18,42 +18,42 @@ _RAISED: Final = "_raised_by_the_work"
 """Marks an exception from a pool process as raised by the work, which has journaled it itself."""
 
 
-class Futures:
-    """The futures of the tasks that pools have not finished, by task id."""
+_futures: Final[dict[str, Future[Any]]] = {}
+"""The futures of the tasks that pools have not finished, by task id."""
 
-    def __init__(self) -> None:
-        self._futures: dict[str, Future[Any]] = {}
 
-    def follow(self) -> None:
-        """Make `submit` send the current task's id with the call, from now on in this process."""
-        submit = ProcessPoolExecutor.submit
+def follow_submits() -> None:
+    """Make `submit` send the current task's id with the call, from now on in this process."""
+    submit = ProcessPoolExecutor.submit
 
-        @functools.wraps(submit)  # type: ignore[arg-type]  # generic there
-        def submit_task(
-            pool: ProcessPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any
-        ) -> "Future[Any]":
-            task = current_task.get()
-            if task is None:
-                return submit(pool, function, *args, **kwargs)
-            future = submit(pool, run_as, task.id, function, *args, **kwargs)
-            self._futures[task.id] = future
-            future.add_done_callback(lambda done: self._done(task, done))
-            return future
+    @functools.wraps(submit)  # type: ignore[arg-type]  # generic there
+    def submit_task(
+        pool: ProcessPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> "Future[Any]":
+        task = current_task.get()
+        if task is None:
+            return submit(pool, function, *args, **kwargs)
+        future = submit(pool, run_as, task.id, function, *args, **kwargs)
+        _futures[task.id] = future
+        future.add_done_callback(lambda done: _done(task, done))
+        return future
 
-        ProcessPoolExecutor.submit = submit_task  # type: ignore[assignment, method-assign]  # generic there
+    ProcessPoolExecutor.submit = submit_task  # type: ignore[assignment, method-assign]  # generic there
 
-    def cancel(self, task_id: str) -> bool:
-        """Cancel a waiting task; return False if a process already has it, or if it has ended."""
-        future = self._futures.get(task_id)
-        return future is not None and future.cancel()
 
-    def _done(self, task: CurrentTask, future: "Future[Any]") -> None:
-        self._futures.pop(task.id, None)
-        if future.cancelled():
-            here().note(task.id, "cancelled")
-        elif (error := future.exception()) is not None and not hasattr(error, _RAISED):
-            # A pool may break before its page has answered, and only the answer makes the request a task.
-            here().note(task.id, "lost", task.accept(), error=error_text(error))
+def cancel(task_id: str) -> bool:
+    """Cancel a waiting task; return False if a process already has it, or if it has ended."""
+    future = _futures.get(task_id)
+    return future is not None and future.cancel()
+
+
+def _done(task: CurrentTask, future: "Future[Any]") -> None:
+    _futures.pop(task.id, None)
+    if future.cancelled():
+        here().note(task.id, "cancelled")
+    elif (error := future.exception()) is not None and not hasattr(error, _RAISED):
+        # A pool may break before its page has answered, and only the answer makes the request a task.
+        here().note(task.id, "lost", task.accept(), error=error_text(error))
 
 
 def run_as(task_id: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
