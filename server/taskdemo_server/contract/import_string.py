@@ -6,6 +6,7 @@ like a missing name, and the two need different messages.
 """
 
 import difflib
+import functools
 import importlib
 import sys
 import sysconfig
@@ -18,8 +19,11 @@ from taskdemo_server.contract.text import error_text, shortened
 
 INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 """Names of folders that hold installed libraries."""
-_NO_USERS: Final = (f"{sysconfig.get_path('stdlib')}/", f"{Path(__file__).parents[1]}/", "<")
-"""Prefixes of the names of Python's and taskdemo's own files."""
+_NOT_USERS: Final = tuple(
+    Path(folder).resolve()
+    for folder in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), Path(__file__).parents[1])
+)
+"""The folders of Python's and taskdemo's own files."""
 
 
 class UnusableError(ValueError):
@@ -103,8 +107,18 @@ def _nearest(parts: list[str], here: Path) -> list[str]:
     return [*near, *rest] if near else []
 
 
-def _is_users(filename: str) -> bool:
-    return not filename.startswith(_NO_USERS) and INSTALLED.isdisjoint(Path(filename).parts)
+@functools.cache
+def is_pythons(filename: str) -> bool:
+    """Return whether a file is Python's or taskdemo's own, or no file: some code has none, such as Python's startup."""
+    path = Path(filename).resolve()
+    is_within = any(path.is_relative_to(folder) for folder in _NOT_USERS)
+    return filename.startswith("<") or (is_within and INSTALLED.isdisjoint(path.parts))
+
+
+@functools.cache
+def is_users(filename: str) -> bool:
+    """Return whether a file is the user's own: neither Python's nor taskdemo's nor an installed package's."""
+    return not is_pythons(filename) and INSTALLED.isdisjoint(Path(filename).resolve().parts)
 
 
 def _own_names(module: Any, callables: list[str]) -> str:
@@ -125,7 +139,7 @@ def describe_error(error: BaseException) -> str:
     The file and line are the last ones outside libraries, if there are any.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    own = next((frame for frame in reversed(frames) if _is_users(frame.filename)), None)
+    own = next((frame for frame in reversed(frames) if is_users(frame.filename)), None)
     where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in ([own] if own else frames[-1:]))
     if isinstance(error, SyntaxError) and error.filename:
         where = f" ({Path(error.filename).name}:{error.lineno})"

@@ -191,7 +191,7 @@ class AppServer(Server):
         os.environ[WORK] = settings.work_settings.to_json()
         self.requests = Requests(app, journal, place, reader)
         self._reader = reader
-        follow_background_tasks(reader)
+        follow_background_tasks()
         follow_threads()
         state = State(settings, journal, Index(journal), self.requests, cancel=lambda _task_id, _ref: False)
         api, is_own = create_api(state, app)

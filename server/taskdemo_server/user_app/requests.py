@@ -23,11 +23,12 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskdemo_server.contract.events import TaskState
+from taskdemo_server.contract.import_string import is_users
 from taskdemo_server.contract.sightings import Answered, Left, LeftState, Look, NeverRan, Whose
 from taskdemo_server.contract.text import error_text, shortened
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.tracking import Tracking, new_id, with_id
-from taskdemo_server.user_app.stacks import ASYNC, Reader, Step, function_of
+from taskdemo_server.user_app.stacks import ASYNC, Reader, Step, function_of, maker
 from taskdemo_server.work import task_output
 from taskdemo_server.work.workplace import Workplace
 
@@ -172,7 +173,10 @@ class Requests(Tracking[Request]):
 
     def _end(self, request: Request, error: BaseException | None = None) -> None:
         request.over = ended = time.monotonic()
-        self._tell_never_ran(request)
+        for task, added_by in request.added.items():
+            place = None if added_by is None else self._reader.place(added_by)
+            self.journal.write(NeverRan(_name_of(task.func), request.status, place, request.ended_early).to_line())
+        request.added.clear()
         if error is None and request.answered and ended - request.sent < NOTHING_LEFT_S:
             ended = request.answered  # Else the caller could have the answer before this end.
         state: TaskState = "finished" if error is None else "failed"
@@ -196,7 +200,7 @@ class Requests(Tracking[Request]):
             context: Context | None = given.get("context")
             request = context.get(current) if context is not None else current.get()
             if request is not None and isinstance(task, asyncio.Task):
-                created = self._reader.maker(sys._getframe(1))  # noqa: SLF001
+                created = maker(sys._getframe(1))  # noqa: SLF001
                 child = Child(next(self._numbers), request, task, _name_of(coroutine), created)
                 self._children[child.number] = child
                 self._child_of[task] = child
@@ -218,7 +222,7 @@ class Requests(Tracking[Request]):
         """
         endpoint = self._latest.get("endpoint")  # which the router writes there
         code = getattr(inspect.unwrap(endpoint) if callable(endpoint) else None, "__code__", None)
-        if code is None or code.co_flags & ASYNC or not self._reader.own(code.co_filename):
+        if code is None or code.co_flags & ASYNC or not is_users(code.co_filename):
             return Look("")
         first = self._reader.place(Step(code, 0, code.co_firstlineno, ""))
         return Look("", caller=f"{first} (or a dependency of it)", within=function_of(code))
@@ -247,14 +251,6 @@ class Requests(Tracking[Request]):
                     self.journal.write(left.to_line())
             if child.ended:
                 self._children.pop(child.number, None)
-
-    def _tell_never_ran(self, request: Request) -> None:
-        """Journal the background tasks that were added and never started, with the reason if it is known."""
-        for task, maker in request.added.items():
-            place = None if maker is None else self._reader.place(maker)
-            lost = NeverRan(_name_of(task.func), request.status, place, request.ended_early)
-            self.journal.write(lost.to_line())
-        request.added.clear()
 
     def _refusal(self, scope: Scope, message: Message) -> Answered | None:
         """Return what to journal of an answer that starts; None if it is a success, or is journaled already."""
@@ -289,7 +285,7 @@ def follow_threads() -> None:
     threading.Thread.start = noting_start  # type: ignore[method-assign]  # it still does what it did
 
 
-def follow_background_tasks(reader: Reader) -> None:
+def follow_background_tasks() -> None:
     """From now on, note what a request adds to Starlette's BackgroundTasks, until it starts.
 
     Starlette keeps that list to itself: what an exception drops is gone with the endpoint's frame.
@@ -299,7 +295,7 @@ def follow_background_tasks(reader: Reader) -> None:
     def noting_add(self: BackgroundTasks, *given: Any, **named: Any) -> None:
         add(self, *given, **named)
         if (request := current.get()) is not None:
-            request.added[self.tasks[-1]] = reader.maker(sys._getframe(1))  # noqa: SLF001  as above
+            request.added[self.tasks[-1]] = maker(sys._getframe(1))  # noqa: SLF001  as above
 
     async def noting_run(self: BackgroundTask) -> None:
         request = current.get()

@@ -12,7 +12,6 @@ import inspect
 import linecache
 import re
 import sys
-import sysconfig
 import threading
 from itertools import dropwhile, islice, takewhile
 from opcode import opname
@@ -20,14 +19,11 @@ from pathlib import Path
 from types import AsyncGeneratorType, CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
-from taskdemo_server.contract.import_string import INSTALLED
+from taskdemo_server.contract.import_string import is_pythons, is_users
 from taskdemo_server.contract.sightings import FrameworkStep, Look
 
-NOT_OURS: Final = Path(__file__).resolve().parents[1]
-PYTHON: Final = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
-IDLE: Final = frozenset(
-    {"anyio", "asyncio", "concurrent", "fastapi", "starlette", "taskdemo_server", "threading", "uvicorn"}
-)
+OURS: Final = "taskdemo_server"
+IDLE: Final = frozenset({"anyio", "asyncio", "concurrent", "fastapi", "starlette", OURS, "threading", "uvicorn"})
 """Packages that delay nothing: a thread in these alone is idle, or is kept from running."""
 STEPS: Final[dict[str, FrameworkStep]] = {
     "serialize_response": "serialising",
@@ -95,6 +91,13 @@ def stack(innermost: FrameType | None) -> list[Step]:
     return steps
 
 
+def maker(frame: FrameType | None) -> Step | None:
+    """Return the application's innermost step that led to this frame; None if none did."""
+    while frame is not None and not is_users(frame.f_code.co_filename):
+        frame = frame.f_back
+    return None if frame is None else _step(frame)
+
+
 def suspended_at(awaitable: object) -> list[Step]:
     """Return the stack of a suspended coroutine, the innermost frame first; empty for other awaitables."""
     steps: list[Step] = []
@@ -120,13 +123,6 @@ class Reader:
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder).resolve()
-        self._names: dict[str, str | None] = {}
-
-    def own(self, filename: str) -> str | None:
-        """Return the name to show for one of the application's own files; None for any other file."""
-        if filename not in self._names:
-            self._names[filename] = self._name(filename)
-        return self._names[filename]
 
     def look(self, steps: list[Step], *, others: bool = True) -> Look | None:
         """Return what this stack, the innermost frame first, shows; None if it does nothing for the application.
@@ -137,12 +133,12 @@ class Reader:
             return None  # It waits until the new thread runs, which others delay.
         is_interrupted = bool(steps) and _interrupts(steps[0])
         steps = list(dropwhile(_interrupts, steps))
-        at = next((n for n, step in enumerate(steps) if self.own(step.file)), None)
+        at = next((n for n, step in enumerate(steps) if is_users(step.file)), None)
         if at is None:
             return _look_at_others(steps) if others else None
         own = steps[at]
         # Skip our own stream, which tasks print through.
-        inner = list(dropwhile(lambda step: step.package == NOT_OURS.name, steps[:at]))
+        inner = list(dropwhile(lambda step: step.package == OURS, steps[:at]))
         called = _called(own.code, own.last)
         call, by_now = called.name and _pythons_name(called.name, own), None
         if inner:
@@ -154,7 +150,7 @@ class Reader:
         in_line = _in_line(inner) or (
             not inner and call is not None and (not called.is_call or call.rpartition(".")[2] in WAITING_CALLS)
         )
-        owns = [n for n, step in enumerate(steps) if n >= at and self.own(step.file)]
+        owns = [n for n, step in enumerate(steps) if n >= at and is_users(step.file)]
         outer = next((n for n in owns if steps[n].code.co_flags & ASYNC), owns[-1])
         caller, above = steps[outer], steps[outer + 1 : outer + 2]
         is_other = (caller.file, function_of(caller.code)) != (own.file, function_of(own.code))
@@ -167,31 +163,24 @@ class Reader:
             within=function_of(caller.code),
             function=_called(by.code, by.last).function,
             in_loop=_is_in_loop(by.code, by.last),
-            may_be_plain=bool(above) and _calls_endpoints(above[0]) and _is_async_without_need(caller.code),
+            may_be_plain=any(map(_calls_endpoints, above)) and _is_async_without_need(caller.code),
             is_plain=not caller.code.co_flags & ASYNC,
             library=inner[-1].package if inner else None,
             in_line=in_line,
         )
 
-    def maker(self, frame: FrameType | None) -> Step | None:
-        """Return the application's innermost step that led to this frame; None if none did."""
-        while frame is not None and not self.own(frame.f_code.co_filename):
-            frame = frame.f_back
-        return None if frame is None else _step(frame)
-
     def place(self, step: Step) -> str:
         """Return the file, line and function of a step of the application, for people."""
         template = step.names.get("__jinja_template__")  # compiled, it still maps its lines to the source's
         line = template.get_corresponding_lineno(step.line) if template else step.line
-        return f"{self.own(step.file)}:{line} in {function_of(step.code)}"
+        return f"{name_of(step.file, self._folder)}:{line} in {function_of(step.code)}"
 
-    def _name(self, filename: str) -> str | None:
-        path = Path(filename).resolve()
-        if _is_pythons(filename) or not INSTALLED.isdisjoint(path.parts):
-            return None
-        if path.is_relative_to(self._folder):
-            return str(path.relative_to(self._folder))
-        return "/".join(path.parts[-2:])
+
+@functools.cache
+def name_of(filename: str, folder: Path) -> str:
+    """Return the name to show for one of the application's own files: relative to `folder` if it is in there."""
+    path = Path(filename).resolve()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else Path(*path.parts[-2:]))
 
 
 def function_of(code: CodeType) -> str:
@@ -348,17 +337,9 @@ def _look_at_others(steps: list[Step]) -> Look | None:
         if step.package in FRAMEWORKS and (doing := STEPS.get(step.code.co_name)):
             what = "request" if doing == "validating" else "answer"
             return Look(f"{doing} the {what} ({step.package}.{step.code.co_name})", step=doing)
-    other = next((step for step in steps if step.package not in IDLE and not _is_pythons(step.file)), None)
+    other = next((step for step in steps if step.package not in IDLE and not is_pythons(step.file)), None)
     if other is None:
         return None
     pool = _pool(steps)
     place = f"{other.package}.{other.code.co_name}" if pool is None else _where_by_now(pool, None)
     return Look(place, _where_by_now(steps[0], None), in_line=pool is not None)
-
-
-@functools.cache
-def _is_pythons(filename: str) -> bool:
-    """Return whether a file is Python's or taskdemo's own, or no file: some code has none, such as Python's startup."""
-    path = Path(filename).resolve()
-    is_within = any(path.is_relative_to(folder) for folder in (NOT_OURS, *PYTHON))
-    return filename.startswith("<") or (is_within and INSTALLED.isdisjoint(path.parts))

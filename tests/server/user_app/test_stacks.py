@@ -16,9 +16,10 @@ from fastapi.routing import run_endpoint_function
 from jinja2 import Environment, FileSystemLoader
 
 from conftest import until
+from taskdemo_server.contract.import_string import is_users
 from taskdemo_server.contract.sightings import Look
 from taskdemo_server.user_app import unready
-from taskdemo_server.user_app.stacks import Reader, Step, frames, stack, suspended_at
+from taskdemo_server.user_app.stacks import Reader, Step, frames, name_of, stack, suspended_at
 from taskdemo_server.user_app.unready import where_it_is
 from taskdemo_server.work import user_function
 
@@ -309,18 +310,15 @@ def test_what_is_done_in_a_call_by_another_is_not_told(
 
 
 def test_a_file_of_the_application_goes_by_its_name_in_the_folder_or_by_its_own_folders(tmp_path: Path) -> None:
-    reader = Reader(str(tmp_path))
-    assert reader.own(str(tmp_path / "shop" / "main.py")) == "shop/main.py"
-    assert reader.own("/srv/shop/app/main.py") == "app/main.py"
-    assert reader.own(threading.__file__) is None
-    assert reader.own(pytest.__file__) is None
-    assert reader.own("<string>") is None
+    assert name_of(str(tmp_path / "shop" / "main.py"), tmp_path) == "shop/main.py"
+    assert name_of("/srv/shop/app/main.py", tmp_path) == "app/main.py"
+    assert name_of("/srv/shop/main.py", Path("/")) == "srv/shop/main.py"
 
 
-def test_python_is_nobodys_own_even_from_the_root_folder() -> None:
-    reader = Reader("/")
-    assert reader.own(asyncio.__file__) is None
-    assert reader.own("/srv/shop/main.py") == "srv/shop/main.py"
+@pytest.mark.parametrize("file", [threading.__file__, asyncio.__file__, pytest.__file__, "<string>"])
+def test_python_and_its_packages_are_nobodys_own(file: str) -> None:
+    assert not is_users(file)
+    assert is_users("/srv/shop/main.py")
 
 
 def test_where_a_start_is_that_does_not_end_is_the_line_of_its_thread_or_of_what_it_awaits(
