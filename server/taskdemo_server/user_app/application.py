@@ -52,13 +52,16 @@ def find_application(text: str, folder: str | None) -> ASGIApp:
         module = import_string.load_module(OPTION, text, location.module, location.name or "app", str(location.folder))
     finally:
         uvicorn.run = serve
-    _check_file(text, location, module)
-    if location.name is None:
-        name, found = _search(text, module)
-    else:
-        name = location.name
-        found = _attribute(text, module, name, str(location.folder))
-    return application_of(found, text if location.name else f"{text} ({name})")
+    there = getattr(module, "__file__", None)
+    if location.file is not None and (there is None or not location.file.samefile(there)):
+        # The name of its module was taken, and the import has returned the other module.
+        raise UnusableError(
+            f"{OPTION} {text}: there is another module named {location.module}; rename {location.file.name}"
+        )
+    if location.name is not None:
+        return application_of(_attribute(text, module, location.name, str(location.folder)), text)
+    name, found = _search(text, module)
+    return application_of(found, f"{text} ({name})")
 
 
 def _refuse_to_serve(*_: object, **__: object) -> NoReturn:
@@ -88,9 +91,8 @@ def locate(text: str, folder: Path) -> Location:
     if not all(part.isidentifier() for part in where.split(".")):
         raise UnusableError(f"{OPTION} is {shortened(text, 100)!r}: it takes a file, or module:name, both Python names")
     top = where.partition(".")[0]
-    return Location(
-        where, name or None, folder if _has(folder, top) or not _has(folder / "src", top) else folder / "src"
-    )
+    places = (one for one in (folder, folder / "src") if (one / f"{top}.py").is_file() or (one / top).is_dir())
+    return Location(where, name or None, next(places, folder))
 
 
 def application_of(found: Any, text: str) -> ASGIApp:
@@ -102,7 +104,13 @@ def application_of(found: Any, text: str) -> ASGIApp:
         return application
     if takes(found) is False:
         raise UnusableError(f"{OPTION} {text}: {_what_it_is(found)}")
-    made = _made_by(found, text)
+    try:
+        made = found()
+    except Exception as error:
+        raise UnusableError(f"{OPTION} {text}: it failed with {shortened(error_text(error), 200)}") from error
+    if inspect.iscoroutine(made):
+        made.close()
+        raise UnusableError(f"{OPTION} {text}: that is an async function; name an ASGI application, or what makes one")
     if not callable(made) or not _is_asgi(made):
         what = _what_it_is(made) if callable(made) else f"that is {shortened(repr(made), 60)}, not an ASGI application"
         raise UnusableError(f"{OPTION} {text}: called, it returns something else: {what}")
@@ -121,19 +129,6 @@ def _of_file(path: Path, name: str | None) -> Location:
     return Location(".".join(parts), name, folder, path)
 
 
-def _has(folder: Path, module: str) -> bool:
-    return folder.joinpath(f"{module}.py").is_file() or folder.joinpath(module).is_dir()
-
-
-def _check_file(text: str, location: Location, module: ModuleType) -> None:
-    """Refuse a file whose module name is taken: the import has returned the other module."""
-    there = getattr(module, "__file__", None)
-    if location.file is not None and (there is None or not location.file.samefile(there)):
-        raise UnusableError(
-            f"{OPTION} {text}: there is another module named {location.module}; rename {location.file.name}"
-        )
-
-
 def _attribute(text: str, module: ModuleType, name: str, folder: str) -> Any:
     first, *more = name.split(".")
     found = import_string.attribute(OPTION, text, module, first, folder)
@@ -148,7 +143,7 @@ def _attribute(text: str, module: ModuleType, name: str, folder: str) -> Any:
 def _search(text: str, module: ModuleType) -> tuple[str, Any]:
     """Return the name and the application in a module when no name was given: FastAPI's first, then any kind."""
     names = dict.fromkeys([*(name for name in FIRST_NAMES if hasattr(module, name)), *dir(module)])
-    there = [(name, getattr(module, name)) for name in names if not name.startswith("_")]
+    there = ((name, getattr(module, name)) for name in names if not name.startswith("_"))
     candidates = [(name, found) for name, found in there if not inspect.ismodule(found)]
     for is_one in (lambda found: isinstance(found, Starlette), _looks_like_asgi):
         for name, found in candidates:
@@ -184,17 +179,6 @@ def _is_asgi(found: Callable[..., object]) -> bool:
         return takes_these is None  # Without a signature, only its first request can tell.
     called = found if inspect.isroutine(found) else type(found).__call__
     return _looks_like_asgi(found) or not takes(found) or inspect.iscoroutinefunction(called)
-
-
-def _made_by(factory: Callable[[], Any], text: str) -> Any:
-    try:
-        made = factory()
-    except Exception as error:
-        raise UnusableError(f"{OPTION} {text}: it failed with {shortened(error_text(error), 200)}") from error
-    if inspect.iscoroutine(made):
-        made.close()
-        raise UnusableError(f"{OPTION} {text}: that is an async function; name an ASGI application, or what makes one")
-    return made
 
 
 def _what_it_is(found: Callable[..., object]) -> str:
