@@ -182,11 +182,15 @@ class LoopStalls:
                 self._done[look, whose].add(now - looked, spent[0] - before[0], spent[1] - before[1], free=free)
             looked = now
             if is_late:
-                if self._stall is None:
-                    self._stall = OpenStall(Stall(next(self._numbers), idle=not is_open), begun)
-                self._see(self._stall, look, whose, now, (spent[0] - calm[0], spent[1] - calm[1]), free=free)
-                calm = spent
-                self._see_others(self._stall, stacks)
+                stall = self._stall = self._stall or OpenStall(Stall(next(self._numbers), idle=not is_open), begun)
+                cpu_s, queued_s = spent[0] - calm[0], spent[1] - calm[1]
+                stall.sighting.cpu_s += cpu_s
+                stall.sighting.queued_s += queued_s
+                stall.sighting.gc_s = self._gc_s - self._gc_s_at_beat
+                if look is not None:
+                    stall.looks[look, whose].add(now - stall.until, cpu_s, queued_s, free=free)
+                stall.until, calm = now, spent
+                self._see_others(stall, stacks)
             elif now < begun:
                 calm = spent
             if len(self._requests.open) <= FEW or now - waited >= WAITING_EVERY_S:
@@ -195,16 +199,6 @@ class LoopStalls:
             if now - told >= TELL_EVERY_S:
                 self._tell()
                 told = now
-
-    def _see(
-        self, stall: OpenStall, look: Look | None, whose: Whose, now: float, spent: tuple[float, float], *, free: bool
-    ) -> None:
-        seconds, stall.until = now - stall.until, now
-        stall.sighting.cpu_s += spent[0]
-        stall.sighting.queued_s += spent[1]
-        stall.sighting.gc_s = self._gc_s - self._gc_s_at_beat
-        if look is not None:
-            stall.looks[look, whose].add(seconds, *spent, free=free)
 
     def _whose(self, steps: list[Step]) -> Whose:
         if any(step.code is Requests.serve.__code__ for step in steps):
