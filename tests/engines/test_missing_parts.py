@@ -14,6 +14,7 @@ from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.stderr import COULD_NOT_RUN
 from taskdemo_server.engines import postgres, valkey
+from taskdemo_server.runtime import orphans
 from taskdemo_server.runtime.supervisor import serve
 
 Refused = Callable[[str, Mode], str]
@@ -26,8 +27,8 @@ def refused_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     def refused(package: str, mode: Mode) -> str:
         monkeypatch.setitem(sys.modules, package, None)  # then it is neither found nor imported
         assert importlib.util.find_spec(package) is None
-        settings = Settings(mode=mode.name, journal=str(tmp_path / "journal"), port=0, lifeline=False)
-        assert serve(settings) == COULD_NOT_RUN
+        monkeypatch.setattr(orphans, "end_with_starter", lambda: None)  # it would take this process' standard input
+        assert serve(Settings(mode=mode.name, journal=str(tmp_path / "journal"), port=0)) == COULD_NOT_RUN
         out, err = capfd.readouterr()
         assert (out, list(tmp_path.iterdir())) == ("", [])
         return err
@@ -42,13 +43,15 @@ def test_a_missing_library_is_one_sentence_that_names_the_extra(mode: Mode, refu
 
 
 SHADOWED = """
+import os
 import sys
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.engines import base
 from taskdemo_server.runtime.supervisor import serve
 print(base.why_not(MODE_BY_NAME[sys.argv[1]].engine, "redis://127.0.0.1:9"))
-sys.exit(serve(Settings(mode=sys.argv[1], journal="journal", port=0, lifeline=False)))
+os.dup2(os.pipe()[0], 0)  # whose other end stays open, as that of whoever has started a server
+sys.exit(serve(Settings(mode=sys.argv[1], journal="journal", port=0)))
 """
 """What a worker and a server say in a folder that Python looks in first."""
 

@@ -134,8 +134,6 @@ class Settings(Work):
     """Unfinished tasks that a server process may have; it refuses one more with 503."""
     console: bool = True
     """Whether to print the banner and the task-completion log."""
-    lifeline: bool = True
-    """Whether standard input is a pipe whose end means that the starter is gone and the server must end too."""
     broker: str | None = None
     """The URL of an engine's broker; None for a private one, which the server starts and ends along with a worker."""
     private_broker: str | None = None

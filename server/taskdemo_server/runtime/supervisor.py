@@ -52,7 +52,7 @@ Next: TypeAlias = "Callable[[str, int], Next] | int"
 
 
 def serve(settings: Settings) -> int:
-    """Serve according to `settings` until told to end; return the exit code."""
+    """Serve according to `settings` until told to end, or until standard input ends; return the exit code."""
     if settings.token is None and not is_loopback(settings.host):
         settings = replace(settings, token=secrets.token_urlsafe(16))
     try:
@@ -63,8 +63,7 @@ def serve(settings: Settings) -> int:
 
 def _serve_page(settings: Settings) -> int:
     inbox: Inbox = queue.SimpleQueue()
-    if settings.lifeline:
-        orphans.end_with_starter()
+    orphans.end_with_starter()
     if settings.announce and settings.work not in BUILT_IN_WORKS:
         tell_while_starting(settings.folder, Path(settings.announce).exists)
     mode = MODE_BY_NAME[settings.mode]
@@ -103,8 +102,7 @@ def _serve_app(settings: Settings, name: str) -> int:
             complain(escape(f"its shutdown was cut off after {_GRACE_S:g} s{still}"))
             orphans.end(CUT_OFF)
 
-    if settings.lifeline:
-        orphans.end_with_starter(end_in_order)
+    orphans.end_with_starter(end_in_order)
     if settings.announce:
         tell_while_starting(settings.folder, Path(settings.announce).exists)
     listener = _listen(settings.host, settings.port)
