@@ -5,6 +5,7 @@ called!" and the message. Under taskdemo it also journals itself, wherever it ru
 pool process or in an engine's worker.
 """
 
+import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
@@ -26,26 +27,21 @@ async def slow_work_async(message: str) -> None:
     """Do the async version of the slow work. Raises whatever the work raises."""
     here = workplace.here()
     with workplace.Run(here, message) as run:
-        await _Timed(here.call_async(message) if not run.is_warm_up else workplace.sleep_async(0), run.spent)
+        await _timed(here.call_async(message) if not run.is_warm_up else workplace.sleep_async(0), run.spent)
 
 
-class _Timed:
-    """Awaits a coroutine and counts the time of its own steps, but not what the loop does in between."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, None], spent: Spent) -> None:
-        self._coroutine = coroutine
-        self._spent = spent
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        step, given = self._coroutine.send, None
-        while True:
-            try:
-                with self._spent:
-                    awaited = step(given)
-            except StopIteration:
-                return
-            try:
-                given = yield awaited
-                step = self._coroutine.send
-            except BaseException as error:  # noqa: BLE001  maybe a cancellation: the coroutine decides
-                given, step = error, self._coroutine.throw
+@types.coroutine
+def _timed(coroutine: Coroutine[Any, Any, None], spent: Spent) -> Generator[Any, Any, None]:
+    """Await a coroutine and count the time of its own steps, but not what the loop does in between."""
+    step, given = coroutine.send, None
+    while True:
+        try:
+            with spent:
+                awaited = step(given)
+        except StopIteration:
+            return
+        try:
+            given = yield awaited
+            step = coroutine.send
+        except BaseException as error:  # noqa: BLE001  maybe a cancellation: the coroutine decides
+            given, step = error, coroutine.throw
