@@ -24,7 +24,7 @@ class Steps:
     track: Callable[..., Any]
     """Starts the step `tracked`, and stores the engine's handle to ask about it in `handles[key]`."""
     retry: Callable[..., Any]
-    """Starts the step `flaky`."""
+    """Starts the step `flaky`, which fails twice. Only the engine may retry it."""
     chain: Callable[..., Any]
     """Starts `first` and `second`, which needs the result of `first`."""
     group: Callable[..., Any]

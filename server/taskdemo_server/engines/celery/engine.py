@@ -120,12 +120,10 @@ def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
 
 
 def has_worker() -> bool | None:
-    """Return whether a worker on this broker answers a ping."""
     return bool(celery.control.ping(timeout=_CHECK_S, limit=1))
 
 
 def claim(name: str) -> claims.Take:
-    """Connect to the broker, and return the function that claims a name there."""
     if broker.startswith(("amqp", "pyamqp")):
         return claims.over_rabbitmq(celery.connection_for_write(heartbeat=0), name)
     return claims.over_redis(broker.replace("redis+socket:", "unix:"), name)

@@ -16,7 +16,6 @@ BACKOFF_S: Final = 1
 
 @celery.task(ignore_result=False)
 def do_step(key: str, name: str) -> int:
-    """Do a step that needs no earlier result."""
     return step(key, name)
 
 
@@ -28,13 +27,10 @@ def follow(given: Given, key: str, name: str) -> int:
 
 @celery.task(autoretry_for=(OnPurposeError,), max_retries=3, retry_backoff=BACKOFF_S, retry_jitter=False)
 def flaky(key: str) -> int:
-    """Fail twice. Only the decorator above asks for retries."""
     return step(key, "flaky")
 
 
 def steps() -> Steps:
-    """Return steps that publish to the broker: plain `def`s, because publishing and asking block on the network."""
-
     def ask(result: AsyncResult) -> tuple[str, str | None]:
         if celery.conf.result_backend in {None, "disabled://"}:
             raise CannotAskError("No result backend is configured.")

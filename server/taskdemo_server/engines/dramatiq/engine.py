@@ -75,7 +75,6 @@ def has_worker() -> bool | None:
 
 
 def claim(name: str) -> claims.Take:
-    """Connect to the broker, and return the function that claims a name there."""
     if isinstance(broker, RabbitmqBroker):
         lasting = pika.URLParameters(f"{url.partition('?')[0]}?heartbeat=0")
         return claims.over_rabbitmq(pika.BlockingConnection(lasting), name)

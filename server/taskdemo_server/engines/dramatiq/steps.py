@@ -28,13 +28,10 @@ def do_step(key: str, name: str, given: int | None = None) -> int:
 
 @dramatiq.actor(queue_name=queue, max_retries=3, min_backoff=BACKOFF_MS, max_backoff=BACKOFF_MS)
 def flaky(key: str) -> int:
-    """Fail twice. Only the decorator above asks for retries."""
     return step(key, "flaky")
 
 
 def steps() -> Steps:
-    """Return steps that send to the broker: plain `def`s, because sending and asking block on the network."""
-
     def chain(key: str) -> None:
         first, second = do_step.message(key, "first"), do_step.message(key, "second")
         (first | second).run()

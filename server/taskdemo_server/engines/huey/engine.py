@@ -41,7 +41,6 @@ claim: Final = partial(claims.over_file, huey.storage.filename)
 
 
 def check() -> None:
-    """Read the file."""
     huey.pending_count()
 
 

@@ -18,13 +18,10 @@ def do_step(key: str, name: str, given: Given = None) -> int:
 
 @huey.task(retries=3, retry_delay=1)
 def flaky(key: str) -> int:
-    """Fail twice. Only the decorator above asks for retries."""
     return step(key, "flaky")
 
 
 def steps() -> Steps:
-    """Return steps that write to the file: plain `def`s, because they may have to wait for other writers."""
-
     def chain(key: str) -> None:
         huey.enqueue(do_step.s(key, "first").then(do_step, key, "second"))
 

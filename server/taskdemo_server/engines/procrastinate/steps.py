@@ -16,13 +16,10 @@ def do_step(key: str, name: str) -> int:
 
 @tasks.task(queue=queue, retry=RetryStrategy(max_attempts=3, wait=1))
 def flaky(key: str) -> int:
-    """Fail twice. Only the decorator above asks for retries."""
     return step(key, "flaky")
 
 
 def steps() -> Steps:
-    """Return steps that add rows to the page's database."""
-
     async def start(key: str, name: str, lock: str | None = None) -> Job:
         number = await do_step.configure(lock=lock).defer_async(key=key, name=name)
         [job] = await tasks.job_manager.list_jobs_async(id=number)

@@ -22,8 +22,6 @@ def follow(key: str, name: str) -> int:
 
 
 def steps() -> Steps:
-    """Return steps that send to the broker: plain `def`s, because sending and asking block on the network."""
-
     def start(key: str, name: str) -> Job:
         return queue.enqueue(step, key, name)
 

@@ -12,19 +12,15 @@ broker.add_middlewares(SimpleRetryMiddleware())
 
 @broker.task
 def do_step(key: str, name: str) -> int:
-    """Do a step that needs no earlier result."""
     return step(key, name)
 
 
 @broker.task(retry_on_error=True, max_retries=3)
 def flaky(key: str) -> int:
-    """Fail twice. Only the decorator above asks for retries."""
     return step(key, "flaky")
 
 
 def steps() -> Steps:
-    """Return steps that send to the broker."""
-
     async def ask(task: AsyncTaskiqTask[int]) -> tuple[str, str | None]:
         if backend is None:
             raise CannotAskError("No result backend is configured.")
