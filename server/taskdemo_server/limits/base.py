@@ -3,9 +3,12 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
+
+CHAIN: Final = ("first", "second")
+GROUP: Final = ("part 0", "part 1", "part 2", "final")
 
 
 class CannotAskError(Exception):
@@ -40,29 +43,39 @@ class Steps:
 
 def steps_of(
     start: Callable[[str, str], Any],
-    retry: Callable[[str], Any],
-    chain: Callable[..., Any],
-    group: Callable[..., Any],
+    *,
+    retry: Callable[[str], Any] | None = None,
+    chain: Callable[..., Any] | None = None,
+    group: Callable[..., Any] | None = None,
     ask: Callable[[Any], Any] | None = None,
     clean: Callable[[], Any] | None = None,
 ) -> Steps:
     """Return the steps of a mode in which `start(key, name)` starts a step, and returns the handle to ask about it.
 
-    `retry(key)` starts `flaky`. Both are awaited if `start` is an `async def`; otherwise a worker thread calls them.
+    Where the mode has no `retry`, `chain` or `group` of its own, their steps are started one after another. What is no
+    `async def` runs in a worker thread: most libraries block while they send.
     """
     handles: dict[str, Any] = {}
 
     async def call(function: Callable[..., Any], *given: str) -> Any:
-        return await (function(*given) if inspect.iscoroutinefunction(start) else run_in_threadpool(function, *given))
+        is_async = inspect.iscoroutinefunction(function)
+        return await (function(*given) if is_async else run_in_threadpool(function, *given))
+
+    def in_turn(*names: str) -> Callable[[str], Any]:
+        async def start_each(key: str) -> None:
+            for name in names:
+                await call(start, key, name)
+
+        return start_each
 
     async def track(key: str) -> None:
         handles[key] = await call(start, key, "tracked")
+
+    async def try_again(key: str) -> None:
+        await call(retry or in_turn("flaky"), key)
 
     async def fail(key: str) -> None:
         handles[key] = await call(start, key, "broken")
         await call(start, key, "following")
 
-    async def try_again(key: str) -> None:
-        await call(retry, key)
-
-    return Steps(track, try_again, chain, group, fail, handles, ask, clean)
+    return Steps(track, try_again, chain or in_turn(*CHAIN), group or in_turn(*GROUP), fail, handles, ask, clean)

@@ -18,4 +18,4 @@ def steps() -> Steps:
         parts = [step(key, f"part {number}") for number in range(3)]
         step(key, "final", parts)
 
-    return steps_of(start, lambda key: start(key, "flaky"), chain, group)
+    return steps_of(start, chain=chain, group=group)

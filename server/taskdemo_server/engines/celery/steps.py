@@ -42,7 +42,7 @@ def steps() -> Steps:
     def group(key: str) -> None:
         chord([do_step.s(key, f"part {number}") for number in range(3)])(follow.s(key, "final"))
 
-    return steps_of(do_step.delay, flaky.delay, chain, group, ask, _delete_queue)
+    return steps_of(do_step.delay, retry=flaky.delay, chain=chain, group=group, ask=ask, clean=_delete_queue)
 
 
 def _delete_queue() -> None:

@@ -41,7 +41,7 @@ def steps() -> Steps:
         parts.add_completion_callback(do_step.message(key, "final"))
         parts.run()
 
-    return steps_of(do_step.send, flaky.send, chain, group, _ask, _delete_queue)
+    return steps_of(do_step.send, retry=flaky.send, chain=chain, group=group, ask=_ask, clean=_delete_queue)
 
 
 def _ask(message: dramatiq.Message[int]) -> tuple[str, str | None]:

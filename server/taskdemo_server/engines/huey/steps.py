@@ -29,7 +29,7 @@ def steps() -> Steps:
         parts = [do_step.s(key, f"part {number}") for number in range(3)]
         huey.enqueue(chord(parts, do_step.s(key, "final")))
 
-    return steps_of(do_step, flaky, chain, group, _ask, huey.flush)
+    return steps_of(do_step, retry=flaky, chain=chain, group=group, ask=_ask, clean=huey.flush)
 
 
 def _ask(result: Any) -> tuple[str, str | None]:

@@ -20,8 +20,9 @@ def flaky(key: str) -> int:
 
 
 def steps() -> Steps:
-    async def start(key: str, name: str, lock: str | None = None) -> Job:
-        number = await do_step.configure(lock=lock).defer_async(key=key, name=name)
+    async def start(key: str, name: str) -> Job:
+        # Procrastinate has no chains, but it runs jobs with the same lock one after another, in their order.
+        number = await do_step.configure(lock=f"lock {queue} {key}").defer_async(key=key, name=name)
         [job] = await tasks.job_manager.list_jobs_async(id=number)
         return job
 
@@ -31,16 +32,6 @@ def steps() -> Steps:
     async def retry(key: str) -> None:
         await flaky.defer_async(key=key)
 
-    async def chain(key: str) -> None:
-        # Procrastinate has no chains, but it runs jobs with the same lock one after another, in their order.
-        await start(key, "first", f"lock {queue} {key}")
-        await start(key, "second", f"lock {queue} {key}")
-
-    async def group(key: str) -> None:
-        for number in range(3):
-            await start(key, f"part {number}", f"lock {queue} {key}")
-        await start(key, "final", f"lock {queue} {key}")
-
     async def clean() -> None:
         await tasks.connector.execute_query_async(
             "DELETE FROM procrastinate_periodic_defers WHERE periodic_id = %(queue)s", queue=queue
@@ -49,4 +40,4 @@ def steps() -> Steps:
             "DELETE FROM procrastinate_jobs WHERE queue_name = %(queue)s", queue=queue
         )
 
-    return steps_of(start, retry, chain, group, ask, clean)
+    return steps_of(start, retry=retry, ask=ask, clean=clean)

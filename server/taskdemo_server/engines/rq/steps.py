@@ -40,7 +40,7 @@ def steps() -> Steps:
         parts = [start(key, f"part {number}") for number in range(3)]
         queue.enqueue(follow, key, "final", depends_on=parts)
 
-    return steps_of(start, retry, chain, group, ask, _delete_queue)
+    return steps_of(start, retry=retry, chain=chain, group=group, ask=ask, clean=_delete_queue)
 
 
 def _delete_queue() -> None:

@@ -29,20 +29,10 @@ def steps() -> Steps:
         result = await task.get_result()
         return "ready", repr(result.error) if result.is_err else None
 
-    async def chain(key: str) -> None:
-        # Taskiq has no chains (taskiq-pipelines adds them): the second step does not know of the first.
-        await do_step.kiq(key, "first")
-        await do_step.kiq(key, "second")
-
-    async def group(key: str) -> None:
-        # Nor has it groups: `gather` waits in the caller, not in the engine.
-        for number in range(3):
-            await do_step.kiq(key, f"part {number}")
-        await do_step.kiq(key, "final")
-
     async def clean() -> None:
         async with Redis(connection_pool=broker.connection_pool) as client:
             keys = [name async for name in client.scan_iter(f"*taskiq:{queue}*")]
             await client.delete(*keys, "nothing")
 
-    return steps_of(do_step.kiq, flaky.kiq, chain, group, ask, clean)
+    # Taskiq has no chains (taskiq-pipelines adds them), and no groups: `gather` waits in the caller, not in the engine.
+    return steps_of(do_step.kiq, retry=flaky.kiq, ask=ask, clean=clean)
