@@ -1,9 +1,10 @@
 """Mode `async` in the experiments of `taskdemo limits`: steps are awaited; there is an asyncio.Task to ask."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
-from taskdemo_server.limits.base import Steps
+from taskdemo_server.limits.base import Steps, steps_of
 from taskdemo_server.limits.step import step_async
 
 
@@ -18,9 +19,6 @@ def steps() -> Steps:
     def ask(task: "asyncio.Task[None]") -> tuple[str, None]:
         return "done" if task.done() else "not done", None
 
-    async def retry(key: str) -> None:
-        await step_async(key, "flaky")
-
     async def chain(key: str) -> None:
         first = await step_async(key, "first")
         await step_async(key, "second", first)
@@ -29,8 +27,4 @@ def steps() -> Steps:
         parts = await asyncio.gather(*(step_async(key, f"part {number}") for number in range(3)))
         await step_async(key, "final", parts)
 
-    async def fail(key: str) -> None:
-        await step_async(key, "broken")
-        await step_async(key, "following")
-
-    return Steps(track, retry, chain, group, fail, handles, ask)
+    return replace(steps_of(step_async, chain=chain, group=group, ask=ask), track=track, handles=handles)
