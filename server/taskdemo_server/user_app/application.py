@@ -170,8 +170,6 @@ def _looks_like_asgi(found: object) -> bool:
 
 def _is_asgi(found: Callable[..., object]) -> bool:
     """Return whether it accepts scope, receive and send as positional arguments, and needs them."""
-    if isinstance(found, Starlette):
-        return True
     if inspect.isclass(found):
         return False
     takes_these = takes(found, *_OF_ASGI)
