@@ -141,7 +141,7 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Si
 
     def follow(since: float) -> SimpleNamespace:
         worker = Worker(since)
-        engine: Any = SimpleNamespace(redelivered_after=lambda: None, cancel=lambda _: False)
+        engine: Any = SimpleNamespace(REDELIVERED_AFTER_S=None, cancel=lambda _: False)
         note("accepted")
         index = Index(journal)
         deaths.follow_deaths(engine, index, "huey", 1.0, worker)  # type: ignore[arg-type]  # as far as it is needed

@@ -41,6 +41,9 @@ class EngineModule(Protocol):
     (`CurrentTask.ref`), and journal in the worker what the work itself cannot: that it was cancelled.
     """
 
+    REDELIVERED_AFTER_S: float | None
+    """After how long a dead worker's task is redelivered, as the page sets it; None for never."""
+
     def check(self) -> None:
         """Connect to the broker and prepare it for tasks, before the first is sent and any worker starts.
 
@@ -69,10 +72,6 @@ class EngineModule(Protocol):
         The function returns False if another process has the name. Both raise the library's own exception if the
         broker cannot be asked. See `engines.claims`.
         """
-        ...
-
-    def redelivered_after(self) -> float | None:
-        """Return the seconds after which a dead worker's task is redelivered, as the page sets them; None for never."""
         ...
 
 

@@ -36,7 +36,7 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
     """
     place = Place(mode, "the server", 0, "")
     host = socket.gethostname()
-    patience = 2 * (engine.redelivered_after() or 0.0) + _GRACE_S
+    patience = 2 * (engine.REDELIVERED_AFTER_S or 0.0) + _GRACE_S
     if work_s >= LONGEST_UNKNOWN_S:  # a redelivery after the longest possible work would be hours away
         patience = min(patience, _UNKNOWN_S)
 

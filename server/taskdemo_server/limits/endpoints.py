@@ -33,7 +33,7 @@ def router(state: State) -> APIRouter:
     @routes.get("")
     async def redelivery() -> dict[str, float | None]:
         # Seconds after which a dead worker's task goes to another one; null for never, or if there are no workers.
-        return {"redelivered_after_s": None if mode.engine is None else base.load(mode.engine).redelivered_after()}
+        return {"redelivered_after_s": None if mode.engine is None else base.load(mode.engine).REDELIVERED_AFTER_S}
 
     @routes.get("/ask")
     async def ask(key: str) -> dict[str, str | None]:

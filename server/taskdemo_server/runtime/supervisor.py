@@ -152,7 +152,7 @@ class Supervisor:
         else:
             self.console.say(f"Starting {settings.mode}'s broker and worker, which takes some seconds.\n")
             self._children = Children(settings, engine, self._index.ended, lambda news: inbox.put((news, 0)))
-        if self._children is not None or module.redelivered_after() is None:
+        if self._children is not None or module.REDELIVERED_AFTER_S is None:
             follow_deaths(module, self._index, settings.mode, settings.longest_s, self._children)
 
     def await_broker(self) -> None:

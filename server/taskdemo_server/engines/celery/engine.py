@@ -24,8 +24,8 @@ from taskdemo_server.work.workplace import current_task, here, learn_experiments
 _SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp"})
 """Those of brokers that lose no messages; over files, a race loses them or leaves them waiting for ever."""
 _CHECK_S: Final = 1.0
-_AT_ONCE_S: Final = 5.0
-"""Seconds in which RabbitMQ redelivers a dead worker's task, on a busy machine."""
+REDELIVERED_AFTER_S: Final = float(celery.conf.broker_transport_options.get("visibility_timeout", 5.0))
+"""The visibility timeout over Redis; RabbitMQ notices a dead worker at once, within this time on a busy machine."""
 _END_S: Final = 10.0
 """Seconds that a worker may take to end once none of its processes is left."""
 _STATES: Final[dict[str, TaskState]] = {
@@ -127,8 +127,3 @@ def claim(name: str) -> claims.Take:
     if broker.startswith(("amqp", "pyamqp")):
         return claims.over_rabbitmq(celery.connection_for_write(heartbeat=0), name)
     return claims.over_redis(broker.replace("redis+socket:", "unix:"), name)
-
-
-def redelivered_after() -> float | None:
-    """Return the visibility timeout over Redis, in seconds; RabbitMQ notices a dead worker at once."""
-    return float(celery.conf.broker_transport_options.get("visibility_timeout", _AT_ONCE_S))

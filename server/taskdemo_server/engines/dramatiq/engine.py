@@ -16,6 +16,8 @@ from taskdemo_server.work.workplace import current_task, learn_experiments, work
 
 _ALIVE_S: Final = 5.0
 """A worker without a heartbeat for this long counts as gone, although its tasks are not redelivered yet."""
+REDELIVERED_AFTER_S: Final = 5.0 if isinstance(broker, RabbitmqBroker) else broker.heartbeat_timeout / 1000
+"""Redis's heartbeat timeout, or the heartbeat set for RabbitMQ, which notices a closed connection at once."""
 
 
 class Carry(dramatiq.Middleware):
@@ -79,11 +81,3 @@ def claim(name: str) -> claims.Take:
         lasting = pika.URLParameters(f"{url.partition('?')[0]}?heartbeat=0")
         return claims.over_rabbitmq(pika.BlockingConnection(lasting), name)
     return claims.over_redis(url, name)
-
-
-def redelivered_after() -> float | None:
-    """Return Redis's heartbeat timeout, in seconds, or the heartbeat of 5 s that the page sets for RabbitMQ.
-
-    If a worker's connection closes, RabbitMQ notices at once.
-    """
-    return 5.0 if isinstance(broker, RabbitmqBroker) else broker.heartbeat_timeout / 1000

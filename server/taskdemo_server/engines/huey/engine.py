@@ -12,6 +12,8 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.huey.page import huey
 from taskdemo_server.work.workplace import CurrentTask, current_task, here, learn_experiments
 
+REDELIVERED_AFTER_S: Final = None  # Huey takes a task out of the file before it runs.
+
 
 @huey.signal(SIGNAL_ENQUEUED)
 def send(_signal: str, task: Any) -> None:
@@ -71,9 +73,4 @@ def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
 
 def has_worker() -> bool | None:
     """Return None: Huey does not track its workers."""
-    return None
-
-
-def redelivered_after() -> float | None:
-    """Return None: Huey takes a task out of the file before it runs."""
     return None

@@ -20,6 +20,8 @@ from taskdemo_server.work.workplace import current_task, here, learn_experiments
 
 _SCHEMA_LOCK: Final = 7_403_651
 """The key of an advisory lock, so that two processes that find no schema do not both create it."""
+REDELIVERED_AFTER_S: Final = 6.0
+"""After this long, the page's periodic task finds a worker dead."""
 _STATES: Final[dict[JobStatus, TaskState]] = {
     JobStatus.DOING: "started",
     JobStatus.SUCCEEDED: "finished",
@@ -117,8 +119,3 @@ def has_worker() -> bool | None:
             "SELECT EXISTS (SELECT FROM procrastinate_workers WHERE last_heartbeat > now() - interval '4 s')"
         ).fetchone()
     return found is not None and bool(found[0])
-
-
-def redelivered_after() -> float | None:
-    """Return the seconds after which the page's periodic task finds a worker dead."""
-    return 6.0

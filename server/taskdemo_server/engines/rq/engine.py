@@ -18,6 +18,7 @@ from taskdemo_server.engines.rq.page import queue, url
 from taskdemo_server.work.workplace import current_task, here, learn_experiments, work_for
 
 _STOP_S: Final = 2.0
+REDELIVERED_AFTER_S: Final = None  # A job fails when its process dies; RQ takes many minutes to notice a dead worker.
 _STATES: Final[dict[JobStatus, TaskState]] = {
     JobStatus.STARTED: "started",
     JobStatus.FINISHED: "finished",
@@ -105,8 +106,3 @@ def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
 def has_worker() -> bool | None:
     """Look for a worker of the queue; one that was killed still counts for some minutes."""
     return bool(Worker.count(queue=queue))
-
-
-def redelivered_after() -> float | None:
-    """Return None: a job fails when its process dies, and RQ takes many minutes to notice a dead worker."""
-    return None

@@ -18,6 +18,8 @@ from taskdemo_server.work.workplace import current_task, learn_experiments, work
 
 _ASKS_MS: Final = 5000
 """An idle worker asks for messages every two seconds; one that has not asked for this long counts as gone."""
+REDELIVERED_AFTER_S: Final = broker.idle_timeout / 1000
+"""The idle timeout; a dead worker's task is redelivered with the first message after that."""
 
 
 class Carry(TaskiqMiddleware):
@@ -92,8 +94,3 @@ def has_worker() -> bool | None:
             return True
         major, minor, *_ = map(int, client.info("server")["redis_version"].split("."))
     return None if (major, minor) < (7, 2) else False
-
-
-def redelivered_after() -> float | None:
-    """Return the idle timeout, in seconds; a dead worker's task is redelivered with the first message after that."""
-    return broker.idle_timeout / 1000
