@@ -49,22 +49,18 @@ class EngineModule(Protocol):
 
         Raises the library's own exception if the broker cannot be used.
         """
-        ...
 
     def cancel(self, ref: str) -> bool:
         """Cancel the task whose id in the library is `ref`, or ask the workers to; return False if neither works."""
-        ...
 
     def status(self, refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
         """Yield `(ref, status)` for each of these tasks that the engine itself knows anything about."""
-        ...
 
     def has_worker(self) -> bool | None:
         """Return, within about a second, whether a worker answers on the broker; None if the library cannot tell.
 
         Raises the library's own exception if the broker does not answer.
         """
-        ...
 
     def claim(self, name: str) -> Callable[[], bool]:
         """Open a new connection, and return a function that claims `name` for as long as the connection lasts.
@@ -72,7 +68,6 @@ class EngineModule(Protocol):
         The function returns False if another process has the name. Both raise the library's own exception if the
         broker cannot be asked. See `engines.claims`.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
