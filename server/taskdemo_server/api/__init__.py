@@ -8,19 +8,12 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskdemo_server.api import events, health, live, openapi, ping, tasks
-from taskdemo_server.api.state import Refusal, State
+from taskdemo_server.api.state import Refusal, State, refusal
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, OWN_PATHS, VERSION
 
-_REFUSED: Final[dict[int | str, dict[str, Any]]] = {
-    403: {
-        "model": Refusal,
-        "description": "The server is not known by that name, or the request comes from another page.",
-    }
-}
-_TOKEN_NEEDED: Final[dict[int | str, dict[str, Any]]] = {
-    401: {"model": Refusal, "description": "The server's token is missing or wrong."}
-}
+_REFUSED: Final = refusal(403, "The server is not known by that name, or the request comes from another page.")
+_TOKEN_NEEDED: Final = refusal(401, "The server's token is missing or wrong.")
 _OF_A_PAGE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"headers": {"X-Task-ID": {"description": "The id of the task.", "schema": {"type": "string"}}}},
     503: {

@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from msgspec.structs import replace
 from starlette.requests import ClientDisconnect
 
-from taskdemo_server.api.state import Refusal, State
+from taskdemo_server.api.state import State, refusal
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.text import escape
 
@@ -54,7 +54,7 @@ def router(state: State) -> APIRouter:
     @routes.post(
         "/events",
         summary="Take what a worker on another machine reports of its tasks: lines of the journal",
-        responses={413: {"model": Refusal, "description": "The report is too big."}},
+        responses=refusal(413, "The report is too big."),
     )
     async def report(
         request: Request, clock: Annotated[float, Header(alias="X-Clock", ge=0, le=1e11, description="Its clock now.")]

@@ -18,6 +18,11 @@ class Refusal(TypedDict):
     detail: str
 
 
+def refusal(status: int, why: str) -> dict[int | str, dict[str, Any]]:
+    """Return what the documentation says of a route that may refuse a request."""
+    return {status: {"model": Refusal, "description": why}}
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """What the routes need to know about their server process."""

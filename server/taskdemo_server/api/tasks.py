@@ -2,12 +2,12 @@
 
 import asyncio
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Response
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
-from taskdemo_server.api.state import Refusal, State
+from taskdemo_server.api.state import State, refusal
 from taskdemo_server.contract.events import ENDED, TaskRecord
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings
@@ -32,10 +32,8 @@ class TaskView(TypedDict):
 def router(state: State) -> APIRouter:
     """Return the routes."""
     routes, index = APIRouter(), state.index
-    unknown: dict[int | str, dict[str, Any]] = {404: {"model": Refusal, "description": "There is no such task."}}
-    refused: dict[int | str, dict[str, Any]] = {
-        409: {"model": Refusal, "description": "This mode, or the task's state, does not allow it."}
-    }
+    unknown = refusal(404, "There is no such task.")
+    refused = refusal(409, "This mode, or the task's state, does not allow it.")
 
     async def record_of(task_id: str) -> TaskRecord:
         # The journal may be long; asyncio's own threads are free even when the works occupy all of AnyIO's.
