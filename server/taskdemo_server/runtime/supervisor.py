@@ -300,14 +300,11 @@ def _listen(host: str, port: int) -> socket.socket:
         # Not left to uvicorn, because two servers may bind one port, and only listening shows which was first.
         return socket.create_server((host, port), family=family, backlog=2048)
     except UnicodeError as error:
-        what = f"{shortened(host, 80)} is not a valid host name; type --host 127.0.0.1"
-        raise UnusableError(what) from error
+        raise UnusableError(f"{shortened(host, 80)} is not a valid host name; type --host 127.0.0.1") from error
     except OSError as error:
-        where = f"Cannot serve on {host} port {port}"
-        if error.errno == errno.EADDRINUSE:
-            what = f"{where}: it is in use. Try another --port, or --port 0 for any free one."
-            raise UnusableError(what) from error
-        raise UnusableError(f"{where}: {error.strerror}.") from error
+        in_use = "it is in use. Try another --port, or --port 0 for any free one."
+        why = in_use if error.errno == errno.EADDRINUSE else f"{error.strerror}."
+        raise UnusableError(f"Cannot serve on {host} port {port}: {why}") from error
 
 
 def _address(host: str, listener: socket.socket) -> tuple[str, int]:
