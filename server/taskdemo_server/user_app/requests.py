@@ -22,7 +22,6 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.import_string import is_users
 from taskdemo_server.contract.sightings import Answered, Left, LeftState, Look, NeverRan, Whose
 from taskdemo_server.contract.text import error_text, shortened
@@ -30,7 +29,7 @@ from taskdemo_server.journal.file import Journal
 from taskdemo_server.tracking import Tracking, new_id, with_id
 from taskdemo_server.user_app.stacks import ASYNC, Reader, Step, function_of, maker
 from taskdemo_server.work import task_output
-from taskdemo_server.work.workplace import Workplace
+from taskdemo_server.work.workplace import Workplace, outcome
 
 MOST_ANSWERS: Final = 1000
 """Kinds of answers to journal: clients may request any number of paths."""
@@ -179,10 +178,7 @@ class Requests(Tracking[Request]):
         request.added.clear()
         if error is None and request.answered and ended - request.sent < NOTHING_LEFT_S:
             ended = request.answered  # Else the caller could have the answer before this end.
-        state: TaskState = "finished" if error is None else "failed"
-        if isinstance(error, asyncio.CancelledError):
-            state, error = "cancelled", None
-        text = None if error is None else error_text(error)
+        state, text = outcome(error)
         self.workplace.note(request.id, state, clock=ended, error=text, output=request.output.end())
         del self.open[request.id]
 

@@ -157,18 +157,20 @@ class Run:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         output = None if self._output is None else self._output.end()
-        text = None if error is None else error_text(error)
-        cancelled = isinstance(error, asyncio.CancelledError)
+        state, text = outcome(error)
         if self._task is not None:
-            if cancelled:
-                self._place.note(self._task.id, "cancelled", output=output)
-            else:
-                state: TaskState = "finished" if text is None else "failed"
-                cpu_s, queued_s = self.spent.cpu_s, self.spent.queued_s
-                self._place.note(self._task.id, state, error=text, output=output, cpu_s=cpu_s, queued_s=queued_s)
+            cpu_s, queued_s = (None, None) if state == "cancelled" else (self.spent.cpu_s, self.spent.queued_s)
+            self._place.note(self._task.id, state, error=text, output=output, cpu_s=cpu_s, queued_s=queued_s)
             self._task.ended()
-        if self._place.say is not None and not cancelled:
+        if self._place.say is not None and state != "cancelled":
             self._place.say(end_line(self._message, text))
+
+
+def outcome(error: BaseException | None) -> tuple[TaskState, str | None]:
+    """Return how a task ends whose work or request has raised this, if anything, and the error's text."""
+    if error is None:
+        return "finished", None
+    return ("cancelled", None) if isinstance(error, asyncio.CancelledError) else ("failed", error_text(error))
 
 
 def end_line(message: str, error: str | None) -> str:
