@@ -97,12 +97,7 @@ class Child:
 
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self.ended = time.monotonic()
-        if task.cancelled():
-            self.state = "cancelled"
-        elif (error := task.exception()) is not None:
-            self.state, self.error = "failed", error_text(error)
-        else:
-            self.state = "finished"
+        self.state, self.error = outcome(asyncio.CancelledError() if task.cancelled() else task.exception())
 
     def _gone(self, _reference: object) -> None:
         if not self.ended:  # It was garbage-collected while it waited: nothing referred to it.

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from taskdemo_server.contract.events import WARM_UP, Place, TaskState
 from taskdemo_server.contract.import_string import UnusableError
@@ -166,7 +166,7 @@ class Run:
             self._place.say(end_line(self._message, text))
 
 
-def outcome(error: BaseException | None) -> tuple[TaskState, str | None]:
+def outcome(error: BaseException | None) -> tuple[Literal["finished", "failed", "cancelled"], str | None]:
     """Return how a task ends whose work or request has raised this, if anything, and the error's text."""
     if error is None:
         return "finished", None
@@ -189,8 +189,7 @@ def prepare(given: WorkSettings) -> user_function.UserFunction | None:
         return None
     task_output.tell_apart()
     function = user_function.find(given.work, given.folder)
-    if (mode := MODE_BY_NAME.get(given.mode)) is not None:
-        function.check_for(mode)
+    function.check_for(MODE_BY_NAME[given.mode])
     return function
 
 
