@@ -66,11 +66,8 @@ def note(**facts: Any) -> None:
     """Append one note in a single write, so that notes of several processes never mix."""
     context = {name: variable.get() for name, variable in CONTEXT.items()}
     here = {"clock": time.monotonic(), "pid": os.getpid(), "context": context}
-    file = open_appending(_step_log())
-    try:
-        os.write(file, json.dumps(facts | here).encode() + b"\n")
-    finally:
-        os.close(file)
+    with os.fdopen(open_appending(_step_log()), "ab", buffering=0) as file:
+        file.write(json.dumps(facts | here).encode() + b"\n")
 
 
 def _step_log() -> str:

@@ -38,7 +38,6 @@ from taskdemo_server.runtime.processes import Processes
 from taskdemo_server.runtime.server import AppServer, PageServer, Server
 from taskdemo_server.runtime.signals import Inbox, catch_signals, hear
 from taskdemo_server.user_app.application import find_application
-from taskdemo_server.user_app.stacks import Reader
 from taskdemo_server.user_app.unready import tell_while_starting, where_it_is
 from taskdemo_server.work.workplace import prepare
 
@@ -97,7 +96,7 @@ def _serve_app(settings: Settings, name: str) -> int:
         inbox.put(("signal", signal.SIGTERM))
         time.sleep(_GRACE_S)
         if server is not None and not server.requests.open:
-            where = where_it_is(Reader(settings.folder or "."), threading.main_thread())
+            where = where_it_is(settings.folder, threading.main_thread())
             still = f": still{where}" if where else ""
             complain(escape(f"its shutdown was cut off after {_GRACE_S:g} s{still}"))
             orphans.end(CUT_OFF)

@@ -324,17 +324,16 @@ def test_python_and_its_packages_are_nobodys_own(file: str) -> None:
 def test_where_a_start_is_that_does_not_end_is_the_line_of_its_thread_or_of_what_it_awaits(
     shop: ModuleType, tmp_path: Path
 ) -> None:
-    reader = Reader(str(tmp_path))
     thread = threading.Thread(target=shop.wait)
     thread.start()
-    until(lambda: where_it_is(reader, thread).startswith(" at shop.py:17 in wait: gate.wait"))
+    until(lambda: where_it_is(str(tmp_path), thread).startswith(" at shop.py:17 in wait: gate.wait"))
     shop.gate.set()
     thread.join()
 
     loop = asyncio.new_event_loop()
     task = loop.create_task(shop.slept())
     loop.run_until_complete(asyncio.sleep(0))
-    assert where_it_is(reader, thread).endswith("in slept: asyncio.sleep")
+    assert where_it_is(str(tmp_path), thread).endswith("in slept: asyncio.sleep")
     task.cancel()
     loop.run_until_complete(asyncio.wait([task]))
     loop.close()
