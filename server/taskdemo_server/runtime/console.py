@@ -84,10 +84,10 @@ def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
         "docs": f"{url}/docs",
         "try": f"taskdemo fire --count 5 --port {port}{token}",
     }
-    if mode.engine is not None:
+    if settings.shares_broker:
+        rows["worker"] = worker_command(settings, url)
+    elif mode.engine is not None:
         rows["worker"] = mode.engine.format_command("N", settings.queue)
-        if settings.shares_broker:
-            rows["worker"] = worker_command(settings, url)
     if terminal:
         return _styled(mode.expect, rows)
     lines = [f"taskdemo serves mode {mode.name}.", mode.expect, *(f"  {name:<6} {rows[name]}" for name in rows)]
