@@ -186,11 +186,10 @@ class AppServer(Server):
     """Serves the user's own application, and watches it."""
 
     def __init__(self, settings: Settings, listener: socket.socket, inbox: Inbox, app: ASGIApp) -> None:
-        journal, reader = Journal(settings.journal, beside_threads=True), Reader(settings.folder or ".")
+        journal = Journal(settings.journal, beside_threads=True)
         place = workplace.set_up(settings.work_settings, journal.write, None)
         os.environ[WORK] = settings.work_settings.to_json()
-        self.requests = Requests(app, journal, place, reader)
-        self._reader = reader
+        self.requests = Requests(app, journal, place, Reader(settings.folder or "."))
         follow_background_tasks()
         follow_threads()
         state = State(settings, journal, Index(journal), self.requests, cancel=lambda _task_id, _ref: False)
@@ -202,7 +201,7 @@ class AppServer(Server):
         """Start, and then watch the event loop."""
         await super().startup(sockets)
         if self.started:
-            LoopStalls(self.requests, self._reader, asyncio.get_running_loop())
+            LoopStalls(self.requests, asyncio.get_running_loop())
 
 
 def _follow(index: Index) -> None:

@@ -25,7 +25,7 @@ from msgspec.structs import asdict
 
 from taskdemo_server.contract.sightings import Look, Observation, Stall, Waiting, Whose
 from taskdemo_server.user_app.requests import Requests, started
-from taskdemo_server.user_app.stacks import Reader, Step, frames, stack, suspended_at
+from taskdemo_server.user_app.stacks import Step, frames, stack, suspended_at
 from taskdemo_server.work.spent import thread_queued, thread_times
 
 BEAT_S: Final = 0.02
@@ -96,10 +96,10 @@ class OpenStall:
 class LoopStalls:
     """Watches an event loop and its worker threads from now on, and journals what it sees; create it in that loop."""
 
-    def __init__(self, requests: Requests, reader: Reader, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, requests: Requests, loop: asyncio.AbstractEventLoop) -> None:
         self._journal = requests.journal
         self._requests = requests
-        self._reader = reader
+        self._reader = requests.reader
         self._loop = loop
         self._limiter = current_default_thread_limiter()
         self._own = threading.current_thread()

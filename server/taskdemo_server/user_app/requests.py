@@ -117,7 +117,7 @@ class Requests(Tracking[Request]):
         self.start_failed = ""
         """The last line of the application's message if its startup failed."""
         self._latest: Scope = {}
-        self._reader = reader
+        self.reader = reader
         self._answers: set[tuple[str, int]] = set()
         self._children: dict[int, Child] = {}
         self._child_of: weakref.WeakKeyDictionary[asyncio.Task[Any], Child] = weakref.WeakKeyDictionary()
@@ -168,7 +168,7 @@ class Requests(Tracking[Request]):
     def _end(self, request: Request, error: BaseException | None = None) -> None:
         request.over = ended = time.monotonic()
         for task, added_by in request.added.items():
-            place = None if added_by is None else self._reader.place(added_by)
+            place = None if added_by is None else self.reader.place(added_by)
             self.journal.write(NeverRan(_name_of(task.func), request.status, place, request.ended_early).to_line())
         request.added.clear()
         if error is None and request.answered and ended - request.sent < NOTHING_LEFT_S:
@@ -215,7 +215,7 @@ class Requests(Tracking[Request]):
         code = getattr(inspect.unwrap(endpoint) if callable(endpoint) else None, "__code__", None)
         if code is None or code.co_flags & ASYNC or not is_users(code.co_filename):
             return Look("")
-        first = self._reader.place(Step(code, 0, code.co_firstlineno, ""))
+        first = self.reader.place(Step(code, 0, code.co_firstlineno, ""))
         return Look("", caller=f"{first} (or a dependency of it)", within=function_of(code))
 
     def tasks(self) -> "list[list[asyncio.Task[Any]]]":
@@ -237,7 +237,7 @@ class Requests(Tracking[Request]):
                 if outlived or not kept:
                     child.told = child.state
                     after_s = round(max((child.ended or now) - (child.request.answered or over), 0.0), 6)
-                    place = self._reader.place(child.created)
+                    place = self.reader.place(child.created)
                     left = Left(child.number, child.name, place, kept, child.state, after_s, child.error)
                     self.journal.write(left.to_line())
             if child.ended:
