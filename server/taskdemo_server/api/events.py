@@ -28,7 +28,7 @@ _LONGEST_WAY_S: Final = 60.0
 
 def router(state: State) -> APIRouter:
     """Return the routes."""
-    routes, journal = APIRouter(), state.journal
+    routes, journal = APIRouter(), state.tracking.journal
     ahead: dict[tuple[str, str], float] = {}
     """Seconds by which a reporting machine's monotonic clock is ahead of ours, by its address and host name."""
 
@@ -87,7 +87,7 @@ async def stream(state: State, offset: int) -> AsyncIterator[bytes]:
     An event of type `trouble` says why the journal cannot be written; an empty one, that it can be again. Ends when the
     server drains and its last task has ended, so it never delays the shutdown.
     """
-    journal, tracking = state.journal, state.tracking
+    journal, tracking = state.tracking.journal, state.tracking
     quiet_since = time.monotonic()
     told = ""
     yield b": the journal from here on\n\n"

@@ -77,7 +77,7 @@ def router(state: State) -> APIRouter:
             "pid": os.getpid(),
             "broker": without_password(settings.broker) if settings.broker else None,
             "journal": settings.journal,
-            "journal_offset": state.journal.size(),
+            "journal_offset": state.tracking.journal.size(),
             "clock": time.monotonic(),
         }
         if state.has_worker is not None:

@@ -7,7 +7,6 @@ from typing import Any
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
 from taskdemo_server.contract.settings import Settings
-from taskdemo_server.journal.file import Journal
 from taskdemo_server.journal.index import Index
 from taskdemo_server.tracking import Tracking
 
@@ -28,7 +27,6 @@ class State:
     """What the routes need to know about their server process."""
 
     settings: Settings
-    journal: Journal
     index: Index
     tracking: Tracking[Any]
     cancel: Callable[[str, str | None], bool]

@@ -59,7 +59,6 @@ class Server(uvicorn.Server):
         self, listener: socket.socket, inbox: Inbox, tracking: Tracking[Any], served: ASGIApp, *, websockets: bool
     ) -> None:
         self.tracking = tracking
-        self.journal = tracking.journal
         self._listener = listener
         self._inbox = inbox
         self._is_full = False
@@ -90,7 +89,7 @@ class Server(uvicorn.Server):
 
     def ended(self, _pid: int) -> bool:
         """Finish the journal of a server that has ended, and return True: no other process is left."""
-        self.journal.finish()
+        self.tracking.journal.finish()
         return True
 
     def drain(self) -> None:
@@ -99,7 +98,7 @@ class Server(uvicorn.Server):
 
     def abandon(self) -> None:
         """Stop all writing to the journal, and kill child processes; this process must then end at once."""
-        self.journal.seal()
+        self.tracking.journal.seal()
         for child in multiprocessing.active_children():
             child.kill()
             child.join()
@@ -170,7 +169,7 @@ class PageServer(Server):
         if mode.runs in {"process", "worker"}:
             index = Index(journal, on_end=close)
             threading.Thread(target=_follow, args=(index,), name="follower", daemon=True).start()
-        state = State(settings, journal, index, tracking, _cancel(mode, engine), has_worker)
+        state = State(settings, index, tracking, _cancel(mode, engine), has_worker)
         api, is_own = create_api(state, page)
         served = Access(beside(api, is_own, tracking), settings)
         super().__init__(listener, inbox, tracking, served, websockets=False)
@@ -192,7 +191,7 @@ class AppServer(Server):
         self.requests = Requests(app, journal, place, Reader(settings.folder or "."))
         follow_background_tasks()
         follow_threads()
-        state = State(settings, journal, Index(journal), self.requests, cancel=lambda _task_id, _ref: False)
+        state = State(settings, Index(journal), self.requests, cancel=lambda _task_id, _ref: False)
         api, is_own = create_api(state, app)
         served = beside(Access(api, settings), is_own, self.requests)
         super().__init__(listener, inbox, self.requests, served, websockets=True)

@@ -118,7 +118,7 @@ def streamed(journal: Journal) -> bytes:
     async def read() -> bytes:
         draining = asyncio.Event()
         draining.set()
-        state = SimpleNamespace(journal=journal, tracking=SimpleNamespace(draining=draining, awaited=False))
+        state = SimpleNamespace(tracking=SimpleNamespace(journal=journal, draining=draining, awaited=False))
         return b"".join([piece async for piece in stream(cast("State", state), 0)])
 
     return asyncio.run(read())
