@@ -40,7 +40,8 @@ def main() -> int:
     lifeline, held = os.pipe()
     children: dict[int, Path] = {}
     signal.signal(signal.SIGCHLD, lambda *_: _reap(children))
-    for line in sys.stdin.buffer:
+    # Unbuffered, or a server would inherit the line of the next one as its own standard input.
+    for line in open(0, "rb", buffering=0):  # noqa: SIM115  open until this process ends
         settings = Settings.from_json(line.decode())
         pid = os.fork()
         if pid == 0:
