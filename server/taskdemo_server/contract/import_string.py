@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from taskdemo_server.contract.text import error_text, shortened
+from taskdemo_server.contract.text import error_text, escape, shortened
 
 INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 """Names of folders that hold installed libraries."""
@@ -66,7 +66,7 @@ def load_module(option: str, text: str, module_name: str, name: str, folder: str
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and f"{module_name}.".startswith(f"{missing}."):
             raise UnusableError(_no_module(option, module_name, name, folder)) from error
-        why = shortened(describe_error(error), 200)
+        why = escape(describe_error(error, 200))
         raise UnusableError(f"{option} {text}: importing it failed with {why}; fix that first") from error
 
 
@@ -133,8 +133,8 @@ def _place(module: Any, folder: str | None) -> str:
     return shortened(str(file.relative_to(folder) if folder and file.is_relative_to(folder) else file), 200)
 
 
-def describe_error(error: BaseException) -> str:
-    """Return `Kind: text (file:line)` of an exception, on one line. Not escaped.
+def describe_error(error: BaseException, longest: int = 4096) -> str:
+    """Return `Kind: text (file:line)` of an exception, on one line, with that many characters of text. Not escaped.
 
     The file and line are the last ones outside libraries, if there are any.
     """
@@ -144,4 +144,5 @@ def describe_error(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         where = f" ({Path(error.filename).name}:{error.lineno})"
         return f"{type(error).__name__}: {error.msg}{where}"
-    return f"{error_text(error)}{where}"
+    text = error_text(error)
+    return f"{text if len(text) <= longest else f'{text[: longest - 1]}…'}{where}"

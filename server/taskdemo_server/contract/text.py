@@ -5,6 +5,8 @@ from typing import Final
 
 _OPTION: Final = re.compile(r"([?&]password=)[^&]*")
 """A password in the query of a URL, where Redis and PostgreSQL accept it too."""
+_VALIDATING: Final = frozenset({"fastapi", "pydantic_core"})
+"""Packages whose exceptions list the fields that are wrong; their text quotes the values, which may be secret."""
 
 
 def escape(text: str) -> str:
@@ -31,10 +33,21 @@ def shortened(text: str, width: int) -> str:
 def error_text(error: BaseException) -> str:
     """Return an exception's type and text on one line, cut to a length for the journal. Not safe to show."""
     try:
-        text = " ".join(str(error).split())
+        text = " ".join(_words(error).split())
     except Exception:  # noqa: BLE001  str() of a user's exception may fail too
         text = ""
     return f"{type(error).__name__}: {text}"[:4096] if text else type(error).__name__
+
+
+def _words(error: BaseException) -> str:
+    """Return an exception's text; of pydantic's and FastAPI's, which fields are wrong, without their values."""
+    of_fields = getattr(error, "errors", None)
+    if type(error).__module__.partition(".")[0] not in _VALIDATING or not callable(of_fields):
+        return str(error)
+    fields: dict[str, list[str]] = {}
+    for one in of_fields():
+        fields.setdefault(one["msg"], []).append(".".join(map(str, one["loc"])))
+    return "; ".join(": ".join(filter(None, (", ".join(names), what))) for what, names in fields.items())
 
 
 def without_password(url: str) -> str:

@@ -53,6 +53,19 @@ nameless = lambda message: None
 NUMBER = 3
 """
 
+SETTINGS = """
+from pydantic import BaseModel
+
+
+class Settings(BaseModel):
+    SECRET_KEY: str
+    DATABASE_URL: str
+    PORT: int
+
+
+Settings(PORT="s3cret")
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -62,6 +75,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for module in ("__init__", "mails"):
         (tmp_path / "jobs" / f"{module}.py").touch()
     (tmp_path / "broken.py").write_text("import no_such_module_at_all\n")
+    (tmp_path / "settings.py").write_text(SETTINGS)
+    (tmp_path / "verbose.py").write_text("raise RuntimeError('word ' * 99)\n")
     (tmp_path / "leaves.py").write_text("raise SystemExit(0)\n")
     (tmp_path / "parses.py").write_text("import json\njson.loads('{')\n")
     monkeypatch.setattr(sys, "path", sys.path[:])
@@ -89,6 +104,9 @@ def find(folder: Path) -> Callable[[str], UserFunction]:
         ("broken:build", "ModuleNotFoundError: No module named 'no_such_module_at_all' (broken.py:1)"),
         ("leaves:build", "SystemExit: 0 (leaves.py:1)"),
         ("parses:build", "(char 1) (parses.py:2); fix that first"),
+        ("settings:build", "ValidationError: SECRET_KEY, DATABASE_URL: Field required; PORT: Input should be a valid"),
+        ("settings:build", "parse string as an integer (settings.py:11); fix that first"),
+        ("verbose:build", "word word … (verbose.py:1); fix that first"),
         ("reports:generates", "that is a generator"),
         ("reports:two", "it takes (first, second)"),
         ("reports:NUMBER", "that is 3, which cannot be called"),
