@@ -66,8 +66,16 @@ def load_module(option: str, text: str, module_name: str, name: str, folder: str
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and f"{module_name}.".startswith(f"{missing}."):
             raise UnusableError(_no_module(option, module_name, name, folder)) from error
-        why = escape(describe_error(error, 200))
-        raise UnusableError(f"{option} {text}: importing it failed with {why}; fix that first") from error
+        what_to_do = "fix that first"
+        if missing is not None and "." not in missing:
+            what_to_do = _find_missing(f"{option} {{}}:{name}", module_name, Path(folder or ".").resolve(), missing)
+        why = escape(f"{describe_error(error, 200)}; {what_to_do}")
+        raise UnusableError(f"{option} {text}: importing it failed with {why}") from error
+
+
+def has(folder: Path, module: str) -> bool:
+    """Return whether a module or a package of this name is in this folder."""
+    return folder.joinpath(f"{module}.py").is_file() or folder.joinpath(module).is_dir()
 
 
 def attribute(option: str, text: str, module: ModuleType, name: str, folder: str | None) -> Any:
@@ -94,6 +102,20 @@ def _no_module(option: str, module: str, name: str, folder: str | None) -> str:
     if near := _nearest(module.split("."), here):
         hint = f"did you mean {option} {'.'.join(near)}:{name}?"
     return f"{option} {module}:{name}: there is no module {module}; {hint}"
+
+
+def _find_missing(typed: str, module: str, here: Path, missing: str) -> str:
+    """Return what to do about a `missing` module, which `module` imports; `typed` takes the name to type instead."""
+    if missing in here.parts:
+        at = here.parts.index(missing)
+        return f"go to {Path(*here.parts[:at])}, and type {typed.format('.'.join((*here.parts[at:], module)))}"
+    folder, rest = here, module
+    while "." in rest:
+        package, _, rest = rest.partition(".")
+        folder /= package
+        if has(folder, missing):
+            return f"go to {folder}, and type {typed.format(rest)}"
+    return f"install it in {sys.prefix}, where taskdemo is, or install taskdemo where your application is"
 
 
 def _nearest(parts: list[str], here: Path) -> list[str]:

@@ -91,7 +91,7 @@ def locate(text: str, folder: Path) -> Location:
     if not all(part.isidentifier() for part in where.split(".")):
         raise UnusableError(f"{OPTION} is {shortened(text, 100)!r}: it takes a file, or module:name, both Python names")
     top = where.partition(".")[0]
-    places = (one for one in (folder, folder / "src") if (one / f"{top}.py").is_file() or (one / top).is_dir())
+    places = (one for one in (folder, folder / "src") if import_string.has(one, top))
     return Location(where, name or None, next(places, folder))
 
 

@@ -74,6 +74,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "jobs").mkdir()
     for module in ("__init__", "mails"):
         (tmp_path / "jobs" / f"{module}.py").touch()
+    (tmp_path / "jobs" / "late.py").write_text("import jobs.mails\n")
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "orders.py").write_text("import prices\n")
+    (tmp_path / "shop" / "prices.py").touch()
     (tmp_path / "broken.py").write_text("import no_such_module_at_all\n")
     (tmp_path / "settings.py").write_text(SETTINGS)
     (tmp_path / "verbose.py").write_text("raise RuntimeError('word ' * 99)\n")
@@ -101,7 +105,9 @@ def find(folder: Path) -> Callable[[str], UserFunction]:
         ("jobs.mail:send", "there is no module jobs.mail; did you mean --work jobs.mails:send?"),
         ("job.mails:send", "there is no module job.mails; did you mean --work jobs.mails:send?"),
         ("jobs.zzz:send", "first; go to the folder that jobs is in"),
-        ("broken:build", "ModuleNotFoundError: No module named 'no_such_module_at_all' (broken.py:1)"),
+        ("broken:build", "ModuleNotFoundError: No module named 'no_such_module_at_all' (broken.py:1); install it in"),
+        ("broken:build", f"install it in {sys.prefix}, where taskdemo is, or install taskdemo where your"),
+        ("shop.orders:build", "named 'prices' (orders.py:1); go to {folder}/shop, and type --work orders:build"),
         ("leaves:build", "SystemExit: 0 (leaves.py:1)"),
         ("parses:build", "(char 1) (parses.py:2); fix that first"),
         ("settings:build", "ValidationError: SECRET_KEY, DATABASE_URL: Field required; PORT: Input should be a valid"),
@@ -114,12 +120,19 @@ def find(folder: Path) -> Callable[[str], UserFunction]:
     ],
 )
 def test_a_work_that_cannot_be_used_is_one_sentence_that_says_what_to_type(
-    find: Callable[[str], UserFunction], work: str, sentence: str
+    find: Callable[[str], UserFunction], folder: Path, work: str, sentence: str
 ) -> None:
     with pytest.raises(UnusableError) as refused:
         find(work)
-    assert sentence in str(refused.value)
+    assert sentence.replace("{folder}", str(folder)) in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_work_whose_package_begins_in_a_folder_above_is_refused_with_that_folder(folder: Path) -> None:
+    with pytest.raises(UnusableError) as refused:
+        user_function.find("late:build", str(folder / "jobs"))
+    said = f"No module named 'jobs' (late.py:1); go to {folder}, and type --work jobs.late:build"
+    assert str(refused.value).endswith(said)
 
 
 @pytest.mark.parametrize("text", ["a b:c", "a:", ":b", "a:b()", "a;b:c", "os:system('x')", "1a:b", ""])
