@@ -3,9 +3,12 @@
 Unlike `fastapi dev`, it accepts applications of any framework, factories, and a `src` folder.
 """
 
+import contextlib
 import inspect
+import linecache
 import logging.config
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +29,8 @@ from taskdemo_server.work.user_function import by_place, takes
 OPTION: Final = "--app"
 FIRST_NAMES: Final = ("app", "api", "application", "asgi")
 _OF_ASGI: Final = ("scope", "receive", "send")
+_SERVED: Final = re.compile(r"""uvicorn\.run\(\s*(?:app\s*=\s*)?["']([\w.]+:\w+)""")
+"""In a file that only starts another module's application: what it passes to uvicorn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,8 @@ def find_application(text: str, folder: str | None) -> ASGIApp:
     task_output.tell_apart()
     logging.config.dictConfig(LOGGING)
     location = locate(text, Path(folder or ".").resolve())
-    serve, uvicorn.run = uvicorn.run, _refuse_to_serve
-    try:
+    with _uvicorn_refused('which belongs under `if __name__ == "__main__":`'):
         module = import_string.load_module(OPTION, text, location.module, location.name or "app", str(location.folder))
-    finally:
-        uvicorn.run = serve
     there = getattr(module, "__file__", None)
     if location.file is not None and (there is None or not location.file.samefile(there)):
         # The name of its module was taken, and the import has returned the other module.
@@ -64,9 +66,18 @@ def find_application(text: str, folder: str | None) -> ASGIApp:
     return application_of(found, f"{text} ({name})")
 
 
-def _refuse_to_serve(*_: object, **__: object) -> NoReturn:
-    """Replace `uvicorn.run`: a module that calls it while it is imported would never return."""
-    raise RuntimeError('it calls uvicorn.run(), which belongs under `if __name__ == "__main__":`')
+@contextlib.contextmanager
+def _uvicorn_refused(why: str) -> Iterator[None]:
+    """Let `uvicorn.run` raise an exception meanwhile: what calls it would serve by itself, and never return."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise RuntimeError(f"it calls uvicorn.run(), {why}")
+
+    serve, uvicorn.run = uvicorn.run, refuse
+    try:
+        yield
+    finally:
+        uvicorn.run = serve
 
 
 def locate(text: str, folder: Path) -> Location:
@@ -105,8 +116,9 @@ def application_of(found: Any, text: str) -> ASGIApp:
     if takes(found) is False:
         raise UnusableError(f"{OPTION} {text}: {_what_it_is(found)}")
     try:
-        made = found()
-    except Exception as error:
+        with _uvicorn_refused("so it does not return an application: name the one that it serves"):
+            made = found()
+    except (Exception, SystemExit) as error:
         raise UnusableError(f"{OPTION} {text}: it failed with {shortened(error_text(error), 200)}") from error
     if inspect.iscoroutine(made):
         made.close()
@@ -157,6 +169,11 @@ def _search(text: str, module: ModuleType) -> tuple[str, Any]:
     if inside is not None:
         found = f"{module.__name__}.{inside.removesuffix('.py').replace('/', '.')}"
         raise UnusableError(f"{OPTION} {text}: no application is in {module.__name__}; did you mean {OPTION} {found}?")
+    source = "".join(linecache.getlines(getattr(module, "__file__", None) or ""))
+    if served := _SERVED.search(source):
+        raise UnusableError(
+            f"{OPTION} {text}: no application is in {module.__name__}; did you mean {OPTION} {served[1]}?"
+        )
     raise UnusableError(
         f"{OPTION} {text}: no application is in {module.__name__}; name it, or what makes it:"
         f" {OPTION} {text.rstrip(':')}:name"

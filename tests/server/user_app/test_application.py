@@ -1,12 +1,14 @@
 """What `--app` may be: whatever `fastapi dev` takes, factories, applications of any framework; or a sentence."""
 
 import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import uvicorn
 from fastapi import APIRouter, FastAPI, routing
 from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
@@ -141,6 +143,10 @@ def unmade() -> FastAPI:
     raise KeyError("no settings")
 
 
+def serves() -> None:
+    uvicorn.run(FASTAPI)
+
+
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [
@@ -150,6 +156,8 @@ def unmade() -> FastAPI:
         (lambda settings: FASTAPI, "it takes settings; an ASGI application takes scope, receive and send"),
         (asynchronous, "that is an async function"),
         (unmade, "it failed with KeyError: 'no settings'"),
+        (serves, r"it calls uvicorn.run\(\), so it does not return an application: name the one that it serves"),
+        (sys.exit, "it failed with SystemExit"),
         (lambda: "text", "called, it returns something else: that is 'text'"),
         (lambda: wsgi, "called, it returns something else: it takes environ"),
         (dict, "called, it returns something else: that is {}"),
@@ -199,6 +207,14 @@ def test_a_file_that_serves_itself_when_it_is_imported_is_refused_at_once(start_
     (folder / "main.py").write_text("import fastapi, uvicorn\napp = fastapi.FastAPI()\nuvicorn.run(app)\n")
     said = refusal(start_server, app="main.py", folder=str(folder))
     assert 'it calls uvicorn.run(), which belongs under `if __name__ == "__main__":` (main.py:3)' in said
+
+
+def test_of_a_file_that_only_starts_another_application_that_one_is_named(folder: Path) -> None:
+    launcher = ModuleType("main")
+    launcher.__file__ = str(folder / "main.py")
+    (folder / "main.py").write_text("def main():\n    uvicorn.run(\n        app='shop.main:app', port=8000)\n")
+    with pytest.raises(UnusableError, match=r"no application is in main; did you mean --app shop\.main:app\?"):
+        _search("main.py", launcher)
 
 
 def test_of_a_package_that_has_none_the_module_in_it_is_named(folder: Path) -> None:
