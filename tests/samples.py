@@ -13,7 +13,7 @@ from taskdemo_cli.analysis.capacity.step import read_step
 from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.analysis.capacity.verdict import judge
 from taskdemo_cli.analysis.verdicts import comparison
-from taskdemo_cli.documents.blocking import Blocking, Place
+from taskdemo_cli.documents.blocking import Answer, Blocking, Place
 from taskdemo_cli.documents.capacity import CapacityDocument, Confirmation
 from taskdemo_cli.documents.codec import KINDS, AnyDocument, json_chunks
 from taskdemo_cli.documents.comparison import ComparisonDocument
@@ -412,6 +412,12 @@ def scan_document() -> ScanDocument:
         row("/", "neither", "This endpoint does not block the server."),
         row("/slow", "event loop held", "It blocks the event loop (at main.py:7 in slow).", places=PLACES),
         row("/orders/{order_id}", "not found", "Whether it blocks is not clear.", "/orders/7?kind=a"),
+        *(
+            row(
+                path, "not reached", "The request failed.", answers=[Answer(status=401, count=1)], type_instead="-H KEY"
+            )
+            for path in ("/me", "/teams")
+        ),
         EndpointRow(method="POST", path="/orders", skipped="POST may write"),
         EndpointRow(method="GET", path="/users/{id}", skipped="it needs id (path), but no example is given"),
     ]
@@ -419,7 +425,8 @@ def scan_document() -> ScanDocument:
         app="main:app",
         count=20,
         endpoints=endpoints,
-        verdict="1 of 3 endpoints holds up everybody: GET /slow (400 ms). 2 were not called.",
+        verdict="1 of 3 endpoints holds up everybody: GET /slow (400 ms). 2 were not reached, because the answers were "
+        "redirects, refusals or errors. 2 were not called.",
         started_at="2026-01-02T03:04:05.678+00:00",
         environment=ENVIRONMENT,
         command="taskdemo scan --app main:app",

@@ -346,7 +346,7 @@ ROUTES = [Route(one.method, one.path, one.target or "", (), one.skipped) for one
 
 def of_a_scan() -> dict[str, str]:
     terminal, told, (quiet, slow, *rest) = Terminal(lines=12), {}, scan_document().endpoints
-    with ScanScreen(terminal.console, "main:app: 3 endpoints", ROUTES) as screen:
+    with ScanScreen(terminal.console, "main:app: 5 endpoints", ROUTES) as screen:
         screen.start(ROUTES[1])
         for moment in (T0, T0 + 0.5):
             screen.update(Story(20).recorder, moment)

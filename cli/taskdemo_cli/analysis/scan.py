@@ -1,7 +1,7 @@
 """What a scan says about the endpoints of the user's own application: which of them matter, and why. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, TypeGuard
 
 from msgspec.structs import replace
@@ -144,6 +144,24 @@ def by_outcome(endpoints: Iterable[EndpointRow]) -> defaultdict[Outcome, list[En
     groups = grouped((outcome(endpoint), endpoint) for endpoint in endpoints)
     groups["blocks"].sort(key=lambda endpoint: -(waited(endpoint) or 0.0))
     return groups
+
+
+def told(endpoints: Iterable[EndpointRow]) -> Iterator[tuple[Outcome, list[EndpointRow], str]]:
+    """Yield the endpoints that need attention, the most serious first, and what is said of each.
+
+    Those that were refused for the same reason share what is said: most endpoints of an application may want a login.
+    """
+    groups = by_outcome(endpoints)
+    for kind in TOLD:
+        refused = kind == "not reached"
+        sharing = grouped(((_refusal(one) if refused else None) or one.text or "", one) for one in groups[kind])
+        for text, alike in sharing.items():
+            yield kind, alike, text if len(alike) > 1 else alike[0].text or ""
+
+
+def _refusal(endpoint: EndpointRow) -> str | None:
+    """Return why an endpoint was not reached, without its figures; None if it failed."""
+    return None if endpoint.blocking is None or has_failed(endpoint) else sentence(endpoint.blocking)
 
 
 def verdict(endpoints: Sequence[EndpointRow], broken: str | None = None) -> str:

@@ -93,18 +93,18 @@ def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
     """
     documents = servers.get_json(target.url, f"{target.prefix}/openapi", timeout=DOCUMENT_S, most=DOCUMENT_BYTES) or ()
     routes = [route for one in documents for route in read_routes(one["document"], one["under"], headers)]
-    none = "its OpenAPI document has none" if documents else "it has no OpenAPI document"
-    why = next((one["error"] for one in documents if one["error"]), none)
+    others = {"undocumented": "in no OpenAPI document", "websockets": "a WebSocket, not reachable with an HTTP request"}
+    uncalled = [
+        Route("GET", path, skipped=why) for kind, why in others.items() for one in documents for path in one[kind]
+    ]
     if not routes:
+        none = "its OpenAPI document has none" if documents else "it has no OpenAPI document"
+        why = next((one["error"] for one in documents if one["error"]), none)
         raise UserError(
             f"the endpoints of {target.app} are unknown: {why}; test one directly: "
-            f"taskdemo fire --app {target.app} --path /"
+            f"taskdemo fire --app {target.app} --path {next((route.path for route in uncalled), '/')}"
         )
-    others = {"undocumented": "in no OpenAPI document", "websockets": "a WebSocket, not reachable with an HTTP request"}
-    return [
-        *routes,
-        *(Route("GET", path, skipped=why) for kind, why in others.items() for one in documents for path in one[kind]),
-    ]
+    return routes + uncalled
 
 
 def _scan_endpoints(

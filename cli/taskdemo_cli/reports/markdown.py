@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, figure_of, figure_words, troubles
-from taskdemo_cli.analysis.scan import TOLD, by_outcome, name_of_endpoint, outcome, waited
+from taskdemo_cli.analysis.scan import name_of_endpoint, outcome, told, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
@@ -116,16 +116,16 @@ def _capacities(document: CapacityDocument) -> Iterator[str]:
 
 
 def _endpoints(document: ScanDocument) -> Iterator[str]:
+    rows = document.endpoints
     yield f"**{escaped(document.verdict)}**\n\n"
     yield from _table(
         ["endpoint", "requests", "failed", "response p50", "others waited", "seen"],
-        [_endpoint(one, one.summary) for one in document.endpoints if one.summary is not None],
+        [_endpoint(one, one.summary) for one in rows if one.summary is not None],
         left=1,
     )
-    groups = by_outcome(document.endpoints)
-    told = [(one, f": {escaped(one.text)}") for kind in TOLD for one in groups[kind]]
-    told += [(one, f" was not called: {escaped(one.skipped or '')}") for one in groups["skipped"]]
-    yield from _list(f"{_code(name_of_endpoint(one))}{text}" for one, text in told)
+    findings = [([*map(name_of_endpoint, alike)], f": {escaped(text)}") for _, alike, text in told(rows)]
+    findings += [([name_of_endpoint(one)], f" was not called: {escaped(one.skipped)}") for one in rows if one.skipped]
+    yield from _list(f"{', '.join(map(_code, names))}{text}" for names, text in findings)
 
 
 def _endpoint(endpoint: EndpointRow, summary: Summary) -> list[str]:

@@ -17,6 +17,7 @@ from taskdemo_cli.commands import scan
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
+from taskdemo_cli.processes import servers
 from taskdemo_cli.recording.sightings import Sightings
 from taskdemo_server.contract.sightings import Answered
 
@@ -119,6 +120,17 @@ def test_an_application_without_a_document_of_its_endpoints_is_one_sentence(shop
     assert done.returncode == 2
     assert one_sentence(done.stderr), done.stderr
     assert "taskdemo fire --app plain:app --path /" in done.stderr
+
+
+def test_an_application_that_documents_none_of_its_endpoints_is_one_sentence_with_the_path_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paths: dict[str, Any] = {"undocumented": ["/health"], "websockets": ["/chat"]}
+    document = {"document": {}, "under": "", "error": None, **paths}
+    monkeypatch.setattr(servers, "get_json", lambda *_, **__: [document])
+    target = MagicMock(app="main:app")
+    with pytest.raises(UserError, match=r"has none; test one directly: taskdemo fire --app main:app --path /health$"):
+        scan._routes_of(target, set())
 
 
 REFUSED = samples.recorder([samples.sample(1, 0.01, status=401)]).finish({"url": "http://x"})

@@ -34,7 +34,7 @@ from taskdemo_cli.analysis.rounds import (
     times_of,
     troubles,
 )
-from taskdemo_cli.analysis.scan import TOLD, VERDICTS, by_outcome, name_of_endpoint, outcome, waited
+from taskdemo_cli.analysis.scan import VERDICTS, name_of_endpoint, outcome, told, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument, runs_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
@@ -95,8 +95,7 @@ def _template_and_figures(document: AnyDocument) -> tuple[Template, dict[str, An
         case CapacityDocument():
             return template("capacity.html"), {"capacity": capacity.draw(document)}
         case ScanDocument():
-            groups = by_outcome(document.endpoints)
-            return template("scan.html"), {"told": [one for kind in TOLD for one in groups[kind]]}
+            return template("scan.html"), {"findings": list(told(document.endpoints))}
         case _:
             return template("runs.html"), _of_runs(document)
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from taskdemo_cli.analysis.blocking.sentence import brief
 from taskdemo_cli.analysis.routes import Route
-from taskdemo_cli.analysis.scan import TOLD, VERDICTS, Outcome, by_outcome, name_of_endpoint, outcome, waited
+from taskdemo_cli.analysis.scan import TOLD, VERDICTS, Outcome, by_outcome, name_of_endpoint, outcome, told, waited
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.recording.recorder import Recorder
@@ -45,11 +45,14 @@ def scan_report(document: ScanDocument, width: int) -> Iterator[Text]:
         yield from paragraph(
             f"{', '.join(map(name_of_endpoint, quiet))}{beside}", width, Palette.PLAIN, f"{Glyph.YES} Quiet: ", "  "
         )
-    for kind in reversed(TOLD):
-        for endpoint in groups[kind]:
-            yield row("")
-            yield row(SIGNS[VERDICTS[kind]], " ", *_title(endpoint, width - 2))
-            yield from paragraph(endpoint.text, width, Palette.PLAIN, "  ")
+    for kind, alike, text in sorted(told(document.endpoints), key=lambda one: -TOLD.index(one[0])):
+        sign, style = SIGNS[VERDICTS[kind]]
+        yield row("")
+        if len(alike) == 1:
+            yield row((sign, style), " ", *_title(alike[0], width - 2))
+        else:
+            yield from paragraph(", ".join(map(name_of_endpoint, alike)), width, Palette.BOLD, (f"{sign} ", style))
+        yield from paragraph(text, width, Palette.PLAIN, "  ")
     yield from note_lines(document, width)
     yield row("")
     yield from paragraph(document.verdict, width, Palette.BOLD)
