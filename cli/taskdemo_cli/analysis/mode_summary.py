@@ -36,7 +36,7 @@ QUEUED: Final = 4
 SOME: Final = 0.005
 """A smaller share of computing is not worth mentioning."""
 REDIRECTS: Final = ("301", "302", "303", "307", "308")
-LONGEST_ERROR: Final = 100
+LONGEST_ERROR: Final = 200
 """The most characters of an error in a sentence."""
 
 

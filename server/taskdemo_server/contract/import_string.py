@@ -140,7 +140,8 @@ def is_pythons(filename: str) -> bool:
 @functools.cache
 def is_users(filename: str) -> bool:
     """Return whether a file is the user's own: neither Python's nor taskdemo's nor an installed package's."""
-    return not is_pythons(filename) and INSTALLED.isdisjoint(Path(filename).resolve().parts)
+    path = Path(filename)  # what was compiled to C names its source, without the folder
+    return path.is_absolute() and not is_pythons(filename) and INSTALLED.isdisjoint(path.resolve().parts)
 
 
 def _own_names(module: Any, callables: list[str]) -> str:
@@ -160,9 +161,9 @@ def describe_error(error: BaseException, longest: int = 4096) -> str:
 
     The file and line are the last ones outside libraries, if there are any.
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    own = next((frame for frame in reversed(frames) if is_users(frame.filename)), None)
-    where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in ([own] if own else frames[-1:]))
+    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [(file, line) for file, line in lines if is_users(file)]
+    where = "".join(f" ({Path(file).name}:{line})" for file, line in (own or lines)[-1:])
     if isinstance(error, SyntaxError) and error.filename:
         where = f" ({Path(error.filename).name}:{error.lineno})"
         return f"{type(error).__name__}: {error.msg}{where}"

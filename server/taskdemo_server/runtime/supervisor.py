@@ -113,7 +113,7 @@ def _serve_app(settings: Settings, name: str) -> int:
     server.serve_here()
     thread.join()
     if failed := server.requests.start_failed:
-        raise UnusableError(f"--app {name}: startup failed with {shortened(failed, 200)}")
+        raise UnusableError(f"--app {name}: startup failed with {shortened(failed, 300)}")
     return 0 if server.started else LOST
 
 

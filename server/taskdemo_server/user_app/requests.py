@@ -22,7 +22,7 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskdemo_server.contract.import_string import is_users
+from taskdemo_server.contract.import_string import describe_error, is_users
 from taskdemo_server.contract.sightings import Answered, Left, LeftState, Look, NeverRan, Whose
 from taskdemo_server.contract.text import error_text, shortened
 from taskdemo_server.journal.file import Journal
@@ -115,7 +115,7 @@ class Requests(Tracking[Request]):
         self.begun = 0
         """The number of requests so far."""
         self.start_failed = ""
-        """The last line of the application's message if its startup failed."""
+        """Why the application's startup failed, if it did."""
         self._latest: Scope = {}
         self.reader = reader
         self._answers: set[tuple[str, int]] = set()
@@ -126,7 +126,7 @@ class Requests(Tracking[Request]):
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request, or the lifespan, listening for a failed startup."""
         if scope["type"] == "lifespan":
-            return self.app(scope, receive, lambda message: self._listen(message, send))
+            return self._live(scope, receive, send)
         return super().__call__(scope, receive, send)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -174,13 +174,23 @@ class Requests(Tracking[Request]):
         if error is None and request.answered and ended - request.sent < NOTHING_LEFT_S:
             ended = request.answered  # Else the caller could have the answer before this end.
         state, text = outcome(error)
+        if error is not None and text is not None:
+            text = describe_error(error)
         self.workplace.note(request.id, state, clock=ended, error=text, output=request.output.end())
         del self.open[request.id]
 
-    async def _listen(self, message: Message, send: Send) -> None:
-        if message["type"] == "lifespan.startup.failed":
-            self.start_failed = (message.get("message", "").strip().splitlines() or ["it gave no reason"])[-1]
-        await send(message)
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def listening(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                self.start_failed = (message.get("message", "").strip().splitlines() or ["it gave no reason"])[-1]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, listening)
+        except BaseException as error:
+            if self.start_failed:  # The message ends in the last line of the error, which may have several.
+                self.start_failed = describe_error(error, 200)
+            raise
 
     def follow(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on, note which asyncio tasks are created while a request is handled."""

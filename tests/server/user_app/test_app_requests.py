@@ -2,13 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
+from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskdemo_cli.recording.sightings import fold
@@ -82,6 +84,50 @@ def test_the_first_refusal_of_a_path_is_journaled_with_what_it_says(
         (307, "/else", "/orders/"),
     ]
     assert lines[0]["detail"] == "go \\x1b there"
+
+
+COMPILED: dict[str, Callable[[], None]] = {}
+exec(compile("def load(): raise RuntimeError('no database\\n(see elsewhere)')", "uvloop/loop.pyx", "exec"), COMPILED)
+"""What looks as if it was compiled to C: its file has no folder."""
+
+
+async def fails(*_: object) -> None:
+    COMPILED["load"]()
+
+
+def test_a_failed_request_is_journaled_with_the_line_of_the_application_that_raised(tmp_path: Path) -> None:
+    lines: list[bytes] = []
+    journal, place = Journal(str(tmp_path / "journal")), Workplace(WorkSettings(mode="app"), lines.append, None)
+    with pytest.raises(RuntimeError):
+        asyncio.run(ask(Requests(fails, journal, place, Reader(str(tmp_path))), "/"))
+    line = fails.__code__.co_firstlineno + 1
+    assert json.loads(lines[-1])["error"] == f"RuntimeError: no database (see elsewhere) (test_app_requests.py:{line})"
+
+
+def test_a_startup_that_failed_is_known_by_its_whole_error_and_its_line(around: Callable[[ASGIApp], Requests]) -> None:
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(_message: Message) -> None: ...
+
+    app = around(Starlette(lifespan=asynccontextmanager(load_settings)))
+    with pytest.raises(RuntimeError):
+        asyncio.run(run(app({"type": "lifespan"}, receive, send)))
+    line = no_settings.__code__.co_firstlineno + 1
+    assert app.start_failed == f"RuntimeError: no settings (see elsewhere) (test_app_requests.py:{line})"
+
+
+async def run(call: Awaitable[None]) -> None:
+    await call
+
+
+async def load_settings(app: object) -> AsyncIterator[None]:
+    no_settings(app)
+    yield
+
+
+def no_settings(_app: object) -> None:
+    raise RuntimeError("no settings\n(see elsewhere)")
 
 
 def test_a_task_belongs_to_its_request_and_once_that_is_over_to_itself(
