@@ -20,6 +20,12 @@ async def raises(background_tasks: BackgroundTasks) -> None:
     raise HTTPException(503, "try again")
 
 
+@app.get("/breaks")
+async def breaks(background_tasks: BackgroundTasks) -> int:
+    background_tasks.add_task(send_mail)
+    return {"price": 1}["prize"]
+
+
 @app.get("/fails-before")
 async def fails_before(background_tasks: BackgroundTasks) -> str:
     background_tasks.add_task(write_log)

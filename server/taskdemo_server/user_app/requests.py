@@ -167,6 +167,8 @@ class Requests(Tracking[Request]):
 
     def _end(self, request: Request, error: BaseException | None = None) -> None:
         request.over = ended = time.monotonic()
+        if request.ended_early is None and isinstance(error, Exception):
+            request.ended_early = f"the request failed with {type(error).__name__}"
         for task, added_by in request.added.items():
             place = None if added_by is None else self.reader.place(added_by)
             self.journal.write(NeverRan(_name_of(task.func), request.status, place, request.ended_early).to_line())
