@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+import re
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -14,6 +15,9 @@ from taskdemo_cli.processes import signals
 from taskdemo_cli.reports.output import OutputStream, complain
 from taskdemo_server.contract.modes import ENGINES, QUESTIONS
 from taskdemo_server.contract.settings import QUEUE, VERSION, Settings, WorkerSettings, WorkSettings, environment_with
+
+EXTRA: Final = re.compile(r"extra argument\S* \((\S+)\)")
+"""What Click says of a single argument that the command does not take; its error has it nowhere else."""
 
 
 class Commands(TyperGroup):
@@ -86,7 +90,7 @@ def outcome(arguments: list[str]) -> int:
         text = sentence()
         if not text:  # no_args_is_help has printed the help
             return COULD_NOT_RUN
-        text = f"{text.rstrip('.')}{_from_environment(arguments, text)}"
+        text = f"{text.rstrip('.')}{_from_environment(arguments, text)}{_instead(error, text)}"
         complain(f"{text}{'' if text.endswith('?') else ';'} {_command(arguments)} --help shows how")
         return COULD_NOT_RUN
     return code if isinstance(code, int) else 0
@@ -102,6 +106,23 @@ def _from_environment(arguments: list[str], sentence: str) -> str:
         if variable.startswith(prefix) and not given and (option in sentence or f"'{value}'" in sentence):
             named.append(variable)
     return f" (from the environment: {', '.join(named)})" if named else ""
+
+
+def _instead(error: Any, sentence: str) -> str:
+    """Return, for the end of a usage error's sentence, what may have been meant; empty if nothing fits."""
+    context, unknown, extra = error.ctx, getattr(error, "option_name", None), EXTRA.search(sentence)
+    if context is not None and unknown is not None and not sentence.endswith("?"):
+        commands = context.find_root().command.commands.values()
+        others = [command.name for command in commands if unknown in _options_of(command)]
+        return f"; {' and '.join(others)} {'takes' if len(others) == 1 else 'take'} it" if others else ""
+    if context is not None and extra is not None:
+        option = "--url" if "://" in extra[1] else "--path" if extra[1].startswith("/") else "--app"
+        return f"; did you mean {option} {extra[1]}?" if option in _options_of(context.command) else ""
+    return ""
+
+
+def _options_of(command: Any) -> list[str]:
+    return [name for param in command.params for name in param.opts]
 
 
 def _command(arguments: list[str]) -> str:

@@ -59,6 +59,14 @@ BAD = [
     ("explode", "taskdemo --help shows how"),
     ("compar", "Did you mean 'compare'? taskdemo --help shows how"),
     ("--explode", "; taskdemo --help shows how"),
+    (
+        "serve --app main.py",
+        "No such option: --app; fire and capacity and scan take it; taskdemo serve --help shows how",
+    ),
+    ("fire main.py", "(main.py); did you mean --app main.py? taskdemo fire --help shows how"),
+    ("fire /orders", "did you mean --path /orders?"),
+    ("capacity http://localhost:8000/", "did you mean --url http://localhost:8000/?"),
+    ("limits main.py", "(main.py); taskdemo limits --help shows how"),
     ("serve --explode", "; taskdemo serve --help shows how"),
     # What cannot be sent.
     ("fire --method 'GE T'", "type GET, POST"),
