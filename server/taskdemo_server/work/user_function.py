@@ -88,6 +88,11 @@ def find(name: str, folder: str | None) -> UserFunction:
 
 def _takes_message(name: str, function: Callable[..., Any]) -> bool:
     """Return whether to call it with the message: if it needs one argument, or has one of that name."""
+    if injected := _injected(function):
+        raise UnusableError(
+            f"{OPTION} {name}: it gets {shortened(', '.join(injected), 80)} from FastAPI; name the function that it"
+            " calls, or measure the endpoint: taskdemo fire --app APP --path PATH"
+        )
     takes_nothing = takes(function)
     if takes_nothing is False and not takes(function, "message"):
         raise UnusableError(
@@ -96,6 +101,22 @@ def _takes_message(name: str, function: Callable[..., Any]) -> bool:
         )
     # Some builtins have no signature.
     return not takes_nothing or by_place(function)[:1] == ["message"]
+
+
+def _injected(function: Callable[..., Any]) -> list[str]:
+    """Return the parameters that only FastAPI has values for: dependencies, the request, fields of its body."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [
+        one.name
+        for one in parameters
+        if any(
+            str(getattr(kind, "__module__", "")).startswith(("fastapi.", "starlette."))
+            for kind in (one.annotation, type(one.default), *map(type, getattr(one.annotation, "__metadata__", ())))
+        )
+    ]
 
 
 def takes(function: Callable[..., Any], *given: Any) -> bool | None:

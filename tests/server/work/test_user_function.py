@@ -17,7 +17,9 @@ from taskdemo_server.work.user_function import UserFunction
 
 REPORTS = """
 import asyncio
+from typing import Annotated
 
+from fastapi import Body, Depends, Request
 
 def build(message):
     print("building", message)
@@ -46,6 +48,14 @@ def optional(rows=3):
 
 def broken_promise(message):
     return fetch(message)
+
+
+def orders(session=Depends(build), limit: Annotated[int, Body()] = 3):
+    pass
+
+
+async def page(request: Request):
+    pass
 
 
 fetched = []
@@ -114,6 +124,11 @@ def find(folder: Path) -> Callable[[str], UserFunction]:
         ("settings:build", "parse string as an integer (settings.py:11); fix that first"),
         ("verbose:build", "word word … (verbose.py:1); fix that first"),
         ("reports:generates", "that is a generator"),
+        (
+            "reports:orders",
+            "it gets session, limit from FastAPI; name the function that it calls, or measure the endpoint",
+        ),
+        ("reports:page", "it gets request from FastAPI"),
         ("reports:two", "it takes (first, second)"),
         ("reports:NUMBER", "that is 3, which cannot be called"),
         ("__main__:build", "__main__ is taskdemo itself"),
