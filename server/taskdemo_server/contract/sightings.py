@@ -31,7 +31,9 @@ class Look(Struct, frozen=True, omit_defaults=True):
     by_now: str | None = None
     """What that call is doing by now, if it has called something else: `socket.recv_into`."""
     caller: str | None = None
-    """The line in the `async def` (in a thread: the outermost function) that led there, if that is another function."""
+    """The line in the `async def` (in a thread: the outermost function) that led there, if that is another function.
+
+    If none of the application's code is there, the endpoint or the dependency of a library."""
     within: str | None = None
     """The name of the caller's function, else of the place's; None if neither is the application's."""
     step: FrameworkStep | None = None

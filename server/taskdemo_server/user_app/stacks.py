@@ -13,7 +13,7 @@ import linecache
 import re
 import sys
 import threading
-from itertools import dropwhile, islice, takewhile
+from itertools import dropwhile, islice, pairwise, takewhile
 from opcode import opname
 from pathlib import Path
 from types import AsyncGeneratorType, CodeType, FrameType
@@ -342,4 +342,7 @@ def _look_at_others(steps: list[Step]) -> Look | None:
         return None
     pool = _pool(steps)
     place = f"{other.package}.{other.code.co_name}" if pool is None else _where_by_now(pool, None)
-    return Look(place, _where_by_now(steps[0], None), in_line=pool is not None)
+    endpoint = next((one for one, above in pairwise(steps) if _calls_endpoints(above)), None)
+    is_other = endpoint is not None and endpoint.package not in IDLE and endpoint is not other
+    caller = f"{endpoint.package}.{function_of(endpoint.code)}" if endpoint is not None and is_other else None
+    return Look(place, _where_by_now(steps[0], None), caller=caller, in_line=pool is not None)

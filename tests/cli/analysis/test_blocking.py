@@ -281,6 +281,9 @@ def cases() -> dict[str, Blocking]:
     broken = [replace(row, status=200, error="ReadTimeout") for row in quiet.requests]
     busy = [replace(row, status=503, error="HTTP 503") for row in held_up.requests]
     in_line = seen("a.py:3 in get", call="pool.connection", in_line=True, seconds=0.9)
+    library = seen(
+        "argon2.hash", call="argon2.hash", caller="fastapi_users.register", function=None, may_be_plain=False
+    )
     outlived = [
         left(1, state="failed", error="ValueError: \x1b[31m"),
         left(2, state="running"),
@@ -300,6 +303,7 @@ def cases() -> dict[str, Blocking]:
         "a wait just below the limit": judge(a_run([0.06], [0.002]), Sightings()),
         "a wait just above the limit": judge(a_run([0.15], [0.002]), short),
         "answers that go on, as those of a stream": judge(replace(quiet, requests=broken, timed_out=True), Sightings()),
+        "an endpoint of a library": judge(held_up, stalled(library)),
         "what was seen, although every answer was an error": judge(replace(held_up, requests=busy), HELD),
         "what was seen, although one answer was an error": judge(
             replace(held_up, requests=[busy[0], held_up.requests[1]]), HELD

@@ -309,6 +309,17 @@ def test_what_is_done_in_a_call_by_another_is_not_told(
     assert (seen.place.rpartition(" ")[2], seen.call) == ("slept", call)
 
 
+def test_an_endpoint_of_a_library_is_told_as_the_caller_of_what_that_library_calls(tmp_path: Path) -> None:
+    files = {"argon2": "hash", "pwdlib": "hash_password", "fastapi_users": "register"}
+    codes = [
+        compile(f"def {name}(): ...", f"/x/site-packages/{package}/a.py", "exec").co_consts[0]
+        for package, name in files.items()
+    ]
+    steps = [Step(code, 0, 1, package) for code, package in zip(codes, files, strict=True)]
+    steps.append(Step(run_endpoint_function.__code__, 0, 1, "fastapi"))
+    assert Reader(str(tmp_path)).look(steps) == Look("argon2.hash", "argon2.hash", caller="fastapi_users.register")
+
+
 def test_a_file_of_the_application_goes_by_its_name_in_the_folder_or_by_its_own_folders(tmp_path: Path) -> None:
     assert name_of(str(tmp_path / "shop" / "main.py"), tmp_path) == "shop/main.py"
     assert name_of("/srv/shop/app/main.py", tmp_path) == "app/main.py"

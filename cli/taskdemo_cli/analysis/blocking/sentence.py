@@ -109,7 +109,10 @@ def _verdict(blocking: Blocking) -> str:
 
 def _where(place: Place) -> str:
     doing = {None: "", True: " waits", False: " computes"}[place.waits]
-    call = f": {place.call}{doing}" if place.call else ", which computes" if place.waits is False else ""
+    if place.call and place.call != place.place:
+        call = f": {place.call}{doing}"
+    else:
+        call = f", which{doing}" if doing and (place.call or not place.waits) else ""
     by = f", called from {place.caller}" if place.caller else ""
     return shortened(f"{place.place}{call}{by}", 2 * LONGEST)
 
