@@ -186,6 +186,8 @@ def verdict(endpoints: Sequence[EndpointRow], broken: str | None = None) -> str:
         text += f" Type {', '.join(found)}." if (found := sorted(filter(_is_header, options))) else ""
     if skipped:
         text += f" {format_were(len(skipped))} not called."
+    if len(skipped) == len(endpoints) and broken is None:
+        text += " Test one: taskdemo fire --app APP --path PATH, with --method, --body or --form as it needs."
     return text if broken is None else f"The scan broke off: {broken}. {text}"
 
 

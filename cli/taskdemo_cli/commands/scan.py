@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from msgspec import structs
 
@@ -34,7 +35,7 @@ from taskdemo_server.contract.sightings import Answered
 
 DRAIN_S = 3.0
 """How long a server may be busy after a burst; one that is busy for longer is replaced."""
-DOCUMENT_S, DOCUMENT_BYTES = 30.0, 64 * 2**20
+DOCUMENT_S, DOCUMENT_BYTES = 60.0, 64 * 2**20
 """The most time and size that the OpenAPI documents of a large application take."""
 PROMPT_S = 0.5
 """A quiet server answers a bystander within this time."""
@@ -91,15 +92,21 @@ def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
 
     Raises UserError if no OpenAPI document has any.
     """
-    documents = servers.get_json(target.url, f"{target.prefix}/openapi", timeout=DOCUMENT_S, most=DOCUMENT_BYTES) or ()
+    documents: Any = ()
+    why = "it has no OpenAPI document"
+    try:
+        openapi = f"{target.prefix}/openapi"
+        documents = servers.get_json(target.url, openapi, timeout=DOCUMENT_S, most=DOCUMENT_BYTES) or ()
+    except OSError as error:
+        why = f"its OpenAPI documents are not there ({error})"
     routes = [route for one in documents for route in read_routes(one["document"], one["under"], headers)]
     others = {"undocumented": "in no OpenAPI document", "websockets": "a WebSocket, not reachable with an HTTP request"}
     uncalled = [
         Route("GET", path, skipped=why) for kind, why in others.items() for one in documents for path in one[kind]
     ]
     if not routes:
-        none = "its OpenAPI document has none" if documents else "it has no OpenAPI document"
-        why = next((one["error"] for one in documents if one["error"]), none)
+        if documents:
+            why = next((one["error"] for one in documents if one["error"]), "its OpenAPI document has none")
         raise UserError(
             f"the endpoints of {target.app} are unknown: {why}; test one directly: "
             f"taskdemo fire --app {target.app} --path {next((route.path for route in uncalled), '/')}"

@@ -133,6 +133,14 @@ def test_an_application_that_documents_none_of_its_endpoints_is_one_sentence_wit
         scan._routes_of(target, set())
 
 
+def test_an_application_whose_documents_take_too_long_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "get_json", MagicMock(side_effect=servers.SilentError("no answer within 60 s")))
+    with pytest.raises(
+        UserError, match=r"are not there \(no answer within 60 s\); test one directly: taskdemo fire --app"
+    ):
+        scan._routes_of(MagicMock(app="main:app"), set())
+
+
 REFUSED = samples.recorder([samples.sample(1, 0.01, status=401)]).finish({"url": "http://x"})
 LOGIN = judged(Route("GET", "/a", "/a"), REFUSED, Blocking(blocks=False, cause="not reached"))
 
