@@ -253,6 +253,7 @@ def running_target(parsed: ParsedUrl, token: str | None, *, named: bool) -> Targ
         raise UserError(
             f"no server answers on port {port}; start one with: taskdemo serve --port {port}"
             f"  or let fire start its own: taskdemo fire --mode background"
+            f"  or your application: taskdemo fire --app main.py"
         ) from None
 
 

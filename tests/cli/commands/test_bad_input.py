@@ -8,6 +8,7 @@ from commands import in_process, one_sentence
 
 SECRET = "hush-hush"
 BAD = [
+    ("fire --port 1", "or your application: taskdemo fire --app main.py"),
     ("fire --port 1", "no server answers on port 1; start one with: taskdemo serve --port 1"),
     ("fire --port 0", "--port is 0: it takes the port of a server, 1 to 65535"),
     ("fire --count 0", "--count is 0: it takes a whole number from 1"),
