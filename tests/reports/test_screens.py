@@ -11,6 +11,7 @@ from typing import Any
 
 import pyte
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from reviewed import assert_reviewed
@@ -34,6 +35,7 @@ from taskdemo_cli.reports.terminal.capacity import CapacityScreen
 from taskdemo_cli.reports.terminal.limits import LimitsScreen
 from taskdemo_cli.reports.terminal.live import ComparisonScreen, RunScreen
 from taskdemo_cli.reports.terminal.painter import SHOW_CURSOR, Block
+from taskdemo_cli.reports.terminal.run_frame import printed_lines
 from taskdemo_cli.reports.terminal.scan import ScanScreen
 from taskdemo_cli.runner import rig as runner
 from taskdemo_cli.runner.target import Health, Target
@@ -415,3 +417,11 @@ def test_an_answer_ends_a_task_in_the_modes_that_answer_after_the_work_and_in_no
     run.recorder.load(Started(T0))
     run.recorder.load(Batch([sample(1, 0.5, task="t")], [], 1))
     assert run.recorder.live(T0 + 1, 1).ended == (0 if mode.answers_first else 1)
+
+
+def test_of_a_long_output_the_first_and_the_last_lines_are_shown() -> None:
+    (task, *_) = background_run(1).tasks
+    lines = [f"line {number}" for number in range(20)]
+    shown = printed_lines(replace(task, output="\n".join(lines)))
+    assert shown == [*lines[:5], "...", *lines[-5:]]
+    assert printed_lines(replace(task, output="\n".join(lines[:10]))) == lines[:10]

@@ -20,23 +20,24 @@ LONGEST_LINE: Final = 500
 
 
 class TaskOutput:
-    """One task's output: keeps the beginning, and shows every line at once."""
+    """One task's output: keeps the beginning, and the end, as of a traceback; shows every line at once."""
 
     def __init__(self, label: str, say: Callable[[str], None] | None) -> None:
         self.closed = False
         self._label = label
         self._say = say
-        self._kept = ""
-        self._more = 0
+        self._first = self._last = ""
+        self._length = 0
         self._line = ""
         self._lock = threading.Lock()
 
     def write(self, text: str) -> None:
         """Add printed text."""
         with self._lock:
-            room = KEPT - len(self._kept)
-            self._kept += text[:room]
-            self._more += len(text) - len(text[:room])
+            room = KEPT // 2 - len(self._first)
+            self._first += text[:room]
+            self._last = (self._last + text[room:])[-KEPT // 2 :]
+            self._length += len(text)
             *lines, rest = text.split("\n")
             for line in lines:
                 self._show(self._line + line)
@@ -44,15 +45,14 @@ class TaskOutput:
             self._line = (self._line + rest)[-LONGEST_LINE:]
 
     def end(self) -> str | None:
-        """Close it; return the kept text with the number of dropped characters; None if nothing was printed."""
+        """Close it; return the kept text, with the number of characters left out; None if nothing was printed."""
         with self._lock:
             self.closed = True
             if self._line:
                 self._show(self._line)
-        kept = self._kept.rstrip("\n")
-        if self._more:
-            kept += f" ... and {self._more} characters more"
-        return kept or None
+        missing = self._length - len(self._first) - len(self._last)
+        between = f" ... {missing} characters left out ... " if missing else ""
+        return f"{self._first}{between}{self._last}".rstrip("\n") or None
 
     def _show(self, line: str) -> None:
         # What a terminal would show of a line that was overwritten, as progress bars do.

@@ -119,8 +119,9 @@ def end_words(n: int, task: TaskRow) -> str:
 
 
 def printed_lines(task: TaskRow) -> list[str]:
-    """Return the first lines of the task's output."""
-    return (task.output or "").splitlines()[:PRINTED_LINES]
+    """Return the first and the last lines of the task's output."""
+    lines, half = (task.output or "").splitlines(), PRINTED_LINES // 2
+    return lines if len(lines) <= PRINTED_LINES else [*lines[:half], "...", *lines[-half:]]
 
 
 def horizon_of(elapsed_s: float) -> float:
