@@ -21,6 +21,7 @@ from typing import Any, Final
 import anyio.to_thread
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from taskdemo_server.access import Access
 from taskdemo_server.api import beside, create_api
@@ -188,7 +189,10 @@ class AppServer(Server):
         journal = Journal(settings.journal, beside_threads=True)
         place = workplace.set_up(settings.work_settings, journal.write, None)
         os.environ[WORK] = settings.work_settings.to_json()
-        self.requests = Requests(app, journal, place, Reader(settings.folder or "."))
+        # As under uvicorn by itself; the routes beside the application see who really asks.
+        trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+        behind_proxy: Any = ProxyHeadersMiddleware(app, trusted)  # type: ignore[arg-type]  # uvicorn has types of its own
+        self.requests = Requests(behind_proxy, journal, place, Reader(settings.folder or "."))
         follow_background_tasks()
         follow_threads()
         state = State(settings, Index(journal), self.requests, cancel=lambda _task_id, _ref: False)

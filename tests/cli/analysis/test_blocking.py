@@ -247,6 +247,7 @@ NEEDS = '{{"detail":[{{"loc":{},"msg":"Missing"}}]}}'
 REFUSALS: dict[str, tuple[int, dict[str, Any]]] = {
     "a redirect": (307, {"location": "http://127.0.0.1:8000/orders/"}),
     "a redirect with a query": (307, {"location": "http://127.0.0.1:8000/orders/?a=1&b=2"}),
+    "a redirect to https": (307, {"location": "https://127.0.0.1:8000/orders"}),
     "a redirect to another host": (307, {"location": "https://login.example/"}),
     "a redirect to nowhere": (307, {"location": "http://[bad/"}),
     "a password": (401, {"authenticate": "Basic realm=x"}),

@@ -14,6 +14,7 @@ import time
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.middleware.httpsredirect import HTTPSRedirectMiddleware
 
 app = FastAPI()
 
@@ -49,6 +50,9 @@ async def lingers(app):
 
 
 broken = FastAPI(lifespan=no_database)
+behind_proxy = FastAPI()
+behind_proxy.add_middleware(HTTPSRedirectMiddleware)
+behind_proxy.get("/health")(health)
 lingering = FastAPI(lifespan=lingers)
 polite = FastAPI(lifespan=says_goodbye)
 polite.get("/health")(health)
@@ -74,8 +78,8 @@ def test_an_async_endpoint_that_sleeps_is_found_to_hold_the_event_loop_and_where
     found = run["blocking"]
     assert (found["blocks"], found["cause"]) == (True, "event loop held")
     assert found["loop_wait_s"] > 0.3
-    assert found["places"][0]["place"] == "shop/main.py:14 in held"
-    assert run["verdict"].startswith("This endpoint blocks the server: it blocks the event loop (at shop/main.py:14 in")
+    assert found["places"][0]["place"] == "shop/main.py:15 in held"
+    assert run["verdict"].startswith("This endpoint blocks the server: it blocks the event loop (at shop/main.py:15 in")
     assert run["summary"]["bystander_s"]["max"] > 0.3
     assert [task["output"] for task in run["tasks"]] == ["held \x1b[31mred"] * 3
     assert [task["message"] for task in run["tasks"]] == ["GET /held"] * 3
@@ -92,6 +96,14 @@ def test_a_response_with_nothing_after_it_comes_after_the_end_of_its_task_and_th
     assert run["summary"]["tasks"]["answered_after_end"] == 3
     assert run["summary"]["requests"]["ok"] == 3
     assert (folder / "goodbye").read_text() == "in order"
+
+
+def test_an_application_behind_a_proxy_learns_from_its_headers_what_was_asked_for(folder: Path) -> None:
+    given = ("--app", "shop.main:behind_proxy", "--path", "/health", "--json")
+    refused = json.loads(taskdemo("fire", *given, cwd=folder).stdout)
+    assert "Type -H 'X-Forwarded-Proto: https'" in refused["verdict"]
+    done = taskdemo("fire", *given, "-H", "X-Forwarded-Proto: https", cwd=folder)
+    assert json.loads(done.stdout)["summary"]["requests"]["statuses"] == {"200": 1}
 
 
 def test_a_shutdown_that_takes_too_long_is_cut_off_and_told_with_its_line(folder: Path) -> None:

@@ -84,6 +84,8 @@ def what_to_type(run: RunDocument, seen: Sequence[Answered], answers: Sequence[A
             return None
         if to.netloc not in {"", urlsplit(run.url).netloc}:
             return None
+        if to.scheme == "https" and run.url.startswith("http:"):
+            return "-H 'X-Forwarded-Proto: https', as a proxy with a certificate sends it"
         query = to.query or urlsplit(run.path).query
         return f"--path {shlex.quote(shortened(to.path + (f'?{query}' if query else ''), LONGEST))}"
     if status == 405 and one.allow:
