@@ -1,13 +1,12 @@
 """`capacity`: find the rate at which each mode, an application or a URL gives in, and say what gave in."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.analysis.thresholds import check_conditions
 from taskdemo_cli.commands.keeping import Keeping
 from taskdemo_cli.documents.capacity import CapacityDocument, ModeCapacity
-from taskdemo_cli.documents.environment import command_line, environment
+from taskdemo_cli.documents.environment import provenance
 from taskdemo_cli.documents.run import Skipped, describe_work
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
@@ -44,7 +43,7 @@ def capacity(
         target = running_target(parsed, token, named=True)
         subjects = {parsed.url + parsed.path: Subject()}
     stopping = StopRequest().listen()
-    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    begun = provenance()
     found: dict[str, ModeCapacity] = {}
     broke_off = False
     without = list(skipped)
@@ -63,9 +62,7 @@ def capacity(
             conditions=[one.expression for one in search.conditions],
             skipped=list(without),
             interrupted=stopping.asked,
-            started_at=started_at,
-            environment=environment(),
-            command=command_line(),
+            **begun,
         )
 
     with (

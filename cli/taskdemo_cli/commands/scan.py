@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import structs
@@ -16,7 +15,7 @@ from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.analysis.routes import routes_of as read_routes
 from taskdemo_cli.commands.keeping import Keeping
 from taskdemo_cli.documents.blocking import Blocking
-from taskdemo_cli.documents.environment import command_line, environment
+from taskdemo_cli.documents.environment import provenance
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.errors import UserError
@@ -50,7 +49,7 @@ def scan(
     plan = burst(count=count, timeout_s=timeout_s, request=Plan(url="", headers=headers))
     check_os_limits(plan)
     stopping = StopRequest().listen()
-    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    begun = provenance()
     with Rig(stopping, threads=True) as rig, contextlib.ExitStack() as running:
 
         def restart() -> Target:
@@ -73,9 +72,7 @@ def scan(
         endpoints=endpoints,
         verdict=scanned.verdict(endpoints, broken),
         interrupted=stopping.asked,
-        started_at=started_at,
-        environment=environment(),
-        command=command_line(),
+        **begun,
     )
     outcomes = set(map(scanned.outcome, endpoints))
     none_reached = outcomes <= {"not reached", "skipped"}

@@ -1,4 +1,4 @@
-"""What a result was measured on, and the command that gets it again: recorded in every document."""
+"""When and on what a result was measured, and the command that gets it again: recorded in every document."""
 
 import contextlib
 import functools
@@ -8,7 +8,8 @@ import platform
 import re
 import shlex
 import sys
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypedDict
 
 from taskdemo_server.contract import text
 from taskdemo_server.contract.modes import MODES
@@ -31,6 +32,20 @@ def environment() -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "packages": packages,
     }
+
+
+class Provenance(TypedDict):
+    """The fields of a document that say when it was begun, on what, and by which command."""
+
+    started_at: str
+    environment: dict[str, Any]
+    command: str
+
+
+def provenance() -> Provenance:
+    """Return these fields of a document that is begun now."""
+    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return {"started_at": started_at, "environment": environment(), "command": command_line()}
 
 
 _BROKERS = {"--broker", "--backend"}

@@ -10,13 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from taskdemo_cli.documents.environment import command_line, environment
+from taskdemo_cli.documents.environment import provenance
 from taskdemo_cli.documents.limits import LIMITS, Cell, FailedExperiment, LimitsDocument
 from taskdemo_cli.documents.run import Skipped
 from taskdemo_cli.errors import UserError
@@ -83,7 +82,7 @@ def run(
 
     If `stopping` is asked meanwhile, return the cells so far. `skipped` lists modes that are not tried at all.
     """
-    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    begun = provenance()
     for one in skipped:
         screen.skip(one.mode, one.why)
 
@@ -105,9 +104,7 @@ def run(
         skipped=[*skipped, *[Skipped(mode=mode, why=why) for mode, why in campaign.skipped.items()]],
         failed=[failed for failed in campaign.failed.values() if failed.mode not in campaign.skipped],
         interrupted=stopping.asked,
-        started_at=started_at,
-        environment=environment(),
-        command=command_line(),
+        **begun,
     )
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from taskdemo_cli.documents.environment import command_line, environment
 from taskdemo_cli.documents.run import RunHeader
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
@@ -52,7 +51,7 @@ def at(plan: Plan, target: Target) -> Plan:
 
 
 def facts(plan: Plan) -> RunHeader:
-    """Return the fields of a run's document that describe the plan, the command and the environment."""
+    """Return the fields of a run's document that describe the plan."""
     return {
         "count": plan.count,
         "for_s": plan.for_s,
@@ -60,8 +59,6 @@ def facts(plan: Plan) -> RunHeader:
         "rate": plan.rate,
         "message": plan.message,
         "method": plan.method,
-        "command": command_line(),
-        "environment": environment(),
     }
 
 

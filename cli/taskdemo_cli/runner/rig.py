@@ -11,11 +11,11 @@ import os
 import queue
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Literal, Self, TypeAlias
 
 from msgspec import UNSET
 
+from taskdemo_cli.documents.environment import provenance
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.calibration import calibrate
@@ -173,7 +173,7 @@ class _Run:
         """The offset in the server's journal up to which events have arrived."""
 
     def conduct(self, *, wait: bool, enough: Callable[[], bool], **known: Any) -> RunDocument:
-        started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        begun = provenance()
         with contextlib.suppress(queue.Empty):
             while True:  # late messages of the previous run
                 self.rig.inbox.get_nowait()
@@ -195,7 +195,7 @@ class _Run:
             self.recorder.event(event)
         self.show(self.recorder, time.monotonic())
         return self.recorder.finish(
-            {**self.target.header(), **facts(self.plan), "started_at": started_at, **known},
+            {**self.target.header(), **facts(self.plan), **begun, **known},
             interrupted=end == "asked to stop",
             timed_out=end == "deadline",
             # Where the broker is not the server's own, workers can finish the tasks without the server.
