@@ -50,7 +50,7 @@ def capacity(
     work = settings[0].work if settings and settings[0].app is None else None
     duration_s = settings[0].duration if work in BUILT_IN_WORKS else None
     has_threads = bool(settings) and work is None
-    is_foreign = target is not None and target.health is None
+    is_foreign = target is not None and not target.is_followed
     check_conditions(search.conditions, has_threads=has_threads, is_foreign=is_foreign)
 
     def document() -> CapacityDocument:

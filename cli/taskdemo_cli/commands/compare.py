@@ -107,15 +107,15 @@ def _runs(
         others_share = rig.others_share()
         for served in targets[:] if number % 2 else targets[::-1]:
             stage = f"round {number} of {rounds}" if rounds > 1 else ""
-            screen.start(str(served.mode), stage)
+            screen.start(str(served.health.mode), stage)
             target, warm_up = served if number == 1 else again(served), 0
             if not cold:
                 try:
                     target, warm_up = rig.warmed_up(target, plan)
                 except UserError as error:
                     targets.remove(served)
-                    failed.append(Skipped(mode=str(served.mode), why=str(error)))
-                    screen.skip(str(served.mode), str(error))
+                    failed.append(Skipped(mode=str(served.health.mode), why=str(error)))
+                    screen.skip(str(served.health.mode), str(error))
                     continue
             run = rig.measure(target, plan, screen.update, round=number, warm_up=warm_up, others_share=others_share)
             screen.done(run)

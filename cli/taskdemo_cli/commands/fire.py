@@ -53,7 +53,7 @@ def fire(
         if private is not None and private.app is None and not cold:
             with keeping.output.waiting("warming the server up"):
                 target, known["warm_up"] = rig.warmed_up(target, plan, wait=wait)
-        if target.app is None:  # else the server itself reports how long its threads waited for a processor
+        if target.health.app is None:  # else the server itself reports how long its threads waited for a processor
             known["others_share"] = rig.others_share()
         else:
             with keeping.output.waiting("watching the idle application"):
@@ -61,7 +61,7 @@ def fire(
         with RunScreen(keeping.output.console, _title(plan, target), plan.for_s) as screen:
             run = rig.measure(target, plan, screen.update, wait=wait, **known)
         found: Blocking | UnsetType = UNSET
-        if target.app is not None:
+        if target.health.app is not None:
             with keeping.output.waiting("watching what it does after the last answer"):
                 found = judge(run, target.read_sightings(stopping, wait=wait))
         with keeping.output.waiting("measuring the client's own time"):
@@ -71,7 +71,7 @@ def fire(
 
 
 def _title(plan: Plan, target: Target) -> str:
-    what = target.mode or target.app
+    what = target.health.mode or target.health.app
     name = f"{what} at {target.url}" if what else target.url
     through = "" if target.proxy is None else f", through the proxy {target.proxy} of the environment"
     return f"{words(plan)} to {name}{target.path if target.path != '/' else ''}{through}"

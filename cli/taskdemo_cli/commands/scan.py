@@ -61,7 +61,7 @@ def scan(
         routes = _routes_of(target, {name.lower() for name, _ in headers})
         with keeping.output.waiting("watching the idle application"):
             target.settle(stopping)
-        app = target.app or ""
+        app = target.health.app or ""
         called = sum(route.skipped is None for route in routes)
         title = f"{app}: {format_count(called, 'endpoint')}, up to {count} requests at once to each"
         with ScanScreen(keeping.output.console, title, routes) as screen:
@@ -105,8 +105,8 @@ def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
         if documents:
             why = next((one["error"] for one in documents if one["error"]), "its OpenAPI document has none")
         raise UserError(
-            f"the endpoints of {target.app} are unknown: {why}; test one directly: "
-            f"taskdemo fire --app {target.app} --path {next((route.path for route in uncalled), '/')}"
+            f"the endpoints of {target.health.app} are unknown: {why}; test one directly: "
+            f"taskdemo fire --app {target.health.app} --path {next((route.path for route in uncalled), '/')}"
         )
     return routes + uncalled
 

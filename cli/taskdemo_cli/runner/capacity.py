@@ -118,9 +118,8 @@ class Searcher:
         try:
             self._check()
             self.screen.start(self.name, "starting")
-            health = self._target().health
+            own = self._target().health.own_work
             if not self.subject.work_s and self.subject.is_measured:
-                own = health.own_work if health else None
                 is_async = own is not None and own.is_async
                 self.subject = replace(self.subject, work_s=self.work_s or 0.0, is_async=is_async)
                 self.wanted.check(self.subject)
@@ -171,7 +170,7 @@ class Searcher:
         run = self.rig.measure(target, plan, watch.update, enough=lambda: watch.is_hopeless)
         self._check()
         seen = None
-        if target.app is not None:
+        if target.health.app is not None:
             seen = judge_blocking(run, target.read_sightings(self.rig.stopping, wait=False))
         step = read_step(run, settle_s, step_s, subject, self.wanted.conditions, seen)
         self.screen.measured(step)

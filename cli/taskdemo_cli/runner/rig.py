@@ -150,9 +150,9 @@ class _Run:
             private=target.server is not None,
             clock_offset=target.offset,
             count=plan.total,
-            follows=target.health is not None,
+            follows=target.is_followed,
             rated=plan.rate is not None,
-            waits=(mode := MODE_BY_NAME.get(target.mode or "")) is not None and not mode.answers_first,
+            waits=(mode := MODE_BY_NAME.get(target.health.mode or "")) is not None and not mode.answers_first,
         )
         self.running: set[str] = set()
         """The names of the measuring processes that are running a plan."""
@@ -199,7 +199,7 @@ class _Run:
             interrupted=end == "asked to stop",
             timed_out=end == "deadline",
             # Where the broker is not the server's own, workers can finish the tasks without the server.
-            server_gone=self.server in {"gone", "ended"} and self.target.worker is UNSET,
+            server_gone=self.server in {"gone", "ended"} and self.target.health.worker is UNSET,
             ended_because=self.because or self.stalled,
         )
 
@@ -211,7 +211,7 @@ class _Run:
         if end == "asked to stop" or "load" in self.running:
             self.rig.load.stop()
             self._drain(lambda: "load" not in self.running, stoppable=False)
-        elif wait and self.target.health:
+        elif wait and self.target.is_followed:
             deadline = math.inf
             if self.plan.timeout_s is not None and self.recorder.t0 is not None:
                 deadline = self.recorder.t0 + self.plan.timeout_s
@@ -221,7 +221,7 @@ class _Run:
         return end
 
     def _watch(self) -> Watcher | None:
-        if self.target.health is None:
+        if not self.target.is_followed:
             return None
         target = self.target
         self.offset = self.target.health.journal_offset
@@ -301,14 +301,14 @@ class _Run:
 
     def _is_stalled(self, now: float) -> bool:
         """Return whether no worker takes the tasks on a broker that is not the server's own; set `stalled` if so."""
-        mode = MODE_BY_NAME.get(self.target.mode or "")
-        if mode is None or mode.engine is None or self.target.worker is UNSET:
+        mode = MODE_BY_NAME.get(self.target.health.mode or "")
+        if mode is None or mode.engine is None or self.target.health.worker is UNSET:
             return False
         if (left := (self.recorder.unended, self.recorder.running)) != self.left:
             self.left, self.left_since, self.ask_at = left, now, now + mode.engine.begins_within_s
         if now >= self.ask_at:
             self.ask_at = now + mode.engine.begins_within_s
-            answers = again(self.target).worker
+            answers = again(self.target).health.worker
             # If running work takes much longer than its known length, its worker has died.
             length = self.target.header()["duration_s"] if self.recorder.running else 0.0
             patience = math.inf if length is None else STALLED_S + 4 * length

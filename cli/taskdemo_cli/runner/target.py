@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
@@ -41,7 +41,8 @@ Moment = Annotated[float, Meta(ge=0, le=1e10)]
 class Health(Struct, frozen=True, kw_only=True):
     """What a taskdemo server's /health reports, as far as it is used here; any other answer is not from one."""
 
-    server: Literal["taskdemo"]
+    server: Literal["taskdemo"] | None
+    """None if it is not known to be one."""
     journal_offset: Annotated[int, Meta(ge=0, le=2**53)]
     clock: Moment
     mode: str | None = None
@@ -58,14 +59,17 @@ class Health(Struct, frozen=True, kw_only=True):
     """Whether a worker answers on its broker; None if it does not know, unset if the broker is its own."""
 
 
+UNKNOWN: Final = Health(server=None, journal_offset=0, clock=0.0)
+"""Of a server that is not taskdemo's, or that is not asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A server to send requests to."""
 
     url: str
     path: str = "/"
-    health: Health | None = None
-    """The answer of its /health; None if it is not a taskdemo server."""
+    health: Health = UNKNOWN
     server: servers.Server | None = None
     """Its process, if it is our own."""
     token: str | None = None
@@ -73,19 +77,9 @@ class Target:
     """Seconds that its clock is ahead of ours."""
 
     @property
-    def mode(self) -> str | None:
-        """The mode of a taskdemo server."""
-        return self.health.mode if self.health else None
-
-    @property
-    def app(self) -> str | None:
-        """The user's own application, if it serves that."""
-        return self.health.app if self.health else None
-
-    @property
-    def worker(self) -> bool | UnsetType | None:
-        """Whether a worker answers on its broker; None if that is not known, unset if the broker is its own."""
-        return self.health.worker if self.health else UNSET
+    def is_followed(self) -> bool:
+        """Whether it is known to be a taskdemo server, so that its tasks can be followed."""
+        return self.health.server is not None
 
     @property
     def prefix(self) -> str:
@@ -101,26 +95,26 @@ class Target:
     @property
     def bystander_path(self) -> str | None:
         """The path that a bystander calls; None if the server has no endpoint that costs it almost nothing."""
-        return f"{self.prefix}/ping" if self.health else None
+        return f"{self.prefix}/ping" if self.is_followed else None
 
     @property
     def threads_path(self) -> str | None:
         """The path that a second bystander calls, which worker threads answer; only with the user's own application."""
-        return f"{self.prefix}/ping/sync" if self.app else None
+        return f"{self.prefix}/ping/sync" if self.health.app else None
 
     def header(self) -> RunHeader:
         """Return the fields of a run's document that describe the target."""
         health = self.health
-        work = health.work if health and not health.app else None
+        work = None if health.app else health.work
         return {
             "url": self.url,
             "path": self.path,
-            "mode": self.mode,
+            "mode": health.mode,
             "work": work,
-            "duration_s": health.duration_s if health and work in BUILT_IN_WORKS else None,
-            "app": self.app or UNSET,
-            "own_work": (health and health.own_work) or UNSET,
-            "slots": health.slots if health else None,
+            "duration_s": health.duration_s if work in BUILT_IN_WORKS else None,
+            "app": health.app or UNSET,
+            "own_work": health.own_work or UNSET,
+            "slots": health.slots,
             "proxy": self.proxy or UNSET,
         }
 
@@ -138,7 +132,7 @@ class Target:
         """
         began = time.monotonic()
         while True:
-            seen = fold(self._lines(self.health.journal_offset if self.health else 0))
+            seen = fold(self._lines(self.health.journal_offset))
             waited = time.monotonic() - began
             if not wait or stopping.asked or waited > STIRRING_S or (waited > QUIET_S and seen.is_quiet):
                 return seen
@@ -170,7 +164,7 @@ def find_target(url: str, path: str = "/", server: servers.Server | None = None,
         health = convert(answer, Health)
     except ValidationError:
         return target
-    if (health.app is not None) != bool(target.prefix):
+    if health.server is None or (health.app is not None) != bool(target.prefix):
         return target
     return replace(target, health=health, offset=clock_offset(health.clock, asked, answered))
 
@@ -184,7 +178,7 @@ def again(target: Target) -> Target:
 
 def no_worker(target: Target) -> str:
     """Return the message that no worker answers on the target's broker, with the command that starts one."""
-    command = str(target.health and target.health.start_worker) + (" --token TOKEN" if target.token else "")
+    command = str(target.health.start_worker) + (" --token TOKEN" if target.token else "")
     if target.server is not None:  # it ends with this command, so a worker need not report to it
         command = command.partition(" --server ")[0]
     return f"no worker answers on this broker; start one with: {command}"
@@ -192,7 +186,7 @@ def no_worker(target: Target) -> str:
 
 def check_worker(target: Target) -> None:
     """Raise UserError if no worker answers on the target's broker."""
-    if target.worker is False:
+    if target.health.worker is False:
         raise UserError(no_worker(target))
 
 

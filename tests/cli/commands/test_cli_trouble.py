@@ -144,6 +144,6 @@ def test_a_token_that_is_wrong_or_missing_is_said(start_server: Start, capsys: p
     place = ParsedUrl(start_server(token="t0ken").url, "/")
     with pytest.raises(UserError, match="does not take this --token"):
         running_target(place, "other", named=False)
-    assert running_target(place, "t0ken", named=False).health
-    assert running_target(place, None, named=False).health is None
+    assert running_target(place, "t0ken", named=False).is_followed
+    assert not running_target(place, None, named=False).is_followed
     assert "needs a token: its tasks are not followed" in capsys.readouterr().err

@@ -35,7 +35,7 @@ def test_a_server_that_does_not_say_what_it_is_is_fired_at_all_the_same(
     monkeypatch.setattr(servers, "timed_json", partial(servers.timed_json, timeout=0.3))
     with Scripted(hang) as server:
         found = running_target(ParsedUrl(server.url, "/"), None, named=True)
-        assert (found.url, found.health) == (server.url, None)
+        assert (found.url, found.is_followed) == (server.url, False)
     assert "does not identify itself" in capsys.readouterr().err
 
 
@@ -74,7 +74,7 @@ LYING: dict[str, tuple[Any, ...]] = {
 )
 def test_a_server_that_lies_about_itself_is_taken_for_a_stranger(lie: bytes) -> None:
     with Scripted(saying(http(lie))) as server:
-        assert find_target(server.url).health is None
+        assert not find_target(server.url).is_followed
 
 
 @pytest.mark.parametrize(

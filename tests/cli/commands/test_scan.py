@@ -159,7 +159,7 @@ def test_a_scan_that_breaks_off_or_reaches_none_says_why_and_ends_with_exit_code
     rig.return_value.__enter__.return_value.stopping.asked = False
     monkeypatch.setattr(scan, "Rig", rig)
     target = MagicMock()
-    target.return_value.__enter__.return_value.app = "main:app"
+    target.return_value.__enter__.return_value.health.app = "main:app"
     monkeypatch.setattr(scan, "private_target", target)
     monkeypatch.setattr(scan, "_routes_of", lambda *_: [Route("GET", path, path) for path in ("/a", "/b", "/c")])
     monkeypatch.setattr(scan, "_scan_endpoint", MagicMock(side_effect=found))

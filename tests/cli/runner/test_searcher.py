@@ -15,7 +15,7 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.request import GET
 from taskdemo_cli.runner import capacity
 from taskdemo_cli.runner.capacity import Search, Searcher
-from taskdemo_cli.runner.target import Health, Target
+from taskdemo_cli.runner.target import UNKNOWN, Health, Target
 from taskdemo_server.contract.settings import Settings
 
 ANYTHING = Subject()
@@ -41,7 +41,7 @@ def server_that_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "again", lambda target: target)
 
 
-def searcher(*runs: RunDocument, subject: Subject = ANYTHING, health: Health | None = None) -> Searcher:
+def searcher(*runs: RunDocument, subject: Subject = ANYTHING, health: Health = UNKNOWN) -> Searcher:
     rig: Any = Rig(*runs)
     target = Target("http://x", health=health)
     return Searcher(rig, MagicMock(), Path(), Search(step_s=STEP_S), MagicMock(), "x", subject, "/", target, GET)
