@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import convert, to_builtins
+from msgspec.structs import replace
 
 from taskdemo_cli.analysis.capacity.step import read_step
 from taskdemo_cli.analysis.capacity.subject import Subject
@@ -18,11 +19,11 @@ from taskdemo_cli.documents.capacity import CapacityDocument, Confirmation
 from taskdemo_cli.documents.codec import KINDS, AnyDocument, json_chunks
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.limits import LIMITS, Cell, LimitsDocument
-from taskdemo_cli.documents.run import RunDocument, RunHeader, Skipped
+from taskdemo_cli.documents.run import RunDocument, Skipped
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.loadgen.protocol import Batch, Done, Sample, Started
 from taskdemo_cli.recording.recorder import Recorder
-from taskdemo_cli.recording.summary import doubted
+from taskdemo_cli.recording.summary import EMPTY, doubted
 from taskdemo_server.contract.events import TaskEvent, TaskState
 from taskdemo_server.contract.settings import Settings
 
@@ -168,22 +169,28 @@ def recorder(
     return recorded
 
 
-def facts(mode: str, count: int, *, round_number: int = 1, duration: float = 1.0) -> RunHeader:
-    """What only the caller knows of a run of `count` at once."""
-    return {
-        "mode": mode,
-        "url": "http://127.0.0.1:8000",
-        "path": "/",
-        "work": "sleep",
-        "duration_s": duration,
-        "count": count,
-        "concurrency": count,
-        "message": None,
-        "round": round_number,
-        "started_at": "2026-01-02T03:04:05.678+00:00",
-        "command": f"taskdemo fire --mode {mode} --count {count}",
-        "environment": ENVIRONMENT,
-    }
+def header(**fields: Any) -> RunDocument:
+    """A run of which these fields are known, and nothing is recorded."""
+    return RunDocument(summary=EMPTY, **fields)
+
+
+def facts(mode: str, count: int, *, round_number: int = 1, duration: float = 1.0, **more: Any) -> RunDocument:
+    """What is known of a run of `count` at once before it."""
+    return replace(
+        header(
+            mode=mode,
+            url="http://127.0.0.1:8000",
+            work="sleep",
+            duration_s=duration,
+            count=count,
+            concurrency=count,
+            round=round_number,
+            started_at="2026-01-02T03:04:05.678+00:00",
+            command=f"taskdemo fire --mode {mode} --count {count}",
+            environment=ENVIRONMENT,
+        ),
+        **more,
+    )
 
 
 def blocking_run(count: int = 5, *, round_number: int = 1, late: float = 0.0) -> RunDocument:
@@ -258,7 +265,7 @@ def interrupted_run() -> RunDocument:
         sample(3, 6.0, status=None, error="Cancelled"),
     ]
     recorded = recorder(samples, events, not_sent=2)
-    return recorded.finish({**facts("blocking", 5), "concurrency": 3}, interrupted=True)
+    return recorded.finish(facts("blocking", 5, concurrency=3), interrupted=True)
 
 
 def hostile_run() -> RunDocument:
@@ -267,9 +274,8 @@ def hostile_run() -> RunDocument:
         HOSTILE, 0.002, 0.003, 1.003, where=HOSTILE, state="failed", error=HOSTILE + "x" * 5000, message=HOSTILE
     )
     samples = [sample(1, 0.004, task=HOSTILE), sample(2, 0.004, status=None, error=HOSTILE)]
-    hostile: RunHeader = {"message": HOSTILE, "url": f"http://x/{HOSTILE}", "command": HOSTILE, "work": HOSTILE}
-    recorded = recorder(samples, events)
-    return recorded.finish({**facts("background", 2), **hostile}, ended_because=HOSTILE)
+    hostile = facts("background", 2, message=HOSTILE, url=f"http://x/{HOSTILE}", command=HOSTILE, work=HOSTILE)
+    return recorder(samples, events).finish(hostile, ended_because=HOSTILE)
 
 
 def rate_run() -> RunDocument:
@@ -281,8 +287,8 @@ def rate_run() -> RunDocument:
         begun = max(sent, 2.0) if 1.0 <= planned < 2.0 else sent
         samples.append(sample(n, begun + 0.004 + (n % 7) * 0.0003, planned=planned, sent=sent))
     recorded = recorder(samples, bystander=pings(10.0, [(1.0, 2.0)]), private=False, rated=True)
-    rated: RunHeader = {"mode": None, "work": None, "duration_s": None, "for_s": 10.0, "rate": rate}
-    return recorded.finish({**facts("background", 1), **rated, "count": None, "concurrency": None})
+    unknown: dict[str, Any] = dict.fromkeys(("mode", "work", "duration_s", "count", "concurrency"))
+    return recorded.finish(replace(facts("background", 1), **unknown, for_s=10.0, rate=rate))
 
 
 def comparison_document(rounds: int = 1) -> ComparisonDocument:
@@ -365,7 +371,7 @@ def open_loop_run(
         samples.append(sample(n, answered + sent_late_s, planned=planned, sent=sent, task=task))
         told = events_of(task, planned + 0.001, started, ended, mode=mode)
         events += [event for event in told if cut_s is None or event.clock <= told[0].clock - planned - 0.001 + cut_s]
-    return recorder(samples, events).finish({"mode": mode, "url": "http://x", "rate": rate})
+    return recorder(samples, events).finish(header(mode=mode, url="http://x", rate=rate))
 
 
 @functools.cache  # three files have tests of it, and five processes collect them

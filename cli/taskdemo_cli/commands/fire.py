@@ -1,7 +1,6 @@
 """`fire`: choose the target, send a burst, show what was measured, save it, and return the exit code."""
 
 import contextlib
-from typing import Any
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
@@ -16,7 +15,7 @@ from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports.terminal.live import RunScreen
-from taskdemo_cli.runner.burst import at, words
+from taskdemo_cli.runner.burst import Known, at, words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, check_worker, private_target, running_target
 from taskdemo_server.contract.settings import Settings
@@ -49,7 +48,7 @@ def fire(
                 target = stack.enter_context(private_target(private, parsed.path, stopping))
         if wait:
             check_worker(target)
-        known: dict[str, Any] = {}
+        known: Known = {}
         if private is not None and private.app is None and not cold:
             with keeping.output.waiting("warming the server up"):
                 target, known["warm_up"] = rig.warmed_up(target, plan, wait=wait)

@@ -1,7 +1,7 @@
 """A run: one server in one mode, and what came of one burst of requests; the other documents are made of its parts."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -166,10 +166,6 @@ class OwnFunction(Struct, frozen=True, kw_only=True):
 
     is_async: bool
     takes_message: bool
-
-
-RunHeader: TypeAlias = dict[str, Any]
-"""What only the caller knows of a run: fields of RunDocument, which has a default for what is left out."""
 
 
 class Document(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from taskdemo_cli.documents.rows import Rows
-from taskdemo_cli.documents.run import RequestRow, RunDocument, RunHeader
+from taskdemo_cli.documents.run import RequestRow, RunDocument
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Started
 from taskdemo_cli.recording.live import Live, LiveFigures
 from taskdemo_cli.recording.requests import Requests, micro
@@ -127,14 +127,14 @@ class Recorder:
 
     def finish(
         self,
-        header: RunHeader,
+        header: RunDocument,
         *,
         interrupted: bool = False,
         timed_out: bool = False,
         server_gone: bool = False,
         ended_because: str | None = None,
     ) -> RunDocument:
-        """Return the whole run. Its rows are built lazily, so fold nothing afterwards.
+        """Return the whole run: `header`, and what was recorded. Its rows are built lazily, so fold nothing afterwards.
 
         `server_gone`: the server is known to have ended, so its unended tasks are lost.
         """
@@ -146,13 +146,13 @@ class Recorder:
                     tasks.state[at], tasks.error[at] = "lost", ended_because
         record = Record(requests, tasks, array("i", requests.places()), self._task_places(), base)
         bystander = self._bystander.rows_since(base)
-        summary = summarise(record, bystander, done, header.get("rate"))
+        summary = summarise(record, bystander, done, header.rate)
         threads: list[RequestRow] | UnsetType = UNSET
-        if header.get("app"):
+        if header.app:
             threads = self._bystander_threads.rows_since(base)
             summary = replace(summary, bystander_threads_s=bystander_statistics(threads))
-        return RunDocument(
-            **header,
+        return replace(
+            header,
             interrupted=interrupted,
             timed_out=timed_out or done.timed_out,
             ended_because=ended_because,

@@ -252,3 +252,7 @@ def _wall(record: Record, done: Done) -> float:
 
 def _measured(times: Iterable[float]) -> Iterator[float]:
     return filterfalse(isnan, times)
+
+
+EMPTY: Final = summarise(Record(Requests(), Tasks(), (), (), 0.0), (), Done(), None)
+"""The summary of a run of which nothing has been recorded."""

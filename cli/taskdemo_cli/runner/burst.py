@@ -1,16 +1,20 @@
 """A burst's plan: from its options, at a target, in a document, and in words."""
 
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
-from taskdemo_cli.documents.run import RunHeader
+from taskdemo_cli.documents.environment import provenance
+from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
 from taskdemo_cli.loadgen.request import GET
 from taskdemo_cli.processes import servers
+from taskdemo_cli.recording.summary import EMPTY
 from taskdemo_cli.runner.target import Target
 from taskdemo_cli.units import format_count
+from taskdemo_server.contract.settings import BUILT_IN_WORKS
 
 CONCURRENCY = 50
 """The default number of requests in flight with --for."""
@@ -50,16 +54,38 @@ def at(plan: Plan, target: Target) -> Plan:
     return replace(plan, url=target.url + target.path, headers=headers)
 
 
-def facts(plan: Plan) -> RunHeader:
-    """Return the fields of a run's document that describe the plan."""
-    return {
-        "count": plan.count,
-        "for_s": plan.for_s,
-        "concurrency": plan.concurrency,
-        "rate": plan.rate,
-        "message": plan.message,
-        "method": plan.method,
-    }
+class Known(TypedDict, total=False):
+    """What only the caller knows of a run: fields of its document."""
+
+    round: int
+    warm_up: int
+    others_share: float
+
+
+def header(plan: Plan, target: Target, **known: Unpack[Known]) -> RunDocument:
+    """Return the document of a run that begins now: all of it that is not recorded."""
+    health = target.health
+    work = None if health.app else health.work
+    return RunDocument(
+        mode=health.mode,
+        url=target.url,
+        path=target.path,
+        method=plan.method,
+        work=work,
+        duration_s=health.duration_s if work in BUILT_IN_WORKS else None,
+        count=plan.count,
+        for_s=plan.for_s,
+        concurrency=plan.concurrency,
+        rate=plan.rate,
+        message=plan.message,
+        summary=EMPTY,
+        app=health.app or UNSET,
+        own_work=health.own_work or UNSET,
+        slots=health.slots,
+        proxy=target.proxy or UNSET,
+        **provenance(),
+        **known,
+    )
 
 
 def words(plan: Plan) -> str:

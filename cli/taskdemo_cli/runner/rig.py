@@ -11,11 +11,10 @@ import os
 import queue
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, Unpack
 
 from msgspec import UNSET
 
-from taskdemo_cli.documents.environment import provenance
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.calibration import calibrate
@@ -25,7 +24,7 @@ from taskdemo_cli.processes.event_stream import Condition, Heard, ServerState, W
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
-from taskdemo_cli.runner.burst import at, burst, facts
+from taskdemo_cli.runner.burst import Known, at, burst, header
 from taskdemo_cli.runner.target import TICK_S, Target, again, no_worker
 from taskdemo_server.contract.events import WARM_UP
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -87,18 +86,18 @@ class Rig:
         *,
         wait: bool = True,
         enough: Callable[[], bool] = lambda: False,
-        **known: Any,
+        **known: Unpack[Known],
     ) -> RunDocument:
         """Send `plan` to `target`, wait for the accepted tasks to end if `wait`, and return the whole run.
 
         The document says what ended the run early (Ctrl-C, `plan.timeout_s`, the server's death); nothing measured is
-        lost. `known` are fields of the document that only the caller knows. `enough` is called repeatedly; once it
-        returns true, requests in flight end as Cancelled and no task is waited for.
+        lost. `enough` is called repeatedly; once it returns true, requests in flight end as Cancelled and no task is
+        waited for.
 
         Raises UserError if the plan cannot be run or one of the measuring processes dies.
         """
         _step_back()
-        return _Run(self, target, at(plan, target), show).conduct(wait=wait, enough=enough, **known)
+        return _Run(self, target, at(plan, target), show, **known).conduct(wait=wait, enough=enough)
 
     def warmed_up(self, target: Target, plan: Plan, *, wait: bool = True) -> tuple[Target, int]:
         """Warm up a server of ours with up to WARM_UP_MOST requests whose work does nothing; none of them is counted.
@@ -141,11 +140,14 @@ def _step_back() -> None:
 class _Run:
     """One run in progress: drains the inbox into the recorder and updates the screen."""
 
-    def __init__(self, rig: Rig, target: Target, plan: Plan, show: Show = lambda *_: None) -> None:
+    def __init__(
+        self, rig: Rig, target: Target, plan: Plan, show: Show = lambda *_: None, **known: Unpack[Known]
+    ) -> None:
         self.rig = rig
         self.target = target
         self.plan = plan
         self.show = show
+        self.header = header(plan, target, **known)
         self.recorder = Recorder(
             private=target.server is not None,
             clock_offset=target.offset,
@@ -172,8 +174,7 @@ class _Run:
         self.offset = 0
         """The offset in the server's journal up to which events have arrived."""
 
-    def conduct(self, *, wait: bool, enough: Callable[[], bool], **known: Any) -> RunDocument:
-        begun = provenance()
+    def conduct(self, *, wait: bool, enough: Callable[[], bool]) -> RunDocument:
         with contextlib.suppress(queue.Empty):
             while True:  # late messages of the previous run
                 self.rig.inbox.get_nowait()
@@ -195,7 +196,7 @@ class _Run:
             self.recorder.event(event)
         self.show(self.recorder, time.monotonic())
         return self.recorder.finish(
-            {**self.target.header(), **facts(self.plan), **begun, **known},
+            self.header,
             interrupted=end == "asked to stop",
             timed_out=end == "deadline",
             # Where the broker is not the server's own, workers can finish the tasks without the server.
@@ -310,7 +311,7 @@ class _Run:
             self.ask_at = now + mode.engine.begins_within_s
             answers = again(self.target).health.worker
             # If running work takes much longer than its known length, its worker has died.
-            length = self.target.header()["duration_s"] if self.recorder.running else 0.0
+            length = self.header.duration_s if self.recorder.running else 0.0
             patience = math.inf if length is None else STALLED_S + 4 * length
             if answers is False or (answers is not True and not self.recorder.running):
                 self.stalled = no_worker(self.target)

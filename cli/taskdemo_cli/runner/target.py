@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
-from taskdemo_cli.documents.run import OwnFunction, RunHeader
+from taskdemo_cli.documents.run import OwnFunction
 from taskdemo_cli.errors import FAILED, UserError
 from taskdemo_cli.loadgen.request import ParsedUrl, proxy_for
 from taskdemo_cli.processes import servers
@@ -20,7 +20,7 @@ from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.recording.sightings import Sightings, fold
 from taskdemo_cli.reports.output import complain
 from taskdemo_server.contract.events import TaskEvent
-from taskdemo_server.contract.settings import BUILT_IN_WORKS, CUT_OFF, OWN_PATHS, Settings
+from taskdemo_server.contract.settings import CUT_OFF, OWN_PATHS, Settings
 from taskdemo_server.contract.text import without_password
 
 TICK_S = 0.125
@@ -101,22 +101,6 @@ class Target:
     def threads_path(self) -> str | None:
         """The path that a second bystander calls, which worker threads answer; only with the user's own application."""
         return f"{self.prefix}/ping/sync" if self.health.app else None
-
-    def header(self) -> RunHeader:
-        """Return the fields of a run's document that describe the target."""
-        health = self.health
-        work = None if health.app else health.work
-        return {
-            "url": self.url,
-            "path": self.path,
-            "mode": health.mode,
-            "work": work,
-            "duration_s": health.duration_s if work in BUILT_IN_WORKS else None,
-            "app": health.app or UNSET,
-            "own_work": health.own_work or UNSET,
-            "slots": health.slots,
-            "proxy": self.proxy or UNSET,
-        }
 
     def settle(self, stopping: StopRequest) -> None:
         """Let the server watch the user's own application for SETTLE_S before the first request."""

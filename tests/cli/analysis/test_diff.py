@@ -16,7 +16,7 @@ def rounds(seconds: float, *, status: int = 200, state: str = "finished", **chan
     for number in (1, 2, 3):
         answers = [sample(n, seconds + number * 0.001, status=status, task=f"t{n}") for n in range(1, 11)]
         ends = [event(f"t{n}", state, 0.5) for n in range(1, 11)]  # type: ignore[arg-type]  # one of the states
-        run = recorder(answers, ends).finish({**facts("background", 10), "round": number})
+        run = recorder(answers, ends).finish(facts("background", 10, round_number=number))
         runs.append(replace(run, **changed))
     return comparison(runs)
 

@@ -19,12 +19,14 @@ ROUTE = Route("GET", "/a", "/a")
 
 def burst(count: int, took: float, **fields: Any) -> RunDocument:
     """A burst that was answered, and kept the server busy for so long."""
-    run = samples.recorder([samples.sample(n, took) for n in range(1, count + 1)]).finish({"url": "http://x"})
+    run = samples.recorder([samples.sample(n, took) for n in range(1, count + 1)]).finish(
+        samples.header(url="http://x")
+    )
     return replace(run, summary=replace(run.summary, wall_s=took), **fields)
 
 
 def status(code: int, took: float = 0.01) -> RunDocument:
-    return samples.recorder([samples.sample(1, took, status=code)]).finish({"url": "http://x"})
+    return samples.recorder([samples.sample(1, took, status=code)]).finish(samples.header(url="http://x"))
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,6 @@ def test_a_refusal_is_no_failure_and_an_error_is_one() -> None:
     found = Blocking(blocks=False, cause="not reached")
     assert not has_failed(judged(ROUTE, status(401), found))
     assert has_failed(judged(ROUTE, status(500), found))
-    cut = samples.recorder([samples.sample(1, 2.0, error="ReadTimeout")]).finish({"url": "http://x"})
+    cut = samples.recorder([samples.sample(1, 2.0, error="ReadTimeout")]).finish(samples.header(url="http://x"))
     assert has_failed(judged(ROUTE, cut, found))
     assert not has_failed(judged(ROUTE, cut, replace(found, endless=1))), "a stream that goes on"

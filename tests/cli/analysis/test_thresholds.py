@@ -107,7 +107,7 @@ def test_every_metric_has_a_value_or_is_not_measured(name: str) -> None:
 
 def test_response_times_are_held_to_those_that_went_well_and_the_failed_apart() -> None:
     refused = [samples.sample(n, 0.001, status=503) for n in range(2, 10)]
-    run = samples.recorder([samples.sample(1, 1.0), *refused]).finish({})
+    run = samples.recorder([samples.sample(1, 1.0), *refused]).finish(samples.header())
     assert value_of(run, "response.p50") == pytest.approx(1, abs=0.001)
     assert value_of(run, "failed.max") == pytest.approx(0.001, abs=0.0005)
     assert (value_of(run, "response.count"), value_of(run, "failed.count")) == (1, 8)

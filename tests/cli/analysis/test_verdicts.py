@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 import samples
 from reviewed import assert_reviewed
-from samples import T0, events_of, facts, pings, recorder, sample
+from samples import T0, events_of, facts, header, pings, recorder, sample
 from taskdemo_cli.analysis.rounds import figure_of, intervals, reference_of
 from taskdemo_cli.analysis.verdicts import comparison, verdict
 from taskdemo_cli.documents.run import RunDocument
@@ -48,7 +48,7 @@ def placed(
     made = [sample(n, 0.004, task=f"t{n}") for n in range(1, len(spans) + 1)]
     recorded = recorder(made, events, pings(2.0, [(0.2, 0.2 + held)] if held else []))
     asked = 1.0 if work in BUILT_IN_WORKS else None
-    return recorded.finish({**facts(mode, len(spans)), "work": work, "duration_s": asked})
+    return recorded.finish(facts(mode, len(spans), work=work, duration_s=asked))
 
 
 def rounds_of(mode: str, medians: Sequence[float]) -> list[RunDocument]:
@@ -70,7 +70,7 @@ def interrupted(run: RunDocument) -> RunDocument:
 
 def refused(*why: str | None) -> RunDocument:
     samples = [sample(n, 6.0, status=None, error="ConnectError", reason=one) for n, one in enumerate(why, 1)]
-    return recorder(samples).finish({})
+    return recorder(samples).finish(header())
 
 
 def of_answers() -> dict[str, str]:
@@ -169,7 +169,7 @@ def of_trouble() -> dict[str, str]:
         *events_of("t2", 1.001, 1.002, 2.0, mode="blocking")[:2],
     ]
     answered = [sample(1, 1.001, task="t1"), sample(2, 2.001, task="t2")]
-    rejected = recorder([sample(n, 0.003, status=405) for n in (1, 2)], bystander=pings(1.0)).finish({})
+    rejected = recorder([sample(n, 0.003, status=405) for n in (1, 2)], bystander=pings(1.0)).finish(header())
     runs = {
         "requests and tasks that failed and were lost": samples.failed_run(),
         "why tasks failed and were lost": recorder(both, [*failed, *lost]).finish(facts("rq", 2)),
@@ -177,9 +177,11 @@ def of_trouble() -> dict[str, str]:
             facts("background", 1), server_gone=True
         ),
         "a task that had not ended": replace(samples.interrupted_run(), interrupted=False),
-        "answers that had begun when time was up": recorder([stream, other_stream]).finish({}, timed_out=True),
-        "one of two answers had begun when time was up": recorder([stream, sample(2, 0.1)]).finish({}, timed_out=True),
-        "redirects": recorder([sample(1, 0.004), sample(2, 0.004, status=302)]).finish({}),
+        "answers that had begun when time was up": recorder([stream, other_stream]).finish(header(), timed_out=True),
+        "one of two answers had begun when time was up": recorder([stream, sample(2, 0.1)]).finish(
+            header(), timed_out=True
+        ),
+        "redirects": recorder([sample(1, 0.004), sample(2, 0.004, status=302)]).finish(header()),
         "nothing answered": refused(None, None),
         "nothing answered, for several reasons": refused(
             "Connection refused", "Connection refused", "Cannot assign requested address", None
@@ -187,8 +189,8 @@ def of_trouble() -> dict[str, str]:
         "errors of more kinds than are named": recorder(
             sample(n, 6.0, status=None, error=one)
             for n, one in enumerate(("ReadTimeout", "ReadError", "PoolTimeout", "RemoteProtocolError"), 1)
-        ).finish({}),
-        "nothing reported": recorder([]).finish({}),
+        ).finish(header()),
+        "nothing reported": recorder([]).finish(header()),
         "every request was refused": rejected,
         "interrupted": samples.interrupted_run(),
         "interrupted, before anybody was answered": interrupted(recorder([]).finish(facts("blocking", 5))),
@@ -202,7 +204,8 @@ def of_trouble() -> dict[str, str]:
     }
     own = {
         "of an endpoint: answers that had begun when time was up": verdict(
-            recorder([stream, other_stream]).finish({"app": "main:app"}, timed_out=True), "About the endpoint."
+            recorder([stream, other_stream]).finish(header(app="main:app"), timed_out=True),
+            "About the endpoint.",
         ),
         "of an endpoint: every request was refused": verdict(rejected, "About the endpoint."),
         "of an endpoint: what its calls do is not called work": verdict(

@@ -101,5 +101,5 @@ def test_of_a_server_that_runs_already_the_tasks_of_others_are_not_counted() -> 
     for event in [*events_of("ours", 0.0, 0.1, 1.0), *events_of("another's", 0.0, 0.1, 1.0)]:
         run.recorder.event(event)
     run.recorder.load(Batch([sample(1, 0.01, task="ours")]))
-    document = run.recorder.finish(target.header())
+    document = run.recorder.finish(run.header)
     assert (document.mode, [task.id for task in document.tasks]) == ("background", ["ours"])

@@ -128,7 +128,7 @@ def test_an_application_that_documents_none_of_its_endpoints_is_one_sentence_wit
     paths: dict[str, Any] = {"undocumented": ["/health"], "websockets": ["/chat"]}
     document = {"document": {}, "under": "", "error": None, **paths}
     monkeypatch.setattr(servers, "get_json", lambda *_, **__: [document])
-    target = MagicMock(app="main:app")
+    target = MagicMock(**{"health.app": "main:app"})
     with pytest.raises(UserError, match=r"has none; test one directly: taskdemo fire --app main:app --path /health$"):
         scan._routes_of(target, set())
 
@@ -138,10 +138,10 @@ def test_an_application_whose_documents_take_too_long_is_one_sentence(monkeypatc
     with pytest.raises(
         UserError, match=r"are not there \(no answer within 60 s\); test one directly: taskdemo fire --app"
     ):
-        scan._routes_of(MagicMock(app="main:app"), set())
+        scan._routes_of(MagicMock(**{"health.app": "main:app"}), set())
 
 
-REFUSED = samples.recorder([samples.sample(1, 0.01, status=401)]).finish({"url": "http://x"})
+REFUSED = samples.recorder([samples.sample(1, 0.01, status=401)]).finish(samples.header(url="http://x"))
 LOGIN = judged(Route("GET", "/a", "/a"), REFUSED, Blocking(blocks=False, cause="not reached"))
 
 
@@ -173,7 +173,9 @@ def test_what_the_first_request_was_answered_is_told_of_the_burst_after_it(monke
     rig, target = MagicMock(), MagicMock()
     rig.stopping.asked = False
     runs = [
-        samples.recorder([samples.sample(n, 0.01, status=503) for n in range(1, count + 1)]).finish({"url": "http://x"})
+        samples.recorder([samples.sample(n, 0.01, status=503) for n in range(1, count + 1)]).finish(
+            samples.header(url="http://x")
+        )
         for count in (1, 6)
     ]
     rig.measure.side_effect = runs
@@ -202,7 +204,9 @@ def test_an_endpoint_of_which_it_is_not_clear_whether_it_blocks_is_asked_once_mo
 ) -> None:
     rig, found = MagicMock(), iter(Blocking(blocks=False, cause=cause) for cause in causes)
     rig.stopping.asked = False
-    rig.measure.return_value = replace(samples.recorder([samples.sample(1, 0.01)]).finish({"url": "http://x"}), **run)
+    rig.measure.return_value = replace(
+        samples.recorder([samples.sample(1, 0.01)]).finish(samples.header(url="http://x")), **run
+    )
     monkeypatch.setattr(scan, "judge", lambda *_: next(found))
     monkeypatch.setattr(scan, "again", lambda target: target)
     monkeypatch.setattr(scan, "replace", lambda target, **_: target)

@@ -203,7 +203,7 @@ def test_what_is_heard_of_a_task_is_in_its_row_and_its_record_at_the_server_says
 ) -> None:
     told = samples.heard(heard)
     recorded, record = recorder([sample(1, 0.01, task="t")], told), TaskRecord("t", "celery")
-    run = recorded.finish({})
+    run = recorded.finish(samples.header())
     (task,) = run.tasks
     assert (task.started_s, task.ended_s, task.state, task.runs, task.work_s, task.error) == row
     assert task.host == max(one.host for one in told if one.state == "started")
@@ -229,17 +229,17 @@ def test_no_work_is_longer_than_its_longest_execution_though_they_overlap() -> N
 
 def test_on_a_shared_server_only_the_tasks_that_a_response_named_are_ours() -> None:
     mine, other = events_of("mine", 0.0, 0.1, 1.0), events_of("other", 0.0, 0.1, 1.0)
-    run = recorder([sample(1, 0.01, task="mine")], mine + other, private=False).finish({})
+    run = recorder([sample(1, 0.01, task="mine")], mine + other, private=False).finish(samples.header())
     assert [task.id for task in run.tasks] == ["mine"]
-    run = recorder([sample(1, 0.01, task="mine")], mine + other, private=True).finish({})
+    run = recorder([sample(1, 0.01, task="mine")], mine + other, private=True).finish(samples.header())
     assert [task.id for task in run.tasks] == ["mine", "other"]
 
 
 def test_a_named_task_without_any_event_is_accepted_and_lost_only_with_its_server() -> None:
     recorded = recorder([sample(1, 0.01, task="t")])
     assert recorded.unended == 1
-    assert recorded.finish({}).summary.tasks.unfinished == 1
-    (task,) = recorded.finish({}, server_gone=True, ended_because="the server ended").tasks
+    assert recorded.finish(samples.header()).summary.tasks.unfinished == 1
+    (task,) = recorded.finish(samples.header(), server_gone=True, ended_because="the server ended").tasks
     assert (task.state, task.error) == ("lost", "the server ended")
 
 
@@ -248,21 +248,21 @@ def test_task_ids_of_a_server_that_is_not_ours_mean_nothing() -> None:
     recorded.load(Started(T0))
     recorded.load(Batch([sample(1, 0.01, task="x")], [], 1))
     assert recorded.unended == 0
-    assert recorded.finish({}).requests[0].task_id is None
+    assert recorded.finish(samples.header()).requests[0].task_id is None
 
 
 def test_events_of_a_host_whose_clock_is_ahead_are_moved_to_ours() -> None:
     recorded = Recorder(private=True, clock_offset=100.0)
     recorded.load(Started(T0))
     recorded.event(event("t", "started", 100.25))
-    assert recorded.finish({}).tasks[0].started_s == 0.25
+    assert recorded.finish(samples.header()).tasks[0].started_s == 0.25
 
 
 def test_requests_that_were_sent_and_never_reported_are_counted() -> None:
     recorded = Recorder(private=True)
     recorded.load(Started(T0))
     recorded.load(Batch([sample(2, 0.01)], [(1, T0)], 3))
-    run = recorded.finish({})
+    run = recorded.finish(samples.header())
     assert run.unreported == 2
     assert [row.n for row in run.requests] == [2]
 
@@ -271,7 +271,7 @@ def test_the_bystander_counts_from_the_first_planned_send_on_and_unanswered_for_
     calls = [sample(1, -0.5, sent=-0.6), sample(2, 0.2, sent=-0.1)]
     calls.append(sample(3, 1.34, sent=0.5, status=None, error="Cancelled"))
     calls.append(sample(4, 3.54, sent=0.7, status=None, error="ReadError"))
-    run: Any = recorder([sample(1, 0.5)], bystander=calls).finish({})
+    run: Any = recorder([sample(1, 0.5)], bystander=calls).finish(samples.header())
     assert [row.sent_s for row in run.bystander] == [-0.1, 0.5, 0.7]
     assert (run.summary.bystander_s.min, run.summary.bystander_s.max) == (0.3, 2.84)
 
@@ -286,7 +286,9 @@ def test_figures_are_trusted_up_to_a_tenth_of_the_median() -> None:
 
 
 def test_a_run_that_never_began_is_still_a_document() -> None:
-    run = samples.changed(Recorder(private=True).finish({"mode": "blocking"}, ended_because="it did not start"))
+    run = samples.changed(
+        Recorder(private=True).finish(samples.header(mode="blocking"), ended_because="it did not start")
+    )
     assert run.summary.response_s is None
     assert run.summary.requests_per_s == 0.0
 
@@ -362,13 +364,13 @@ def test_rows_keep_their_order_from_one_look_to_the_next() -> None:
 def test_the_running_median_of_many_is_within_one_percent() -> None:
     recorded = live_recorder(8000, 8000)
     live = recorded.live(T0 + 9, 10)
-    exact: Any = recorded.finish({}).summary.response_s
+    exact: Any = recorded.finish(samples.header()).summary.response_s
     assert live.response_max_s == exact.max
     assert live.response_p50_s == pytest.approx(exact.p50, rel=0.01)
 
 
 def test_an_answer_that_broke_off_is_no_response() -> None:
-    run = recorder([sample(1, 1.0, status=200, error="ReadTimeout")]).finish({})
+    run = recorder([sample(1, 1.0, status=200, error="ReadTimeout")]).finish(samples.header())
     assert run.requests[0].status == 200
     assert run.requests[0].response_s is None
     assert run.summary.response_s is None

@@ -8,7 +8,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from samples import STEP_S, open_loop_run, recorder, sample
+from samples import STEP_S, header, open_loop_run, recorder, sample
 from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.errors import UserError
@@ -19,7 +19,7 @@ from taskdemo_cli.runner.target import UNKNOWN, Health, Target
 from taskdemo_server.contract.settings import Settings
 
 ANYTHING = Subject()
-LOST = recorder([sample(1, 0.1, status=None, error="ReadError", reason="broken")], []).finish({})
+LOST = recorder([sample(1, 0.1, status=None, error="ReadError", reason="broken")], []).finish(header())
 DIED = "the load process ended unexpectedly (exit -9); run it again"
 
 
