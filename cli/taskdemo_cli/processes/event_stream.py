@@ -22,8 +22,9 @@ LONGEST_EVENT = 1 << 22
 MOST_DIGITS = 17
 TROUBLE = b"event: trouble\ndata: "
 _RETRY_AFTER_S = 0.2
-ServerState = Literal["well", "unheard", "gone", "ended"]
-"""`unheard`: it cannot report what happens to its tasks; `gone`: it does not answer; `ended`: its process has ended."""
+ServerState = Literal["well", "unheard", "stalled", "gone", "ended"]
+"""From good to bad. `unheard`: it cannot report what happens to its tasks; `stalled`: no worker takes them; `gone`: it
+does not answer; `ended`: its process has ended."""
 
 
 @dataclass(frozen=True, slots=True)

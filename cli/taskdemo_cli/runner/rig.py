@@ -11,7 +11,7 @@ import os
 import queue
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self, TypeAlias, Unpack
+from typing import Any, Literal, Self, TypeAlias, Unpack, get_args
 
 from msgspec import UNSET
 
@@ -44,7 +44,7 @@ WARM_UP_MOST = 40
 """Most requests of a warm-up: FastAPI has this many threads, and each may open a connection to a broker."""
 WARM_UP_S = 60.0
 """How long a warm-up may take; as long as a server's start, because a pool's processes import the work only then."""
-End = Literal["done", "asked to stop", "deadline", "given up"]
+End = Literal["done", "asked to stop", "deadline"]
 """Why a part of a run ended."""
 Show: TypeAlias = Callable[[Recorder, float], None]
 """Shows the figures of a run in progress, at a time in `time.monotonic()` seconds."""
@@ -115,8 +115,8 @@ class Rig:
         )
         run = _Run(self, target, at(fired, target))
         run.conduct(wait=wait, enough=lambda: False)
-        if run.stalled is not None:
-            raise UserError(run.stalled)
+        if run.server == "stalled":
+            raise UserError(str(run.because))
         return again(target), count
 
     def doubted(self, plan: Plan, runs: Sequence[RunDocument]) -> list[RunDocument]:
@@ -166,8 +166,6 @@ class _Run:
         self.left = (0, 0)
         """How many tasks have not ended and how many of them are running; unchanged since `left_since`."""
         self.left_since = self.ask_at = 0.0
-        self.stalled: str | None = None
-        """Why no worker takes the tasks; None as long as one may."""
         self.broken: str | None = None
         """Why the run's figures are unusable: a measuring process died, or it refused its plan."""
         self.next_look = 0.0
@@ -201,7 +199,7 @@ class _Run:
             timed_out=end == "deadline",
             # Where the broker is not the server's own, workers can finish the tasks without the server.
             server_gone=self.server in {"gone", "ended"} and self.target.health.worker is UNSET,
-            ended_because=self.because or self.stalled,
+            ended_because=self.because,
         )
 
     def _fire(self, *, wait: bool, enough: Callable[[], bool]) -> End:
@@ -216,7 +214,7 @@ class _Run:
             deadline = math.inf
             if self.plan.timeout_s is not None and self.recorder.t0 is not None:
                 deadline = self.recorder.t0 + self.plan.timeout_s
-            end = self._drain(lambda: self.recorder.unended == 0, deadline, until_gone=True)
+            end = self._drain(self._is_over, deadline)
         if self.target.server is not None and (self.server == "gone" or self.recorder.broken_off):
             self._drain(lambda: self.server == "ended", time.monotonic() + LAST_BREATH_S, stoppable=False)
         return end
@@ -247,22 +245,12 @@ class _Run:
         self._drain(lambda: self.begun >= self.running)
         return started
 
-    def _drain(
-        self,
-        done: Callable[[], bool],
-        deadline: float = math.inf,
-        *,
-        stoppable: bool = True,
-        until_gone: bool = False,
-    ) -> End:
+    def _drain(self, done: Callable[[], bool], deadline: float = math.inf, *, stoppable: bool = True) -> End:
         """Handle reports until `done()` or something else ends the wait, and return what did."""
         while not done() and not (stoppable and self.broken):
             now = time.monotonic()
             if stoppable and self.rig.stopping.asked:
                 return "asked to stop"
-            is_unheard = self.server == "unheard" and now - self.since > UNHEARD_S
-            if until_gone and (self.server in {"gone", "ended"} or is_unheard or self._is_stalled(now)):
-                return "given up"
             if now >= deadline:
                 return "deadline"
             if now >= self.next_look:
@@ -300,8 +288,14 @@ class _Run:
         elif isinstance(content, Done | Gone | Refused):
             self.running.discard(name)
 
+    def _is_over(self) -> bool:
+        """Return whether all tasks have ended, or nothing will be heard of the others' ends."""
+        now = time.monotonic()
+        is_unheard = self.server == "unheard" and now - self.since > UNHEARD_S
+        return not self.recorder.unended or is_unheard or self.server in {"gone", "ended"} or self._is_stalled(now)
+
     def _is_stalled(self, now: float) -> bool:
-        """Return whether no worker takes the tasks on a broker that is not the server's own; set `stalled` if so."""
+        """Return whether no worker takes the tasks on a broker that is not the server's own; note it if so."""
         mode = MODE_BY_NAME.get(self.target.health.mode or "")
         if mode is None or mode.engine is None or self.target.health.worker is UNSET:
             return False
@@ -314,16 +308,18 @@ class _Run:
             length = self.header.duration_s if self.recorder.running else 0.0
             patience = math.inf if length is None else STALLED_S + 4 * length
             if answers is False or (answers is not True and not self.recorder.running):
-                self.stalled = no_worker(self.target)
+                self._note("stalled", no_worker(self.target))
             elif now - self.left_since >= patience:
-                self.stalled = (
+                self._note(
+                    "stalled",
                     f"no task began for {STALLED_S:.0f} s, although a worker answers on the broker; only a worker "
                     f"started with --server {self.target.url} reports its tasks, and tasks that a dead worker "
-                    f"had taken may return much later"
+                    f"had taken may return much later",
                 )
-        return self.stalled is not None
+        return self.server == "stalled"
 
     def _note(self, server: ServerState, because: str | None) -> None:
-        """Set the server's state; after `gone` only `ended` is accepted, and after `ended` nothing."""
-        if self.server in {"well", "unheard"} or (self.server, server) == ("gone", "ended"):
+        """Set the server's state; it only becomes worse, unless it was `unheard`."""
+        rank = get_args(ServerState).index
+        if rank(server) > rank(self.server) or self.server == "unheard":
             self.server, self.because, self.since = server, because, time.monotonic()

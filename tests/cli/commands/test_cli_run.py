@@ -75,7 +75,7 @@ def test_a_warm_up_is_waited_for_however_little_time_each_request_of_the_run_has
     plans: list[Plan] = []
 
     class Noted:
-        stalled = None
+        server = "well"
 
         def __init__(self, rig: Rig, target: Target, plan: Plan) -> None:
             plans.append(plan)

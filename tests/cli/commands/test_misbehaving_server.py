@@ -206,8 +206,8 @@ def test_tasks_of_which_none_is_begun_are_given_up_after_a_minute_although_a_wor
         assert not any(run._is_stalled(after) for after in (0.0, 30.0, rig.STALLED_S - 1))
         assert run._is_stalled(rig.STALLED_S + 30) == given_up
     why = "no task began for 60 s, although a worker answers on the broker; only a worker started with"
-    assert bool(run.stalled) is given_up
-    assert not given_up or str(run.stalled).startswith(f"{why} --server {server.url} reports its tasks")
+    assert run.server == ("stalled" if given_up else "well")
+    assert not given_up or str(run.because).startswith(f"{why} --server {server.url} reports its tasks")
 
 
 @pytest.mark.parametrize(("broker", "state"), [({}, "lost"), ({"worker": True}, "accepted")], ids=["own", "of others"])
