@@ -147,6 +147,7 @@ class _Run:
         self.target = target
         self.plan = plan
         self.show = show
+        self.mode = MODE_BY_NAME.get(target.health.mode or "")
         self.header = header(plan, target, **known)
         self.recorder = Recorder(
             private=target.server is not None,
@@ -154,7 +155,7 @@ class _Run:
             count=plan.total,
             follows=target.is_followed,
             rated=plan.rate is not None,
-            waits=(mode := MODE_BY_NAME.get(target.health.mode or "")) is not None and not mode.answers_first,
+            waits=self.mode is not None and not self.mode.answers_first,
         )
         self.running: set[str] = set()
         """The names of the measuring processes that are running a plan."""
@@ -296,13 +297,13 @@ class _Run:
 
     def _is_stalled(self, now: float) -> bool:
         """Return whether no worker takes the tasks on a broker that is not the server's own; note it if so."""
-        mode = MODE_BY_NAME.get(self.target.health.mode or "")
-        if mode is None or mode.engine is None or self.target.health.worker is UNSET:
+        engine = None if self.mode is None else self.mode.engine
+        if engine is None or self.target.health.worker is UNSET:
             return False
         if (left := (self.recorder.unended, self.recorder.running)) != self.left:
-            self.left, self.left_since, self.ask_at = left, now, now + mode.engine.begins_within_s
+            self.left, self.left_since, self.ask_at = left, now, now + engine.begins_within_s
         if now >= self.ask_at:
-            self.ask_at = now + mode.engine.begins_within_s
+            self.ask_at = now + engine.begins_within_s
             answers = again(self.target).health.worker
             # If running work takes much longer than its known length, its worker has died.
             length = self.header.duration_s if self.recorder.running else 0.0
